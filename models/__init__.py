@@ -1,0 +1,1 @@
+"""Machine-learning models: what computes. Knows no transport and no queue."""

@@ -1,0 +1,1 @@
+"""Vision-language models: loaded strictly from disk, never from the network."""

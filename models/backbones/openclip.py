@@ -1,0 +1,79 @@
+"""Backbones on disk as open_clip writes them: `open_clip_config.json` beside safetensors or a pickled state dict."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+from models.backbones.weights import load_strictly, read_config, read_tensors
+from models.errors import Rejected
+from models.types import BackboneCard
+from models.types.cards import Activation
+
+# `patch_dropout` acts in training only, so it changes nothing here.
+VISION_FIELDS = {
+    "image_size",
+    "layers",
+    "width",
+    "patch_size",
+    "head_width",
+    "mlp_ratio",
+    "norm_kwargs",
+    "patch_dropout",
+}
+TEXT_FIELDS = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs"}
+
+
+def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> CLIP:
+    """The model of an open_clip directory, float32, on the CPU.
+
+    The activation `config` is what the file says, and open_clip's own default GELU where it says nothing.
+    """
+    config = read_config(card, directory)
+    model_config = config.get("model_cfg", config)
+    _check_preprocessing(card, config.get("preprocess_cfg", {}))
+    return build(model_config, activation, read_tensors(weights))
+
+
+def build(model_config: dict[str, Any], activation: Activation, tensors: dict[str, torch.Tensor]) -> CLIP:
+    """A CLIP with a vision transformer and a causal text tower; any other architecture is refused, not guessed.
+
+    Raises `invalid_weights`. Nothing is initialised at random: a tensor the file lacks cannot go unnoticed.
+    """
+    _check_architecture(model_config)
+    quick_gelu = model_config.get("quick_gelu", False) if activation == "config" else activation == "quick_gelu"
+    with torch.device("meta"):
+        model = CLIP(
+            embed_dim=model_config["embed_dim"],
+            vision_cfg=CLIPVisionCfg(**model_config["vision_cfg"]),
+            text_cfg=CLIPTextCfg(**model_config["text_cfg"]),
+            quick_gelu=quick_gelu,
+        )
+    load_strictly(model, tensors)
+    length = model.context_length
+    model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)  # a buffer no file holds
+    return model.eval().requires_grad_(False)
+
+
+def _check_architecture(config: dict[str, Any]) -> None:
+    unsupported = [key for key in config if key not in {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}]
+    for part, known, kind in (("vision_cfg", VISION_FIELDS, CLIPVisionCfg), ("text_cfg", TEXT_FIELDS, CLIPTextCfg)):
+        if not isinstance(config.get(part), dict):
+            raise Rejected("invalid_weights", f"the open_clip configuration has no {part}")
+        defaults = {field.name: field.default for field in fields(kind)}
+        for key, value in config[part].items():
+            if key not in known and (key not in defaults or value != defaults[key]):
+                unsupported.append(f"{part}.{key}")
+    if not isinstance(config["vision_cfg"].get("layers", 12), int):
+        unsupported.append("vision_cfg.layers of a ResNet")
+    if unsupported:
+        raise Rejected("invalid_weights", f"unsupported in the open_clip configuration: {', '.join(unsupported)}")
+
+
+def _check_preprocessing(card: BackboneCard, preprocessing: dict[str, Any]) -> None:
+    for name, of_card in (("mean", card.mean), ("std", card.std)):
+        of_file = tuple(preprocessing.get(name, of_card))
+        if of_file != of_card:
+            raise Rejected("invalid_weights", f"{name} is {of_card} in the card of {card.id!r}, {of_file} in the file")

@@ -1,0 +1,145 @@
+"""Prompt checkpoints: context vectors in safetensors, a JSON card beside them, both named by content."""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from models.backbones.base import Backbone
+from models.errors import Rejected
+from models.prompts.context import ContextVectors
+from models.types import PromptCard
+from models.types.cards import PromptMethod
+
+TENSOR = "context"
+HEADER = "certrad.context.v1"
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+DIGEST_DIGITS = 16
+
+
+def context_to_bytes(context: ContextVectors) -> bytes:
+    """The context as a safetensors file; equal contexts give equal bytes."""
+    header = {"position": context.position, "split": context.split, "tail": context.tail}
+    # One metadata entry only: safetensors does not keep the order of several.
+    metadata = {HEADER: json.dumps(header, sort_keys=True)}
+    return save({TENSOR: context.vectors.detach().cpu().contiguous()}, metadata=metadata)
+
+
+def context_from_bytes(content: bytes) -> ContextVectors:
+    """The context in a safetensors file; raises `invalid_checkpoint` when there is none."""
+    try:
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
+        vectors = load(content)[TENSOR]
+        return ContextVectors(
+            vectors=vectors, position=header["position"], split=header["split"], tail=tuple(header["tail"])
+        )
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise Rejected("invalid_checkpoint", f"not a prompt checkpoint of certrad: {type(error).__name__}") from error
+
+
+def save_prompt(
+    directory: Path,
+    context: ContextVectors,
+    *,
+    name: str,
+    method: PromptMethod,
+    backbone: Backbone,
+    class_names: tuple[str, ...],
+    task: str | None = None,
+    licence: str = "",
+    tuning: dict[str, Any] | None = None,
+    measured: dict[str, Any] | None = None,
+) -> PromptCard:
+    """Write a prompt atomically as `<id>.safetensors` and `<id>.json`; returns its card.
+
+    The id is `name` and the first 16 hex digits of the file's SHA-256: the same vectors saved again are the same
+    prompt, and only its card is replaced.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"a prompt name must match {NAME.pattern}, got {name!r}")
+    content = context_to_bytes(context)
+    sha256 = hashlib.sha256(content).hexdigest()
+    card = PromptCard(
+        id=f"{name}-{sha256[:DIGEST_DIGITS]}",
+        name=name,
+        method=method,
+        backbone=backbone.card.id,
+        backbone_sha256=backbone.sha256,
+        class_names=class_names,
+        task=task,
+        n_ctx=context.n_ctx,
+        class_specific=context.class_specific,
+        position=context.position,
+        sha256=sha256,
+        licence=licence,
+        tuning=tuning or {},
+        measured=measured or {},
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    _write(prompt_path(directory, card.id), content)
+    write_card(directory, card)
+    return card
+
+
+def write_card(directory: Path, card: PromptCard) -> None:
+    """Write or replace the card beside a prompt, for example with new measurements."""
+    text = json.dumps(asdict(card), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    _write(prompt_path(directory, card.id).with_suffix(".json"), text.encode())
+
+
+def read_prompt_card(path: Path) -> PromptCard:
+    """The prompt card in a JSON file; raises `invalid_checkpoint`."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        return PromptCard(**{**card, "class_names": tuple(card["class_names"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Rejected("invalid_checkpoint", f"{path.name} is not a prompt card: {type(error).__name__}") from error
+
+
+def load_prompt(directory: Path, card: PromptCard) -> ContextVectors:
+    """The context vectors a card names.
+
+    Raises `prompt_not_found`, `digest_mismatch`, or `invalid_checkpoint` when card and vectors differ in shape.
+    """
+    try:
+        content = prompt_path(directory, card.id).read_bytes()
+    except FileNotFoundError:
+        raise Rejected("prompt_not_found", f"there is no prompt {card.id!r}") from None
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != card.sha256:
+        raise Rejected("digest_mismatch", f"prompt {card.id!r} has SHA-256 {sha256}, its card says {card.sha256}")
+    context = context_from_bytes(content)
+    of_file = (context.n_ctx, context.class_specific, context.position)
+    of_card = (card.n_ctx, card.class_specific, card.position)
+    if of_file != of_card:
+        raise Rejected(
+            "invalid_checkpoint", f"the card says (n_ctx, class_specific, position) = {of_card}, the file {of_file}"
+        )
+    return context
+
+
+def require_backbone(card: PromptCard, backbone: Backbone) -> None:
+    """Raises `prompt_mismatch` unless the prompt was tuned with exactly these weights."""
+    if card.backbone_sha256 != backbone.sha256:
+        raise Rejected("prompt_mismatch", f"prompt {card.id!r} was tuned with other weights than {backbone.card.id!r}")
+
+
+def prompt_path(directory: Path, prompt_id: str) -> Path:
+    """Where the vectors of a prompt lie; an id that is no safe file name raises `prompt_not_found`."""
+    name, _, digest = prompt_id.rpartition("-")
+    if not NAME.fullmatch(name) or not re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS}}}", digest):
+        raise Rejected("prompt_not_found", "a prompt id is a name and 16 hexadecimal digits")
+    return directory / f"{prompt_id}.safetensors"
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)

@@ -1,0 +1,139 @@
+"""Import of `model.pth.tar-*` files of CoOp, PromptSmooth and AdvPT without running anything in them.
+
+Genuine files hold, beside the tensors, a pickled scheduler object, so that torch's own safe mode refuses them. The
+second attempt then reads the pickle with every unknown class replaced by an inert one (methods: prompt checkpoints).
+"""
+
+import io
+import pickle
+import types
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.backbones.base import Backbone
+from models.errors import Rejected
+from models.prompts.context import ContextVectors
+from models.types.cards import ContextPosition
+
+HALF_PRECISION = 2.0**-10
+"""Relative tolerance for embeddings that were stored in float16."""
+
+
+def import_context(path: Path, backbone: Backbone, *, position: ContextPosition = "end") -> ContextVectors:
+    """The context vectors of a foreign checkpoint, float32; nothing else of it is used.
+
+    position: where the class name stood; the file does not say.
+    Raises `invalid_checkpoint`, or `prompt_mismatch` when width, length or the stored embedding of the start token show
+    that it was tuned with another backbone.
+    """
+    tensors = prompt_tensors(read_untrusted(path.read_bytes()))
+    vectors = tensors["ctx"]
+    if vectors.ndim not in (2, 3) or not vectors.is_floating_point() or not bool(vectors.isfinite().all()):
+        raise Rejected(
+            "invalid_checkpoint",
+            f"finite ctx of shape (M, d) or (K, M, d) is expected, got {vectors.dtype} {tuple(vectors.shape)}",
+        )
+    n_ctx, width = vectors.shape[-2:]
+    if width != backbone.text_width:
+        raise Rejected("prompt_mismatch", f"ctx has width {width}, {backbone.card.id!r} needs {backbone.text_width}")
+    _check_length(n_ctx, tensors.get("token_suffix"), backbone)
+    _check_start_token(tensors.get("token_prefix"), backbone)
+    return ContextVectors(vectors=vectors.detach().float().clone(), position=position)
+
+
+def prompt_tensors(checkpoint: object) -> dict[str, Tensor]:
+    """`ctx` and, where stored, `token_prefix` and `token_suffix` of a checkpoint, prefixes like `module.` stripped."""
+    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict):
+        raise Rejected("invalid_checkpoint", "there is no state_dict in the checkpoint")
+    wanted = {"ctx", "token_prefix", "token_suffix"}
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        name = str(key).rpartition(".")[2]
+        if name in wanted and isinstance(value, Tensor):
+            if name in found:
+                raise Rejected("invalid_checkpoint", f"{name} is in the checkpoint more than once")
+            found[name] = value
+    if "ctx" not in found:
+        raise Rejected("invalid_checkpoint", "there is no tensor ctx in the state_dict of the checkpoint")
+    return found
+
+
+def read_untrusted(content: bytes) -> object:
+    """What a file of `torch.save` holds, with tensors, and with inert objects for all that is no tensor or container.
+
+    Raises `invalid_checkpoint`.
+    """
+    # From memory, not by path: torch would treat tar archives and other file names in ways of their own.
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # the file decides what is raised
+        refusal = error
+    # Any other error, as that for a TorchScript archive, is no matter of the pickle's classes.
+    if not isinstance(refusal, pickle.UnpicklingError):
+        raise Rejected("invalid_checkpoint", f"not a file of torch.save: {type(refusal).__name__}") from refusal
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False, pickle_module=_INERT_PICKLE)
+    except Exception as error:
+        raise Rejected("invalid_checkpoint", f"the pickle cannot be read: {type(error).__name__}") from error
+
+
+class _Inert:
+    """Stands for every class and function that is not allowed: accepts whatever a pickle does to it, does nothing."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> "_Inert":
+        return super().__new__(cls)
+
+    def __init__(self, *_args: object, **_kwargs: object) -> None:
+        pass
+
+    def _ignore(self, *_args: object) -> None:
+        pass
+
+    __setstate__ = __setitem__ = append = extend = add = _ignore
+
+
+class _InertUnpickler(pickle.Unpickler):
+    # Storages never get here: torch resolves their names itself.
+    ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {  # noqa: RUF012
+        ("collections", "OrderedDict"): OrderedDict,
+        ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+        ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    }
+
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
+        return self.ALLOWED.get((module, name), _Inert)
+
+
+def _inert_load(file: io.BytesIO, **options: Any) -> object:  # noqa: ANN401  # the options of pickle.load
+    return _InertUnpickler(file, **options).load()
+
+
+_INERT_PICKLE: Any = types.ModuleType("inert_pickle", "What torch needs of a pickle module.")
+_INERT_PICKLE.Unpickler = _InertUnpickler
+_INERT_PICKLE.load = _inert_load
+
+
+def _check_length(n_ctx: int, suffix: Tensor | None, backbone: Backbone) -> None:
+    if n_ctx + 2 > backbone.context_length:
+        raise Rejected("prompt_mismatch", f"{n_ctx} context vectors do not fit {backbone.context_length} tokens")
+    if suffix is not None and (suffix.ndim != 3 or 1 + n_ctx + suffix.shape[1] != backbone.context_length):
+        raise Rejected(
+            "prompt_mismatch",
+            f"token_suffix of {backbone.context_length - 1 - n_ctx} tokens is expected, got {tuple(suffix.shape)}",
+        )
+
+
+def _check_start_token(prefix: Tensor | None, backbone: Backbone) -> None:
+    if prefix is None:
+        return
+    start = backbone.embed_tokens([backbone.start_token]).cpu()
+    if prefix.ndim != 3 or prefix.shape[1:] != start.shape:
+        raise Rejected("prompt_mismatch", f"token_prefix of shape (K, 1, d) is expected, got {tuple(prefix.shape)}")
+    if not torch.allclose(prefix.float(), start.expand(prefix.shape), rtol=HALF_PRECISION, atol=1e-6):
+        raise Rejected("prompt_mismatch", f"token_prefix is not the start token of {backbone.card.id!r}: other weights")

@@ -1,0 +1,216 @@
+"""CERTIFY and PREDICT (Cohen et al. 2019): from an image and a base classifier to an outcome."""
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from operator import add
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.smoothing.bounds import decide, decide_class
+from models.smoothing.noise import Noise, Stream
+from models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
+from models.types import LabelCounts, NoiseLaw, Outcome, SmoothingParams
+
+BATCH_SIZE = 64
+
+
+class Blocks(Protocol):
+    """Where the labels of the estimation samples are kept, each sample once."""
+
+    def committed(self) -> Mapping[int, bytes]:
+        """Start index -> labels, little-endian uint16, of every block committed so far, by whomever."""
+
+    def commit(self, start: int, labels: bytes) -> None:
+        """Keeps the labels of samples start, start + 1, …; a start already committed stays as it is.
+
+        May raise to stop the sampling: what was committed before stays.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBlocks:
+    """Blocks in the memory of this process."""
+
+    _blocks: dict[int, bytes] = field(default_factory=dict)
+
+    def committed(self) -> Mapping[int, bytes]:
+        """A copy of the blocks committed so far."""
+        return dict(self._blocks)
+
+    def commit(self, start: int, labels: bytes) -> None:
+        """Keeps the first labels committed for a start."""
+        self._blocks.setdefault(start, labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certification:
+    """The outcome of CERTIFY and the counts that it follows from."""
+
+    outcome: Outcome
+    selection: LabelCounts
+    estimation: LabelCounts
+
+
+def certify(
+    image: NDArray[Any],
+    base_classifier: BaseClassifier,
+    params: SmoothingParams,
+    *,
+    key: bytes,
+    law: NoiseLaw = "philox-ziggurat-f64",
+    batch_size: int = BATCH_SIZE,
+    blocks: Blocks | None = None,
+    commit_size: int | None = None,
+    on_progress: Callable[[LabelCounts], None] | None = None,
+) -> Certification:
+    """CERTIFY: with probability >= 1 - alpha over the key, the smoothed classifier is constant within the radius.
+
+    image: (C, H, W) pixels in [0, 1], the shape that the base classifier takes.
+    key: 32 bytes, see `noise_key`; the same key gives the same noise, and so the same result.
+    blocks, commit_size, on_progress: see `estimate`.
+    """
+    sampler = _sampler(image, base_classifier, params, Noise(key, law), batch_size)
+    selection = select(sampler, base_classifier, params)
+    estimation = estimate(
+        sampler,
+        base_classifier,
+        params,
+        MemoryBlocks() if blocks is None else blocks,
+        commit_size=commit_size,
+        on_progress=on_progress,
+    )
+    return Certification(outcome=decide(selection, estimation, params), selection=selection, estimation=estimation)
+
+
+def predict(
+    image: NDArray[Any],
+    base_classifier: BaseClassifier,
+    params: SmoothingParams,
+    *,
+    key: bytes,
+    law: NoiseLaw = "philox-ziggurat-f64",
+    batch_size: int = BATCH_SIZE,
+) -> int | None:
+    """PREDICT: the class of the smoothed classifier at the image, or None if n samples cannot tell it.
+
+    Another class is returned with probability at most alpha over the key. Of `params`, sigma, alpha and n count.
+    """
+    sampler = _sampler(image, base_classifier, params, Noise(key, law), batch_size)
+    return decide_class(_count_first(sampler, base_classifier, Stream.PREDICT, params.n), params.alpha)
+
+
+def select(
+    sampler: NoisySampler,
+    base_classifier: BaseClassifier,
+    params: SmoothingParams,
+    on_progress: Callable[[int], None] | None = None,
+) -> LabelCounts:
+    """The labels of the n0 selection samples: they choose the class, and nothing else.
+
+    on_progress: called after each batch with the number of samples done; may raise to stop.
+    """
+    return _count_first(sampler, base_classifier, Stream.SELECT, params.n0, on_progress)
+
+
+def estimate(
+    sampler: NoisySampler,
+    base_classifier: BaseClassifier,
+    params: SmoothingParams,
+    blocks: Blocks,
+    commit_size: int | None = None,
+    on_progress: Callable[[LabelCounts], None] | None = None,
+) -> LabelCounts:
+    """The labels of estimation samples 0..n - 1, summed over `blocks`; each sample is committed once.
+
+    Only batches with a block missing from `blocks` are computed, whole, and only their missing blocks are committed.
+    The counts depend neither on commit_size nor on who committed what.
+
+    commit_size: samples of one block, a divisor of the batch size (default: the batch size), the same for everyone
+        who works on these blocks.
+    on_progress: called after each batch with the labels known to this call so far; may raise to stop.
+    Raises ValueError if `blocks` holds blocks of another size, or not every sample at the end.
+    """
+    n, n_classes, batch_size = params.n, base_classifier.n_classes, sampler.batch_size
+    size = batch_size if commit_size is None else commit_size
+    if size < 1 or batch_size % size:
+        raise ValueError(f"commit_size must divide the batch size {batch_size}, got {size!r}")
+    block_starts = range(0, n, size)
+    present = dict(blocks.committed())
+    _check_blocks(present, n, size)
+    known = _count_blocks(present, n_classes)
+    missing = sorted({start - start % batch_size for start in block_starts if start not in present})
+    with closing(_labelled(sampler, base_classifier, Stream.ESTIMATE, missing)) as batches:
+        for batch_start, batch_labels in batches:
+            for start in range(batch_start, min(batch_start + batch_size, n), size):
+                if start not in present:
+                    block = batch_labels[start - batch_start : min(start + size, n) - batch_start]
+                    blocks.commit(start, block.tobytes())
+                    known = _add(known, count(block, n_classes))
+            if on_progress is not None:
+                on_progress(known)
+    present = dict(blocks.committed())
+    _check_blocks(present, n, size)
+    if len(present) != len(block_starts):
+        raise ValueError(f"{len(block_starts)} blocks must be committed in the end, got {len(present)}")
+    return _count_blocks(present, n_classes)
+
+
+def _sampler(
+    image: NDArray[Any], base_classifier: BaseClassifier, params: SmoothingParams, noise: Noise, batch_size: int
+) -> NoisySampler:
+    if image.shape != base_classifier.input_shape:
+        raise ValueError(f"the base classifier takes {base_classifier.input_shape}, got an image of {image.shape}")
+    return NoisySampler(
+        image=image, sigma=params.sigma, noise=noise, batch_size=batch_size, device=base_classifier.device
+    )
+
+
+def _count_first(
+    sampler: NoisySampler,
+    base_classifier: BaseClassifier,
+    stream: Stream,
+    n: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> LabelCounts:
+    """The counts of samples 0..n - 1 of a stream."""
+    drawn = []
+    with closing(_labelled(sampler, base_classifier, stream, range(0, n, sampler.batch_size))) as batches:
+        for start, batch_labels in batches:
+            drawn.append(batch_labels)
+            if on_progress is not None:
+                on_progress(min(start + sampler.batch_size, n))
+    return count(np.concatenate(drawn)[:n], base_classifier.n_classes)
+
+
+def _labelled(
+    sampler: NoisySampler, base_classifier: BaseClassifier, stream: Stream, starts: Iterable[int]
+) -> Generator[tuple[int, NDArray[np.uint16]], None, None]:
+    expected = (sampler.batch_size, base_classifier.n_classes)
+    with closing(sampler.batches(stream, starts)) as batches:
+        for start, pixels in batches:
+            with torch.inference_mode():
+                logits = base_classifier.logits(pixels)
+            if logits.shape != expected:
+                raise ValueError(f"logits of shape {expected} are required, got {tuple(logits.shape)}")
+            yield start, labels(logits)
+
+
+def _check_blocks(blocks: Mapping[int, bytes], n: int, size: int) -> None:
+    """Raises ValueError unless every block is one of those that cut 0..n - 1 into blocks of `size`: none overlap."""
+    for start, block in blocks.items():
+        expected = min(size, n - start)
+        if start % size or not 0 <= start < n or len(block) != expected * LABEL_DTYPE.itemsize:
+            raise ValueError(f"blocks of {size} samples in 0..{n - 1} are required, got {len(block)} bytes at {start}")
+
+
+def _count_blocks(blocks: Mapping[int, bytes], n_classes: int) -> LabelCounts:
+    return count(np.frombuffer(b"".join(blocks.values()), LABEL_DTYPE), n_classes)
+
+
+def _add(a: LabelCounts, b: LabelCounts) -> LabelCounts:
+    """The counts of two disjoint sets of samples together."""
+    return LabelCounts(per_class=tuple(map(add, a.per_class, b.per_class)), invalid=a.invalid + b.invalid)

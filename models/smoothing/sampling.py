@@ -1,0 +1,158 @@
+"""Noisy copies of an image in aligned batches, and the labels a base classifier gives them."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.smoothing.noise import GRID, Noise, Stream, boxmuller, total_variation, ziggurat
+from models.types import ETA, LabelCounts
+
+LABEL_DTYPE = np.dtype("<u2")
+"""Labels are stored as little-endian 16-bit integers."""
+
+_LOOK_AHEAD = 2  # batches drawn before they are asked for: one in the making, one ready
+
+
+class BaseClassifier(Protocol):
+    """The classifier f that is smoothed: a fixed function of one noisy image.
+
+    A sample's logits must not depend on its companions in the batch. Preprocessing, normalisation and the cast to its
+    own dtype happen inside.
+    """
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the pixels it takes."""
+
+    @property
+    def n_classes(self) -> int:
+        """The number K of classes."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it wants the pixels."""
+
+    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) float32 noisy pixels, not clipped to [0, 1], to (B, K) logits of any float dtype."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NoisySampler:
+    """Draws z = rint((x + sigma eps) * 255) / 255, unclipped, in batches of fixed size.
+
+    Rounding to the grid *after* adding in float64 makes z a function of the real Gaussian mechanism: no low-order bit
+    of z tells x apart from its neighbours, as bits of a float32 sum do (Voracek & Hein 2023). What is left of the
+    difference, `total_variation`, is within ETA, which the bounds pay for.
+
+    image: (channels, height, width), float32 or float64, in [0, 1].
+    sigma: noise standard deviation in pixels of [0, 1].
+    batch_size: rows of every batch. Batch b always holds samples b * batch_size .. (b + 1) * batch_size - 1, so that
+        the companions of a sample, and with them its last bits in any kernel, do not depend on who computes it.
+    """
+
+    image: NDArray[Any]
+    sigma: float
+    noise: Noise
+    batch_size: int
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.dtype not in (np.float32, np.float64):
+            raise ValueError(
+                f"image must be (C, H, W) of float32 or float64, got {self.image.shape} of {self.image.dtype}"
+            )
+        if not (self.image.min() >= 0 and self.image.max() <= 1):  # also refuses NaN
+            raise ValueError(f"pixels must be in [0, 1], got {self.image.min()!r}..{self.image.max()!r}")
+        if not self.sigma > 0:
+            raise ValueError(f"sigma must be > 0, got {self.sigma!r}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {self.batch_size!r}")
+        spent = total_variation(self.noise.law, self.sigma, self.image.size)
+        if not spent <= ETA:
+            raise ValueError(
+                f"the noise of {self.image.size} coordinates at sigma={self.sigma!r} may be {spent:.1e} away from "
+                f"Gaussian, more than the {ETA} that the bounds pay for"
+            )
+
+    def batches(self, stream: Stream, starts: Iterable[int]) -> Generator[tuple[int, torch.Tensor], None, None]:
+        """(start, `batch(stream, start)`) for every start, in order.
+
+        The CPU law draws the next batches in a background thread, which ends when the iterator is exhausted or closed:
+        close it (`contextlib.closing`) where the loop may stop early.
+        """
+        if self.noise.law == "philox-ziggurat-f64":
+            return _drawn_ahead(lambda start: self.batch(stream, start), starts)
+        return ((start, self.batch(stream, start)) for start in starts)
+
+    def batch(self, stream: Stream, start: int) -> torch.Tensor:
+        """Samples start .. start + batch_size - 1 of `stream`: (batch_size, C, H, W) float32 on the device.
+
+        Raises ValueError unless start is a multiple of batch_size.
+        """
+        if start < 0 or start % self.batch_size:
+            raise ValueError(f"start must be a multiple of the batch size {self.batch_size}, got {start!r}")
+        indices = range(start, start + self.batch_size)
+        make = self._ziggurat_rows if self.noise.law == "philox-ziggurat-f64" else self._boxmuller_rows
+        return make(stream, indices).reshape(self.batch_size, *self.image.shape)
+
+    # Both laws: k = rint((x + sigma eps) * 255) in float64, one operation at a time, in the memory of eps. From there
+    # on everything is a function of the integer k, |k| < 2^24, so float32 is enough: its k / 255 is the float64 one
+    # rounded once more, for no k / 255 lies near enough to the middle of two float32 numbers for them to differ.
+
+    def _ziggurat_rows(self, stream: Stream, indices: range) -> torch.Tensor:
+        x = self.image.astype(np.float64).ravel()
+        rows = np.empty((len(indices), x.size), dtype=np.float32)
+        for row, eps in zip(rows, ziggurat(self.noise.key, stream, indices, x.size), strict=True):
+            eps *= self.sigma
+            eps += x
+            eps *= GRID
+            row[:] = np.rint(eps, out=eps)
+            row /= GRID
+        return torch.from_numpy(rows).to(self.device)
+
+    def _boxmuller_rows(self, stream: Stream, indices: range) -> torch.Tensor:
+        x = torch.from_numpy(self.image.astype(np.float64).ravel()).to(self.device)
+        eps = boxmuller(self.noise.key, stream, indices, x.numel(), self.device)
+        return eps.mul_(self.sigma).add_(x).mul_(GRID).round_().to(torch.float32).div_(GRID)
+
+
+def labels(logits: torch.Tensor) -> NDArray[np.uint16]:
+    """The label of each row of (B, K) logits: the largest, the lowest index among ties, K (`invalid`) if not finite."""
+    values = logits.double().cpu().numpy()
+    winners = np.where(np.isfinite(values).all(axis=1), values.argmax(axis=1), values.shape[1])
+    return np.asarray(winners, dtype=LABEL_DTYPE)
+
+
+def count(labels: NDArray[np.uint16], n_classes: int) -> LabelCounts:
+    """How often each of the classes 0..n_classes - 1, and n_classes (`invalid`), occurs among the labels.
+
+    Raises ValueError if a label is above n_classes.
+    """
+    if labels.size and labels.max() > n_classes:
+        raise ValueError(f"labels must be in 0..{n_classes}, got {labels.max()}")
+    *per_class, invalid = np.bincount(labels, minlength=n_classes + 1).tolist()
+    return LabelCounts(per_class=tuple(per_class), invalid=invalid)
+
+
+def _drawn_ahead(
+    draw: Callable[[int], torch.Tensor], starts: Iterable[int]
+) -> Generator[tuple[int, torch.Tensor], None, None]:
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="noise")
+    pending: deque[tuple[int, Future[torch.Tensor]]] = deque()
+    try:
+        for start in starts:
+            pending.append((start, pool.submit(draw, start)))
+            if len(pending) > _LOOK_AHEAD:
+                first, future = pending.popleft()
+                yield first, future.result()
+        while pending:
+            first, future = pending.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,96 @@
+"""Cards: the JSON descriptions of backbones, tasks and prompt checkpoints."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+BackboneFormat = Literal["open_clip", "hf_clip"]
+Activation = Literal["config", "gelu", "quick_gelu"]
+ContextPosition = Literal["end", "middle", "front"]
+PromptMethod = Literal["coop", "few_shot", "advpt", "imported"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneCard:
+    """One vision-language model: where its files are, how pixels enter it, and its licence.
+
+    format: on-disk format, one loader module each.
+    image_size: side of the square model input in pixels.
+    mean, std: per-channel normalisation, applied inside the classifier.
+    activation: that of the transformer blocks; `config` is what the files beside the weights say.
+    weights: name of the weights file.
+    sha256: digest of the weights file; None until `certrad fetch` pins it on the operator's side.
+    hub: hub repository that `certrad fetch` reads; None for embedded weights.
+    """
+
+    id: str
+    title: str
+    format: BackboneFormat
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    activation: Activation
+    licence: str
+    hub: str | None = None
+    weights: str
+    sha256: str | None = None
+    default_task: str | None = None
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        if self.image_size < 8:
+            raise ValueError(f"image_size must be >= 8, got {self.image_size!r}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be > 0, got {self.std!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCard:
+    """A classification task: class names in their fixed order and the hand-written template with one `{}`."""
+
+    id: str
+    title: str
+    class_names: tuple[str, ...]
+    template: str
+    default_backbone: str
+    default_prompt: str | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        check_classes(self.class_names, self.template)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptCard:
+    """A learned prompt checkpoint: what it was tuned on, for which backbone and classes, and its digests.
+
+    id: the name and the first 16 hex digits of the file's SHA-256, unique in a store.
+    sha256: SHA-256 of the safetensors file.
+    backbone_sha256: SHA-256 of the weights it was tuned with.
+    tuning: how it was trained (shots, epochs, sigmas, seed, data digest), free of patient data.
+    measured: figures measured on held-out images, each with the number of images.
+    """
+
+    id: str
+    name: str
+    method: PromptMethod
+    backbone: str
+    backbone_sha256: str
+    class_names: tuple[str, ...]
+    task: str | None
+    n_ctx: int
+    class_specific: bool
+    position: ContextPosition
+    sha256: str
+    licence: str = ""
+    tuning: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+
+
+def check_classes(class_names: tuple[str, ...], template: str) -> None:
+    """Raises ValueError unless there are 2..1000 distinct, non-empty class names and one `{}` in the template."""
+    if not 2 <= len(class_names) <= 1000:
+        raise ValueError(f"2..1000 classes are required, got {len(class_names)}")
+    if len(set(class_names)) != len(class_names) or not all(name.strip() for name in class_names):
+        raise ValueError("class names must be distinct and not empty")
+    if template.count("{}") != 1 or template.replace("{}", "").count("{") or template.replace("{}", "").count("}"):
+        raise ValueError(f"the template must contain exactly one {{}} and no other brace, got {template!r}")
