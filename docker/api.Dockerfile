@@ -1,0 +1,18 @@
+# The HTTP API: no torch, no numpy, no image decoder. Build from the repository's root.
+FROM python:3.12-slim AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY app app
+COPY workers workers
+COPY models models
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[api]'
+
+FROM python:3.12-slim
+RUN useradd --uid 10001 --create-home certrad && mkdir -p /data && chown certrad /data
+COPY --from=build /venv /venv
+USER certrad
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 CERTRAD_DATA_DIR=/data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s \
+  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health/live', timeout=2)"]
+CMD ["certrad", "api", "--host", "0.0.0.0", "--port", "8000"]

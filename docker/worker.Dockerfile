@@ -1,0 +1,16 @@
+# Intake and engines. The torch wheels bring CUDA; the host brings the driver. Build from the repository's root.
+FROM python:3.12-slim AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY app app
+COPY workers workers
+COPY models models
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[worker]'
+
+FROM python:3.12-slim
+RUN useradd --uid 10001 --create-home certrad && mkdir -p /data && chown certrad /data
+COPY --from=build /venv /venv
+USER certrad
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 CERTRAD_DATA_DIR=/data
+ENTRYPOINT ["certrad", "worker"]
+CMD ["gpu"]

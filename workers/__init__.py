@@ -1,0 +1,1 @@
+"""The queue side: contract, intake of untrusted bytes, resident engine."""

@@ -1,0 +1,170 @@
+"""Commands that run or prepare processes: `python -m workers.cli up|worker|fetch`."""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from redis import Redis
+from redis.exceptions import ConnectionError
+
+from models.errors import Rejected
+from workers import logs
+from workers.child import StackError
+from workers.connection import connect
+from workers.contract.cards import Catalogue, shipped_backbones, shipped_tasks, to_json
+from workers.contract.names import GPU_QUEUE, INTAKE_QUEUE
+from workers.embedded_redis import EmbeddedRedis, EmbeddedRedisError
+from workers.resident import ResidentWorker
+from workers.settings import WorkerSettings
+from workers.stack import Stack, StackSettings, require_loopback
+from workers.worker import IntakeWorker, worker_name
+
+_FAILURE: Final = 1
+_BAD_USAGE: Final = 2
+# Intake decodes one image at a time, and threads started before a fork do not exist after it.
+_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 1 for a failure, 2 for bad usage."""
+    options = _parser().parse_args(arguments)
+    match options.command:
+        case "up":
+            return _up(options.host, options.port, options.data_dir, options.engines)
+        case "worker":
+            return _worker(options.queue)
+        case "fetch":
+            return _fetch(options.name)
+        case _:
+            return _import_prompt(options.file, options.backbone, options.task, options.name)
+
+
+def _up(host: str, port: int, data_dir: Path | None, engines: int) -> int:
+    try:
+        require_loopback(host)
+    except StackError as error:
+        return _fail(str(error), _BAD_USAGE)
+    settings = StackSettings() if data_dir is None else StackSettings(data_dir=data_dir)
+    (settings.data_dir / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (settings.data_dir / "logs" / "stack.log").open("a") as log:
+        logs.configure("stack", log)
+        try:
+            Stack(settings, host=host, port=port, engines=engines).run(on_ready=_announce, on_death=_report_death)
+        except (StackError, EmbeddedRedisError) as error:
+            return _fail(str(error), _FAILURE)
+    return 0
+
+
+def _announce(url: str) -> None:
+    sys.stdout.write(f"certrad ready on {url}\n")
+    sys.stdout.flush()
+
+
+def _report_death(name: str, code: int) -> None:
+    sys.stderr.write(f"certrad: {name} ended with exit code {code} and is started again; see its log\n")
+
+
+def _worker(queue_name: str) -> int:
+    """Runs one worker until it is told to stop; one that ends unasked has failed."""
+    logs.configure(queue_name)
+    settings = WorkerSettings()
+    name, redis = worker_name(queue_name), connect(settings.redis_url)
+    worker: ResidentWorker | IntakeWorker
+    if queue_name == GPU_QUEUE:
+        worker = ResidentWorker(queue_name, name=name, redis=redis, settings=settings)
+    else:
+        os.environ |= _ONE_THREAD
+        importlib.import_module("workers.intake")  # once, before every fork
+        worker = IntakeWorker(queue_name, name=name, redis=redis, settings=settings)
+    worker.work()
+    return 0 if worker.stop_was_asked else _FAILURE
+
+
+def _fetch(name: str) -> int:
+    """Downloads the weights of a backbone and prints its card with the pinned digest."""
+    card = shipped_backbones().get(name)
+    if card is None:
+        return _fail(f"NAME must be one of {', '.join(sorted(shipped_backbones()))}, got {name!r}", _BAD_USAGE)
+    from workers.fetch import fetch  # torch; no other command here needs it
+
+    try:
+        fetched = fetch(card, WorkerSettings().backbones_dir)
+    except Rejected as rejected:
+        return _fail(str(rejected), _FAILURE)
+    sys.stdout.write(json.dumps(asdict(fetched)) + "\n")
+    return 0
+
+
+def _import_prompt(file: Path, backbone_id: str, task_id: str, name: str) -> int:
+    """Stores a foreign prompt checkpoint, publishes it if the service runs, and prints its card."""
+    card, task = shipped_backbones().get(backbone_id), shipped_tasks().get(task_id)
+    if card is None or task is None:
+        known = f"{', '.join(sorted(shipped_backbones()))} and {', '.join(sorted(shipped_tasks()))}"
+        return _fail(f"backbone and task must be of {known}", _BAD_USAGE)
+    from models.backbones.base import load_backbone, weights_directory  # torch
+    from workers.prompt_store import import_checkpoint, publish
+
+    settings = StackSettings()
+    try:
+        backbone = load_backbone(card, weights_directory(card, settings.backbones_dir))
+        prompt = import_checkpoint(file, name=name, backbone=backbone, task=task, directory=settings.prompts_dir)
+    except (Rejected, ValueError) as error:
+        return _fail(str(error), _FAILURE)
+    try:
+        with Redis.from_url(_redis_url(settings)) as redis:
+            publish(redis, settings.prompts_dir, prompt)
+            Catalogue(redis).reinstate_prompt(prompt.id)
+    except ConnectionError:
+        sys.stderr.write("certrad: no service runs here; the prompt is known once an engine starts\n")
+    sys.stdout.write(json.dumps(to_json(prompt)) + "\n")
+    return 0
+
+
+def _redis_url(settings: StackSettings) -> str:
+    """The Redis that was named, else the one that `up` runs on the same data directory."""
+    if "redis_url" in settings.model_fields_set:
+        return settings.redis_url
+    return EmbeddedRedis(settings.data_dir.resolve() / "redis").url
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"certrad: {message}\n")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m workers.cli", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="run the whole service on this machine until SIGTERM")
+    up.add_argument("--host", default="127.0.0.1", help="a loopback address")
+    up.add_argument("--port", type=_in_range(0, 65_535), default=8000, help="0 picks a free one")
+    up.add_argument("--data-dir", type=Path, help="everything the service keeps; default CERTRAD_DATA_DIR")
+    up.add_argument("--engines", type=_in_range(1, 64), default=1, help="engine processes")
+    worker = commands.add_parser("worker", help="run one worker until SIGTERM")
+    worker.add_argument("queue", choices=[INTAKE_QUEUE, GPU_QUEUE])
+    fetch = commands.add_parser("fetch", help="download the weights of a backbone")
+    fetch.add_argument("name", metavar="NAME")
+    imported = commands.add_parser("import-prompt", help="import a checkpoint of CoOp, PromptSmooth or AdvPT")
+    imported.add_argument("file", type=Path)
+    for option, meaning in (("backbone", "it was tuned for"), ("task", "it was tuned for"), ("name", "of the prompt")):
+        imported.add_argument(f"--{option}", required=True, help=meaning)
+    return parser
+
+
+def _in_range(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not low <= (value := int(text)) <= high:
+            raise argparse.ArgumentTypeError(f"must be in [{low}, {high}], got {value}")
+        return value
+
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

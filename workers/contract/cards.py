@@ -1,0 +1,135 @@
+"""The cards of backbones, tasks and prompts: those shipped with the package and those workers publish."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any, Final, cast
+
+from pydantic import TypeAdapter
+from redis import Redis
+
+from models.types import BackboneCard, PromptCard, TaskCard
+from workers.contract.names import DEFAULTS, EPOCHS, PROMPTS, WITHDRAWN, WORKERS
+
+_BACKBONE: Final = TypeAdapter(BackboneCard)
+_TASK: Final = TypeAdapter(TaskCard)
+_PROMPT: Final = TypeAdapter(PromptCard)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerCard:
+    """What a running engine says of itself: its name, device, dtype and the backbones whose weights it holds."""
+
+    name: str
+    device: str
+    dtype: str
+    backbones: tuple[str, ...]
+    epoch_sha256: str
+    seen_at: float
+
+
+_WORKER: Final = TypeAdapter(WorkerCard)
+
+
+def shipped_backbones() -> dict[str, BackboneCard]:
+    """The backbone cards inside the package, by id."""
+    cards = [_BACKBONE.validate_json(text) for text in _texts("backbones/specs", ".json")]
+    return {card.id: card for card in cards}
+
+
+def shipped_tasks() -> dict[str, TaskCard]:
+    """The task cards inside the package, by id."""
+    cards = [_TASK.validate_json(text) for text in _texts("tasks", ".json")]
+    return {card.id: card for card in cards}
+
+
+def shipped_prompts() -> dict[str, PromptCard]:
+    """The cards of the prompt checkpoints inside the package, by id."""
+    cards = [_PROMPT.validate_json(text) for text in _texts("demo/prompts", ".json")]
+    return {card.id: card for card in cards}
+
+
+def _texts(folder: str, suffix: str) -> Iterator[str]:
+    root: Traversable = files("models")
+    for part in folder.split("/"):
+        root = root / part
+    for entry in sorted(root.iterdir(), key=lambda item: item.name):
+        if entry.name.endswith(suffix):
+            yield entry.read_text("utf-8")
+
+
+class Catalogue:
+    """Every card a request may name: shipped ones, and the prompts and workers published in Redis."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self.backbones = shipped_backbones()
+        self.tasks = shipped_tasks()
+        self._shipped_prompts = shipped_prompts()
+
+    def prompts(self) -> dict[str, PromptCard]:
+        """Every prompt that is not withdrawn, by id."""
+        stored = cast("dict[bytes, bytes]", self._redis.hgetall(PROMPTS))
+        published = {key.decode(): _PROMPT.validate_json(value) for key, value in stored.items()}
+        withdrawn = {member.decode() for member in cast("set[bytes]", self._redis.smembers(WITHDRAWN))}
+        known = {**self._shipped_prompts, **published}
+        return {prompt_id: card for prompt_id, card in sorted(known.items()) if prompt_id not in withdrawn}
+
+    def prompt(self, prompt_id: str) -> PromptCard | None:
+        """The card of a prompt, withdrawn or not: jobs accepted before it was withdrawn still use it."""
+        stored = cast("bytes | None", self._redis.hget(PROMPTS, prompt_id))
+        return self._shipped_prompts.get(prompt_id) if stored is None else _PROMPT.validate_json(stored)
+
+    def default_prompt(self, task: str) -> str | None:
+        """The prompt a task uses when the request names none: the operator's choice, else the card's."""
+        chosen = cast("bytes | None", self._redis.hget(DEFAULTS, task))
+        name = chosen.decode() if chosen else self.tasks[task].default_prompt
+        if name is None or self._redis.sismember(WITHDRAWN, name) or self.prompt(name) is None:
+            return None
+        return name
+
+    def publish_prompt(self, card: PromptCard) -> None:
+        """Makes a prompt known to every process; one that was withdrawn stays so.
+
+        Raises ValueError for a card with a field of a wrong type, which nobody could read.
+        """
+        payload = _PROMPT.dump_json(card, warnings=False)
+        _PROMPT.validate_json(payload)
+        self._redis.hset(PROMPTS, card.id, payload.decode())
+
+    def reinstate_prompt(self, prompt_id: str) -> None:
+        """Puts a withdrawn prompt into use again."""
+        self._redis.srem(WITHDRAWN, prompt_id)
+
+    def withdraw_prompt(self, prompt_id: str) -> None:
+        """Takes a prompt out of use; its bytes and the certificates made with it stay."""
+        self._redis.sadd(WITHDRAWN, prompt_id)
+
+    def choose_default(self, task: str, prompt_id: str) -> None:
+        """Makes a prompt the task's default."""
+        self._redis.hset(DEFAULTS, task, prompt_id)
+
+    def publish_worker(self, card: WorkerCard) -> None:
+        """Says that an engine is there, and commits to the epoch secret it draws noise with."""
+        self._redis.zadd(EPOCHS, {card.epoch_sha256: card.seen_at}, nx=True)
+        self._redis.hset(WORKERS, card.name, _WORKER.dump_json(card).decode())
+
+    def forget_worker(self, name: str) -> None:
+        """Says that an engine is gone."""
+        self._redis.hdel(WORKERS, name)
+
+    def epochs(self) -> list[tuple[str, float]]:
+        """SHA-256 of every epoch secret ever used, with the time of its first use, oldest first."""
+        stored = cast("list[tuple[bytes, float]]", self._redis.zrange(EPOCHS, 0, -1, withscores=True))
+        return [(digest.decode(), first_used) for digest, first_used in stored]
+
+    def workers(self) -> list[WorkerCard]:
+        """The engines that published themselves, also ones that died since."""
+        stored = cast("dict[bytes, bytes]", self._redis.hgetall(WORKERS))
+        return [_WORKER.validate_json(value) for _, value in sorted(stored.items())]
+
+
+def to_json(card: BackboneCard | TaskCard | PromptCard | WorkerCard) -> dict[str, Any]:
+    """A card as a JSON object."""
+    return cast("dict[str, Any]", TypeAdapter(type(card)).dump_python(card, mode="json"))

@@ -1,0 +1,89 @@
+"""Enqueueing by dotted name with JSON arguments, and a job class that runs nothing else."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from redis import Redis
+from rq import Queue, Retry
+from rq.exceptions import DuplicateJobError
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from workers.contract.names import TASKS, Stage
+from workers.contract.settings import SharedSettings
+
+_ALLOWED: Final = frozenset(path for _, path in TASKS.values())
+
+
+class AllowedJob(Job):
+    """An RQ job that refuses every function but those of TASKS, and every callback.
+
+    JSON alone is not enough: whoever can write to Redis could name any importable function.
+    """
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        """The task, if it is on the list; raises PermissionError otherwise."""
+        if self.instance is not None or self.func_name not in _ALLOWED:
+            raise PermissionError(f"function must be one of {sorted(_ALLOWED)}, got {self.func_name!r}")
+        return super().func  # type: ignore[no-any-return]  # rq is untyped here
+
+    @property
+    def success_callback(self) -> None:
+        """No callbacks."""
+        self._refuse_callback(self._success_callback_name)
+
+    @property
+    def failure_callback(self) -> None:
+        """No callbacks."""
+        self._refuse_callback(self._failure_callback_name)
+
+    @property
+    def stopped_callback(self) -> None:
+        """No callbacks."""
+        self._refuse_callback(self._stopped_callback_name)
+
+    def send_webhooks(self, *_: object, **__: object) -> None:
+        """Sends nothing: a job forged in Redis must not make a worker call addresses."""
+
+    @staticmethod
+    def _refuse_callback(name: str | None) -> None:
+        if name:
+            raise PermissionError(f"callbacks are not accepted, got {name!r}")
+
+
+def queue(redis: Redis, name: str) -> Queue:
+    """The queue of this name, with JSON and the allow-list."""
+    return Queue(name, connection=redis, serializer=JSONSerializer, job_class=AllowedJob)
+
+
+def vehicle_id(job_id: str, stage: Stage) -> str:
+    """The id of the RQ job that carries one stage of a job."""
+    return f"{job_id}-{stage}"
+
+
+def enqueue(redis: Redis, stage: Stage, job_id: str, *, settings: SharedSettings, urgent: bool = False) -> None:
+    """Puts one stage of a job on its queue; doing so twice is harmless.
+
+    `finish` goes first whatever the job: the work is done, and only its end is missing.
+    """
+    name, path = TASKS[stage]
+    try:
+        queue(redis, name).enqueue_call(
+            func=path,
+            args=(job_id,),
+            job_id=vehicle_id(job_id, stage),
+            timeout=settings.job_timeout,
+            result_ttl=60,
+            failure_ttl=settings.job_ttl,
+            retry=Retry(max=settings.job_retries) if settings.job_retries else None,
+            at_front=urgent or stage == "finish",
+            unique=True,
+        )
+    except DuplicateJobError:
+        return
+
+
+def vehicle(redis: Redis, stage: Stage, job_id: str) -> Job | None:
+    """The RQ job that carries a stage, or None when RQ does not know it (any more)."""
+    return queue(redis, TASKS[stage][0]).fetch_job(vehicle_id(job_id, stage))

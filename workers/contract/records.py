@@ -1,0 +1,291 @@
+"""Job records: our own truth about every job; the RQ job is only its vehicle."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from pydantic import TypeAdapter
+from redis import Redis
+
+from models.types import CertifyRequest
+from workers.contract.names import (
+    ACTIVE,
+    ENDED,
+    JOBS,
+    PHASES,
+    STATUSES,
+    Phase,
+    Status,
+    document_key,
+    events_key,
+    idempotency_key,
+    input_key,
+    ledger_key,
+    record_key,
+)
+from workers.contract.scripts import ADVANCE, CREATE, END, LEAVE
+
+REQUEST: Final = TypeAdapter(CertifyRequest)
+_EVENTS_KEPT: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """One job as it stands.
+
+    image: facts of the decoded image that hold no patient data (digests, size), once intake has decoded it.
+    result: the body of `result` of a succeeded job. error: `{code, detail}` of a failed one.
+    certificate: SHA-256 of the certificate document.
+    """
+
+    id: str
+    status: Status
+    phase: Phase
+    request: CertifyRequest
+    samples_done: int
+    samples_total: int
+    created_at: float
+    updated_at: float
+    image: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    certificate: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has reached a status it cannot leave."""
+        return self.status in ENDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of the records, newest first; `following` is the `before` of the next page, None on the last one.
+
+    A page may hold fewer records than asked for, or none, and still have one that follows.
+    """
+
+    records: tuple[JobRecord, ...]
+    following: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """The job an accepted submission belongs to; `replayed` when an Idempotency-Key named an earlier one."""
+
+    job_id: str
+    replayed: bool
+
+
+class QueueFullError(Exception):
+    """As many jobs are active as the installation allows."""
+
+
+class UnreadableRecordError(Exception):
+    """A record in Redis is not one that this version writes; the message is the job's id."""
+
+
+class IdempotencyConflictError(Exception):
+    """The Idempotency-Key was used for another request."""
+
+
+class Records:
+    """Reads and changes job records; a job that has ended never changes again."""
+
+    def __init__(self, redis: Redis, *, ttl: int, clock: Callable[[], float] = time.time) -> None:
+        self._redis = redis
+        self._ttl = ttl
+        self._clock = clock
+        self._create = redis.register_script(CREATE)
+        self._advance = redis.register_script(ADVANCE)
+        self._end = redis.register_script(END)
+        self._leave = redis.register_script(LEAVE)
+
+    def create(
+        self,
+        job_id: str,
+        request: CertifyRequest,
+        *,
+        max_active: int,
+        digest: str,
+        idempotency_sha256: str | None = None,
+    ) -> Created:
+        """Creates a queued job, or finds the one that the same Idempotency-Key created.
+
+        digest: SHA-256 over the image and the request, compared on a replay.
+        Raises QueueFullError, IdempotencyConflictError.
+        """
+        now = self._clock()
+        fields = {
+            "status": "queued",
+            "phase": "queued",
+            "request": REQUEST.dump_json(request).decode(),
+            "samples_done": "0",
+            "samples_total": str(request.params.n0 + request.params.n),
+            "created_at": repr(now),
+            "updated_at": repr(now),
+        }
+        replay_key = idempotency_key(idempotency_sha256) if idempotency_sha256 else ""
+        answer = self._create(
+            keys=[record_key(job_id), ACTIVE, JOBS, replay_key],
+            args=[job_id, repr(now), self._ttl, max_active, digest, *_flat(fields)],
+        )
+        known_id, known_digest = (part.decode() for part in cast("list[bytes]", answer))
+        if not known_id:
+            raise QueueFullError
+        if known_digest != digest:
+            raise IdempotencyConflictError
+        return Created(job_id=known_id, replayed=known_id != job_id)
+
+    def read(self, job_id: str) -> JobRecord | None:
+        """The record, or None when there is none (any more). Raises UnreadableRecordError."""
+        stored = cast("dict[bytes, bytes]", self._redis.hgetall(record_key(job_id)))
+        try:
+            return _decode(job_id, stored) if b"status" in stored else None
+        except (KeyError, ValueError) as error:
+            raise UnreadableRecordError(job_id) from error
+
+    def status(self, job_id: str) -> Status | None:
+        """The status alone, also of a record that `read` cannot make sense of; None when there is no record."""
+        stored = cast("bytes | None", self._redis.hget(record_key(job_id), "status"))
+        return None if stored is None else cast("Status", stored.decode())
+
+    def enter(self, job_id: str, phase: Phase, *, image: Mapping[str, Any] | None = None) -> bool:
+        """Moves a job to a phase; False when it has ended meanwhile, so the caller must stop."""
+        fields = {"status": "running", "phase": phase}
+        if image is not None:
+            fields["image"] = json.dumps(image)
+        return self._change(job_id, "phase", {"phase": phase}, fields)
+
+    def progress(self, job_id: str, *, samples_done: int, counts: tuple[int, ...], invalid: int) -> bool:
+        """Publishes progress; False when the job has ended meanwhile, so the caller must stop."""
+        data = {"samples_done": samples_done, "counts": counts, "invalid": invalid}
+        return self._change(job_id, "progress", data, {"samples_done": str(samples_done)})
+
+    def leave_input(self, job_id: str, pixels: bytes, ttl: int) -> bool:
+        """Leaves the decoded image for the engines, for ttl seconds; False when the job has ended meanwhile."""
+        return self._leave_at(input_key(job_id), job_id, ttl, "SET", pixels)
+
+    def leave_document(self, job_id: str, document: bytes, result: bytes, ttl: int) -> bool:
+        """Leaves certificate document and result (JSON) for intake, for ttl seconds; False as in `leave_input`."""
+        return self._leave_at(document_key(job_id), job_id, ttl, "HSET", "document", document, "result", result)
+
+    def succeed(self, job_id: str, result: Mapping[str, Any], *, certificate: str) -> bool:
+        """Ends a job with its result, all samples done; False when it had ended before."""
+        total = cast("bytes | None", self._redis.hget(record_key(job_id), "samples_total"))
+        if total is None:
+            return False
+        fields = {"result": json.dumps(result), "certificate": certificate, "samples_done": total.decode()}
+        return self._finish(job_id, "succeeded", fields)
+
+    def fail(self, job_id: str, code: str, detail: str) -> bool:
+        """Ends a job with an error code; False when it had ended before."""
+        return self._finish(job_id, "failed", {"error": json.dumps({"code": code, "detail": detail})})
+
+    def cancel(self, job_id: str) -> bool:
+        """Ends a job at its owner's wish; False when it had ended before."""
+        return self._finish(job_id, "cancelled", {})
+
+    def erase(self, job_id: str) -> None:
+        """Removes every trace of a job from Redis."""
+        self._redis.delete(*_all_keys(job_id))
+        self._redis.zrem(JOBS, job_id)
+        self._redis.zrem(ACTIVE, job_id)
+
+    def active(self) -> list[str]:
+        """The ids of jobs that have not ended, oldest first."""
+        return [member.decode() for member in cast("list[bytes]", self._redis.zrange(ACTIVE, 0, -1))]
+
+    def page(self, *, before: float, limit: int) -> Page:
+        """The records among the `limit` newest jobs created before a time (exclusive).
+
+        What has expired or cannot be read is left out.
+        """
+        listed = cast(
+            "list[tuple[bytes, float]]",
+            self._redis.zrevrangebyscore(JOBS, f"({before!r}", "-inf", start=0, num=limit, withscores=True),
+        )
+        records = (self._readable(job_id.decode()) for job_id, _ in listed)
+        return Page(
+            records=tuple(record for record in records if record is not None),
+            following=listed[-1][1] if len(listed) == limit else None,
+        )
+
+    def forget_expired(self) -> None:
+        """Takes jobs whose record has expired off the list that `page` reads."""
+        old = cast("list[bytes]", self._redis.zrangebyscore(JOBS, "-inf", self._clock() - self._ttl))
+        if gone := [job_id for job_id in old if self.status(job_id.decode()) is None]:
+            self._redis.zrem(JOBS, *gone)
+
+    def _readable(self, job_id: str) -> JobRecord | None:
+        try:
+            return self.read(job_id)
+        except UnreadableRecordError:
+            return None
+
+    def _leave_at(self, key: str, job_id: str, ttl: int, *command: bytes | str) -> bool:
+        return bool(self._leave(keys=[record_key(job_id), key], args=[ttl, *command]))
+
+    def _change(self, job_id: str, event: str, data: Mapping[str, Any], fields: Mapping[str, str]) -> bool:
+        changed = self._advance(
+            keys=[record_key(job_id), events_key(job_id)],
+            args=[_EVENTS_KEPT, self._ttl, event, json.dumps(data), *_flat({**fields, **self._now()})],
+        )
+        return bool(changed)
+
+    def _finish(self, job_id: str, status: Status, fields: Mapping[str, str]) -> bool:
+        ended = self._end(
+            keys=[
+                record_key(job_id),
+                events_key(job_id),
+                ACTIVE,
+                input_key(job_id),
+                ledger_key(job_id),
+                document_key(job_id),
+            ],
+            args=[
+                _EVENTS_KEPT,
+                self._ttl,
+                "end",
+                json.dumps({"status": status}),
+                job_id,
+                *_flat({"status": status, "phase": "done", **fields, **self._now()}),
+            ],
+        )
+        return bool(ended)
+
+    def _now(self) -> dict[str, str]:
+        return {"updated_at": repr(self._clock())}
+
+
+def _flat(fields: Mapping[str, str]) -> list[str]:
+    return [part for pair in fields.items() for part in pair]
+
+
+def _all_keys(job_id: str) -> list[str]:
+    return [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)]
+
+
+def _decode(job_id: str, stored: Mapping[bytes, bytes]) -> JobRecord:
+    def optional(name: bytes) -> dict[str, Any] | None:
+        return json.loads(stored[name]) if name in stored else None
+
+    status, phase = cast("Status", stored[b"status"].decode()), cast("Phase", stored[b"phase"].decode())
+    if status not in STATUSES or phase not in PHASES or (status in ENDED) != (phase == "done"):
+        raise ValueError(f"status and phase must be known and fit each other, got {status!r} and {phase!r}")
+    certificate = stored.get(b"certificate")
+    return JobRecord(
+        id=job_id,
+        status=status,
+        phase=phase,
+        request=REQUEST.validate_json(stored[b"request"]),
+        samples_done=int(stored[b"samples_done"]),
+        samples_total=int(stored[b"samples_total"]),
+        created_at=float(stored[b"created_at"]),
+        updated_at=float(stored[b"updated_at"]),
+        image=optional(b"image"),
+        result=optional(b"result"),
+        error=optional(b"error"),
+        certificate=certificate.decode() if certificate else None,
+    )

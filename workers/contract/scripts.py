@@ -1,0 +1,63 @@
+"""The Lua scripts that change a job in one step; Redis runs nothing else meanwhile."""
+
+from typing import Final
+
+from workers.contract.names import ENDED
+
+# Opens every script that may only touch a job under way: whether it has ended, or has no record (any more).
+HAS_ENDED: Final = f"""
+local function has_ended(record)
+  local status = redis.call('HGET', record, 'status')
+  return not status or {" or ".join(f"status == '{ended}'" for ended in sorted(ENDED))}
+end
+"""
+
+# KEYS record, active, jobs, idempotency ('' for none); ARGV id, now, ttl, bound, request digest, field, value, ...
+# Redis' clients send a script again when its answer gets lost, so the job it created already is no other job.
+CREATE: Final = """
+if KEYS[4] ~= '' then
+  local known = redis.call('HMGET', KEYS[4], 'job', 'digest')
+  if known[1] then return {known[1], known[2]} end
+end
+if redis.call('EXISTS', KEYS[1]) == 1 then return {ARGV[1], ARGV[5]} end
+if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return {'', ''} end
+redis.call('HSET', KEYS[1], unpack(ARGV, 6))
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
+if KEYS[4] ~= '' then
+  redis.call('HSET', KEYS[4], 'job', ARGV[1], 'digest', ARGV[5])
+  redis.call('EXPIRE', KEYS[4], ARGV[3])
+end
+return {ARGV[1], ARGV[5]}
+"""
+
+# KEYS record, events; ARGV events kept, ttl, event name, event data, field, value, ...
+ADVANCE: Final = f"""{HAS_ENDED}
+if has_ended(KEYS[1]) then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV, 5))
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[3], 'data', ARGV[4])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+return 1
+"""
+
+# As ADVANCE; KEYS record, events, active, then the keys that do not outlive the job; ARGV as above with the id in 5.
+# A full Redis refuses a script at its first command that may take memory, unless it has written before: what frees
+# memory comes first, so that jobs can be ended then too.
+END: Final = f"""{HAS_ENDED}
+if has_ended(KEYS[1]) then return 0 end
+redis.call('ZREM', KEYS[3], ARGV[5])
+redis.call('DEL', unpack(KEYS, 4))
+redis.call('HSET', KEYS[1], unpack(ARGV, 6))
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[3], 'data', ARGV[4])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+return 1
+"""
+
+# KEYS record, key; ARGV ttl, the command that writes the key, its arguments
+LEAVE: Final = f"""{HAS_ENDED}
+if has_ended(KEYS[1]) then return 0 end
+redis.call(ARGV[2], KEYS[2], unpack(ARGV, 3))
+redis.call('EXPIRE', KEYS[2], ARGV[1])
+return 1
+"""

@@ -1,0 +1,28 @@
+"""Settings that API and workers share; every process builds one frozen object from the environment."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SharedSettings(BaseSettings):
+    """What both sides of the queue must agree on; read from `CERTRAD_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="CERTRAD_", frozen=True, extra="ignore")
+
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey; `unix://` works too")
+    data_dir: Path = Field(Path("certrad-data"), description="blobs, certificates, prompts, weights and secrets")
+    job_ttl: int = Field(86_400, ge=60, description="seconds a job record is kept")
+    job_timeout: int = Field(7_200, ge=10, description="seconds one stage of a job may run, per attempt")
+    job_retries: int = Field(5, ge=0, description="times a job is started again after its process died")
+
+    @property
+    def blobs_dir(self) -> Path:
+        """Uploads, shared by API and intake only; each is deleted when its job ends."""
+        return self.data_dir / "blobs"
+
+    @property
+    def certificates_dir(self) -> Path:
+        """Content-addressed certificate documents."""
+        return self.data_dir / "certificates"

@@ -1,0 +1,73 @@
+"""Logs: one JSON object a line, without payloads, messages of exceptions or patient data."""
+
+import logging
+import sys
+from traceback import extract_tb
+from types import TracebackType
+from typing import Final, TextIO
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.types import EventDict, Processor, WrappedLogger
+
+from models.errors import Rejected
+
+_RQ_LOGGERS: Final = ("rq.worker", "rq.job", "rq.registry", "rq.queue")
+
+
+def configure(process: str, stream: TextIO | None = None) -> None:
+    """Sends every log of this process to `stream`, or standard error, as JSON lines; called once, at start.
+
+    process: what runs here, in every line.
+    Exceptions are logged as their type and the lines of code they passed, never as their message: libraries quote file
+    names and header values in theirs.
+    """
+
+    def name_process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return {**event, "process": process}
+
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        name_process,
+        _without_message,
+    ]
+    structlog.configure(
+        processors=[*shared, ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    for name in _RQ_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    sys.excepthook = _log_uncaught
+
+
+def _without_message(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    given = event.pop("exc_info", None)
+    if not given:
+        return event
+    error = given if isinstance(given, BaseException) else (given if isinstance(given, tuple) else sys.exc_info())[1]
+    if error is None:
+        return event
+    return {**event, **_told(error)}
+
+
+def _told(error: BaseException) -> dict[str, object]:
+    passed = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
+    refusal = {"problem": str(error)} if isinstance(error, Rejected) else {}  # ours, and free of patient data
+    return {"error": type(error).__name__, **refusal, "trace": passed}
+
+
+def _log_uncaught(_kind: type[BaseException], error: BaseException, _traceback: TracebackType | None) -> None:
+    structlog.get_logger().critical("uncaught exception", exc_info=error)

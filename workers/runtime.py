@@ -1,0 +1,190 @@
+"""What an engine keeps between jobs: device, secret, resident backbones and their text features."""
+
+import hashlib
+import os
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import torch
+from redis import Redis
+
+import models
+from models.backbones.base import EMBEDDED, Backbone, load_backbone, weights_directory
+from models.backbones.weights import find_weights, pinned
+from models.errors import Rejected
+from models.prompts.checkpoint import load_prompt
+from models.prompts.context import ContextVectors
+from models.types import BackboneCard, PromptCard
+from workers.contract.cards import Catalogue, WorkerCard
+from workers.contract.names import prompt_bytes_key
+from workers.prompt_store import verified
+from workers.settings import BLOCK_CPU, BLOCK_GPU, WorkerSettings
+
+_RESIDENT: Final = 2
+_SECRET_BYTES: Final = 32
+_PACKAGES: Final = ("certrad", "numpy", "open_clip_torch", "scipy", "torch", "transformers")
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The state of one engine process; built once, shared by its jobs."""
+
+    settings: WorkerSettings
+    redis: Redis
+    catalogue: Catalogue
+    device: torch.device
+    dtype: torch.dtype
+    epoch_secret: bytes
+    software: dict[str, str]
+    _resident: OrderedDict[str, Backbone] = field(default_factory=OrderedDict)
+
+    @property
+    def block_size(self) -> int:
+        """Samples per block where the operator did not choose."""
+        return self.settings.block_size or (BLOCK_GPU if self.device.type == "cuda" else BLOCK_CPU)
+
+    @property
+    def epoch_sha256(self) -> str:
+        """The public commitment to the epoch secret."""
+        return hashlib.sha256(self.epoch_secret).hexdigest()
+
+    def backbone(self, backbone_id: str, dtype: torch.dtype) -> Backbone:
+        """The backbone, resident on the device; the longest unused one makes room.
+
+        Raises Rejected: unknown_backbone, backbone_unavailable, invalid_weights, digest_mismatch.
+        """
+        key = f"{backbone_id} {dtype}"
+        if key not in self._resident:
+            while len(self._resident) >= _RESIDENT:
+                self._resident.popitem(last=False)
+            card = self.backbone_card(backbone_id)
+            directory = weights_directory(card, self.settings.backbones_dir)
+            self._resident[key] = load_backbone(card, directory, device=self.device, dtype=dtype)
+        self._resident.move_to_end(key)
+        return self._resident[key]
+
+    def backbone_card(self, backbone_id: str) -> BackboneCard:
+        """The card of a backbone; raises Rejected unknown_backbone."""
+        try:
+            return self.catalogue.backbones[backbone_id]
+        except KeyError:
+            raise Rejected("unknown_backbone", f"expected one of {sorted(self.catalogue.backbones)}") from None
+
+    def prompt(self, prompt_id: str) -> tuple[PromptCard, ContextVectors]:
+        """A prompt checkpoint from the package, the local store, or Redis, withdrawn or not. Raises Rejected."""
+        card = self.catalogue.prompt(prompt_id)
+        if card is None:
+            raise Rejected("unknown_prompt", "the prompt is not published")
+        return card, load_prompt(self._prompt_directory(card), card)
+
+    def _prompt_directory(self, card: PromptCard) -> Path:
+        name = f"{card.id}.safetensors"
+        for directory in (EMBEDDED / "prompts", self.settings.prompts_dir):
+            if (directory / name).exists():
+                return directory
+        payload = self.redis.get(prompt_bytes_key(card.sha256))
+        if not isinstance(payload, bytes):
+            raise Rejected(
+                "invalid_checkpoint", "the prompt's card is published, but its bytes are nowhere to be found"
+            )
+        content = verified(payload, card)  # before it is kept: a bad copy would fail every later job
+        self.settings.prompts_dir.mkdir(parents=True, exist_ok=True)
+        part = self.settings.prompts_dir / f".{name}.{os.getpid()}"
+        part.write_bytes(content)
+        part.replace(self.settings.prompts_dir / name)
+        return self.settings.prompts_dir
+
+    def card(self, name: str) -> WorkerCard:
+        """What this engine says of itself."""
+        present = [card.id for card in self.catalogue.backbones.values() if self._has_weights(card)]
+        return WorkerCard(
+            name=name,
+            device=str(self.device),
+            dtype=dtype_name(self.dtype),
+            backbones=tuple(sorted(present)),
+            epoch_sha256=self.epoch_sha256,
+            seen_at=time.time(),
+        )
+
+    def _has_weights(self, card: BackboneCard) -> bool:
+        directory = weights_directory(card, self.settings.backbones_dir)
+        try:
+            find_weights(pinned(card, directory), directory)
+        except Rejected:
+            return False
+        return True
+
+
+def build(settings: WorkerSettings, redis: Redis) -> Runtime:
+    """The runtime of a new engine process."""
+    device = _device(settings.device)
+    torch.set_num_threads(settings.threads)
+    return Runtime(
+        settings=settings,
+        redis=redis,
+        catalogue=Catalogue(redis),
+        device=device,
+        dtype=_dtype(settings.dtype, device),
+        epoch_secret=_epoch_secret(settings.epoch_secret_path),
+        software=_software(),
+    )
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float32`, `bfloat16` or `float16`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _device(wish: str) -> torch.device:
+    if wish == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wish)
+
+
+def _dtype(wish: str, device: torch.device) -> torch.dtype:
+    if wish != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wish]
+    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bfloat16()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def _epoch_secret(path: Path) -> bytes:
+    """Reads the secret, or makes one; of several engines starting at once the first one's stands."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        part.touch(mode=0o600)
+        part.write_bytes(os.urandom(_SECRET_BYTES))
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            pass  # another engine was first
+        finally:
+            part.unlink()
+    secret = path.read_bytes()
+    if len(secret) < _SECRET_BYTES:
+        raise ValueError(f"the epoch secret must have at least {_SECRET_BYTES} bytes, got {len(secret)}")
+    return secret
+
+
+def _software() -> dict[str, str]:
+    return {**{name: version(name) for name in _PACKAGES}, "code_sha256": _code_sha256()}
+
+
+def _code_sha256() -> str:
+    """SHA-256 over the sources of `models`, in the order of their names: the code that computes a certificate."""
+    root = Path(str(files(models)))
+    hasher = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        hasher.update(f"{path.relative_to(root)}\0".encode())
+        hasher.update(hashlib.sha256(path.read_bytes()).digest())
+    return hasher.hexdigest()

@@ -1,0 +1,54 @@
+"""Settings of a worker process."""
+
+import os
+from pathlib import Path
+from typing import Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from workers.contract.settings import SharedSettings
+
+BLOCK_CPU: Final = 64
+BLOCK_GPU: Final = 256
+
+
+class WorkerSettings(SharedSettings):
+    """What intake and engine read from `CERTRAD_*` at start."""
+
+    device: str = Field("auto", description="`auto`, `cpu` or `cuda:N`")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the image encoder; `auto` is bfloat16 where the processor multiplies it natively"
+    )
+    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="torch threads of an engine")
+    block_size: int | None = Field(None, ge=1, le=4096, description="samples per block; 64 on a CPU, 256 on a GPU")
+    commit_size: int | None = Field(None, ge=1, le=4096, description="samples per ledger entry; a divisor of the block")
+    epoch_secret_file: Path | None = Field(None, description="32 secret bytes; made in the data directory if absent")
+    max_pixels: int = Field(64_000_000, ge=64, description="pixels of one decoded image")
+    intake_memory_bytes: int = Field(4 << 30, ge=256 << 20, description="address space the decoding process may add")
+    intake_cpu_seconds: int = Field(60, ge=1, description="processor time of the decoding process")
+    input_ttl: int = Field(86_400, ge=60, description="seconds the float tensor may stay in Redis")
+    heartbeat_seconds: int = Field(5, ge=1, description="between heartbeats of a worker on its job")
+    maintenance_seconds: int = Field(15, ge=1, description="between looks for lost jobs")
+    cancel_grace_seconds: float = Field(2.0, ge=0, description="an engine may take to stop by itself when cancelled")
+
+    @model_validator(mode="after")
+    def _whole_commits(self) -> Self:
+        for block_size in (BLOCK_CPU, BLOCK_GPU) if self.block_size is None else (self.block_size,):
+            if self.commit_size is not None and block_size % self.commit_size:
+                raise ValueError(f"commit_size must divide block_size = {block_size}, got {self.commit_size}")
+        return self
+
+    @property
+    def backbones_dir(self) -> Path:
+        """Fetched weights, one folder per backbone id."""
+        return self.data_dir / "backbones"
+
+    @property
+    def prompts_dir(self) -> Path:
+        """Content-addressed prompt checkpoints with their cards."""
+        return self.data_dir / "prompts"
+
+    @property
+    def epoch_secret_path(self) -> Path:
+        """Where the epoch secret is read from."""
+        return self.epoch_secret_file or self.data_dir / "secrets" / "epoch"
