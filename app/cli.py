@@ -1,0 +1,248 @@
+"""The command line: parses, speaks HTTP, and hands what computes to `python -m workers.cli`."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import typer
+
+from app import console, demo, submission
+from app.client import Client, ProblemError
+from app.local import LocalStackError, private_stack
+from app.submission import CERTIFIED, FAILURE
+
+app = typer.Typer(
+    name="certrad",
+    help="Classes of medical images with a certified L2 radius, or an abstention. Research use; not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+prompts = typer.Typer(help="Learned prompts.", no_args_is_help=True)
+app.add_typer(prompts, name="prompts")
+
+Url = Annotated[str, typer.Option(envvar="CERTRAD_URL", help="address of the service")]
+AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+_DEFAULT_URL: Final = "http://127.0.0.1:8000"
+
+
+class Queue(StrEnum):
+    """The queues a worker may serve."""
+
+    GPU = "gpu"
+    INTAKE = "intake"
+
+
+# -- processes ------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="a loopback address")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 picks a free one")] = 8000,
+    data_dir: Annotated[Path | None, typer.Option(help="everything the service keeps")] = None,
+    engines: Annotated[int, typer.Option(min=1, max=64, help="engine processes")] = 1,
+) -> None:
+    """Run the whole service on this machine until SIGTERM."""
+    options = ["--host", host, "--port", str(port), "--engines", str(engines)]
+    _become("up", *options, *(["--data-dir", str(data_dir)] if data_dir else []))
+
+
+@app.command()
+def api(
+    host: Annotated[str, typer.Option(help="address to listen on; there is no access control yet")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
+) -> None:
+    """Run the HTTP API alone, against CERTRAD_REDIS_URL."""
+    import uvicorn  # only the extra `api` installs it
+
+    uvicorn.run(
+        "app.main:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+
+
+@app.command()
+def worker(queue: Annotated[Queue, typer.Argument(help="queue to serve")]) -> None:
+    """Run one worker alone, against CERTRAD_REDIS_URL."""
+    _become("worker", queue.value)
+
+
+@app.command()
+def fetch(name: Annotated[str, typer.Argument(help="a backbone of GET /backbones")]) -> None:
+    """Download the weights of a backbone and pin their digest."""
+    _become("fetch", name)
+
+
+@prompts.command("import")
+def import_prompt(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="checkpoint of CoOp, PromptSmooth or AdvPT")
+    ],
+    backbone: Annotated[str, typer.Option(help="backbone it was tuned for")],
+    task: Annotated[str, typer.Option(help="task it was tuned for")],
+    name: Annotated[str, typer.Option(help="name of the prompt")],
+) -> None:
+    """Import a published prompt checkpoint, without executing anything in it."""
+    _become("import-prompt", str(file), "--backbone", backbone, "--task", task, "--name", name)
+
+
+# -- requests -------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def certify(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="PNG, JPEG, TIFF or DICOM")],
+    url: Url = _DEFAULT_URL,
+    local: Annotated[bool, typer.Option("--local", help="start a private service for this command")] = False,
+    as_json: AsJson = False,
+    task: Annotated[str | None, typer.Option(help="id of GET /tasks")] = None,
+    classes: Annotated[str | None, typer.Option(help="JSON list of class names, instead of --task")] = None,
+    template: Annotated[str | None, typer.Option(help="text with one {} for the class name, with --classes")] = None,
+    backbone: Annotated[str | None, typer.Option(help="id of GET /backbones")] = None,
+    prompt: Annotated[str | None, typer.Option(help="id of GET /prompts, or template")] = None,
+    adaptation: Annotated[str | None, typer.Option(help="none, or zero_shot: tune the prompt on this image")] = None,
+    adapt_steps: Annotated[int | None, typer.Option(help="optimizer steps, with zero_shot")] = None,
+    adapt_samples: Annotated[int | None, typer.Option(help="noisy copies averaged, with zero_shot")] = None,
+    adapt_lr: Annotated[float | None, typer.Option(help="learning rate, with zero_shot")] = None,
+    context: Annotated[str | None, typer.Option(help="words or tokens, with zero_shot")] = None,
+    sigma: Annotated[float | None, typer.Option(help="noise standard deviation, pixels in [0, 1]")] = None,
+    alpha: Annotated[float | None, typer.Option(help="failure probability of the certificate")] = None,
+    n0: Annotated[int | None, typer.Option("--n0", help="samples that choose the class")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="samples that bound its probability")] = None,
+    bound: Annotated[str | None, typer.Option(help="two_class or cohen")] = None,
+    frame: Annotated[int | None, typer.Option(help="frame of a multi-frame image, from 1")] = None,
+    region: Annotated[str | None, typer.Option(help="x,y,w,h in pixels")] = None,
+    priority: Annotated[str | None, typer.Option(help="normal or urgent")] = None,
+) -> None:
+    """Certify images. Exit code: 0 certified, 3 abstained, 2 bad usage, 1 failure; of several files the worst."""
+    given = {
+        "task": task,
+        "classes": classes,
+        "template": template,
+        "backbone": backbone,
+        "prompt": prompt,
+        "adaptation": adaptation,
+        "adapt_steps": adapt_steps,
+        "adapt_samples": adapt_samples,
+        "adapt_lr": adapt_lr,
+        "context": context,
+        "sigma": sigma,
+        "alpha": alpha,
+        "n0": n0,
+        "n": n,
+        "bound": bound,
+        "frame": frame,
+        "region": region,
+        "priority": priority,
+    }
+    fields = {name: str(value) for name, value in given.items() if value is not None}
+    with _service(url, local=local) as client:
+        code = submission.certify(client, files, fields, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
+def jobs(
+    url: Url = _DEFAULT_URL,
+    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option(min=1, help="jobs to show")] = 20,
+) -> None:
+    """List the newest jobs."""
+    with _service(url, local=False) as client:
+        found = list(islice(client.jobs(), limit))
+    if as_json:
+        console.write_json([job.raw for job in found])
+        return
+    console.print_jobs(console.output(), found)
+
+
+@app.command("demo")
+def run_demo(
+    as_json: AsJson = False,
+    n: Annotated[int, typer.Option("--n", min=100, max=1_000_000, help="estimation samples")] = 2000,
+    keep: Annotated[bool, typer.Option("--keep", help="keep the data directory with the certificates")] = False,
+) -> None:
+    """Send real DICOM images through a private service and show what it can prove about them."""
+    try:
+        repeat = demo.commands(n=n)
+    except demo.MissingImagesError as error:
+        _fail(str(error), FAILURE)
+    with _stack(keep=keep) as client:
+        rows = demo.run(client, n=n)
+        words = demo.notes(client, n=n)
+    if as_json:
+        console.write_json(demo.report(rows, words, repeat))
+    else:
+        demo.print_report(console.output(), rows, words, repeat)
+    raise typer.Exit(CERTIFIED if all(row.job.status == "succeeded" for row in rows) else FAILURE)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command; ends the process with its exit code."""
+    app(args=arguments)
+
+
+# -- how ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _service(url: str, *, local: bool) -> Iterator[Client]:
+    """The service a request goes to; a refusal ends the command."""
+    if local:
+        with _stack(keep=False) as client:
+            yield client
+        return
+    try:
+        with Client(url) as client:
+            yield client
+    except ProblemError as problem:
+        _fail(str(problem), FAILURE)
+
+
+@contextmanager
+def _stack(*, keep: bool) -> Iterator[Client]:
+    """A private service, stopped in the end; its data directory goes too unless it is kept."""
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # else it would leave the service running
+    directory = Path(tempfile.mkdtemp(prefix="certrad-"))
+    try:
+        with ExitStack() as running:
+            with console.errors().status("starting a private service"):
+                url = running.enter_context(private_stack(directory))
+            yield running.enter_context(Client(url))
+    except (LocalStackError, ProblemError) as error:
+        _fail(str(error), FAILURE)
+    finally:
+        if keep:
+            console.errors().print(f"kept: {directory}")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _become(*arguments: str) -> NoReturn:
+    """Replaces this process by the command that computes."""
+    os.execv(sys.executable, [sys.executable, "-m", "workers.cli", *arguments])  # noqa: S606  # our own module
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    console.errors().print(f"certrad: {message}")
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""A client of the HTTP API."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+
+ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
+_TIMEOUT: Final = httpx.Timeout(30.0)
+_POLL_SECONDS: Final = 1.0
+_PATIENCE: Final = 30
+_PASSING: Final = frozenset({"unreachable", "redis_unavailable"})
+
+
+class ProblemError(Exception):
+    """The service refused, with an RFC 9457 problem; or it could not be reached, with the code `unreachable`."""
+
+    def __init__(self, *, status: int, code: str, title: str, detail: str) -> None:
+        super().__init__(f"{title}: {detail} ({code})")
+        self.status = status
+        self.code = code
+        self.title = title
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job as the service shows it."""
+
+    id: str
+    status: str
+    phase: str
+    samples_done: int
+    samples_total: int
+    created_at: str
+    request: dict[str, Any]
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    certificate: str | None
+    raw: dict[str, Any] = field(repr=False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has reached a status it cannot leave."""
+        return self.status in ENDED
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> Self:
+        """The job in a body of the API."""
+        return cls(
+            id=body["id"],
+            status=body["status"],
+            phase=body["progress"]["phase"],
+            samples_done=body["progress"]["samples_done"],
+            samples_total=body["progress"]["samples_total"],
+            created_at=body["created_at"],
+            request=body["request"],
+            result=body["result"],
+            error=body["error"],
+            certificate=body["links"]["certificate"],
+            raw=body,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event of a job: its id, its name (`phase`, `progress` or `end`) and its data."""
+
+    id: str
+    name: str
+    data: dict[str, Any]
+
+
+class Client:
+    """Speaks to one installation; every refusal is a ProblemError."""
+
+    def __init__(
+        self, url: str, *, transport: httpx.BaseTransport | None = None, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, transport=transport)
+        self._sleep = sleep
+
+    def submit(
+        self, image: bytes, fields: Mapping[str, str] | None = None, *, idempotency_key: str | None = None
+    ) -> Job:
+        """Submits an image; the file's name is never sent."""
+        headers = {"Content-Type": "application/octet-stream"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        return Job.from_json(self._send("POST", "/certify", content=image, params=dict(fields or {}), headers=headers))
+
+    def job(self, job_id: str) -> Job:
+        """The job as it stands."""
+        return Job.from_json(self._send("GET", f"/jobs/{job_id}"))
+
+    def jobs(self) -> Iterator[Job]:
+        """Every job, newest first."""
+        cursor: str | None = None
+        while True:
+            page = self._send("GET", "/jobs", params={"cursor": cursor} if cursor else {})
+            yield from map(Job.from_json, page["jobs"])
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def cancel(self, job_id: str) -> None:
+        """Cancels a job that has not ended, and erases one that has."""
+        self._request("DELETE", f"/jobs/{job_id}")
+
+    def certificate(self, job: Job) -> bytes:
+        """The certificate document of a job, byte for byte."""
+        return self._request("GET", f"/jobs/{job.id}/certificate").content
+
+    def get(self, path: str) -> dict[str, Any]:
+        """The JSON object at an address, such as `/backbones`."""
+        return self._send("GET", path)
+
+    def events(self, job_id: str, *, after: str | None = None) -> Iterator[Event]:
+        """The events of a job as they come, from the one after `after`, until its last."""
+        headers = {"Last-Event-ID": after} if after else {}
+        timeout = httpx.Timeout(_TIMEOUT.connect, read=60.0)
+        try:
+            with self._http.stream("GET", f"/jobs/{job_id}/events", headers=headers, timeout=timeout) as response:
+                if response.is_error:
+                    response.read()
+                    raise _problem(response)
+                yield from parse_events(response.iter_lines())
+        except httpx.TransportError as error:
+            raise _unreachable(error) from error
+
+    def wait(self, job_id: str, on_event: Callable[[Event], None] = lambda _: None) -> Job:
+        """The job once it has ended; its events go to `on_event` on the way, each once.
+
+        A stream that breaks is taken up again where it broke, and where it cannot be, the job is polled. A service that
+        is away for half a minute is given up.
+        """
+        seen: str | None = None
+        failures = 0
+        while True:
+            try:
+                for event in self.events(job_id, after=seen):
+                    seen = event.id
+                    on_event(event)
+                job = self.job(job_id)
+                failures = 0
+            except ProblemError as problem:
+                failures += 1
+                if problem.code not in _PASSING or failures > _PATIENCE:
+                    raise
+            else:
+                if job.ended:
+                    return job
+            self._sleep(_POLL_SECONDS)
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401  # httpx has the types
+        body: dict[str, Any] = self._request(method, path, **options).json()
+        return body
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401  # as above
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise _unreachable(error) from error
+        if response.is_error:
+            raise _problem(response)
+        return response
+
+
+def parse_events(lines: Iterable[str]) -> Iterator[Event]:
+    """The events in the lines of a `text/event-stream`; comments and an event cut off by the end are left out."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name:
+            fields[name] = value
+        elif line == "" and "event" in fields:
+            yield Event(id=fields["id"], name=fields["event"], data=json.loads(fields["data"]))
+            fields = {}
+
+
+def _problem(response: httpx.Response) -> ProblemError:
+    try:
+        body = response.json()
+        return ProblemError(status=response.status_code, code=body["code"], title=body["title"], detail=body["detail"])
+    except (ValueError, KeyError, TypeError):
+        detail = f"HTTP {response.status_code} without a problem body; is this the address of certrad?"
+        return ProblemError(status=response.status_code, code="not_certrad", title="Not the service", detail=detail)
+
+
+def _unreachable(error: httpx.TransportError) -> ProblemError:
+    detail = f"{type(error).__name__}; `certrad up` starts the service on this machine"
+    return ProblemError(status=0, code="unreachable", title="The service does not answer", detail=detail)

@@ -1,0 +1,143 @@
+"""What the command line shows: progress bars on standard error, results on standard output."""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from app.client import Client, Event, Job
+
+CAVEAT: Final = "a certificate says nothing about whether the class is right"
+_WIDTH: Final = 160  # of output that goes to no terminal: tables are not to be folded for a reader that is a file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table: an image as the user named it, and what became of it."""
+
+    image: str
+    job: Job
+
+    @property
+    def seconds(self) -> float:
+        """Time the engine took."""
+        return float(sum(self.job.result["timing"].values())) if self.job.result else 0.0
+
+
+def output() -> Console:
+    """Standard output."""
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=_WIDTH)
+
+
+def errors() -> Console:
+    """Standard error."""
+    return Console(stderr=True, highlight=False, markup=False)
+
+
+def rms_grey_levels(result: Mapping[str, Any]) -> float | None:
+    """255 R / sqrt(d): the radius R as a change of every one of the d values of the model input, in grey levels."""
+    if "radius" not in result:
+        return None
+    return 255.0 * float(result["radius"]) / math.sqrt(math.prod(result["provenance"]["input_shape"]))
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Bars for running jobs; they are gone when the work is done."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[phase]}", style="cyan", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("samples"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=errors(), transient=True) as progress:
+        yield progress
+
+
+def add_bar(progress: Progress, image: str, job: Job | None) -> TaskID:
+    """A bar for one job, or for an image that was refused."""
+    if job is None:
+        return progress.add_task(image, total=None, phase="refused")
+    return progress.add_task(image, total=job.samples_total, completed=job.samples_done, phase=job.phase)
+
+
+def follow(client: Client, job: Job, progress: Progress, bar: TaskID) -> Job:
+    """The job once it has ended; until then its bar moves with its events."""
+
+    def move(event: Event) -> None:
+        match event.name:
+            case "phase":
+                progress.update(bar, phase=event.data["phase"])
+            case "progress":
+                progress.update(bar, completed=event.data["samples_done"])
+
+    ended = client.wait(job.id, move)
+    progress.update(bar, completed=ended.samples_done, phase=ended.status)
+    return ended
+
+
+def print_results(console: Console, rows: Sequence[Row]) -> None:
+    """The table of results, each radius with its scope, and below it what the scopes mean."""
+    table = Table(show_lines=False)
+    for name in ("image", "label", "radius", "rms grey levels", "sigma", "n", "scope", "seconds"):
+        table.add_column(name, justify="right" if name in ("radius", "rms grey levels", "n", "seconds") else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in _cells(row)))
+    console.print(table)
+    results = [row.job.result for row in rows if row.job.result]
+    for scope, words in sorted({(result["scope"], result["scope_text"]) for result in results}):
+        console.print(f"scope {scope}: {words}", soft_wrap=True)
+    for warning in sorted({warning for result in results for warning in result["warnings"]}):
+        console.print(f"warning: {warning}", soft_wrap=True)
+    console.print("radius: L2 over the model input, pixels in [0, 1]; rms grey levels: 255 R / sqrt(d)", soft_wrap=True)
+
+
+def print_jobs(console: Console, jobs: Sequence[Job]) -> None:
+    """A table of jobs; those that succeeded show their class and radius with its scope."""
+    table = Table()
+    for name in ("job", "created", "status", "samples", "label", "radius", "scope"):
+        table.add_column(name)
+    for job in jobs:
+        result = job.result or {}
+        label = result.get("label") or ("ABSTAINED" if result else "")
+        cells = (
+            job.id,
+            job.created_at,
+            job.status,
+            f"{job.samples_done}/{job.samples_total}",
+            label,
+            f"{result['radius']:.4f}" if "radius" in result else "",
+            result.get("scope", ""),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    console.print(table)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    result, params = row.job.result, row.job.request["params"]
+    sigma, n = str(params["sigma"]), str(params["n"])
+    if result is None:
+        error = row.job.error
+        words = f"{row.job.status.upper()} ({error['code']}): {error['detail']}" if error else row.job.status.upper()
+        return row.image, words, "", "", sigma, n, "", ""
+    grey = rms_grey_levels(result)
+    if grey is None:
+        return row.image, f"ABSTAINED ({result['reason']})", "-", "-", sigma, n, result["scope"], f"{row.seconds:.1f}"
+    radius = f"{result['radius']:.4f}"
+    return row.image, result["label"], radius, f"{grey:.2f}", sigma, n, result["scope"], f"{row.seconds:.1f}"
+
+
+def write_json(value: object) -> None:
+    """One JSON document on a line of standard output."""
+    sys.stdout.write(json.dumps(value) + "\n")

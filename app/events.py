@@ -1,0 +1,77 @@
+"""The events of one job, followed on its Redis stream until it ends."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from redis.asyncio import Redis
+
+from models.errors import Rejected
+from workers.contract.names import ENDED, events_key, record_key
+
+START: Final = "0-0"
+_STREAM_ID: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+_PART_MAX: Final = 2**64 - 1  # of a stream id, to Redis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEvent:
+    """One event: its place in the stream, its name and its JSON."""
+
+    id: str
+    name: str
+    data: str
+
+    def encode(self) -> str:
+        """The event as `text/event-stream` has it."""
+        return f"id: {self.id}\nevent: {self.name}\ndata: {self.data}\n\n"
+
+
+def position(last_event_id: str | None) -> str:
+    """Where a reader that saw this event goes on; raises Rejected invalid_request."""
+    if last_event_id is None:
+        return START
+    parts = _STREAM_ID.fullmatch(last_event_id)
+    if parts and all(int(part) <= _PART_MAX for part in parts.groups()):
+        return last_event_id
+    raise Rejected("invalid_request", "`Last-Event-ID` is not the id of an event")
+
+
+async def follow(redis: Redis, job_id: str, *, after: str = START, beat: float) -> AsyncIterator[StreamEvent | None]:
+    """Every event after one, as they come, until the job's last; None each `beat` seconds of silence."""
+    wait_ms: int | None = None  # what is there already is read without waiting
+    while True:
+        entries = await _read(redis, job_id, after, wait_ms)
+        for event in entries:
+            after = event.id
+            yield event
+            if event.name == "end":
+                return
+        if not entries:
+            status = await cast("Any", redis.hget(record_key(job_id), "status"))
+            if status is None or status.decode() in ENDED:
+                return
+            if wait_ms is not None:
+                yield None
+        wait_ms = max(1, round(beat * 1000))
+
+
+async def wait_end(redis: Redis, job_id: str, *, seconds: float) -> None:
+    """Returns when the job has ended or the time is over."""
+    try:
+        async with asyncio.timeout(seconds):
+            async for _ in follow(redis, job_id, beat=max(seconds, 0.001)):
+                pass
+    except TimeoutError:
+        return
+
+
+async def _read(redis: Redis, job_id: str, after: str, wait_ms: int | None) -> list[StreamEvent]:
+    answer = await cast("Any", redis.xread({events_key(job_id): after}, block=wait_ms, count=100))
+    return [
+        StreamEvent(id=entry_id.decode(), name=fields[b"event"].decode(), data=fields[b"data"].decode())
+        for _, entries in answer or []
+        for entry_id, fields in entries
+    ]

@@ -1,0 +1,63 @@
+"""The HTTP application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app import problems
+from app.dependencies import Services
+from app.middleware import AnswerHeaders, BodyLimit, DefectReport, HostCheck
+from app.routes import catalogue, certificates, certify, health, jobs, keys
+from app.settings import ApiSettings
+
+_DESCRIPTION = """Classifies medical images with a certified L2 radius, or abstains.
+
+A certificate says that small changes of the image cannot change the class. It says nothing about whether the class is
+right, and an abstention does not detect an unknown kind of image. Research use; not a medical device.
+"""
+
+
+def create_app(settings: ApiSettings | None = None) -> FastAPI:
+    """The application; without settings it reads the environment. Redis is first spoken to by the first request."""
+    settings = settings or ApiSettings()
+    services = Services.build(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await services.close()
+
+    app = FastAPI(
+        title="certrad",
+        version=version("certrad"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,  # both pages would load scripts from outside the hospital
+        redoc_url=None,
+    )
+    app.state.services = services
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # the documented way to extend the schema
+    problems.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(HostCheck, names=settings.host_names)
+    app.add_middleware(DefectReport)
+    app.add_middleware(AnswerHeaders)
+    for module in (certify, jobs, certificates, catalogue, health, keys):
+        app.include_router(module.router)
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The schema, with the problem body that no route returns but every route may answer with."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        template = "#/components/schemas/{model}"
+        body = problems.ProblemBody.model_json_schema(ref_template=template)
+        schema["components"]["schemas"].update({**body.pop("$defs"), "ProblemBody": body})
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,133 @@
+"""RFC 9457 problem bodies: every error of the API is one, with a code of `models.errors.PROBLEMS`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, JsonValue
+from redis import exceptions as redis_errors
+from starlette.exceptions import HTTPException
+
+from models.errors import PROBLEMS, Rejected
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = 5
+_CODE_OF_STATUS: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_REDIS_DOWN: Final = (
+    redis_errors.ConnectionError,
+    redis_errors.TimeoutError,
+    redis_errors.OutOfMemoryError,
+    redis_errors.ReadOnlyError,
+    redis_errors.ClusterDownError,
+)
+
+
+class FieldError(BaseModel):
+    """One field that was refused, and why."""
+
+    field: str
+    detail: str
+
+
+class ProblemBody(BaseModel):
+    """An error as RFC 9457 has it; `code` is stable, the words are not."""
+
+    type: str = Field(examples=["urn:certrad:problem:job_not_found"])
+    title: str = Field(examples=[PROBLEMS["job_not_found"].title])
+    status: int = Field(examples=[404])
+    code: str = Field(examples=["job_not_found"], json_schema_extra={"enum": list[JsonValue](sorted(PROBLEMS))})
+    detail: str = Field(examples=[PROBLEMS["job_not_found"].what_to_do])
+    instance: str | None = Field(None, examples=["/jobs/0f8fad5bd9cb469fa16570867728950e"])
+    errors: list[FieldError] | None = Field(None, description="the fields that were refused")
+
+
+class InvalidRequest(Rejected):
+    """Fields that were refused, each with the reason."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__("invalid_request", "; ".join(f"`{field}`: {reason}" for field, reason in errors.items()))
+        self.errors = [{"field": field, "detail": reason} for field, reason in errors.items()]
+
+
+def problem(code: str, detail: str = "", **members: object) -> dict[str, Any]:
+    """The problem object of a code; `members` are its extension members."""
+    known = PROBLEMS[code]
+    return {
+        "type": f"urn:certrad:problem:{code}",
+        "title": known.title,
+        "status": known.status,
+        "code": code,
+        "detail": detail or known.what_to_do,
+        **members,
+    }
+
+
+def problem_response(
+    code: str,
+    detail: str = "",
+    *,
+    headers: Mapping[str, str] | None = None,
+    members: Mapping[str, object] | None = None,
+) -> JSONResponse:
+    """The problem as a response; a 503 says when to come back."""
+    body = problem(code, detail, **(members or {}))
+    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if body["status"] == 503 else {}
+    return JSONResponse(body, status_code=body["status"], media_type=MEDIA_TYPE, headers={**retry, **(headers or {})})
+
+
+def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these codes, one example for each."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for code in (*codes, "host_not_allowed", "redis_unavailable", "internal_error"):
+        status = PROBLEMS[code].status
+        response = responses.setdefault(
+            status,
+            {
+                "description": "",
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}, "examples": {}}},
+            },
+        )
+        response["description"] = "; ".join(filter(None, (response["description"], PROBLEMS[code].title)))
+        response["content"][MEDIA_TYPE]["examples"][code] = {"value": problem(code)}
+    return responses
+
+
+def refusal(errors: Sequence[Mapping[str, Any]]) -> Rejected:
+    """What pydantic found wrong, as `unknown_field` or `invalid_request`; holds no value that was sent."""
+    unknown = sorted(_name(error) for error in errors if error["type"] == "extra_forbidden")
+    if unknown:
+        return Rejected("unknown_field", "not a field of this call: " + ", ".join(f"`{name}`" for name in unknown))
+    return InvalidRequest({_name(error): error["msg"].removeprefix("Value error, ") for error in errors})
+
+
+def install(app: FastAPI) -> None:
+    """Makes every expected error of the app a problem."""
+
+    @app.exception_handler(Rejected)
+    async def rejected(_: Request, error: Rejected) -> JSONResponse:
+        members = {"errors": error.errors} if isinstance(error, InvalidRequest) else None
+        return problem_response(error.code, error.detail, members=members)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return await rejected(request, refusal(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> JSONResponse:
+        code = _CODE_OF_STATUS.get(error.status_code, "internal_error")
+        detail = str(error.detail) if error.status_code == 400 else ""
+        return problem_response(code, detail, headers=error.headers)
+
+    async def redis_down(_: Request, __: Exception) -> JSONResponse:
+        return problem_response("redis_unavailable")
+
+    for kind in _REDIS_DOWN:
+        app.exception_handler(kind)(redis_down)
+
+
+def _name(error: Mapping[str, Any]) -> str:
+    """The field an error of pydantic is about: its location without the part of the request and inner indices."""
+    location = [str(part) for part in error["loc"] if part not in ("query", "body", "path", "header")]
+    return location[0] if location else "body"

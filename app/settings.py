@@ -1,0 +1,30 @@
+"""Settings of the HTTP process."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from workers.contract.settings import SharedSettings
+
+
+class ApiSettings(SharedSettings):
+    """What the API reads from `CERTRAD_*` at start."""
+
+    max_body_bytes: int = Field(64 << 20, ge=1024, description="bytes of one request body")
+    max_queued: int = Field(256, ge=1, description="jobs that may be queued or running at once")
+    max_wait: float = Field(30.0, ge=0, le=300, description="seconds that `Prefer: wait=N` may hold a request")
+    keep_alive: float = Field(15.0, gt=0, le=300, description="seconds between comments on a silent event stream")
+    allowed_hosts: str = Field(
+        "localhost", description="host names the API answers to beside loopback addresses, separated by commas"
+    )
+    redis_timeout: float = Field(5.0, gt=0, description="seconds the API waits for one answer of Redis")
+    default_task: str = Field("mednist", min_length=1, description="task of a request that names none")
+    default_adaptation: Literal["none", "zero_shot"] | None = Field(
+        None,
+        description="adaptation of a request that names none; unset: `none` with a learned prompt, else `zero_shot`",
+    )
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names of `allowed_hosts`, in lower case."""
+        return frozenset(filter(None, (name.strip().lower() for name in self.allowed_hosts.split(","))))

@@ -1,0 +1,120 @@
+"""Jobs as the API shows them."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.problems import ProblemBody, problem
+from models.types import Bound, CertifyRequest, Scope
+from workers.contract.names import Phase, Status
+from workers.contract.records import JobRecord
+
+_ID = "0f8fad5bd9cb469fa16570867728950e"
+
+
+class Progress(BaseModel):
+    """How far a job is; samples are those of selection and estimation together."""
+
+    phase: Phase
+    samples_done: int = Field(examples=[4196])
+    samples_total: int = Field(examples=[10100])
+
+
+class Result(BaseModel):
+    """What certification found. A certificate says nothing about whether the class is right."""
+
+    model_config = ConfigDict(extra="allow")
+
+    outcome: Literal["certified", "abstained"]
+    label: str | None = Field(
+        None, description="the certified class; absent in an abstention", examples=["chest X-ray"]
+    )
+    class_index: int | None = Field(None, examples=[2])
+    radius: float | None = Field(
+        None,
+        description="no change of the model input (pixels in [0, 1]) of smaller L2 norm changes the class",
+        examples=[0.5513],
+    )
+    reason: str | None = Field(None, description="why there is no class; only in an abstention")
+    scope: Scope
+    scope_text: str = Field(description="the scope in words; to be shown wherever the radius is")
+    sigma: float = Field(examples=[0.25])
+    alpha: float = Field(examples=[0.001])
+    n0: int = Field(examples=[100])
+    n: int = Field(examples=[10000])
+    bound: Bound
+    samples_used: int = Field(examples=[10100])
+    p_a_lower: float = Field(examples=[0.986321])
+    p_b_upper: float = Field(examples=[0.011873])
+    counts: list[int] = Field(description="estimation samples per class", examples=[[3, 0, 9901, 90, 0, 6]])
+    invalid: int = Field(description="samples without finite logits")
+    class_names: list[str]
+    prompt: str
+    adaptation: Literal["none", "zero_shot"]
+    backbone: str
+    pixels_sha256: str
+    input_sha256: str
+    radius_in_image_units: float | None = None
+    warnings: list[str]
+    provenance: dict[str, Any]
+    timing: dict[str, float]
+
+
+class Links(BaseModel):
+    """Where else to look."""
+
+    self: str = Field(examples=[f"/jobs/{_ID}"])
+    events: str = Field(examples=[f"/jobs/{_ID}/events"])
+    certificate: str | None = Field(description="the certificate document, once there is one")
+
+
+class JobView(BaseModel):
+    """One job. `result` belongs to `succeeded`, `error` to `failed`."""
+
+    id: str = Field(examples=[_ID])
+    status: Status
+    progress: Progress
+    request: CertifyRequest = Field(description="the request with every default filled in")
+    result: Result | None
+    error: ProblemBody | None
+    links: Links
+    created_at: datetime
+    updated_at: datetime
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first; `next` is the cursor of the page after this one."""
+
+    jobs: list[JobView]
+    next: str | None
+
+
+def job_path(job_id: str) -> str:
+    """The address of a job."""
+    return f"/jobs/{job_id}"
+
+
+def job_view(record: JobRecord) -> JobView:
+    """The record as a client sees it."""
+    path = job_path(record.id)
+    error = problem(record.error["code"], record.error["detail"], instance=path) if record.error else None
+    return JobView(
+        id=record.id,
+        status=record.status,
+        progress=Progress(phase=record.phase, samples_done=record.samples_done, samples_total=record.samples_total),
+        request=record.request,
+        result=Result.model_validate(record.result) if record.result else None,
+        error=ProblemBody.model_validate(error) if error else None,
+        links=Links(
+            self=path,
+            events=f"{path}/events",
+            certificate=f"/certificates/{record.certificate}" if record.certificate else None,
+        ),
+        created_at=_moment(record.created_at),
+        updated_at=_moment(record.updated_at),
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
