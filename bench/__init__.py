@@ -1,0 +1,1 @@
+"""Benchmarks, training of the demonstration model, and the reproduction harness; nothing imports it."""

@@ -1,0 +1,48 @@
+"""The files of the demonstration model: half-precision weights, open_clip configuration, card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from open_clip.model import CLIP
+from safetensors.torch import load, save
+from torch import Tensor
+
+WEIGHTS = "backbone.safetensors"
+CONFIG = "open_clip_config.json"
+CARD = "backbone.card.json"
+
+
+def half_precision(model: CLIP) -> dict[str, Tensor]:
+    """Return the state dict as it is stored, in float16."""
+    return {name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items()}
+
+
+def write_weights(folder: Path, model: CLIP) -> str:
+    """Write the weights in float16 and return their SHA-256."""
+    content = save(half_precision(model))
+    _replace(folder / WEIGHTS, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Return the stored weights as float32, which is how they are computed with."""
+    stored = load((folder / WEIGHTS).read_bytes())
+    return {name: value.to(torch.float32) for name, value in stored.items()}
+
+
+def write_json(path: Path, document: Mapping[str, object]) -> None:
+    """Write a JSON document, indented, ending in a newline."""
+    _replace(path, (json.dumps(document, indent=2) + "\n").encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    # Others read these files while they are trained anew: they must see the old file or the new one.
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    os.replace(partial, path)

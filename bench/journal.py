@@ -1,0 +1,44 @@
+"""The journal of a long measurement: settings first, then a JSON line for each image and sigma, never rewritten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.noisy_images import Job, Record, StudySettings
+
+
+class Journal:
+    """Keeps records of one study across runs; a line torn by a kill is dropped.
+
+    Raises ValueError where the file belongs to a study of other settings.
+    """
+
+    def __init__(self, path: Path, settings: StudySettings) -> None:
+        self.path = path
+        header = json.dumps(asdict(settings), sort_keys=True)
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        whole = [line for line in lines if line.endswith("\n")] or [header + "\n"]
+        if whole[0] != header + "\n":
+            raise ValueError(f"{path} belongs to other settings; choose another file or delete it")
+        if whole != lines:
+            path.write_text("".join(whole), encoding="utf-8")
+        self.records = [Record.from_json(line) for line in whole[1:]]
+
+    def append(self, record: Record) -> None:
+        """Keep one more record."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(record.to_json() + "\n")
+        self.records.append(record)
+
+    def missing(self, jobs: Iterable[Job]) -> list[Job]:
+        """The jobs without a record that serves them."""
+        done = {(r.index, r.sigma, all(counts.check for counts in r.methods.values())) for r in self.records}
+        return [j for j in jobs if (j.index, j.sigma, True) not in done and (j.index, j.sigma, j.check) not in done]
+
+    def of(self, jobs: Iterable[Job]) -> list[Record]:
+        """The latest record of each job, in the order of the jobs."""
+        latest = {(record.index, record.sigma): record for record in self.records}
+        return [latest[job.index, job.sigma] for job in jobs]
