@@ -1,0 +1,53 @@
+"""What tests share: a real Redis, settings that recover in seconds, and processes that do not outlive their test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.support.processes import Processes
+from workers.embedded_redis import EmbeddedRedis
+from workers.settings import WorkerSettings
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    """One embedded Redis for the whole session; tests that kill or fill it start their own."""
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis"), maxmemory="256mb") as server:
+        yield server
+
+
+@pytest.fixture
+def redis(redis_server: EmbeddedRedis) -> Iterator[Redis]:
+    """A client of the session's Redis, which is empty when the test begins."""
+    with Redis.from_url(redis_server.url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def settings(redis_server: EmbeddedRedis, tmp_path: Path) -> WorkerSettings:
+    """Settings of workers on the session's Redis, with intervals of a second and a data directory of their own."""
+    return worker_settings(redis_server.url, tmp_path / "data")
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Starts real processes; those that still run when the test ends are killed."""
+    directory = tmp_path / "processes"
+    directory.mkdir()
+    with Processes(directory) as running:
+        yield running
+
+
+def worker_settings(redis_url: str, data_dir: Path) -> WorkerSettings:
+    """Worker settings under which a lost job is found within seconds."""
+    return WorkerSettings(
+        redis_url=redis_url,
+        data_dir=data_dir,
+        threads=1,
+        heartbeat_seconds=1,
+        maintenance_seconds=1,
+        cancel_grace_seconds=0.5,
+    )

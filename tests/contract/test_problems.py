@@ -1,0 +1,25 @@
+"""The table of problems."""
+
+import pytest
+from pydantic import TypeAdapter
+
+from app.problems import ProblemBody, problem, problem_response
+from models.errors import PROBLEMS, Rejected
+
+
+@pytest.mark.parametrize("code", PROBLEMS)
+def test_every_code_makes_a_valid_problem(code: str) -> None:
+    body = TypeAdapter(ProblemBody).validate_python(problem(code))
+    assert body.type == f"urn:certrad:problem:{code}"
+    assert 400 <= body.status <= 599
+    assert body.detail
+
+
+@pytest.mark.parametrize("code", [code for code, known in PROBLEMS.items() if known.status == 503])
+def test_service_that_is_away_says_when_to_come_back(code: str) -> None:
+    assert int(problem_response(code).headers["retry-after"]) > 0
+
+
+def test_code_that_is_not_in_the_table_cannot_be_raised() -> None:
+    with pytest.raises(KeyError, match="nonsense"):
+        Rejected("nonsense", "")

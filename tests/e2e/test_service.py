@@ -1,0 +1,133 @@
+"""The whole local stack over HTTP: a certificate, a cancelled job, images that intake refuses."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from redis import Redis
+
+from app.client import Client, Event, Job
+from app.local import private_stack
+from app.views import ProblemBody, Result
+from models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
+from models.errors import PROBLEMS
+from models.prompts.checkpoint import save_prompt
+from models.prompts.context import ContextVectors
+from models.types import PromptCard
+from tests.support.processes import wait_for
+from workers.contract.cards import shipped_tasks
+from workers.contract.names import input_key, prompt_bytes_key
+from workers.embedded_redis import EmbeddedRedis
+from workers.prompt_store import publish
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("d")
+
+
+@pytest.fixture(scope="module")
+def client(data_dir: Path) -> Iterator[Client]:
+    with private_stack(data_dir) as url, Client(url) as made:
+        yield made
+
+
+def png(side: int = 64, seed: int = 0) -> bytes:
+    """A grey PNG of random pixels."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def certified(client: Client, image: bytes, **fields: str) -> Job:
+    """The ended job of an image at n = 200, without adaptation."""
+    return client.wait(client.submit(image, {"n": "200", "adaptation": "none", **fields}).id)
+
+
+def test_result_is_the_documented_one_and_its_certificate_is_kept_by_digest(client: Client) -> None:
+    job = certified(client, png())
+    assert job.result is not None
+    documented = Result.model_validate(job.result)
+    assert not documented.model_extra
+    assert sum(documented.counts) + documented.invalid == 200
+    document = client.certificate(job)
+    assert job.certificate == f"/certificates/{hashlib.sha256(document).hexdigest()}"
+
+
+def test_same_image_and_settings_have_the_same_certificate(client: Client) -> None:
+    assert certified(client, png(seed=3)).certificate == certified(client, png(seed=3)).certificate
+
+
+def test_running_job_is_cancelled_and_the_engine_goes_on(client: Client, data_dir: Path) -> None:
+    job = client.submit(png(), {"n": "1000000", "adaptation": "none"})
+    seen: list[Event] = []
+    for event in client.events(job.id):
+        seen.append(event)
+        if event.name == "progress":
+            client.cancel(job.id)
+    assert seen[-1].data == {"status": "cancelled"}
+    assert client.job(job.id).status == "cancelled"
+    assert certified(client, png(seed=1)).status == "succeeded"
+    assert not list((data_dir / "blobs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("code", "image", "fields"),
+    [
+        ("unreadable_image", png()[:200], {}),
+        ("image_too_small", png(side=4), {}),
+        ("region_out_of_range", png(), {"region": "60,60,10,10"}),
+        ("frame_out_of_range", png(), {"frame": "2"}),
+    ],
+)
+def test_image_that_intake_refuses_ends_with_a_code_and_leaves_no_upload(
+    client: Client, data_dir: Path, code: str, image: bytes, fields: dict[str, str]
+) -> None:
+    job = certified(client, image, **fields)
+    error: dict[str, Any] = job.error or {}
+    assert (job.status, error.get("code")) == ("failed", code)
+    assert not list((data_dir / "blobs").iterdir())
+
+
+@pytest.fixture(scope="module")
+def random_prompt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PromptCard]:
+    """A store with one prompt of random vectors for the demo backbone, which the service does not know yet."""
+    directory = tmp_path_factory.mktemp("prompts")
+    backbone = load_backbone(shipped_backbones()["demo"], EMBEDDED)
+    task = shipped_tasks()["mednist"]
+    card = save_prompt(
+        directory,
+        ContextVectors.random(4, backbone.text_width, torch.Generator().manual_seed(5)),
+        name="random",
+        method="imported",
+        backbone=backbone,
+        class_names=task.class_names,
+        task=task.id,
+    )
+    return directory, card
+
+
+def test_prompt_whose_bytes_are_not_the_card_s_ends_the_job_and_leaves_nothing(
+    client: Client, data_dir: Path, random_prompt: tuple[Path, PromptCard]
+) -> None:
+    directory, card = random_prompt
+    with Redis.from_url(EmbeddedRedis(data_dir / "redis").url) as redis:
+        publish(redis, directory, card)
+        redis.set(prompt_bytes_key(card.sha256), b"something else")
+        job = certified(client, png(), prompt=card.id)
+        assert not redis.exists(input_key(job.id))
+    error = ProblemBody.model_validate(job.error)
+    assert (job.status, error.code) == ("failed", "digest_mismatch")
+    assert (error.status, error.title) == (500, PROBLEMS["digest_mismatch"].title)
+    assert error.instance == f"/jobs/{job.id}"
+    assert job.result is job.certificate is None
+    wait_for(lambda: not list((data_dir / "blobs").iterdir()), timeout=60, what="the end of the upload")

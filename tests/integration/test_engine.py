@@ -1,0 +1,262 @@
+"""One attempt at a job, against a real Redis and the embedded backbone."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from redis import Redis
+
+from models.classifier import VisionLanguageClassifier
+from models.errors import Rejected
+from models.prompts.context import template_features
+from models.smoothing import certify
+from models.types import CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams, ZeroShotAdaptation
+from workers.contract.cards import shipped_tasks
+from workers.contract.names import document_key, input_key, ledger_key
+from workers.contract.records import JobRecord, Records
+from workers.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
+from workers.run import Run
+from workers.runtime import Runtime, build
+from workers.settings import WorkerSettings
+
+TASK = shipped_tasks()["mednist"]
+N = 150
+SPEC = ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template)
+REQUEST = CertifyRequest(classifier=SPEC, params=SmoothingParams(sigma=0.25, n0=20, n=N))
+ADAPTED = replace(REQUEST, classifier=replace(SPEC, adaptation=ZeroShotAdaptation(samples=20)))
+
+
+class StoppedError(Exception):
+    """The test's own interruption."""
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray[Any, np.dtype[np.float32]]:
+    generator = np.random.default_rng(7)
+    return generator.random((3, 64, 64)).astype(np.float32)
+
+
+@pytest.fixture
+def runtime(settings: WorkerSettings, redis: Redis) -> Runtime:
+    return build(settings, redis)
+
+
+@pytest.fixture
+def submit(redis: Redis, image: np.ndarray[Any, np.dtype[np.float32]]) -> Callable[..., JobRecord]:
+    """Leaves a job as intake does and returns its record."""
+
+    def leave(job_id: str, request: CertifyRequest = REQUEST) -> JobRecord:
+        records = Records(redis, ttl=600)
+        records.create(job_id, request, max_active=100, digest="0" * 64)
+        payload = image.astype("<f4").tobytes()
+        redis.set(input_key(job_id), payload)
+        facts = {"pixels_sha256": "ab" * 32, "input_sha256": hashlib.sha256(payload).hexdigest()}
+        records.enter(job_id, "waiting", image=facts)
+        record = records.read(job_id)
+        assert record is not None
+        return record
+
+    return leave
+
+
+def run(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Document and result that one attempt leaves."""
+    Run(runtime, Records(runtime.redis, ttl=600), record).certify()
+    stored = runtime.redis.hgetall(document_key(record.id))
+    return json.loads(stored[b"document"]), json.loads(stored[b"result"])
+
+
+def test_counts_are_recomputed_offline_from_the_revealed_key(
+    runtime: Runtime, submit: Callable[..., JobRecord], image: np.ndarray[Any, np.dtype[np.float32]]
+) -> None:
+    document, result = run(runtime, submit("job"))
+    backbone = runtime.backbone("demo", torch.float32)
+    classifier = VisionLanguageClassifier(backbone, template_features(backbone, TASK.class_names, TASK.template))
+    offline = certify(image, classifier, REQUEST.params, key=bytes.fromhex(document["noise"]["key"]))
+    assert tuple(result["counts"]) == offline.estimation.per_class
+    assert document["selection"]["per_class"] == [str(count) for count in offline.selection.per_class]
+
+
+@pytest.mark.parametrize("request_", [REQUEST, ADAPTED], ids=["template", "zero-shot"])
+def test_commit_size_does_not_change_the_counts(
+    request_: CertifyRequest, settings: WorkerSettings, redis: Redis, submit: Callable[..., JobRecord]
+) -> None:
+    secret = settings.epoch_secret_path
+    counts = []
+    for size in (1, 16, 64):
+        sized = build(settings.model_copy(update={"commit_size": size, "epoch_secret_file": secret}), redis)
+        counts.append(run(sized, submit(f"job-{size}", request_))[1]["counts"])
+    assert sum(counts[0]) == N
+    assert counts[0] == counts[1] == counts[2]
+
+
+@pytest.mark.parametrize("request_", [REQUEST, ADAPTED], ids=["template", "zero-shot"])
+def test_one_engine_finishes_what_another_began_with_the_same_counts(
+    request_: CertifyRequest,
+    runtime: Runtime,
+    redis: Redis,
+    submit: Callable[..., JobRecord],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    undisturbed = run(runtime, submit("undisturbed", request_))[1]["counts"]
+    record = submit("resumed", request_)
+
+    commit = RedisLedger.commit
+
+    def stop_after_the_first_commit(ledger: RedisLedger, start: int, labels: bytes) -> None:
+        commit(ledger, start, labels)
+        raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RedisLedger, "commit", stop_after_the_first_commit)
+        with pytest.raises(StoppedError):
+            run(runtime, record)
+    assert redis.hlen(ledger_key("resumed")) == 2  # what is fixed, and one block
+    second = build(runtime.settings, redis)
+    assert run(second, record)[1]["counts"] == undisturbed
+
+
+def begun(runtime: Runtime, record: JobRecord, monkeypatch: pytest.MonkeyPatch) -> Fixed:
+    """What is fixed of a job whose engine stops after its first block."""
+
+    def stop() -> None:
+        raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.run._PROGRESS_SECONDS", 3600.0)
+        patch.setattr("workers.ledger.RedisLedger.commit", lambda *_: stop())
+        with pytest.raises(StoppedError):
+            run(runtime, record)
+    fixed = RedisLedger(runtime.redis, record.id, ttl=600, may_go_on=lambda: None).fixed()
+    assert fixed is not None
+    return fixed
+
+
+def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
+    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = begun(runtime, submit("job"), monkeypatch)
+    record = submit("another")
+    backbone = runtime.backbone("demo", torch.float32)
+    features = template_features(backbone, tuple(reversed(TASK.class_names)), TASK.template)
+    fixed = Fixed(
+        text_features=features,
+        context_sha256=None,
+        selection=LabelCounts(per_class=(20, 0, 0, 0, 0, 0)),
+        engine=first.engine,
+        dtype="float32",
+        threads=1,
+        block_size=32,
+        commit_size=32,
+        law="philox-ziggurat-f64",
+    )
+    RedisLedger(redis, "another", ttl=600, may_go_on=lambda: None).fix(fixed)
+    document, _ = run(runtime, record)
+    assert document["classifier"]["block_size"] == "32"
+    assert document["selection"]["per_class"][0] == "20"
+    assert (
+        document["classifier"]["text_features_sha256"]
+        != run(runtime, submit("fresh"))[0]["classifier"]["text_features_sha256"]
+    )
+
+
+def test_the_first_fixed_entry_stands(redis: Redis, submit: Callable[..., JobRecord]) -> None:
+    submit("job")
+    ledger = RedisLedger(redis, "job", ttl=600, may_go_on=lambda: None)
+    first = Fixed(
+        text_features=torch.zeros(6, 4),
+        context_sha256="c" * 64,
+        selection=LabelCounts(per_class=(1, 2), invalid=3),
+        engine=EngineIdentity(
+            backbone_sha256="b" * 64,
+            prompt_sha256=None,
+            key_sha256="k" * 64,
+            device="cuda",
+            software={"torch": "2"},
+        ),
+        dtype="bfloat16",
+        threads=2,
+        block_size=256,
+        commit_size=256,
+        law="philox-boxmuller-f64",
+    )
+    ledger.fix(first)
+    standing = ledger.fix(replace(first, text_features=torch.ones(6, 4), threads=1))
+    assert torch.equal(standing.text_features, first.text_features)
+    assert replace(standing, text_features=first.text_features) == first
+
+
+def test_equal_requests_make_equal_documents(runtime: Runtime, submit: Callable[..., JobRecord]) -> None:
+    assert run(runtime, submit("first"))[0] == run(runtime, submit("second"))[0]
+
+
+def test_another_setting_draws_other_noise(runtime: Runtime, submit: Callable[..., JobRecord]) -> None:
+    other = replace(REQUEST, params=replace(REQUEST.params, sigma=0.3))
+    assert run(runtime, submit("a"))[0]["noise"]["key"] != run(runtime, submit("b", other))[0]["noise"]["key"]
+
+
+def test_an_adapted_prompt_is_certified_as_the_frozen_one_and_says_so(
+    runtime: Runtime, submit: Callable[..., JobRecord]
+) -> None:
+    document, result = run(runtime, submit("job", ADAPTED))
+    assert result["scope"] == document["scope"] == "frozen_prompt"
+    assert "frozen" in document["scope_text"]
+    assert document["classifier"]["context_sha256"] is not None
+
+
+def test_a_cancelled_job_takes_no_more_blocks(
+    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = submit("job")
+    records = Records(redis, ttl=600)
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.stopping.check", lambda: records.cancel("job"))
+        with pytest.raises(JobEndedError):
+            run(runtime, record)
+    assert not redis.exists(ledger_key("job"), input_key("job"), document_key("job"))
+
+
+def test_an_input_that_changed_in_the_store_is_refused(
+    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord]
+) -> None:
+    record = submit("job")
+    redis.setrange(input_key("job"), 100, b"\x00\x00\x00\x00")
+    with pytest.raises(Exception, match="digest_mismatch"):
+        run(runtime, record)
+
+
+def test_an_engine_with_another_secret_does_not_go_on_with_a_job(
+    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = submit("job")
+    begun(runtime, record, monkeypatch)
+    runtime.settings.epoch_secret_path.write_bytes(b"s" * 32)
+    with pytest.raises(Rejected, match=r"engine_mismatch.*key_sha256"):
+        run(build(runtime.settings, redis), record)
+
+
+def test_an_engine_with_other_software_does_not_go_on_with_a_job(
+    runtime: Runtime, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = submit("job")
+    begun(runtime, record, monkeypatch)
+    upgraded = replace(runtime, software={**runtime.software, "torch": "0"})
+    with pytest.raises(Rejected, match=r"engine_mismatch.*software"):
+        run(upgraded, record)
+
+
+def test_selection_stops_when_the_process_is_asked_to(
+    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop() -> None:
+        raise StoppedError
+
+    monkeypatch.setattr("workers.stopping.check", stop)
+    with pytest.raises(StoppedError):
+        run(runtime, submit("job"))
+    assert not redis.exists(ledger_key("job"))

@@ -1,0 +1,397 @@
+"""Intake with a real Redis: from an upload to the model input, and from a document to a certificate."""
+
+import hashlib
+import io
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import structlog
+from PIL import Image
+from redis import Redis
+from redis.exceptions import ConnectionError
+
+from models.image import model_input
+from models.types import CertifyRequest, ClassifierSpec, Region
+from tests.support.images import dicom, encoded, noise, png_bomb, sample, saved, written
+from tests.support.processes import environment
+from workers import intake
+from workers.contract.cards import shipped_backbones
+from workers.contract.names import document_key, input_key
+from workers.contract.queues import vehicle
+from workers.contract.records import JobRecord, Records
+from workers.dicom import decode as decode_dicom
+from workers.settings import WorkerSettings
+
+pytestmark = pytest.mark.integration
+
+CANARY = "Xylophonsky"
+REQUEST = CertifyRequest(
+    classifier=ClassifierSpec(
+        backbone="demo", prompt="template", class_names=("chest X-ray", "head CT"), template="a photo of a {}"
+    )
+)
+GREY = noise(40, 50)
+
+
+@pytest.fixture
+def records(redis: Redis, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> Records:
+    """Job records; the tasks build the same settings from the environment."""
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    return Records(redis, ttl=settings.job_ttl)
+
+
+@pytest.fixture
+def submit(records: Records, settings: WorkerSettings) -> Callable[..., str]:
+    """Stores an upload with its record, as the API does."""
+
+    def _submit(data: bytes, *, job_id: str = "job1", **request: Any) -> str:
+        records.create(job_id, replace(REQUEST, **request), max_active=10, digest="0" * 64)
+        settings.blobs_dir.mkdir(parents=True, exist_ok=True)
+        (settings.blobs_dir / job_id).write_bytes(data)
+        return job_id
+
+    return _submit
+
+
+def read(records: Records, job_id: str) -> JobRecord:
+    record = records.read(job_id)
+    assert record is not None
+    return record
+
+
+def test_an_upload_becomes_the_model_input(
+    submit: Callable[..., str], records: Records, redis: Redis, settings: WorkerSettings
+) -> None:
+    data = sample("RG1_UNCI.dcm")
+    job_id = submit(data)
+    intake.decode(job_id)
+    record = read(records, job_id)
+    size = shipped_backbones()["demo"].image_size
+    picture = decode_dicom(data, max_pixels=settings.max_pixels)
+    expected = model_input(picture, size)
+    assert redis.get(input_key(job_id)) == expected.tobytes()
+    assert 0 < redis.ttl(input_key(job_id)) <= settings.input_ttl
+    assert (record.status, record.phase) == ("running", "waiting")
+    assert record.image is not None
+    assert record.image["pixels_sha256"] == picture.sha256
+    assert record.image["input_sha256"] == expected.sha256
+    assert record.image["shape"] == [3, size, size]
+    assert record.image["transforms"] == ["window_linear", "invert"]
+    assert vehicle(redis, "certify", job_id) is not None
+
+
+@pytest.mark.parametrize(
+    ("data", "request_fields", "code"),
+    [
+        (b"", {}, "empty_image"),
+        (b"Dear Sir or Madam,\n" * 20, {}, "unsupported_format"),
+        (encoded(GREY, "png")[:-900], {}, "unreadable_image"),
+        (png_bomb(12_000), {}, "image_too_large"),
+        (
+            saved(Image.fromarray(GREY), "png", save_all=True, append_images=[Image.fromarray(GREY.copy() // 2)]),
+            {},
+            "animated_image",
+        ),
+        (dicom(GREY, PixelData=None), {}, "dicom_without_pixels"),
+        (dicom(np.stack([GREY, GREY])), {}, "frame_required"),
+        (dicom(np.stack([GREY, GREY])), {"frame": 3}, "frame_out_of_range"),
+        (encoded(GREY, "png"), {"frame": 2}, "frame_out_of_range"),
+        (encoded(GREY, "png"), {"region": Region(x=45, y=0, w=8, h=8)}, "region_out_of_range"),
+        (dicom(GREY), {"region": Region(x=0, y=0, w=8, h=41)}, "region_out_of_range"),
+        (encoded(noise(7, 50), "png"), {}, "image_too_small"),
+        (sample("image_dfl.dcm"), {}, "dicom_unsupported"),
+        (sample("reportsi.dcm"), {}, "dicom_not_an_image"),
+        (encoded(np.stack([GREY] * 4, axis=2), "png"), {}, "unsupported_pixels"),
+    ],
+)
+def test_bad_uploads_fail_with_their_code_and_leave_nothing(
+    submit: Callable[..., str],
+    records: Records,
+    redis: Redis,
+    settings: WorkerSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    request_fields: dict[str, Any],
+    code: str,
+) -> None:
+    monkeypatch.setenv("CERTRAD_MAX_PIXELS", "1000000")
+    job_id = submit(data, **request_fields)
+    intake.decode(job_id)
+    record = read(records, job_id)
+    assert record.status == "failed"
+    assert record.error is not None
+    assert record.error["code"] == code
+    assert list(settings.blobs_dir.iterdir()) == []
+    assert not redis.exists(input_key(job_id))
+    assert vehicle(redis, "certify", job_id) is None
+
+
+def test_decoding_beyond_its_memory_is_refused(
+    submit: Callable[..., str], records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CERTRAD_INTAKE_MEMORY_BYTES", str(256 << 20))
+    job_id = submit(encoded(np.zeros((6000, 6000), np.uint8), "png"))
+    # A process of its own: the freed memory of the tests before this one would be the child's to use.
+    decode = "import sys; from workers import intake; intake.decode(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", decode, job_id], check=True)
+    assert read(records, job_id).error == {
+        "code": "image_too_large",
+        "detail": "decoding needs more memory than is allowed",
+    }
+
+
+def test_a_second_decode_does_no_harm(submit: Callable[..., str], records: Records, redis: Redis) -> None:
+    job_id = submit(encoded(GREY, "png"))
+    intake.decode(job_id)
+    before, pixels = read(records, job_id), redis.get(input_key(job_id))
+    records.enter(job_id, "estimating")
+    intake.decode(job_id)
+    after = read(records, job_id)
+    assert (after.image, redis.get(input_key(job_id))) == (before.image, pixels)
+    assert after.phase == "estimating"
+
+
+def test_a_cancelled_job_is_not_decoded(
+    submit: Callable[..., str], records: Records, redis: Redis, settings: WorkerSettings
+) -> None:
+    job_id = submit(encoded(GREY, "png"))
+    records.cancel(job_id)
+    intake.decode(job_id)
+    assert read(records, job_id).status == "cancelled"
+    assert not redis.exists(input_key(job_id))
+    assert list(settings.blobs_dir.iterdir()) == []
+
+
+def test_a_job_cancelled_while_decoding_leaves_nothing(
+    submit: Callable[..., str],
+    records: Records,
+    redis: Redis,
+    settings: WorkerSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job_id = submit(encoded(GREY, "png"))
+    decode_limited = intake.decode_limited
+
+    def cancelled_meanwhile(*args: Any) -> Any:
+        result = decode_limited(*args)
+        records.cancel(job_id)
+        return result
+
+    monkeypatch.setattr(intake, "decode_limited", cancelled_meanwhile)
+    intake.decode(job_id)
+    assert not redis.exists(input_key(job_id))
+    assert list(settings.blobs_dir.iterdir()) == []
+    assert vehicle(redis, "certify", job_id) is None
+
+
+def test_a_cancelled_job_gets_no_input_even_if_redis_is_lost_right_after(
+    submit: Callable[..., str], records: Records, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit(encoded(GREY, "png"))
+    decode_limited, enter = intake.decode_limited, Records.enter
+
+    def cancelled_meanwhile(*args: Any) -> Any:
+        result = decode_limited(*args)
+        records.cancel(job_id)
+        return result
+
+    def lost(self: Records, job_id: str, phase: Any, **fields: Any) -> bool:
+        if phase == "waiting":
+            raise ConnectionError
+        return enter(self, job_id, phase, **fields)
+
+    monkeypatch.setattr(intake, "decode_limited", cancelled_meanwhile)
+    monkeypatch.setattr(Records, "enter", lost)
+    with suppress(ConnectionError):
+        intake.decode(job_id)
+    assert not redis.exists(input_key(job_id))
+
+
+def test_a_missing_upload_fails_the_job_with_its_code(
+    submit: Callable[..., str], records: Records, settings: WorkerSettings
+) -> None:
+    job_id = submit(encoded(GREY, "png"))
+    (settings.blobs_dir / job_id).unlink()
+    intake.decode(job_id)
+    assert read(records, job_id).error == {
+        "code": "storage_unavailable",
+        "detail": "the upload cannot be read: No such file or directory",
+    }
+
+
+def test_a_document_that_expired_fails_the_job_with_its_code(submit: Callable[..., str], records: Records) -> None:
+    job_id = submit(encoded(GREY, "png"))
+    intake.finish(job_id)
+    error = read(records, job_id).error
+    assert error is not None
+    assert error["code"] == "worker_lost"
+
+
+def test_a_defect_is_an_internal_error(
+    submit: Callable[..., str],
+    records: Records,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: WorkerSettings,
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError(CANARY)
+
+    monkeypatch.setattr("workers.raster.decode", broken)
+    job_id = submit(encoded(GREY, "png"))
+    with structlog.testing.capture_logs() as logged:
+        intake.decode(job_id)
+    error = read(records, job_id).error
+    assert error is not None
+    assert error["code"] == "internal_error"
+    assert [entry["event"] for entry in logged] == ["intake failed"]
+    assert logged[0]["in_sandbox"].startswith("ZeroDivisionError:test_intake.py:")
+    assert CANARY not in str(logged) + str(error)
+    assert list(settings.blobs_dir.iterdir()) == []
+
+
+def test_a_sandbox_that_lies_is_not_believed(
+    submit: Callable[..., str], records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = shipped_backbones()["demo"].image_size
+    facts = {"format": "png", "rows": 8, "columns": 8, "channels": 1, "bits": 8, "decoder": "x", "lossy": False}
+    honest = np.full((3, size, size), 0.5, "<f4").tobytes()
+    lies: list[tuple[dict[str, Any], bytes]] = [
+        ({"facts": facts, "pixels_sha256": "0" * 64}, honest[:-4]),
+        ({"facts": facts, "pixels_sha256": "0" * 64}, np.full((3, size, size), np.nan, "<f4").tobytes()),
+        ({"facts": facts, "pixels_sha256": "0" * 64}, np.full((3, size, size), 1.5, "<f4").tobytes()),
+        ({"facts": facts, "pixels_sha256": CANARY}, honest),
+        ({"facts": {**facts, "decoder": f"{CANARY}^Erika"}, "pixels_sha256": "0" * 64}, honest),
+        ({"facts": {**facts, "transforms": [CANARY]}, "pixels_sha256": "0" * 64}, honest),
+        ({"facts": {**facts, "patient": CANARY}, "pixels_sha256": "0" * 64}, honest),
+        ({}, honest),
+    ]
+    for number, lie in enumerate(lies):
+        monkeypatch.setattr(intake, "_decode_bytes", lambda *_, lie=lie: lie)
+        job_id = submit(b"x", job_id=f"job{number}")
+        intake.decode(job_id)
+        record = read(records, job_id)
+        assert CANARY not in str(record)
+        if "patient" not in lie[0].get("facts", {}):
+            assert record.error is not None, number
+            assert record.error["code"] == "unreadable_image"
+
+
+def test_header_values_stay_inside(
+    submit: Callable[..., str],
+    redis: Redis,
+    settings: WorkerSettings,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A name in every text element, in an accepted file, in broken ones, and in values that pydicom warns of."""
+    caplog.set_level(logging.DEBUG)
+    names = ("PatientName", "PatientID", "InstitutionName", "StudyDescription", "ReferringPhysicianName")
+    elements = dict.fromkeys(names, f"{CANARY}^Erika")
+    good = pydicom.dcmread(io.BytesIO(dicom(GREY, **elements)))
+    good.private_block(0x0011, CANARY, create=True).add_new(1, "LO", CANARY)
+    good.add_new("ImageComments", "LT", CANARY)
+    whole = written(good)
+    with pytest.warns(UserWarning, match="Invalid value for VR"):
+        odd = dicom(GREY, **elements, StudyDate=CANARY, WindowCenter=30, WindowWidth=20)
+    uploads = [
+        whole,
+        odd,
+        whole[:-700],
+        whole.replace(b"MONOCHROME2", CANARY.encode()),
+        whole.replace(b"OT", CANARY[:2].encode()),
+        dicom(GREY, **elements, PresentationLUTShape=CANARY.upper()),
+        dicom(GREY, **elements, VOILUTFunction=CANARY.upper(), WindowCenter=30, WindowWidth=20),
+        dicom(np.stack([GREY, GREY]), **elements),
+    ]
+    caplog.clear()  # of what pydicom said when the files were built
+    for number, data in enumerate(uploads):
+        intake.decode(submit(data, job_id=f"job{number}"))
+    told = [capfd.readouterr(), caplog.text, _dump(redis)]
+    assert CANARY.lower() not in str(told).lower()
+    assert CANARY.encode() in (settings.blobs_dir / "job0").read_bytes()
+
+
+def _dump(redis: Redis) -> str:
+    readers = {
+        b"hash": redis.hgetall,
+        b"string": redis.get,
+        b"list": lambda key: redis.lrange(key, 0, -1),
+        b"set": redis.smembers,
+        b"zset": lambda key: redis.zrange(key, 0, -1),
+        b"stream": redis.xrange,
+    }
+    return str([(key, readers[redis.type(key)](key)) for key in redis.scan_iter()])  # type: ignore[union-attr]
+
+
+def finish_with(redis: Redis, job_id: str, document: bytes, result: dict[str, Any]) -> None:
+    redis.hset(document_key(job_id), mapping={"document": document, "result": json.dumps(result).encode()})
+    intake.finish(job_id)
+
+
+def test_finish_stores_the_certificate_and_ends_the_job(
+    submit: Callable[..., str], records: Records, redis: Redis, settings: WorkerSettings
+) -> None:
+    job_id = submit(encoded(GREY, "png"))
+    intake.decode(job_id)
+    finish_with(redis, job_id, b'{"radius":"0.5"}', {"radius": 0.5})
+    record = read(records, job_id)
+    digest = hashlib.sha256(b'{"radius":"0.5"}').hexdigest()
+    assert (record.status, record.result, record.certificate) == ("succeeded", {"radius": 0.5}, digest)
+    assert (settings.certificates_dir / f"{digest}.json").read_bytes() == b'{"radius":"0.5"}'
+    assert list(settings.blobs_dir.iterdir()) == []
+    assert not redis.exists(input_key(job_id), document_key(job_id))
+    intake.finish(job_id)
+    assert read(records, job_id) == record
+
+
+def test_finish_of_a_cancelled_job_stores_nothing(
+    submit: Callable[..., str], records: Records, redis: Redis, settings: WorkerSettings
+) -> None:
+    job_id = submit(encoded(GREY, "png"))
+    intake.decode(job_id)
+    records.cancel(job_id)
+    finish_with(redis, job_id, b"{}", {})
+    assert read(records, job_id).status == "cancelled"
+    assert not settings.certificates_dir.exists()
+    assert list(settings.blobs_dir.iterdir()) == []
+
+
+def test_a_full_disk_fails_the_job_with_a_code(
+    submit: Callable[..., str],
+    records: Records,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any) -> str:
+        raise OSError(28, "No space left on device", "/secret/path")
+
+    monkeypatch.setattr(intake, "store_certificate", full)
+    job_id = submit(encoded(GREY, "png"))
+    finish_with(redis, job_id, b"{}", {})
+    assert read(records, job_id).error == {
+        "code": "storage_unavailable",
+        "detail": "the certificate was not stored: No space left on device",
+    }
+
+
+def test_redis_down_is_raised_so_that_the_job_is_tried_again(
+    submit: Callable[..., str], records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: Any, **__: Any) -> None:
+        raise ConnectionError
+
+    job_id = submit(encoded(GREY, "png"))
+    monkeypatch.setattr(intake, "enqueue", down)
+    with pytest.raises(ConnectionError):
+        intake.decode(job_id)
+    assert read(records, job_id).status == "running"

@@ -1,0 +1,208 @@
+"""Prompts on their way into a running service."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from redis import Redis
+from structlog.testing import capture_logs
+
+from models.backbones.base import EMBEDDED, Backbone, load_backbone, shipped_backbones
+from models.errors import Rejected
+from models.prompts.checkpoint import prompt_path, write_card
+from models.prompts.context import ContextVectors
+from models.types import PromptCard
+from workers import cli
+from workers.contract.cards import Catalogue, shipped_prompts, shipped_tasks
+from workers.contract.names import WITHDRAWN, prompt_bytes_key
+from workers.prompt_store import import_checkpoint, publish, publish_all
+from workers.runtime import Runtime, build
+from workers.settings import WorkerSettings
+
+TASK = shipped_tasks()["mednist"]
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone(shipped_backbones()["demo"], EMBEDDED)
+
+
+@pytest.fixture
+def checkpoint(backbone: Backbone, tmp_path: Path) -> Path:
+    """A checkpoint as CoOp writes it."""
+    context = ContextVectors.random(4, backbone.text_width, torch.Generator().manual_seed(1))
+    path = tmp_path / "model.pth.tar-50"
+    torch.save({"state_dict": {"ctx": context.vectors}, "epoch": 50}, path)
+    return path
+
+
+@pytest.fixture
+def stored(checkpoint: Path, backbone: Backbone, settings: WorkerSettings) -> PromptCard:
+    return import_checkpoint(checkpoint, name="site", backbone=backbone, task=TASK, directory=settings.prompts_dir)
+
+
+@pytest.fixture
+def elsewhere(settings: WorkerSettings, redis: Redis, tmp_path: Path) -> Runtime:
+    """An engine on a node that stores no prompt."""
+    return build(settings.model_copy(update={"data_dir": tmp_path / "other"}), redis)
+
+
+def test_a_node_without_the_prompt_gets_it_through_redis(
+    stored: PromptCard, settings: WorkerSettings, redis: Redis, elsewhere: Runtime
+) -> None:
+    publish(redis, settings.prompts_dir, stored)
+    card, context = elsewhere.prompt(stored.id)
+    assert card == stored
+    assert context.n_ctx == 4
+
+
+def test_bytes_that_are_not_the_card_s_are_refused(
+    stored: PromptCard, settings: WorkerSettings, redis: Redis, elsewhere: Runtime
+) -> None:
+    publish(redis, settings.prompts_dir, stored)
+    redis.set(prompt_bytes_key(stored.sha256), b"something else")
+    with pytest.raises(Rejected, match="digest_mismatch"):
+        elsewhere.prompt(stored.id)
+
+
+def test_bytes_that_are_not_the_card_s_are_not_kept(
+    stored: PromptCard, settings: WorkerSettings, redis: Redis, elsewhere: Runtime
+) -> None:
+    publish(redis, settings.prompts_dir, stored)
+    redis.set(prompt_bytes_key(stored.sha256), b"something else")
+    with pytest.raises(Rejected, match="digest_mismatch"):
+        elsewhere.prompt(stored.id)
+    publish(redis, settings.prompts_dir, stored)
+    assert elsewhere.prompt(stored.id)[0] == stored
+
+
+def test_damaged_bytes_do_not_replace_the_good_copy(stored: PromptCard, settings: WorkerSettings, redis: Redis) -> None:
+    publish(redis, settings.prompts_dir, stored)
+    good = redis.get(prompt_bytes_key(stored.sha256))
+    prompt_path(settings.prompts_dir, stored.id).write_bytes(b"something else")
+    with pytest.raises(Rejected, match="digest_mismatch"):
+        publish(redis, settings.prompts_dir, stored)
+    assert redis.get(prompt_bytes_key(stored.sha256)) == good
+
+
+def no_json(directory: Path, card: PromptCard) -> str:
+    (directory / "a-broken.json").write_text("{")
+    return "a-broken"
+
+
+def no_card(directory: Path, card: PromptCard) -> str:
+    (directory / "a-broken.json").write_text(json.dumps({"class_names": ["a", "b"]}))
+    return "a-broken"
+
+
+def not_an_object(directory: Path, card: PromptCard) -> str:
+    (directory / "a-broken.json").write_text("[]")
+    return "a-broken"
+
+
+def wrong_type(directory: Path, card: PromptCard) -> str:
+    (directory / "a-broken.json").write_text(json.dumps({**asdict(card), "n_ctx": "four"}))
+    return "a-broken"
+
+
+def no_bytes(directory: Path, card: PromptCard) -> str:
+    other = replace(card, id=f"a-{card.sha256[:16]}")
+    write_card(directory, other)
+    return other.id
+
+
+def no_safe_id(directory: Path, card: PromptCard) -> str:
+    text = json.dumps({**asdict(card), "id": "../escape"})
+    (directory / "a-broken.json").write_text(text)
+    return "a-broken"
+
+
+def other_bytes(directory: Path, card: PromptCard) -> str:
+    other = replace(card, id=f"a-{card.sha256[:16]}")
+    write_card(directory, other)
+    prompt_path(directory, other.id).write_bytes(b"something else")
+    return other.id
+
+
+@pytest.mark.parametrize("damage", [no_json, no_card, not_an_object, wrong_type, no_bytes, no_safe_id, other_bytes])
+def test_a_damaged_prompt_is_logged_by_name_and_the_others_are_published(
+    damage: Callable[[Path, PromptCard], str], stored: PromptCard, settings: WorkerSettings, redis: Redis
+) -> None:
+    name = damage(settings.prompts_dir, stored)
+    with capture_logs() as logs:
+        publish_all(redis, settings.prompts_dir)
+    published = Catalogue(redis).prompts()
+    assert stored.id in published
+    assert name not in published
+    assert [line["prompt"] for line in logs] == [name]
+
+
+def test_a_withdrawn_prompt_serves_the_jobs_it_was_accepted_for(
+    stored: PromptCard, settings: WorkerSettings, redis: Redis, elsewhere: Runtime
+) -> None:
+    publish(redis, settings.prompts_dir, stored)
+    Catalogue(redis).withdraw_prompt(stored.id)
+    assert elsewhere.prompt(stored.id)[0] == stored
+
+
+def test_a_withdrawn_prompt_of_the_package_serves_too(elsewhere: Runtime) -> None:
+    shipped = next(iter(shipped_prompts().values()))
+    elsewhere.catalogue.withdraw_prompt(shipped.id)
+    assert elsewhere.prompt(shipped.id)[0] == shipped
+
+
+def test_a_prompt_that_was_never_published_is_unknown(stored: PromptCard, elsewhere: Runtime) -> None:
+    assert elsewhere.catalogue.prompt(stored.id) is None
+    with pytest.raises(Rejected, match="unknown_prompt"):
+        elsewhere.prompt(stored.id)
+
+
+def test_a_withdrawn_prompt_is_no_default(stored: PromptCard, settings: WorkerSettings, redis: Redis) -> None:
+    catalogue = Catalogue(redis)
+    publish(redis, settings.prompts_dir, stored)
+    catalogue.choose_default(TASK.id, stored.id)
+    assert catalogue.default_prompt(TASK.id) == stored.id
+    catalogue.withdraw_prompt(stored.id)
+    assert catalogue.default_prompt(TASK.id) is None
+
+
+def test_a_default_that_was_never_published_is_none(redis: Redis) -> None:
+    catalogue = Catalogue(redis)
+    catalogue.choose_default(TASK.id, "site-0000000000000000")
+    assert catalogue.default_prompt(TASK.id) is None
+
+
+def test_a_starting_engine_does_not_bring_a_withdrawn_prompt_back(
+    stored: PromptCard, settings: WorkerSettings, redis: Redis
+) -> None:
+    publish(redis, settings.prompts_dir, stored)
+    Catalogue(redis).withdraw_prompt(stored.id)
+    publish_all(redis, settings.prompts_dir)
+    assert redis.sismember(WITHDRAWN, stored.id)
+    assert stored.id not in Catalogue(redis).prompts()
+
+
+def test_the_command_imports_publishes_and_prints_the_card(
+    checkpoint: Path,
+    settings: WorkerSettings,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CERTRAD_REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("CERTRAD_DATA_DIR", str(settings.data_dir))
+    arguments = ["import-prompt", str(checkpoint), "--backbone", "demo", "--task", "mednist", "--name", "site"]
+    assert cli.main(arguments) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["method"] == "imported"
+    assert card["id"] in Catalogue(redis).prompts()
+
+
+def test_class_specific_vectors_of_another_number_of_classes_are_refused(backbone: Backbone, tmp_path: Path) -> None:
+    path = tmp_path / "model.pth.tar-50"
+    torch.save({"state_dict": {"ctx": torch.zeros(5, 4, backbone.text_width)}}, path)
+    with pytest.raises(Rejected, match="prompt_mismatch"):
+        import_checkpoint(path, name="site", backbone=backbone, task=TASK, directory=tmp_path)

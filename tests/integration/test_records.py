@@ -1,0 +1,246 @@
+"""Job records on a real Redis: they outlive any wait, end once whatever state the store is in, and stay complete."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import OutOfMemoryError
+
+from models.types import CertifyRequest, ClassifierSpec
+from workers.contract.names import ACTIVE, INTAKE_QUEUE, JOBS, document_key, events_key, input_key, record_key
+from workers.contract.queues import enqueue, queue, vehicle_id
+from workers.contract.records import Created, JobRecord, Page, QueueFullError, Records
+from workers.embedded_redis import EmbeddedRedis
+from workers.settings import WorkerSettings
+
+pytestmark = pytest.mark.integration
+
+REQUEST = CertifyRequest(
+    classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=("a", "b"), template="a photo of {}")
+)
+TTL = 600
+JOB = "job-1"
+
+
+class Clock:
+    """A time that moves when told."""
+
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def records(redis: Redis, clock: Clock) -> Records:
+    return Records(redis, ttl=TTL, clock=clock)
+
+
+@pytest.fixture
+def small_redis(tmp_path: Path) -> Iterator[Redis]:
+    """A Redis of its own that is quickly full."""
+    with EmbeddedRedis(tmp_path / "redis", maxmemory="8mb") as server, Redis.from_url(server.url) as client:
+        yield client
+
+
+def create(records: Records, job_id: str = JOB, *, max_active: int = 10, replay: str | None = None) -> Created:
+    return records.create(job_id, REQUEST, max_active=max_active, digest="0" * 64, idempotency_sha256=replay)
+
+
+def read(records: Records, job_id: str = JOB) -> JobRecord:
+    record = records.read(job_id)
+    assert record is not None
+    return record
+
+
+def fill(redis: Redis) -> None:
+    """Writes until the server refuses, a small value included."""
+    for size in (1 << 16, 1 << 8, 1):
+        with suppress(OutOfMemoryError):
+            while True:
+                redis.rpush("ballast", b"x" * size)
+
+
+def test_the_record_of_an_active_job_does_not_expire(redis: Redis, records: Records) -> None:
+    create(records)
+    assert redis.ttl(record_key(JOB)) == -1
+    records.enter(JOB, "decoding")
+    assert redis.ttl(record_key(JOB)) == -1
+
+
+def test_the_record_of_an_ended_job_expires(redis: Redis, records: Records) -> None:
+    create(records)
+    records.fail(JOB, "internal_error", "")
+    assert 0 < redis.ttl(record_key(JOB)) <= TTL
+
+
+def test_a_repeated_creation_finds_its_own_job(redis: Redis, records: Records) -> None:
+    """As when the client sends the script again because the answer got lost."""
+    first = create(records, max_active=1)
+    records.enter(JOB, "decoding")
+    assert create(records, max_active=1) == first
+    assert read(records).phase == "decoding"
+    assert redis.zcard(ACTIVE) == 1
+
+
+def test_a_repeated_creation_with_a_key_is_no_replay(records: Records) -> None:
+    create(records, replay="1" * 64)
+    assert create(records, replay="1" * 64) == Created(job_id=JOB, replayed=False)
+
+
+def test_another_creation_finds_the_queue_full(records: Records) -> None:
+    create(records, max_active=1)
+    with pytest.raises(QueueFullError):
+        create(records, "job-2", max_active=1)
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_job_ends_although_redis_is_full(small_redis: Redis, status: str) -> None:
+    records = Records(small_redis, ttl=TTL)
+    create(records)
+    records.leave_input(JOB, b"pixels", TTL)
+    fill(small_redis)
+    ended = records.cancel(JOB) if status == "cancelled" else records.fail(JOB, "internal_error", "full")
+    assert ended
+    assert read(records).status == status
+    assert records.active() == []
+    assert not small_redis.exists(input_key(JOB))
+
+
+def test_an_input_of_an_ended_job_is_refused(redis: Redis, records: Records) -> None:
+    create(records)
+    records.cancel(JOB)
+    assert not records.leave_input(JOB, b"pixels", TTL)
+    assert not redis.exists(input_key(JOB))
+
+
+def test_a_document_of_an_ended_job_is_refused(redis: Redis, records: Records) -> None:
+    create(records)
+    records.cancel(JOB)
+    assert not records.leave_document(JOB, b"document", b"result", TTL)
+    assert not redis.exists(document_key(JOB))
+
+
+def test_input_and_document_of_an_erased_job_are_refused(redis: Redis, records: Records) -> None:
+    create(records)
+    records.erase(JOB)
+    assert not records.leave_input(JOB, b"pixels", TTL)
+    assert not records.leave_document(JOB, b"document", b"result", TTL)
+    assert redis.keys(f"{record_key(JOB)}*") == []
+
+
+def test_input_and_document_of_an_active_job_are_kept_for_their_time(redis: Redis, records: Records) -> None:
+    create(records)
+    assert records.leave_input(JOB, b"pixels", TTL)
+    assert records.leave_document(JOB, b"document", b"result", TTL)
+    assert redis.get(input_key(JOB)) == b"pixels"
+    assert redis.hgetall(document_key(JOB)) == {b"document": b"document", b"result": b"result"}
+    assert all(0 < redis.ttl(key) <= TTL for key in (input_key(JOB), document_key(JOB)))
+
+
+def test_pages_reach_the_oldest_job_although_records_between_are_gone(
+    redis: Redis, records: Records, clock: Clock
+) -> None:
+    for number in range(9):
+        clock.now += 1
+        create(records, f"job-{number}")
+    redis.delete(*(record_key(f"job-{number}") for number in (2, 3, 4, 7)))
+    assert _listed(records, limit=2) == ["job-8", "job-6", "job-5", "job-1", "job-0"]
+
+
+def test_the_last_page_names_no_following_one(records: Records) -> None:
+    create(records)
+    assert records.page(before=float("inf"), limit=2) == Page(records=(read(records),), following=None)
+
+
+@pytest.mark.parametrize(
+    "broken", [{"request": "{"}, {"samples_done": "many"}, {"phase": "dreaming"}, {"status": "odd"}, {"image": "{"}]
+)
+def test_a_page_leaves_out_records_that_cannot_be_read(
+    redis: Redis, records: Records, clock: Clock, broken: dict[str, str]
+) -> None:
+    for job_id in ("old", "broken", "new"):
+        clock.now += 1
+        create(records, job_id)
+    redis.hset(record_key("broken"), items=[part for field in broken.items() for part in field])
+    assert _listed(records, limit=1) == ["new", "old"]
+
+
+def test_an_active_job_is_listed_however_old(records: Records, clock: Clock) -> None:
+    create(records)
+    clock.now += 10 * TTL
+    records.forget_expired()
+    assert _listed(records, limit=1) == [JOB]
+
+
+def test_jobs_whose_record_expired_are_forgotten(redis: Redis, records: Records, clock: Clock) -> None:
+    create(records)
+    records.cancel(JOB)
+    redis.delete(record_key(JOB))  # as Redis does in the end
+    records.forget_expired()
+    assert redis.zcard(JOBS) == 1
+    clock.now += TTL + 1
+    records.forget_expired()
+    assert redis.zcard(JOBS) == 0
+
+
+def test_finish_goes_before_every_decoding(redis: Redis, settings: WorkerSettings) -> None:
+    for job_id in ("a", "b"):
+        enqueue(redis, "decode", job_id, settings=settings, urgent=True)
+    enqueue(redis, "finish", JOB, settings=settings)
+    assert queue(redis, INTAKE_QUEUE).job_ids[0] == vehicle_id(JOB, "finish")
+
+
+def test_a_succeeded_job_shows_all_samples_done(records: Records) -> None:
+    create(records)
+    records.progress(JOB, samples_done=100, counts=(1, 2), invalid=0)
+    records.succeed(JOB, {}, certificate="0" * 64)
+    record = read(records)
+    assert record.samples_done == record.samples_total
+
+
+def test_a_failed_job_shows_the_samples_it_came_to(records: Records) -> None:
+    create(records)
+    records.progress(JOB, samples_done=100, counts=(1, 2), invalid=0)
+    records.fail(JOB, "internal_error", "")
+    assert read(records).samples_done == 100
+
+
+@pytest.mark.parametrize("end", ["succeed", "fail", "cancel"])
+def test_an_ended_job_never_changes_again(redis: Redis, records: Records, end: str) -> None:
+    create(records)
+    match end:
+        case "succeed":
+            records.succeed(JOB, {"radius": "0.5"}, certificate="0" * 64)
+        case "fail":
+            records.fail(JOB, "internal_error", "")
+        case "cancel":
+            records.cancel(JOB)
+    before = read(records), redis.xlen(events_key(JOB))
+    changed = [
+        records.enter(JOB, "estimating"),
+        records.progress(JOB, samples_done=1, counts=(1, 0), invalid=0),
+        records.succeed(JOB, {}, certificate="1" * 64),
+        records.fail(JOB, "worker_lost", ""),
+        records.cancel(JOB),
+    ]
+    assert not any(changed)
+    assert (read(records), redis.xlen(events_key(JOB))) == before
+
+
+def _listed(records: Records, *, limit: int) -> list[str]:
+    """The ids on all pages."""
+    ids: list[str] = []
+    before: float | None = float("inf")
+    while before is not None:
+        page = records.page(before=before, limit=limit)
+        ids += [record.id for record in page.records]
+        before = page.following
+    return ids

@@ -1,0 +1,141 @@
+"""`up` runs the whole service from one command, keeps it up, and leaves nothing behind."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.processes import ROOT, Processes, children, gone, kill_9, wait_for
+from tests.support.stack import START_SECONDS, RunningStack, launch, start_stack
+from workers.child import Child, StackError
+
+pytestmark = pytest.mark.integration
+
+FAMILY = 5  # Redis, API, intake, the RQ parent of the engine and the engine
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """One stack for the tests that leave it running."""
+    with Processes(tmp_path_factory.mktemp("processes")) as processes:
+        yield start_stack(processes, tmp_path_factory.mktemp("stack") / "data")
+
+
+def test_a_ready_stack_answers_and_has_an_engine(stack: RunningStack) -> None:
+    assert httpx.get(f"{stack.url}/health/ready").status_code == 200
+    assert len(stack.engines()) == 1
+
+
+def test_readiness_is_told_on_one_line_of_standard_output(stack: RunningStack) -> None:
+    assert stack.output.read_text() == f"certrad ready on {stack.url}\n"
+
+
+def test_logs_are_json_lines(stack: RunningStack) -> None:
+    for name in ("stack", "intake", "gpu-1"):
+        for line in (stack.data_dir / "logs" / f"{name}.log").read_text().splitlines():
+            assert {"event", "level", "timestamp", "process"} <= json.loads(line).keys()
+
+
+def test_a_second_stack_on_the_same_data_is_refused(stack: RunningStack) -> None:
+    answer = run_up("--port", "0", "--data-dir", str(stack.data_dir))
+    assert answer.returncode == 1
+    assert "in use by another local stack" in answer.stderr
+
+
+def test_a_taken_port_is_refused(stack: RunningStack, tmp_path: Path) -> None:
+    answer = run_up("--port", stack.url.rpartition(":")[2], "--data-dir", str(tmp_path))
+    assert answer.returncode == 1
+    assert "cannot listen" in answer.stderr
+
+
+@pytest.mark.parametrize("words", [("uvicorn",), ("worker", "intake"), ("redis.sock",)])
+def test_a_killed_child_is_started_again(stack: RunningStack, words: tuple[str, ...]) -> None:
+    victim = wait_for(lambda: stack.child(*words), what="the child")
+    kill_9(victim.pid)
+    wait_for(lambda: stack.another_child(victim, *words), what="another child")
+    wait_for(lambda: httpx.get(f"{stack.url}/health/ready", timeout=30).status_code == 200)
+
+
+def test_a_killed_engine_is_replaced_with_its_worker(stack: RunningStack) -> None:
+    former = wait_for(stack.engines, timeout=START_SECONDS)
+    victim = wait_for(lambda: stack.child("worker", "gpu"), what="the worker")
+    kill_9(victim.pid)
+    wait_for(lambda: stack.engines() - former, timeout=START_SECONDS, what="another engine")
+
+
+def test_a_child_that_ends_with_exit_code_0_is_started_again(stack: RunningStack) -> None:
+    victim = wait_for(lambda: stack.child("worker", "intake"), what="the child")
+    victim.send_signal(signal.SIGTERM)
+    wait_for(lambda: stack.another_child(victim, "worker", "intake"), what="another child")
+
+
+def test_sigterm_leaves_no_process_and_no_socket(processes: Processes, tmp_path: Path) -> None:
+    running = start_stack(processes, tmp_path / "data")
+    family = [child.pid for child in children(running.process.pid)]
+    assert len(family) == FAMILY
+    running.process.terminate()
+    assert running.process.wait(30) == 0
+    assert all(map(gone, family))
+    assert not (running.data_dir / "redis" / "redis.sock").exists()
+
+
+def test_kill_9_of_the_supervisor_leaves_no_process(processes: Processes, tmp_path: Path) -> None:
+    supervisor = launch(processes, tmp_path / "data")
+    wait_for(lambda: len(children(supervisor.pid)) == FAMILY, what="every process")
+    family = [child.pid for child in children(supervisor.pid)]
+    kill_9(supervisor.pid)
+    wait_for(lambda: all(map(gone, family)), timeout=10, what="the end of every process")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_an_address_that_others_reach_is_refused(host: str, tmp_path: Path) -> None:
+    answer = run_up("--host", host, "--port", "0", "--data-dir", str(tmp_path / "data"))
+    assert answer.returncode == 2
+    assert "loopback" in answer.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_child_that_keeps_dying_ends_the_stack() -> None:
+    child = Child("short-lived", lambda: subprocess.Popen([sys.executable, "-c", ""]))
+    with pytest.raises(StackError, match="died 11 times within a minute"):
+        live_through(child, 11, every=5.0)
+
+
+def test_a_child_that_dies_now_and_then_is_kept_up() -> None:
+    child = Child("mortal", lambda: subprocess.Popen([sys.executable, "-c", ""]))
+    live_through(child, 15, every=7.0)
+    child.keep_up(1_000.0)
+    assert child.process is not None
+    child.process.wait()
+
+
+def test_a_child_that_died_waits_longer_each_time() -> None:
+    child = Child("short-lived", lambda: subprocess.Popen([sys.executable, "-c", ""]))
+    pauses = []
+    for _ in range(6):
+        died_at = child.start_at
+        live_through(child, 1, every=0.0)
+        pauses.append(child.start_at - died_at)
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0])
+
+
+def live_through(child: Child, deaths: int, *, every: float) -> None:
+    """Lets the child start and die, on a clock of our own."""
+    now = child.start_at
+    for _ in range(deaths):
+        child.start_at = 0.0
+        child.keep_up(now)
+        assert child.process is not None
+        child.process.wait()
+        child.keep_up(now)
+        now += every
+
+
+def run_up(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "workers.cli", "up", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

@@ -1,0 +1,76 @@
+"""Whatever the bytes are, decoders answer with a picture in [0, 1] or with a refusal."""
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from models.errors import Rejected
+from models.image import Picture
+from tests.support.images import dicom, encoded, item, noise, png_16, sample, tiff_16
+from workers import dicom as dicom_decoder
+from workers import raster
+
+LIMIT = 300_000
+Decoder = Callable[[bytes], Picture]
+
+DECODERS: dict[str, Decoder] = {
+    "png": partial(raster.decode, image_format="png", max_pixels=LIMIT),
+    "jpeg": partial(raster.decode, image_format="jpeg", max_pixels=LIMIT),
+    "tiff": partial(raster.decode, image_format="tiff", max_pixels=LIMIT),
+    "dicom": partial(dicom_decoder.decode, frame=1, max_pixels=LIMIT),
+}
+HEADS = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "tiff": b"II*\x00", "dicom": bytes(128) + b"DICM"}
+
+
+@cache
+def seeds(name: str) -> list[bytes]:
+    grey, colour, deep = noise(24, 20), noise(24, 20, 3), noise(24, 20, 3, dtype="u2")
+    match name:
+        case "png":
+            return [encoded(grey, "png"), encoded(colour, "png"), encoded(grey, "png", "P"), png_16(deep)]
+        case "jpeg":
+            return [encoded(grey, "jpeg"), encoded(colour, "jpeg", progressive=True)]
+        case "tiff":
+            lzw = encoded(colour, "tiff", compression="tiff_lzw")
+            return [encoded(grey, "tiff"), lzw, tiff_16(deep), tiff_16(deep, deflate=True)]
+        case _:
+            files = ("MR_small.dcm", "MR_small_RLE.dcm", "JPEGLSNearLossless_08.dcm", "emri_small_jpeg_2k_lossless.dcm",
+                     "SC_rgb_jpeg_gdcm.dcm", "SC_rgb_jpeg_dcmtk.dcm", "CT_small.dcm")  # fmt: skip
+            table = item(LUTDescriptor=[64, 0, 8], LUTData=list(range(64)))
+            table["LUTDescriptor"].VR = table["LUTData"].VR = "US"
+            return [*map(sample, files), dicom(grey, VOILUTSequence=[table], WindowCenter=30, WindowWidth=20)]
+
+
+def decodes_or_rejects(decode: Decoder, data: bytes) -> None:
+    try:
+        pixels = decode(data).pixels
+    except Rejected:
+        return
+    assert np.isfinite(pixels).all()
+    assert pixels.min() >= 0
+    assert pixels.max() <= 1
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@settings(max_examples=100, deadline=None)
+@given(tail=st.binary(max_size=300))
+def test_random_bytes_are_rejected(name: str, tail: bytes) -> None:
+    decodes_or_rejects(DECODERS[name], HEADS[name] + tail)
+    decodes_or_rejects(DECODERS[name], tail)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(data=st.data())
+def test_mutated_files_are_decoded_or_rejected(name: str, data: st.DataObject) -> None:
+    mutated = bytearray(data.draw(st.sampled_from(seeds(name))))
+    # most of what a decoder believes stands at the beginning
+    position = st.one_of(st.integers(0, min(2000, len(mutated)) - 1), st.integers(0, len(mutated) - 1))
+    for where, value in data.draw(st.lists(st.tuples(position, st.integers(0, 255)), min_size=1, max_size=8)):
+        mutated[where] = value
+    keep = data.draw(st.one_of(st.just(len(mutated)), st.integers(0, len(mutated))))
+    decodes_or_rejects(DECODERS[name], bytes(mutated[:keep]))

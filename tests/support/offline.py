@@ -1,0 +1,70 @@
+"""Counts recomputed from a certificate document and the image, in one process, without queue, ledger or service."""
+
+from typing import Any
+
+import torch
+
+from models.backbones.base import load_backbone, weights_directory
+from models.classifier import VisionLanguageClassifier
+from models.prompts.context import template_features
+from models.smoothing import certify
+from models.types import CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams
+from workers.contract.cards import shipped_backbones
+from workers.intake import decode_limited
+from workers.settings import WorkerSettings
+
+
+class Offline:
+    """Recomputes certificates of one image made with a hand-written template."""
+
+    def __init__(self, image: bytes) -> None:
+        self._image = image
+        self._known: dict[str, LabelCounts] = {}
+
+    def estimation(self, document: dict[str, Any]) -> LabelCounts:
+        """The counts of the estimation samples that the revealed key stands for."""
+        key: str = document["noise"]["key"]
+        if key not in self._known:
+            self._known[key] = self._recompute(document)
+        return self._known[key]
+
+    def _recompute(self, document: dict[str, Any]) -> LabelCounts:
+        identity, params = document["classifier"], document["params"]
+        spec = ClassifierSpec(
+            backbone=identity["backbone"],
+            prompt="template",
+            class_names=tuple(identity["class_names"]),
+            template=identity["template"],
+        )
+        request = CertifyRequest(
+            classifier=spec,
+            params=SmoothingParams(sigma=float(params["sigma"]), n0=int(params["n0"]), n=int(params["n"])),
+        )
+        model_input, _ = decode_limited(self._image, request, WorkerSettings())
+        card = shipped_backbones()[spec.backbone]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(int(identity["threads"]))
+        try:
+            backbone = load_backbone(
+                card,
+                weights_directory(card, WorkerSettings().backbones_dir),
+                device=torch.device(identity["device"]),
+                dtype=getattr(torch, identity["dtype"]),
+            )
+            features = template_features(backbone, spec.class_names, spec.template)
+            return certify(
+                model_input.pixels,
+                VisionLanguageClassifier(backbone, features),
+                request.params,
+                key=bytes.fromhex(document["noise"]["key"]),
+                law=document["noise"]["law"],
+                batch_size=int(identity["block_size"]),
+            ).estimation
+        finally:
+            torch.set_num_threads(threads)
+
+
+def estimation_counts(document: dict[str, Any]) -> LabelCounts:
+    """The counts a document states."""
+    stated = document["estimation"]
+    return LabelCounts(per_class=tuple(map(int, stated["per_class"])), invalid=int(stated["invalid"]))

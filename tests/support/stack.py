@@ -1,0 +1,105 @@
+"""The local stack as a test sees it: one process tree, one URL, one data directory."""
+
+import re
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from redis import Redis
+
+from tests.support.processes import Processes, children, wait_for
+from workers.contract.names import ledger_key
+from workers.embedded_redis import EmbeddedRedis
+
+START_SECONDS = 120.0
+JOB_SECONDS = 240.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningStack:
+    """A stack that has said it is ready."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    data_dir: Path
+    output: Path
+
+    def child(self, *words: str) -> psutil.Process | None:
+        """A process of the stack whose command line holds all the words."""
+        for child in children(self.process.pid):
+            with suppress(psutil.NoSuchProcess):  # a zombie too
+                if all(word in " ".join(child.cmdline()) for word in words):
+                    return child
+        return None
+
+    def another_child(self, former: psutil.Process, *words: str) -> bool:
+        """Whether a process with these words is there and is not the former one."""
+        child = self.child(*words)
+        return child is not None and child.pid != former.pid
+
+    def redis(self) -> Redis:
+        """A client of the stack's Redis."""
+        return Redis.from_url(EmbeddedRedis(self.data_dir / "redis").url)
+
+    def engines(self) -> set[str]:
+        """The names of the engines that are alive, as the API tells them."""
+        answer = httpx.get(f"{self.url}/health/workers", timeout=30)
+        return {card["name"] for card in answer.json()["engines"]} if answer.status_code == 200 else set()
+
+    def submit(self, image: bytes, **fields: object) -> str:
+        """Sends an image and returns the id of its job."""
+        data = {name: str(value) for name, value in fields.items()}
+        answer = httpx.post(f"{self.url}/certify", files={"image": image}, data=data, timeout=30)
+        assert answer.status_code == 202, answer.text
+        job_id: str = answer.json()["id"]
+        return job_id
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """The job as the API shows it."""
+        body: dict[str, Any] = httpx.get(f"{self.url}/jobs/{job_id}", timeout=30).json()
+        return body
+
+    def ended(self, job_id: str) -> dict[str, Any]:
+        """The job once it has ended."""
+        return wait_for(
+            lambda: job if (job := self.job(job_id))["status"] not in ("queued", "running") else None,
+            timeout=JOB_SECONDS,
+            what="the end of the job",
+        )
+
+    def document(self, job_id: str) -> dict[str, Any]:
+        """The certificate document of a job that has succeeded."""
+        job = self.ended(job_id)
+        assert job["status"] == "succeeded", job["error"]
+        body: dict[str, Any] = httpx.get(f"{self.url}/jobs/{job_id}/certificate", timeout=30).json()
+        return body
+
+    def await_blocks(self, job_id: str, blocks: int = 2) -> None:
+        """Returns when the ledger of a job holds some blocks, and the job is not near its end."""
+        with self.redis() as redis:
+            wait_for(lambda: redis.hlen(ledger_key(job_id)) > blocks, timeout=JOB_SECONDS, what="the first blocks")
+
+
+def launch(processes: Processes, data_dir: Path, *options: str, **settings: object) -> subprocess.Popen[bytes]:
+    """Starts `up` on a free port, with intervals of a second; `settings` are named as in WorkerSettings."""
+    command = ["-m", "workers.cli", "up", "--port", "0", "--data-dir", str(data_dir), *options]
+    chosen = {"heartbeat_seconds": 1, "maintenance_seconds": 1, **settings}
+    env = {f"CERTRAD_{name.upper()}": str(value) for name, value in chosen.items()}
+    return processes.start(command, name=data_dir.name, env=env)
+
+
+def start_stack(processes: Processes, data_dir: Path, *options: str, **settings: object) -> RunningStack:
+    """Starts `up` and waits until it says that it is ready."""
+    process = launch(processes, data_dir, *options, **settings)
+    name = data_dir.name
+
+    def ready_line() -> re.Match[str] | None:
+        assert process.poll() is None, processes.errors(name).read_text()
+        return re.fullmatch(r"certrad ready on (http://127\.0\.0\.1:\d+)\n", processes.output(name).read_text())
+
+    found = wait_for(ready_line, timeout=START_SECONDS, what="the line that says the stack is ready")
+    return RunningStack(process=process, url=found[1], data_dir=data_dir, output=processes.output(name))

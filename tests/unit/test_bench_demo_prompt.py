@@ -1,0 +1,90 @@
+"""`python -m bench tune-demo-prompt` and `write-demo-cards`."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import tune_demo_prompt, write_demo_cards
+from models.prompts.checkpoint import load_prompt, prompt_path, read_prompt_card
+from tests.support.mednist_zip import write_mednist_zip
+
+
+def parse(module: object, *options: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)  # type: ignore[attr-defined]
+    return parser.parse_args(options)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    write_mednist_zip(tmp_path / "mednist.zip", images_per_class=2)
+    return tmp_path / "mednist.zip"
+
+
+def tune(archive: Path, out: Path, *options: str) -> str:
+    every = ("--data", str(archive), "--out", str(out), "--epochs", "2", "--shots", "1", *options)
+    return tune_demo_prompt.tune(parse(tune_demo_prompt, *every)).id
+
+
+def test_tuned_prompt_is_a_checkpoint_that_says_how_it_was_tuned(archive: Path, tmp_path: Path) -> None:
+    prompt_id = tune(archive, tmp_path)
+    card = read_prompt_card(prompt_path(tmp_path, prompt_id).with_suffix(".json"))
+    assert load_prompt(tmp_path, card).n_ctx == 5
+    assert (card.method, card.tuning["shots"], card.tuning["sigmas"]) == ("few_shot", 1, [0.25, 0.5, 0.75, 1.0])
+    assert "CC BY-SA 4.0" in card.licence
+
+
+def test_prompt_tuned_without_noise_is_coop(archive: Path, tmp_path: Path) -> None:
+    assert tune(archive, tmp_path, "--sigmas").startswith("mednist-coop-")
+
+
+def accuracy_file(path: Path, prompt_id: str, sha256: str) -> Path:
+    share = {"value": 0.5, "low": 0.4, "high": 0.6}
+    results = [
+        {
+            "method": method,
+            "scope": "input_independent",
+            "sigma": 0.25,
+            "n": 100,
+            "images": 6,
+            "clean_accuracy": share,
+            "noisy_sample_accuracy": 0.5,
+            "abstained": share,
+            "certified_accuracy": {"0": share, "2.5": {**share, "value": 0.0}},
+        }
+        for method in ("template", "few_shot", "combined")
+    ]
+    settings = {"backbone_sha256": sha256, "checkpoints": {"few_shot": prompt_id}, "n0": 10, "data_sha256": "0"}
+    clean = {"images": 12, "accuracy": {"template": 1.0, "few_shot": 0.9}}
+    document = {"settings": settings, "alpha": 0.001, "bound": "two_class", "clean_accuracy": clean}
+    path.write_text(json.dumps({**document, "results": results, "check": []}))
+    return path
+
+
+def test_measured_figures_reach_the_cards_they_belong_to(archive: Path, tmp_path: Path) -> None:
+    prompt_id = tune(archive, tmp_path)
+    card_path = prompt_path(tmp_path, prompt_id).with_suffix(".json")
+    sha256 = read_prompt_card(card_path).backbone_sha256
+    backbone_card = tmp_path / "backbone.card.json"
+    backbone_card.write_text(json.dumps({"id": "demo", "weights": {"sha256": sha256}}))
+    accuracy = accuracy_file(tmp_path / "accuracy.json", prompt_id, sha256)
+    places = ("--prompts", str(tmp_path), "--backbone-card", str(backbone_card))
+    write_demo_cards.run(parse(write_demo_cards, "--accuracy", str(accuracy), *places))
+    of_prompt = read_prompt_card(card_path).measured["certified_accuracy"]
+    of_backbone = json.loads(backbone_card.read_text())["measured"]["certified_accuracy"]
+    assert [result["method"] for result in of_prompt] == ["few_shot", "combined"]
+    assert [result["method"] for result in of_backbone] == ["template", "few_shot", "combined"]
+    assert of_prompt[0]["at_radius"] == {"0": 0.5}
+    assert of_prompt[0]["images"] == 6
+
+
+def test_figures_of_other_weights_are_refused(archive: Path, tmp_path: Path) -> None:
+    backbone_card = tmp_path / "backbone.card.json"
+    backbone_card.write_text(json.dumps({"id": "demo", "weights": {"sha256": "0" * 64}}))
+    accuracy = accuracy_file(tmp_path / "accuracy.json", "unused", "1" * 64)
+    places = ("--prompts", str(tmp_path), "--backbone-card", str(backbone_card))
+    with pytest.raises(ValueError, match="the figures are of the weights 1111"):
+        write_demo_cards.run(parse(write_demo_cards, "--accuracy", str(accuracy), *places))
+    assert "measured" not in json.loads(backbone_card.read_text())

@@ -1,0 +1,77 @@
+"""The fields of POST /certify, one by one."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.forms import CertifyForm, parse
+from app.problems import InvalidRequest
+from models.errors import Rejected
+from models.types import Region, SmoothingParams
+
+
+def refused(*fields: tuple[str, str]) -> Rejected:
+    with pytest.raises(Rejected) as caught:
+        parse(fields)
+    return caught.value
+
+
+def test_defaults_are_those_of_the_types() -> None:
+    form = parse([])
+    params = SmoothingParams(sigma=form.sigma, alpha=form.alpha, n0=form.n0, n=form.n, bound=form.bound)
+    assert params == SmoothingParams()
+
+
+@pytest.mark.parametrize(("name", "value"), [("sigma", "0.02"), ("sigma", "2"), ("alpha", "1e-6"), ("alpha", "0.05")])
+def test_ends_of_a_range_belong_to_it(name: str, value: str) -> None:
+    assert getattr(parse([(name, value)]), name) == float(value)
+
+
+@pytest.mark.parametrize("value", ["nan", "NaN", "inf", "-inf", "Infinity", "1e999", "", " ", "0,5", "0x1", "auto"])
+@pytest.mark.parametrize("name", ["sigma", "alpha", "adapt_lr"])
+def test_what_is_no_finite_number_is_refused(name: str, value: str) -> None:
+    error = refused((name, value))
+    assert error.code == "invalid_request"
+    assert isinstance(error, InvalidRequest)
+    assert [entry["field"] for entry in error.errors] == [name]
+
+
+def test_every_refused_field_is_named() -> None:
+    error = refused(("sigma", "9"), ("alpha", "x"), ("bound", "none"))
+    assert isinstance(error, InvalidRequest)
+    assert sorted(entry["field"] for entry in error.errors) == ["alpha", "bound", "sigma"]
+
+
+def test_unknown_fields_are_named_and_come_first() -> None:
+    error = refused(("sigma", "9"), ("target_radius", "1"), ("colour", "red"))
+    assert error.code == "unknown_field"
+    assert "`colour`, `target_radius`" in error.detail
+
+
+@pytest.mark.parametrize("name", ["task", "region", "sigma", "frame", "priority", "classes"])
+def test_refusal_does_not_repeat_the_value(name: str) -> None:
+    assert "DOE" not in refused((name, "DOE^JANE" * 100)).detail
+
+
+def test_field_given_twice_is_refused() -> None:
+    assert refused(("n", "100"), ("n", "100")).code == "invalid_request"
+
+
+def test_region_becomes_numbers() -> None:
+    assert parse([("region", "1,2,30,40")]).rectangle == Region(x=1, y=2, w=30, h=40)
+    assert parse([]).rectangle is None
+
+
+@pytest.mark.parametrize("region", ["1,2,3", "1,2,3,4,5", "1,2,0,4", "1.5,2,3,4", "a,b,c,d", "1, 2,3,4", "-1,0,1,1"])
+def test_malformed_region_is_refused(region: str) -> None:
+    assert refused(("region", region)).code == "invalid_request"
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.sampled_from([*CertifyForm.model_fields, "other"]), st.text(max_size=40)), max_size=6))
+def test_any_text_is_parsed_or_refused_with_a_code(fields: list[tuple[str, str]]) -> None:
+    with suppress(Rejected):
+        form = parse(fields)
+        SmoothingParams(sigma=form.sigma, alpha=form.alpha, n0=form.n0, n=form.n, bound=form.bound)
