@@ -10,6 +10,7 @@ from typing import Any, Final
 from models.types import (
     ETA,
     Abstention,
+    Adaptation,
     Bound,
     Certificate,
     CertifyRequest,
@@ -17,7 +18,6 @@ from models.types import (
     NoiseLaw,
     Outcome,
     Scope,
-    ZeroShotAdaptation,
 )
 
 SCHEMA: Final = "certrad.certificate/1"
@@ -70,7 +70,7 @@ class ClassifierIdentity:
     text_features_sha256: str
     class_names: tuple[str, ...]
     template: str
-    adaptation: ZeroShotAdaptation | None
+    adaptation: Adaptation | None
     logit_scale: float
     dtype: str
     device: str

@@ -143,7 +143,7 @@ class Run:
     ) -> Fixed:
         """Adapts the prompt if asked, encodes the text once, and selects the class."""
         spec = self.request.classifier
-        if spec.adaptation is not None:
+        if isinstance(spec.adaptation, ZeroShotAdaptation):
             self._enter("adapting")
             start_from = context or initial_context(backbone, spec.template, spec.adaptation.context)
             features = _noisy_features(backbone, sampler, spec.adaptation)

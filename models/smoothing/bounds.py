@@ -7,9 +7,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from scipy import special, stats
 
 from models.types import ETA, Abstention, Bound, Certificate, LabelCounts, Outcome, SmoothingParams
-
-RUNNER_UP_SHARE = 0.1
-"""Share of alpha spent on the bound of the runner-up; the rest bounds the selected class."""
+from models.types.smoothing import RUNNER_UP_SHARE
 
 PROBABILITY_DECIMALS = 6
 RADIUS_DECIMALS = 4

@@ -1,16 +1,27 @@
 """The values that flow through the whole system; standard library only, frozen, and impossible to build wrong."""
 
 from models.types.cards import BackboneCard, PromptCard, TaskCard
-from models.types.request import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, Region, ZeroShotAdaptation
+from models.types.request import (
+    TEMPLATE_PROMPT,
+    Adaptation,
+    CertifyRequest,
+    ClassifierSpec,
+    GatedAdaptation,
+    Region,
+    ZeroShotAdaptation,
+)
 from models.types.smoothing import (
     ETA,
     Abstention,
     AbstentionReason,
+    AlphaSplit,
     Bound,
     Certificate,
+    Decision,
     LabelCounts,
     NoiseLaw,
     Outcome,
+    Rule,
     Scope,
     SmoothingParams,
 )
@@ -20,16 +31,21 @@ __all__ = [
     "TEMPLATE_PROMPT",
     "Abstention",
     "AbstentionReason",
+    "Adaptation",
+    "AlphaSplit",
     "BackboneCard",
     "Bound",
     "Certificate",
     "CertifyRequest",
     "ClassifierSpec",
+    "Decision",
+    "GatedAdaptation",
     "LabelCounts",
     "NoiseLaw",
     "Outcome",
     "PromptCard",
     "Region",
+    "Rule",
     "Scope",
     "SmoothingParams",
     "TaskCard",

@@ -34,6 +34,19 @@ class ZeroShotAdaptation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatedAdaptation:
+    """A bank of prompts weighed on each noisy sample by itself, inside the base classifier (certification.md 3.3).
+
+    gate: the one there is; the field tells the two adaptations apart in JSON.
+    """
+
+    gate: Literal["per_sample"] = "per_sample"
+
+
+Adaptation = ZeroShotAdaptation | GatedAdaptation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierSpec:
     """The base classifier by name: backbone, prompt, classes and adaptation.
 
@@ -46,7 +59,7 @@ class ClassifierSpec:
     prompt: str
     class_names: tuple[str, ...]
     template: str
-    adaptation: ZeroShotAdaptation | None = None
+    adaptation: Adaptation | None = None
 
     def __post_init__(self) -> None:
         check_classes(self.class_names, self.template)
@@ -54,7 +67,7 @@ class ClassifierSpec:
     @property
     def scope(self) -> Scope:
         """What the certificate covers: a prompt tuned on the image itself is covered only as the frozen one."""
-        return "input_independent" if self.adaptation is None else "frozen_prompt"
+        return "frozen_prompt" if isinstance(self.adaptation, ZeroShotAdaptation) else "input_independent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

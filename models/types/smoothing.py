@@ -8,11 +8,16 @@ Bound = Literal["two_class", "cohen"]
 NoiseLaw = Literal["philox-ziggurat-f64", "philox-boxmuller-f64"]
 Scope = Literal["input_independent", "frozen_prompt"]
 AbstentionReason = Literal["no_majority", "target_not_certifiable"]
+Rule = Literal["clopper_pearson", "one_class_e_process", "two_class_e_process", "futility", "curtailment"]
 
 SIGMA_RANGE = (0.02, 2.0)
 ALPHA_RANGE = (1e-6, 0.05)
+TARGET_MAX = 6.0  # in sigma; near 8.3 sigma the null probability rounds to 1
+TARGET_DECIMALS = 4
 N0_MIN = 10
 N_MAX = 1_000_000
+RUNNER_UP_SHARE = 0.1
+"""Share of alpha spent on the bound of the runner-up at a fixed n; the rest bounds the selected class."""
 ETA = 1e-6
 """Bound on the total variation between one executed noise draw and the exact Gaussian: taken off p_A, put on p_B.
 
@@ -28,6 +33,7 @@ class SmoothingParams:
     alpha: failure probability of one certificate; 1e-6..0.05.
     n0, n: selection and estimation samples; 10 <= n0 <= n <= 1,000,000.
     bound: `two_class` (runner-up bounded too) or `cohen` (p_B = 1 - p_A).
+    target_radius: stop as soon as this radius is shown, or cannot be; at most 4 decimals and 6 sigma. None: use all n.
     """
 
     sigma: float = 0.25
@@ -35,6 +41,7 @@ class SmoothingParams:
     n0: int = 100
     n: int = 10_000
     bound: Bound = "two_class"
+    target_radius: float | None = None
 
     def __post_init__(self) -> None:
         if not SIGMA_RANGE[0] <= self.sigma <= SIGMA_RANGE[1]:  # also refuses NaN
@@ -45,6 +52,57 @@ class SmoothingParams:
             raise ValueError(f"{N0_MIN} <= n0 <= n <= {N_MAX} is required, got n0={self.n0!r}, n={self.n!r}")
         if self.bound not in ("two_class", "cohen"):
             raise ValueError(f"bound must be 'two_class' or 'cohen', got {self.bound!r}")
+        self._check_target()
+
+    def _check_target(self) -> None:
+        target = self.target_radius
+        if target is None:
+            return
+        if not 0 < target <= TARGET_MAX * self.sigma:
+            raise ValueError(f"target_radius must be in (0, {TARGET_MAX:g} sigma], got {target!r}")
+        if round(target, TARGET_DECIMALS) != target:
+            raise ValueError(f"target_radius must have at most {TARGET_DECIMALS} decimals, got {target!r}")
+
+    def alpha_split(self, n_classes: int) -> "AlphaSplit":
+        """How alpha is spent: nothing on tests that are not made, and on two classes nothing on a runner-up.
+
+        With a target radius, the shares of SEQ-CERTIFY (certification.md 2.2).
+        """
+        alpha, one_class_only = self.alpha, self.bound == "cohen" or n_classes == 2
+        if self.target_radius is None:
+            if one_class_only:
+                return AlphaSplit(p_a=alpha)
+            return AlphaSplit(p_a=(1 - RUNNER_UP_SHARE) * alpha, p_b=RUNNER_UP_SHARE * alpha)
+        if one_class_only:
+            return AlphaSplit(one_class=0.25 * alpha, p_a=0.75 * alpha)
+        return AlphaSplit(one_class=0.125 * alpha, two_class=0.125 * alpha, p_a=0.65 * alpha, p_b=0.1 * alpha)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlphaSplit:
+    """The shares of alpha: together they are at most alpha, and each bounds the error of one test (union bound).
+
+    one_class, two_class: of the e-processes, valid at every look together. p_a, p_b: of the Clopper-Pearson bounds of
+    the selected class and of the runner-up, used once, at n.
+    """
+
+    p_a: float
+    p_b: float = 0.0
+    one_class: float = 0.0
+    two_class: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Which rule decided, after how many samples it could have looked, and what it was set up with before the first.
+
+    look_every: samples between two looks; None where all n samples were drawn and only then looked at.
+    midpoint: m of the two-class e-process, in units of z, from the selection samples; None where it was not set up.
+    """
+
+    rule: Rule = "clopper_pearson"
+    look_every: int | None = None
+    midpoint: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

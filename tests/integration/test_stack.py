@@ -28,7 +28,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
 
 def test_a_ready_stack_answers_and_has_an_engine(stack: RunningStack) -> None:
     assert httpx.get(f"{stack.url}/health/ready").status_code == 200
-    assert len(stack.engines()) == 1
+    assert stack.engines()
 
 
 def test_readiness_is_told_on_one_line_of_standard_output(stack: RunningStack) -> None:
