@@ -1,0 +1,82 @@
+"""AdvPT (ECCV 2024): prompts aligned with a bank of adversarial embeddings, made once, without labels or text.
+
+The image encoder is needed for the bank only; the prompts are then learned by the one trainer on the bank's rows.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from models.attacks.pgd import PgdParams, attack, embedding_divergence
+from models.backbones.base import Backbone
+from models.errors import Rejected
+from models.prompts.few_shot import FeatureSource, FewShotParams, seeded
+
+TUNING: Final = FewShotParams(epochs=100, batch_size=32, lr=0.005, n_ctx=32, sigmas=())
+"""The hyper-parameters of the paper for a ViT-B/16; `shots` means nothing here: AdvPT takes all training images."""
+
+_BANK: Final = "embeddings"
+
+
+def adversarial_bank(
+    backbone: Backbone,
+    images: Tensor,
+    params: PgdParams,
+    *,
+    batch_size: int = 32,
+    on_batch: Callable[[int], None] | None = None,
+) -> Tensor:
+    """The embeddings (N, D) of adversarial versions of `images` (N, 3, H, W) in [0, 1], float32, not normalised.
+
+    A row depends on its image and its index alone, up to the rounding of a batch. on_batch: called with the number of
+    images done. The same seed gives the same bank, bit for bit, on one machine.
+    """
+    rows = []
+    for indices in torch.split(torch.arange(len(images)), batch_size):
+        batch = images[indices].to(backbone.device, torch.float32)
+        with torch.no_grad():
+            clean = backbone.encode_image(batch).float()
+        generator = seeded(params.seed, "bank", int(indices[0]))
+        adversarial = attack(backbone, batch, embedding_divergence(clean), params, generator)
+        with torch.no_grad():
+            rows.append(backbone.encode_image(adversarial).float().cpu())
+        if on_batch:
+            on_batch(int(indices[-1]) + 1)
+    return torch.cat(rows)
+
+
+def bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams) -> str:
+    """What a bank is kept under: a digest of the weights, the images in their order, and the attack."""
+    digest = hashlib.sha256(json.dumps([backbone_sha256, asdict(params), list(images.shape)]).encode())
+    for image in images:
+        digest.update(image.to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def bank_to_bytes(bank: Tensor) -> bytes:
+    """The bank as a safetensors file."""
+    content: bytes = save({_BANK: bank.contiguous()})
+    return content
+
+
+def bank_from_bytes(content: bytes) -> Tensor:
+    """The bank in a safetensors file; raises `invalid_checkpoint`."""
+    try:
+        bank: Tensor = load(content)[_BANK]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise Rejected("invalid_checkpoint", f"not an adversarial embedding bank: {type(error).__name__}") from error
+    if bank.ndim != 2 or bank.dtype != torch.float32:
+        raise Rejected("invalid_checkpoint", f"a float32 bank (N, D) is expected, got {bank.dtype} {tuple(bank.shape)}")
+    return bank
+
+
+def bank_features(bank: Tensor) -> FeatureSource:
+    """The rows of the bank as a source of image features for `few_shot.train_epochs`."""
+    return lambda indices, _: bank[indices]
