@@ -29,8 +29,11 @@ app = typer.Typer(
 )
 prompts = typer.Typer(help="Learned prompts.", no_args_is_help=True)
 app.add_typer(prompts, name="prompts")
+keys = typer.Typer(help="Signing keys and epoch secrets, on the machine that holds them.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
 
 Url = Annotated[str, typer.Option(envvar="CERTRAD_URL", help="address of the service")]
+DataDir = Annotated[Path | None, typer.Option(help="everything the service keeps")]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
@@ -49,12 +52,11 @@ class Queue(StrEnum):
 def up(
     host: Annotated[str, typer.Option(help="a loopback address")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 picks a free one")] = 8000,
-    data_dir: Annotated[Path | None, typer.Option(help="everything the service keeps")] = None,
+    data_dir: DataDir = None,
     engines: Annotated[int, typer.Option(min=1, max=64, help="engine processes")] = 1,
 ) -> None:
     """Run the whole service on this machine until SIGTERM."""
-    options = ["--host", host, "--port", str(port), "--engines", str(engines)]
-    _become("up", *options, *(["--data-dir", str(data_dir)] if data_dir else []))
+    _become("up", "--host", host, "--port", str(port), "--engines", str(engines), *_data_dir(data_dir))
 
 
 @app.command()
@@ -102,6 +104,86 @@ def import_prompt(
     _become("import-prompt", str(file), "--backbone", backbone, "--task", task, "--name", name)
 
 
+@app.command()
+def audit(
+    images: Annotated[Path, typer.Option(exists=True, file_okay=False, help="folder of images")],
+    task: Annotated[str | None, typer.Option(help="task whose classes are told apart")] = None,
+    backbone: Annotated[str | None, typer.Option(help="backbone; default: the task's own")] = None,
+    prompt: Annotated[str | None, typer.Option(help="learned prompt; default: the task's own")] = None,
+    sigma: Annotated[float | None, typer.Option(help="noise standard deviation, pixels in [0, 1]")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="samples of each certificate")] = None,
+    modes: Annotated[str | None, typer.Option(help="prompt/adaptation, separated by commas; default: all")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="images to audit: the first by name")] = None,
+    journal: Annotated[Path | None, typer.Option(help="file from which an interrupted run goes on")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, max=64, help="processes of one thread each")] = None,
+    seed: Annotated[int | None, typer.Option(help="of all noise")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Attack what the service certifies. Exit code: 0 no guarantee is contradicted, 1 one is, 2 bad usage."""
+    given = {
+        "images": images,
+        "task": task,
+        "backbone": backbone,
+        "prompt": prompt,
+        "sigma": sigma,
+        "n": n,
+        "modes": modes,
+        "limit": limit,
+        "journal": journal,
+        "processes": processes,
+        "seed": seed,
+    }
+    options = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    _become("audit", *options, *(["--json"] if as_json else []))
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="certificate document")],
+    key: Annotated[
+        Path | None, typer.Option(help="/.well-known/certrad-keys of the issuer, saved, or one key in hexadecimal")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="the image it is about, for --replay and --fresh")] = None,
+    frame: Annotated[int | None, typer.Option(help="frame of a multi-frame image, from 1")] = None,
+    region: Annotated[str | None, typer.Option(help="x,y,w,h in pixels")] = None,
+    replay: Annotated[int | None, typer.Option(min=1, help="random samples to draw again here")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="draw as many samples of other noise here")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a certificate by itself, or by drawing its samples again. Exit code: 0 valid, 1 not valid, 2 bad usage."""
+    named = {"key": key, "image": image, "frame": frame, "region": region, "replay": replay}
+    options = [f"--{name}={value}" for name, value in named.items() if value is not None]
+    flags = [name for name, given in (("--fresh", fresh), ("--json", as_json)) if given]
+    _become("verify", *options, *flags, "--", str(file))
+
+
+@keys.command("list")
+def list_keys(data_dir: DataDir = None) -> None:
+    """Show the public keys and the epochs by their digests, as JSON."""
+    _become("keys", *_data_dir(data_dir), "list")
+
+
+@keys.command("rotate-signing")
+def rotate_signing(data_dir: DataDir = None) -> None:
+    """Sign with a new key from now on; what the old one signed stays valid."""
+    _become("keys", *_data_dir(data_dir), "rotate-signing")
+
+
+@keys.command("rotate-epoch")
+def rotate_epoch(data_dir: DataDir = None) -> None:
+    """Draw the noise of new jobs with a new secret from now on; running jobs keep theirs."""
+    _become("keys", *_data_dir(data_dir), "rotate-epoch")
+
+
+@keys.command("reveal-epoch")
+def reveal_epoch(
+    sha256: Annotated[str, typer.Argument(help="of a retired secret, as certificates name it")],
+    data_dir: DataDir = None,
+) -> None:
+    """Make a retired epoch secret public, so that anyone can compute the noise keys drawn from it."""
+    _become("keys", *_data_dir(data_dir), "reveal-epoch", sha256)
+
+
 # -- requests -------------------------------------------------------------------------------------------------------
 
 
@@ -121,11 +203,12 @@ def certify(
     adapt_samples: Annotated[int | None, typer.Option(help="noisy copies averaged, with zero_shot")] = None,
     adapt_lr: Annotated[float | None, typer.Option(help="learning rate, with zero_shot")] = None,
     context: Annotated[str | None, typer.Option(help="words or tokens, with zero_shot")] = None,
-    sigma: Annotated[float | None, typer.Option(help="noise standard deviation, pixels in [0, 1]")] = None,
+    sigma: Annotated[str | None, typer.Option(help="noise standard deviation, pixels in [0, 1], or auto")] = None,
     alpha: Annotated[float | None, typer.Option(help="failure probability of the certificate")] = None,
     n0: Annotated[int | None, typer.Option("--n0", help="samples that choose the class")] = None,
     n: Annotated[int | None, typer.Option("--n", help="samples that bound its probability")] = None,
     bound: Annotated[str | None, typer.Option(help="two_class or cohen")] = None,
+    target_radius: Annotated[float | None, typer.Option(help="stop once this radius is shown, or cannot be")] = None,
     frame: Annotated[int | None, typer.Option(help="frame of a multi-frame image, from 1")] = None,
     region: Annotated[str | None, typer.Option(help="x,y,w,h in pixels")] = None,
     priority: Annotated[str | None, typer.Option(help="normal or urgent")] = None,
@@ -147,6 +230,7 @@ def certify(
         "n0": n0,
         "n": n,
         "bound": bound,
+        "target_radius": target_radius,
         "frame": frame,
         "region": region,
         "priority": priority,
@@ -232,6 +316,10 @@ def _stack(*, keep: bool) -> Iterator[Client]:
             console.errors().print(f"kept: {directory}")
         else:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _data_dir(chosen: Path | None) -> list[str]:
+    return ["--data-dir", str(chosen)] if chosen else []
 
 
 def _become(*arguments: str) -> NoReturn:

@@ -16,6 +16,7 @@ from rich.text import Text
 from app.client import Client, Event, Job
 
 CAVEAT: Final = "a certificate says nothing about whether the class is right"
+_LARGER_CHANGE: Final = 10  # one of the changes that a result counts pixels for
 _WIDTH: Final = 160  # of output that goes to no terminal: tables are not to be folded for a reader that is a file
 
 
@@ -50,6 +51,24 @@ def rms_grey_levels(result: Mapping[str, Any]) -> float | None:
     return 255.0 * float(result["radius"]) / math.sqrt(math.prod(result["provenance"]["input_shape"]))
 
 
+def image_units(result: Mapping[str, Any]) -> str | None:
+    """What the radius allows on the picture that was sent, in its own units; None for an abstention."""
+    if "radius" not in result:
+        return None
+    on_picture = result["radius_in_image_units"]
+    if "l2" not in on_picture:
+        return f"no radius in the picture's own units: {on_picture['reason']}"
+    unit = on_picture["unit"] if on_picture["unit"] == "HU" else f"{on_picture['unit']}s"
+    words = (
+        f"the class stays for any change of the picture by L2 norm below {on_picture['l2']} {unit}, so by at most "
+        f"{on_picture['uniform_change']} {unit} in every value at once"
+    )
+    larger = next(budget for budget in on_picture["pixels"] if budget["change"] == _LARGER_CHANGE)
+    if larger["max_pixels"] == 0:
+        return words
+    return f"{words}, or by {_LARGER_CHANGE} {unit} in up to {larger['max_pixels']} pixels"
+
+
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Bars for running jobs; they are gone when the work is done."""
@@ -81,6 +100,8 @@ def follow(client: Client, job: Job, progress: Progress, bar: TaskID) -> Job:
                 progress.update(bar, phase=event.data["phase"])
             case "progress":
                 progress.update(bar, completed=event.data["samples_done"])
+                if running_radius := event.data.get("running_radius"):
+                    progress.update(bar, phase=f"radius {running_radius:.4f} shown")
 
     ended = client.wait(job.id, move)
     progress.update(bar, completed=ended.samples_done, phase=ended.status)
@@ -95,6 +116,9 @@ def print_results(console: Console, rows: Sequence[Row]) -> None:
     for row in rows:
         table.add_row(*(Text(cell) for cell in _cells(row)))
     console.print(table)
+    for row in rows:
+        if row.job.result and (words := image_units(row.job.result)):
+            console.print(f"{row.image} ({row.job.result['scope']}): {words}", soft_wrap=True)
     results = [row.job.result for row in rows if row.job.result]
     for scope, words in sorted({(result["scope"], result["scope_text"]) for result in results}):
         console.print(f"scope {scope}: {words}", soft_wrap=True)
@@ -126,7 +150,7 @@ def print_jobs(console: Console, jobs: Sequence[Job]) -> None:
 
 def _cells(row: Row) -> tuple[str, ...]:
     result, params = row.job.result, row.job.request["params"]
-    sigma, n = str(params["sigma"]), str(params["n"])
+    sigma, n = str((result or params)["sigma"]), str(params["n"])
     if result is None:
         error = row.job.error
         words = f"{row.job.status.upper()} ({error['code']}): {error['detail']}" if error else row.job.status.upper()
@@ -134,7 +158,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     grey = rms_grey_levels(result)
     if grey is None:
         return row.image, f"ABSTAINED ({result['reason']})", "-", "-", sigma, n, result["scope"], f"{row.seconds:.1f}"
-    radius = f"{result['radius']:.4f}"
+    radius = f"{result['radius']:.4f}" + ("" if result.get("target_reached", True) else " (below the target)")
     return row.image, result["label"], radius, f"{grey:.2f}", sigma, n, result["scope"], f"{row.seconds:.1f}"
 
 

@@ -7,7 +7,17 @@ from app.forms import CertifyForm
 from app.problems import InvalidRequest
 from app.settings import ApiSettings
 from models.errors import Rejected
-from models.types import CertifyRequest, ClassifierSpec, PromptCard, SmoothingParams, TaskCard, ZeroShotAdaptation
+from models.types import (
+    Adaptation,
+    CertifyRequest,
+    ClassifierSpec,
+    GatedAdaptation,
+    PromptCard,
+    SigmaRouting,
+    SmoothingParams,
+    TaskCard,
+    ZeroShotAdaptation,
+)
 from models.types.cards import check_classes
 from models.types.request import TEMPLATE_PROMPT
 from workers.contract.cards import Catalogue
@@ -28,7 +38,8 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
     """The request with every default filled in.
 
     A prompt brings its classes, its backbone and its context; else the task brings a prompt and a backbone. The
-    adaptation that is not named is `none` where a learned prompt serves the task, else `zero_shot`.
+    adaptation that is not named is `gated` with a bank, else `none` where a learned prompt serves the task, else
+    `zero_shot`.
     Raises Rejected: unknown_task, unknown_backbone, unknown_prompt, prompt_mismatch, invalid_request.
     """
     if form.backbone is not None and form.backbone not in catalogue.backbones:
@@ -36,7 +47,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
     prompts = catalogue.prompts()
     prompt = _named_prompt(form, prompts)
     labels = _labels(form, prompt, catalogue, settings)
-    tasks_own = _tasks_own_prompt(form, labels, catalogue, prompts)
+    tasks_own = _tasks_own_prompt(form, labels, catalogue, settings)
     if form.prompt is None:
         prompt = tasks_own
     if prompt is not None:
@@ -44,15 +55,25 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         _check_unworded(form)
     fallback = labels.task or _task(settings.default_task, catalogue)
     learned = prompt is not None or tasks_own is not None
+    adaptation = _adaptation(form, settings, prompt, default="none" if learned else "zero_shot")
+    sigma, routing = _sigma(form, labels.task, adaptation, catalogue)
     return CertifyRequest(
         classifier=ClassifierSpec(
             backbone=form.backbone or (prompt.backbone if prompt else fallback.default_backbone),
             prompt=prompt.id if prompt else TEMPLATE_PROMPT,
             class_names=labels.class_names,
             template=_BARE_TEMPLATE if prompt else labels.template,
-            adaptation=_adaptation(form, settings, default="none" if learned else "zero_shot"),
+            adaptation=adaptation,
         ),
-        params=SmoothingParams(sigma=form.sigma, alpha=form.alpha, n0=form.n0, n=form.n, bound=form.bound),
+        params=SmoothingParams(
+            sigma=sigma,
+            alpha=form.alpha,
+            n0=form.n0,
+            n=form.n,
+            bound=form.bound,
+            target_radius=form.target_radius,
+        ),
+        routing=routing,
         task=labels.task.id if labels.task else None,
         frame=form.frame,
         region=form.rectangle,
@@ -103,16 +124,17 @@ def _own_labels(form: CertifyForm, classes: list[str], prompt: PromptCard | None
 
 
 def _tasks_own_prompt(
-    form: CertifyForm, labels: _Labels, catalogue: Catalogue, prompts: dict[str, PromptCard]
+    form: CertifyForm, labels: _Labels, catalogue: Catalogue, settings: ApiSettings
 ) -> PromptCard | None:
-    """The learned prompt the task would use by itself, if there is one for the backbone that was asked for."""
+    """The prompt the task would use by itself: the first that fits backbone and adaptation, if there is one."""
     if labels.task is None:
         return None
-    name = catalogue.default_prompt(labels.task.id)
-    card = prompts.get(name) if name else None
-    if card is None or card.class_names != labels.class_names or form.backbone not in (None, card.backbone):
-        return None
-    return card
+    adaptation = form.adaptation or settings.default_adaptation
+    for card in catalogue.default_prompts(labels.task.id):
+        fits = card.class_names == labels.class_names and form.backbone in (None, card.backbone)
+        if fits and (adaptation is None or (adaptation == "gated") == (card.method == "bank")):
+            return card
+    return None
 
 
 def _check_fit(form: CertifyForm, prompt: PromptCard, labels: _Labels) -> None:
@@ -132,15 +154,37 @@ def _check_unworded(form: CertifyForm) -> None:
         raise InvalidRequest(dict.fromkeys(stray, "not with a learned prompt, which brings its own context"))
 
 
-def _adaptation(form: CertifyForm, settings: ApiSettings, *, default: str) -> ZeroShotAdaptation | None:
-    if (form.adaptation or settings.default_adaptation or default) == "zero_shot":
+def _adaptation(
+    form: CertifyForm, settings: ApiSettings, prompt: PromptCard | None, *, default: str
+) -> Adaptation | None:
+    is_bank = prompt is not None and prompt.method == "bank"
+    chosen = form.adaptation or ("gated" if is_bank else settings.default_adaptation or default)
+    if is_bank and chosen != "gated":
+        raise Rejected("prompt_mismatch", "`prompt` is a bank, which goes with `adaptation=gated` only")
+    if chosen == "gated" and not is_bank:
+        raise Rejected("prompt_mismatch", "`adaptation=gated` needs a bank of prompts, not a single `prompt`")
+    if chosen == "zero_shot":
         return ZeroShotAdaptation(**form.adaptation_options)
     stray = [
         name for name in ("adapt_steps", "adapt_samples", "adapt_lr", "context") if getattr(form, name) is not None
     ]
     if stray:
         raise InvalidRequest(dict.fromkeys(stray, "only with `adaptation=zero_shot`"))
-    return None
+    return GatedAdaptation() if chosen == "gated" else None
+
+
+def _sigma(
+    form: CertifyForm, task: TaskCard | None, adaptation: Adaptation | None, catalogue: Catalogue
+) -> tuple[float, SigmaRouting | None]:
+    """The sigma that was asked for, or that of the selector and what `auto` chooses from."""
+    if form.sigma != "auto":
+        return form.sigma, None
+    if isinstance(adaptation, ZeroShotAdaptation):
+        raise InvalidRequest({"sigma": "`auto` not with `adaptation=zero_shot`, which tunes the prompt on the image"})
+    if task is None or task.sigma_routing is None:
+        known = ", ".join(sorted(name for name, card in catalogue.tasks.items() if card.sigma_routing))
+        raise InvalidRequest({"sigma": f"`auto` needs a task that has a selector: {known}"})
+    return task.sigma_routing.selector_sigma, task.sigma_routing
 
 
 def _task(name: str, catalogue: Catalogue) -> TaskCard:

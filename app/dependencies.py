@@ -1,8 +1,9 @@
-"""What a route may ask for: settings, jobs, cards and the two Redis clients of this process."""
+"""What a route may ask for: settings, jobs, cards, keys and the two Redis clients of this process."""
 
 from dataclasses import dataclass
 from typing import Annotated, Self, cast
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
@@ -13,6 +14,7 @@ from redis.retry import Retry
 from app.jobs import Jobs
 from app.settings import ApiSettings
 from workers.contract.cards import Catalogue
+from workers.contract.keys import Keyring
 
 _RETRIES = 2  # a restart of Redis in between is bridged, an outage is answered with 503 soon
 _BACKOFF_SECONDS = 0.05
@@ -27,6 +29,8 @@ class Services:
     async_redis: AsyncRedis
     jobs: Jobs
     catalogue: Catalogue
+    keyring: Keyring
+    verifying: CapacityLimiter
 
     @classmethod
     def build(cls, settings: ApiSettings) -> Self:
@@ -48,6 +52,8 @@ class Services:
             async_redis=async_redis,
             jobs=Jobs(redis, settings),
             catalogue=Catalogue(redis),
+            keyring=Keyring(redis),
+            verifying=CapacityLimiter(1),
         )
 
     async def close(self) -> None:

@@ -3,15 +3,31 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Json,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core.core_schema import ValidationInfo
 
 from app.problems import InvalidRequest, refusal
 from models.types import Bound, Region, SmoothingParams
-from models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE
+from models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+Sigma = Annotated[
+    Annotated[float, Field(ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1]), Tag("number")]
+    | Annotated[Literal["auto"], Tag("auto")],
+    Discriminator(lambda value: "auto" if value == "auto" else "number"),
+]
 
 _PARAMS: Final = SmoothingParams()
 _REGION: Final = r"^\d{1,6},\d{1,6},\d{1,6},\d{1,6}$"
@@ -43,9 +59,10 @@ class CertifyForm(BaseModel):
         description="id of GET /prompts, or `template` for the hand-written one; default: the task's",
         examples=["template"],
     )
-    adaptation: Literal["none", "zero_shot"] | None = Field(
+    adaptation: Literal["none", "zero_shot", "gated"] | None = Field(
         None,
-        description="`zero_shot` tunes the prompt on this image: the certificate then covers that frozen prompt only",
+        description="`zero_shot` tunes the prompt on this image: the certificate then covers that frozen prompt only; "
+        "`gated` weighs a bank of prompts on each noisy sample, inside what is certified; default: that of the prompt",
     )
     adapt_steps: int | None = Field(None, ge=1, le=100, description="optimizer steps; only with `zero_shot`; default 1")
     adapt_samples: int | None = Field(
@@ -59,8 +76,10 @@ class CertifyForm(BaseModel):
         description="what of a hand-written prompt is learnable: as the published code counts, or all; only with "
         "`zero_shot`, not with a learned prompt; default `tokens`",
     )
-    sigma: float = Field(
-        _PARAMS.sigma, ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1], description="noise standard deviation, pixels in [0, 1]"
+    sigma: Sigma = Field(
+        _PARAMS.sigma,
+        description="noise standard deviation, pixels in [0, 1]; `auto` chooses one for this image by certified "
+        "selection: only for a task with a selector, without `target_radius` and `zero_shot`",
     )
     alpha: float = Field(
         _PARAMS.alpha, ge=ALPHA_RANGE[0], le=ALPHA_RANGE[1], description="failure probability of the certificate"
@@ -68,6 +87,13 @@ class CertifyForm(BaseModel):
     n0: int = Field(_PARAMS.n0, ge=N0_MIN, le=N_MAX, description="samples that choose the class; at most `n`")
     n: int = Field(_PARAMS.n, ge=N0_MIN, le=N_MAX, description="samples that bound its probability")
     bound: Bound = Field(_PARAMS.bound, description="`two_class` bounds the runner-up too; `cohen` uses 1 - p_A")
+    target_radius: float | None = Field(
+        None,
+        gt=0,
+        description="stop as soon as this radius is shown, or cannot be shown with `n` samples; at most 6 sigma and 4 "
+        "decimals",
+        examples=[0.25],
+    )
     frame: int | None = Field(
         None, ge=1, description="frame of a multi-frame image, from 1; required when there are several"
     )
@@ -82,6 +108,19 @@ class CertifyForm(BaseModel):
         if n < info.data.get("n0", N0_MIN):
             raise ValueError(f"must be at least n0, {info.data['n0']}")
         return n
+
+    @field_validator("target_radius")
+    @classmethod
+    def _within_reach(cls, target: float | None, info: ValidationInfo) -> float | None:
+        if target is None:
+            return None
+        if round(target, TARGET_DECIMALS) != target:
+            raise ValueError(f"must have at most {TARGET_DECIMALS} decimals")
+        if (sigma := info.data.get("sigma")) == "auto":
+            raise ValueError("not with `sigma=auto`, which needs a fixed `n`")
+        if sigma and target > TARGET_MAX * sigma:
+            raise ValueError(f"must be at most {TARGET_MAX:g} sigma, {TARGET_MAX * sigma:g}")
+        return target
 
     @field_validator("region")
     @classmethod

@@ -26,6 +26,7 @@ from workers.contract.records import (
     Page,
     QueueFullError,
     Records,
+    UnreadableRecordError,
 )
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -69,8 +70,11 @@ class Jobs:
         return created
 
     def read(self, job_id: str) -> JobRecord:
-        """The record; raises Rejected job_not_found."""
-        record = self._records.read(job_id) if _ID.fullmatch(job_id) else None
+        """The record; raises Rejected job_not_found or job_unreadable."""
+        try:
+            record = self._records.read(job_id) if _ID.fullmatch(job_id) else None
+        except UnreadableRecordError:
+            raise Rejected("job_unreadable", "this version does not know the form of the record") from None
         if record is None:
             raise Rejected("job_not_found", "the id is unknown, was erased, or is past its time to live")
         return record
@@ -112,7 +116,7 @@ class Jobs:
                 raise Rejected("queue_full", f"{self._settings.max_queued} jobs are waiting or running") from None
             except IdempotencyConflictError:
                 raise Rejected("idempotency_conflict", "the key belongs to another image or other fields") from None
-            if not created.replayed or self._records.read(created.job_id) is not None:
+            if not created.replayed or self._records.status(created.job_id) is not None:
                 break
             # The first submission's job was erased since: its key is free again.
             self._forget_replay(replay_key)

@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from app import problems
 from app.dependencies import Services
 from app.middleware import AnswerHeaders, BodyLimit, DefectReport, HostCheck
-from app.routes import catalogue, certificates, certify, health, jobs, keys
+from app.routes import catalogue, certificates, certify, health, jobs, keys, verify
 from app.settings import ApiSettings
 
 _DESCRIPTION = """Classifies medical images with a certified L2 radius, or abstains.
@@ -47,7 +47,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(HostCheck, names=settings.host_names)
     app.add_middleware(DefectReport)
     app.add_middleware(AnswerHeaders)
-    for module in (certify, jobs, certificates, catalogue, health, keys):
+    for module in (certify, jobs, certificates, verify, catalogue, health, keys):
         app.include_router(module.router)
     return app
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.problems import ProblemBody, problem
-from models.types import Bound, CertifyRequest, Scope
+from models.types import Bound, CertifyRequest, Decision, Scope
 from workers.contract.names import Phase, Status
 from workers.contract.records import JobRecord
 
@@ -14,11 +14,16 @@ _ID = "0f8fad5bd9cb469fa16570867728950e"
 
 
 class Progress(BaseModel):
-    """How far a job is; samples are those of selection and estimation together."""
+    """How far a job is; samples are those of selection and estimation together, at most `samples_total`."""
 
     phase: Phase
     samples_done: int = Field(examples=[4196])
     samples_total: int = Field(examples=[10100])
+    running_radius: float | None = Field(
+        None,
+        description="only with `target_radius`: the radius shown so far; with probability at least 1 - alpha it is "
+        "never above the true one",
+    )
 
 
 class Result(BaseModel):
@@ -36,26 +41,36 @@ class Result(BaseModel):
         description="no change of the model input (pixels in [0, 1]) of smaller L2 norm changes the class",
         examples=[0.5513],
     )
+    target_reached: bool | None = Field(
+        None, description="whether the radius is at least `target_radius`; only in a certificate that was asked for one"
+    )
     reason: str | None = Field(None, description="why there is no class; only in an abstention")
     scope: Scope
     scope_text: str = Field(description="the scope in words; to be shown wherever the radius is")
-    sigma: float = Field(examples=[0.25])
+    sigma: float = Field(description="of the selected route where `auto` was asked for", examples=[0.25])
     alpha: float = Field(examples=[0.001])
     n0: int = Field(examples=[100])
     n: int = Field(examples=[10000])
     bound: Bound
-    samples_used: int = Field(examples=[10100])
+    target_radius: float | None = None
+    decision: Decision = Field(Decision(), description="the rule that decided, and when it could look at the samples")
+    samples_used: int = Field(description="selection and estimation samples together", examples=[10100])
     p_a_lower: float = Field(examples=[0.986321])
     p_b_upper: float = Field(examples=[0.011873])
     counts: list[int] = Field(description="estimation samples per class", examples=[[3, 0, 9901, 90, 0, 6]])
     invalid: int = Field(description="samples without finite logits")
     class_names: list[str]
     prompt: str
-    adaptation: Literal["none", "zero_shot"]
+    adaptation: Literal["none", "zero_shot", "gated"]
     backbone: str
     pixels_sha256: str
     input_sha256: str
-    radius_in_image_units: float | None = None
+    radius_in_image_units: dict[str, Any] | None = Field(
+        None, description="the radius on the picture that was sent, in its own units; or `value` null and the `reason`"
+    )
+    routing: dict[str, Any] | None = Field(
+        None, description="only with `sigma=auto`: the selected route, and what each outcome limits the radius to"
+    )
     warnings: list[str]
     provenance: dict[str, Any]
     timing: dict[str, float]
@@ -98,11 +113,14 @@ def job_path(job_id: str) -> str:
 def job_view(record: JobRecord) -> JobView:
     """The record as a client sees it."""
     path = job_path(record.id)
+    progress = Progress(phase=record.phase, samples_done=record.samples_done, samples_total=record.samples_total)
+    if record.running_radius is not None:
+        progress.running_radius = record.running_radius
     error = problem(record.error["code"], record.error["detail"], instance=path) if record.error else None
     return JobView(
         id=record.id,
         status=record.status,
-        progress=Progress(phase=record.phase, samples_done=record.samples_done, samples_total=record.samples_total),
+        progress=progress,
         request=record.request,
         result=Result.model_validate(record.result) if record.result else None,
         error=ProblemBody.model_validate(error) if error else None,

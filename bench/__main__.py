@@ -6,10 +6,19 @@ import argparse
 import importlib
 
 COMMANDS = {
+    "audit": ("bench.audit_mednist", "attacks on what every mode certified, and the contradictions they found"),
+    "auto-sigma": ("bench.auto_sigma", "certified radii of automatic sigma beside those of every fixed one"),
     "certify-cost": ("bench.certify_cost", "what a certificate costs beside the encoder passes"),
     "certified-accuracy": ("bench.certified_accuracy", "certified accuracy of every prompt method"),
+    "noise-space": ("bench.noise_space", "noise in the image's own grey levels against noise in the model input"),
+    "calibrate-prompt": ("bench.calibrate_prompt", "adapt the few-shot prompt to a pool of unlabelled images"),
+    "tune-bank": ("bench.tune_bank", "tune the bank of prompts and the gate that are shipped"),
+    "sequential-cost": ("bench.sequential_cost", "samples that a target radius saves, and certificates it loses"),
     "tune-demo-prompt": ("bench.tune_demo_prompt", "tune the few-shot prompt that is shipped"),
+    "tune-sigma-selector": ("bench.tune_sigma_selector", "tune the selector of automatic sigma that is shipped"),
     "write-demo-cards": ("bench.write_demo_cards", "write measured figures into the shipped cards"),
+    "start-up": ("bench.start_up", "what it takes until a process of the API answers"),
+    "install": ("bench.install_cost", "what a bare clone costs until it has shown the demonstration"),
 }
 """Command -> module with `add_arguments` and `run`, and what it is for."""
 

@@ -10,7 +10,8 @@ import open_clip
 import torch
 from open_clip.model import CLIP
 
-from models.backbones.base import EMBEDDED, LOADERS, weights_directory
+from models.backbones import hf_clip, openclip
+from models.backbones.base import EMBEDDED, weights_directory
 from models.backbones.weights import CONFIG_FILES, find_weights, pinned
 from models.types import BackboneCard
 
@@ -28,7 +29,10 @@ def load_clip(card: BackboneCard, root: Path) -> CLIP:
     """The CLIP of a card in float32 on the CPU; raises `backbone_unavailable` where its weights are not there."""
     directory = weights_directory(card, root)
     card = pinned(card, directory)
-    return LOADERS[card.format](card, directory, find_weights(card, directory), card.activation)
+    loaders = {"open_clip": openclip.load_clip, "hf_clip": hf_clip.load_clip}
+    if card.format not in loaders:
+        raise ValueError(f"{card.id!r} is no CLIP")
+    return loaders[card.format](card, directory, find_weights(card, directory), card.activation)
 
 
 def random_clip(card: BackboneCard, seed: int = 0) -> CLIP:

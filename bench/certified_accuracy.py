@@ -27,8 +27,9 @@ from bench.accuracy_report import as_markdown, summarise
 from bench.journal import Journal
 from bench.machine import this_machine
 from bench.mednist import LabelledImages, read_split
-from bench.noisy_images import Job, Record, Study, StudySettings
+from bench.noisy_images import METHODS, Job, Record, Study, StudySettings
 from models.backbones.base import shipped_backbones, weights_directory
+from models.backbones.precision import DTYPES, chosen_dtype, dtype_name
 from models.backbones.weights import file_sha256, find_weights, pinned, write_json
 from models.types import SmoothingParams, ZeroShotAdaptation
 from workers.contract.cards import shipped_tasks
@@ -49,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbones", type=Path, default=Path("backbones"), help="folder of fetched backbones")
     parser.add_argument("--prompt", help="few-shot checkpoint; default: the default prompt of the task")
     parser.add_argument("--coop", help="CoOp checkpoint, to be compared as well")
+    parser.add_argument("--calibrated", help="checkpoint adapted to a pool, to be compared as well")
+    parser.add_argument("--bank", help="bank of prompts for `gated`; default: the bank of the task")
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=METHODS, help="without adaptation it is faster"
+    )
     parser.add_argument("--prompts", type=Path, default=PROMPTS, help="folder of prompt checkpoints")
     parser.add_argument("--images", type=int, default=200, help="rounded up to as many of each class")
     parser.add_argument("--n0", type=int, default=100)
@@ -60,6 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=50, help="a divisor of n0, n and the adaptation samples")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="each computes in one thread")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--dtype", choices=("auto", *DTYPES), default="auto", help="of the image encoder; auto: bfloat16 if in hardware"
+    )
     parser.add_argument("--json", action="store_true", help="print the result, not the tables")
 
 
@@ -99,13 +108,19 @@ def study_settings(arguments: argparse.Namespace) -> StudySettings:
     task = shipped_tasks()[TASK]
     card = shipped_backbones()[arguments.backbone]
     directory = weights_directory(card, arguments.backbones)
-    checkpoints = {"coop": arguments.coop, "few_shot": arguments.prompt or task.default_prompt}
+    checkpoints = {
+        "coop": arguments.coop,
+        "few_shot": arguments.prompt or task.default_prompt,
+        "calibrated": arguments.calibrated,
+        "gated": arguments.bank or task.default_bank,
+    }
     return StudySettings(
         backbone=card.id,
         backbone_sha256=file_sha256(find_weights(pinned(card, directory), directory)),
         class_names=task.class_names,
         template=task.template,
         checkpoints={method: prompt_id for method, prompt_id in checkpoints.items() if prompt_id},
+        methods=tuple(arguments.methods),
         adaptation=ZeroShotAdaptation(),
         n0=arguments.n0,
         n=arguments.n,
@@ -113,6 +128,7 @@ def study_settings(arguments: argparse.Namespace) -> StudySettings:
         batch_size=arguments.batch_size,
         data_sha256=file_sha256(arguments.data),
         seed=arguments.seed,
+        dtype=dtype_name(chosen_dtype(arguments.dtype, torch.device("cpu"))),
     )
 
 

@@ -32,6 +32,7 @@ from bench import plain_loop
 from bench.architectures import load_clip, random_clip
 from bench.machine import Machine, this_machine
 from models.backbones.base import Backbone, shipped_backbones
+from models.backbones.towers import clip_towers
 from models.classifier import VisionLanguageClassifier
 from models.prompts.context import template_features
 from models.smoothing import certify
@@ -212,7 +213,7 @@ def workload(arguments: argparse.Namespace, machine: Machine) -> Workload:
     model = random_clip(card) if arguments.random_weights else load_clip(card, arguments.backbones)
     # The backbone changes the image tower to its dtype: the plain loop needs another copy.
     own = copy.deepcopy(model)
-    backbone = Backbone(own, card, sha256="", device=device, dtype=DTYPES[name])
+    backbone = Backbone(clip_towers(own), card, sha256="", device=device, dtype=DTYPES[name])
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (3, backbone.image_size, backbone.image_size))
     return Workload(

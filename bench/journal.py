@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from bench.noisy_images import Job, Record, StudySettings
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-class Journal:
+
+class Line(Protocol):
+    """What one line of a journal holds."""
+
+    def to_json(self) -> str:
+        """The line."""
+
+
+L = TypeVar("L", bound=Line)
+
+
+class Lines(Generic[L]):
     """Keeps records of one study across runs; a line torn by a kill is dropped.
 
     Raises ValueError where the file belongs to a study of other settings.
     """
 
-    def __init__(self, path: Path, settings: StudySettings) -> None:
+    def __init__(self, path: Path, settings: DataclassInstance, from_json: Callable[[str], L]) -> None:
         self.path = path
         header = json.dumps(asdict(settings), sort_keys=True)
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
@@ -25,13 +39,20 @@ class Journal:
             raise ValueError(f"{path} belongs to other settings; choose another file or delete it")
         if whole != lines:
             path.write_text("".join(whole), encoding="utf-8")
-        self.records = [Record.from_json(line) for line in whole[1:]]
+        self.records = [from_json(line) for line in whole[1:]]
 
-    def append(self, record: Record) -> None:
+    def append(self, record: L) -> None:
         """Keep one more record."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(record.to_json() + "\n")
         self.records.append(record)
+
+
+class Journal(Lines[Record]):
+    """The journal of certified accuracy."""
+
+    def __init__(self, path: Path, settings: StudySettings) -> None:
+        super().__init__(path, settings, Record.from_json)
 
     def missing(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs without a record that serves them."""

@@ -1,7 +1,7 @@
 """One pass of noisy copies of an image through the image encoder, and what every prompt method makes of it.
 
-All methods change only the text features, so the image features of the selection, estimation and adaptation samples
-serve them all.
+All methods start from the image features of the selection, estimation and adaptation samples: text features, adapted or
+not, or a gated bank of prompts.
 """
 
 from __future__ import annotations
@@ -19,12 +19,20 @@ import torch
 from torch import Tensor
 
 from models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
-from models.classifier import VisionLanguageClassifier
+from models.backbones.precision import DTYPES
+from models.classifier import TextHead, VisionLanguageClassifier
 from models.prompts import zero_shot
-from models.prompts.checkpoint import load_prompt, prompt_path, read_prompt_card, require_backbone
-from models.prompts.context import ContextVectors, template_features, text_features
+from models.prompts.bank import Bank
+from models.prompts.checkpoint import (
+    load_prompt,
+    load_prompt_or_bank,
+    prompt_path,
+    read_prompt_card,
+    require_backbone,
+)
+from models.prompts.context import ContextVectors, text_features
 from models.smoothing import Noise, NoisySampler, Stream, labels, noise_key
-from models.types import ZeroShotAdaptation
+from models.types import PromptCard, ZeroShotAdaptation
 
 SECRET = b"python -m bench certified-accuracy"
 """Published, unlike an installation's: anyone can draw the same noise."""
@@ -32,12 +40,16 @@ SECRET = b"python -m bench certified-accuracy"
 ADAPTED = frozenset({"zero_shot", "combined"})
 """The methods whose prompt is tuned on the image itself; their scope is `frozen_prompt`."""
 
+METHODS = ("template", "coop", "few_shot", "calibrated", "gated", "zero_shot", "combined")
+"""All methods; `coop`, `few_shot`, which `combined` needs, `calibrated` and `gated` where there is a checkpoint."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySettings:
     """Everything that decides the labels, beside the images.
 
-    checkpoints: method -> prompt id: `few_shot`, which `combined` starts from, and `coop` where it is given.
+    checkpoints: method -> prompt id: `few_shot`, which `combined` starts from, `gated`, a bank, and others where given.
+    methods: those that are compared.
     n: estimation samples that count for every image. check_n: those of the check, the first n among them.
     """
 
@@ -46,6 +58,7 @@ class StudySettings:
     class_names: tuple[str, ...]
     template: str
     checkpoints: dict[str, str]
+    methods: tuple[str, ...] = METHODS
     adaptation: ZeroShotAdaptation
     n0: int
     n: int
@@ -53,6 +66,7 @@ class StudySettings:
     batch_size: int
     data_sha256: str
     seed: int
+    dtype: str
 
     @property
     def sha256(self) -> str:
@@ -61,7 +75,8 @@ class StudySettings:
 
     def passes(self, job: Job) -> int:
         """How many images one job encodes: the image itself and its noisy copies."""
-        return 1 + self.n0 + self.adaptation.samples + (self.check_n if job.check else self.n)
+        adapted = self.adaptation.samples if ADAPTED & set(self.methods) else 0
+        return 1 + self.n0 + adapted + (self.check_n if job.check else self.n)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,11 +131,11 @@ class Study:
     def __init__(self, settings: StudySettings, backbones: Path, prompts: Path) -> None:
         self.settings = settings
         card = shipped_backbones()[settings.backbone]
-        self.backbone = load_backbone(card, weights_directory(card, backbones))
+        self.backbone = load_backbone(card, weights_directory(card, backbones), dtype=DTYPES[settings.dtype])
         if self.backbone.sha256 != settings.backbone_sha256:
             raise ValueError(f"backbone {settings.backbone_sha256} is expected, got {self.backbone.sha256}")
-        self.contexts = {
-            method: learned_context(self.backbone, prompts, prompt_id)
+        self.prompts = {
+            method: learned_prompt(self.backbone, prompts, prompt_id)
             for method, prompt_id in settings.checkpoints.items()
         }
 
@@ -133,10 +148,9 @@ class Study:
         clean = self.backbone.encode_image(torch.from_numpy(image)[None])
         selection = self._features(sampler, Stream.SELECT, self.settings.n0)
         estimation = self._features(sampler, Stream.ESTIMATE, check_n if job.check else n)
-        adaptation = self._features(sampler, Stream.ADAPT, self.settings.adaptation.samples)
         methods = {}
-        for name, texts in {**self.fixed_text_features(), **self._adapted_text_features(adaptation)}.items():
-            classifier = VisionLanguageClassifier(self.backbone, texts)
+        for name, head in {**self.fixed_heads(), **self._adapted_heads(sampler)}.items():
+            classifier = head.classifier(self.backbone, job.sigma)
             found = [labels(classifier.logits_of_features(part)) for part in (clean, selection, estimation)]
             methods[name] = MethodCounts(
                 clean=int(found[0][0]),
@@ -146,36 +160,48 @@ class Study:
             )
         return Record(index=job.index, label=job.label, sigma=job.sigma, methods=methods)
 
-    def fixed_text_features(self) -> dict[str, Tensor]:
-        """Text features (K, D) of every method whose prompt does not depend on the image."""
+    def fixed_heads(self) -> dict[str, TextHead]:
+        """Every method whose prompts do not depend on the image."""
         names, template = self.settings.class_names, self.settings.template
-        learned = {method: text_features(self.backbone, names, context) for method, context in self.contexts.items()}
-        return {"template": template_features(self.backbone, names, template), **learned}
+        learned = {method: TextHead.of_prompt(self.backbone, names, prompt) for method, prompt in self.prompts.items()}
+        heads = {"template": TextHead.of_template(self.backbone, names, template), **learned}
+        return {method: head for method, head in heads.items() if method in self.settings.methods}
 
     @torch.inference_mode()
     def clean_accuracy(self, pixels: npt.NDArray[np.uint8], truth: npt.NDArray[np.int64]) -> dict[str, float]:
-        """The share of images (N, H, W) that each method of a fixed prompt labels correctly without noise."""
+        """The share of images (N, H, W) that each method of a single fixed prompt labels correctly without noise.
+
+        A gate expects noise of one sigma or another, so its accuracy without noise stands with each sigma.
+        """
         parts = np.array_split(pixels, max(1, len(pixels) // self.settings.batch_size))
         stacks = (torch.from_numpy(np.stack([as_input(image) for image in part])) for part in parts)
         features = torch.cat([self.backbone.encode_image(stack) for stack in stacks])
+        fixed = {name: head.text_features for name, head in self.fixed_heads().items() if head.gate is None}
         return {
             name: float(
                 (labels(VisionLanguageClassifier(self.backbone, texts).logits_of_features(features)) == truth).mean()
             )
-            for name, texts in self.fixed_text_features().items()
+            for name, texts in fixed.items()
         }
 
-    def _adapted_text_features(self, features: Tensor) -> dict[str, Tensor]:
+    def _adapted_heads(self, sampler: NoisySampler) -> dict[str, TextHead]:
         names, adaptation = self.settings.class_names, self.settings.adaptation
-        template = zero_shot.initial_context(self.backbone, self.settings.template, adaptation.context)
-        starts = {"zero_shot": template}
-        if "few_shot" in self.contexts:
-            starts["combined"] = self.contexts["few_shot"]
+        wanted = ADAPTED & set(self.settings.methods)
+        if not wanted:
+            return {}
+        features = self._features(sampler, Stream.ADAPT, adaptation.samples)
+        starts = {"zero_shot": zero_shot.initial_context(self.backbone, self.settings.template, adaptation.context)}
+        few_shot = self.prompts.get("few_shot")
+        if isinstance(few_shot, ContextVectors):
+            starts["combined"] = few_shot
         return {
-            method: text_features(
-                self.backbone, names, zero_shot.adapt(self.backbone, features, names, start, adaptation)
+            method: TextHead(
+                text_features=text_features(
+                    self.backbone, names, zero_shot.adapt(self.backbone, features, names, start, adaptation)
+                )
             )
             for method, start in starts.items()
+            if method in wanted
         }
 
     def noise_key(self, job: Job) -> bytes:
@@ -202,11 +228,20 @@ class Study:
         return tuple(np.bincount(found, minlength=len(self.settings.class_names) + 1).tolist())
 
 
+def learned_prompt(backbone: Backbone, prompts: Path, prompt_id: str) -> ContextVectors | Bank:
+    """The context vectors, or the bank, of a prompt checkpoint of this very backbone."""
+    return load_prompt_or_bank(prompts, _card(backbone, prompts, prompt_id))
+
+
 def learned_context(backbone: Backbone, prompts: Path, prompt_id: str) -> ContextVectors:
     """The context vectors of a prompt checkpoint of this very backbone."""
+    return load_prompt(prompts, _card(backbone, prompts, prompt_id))
+
+
+def _card(backbone: Backbone, prompts: Path, prompt_id: str) -> PromptCard:
     card = read_prompt_card(prompt_path(prompts, prompt_id).with_suffix(".json"))
     require_backbone(card, backbone)
-    return load_prompt(prompts, card)
+    return card
 
 
 def as_input(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

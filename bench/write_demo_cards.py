@@ -16,7 +16,12 @@ from bench.demo_files import write_json
 from models.prompts.checkpoint import prompt_path, read_prompt_card, write_card
 
 DEMO = Path(__file__).parents[1] / "models" / "demo"
-OF_CHECKPOINT = {"few_shot": ("few_shot", "combined"), "coop": ("coop",)}
+OF_CHECKPOINT = {
+    "few_shot": ("few_shot", "combined"),
+    "coop": ("coop",),
+    "calibrated": ("calibrated",),
+    "gated": ("gated",),
+}
 """Method of a checkpoint -> the methods whose figures belong on its card."""
 
 

@@ -7,39 +7,23 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from models.evidence import Evidence, routing_block, routing_summary, transcript
+from models.image_units import ImageScale, radius_in_image_units
 from models.types import (
     ETA,
     Abstention,
     Adaptation,
-    Bound,
+    AlphaSplit,
     Certificate,
     CertifyRequest,
-    LabelCounts,
+    ClassifierSpec,
+    GatedAdaptation,
     NoiseLaw,
-    Outcome,
-    Scope,
+    ZeroShotAdaptation,
 )
+from models.wording import formula, limits, scope_text
 
-SCHEMA: Final = "certrad.certificate/1"
-
-FORMULAS: Final[dict[Bound, str]] = {
-    "two_class": "radius = floor4(sigma/2 * (z(p_a_lower) - z(p_b_upper)))",
-    "cohen": "radius = floor4(sigma * z(p_a_lower)), p_b_upper = 1 - p_a_lower",
-}
-SCOPES: Final[dict[Scope, str]] = {
-    "input_independent": "covers the named classifier, whose prompt was fixed before this image was seen",
-    "frozen_prompt": (
-        "covers the classifier with this tuned prompt frozen, not a service that would tune again on the altered image"
-    ),
-}
-LIMITS: Final = (
-    "A certificate says that no change of the model input of L2 norm below the radius changes the smoothed class.",
-    "It says nothing about whether the class is right.",
-    "It holds with probability at least 1 - alpha over the noise, for the named classifier in the named precision.",
-    "The norm is L2 over the model input with pixels in [0, 1], after decoding and resizing.",
-    "An abstention does not detect an unknown kind of image.",
-    "Research use; not a medical device.",
-)
+SCHEMA: Final = "certrad.certificate/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +44,10 @@ class ClassifierIdentity:
 
     prompt_sha256: digest of the prompt checkpoint; None for a hand-written template.
     context_sha256: digest of the context vectors in force, adapted ones included; None for a hand-written template.
+        Those of a bank are the whole bank.
+    text_features_sha256: of all class names; of a bank, of those of every member in turn.
+    members, gate_sha256: of a bank, the digests of its members' context vectors, each as a checkpoint of its own, and
+        of its gate.
     """
 
     backbone: str
@@ -76,6 +64,8 @@ class ClassifierIdentity:
     device: str
     threads: int
     block_size: int
+    members: tuple[str, ...] = ()
+    gate_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +75,7 @@ class NoiseIdentity:
     law: NoiseLaw
     key: str
     epoch_sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """The counts and the outcome they decide."""
-
-    selection: LabelCounts
-    estimation: LabelCounts
-    outcome: Outcome
+    settings_sha256: str
 
 
 def settings_digest(
@@ -101,7 +83,8 @@ def settings_digest(
 ) -> str:
     """SHA-256 of all that a caller can choose and that changes the claim; part of the noise key (DESIGN 4).
 
-    `frame` and `region` are in the pixel digest already; urgency and the task's name change nothing.
+    `frame` and `region` are in the pixel digest already; urgency and the task's name change nothing. Every part of it
+    stands in the document, so that anyone can compute it again.
     """
     chosen = {
         "schema": SCHEMA,
@@ -110,6 +93,7 @@ def settings_digest(
         "backbone_sha256": backbone_sha256,
         "prompt_sha256": prompt_sha256,
         "input_shape": list(input_shape),
+        **({} if request.routing is None else {"routing": asdict(request.routing)}),
     }
     return hashlib.sha256(canonical(chosen)).hexdigest()
 
@@ -121,25 +105,47 @@ class Facts:
     request: CertifyRequest
     evidence: Evidence
     subject: Subject
+    scale: ImageScale
     classifier: ClassifierIdentity
     noise: NoiseIdentity
     software: Mapping[str, str]
 
+    @property
+    def sigma(self) -> float:
+        """That of the noise under which the claimed class was counted."""
+        routed = self.evidence.routed
+        return self.request.params.sigma if routed is None else routed.sigma
+
+    @property
+    def alpha_split(self) -> AlphaSplit:
+        """The shares of alpha for the class; with routing the selector has others."""
+        params, routed = self.request.params, self.evidence.routed
+        return params.alpha_split(len(self.request.classifier.class_names)) if routed is None else routed.split.classes
+
 
 def document(facts: Facts) -> dict[str, Any]:
-    """The certificate document, free of patient data and of time, so that one claim has one digest."""
-    scope = facts.request.classifier.scope
+    """The certificate document, free of patient data and of time, so that one claim has one digest; not signed yet."""
+    request, evidence = facts.request, facts.evidence
     return {
         "schema": SCHEMA,
         "claim": _claim(facts),
-        "scope": scope,
-        "scope_text": SCOPES[scope],
-        "limits": LIMITS,
-        "params": {**asdict(facts.request.params), "eta": ETA, "formula": FORMULAS[facts.request.params.bound]},
-        "selection": asdict(facts.evidence.selection),
-        "estimation": asdict(facts.evidence.estimation),
-        "samples_used": _samples_used(facts),
+        "scope": request.classifier.scope,
+        "scope_text": scope_text(request.classifier),
+        "limits": limits(evidence.selection_samples, evidence.estimation_samples),
+        "params": {
+            **asdict(request.params),
+            "sigma": facts.sigma,
+            "eta": ETA,
+            "alpha_split": asdict(facts.alpha_split),
+            "formula": formula(evidence.decision.rule, facts.alpha_split),
+        },
+        "decision": asdict(evidence.decision),
+        "selection": asdict(evidence.selection),
+        "estimation": transcript(evidence.labels, evidence.estimation),
+        **({} if evidence.routed is None else {"routing": routing_block(evidence.routed)}),
+        "samples_used": evidence.samples_used,
         "subject": asdict(facts.subject),
+        "radius_in_image_units": _radius_in_image_units(facts),
         "classifier": asdict(facts.classifier),
         "noise": asdict(facts.noise),
         "software": dict(facts.software),
@@ -149,22 +155,25 @@ def document(facts: Facts) -> dict[str, Any]:
 
 def result(facts: Facts, *, warnings: Sequence[str], timing: Mapping[str, float]) -> dict[str, Any]:
     """The body of a job's `result`: the facts with JSON numbers, and what is about this run: warnings and timing."""
-    spec = facts.request.classifier
+    spec, evidence = facts.request.classifier, facts.evidence
     return {
         **_claim(facts),
         "scope": spec.scope,
-        "scope_text": SCOPES[spec.scope],
+        "scope_text": scope_text(spec),
         **asdict(facts.request.params),
-        "samples_used": _samples_used(facts),
-        "counts": facts.evidence.estimation.per_class,
-        "invalid": facts.evidence.estimation.invalid,
+        "sigma": facts.sigma,
+        "decision": asdict(evidence.decision),
+        "samples_used": evidence.samples_used,
+        "counts": evidence.estimation.per_class,
+        "invalid": evidence.estimation.invalid,
         "class_names": spec.class_names,
         "prompt": spec.prompt,
-        "adaptation": "none" if spec.adaptation is None else "zero_shot",
+        "adaptation": _adaptation_name(spec),
         "backbone": spec.backbone,
         "pixels_sha256": facts.subject.pixels_sha256,
         "input_sha256": facts.subject.input_sha256,
-        "radius_in_image_units": None,
+        "radius_in_image_units": _radius_in_image_units(facts),
+        "routing": None if evidence.routed is None else routing_summary(evidence.routed),
         "warnings": warnings,
         "provenance": {
             "input_shape": facts.subject.input_shape,
@@ -177,28 +186,40 @@ def result(facts: Facts, *, warnings: Sequence[str], timing: Mapping[str, float]
 
 
 def _claim(facts: Facts) -> dict[str, Any]:
-    outcome = facts.evidence.outcome
+    outcome, target = facts.evidence.outcome, facts.request.params.target_radius
     bounds = {"p_a_lower": outcome.p_a_lower, "p_b_upper": outcome.p_b_upper}
     match outcome:
         case Certificate(class_index=index, radius=radius):
             label = facts.request.classifier.class_names[index]
-            return {"outcome": "certified", "class_index": index, "label": label, "radius": radius, **bounds}
+            reached = {} if target is None else {"target_reached": radius >= target}
+            return {"outcome": "certified", "class_index": index, "label": label, "radius": radius, **bounds, **reached}
         case Abstention(reason=reason):
             return {"outcome": "abstained", "reason": reason, **bounds}
 
 
-def _samples_used(facts: Facts) -> int:
-    return facts.evidence.selection.total + facts.evidence.estimation.total
+def _radius_in_image_units(facts: Facts) -> dict[str, Any]:
+    outcome = facts.evidence.outcome
+    return asdict(radius_in_image_units(outcome.radius if isinstance(outcome, Certificate) else None, facts.scale))
+
+
+def _adaptation_name(spec: ClassifierSpec) -> str:
+    match spec.adaptation:
+        case ZeroShotAdaptation():
+            return "zero_shot"
+        case GatedAdaptation():
+            return "gated"
+        case None:
+            return "none"
 
 
 def canonical(value: object) -> bytes:
     """UTF-8 JSON, keys sorted, no spaces, every number a decimal string: equal facts have equal bytes everywhere."""
-    return json.dumps(_stringified(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return compact(_stringified(value))
 
 
-def digest(document_bytes: bytes) -> str:
-    """SHA-256 of a canonical document; the name it is kept under."""
-    return hashlib.sha256(document_bytes).hexdigest()
+def compact(value: object) -> bytes:
+    """UTF-8 JSON, keys sorted, no spaces, values as they are: the bytes of a document that was read from JSON."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _stringified(value: object) -> object:

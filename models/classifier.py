@@ -1,26 +1,34 @@
-"""The base classifier: cosine similarity of image features to the text features of one prompt."""
+"""The base classifier: cosine similarity of image features to the text features of a prompt, or of a gated bank."""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.backbones.base import Backbone
+from models.prompts.bank import Bank
+from models.prompts.context import ContextVectors, template_features, text_features
+from models.prompts.gated import Gate, SampleGate, mixed_similarities
 
 
 class VisionLanguageClassifier:
     """Classifies pixels by the text feature their image feature is most similar to; the text is encoded only once.
 
-    text_features: (K, D), L2-normalised.
+    text_features: (K, D), L2-normalised; with a gate (B, K, D), those of the B prompts it weighs on each sample.
+    gate: at the sigma of the noise that is to be classified.
     """
 
-    def __init__(self, backbone: Backbone, text_features: Tensor) -> None:
-        if text_features.ndim != 2 or text_features.shape[1] != backbone.embed_dim:
-            raise ValueError(
-                f"text features of shape (K, {backbone.embed_dim}) are required, got {tuple(text_features.shape)}"
-            )
+    def __init__(self, backbone: Backbone, text_features: Tensor, gate: SampleGate | None = None) -> None:
+        members = () if gate is None else (len(gate.output_bias),)
+        expected = (*members, text_features.shape[-2] if text_features.ndim > 1 else 0, backbone.embed_dim)
+        if tuple(text_features.shape) != expected:
+            axes = ", ".join(map(str, (*members, "K", backbone.embed_dim)))
+            raise ValueError(f"text features of shape ({axes}) are required, got {tuple(text_features.shape)}")
         self.backbone = backbone
+        self.gate = None if gate is None else gate.to(backbone.device)
         self.text_features = text_features.detach().to(backbone.device, torch.float32)
 
     @property
@@ -31,7 +39,7 @@ class VisionLanguageClassifier:
     @property
     def n_classes(self) -> int:
         """K."""
-        return len(self.text_features)
+        return self.text_features.shape[-2]
 
     @property
     def device(self) -> torch.device:
@@ -45,13 +53,48 @@ class VisionLanguageClassifier:
     def logits_of_features(self, features: Tensor) -> Tensor:
         """Logits (B, K), float32, of image features (B, D): one pass of noisy images can serve many prompts.
 
-        logits = exp(logit_scale)·⟨v/|v|, u_k⟩; a non-finite feature gives non-finite logits.
+        logits = exp(logit_scale)·⟨v/|v|, u_k⟩, with a gate u_k = Σ_b w_b(v/|v|) u_bk; a non-finite feature gives
+        non-finite logits. A row depends on its own feature only.
         """
         directions = F.normalize(features.to(self.device, torch.float32), dim=-1)
+        if self.gate is not None:
+            weights = self.gate.weights(directions)
+            return self.backbone.logit_scale * mixed_similarities(directions, self.text_features, weights)
         return self.backbone.logit_scale * directions @ self.text_features.T
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TextHead:
+    """What makes a base classifier out of a backbone, for any sigma: text features and, of a bank, the gate.
+
+    text_features: (K, D), with a gate (B, K, D).
+    """
+
+    text_features: Tensor
+    gate: Gate | None = None
+
+    @staticmethod
+    def of_template(backbone: Backbone, class_names: Sequence[str], template: str) -> "TextHead":
+        """Of a hand-written template."""
+        with torch.no_grad():
+            return TextHead(text_features=template_features(backbone, class_names, template))
+
+    @staticmethod
+    def of_prompt(backbone: Backbone, class_names: Sequence[str], prompt: ContextVectors | Bank) -> "TextHead":
+        """Of a learned prompt or a bank."""
+        with torch.no_grad():
+            if isinstance(prompt, Bank):
+                return TextHead(text_features=prompt.text_features(backbone, class_names), gate=prompt.gate)
+            return TextHead(text_features=text_features(backbone, class_names, prompt))
+
+    def classifier(self, backbone: Backbone, sigma: float) -> VisionLanguageClassifier:
+        """The base classifier for noise of this standard deviation; without a gate it is the same for all."""
+        return VisionLanguageClassifier(
+            backbone, self.text_features, None if self.gate is None else self.gate.at(sigma)
+        )
+
+
 def text_features_sha256(text_features: Tensor) -> str:
-    """SHA-256 of the float32 bytes, row by row, little-endian: the identity of a prompt as it was encoded."""
+    """SHA-256 of the float32 bytes, row by row, little-endian: the identity of a prompt or bank as it was encoded."""
     values = text_features.detach().to("cpu", torch.float32).contiguous()
     return hashlib.sha256(values.numpy().astype("<f4").tobytes()).hexdigest()

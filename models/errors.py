@@ -65,6 +65,12 @@ PROBLEMS: dict[str, Problem] = {
     "certificate_not_found": Problem(
         404, "No such certificate", "no certificate has this digest, or it was erased", "check the digest"
     ),
+    "not_a_certificate": Problem(
+        422,
+        "Not a certificate",
+        "a body to be verified is not JSON of schema `certrad.certificate/2`, or is over 8 MiB",
+        "send the document byte for byte as GET /jobs/{id}/certificate answered it",
+    ),
     "prompt_not_found": Problem(404, "No such prompt", "the prompt id is unknown", "use an id of GET /prompts"),
     "job_not_finished": Problem(
         409,
@@ -93,7 +99,10 @@ PROBLEMS: dict[str, Problem] = {
         "crop or reduce the image before it is sent",
     ),
     "image_too_small": Problem(
-        422, "The image has too few pixels", "a side of the image or region is below 8 pixels", "send a larger image"
+        422,
+        "The image has too few pixels",
+        "a side of the image or region is below 8 pixels, or below one pixel of the input of a backbone that pads",
+        "send a larger image",
     ),
     "animated_image": Problem(
         422,
@@ -181,6 +190,12 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "job_timeout": Problem(
         500, "The job took too long", "the job ran longer than `CERTRAD_JOB_TIMEOUT`", "lower `n` or use a GPU worker"
+    ),
+    "job_unreadable": Problem(
+        500,
+        "The record of the job cannot be read",
+        "the record in Redis is not one that this version writes, as after a change of versions",
+        "submit the image again; the record goes when its time to live is over",
     ),
     "worker_lost": Problem(
         500,

@@ -1,12 +1,12 @@
 """Decoded pictures, and their way to the model input: one linear operator in float64, clipped, rounded once at the end.
 
 Nothing between the decoded integers and the model input rounds to 8 bits or looks at the content of the picture: the
-map is linear up to two clips, so a radius on the model input has a meaning on the picture (Lipschitz constant: the norm
-of `resize_matrix` per axis).
+map is linear up to two clips, so a radius on the model input has a meaning on the picture (`image_scale`).
 """
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import Rejected
+from models.image_units import ImageScale, Unit
+from models.resize import AxisResize
 from models.types import Region
+from models.types.cards import Fit
 
 PictureFormat = Literal["png", "jpeg", "tiff", "dicom"]
 Transform = Literal[
@@ -35,8 +38,6 @@ Transform = Literal[
 _Integer = TypeVar("_Integer", bound=np.integer[Any])
 
 MIN_SIDE: Final = 8
-_CUBIC_A: Final = -0.5
-_CUBIC_SUPPORT: Final = 2.0
 _DIGEST_LAW: Final = "certrad-pixels-1"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 .,:()_/-]{1,80}")
 
@@ -51,6 +52,7 @@ class ImageFacts:
     transfer_syntax: keyword of the DICOM transfer syntax. decoder: name and version of what decoded the pixels.
     lossy: the pixels went through lossy compression, as the encoding shows or the file says.
     transforms: what led from the stored values to [0, 1], in order.
+    unit, slope: the largest change of a value in [0, 1] per unit of the picture.
     """
 
     format: PictureFormat
@@ -64,10 +66,14 @@ class ImageFacts:
     decoder: str
     lossy: bool
     transforms: tuple[Transform, ...] = ()
+    unit: Unit
+    slope: float
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.bits) < 1 or not 1 <= self.frame <= self.frames:
             raise ValueError("rows, columns and bits must be >= 1 and frame in [1, frames]")
+        if not (self.slope >= 0 and math.isfinite(self.slope)):  # also refuses NaN
+            raise ValueError(f"slope must be finite and >= 0, got {self.slope!r}")
         for text in (self.decoder, self.transfer_syntax):
             if text is not None and not _PLAIN.fullmatch(text):
                 raise ValueError("decoder and transfer_syntax must be plain short names")
@@ -142,12 +148,15 @@ def crop(stored: NDArray[_Integer], region: Region | None) -> NDArray[_Integer]:
     """The region of (height, width, ...); raises Rejected region_out_of_range or image_too_small."""
     if region is None:
         return stored
-    rows, columns = stored.shape[:2]
+    _check_region(region, rows=stored.shape[0], columns=stored.shape[1])
+    return stored[region.y : region.y + region.h, region.x : region.x + region.w]
+
+
+def _check_region(region: Region, *, rows: int, columns: int) -> None:
     if region.y + region.h > rows or region.x + region.w > columns:
         raise Rejected("region_out_of_range", f"the image has {rows} rows and {columns} columns")
     if min(region.h, region.w) < MIN_SIDE:
         raise Rejected("image_too_small", f"a region of at least {MIN_SIDE} x {MIN_SIDE} pixels is expected")
-    return stored[region.y : region.y + region.h, region.x : region.x + region.w]
 
 
 def pixels_sha256(stored: NDArray[np.integer[Any]], rendering: Sequence[Mapping[str, Any]]) -> str:
@@ -168,69 +177,89 @@ def pixels_sha256(stored: NDArray[np.integer[Any]], rendering: Sequence[Mapping[
     return digest.hexdigest()
 
 
-def model_input(picture: Picture, image_size: int) -> ModelInput:
-    """Resizes the shorter side to `image_size`, crops the centre, clips to [0, 1] and makes three channels.
+def model_input(picture: Picture, image_size: int, fit: Fit = "crop") -> ModelInput:
+    """Resizes to a square of side `image_size`, clips to [0, 1] and makes three channels.
+
+    fit: `crop` resizes the shorter side to `image_size` and crops the centre; `pad` puts the picture into the middle of
+        a black square whose side is the longer one, and at least `image_size`, and resizes that.
 
     Sizes and crop are those of open_clip's preprocessing (longer side truncated, offset rounded half to even); the
     kernel is Pillow's antialiased bicubic. Every step but the last is float64, and sums run in a fixed order, so the
     same picture gives the same bytes on every machine.
+
+    Raises Rejected image_too_small for a picture that would be padded into a line thinner than a pixel.
     """
     pixels = picture.pixels
     sides = pixels.shape[:2]
+    resizes = _resizes(sides, image_size, fit)
     # The longer side first: it shrinks most, and a strip of 8 x 8,000,000 pixels must not grow before it is cropped.
     for axis in sorted((0, 1), key=lambda axis: -sides[axis]):
-        pixels = _resize_centre(pixels, axis, image_size * sides[axis] // min(sides), image_size)
+        pixels = resizes[axis].apply(pixels, axis)
     square = np.clip(pixels, 0.0, 1.0).astype(np.float32)
     return ModelInput(pixels=np.ascontiguousarray(np.broadcast_to(square.transpose(2, 0, 1), (3, *square.shape[:2]))))
 
 
-def resize_matrix(n: int, m: int) -> NDArray[np.float64]:
-    """The (m, n) matrix of Pillow's antialiased bicubic resize of n samples to m; its rows sum to 1.
+def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: Fit = "crop") -> ImageScale:
+    """How far a change of a picture of these facts can move its model input.
 
-    A picture X is resized to A_v X A_h^T, so its L2 Lipschitz constant is the product of the two spectral norms.
+    region: what of it was taken. The norms are those of the executed operator: of its cropped rows, in float64.
+
+    Raises Rejected region_out_of_range or image_too_small.
+
+    rounding: the model inputs x, x' are float32 roundings of values in [0, 1], off by at most 2^-25 each; float64 sums
+    of t_v and t_h terms, with weights of absolute sum at most 1.27 a row, are off by at most 1.27^2 (t_v + t_h + 2) u,
+    u = 2^-53. So for d values, ||x' - x|| <= ||T(u') - T(u)|| + 2 sqrt(d) (2^-25 + (t_v + t_h + 2) 2^-52).
     """
-    first, weights = _taps(n, m, range(m))
-    matrix = np.zeros((m, n))
-    columns = np.minimum(first[:, None] + np.arange(weights.shape[1]), n - 1)
-    np.add.at(matrix, (np.arange(m)[:, None], columns), weights)
-    return matrix
+    sides = facts.rows, facts.columns
+    if region is not None:
+        _check_region(region, rows=facts.rows, columns=facts.columns)
+        sides = region.h, region.w
+    vertical, horizontal = _resizes(sides, image_size, fit)
+    each = 2.0**-25 + (vertical.taps + horizontal.taps + 2) * 2.0**-52
+    return ImageScale(
+        unit=facts.unit,
+        slope=facts.slope,
+        rows=len(vertical.samples),
+        columns=len(horizontal.samples),
+        channels=facts.channels,
+        resize_vertical=vertical.norm(),
+        resize_horizontal=horizontal.norm(),
+        rounding=2 * math.sqrt(3 * image_size * image_size) * each,
+        note=_note(facts),
+    )
 
 
-def _resize_centre(pixels: NDArray[np.float64], axis: int, m: int, size: int) -> NDArray[np.float64]:
-    """The central `size` of m samples along an axis; only those are computed."""
-    n = pixels.shape[axis]
-    offset = round((m - size) / 2)
-    first, weights = _taps(n, m, range(offset, offset + size))
-    shape = [1] * pixels.ndim
-    shape[axis] = size
-    resized = np.zeros((*pixels.shape[:axis], size, *pixels.shape[axis + 1 :]))
-    for tap in range(weights.shape[1]):
-        source = np.minimum(first + tap, n - 1)
-        resized += weights[:, tap].reshape(shape) * pixels.take(source, axis)
-    return resized
+def _resizes(sides: tuple[int, ...], image_size: int, fit: Fit) -> tuple[AxisResize, AxisResize]:
+    shorter, longer = min(sides), max(sides)
+    if fit == "pad":
+        if image_size * shorter < longer:  # also bounds the operator, which is as wide as the picture
+            raise Rejected(
+                "image_too_small",
+                f"beside {longer} pixels at least {math.ceil(longer / image_size)} are expected, got {shorter}",
+            )
+        height, width = (AxisResize.padded(side, max(longer, image_size), image_size) for side in sides)
+    else:
+        height, width = (AxisResize.to_centre(side, image_size * side // shorter, image_size) for side in sides)
+    return height, width
 
 
-def _taps(n: int, m: int, rows: range) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """For some rows of the operator: the first sample of each one's support, and its weights, zero behind its end.
-
-    The formulas are those of Pillow's `precompute_coeffs` (src/libImaging/Resample.c), there in float64 as well.
-    """
-    scale = n / m
-    stretch = max(scale, 1.0)
-    support = _CUBIC_SUPPORT * stretch
-    centre = (np.arange(rows.start, rows.stop) + 0.5) * scale
-    first = np.maximum(np.trunc(centre - support + 0.5), 0).astype(np.int64)
-    last = np.minimum(np.trunc(centre + support + 0.5), n).astype(np.int64)
-    taps = np.arange((last - first).max())
-    weights = _cubic((taps + first[:, None] - centre[:, None] + 0.5) / stretch)
-    weights[taps >= (last - first)[:, None]] = 0.0
-    return first, weights / weights.cumsum(axis=1)[:, -1:]
-
-
-def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keys' cubic convolution kernel (1981, eq. 4) with a = -1/2, as Pillow evaluates it."""
-    x = np.abs(x)
-    a = _CUBIC_A
-    near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
-    far = (((x - 5.0) * x + 8.0) * x - 4.0) * a
-    return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
+def _note(facts: ImageFacts) -> str:
+    """What the picture's values are, and what of the file is not one of them."""
+    match facts.unit:
+        case "grey level":
+            levels = f"grey levels 0 to {(1 << facts.bits) - 1} of the decoded picture"
+            values = levels if facts.channels == 1 else f"{levels}, over red, green and blue together"
+        case "HU":
+            values = "Hounsfield units, which are the stored values after the rescale of the file"
+        case "stored value":
+            values = "stored values of the file, before any rescale or lookup table"
+    sentences = [f"L2 over {values}."]
+    if "palette" in facts.transforms:
+        sentences.append("The colours are those the palette stands for, not its indices.")
+    if facts.lossy:
+        sentences.append("The file is compressed with loss: its decoded pixels are meant, not its bytes.")
+    if facts.format == "dicom":
+        sentences.append(
+            "Window, rescale and all other header values are as in the file: changing them is not covered."
+        )
+    return " ".join(sentences)

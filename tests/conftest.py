@@ -1,14 +1,27 @@
 """What tests share: a real Redis, settings that recover in seconds, and processes that do not outlive their test."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from redis import Redis
 
 from tests.support.processes import Processes
 from workers.embedded_redis import EmbeddedRedis
 from workers.settings import WorkerSettings
+
+# One thread, before any test module imports torch: threads that wait for each other cost ten times the arithmetic of
+# tiny models itself, and a sum over several may differ in its last bit. Processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples every time, and no judgement by the clock.
+hypothesis_settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

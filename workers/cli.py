@@ -1,4 +1,4 @@
-"""Commands that run or prepare processes: `python -m workers.cli up|worker|fetch`."""
+"""Commands that run or prepare processes: `python -m workers.cli up|worker|fetch|import-prompt|keys|audit|verify`."""
 
 import argparse
 import importlib
@@ -14,7 +14,9 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from models.errors import Rejected
-from workers import logs
+from models.types import Region
+from models.types.smoothing import N_MAX
+from workers import keys, logs
 from workers.child import StackError
 from workers.connection import connect
 from workers.contract.cards import Catalogue, shipped_backbones, shipped_tasks, to_json
@@ -41,6 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _worker(options.queue)
         case "fetch":
             return _fetch(options.name)
+        case "audit":
+            from workers import audit_command  # torch
+
+            return audit_command.run(options)
+        case "verify":
+            from workers import verify_command
+
+            return verify_command.run(options)
+        case "keys":
+            return _keys(options.action, options.data_dir, options.sha256)
         case _:
             return _import_prompt(options.file, options.backbone, options.task, options.name)
 
@@ -50,7 +62,7 @@ def _up(host: str, port: int, data_dir: Path | None, engines: int) -> int:
         require_loopback(host)
     except StackError as error:
         return _fail(str(error), _BAD_USAGE)
-    settings = StackSettings() if data_dir is None else StackSettings(data_dir=data_dir)
+    settings = _stack_settings(data_dir)
     (settings.data_dir / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
     with (settings.data_dir / "logs" / "stack.log").open("a") as log:
         logs.configure("stack", log)
@@ -126,6 +138,39 @@ def _import_prompt(file: Path, backbone_id: str, task_id: str, name: str) -> int
     return 0
 
 
+def _keys(action: str, data_dir: Path | None, sha256: str) -> int:
+    """Shows the keys of a data directory, or changes one and tells the service of it if it runs."""
+    settings = _stack_settings(data_dir)
+    try:
+        match action:
+            case "list":
+                answer = keys.listed(settings)
+            case "rotate-signing":
+                answer = keys.rotate_signing(settings)
+            case "rotate-epoch":
+                answer = keys.rotate_epoch(settings)
+            case _:
+                answer = keys.reveal_epoch(settings, sha256)
+    except (OSError, ValueError) as error:
+        return _fail(str(error), _FAILURE)
+    if action != "list":
+        _publish_keys(settings)
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return 0
+
+
+def _publish_keys(settings: StackSettings) -> None:
+    try:
+        with Redis.from_url(_redis_url(settings)) as redis:
+            keys.publish(settings, redis)
+    except ConnectionError:
+        sys.stderr.write("certrad: no service runs here; it publishes its keys once it starts\n")
+
+
+def _stack_settings(data_dir: Path | None) -> StackSettings:
+    return StackSettings() if data_dir is None else StackSettings(data_dir=data_dir)
+
+
 def _redis_url(settings: StackSettings) -> str:
     """The Redis that was named, else the one that `up` runs on the same data directory."""
     if "redis_url" in settings.model_fields_set:
@@ -154,7 +199,52 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("file", type=Path)
     for option, meaning in (("backbone", "it was tuned for"), ("task", "it was tuned for"), ("name", "of the prompt")):
         imported.add_argument(f"--{option}", required=True, help=meaning)
+    _add_audit(commands.add_parser("audit", help="attack certified images and ask about them again"))
+    _add_verify(commands.add_parser("verify", help="check a certificate"))
+    _add_keys(commands.add_parser("keys", help="signing keys and epoch secrets of this data directory"))
     return parser
+
+
+def _add_audit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=Path, required=True, help="folder of images")
+    parser.add_argument("--task", default="mednist")
+    parser.add_argument("--backbone", help="default: the task's own")
+    parser.add_argument("--prompt", help="learned prompt; default: the task's own")
+    parser.add_argument("--sigma", type=float, default=0.25)
+    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--modes", help="names, separated by commas; default: all")
+    parser.add_argument("--limit", type=int, help="images to audit: the first by name")
+    parser.add_argument("--journal", type=Path, help="file from which an interrupted run goes on")
+    parser.add_argument("--processes", type=_in_range(1, 64), default=os.cpu_count() or 1, help="of one thread each")
+    parser.add_argument("--seed", type=int, default=0, help="of all noise")
+    parser.add_argument("--json", action="store_true")
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="certificate document")
+    parser.add_argument("--key", type=Path, help="the issuer's keys: /.well-known/certrad-keys, or one in hexadecimal")
+    parser.add_argument("--image", type=Path, help="the image it is about")
+    parser.add_argument("--frame", type=int, help="frame of a multi-frame image, from 1")
+    parser.add_argument("--region", type=_region, help="x,y,w,h in pixels")
+    parser.add_argument("--replay", type=_in_range(1, N_MAX), default=0, help="random samples to draw again")
+    parser.add_argument("--fresh", action="store_true", help="draw as many samples of other noise")
+    parser.add_argument("--json", action="store_true")
+
+
+def _region(text: str) -> Region:
+    x, y, w, h = map(int, text.split(","))
+    return Region(x=x, y=y, w=w, h=h)
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", type=Path, help="everything the service keeps; default CERTRAD_DATA_DIR")
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="public keys and epochs, by their digests")
+    actions.add_parser("rotate-signing", help="sign with a new key from now on")
+    actions.add_parser("rotate-epoch", help="draw the noise of new jobs with a new secret from now on")
+    reveal = actions.add_parser("reveal-epoch", help="make a retired secret public")
+    reveal.add_argument("sha256", metavar="SHA256", help="of the secret")
+    parser.set_defaults(sha256="")
 
 
 def _in_range(low: int, high: int) -> Callable[[str], int]:

@@ -17,20 +17,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Final, Literal, cast
+from typing import Final
 
-import numpy as np
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset, read_partial
-from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
 from models.errors import Rejected
 from models.image import ImageFacts, Picture, Transform, check_size, crop, pixels_sha256
+from models.image_units import Unit
 from models.types import Region
-from workers.grayscale import Integers, Invert, Rescale, Step, Table, Window, apply, full_range, parameters, transform
+from workers.dicom_rendering import monochrome_steps, unit_of
+from workers.grayscale import Integers, Step, full_range, parameters, render, slope, transform
 from workers.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 
 _NOT_AN_IMAGE: Final = {"SEG", "RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "RTPLAN", "DOC", "PM"}
@@ -65,6 +65,7 @@ _READ: Final = tuple(
         "VOILUTFunction",
         "RescaleIntercept",
         "RescaleSlope",
+        "RescaleType",
         "LossyImageCompression",
         "ModalityLUTSequence",
         "VOILUTSequence",
@@ -106,32 +107,37 @@ def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Re
         number = _frame(frame, layout.frames)
         stored = crop(_stored(data, syntax, layout, number), region)
         steps: tuple[Step, ...]
+        bits, of_one = layout.bits, 1.0
+        unit: Unit = "grey level"
         if layout.photometric == "PALETTE COLOR":
             stored, bits = _through_palette(stored, dataset)
             steps = (full_range(bits, signed=False, modality=None),)
         elif layout.samples == 3:
-            steps = (full_range(layout.bits, signed=False, modality=None),)
+            steps = (full_range(bits, signed=False, modality=None),)
         else:
-            steps = _monochrome_steps(dataset, layout, number)
+            steps = monochrome_steps(
+                dataset, number, bits=bits, signed=layout.signed, inverted=layout.photometric == "MONOCHROME1"
+            )
+            unit, of_one = unit_of(dataset, number, steps)
+        steepest = slope(steps, stored.dtype)
         lossy = syntax.lossy or str(dataset.get("LossyImageCompression", "")) == "01"
-    pixels: Any = stored if stored.ndim == 3 else stored[..., None]
-    for step in steps:
-        pixels = apply(step, pixels)
     return Picture(
-        pixels=pixels,
+        pixels=render(steps, stored if stored.ndim == 3 else stored[..., None]),
         sha256=pixels_sha256(stored, [parameters(step) for step in steps]),
         facts=ImageFacts(
             format="dicom",
             rows=layout.rows,
             columns=layout.columns,
             channels=3 if stored.ndim == 3 else 1,
-            bits=layout.bits,
+            bits=bits,
             frames=layout.frames,
             frame=number,
             transfer_syntax=syntax.keyword,
             decoder=f"{syntax.distribution} {version(syntax.distribution)}",
             lossy=lossy,
             transforms=(*_PALETTE_TRANSFORM.get(layout.photometric, ()), *map(transform, steps)),
+            unit=unit,
+            slope=steepest / of_one,
         ),
     )
 
@@ -237,61 +243,3 @@ def _through_palette(stored: Integers, dataset: Dataset) -> tuple[Integers, int]
     if bits not in (8, 16) or coloured.shape[2] != 3 or int(coloured.max()) >= 1 << bits:
         raise Rejected("unsupported_pixels", "a palette of three colours of 8 or 16 bits is expected")
     return coloured, bits
-
-
-def _monochrome_steps(dataset: Dataset, layout: _Layout, number: int) -> tuple[Step, ...]:
-    inverted = layout.photometric == "MONOCHROME1"
-    shape = dataset.get("PresentationLUTShape") or None
-    if shape is not None and shape != ("INVERSE" if inverted else "IDENTITY"):
-        # Viewers disagree about which of the two decides, so there is no one picture to speak of.
-        raise Rejected(
-            "unsupported_pixels", "photometric interpretation and presentation LUT shape are expected to agree"
-        )
-    modality = _modality(_macro(dataset, number, "PixelValueTransformationSequence"))
-    voi = _voi(_macro(dataset, number, "FrameVOILUTSequence"))
-    return (
-        *(() if modality is None else (modality,)),
-        full_range(layout.bits, signed=layout.signed, modality=modality) if voi is None else voi,
-        *((Invert(),) if inverted else ()),
-    )
-
-
-def _macro(dataset: Dataset, number: int, keyword: str) -> Dataset:
-    """Where a frame keeps some of its elements: its own functional group, the shared one, or the data set itself."""
-    for groups, index in (("PerFrameFunctionalGroupsSequence", number - 1), ("SharedFunctionalGroupsSequence", 0)):
-        if (items := dataset.get(groups)) and (macro := items[index].get(keyword)):
-            return cast("Dataset", macro[0])
-    return dataset
-
-
-def _modality(dataset: Dataset) -> Rescale | Table | None:
-    if tables := dataset.get("ModalityLUTSequence"):
-        return _table("modality_lut", tables[0])
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    if slope is None or intercept is None:
-        return None
-    return Rescale(float(slope), float(intercept))
-
-
-def _voi(dataset: Dataset) -> Table | Window | None:
-    if tables := dataset.get("VOILUTSequence"):
-        return _table("voi_lut", tables[0])
-    centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
-    if centre is None or width is None:
-        return None
-    return Window(str(dataset.get("VOILUTFunction") or "LINEAR"), float(centre), float(width))
-
-
-def _table(kind: Literal["modality_lut", "voi_lut"], item: Dataset) -> Table:
-    entries, first, bits = (int(value) for value in item.LUTDescriptor)
-    data = item.LUTData
-    if isinstance(data, bytes):
-        data = np.frombuffer(data, dtype="<u2" if item.original_encoding[1] else ">u2")
-    values = np.atleast_1d(np.asarray(data, dtype=np.float64))
-    if values.size < (entries or 1 << 16):
-        raise Rejected("unsupported_pixels", "a lookup table with as many entries as it declares is expected")
-    return Table(kind, first, values[: entries or 1 << 16], bits)
-
-
-def _first(value: Any) -> Any:  # noqa: ANN401  # pydicom's values have many types
-    return value[0] if isinstance(value, MultiValue) else value

@@ -1,5 +1,7 @@
 """The engine's one task: certify a decoded image, so that any engine can go on where another stopped."""
 
+import time
+
 import structlog
 import torch
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -10,6 +12,7 @@ from rq.timeouts import JobTimeoutException
 from models.errors import Rejected
 from workers import stopping
 from workers.connection import connect
+from workers.contract.keys import Keyring
 from workers.contract.queues import enqueue
 from workers.contract.records import Records
 from workers.ledger import JobEndedError
@@ -29,6 +32,8 @@ def start(worker_name: str) -> None:
     _runtime = build(settings, connect(settings.redis_url))
     _warm_up(_runtime)
     publish_all(_runtime.redis, settings.prompts_dir)
+    _runtime.epochs.current()
+    _runtime.epochs.publish(Keyring(_runtime.redis), clock=time.time)
     _runtime.catalogue.publish_worker(_runtime.card(worker_name))
 
 

@@ -9,7 +9,17 @@ from huggingface_hub import HfApi
 from huggingface_hub.hf_api import ModelInfo
 
 from models.backbones.base import load_backbone, weights_directory
-from models.backbones.weights import CONFIG_FILES, PIN_FILE, WEIGHT_FILES, file_sha256, pinned, read_pin, write_json
+from models.backbones.weights import (
+    CONFIG_FILES,
+    PIN_FILE,
+    TOKENIZER_FILES,
+    WEIGHT_FILES,
+    file_sha256,
+    find_weights,
+    pinned,
+    read_pin,
+    write_json,
+)
 from models.errors import Rejected
 from models.types import BackboneCard
 
@@ -22,12 +32,15 @@ def fetch(card: BackboneCard, directory: Path, *, endpoint: str | None = None) -
     downloads what is missing. What is already there and has the pinned digest is not downloaded again; once pinned, a
     backbone stays what it is, and its directory must be removed before another revision can take its place.
     endpoint: address of the hub; None means the one of the environment variable `HF_ENDPOINT`, or the public one.
+    A backbone that is published as an archive is not downloaded: its unpacked files are loaded once and pinned.
     Raises `backbone_unavailable`, `digest_mismatch`, `invalid_weights`.
     """
     target = weights_directory(card, directory)
     known = pinned(card, target)
     if card.hub is None or _is_installed(known, target):
         return known
+    if card.format == "medclip":
+        return _pin_unpacked(known, target)
     partial, weights, info = _download(known, card.hub, directory, HfApi(endpoint=endpoint))
     try:
         fetched = _pin(known, partial, weights, info)
@@ -43,6 +56,20 @@ def fetch(card: BackboneCard, directory: Path, *, endpoint: str | None = None) -
     return fetched
 
 
+def _pin_unpacked(card: BackboneCard, target: Path) -> BackboneCard:
+    """Pin the weights that the operator unpacked, once they load strictly."""
+    try:
+        sha256 = load_backbone(card, target).sha256
+    except Rejected as rejected:
+        if rejected.code != "backbone_unavailable":
+            raise
+        told = f"{rejected.detail}: unpack {card.hub} into {target}. {card.notes}"
+        raise Rejected("backbone_unavailable", told) from rejected
+    weights = find_weights(card, target).name
+    write_json(target / PIN_FILE, {"hub": card.hub, "sha256": sha256, "weights": weights})
+    return replace(card, weights=weights, sha256=sha256)
+
+
 def _download(card: BackboneCard, repository: str, directory: Path, hub: HfApi) -> tuple[Path, str, ModelInfo]:
     """Download configuration and weights of the pinned or else newest revision into a directory of that revision."""
     try:
@@ -50,7 +77,9 @@ def _download(card: BackboneCard, repository: str, directory: Path, hub: HfApi) 
         info = hub.model_info(repository, revision=revision, files_metadata=True)
         weights = _choose_weights(card, info)
         partial = directory / f".{card.id}-{info.sha}.partial"
-        for name in (CONFIG_FILES[card.format], weights):
+        on_hub = {file.rfilename for file in info.siblings or ()}
+        beside = [name for name in TOKENIZER_FILES.get(card.format, ()) if name in on_hub]
+        for name in (CONFIG_FILES[card.format], *beside, weights):
             hub.hf_hub_download(repository, name, revision=info.sha, local_dir=partial)
     except Rejected:
         raise

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -111,6 +112,52 @@ def apply(step: Step, x: Floats | Integers) -> Floats:
             return np.clip(unit, 0.0, 1.0, out=unit)
         case Invert():
             return np.subtract(1.0, x, dtype=np.float64)
+
+
+def render(steps: Sequence[Step], stored: Integers) -> Floats:
+    """Stored values through all steps: pixels in [0, 1] where the last but for Invert is Window, FullRange or VOI."""
+    x: Any = stored
+    for step in steps:
+        x = apply(step, x)
+    return np.asarray(x)
+
+
+def slope(steps: Sequence[Step], stored: np.dtype[np.integer[Any]]) -> float:
+    """The largest change of a pixel in [0, 1] per change of its stored value by 1: the Lipschitz constant of `render`.
+
+    stored: the type of the stored values, of 8 or 16 bits.
+
+    Whole values a < b are sent apart by at most the steps between neighbours that lie between them (triangle
+    inequality), so the largest step of `render` over all values of the type is its exact constant on them, tables
+    after a broken rescale and float64 rounding included. Where no table makes it jump, the slope of the formulas is
+    taken if it is larger; then the constant also holds for values that are not whole.
+
+    Raises Rejected unsupported_pixels where some value is rendered as no number.
+    """
+    limits = np.iinfo(stored)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps_between = np.diff(render(steps, np.arange(limits.min, limits.max + 1)))
+    largest = float(np.abs(steps_between).max())
+    formulas = [_steepest(step) for step in steps if not isinstance(step, Table)]
+    if len(formulas) == len(steps):
+        largest = max(largest, math.prod(formulas, start=1.0))  # a NaN in first place stays
+    if not math.isfinite(largest):
+        raise Rejected("unsupported_pixels", "a rescale and a window of moderate size are expected")
+    return largest
+
+
+def _steepest(step: Rescale | Window | FullRange | Invert) -> float:
+    match step:
+        case Rescale():
+            return abs(step.slope)
+        case Window(function="LINEAR"):
+            return 1.0 / (step.width - 1.0)
+        case Window():  # SIGMOID is as steep at its centre as LINEAR_EXACT everywhere
+            return 1.0 / step.width
+        case FullRange():
+            return 1.0 / (step.high - step.low)
+        case Invert():
+            return 1.0
 
 
 def transform(step: Step) -> Transform:

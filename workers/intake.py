@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Final, cast
 
@@ -13,18 +14,22 @@ from redis import Redis
 from redis.exceptions import ConnectionError, TimeoutError
 from rq.timeouts import BaseTimeoutException
 
+from models.certificate import canonical
 from models.errors import Rejected
-from models.image import ImageFacts, ModelInput, model_input
-from models.types import CertifyRequest
+from models.image import ImageFacts, ModelInput, check_size, image_scale, model_input
+from models.signing import signed
+from models.types import BackboneCard, CertifyRequest
 from workers import dicom, raster
 from workers.connection import connect
 from workers.contract.cards import shipped_backbones
 from workers.contract.formats import sniff
+from workers.contract.keys import Keyring
 from workers.contract.names import document_key, input_key
 from workers.contract.queues import enqueue
 from workers.contract.records import JobRecord, Records
 from workers.sandbox import Answer, SandboxError, run_limited
 from workers.settings import WorkerSettings
+from workers.signing_keys import SigningKeys
 from workers.storage import delete_blob, read_blob, store_certificate
 
 _FACTS: Final = TypeAdapter(ImageFacts)
@@ -48,7 +53,7 @@ def decode(job_id: str) -> None:
 
 
 def finish(job_id: str) -> None:
-    """Stores the certificate that an engine left in Redis, deletes the upload and ends the job.
+    """Signs and stores the certificate that an engine left in Redis, deletes the upload and ends the job.
 
     A job that has ended meanwhile leaves nothing. A second run does no harm; errors are treated as by `decode`.
     """
@@ -60,7 +65,7 @@ def finish(job_id: str) -> None:
             return
         with _failing_the_job(job_id, settings, records):
             document, result = _left_by_engine(redis, job_id)
-            records.succeed(job_id, result, certificate=_store(settings, document))
+            records.succeed(job_id, result, certificate=_store(settings, redis, document))
             delete_blob(settings.blobs_dir, job_id)
 
 
@@ -108,32 +113,34 @@ def _is_decoded(record: JobRecord, redis: Redis) -> bool:
 def decode_limited(data: bytes, request: CertifyRequest, settings: WorkerSettings) -> tuple[ModelInput, dict[str, Any]]:
     """The model input of an upload, decoded in a sandbox, and what may be told of the image.
 
-    The facts are those of `ImageFacts` with `pixels_sha256`, `input_sha256` and `shape` of the input.
+    The facts are those of `ImageFacts` with `pixels_sha256`, `input_sha256` and `shape` of the input, and `scale`, the
+    `ImageScale` between the two.
 
     Raises Rejected for what the bytes or the request are to blame for; SandboxError for defects of ours.
     """
-    image_size = _image_size(request)
+    card = _backbone(request)
     answer = run_limited(
-        partial(_decode_bytes, data, request, settings.max_pixels, image_size),
+        partial(_decode_bytes, data, request, settings.max_pixels, card),
         memory_bytes=settings.intake_memory_bytes,
         cpu_seconds=settings.intake_cpu_seconds,
-        max_payload=ModelInput.size_in_bytes(image_size),
+        max_payload=ModelInput.size_in_bytes(card.image_size),
+        hidden=settings.data_dir,
     )
     try:
-        return _checked(answer, image_size)
+        return _checked(answer, request, settings.max_pixels, card)
     except (ValueError, ValidationError) as error:
         raise Rejected("unreadable_image", "the decoder broke on this file") from error
 
 
-def _image_size(request: CertifyRequest) -> int:
+def _backbone(request: CertifyRequest) -> BackboneCard:
     backbone = request.classifier.backbone
     if (card := shipped_backbones().get(backbone)) is None:
         raise Rejected("unknown_backbone", f"no card is named {backbone!r}")
-    return card.image_size
+    return card
 
 
 def _decode_bytes(
-    data: bytes, request: CertifyRequest, max_pixels: int, image_size: int
+    data: bytes, request: CertifyRequest, max_pixels: int, card: BackboneCard
 ) -> tuple[dict[str, Any], bytes]:
     """Runs in the sandbox."""
     if not data:
@@ -148,13 +155,16 @@ def _decode_bytes(
                 raise Rejected("frame_out_of_range", f"`frame` is expected in 1..1, got {request.frame}")
             picture = raster.decode(data, raster_format, max_pixels=max_pixels, region=request.region)
     header = {"facts": _FACTS.dump_python(picture.facts, mode="json"), "pixels_sha256": picture.sha256}
-    return header, model_input(picture, image_size).tobytes()
+    return header, model_input(picture, card.image_size, card.fit).tobytes()
 
 
-def _checked(answer: Answer, image_size: int) -> tuple[ModelInput, dict[str, Any]]:
-    """What the sandbox said, believed only as far as it can be checked; raises ValueError otherwise."""
-    pixels = ModelInput.from_bytes(answer.payload, image_size)
+def _checked(
+    answer: Answer, request: CertifyRequest, max_pixels: int, card: BackboneCard
+) -> tuple[ModelInput, dict[str, Any]]:
+    """What the sandbox said, believed only as far as it can be checked; raises ValueError or Rejected otherwise."""
+    pixels = ModelInput.from_bytes(answer.payload, card.image_size)
     facts = _FACTS.validate_python(answer.header.get("facts"))
+    check_size(rows=facts.rows, columns=facts.columns, max_pixels=max_pixels)
     digest = answer.header.get("pixels_sha256")
     if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
         raise ValueError("pixels_sha256 must be 64 hexadecimal digits")
@@ -163,6 +173,7 @@ def _checked(answer: Answer, image_size: int) -> tuple[ModelInput, dict[str, Any
         "pixels_sha256": digest,
         "input_sha256": pixels.sha256,
         "shape": pixels.pixels.shape,
+        "scale": asdict(image_scale(facts, request.region, card.image_size, card.fit)),
     }
 
 
@@ -173,8 +184,12 @@ def _left_by_engine(redis: Redis, job_id: str) -> tuple[bytes, dict[str, Any]]:
     return left[b"document"], json.loads(left[b"result"])
 
 
-def _store(settings: WorkerSettings, document: bytes) -> str:
+def _store(settings: WorkerSettings, redis: Redis, document: bytes) -> str:
+    """Signs the document, with a key that is public by then, and stores it; its digest is returned."""
+    keys = SigningKeys(settings.signing_dir)
     try:
-        return store_certificate(settings.certificates_dir, document)
+        content = canonical(signed(json.loads(document), keys.current()))
+        keys.publish(Keyring(redis))
+        return store_certificate(settings.certificates_dir, content)
     except OSError as error:
         raise Rejected("storage_unavailable", f"the certificate was not stored: {error.strerror}") from error

@@ -9,6 +9,7 @@ import torch
 from redis import Redis
 from safetensors.torch import load, save
 
+from models.prompts.gated import Gate
 from models.types import LabelCounts, NoiseLaw
 from workers.contract.names import ledger_key, record_key
 from workers.contract.scripts import HAS_ENDED
@@ -49,7 +50,12 @@ class EngineIdentity:
 class Fixed:
     """What every engine that works on a job must share, fixed before the first estimation sample.
 
-    text_features: (K, D) float32. context_sha256: digest of the context vectors that made them, None for a template.
+    text_features: (K, D) float32, of a bank (B, K, D). context_sha256: digest of the context vectors that made them, or
+        of the bank; None for a template.
+    gate: of a bank, None for one prompt. members: digests of the prompts of a bank.
+    selector: the selection samples of the selector where sigma is chosen automatically; those of the class are then of
+        the selected route's classifier.
+    epoch_sha256: names the secret of the noise key; another may be in use by the time the job is resumed.
     A second engine reads these and never recomputes them: counts of two different classifiers must not be merged.
     """
 
@@ -62,9 +68,13 @@ class Fixed:
     block_size: int
     commit_size: int
     law: NoiseLaw
+    epoch_sha256: str
+    selector: LabelCounts | None = None
+    gate: Gate | None = None
+    members: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
-        """A length-prefixed JSON header, then the tensor as safetensors."""
+        """A length-prefixed JSON header, then the tensors as safetensors."""
         rest = {
             "context_sha256": self.context_sha256,
             "per_class": self.selection.per_class,
@@ -75,8 +85,14 @@ class Fixed:
             "block_size": self.block_size,
             "commit_size": self.commit_size,
             "law": self.law,
+            "epoch_sha256": self.epoch_sha256,
+            "selector": None if self.selector is None else asdict(self.selector),
+            "sigma_range": None if self.gate is None else self.gate.sigma_range,
+            "members": self.members,
         }
-        packed: bytes = save({"text_features": self.text_features.contiguous().cpu()})
+        of_gate = {} if self.gate is None else self.gate.tensors
+        tensors = {"text_features": self.text_features, **of_gate}
+        packed: bytes = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
         header = json.dumps(rest).encode()
         return len(header).to_bytes(4, "little") + header + packed
 
@@ -87,18 +103,27 @@ class Fixed:
         rest = json.loads(payload[4:end])
         selection = LabelCounts(per_class=tuple(rest.pop("per_class")), invalid=rest.pop("invalid"))
         engine = EngineIdentity(**rest.pop("engine"))
-        features = load(payload[end:])["text_features"]
-        return cls(text_features=features, selection=selection, engine=engine, **rest)
+        if (selector := rest.pop("selector")) is not None:
+            rest["selector"] = LabelCounts(per_class=tuple(selector["per_class"]), invalid=selector["invalid"])
+        tensors = load(payload[end:])
+        features, sigma_range = tensors.pop("text_features"), rest.pop("sigma_range")
+        gate = None if sigma_range is None else Gate(sigma_range=tuple(sigma_range), **tensors)
+        members = tuple(rest.pop("members"))
+        return cls(text_features=features, gate=gate, members=members, selection=selection, engine=engine, **rest)
 
 
 class RedisLedger:
-    """The ledger of one job in Redis; entries are written once and never change (satisfies `smoothing.Blocks`)."""
+    """The ledger of one job in Redis; entries are written once and never change (satisfies `smoothing.Blocks`).
 
-    def __init__(self, redis: Redis, job_id: str, *, ttl: int, may_go_on: Callable[[], None]) -> None:
+    part: keeps the blocks of one of several runs of samples apart, those of a route for one; "" where there is one.
+    """
+
+    def __init__(self, redis: Redis, job_id: str, *, ttl: int, may_go_on: Callable[[], None], part: str = "") -> None:
         self._redis = redis
         self._job_id = job_id
         self._ttl = ttl
         self._may_go_on = may_go_on
+        self._part = part
         self._commit = redis.register_script(_COMMIT)
 
     def fixed(self) -> Fixed | None:
@@ -116,12 +141,15 @@ class RedisLedger:
     def committed(self) -> dict[int, bytes]:
         """Labels by the index of their first sample."""
         entries = cast("dict[bytes, bytes]", self._redis.hgetall(ledger_key(self._job_id)))
-        return {int(field): labels for field, labels in entries.items() if field != _FIXED.encode()}
+        part = self._part.encode()
+        of_part = {field[len(part) :]: labels for field, labels in entries.items() if field.startswith(part)}
+        return {int(start): labels for start, labels in of_part.items() if start.isdigit()}
 
-    def commit(self, start: int, labels: bytes) -> None:
-        """Commits the labels of consecutive samples once; a repeat changes nothing. Raises JobEndedError."""
-        self._write(str(start), labels)
+    def commit(self, start: int, labels: bytes) -> bytes:
+        """Commits the labels of consecutive samples once, and returns those that stand. Raises JobEndedError."""
+        standing = self._write(f"{self._part}{start}", labels)
         self._may_go_on()
+        return standing
 
     def _write(self, field: str, payload: bytes) -> bytes:
         standing = self._commit(

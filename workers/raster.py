@@ -25,7 +25,7 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, __version__
 from models.errors import Rejected
 from models.image import ImageFacts, Picture, check_size, crop, pixels_sha256
 from models.types import Region
-from workers.grayscale import apply, full_range, parameters
+from workers.grayscale import apply, full_range, parameters, slope
 
 RasterFormat = Literal["png", "jpeg", "tiff"]
 _TileArgs = str | tuple[Any, ...] | None  # a decoder's arguments: the raw mode, or a tuple that begins with it
@@ -34,6 +34,7 @@ Integers = NDArray[np.integer[Any]]
 _ORIENTATION_TAG: Final = 0x0112
 _WHITE_IS_ZERO: Final = 0
 _LOSSY_COMPRESSIONS: Final = {"jpeg", "tiff_jpeg", "webp"}
+_PALETTES: Final = {"P", "PA"}
 _WITH_ALPHA: Final = {"LA", "La", "PA", "RGBA", "RGBa"}
 # Pillow keeps the upper byte of each 16-bit sample of RGB; told the other byte order, it keeps the lower one.
 _LOWER_BYTE: Final = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
@@ -51,6 +52,7 @@ def decode(data: bytes, image_format: RasterFormat, *, max_pixels: int, region: 
         if getattr(image, "n_frames", 1) > 1:
             raise Rejected("animated_image", "one picture in the file is expected, got several")
         rawmodes = {_rawmode(tile.args) for tile in image.tile}  # asked now, because loading empties `tile`
+        palette = image.mode in _PALETTES
         oriented = image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9)
         lossy = image_format == "jpeg" or image.info.get("compression") in _LOSSY_COMPRESSIONS
         stored, bits = _samples(image, rawmodes, partial(_open, data, image_format))
@@ -67,7 +69,9 @@ def decode(data: bytes, image_format: RasterFormat, *, max_pixels: int, region: 
             bits=bits,
             decoder=f"pillow {__version__}",
             lossy=lossy,
-            transforms=("orientation",) if oriented else (),
+            transforms=(*(("palette",) if palette else ()), *(("orientation",) if oriented else ())),
+            unit="grey level",
+            slope=slope([to_unit], stored.dtype),
         ),
     )
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -11,9 +12,9 @@ import numpy as np
 import torch
 
 from models.backbones.base import Backbone
+from models.backbones.precision import dtype_name
 from models.certificate import (
     ClassifierIdentity,
-    Evidence,
     Facts,
     NoiseIdentity,
     Subject,
@@ -22,18 +23,32 @@ from models.certificate import (
     result,
     settings_digest,
 )
-from models.classifier import VisionLanguageClassifier, text_features_sha256
+from models.classifier import TextHead, text_features_sha256
 from models.errors import Rejected
-from models.prompts.checkpoint import context_to_bytes, require_backbone
-from models.prompts.context import ContextVectors, template_features, text_features
+from models.evidence import Evidence, routed_evidence
+from models.image_units import ImageScale
+from models.prompts.bank import Bank
+from models.prompts.checkpoint import member_digests, prompt_to_bytes, require_backbone, require_use
+from models.prompts.context import ContextVectors
 from models.prompts.zero_shot import adapt, initial_context
-from models.smoothing import Noise, NoisySampler, Stream, decide, estimate, noise_key, select
-from models.types import TEMPLATE_PROMPT, CertifyRequest, LabelCounts, NoiseLaw, PromptCard, ZeroShotAdaptation
+from models.smoothing import BaseClassifier, Noise, NoisySampler, Stream, estimate, noise_key, select
+from models.smoothing.routing import estimate_routes, select_route
+from models.types import (
+    TEMPLATE_PROMPT,
+    CertifyRequest,
+    LabelCounts,
+    NoiseLaw,
+    PromptCard,
+    ZeroShotAdaptation,
+)
+from models.types.routing import RouteSelection, SigmaRouting
 from workers import stopping
+from workers.contract.keys import Keyring
 from workers.contract.names import Phase, input_key
 from workers.contract.records import JobRecord, Records
+from workers.epochs import Epoch
 from workers.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
-from workers.runtime import Runtime, dtype_name
+from workers.runtime import Runtime
 
 _PROGRESS_SECONDS: Final = 0.25
 
@@ -60,18 +75,16 @@ class Run:
         """
         self._enter("loading")
         ledger = self._ledger()
-        fixed = ledger.fixed()
+        fixed = ledger.fixed() or ledger.fix(self._propose())
         backbone = self._backbone(fixed)
-        card, context = self._prompt(backbone)
-        sampler = self._sampler(backbone, card, fixed)
+        card, _ = self._prompt(backbone)
+        sampler = self._sampler(backbone, card, self._epoch(fixed), fixed)
         engine = self._engine(backbone, card, sampler)
-        if fixed is None:
-            fixed = ledger.fix(self._propose(backbone, context, sampler, engine))
         if strange := engine.differences(fixed.engine):
             raise Rejected("engine_mismatch", f"the job was begun with another {', '.join(strange)}")
         selected = time.monotonic()
-        estimation = self._estimate(ledger, fixed, backbone, sampler)
-        facts = self._facts(fixed, estimation, backbone, card, sampler)
+        evidence = self._estimate(ledger, fixed, backbone, sampler)
+        facts = self._facts(fixed, evidence, backbone, card, sampler)
         timing = {"select_s": selected - self.began, "estimate_s": time.monotonic() - selected}
         self._leave(facts, timing)
 
@@ -79,9 +92,9 @@ class Run:
         if not self.records.enter(self.record.id, phase):
             raise JobEndedError(self.record.id)
 
-    def _ledger(self) -> RedisLedger:
+    def _ledger(self, part: str = "") -> RedisLedger:
         ttl = self.runtime.settings.input_ttl
-        return RedisLedger(self.runtime.redis, self.record.id, ttl=ttl, may_go_on=stopping.check)
+        return RedisLedger(self.runtime.redis, self.record.id, ttl=ttl, may_go_on=stopping.check, part=part)
 
     def _backbone(self, fixed: Fixed | None) -> Backbone:
         """The backbone in the precision that was fixed, on the number of threads that was fixed."""
@@ -91,22 +104,39 @@ class Run:
         dtype = self.runtime.dtype if fixed is None else getattr(torch, fixed.dtype)
         return self.runtime.backbone(self.request.classifier.backbone, dtype)
 
-    def _prompt(self, backbone: Backbone) -> tuple[PromptCard | None, ContextVectors | None]:
+    def _prompt(self, backbone: Backbone) -> tuple[PromptCard | None, ContextVectors | Bank | None]:
         spec = self.request.classifier
         if spec.prompt == TEMPLATE_PROMPT:
             return None, None
-        card, context = self.runtime.prompt(spec.prompt)
+        card, prompt = self.runtime.prompt(spec.prompt)
         require_backbone(card, backbone)
-        return card, context
+        return card, prompt
 
-    def _sampler(self, backbone: Backbone, card: PromptCard | None, fixed: Fixed | None) -> NoisySampler:
-        settings_sha256 = settings_digest(
+    def _epoch(self, fixed: Fixed) -> Epoch:
+        """The epoch a job began in, in use or retired."""
+        if (epoch := self.runtime.epochs.named(fixed.epoch_sha256)) is None:
+            raise Rejected("engine_mismatch", "the job was begun with an epoch secret that this engine does not have")
+        return epoch
+
+    def _new_epoch(self) -> Epoch:
+        """The epoch in use, committed to in public before it draws any noise."""
+        epoch = self.runtime.epochs.current()
+        Keyring(self.runtime.redis).publish_epoch(epoch.sha256, first_used=time.time())
+        return epoch
+
+    def _settings_sha256(self, backbone: Backbone, card: PromptCard | None) -> str:
+        return settings_digest(
             self.request,
             backbone_sha256=backbone.sha256,
             prompt_sha256=None if card is None else card.sha256,
             input_shape=input_shape(backbone),
         )
-        key = noise_key(self.runtime.epoch_secret, self._image_facts()["pixels_sha256"], settings_sha256)
+
+    def _sampler(
+        self, backbone: Backbone, card: PromptCard | None, epoch: Epoch, fixed: Fixed | None = None
+    ) -> NoisySampler:
+        settings_sha256 = self._settings_sha256(backbone, card)
+        key = noise_key(epoch.secret, self._image_facts()["pixels_sha256"], settings_sha256)
         own: NoiseLaw = "philox-ziggurat-f64" if self.runtime.device.type == "cpu" else "philox-boxmuller-f64"
         return NoisySampler(
             image=self._image(input_shape(backbone)),
@@ -138,68 +168,104 @@ class Run:
             software=self.runtime.software,
         )
 
-    def _propose(
-        self, backbone: Backbone, context: ContextVectors | None, sampler: NoisySampler, engine: EngineIdentity
-    ) -> Fixed:
-        """Adapts the prompt if asked, encodes the text once, and selects the class."""
+    def _propose(self) -> Fixed:
+        """Adapts the prompt if asked, encodes the text once, and selects the class, all in this engine's own way."""
+        epoch, backbone = self._new_epoch(), self._backbone(None)
+        card, prompt = self._prompt(backbone)
+        require_use(card, self.request.classifier.adaptation)
+        sampler = self._sampler(backbone, card, epoch)
         spec = self.request.classifier
-        if isinstance(spec.adaptation, ZeroShotAdaptation):
+        if isinstance(spec.adaptation, ZeroShotAdaptation) and not isinstance(prompt, Bank):
             self._enter("adapting")
-            start_from = context or initial_context(backbone, spec.template, spec.adaptation.context)
+            start_from = prompt or initial_context(backbone, spec.template, spec.adaptation.context)
             features = _noisy_features(backbone, sampler, spec.adaptation)
-            context = adapt(backbone, features, spec.class_names, start_from, spec.adaptation)
-        with torch.inference_mode():
-            if context is None:
-                features = template_features(backbone, spec.class_names, spec.template)
-            else:
-                features = text_features(backbone, spec.class_names, context)
+            prompt = adapt(backbone, features, spec.class_names, start_from, spec.adaptation)
+        if prompt is None:
+            head = TextHead.of_template(backbone, spec.class_names, spec.template)
+        else:
+            head = TextHead.of_prompt(backbone, spec.class_names, prompt)
         self._enter("selecting")
         settings = self.runtime.settings
+        selection, selector = self._select(sampler, backbone, head)
         return Fixed(
-            text_features=features.cpu(),
-            context_sha256=None if context is None else hashlib.sha256(context_to_bytes(context)).hexdigest(),
-            selection=select(
-                sampler, VisionLanguageClassifier(backbone, features), self.request.params, self._tell_selection
-            ),
-            engine=engine,
+            text_features=head.text_features.cpu(),
+            gate=head.gate,
+            members=member_digests(prompt) if isinstance(prompt, Bank) else (),
+            context_sha256=None if prompt is None else hashlib.sha256(prompt_to_bytes(prompt)).hexdigest(),
+            selection=selection,
+            selector=selector,
+            engine=self._engine(backbone, card, sampler),
             dtype=dtype_name(backbone.dtype),
             threads=settings.threads,
             block_size=sampler.batch_size,
             commit_size=settings.commit_size or sampler.batch_size,
             law=sampler.noise.law,
+            epoch_sha256=epoch.sha256,
         )
 
-    def _estimate(self, ledger: RedisLedger, fixed: Fixed, backbone: Backbone, sampler: NoisySampler) -> LabelCounts:
+    def _select(
+        self, sampler: NoisySampler, backbone: Backbone, head: TextHead
+    ) -> tuple[LabelCounts, LabelCounts | None]:
+        """The selection samples of the class and, where sigma is chosen automatically, those of the selector."""
+        params, routing = self.request.params, self.request.routing
+        if routing is None:
+            return select(sampler, head.classifier(backbone, params.sigma), params, self._tell_selection), None
+        found = select_route(sampler, _by_route(backbone, head, routing), params, routing, self._tell_selection)
+        return found.classes, found.selector
+
+    def _estimate(self, ledger: RedisLedger, fixed: Fixed, backbone: Backbone, sampler: NoisySampler) -> Evidence:
         self._enter("estimating")
-        return estimate(
-            sampler,
-            VisionLanguageClassifier(backbone, fixed.text_features),
-            self.request.params,
-            ledger,
-            commit_size=fixed.commit_size,
-            on_progress=self._tell_estimation,
+        params, routing = self.request.params, self.request.routing
+        head = TextHead(text_features=fixed.text_features, gate=fixed.gate)
+        if routing is not None and fixed.selector is not None:
+            selection = RouteSelection(selector=fixed.selector, classes=fixed.selection)
+            routed = estimate_routes(
+                sampler,
+                _by_route(backbone, head, routing),
+                params,
+                routing,
+                selection,
+                lambda route: self._ledger("selector:" if route is None else f"route-{route}:"),
+                fixed.commit_size,
+                self._tell_routes,
+            )
+            return routed_evidence(routed)
+        classifier = head.classifier(backbone, params.sigma)
+        found = estimate(sampler, classifier, params, fixed.selection, ledger, fixed.commit_size, self._tell_estimation)
+        return Evidence(
+            selection=fixed.selection,
+            estimation=found.counts,
+            labels=found.labels,
+            outcome=found.outcome,
+            decision=found.decision,
         )
 
     def _tell_selection(self, done: int) -> None:
         stopping.check()
         self._tell(done, (0,) * len(self.request.classifier.class_names), 0)
 
-    def _tell_estimation(self, counts: LabelCounts) -> None:
-        self._tell(self.request.params.n0 + counts.total, counts.per_class, counts.invalid)
+    def _tell_estimation(self, counts: LabelCounts, running_radius: float | None) -> None:
+        self._tell(self.request.params.n0 + counts.total, counts.per_class, counts.invalid, running_radius)
 
-    def _tell(self, done: int, counts: tuple[int, ...], invalid: int) -> None:
+    def _tell_routes(self, done: int, counts: LabelCounts | None) -> None:
+        of_classes = counts or LabelCounts(per_class=(0,) * len(self.request.classifier.class_names))
+        self._tell(2 * self.request.params.n0 + done, of_classes.per_class, of_classes.invalid)
+
+    def _tell(self, done: int, counts: tuple[int, ...], invalid: int, running_radius: float | None = None) -> None:
         """Publishes progress, a few times a second at most; raises JobEndedError once the job has ended."""
         now = time.monotonic()
         if now - self.told < _PROGRESS_SECONDS:
             return
         self.told = now
-        if not self.records.progress(self.record.id, samples_done=done, counts=counts, invalid=invalid):
+        if not self.records.progress(
+            self.record.id, samples_done=done, counts=counts, invalid=invalid, running_radius=running_radius
+        ):
             raise JobEndedError(self.record.id)
 
     def _facts(
         self,
         fixed: Fixed,
-        estimation: LabelCounts,
+        evidence: Evidence,
         backbone: Backbone,
         card: PromptCard | None,
         sampler: NoisySampler,
@@ -207,16 +273,13 @@ class Run:
         spec, image = self.request.classifier, self._image_facts()
         return Facts(
             request=self.request,
-            evidence=Evidence(
-                selection=fixed.selection,
-                estimation=estimation,
-                outcome=decide(fixed.selection, estimation, self.request.params),
-            ),
+            evidence=evidence,
             subject=Subject(
                 pixels_sha256=image["pixels_sha256"],
                 input_sha256=image["input_sha256"],
                 input_shape=input_shape(backbone),
             ),
+            scale=ImageScale(**image["scale"]),
             classifier=ClassifierIdentity(
                 backbone=spec.backbone,
                 backbone_sha256=backbone.sha256,
@@ -232,8 +295,15 @@ class Run:
                 device=fixed.engine.device,
                 threads=fixed.threads,
                 block_size=fixed.block_size,
+                members=fixed.members,
+                gate_sha256=None if fixed.gate is None else fixed.gate.sha256,
             ),
-            noise=NoiseIdentity(law=fixed.law, key=sampler.noise.key.hex(), epoch_sha256=self.runtime.epoch_sha256),
+            noise=NoiseIdentity(
+                law=fixed.law,
+                key=sampler.noise.key.hex(),
+                epoch_sha256=fixed.epoch_sha256,
+                settings_sha256=self._settings_sha256(backbone, card),
+            ),
             software=self.runtime.software,
         )
 
@@ -245,6 +315,11 @@ class Run:
         if not self.records.leave_document(self.record.id, payload, json.dumps(body).encode(), ttl):
             raise JobEndedError(self.record.id)
         self._enter("finishing")
+
+
+def _by_route(backbone: Backbone, head: TextHead, routing: SigmaRouting) -> Callable[[int], BaseClassifier]:
+    """The base classifier of each route, at the sigma of the route."""
+    return lambda route: head.classifier(backbone, routing.sigmas[route])
 
 
 def input_shape(backbone: Backbone) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""What an engine keeps between jobs: device, secret, resident backbones and their text features."""
+"""What an engine keeps between jobs: device, secrets, resident backbones and their text features."""
 
 import hashlib
 import os
@@ -15,18 +15,20 @@ from redis import Redis
 
 import models
 from models.backbones.base import EMBEDDED, Backbone, load_backbone, weights_directory
+from models.backbones.precision import chosen_dtype, dtype_name
 from models.backbones.weights import find_weights, pinned
 from models.errors import Rejected
-from models.prompts.checkpoint import load_prompt
+from models.prompts.bank import Bank
+from models.prompts.checkpoint import load_prompt_or_bank
 from models.prompts.context import ContextVectors
 from models.types import BackboneCard, PromptCard
 from workers.contract.cards import Catalogue, WorkerCard
 from workers.contract.names import prompt_bytes_key
+from workers.epochs import EpochSecrets
 from workers.prompt_store import verified
 from workers.settings import BLOCK_CPU, BLOCK_GPU, WorkerSettings
 
 _RESIDENT: Final = 2
-_SECRET_BYTES: Final = 32
 _PACKAGES: Final = ("certrad", "numpy", "open_clip_torch", "scipy", "torch", "transformers")
 
 
@@ -39,7 +41,7 @@ class Runtime:
     catalogue: Catalogue
     device: torch.device
     dtype: torch.dtype
-    epoch_secret: bytes
+    epochs: EpochSecrets
     software: dict[str, str]
     _resident: OrderedDict[str, Backbone] = field(default_factory=OrderedDict)
 
@@ -47,11 +49,6 @@ class Runtime:
     def block_size(self) -> int:
         """Samples per block where the operator did not choose."""
         return self.settings.block_size or (BLOCK_GPU if self.device.type == "cuda" else BLOCK_CPU)
-
-    @property
-    def epoch_sha256(self) -> str:
-        """The public commitment to the epoch secret."""
-        return hashlib.sha256(self.epoch_secret).hexdigest()
 
     def backbone(self, backbone_id: str, dtype: torch.dtype) -> Backbone:
         """The backbone, resident on the device; the longest unused one makes room.
@@ -75,12 +72,12 @@ class Runtime:
         except KeyError:
             raise Rejected("unknown_backbone", f"expected one of {sorted(self.catalogue.backbones)}") from None
 
-    def prompt(self, prompt_id: str) -> tuple[PromptCard, ContextVectors]:
+    def prompt(self, prompt_id: str) -> tuple[PromptCard, ContextVectors | Bank]:
         """A prompt checkpoint from the package, the local store, or Redis, withdrawn or not. Raises Rejected."""
         card = self.catalogue.prompt(prompt_id)
         if card is None:
             raise Rejected("unknown_prompt", "the prompt is not published")
-        return card, load_prompt(self._prompt_directory(card), card)
+        return card, load_prompt_or_bank(self._prompt_directory(card), card)
 
     def _prompt_directory(self, card: PromptCard) -> Path:
         name = f"{card.id}.safetensors"
@@ -107,7 +104,6 @@ class Runtime:
             device=str(self.device),
             dtype=dtype_name(self.dtype),
             backbones=tuple(sorted(present)),
-            epoch_sha256=self.epoch_sha256,
             seen_at=time.time(),
         )
 
@@ -129,51 +125,16 @@ def build(settings: WorkerSettings, redis: Redis) -> Runtime:
         redis=redis,
         catalogue=Catalogue(redis),
         device=device,
-        dtype=_dtype(settings.dtype, device),
-        epoch_secret=_epoch_secret(settings.epoch_secret_path),
+        dtype=chosen_dtype(settings.dtype, device),
+        epochs=EpochSecrets(settings.secrets_dir),
         software=_software(),
     )
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """`float32`, `bfloat16` or `float16`."""
-    return str(dtype).removeprefix("torch.")
 
 
 def _device(wish: str) -> torch.device:
     if wish == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(wish)
-
-
-def _dtype(wish: str, device: torch.device) -> torch.dtype:
-    if wish != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wish]
-    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bfloat16()
-    return torch.bfloat16 if native else torch.float32
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-
-
-def _epoch_secret(path: Path) -> bytes:
-    """Reads the secret, or makes one; of several engines starting at once the first one's stands."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.touch(mode=0o600)
-        part.write_bytes(os.urandom(_SECRET_BYTES))
-        try:
-            os.link(part, path)
-        except FileExistsError:
-            pass  # another engine was first
-        finally:
-            part.unlink()
-    secret = path.read_bytes()
-    if len(secret) < _SECRET_BYTES:
-        raise ValueError(f"the epoch secret must have at least {_SECRET_BYTES} bytes, got {len(secret)}")
-    return secret
 
 
 def _software() -> dict[str, str]:

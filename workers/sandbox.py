@@ -1,7 +1,8 @@
 """Code that touches untrusted bytes runs in a child process that can do little and is believed little.
 
 The child keeps no descriptor but one pipe, writes no file, starts no process, gains no privilege, and has limits on
-memory, processor time and wall time. It answers with a JSON header and raw bytes, never with pickle.
+memory, processor time and wall time. Where Linux can do it, it opens nothing that the service keeps, keys above all,
+and no socket. It answers with a JSON header and raw bytes, never with pickle.
 """
 
 import ctypes
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from models.errors import PROBLEMS, Rejected
+from workers import confinement
 from workers.lifetime import die_with
 
 _LENGTHS: Final = struct.Struct("<II")
@@ -43,11 +45,17 @@ class Answer(NamedTuple):
 
 
 def run_limited(
-    function: Callable[[], tuple[dict[str, Any], bytes]], *, memory_bytes: int, cpu_seconds: int, max_payload: int
+    function: Callable[[], tuple[dict[str, Any], bytes]],
+    *,
+    memory_bytes: int,
+    cpu_seconds: int,
+    max_payload: int,
+    hidden: Path,
 ) -> Answer:
     """What `function` returns, computed in a forked child.
 
     memory_bytes: address space the child may add to what it was forked with.
+    hidden: the directory of which the child opens nothing.
     max_payload: bytes of the second part of the answer.
 
     Raises Rejected as `function` raised it; `image_too_large` when memory or time ran out; `unreadable_image` when the
@@ -57,7 +65,7 @@ def run_limited(
     source, sink = os.pipe()
     pid = _fork()
     if pid == 0:
-        _be_child(function, sink, memory_bytes, cpu_seconds, parent=os.getppid())
+        _be_child(function, sink, memory_bytes, cpu_seconds, hidden, parent=os.getppid())
     os.close(sink)
     limit = _LENGTHS.size + _MAX_HEADER + max_payload
     status = None
@@ -83,10 +91,15 @@ def _fork() -> int:
 
 
 def _be_child(
-    function: Callable[[], tuple[dict[str, Any], bytes]], sink: int, memory_bytes: int, cpu_seconds: int, parent: int
+    function: Callable[[], tuple[dict[str, Any], bytes]],
+    sink: int,
+    memory_bytes: int,
+    cpu_seconds: int,
+    hidden: Path,
+    parent: int,
 ) -> NoReturn:
     try:
-        _confine(sink, memory_bytes, cpu_seconds, parent)
+        _confine(sink, memory_bytes, cpu_seconds, hidden, parent)
         header, payload = _attempt(function)
         text = json.dumps(header).encode()
         for part in (_LENGTHS.pack(len(text), len(payload)), text, payload):
@@ -115,7 +128,7 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}{where}"
 
 
-def _confine(sink: int, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
+def _confine(sink: int, memory_bytes: int, cpu_seconds: int, hidden: Path, parent: int) -> None:
     die_with(parent)
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
@@ -126,6 +139,8 @@ def _confine(sink: int, memory_bytes: int, cpu_seconds: int, parent: int) -> Non
         ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         inherited = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         _limit(resource.RLIMIT_AS, inherited + memory_bytes)
+        confinement.hide(hidden)
+        confinement.give_up_sockets()
     _limit(resource.RLIMIT_CPU, cpu_seconds)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)

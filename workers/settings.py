@@ -22,7 +22,6 @@ class WorkerSettings(SharedSettings):
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="torch threads of an engine")
     block_size: int | None = Field(None, ge=1, le=4096, description="samples per block; 64 on a CPU, 256 on a GPU")
     commit_size: int | None = Field(None, ge=1, le=4096, description="samples per ledger entry; a divisor of the block")
-    epoch_secret_file: Path | None = Field(None, description="32 secret bytes; made in the data directory if absent")
     max_pixels: int = Field(64_000_000, ge=64, description="pixels of one decoded image")
     intake_memory_bytes: int = Field(4 << 30, ge=256 << 20, description="address space the decoding process may add")
     intake_cpu_seconds: int = Field(60, ge=1, description="processor time of the decoding process")
@@ -49,6 +48,11 @@ class WorkerSettings(SharedSettings):
         return self.data_dir / "prompts"
 
     @property
-    def epoch_secret_path(self) -> Path:
-        """Where the epoch secret is read from."""
-        return self.epoch_secret_file or self.data_dir / "secrets" / "epoch"
+    def signing_dir(self) -> Path:
+        """The keys certificates are signed with, on the API host only."""
+        return self.data_dir / "signing"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """The secrets behind the noise keys, on the hosts of engines only."""
+        return self.data_dir / "secrets"

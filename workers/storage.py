@@ -1,9 +1,11 @@
-"""What intake keeps on disk: uploads until their job ends, and content-addressed certificate documents."""
+"""Files that are there whole or not at all: uploads until their job ends, certificate documents, and keys."""
 
 import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,22 +30,38 @@ def store_certificate(certificates_dir: Path, document: bytes) -> str:
     digest = hashlib.sha256(document).hexdigest()
     path = _path(certificates_dir, digest, suffix=".json")
     if not path.exists():
-        certificates_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(path, document)
+        replace_file(path, document)
     return digest
 
 
-def _write(path: Path, content: bytes) -> None:
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file that only its owner may read, in the place of any other; a power cut leaves the one or the other.
+
+    A folder that is missing is made, for its owner only. Raises OSError when the disk refuses.
+    """
+    with _complete_copy(path, content) as copy:
+        os.replace(copy, path)
+
+
+def create_file(path: Path, content: bytes) -> None:
+    """Writes a file as `replace_file` does, but leaves one that is there: of several writers the first one's stands."""
+    with _complete_copy(path, content) as copy, suppress(FileExistsError):
+        os.link(copy, path)
+
+
+@contextmanager
+def _complete_copy(path: Path, content: bytes) -> Iterator[str]:
+    """A file beside `path` with all of the content; whatever name it gets inside the block outlives a power cut."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, copy = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:  # raised again: no partial file stays
-        os.unlink(partial)
-        raise
+        yield copy
+    finally:
+        Path(copy).unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # else the name may be lost with the power although the bytes are there

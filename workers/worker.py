@@ -19,11 +19,13 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
 
 from workers import stopping
+from workers.contract.keys import Keyring
 from workers.contract.queues import AllowedJob
 from workers.contract.records import Records
 from workers.lifetime import die_with
 from workers.reaper import reap
 from workers.settings import WorkerSettings
+from workers.signing_keys import SigningKeys
 
 _RQ_DEQUEUE_SLACK: Final = 15  # RQ waits for a job for worker_ttl less this
 _MISSED_HEARTBEATS: Final = 3  # after so many its job goes to another worker
@@ -124,9 +126,10 @@ class IntakeWorker(QueueWorker):
     """The forking worker of untrusted bytes; its maintenance also looks after jobs and uploads nobody else does."""
 
     def run_maintenance_tasks(self) -> None:
-        """RQ's maintenance, then ours."""
+        """RQ's maintenance, then ours; the public keys are published again, for Redis may have lost them."""
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]  # rq is untyped here
         reap(self.connection, self.settings)
+        SigningKeys(self.settings.signing_dir).publish(Keyring(self.connection))
 
 
 def worker_name(queue_name: str) -> str:

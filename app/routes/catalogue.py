@@ -130,5 +130,5 @@ def _card(services: Services, prompt_id: str) -> PromptCard:
 
 
 def _view(services: Services, card: PromptCard) -> PromptView:
-    tasks = [task for task in services.catalogue.tasks if services.catalogue.default_prompt(task) == card.id]
+    tasks = [task for task in services.catalogue.tasks if card in services.catalogue.default_prompts(task)[:1]]
     return PromptView(card=card, default_for=tasks)

@@ -16,7 +16,7 @@ router = APIRouter(tags=["certificates"])
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _DOCUMENT: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The document: canonical JSON, whose SHA-256 is its address.",
+        "description": "The signed document: canonical JSON, whose SHA-256 is its address.",
         "content": {"application/json": {"schema": {"type": "object"}}},
     },
     304: {"description": "`If-None-Match` names this document."},
@@ -33,6 +33,7 @@ IfNoneMatch = Annotated[str | None, Header(description="ETag of the copy at hand
         **_DOCUMENT,
         **problem_responses(
             "job_not_found",
+            "job_unreadable",
             "job_not_finished",
             "job_has_no_certificate",
             "certificate_not_found",

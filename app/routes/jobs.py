@@ -49,7 +49,7 @@ def list_jobs(query: Annotated[PageQuery, Query()], services: ServicesDep) -> Jo
     operation_id="get_job",
     response_model_exclude_unset=True,
     summary="Read a job",
-    responses=problem_responses("job_not_found", "invalid_request"),
+    responses=problem_responses("job_not_found", "job_unreadable", "invalid_request"),
 )
 def get_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
     """The job as it stands; while it has not ended, `Retry-After` says when to ask again."""
@@ -67,7 +67,7 @@ def get_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
     responses={
         200: {"description": "The job had not ended: it is cancelled now, in mid-block if need be."},
         204: {"description": "The job had ended: it is erased. Its certificate, which holds digests only, stays."},
-        **problem_responses("job_not_found", "invalid_request"),
+        **problem_responses("job_not_found", "job_unreadable", "invalid_request"),
     },
 )
 def delete_job(job_id: str, services: ServicesDep) -> Response:
@@ -89,7 +89,7 @@ def delete_job(job_id: str, services: ServicesDep) -> Response:
             "description": "Server-sent events `phase`, `progress` and, as the last one, `end`.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
-        **problem_responses("job_not_found", "invalid_request"),
+        **problem_responses("job_not_found", "job_unreadable", "invalid_request"),
     },
 )
 async def follow_job(

@@ -1,17 +1,14 @@
 """One vision-language model, whatever its format on disk: one image path and one soft-prompt text path."""
 
 import json
-from collections.abc import Callable
-from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from open_clip.model import CLIP
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
-from models.backbones import hf_clip, openclip
+from models.backbones.towers import Towers
 from models.backbones.weights import file_sha256, find_weights, pinned
 from models.errors import Rejected
 from models.types import BackboneCard
@@ -19,33 +16,38 @@ from models.types.cards import Activation, BackboneFormat
 
 SPECS = Path(__file__).parent / "specs"
 EMBEDDED = Path(__file__).parents[1] / "demo"
-VOCABULARY = 49_408
-"""Size of the CLIP byte-pair vocabulary, the only one the tokenizer knows."""
 
-LOADERS: dict[BackboneFormat, Callable[[BackboneCard, Path, Path, Activation], CLIP]] = {
-    "open_clip": openclip.load,
-    "hf_clip": hf_clip.load,
+# By name: importing transformers' BERT and Swin takes seconds, which no other backbone needs to spend.
+LOADERS: dict[BackboneFormat, str] = {
+    "open_clip": "models.backbones.openclip",
+    "hf_clip": "models.backbones.hf_clip",
+    "medclip": "models.backbones.medclip",
+    "biomedclip": "models.backbones.biomedclip",
 }
 
 
 class Backbone:
-    """A frozen CLIP. The image tower runs in `dtype`, the text tower always in float32.
+    """A frozen vision-language model. The image tower runs in `dtype`, the text tower always in float32.
 
     image_size: side of the square input in pixels. embed_dim: D. text_width: d, the width of a context vector.
     context_length: most tokens of a prompt, start and end token included.
+    start_token, end_token, pad_token: ids of the token before every prompt, of the one after it, and of all behind.
     logit_scale: the learned factor of the cosine similarity, read from the weights.
     sha256: digest of the weights file.
     """
 
     def __init__(
-        self, model: CLIP, card: BackboneCard, *, sha256: str, device: torch.device, dtype: torch.dtype
+        self, model: Towers, card: BackboneCard, *, sha256: str, device: torch.device, dtype: torch.dtype
     ) -> None:
         self.card = card
         self.sha256 = sha256
-        self.image_size: int = model.visual.image_size[0]
-        self.embed_dim: int = model.text_projection.shape[1]
-        self.text_width: int = model.token_embedding.embedding_dim
-        self.context_length: int = model.context_length
+        self.image_size = model.image_size[0]
+        self.embed_dim = model.text.embed_dim
+        self.text_width = model.text.width
+        self.context_length = model.text.context_length
+        self.start_token = model.text.start_token
+        self.end_token = model.text.end_token
+        self.pad_token = model.text.pad_token
         self.logit_scale = float(model.logit_scale.double().exp())
         self.device = device
         self.dtype = dtype
@@ -64,40 +66,24 @@ class Backbone:
         return features
 
     def tokenize(self, text: str) -> list[int]:
-        """Byte-pair token ids of a text, lower-cased, without start and end token."""
-        ids: list[int] = _tokenizer().encode(text)
-        if any(token >= self.start_token for token in ids):
-            raise Rejected("invalid_request", "the text must not contain the start or end token of the vocabulary")
-        return ids
+        """Token ids of a text, as the vocabulary of the text tower has them, without start and end token."""
+        return self._model.text.tokenize(text)
 
-    @property
-    def start_token(self) -> int:
-        """The id of the token before every prompt (SOT)."""
-        return VOCABULARY - 2
-
-    @property
-    def end_token(self) -> int:
-        """The id of the token after every prompt (EOT), at whose position the text feature is read."""
-        return VOCABULARY - 1
+    def padded_length(self, longest: int) -> int:
+        """The length to which all prompts are padded when the longest has that many tokens."""
+        return self._model.text.padded_length(longest)
 
     def embed_tokens(self, ids: list[int]) -> Tensor:
         """Token embeddings (n, d), without positions."""
-        embeddings: Tensor = self._model.token_embedding(torch.tensor(ids, dtype=torch.long, device=self.device))
-        return embeddings
+        return self._model.text.embed_tokens(torch.tensor(ids, dtype=torch.long, device=self.device))
 
     def encode_prompts(self, embeddings: Tensor, eot: Tensor) -> Tensor:
         """Text features (K, D) in float32, not normalised, of prompt embeddings (K, L, d) without positions.
 
         eot: (K,) index of the end token of each prompt. It is given, never searched for: a context vector has no id.
-        The tower is causal, so everything behind the last end token is cut off without changing any feature.
+        L: `padded_length`; a tower that reads no padding takes any length that holds the end tokens.
         """
-        model, rows = self._model, torch.arange(len(embeddings), device=self.device)
-        eot = eot.to(self.device)
-        length = int(eot.max()) + 1
-        hidden = embeddings.to(self.device)[:, :length] + model.positional_embedding[:length]
-        hidden = model.transformer(hidden, attn_mask=model.attn_mask[:length, :length])
-        features: Tensor = model.ln_final(hidden[rows, eot]) @ model.text_projection
-        return features
+        return self._model.text.encode(embeddings.to(self.device), eot.to(self.device))
 
 
 def load_backbone(
@@ -120,11 +106,10 @@ def load_backbone(
         raise Rejected(
             "digest_mismatch", f"{weights.name} of {card.id!r} has SHA-256 {sha256}, pinned is {card.sha256}"
         )
-    model = LOADERS[card.format](card, directory, weights, activation or card.activation)
-    if model.vocab_size != VOCABULARY:
-        raise Rejected("invalid_weights", f"{VOCABULARY} token embeddings are expected, got {model.vocab_size}")
-    if tuple(model.visual.image_size) != (card.image_size, card.image_size):
-        raise Rejected("invalid_weights", f"image size {card.image_size} is expected, got {model.visual.image_size}")
+    loader = import_module(LOADERS[card.format])
+    model: Towers = loader.load(card, directory, weights, activation or card.activation)
+    if model.image_size != (card.image_size, card.image_size):
+        raise Rejected("invalid_weights", f"image size {card.image_size} is expected, got {model.image_size}")
     return Backbone(model, card, sha256=sha256, device=torch.device(device), dtype=dtype)
 
 
@@ -143,8 +128,3 @@ def read_card(path: Path) -> BackboneCard:
 def weights_directory(card: BackboneCard, root: Path) -> Path:
     """Where the files of a backbone lie: inside the package when embedded, else in `root/<id>` as fetched."""
     return EMBEDDED if card.hub is None else root / card.id
-
-
-@lru_cache(maxsize=1)
-def _tokenizer() -> SimpleTokenizer:
-    return SimpleTokenizer()

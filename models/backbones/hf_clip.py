@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers.models.clip.configuration_clip import CLIPConfig
 
 from models.backbones import openclip
+from models.backbones.towers import Towers, clip_towers
 from models.backbones.weights import read_config, read_tensors
 from models.errors import Rejected
 from models.types import BackboneCard
@@ -45,8 +46,13 @@ INSIDE_BLOCKS = {
 }
 
 
-def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> CLIP:
-    """The model of a Hugging Face CLIP directory as open_clip's CLIP, float32, on the CPU."""
+def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
+    """The towers of a Hugging Face CLIP directory, as open_clip's modules, float32, on the CPU."""
+    return clip_towers(load_clip(card, directory, weights, activation))
+
+
+def load_clip(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> CLIP:
+    """The model of a Hugging Face CLIP directory as open_clip's CLIP."""
     try:
         config = CLIPConfig.from_dict(read_config(card, directory))
     except (TypeError, ValueError, KeyError) as error:

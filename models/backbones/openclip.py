@@ -1,5 +1,6 @@
 """Backbones on disk as open_clip writes them: `open_clip_config.json` beside safetensors or a pickled state dict."""
 
+from collections.abc import Set
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
+from models.backbones.towers import Towers, clip_towers
 from models.backbones.weights import load_strictly, read_config, read_tensors
 from models.errors import Rejected
 from models.types import BackboneCard
@@ -26,15 +28,28 @@ VISION_FIELDS = {
 TEXT_FIELDS = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs"}
 
 
-def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> CLIP:
-    """The model of an open_clip directory, float32, on the CPU.
+def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
+    """The towers of a CLIP in an open_clip directory, float32, on the CPU."""
+    return clip_towers(load_clip(card, directory, weights, activation))
+
+
+def load_clip(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> CLIP:
+    """The CLIP of an open_clip directory.
 
     The activation `config` is what the file says, and open_clip's own default GELU where it says nothing.
     """
+    return build(read_model_config(card, directory), activation, read_tensors(weights))
+
+
+def read_model_config(card: BackboneCard, directory: Path) -> dict[str, Any]:
+    """What `open_clip_config.json` says of the architecture.
+
+    Raises `invalid_weights` when it contradicts the normalisation of the card.
+    """
     config = read_config(card, directory)
-    model_config = config.get("model_cfg", config)
     _check_preprocessing(card, config.get("preprocess_cfg", {}))
-    return build(model_config, activation, read_tensors(weights))
+    model_config: dict[str, Any] = config.get("model_cfg", config)
+    return model_config
 
 
 def build(model_config: dict[str, Any], activation: Activation, tensors: dict[str, torch.Tensor]) -> CLIP:
@@ -42,7 +57,9 @@ def build(model_config: dict[str, Any], activation: Activation, tensors: dict[st
 
     Raises `invalid_weights`. Nothing is initialised at random: a tensor the file lacks cannot go unnoticed.
     """
-    _check_architecture(model_config)
+    check_architecture(model_config, VISION_FIELDS, TEXT_FIELDS)
+    if not isinstance(model_config["vision_cfg"].get("layers", 12), int):
+        raise Rejected("invalid_weights", "unsupported in the open_clip configuration: vision_cfg.layers of a ResNet")
     quick_gelu = model_config.get("quick_gelu", False) if activation == "config" else activation == "quick_gelu"
     with torch.device("meta"):
         model = CLIP(
@@ -57,17 +74,16 @@ def build(model_config: dict[str, Any], activation: Activation, tensors: dict[st
     return model.eval().requires_grad_(False)
 
 
-def _check_architecture(config: dict[str, Any]) -> None:
+def check_architecture(config: dict[str, Any], vision_fields: Set[str], text_fields: Set[str]) -> None:
+    """Raises `invalid_weights` for a field that is not among these and differs from open_clip's default."""
     unsupported = [key for key in config if key not in {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}]
-    for part, known, kind in (("vision_cfg", VISION_FIELDS, CLIPVisionCfg), ("text_cfg", TEXT_FIELDS, CLIPTextCfg)):
+    for part, known, kind in (("vision_cfg", vision_fields, CLIPVisionCfg), ("text_cfg", text_fields, CLIPTextCfg)):
         if not isinstance(config.get(part), dict):
             raise Rejected("invalid_weights", f"the open_clip configuration has no {part}")
         defaults = {field.name: field.default for field in fields(kind)}
         for key, value in config[part].items():
             if key not in known and (key not in defaults or value != defaults[key]):
                 unsupported.append(f"{part}.{key}")
-    if not isinstance(config["vision_cfg"].get("layers", 12), int):
-        unsupported.append("vision_cfg.layers of a ResNet")
     if unsupported:
         raise Rejected("invalid_weights", f"unsupported in the open_clip configuration: {', '.join(unsupported)}")
 

@@ -18,11 +18,22 @@ from models.errors import Rejected
 from models.types import BackboneCard
 
 PIN_FILE = "pin.json"
-CONFIG_FILES = {"open_clip": "open_clip_config.json", "hf_clip": "config.json"}
-"""The configuration file of each on-disk format."""
+VOCABULARY = "vocab.txt"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+CONFIG_FILES = {
+    "open_clip": "open_clip_config.json",
+    "hf_clip": "config.json",
+    "biomedclip": "open_clip_config.json",
+    "medclip": VOCABULARY,
+}
+"""The file without which the weights of each on-disk format mean nothing."""
+TOKENIZER_FILES = {"biomedclip": (VOCABULARY, TOKENIZER_CONFIG)}
+"""What else `certrad fetch` takes from the hub where it is there."""
 WEIGHT_FILES = {
     "open_clip": ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
     "hf_clip": ("model.safetensors", "pytorch_model.bin"),
+    "biomedclip": ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+    "medclip": ("model.safetensors", "pytorch_model.bin"),
 }
 """The names under which each on-disk format publishes its weights, the preferred one first."""
 SHOWN_KEYS = 5
@@ -71,7 +82,11 @@ def find_weights(card: BackboneCard, directory: Path) -> Path:
 
 def read_config(card: BackboneCard, directory: Path) -> dict[str, Any]:
     """The configuration that lies beside the weights; `backbone_unavailable` when there is none."""
-    name = CONFIG_FILES[card.format]
+    return read_json(card, directory, CONFIG_FILES[card.format])
+
+
+def read_json(card: BackboneCard, directory: Path, name: str) -> dict[str, Any]:
+    """The JSON file of that name beside the weights; `backbone_unavailable` when there is none."""
     try:
         config: dict[str, Any] = json.loads((directory / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -92,6 +107,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise Rejected("invalid_weights", f"{path.name} is not a flat dictionary of tensors")
     return dict(tensors)
+
+
+def shape_of(tensors: Mapping[str, Tensor], key: str, dimensions: int) -> tuple[int, ...]:
+    """The shape of a tensor from which an architecture is read; `invalid_weights` when it is not there or not so."""
+    if key not in tensors or tensors[key].ndim != dimensions:
+        found = tuple(tensors[key].shape) if key in tensors else "nothing"
+        raise Rejected("invalid_weights", f"a tensor {key} of {dimensions} dimensions is expected, got {found}")
+    return tuple(tensors[key].shape)
+
+
+def count_under(tensors: Mapping[str, Tensor], prefix: str) -> int:
+    """How many modules, which are numbered, have tensors under a prefix."""
+    return len({key.removeprefix(prefix).partition(".")[0] for key in tensors if key.startswith(prefix)})
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor]) -> None:

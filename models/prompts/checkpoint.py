@@ -1,4 +1,4 @@
-"""Prompt checkpoints: context vectors in safetensors, a JSON card beside them, both named by content."""
+"""Prompt checkpoints: context vectors or a bank in safetensors, a JSON card beside them, both named by content."""
 
 import hashlib
 import json
@@ -13,8 +13,9 @@ from safetensors.torch import load, save
 
 from models.backbones.base import Backbone
 from models.errors import Rejected
+from models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
 from models.prompts.context import ContextVectors
-from models.types import PromptCard
+from models.types import Adaptation, GatedAdaptation, PromptCard
 from models.types.cards import PromptMethod
 
 TENSOR = "context"
@@ -44,9 +45,14 @@ def context_from_bytes(content: bytes) -> ContextVectors:
         raise Rejected("invalid_checkpoint", f"not a prompt checkpoint of certrad: {type(error).__name__}") from error
 
 
+def prompt_to_bytes(prompt: ContextVectors | Bank) -> bytes:
+    """A prompt as it is stored; equal prompts give equal bytes."""
+    return bank_to_bytes(prompt) if isinstance(prompt, Bank) else context_to_bytes(prompt)
+
+
 def save_prompt(
     directory: Path,
-    context: ContextVectors,
+    prompt: ContextVectors | Bank,
     *,
     name: str,
     method: PromptMethod,
@@ -64,7 +70,9 @@ def save_prompt(
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"a prompt name must match {NAME.pattern}, got {name!r}")
-    content = context_to_bytes(context)
+    if isinstance(prompt, Bank) != (method == "bank"):
+        raise ValueError(f"a bank, and nothing else, is saved with the method 'bank', got {method!r}")
+    content = prompt_to_bytes(prompt)
     sha256 = hashlib.sha256(content).hexdigest()
     card = PromptCard(
         id=f"{name}-{sha256[:DIGEST_DIGITS]}",
@@ -74,9 +82,9 @@ def save_prompt(
         backbone_sha256=backbone.sha256,
         class_names=class_names,
         task=task,
-        n_ctx=context.n_ctx,
-        class_specific=context.class_specific,
-        position=context.position,
+        n_ctx=prompt.n_ctx,
+        class_specific=prompt.class_specific,
+        position=prompt.position,
         sha256=sha256,
         licence=licence,
         tuning=tuning or {},
@@ -103,8 +111,8 @@ def read_prompt_card(path: Path) -> PromptCard:
         raise Rejected("invalid_checkpoint", f"{path.name} is not a prompt card: {type(error).__name__}") from error
 
 
-def load_prompt(directory: Path, card: PromptCard) -> ContextVectors:
-    """The context vectors a card names.
+def load_prompt_or_bank(directory: Path, card: PromptCard) -> ContextVectors | Bank:
+    """The context vectors a card names, or the bank.
 
     Raises `prompt_not_found`, `digest_mismatch`, or `invalid_checkpoint` when card and vectors differ in shape.
     """
@@ -115,14 +123,36 @@ def load_prompt(directory: Path, card: PromptCard) -> ContextVectors:
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != card.sha256:
         raise Rejected("digest_mismatch", f"prompt {card.id!r} has SHA-256 {sha256}, its card says {card.sha256}")
-    context = context_from_bytes(content)
-    of_file = (context.n_ctx, context.class_specific, context.position)
+    prompt = bank_from_bytes(content) if card.method == "bank" else context_from_bytes(content)
+    of_file = (prompt.n_ctx, prompt.class_specific, prompt.position)
     of_card = (card.n_ctx, card.class_specific, card.position)
     if of_file != of_card:
         raise Rejected(
             "invalid_checkpoint", f"the card says (n_ctx, class_specific, position) = {of_card}, the file {of_file}"
         )
-    return context
+    return prompt
+
+
+def load_prompt(directory: Path, card: PromptCard) -> ContextVectors:
+    """As `load_prompt_or_bank`, where one prompt is needed: a bank raises `prompt_mismatch`."""
+    prompt = load_prompt_or_bank(directory, card)
+    if isinstance(prompt, Bank):
+        raise Rejected("prompt_mismatch", f"prompt {card.id!r} is a bank, which only `adaptation=gated` can use")
+    return prompt
+
+
+def member_digests(bank: Bank) -> tuple[str, ...]:
+    """SHA-256 of each member of a bank as a checkpoint of its own."""
+    return tuple(hashlib.sha256(context_to_bytes(member)).hexdigest() for member in bank.members)
+
+
+def require_use(card: PromptCard | None, adaptation: Adaptation | None) -> None:
+    """Raises `prompt_mismatch` unless a bank is used with a gate, and a gate with a bank; None is a template."""
+    is_bank, is_gated = card is not None and card.method == "bank", isinstance(adaptation, GatedAdaptation)
+    if is_bank and not is_gated:
+        raise Rejected("prompt_mismatch", "`prompt` is a bank, which goes with `adaptation=gated` only")
+    if is_gated and not is_bank:
+        raise Rejected("prompt_mismatch", "`adaptation=gated` needs a bank of prompts, not a single `prompt`")
 
 
 def require_backbone(card: PromptCard, backbone: Backbone) -> None:

@@ -164,12 +164,13 @@ def _spoken(name: str) -> str:
 
 
 def _embed(backbone: Backbone, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Embeddings (K, L, d) of the prompts between start and end token, padded to the longest, and the ends (K,)."""
+    """Embeddings (K, L, d) of the prompts between start and end token, padded to one length, and the ends (K,)."""
     longest = max(map(len, prompts)) + 2
     if longest > backbone.context_length:
         raise Rejected("prompt_too_long", f"at most {backbone.context_length} tokens are possible, got {longest}")
     rows = [[backbone.start_token, *prompt, backbone.end_token] for prompt in prompts]
-    padded = [row + [0] * (longest - len(row)) for row in rows]
+    length = backbone.padded_length(longest)
+    padded = [row + [backbone.pad_token] * (length - len(row)) for row in rows]
     embeddings = backbone.embed_tokens([token for row in padded for token in row])
     eot = torch.tensor([len(row) - 1 for row in rows], device=embeddings.device)
-    return embeddings.view(len(rows), longest, -1), eot
+    return embeddings.view(len(rows), length, -1), eot

@@ -7,21 +7,35 @@ from models.smoothing.bounds import (
     confidence_bounds,
     decide,
     decide_class,
+    published,
     radius,
 )
-from models.smoothing.certify import Blocks, Certification, MemoryBlocks, certify, estimate, predict, select
+from models.smoothing.certify import (
+    Blocks,
+    Certification,
+    Estimation,
+    MemoryBlocks,
+    certify,
+    estimate,
+    predict,
+    select,
+)
 from models.smoothing.noise import Noise, Stream, noise_key
 from models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
+from models.smoothing.sequential import SequentialTest, Verdict
 
 __all__ = [
     "LABEL_DTYPE",
     "BaseClassifier",
     "Blocks",
     "Certification",
+    "Estimation",
     "MemoryBlocks",
     "Noise",
     "NoisySampler",
+    "SequentialTest",
     "Stream",
+    "Verdict",
     "certified_accuracy",
     "certify",
     "clopper_pearson_lower",
@@ -34,6 +48,7 @@ __all__ = [
     "labels",
     "noise_key",
     "predict",
+    "published",
     "radius",
     "select",
 ]

@@ -6,8 +6,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from scipy import special, stats
 
-from models.types import ETA, Abstention, Bound, Certificate, LabelCounts, Outcome, SmoothingParams
-from models.types.smoothing import RUNNER_UP_SHARE
+from models.types import ETA, Abstention, AlphaSplit, Certificate, LabelCounts, Outcome, SmoothingParams
 
 PROBABILITY_DECIMALS = 6
 RADIUS_DECIMALS = 4
@@ -44,31 +43,28 @@ def radius(p_a_lower: float, p_b_upper: float, sigma: float) -> float:
     return sigma / 2 * float(special.ndtri(p_a_lower) - special.ndtri(p_b_upper))
 
 
-def confidence_bounds(counts: LabelCounts, class_index: int, alpha: float, bound: Bound) -> tuple[float, float]:
-    """(p_A lower, p_B upper): with probability >= 1 - alpha no radius computed from them exceeds the true one.
+def confidence_bounds(top: int, runner_up: int, n: int, split: AlphaSplit) -> tuple[float, float]:
+    """(p_A lower, p_B upper): no radius computed from them exceeds the true one but with probability p_a + p_b.
 
-    `counts` must be independent of the choice of `class_index`. `two_class` spends 0.9 alpha on p_A and 0.1 alpha on
-    the largest other count, `invalid` included. One bound serves all the other classes: the true runner-up j is a
-    fixed class, the observed largest count is at least its count, and the Clopper-Pearson bound grows with the count,
-    so the bound is below p_j no more often than j's own. With `cohen`, and with two classes where a runner-up bound
-    cannot gain anything, all of alpha bounds p_A and p_B = 1 - p_A.
+    top: samples of n with the class, which must be chosen independently of them. `split.p_a` is spent on p_A.
+    runner_up: the largest other count, `invalid` included. `split.p_b` is spent on it, and one bound serves all the
+    other classes: the true runner-up j is a fixed class, the observed largest count is at least its count, and the
+    Clopper-Pearson bound grows with the count, so the bound is below p_j no more often than j's own. Without a share
+    for it p_B = 1 - p_A.
     """
-    successes, n = counts.per_class[class_index], counts.total
-    if bound == "cohen" or len(counts.per_class) == 2:
-        p_a_lower = clopper_pearson_lower(successes, n, alpha)
+    p_a_lower = clopper_pearson_lower(top, n, split.p_a)
+    if not split.p_b:
         return p_a_lower, 1 - p_a_lower
-    p_a_lower = clopper_pearson_lower(successes, n, (1 - RUNNER_UP_SHARE) * alpha)
-    p_b_upper = clopper_pearson_upper(counts.runner_up(class_index), n, RUNNER_UP_SHARE * alpha)
-    return p_a_lower, min(1 - p_a_lower, p_b_upper)
+    return p_a_lower, min(1 - p_a_lower, clopper_pearson_upper(runner_up, n, split.p_b))
 
 
 def decide(selection: LabelCounts, estimation: LabelCounts, params: SmoothingParams) -> Outcome:
     """CERTIFY's decision (Cohen et al. 2019): wrong with probability at most `params.alpha` over the noise.
 
     The class comes from `selection` alone, its probability bounds from the independent `estimation`. The numbers are
-    the published ones: eta taken off p_A and put on p_B, p_A floored and p_B raised to 6 decimals, the radius computed
-    from these two and floored to 4. It certifies iff that radius is > 0. Where no class was selected, `invalid` being
-    more frequent than each class, nothing is shown about any class: p_A >= 0, p_B <= 1.
+    the published ones: eta taken off p_A and put on p_B, p_A floored and p_B raised to 6 decimals. Where no class was
+    selected, `invalid` being more frequent than each class, nothing is shown about any class: p_A >= 0, p_B <= 1.
+    With a target radius it is the last look of SEQ-CERTIFY and spends the shares of alpha that are left for it.
     Raises ValueError unless the counts hold exactly n0 and n samples of the same classes.
     """
     if (selection.total, estimation.total) != (params.n0, params.n):
@@ -82,12 +78,18 @@ def decide(selection: LabelCounts, estimation: LabelCounts, params: SmoothingPar
     class_index = selection.top
     if class_index is None:
         return Abstention(reason="no_majority", p_a_lower=0.0, p_b_upper=1.0)
-    p_a, p_b = confidence_bounds(estimation, class_index, params.alpha, params.bound)
+    top, runner_up = estimation.per_class[class_index], estimation.runner_up(class_index)
+    p_a, p_b = confidence_bounds(top, runner_up, params.n, params.alpha_split(len(selection.per_class)))
     p_a_lower = max(0.0, floor_decimals(p_a - ETA, PROBABILITY_DECIMALS))
     p_b_upper = min(1.0, raise_decimals(p_b + ETA, PROBABILITY_DECIMALS))
-    published = floor_decimals(radius(p_a_lower, p_b_upper, params.sigma), RADIUS_DECIMALS)
-    if published > 0:
-        return Certificate(class_index=class_index, radius=published, p_a_lower=p_a_lower, p_b_upper=p_b_upper)
+    return published(class_index, p_a_lower, p_b_upper, params.sigma)
+
+
+def published(class_index: int, p_a_lower: float, p_b_upper: float, sigma: float) -> Outcome:
+    """What two published bounds claim: the radius that follows from them, floored to 4 decimals, if it is > 0."""
+    claimed = floor_decimals(radius(p_a_lower, p_b_upper, sigma), RADIUS_DECIMALS)
+    if claimed > 0:
+        return Certificate(class_index=class_index, radius=claimed, p_a_lower=p_a_lower, p_b_upper=p_b_upper)
     return Abstention(reason="no_majority", p_a_lower=p_a_lower, p_b_upper=p_b_upper)
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from models.smoothing.bounds import decide, decide_class
 from models.smoothing.noise import Noise, Stream
 from models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
-from models.types import LabelCounts, NoiseLaw, Outcome, SmoothingParams
+from models.smoothing.sequential import SequentialTest, Verdict
+from models.types import Decision, LabelCounts, NoiseLaw, Outcome, SmoothingParams
 
 BATCH_SIZE = 64
 
@@ -24,8 +25,8 @@ class Blocks(Protocol):
     def committed(self) -> Mapping[int, bytes]:
         """Start index -> labels, little-endian uint16, of every block committed so far, by whomever."""
 
-    def commit(self, start: int, labels: bytes) -> None:
-        """Keeps the labels of samples start, start + 1, …; a start already committed stays as it is.
+    def commit(self, start: int, labels: bytes) -> bytes:
+        """Keeps the labels of samples start, start + 1, … and returns those that stand: the first ones committed.
 
         May raise to stop the sampling: what was committed before stays.
         """
@@ -41,18 +42,45 @@ class MemoryBlocks:
         """A copy of the blocks committed so far."""
         return dict(self._blocks)
 
-    def commit(self, start: int, labels: bytes) -> None:
-        """Keeps the first labels committed for a start."""
-        self._blocks.setdefault(start, labels)
+    def commit(self, start: int, labels: bytes) -> bytes:
+        """Keeps the first labels committed for a start, and returns them."""
+        return self._blocks.setdefault(start, labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimation:
+    """The estimation samples up to the stop, and what they decide.
+
+    labels: of samples 0, 1, … in order, little-endian uint16, K for `invalid`. counts: how often each occurs in them.
+    """
+
+    labels: bytes
+    counts: LabelCounts
+    outcome: Outcome
+    decision: Decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certification:
-    """The outcome of CERTIFY and the counts that it follows from."""
+    """The outcome of CERTIFY and the samples that it follows from."""
 
-    outcome: Outcome
     selection: LabelCounts
-    estimation: LabelCounts
+    estimation: Estimation
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is certified, or why nothing is."""
+        return self.estimation.outcome
+
+    @property
+    def decision(self) -> Decision:
+        """How it was decided."""
+        return self.estimation.decision
+
+    @property
+    def samples_used(self) -> int:
+        """Selection samples, and estimation samples up to the stop."""
+        return self.selection.total + self.estimation.counts.total
 
 
 def certify(
@@ -65,12 +93,13 @@ def certify(
     batch_size: int = BATCH_SIZE,
     blocks: Blocks | None = None,
     commit_size: int | None = None,
-    on_progress: Callable[[LabelCounts], None] | None = None,
+    on_progress: Callable[[LabelCounts, float | None], None] | None = None,
 ) -> Certification:
     """CERTIFY: with probability >= 1 - alpha over the key, the smoothed classifier is constant within the radius.
 
     image: (C, H, W) pixels in [0, 1], the shape that the base classifier takes.
     key: 32 bytes, see `noise_key`; the same key gives the same noise, and so the same result.
+    batch_size: with a target radius also the distance of two looks, so that it changes how many samples are used.
     blocks, commit_size, on_progress: see `estimate`.
     """
     sampler = _sampler(image, base_classifier, params, Noise(key, law), batch_size)
@@ -79,11 +108,12 @@ def certify(
         sampler,
         base_classifier,
         params,
+        selection,
         MemoryBlocks() if blocks is None else blocks,
         commit_size=commit_size,
         on_progress=on_progress,
     )
-    return Certification(outcome=decide(selection, estimation, params), selection=selection, estimation=estimation)
+    return Certification(selection=selection, estimation=estimation)
 
 
 def predict(
@@ -120,43 +150,64 @@ def estimate(
     sampler: NoisySampler,
     base_classifier: BaseClassifier,
     params: SmoothingParams,
+    selection: LabelCounts,
     blocks: Blocks,
     commit_size: int | None = None,
-    on_progress: Callable[[LabelCounts], None] | None = None,
-) -> LabelCounts:
-    """The labels of estimation samples 0..n - 1, summed over `blocks`; each sample is committed once.
+    on_progress: Callable[[LabelCounts, float | None], None] | None = None,
+) -> Estimation:
+    """Draws the estimation samples that `blocks` lacks, in order, until they decide.
 
+    Without a target radius they decide at n. With one they are looked at after every batch, as a contiguous prefix from
+    sample 0 on: the stop is a function of the labels in their order, and what `blocks` holds beyond it is ignored.
     Only batches with a block missing from `blocks` are computed, whole, and only their missing blocks are committed.
-    The counts depend neither on commit_size nor on who committed what.
+    The result depends neither on commit_size nor on who committed what, when.
 
     commit_size: samples of one block, a divisor of the batch size (default: the batch size), the same for everyone
         who works on these blocks.
-    on_progress: called after each batch with the labels known to this call so far; may raise to stop.
-    Raises ValueError if `blocks` holds blocks of another size, or not every sample at the end.
+    on_progress: called after each batch that was computed with the counts up to there and, with a target radius, the
+        running radius: never above the true one but with probability at most alpha. May raise to stop.
+    Raises ValueError if `blocks` holds blocks of another size.
     """
     n, n_classes, batch_size = params.n, base_classifier.n_classes, sampler.batch_size
     size = batch_size if commit_size is None else commit_size
     if size < 1 or batch_size % size:
         raise ValueError(f"commit_size must divide the batch size {batch_size}, got {size!r}")
-    block_starts = range(0, n, size)
-    present = dict(blocks.committed())
+    test = None if params.target_radius is None else SequentialTest(params, selection, look_every=batch_size)
+    counts, verdict = LabelCounts(per_class=(0,) * n_classes), None
+    drawn = []
+    with closing(_prefix(sampler, base_classifier, n, blocks, size)) as batches:
+        for batch_labels, computed in batches:
+            drawn.append(batch_labels)
+            counts = _add(counts, count(np.frombuffer(batch_labels, LABEL_DTYPE), n_classes))
+            if test is not None:
+                verdict = test.look(counts)
+            if computed and on_progress is not None:
+                on_progress(counts, None if test is None else test.running_radius)
+            if verdict is not None:
+                break
+    if verdict is None:
+        verdict = Verdict(outcome=decide(selection, counts, params), decision=Decision())
+    return Estimation(labels=b"".join(drawn), counts=counts, outcome=verdict.outcome, decision=verdict.decision)
+
+
+def _prefix(
+    sampler: NoisySampler, base_classifier: BaseClassifier, n: int, blocks: Blocks, size: int
+) -> Generator[tuple[bytes, bool], None, None]:
+    """The labels of each batch of estimation samples in order, as they stand, and whether it was computed for it."""
+    batch_size, present = sampler.batch_size, dict(blocks.committed())
     _check_blocks(present, n, size)
-    known = _count_blocks(present, n_classes)
-    missing = sorted({start - start % batch_size for start in block_starts if start not in present})
+    of_batch = {start: range(start, min(start + batch_size, n), size) for start in range(0, n, batch_size)}
+    missing = [start for start, starts in of_batch.items() if not present.keys() >= set(starts)]
     with closing(_labelled(sampler, base_classifier, Stream.ESTIMATE, missing)) as batches:
-        for batch_start, batch_labels in batches:
-            for start in range(batch_start, min(batch_start + batch_size, n), size):
-                if start not in present:
-                    block = batch_labels[start - batch_start : min(start + size, n) - batch_start]
-                    blocks.commit(start, block.tobytes())
-                    known = _add(known, count(block, n_classes))
-            if on_progress is not None:
-                on_progress(known)
-    present = dict(blocks.committed())
-    _check_blocks(present, n, size)
-    if len(present) != len(block_starts):
-        raise ValueError(f"{len(block_starts)} blocks must be committed in the end, got {len(present)}")
-    return _count_blocks(present, n_classes)
+        for batch_start, starts in of_batch.items():
+            computed = not present.keys() >= set(starts)
+            if computed:
+                _, batch_labels = next(batches)
+                for start in starts:
+                    if start not in present:
+                        block = batch_labels[start - batch_start : min(start + size, n) - batch_start]
+                        present[start] = blocks.commit(start, block.tobytes())
+            yield b"".join(present[start] for start in starts), computed
 
 
 def _sampler(
@@ -205,10 +256,6 @@ def _check_blocks(blocks: Mapping[int, bytes], n: int, size: int) -> None:
         expected = min(size, n - start)
         if start % size or not 0 <= start < n or len(block) != expected * LABEL_DTYPE.itemsize:
             raise ValueError(f"blocks of {size} samples in 0..{n - 1} are required, got {len(block)} bytes at {start}")
-
-
-def _count_blocks(blocks: Mapping[int, bytes], n_classes: int) -> LabelCounts:
-    return count(np.frombuffer(b"".join(blocks.values()), LABEL_DTYPE), n_classes)
 
 
 def _add(a: LabelCounts, b: LabelCounts) -> LabelCounts:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,6 +79,10 @@ class NoisySampler:
                 f"the noise of {self.image.size} coordinates at sigma={self.sigma!r} may be {spent:.1e} away from "
                 f"Gaussian, more than the {ETA} that the bounds pay for"
             )
+
+    def with_sigma(self, sigma: float) -> "NoisySampler":
+        """The same noise at another sigma."""
+        return replace(self, sigma=sigma)
 
     def batches(self, stream: Stream, starts: Iterable[int]) -> Generator[tuple[int, torch.Tensor], None, None]:
         """(start, `batch(stream, start)`) for every start, in order.

@@ -10,6 +10,7 @@ from models.types.request import (
     Region,
     ZeroShotAdaptation,
 )
+from models.types.routing import SigmaRouting
 from models.types.smoothing import (
     ETA,
     Abstention,
@@ -47,6 +48,7 @@ __all__ = [
     "Region",
     "Rule",
     "Scope",
+    "SigmaRouting",
     "SmoothingParams",
     "TaskCard",
     "ZeroShotAdaptation",

@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-BackboneFormat = Literal["open_clip", "hf_clip"]
+from models.types.routing import SigmaRouting
+
+BackboneFormat = Literal["open_clip", "hf_clip", "medclip", "biomedclip"]
+Fit = Literal["crop", "pad"]
 Activation = Literal["config", "gelu", "quick_gelu"]
 ContextPosition = Literal["end", "middle", "front"]
-PromptMethod = Literal["coop", "few_shot", "advpt", "imported"]
+PromptMethod = Literal["coop", "few_shot", "advpt", "imported", "calibrated", "bank"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,17 +18,20 @@ class BackboneCard:
 
     format: on-disk format, one loader module each.
     image_size: side of the square model input in pixels.
+    fit: how a picture becomes a square: its centre is cropped, or it is padded with black.
     mean, std: per-channel normalisation, applied inside the classifier.
     activation: that of the transformer blocks; `config` is what the files beside the weights say.
     weights: name of the weights file.
     sha256: digest of the weights file; None until `certrad fetch` pins it on the operator's side.
-    hub: hub repository that `certrad fetch` reads; None for embedded weights.
+    hub: hub repository that `certrad fetch` reads, or address of an archive that the operator unpacks; None for
+        embedded weights.
     """
 
     id: str
     title: str
     format: BackboneFormat
     image_size: int
+    fit: Fit = "crop"
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     activation: Activation
@@ -45,7 +51,11 @@ class BackboneCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCard:
-    """A classification task: class names in their fixed order and the hand-written template with one `{}`."""
+    """A classification task: class names in their fixed order and the hand-written template with one `{}`.
+
+    default_bank: the bank of prompts that `adaptation=gated` uses when the request names none.
+    sigma_routing: what `sigma=auto` chooses from; None where no selector was tuned for the task.
+    """
 
     id: str
     title: str
@@ -53,7 +63,9 @@ class TaskCard:
     template: str
     default_backbone: str
     default_prompt: str | None = None
+    default_bank: str | None = None
     source: str = ""
+    sigma_routing: SigmaRouting | None = None
 
     def __post_init__(self) -> None:
         check_classes(self.class_names, self.template)
@@ -64,6 +76,7 @@ class PromptCard:
     """A learned prompt checkpoint: what it was tuned on, for which backbone and classes, and its digests.
 
     id: the name and the first 16 hex digits of the file's SHA-256, unique in a store.
+    method: how it was tuned; `bank` is several prompts and their gate in one file, for `adaptation=gated` only.
     sha256: SHA-256 of the safetensors file.
     backbone_sha256: SHA-256 of the weights it was tuned with.
     tuning: how it was trained (shots, epochs, sigmas, seed, data digest), free of patient data.

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.types.cards import check_classes
+from models.types.routing import SigmaRouting
 from models.types.smoothing import Scope, SmoothingParams
 
 TEMPLATE_PROMPT = "template"
@@ -86,10 +87,14 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifyRequest:
-    """Certify one image with one classifier; `frame` is counted from 1 as in DICOM."""
+    """Certify one image with one classifier; `frame` is counted from 1 as in DICOM.
+
+    routing: choose sigma by certified selection; `params.sigma` is then that of the selector.
+    """
 
     classifier: ClassifierSpec
     params: SmoothingParams = field(default_factory=SmoothingParams)
+    routing: SigmaRouting | None = None
     task: str | None = None
     frame: int | None = None
     region: Region | None = None
@@ -98,3 +103,23 @@ class CertifyRequest:
     def __post_init__(self) -> None:
         if self.frame is not None and self.frame < 1:
             raise ValueError(f"frame must be >= 1, got {self.frame!r}")
+        self._check_routing()
+
+    @property
+    def samples_max(self) -> int:
+        """The number of noisy samples that it may take: with routing those of the selector and of every route."""
+        if self.routing is None:
+            return self.params.n0 + self.params.n
+        return 2 * self.params.n0 + (1 + len(self.routing.sigmas)) * self.params.n
+
+    def _check_routing(self) -> None:
+        if self.routing is None:
+            return
+        if isinstance(self.classifier.adaptation, ZeroShotAdaptation):
+            raise ValueError("routing needs a prompt that does not depend on the image, got zero-shot adaptation")
+        if self.params.target_radius is not None:
+            raise ValueError(f"routing needs a fixed n, got target_radius={self.params.target_radius!r}")
+        if self.params.sigma != self.routing.selector_sigma:
+            raise ValueError(
+                f"with routing sigma is the selector's, {self.routing.selector_sigma!r}, got {self.params.sigma!r}"
+            )

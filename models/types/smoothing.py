@@ -8,11 +8,11 @@ Bound = Literal["two_class", "cohen"]
 NoiseLaw = Literal["philox-ziggurat-f64", "philox-boxmuller-f64"]
 Scope = Literal["input_independent", "frozen_prompt"]
 AbstentionReason = Literal["no_majority", "target_not_certifiable"]
-Rule = Literal["clopper_pearson", "one_class_e_process", "two_class_e_process", "futility", "curtailment"]
+Rule = Literal["clopper_pearson", "e_process", "futility", "curtailment", "certified_selection"]
 
 SIGMA_RANGE = (0.02, 2.0)
 ALPHA_RANGE = (1e-6, 0.05)
-TARGET_MAX = 6.0  # in sigma; near 8.3 sigma the null probability rounds to 1
+TARGET_MAX = 6.0  # in sigma; published probabilities, of 6 decimals, end below 4.7 sigma
 TARGET_DECIMALS = 4
 N0_MIN = 10
 N_MAX = 1_000_000
@@ -68,41 +68,39 @@ class SmoothingParams:
 
         With a target radius, the shares of SEQ-CERTIFY (certification.md 2.2).
         """
-        alpha, one_class_only = self.alpha, self.bound == "cohen" or n_classes == 2
+        alpha, p_a_only = self.alpha, self.bound == "cohen" or n_classes == 2
         if self.target_radius is None:
-            if one_class_only:
+            if p_a_only:
                 return AlphaSplit(p_a=alpha)
             return AlphaSplit(p_a=(1 - RUNNER_UP_SHARE) * alpha, p_b=RUNNER_UP_SHARE * alpha)
-        if one_class_only:
-            return AlphaSplit(one_class=0.25 * alpha, p_a=0.75 * alpha)
-        return AlphaSplit(one_class=0.125 * alpha, two_class=0.125 * alpha, p_a=0.65 * alpha, p_b=0.1 * alpha)
+        if p_a_only:
+            return AlphaSplit(p_a_anytime=0.25 * alpha, p_a=0.75 * alpha)
+        return AlphaSplit(p_a_anytime=0.125 * alpha, p_b_anytime=0.125 * alpha, p_a=0.65 * alpha, p_b=0.1 * alpha)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlphaSplit:
-    """The shares of alpha: together they are at most alpha, and each bounds the error of one test (union bound).
+    """The shares of alpha: together they are at most alpha, and each bounds the error of one bound (union bound).
 
-    one_class, two_class: of the e-processes, valid at every look together. p_a, p_b: of the Clopper-Pearson bounds of
-    the selected class and of the runner-up, used once, at n.
+    p_a, p_b: of the Clopper-Pearson bounds of the selected class and of the runner-up, used once, at n.
+    p_a_anytime, p_b_anytime: of their confidence sequences, each for all looks together.
     """
 
     p_a: float
     p_b: float = 0.0
-    one_class: float = 0.0
-    two_class: float = 0.0
+    p_a_anytime: float = 0.0
+    p_b_anytime: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Which rule decided, after how many samples it could have looked, and what it was set up with before the first.
+    """Which rule decided, and after how many samples it could have looked.
 
     look_every: samples between two looks; None where all n samples were drawn and only then looked at.
-    midpoint: m of the two-class e-process, in units of z, from the selection samples; None where it was not set up.
     """
 
     rule: Rule = "clopper_pearson"
     look_every: int | None = None
-    midpoint: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

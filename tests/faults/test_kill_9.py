@@ -9,6 +9,7 @@ from tests.support.offline import Offline, estimation_counts
 from tests.support.processes import Processes, kill_9, wait_for
 from tests.support.stack import RunningStack, start_stack
 from workers.contract.queues import vehicle_id
+from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.system
 
@@ -36,10 +37,11 @@ def kill_in_mid_job(stack: RunningStack, image: bytes) -> Callable[..., str]:
     return kill
 
 
-def retries_left(stack: RunningStack, job_id: str) -> int | None:
+def was_repeated(stack: RunningStack, job_id: str) -> bool:
+    """Whether the job was started again, once or, on a machine so busy that heartbeats stay out, more often."""
     with stack.redis() as redis:
         left = redis.hget(Job.key_for(vehicle_id(job_id, "certify")), "retries_left")
-    return None if left is None else int(left)
+    return left is not None and int(left) < WorkerSettings().job_retries
 
 
 def test_kill_9_of_the_engine_leaves_the_counts_as_they_are(
@@ -47,7 +49,7 @@ def test_kill_9_of_the_engine_leaves_the_counts_as_they_are(
 ) -> None:
     job_id = kill_in_mid_job("workers.engine_process")
     document = stack.document(job_id)
-    assert retries_left(stack, job_id) == 4
+    assert was_repeated(stack, job_id)
     assert estimation_counts(document) == offline.estimation(document)
 
 
@@ -56,7 +58,7 @@ def test_kill_9_of_the_rq_parent_leaves_the_counts_as_they_are(
 ) -> None:
     job_id = kill_in_mid_job("worker", "gpu")
     document = stack.document(job_id)
-    assert retries_left(stack, job_id) == 4
+    assert was_repeated(stack, job_id)
     assert estimation_counts(document) == offline.estimation(document)
 
 
@@ -86,5 +88,5 @@ def test_an_adapted_prompt_survives_kill_9_of_the_engine(
     undisturbed = stack.document(stack.submit(image, **ADAPTED))
     job_id = kill_in_mid_job("workers.engine_process", request=ADAPTED)
     document = stack.document(job_id)
-    assert retries_left(stack, job_id) == 4
+    assert was_repeated(stack, job_id)
     assert document == undisturbed

@@ -19,7 +19,8 @@ from app.main import create_app
 from app.settings import ApiSettings
 from models.errors import PROBLEMS
 from models.types import PromptCard
-from workers.contract.cards import Catalogue, WorkerCard
+from workers.contract.cards import Catalogue, WorkerCard, shipped_tasks
+from workers.contract.keys import Keyring, PublicKey
 from workers.contract.names import ACTIVE, GPU_QUEUE, INTAKE_QUEUE, JOBS, record_key
 from workers.contract.queues import queue, vehicle
 from workers.contract.records import Created, Records
@@ -27,7 +28,9 @@ from workers.embedded_redis import EmbeddedRedis
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 OTHER_PNG = PNG + b"other"
-SHIPPED = "mednist-few-shot-c3fd994275dfb3bb"
+RFC_8037_KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"  # its JWK is in appendix A
+TASK = shipped_tasks()["mednist"]
+SHIPPED = TASK.default_prompt
 MEDNIST = ("abdomen CT", "breast MRI", "chest X-ray", "chest CT", "hand X-ray", "head CT")
 
 
@@ -99,7 +102,14 @@ def test_form_submission_is_accepted_with_every_default_resolved(api: TestClient
     assert int(response.headers["retry-after"]) >= 1
     assert job["status"] == "queued"
     assert job["progress"] == {"phase": "queued", "samples_done": 0, "samples_total": 2100}
-    assert job["request"]["params"] == {"sigma": 0.5, "alpha": 0.001, "n0": 100, "n": 2000, "bound": "two_class"}
+    assert job["request"]["params"] == {
+        "sigma": 0.5,
+        "alpha": 0.001,
+        "n0": 100,
+        "n": 2000,
+        "bound": "two_class",
+        "target_radius": None,
+    }
     assert job["request"]["task"] == "mednist"
     assert tuple(job["request"]["classifier"]["class_names"]) == MEDNIST
     assert job["result"] is job["error"] is job["links"]["certificate"] is None
@@ -187,13 +197,15 @@ def test_key_of_an_erased_job_is_free_again(api: TestClient) -> None:
 
 REFUSED_FIELDS = [
     ("unknown_field", {"sigmaa": "0.25"}, None),
-    ("unknown_field", {"target_radius": "1"}, None),
+    ("unknown_field", {"target": "1"}, None),
+    ("invalid_request", {"sigma": "0.25", "target_radius": "1.6"}, "target_radius"),
+    ("invalid_request", {"target_radius": "0.00001"}, "target_radius"),
     ("unknown_task", {"task": "dermatology"}, None),
     ("unknown_backbone", {"backbone": "gpt"}, None),
     ("unknown_prompt", {"prompt": "nobody"}, None),
     ("invalid_request", {"sigma": "nan"}, "sigma"),
     ("invalid_request", {"sigma": "inf"}, "sigma"),
-    ("invalid_request", {"sigma": "auto"}, "sigma"),
+    ("invalid_request", {"sigma": "auto", "adaptation": "zero_shot"}, "sigma"),
     ("invalid_request", {"sigma": "0.01"}, "sigma"),
     ("invalid_request", {"sigma": "2.5"}, "sigma"),
     ("invalid_request", {"alpha": "0.06"}, "alpha"),
@@ -205,7 +217,6 @@ REFUSED_FIELDS = [
     ("invalid_request", {"n": "1e4"}, "n"),
     ("invalid_request", {"n0": "3000", "n": "2000"}, "n"),
     ("invalid_request", {"bound": "hoeffding"}, "bound"),
-    ("invalid_request", {"adaptation": "gated"}, "adaptation"),
     ("invalid_request", {"adaptation": "none", "adapt_steps": "2"}, "adapt_steps"),
     ("invalid_request", {"adaptation": "none", "context": "words"}, "context"),
     ("invalid_request", {"adaptation": "zero_shot", "adapt_lr": "nan"}, "adapt_lr"),
@@ -365,6 +376,13 @@ def test_tasks_default_prompt_is_used_without_adaptation(api: TestClient, redis:
     assert (template["prompt"], template["adaptation"]) == ("template", None)
 
 
+def test_a_task_with_a_bank_is_gated_and_without_it_uses_its_few_shot_prompt(api: TestClient) -> None:
+    by_default, without = resolved(api), resolved(api, adaptation="none")
+    assert (by_default["prompt"], by_default["adaptation"]) == (TASK.default_bank, {"gate": "per_sample"})
+    assert (without["prompt"], without["adaptation"]) == (TASK.default_prompt, None)
+    assert resolved(api, adaptation="zero_shot")["prompt"] == TASK.default_prompt
+
+
 def test_without_a_learned_prompt_the_default_is_zero_shot(api: TestClient) -> None:
     classifier = resolved(api, classes='["cat", "dog"]', template="a photo of a {}.")
     assert classifier["prompt"] == "template"
@@ -475,9 +493,7 @@ def test_prompt_becomes_the_default_of_a_task_with_its_classes(api: TestClient, 
 
 def test_catalogue_lists_tasks_and_says_which_backbones_an_engine_holds(api: TestClient, redis: Redis) -> None:
     assert "mednist" in [task["id"] for task in api.get("/tasks").json()["tasks"]]
-    engine = WorkerCard(
-        name="w1", device="cpu", dtype="float32", backbones=("demo",), epoch_sha256="e" * 64, seen_at=1.7e9
-    )
+    engine = WorkerCard(name="w1", device="cpu", dtype="float32", backbones=("demo",), seen_at=1.7e9)
     Catalogue(redis).publish_worker(engine)
 
     def available() -> dict[str, bool]:
@@ -496,6 +512,13 @@ def test_catalogue_lists_tasks_and_says_which_backbones_an_engine_holds(api: Tes
 @pytest.mark.parametrize("path", ["/jobs/nobody", "/jobs/x:events", "/jobs/nobody/events", "/jobs/nobody/certificate"])
 def test_unknown_job_is_a_problem(api: TestClient, path: str) -> None:
     assert_problem(api.get(path), "job_not_found")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("GET", "/events"), ("GET", "/certificate")])
+def test_job_whose_record_cannot_be_read_says_so(api: TestClient, redis: Redis, method: str, path: str) -> None:
+    job_id = submit(api)
+    redis.hset(record_key(job_id), "request", "{")
+    assert_problem(api.request(method, f"/jobs/{job_id}{path}"), "job_unreadable")
 
 
 def test_unknown_job_cannot_be_deleted(api: TestClient) -> None:
@@ -602,6 +625,19 @@ def test_events_come_in_order_until_the_end(api: TestClient, records: Records) -
     assert seen[-1]["data"] == '{"status": "failed"}'
 
 
+def test_a_job_with_a_target_shows_its_running_radius(api: TestClient, records: Records) -> None:
+    answer = api.post("/certify", files={"image": PNG}, data={"sigma": "0.25", "target_radius": "0.1"})
+    job_id = answer.json()["id"]
+    assert answer.json()["request"]["params"]["target_radius"] == 0.1
+    assert "running_radius" not in answer.json()["progress"]
+    records.enter(job_id, "estimating")
+    records.progress(job_id, samples_done=164, counts=(64, 0), invalid=0, running_radius=0.0612)
+    records.cancel(job_id)
+    assert api.get(f"/jobs/{job_id}").json()["progress"]["running_radius"] == 0.0612
+    told = [json.loads(event["data"]) for event in stream(api, job_id) if event["event"] == "progress"]
+    assert [data["running_radius"] for data in told] == [0.0612]
+
+
 def test_events_go_on_after_the_last_one_seen(api: TestClient, records: Records) -> None:
     job_id = submit(api)
     records.enter(job_id, "decoding")
@@ -703,7 +739,9 @@ RESULT = {
     "backbone": "demo",
     "pixels_sha256": "0" * 64,
     "input_sha256": "0" * 64,
-    "radius_in_image_units": None,
+    "radius_in_image_units": {"value": None, "reason": "an abstention has no radius"},
+    "target_radius": None,
+    "decision": {"rule": "clopper_pearson", "look_every": None},
     "warnings": [],
     "provenance": {},
     "timing": {"total": 1.0},
@@ -740,15 +778,45 @@ def test_metrics_count_jobs_and_change_nothing(api: TestClient, redis: Redis) ->
     assert sorted(redis.scan_iter("*")) == before
 
 
-def test_keys_publish_the_epoch_commitments(api: TestClient, redis: Redis) -> None:
-    engine = WorkerCard(
-        name="w1", device="cpu", dtype="float32", backbones=("demo",), epoch_sha256="e" * 64, seen_at=1.7e9
-    )
-    Catalogue(redis).publish_worker(engine)
-    assert api.get("/.well-known/certrad-keys").json() == {
-        "keys": [],
-        "epochs": [{"sha256": "e" * 64, "first_used": "2023-11-14T22:13:20Z"}],
+def test_no_key_and_no_commitment_is_an_answer_too(api: TestClient) -> None:
+    assert api.get("/.well-known/certrad-keys").json() == {"keys": [], "epochs": []}
+
+
+def test_every_public_key_is_published_and_the_newest_is_the_current_one(api: TestClient, redis: Redis) -> None:
+    keyring = Keyring(redis)
+    keyring.publish_key(PublicKey(public_key="00" * 32, first_used=1.8e9))
+    keyring.publish_key(PublicKey(public_key=RFC_8037_KEY, first_used=1.7e9))
+    keyring.publish_key(PublicKey(public_key=RFC_8037_KEY, first_used=1.9e9))
+    old, new = api.get("/.well-known/certrad-keys").json()["keys"]
+    key_id = hashlib.sha256(bytes.fromhex(RFC_8037_KEY)).hexdigest()[:16]
+    assert old == {
+        "key_id": key_id,
+        "algorithm": "Ed25519",
+        "public_key": RFC_8037_KEY,
+        "jwk": {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "alg": "EdDSA",
+            "use": "sig",
+            "kid": key_id,
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        },
+        "status": "retired",
+        "first_used": "2023-11-14T22:13:20Z",
     }
+    assert (new["public_key"], new["status"]) == ("00" * 32, "current")
+
+
+def test_every_epoch_commitment_is_published_with_what_was_revealed(api: TestClient, redis: Redis) -> None:
+    keyring = Keyring(redis)
+    keyring.publish_epoch("b" * 64, first_used=1.8e9)
+    keyring.publish_epoch("a" * 64, first_used=1.7e9)
+    keyring.publish_epoch("a" * 64, first_used=1.9e9)
+    keyring.reveal_epoch("a" * 64, b"s" * 32)
+    assert api.get("/.well-known/certrad-keys").json()["epochs"] == [
+        {"sha256": "a" * 64, "status": "retired", "first_used": "2023-11-14T22:13:20Z", "secret": "73" * 32},
+        {"sha256": "b" * 64, "status": "current", "first_used": "2027-01-15T08:00:00Z", "secret": None},
+    ]
 
 
 # -- every answer ---------------------------------------------------------------------------------------------------

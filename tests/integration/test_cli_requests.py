@@ -39,7 +39,7 @@ COMMON: dict[str, Any] = {
     "backbone": "demo",
     "pixels_sha256": "0" * 64,
     "input_sha256": "0" * 64,
-    "radius_in_image_units": None,
+    "radius_in_image_units": {"value": None, "reason": "of the test"},
     "warnings": [],
     "provenance": {"input_shape": [3, 64, 64]},
     "timing": {"select_s": 0.5, "estimate_s": 2.0},
@@ -169,6 +169,7 @@ def test_every_field_reaches_the_service(redis: Redis, settings: ApiSettings, ur
         "n0": "50",
         "n": "500",
         "bound": "cohen",
+        "target-radius": "0.75",
         "frame": "3",
         "region": "1,2,30,40",
         "priority": "urgent",
@@ -184,11 +185,12 @@ def test_every_field_reaches_the_service(redis: Redis, settings: ApiSettings, ur
             "template": "a {}.",
             "adaptation": {"steps": 2, "samples": 50, "lr": 0.01, "context": "words"},
         },
-        "params": {"sigma": 0.5, "alpha": 0.01, "n0": 50, "n": 500, "bound": "cohen"},
+        "params": {"sigma": 0.5, "alpha": 0.01, "n0": 50, "n": 500, "bound": "cohen", "target_radius": 0.75},
         "task": None,
         "frame": 3,
         "region": {"x": 1, "y": 2, "w": 30, "h": 40},
         "urgent": True,
+        "routing": None,
     }
 
 
@@ -228,11 +230,18 @@ def test_client_goes_on_over_a_restart_of_the_service(redis: Redis, settings: Ap
     with api_server(settings) as first, Client(first) as client:
         job = client.submit(PNG)
         port = int(first.rpartition(":")[2])
-    waiting = Client(first, sleep=lambda _: restarted.wait(0.05))
-    restarted = threading.Event()
+    refused, restarted = threading.Event(), threading.Event()
+
+    def pause(_: float) -> None:
+        refused.set()
+        restarted.wait()
+
+    waiting = Client(first, sleep=pause)
     thread = threading.Thread(target=lambda: waiting.wait(job.id, lambda event: seen.append(event.name)))
     thread.start()
+    refused.wait()
     with api_server(settings, port=port), working(redis, settings, certified):
+        restarted.set()
         thread.join()
     waiting.close()
     assert seen[-1] == "end"

@@ -1,9 +1,10 @@
 """One attempt at a job, against a real Redis and the embedded backbone."""
 
 import hashlib
+import hmac
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from redis import Redis
 from models.classifier import VisionLanguageClassifier
 from models.errors import Rejected
 from models.prompts.context import template_features
-from models.smoothing import certify
-from models.types import CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams, ZeroShotAdaptation
+from models.smoothing import NoisySampler, certify
+from models.types import Certificate, CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams, ZeroShotAdaptation
+from tests.support.document_facts import SCALE
 from workers.contract.cards import shipped_tasks
-from workers.contract.names import document_key, input_key, ledger_key
+from workers.contract.keys import Keyring
+from workers.contract.names import document_key, events_key, input_key, ledger_key
 from workers.contract.records import JobRecord, Records
 from workers.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
 from workers.run import Run
@@ -26,8 +29,10 @@ from workers.settings import WorkerSettings
 
 TASK = shipped_tasks()["mednist"]
 N = 150
+TARGET = 0.02
 SPEC = ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template)
 REQUEST = CertifyRequest(classifier=SPEC, params=SmoothingParams(sigma=0.25, n0=20, n=N))
+QUICK = replace(REQUEST, params=replace(REQUEST.params, n=20))
 ADAPTED = replace(REQUEST, classifier=replace(SPEC, adaptation=ZeroShotAdaptation(samples=20)))
 
 
@@ -37,8 +42,9 @@ class StoppedError(Exception):
 
 @pytest.fixture(scope="module")
 def image() -> np.ndarray[Any, np.dtype[np.float32]]:
-    generator = np.random.default_rng(7)
-    return generator.random((3, 64, 64)).astype(np.float32)
+    """A ramp, which noise moves between classes: other noise has other counts."""
+    ramp = np.linspace(0, 1, 64)
+    return np.broadcast_to((ramp[:, None] + ramp[None, :]) / 2, (3, 64, 64)).astype(np.float32)
 
 
 @pytest.fixture
@@ -55,7 +61,11 @@ def submit(redis: Redis, image: np.ndarray[Any, np.dtype[np.float32]]) -> Callab
         records.create(job_id, request, max_active=100, digest="0" * 64)
         payload = image.astype("<f4").tobytes()
         redis.set(input_key(job_id), payload)
-        facts = {"pixels_sha256": "ab" * 32, "input_sha256": hashlib.sha256(payload).hexdigest()}
+        facts = {
+            "pixels_sha256": "ab" * 32,
+            "input_sha256": hashlib.sha256(payload).hexdigest(),
+            "scale": asdict(SCALE),
+        }
         records.enter(job_id, "waiting", image=facts)
         record = records.read(job_id)
         assert record is not None
@@ -75,21 +85,78 @@ def test_counts_are_recomputed_offline_from_the_revealed_key(
     runtime: Runtime, submit: Callable[..., JobRecord], image: np.ndarray[Any, np.dtype[np.float32]]
 ) -> None:
     document, result = run(runtime, submit("job"))
-    backbone = runtime.backbone("demo", torch.float32)
+    backbone = runtime.backbone("demo", getattr(torch, document["classifier"]["dtype"]))
     classifier = VisionLanguageClassifier(backbone, template_features(backbone, TASK.class_names, TASK.template))
     offline = certify(image, classifier, REQUEST.params, key=bytes.fromhex(document["noise"]["key"]))
-    assert tuple(result["counts"]) == offline.estimation.per_class
+    assert tuple(result["counts"]) == offline.estimation.counts.per_class
+    assert np.count_nonzero(result["counts"]) > 1  # else the counts of any other noise would agree
     assert document["selection"]["per_class"] == [str(count) for count in offline.selection.per_class]
+
+
+@pytest.fixture
+def known_secret(settings: WorkerSettings) -> None:
+    """A secret that is the same in every run of the tests: so is the noise, and with it the stop."""
+    settings.secrets_dir.mkdir(parents=True)
+    settings.secrets_dir.joinpath("epoch").write_bytes(bytes(range(32)))
+
+
+@pytest.mark.usefixtures("known_secret")
+def test_a_job_with_a_target_stops_early_with_what_the_library_certifies(
+    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], image: np.ndarray[Any, np.dtype[np.float32]]
+) -> None:
+    params = replace(REQUEST.params, n=2000, target_radius=TARGET)
+    document, result = run(runtime, submit("job", replace(REQUEST, params=params)))
+    identity = document["classifier"]
+    backbone = runtime.backbone("demo", getattr(torch, identity["dtype"]))
+    offline = certify(
+        image,
+        VisionLanguageClassifier(backbone, template_features(backbone, TASK.class_names, TASK.template)),
+        params,
+        key=bytes.fromhex(document["noise"]["key"]),
+        batch_size=int(identity["block_size"]),
+    )
+    assert result["samples_used"] == offline.samples_used < params.n0 + params.n
+    assert redis.hlen(ledger_key("job")) == 1 + offline.estimation.counts.total // int(identity["block_size"])
+    assert tuple(result["counts"]) == offline.estimation.counts.per_class
+    assert result["decision"] == asdict(offline.decision)
+    assert (result["target_radius"], result["p_a_lower"]) == (TARGET, offline.outcome.p_a_lower)
+    assert isinstance(offline.outcome, Certificate)
+    assert (result["radius"], result["target_reached"]) == (offline.outcome.radius, True)
+    events = [
+        json.loads(fields[b"data"]) for _, fields in redis.xrange(events_key("job")) if fields[b"event"] == b"progress"
+    ]
+    assert all(event.get("running_radius", 0.0) <= offline.outcome.radius for event in events)
+
+
+@pytest.mark.usefixtures("known_secret")
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_job_with_a_target_is_resumed_to_the_same_stop(
+    blocks: int, runtime: Runtime, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = replace(REQUEST, params=replace(REQUEST.params, n=2000, target_radius=TARGET))
+    undisturbed = run(runtime, submit("undisturbed", request))[0]
+    record, left, commit = submit("resumed", request), iter(range(blocks - 1)), RedisLedger.commit
+
+    def stop_after_some(ledger: RedisLedger, start: int, labels: bytes) -> bytes:
+        standing = commit(ledger, start, labels)
+        if next(left, None) is None:
+            raise StoppedError
+        return standing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RedisLedger, "commit", stop_after_some)
+        with pytest.raises(StoppedError):
+            run(runtime, record)
+    assert run(build(runtime.settings, runtime.redis), record)[0] == undisturbed
 
 
 @pytest.mark.parametrize("request_", [REQUEST, ADAPTED], ids=["template", "zero-shot"])
 def test_commit_size_does_not_change_the_counts(
     request_: CertifyRequest, settings: WorkerSettings, redis: Redis, submit: Callable[..., JobRecord]
 ) -> None:
-    secret = settings.epoch_secret_path
     counts = []
     for size in (1, 16, 64):
-        sized = build(settings.model_copy(update={"commit_size": size, "epoch_secret_file": secret}), redis)
+        sized = build(settings.model_copy(update={"commit_size": size}), redis)
         counts.append(run(sized, submit(f"job-{size}", request_))[1]["counts"])
     assert sum(counts[0]) == N
     assert counts[0] == counts[1] == counts[2]
@@ -108,7 +175,7 @@ def test_one_engine_finishes_what_another_began_with_the_same_counts(
 
     commit = RedisLedger.commit
 
-    def stop_after_the_first_commit(ledger: RedisLedger, start: int, labels: bytes) -> None:
+    def stop_after_the_first_commit(ledger: RedisLedger, start: int, labels: bytes) -> bytes:
         commit(ledger, start, labels)
         raise StoppedError
 
@@ -154,6 +221,7 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
         block_size=32,
         commit_size=32,
         law="philox-ziggurat-f64",
+        epoch_sha256=first.epoch_sha256,
     )
     RedisLedger(redis, "another", ttl=600, may_go_on=lambda: None).fix(fixed)
     document, _ = run(runtime, record)
@@ -184,6 +252,7 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Callable[..., JobRec
         block_size=256,
         commit_size=256,
         law="philox-boxmuller-f64",
+        epoch_sha256="e" * 64,
     )
     ledger.fix(first)
     standing = ledger.fix(replace(first, text_features=torch.ones(6, 4), threads=1))
@@ -230,14 +299,92 @@ def test_an_input_that_changed_in_the_store_is_refused(
         run(runtime, record)
 
 
-def test_an_engine_with_another_secret_does_not_go_on_with_a_job(
+def test_an_engine_without_the_secret_of_a_job_does_not_go_on_with_it(
+    runtime: Runtime, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = submit("job", QUICK)
+    begun(runtime, record, monkeypatch)
+    (runtime.settings.secrets_dir / "epoch").write_bytes(b"s" * 32)
+    with pytest.raises(Rejected, match=r"engine_mismatch.*epoch secret"):
+        run(runtime, record)
+
+
+def test_a_job_begun_before_a_rotation_ends_with_the_secret_it_began_with(
     runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = submit("job")
+    undisturbed = run(runtime, submit("undisturbed", QUICK))[0]
+    record = submit("job", QUICK)
     begun(runtime, record, monkeypatch)
-    runtime.settings.epoch_secret_path.write_bytes(b"s" * 32)
-    with pytest.raises(Rejected, match=r"engine_mismatch.*key_sha256"):
-        run(build(runtime.settings, redis), record)
+    runtime.epochs.rotate()
+    runtime.epochs.rotate()
+    assert run(build(runtime.settings, redis), record)[0] == undisturbed
+
+
+def test_a_rotation_holds_for_the_next_job_of_a_running_engine(
+    runtime: Runtime, submit: Callable[..., JobRecord]
+) -> None:
+    former = run(runtime, submit("former", QUICK))[0]["noise"]
+    new = runtime.epochs.rotate()
+    noise = run(runtime, submit("next", QUICK))[0]["noise"]
+    assert noise["epoch_sha256"] == new.sha256 != former["epoch_sha256"]
+    assert noise["key"] != former["key"]
+
+
+def test_a_secret_is_committed_to_before_it_draws_noise(
+    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed: list[list[str]] = []
+    draw = NoisySampler.batches
+
+    def watched(sampler: NoisySampler, *args: Any) -> Any:
+        committed.append([epoch.sha256 for epoch in Keyring(redis).epochs()])
+        return draw(sampler, *args)
+
+    monkeypatch.setattr(NoisySampler, "batches", watched)
+    document, _ = run(runtime, submit("job", QUICK))
+    assert committed
+    assert all(epochs == [document["noise"]["epoch_sha256"]] for epochs in committed)
+
+
+def test_an_engine_whose_proposal_comes_second_goes_on_with_the_first_one_s_secret(
+    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, fix, other = submit("job", QUICK), RedisLedger.fix, build(runtime.settings, redis)
+
+    def overtaken(ledger: RedisLedger, proposal: Fixed) -> Fixed:
+        monkeypatch.setattr(RedisLedger, "fix", fix)
+        other.epochs.rotate()
+        begun(other, record, monkeypatch)
+        return fix(ledger, proposal)
+
+    monkeypatch.setattr(RedisLedger, "fix", overtaken)
+    document, _ = run(runtime, record)
+    assert document["noise"]["epoch_sha256"] == runtime.epochs.current().sha256
+    assert document["noise"]["key"] == run(runtime, submit("alone", QUICK))[0]["noise"]["key"]
+
+
+@pytest.mark.parametrize("request_", [QUICK, ADAPTED], ids=["template", "zero-shot"])
+def test_noise_key_follows_from_a_revealed_secret_and_the_document_alone(
+    request_: CertifyRequest, runtime: Runtime, submit: Callable[..., JobRecord]
+) -> None:
+    document, _ = run(runtime, submit("job", request_))
+    classifier, params, noise = document["classifier"], document["params"], document["noise"]
+    names = ("backbone", "prompt", "class_names", "template", "adaptation")
+    chosen = {
+        "schema": document["schema"],
+        "classifier": {name: classifier[name] for name in names},
+        "params": {name: params[name] for name in ("sigma", "alpha", "n0", "n", "bound", "target_radius")},
+        "backbone_sha256": classifier["backbone_sha256"],
+        "prompt_sha256": classifier["prompt_sha256"],
+        "input_shape": document["subject"]["input_shape"],
+    }
+    text = json.dumps(chosen, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert noise["settings_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    secret = runtime.epochs.current().secret
+    runtime.epochs.rotate()
+    assert runtime.epochs.reveal(noise["epoch_sha256"]).secret == secret
+    message = bytes.fromhex(document["subject"]["pixels_sha256"]) + bytes.fromhex(noise["settings_sha256"])
+    assert noise["key"] == hmac.digest(secret, message, "sha256").hex()
 
 
 def test_an_engine_with_other_software_does_not_go_on_with_a_job(

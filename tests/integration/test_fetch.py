@@ -15,7 +15,7 @@ from models.backbones.base import load_backbone
 from models.backbones.weights import file_sha256
 from models.errors import Rejected
 from models.types import BackboneCard
-from tests.support import tiny_clip
+from tests.support import bert_models, tiny_clip
 from workers.fetch import fetch
 
 REPOSITORY = "test/tiny"
@@ -251,3 +251,21 @@ def test_an_embedded_backbone_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
     embedded = tiny_clip.card("open_clip", hub=None, sha256="0" * 64)
     assert fetch(embedded, tmp_path, endpoint=hub.url) == embedded
     assert not hub.downloads
+
+
+def test_the_tokenizer_of_biomedclip_comes_with_its_weights(tmp_path: Path) -> None:
+    published = tmp_path / "published"
+    bert_models.write_biomedclip(published)
+    (published / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    with Hub(published) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        card = bert_models.card("biomedclip", hub=REPOSITORY)
+        try:
+            fetched = fetch(card, tmp_path, endpoint=server.url)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert fetched.sha256 == file_sha256(published / card.weights)
+    loaded = load_backbone(fetched, tmp_path / card.id)
+    assert loaded.tokenize("A scan") == [bert_models.WORDS.index(word) for word in ("A", "scan")]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,22 @@ from PIL import Image
 from redis import Redis
 from redis.exceptions import ConnectionError
 
-from models.image import model_input
+from models.certificate import canonical
+from models.image import image_scale, model_input
+from models.image_units import ImageScale
+from models.signing import is_signed
 from models.types import CertifyRequest, ClassifierSpec, Region
 from tests.support.images import dicom, encoded, noise, png_bomb, sample, saved, written
 from tests.support.processes import environment
 from workers import intake
 from workers.contract.cards import shipped_backbones
-from workers.contract.names import document_key, input_key
+from workers.contract.keys import Keyring
+from workers.contract.names import SIGNING_KEYS, document_key, input_key
 from workers.contract.queues import vehicle
 from workers.contract.records import JobRecord, Records
 from workers.dicom import decode as decode_dicom
 from workers.settings import WorkerSettings
+from workers.signing_keys import SigningKeys
 
 pytestmark = pytest.mark.integration
 
@@ -40,6 +46,8 @@ REQUEST = CertifyRequest(
     )
 )
 GREY = noise(40, 50)
+DOCUMENT = b'{"claim":{"radius":"0.5"},"signature":null}'
+RESULT = {"radius": 0.5, "samples_used": 120}
 
 
 @pytest.fixture
@@ -87,6 +95,7 @@ def test_an_upload_becomes_the_model_input(
     assert record.image["input_sha256"] == expected.sha256
     assert record.image["shape"] == [3, size, size]
     assert record.image["transforms"] == ["window_linear", "invert"]
+    assert ImageScale(**record.image["scale"]) == image_scale(picture.facts, None, size)
     assert vehicle(redis, "certify", job_id) is not None
 
 
@@ -263,7 +272,8 @@ def test_a_sandbox_that_lies_is_not_believed(
     submit: Callable[..., str], records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = shipped_backbones()["demo"].image_size
-    facts = {"format": "png", "rows": 8, "columns": 8, "channels": 1, "bits": 8, "decoder": "x", "lossy": False}
+    facts = {"format": "png", "rows": 8, "columns": 8, "channels": 1, "bits": 8, "decoder": "x", "lossy": False,
+             "unit": "grey level", "slope": 1 / 255}  # fmt: skip
     honest = np.full((3, size, size), 0.5, "<f4").tobytes()
     lies: list[tuple[dict[str, Any], bytes]] = [
         ({"facts": facts, "pixels_sha256": "0" * 64}, honest[:-4]),
@@ -273,6 +283,10 @@ def test_a_sandbox_that_lies_is_not_believed(
         ({"facts": {**facts, "decoder": f"{CANARY}^Erika"}, "pixels_sha256": "0" * 64}, honest),
         ({"facts": {**facts, "transforms": [CANARY]}, "pixels_sha256": "0" * 64}, honest),
         ({"facts": {**facts, "patient": CANARY}, "pixels_sha256": "0" * 64}, honest),
+        ({"facts": {**facts, "unit": CANARY}, "pixels_sha256": "0" * 64}, honest),
+        ({"facts": {**facts, "slope": float("nan")}, "pixels_sha256": "0" * 64}, honest),
+        ({"facts": {**facts, "slope": -1.0}, "pixels_sha256": "0" * 64}, honest),
+        ({"facts": {**facts, "rows": 10**9, "columns": 10**9}, "pixels_sha256": "0" * 64}, honest),
         ({}, honest),
     ]
     for number, lie in enumerate(lies):
@@ -283,7 +297,7 @@ def test_a_sandbox_that_lies_is_not_believed(
         assert CANARY not in str(record)
         if "patient" not in lie[0].get("facts", {}):
             assert record.error is not None, number
-            assert record.error["code"] == "unreadable_image"
+            assert record.error["code"] in ("unreadable_image", "image_too_large"), number
 
 
 def test_header_values_stay_inside(
@@ -338,20 +352,81 @@ def finish_with(redis: Redis, job_id: str, document: bytes, result: dict[str, An
     intake.finish(job_id)
 
 
-def test_finish_stores_the_certificate_and_ends_the_job(
+def stored(settings: WorkerSettings, record: JobRecord) -> bytes:
+    return (settings.certificates_dir / f"{record.certificate}.json").read_bytes()
+
+
+def test_finish_stores_the_signed_certificate_and_ends_the_job(
     submit: Callable[..., str], records: Records, redis: Redis, settings: WorkerSettings
 ) -> None:
     job_id = submit(encoded(GREY, "png"))
     intake.decode(job_id)
-    finish_with(redis, job_id, b'{"radius":"0.5"}', {"radius": 0.5})
+    finish_with(redis, job_id, DOCUMENT, RESULT)
     record = read(records, job_id)
-    digest = hashlib.sha256(b'{"radius":"0.5"}').hexdigest()
-    assert (record.status, record.result, record.certificate) == ("succeeded", {"radius": 0.5}, digest)
-    assert (settings.certificates_dir / f"{digest}.json").read_bytes() == b'{"radius":"0.5"}'
+    assert (record.status, record.result) == ("succeeded", RESULT)
+    content = stored(settings, record)
+    document = json.loads(content)
+    assert hashlib.sha256(content).hexdigest() == record.certificate
+    assert canonical(document) == content
+    assert canonical({**document, "signature": None}) == DOCUMENT
+    assert is_signed(document)
+    assert [key.public_key for key in Keyring(redis).signing_keys()] == [document["signature"]["public_key"]]
     assert list(settings.blobs_dir.iterdir()) == []
     assert not redis.exists(input_key(job_id), document_key(job_id))
     intake.finish(job_id)
     assert read(records, job_id) == record
+
+
+def test_the_key_is_public_before_the_certificate_is_stored(
+    submit: Callable[..., str], redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public: list[list[str]] = []
+
+    def store(_: Path, content: bytes) -> str:
+        public.append([key.public_key for key in Keyring(redis).signing_keys()])
+        assert json.loads(content)["signature"]["public_key"] in public[-1]
+        return "0" * 64
+
+    monkeypatch.setattr(intake, "store_certificate", store)
+    finish_with(redis, submit(encoded(GREY, "png")), DOCUMENT, RESULT)
+    assert len(public) == 1
+
+
+def test_certificates_of_before_and_after_a_rotation_are_of_published_keys(
+    submit: Callable[..., str], records: Records, redis: Redis, settings: WorkerSettings
+) -> None:
+    documents = []
+    for job_id in ("job1", "job2"):
+        finish_with(redis, submit(encoded(GREY, "png"), job_id=job_id), DOCUMENT, RESULT)
+        documents.append(json.loads(stored(settings, read(records, job_id))))
+        SigningKeys(settings.signing_dir).rotate()
+    redis.delete(SIGNING_KEYS)
+    SigningKeys(settings.signing_dir).publish(Keyring(redis))
+    published = [key.public_key for key in Keyring(redis).signing_keys()]
+    assert all(is_signed(document) for document in documents)
+    assert [document["signature"]["public_key"] for document in documents] == published[:2]
+    assert len(published) == 3
+
+
+def test_decoding_leaves_no_signing_key_anywhere(
+    submit: Callable[..., str], redis: Redis, settings: WorkerSettings
+) -> None:
+    intake.decode(submit(encoded(GREY, "png")))
+    assert not settings.signing_dir.exists()
+    assert Keyring(redis).signing_keys() == []
+
+
+def test_a_signing_key_that_cannot_be_read_fails_the_job_with_a_code(
+    submit: Callable[..., str], records: Records, redis: Redis, settings: WorkerSettings
+) -> None:
+    (settings.signing_dir / "private.pem").mkdir(parents=True)
+    job_id = submit(encoded(GREY, "png"))
+    finish_with(redis, job_id, DOCUMENT, RESULT)
+    assert read(records, job_id).error == {
+        "code": "storage_unavailable",
+        "detail": "the certificate was not stored: Is a directory",
+    }
+    assert not settings.certificates_dir.exists()
 
 
 def test_finish_of_a_cancelled_job_stores_nothing(
@@ -360,7 +435,7 @@ def test_finish_of_a_cancelled_job_stores_nothing(
     job_id = submit(encoded(GREY, "png"))
     intake.decode(job_id)
     records.cancel(job_id)
-    finish_with(redis, job_id, b"{}", {})
+    finish_with(redis, job_id, DOCUMENT, RESULT)
     assert read(records, job_id).status == "cancelled"
     assert not settings.certificates_dir.exists()
     assert list(settings.blobs_dir.iterdir()) == []
@@ -377,7 +452,7 @@ def test_a_full_disk_fails_the_job_with_a_code(
 
     monkeypatch.setattr(intake, "store_certificate", full)
     job_id = submit(encoded(GREY, "png"))
-    finish_with(redis, job_id, b"{}", {})
+    finish_with(redis, job_id, DOCUMENT, RESULT)
     assert read(records, job_id).error == {
         "code": "storage_unavailable",
         "detail": "the certificate was not stored: No space left on device",

@@ -164,15 +164,15 @@ def test_a_withdrawn_prompt_is_no_default(stored: PromptCard, settings: WorkerSe
     catalogue = Catalogue(redis)
     publish(redis, settings.prompts_dir, stored)
     catalogue.choose_default(TASK.id, stored.id)
-    assert catalogue.default_prompt(TASK.id) == stored.id
+    assert catalogue.default_prompts(TASK.id)[0] == stored
     catalogue.withdraw_prompt(stored.id)
-    assert catalogue.default_prompt(TASK.id) is None
+    assert stored not in catalogue.default_prompts(TASK.id)
 
 
-def test_a_default_that_was_never_published_is_none(redis: Redis) -> None:
+def test_instead_of_a_default_that_was_never_published_the_tasks_own_serve(redis: Redis) -> None:
     catalogue = Catalogue(redis)
     catalogue.choose_default(TASK.id, "site-0000000000000000")
-    assert catalogue.default_prompt(TASK.id) is None
+    assert [card.id for card in catalogue.default_prompts(TASK.id)] == [TASK.default_bank, TASK.default_prompt]
 
 
 def test_a_starting_engine_does_not_bring_a_withdrawn_prompt_back(

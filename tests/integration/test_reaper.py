@@ -137,7 +137,8 @@ def test_a_task_that_ended_without_an_outcome_ends_the_job(
 
 def test_a_job_that_moved_just_now_is_left_alone(redis: Redis, settings: WorkerSettings, records: Records) -> None:
     create(records, "queued")
-    reap(redis, settings)
+    moved_at = read(records).updated_at
+    reap(redis, settings, clock=lambda: moved_at + settings.maintenance_seconds / 2)
     assert queue(redis, TASKS["decode"][0]).job_ids == []
 
 
@@ -209,7 +210,7 @@ def test_the_upload_of_an_active_job_is_kept_however_old(
 def test_an_engine_without_a_worker_is_forgotten(redis: Redis, settings: WorkerSettings) -> None:
     catalogue = Catalogue(redis)
     for name in ("alive", "dead"):
-        card = WorkerCard(name=name, device="cpu", dtype="float32", backbones=(), epoch_sha256="0", seen_at=0.0)
+        card = WorkerCard(name=name, device="cpu", dtype="float32", backbones=(), seen_at=0.0)
         catalogue.publish_worker(card)
     redis.hset("rq:worker:alive", "birth", "now")
     reap(redis, settings)

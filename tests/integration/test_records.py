@@ -198,12 +198,19 @@ def test_finish_goes_before_every_decoding(redis: Redis, settings: WorkerSetting
     assert queue(redis, INTAKE_QUEUE).job_ids[0] == vehicle_id(JOB, "finish")
 
 
-def test_a_succeeded_job_shows_all_samples_done(records: Records) -> None:
+def test_a_succeeded_job_shows_the_samples_it_used(records: Records) -> None:
     create(records)
     records.progress(JOB, samples_done=100, counts=(1, 2), invalid=0)
-    records.succeed(JOB, {}, certificate="0" * 64)
-    record = read(records)
-    assert record.samples_done == record.samples_total
+    records.succeed(JOB, {"samples_used": 164}, certificate="0" * 64)
+    assert read(records).samples_done == 164
+
+
+def test_the_running_radius_is_kept_where_there_is_one(records: Records) -> None:
+    create(records)
+    records.progress(JOB, samples_done=100, counts=(1, 2), invalid=0)
+    assert read(records).running_radius is None
+    records.progress(JOB, samples_done=200, counts=(1, 2), invalid=0, running_radius=0.0812)
+    assert read(records).running_radius == 0.0812
 
 
 def test_a_failed_job_shows_the_samples_it_came_to(records: Records) -> None:
@@ -218,7 +225,7 @@ def test_an_ended_job_never_changes_again(redis: Redis, records: Records, end: s
     create(records)
     match end:
         case "succeed":
-            records.succeed(JOB, {"radius": "0.5"}, certificate="0" * 64)
+            records.succeed(JOB, {"samples_used": 100}, certificate="0" * 64)
         case "fail":
             records.fail(JOB, "internal_error", "")
         case "cancel":
@@ -227,7 +234,7 @@ def test_an_ended_job_never_changes_again(redis: Redis, records: Records, end: s
     changed = [
         records.enter(JOB, "estimating"),
         records.progress(JOB, samples_done=1, counts=(1, 0), invalid=0),
-        records.succeed(JOB, {}, certificate="1" * 64),
+        records.succeed(JOB, {"samples_used": 1}, certificate="1" * 64),
         records.fail(JOB, "worker_lost", ""),
         records.cancel(JOB),
     ]

@@ -22,13 +22,15 @@ from workers.settings import WorkerSettings
 pytestmark = pytest.mark.integration
 
 StartWorker = Callable[..., subprocess.Popen[bytes]]
+STOP_SECONDS = 120
 
 
 @pytest.fixture
 def start_worker(redis: Redis, settings: WorkerSettings, processes: Processes) -> StartWorker:
-    def start(name: str = "worker") -> subprocess.Popen[bytes]:
+    def start(name: str = "worker", **changes: object) -> subprocess.Popen[bytes]:
         known = set(idle_workers(redis))
-        worker = processes.start(["-m", "tests.support.probe_worker"], name=name, env=environment(settings))
+        env = environment(settings.model_copy(update=changes))
+        worker = processes.start(["-m", "tests.support.probe_worker"], name=name, env=env)
         wait_for(lambda: set(idle_workers(redis)) - known, what="a worker waiting for jobs")
         return worker
 
@@ -88,7 +90,7 @@ def test_messages_of_exceptions_reach_neither_logs_nor_redis(
 
 
 def test_stopped_job_that_ends_by_itself_keeps_the_engine(redis: Redis, start_worker: StartWorker) -> None:
-    worker = start_worker()
+    worker = start_worker(cancel_grace_seconds=5)
     engine = engine_of(worker)
     job = probes.send(redis, probes.walk)
     wait_for(lambda: probes.steps(redis) > 2)
@@ -126,8 +128,9 @@ def test_kill_9_of_the_engine_repeats_the_job_in_a_new_engine(redis: Redis, star
 
 
 def test_an_idle_engine_that_died_is_replaced(redis: Redis, start_worker: StartWorker) -> None:
-    worker = start_worker()
-    kill_9(engine_of(worker).pid)
+    engine = engine_of(start_worker())
+    kill_9(engine.pid)
+    wait_for(lambda: gone(engine.pid), what="the end of the engine")
     job = probes.send(redis, probes.mark)
     wait_for(lambda: finished(job))
     assert job.retries_left == 3
@@ -141,7 +144,7 @@ def test_kill_9_of_the_parent_takes_the_engine_with_it_and_another_worker_goes_o
     job = probes.send(redis, probes.walk)
     wait_for(lambda: probes.steps(redis) > 2)
     kill_9(worker.pid)
-    wait_for(lambda: gone(engine.pid), timeout=2, what="the end of the engine")
+    wait_for(lambda: gone(engine.pid), what="the end of the engine")
     start_worker("second")
     wait_for(lambda: finished(job))
     assert probes.steps(redis) == probes.STEPS
@@ -152,7 +155,7 @@ def test_sigterm_hands_the_running_job_back_at_no_cost(redis: Redis, start_worke
     job = probes.send(redis, probes.walk)
     wait_for(lambda: probes.steps(redis) > 2)
     worker.send_signal(SIGTERM)
-    assert worker.wait(10) == 0
+    assert worker.wait(STOP_SECONDS) == 0
     assert job.get_status() == JobStatus.QUEUED
     job.refresh()
     assert job.retries_left == 3
@@ -166,7 +169,7 @@ def test_sigterm_ends_an_idle_worker_and_its_engine(redis: Redis, start_worker: 
     worker = start_worker()
     engine = engine_of(worker)
     worker.send_signal(SIGTERM)
-    assert worker.wait(10) == 0
+    assert worker.wait(STOP_SECONDS) == 0
     assert gone(engine.pid)
     assert Worker.all(redis) == []
 

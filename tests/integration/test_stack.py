@@ -26,9 +26,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         yield start_stack(processes, tmp_path_factory.mktemp("stack") / "data")
 
 
-def test_a_ready_stack_answers_and_has_an_engine(stack: RunningStack) -> None:
-    assert httpx.get(f"{stack.url}/health/ready").status_code == 200
-    assert stack.engines()
+def test_a_ready_stack_answers_and_has_an_engine(processes: Processes, tmp_path: Path) -> None:
+    fresh = start_stack(processes, tmp_path / "data")
+    assert httpx.get(f"{fresh.url}/health/ready", timeout=30).status_code == 200
+    backbones = httpx.get(f"{fresh.url}/backbones", timeout=30).json()["backbones"]
+    assert [view["card"]["id"] for view in backbones if view["available"]] == ["demo"]
 
 
 def test_readiness_is_told_on_one_line_of_standard_output(stack: RunningStack) -> None:
@@ -79,17 +81,21 @@ def test_sigterm_leaves_no_process_and_no_socket(processes: Processes, tmp_path:
     family = [child.pid for child in children(running.process.pid)]
     assert len(family) == FAMILY
     running.process.terminate()
-    assert running.process.wait(30) == 0
+    assert running.process.wait(START_SECONDS) == 0
     assert all(map(gone, family))
     assert not (running.data_dir / "redis" / "redis.sock").exists()
 
 
 def test_kill_9_of_the_supervisor_leaves_no_process(processes: Processes, tmp_path: Path) -> None:
     supervisor = launch(processes, tmp_path / "data")
-    wait_for(lambda: len(children(supervisor.pid)) == FAMILY, what="every process")
-    family = [child.pid for child in children(supervisor.pid)]
+    whole = wait_for(
+        lambda: found if len(found := children(supervisor.pid)) == FAMILY else None,
+        timeout=START_SECONDS,
+        what="every process",
+    )
+    family = [child.pid for child in whole]
     kill_9(supervisor.pid)
-    wait_for(lambda: all(map(gone, family)), timeout=10, what="the end of every process")
+    wait_for(lambda: all(map(gone, family)), what="the end of every process")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
@@ -138,4 +144,4 @@ def live_through(child: Child, deaths: int, *, every: float) -> None:
 
 def run_up(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "workers.cli", "up", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=START_SECONDS, check=False)

@@ -1,6 +1,7 @@
 """What the decision promises for every input, not only for chosen ones."""
 
 import math
+from dataclasses import replace
 from typing import get_args
 
 from hypothesis import given
@@ -15,7 +16,7 @@ from models.smoothing.bounds import (
     radius,
     raise_decimals,
 )
-from models.types import Bound, Certificate, LabelCounts, SmoothingParams
+from models.types import AlphaSplit, Bound, Certificate, LabelCounts, SmoothingParams
 
 alphas = st.floats(1e-6, 0.05)
 bounds = st.sampled_from(get_args(Bound))
@@ -92,7 +93,8 @@ def test_publishing_never_enlarges_a_radius(decision: tuple[LabelCounts, LabelCo
     _, estimation, params = decision
     outcome = decide(*decision)
     if isinstance(outcome, Certificate):
-        p_a, p_b = confidence_bounds(estimation, outcome.class_index, params.alpha, params.bound)
+        top, runner_up = estimation.per_class[outcome.class_index], estimation.runner_up(outcome.class_index)
+        p_a, p_b = confidence_bounds(top, runner_up, params.n, params.alpha_split(len(estimation.per_class)))
         assert outcome.radius < radius(p_a, p_b, params.sigma)
 
 
@@ -112,8 +114,9 @@ def test_two_class_never_falls_short_of_cohen_at_its_share_of_alpha(
     decision: tuple[LabelCounts, LabelCounts, SmoothingParams],
 ) -> None:
     _, estimation, params = decision
-    cohen = confidence_bounds(estimation, 0, 0.9 * params.alpha, "cohen")
-    two_class = confidence_bounds(estimation, 0, params.alpha, "two_class")
+    top, runner_up = estimation.per_class[0], estimation.runner_up(0)
+    cohen = confidence_bounds(top, runner_up, params.n, AlphaSplit(p_a=0.9 * params.alpha))
+    two_class = confidence_bounds(top, runner_up, params.n, replace(params, bound="two_class").alpha_split(3))
     assert radius(*two_class, 1.0) >= radius(*cohen, 1.0) - 1e-12
 
 

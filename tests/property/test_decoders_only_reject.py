@@ -56,7 +56,7 @@ def decodes_or_rejects(decode: Decoder, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", DECODERS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tail=st.binary(max_size=300))
 def test_random_bytes_are_rejected(name: str, tail: bytes) -> None:
     decodes_or_rejects(DECODERS[name], HEADS[name] + tail)
@@ -64,7 +64,7 @@ def test_random_bytes_are_rejected(name: str, tail: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", DECODERS)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_mutated_files_are_decoded_or_rejected(name: str, data: st.DataObject) -> None:
     mutated = bytearray(data.draw(st.sampled_from(seeds(name))))

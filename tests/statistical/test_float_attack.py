@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, decide, estimate, select
+from models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, estimate, select
 from models.types import Certificate, NoiseLaw, Outcome, SmoothingParams
 
 KEY = bytes(range(32))
@@ -48,8 +48,7 @@ DISTANCE = A - B
 def outcome_at(x: float, kind: type[NoisySampler], law: NoiseLaw) -> Outcome:
     params, reader = SmoothingParams(sigma=SIGMA), LowBitReader(a=A)
     sampler = kind(image=np.full((1, 1, 1), x), sigma=SIGMA, noise=Noise(KEY, law), batch_size=500, device=CPU)
-    selection = select(sampler, reader, params)
-    return decide(selection, estimate(sampler, reader, params, MemoryBlocks()), params)
+    return estimate(sampler, reader, params, select(sampler, reader, params), MemoryBlocks()).outcome
 
 
 def test_float32_noise_gives_two_contradictory_certificates() -> None:

@@ -59,7 +59,7 @@ class Offline:
                 key=bytes.fromhex(document["noise"]["key"]),
                 law=document["noise"]["law"],
                 batch_size=int(identity["block_size"]),
-            ).estimation
+            ).estimation.counts
         finally:
             torch.set_num_threads(threads)
 

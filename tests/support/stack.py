@@ -15,8 +15,8 @@ from tests.support.processes import Processes, children, wait_for
 from workers.contract.names import ledger_key
 from workers.embedded_redis import EmbeddedRedis
 
-START_SECONDS = 120.0
-JOB_SECONDS = 240.0
+START_SECONDS = 240.0
+JOB_SECONDS = 480.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from models.types import SmoothingParams, ZeroShotAdaptation
 from workers.contract.cards import shipped_tasks
 
 SETTINGS = StudySettings(
+    dtype="float32",
     backbone="demo",
     backbone_sha256="0" * 64,
     class_names=("a", "b"),
@@ -149,6 +150,6 @@ def test_shared_pass_gives_the_counts_of_certify(tmp_path: Path) -> None:
     for n, measured in ((settings.n, counts.estimation), (settings.check_n, counts.check)):
         params = SmoothingParams(sigma=1.0, n0=settings.n0, n=n)
         expected = certify(as_input(pixels), classifier, params, key=study.noise_key(checked), batch_size=50)
-        assert measured == (*expected.estimation.per_class, expected.estimation.invalid)
+        assert measured == (*expected.estimation.counts.per_class, expected.estimation.counts.invalid)
         assert np.count_nonzero(counts.selection) > 1  # else the counts of any other noise would agree
         assert counts.selection == (*expected.selection.per_class, expected.selection.invalid)

@@ -60,7 +60,7 @@ def test_clopper_pearson_lower_golden_values(successes: int, n: int, expected: f
 def test_two_class_bounds_golden_values() -> None:
     assert clopper_pearson_lower(7000, 10_000, 9e-4) == pytest.approx(0.6855123106824406, abs=1e-14)
     assert clopper_pearson_upper(1000, 10_000, 1e-4) == pytest.approx(0.11159076874229922, abs=1e-14)
-    p_a_lower, p_b_upper = confidence_bounds(counts(7000, 1000, 1000, 1000), 0, 0.001, "two_class")
+    p_a_lower, p_b_upper = confidence_bounds(7000, 1000, 10_000, PARAMS.alpha_split(4))
     assert (p_a_lower, p_b_upper) == pytest.approx((0.6855123106824406, 0.11159076874229922), abs=1e-13)
     assert radius(p_a_lower, p_b_upper, 1.0) == pytest.approx(0.850641, abs=1e-6)
 
@@ -223,7 +223,7 @@ def test_the_published_pair_sums_to_one_with_cohen(n: int) -> None:
 
 def test_eta_is_taken_off_p_a_and_put_on_p_b() -> None:
     estimation = counts(7000, 1000, 1000, 1000)
-    p_a_lower, p_b_upper = confidence_bounds(estimation, 0, 0.001, "two_class")
+    p_a_lower, p_b_upper = confidence_bounds(7000, 1000, 10_000, PARAMS.alpha_split(4))
     outcome = decide(counts(100, 0, 0, 0), estimation, PARAMS)
     assert 1e-6 <= p_a_lower - outcome.p_a_lower <= 2e-6
     assert 1e-6 <= outcome.p_b_upper - p_b_upper <= 2e-6
@@ -270,9 +270,9 @@ def test_invalid_is_a_runner_up() -> None:
 
 
 def test_two_classes_spend_all_of_alpha_on_p_a() -> None:
-    estimation = counts(9000, 1000)
-    assert confidence_bounds(estimation, 0, 0.001, "two_class") == confidence_bounds(estimation, 0, 0.001, "cohen")
-    assert confidence_bounds(estimation, 0, 0.001, "cohen")[0] == clopper_pearson_lower(9000, 10_000, 0.001)
+    for bound in BOUNDS:
+        split = SmoothingParams(bound=bound).alpha_split(2)
+        assert confidence_bounds(9000, 1000, 10_000, split)[0] == clopper_pearson_lower(9000, 10_000, 0.001)
 
 
 def test_cohen_ignores_the_runner_up() -> None:

@@ -205,6 +205,67 @@ def test_presentation_lut_shape_must_agree(photometric: str, shape: str, accepte
         assert refusal(with_shape) == "unsupported_pixels"
 
 
+# -- units -------------------------------------------------------------------------------------------------------------
+
+
+def table(values: list[int]) -> Any:
+    entries = item(LUTDescriptor=[len(values), 0, 8], LUTData=values)
+    entries["LUTDescriptor"].VR = entries["LUTData"].VR = "US"
+    return entries
+
+
+@pytest.mark.parametrize(
+    ("elements", "slope"),
+    [
+        ({}, 1 / 255),
+        ({"BitsStored": 7}, 1 / 127),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, 1 / 255),
+        ({"RescaleSlope": -2, "RescaleIntercept": 7}, 1 / 255),
+        ({"WindowCenter": 30, "WindowWidth": 21}, 1 / 20),
+        ({"WindowCenter": 30, "WindowWidth": 21, "VOILUTFunction": "LINEAR_EXACT"}, 1 / 21),
+        ({"WindowCenter": 30, "WindowWidth": 21, "VOILUTFunction": "SIGMOID"}, 1 / 21),
+        ({"WindowCenter": 30, "WindowWidth": 21, "RescaleSlope": -2, "RescaleIntercept": 7}, 2 / 20),
+        ({"WindowCenter": 35, "WindowWidth": 5, "RescaleSlope": 10, "RescaleIntercept": 0}, 10 / 4),
+        ({"VOILUTSequence": [table([0, 9, 3, 4, 5, 200, 201, 255])]}, 195 / 255),
+        # A table is reached through rounding: half a unit of its input may be one of its steps.
+        ({"VOILUTSequence": [table([0, 60, 120, 180])], "RescaleSlope": 0.5, "RescaleIntercept": 0}, 60 / 255),
+        ({"ModalityLUTSequence": [table([0, 100, 120])], "WindowCenter": 60, "WindowWidth": 401}, 100 / 400),
+    ],
+)
+def test_slope_is_the_largest_change_of_a_pixel_per_unit(elements: dict[str, Any], slope: float) -> None:
+    facts = picture(dicom(RAMP, **elements)).facts
+    assert facts.unit == "stored value"
+    assert facts.slope == pytest.approx(slope, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("elements", "unit", "slope"),
+    [
+        ({"RescaleType": "HU"}, "HU", 1 / 399),
+        ({"Modality": "CT"}, "HU", 1 / 399),
+        ({"Modality": "CT", "RescaleType": "HU"}, "HU", 1 / 399),
+        ({"Modality": "CT", "RescaleType": "Z_EFF"}, "stored value", 2.5 / 399),
+        ({"Modality": "MR"}, "stored value", 2.5 / 399),
+        ({"Modality": "CT", "RescaleSlope": None}, "stored value", 1 / 399),
+    ],
+)
+def test_hounsfield_units_are_told_apart(elements: dict[str, Any], unit: str, slope: float) -> None:
+    defaults = {"RescaleSlope": -2.5, "RescaleIntercept": 0, "WindowCenter": 0, "WindowWidth": 400}
+    facts = picture(dicom(RAMP.astype(np.int16), **{**defaults, **elements})).facts
+    assert facts.unit == unit
+    assert facts.slope == pytest.approx(slope, rel=1e-9)
+
+
+def test_a_rescale_that_overflows_is_refused() -> None:
+    assert refusal(dicom(RAMP, RescaleSlope=1e308, RescaleIntercept=0)) == "unsupported_pixels"
+
+
+def test_colours_are_in_grey_levels_of_what_they_are_decoded_to() -> None:
+    colour, palette = (picture(data).facts for data in (dicom(noise(9, 8, 3)), sample("OBXXXX1A.dcm")))
+    assert (colour.unit, colour.bits, colour.slope) == ("grey level", 8, pytest.approx(1 / 255))
+    assert (palette.unit, palette.bits, palette.slope) == ("grey level", 16, pytest.approx(1 / 65535))
+
+
 # -- frames and regions ------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.errors import Rejected
-from models.image import ImageFacts, ModelInput, Picture, check_size, crop, model_input, pixels_sha256, resize_matrix
+from models.image import ImageFacts, ModelInput, Picture, check_size, crop, model_input, pixels_sha256
+from models.resize import AxisResize
 from models.types import Region
 from tests.support.images import noise
 
-FACTS = ImageFacts(format="png", rows=8, columns=8, channels=1, bits=8, decoder="test 1", lossy=False)
+FACTS = ImageFacts(
+    format="png", rows=8, columns=8, channels=1, bits=8, decoder="test 1", lossy=False, unit="grey level", slope=1 / 255
+)
 
 
 def picture(pixels: NDArray[np.float64]) -> Picture:
@@ -32,23 +36,6 @@ def pillow_input(pixels: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     return np.clip(cropped, 0, 1)
 
 
-@pytest.mark.parametrize(("n", "m"), [(28, 224), (96, 224), (224, 224), (225, 224), (512, 224), (1024, 224), (300, 64)])
-def test_resize_matrix_is_pillows_float_resize(n: int, m: int) -> None:
-    identity = Image.fromarray(np.eye(n, dtype=np.float32))
-    pillow = np.asarray(identity.resize((m, n), Image.Resampling.BICUBIC)).T
-    assert np.abs(resize_matrix(n, m) - pillow).max() < 1e-6
-
-
-@pytest.mark.parametrize(("n", "norm"), [(28, 2.83104), (96, 1.52872), (512, 0.66439), (1024, 0.47067)])
-def test_norm_of_resize_matrix_to_224(n: int, norm: float) -> None:
-    assert np.linalg.norm(resize_matrix(n, 224), 2) == pytest.approx(norm, abs=5e-6)
-
-
-@pytest.mark.parametrize(("n", "m"), [(8, 224), (1000, 64), (224, 224)])
-def test_resize_keeps_a_constant(n: int, m: int) -> None:
-    assert np.abs(resize_matrix(n, m).sum(axis=1) - 1).max() < 1e-14
-
-
 @pytest.mark.parametrize("shape", [(512, 512), (300, 500), (640, 256), (96, 131), (28, 28), (225, 233), (224, 224)])
 @pytest.mark.parametrize("size", [64, 224])
 def test_model_input_is_what_pillow_computes_in_float(shape: tuple[int, int], size: int) -> None:
@@ -59,7 +46,7 @@ def test_model_input_is_what_pillow_computes_in_float(shape: tuple[int, int], si
 
 def test_model_input_is_the_operator_on_both_axes() -> None:
     pixels = np.random.default_rng(1).random((100, 100, 1))
-    matrix = resize_matrix(100, 64)
+    matrix = AxisResize.to_centre(100, 64, 64).matrix()
     expected = np.clip(matrix @ pixels[..., 0] @ matrix.T, 0, 1)
     assert np.abs(model_input(picture(pixels), 64).pixels[0] - expected).max() < 1e-7
 
@@ -171,4 +158,4 @@ def test_size_is_limited(rows: int, columns: int, code: str) -> None:
 @pytest.mark.parametrize("decoder", ["Mustermann^Erika", "a" * 81, ""])
 def test_facts_hold_no_free_text(decoder: str) -> None:
     with pytest.raises(ValueError, match="plain short names"):
-        ImageFacts(format="png", rows=8, columns=8, channels=1, bits=8, decoder=decoder, lossy=False)
+        replace(FACTS, decoder=decoder)

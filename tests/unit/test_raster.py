@@ -201,3 +201,25 @@ def test_a_tiny_picture_is_refused() -> None:
 
 def test_only_the_named_format_is_tried() -> None:
     assert refusal(encoded(noise(16, 16), "png"), "tiff") == "unreadable_image"
+
+
+@pytest.mark.parametrize(
+    ("data", "image_format", "levels"),
+    [
+        (encoded(noise(9, 11), "png"), "png", 255),
+        (encoded(noise(9, 11, 3), "jpeg"), "jpeg", 255),
+        (encoded(noise(9, 11, dtype="u2"), "png"), "png", 65535),
+        (png_16(noise(9, 11, 3, dtype="u2")), "png", 65535),
+        (tiff_16(noise(9, 11, dtype="u2"), white_is_zero=True), "tiff", 65535),
+    ],
+)
+def test_the_unit_is_a_grey_level_of_all_the_bits(data: bytes, image_format: RasterFormat, levels: int) -> None:
+    facts = decode(data, image_format, max_pixels=LIMIT).facts
+    assert facts.unit == "grey level"
+    assert facts.slope == pytest.approx(1 / levels, rel=1e-9)
+    assert (1 << facts.bits) - 1 == levels
+
+
+def test_a_palette_is_told() -> None:
+    assert decode(encoded(noise(9, 11), "png", "P"), "png", max_pixels=LIMIT).facts.transforms == ("palette",)
+    assert decode(encoded(noise(9, 11), "png"), "png", max_pixels=LIMIT).facts.transforms == ()

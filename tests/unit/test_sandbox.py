@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import platform
 import signal
 import socket
 import sys
@@ -20,8 +21,19 @@ from workers.sandbox import Answer, SandboxError, run_limited
 Result = tuple[dict[str, Any], bytes]
 
 
-def run(function: Callable[[], Result], *, memory: int = 256 << 20, cpu: int = 10, payload: int = 1 << 20) -> Answer:
-    return run_limited(function, memory_bytes=memory, cpu_seconds=cpu, max_payload=payload)
+# Landlock is in Linux since 5.13, and in most distributions' kernels.
+HIDES = sys.platform == "linux" and ctypes.CDLL(None).syscall(444, None, 0, 1) >= 1
+
+
+def run(
+    function: Callable[[], Result],
+    *,
+    memory: int = 256 << 20,
+    cpu: int = 10,
+    payload: int = 1 << 20,
+    hidden: Path = Path("/nowhere/data"),
+) -> Answer:
+    return run_limited(function, memory_bytes=memory, cpu_seconds=cpu, max_payload=payload, hidden=hidden)
 
 
 def refusal(function: Callable[[], Result], **limits: int) -> str:
@@ -159,9 +171,55 @@ def test_it_writes_no_file(tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"patient data")
         return {}, b""
 
-    with pytest.raises(SandboxError, match="OSError"):
+    with pytest.raises(SandboxError, match=r"OSError|PermissionError"):
         run(write)
-    assert (tmp_path / "file").read_bytes() == b""
+    assert not (tmp_path / "file").exists() or (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.skipif(not HIDES, reason="this kernel has no Landlock")
+def test_it_opens_nothing_that_the_service_keeps(tmp_path: Path) -> None:
+    data_dir, beside = tmp_path / "data", tmp_path / "beside"
+    for path in (data_dir / "signing" / "private.pem", beside):
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text("key")
+    (tmp_path / "link").symlink_to(data_dir)
+
+    def attempt(act: Callable[[], object]) -> str:
+        try:
+            return str(act())
+        except OSError as error:
+            return type(error).__name__
+
+    def snoop() -> Result:
+        key = data_dir / "signing" / "private.pem"
+        tries: list[Callable[[], object]] = [
+            key.read_text,
+            (tmp_path / "link" / "signing" / "private.pem").read_text,
+            Path(f"/proc/{os.getppid()}/root{key}").read_text,
+            Path(f"/proc/{os.getppid()}/mem").open,
+            lambda: os.listdir(data_dir),
+            key.unlink,
+            lambda: os.link(key, tmp_path / "stolen"),
+            lambda: beside.rename(key),
+        ]
+        return {"tries": [attempt(act) for act in tries], "beside": attempt(beside.read_text)}, b""
+
+    assert run(snoop, hidden=data_dir).header == {"tries": ["PermissionError"] * 8, "beside": "key"}
+    assert (data_dir / "signing" / "private.pem").read_text() == "key"
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="no filter for this processor")
+def test_it_makes_no_socket() -> None:
+    def call() -> Result:
+        refused = []
+        for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6):
+            try:
+                socket.socket(family)
+            except PermissionError:
+                refused.append(family.name)
+        return {"refused": refused}, b""
+
+    assert run(call).header["refused"] == ["AF_UNIX", "AF_INET", "AF_INET6"]
 
 
 def test_it_says_nothing_outside_its_answer(
@@ -201,4 +259,4 @@ def test_no_child_is_left_when_the_parent_is_interrupted(monkeypatch: pytest.Mon
     monkeypatch.setattr("workers.sandbox._receive", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(sleep)
-    assert set(psutil.Process().children()) == before
+    assert set(psutil.Process().children()) <= before

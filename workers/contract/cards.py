@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from redis import Redis
 
 from models.types import BackboneCard, PromptCard, TaskCard
-from workers.contract.names import DEFAULTS, EPOCHS, PROMPTS, WITHDRAWN, WORKERS
+from workers.contract.names import DEFAULTS, PROMPTS, WITHDRAWN, WORKERS
 
 _BACKBONE: Final = TypeAdapter(BackboneCard)
 _TASK: Final = TypeAdapter(TaskCard)
@@ -25,7 +25,6 @@ class WorkerCard:
     device: str
     dtype: str
     backbones: tuple[str, ...]
-    epoch_sha256: str
     seen_at: float
 
 
@@ -81,13 +80,15 @@ class Catalogue:
         stored = cast("bytes | None", self._redis.hget(PROMPTS, prompt_id))
         return self._shipped_prompts.get(prompt_id) if stored is None else _PROMPT.validate_json(stored)
 
-    def default_prompt(self, task: str) -> str | None:
-        """The prompt a task uses when the request names none: the operator's choice, else the card's."""
+    def default_prompts(self, task: str) -> list[PromptCard]:
+        """What a task uses when the request names no prompt, the first that fits: the operator's, its bank, its prompt.
+
+        Withdrawn and unknown ones are left out.
+        """
         chosen = cast("bytes | None", self._redis.hget(DEFAULTS, task))
-        name = chosen.decode() if chosen else self.tasks[task].default_prompt
-        if name is None or self._redis.sismember(WITHDRAWN, name) or self.prompt(name) is None:
-            return None
-        return name
+        card, prompts = self.tasks[task], self.prompts()
+        names = [chosen.decode() if chosen else None, card.default_bank, card.default_prompt]
+        return [prompts[name] for name in names if name is not None and name in prompts]
 
     def publish_prompt(self, card: PromptCard) -> None:
         """Makes a prompt known to every process; one that was withdrawn stays so.
@@ -111,18 +112,12 @@ class Catalogue:
         self._redis.hset(DEFAULTS, task, prompt_id)
 
     def publish_worker(self, card: WorkerCard) -> None:
-        """Says that an engine is there, and commits to the epoch secret it draws noise with."""
-        self._redis.zadd(EPOCHS, {card.epoch_sha256: card.seen_at}, nx=True)
+        """Says that an engine is there."""
         self._redis.hset(WORKERS, card.name, _WORKER.dump_json(card).decode())
 
     def forget_worker(self, name: str) -> None:
         """Says that an engine is gone."""
         self._redis.hdel(WORKERS, name)
-
-    def epochs(self) -> list[tuple[str, float]]:
-        """SHA-256 of every epoch secret ever used, with the time of its first use, oldest first."""
-        stored = cast("list[tuple[bytes, float]]", self._redis.zrange(EPOCHS, 0, -1, withscores=True))
-        return [(digest.decode(), first_used) for digest, first_used in stored]
 
     def workers(self) -> list[WorkerCard]:
         """The engines that published themselves, also ones that died since."""

@@ -21,13 +21,16 @@ PHASES: Final[dict[Phase, str]] = {
     "loading": "backbone and prompt are made ready",
     "adapting": "zero-shot adaptation of the prompt",
     "selecting": "n0 samples choose the class",
-    "estimating": "n samples bound its probability",
+    "estimating": "up to n samples bound its probability",
     "finishing": "the certificate is stored",
     "done": "ended",
 }
 EVENTS: Final[dict[Event, str]] = {
     "phase": "the job entered a phase",
-    "progress": "samples done, and the counts so far (an estimate, not a certificate)",
+    "progress": (
+        "samples done, and the counts so far (an estimate, not a certificate); with a target radius also "
+        "`running_radius`, shown so far: with probability at least 1 - alpha it is never above the true radius"
+    ),
     "end": "the job ended; the last event",
 }
 ENDED: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "cancelled"})
@@ -44,7 +47,9 @@ PREFIX: Final = "certrad"
 JOBS: Final = f"{PREFIX}:jobs"  # zset: job id -> time of creation
 ACTIVE: Final = f"{PREFIX}:active"  # zset: job id -> time of creation, until the job ends
 WORKERS: Final = f"{PREFIX}:workers"  # hash: worker name -> JSON of WorkerCard
+SIGNING_KEYS: Final = f"{PREFIX}:keys"  # zset: public signing key in hexadecimal -> time first used
 EPOCHS: Final = f"{PREFIX}:epochs"  # zset: SHA-256 of an epoch secret -> time first used
+REVEALED: Final = f"{PREFIX}:epochs:revealed"  # hash: SHA-256 of a retired epoch secret -> the secret in hexadecimal
 PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id

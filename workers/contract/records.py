@@ -35,6 +35,7 @@ _EVENTS_KEPT: Final = 2_000
 class JobRecord:
     """One job as it stands.
 
+    running_radius: of a job with a target radius, what its e-processes have shown so far; None at a fixed n.
     image: facts of the decoded image that hold no patient data (digests, size), once intake has decoded it.
     result: the body of `result` of a succeeded job. error: `{code, detail}` of a failed one.
     certificate: SHA-256 of the certificate document.
@@ -48,6 +49,7 @@ class JobRecord:
     samples_total: int
     created_at: float
     updated_at: float
+    running_radius: float | None = None
     image: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
@@ -122,7 +124,7 @@ class Records:
             "phase": "queued",
             "request": REQUEST.dump_json(request).decode(),
             "samples_done": "0",
-            "samples_total": str(request.params.n0 + request.params.n),
+            "samples_total": str(request.samples_max),
             "created_at": repr(now),
             "updated_at": repr(now),
         }
@@ -158,10 +160,22 @@ class Records:
             fields["image"] = json.dumps(image)
         return self._change(job_id, "phase", {"phase": phase}, fields)
 
-    def progress(self, job_id: str, *, samples_done: int, counts: tuple[int, ...], invalid: int) -> bool:
+    def progress(
+        self,
+        job_id: str,
+        *,
+        samples_done: int,
+        counts: tuple[int, ...],
+        invalid: int,
+        running_radius: float | None = None,
+    ) -> bool:
         """Publishes progress; False when the job has ended meanwhile, so the caller must stop."""
-        data = {"samples_done": samples_done, "counts": counts, "invalid": invalid}
-        return self._change(job_id, "progress", data, {"samples_done": str(samples_done)})
+        data: dict[str, Any] = {"samples_done": samples_done, "counts": counts, "invalid": invalid}
+        fields = {"samples_done": str(samples_done)}
+        if running_radius is not None:
+            data["running_radius"] = running_radius
+            fields["running_radius"] = repr(running_radius)
+        return self._change(job_id, "progress", data, fields)
 
     def leave_input(self, job_id: str, pixels: bytes, ttl: int) -> bool:
         """Leaves the decoded image for the engines, for ttl seconds; False when the job has ended meanwhile."""
@@ -172,11 +186,12 @@ class Records:
         return self._leave_at(document_key(job_id), job_id, ttl, "HSET", "document", document, "result", result)
 
     def succeed(self, job_id: str, result: Mapping[str, Any], *, certificate: str) -> bool:
-        """Ends a job with its result, all samples done; False when it had ended before."""
-        total = cast("bytes | None", self._redis.hget(record_key(job_id), "samples_total"))
-        if total is None:
-            return False
-        fields = {"result": json.dumps(result), "certificate": certificate, "samples_done": total.decode()}
+        """Ends a job with its result and as many samples done as it used; False when it had ended before."""
+        fields = {
+            "result": json.dumps(result),
+            "certificate": certificate,
+            "samples_done": str(result["samples_used"]),
+        }
         return self._finish(job_id, "succeeded", fields)
 
     def fail(self, job_id: str, code: str, detail: str) -> bool:
@@ -284,6 +299,7 @@ def _decode(job_id: str, stored: Mapping[bytes, bytes]) -> JobRecord:
         samples_total=int(stored[b"samples_total"]),
         created_at=float(stored[b"created_at"]),
         updated_at=float(stored[b"updated_at"]),
+        running_radius=float(stored[b"running_radius"]) if b"running_radius" in stored else None,
         image=optional(b"image"),
         result=optional(b"result"),
         error=optional(b"error"),

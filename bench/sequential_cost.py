@@ -1,0 +1,373 @@
+"""Samples that a target radius saves: of the rule alone, and of real certificates on MedNIST against all n samples.
+
+    python -m bench sequential-cost --pure
+    python -m bench sequential-cost --data mednist.zip --journal sequential.jsonl --out sequential.json
+
+Each image is certified with all n samples once; a target radius is then decided on the same labels, in order, so that
+both certificates are paired on the same noise. Every image is one line of the journal; a run that was stopped goes on
+where it ended. In the end a few images are really certified with the first target, side by side with the plain loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from bench import plain_loop
+from bench.architectures import load_clip
+from bench.certified_accuracy import PROMPTS, TASK, balanced_sample
+from bench.certify_cost import full_length_prompts
+from bench.journal import Lines
+from bench.machine import this_machine
+from bench.mednist import read_split
+from bench.noisy_images import as_input, learned_prompt
+from models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from models.backbones.precision import DTYPES, chosen_dtype, dtype_name
+from models.backbones.weights import file_sha256, find_weights, pinned, write_json
+from models.classifier import TextHead
+from models.smoothing import SequentialTest, Verdict, certified_accuracy, certify, count, decide, noise_key
+from models.smoothing.certify import BATCH_SIZE
+from models.smoothing.sampling import LABEL_DTYPE
+from models.types import LabelCounts, SmoothingParams
+from workers.contract.cards import shipped_tasks
+
+SECRET = b"python -m bench sequential-cost"
+"""Published, unlike an installation's: anyone can draw the same noise."""
+
+LOOK_EVERY = 25
+PURE_CASES: tuple[tuple[str, tuple[float, ...], float], ...] = (
+    ("K = 2, p_A = 1", (1.0, 0.0), 1.0),
+    ("K = 2, p_A = 0.99", (0.99, 0.01), 1.0),
+    ("K = 2, p_A = 0.95", (0.95, 0.05), 1.0),
+    ("K = 2, p_A = 0.8", (0.8, 0.2), 1.0),
+    ("K = 2, p_A = 0.5", (0.5, 0.5), 1.0),
+    ("K = 2, p_A = 0.99", (0.99, 0.01), 2.0),
+    ("K = 9, p = (0.95, rest equal)", (0.95, *[0.05 / 8] * 8), 1.0),
+    ("K = 9, p = (0.7, 0.1, rest equal)", (0.7, 0.1, *[0.2 / 7] * 7), 0.5),
+)
+"""Name, true class probabilities, target radius in sigma."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that decides the labels, beside the images."""
+
+    backbone: str
+    backbone_sha256: str
+    prompt: str
+    class_names: tuple[str, ...]
+    sigma: float
+    n0: int
+    n: int
+    batch_size: int
+    data_sha256: str
+    seed: int
+    dtype: str
+
+    @property
+    def params(self) -> SmoothingParams:
+        """The request with all n samples."""
+        return SmoothingParams(sigma=self.sigma, n0=self.n0, n=self.n)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Image:
+    """A grey image (H, W) of the test split, and its true class."""
+
+    index: int
+    pixels: NDArray[np.uint8]
+    label: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One image: its true class, the counts of the selection, and every estimation label in order.
+
+    selection: of the K classes, and last `invalid`. labels: little-endian uint16, in hexadecimal.
+    """
+
+    index: int
+    label: int
+    selection: tuple[int, ...]
+    labels: str
+
+    def to_json(self) -> str:
+        """One line of the journal."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(line: str) -> Record:
+        """The inverse of `to_json`."""
+        document = json.loads(line)
+        return Record(**{**document, "selection": tuple(document["selection"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetResult:
+    """Certificates with a target radius beside those with all n samples.
+
+    certified_at_target: share of images certified for their true class at the target or beyond. rules: what decided.
+    """
+
+    target_radius: float
+    images: int
+    samples_at_fixed_n: int
+    mean_samples_used: float
+    median_samples_used: float
+    ratio_of_means: float
+    certified_at_target: float
+    certified_at_target_with_fixed_n: float
+    rules: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Seconds of one image: a sequential certificate as it is really made, and the plain loop scaled to n0 + n."""
+
+    index: int
+    samples_used: int
+    certificate: float
+    plain: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("--pure", action="store_true", help="only the rule, on simulated labels")
+    parser.add_argument("--runs", type=int, default=200, help="of each case, with --pure")
+    parser.add_argument("--data", type=Path, help="mednist.zip")
+    parser.add_argument("--journal", type=Path, help="scratch file, one JSON line an image")
+    parser.add_argument("--out", type=Path, help="result")
+    parser.add_argument("--prompt", help="checkpoint or bank; default: the default prompt of the task")
+    parser.add_argument("--prompts", type=Path, default=PROMPTS, help="folder of prompt checkpoints")
+    parser.add_argument("--images", type=int, default=102, help="rounded up to as many of each class")
+    parser.add_argument("--sigma", type=float, default=SmoothingParams().sigma)
+    parser.add_argument("--targets", type=float, nargs="+", default=[1.0, 0.5], help="target radii, in sigma")
+    parser.add_argument("--n0", type=int, default=SmoothingParams().n0)
+    parser.add_argument("--n", type=int, default=SmoothingParams().n)
+    parser.add_argument("--timed-images", type=int, default=6)
+    parser.add_argument("--plain-samples", type=int, default=1000, help="of the plain loop, then scaled to n0 + n")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="each computes in one thread")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--dtype", choices=("auto", *DTYPES), default="auto", help="of the image encoder; auto: bfloat16 if in hardware"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure what the journal lacks, then write and print the result."""
+    if arguments.pure:
+        print(pure_table(arguments.runs, arguments.seed))
+        return
+    machine, settings = this_machine(), study_settings(arguments)
+    images = read_split(arguments.data, "test")
+    chosen = balanced_sample(images.labels, len(settings.class_names), arguments.images, arguments.seed)
+    todo = [Image(index=index, pixels=images.pixels[index], label=int(images.labels[index])) for index in chosen]
+    journal = Lines(arguments.journal, settings, Record.from_json)
+    done = {record.index for record in journal.records}
+    for record in measured([image for image in todo if image.index not in done], settings, arguments):
+        journal.append(record)
+    of_index = {record.index: record for record in journal.records}
+    records = [of_index[index] for index in chosen]
+    targets = [round(target * settings.sigma, 4) for target in arguments.targets]
+    results = [summarise(records, settings, target) for target in targets]
+    torch.set_num_threads(1)
+    study = Study(settings, arguments.prompts)
+    study.clock(todo[0], targets[0], plain_loop.BATCH_SIZE)  # the first passes prepare kernels and memory
+    clocks = [study.clock(image, targets[0], arguments.plain_samples) for image in todo[: arguments.timed_images]]
+    document = {
+        "settings": asdict(settings),
+        "alpha": settings.params.alpha,
+        "bound": settings.params.bound,
+        "results": [asdict(result) for result in results],
+        "clocks": [asdict(clock) for clock in clocks],
+        "speedup_vs_plain_loop": statistics.mean(c.plain for c in clocks)
+        / statistics.mean(c.certificate for c in clocks),
+        "machine": asdict(machine),
+    }
+    write_json(arguments.out, document)
+    print(json.dumps(document, indent=2))
+
+
+def pure_table(runs: int, seed: int) -> str:
+    """Samples until the rule stops on simulated labels, one row a case; a look every 25 samples, n0 not counted."""
+    lines = [
+        "| labels | target / sigma | mean samples | 95% quantile | certified at the target |",
+        "|---|---|---|---|---|",
+    ]
+    for name, p, target in tqdm(PURE_CASES):
+        params, generator = SmoothingParams(sigma=1.0, target_radius=target), np.random.default_rng(seed)
+        found = [simulated(p, params, generator) for _ in range(runs)]
+        samples = [used for used, _ in found]
+        reached = certified_accuracy([(verdict.outcome, 0) for _, verdict in found], target)
+        lines.append(
+            f"| {name} | {target:g} | {statistics.mean(samples):.0f} | {np.quantile(samples, 0.95):.0f} "
+            f"| {100 * reached:.1f}% |"
+        )
+    return "\n".join(lines)
+
+
+def simulated(
+    p: Sequence[float], params: SmoothingParams, generator: np.random.Generator, look_every: int = LOOK_EVERY
+) -> tuple[int, Verdict]:
+    """How many estimation samples are drawn from class probabilities p, and what they decide."""
+    selection = _counts(generator.multinomial(params.n0, p))
+    test, drawn = SequentialTest(params, selection, look_every=look_every), np.zeros(len(p), dtype=np.int64)
+    while True:
+        drawn += generator.multinomial(min(look_every, params.n - int(drawn.sum())), p)
+        if verdict := test.look(_counts(drawn)):
+            return int(drawn.sum()), verdict
+
+
+def study_settings(arguments: argparse.Namespace) -> Settings:
+    """The settings that the options, the task card and the files on disk give."""
+    task = shipped_tasks()[TASK]
+    card = shipped_backbones()[task.default_backbone]
+    directory = weights_directory(card, Path("backbones"))
+    if not (prompt := arguments.prompt or task.default_prompt):
+        raise ValueError("the task has no default prompt; name one with --prompt")
+    return Settings(
+        backbone=card.id,
+        backbone_sha256=file_sha256(find_weights(pinned(card, directory), directory)),
+        prompt=prompt,
+        class_names=task.class_names,
+        sigma=arguments.sigma,
+        n0=arguments.n0,
+        n=arguments.n,
+        batch_size=BATCH_SIZE,
+        data_sha256=file_sha256(arguments.data),
+        seed=arguments.seed,
+        dtype=dtype_name(chosen_dtype(arguments.dtype, torch.device("cpu"))),
+    )
+
+
+class Study:
+    """The classifier whose certificates are counted, and the same model for the plain loop."""
+
+    def __init__(self, settings: Settings, prompts: Path) -> None:
+        self.settings = settings
+        self.card = shipped_backbones()[settings.backbone]
+        directory = Path("backbones")
+        self.backbone = load_backbone(self.card, weights_directory(self.card, directory), dtype=DTYPES[settings.dtype])
+        prompt = learned_prompt(self.backbone, prompts, settings.prompt)
+        with torch.inference_mode():
+            head = TextHead.of_prompt(self.backbone, settings.class_names, prompt)
+        self.classifier = head.classifier(self.backbone, settings.sigma)
+        self.plain_model = load_clip(self.card, directory)
+
+    def measure(self, image: Image) -> Record:
+        """Certify an image with all n samples."""
+        made = certify(as_input(image.pixels), self.classifier, self.settings.params, key=self.noise_key(image))
+        return Record(
+            index=image.index,
+            label=image.label,
+            selection=(*made.selection.per_class, made.selection.invalid),
+            labels=made.estimation.labels.hex(),
+        )
+
+    def clock(self, image: Image, target: float, plain_samples: int) -> Clock:
+        """Time one certificate with a target radius as it is really made, and some samples of the plain loop."""
+        pixels, params = as_input(image.pixels), replace(self.settings.params, target_radius=target)
+        mean, std = self.card.mean, self.card.std
+        normalised = plain_loop.normalise(torch.from_numpy(pixels)[None], mean, std)[0]
+        prompts = full_length_prompts(self.backbone, self.settings.class_names, "{}")
+        began = time.perf_counter()
+        made = certify(pixels, self.classifier, params, key=self.noise_key(image))
+        between = time.perf_counter()
+        plain_loop.count_labels(
+            self.plain_model, normalised, prompts, mean=mean, std=std, sigma=params.sigma, n=plain_samples
+        )
+        ended = time.perf_counter()
+        return Clock(
+            index=image.index,
+            samples_used=made.samples_used,
+            certificate=between - began,
+            plain=(ended - between) / plain_samples * (params.n0 + params.n),
+        )
+
+    def noise_key(self, image: Image) -> bytes:
+        """The noise key of one image, the same with and without a target."""
+        settings_sha256 = hashlib.sha256(json.dumps(asdict(self.settings), sort_keys=True).encode()).hexdigest()
+        return noise_key(SECRET, hashlib.sha256(as_input(image.pixels).tobytes()).hexdigest(), settings_sha256)
+
+
+def measured(todo: Sequence[Image], settings: Settings, arguments: argparse.Namespace) -> Iterator[Record]:
+    """The records of some images, with a progress bar."""
+    if not todo:
+        return
+    with ProcessPoolExecutor(
+        arguments.processes,
+        mp_context=get_context("spawn"),
+        initializer=_start,
+        initargs=(settings, arguments.prompts),
+    ) as pool:
+        yield from tqdm(pool.map(_measure, todo), total=len(todo), unit="image")
+
+
+def summarise(records: Sequence[Record], settings: Settings, target: float) -> TargetResult:
+    """What the target changes, on the labels of all n samples."""
+    params = replace(settings.params, target_radius=target)
+    pairs = [(decided(record, params, settings.batch_size), record) for record in records]
+    used = [samples for (samples, _), _ in pairs]
+    fixed = [(decide(*_all_counts(record), settings.params), record.label) for record in records]
+    total = params.n0 + params.n
+    return TargetResult(
+        target_radius=target,
+        images=len(records),
+        samples_at_fixed_n=total,
+        mean_samples_used=statistics.mean(used),
+        median_samples_used=statistics.median(used),
+        ratio_of_means=total / statistics.mean(used),
+        certified_at_target=certified_accuracy([(v.outcome, record.label) for (_, v), record in pairs], target),
+        certified_at_target_with_fixed_n=certified_accuracy(fixed, target),
+        rules=dict(Counter(verdict.decision.rule for (_, verdict), _ in pairs)),
+    )
+
+
+def decided(record: Record, params: SmoothingParams, look_every: int) -> tuple[int, Verdict]:
+    """samples_used, and the decision that the labels of a record lead to where they are looked at as they come."""
+    selection, _ = _all_counts(record)
+    labels = np.frombuffer(bytes.fromhex(record.labels), LABEL_DTYPE)
+    test = SequentialTest(params, selection, look_every=look_every)
+    for n in (*range(look_every, params.n, look_every), params.n):
+        if verdict := test.look(count(labels[:n], len(selection.per_class))):
+            return params.n0 + n, verdict
+    raise ValueError(f"there is a decision at n = {params.n}; {labels.size} labels are recorded")
+
+
+def _all_counts(record: Record) -> tuple[LabelCounts, LabelCounts]:
+    *per_class, invalid = record.selection
+    labels = np.frombuffer(bytes.fromhex(record.labels), LABEL_DTYPE)
+    return LabelCounts(per_class=tuple(per_class), invalid=invalid), count(labels, len(per_class))
+
+
+def _counts(drawn: NDArray[np.int64]) -> LabelCounts:
+    return LabelCounts(per_class=tuple(drawn.tolist()))
+
+
+_study: Study
+"""The study of a worker process, loaded once by `_start`."""
+
+
+def _start(settings: Settings, prompts: Path) -> None:
+    global _study  # what the initializer of a process pool is for
+    torch.set_num_threads(1)
+    _study = Study(settings, prompts)
+
+
+def _measure(image: Image) -> Record:
+    return _study.measure(image)

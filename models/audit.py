@@ -1,0 +1,257 @@
+"""The audit: attack what a mode of the service certified, ask the same mode again, and count the contradictions.
+
+Two certificates contradict each other if they name different classes and one image lies within the radius of the
+other: whatever the classifier, one of the two is false. A mode whose claim covers whatever is sent to it produces such
+pairs no more often than its alpha allows, and how many it did produce is tested exactly (`p_value`).
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
+
+from models.attacks.smooth_adv import WHITE, SmoothAdv, attack, squared_length
+from models.smoothing import MemoryBlocks, Noise, Stream, estimate, noise_key, select
+from models.smoothing.certify import BATCH_SIZE
+from models.smoothing.encoded import EncodedSampler, Head
+from models.types import Certificate, ClassifierSpec, NoiseLaw, Outcome, Scope, SmoothingParams
+
+SOUND = 0.001
+"""A p-value below this says that certificates of a mode do not hold."""
+REACH = 0.95
+"""An attack stays within this share of the certified radius."""
+TARGET_SAMPLES = 100
+"""Noisy copies that choose the class an attack aims at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeSpec:
+    """One way to ask the service, by name. planted: unsound on purpose, to show that an audit would have noticed."""
+
+    name: str
+    classifier: ClassifierSpec
+    params: SmoothingParams
+    planted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mode:
+    """A mode that can be asked: how its base classifier comes about.
+
+    unadapted: the classifier before it sees the image; attacks climb its gradient, for adaptation is mostly sharpening
+        and hides it. Modes that share this object share attacked images.
+    adapt: the classifier for one image, from its noisy copies; None if it is the unadapted one for every image.
+    """
+
+    spec: ModeSpec
+    unadapted: Head
+    adapt: Callable[[EncodedSampler], Head] | None = None
+
+    @property
+    def params(self) -> SmoothingParams:
+        """Of every certificate."""
+        return self.spec.params
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a mode said of one image: a class and a radius in pixels of [0, 1], or an abstention: None and 0."""
+
+    class_index: int | None
+    radius: float
+
+    @staticmethod
+    def of(outcome: Outcome) -> "Claim":
+        """The claim that an outcome makes."""
+        if isinstance(outcome, Certificate):
+            return Claim(class_index=outcome.class_index, radius=outcome.radius)
+        return Claim(class_index=None, radius=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one mode said of one image and of the attacked version.
+
+    attacked: None where nothing was certified, or where no other image of the grid lies within reach.
+    squared_distance: |x' - x|² in squared steps of the grid, an exact integer; 0 where there is no attacked image.
+    """
+
+    clean: Claim
+    attacked: Claim | None = None
+    squared_distance: int = 0
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> "Finding":
+        """The inverse of `dataclasses.asdict`."""
+        attacked = document["attacked"]
+        return Finding(
+            clean=Claim(**document["clean"]),
+            attacked=None if attacked is None else Claim(**attacked),
+            squared_distance=document["squared_distance"],
+        )
+
+    @property
+    def contradiction(self) -> bool:
+        """Whether both were certified, for different classes, and one lies within the radius of the other."""
+        if self.attacked is None or None in (self.clean.class_index, self.attacked.class_index):
+            return False
+        radius = Fraction(repr(max(self.clean.radius, self.attacked.radius)))
+        return self.clean.class_index != self.attacked.class_index and self.squared_distance < (WHITE * radius) ** 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Audit:
+    """Attacks images, and asks every mode about each version with noise that is bound to that version's pixels.
+
+    encode: image features (B, D) of pixels (B, C, H, W), differentiable; one image encoder serves all modes.
+    secret: of the noise keys. What is found of an image is a function of its pixels, the mode, and what is named here:
+    not of the other modes or images.
+    """
+
+    modes: Sequence[Mode]
+    encode: Callable[[Tensor], Tensor]
+    secret: bytes
+    attack: SmoothAdv = field(default_factory=SmoothAdv)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    law: NoiseLaw = "philox-ziggurat-f64"
+    batch_size: int = BATCH_SIZE
+
+    def findings(self, pixels: NDArray[np.uint8]) -> list[Finding]:
+        """What each mode in turn said of one image, (C, H, W) on the grid 0..255, and of its attacked version."""
+        image = _ImageAudit(self, pixels)
+        return [image.finding(mode) for mode in self.modes]
+
+
+@dataclass(frozen=True, slots=True)
+class _ImageAudit:
+    """The audit of one image: its versions, each sampled once, and the attacks that made them."""
+
+    audit: Audit
+    pixels: NDArray[np.uint8]
+    samplers: dict[tuple[bytes, float], EncodedSampler] = field(default_factory=dict)
+    attacked: dict[tuple[int, float, int, float], NDArray[np.uint8]] = field(default_factory=dict)
+
+    def finding(self, mode: Mode) -> Finding:
+        clean = self._ask(mode, self.pixels)
+        if clean.class_index is None:
+            return Finding(clean=clean)
+        version = self._attacked(mode, clean.class_index, REACH * clean.radius)
+        squared = squared_length(version.astype(np.int64) - self.pixels)
+        if squared == 0:
+            return Finding(clean=clean)
+        return Finding(clean=clean, attacked=self._ask(mode, version), squared_distance=squared)
+
+    def _ask(self, mode: Mode, pixels: NDArray[np.uint8]) -> Claim:
+        """What the service does with an image: adaptation, selection, estimation, decision."""
+        sampler = self._sampler(pixels, mode.params.sigma)
+        head = mode.unadapted if mode.adapt is None else mode.adapt(sampler)
+        classifier = sampler.classifier(head)
+        selection = select(sampler, classifier, mode.params)
+        return Claim.of(estimate(sampler, classifier, mode.params, selection, MemoryBlocks()).outcome)
+
+    def _sampler(self, pixels: NDArray[np.uint8], sigma: float) -> EncodedSampler:
+        version = pixels.tobytes(), sigma
+        if version not in self.samplers:
+            settings = hashlib.sha256(f"audit {pixels.shape} {sigma}".encode()).hexdigest()
+            self.samplers[version] = EncodedSampler(
+                image=pixels.astype(np.float32) / np.float32(WHITE),
+                sigma=sigma,
+                noise=Noise(
+                    noise_key(self.audit.secret, hashlib.sha256(version[0]).hexdigest(), settings), self.audit.law
+                ),
+                batch_size=self.audit.batch_size,
+                device=self.audit.device,
+                encode=self.audit.encode,
+            )
+        return self.samplers[version]
+
+    def _attacked(self, mode: Mode, certified: int, radius: float) -> NDArray[np.uint8]:
+        """The image attacked through the unadapted classifier, towards its most probable class but the certified."""
+        sampler = self._sampler(self.pixels, mode.params.sigma)
+        target = self._target(mode, certified, sampler)
+        ball = id(mode.unadapted), mode.params.sigma, target, radius
+        if ball not in self.attacked:
+            self.attacked[ball] = attack(
+                self.pixels,
+                lambda noisy: mode.unadapted.logits_of_features(self.audit.encode(noisy)),
+                target=target,
+                sigma=mode.params.sigma,
+                radius=radius,
+                params=self.audit.attack,
+                generator=self._generator(sampler, target, radius),
+            )
+        return self.attacked[ball]
+
+    def _target(self, mode: Mode, certified: int, sampler: EncodedSampler) -> int:
+        features = sampler.first(Stream.SELECT, TARGET_SAMPLES)
+        probable = mode.unadapted.logits_of_features(features).softmax(dim=-1).mean(dim=0)
+        probable[certified] = -1.0
+        return int(probable.argmax())
+
+    def _generator(self, sampler: EncodedSampler, target: int, radius: float) -> torch.Generator:
+        """Noise of the attack: none of the service's, and the same whichever mode asks first."""
+        seed = hashlib.sha256(sampler.noise.key + f"attack {target} {radius!r}".encode()).digest()[:8]
+        return torch.Generator(self.audit.device).manual_seed(int.from_bytes(seed, "little", signed=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the audit of some images says of one mode.
+
+    certified: images with a certificate. attacked: those of them with another image of the grid within reach.
+    mean_radius: of the certified images, in pixels of [0, 1]; None without any.
+    p_value: see `p_value`. For a planted or `frozen_prompt` mode, of a claim that the mode does not make.
+    """
+
+    mode: str
+    scope: Scope
+    planted: bool
+    sigma: float
+    images: int
+    certified: int
+    attacked: int
+    contradictions: int
+    p_value: float
+    mean_radius: float | None
+
+    @property
+    def broken(self) -> bool:
+        """Whether a claim that the mode makes was shown to be false."""
+        return self.scope == "input_independent" and not self.planted and self.p_value < SOUND
+
+
+def summarise(spec: ModeSpec, findings: Sequence[Finding]) -> Verdict:
+    """The verdict on one mode from its finding for each image."""
+    radii = [finding.clean.radius for finding in findings if finding.clean.class_index is not None]
+    contradictions = sum(finding.contradiction for finding in findings)
+    return Verdict(
+        mode=spec.name,
+        scope=spec.classifier.scope,
+        planted=spec.planted,
+        sigma=spec.params.sigma,
+        images=len(findings),
+        certified=len(radii),
+        attacked=sum(finding.attacked is not None for finding in findings),
+        contradictions=contradictions,
+        p_value=p_value(contradictions, len(findings), spec.params.alpha),
+        mean_radius=sum(radii) / len(radii) if radii else None,
+    )
+
+
+def p_value(contradictions: int, images: int, alpha: float, attacks: int = 1) -> float:
+    """P(Bin(images, (1 + attacks) alpha) >= contradictions): how likely so many would be if the certificates held.
+
+    Each image is asked about 1 + `attacks` times, and each certificate is false with probability at most alpha, given
+    all that came before it: an attacked image is chosen without its noise, whose key it is hashed into. A contradiction
+    needs a false certificate, so it happens to one image with probability at most (1 + attacks) alpha, and
+    independently between images (certification.md 3.2). Images that abstain count too: among certified ones alone the
+    share of false certificates has no bound.
+    """
+    return float(stats.binom.sf(contradictions - 1, images, min(1.0, (1 + attacks) * alpha)))

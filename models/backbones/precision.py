@@ -1,0 +1,24 @@
+"""The precision an image encoder computes in; a certificate names it, because it is part of the classifier."""
+
+from typing import Final
+
+import torch
+
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def chosen_dtype(wish: str, device: torch.device) -> torch.dtype:
+    """The dtype of that name; for `auto` bfloat16 where the device multiplies it in hardware, else float32."""
+    if wish != "auto":
+        return DTYPES[wish]
+    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bfloat16()
+    return torch.bfloat16 if native else torch.float32
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float32`, `bfloat16` or `float16`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,114 @@
+"""The two towers of a vision-language model behind one small interface, and CLIP's text tower."""
+
+from abc import ABC, abstractmethod
+from functools import lru_cache
+
+import torch
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor, nn
+
+from models.errors import Rejected
+
+VOCABULARY = 49_408
+"""Size of the CLIP byte-pair vocabulary, the only one its tokenizer knows."""
+
+
+class TextTower(nn.Module, ABC):
+    """Turns prompts into text features, always in float32.
+
+    width: d, of a word embedding and so of a context vector. embed_dim: D, of a text feature.
+    context_length: most tokens of a prompt, start and end token included.
+    start_token, end_token, pad_token: ids of what stands before, behind and far behind every prompt.
+    """
+
+    width: int
+    embed_dim: int
+    context_length: int
+    start_token: int
+    end_token: int
+    pad_token: int
+
+    @abstractmethod
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a text without start and end token; `invalid_request` when it contains a special one."""
+
+    @abstractmethod
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """Word embeddings (n, d), without positions."""
+
+    @abstractmethod
+    def encode(self, embeddings: Tensor, ends: Tensor) -> Tensor:
+        """Text features (K, D), not normalised, of word embeddings (K, L, d); ends: (K,) index of the end tokens."""
+
+    def padded_length(self, longest: int) -> int:
+        """L, to which all prompts are padded when the longest has that many tokens."""
+        return longest
+
+
+class Towers(nn.Module):
+    """A vision-language model: pixels (B, 3, S, S), normalised, to image features (B, D); prompts to text features.
+
+    image_size: (height, width) of the input. logit_scale: the logarithm of the factor of the cosine similarity.
+    """
+
+    def __init__(
+        self, visual: nn.Module, text: TextTower, *, image_size: tuple[int, int], logit_scale: nn.Parameter
+    ) -> None:
+        super().__init__()
+        self.visual = visual
+        self.text = text
+        self.image_size = image_size
+        self.logit_scale = logit_scale
+
+
+class ClipText(TextTower):
+    """CLIP's causal transformer: the feature is read at the end token, so nothing behind it has an effect."""
+
+    attn_mask: Tensor
+
+    def __init__(self, model: CLIP) -> None:
+        super().__init__()
+        if model.vocab_size != VOCABULARY:
+            raise Rejected("invalid_weights", f"{VOCABULARY} token embeddings are expected, got {model.vocab_size}")
+        self.token_embedding = model.token_embedding
+        self.positional_embedding = model.positional_embedding
+        self.transformer = model.transformer
+        self.ln_final = model.ln_final
+        self.text_projection = model.text_projection
+        self.register_buffer("attn_mask", model.attn_mask, persistent=False)
+        self.width = model.token_embedding.embedding_dim
+        self.embed_dim = model.text_projection.shape[1]
+        self.context_length = model.context_length
+        self.start_token, self.end_token, self.pad_token = VOCABULARY - 2, VOCABULARY - 1, 0
+
+    def tokenize(self, text: str) -> list[int]:
+        """Byte-pair token ids of a text, lower-cased."""
+        ids: list[int] = _tokenizer().encode(text)
+        if any(token >= self.start_token for token in ids):
+            raise Rejected("invalid_request", "the text must not contain the start or end token of the vocabulary")
+        return ids
+
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """Token embeddings."""
+        embeddings: Tensor = self.token_embedding(ids)
+        return embeddings
+
+    def encode(self, embeddings: Tensor, ends: Tensor) -> Tensor:
+        """The projected hidden states at the end tokens; everything behind the last of them is cut off."""
+        rows, length = torch.arange(len(embeddings), device=embeddings.device), int(ends.max()) + 1
+        hidden = embeddings[:, :length] + self.positional_embedding[:length]
+        hidden = self.transformer(hidden, attn_mask=self.attn_mask[:length, :length])
+        features: Tensor = self.ln_final(hidden[rows, ends]) @ self.text_projection
+        return features
+
+
+def clip_towers(model: CLIP) -> Towers:
+    """A CLIP as two towers, which share its tensors; raises `invalid_weights` for a foreign vocabulary."""
+    height, width = model.visual.image_size
+    return Towers(model.visual, ClipText(model), image_size=(height, width), logit_scale=model.logit_scale)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer() -> SimpleTokenizer:
+    return SimpleTokenizer()

@@ -1,0 +1,89 @@
+"""A bank of prompts and the gate that weighs them: one checkpoint, tuned together, fixed before any image is seen."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from models.backbones.base import Backbone
+from models.errors import Rejected
+from models.prompts.context import ContextVectors, text_features
+from models.prompts.gated import Gate
+from models.types.cards import ContextPosition
+
+HEADER = "certrad.bank.v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bank:
+    """B prompts of one shape and layout, and the gate that combines them on each noisy sample.
+
+    members: at least one; all of the same number of vectors, position and frozen words.
+    """
+
+    members: tuple[ContextVectors, ...]
+    gate: Gate
+
+    def __post_init__(self) -> None:
+        if len({(m.vectors.shape, m.position, m.split, m.tail) for m in self.members}) != 1:
+            raise ValueError("the prompts of a bank must be of one shape and layout")
+        if len(self.members) != self.gate.n_members:
+            raise ValueError(f"the gate weighs {self.gate.n_members} prompts, the bank has {len(self.members)}")
+
+    @property
+    def n_ctx(self) -> int:
+        """The number of vectors in one prompt."""
+        return self.members[0].n_ctx
+
+    @property
+    def class_specific(self) -> bool:
+        """Whether every class has vectors of its own."""
+        return self.members[0].class_specific
+
+    @property
+    def position(self) -> ContextPosition:
+        """Where the vectors stand."""
+        return self.members[0].position
+
+    def text_features(self, backbone: Backbone, class_names: Sequence[str]) -> Tensor:
+        """L2-normalised text features (B, K, D) of the class names under every prompt."""
+        return torch.stack([text_features(backbone, class_names, member) for member in self.members])
+
+
+def bank_to_bytes(bank: Bank) -> bytes:
+    """The bank as a safetensors file; equal banks give equal bytes."""
+    first = bank.members[0]
+    header = {
+        "position": first.position,
+        "split": first.split,
+        "tail": first.tail,
+        "sigma_range": bank.gate.sigma_range,
+    }
+    tensors = {f"gate.{name}": tensor.detach().cpu().contiguous() for name, tensor in bank.gate.tensors.items()}
+    tensors["context"] = torch.stack([member.vectors.detach().cpu() for member in bank.members])
+    # One metadata entry only: safetensors does not keep the order of several.
+    return save(tensors, metadata={HEADER: json.dumps(header, sort_keys=True)})
+
+
+def bank_from_bytes(content: bytes) -> Bank:
+    """The bank in a safetensors file; raises `invalid_checkpoint` when there is none."""
+    try:
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
+        tensors = load(content)
+        contexts = tensors.pop("context")
+        low, high = header["sigma_range"]
+        first = ContextVectors(
+            vectors=contexts[0], position=header["position"], split=header["split"], tail=tuple(header["tail"])
+        )
+        gate = Gate(
+            **{name.removeprefix("gate."): tensor for name, tensor in tensors.items()},
+            sigma_range=(float(low), float(high)),
+        )
+        return Bank(members=tuple(replace(first, vectors=vectors) for vectors in contexts), gate=gate)
+    except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise Rejected("invalid_checkpoint", f"not a bank of prompts of certrad: {type(error).__name__}") from error

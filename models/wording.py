@@ -1,0 +1,78 @@
+"""What a certificate document says in words: its scope, its limits, and how its numbers follow from the labels."""
+
+from typing import Final
+
+from models.types import AlphaSplit, ClassifierSpec, GatedAdaptation, Rule, ZeroShotAdaptation
+
+_RADIUS: Final = "radius = floor4(sigma/2 * (z(p_a_lower) - z(p_b_upper)))"
+_NO_RADIUS: Final = "no radius; p_a_lower and p_b_upper are the bounds of the e-processes by then"
+_CP_LOWER: Final = "cp_lower = Clopper-Pearson(k_A of n, alpha_split.p_a)"
+_FORMULAS: Final[dict[Rule, str]] = {
+    "clopper_pearson": (
+        f"{_RADIUS}; p_a_lower = floor6(cp_lower - eta), p_b_upper = raise6(min(1 - cp_lower, cp_upper) + eta); "
+        f"{_CP_LOWER}, cp_upper = Clopper-Pearson(k_2 of n, alpha_split.p_b)"
+    ),
+    "e_process": (
+        f"{_RADIUS}; p_a_lower = the largest p for which the e-process of k_A against p + eta reached "
+        "1/alpha_split.p_a_anytime at a look, p_b_upper = 1 - q, q = the largest for which that of n - k_2 against "
+        "q + eta reached 1/alpha_split.p_b_anytime at a look, or p_a_lower if that is larger; 6 decimals"
+    ),
+    "futility": f"{_NO_RADIUS}: the target had become too unlikely to be shown",
+    "curtailment": f"{_NO_RADIUS}: no labels of the samples left could have shown the target",
+    "certified_selection": (
+        "radius = min over the selector's outcomes, `invalid` included, of max(radius, exclusion_radius); of an "
+        "outcome, radius = floor4(sigma/2 * (z(p_a_lower) - z(p_b_upper))), 0 where it was not sampled, and "
+        "exclusion_radius = floor4(selector_sigma/2 * (z(q_a_lower) - z(q_b_upper))), 0 for the selected route; p of "
+        "the class in its own samples with alpha_split, q of the selected route against it in the selector's samples "
+        "with routing.alpha_split: lower = floor6(cp_lower - eta), upper = raise6(min(1 - cp_lower, cp_upper) + eta)"
+    ),
+}
+_LIMITS: Final = (
+    "A certificate says that no change of the model input of L2 norm below the radius changes the smoothed class.",
+    "It says nothing about whether the class is right.",
+    "The norm is L2 over the model input with pixels in [0, 1], after decoding and resizing. Only digital changes of "
+    "the pixels are covered, not another exposure, window, crop, header or file.",
+    "It holds with probability at least 1 - alpha over the noise. Each certificate has an alpha of its own: among m "
+    "submissions, altered copies of one image included, the probability of a false one is up to m alpha.",
+    "It is about the named classifier in the named precision, computed by the named software on the named device.",
+    "An abstention does not detect an unknown kind of image.",
+    "Research use; not a medical device.",
+)
+
+
+def formula(rule: Rule, split: AlphaSplit) -> str:
+    """How the published numbers follow from the labels.
+
+    z is the standard normal quantile and Phi its inverse; floor4, floor6 and raise6 round to 4 and 6 decimals. k_A
+    counts the class among the n estimation samples, k_2 the most frequent other label, `invalid` included. The looks
+    are after every `look_every` samples and after the last.
+    """
+    if rule == "clopper_pearson" and not split.p_b:
+        return f"{_RADIUS}; p_a_lower = floor6(cp_lower - eta), p_b_upper = raise6(1 - cp_lower + eta); {_CP_LOWER}"
+    return _FORMULAS[rule]
+
+
+def scope_text(spec: ClassifierSpec) -> str:
+    """The scope in words, to stand wherever the radius does."""
+    match spec.adaptation:
+        case ZeroShotAdaptation():
+            return (
+                "covers the classifier with this tuned prompt frozen, "
+                "not a service that would tune again on the altered image"
+            )
+        case GatedAdaptation():
+            return (
+                "covers the named classifier, whose prompts and gate were fixed before this image was seen; "
+                "it adapts to each noisy sample by itself"
+            )
+        case None:
+            return "covers the named classifier, whose prompt was fixed before this image was seen"
+
+
+def limits(selected: int, estimated: int) -> list[str]:
+    """What a reader must not read into the claim, and the numbers of selection and estimation samples it rests on."""
+    samples = (
+        f"It rests on {selected} noisy samples that chose the class and on {estimated} others that bound its "
+        "probability; more samples might have shown more."
+    )
+    return [*_LIMITS, samples]

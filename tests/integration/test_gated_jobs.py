@@ -1,0 +1,187 @@
+"""`adaptation=gated`: from the fields of a request to a document that names gate and members."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from redis import Redis
+
+from app.defaults import resolve
+from app.forms import parse
+from app.settings import ApiSettings
+from models.backbones.base import Backbone
+from models.classifier import TextHead
+from models.errors import Rejected
+from models.prompts.bank import Bank
+from models.prompts.checkpoint import member_digests, save_prompt
+from models.prompts.context import ContextVectors
+from models.prompts.gated import Gate
+from models.smoothing import certify
+from models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, PromptCard, SmoothingParams
+from tests.support.document_facts import SCALE
+from workers.contract.cards import Catalogue, shipped_tasks
+from workers.contract.names import document_key, input_key
+from workers.contract.records import JobRecord, Records
+from workers.ledger import RedisLedger
+from workers.prompt_store import publish
+from workers.run import Run
+from workers.runtime import Runtime, build
+from workers.settings import WorkerSettings
+
+TASK = shipped_tasks()["mednist"]
+PARAMS = SmoothingParams(sigma=0.25, n0=20, n=150)
+
+
+class StoppedError(Exception):
+    """The test's own interruption."""
+
+
+def random_bank(backbone: Backbone) -> Bank:
+    generator = torch.Generator().manual_seed(0)
+    members = tuple(ContextVectors.random(4, backbone.text_width, generator) for _ in range(3))
+    shapes = {"hidden": (8, backbone.embed_dim), "of_sigma": (8,), "hidden_bias": (8,), "output": (3, 8)}
+    tensors = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    gate = Gate(**tensors, output_bias=torch.full((3,), 1 / 3), sigma_range=(0.1, 1.0))
+    return Bank(members=members, gate=gate)
+
+
+@pytest.fixture
+def runtime(settings: WorkerSettings, redis: Redis) -> Runtime:
+    return build(settings, redis)
+
+
+@pytest.fixture
+def bank(runtime: Runtime) -> Bank:
+    return random_bank(runtime.backbone("demo", torch.float32))
+
+
+@pytest.fixture
+def card(runtime: Runtime, bank: Bank, redis: Redis, tmp_path: Path) -> PromptCard:
+    """A bank published by another node: this one has it through Redis only."""
+    backbone = runtime.backbone("demo", torch.float32)
+    saved = save_prompt(
+        tmp_path / "elsewhere",
+        bank,
+        name="site-bank",
+        method="bank",
+        backbone=backbone,
+        class_names=TASK.class_names,
+        task=TASK.id,
+    )
+    publish(redis, tmp_path / "elsewhere", saved)
+    return saved
+
+
+@pytest.fixture
+def image() -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.random.default_rng(7).random((3, 64, 64)).astype(np.float32)
+
+
+@pytest.fixture
+def submit(redis: Redis, image: np.ndarray[Any, np.dtype[np.float32]], card: PromptCard) -> Callable[..., JobRecord]:
+    """Leaves a gated job as intake does and returns its record."""
+    spec = ClassifierSpec(
+        backbone="demo", prompt=card.id, class_names=TASK.class_names, template="{}", adaptation=GatedAdaptation()
+    )
+
+    def leave(job_id: str, **changes: Any) -> JobRecord:
+        records = Records(redis, ttl=600)
+        request = CertifyRequest(classifier=replace(spec, **changes), params=PARAMS)
+        records.create(job_id, request, max_active=100, digest="0" * 64)
+        payload = image.astype("<f4").tobytes()
+        redis.set(input_key(job_id), payload)
+        digest = hashlib.sha256(payload).hexdigest()
+        facts = {"pixels_sha256": "ab" * 32, "input_sha256": digest, "scale": asdict(SCALE)}
+        records.enter(job_id, "waiting", image=facts)
+        record = records.read(job_id)
+        assert record is not None
+        return record
+
+    return leave
+
+
+def run(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    Run(runtime, Records(runtime.redis, ttl=600), record).certify()
+    stored = runtime.redis.hgetall(document_key(record.id))
+    return json.loads(stored[b"document"]), json.loads(stored[b"result"])
+
+
+def test_a_gated_job_counts_what_its_bank_gives_offline_and_names_gate_and_members(
+    runtime: Runtime,
+    submit: Callable[..., JobRecord],
+    bank: Bank,
+    card: PromptCard,
+    image: np.ndarray[Any, np.dtype[np.float32]],
+) -> None:
+    document, result = run(runtime, submit("job"))
+    stated = document["classifier"]
+    backbone = runtime.backbone("demo", getattr(torch, stated["dtype"]))
+    classifier = TextHead.of_prompt(backbone, TASK.class_names, bank).classifier(backbone, PARAMS.sigma)
+    offline = certify(image, classifier, PARAMS, key=bytes.fromhex(document["noise"]["key"]))
+    assert tuple(result["counts"]) == offline.estimation.counts.per_class
+    assert (document["scope"], result["adaptation"]) == ("input_independent", "gated")
+    assert stated["members"] == list(member_digests(bank))
+    assert stated["gate_sha256"] == bank.gate.sha256
+    assert stated["prompt_sha256"] == stated["context_sha256"] == card.sha256
+
+
+def test_another_engine_finishes_a_gated_job_with_the_same_counts(
+    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = run(runtime, submit("undisturbed"))[1]["counts"]
+    record, commit = submit("resumed"), RedisLedger.commit
+
+    def stop_after_the_first_commit(ledger: RedisLedger, start: int, labels: bytes) -> bytes:
+        commit(ledger, start, labels)
+        raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RedisLedger, "commit", stop_after_the_first_commit)
+        with pytest.raises(StoppedError):
+            run(runtime, record)
+    assert run(build(runtime.settings, redis), record)[1]["counts"] == undisturbed
+
+
+def test_an_engine_refuses_a_bank_without_its_gate(runtime: Runtime, submit: Callable[..., JobRecord]) -> None:
+    with pytest.raises(Rejected) as caught:
+        run(runtime, submit("job", adaptation=None))
+    assert caught.value.code == "prompt_mismatch"
+
+
+def asked(redis: Redis, **fields: str) -> ClassifierSpec:
+    return resolve(parse(fields.items()), Catalogue(redis), ApiSettings()).classifier
+
+
+def test_a_bank_without_an_adaptation_is_gated(redis: Redis, card: PromptCard) -> None:
+    assert asked(redis, prompt=card.id).adaptation == GatedAdaptation()
+    assert asked(redis, prompt=card.id, adaptation="gated").prompt == card.id
+
+
+@pytest.mark.parametrize("adaptation", ["none", "zero_shot"])
+def test_a_bank_with_another_adaptation_is_refused(redis: Redis, card: PromptCard, adaptation: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        asked(redis, prompt=card.id, adaptation=adaptation)
+    assert caught.value.code == "prompt_mismatch"
+
+
+@pytest.mark.parametrize("prompt", ["template", TASK.default_prompt])
+def test_gated_without_a_bank_is_refused(redis: Redis, prompt: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        asked(redis, prompt=prompt, adaptation="gated")
+    assert caught.value.code == "prompt_mismatch"
+
+
+def test_gated_without_a_prompt_uses_the_bank_of_the_task(redis: Redis, card: PromptCard) -> None:
+    catalogue = Catalogue(redis)
+    catalogue.tasks = {TASK.id: replace(TASK, default_bank=card.id)}
+    spec = resolve(parse({"adaptation": "gated"}.items()), catalogue, ApiSettings()).classifier
+    assert (spec.prompt, spec.adaptation, spec.scope) == (card.id, GatedAdaptation(), "input_independent")
+    catalogue.tasks = {TASK.id: replace(TASK, default_bank=None)}
+    with pytest.raises(Rejected):
+        resolve(parse({"adaptation": "gated"}.items()), catalogue, ApiSettings())

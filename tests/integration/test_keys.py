@@ -1,0 +1,114 @@
+"""The operator's commands on keys: what they change on disk, and what the service then publishes."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from models.signing import public_key
+from workers import cli
+from workers.contract.keys import Keyring
+from workers.epochs import EpochSecrets
+from workers.settings import WorkerSettings
+from workers.signing_keys import SigningKeys
+
+Command = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def keys(settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `certrad keys` on the data directory and gives what it prints."""
+    monkeypatch.setenv("CERTRAD_REDIS_URL", settings.redis_url)
+
+    def run(*arguments: str) -> dict[str, Any]:
+        assert cli.main(["keys", "--data-dir", str(settings.data_dir), *arguments]) == 0
+        printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return printed
+
+    return run
+
+
+def test_a_new_data_directory_has_no_keys_and_looking_makes_none(keys: Command, settings: WorkerSettings) -> None:
+    assert keys("list") == {"keys": [], "epochs": []}
+    assert not settings.data_dir.exists()
+
+
+@pytest.mark.parametrize("command", ["rotate-signing", "rotate-epoch"])
+def test_what_was_never_used_is_not_rotated(
+    command: str, settings: WorkerSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["keys", "--data-dir", str(settings.data_dir), command]) == 1
+    assert "there is no" in capsys.readouterr().err
+    assert not settings.data_dir.exists()
+
+
+def test_a_rotated_signing_key_is_published_beside_the_former_one(
+    keys: Command, settings: WorkerSettings, redis: Redis
+) -> None:
+    former = public_key(SigningKeys(settings.signing_dir).current())
+    new = keys("rotate-signing")["public_key"]
+    assert [key.public_key for key in Keyring(redis).signing_keys()] == [former, new]
+    assert [(key["public_key"], key["status"]) for key in keys("list")["keys"]] == [
+        (former, "retired"),
+        (new, "current"),
+    ]
+
+
+def test_a_rotated_epoch_is_committed_to_and_the_former_one_can_be_revealed(
+    keys: Command, settings: WorkerSettings, redis: Redis
+) -> None:
+    former = EpochSecrets(settings.secrets_dir).current()
+    new = keys("rotate-epoch")["sha256"]
+    assert [epoch.sha256 for epoch in Keyring(redis).epochs()] == [former.sha256, new]
+    assert keys("reveal-epoch", former.sha256)["secret"] == former.secret.hex()
+    old, current = Keyring(redis).epochs()
+    assert old.secret is not None
+    assert hashlib.sha256(bytes.fromhex(old.secret)).hexdigest() == old.sha256 == former.sha256
+    assert current.secret is None
+    assert [(epoch["sha256"], epoch["status"]) for epoch in keys("list")["epochs"]] == [
+        (former.sha256, "revealed"),
+        (new, "current"),
+    ]
+
+
+def test_the_secret_in_use_is_not_revealed(
+    settings: WorkerSettings, redis: Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_use = EpochSecrets(settings.secrets_dir).current()
+    assert cli.main(["keys", "--data-dir", str(settings.data_dir), "reveal-epoch", in_use.sha256]) == 1
+    assert in_use.secret.hex() not in capsys.readouterr().err
+    assert Keyring(redis).epochs() == []
+
+
+def test_no_secret_is_printed_unless_it_is_revealed(keys: Command, settings: WorkerSettings) -> None:
+    signing, epochs = SigningKeys(settings.signing_dir), EpochSecrets(settings.secrets_dir)
+    secrets = [signing.current().private_bytes_raw().hex(), epochs.current().secret.hex()]
+    printed = str([keys("rotate-signing"), keys("rotate-epoch"), keys("list")])
+    secrets += [signing.current().private_bytes_raw().hex(), epochs.current().secret.hex()]
+    assert not any(secret in printed for secret in secrets)
+
+
+def test_without_a_service_the_keys_change_all_the_same(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CERTRAD_REDIS_URL", "redis://127.0.0.1:1/0")
+    epochs = EpochSecrets(settings.secrets_dir)
+    former = epochs.current()
+    assert cli.main(["keys", "--data-dir", str(settings.data_dir), "rotate-epoch"]) == 0
+    assert epochs.current() != former
+    assert "no service runs here" in capsys.readouterr().err
+
+
+def test_commitments_that_redis_lost_are_made_again_the_one_in_use_last(settings: WorkerSettings, redis: Redis) -> None:
+    epochs = EpochSecrets(settings.secrets_dir)
+    made = [epochs.current(), *(epochs.rotate() for _ in range(4))]
+    epochs.reveal(made[0].sha256)
+    ticks = iter(range(100))
+    epochs.publish(Keyring(redis), clock=lambda: next(ticks))
+    published = Keyring(redis).epochs()
+    assert {epoch.sha256 for epoch in published} == {epoch.sha256 for epoch in made}
+    assert published[-1].sha256 == epochs.current().sha256
+    assert {epoch.sha256: epoch.secret for epoch in published if epoch.secret} == {made[0].sha256: made[0].secret.hex()}

@@ -1,0 +1,174 @@
+"""Jobs with automatic sigma, against a real Redis and the embedded backbone."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from redis import Redis
+
+from models.classifier import VisionLanguageClassifier
+from models.prompts.context import template_features
+from models.smoothing import MemoryBlocks, Noise, NoisySampler
+from models.smoothing.routing import estimate_routes, select_route
+from models.transcript import labels_of
+from models.types import CertifyRequest, ClassifierSpec, SigmaRouting, SmoothingParams
+from tests.support.document_facts import SCALE
+from workers.contract.cards import shipped_tasks
+from workers.contract.names import document_key, input_key, ledger_key
+from workers.contract.records import JobRecord, Records
+from workers.ledger import RedisLedger
+from workers.run import Run
+from workers.runtime import Runtime, build
+from workers.settings import WorkerSettings
+
+TASK = shipped_tasks()["mednist"]
+N = 100
+ROUTING = SigmaRouting(
+    sigmas=(0.1, 0.25, 0.5),
+    selector_sigma=0.5,
+    grid=2,
+    weights=((0.0,) * 4, (0.1,) * 4, (0.0,) * 4),
+    biases=(0.0, -0.199, -0.05),
+)
+"""The middle route for the image below, but not for each of its noisy samples."""
+REQUEST = CertifyRequest(
+    classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template),
+    params=SmoothingParams(sigma=0.5, n0=20, n=N, alpha=0.05),
+    routing=ROUTING,
+)
+
+
+class StoppedError(Exception):
+    """The test's own interruption."""
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray[Any, np.dtype[np.float32]]:
+    ramp = np.linspace(0, 1, 64)
+    return np.broadcast_to(ramp, (3, 64, 64)).astype(np.float32)
+
+
+@pytest.fixture
+def runtime(settings: WorkerSettings, redis: Redis) -> Runtime:
+    return build(settings, redis)
+
+
+@pytest.fixture
+def submit(redis: Redis, image: np.ndarray[Any, np.dtype[np.float32]]) -> Callable[..., JobRecord]:
+    """Leaves a job as intake does and returns its record."""
+
+    def leave(job_id: str, request: CertifyRequest = REQUEST) -> JobRecord:
+        records = Records(redis, ttl=600)
+        records.create(job_id, request, max_active=100, digest="0" * 64)
+        payload = image.astype("<f4").tobytes()
+        redis.set(input_key(job_id), payload)
+        digest = hashlib.sha256(payload).hexdigest()
+        records.enter(
+            job_id, "waiting", image={"pixels_sha256": "ab" * 32, "input_sha256": digest, "scale": asdict(SCALE)}
+        )
+        record = records.read(job_id)
+        assert record is not None
+        return record
+
+    return leave
+
+
+def run(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Document and result that one attempt leaves."""
+    Run(runtime, Records(runtime.redis, ttl=600), record).certify()
+    stored = runtime.redis.hgetall(document_key(record.id))
+    return json.loads(stored[b"document"]), json.loads(stored[b"result"])
+
+
+def test_the_outcome_is_recomputed_offline_from_the_revealed_key(
+    runtime: Runtime, submit: Callable[..., JobRecord], image: np.ndarray[Any, np.dtype[np.float32]]
+) -> None:
+    document, result = run(runtime, submit("job"))
+    backbone = runtime.backbone("demo", torch.float32)
+    classifier = VisionLanguageClassifier(backbone, template_features(backbone, TASK.class_names, TASK.template))
+    sampler = NoisySampler(
+        image=image,
+        sigma=1.0,
+        noise=Noise(bytes.fromhex(document["noise"]["key"])),
+        batch_size=int(document["classifier"]["block_size"]),
+        device=torch.device("cpu"),
+    )
+    selection = select_route(sampler, lambda _: classifier, REQUEST.params, ROUTING)
+    blocks: dict[int | None, MemoryBlocks] = {}
+    offline = estimate_routes(
+        sampler,
+        lambda _: classifier,
+        REQUEST.params,
+        ROUTING,
+        selection,
+        lambda route: blocks.setdefault(route, MemoryBlocks()),
+    )
+    assert result["sigma"] == offline.sigma == float(document["params"]["sigma"])
+    assert tuple(result["counts"]) == offline.selected.counts.per_class
+    assert [row["exclusion_radius"] for row in result["routing"]["outcomes"]] == [
+        bounds.exclusion_radius for bounds in offline.bounds
+    ]
+    assert result["outcome"] == ("certified" if hasattr(offline.outcome, "radius") else "abstained")
+
+
+def test_the_document_holds_the_samples_of_the_selector_and_of_every_sampled_route(
+    runtime: Runtime, submit: Callable[..., JobRecord]
+) -> None:
+    document, result = run(runtime, submit("job"))
+    routing = document["routing"]
+    sampled = [i for i, row in enumerate(result["routing"]["outcomes"]) if row["sampled"]]
+    held = [int(routing["route"])] + [i for i, row in enumerate(routing["outcomes"]) if row["estimation"] is not None]
+    assert sorted(held) == sampled
+    assert len(sampled) > 1  # the image lies between two routes
+    others = [row["estimation"] for row in routing["outcomes"] if row["estimation"]]
+    for transcript in (document["estimation"], routing["estimation"], *others):
+        assert len(labels_of(transcript["labels"])) == N
+    assert int(document["samples_used"]) == result["samples_used"] == 2 * 20 + N * (1 + len(sampled))
+    assert document["decision"]["rule"] == "certified_selection"
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_one_engine_finishes_what_another_began_with_the_same_document(
+    stop_after: int,
+    runtime: Runtime,
+    redis: Redis,
+    submit: Callable[..., JobRecord],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    undisturbed = run(runtime, submit("undisturbed"))[0]
+    record = submit("resumed")
+    commit, commits = RedisLedger.commit, []
+
+    def stop_after_some(ledger: RedisLedger, start: int, labels: bytes) -> bytes:
+        standing = commit(ledger, start, labels)
+        commits.append(start)
+        if len(commits) == stop_after:
+            raise StoppedError
+        return standing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RedisLedger, "commit", stop_after_some)
+        with pytest.raises(StoppedError):
+            run(runtime, record)
+    assert redis.hlen(ledger_key("resumed")) == 1 + stop_after
+    assert run(build(runtime.settings, redis), record)[0] == undisturbed
+
+
+def test_commit_size_does_not_change_the_document(
+    settings: WorkerSettings, redis: Redis, submit: Callable[..., JobRecord]
+) -> None:
+    documents = [
+        run(build(settings.model_copy(update={"commit_size": size}), redis), submit(f"job-{size}"))[0]
+        for size in (16, 64)
+    ]
+    assert documents[0] == documents[1]
+
+
+def test_another_selector_draws_other_noise(runtime: Runtime, submit: Callable[..., JobRecord]) -> None:
+    other = replace(REQUEST, routing=replace(ROUTING, biases=(0.0, -0.17, -0.05)))
+    assert run(runtime, submit("a"))[0]["noise"]["key"] != run(runtime, submit("b", other))[0]["noise"]["key"]

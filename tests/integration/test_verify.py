@@ -1,0 +1,314 @@
+"""Verification through the HTTP interface, and on this machine: real documents of the embedded model, drawn again."""
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fastapi.testclient import TestClient
+from redis import Redis
+
+from app.main import create_app
+from app.settings import ApiSettings
+from models.certificate import canonical
+from models.signing import public_key, signed
+from models.statement import parse, read
+from models.transcript import labels_of, merkle_root, run_lengths
+from models.types import (
+    CertifyRequest,
+    ClassifierSpec,
+    GatedAdaptation,
+    SmoothingParams,
+    ZeroShotAdaptation,
+)
+from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, genuine
+from tests.support.images import encoded
+from workers import verify_command
+from workers.audit import Folders
+from workers.contract.cards import shipped_tasks
+from workers.contract.keys import Keyring, PublicKey
+from workers.contract.names import document_key, input_key
+from workers.contract.records import Records
+from workers.embedded_redis import EmbeddedRedis
+from workers.intake import decode_limited
+from workers.rebuilt import rebuild
+from workers.replay import fresh, replay
+from workers.run import Run
+from workers.runtime import build
+from workers.settings import WorkerSettings
+
+OWN = CASES[6]
+"""Certified, of three classes at a fixed n."""
+FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
+TASK = shipped_tasks()["mednist"]
+FEW_SHOT, BANK = TASK.default_prompt, TASK.default_bank
+TEMPLATE = ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template)
+LEARNED = replace(TEMPLATE, prompt=str(FEW_SHOT), template="{}")
+PARAMS = SmoothingParams(sigma=0.25, n0=20, n=100, alpha=0.05)
+PLAIN = CertifyRequest(classifier=TEMPLATE, params=PARAMS)
+REQUESTS = {
+    "learned prompt": CertifyRequest(classifier=LEARNED, params=PARAMS),
+    "adapted template": CertifyRequest(
+        classifier=replace(TEMPLATE, adaptation=ZeroShotAdaptation(samples=20)), params=PARAMS
+    ),
+    "adapted prompt": CertifyRequest(
+        classifier=replace(LEARNED, adaptation=ZeroShotAdaptation(samples=20)), params=PARAMS
+    ),
+    "gated bank": CertifyRequest(
+        classifier=replace(LEARNED, prompt=str(BANK), adaptation=GatedAdaptation()), params=PARAMS
+    ),
+    "target radius": CertifyRequest(classifier=TEMPLATE, params=replace(PARAMS, n=640, target_radius=0.05)),
+    "automatic sigma": CertifyRequest(
+        classifier=LEARNED,
+        params=replace(PARAMS, sigma=TASK.sigma_routing.selector_sigma if TASK.sigma_routing else 0.0),
+        routing=TASK.sigma_routing,
+    ),
+}
+
+
+# -- POST /verify ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def api(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> Iterator[TestClient]:
+    """The API of an installation whose keys are the test's."""
+    settings = ApiSettings(redis_url=redis_server.url, data_dir=tmp_path, allowed_hosts="testserver")
+    Keyring(redis).publish_key(PublicKey(public_key=public_key(ISSUER), first_used=1.0))
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+def test_own_certificate_is_valid_and_its_issuer_known(api: TestClient) -> None:
+    answer = api.post("/verify", content=genuine(OWN))
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["valid"], body["issuer"]) == (True, "known")
+    assert {check["name"]: check["ok"] for check in body["checks"]} == dict.fromkeys(
+        [
+            "canonical",
+            "signature",
+            "issuer",
+            "schema",
+            "settings",
+            "noise_key",
+            "scope",
+            "words",
+            "labels",
+            "merkle_root",
+            "samples",
+            "alpha_split",
+            "class",
+            "bounds",
+            "radius",
+            "image_units",
+        ],
+        True,
+    )
+
+
+def test_certificate_of_another_issuer_is_refused_and_says_so(api: TestClient) -> None:
+    foreign = canonical(signed(json.loads(genuine(OWN)), FORGER))
+    body = api.post("/verify", content=foreign).json()
+    assert (body["valid"], body["issuer"]) == (False, "unknown")
+    assert [check["name"] for check in body["checks"] if not check["ok"]] == ["issuer"]
+
+
+def test_changed_certificate_is_answered_with_its_reasons(api: TestClient) -> None:
+    document = json.loads(genuine(OWN))
+    document["claim"]["radius"] = "2.0"
+    body = api.post("/verify", content=canonical(document)).json()
+    reasons = {check["name"]: check["detail"] for check in body["checks"] if not check["ok"]}
+    assert not body["valid"]
+    assert reasons.keys() >= {"signature", "radius"}
+    assert all(reasons.values())
+
+
+def test_noise_key_is_checked_once_its_secret_was_revealed(api: TestClient, redis: Redis) -> None:
+    document = json.loads(genuine(OWN))
+    sha256 = document["noise"]["epoch_sha256"]
+    Keyring(redis).publish_epoch(sha256, first_used=1.0)
+    Keyring(redis).reveal_epoch(sha256, EPOCH_SECRET)
+    document["noise"]["key"] = "ab" * 32
+    body = api.post("/verify", content=canonical(signed(document, ISSUER))).json()
+    assert [check["name"] for check in body["checks"] if not check["ok"]] == ["noise_key"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no JSON", b"{}", b"[]", b'{"schema":"certrad.certificate/1"}', bytes(9 << 20)]
+)
+def test_what_is_no_certificate_is_a_problem(content: bytes, api: TestClient) -> None:
+    answer = api.post("/verify", content=content)
+    assert (answer.status_code, answer.json()["code"]) == (422, "not_a_certificate")
+
+
+# -- certrad verify -------------------------------------------------------------------------------------------------
+
+
+Verify = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def verify(
+    settings: WorkerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Verify:
+    """`certrad verify --json`: the exit code and what it prints."""
+    monkeypatch.setenv("CERTRAD_DATA_DIR", str(settings.data_dir))
+    file, key, picture = tmp_path / "document.json", tmp_path / "key", tmp_path / "picture"
+
+    def run(content: bytes, *, image: bytes | None = None, **options: Any) -> tuple[int, dict[str, Any]]:
+        file.write_bytes(content)
+        key.write_text(public_key(ISSUER))
+        picture.write_bytes(image or b"")
+        usual = {"replay": 0, "fresh": False, "frame": None, "region": None, "key": key, "json": True}
+        given = {**usual, "file": file, "image": picture if image else None, **options}
+        code = verify_command.run(Namespace(**given))
+        return code, json.loads(capsys.readouterr().out or "{}")
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    """A ramp, which noise moves between classes, in a picture larger than the model input."""
+    ramp = np.linspace(0, 255, 96)
+    return encoded((np.add.outer(ramp, ramp) / 2).astype(np.uint8), "PNG")
+
+
+@pytest.fixture
+def certified(settings: WorkerSettings, redis: Redis, picture: bytes) -> Callable[[CertifyRequest], bytes]:
+    """The signed document of a request, by intake's decoder and an engine."""
+
+    def certify(request: CertifyRequest) -> bytes:
+        records = Records(redis, ttl=600)
+        records.create("job", request, max_active=100, digest="0" * 64)
+        decoded, facts = decode_limited(picture, request, settings)
+        redis.set(input_key("job"), decoded.tobytes())
+        records.enter("job", "waiting", image=facts)
+        record = records.read("job")
+        assert record is not None
+        Run(build(settings, redis), records, record).certify()
+        stored: Any = redis.hget(document_key("job"), "document")
+        return canonical(signed(json.loads(stored), ISSUER))
+
+    return certify
+
+
+def names(report: dict[str, Any], *, ok: bool) -> set[str]:
+    return {check["name"] for check in report["checks"] if check["ok"] is ok}
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_real_document_is_replayed_and_confirmed(
+    kind: str, certified: Callable[[CertifyRequest], bytes], verify: Verify, picture: bytes
+) -> None:
+    code, report = verify(certified(REQUESTS[kind]), image=picture, replay=40, fresh=True)
+    assert (code, report["valid"], names(report, ok=False)) == (0, True, set())
+    assert names(report, ok=True) >= {"image", "classifier", "selection", "replay", "fresh"}
+    details = {check["name"]: check["detail"] for check in report["checks"]}
+    assert details["replay"].startswith("40 of 40 random samples of")
+    assert "at most" in details["replay"]
+    assert details["classifier"] == "weights, prompt and text features have the stated digests"
+
+
+def relabelled(content: bytes, key: Ed25519PrivateKey = ISSUER) -> bytes:
+    """The document with every third label changed, counted and hashed as if that were so."""
+    document = json.loads(content)
+    changed = [
+        label if i % 3 else (label + 1) % 6 for i, label in enumerate(labels_of(document["estimation"]["labels"]))
+    ]
+    document["estimation"] |= {
+        "per_class": [str(changed.count(label)) for label in range(6)],
+        "labels": run_lengths(changed),
+        "merkle_root": merkle_root(changed),
+    }
+    return canonical(signed(document, key))
+
+
+def test_forged_labels_are_found_by_drawing_them_again(
+    certified: Callable[[CertifyRequest], bytes], verify: Verify, picture: bytes
+) -> None:
+    """Even where the issuer itself forged them: 60 of 100 miss every third one with probability 1e-14."""
+    content = certified(REQUESTS["learned prompt"])
+    forged = relabelled(content)
+    statement = read(parse(forged))
+    decoded, _ = decode_limited(picture, REQUESTS["learned prompt"], WorkerSettings())
+    rebuilt = rebuild(statement, decoded, Folders(backbones=Path(), prompts=Path()))
+    for tolerant in (False, True):
+        with pytest.raises(ValueError, match="of 60 random samples of 100 have their label; another machine"):
+            replay(statement, rebuilt, 60, Random(0), tolerant=tolerant)
+    assert replay(read(parse(content)), rebuilt, 1000, Random(0), tolerant=False).startswith(
+        "100 of 100 random samples"
+    )
+
+
+def test_exaggerated_claim_is_contradicted_by_samples_of_another_key(
+    certified: Callable[[CertifyRequest], bytes], picture: bytes
+) -> None:
+    """The template's p_A is about 0.6 on this image: 100 samples bound it below 0.9."""
+    document = json.loads(certified(PLAIN))
+    statement = read(parse(canonical(replaced(document, p_a_lower="0.999", p_b_upper="0.001"))))
+    decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
+    rebuilt = rebuild(statement, decoded, Folders(backbones=Path(), prompts=Path()))
+    with pytest.raises(ValueError, match="another key shows p_A <="):
+        fresh(statement, rebuilt, bytes(range(32)))
+
+
+def replaced(document: dict[str, Any], **claim: str) -> dict[str, Any]:
+    return {**document, "claim": {**document["claim"], **claim}}
+
+
+def test_another_image_is_refused(certified: Callable[[CertifyRequest], bytes], verify: Verify) -> None:
+    other = encoded(np.zeros((96, 96), dtype=np.uint8), "PNG")
+    code, report = verify(certified(REQUESTS["learned prompt"]), image=other, replay=10)
+    assert (code, names(report, ok=False)) == (1, {"image"})
+
+
+def test_classifier_with_another_digest_is_refused(
+    certified: Callable[[CertifyRequest], bytes], picture: bytes
+) -> None:
+    document = json.loads(certified(REQUESTS["adapted prompt"]))
+    decoded, _ = decode_limited(picture, REQUESTS["adapted prompt"], WorkerSettings())
+    for field, what in (("backbone", "weights"), ("prompt", "prompt checkpoint"), ("context", "context")):
+        other = {**document, "classifier": {**document["classifier"], f"{field}_sha256": "ab" * 32}}
+        with pytest.raises(ValueError, match=f"{what}: this machine has"):
+            rebuild(read(parse(canonical(other))), decoded, Folders(backbones=Path(), prompts=Path()))
+
+
+def test_command_says_in_words_what_was_checked_and_what_it_means(
+    verify: Verify, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "certificate.json"
+    file.write_bytes(genuine(OWN))
+    usual = {"replay": 0, "fresh": False, "frame": None, "region": None, "key": None, "json": False, "image": None}
+    assert verify_command.run(Namespace(file=file, **usual)) == 0
+    shown = capsys.readouterr().out
+    for words in (
+        "issuer not checked",
+        "class 0, radius",
+        "scope input_independent: covers",
+        "says nothing about whether",
+    ):
+        assert words in shown
+    assert shown.endswith("valid\n")
+
+
+def test_exit_codes_are_0_valid_1_not_valid_2_bad_usage(verify: Verify, tmp_path: Path) -> None:
+    assert verify(genuine(OWN))[0] == 0
+    assert verify(canonical(signed(json.loads(genuine(OWN)), FORGER)))[0] == 1
+    assert verify(b"no certificate")[0] == 1
+    assert verify(genuine(OWN), replay=5)[0] == 2  # without the image
+    assert verify(genuine(OWN), key=tmp_path / "nowhere")[0] == 2
+    assert verify(genuine(OWN), key=tmp_path / "document.json")[0] == 2  # no key in it
+
+
+def test_saved_answer_of_the_service_is_a_key_file(api: TestClient, verify: Verify, tmp_path: Path) -> None:
+    saved = tmp_path / "certrad-keys"
+    saved.write_bytes(api.get("/.well-known/certrad-keys").content)
+    assert verify(genuine(OWN), key=saved)[1]["issuer"] == "known"
+    assert verify(canonical(signed(json.loads(genuine(OWN)), FORGER)), key=saved)[1]["issuer"] == "unknown"

@@ -1,0 +1,233 @@
+"""Genuine certificate documents, made by the service's own code with a base classifier that costs nothing."""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Final
+
+import numpy as np
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from scipy import special
+
+from models.certificate import (
+    ClassifierIdentity,
+    Facts,
+    NoiseIdentity,
+    Subject,
+    canonical,
+    document,
+    settings_digest,
+)
+from models.evidence import Evidence, routed_evidence
+from models.image_units import ImageScale
+from models.signing import signed
+from models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, noise_key, select
+from models.smoothing.routing import estimate_routes, select_route
+from models.types import (
+    Adaptation,
+    CertifyRequest,
+    ClassifierSpec,
+    GatedAdaptation,
+    SmoothingParams,
+    ZeroShotAdaptation,
+)
+from models.types.routing import SigmaRouting
+
+ISSUER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+EPOCH_SECRET = bytes(range(32, 64))
+IMAGE = np.full((3, 1, 1), 0.5)
+SCALE = ImageScale(
+    unit="HU",
+    slope=1 / 399,
+    rows=512,
+    columns=512,
+    channels=1,
+    resize_vertical=0.6644,
+    resize_horizontal=0.6644,
+    rounding=2.3e-05,
+    note="Hounsfield units, as the file says",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dice:
+    """Class i with about probability `probabilities[i]` under noise, the rest `invalid`: the first pixel is the die."""
+
+    probabilities: tuple[float, ...]
+    sigma: float
+    input_shape: tuple[int, int, int] = (3, 1, 1)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def n_classes(self) -> int:
+        """K."""
+        return len(self.probabilities)
+
+    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        """One-hot, or not a number behind the last class."""
+        edges = torch.tensor(0.5 + self.sigma * special.ndtri(np.cumsum(self.probabilities).clip(0, 1)))
+        label = (pixels[:, 0, 0, 0].double()[:, None] >= edges).sum(dim=1)
+        onehot = torch.nn.functional.one_hot(label, self.n_classes + 1).float()
+        return onehot[:, :-1].masked_fill(onehot[:, -1:] > 0, float("nan"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What one document is about."""
+
+    probabilities: tuple[float, ...]
+    params: SmoothingParams
+    adaptation: Adaptation | None = None
+    routing: SigmaRouting | None = None
+
+    @property
+    def request(self) -> CertifyRequest:
+        """The request it answers."""
+        names = tuple(f"class {i}" for i in range(len(self.probabilities)))
+        learned = not isinstance(self.adaptation, ZeroShotAdaptation)
+        spec = ClassifierSpec(
+            backbone="demo",
+            prompt="few-shot-0123456789abcdef" if learned else "template",
+            class_names=names,
+            template="{}" if learned else "a medical image of {}.",
+            adaptation=self.adaptation,
+        )
+        return CertifyRequest(classifier=spec, params=self.params, routing=self.routing)
+
+
+def facts(case: Case, *, batch_size: int = 64) -> Facts:
+    """Everything the document of a case states; the same each time."""
+    request, prompt_sha256 = case.request, None if case.request.classifier.prompt == "template" else _digest("prompt")
+    pixels = hashlib.sha256(repr(case).encode()).hexdigest()
+    settings = settings_digest(
+        request, backbone_sha256=_digest("backbone"), prompt_sha256=prompt_sha256, input_shape=(3, 1, 1)
+    )
+    key = noise_key(EPOCH_SECRET, pixels, settings)
+    return Facts(
+        request=request,
+        evidence=_evidence(
+            case,
+            NoisySampler(
+                image=IMAGE,
+                sigma=case.params.sigma,
+                noise=Noise(key),
+                batch_size=batch_size,
+                device=torch.device("cpu"),
+            ),
+        ),
+        subject=Subject(pixels_sha256=pixels, input_sha256=_digest("input"), input_shape=(3, 1, 1)),
+        scale=SCALE,
+        classifier=ClassifierIdentity(
+            backbone="demo",
+            backbone_sha256=_digest("backbone"),
+            prompt=request.classifier.prompt,
+            prompt_sha256=prompt_sha256,
+            context_sha256=_digest("context"),
+            text_features_sha256=_digest("text features"),
+            class_names=request.classifier.class_names,
+            template=request.classifier.template,
+            adaptation=case.adaptation,
+            logit_scale=14.285714285714286,
+            dtype="float32",
+            device="cpu",
+            threads=1,
+            block_size=batch_size,
+        ),
+        noise=NoiseIdentity(
+            law="philox-ziggurat-f64",
+            key=key.hex(),
+            epoch_sha256=hashlib.sha256(EPOCH_SECRET).hexdigest(),
+            settings_sha256=settings,
+        ),
+        software={"certrad": "0.1.0", "code_sha256": _digest("code")},
+    )
+
+
+def genuine(case: Case) -> bytes:
+    """The signed document of a case, as it is stored."""
+    return canonical(signed(document(facts(case)), ISSUER))
+
+
+def _evidence(case: Case, sampler: NoisySampler) -> Evidence:
+    """What the service's own algorithms find."""
+    if case.routing is not None:
+        return _routed_evidence(case, case.routing, sampler)
+    dice = Dice(probabilities=case.probabilities, sigma=case.params.sigma)
+    selection = select(sampler, dice, case.params)
+    estimation = estimate(sampler, dice, case.params, selection, MemoryBlocks())
+    return Evidence(
+        selection=selection,
+        estimation=estimation.counts,
+        labels=estimation.labels,
+        outcome=estimation.outcome,
+        decision=estimation.decision,
+    )
+
+
+def _routed_evidence(case: Case, routing: SigmaRouting, sampler: NoisySampler) -> Evidence:
+    def dice(route: int) -> Dice:
+        return Dice(probabilities=case.probabilities, sigma=routing.sigmas[route])
+
+    blocks: defaultdict[int | None, MemoryBlocks] = defaultdict(MemoryBlocks)
+    selection = select_route(sampler, dice, case.params, routing)
+    return routed_evidence(estimate_routes(sampler, dice, case.params, routing, selection, blocks.__getitem__))
+
+
+def _digest(what: str) -> str:
+    return hashlib.sha256(what.encode()).hexdigest()
+
+
+def _spread(n_classes: int, top: float) -> tuple[float, ...]:
+    """The first class with probability `top`, the others alike."""
+    return (top, *((1 - top) / (n_classes - 1),) * (n_classes - 1))
+
+
+def _routing(*biases: float) -> SigmaRouting:
+    """Routes to 0.25 or 0.5 by the first pixels' brightness."""
+    return SigmaRouting(sigmas=(0.25, 0.5), selector_sigma=0.5, grid=1, weights=((0.0,), (1.0,)), biases=biases)
+
+
+_PARAMS: Final = (
+    SmoothingParams(sigma=0.25, n0=20, n=200),
+    SmoothingParams(sigma=0.5, n0=20, n=200, alpha=0.01, bound="cohen"),
+    SmoothingParams(sigma=0.5, n0=50, n=640, alpha=0.05, target_radius=0.15),
+    SmoothingParams(sigma=1.0, n0=50, n=320, alpha=0.05, target_radius=1.2345, bound="cohen"),
+)
+_ADAPTATIONS: Final = (None, ZeroShotAdaptation(), GatedAdaptation())
+CASES: Final = (
+    *(
+        Case(probabilities=_spread(n_classes, top), params=params, adaptation=_ADAPTATIONS[n_classes % 3])
+        for n_classes, top, params in product(range(2, 10), (0.55, 0.8, 1.0), _PARAMS[:3])
+    ),
+    *(Case(probabilities=_spread(3, top), params=_PARAMS[3]) for top in (0.3, 0.85, 0.9, 0.92, 0.95)),
+    *(Case(probabilities=(0.1, 0.15, 0.05), params=params) for params in _PARAMS),
+    *(Case(probabilities=(0.6, 0.1, 0.05), params=params) for params in _PARAMS),
+    *(
+        Case(probabilities=_spread(4, top), params=replace(_PARAMS[2], target_radius=target, bound=bound))
+        for top, target, bound in (
+            (0.6, 0.4, "two_class"),
+            (0.7, 0.45, "two_class"),
+            (0.45, 0.1, "two_class"),
+            (0.75, 0.3, "cohen"),
+            (0.78, 0.35, "cohen"),
+            (0.4, 0.05, "two_class"),
+        )
+    ),
+    *(
+        Case(probabilities=probabilities, params=replace(_PARAMS[0], sigma=0.5, alpha=0.01), routing=_routing(*biases))
+        for probabilities, biases in (
+            ((0.9, 0.05, 0.05), (0.0, -0.2)),
+            ((0.9, 0.05, 0.05), (0.0, -0.5)),
+            ((0.99, 0.01), (0.0, -0.5)),
+            ((0.4, 0.3, 0.3), (0.0, -1.2)),
+            ((0.1, 0.1, 0.05), (0.0, -0.2)),
+        )
+    ),
+    Case(probabilities=_spread(300, 0.9), params=_PARAMS[0]),
+    Case(probabilities=_spread(2, 0.9), params=replace(_PARAMS[0], alpha=1e-6)),
+    Case(probabilities=_spread(2, 0.97), params=SmoothingParams(n0=10, n=10, alpha=0.05)),
+    Case(probabilities=_spread(5, 0.999), params=SmoothingParams(sigma=0.02, n0=10, n=1000, target_radius=0.04)),
+)
+"""A hundred cases: every rule, outcome, adaptation and bound, two to three hundred classes, `invalid` on top."""

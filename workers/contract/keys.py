@@ -1,0 +1,69 @@
+"""What anyone can check certificates with: the public signing keys and the commitments to the noise secrets."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, cast
+
+from redis import Redis
+
+from workers.contract.names import EPOCHS, REVEALED, SIGNING_KEYS
+
+_KEY_ID_DIGITS: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKey:
+    """An Ed25519 public key, 32 bytes in hexadecimal, and when it was first used, in seconds since 1970."""
+
+    public_key: str
+    first_used: float
+
+    @property
+    def id(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the 32 bytes: the key's short name."""
+        return hashlib.sha256(bytes.fromhex(self.public_key)).hexdigest()[:_KEY_ID_DIGITS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicEpoch:
+    """The commitment to a noise secret: its SHA-256 and, once it was revealed, the secret itself, in hexadecimal."""
+
+    sha256: str
+    first_used: float
+    secret: str | None
+
+
+class Keyring:
+    """Publishes in Redis what intake and engines have on their disks, and reads it for the API."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def publish_key(self, key: PublicKey) -> None:
+        """Makes a public key known; one that is known keeps the time of its first use."""
+        self._redis.zadd(SIGNING_KEYS, {key.public_key: key.first_used}, nx=True)
+
+    def publish_epoch(self, sha256: str, *, first_used: float) -> None:
+        """Commits to a noise secret; one that is known keeps the time of its first use."""
+        self._redis.zadd(EPOCHS, {sha256: first_used}, nx=True)
+
+    def reveal_epoch(self, sha256: str, secret: bytes) -> None:
+        """Tells a noise secret that is no longer in use."""
+        self._redis.hset(REVEALED, sha256, secret.hex())
+
+    def signing_keys(self) -> list[PublicKey]:
+        """Every public key that ever signed, oldest first: the last one is in use."""
+        return [PublicKey(public_key=key, first_used=at) for key, at in self._by_time(SIGNING_KEYS)]
+
+    def epochs(self) -> list[PublicEpoch]:
+        """Every noise secret that was ever committed to, oldest first: the last one is in use."""
+        stored = cast("dict[bytes, bytes]", self._redis.hgetall(REVEALED))
+        secrets = {sha256.decode(): secret.decode() for sha256, secret in stored.items()}
+        return [
+            PublicEpoch(sha256=sha256, first_used=at, secret=secrets.get(sha256))
+            for sha256, at in self._by_time(EPOCHS)
+        ]
+
+    def _by_time(self, name: str) -> list[tuple[str, float]]:
+        stored = cast("list[tuple[bytes, float]]", self._redis.zrange(name, 0, -1, withscores=True))
+        return [(member.decode(), score) for member, score in stored]
