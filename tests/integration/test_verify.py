@@ -38,7 +38,7 @@ from workers.contract.records import Records
 from workers.embedded_redis import EmbeddedRedis
 from workers.intake import decode_limited
 from workers.rebuilt import rebuild
-from workers.replay import fresh, replay
+from workers.replay import fresh, replay, same_image, select_again
 from workers.run import Run
 from workers.runtime import build
 from workers.settings import WorkerSettings
@@ -250,13 +250,42 @@ def test_forged_labels_are_found_by_drawing_them_again(
 def test_exaggerated_claim_is_contradicted_by_samples_of_another_key(
     certified: Callable[[CertifyRequest], bytes], picture: bytes
 ) -> None:
-    """The template's p_A is about 0.6 on this image: 100 samples bound it below 0.9."""
+    """The template is far from certain about this image: 100 samples tell both claims from what is true."""
     document = json.loads(certified(PLAIN))
-    statement = read(parse(canonical(replaced(document, p_a_lower="0.999", p_b_upper="0.001"))))
     decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
-    rebuilt = rebuild(statement, decoded, Folders(backbones=Path(), prompts=Path()))
-    with pytest.raises(ValueError, match="another key shows p_A <="):
-        fresh(statement, rebuilt, bytes(range(32)))
+    rebuilt = rebuild(read(parse(canonical(document))), decoded, Folders(backbones=Path(), prompts=Path()))
+    assert "do not contradict" in fresh(read(parse(canonical(document))), rebuilt, bytes(range(32)))
+    for exaggerated in ({"p_a_lower": "0.999"}, {"p_b_upper": "0.001"}):
+        statement = read(parse(canonical(replaced(document, **exaggerated))))
+        with pytest.raises(ValueError, match="another key shows p_A <="):
+            fresh(statement, rebuilt, bytes(range(32)))
+
+
+def test_forged_selection_is_found_by_drawing_it_again(
+    certified: Callable[[CertifyRequest], bytes], picture: bytes
+) -> None:
+    document = json.loads(certified(PLAIN))
+    decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
+    rebuilt = rebuild(read(parse(canonical(document))), decoded, Folders(backbones=Path(), prompts=Path()))
+    document["selection"]["per_class"] = [
+        *document["selection"]["per_class"][1:],
+        document["selection"]["per_class"][0],
+    ]
+    for tolerant in (False, True):
+        with pytest.raises(ValueError, match="they count to"):
+            select_again(read(parse(canonical(document))), rebuilt, tolerant=tolerant)
+
+
+@pytest.mark.parametrize("fact", ["pixels_sha256", "input_sha256", "scale"])
+def test_image_that_differs_in_one_fact_is_another(
+    fact: str, certified: Callable[[CertifyRequest], bytes], picture: bytes
+) -> None:
+    statement = read(parse(certified(REQUESTS["learned prompt"])))
+    _, facts = decode_limited(picture, REQUESTS["learned prompt"], WorkerSettings())
+    assert same_image(statement, facts)
+    other = {"scale": {**facts["scale"], "rows": 7}}.get(fact, "ab" * 32)
+    with pytest.raises(ValueError, match=r"is not|are not|does not"):
+        same_image(statement, {**facts, fact: other})
 
 
 def replaced(document: dict[str, Any], **claim: str) -> dict[str, Any]:

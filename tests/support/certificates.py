@@ -203,7 +203,7 @@ CASES: Final = (
     ),
     *(Case(probabilities=_spread(3, top), params=_PARAMS[3]) for top in (0.3, 0.85, 0.9, 0.92, 0.95)),
     *(Case(probabilities=(0.1, 0.15, 0.05), params=params) for params in _PARAMS),
-    *(Case(probabilities=(0.6, 0.1, 0.05), params=params) for params in _PARAMS),
+    *(Case(probabilities=(0.6, 0.1, 0.05), params=params) for params in _PARAMS[:3]),
     *(
         Case(probabilities=_spread(4, top), params=replace(_PARAMS[2], target_radius=target, bound=bound))
         for top, target, bound in (
@@ -226,6 +226,7 @@ CASES: Final = (
         )
     ),
     Case(probabilities=_spread(300, 0.9), params=_PARAMS[0]),
+    Case(probabilities=_spread(4, 0.7), params=SmoothingParams(sigma=0.25, n0=10, n=10_000)),
     Case(probabilities=_spread(2, 0.9), params=replace(_PARAMS[0], alpha=1e-6)),
     Case(probabilities=_spread(2, 0.97), params=SmoothingParams(n0=10, n=10, alpha=0.05)),
     Case(probabilities=_spread(5, 0.999), params=SmoothingParams(sigma=0.02, n0=10, n=1000, target_radius=0.04)),

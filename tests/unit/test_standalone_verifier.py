@@ -26,6 +26,7 @@ from tests.unit.test_verification import (
     duplicated_block,
     forged,
     forged_counts,
+    hidden_radius,
     refused,
     relabelled,
     rounded_up,
@@ -104,6 +105,7 @@ def test_thousands_of_samples_of_an_uncertain_class_pass(target: float | None, r
     [
         forged_counts,
         duplicated_block,
+        hidden_radius,
         lambda: relabelled(FIXED, lambda labels: [0] * len(labels)),
         lambda: relabelled(SEVEN, lambda labels: [0] * len(labels)),
         lambda: relabelled(PAIR, lambda labels: labels[:-1]),
