@@ -3,8 +3,8 @@
     python -m bench install --folder /var/tmp
 
 Clones the repository as it is committed, times `make demo` there, which installs everything into a `.venv` of the
-clone first, times it again once installed, and deletes the clone. What pip downloads or takes from its cache is added
-up from its own log. Takes minutes and several GB of disk.
+clone first, times it again once installed, and deletes the clone. The sizes of the packages are added up from pip's own
+log. Takes minutes and several GB of disk.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -23,16 +24,20 @@ from pathlib import Path
 from bench.machine import Machine, this_machine
 
 _ROOT = Path(__file__).parents[1]
-_FETCHED = re.compile(r"\b(Downloading|Using cached) \S+ \(([\d.]+) (bytes|kB|MB|GB)\)")
+_TOLD = re.compile(r"\b(Downloading|Using cached) \S+ \(([\d.]+) (bytes|kB|MB|GB)\)")
+_AT_HAND = re.compile(r"\bProcessing (/\S+)")
 _BYTES = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """Bytes of the packages that pip needed, to the digits that it tells: over the network, and from its cache."""
+    """Bytes of the packages that pip needed: over the network, and at hand in its cache or in a folder it was told of.
+
+    Exact for a folder; else to the digits that pip tells.
+    """
 
     downloaded: float
-    cached: float
+    at_hand: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,22 +75,24 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def fetched(log: str) -> Fetched:
-    """What a log of pip says it fetched; a package counts once for every time that it is named with its size."""
-    found = [(kind, float(size) * _BYTES[unit]) for kind, size, unit in _FETCHED.findall(log)]
+    """What a log of pip says it fetched; a package counts once for every time that it is named."""
+    found = [(kind, float(size) * _BYTES[unit]) for kind, size, unit in _TOLD.findall(log)]
+    files = [Path(path) for path in _AT_HAND.findall(log)]
     return Fetched(
         downloaded=sum(size for kind, size in found if kind == "Downloading"),
-        cached=sum(size for kind, size in found if kind == "Using cached"),
+        at_hand=sum(size for kind, size in found if kind == "Using cached")
+        + sum(path.stat().st_size for path in files if path.is_file()),  # a folder is the clone itself
     )
 
 
 def as_text(cost: InstallCost) -> str:
     """The figures for reading."""
-    fetched_bytes, cached = cost.fetched.downloaded + cost.fetched.cached, cost.fetched.cached
+    downloaded, at_hand = cost.fetched.downloaded / 1e9, cost.fetched.at_hand / 1e9
     return "\n".join(
         (
             f"make demo on a bare clone  {cost.bare_seconds:7.0f} s   with the installation",
             f"make demo once installed   {cost.installed_seconds:7.0f} s",
-            f"packages                   {fetched_bytes / 1e9:7.2f} GB  (pip had {cached / 1e9:.2f} GB in its cache)",
+            f"packages                   {downloaded + at_hand:7.2f} GB  of which {at_hand:.2f} GB were at hand",
             f"installed                  {cost.installed_bytes / 1e9:7.2f} GB",
             f"  {cost.machine}",
         )
@@ -94,7 +101,7 @@ def as_text(cost: InstallCost) -> str:
 
 def _seconds_of_demo(clone: Path, env: Mapping[str, str]) -> float:
     began = time.perf_counter()
-    subprocess.run(["make", "demo"], cwd=clone, env=env, check=True)  # noqa: S607
+    subprocess.run(["make", "demo"], cwd=clone, env=env, stdout=sys.stderr, check=True)  # noqa: S607
     return round(time.perf_counter() - began, 1)
 
 
