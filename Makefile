@@ -13,7 +13,7 @@ help: ## List the verbs
 setup: $(STAMP) ## Make .venv with every extra and the command certrad
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[api,worker,local,demo,bench,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[api,worker,local,demo,bench,evaluate,dev]'
 	touch $(STAMP)
 
 fmt: $(STAMP) ## Format the sources

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.backbones.towers import Towers
 from models.backbones.weights import file_sha256, find_weights, pinned
@@ -56,6 +56,11 @@ class Backbone:
         self._mean = torch.tensor(card.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(card.std, device=device).view(1, 3, 1, 1)
 
+    @property
+    def image_tower(self) -> nn.Module:
+        """The image encoder behind the normalisation. It is frozen: who trains it trains that of a deep copy."""
+        return self._model.visual
+
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Image features (B, D) in `dtype`, not normalised, of pixels (B, 3, H, W) in the units of [0, 1].
 
@@ -68,6 +73,10 @@ class Backbone:
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a text, as the vocabulary of the text tower has them, without start and end token."""
         return self._model.text.tokenize(text)
+
+    def vocabulary(self) -> list[str]:
+        """Every token by its id, as the vocabulary of the text tower spells it, special ones included."""
+        return self._model.text.vocabulary()
 
     def padded_length(self, longest: int) -> int:
         """The length to which all prompts are padded when the longest has that many tokens."""

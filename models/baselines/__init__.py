@@ -1,0 +1,1 @@
+"""The published methods that prompt learning is compared with; offline, for evaluation."""

@@ -1,0 +1,1 @@
+"""Defences that change the image before it is classified; offline, for evaluation."""
