@@ -1,20 +1,19 @@
-"""PGD on image features (AdvPT, ECCV 2024, section 4.1), without and with knowledge of the prompt.
+"""Projected gradient ascent: on image features (AdvPT, ECCV 2024, section 4.1), and through a whole classifier.
 
-The released code's choices are kept: a one-sided random start and a step of 1.25 epsilon / steps.
+For the first the released code's choices are kept: a one-sided random start and a step of 1.25 epsilon / steps.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.attacks.attack import Attack, Classify
+from models.attacks.losses import LOSSES, LossName, mean_gradient
 from models.backbones.base import Backbone
-
-STEP_FACTOR = 1.25
-"""Step size in units of epsilon / steps (released code of AdvPT)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +22,15 @@ class PgdParams:
 
     epsilon: half the side of the ball, in pixels of [0, 1]. steps: gradient steps.
     start: `one_sided` draws from U(0, epsilon) as the released code does, `two_sided` from U(-epsilon, epsilon). Never
-        the clean image, where the gradient of the loss is exactly zero.
+        the clean image, where the gradient of the embedding loss is exactly zero.
+    step_factor: length of a step in units of epsilon / steps; 1.25 is that of AdvPT's released code, with which a value
+        cannot cross the ball.
     """
 
     epsilon: float = 8 / 255
     steps: int = 10
     start: Literal["one_sided", "two_sided"] = "one_sided"
+    step_factor: float = 1.25
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -38,7 +40,16 @@ class PgdParams:
             raise ValueError(f"steps must be >= 1, got {self.steps!r}")
         if self.start not in ("one_sided", "two_sided"):
             raise ValueError(f"start must be 'one_sided' or 'two_sided', got {self.start!r}")
+        if not self.step_factor > 0:
+            raise ValueError(f"step_factor must be > 0, got {self.step_factor!r}")
 
+
+PGD_10: Final = PgdParams(epsilon=8 / 255, steps=10)
+"""The attack that the bank of AdvPT is made with."""
+PGD_40: Final = PgdParams(epsilon=16 / 255, steps=40)
+"""The attack that AdvPT is evaluated with."""
+ADAPTIVE_PGD_40: Final = PgdParams(epsilon=16 / 255, steps=40, start="two_sided", step_factor=2.5)
+"""The same budget, with steps that reach every corner of the ball (Madry et al. 2018)."""
 
 Objective = Callable[[Tensor], Tensor]
 """What an attack maximises: image features (B, D) of adversarial images, not normalised -> a scalar, summed over B.
@@ -62,9 +73,32 @@ def embedding_divergence(clean: Tensor) -> Objective:
     return objective
 
 
-def misclassification(logits_of_features: Callable[[Tensor], Tensor], labels: Tensor) -> Objective:
-    """The cross-entropy of the true `labels` (B,) under the classifier's own prompt: the adaptive attack."""
-    return lambda adversarial: F.cross_entropy(logits_of_features(adversarial), labels, reduction="sum")
+def embedding_pgd(backbone: Backbone, params: PgdParams) -> Attack:
+    """The papers' attack: it knows the image encoder, and neither labels nor prompt nor defence."""
+
+    def embedding_attack(images: Tensor, _: Tensor, generator: torch.Generator) -> Tensor:
+        with torch.no_grad():
+            clean = backbone.encode_image(images).float()
+        return attack(backbone, images, embedding_divergence(clean), params, generator).to(images.device)
+
+    return embedding_attack
+
+
+def adaptive_pgd(classify: Classify, params: PgdParams, *, eot: int = 1, loss: LossName = "cross_entropy") -> Attack:
+    """The attack that knows everything: it climbs the loss of the true label through defence and prompt.
+
+    eot: draws of a randomised defence over which each gradient is averaged (Athalye et al. 2018).
+    """
+    if eot < 1:
+        raise ValueError(f"eot must be >= 1, got {eot!r}")
+
+    def adaptive_attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        def gradient(adversarial: Tensor) -> Tensor:
+            return mean_gradient(classify, LOSSES[loss], adversarial, labels, eot=eot, generator=generator).gradient
+
+        return ascend(images, gradient, params, generator)
+
+    return adaptive_attack
 
 
 def attack(
@@ -74,13 +108,25 @@ def attack(
 
     images: (B, 3, H, W) in [0, 1]. generator: draws the start.
     """
-    images = images.to(backbone.device, torch.float32)
+
+    def gradient(adversarial: Tensor) -> Tensor:
+        adversarial.requires_grad_(True)
+        return torch.autograd.grad(objective(backbone.encode_image(adversarial).float()), adversarial)[0]
+
+    return ascend(images.to(backbone.device, torch.float32), gradient, params, generator)
+
+
+def ascend(
+    images: Tensor, gradient: Callable[[Tensor], Tensor], params: PgdParams, generator: torch.Generator
+) -> Tensor:
+    """The end of `params.steps` steps along the sign of a gradient, each projected to the ball and to [0, 1].
+
+    gradient: adversarial images (B, 3, H, W), possibly outside [0, 1] at the start -> what to climb, same shape.
+    """
     start = torch.rand(images.shape, generator=generator).to(images.device) * params.epsilon
     delta = start if params.start == "one_sided" else 2 * start - params.epsilon
-    step = STEP_FACTOR * params.epsilon / params.steps
+    step = params.step_factor * params.epsilon / params.steps
     for _ in range(params.steps):
-        delta.requires_grad_(True)
-        (gradient,) = torch.autograd.grad(objective(backbone.encode_image(images + delta).float()), delta)
-        moved = (delta.detach() + step * gradient.sign()).clamp(-params.epsilon, params.epsilon)
+        moved = (delta + step * gradient(images + delta).sign()).clamp(-params.epsilon, params.epsilon)
         delta = (images + moved).clamp(0, 1) - images
     return (images + delta).clamp(0, 1)

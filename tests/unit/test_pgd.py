@@ -1,16 +1,20 @@
-"""PGD on image features: inside the ball, on the range, uphill, and the same from the same seed."""
+"""PGD on image features and through a classifier: inside the ball, in range, uphill, the same from the same seed."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from models.attacks.pgd import PgdParams, attack, embedding_divergence, misclassification
+from models.attacks.losses import LOSSES, LossName
+from models.attacks.pgd import ADAPTIVE_PGD_40, PgdParams, adaptive_pgd, attack, embedding_divergence, embedding_pgd
 from models.backbones.base import Backbone
-from models.classifier import VisionLanguageClassifier
 from tests.support import tiny_clip
+from tests.support.toy_classifiers import linear, shifting
 
 PARAMS = PgdParams(epsilon=16 / 255, steps=6)
+ADAPTIVE = replace(ADAPTIVE_PGD_40, steps=8)
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +73,59 @@ def test_an_image_is_attacked_alike_whatever_is_beside_it(backbone: Backbone, im
     assert (together[:1] - first).abs().max() < 0.01 * PARAMS.epsilon
 
 
-def test_the_adaptive_objective_is_the_loss_of_the_learned_prompt(backbone: Backbone) -> None:
-    texts = F.normalize(torch.randn(3, backbone.embed_dim, generator=torch.Generator().manual_seed(0)), dim=-1)
-    classifier = VisionLanguageClassifier(backbone, texts)
-    features = torch.randn(2, backbone.embed_dim, generator=torch.Generator().manual_seed(1))
-    labels = torch.tensor([2, 0])
-    loss = F.cross_entropy(backbone.logit_scale * F.normalize(features, dim=-1) @ texts.T, labels, reduction="sum")
-    assert torch.isclose(misclassification(classifier.logits_of_features, labels)(features), loss)
+def test_papers_attack_knows_no_label(backbone: Backbone, images: Tensor) -> None:
+    by_embedding = embedding_pgd(backbone, PARAMS)
+    first, second = (by_embedding(images, labels, torch.Generator().manual_seed(0)) for labels in (LABELS, 1 - LABELS))
+    assert torch.equal(first, second)
+    assert torch.equal(first, attacked(backbone, images))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
+def test_adaptive_attack_on_a_linear_classifier_ends_in_the_corner_of_its_gradient(
+    images: Tensor, loss: LossName
+) -> None:
+    classify, weights = linear(n_classes=2)
+    labels = torch.tensor([0, 1, 0, 1, 0, 1])
+    adversarial = adaptive_pgd(classify, ADAPTIVE, loss=loss)(images, labels, torch.Generator().manual_seed(0))
+    direction = (weights[1 - labels] - weights[labels]).sign()
+    corner = (images + ADAPTIVE.epsilon * direction).clamp(0, 1)
+    assert (adversarial - corner).abs().max() < 1e-6
+
+
+def test_adaptive_attack_on_an_image_does_not_know_what_is_beside_it(images: Tensor) -> None:
+    classify, _ = linear(n_classes=3)
+    by_pgd = adaptive_pgd(classify, ADAPTIVE)
+    together = by_pgd(images, LABELS, torch.Generator().manual_seed(0))
+    alone = by_pgd(images[:1], LABELS[:1], torch.Generator().manual_seed(0))
+    assert (together[:1] - alone).abs().max() < 1e-6
+
+
+def test_same_seed_gives_the_same_adversarial_images(images: Tensor) -> None:
+    classify, _ = linear(n_classes=3)
+    one_step = adaptive_pgd(classify, replace(ADAPTIVE, steps=1))
+    first, again, other = (one_step(images, LABELS, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_expectation_over_the_defence_finds_what_one_draw_cannot() -> None:
+    """The sign of one draw's gradient is nearly a coin; that of the mean of 64 is nearly always right."""
+    classify, direction = shifting(noise=3.0)
+    images, labels = torch.full((4, 3, 8, 8), 0.5), torch.zeros(4, dtype=torch.long)
+    once = replace(ADAPTIVE, steps=1, step_factor=2.0)
+    right = {
+        eot: (adaptive_pgd(classify, once, eot=eot)(images, labels, torch.Generator().manual_seed(0)) - images).sign()
+        == direction
+        for eot in (1, 64)
+    }
+    assert right[64].float().mean() > right[1].float().mean() + 0.2
+
+
+def test_confident_classifier_still_has_a_gradient() -> None:
+    """In float32 the softmax of logits that differ by 25 is exactly 1, and the label's share of the gradient 0."""
+    logits = torch.tensor([[25.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(LOSSES["cross_entropy"](logits, torch.tensor([0])).sum(), logits)
+    assert gradient[0, 0] < 0 < gradient[0, 1]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +135,7 @@ def test_the_adaptive_objective_is_the_loss_of_the_learned_prompt(backbone: Back
         ({"epsilon": float("nan")}, "epsilon"),
         ({"steps": 0}, "steps"),
         ({"start": "zero"}, "start"),
+        ({"step_factor": 0.0}, "step_factor"),
     ],
 )
 def test_parameters_out_of_range_are_refused(fields: dict[str, object], message: str) -> None:

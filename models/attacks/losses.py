@@ -1,0 +1,107 @@
+"""The losses that attacks climb, and their gradient through a classifier, averaged over a randomised defence."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.attacks.attack import Classify
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Logits (B, K) in float64, labels (B,) -> what an attack maximises, of each image (B,)."""
+
+LossName = Literal["cross_entropy", "margin", "dlr"]
+
+_NO_ZERO: Final = 1e-12
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of the labels."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """The best wrong logit minus that of the label: above 0 where the image is misclassified, for any K >= 2."""
+    own = labels.unsqueeze(1)
+    wrong = logits.scatter(1, own, -torch.inf).amax(dim=1)
+    return wrong - logits.gather(1, own).squeeze(1)
+
+
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """The difference of logits ratio, K >= 3 (Croce & Hein 2020, eq. 6): the margin, free of the logits' scale."""
+    top = logits.topk(3, dim=1).values
+    return margin(logits, labels) / (top[:, 0] - top[:, 2] + _NO_ZERO)
+
+
+def targeted_dlr(targets: Tensor) -> Loss:
+    """The difference of logits ratio towards `targets` (B,), K >= 4 (Croce & Hein 2020, eq. 7)."""
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        top = logits.topk(4, dim=1).values
+        scale = top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + _NO_ZERO
+        return towards(targets)(logits, labels) / scale
+
+    return loss
+
+
+def towards(targets: Tensor) -> Loss:
+    """The logit of `targets` (B,) minus that of the label."""
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        wanted = targets.to(logits.device).unsqueeze(1)
+        return (logits.gather(1, wanted) - logits.gather(1, labels.unsqueeze(1))).squeeze(1)
+
+    return loss
+
+
+LOSSES: Final[dict[LossName, Loss]] = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slope:
+    """What an attack sees at its images, averaged over the draws of the defence, on the device of the images.
+
+    gradient: (B, 3, S, S) of the loss. loss, margin: (B,).
+    """
+
+    gradient: Tensor
+    loss: Tensor
+    margin: Tensor
+
+
+def mean_gradient(
+    classify: Classify, loss: Loss, images: Tensor, labels: Tensor, *, eot: int, generator: torch.Generator
+) -> Slope:
+    """Loss and gradient at `images` (B, 3, S, S), the mean of `eot` draws of a randomised defence."""
+    gradient = torch.zeros_like(images)
+    losses, margins = [], []
+    for _ in range(eot):
+        point = images.detach().clone().requires_grad_(True)
+        with torch.enable_grad():
+            # In float64 the cross-entropy of a confident classifier still has a gradient.
+            logits = classify(point, generator).double()
+            own = labels.to(logits.device)
+            each = loss(logits, own)
+            gradient += torch.autograd.grad(each.sum(), point)[0]
+        losses.append(each.detach())
+        margins.append(margin(logits.detach(), own))
+    return Slope(
+        gradient=gradient / eot,
+        loss=torch.stack(losses).mean(0).to(images.device),
+        margin=torch.stack(margins).mean(0).to(images.device),
+    )
+
+
+def mean_margin(
+    classify: Classify, images: Tensor, labels: Tensor, *, draws: int, generator: torch.Generator
+) -> Tensor:
+    """The margin (B,) in float64, the mean over `draws` of a randomised defence, without any gradient."""
+    with torch.no_grad():
+        margins = []
+        for _ in range(draws):
+            logits = classify(images, generator).double()
+            margins.append(margin(logits, labels.to(logits.device)))
+        return torch.stack(margins).mean(0).to(images.device)

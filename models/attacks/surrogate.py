@@ -1,0 +1,100 @@
+"""The surrogate of black-box attacks: a ResNet-50 of torchvision, with a last layer trained for the classes at hand.
+
+Unlike AdvPT's released code it sees the normalisation it was trained with, its batch norms keep their statistics, and
+nothing but the last layer is trained.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.attacks.rap import Surrogate
+from models.backbones.weights import read_tensors
+from models.errors import Rejected
+
+MEAN: Final = (0.485, 0.456, 0.406)
+STD: Final = (0.229, 0.224, 0.225)
+"""The normalisation of torchvision's ImageNet weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadParams:
+    """How the last layer is trained: AdamW at `lr`, lowered along a cosine (settings of AdvPT's released code)."""
+
+    epochs: int = 90
+    lr: float = 1e-3
+    batch_size: int = 64
+    seed: int = 0
+
+
+def load_resnet50(directory: Path) -> tuple[nn.Module, nn.Linear]:
+    """Body and last layer of the ResNet-50 whose weights, as torchvision publishes them, are the one `resnet50*` there.
+
+    The last layer is that of ImageNet's 1000 classes.
+    Raises Rejected: `model_unavailable` where there is no such file or more than one, `invalid_weights`.
+    """
+    from torchvision.models import resnet50  # seconds that only this attack needs to spend
+
+    files = sorted(path for path in directory.glob("resnet50*") if path.suffix in (".pth", ".safetensors"))
+    if len(files) != 1:
+        raise Rejected(
+            "model_unavailable",
+            f"one resnet50*.pth of torchvision is expected in {directory.name!r}, found {len(files)}",
+        )
+    with torch.device("meta"):
+        model = resnet50()
+    try:
+        model.load_state_dict(read_tensors(files[0]), assign=True)
+    except RuntimeError as error:
+        raise Rejected("invalid_weights", f"{files[0].name} is not a ResNet-50 of torchvision") from error
+    return body_and_head(model)
+
+
+def body_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
+    """A ResNet without its last layer, frozen and in evaluation mode, and that layer."""
+    head = model.fc
+    if not isinstance(head, nn.Linear):
+        raise TypeError(f"a ResNet whose `fc` is a linear layer is expected, got {type(head).__name__}")
+    model.fc = nn.Identity()
+    return model.requires_grad_(False).train(False), head.requires_grad_(False)
+
+
+def surrogate(body: nn.Module, head: nn.Linear) -> Surrogate:
+    """Logits of images (B, 3, S, S) in [0, 1], normalised here."""
+    return lambda images: F.linear(_features(body, images), head.weight, head.bias)
+
+
+def train_head(body: nn.Module, images: Tensor, labels: Tensor, n_classes: int, params: HeadParams) -> nn.Linear:
+    """A last layer for `n_classes`, trained from zero on the features of images (N, 3, S, S) in [0, 1], labels (N,).
+
+    The features are computed once: the body is frozen. Equal arguments give equal weights on one machine.
+    """
+    with torch.no_grad():
+        features = torch.cat([_features(body, batch) for batch in torch.split(images, params.batch_size)])
+    generator = torch.Generator().manual_seed(params.seed)
+    with torch.random.fork_rng(devices=[]):  # what the layer draws from the global generator is not used
+        head = nn.Linear(features.shape[1], n_classes).to(features.device)
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=params.lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, params.epochs)
+    for _ in range(params.epochs):
+        for batch in torch.split(torch.randperm(len(features), generator=generator), params.batch_size):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(head(features[batch]), labels[batch].to(features.device))
+            torch.autograd.backward(loss)
+            optimizer.step()
+        schedule.step()
+    head.requires_grad_(False)
+    return head
+
+
+def _features(body: nn.Module, images: Tensor) -> Tensor:
+    images = images.to(next(body.parameters()).device)
+    mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    features: Tensor = body((images - mean) / std)
+    return features
