@@ -9,6 +9,22 @@ BackboneFormat = Literal["open_clip", "hf_clip", "medclip", "biomedclip"]
 Fit = Literal["crop", "pad"]
 Activation = Literal["config", "gelu", "quick_gelu"]
 ContextPosition = Literal["end", "middle", "front"]
+DatasetLayout = Literal[
+    "folders",
+    "split_folders",
+    "class_folders",
+    "flowers",
+    "pets",
+    "sun397",
+    "ucf101",
+    "imagenet",
+    "imagenet_subset",
+    "imagenet_ordinals",
+    "pannuke",
+    "sicapv2",
+    "skincancer",
+    "rsna",
+]
 PromptMethod = Literal["coop", "few_shot", "advpt", "imported", "calibrated", "bank"]
 
 
@@ -69,6 +85,38 @@ class TaskCard:
 
     def __post_init__(self) -> None:
         check_classes(self.class_names, self.template)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetCard:
+    """A data set of labelled images: where its publisher says that it is, and how its files are laid out.
+
+    layout: which loader of models.datasets reads it.
+    folder: name of its folder, or of its zip, as it is published or usually unpacked.
+    source: where it comes from, for the one who has to fetch it.
+    task: the task with these classes; None where their names are read from the files of the data set.
+    template, default_backbone: of a data set without a task; a task has its own.
+    raw_labels: what the files call the classes, in the order of the classes; empty where the files say that too.
+    paths: what the layout needs to know beside it: parts of the data set -> path under the folder.
+    """
+
+    id: str
+    title: str
+    layout: DatasetLayout
+    folder: str
+    source: str
+    task: str | None = None
+    template: str | None = None
+    default_backbone: str | None = None
+    raw_labels: tuple[str, ...] = ()
+    paths: dict[str, str] = field(default_factory=dict)
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        if self.task is not None and (self.template, self.default_backbone) != (None, None):
+            raise ValueError(f"the task {self.task!r} has a template and a backbone of its own")
+        if len(set(self.raw_labels)) != len(self.raw_labels):
+            raise ValueError("raw labels must be distinct")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,132 @@
+"""Where the files of a data set lie: in a folder, or in the zip it is distributed in."""
+
+import csv
+import json
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from models.errors import Rejected
+from models.types import DatasetCard
+
+IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".dcm"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Files:
+    """The files of one data set by their paths under its folder, or inside its zip, with `/` between the parts.
+
+    Listings are sorted by name, whatever order the file system has.
+    """
+
+    card: DatasetCard
+    root: Path
+    _bundle: zipfile.ZipFile | None = field(default=None)
+
+    @classmethod
+    def of(cls, card: DatasetCard, directory: Path) -> "Files":
+        """Of a data set.
+
+        directory: its own folder or zip, or the folder that holds it under the name of the card.
+        Raises Rejected dataset_unavailable where there is neither.
+        """
+        root = directory / card.folder if (directory / card.folder).exists() else directory
+        if root.is_dir():
+            return cls(card, root)
+        if zipfile.is_zipfile(root):
+            return cls(card, root, zipfile.ZipFile(root))
+        raise Rejected("dataset_unavailable", f"{card.id}: a folder or zip is expected at {root} (from {card.source})")
+
+    def part(self, name: str) -> str:
+        """The path the card gives for a split or another part. Raises Rejected for a split that is not published."""
+        if name not in self.card.paths:
+            raise self.unpublished(name, [split for split in ("train", "val", "test") if split in self.card.paths])
+        return self.card.paths[name]
+
+    def unpublished(self, split: str, published: Iterable[str]) -> Rejected:
+        """The refusal for a split that the data set is published without."""
+        return Rejected(
+            "dataset_unavailable",
+            f"{self.card.id}: published splits are {', '.join(published)}, asked for is {split}",
+        )
+
+    def missing(self, name: str) -> Rejected:
+        """The refusal for a file or folder that is not there."""
+        return Rejected(
+            "dataset_unavailable", f"{self.card.id}: {self.root / name} is expected (from {self.card.source})"
+        )
+
+    def malformed(self, what: str) -> Rejected:
+        """The refusal for contents that are not as published."""
+        return Rejected("invalid_dataset", f"{self.card.id}: {what}")
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file or folder, of a zip such a file."""
+        return (self.root / name).exists() if self._bundle is None else name in self._bundle.NameToInfo
+
+    def path(self, name: str) -> Path:
+        """A file or folder on disk. Raises Rejected where there is none."""
+        if not self.has(name):
+            raise self.missing(name)
+        return self.root / name
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file. Raises Rejected where there is none."""
+        try:
+            return (self.root / name).read_bytes() if self._bundle is None else self._bundle.read(name)
+        except (FileNotFoundError, IsADirectoryError, KeyError):
+            raise self.missing(name) from None
+
+    def folders(self, name: str) -> list[str]:
+        """The names of the folders in a folder on disk; hidden ones are left out."""
+        found = sorted(entry.name for entry in self.path(name).iterdir() if entry.is_dir())
+        return [folder for folder in found if not folder.startswith(".")]
+
+    def images(self, name: str) -> list[str]:
+        """The paths of the images right in a folder; hidden files and those without a suffix of images are left out.
+
+        Raises Rejected where there is no such folder, or no image in it.
+        """
+        images = sorted(file for file in self._names(name) if not file.startswith(".") and _is_image(file))
+        if not images:
+            raise self.missing(f"{name}/*.jpg or another image")
+        return [str(PurePosixPath(name, image)) for image in images]
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of a text file that are not empty, without the white space around them."""
+        text = self._text(name)
+        return [stripped for line in text.splitlines() if (stripped := line.strip())]
+
+    def json(self, name: str) -> Any:  # noqa: ANN401  # whatever the file holds
+        """The contents of a JSON file. Raises Rejected where it is none."""
+        try:
+            return json.loads(self._text(name))
+        except ValueError:
+            raise self.malformed(f"{name} is not JSON") from None
+
+    def rows(self, name: str, columns: Iterable[str]) -> Iterator[Mapping[str, str]]:
+        """The rows of a CSV file with a header. Raises Rejected where one of the columns is not in it."""
+        table = csv.DictReader(self._text(name).splitlines())
+        if absent := set(columns) - set(table.fieldnames or ()):
+            raise self.malformed(f"{name} has no column {', '.join(sorted(absent))}")
+        yield from table
+
+    def _text(self, name: str) -> str:
+        try:
+            return self.read(name).decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise self.malformed(f"{name} is not UTF-8 text") from None
+
+    def _names(self, name: str) -> Iterable[str]:
+        """The names right in a folder; none if there is no such folder."""
+        if self._bundle is not None:
+            below = (member.removeprefix(f"{name}/") for member in self._bundle.namelist() if member.startswith(name))
+            return [member for member in below if "/" not in member]
+        folder = self.path(name)
+        return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+
+
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES

@@ -1,0 +1,38 @@
+"""Data sets of which each class has a folder, and each split too."""
+
+from models.datasets.files import Files
+from models.datasets.listing import Item, Listing, unique
+from models.datasets.sample import SplitName
+from models.errors import Rejected
+
+_FEWEST_CLASSES = 2
+
+
+def split_folders(files: Files, split: SplitName) -> Listing:
+    """NCT-CRC-HE and MedNIST: a folder for each split, and in it one for each class, called as the card says."""
+    return _by_folder(files, files.part(split), files.card.raw_labels)
+
+
+def own_folders(files: Files, split: SplitName) -> Listing:
+    """The operator's own: `train`, `val` and `test` with a folder for each class, else one for each class.
+
+    The classes are called like their folders, in sorted order. Where there is no folder of any split, all images are
+    of every split.
+    """
+    splits = [name for name in ("train", "val", "test") if files.has(name)]
+    if splits and split not in splits:
+        raise files.missing(split)
+    base = split if splits else "."
+    classes = tuple(files.folders(base))
+    if len(classes) < _FEWEST_CLASSES:
+        raise Rejected(
+            "dataset_unavailable",
+            f"{files.card.id}: {files.root / base} is expected to hold a folder for each of two classes or more",
+        )
+    listing = _by_folder(files, base, classes)
+    return Listing(items=listing.items, read=listing.read, class_names=classes)
+
+
+def _by_folder(files: Files, base: str, classes: tuple[str, ...]) -> Listing:
+    named = (Item(name, label) for label, folder in enumerate(classes) for name in files.images(f"{base}/{folder}"))
+    return Listing(items=unique(named, files), read=files.read)

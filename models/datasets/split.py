@@ -1,0 +1,96 @@
+"""A split of a data set: class names, labels, and images that are read when they are asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.datasets import coop, folders, imagenet, pathology, rsna
+from models.datasets.cards import names_and_template
+from models.datasets.files import Files
+from models.datasets.listing import Item, Listing, SplitRule
+from models.datasets.pixels import Decoder, Pixels, in_unit, rgb
+from models.datasets.sample import SplitName
+from models.types import DatasetCard
+from models.types.cards import DatasetLayout
+
+LAYOUTS: Final[dict[DatasetLayout, Callable[[Files, SplitName], Listing]]] = {
+    "folders": folders.own_folders,
+    "split_folders": folders.split_folders,
+    "class_folders": coop.class_folders,
+    "flowers": coop.flowers,
+    "pets": coop.pets,
+    "sun397": coop.sun397,
+    "ucf101": coop.ucf101,
+    "imagenet": imagenet.all_classes,
+    "imagenet_subset": imagenet.some_classes,
+    "imagenet_ordinals": imagenet.ordinals,
+    "pannuke": pathology.pannuke,
+    "sicapv2": pathology.sicapv2,
+    "skincancer": pathology.skincancer,
+    "rsna": rsna.rsna,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Split:
+    """The images of one split, sorted by name.
+
+    class_names: in the order of the labels; two may be equal, as two of CLIP's names for ImageNet are.
+    template: hand-written, with one `{}`; None for the operator's own images.
+    rule: `seeded` where it is not the published split but one drawn with a fixed seed.
+    """
+
+    class_names: tuple[str, ...]
+    template: str | None
+    items: tuple[Item, ...]
+    rule: SplitRule
+    _read: Callable[[str], bytes | NDArray[np.uint8]]
+    _decode: Decoder
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The class index of every image, (N,)."""
+        return np.array([item.label for item in self.items], dtype=np.int64)
+
+    def label(self, index: int) -> int:
+        """The class index of one image."""
+        return self.items[index].label
+
+    def image(self, index: int) -> Pixels:
+        """The pixels of one image, float64 (height, width, 1 or 3) in [0, 1].
+
+        Raises Rejected: dataset_unavailable where its file is not there, or what the decoder refuses.
+        """
+        content = self._read(self.items[index].name)
+        return self._decode(content) if isinstance(content, bytes) else in_unit(content)
+
+
+def load_split(card: DatasetCard, directory: Path, split: SplitName, *, decode: Decoder = rgb) -> Split:
+    """The images of a split, none of them read yet.
+
+    directory: the data set's own folder or zip, or the folder that holds it under the name of its card.
+    decode: what makes pixels of a file; the default reads no DICOM.
+    Raises Rejected dataset_unavailable, for what is missing or was never published, or invalid_dataset.
+    """
+    files = Files.of(card, directory)
+    listing = LAYOUTS[card.layout](files, split)
+    names, template = names_and_template(card)
+    if names is not None and listing.class_names not in (None, names):
+        raise files.malformed(f"its classes are expected to be those of the task {card.task!r}")
+    if not listing.items:
+        raise files.malformed(f"the {split} split holds no image")
+    return Split(
+        class_names=names or listing.class_names or (),
+        template=template,
+        items=tuple(listing.items),
+        rule=listing.rule,
+        _read=listing.read,
+        _decode=decode,
+    )

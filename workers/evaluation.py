@@ -1,0 +1,141 @@
+"""Certificates for labelled images, one after the other, as rows of the field's table."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.backbones.base import Backbone
+from models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force
+from models.prompts.bank import Bank
+from models.prompts.context import ContextVectors
+from models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, estimate, noise_key, select
+from models.smoothing.accuracy import RADII, Share
+from models.smoothing.encoded import EncodedSampler
+from models.types import Certificate, ClassifierSpec, NoiseLaw, SmoothingParams, ZeroShotAdaptation
+
+COLUMNS: Final = ("idx", "label", "predict", "radius", "correct", "time")
+ABSTAINED: Final = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What was certified of one image.
+
+    index: its place in the split. predict: the class, `ABSTAINED` if none. radius: 0 then.
+    seconds: for adaptation, selection and estimation together.
+    """
+
+    index: int
+    label: int
+    predict: int
+    radius: float
+    seconds: float
+
+    @property
+    def correct(self) -> bool:
+        """Whether the image was certified for its label."""
+        return self.predict == self.label
+
+    def to_line(self) -> str:
+        """The row of the table (Cohen et al. 2019: the code's), radius in full, time as h:mm:ss.ssssss."""
+        time = timedelta(seconds=self.seconds)
+        return "\t".join(map(str, (self.index, self.label, self.predict, self.radius, int(self.correct), time)))
+
+    @staticmethod
+    def from_line(line: str) -> "Row":
+        """The inverse of `to_line`. Raises ValueError."""
+        index, label, predict, radius, _, time = line.split("\t")
+        days, _, clock = time.rpartition(", ")
+        hours, minutes, seconds = clock.split(":")
+        whole = 86_400 * int(days.split()[0] if days else 0) + 3_600 * int(hours) + 60 * int(minutes)
+        return Row(
+            index=int(index),
+            label=int(label),
+            predict=int(predict),
+            radius=float(radius),
+            seconds=whole + float(seconds),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluation:
+    """A base classifier that is certified image by image.
+
+    spec: what it is made of; its class names are distinct, as those of ImageNet are not: `classes` are the indices that
+        its classes have among the labels, of two classes of one name that of the first.
+    prompt: what the checkpoint that `spec` names holds; None for a template.
+    seed: of all noise. What is found of an image is a function of the seed, its pixels and what is named here.
+    """
+
+    backbone: Backbone
+    spec: ClassifierSpec
+    classes: Sequence[int]
+    prompt: ContextVectors | Bank | None
+    params: SmoothingParams
+    seed: int
+    batch_size: int
+
+    def certified(
+        self, images: Iterable[tuple[int, int, NDArray[np.float32]]], clock: Callable[[], float]
+    ) -> Iterator[Row]:
+        """The row of each image, given as its place in the split, its label, and pixels (3, S, S) in [0, 1]."""
+        adapted = isinstance(self.spec.adaptation, ZeroShotAdaptation)
+        fixed = None if adapted else self._classifier(self.prompt)
+        for index, label, pixels in images:
+            began, sampler = clock(), self.sampler(pixels)
+            classifier = fixed or self._classifier(self._adapted(sampler))
+            selection = select(sampler, classifier, self.params)
+            outcome = estimate(sampler, classifier, self.params, selection, MemoryBlocks()).outcome
+            shown = outcome if isinstance(outcome, Certificate) else None
+            yield Row(
+                index=index,
+                label=label,
+                predict=ABSTAINED if shown is None else self.classes[shown.class_index],
+                radius=0.0 if shown is None else shown.radius,
+                seconds=clock() - began,
+            )
+
+    def sampler(self, pixels: NDArray[np.float32]) -> NoisySampler:
+        """Noisy copies of an image: the same for every prompt and adaptation, so that these are compared on them."""
+        secret = hashlib.sha256(f"certrad evaluate {self.seed}".encode()).digest()
+        settings = hashlib.sha256(f"{pixels.shape} {self.params.sigma}".encode()).hexdigest()
+        digest = hashlib.sha256(pixels.astype("<f4").tobytes()).hexdigest()
+        law: NoiseLaw = "philox-ziggurat-f64" if self.backbone.device.type == "cpu" else "philox-boxmuller-f64"
+        return NoisySampler(
+            image=pixels,
+            sigma=self.params.sigma,
+            noise=Noise(noise_key(secret, digest, settings), law),
+            batch_size=self.batch_size,
+            device=self.backbone.device,
+        )
+
+    def _adapted(self, sampler: NoisySampler) -> ContextVectors | Bank | None:
+        """The prompt as it is tuned on one image (Zero-Shot PromptSmooth)."""
+        encoded = EncodedSampler.of(sampler, self.backbone.encode_image)
+        return prompt_in_force(
+            self.backbone, self.spec, self.prompt, lambda samples: encoded.first(Stream.ADAPT, samples)
+        )
+
+    def _classifier(self, prompt: ContextVectors | Bank | None) -> VisionLanguageClassifier:
+        return TextHead.of_spec(self.backbone, self.spec, prompt).classifier(self.backbone, self.params.sigma)
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """Certified accuracy over the images that were really seen, each share with its 95% interval; no radius, no row."""
+    images = len(rows)
+    if not images:
+        raise ValueError("at least one image is required, got none")
+    return {
+        "images": images,
+        "abstained": Share.of(sum(row.predict == ABSTAINED for row in rows), images),
+        "certified_accuracy": {
+            f"{radius:g}": Share.of(sum(row.correct and row.radius >= radius for row in rows), images)
+            for radius in RADII
+        },
+        "seconds_per_image": round(sum(row.seconds for row in rows) / images, 3),
+    }
