@@ -14,7 +14,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from app import console, demo, submission
+from app import console, demo, submission, tuning
 from app.client import Client, ProblemError
 from app.local import LocalStackError, private_stack
 from app.submission import CERTIFIED, FAILURE
@@ -36,6 +36,22 @@ Url = Annotated[str, typer.Option(envvar="CERTRAD_URL", help="address of the ser
 DataDir = Annotated[Path | None, typer.Option(help="everything the service keeps")]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"
+
+
+class DataSplit(StrEnum):
+    """The splits of a data set."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+class EvaluatedAdaptation(StrEnum):
+    """How `evaluate` adapts a prompt."""
+
+    NONE = "none"
+    ZERO_SHOT = "zero_shot"
+    GATED = "gated"
 
 
 class Queue(StrEnum):
@@ -104,6 +120,68 @@ def import_prompt(
     _become("import-prompt", str(file), "--backbone", backbone, "--task", task, "--name", name)
 
 
+@prompts.command("calibrate")
+def calibrate_prompt(
+    images: Annotated[Path, typer.Option(exists=True, file_okay=False, help="folder of images, never certified later")],
+    name: Annotated[str, typer.Option(help="name of the new prompt")],
+    task: Annotated[str | None, typer.Option(help="task whose classes are told apart")] = None,
+    prompt: Annotated[str | None, typer.Option(help="prompt to start from, or template; default: the task's")] = None,
+    sigmas: Annotated[str | None, typer.Option(help="noise levels, separated by commas")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="images to adapt to: the first by name")] = None,
+    seed: Annotated[int | None, typer.Option(help="of all noise")] = None,
+) -> None:
+    """Adapt a prompt to unlabelled images of a site, scanner or stain; certificates keep their full scope."""
+    given = {"images": images, "name": name, "task": task, "prompt": prompt, "sigmas": sigmas, "limit": limit}
+    options = {**given, "seed": seed}
+    _become("calibrate-prompt", *(f"--{option}={value}" for option, value in options.items() if value is not None))
+
+
+@app.command()
+def attack(
+    paths: Annotated[list[Path], typer.Argument(exists=True, metavar="FILE|DIR", help="files, or one folder")],
+    task: Annotated[str | None, typer.Option(help="task whose classes are told apart")] = None,
+    backbone: Annotated[str | None, typer.Option(help="backbone; default: the task's own")] = None,
+    prompt: Annotated[str | None, typer.Option(help="learned prompt, or template; default: the task's own")] = None,
+    attack: Annotated[str | None, typer.Option(help="pgd10, pgd40 or autoattack; default: pgd40")] = None,
+    epsilon: Annotated[str | None, typer.Option(help="such as 16/255; default: as the attack was published")] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="of autoattack; fewer make it a reduced one")] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="of autoattack's square; likewise")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="images to attack: the first by name, of each class")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for the attacked images, as PNG")] = None,
+    seed: Annotated[int | None, typer.Option(help="of all draws")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Attack images, without and with knowledge of the prompt. A folder for each class gives accuracies.
+
+    Exit code: 0 done, 1 failure, 2 bad usage.
+    """
+    given = {
+        "task": task,
+        "backbone": backbone,
+        "prompt": prompt,
+        "attack": attack,
+        "epsilon": epsilon,
+        "iterations": iterations,
+        "queries": queries,
+        "limit": limit,
+        "out": out,
+        "seed": seed,
+    }
+    options = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    _become("attack", *options, *(["--json"] if as_json else []), "--", *map(str, paths))
+
+
+@prompts.command("words")
+def prompt_words(
+    prompt_id: Annotated[str, typer.Argument(metavar="ID", help="id of GET /prompts")],
+    top: Annotated[int, typer.Option(min=1, max=100, help="words for each vector")] = 5,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the words nearest to the context vectors of a prompt, and to random vectors."""
+    _become("words", "--top", str(top), *_data_dir(data_dir), *(["--json"] if as_json else []), "--", prompt_id)
+
+
 @app.command()
 def audit(
     images: Annotated[Path, typer.Option(exists=True, file_okay=False, help="folder of images")],
@@ -135,6 +213,45 @@ def audit(
     }
     options = [f"--{name}={value}" for name, value in given.items() if value is not None]
     _become("audit", *options, *(["--json"] if as_json else []))
+
+
+@app.command()
+def evaluate(
+    task: Annotated[str, typer.Option(help="data set: kathercolon, imagenet, ..., or folders for your own images")],
+    data: Annotated[Path, typer.Option(exists=True, help="its folder or zip, or the folder that holds it")],
+    split: Annotated[DataSplit, typer.Option(help="of the data set")] = DataSplit.TEST,
+    images: Annotated[int, typer.Option(min=1, help="of the split, of each class in turn")] = 500,
+    prompt: Annotated[str | None, typer.Option(help="id of a learned prompt, or template; default: the task's")] = None,
+    template: Annotated[str | None, typer.Option(help="text with one {} for the class name")] = None,
+    adaptation: Annotated[EvaluatedAdaptation, typer.Option(help="of the prompt")] = EvaluatedAdaptation.NONE,
+    sigma: Annotated[float | None, typer.Option(help="noise standard deviation, pixels in [0, 1]")] = None,
+    alpha: Annotated[float | None, typer.Option(help="failure probability of one certificate")] = None,
+    n0: Annotated[int | None, typer.Option("--n0", help="samples that choose the class")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="samples that bound its probability")] = None,
+    backbone: Annotated[str | None, typer.Option(help="id of a backbone; default: the papers'")] = None,
+    seed: Annotated[int | None, typer.Option(help="of the choice of images and of all noise")] = None,
+    out: Annotated[Path | None, typer.Option(help="table, with which an interrupted run goes on")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Certify labelled images of a data set and print certified accuracy. Exit code: 0, 1 failure, 2 bad usage."""
+    given = {
+        "task": task,
+        "data": data,
+        "split": split.value,
+        "images": images,
+        "prompt": prompt,
+        "template": template,
+        "adaptation": adaptation.value,
+        "sigma": sigma,
+        "alpha": alpha,
+        "n0": n0,
+        "n": n,
+        "backbone": backbone,
+        "seed": seed,
+        "out": out,
+    }
+    options = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    _become("evaluate", *options, *(["--json"] if as_json else []))
 
 
 @app.command()
@@ -242,6 +359,51 @@ def certify(
 
 
 @app.command()
+def tune(
+    images: Annotated[Path, typer.Argument(exists=True, help="folder or zip of a folder per class; CSV: path,label")],
+    url: Url = _DEFAULT_URL,
+    local: Annotated[bool, typer.Option("--local", help="start a private service, whose data directory stays")] = False,
+    as_json: AsJson = False,
+    default_for: Annotated[str | None, typer.Option(help="task whose default the prompt becomes")] = None,
+    name: Annotated[str | None, typer.Option(help="name of the prompt; default: task and method")] = None,
+    method: Annotated[str | None, typer.Option(help="few_shot, coop or advpt")] = None,
+    backbone: Annotated[str | None, typer.Option(help="id of GET /backbones")] = None,
+    task: Annotated[str | None, typer.Option(help="id of GET /tasks, whose classes the folders hold")] = None,
+    classes: Annotated[str | None, typer.Option(help="JSON list of class names; default: the folders' own")] = None,
+    shots: Annotated[int | None, typer.Option(help="images of each class to tune on")] = None,
+    epochs: Annotated[int | None, typer.Option(help="passes over the images")] = None,
+    lr: Annotated[float | None, typer.Option(help="learning rate")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="images of one step")] = None,
+    n_ctx: Annotated[int | None, typer.Option(help="context vectors")] = None,
+    class_specific: Annotated[bool | None, typer.Option("--class-specific", help="vectors for each class")] = None,
+    position: Annotated[str | None, typer.Option(help="of the class name: end, middle or front")] = None,
+    sigmas: Annotated[str | None, typer.Option(help="noise levels of few_shot, separated by commas")] = None,
+    seed: Annotated[int | None, typer.Option(help="of everything random")] = None,
+) -> None:
+    """Tune a prompt on labelled images. Exit code: 0 there is a prompt, 2 bad usage, 1 failure."""
+    given = {
+        "name": name,
+        "method": method,
+        "backbone": backbone,
+        "task": task,
+        "classes": classes,
+        "shots": shots,
+        "epochs": epochs,
+        "lr": lr,
+        "batch_size": batch_size,
+        "n_ctx": n_ctx,
+        "class_specific": "true" if class_specific else None,
+        "position": position,
+        "sigmas": f"[{sigmas}]" if sigmas else None,
+        "seed": seed,
+    }
+    fields = {field: str(value) for field, value in given.items() if value is not None}
+    with _service(url, local=local, keep=True) as client:
+        code = tuning.tune(client, images, fields, default_for=default_for, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
 def jobs(
     url: Url = _DEFAULT_URL,
     as_json: AsJson = False,
@@ -286,10 +448,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @contextmanager
-def _service(url: str, *, local: bool) -> Iterator[Client]:
-    """The service a request goes to; a refusal ends the command."""
+def _service(url: str, *, local: bool, keep: bool = False) -> Iterator[Client]:
+    """The service a request goes to; a refusal ends the command. keep: the data directory of a private one stays."""
     if local:
-        with _stack(keep=False) as client:
+        with _stack(keep=keep) as client:
             yield client
         return
     try:

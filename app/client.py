@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 import httpx
 
@@ -14,6 +14,7 @@ _TIMEOUT: Final = httpx.Timeout(30.0)
 _POLL_SECONDS: Final = 1.0
 _PATIENCE: Final = 30
 _PASSING: Final = frozenset({"unreachable", "redis_unavailable"})
+_UNITS: Final = ("images", "epochs", "samples")  # the first that a job counts now is what its phase is about
 
 
 class ProblemError(Exception):
@@ -28,14 +29,33 @@ class ProblemError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """How many of something are done: samples of a certification, epochs or images of a tuning.
+
+    total: None where it is not said again.
+    """
+
+    done: int
+    total: int | None
+    unit: str
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Self | None:
+        """The progress in a job or an event; None where nothing is counted."""
+        for unit in _UNITS:
+            if (done := body.get(f"{unit}_done")) is not None:
+                return cls(done=done, total=body.get(f"{unit}_total"), unit=unit)
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One job as the service shows it."""
 
     id: str
     status: str
     phase: str
-    samples_done: int
-    samples_total: int
+    progress: Counted | None
     created_at: str
     request: dict[str, Any]
     result: dict[str, Any] | None
@@ -55,8 +75,7 @@ class Job:
             id=body["id"],
             status=body["status"],
             phase=body["progress"]["phase"],
-            samples_done=body["progress"]["samples_done"],
-            samples_total=body["progress"]["samples_total"],
+            progress=Counted.from_json(body["progress"]),
             created_at=body["created_at"],
             request=body["request"],
             result=body["result"],
@@ -92,6 +111,15 @@ class Client:
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
         return Job.from_json(self._send("POST", "/certify", content=image, params=dict(fields or {}), headers=headers))
+
+    def tune(self, archive: BinaryIO, fields: Mapping[str, str]) -> Job:
+        """Submits a zip with one folder of images for each class, to tune a prompt on; it is read as it is sent."""
+        part = ("images.zip", archive, "application/zip")
+        return Job.from_json(self._send("POST", "/prompts", data=dict(fields), files={"images": part}))
+
+    def make_default(self, prompt_id: str, task: str) -> None:
+        """Makes a prompt the default of a task."""
+        self._send("PATCH", f"/prompts/{prompt_id}", json={"default_for": task})
 
     def job(self, job_id: str) -> Job:
         """The job as it stands."""

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from app.client import Client, Event, Job
+from app.client import Client, Counted, Event, Job
 
 CAVEAT: Final = "a certificate says nothing about whether the class is right"
 _LARGER_CHANGE: Final = 10  # one of the changes that a result counts pixels for
@@ -77,7 +77,7 @@ def progress_bars() -> Iterator[Progress]:
         TextColumn("{task.fields[phase]}", style="cyan", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("samples"),
+        TextColumn("{task.fields[unit]}", markup=False),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=errors(), transient=True) as progress:
@@ -86,9 +86,9 @@ def progress_bars() -> Iterator[Progress]:
 
 def add_bar(progress: Progress, image: str, job: Job | None) -> TaskID:
     """A bar for one job, or for an image that was refused."""
-    if job is None:
-        return progress.add_task(image, total=None, phase="refused")
-    return progress.add_task(image, total=job.samples_total, completed=job.samples_done, phase=job.phase)
+    bar = progress.add_task(image, total=None, phase=job.phase if job else "refused", unit="")
+    _advance(progress, bar, job.progress if job else None)
+    return bar
 
 
 def follow(client: Client, job: Job, progress: Progress, bar: TaskID) -> Job:
@@ -99,13 +99,23 @@ def follow(client: Client, job: Job, progress: Progress, bar: TaskID) -> Job:
             case "phase":
                 progress.update(bar, phase=event.data["phase"])
             case "progress":
-                progress.update(bar, completed=event.data["samples_done"])
+                _advance(progress, bar, Counted.from_json(event.data))
+                if loss := event.data.get("loss"):
+                    progress.update(bar, phase=f"loss {loss:.4f}")
                 if running_radius := event.data.get("running_radius"):
                     progress.update(bar, phase=f"radius {running_radius:.4f} shown")
 
     ended = client.wait(job.id, move)
-    progress.update(bar, completed=ended.samples_done, phase=ended.status)
+    _advance(progress, bar, ended.progress)
+    progress.update(bar, phase=ended.status)
     return ended
+
+
+def _advance(progress: Progress, bar: TaskID, counted: Counted | None) -> None:
+    if counted is not None:
+        progress.update(bar, completed=counted.done, unit=counted.unit)
+    if counted is not None and counted.total is not None:
+        progress.update(bar, total=counted.total)
 
 
 def print_results(console: Console, rows: Sequence[Row]) -> None:
@@ -128,18 +138,20 @@ def print_results(console: Console, rows: Sequence[Row]) -> None:
 
 
 def print_jobs(console: Console, jobs: Sequence[Job]) -> None:
-    """A table of jobs; those that succeeded show their class and radius with its scope."""
+    """A table of jobs; those that succeeded show their class and radius with its scope, or the prompt they tuned."""
     table = Table()
-    for name in ("job", "created", "status", "samples", "label", "radius", "scope"):
+    for name in ("job", "created", "status", "progress", "label", "radius", "scope"):
         table.add_column(name)
     for job in jobs:
         result = job.result or {}
-        label = result.get("label") or ("ABSTAINED" if result else "")
+        label = result.get("label") or result.get("prompt") or ""
+        if result.get("outcome") == "abstained":
+            label = "ABSTAINED"
         cells = (
             job.id,
             job.created_at,
             job.status,
-            f"{job.samples_done}/{job.samples_total}",
+            f"{job.progress.done}/{job.progress.total} {job.progress.unit}" if job.progress else "",
             label,
             f"{result['radius']:.4f}" if "radius" in result else "",
             result.get("scope", ""),

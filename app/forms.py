@@ -1,7 +1,7 @@
 """The fields of POST /certify as they are sent, one by one in range; what they mean together is `app.defaults`."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -28,6 +28,8 @@ Sigma = Annotated[
     | Annotated[Literal["auto"], Tag("auto")],
     Discriminator(lambda value: "auto" if value == "auto" else "number"),
 ]
+
+Form = TypeVar("Form", bound=BaseModel)
 
 _PARAMS: Final = SmoothingParams()
 _REGION: Final = r"^\d{1,6},\d{1,6},\d{1,6},\d{1,6}$"
@@ -143,13 +145,18 @@ class CertifyForm(BaseModel):
 
 def parse(fields: Iterable[tuple[str, str]]) -> CertifyForm:
     """The form these fields make; raises Rejected `unknown_field` or InvalidRequest."""
+    return validated(CertifyForm, fields)
+
+
+def validated(form: type[Form], fields: Iterable[tuple[str, str]]) -> Form:
+    """A form of these fields, each given once; raises Rejected `unknown_field` or InvalidRequest."""
     given: dict[str, str] = {}
     for name, value in fields:
         if name in given:
             raise InvalidRequest({name: "given more than once"})
         given[name] = value
     try:
-        return CertifyForm.model_validate(given)
+        return form.model_validate(given)
     except ValidationError as error:
         raise refusal(error.errors(include_url=False, include_input=False)) from None
 

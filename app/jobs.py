@@ -15,8 +15,8 @@ from rq.serializers import JSONSerializer
 from app import uploads
 from app.settings import ApiSettings
 from models.errors import Rejected
-from models.types import CertifyRequest
-from workers.contract.names import TASKS, idempotency_key
+from workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
+from workers.contract.progress import Request
 from workers.contract.queues import enqueue, vehicle
 from workers.contract.records import (
     REQUEST,
@@ -40,8 +40,8 @@ class Jobs:
         self._settings = settings
         self._records = Records(redis, ttl=settings.job_ttl)
 
-    def submit(self, image: bytes, request: CertifyRequest, *, idempotency: str | None = None) -> Created:
-        """Stores the image, creates the job and enqueues its decoding; on a refusal nothing is left behind.
+    def submit(self, upload: bytes, request: Request, *, idempotency: str | None = None) -> Created:
+        """Stores the upload, creates the job and enqueues its first stage; on a refusal nothing is left behind.
 
         When Redis fails to answer, the job may have been created: its upload stays, so that it can run. The reaper
         deletes an upload that no job names.
@@ -51,9 +51,9 @@ class Jobs:
         """
         replay_key = hashlib.sha256(idempotency.encode()).hexdigest() if idempotency else None
         job_id = uuid.uuid4().hex
-        uploads.store(self._settings.blobs_dir, job_id, image)
+        uploads.store(self._settings.blobs_dir, job_id, upload)
         try:
-            created = self._create(job_id, request, digest=_digest(image, request), replay_key=replay_key)
+            created = self._create(job_id, request, digest=_digest(upload, request), replay_key=replay_key)
         except RedisError:
             raise
         except BaseException:  # whatever it was, it is raised again; nothing may be left behind
@@ -63,7 +63,7 @@ class Jobs:
             uploads.discard(self._settings.blobs_dir, job_id)
             return created
         try:
-            enqueue(self._redis, "decode", job_id, settings=self._settings, urgent=request.urgent)
+            enqueue(self._redis, FIRST_STAGE[request.kind], job_id, settings=self._settings, urgent=request.urgent)
         except BaseException:  # whatever it was, it is raised again; nothing may be left behind
             self._take_back(job_id, replay_key)
             raise
@@ -102,7 +102,7 @@ class Jobs:
         self._records.erase(job_id)
         uploads.discard(self._settings.blobs_dir, job_id)
 
-    def _create(self, job_id: str, request: CertifyRequest, *, digest: str, replay_key: str | None) -> Created:
+    def _create(self, job_id: str, request: Request, *, digest: str, replay_key: str | None) -> Created:
         for _ in range(2):
             try:
                 created = self._records.create(
@@ -115,7 +115,7 @@ class Jobs:
             except QueueFullError:
                 raise Rejected("queue_full", f"{self._settings.max_queued} jobs are waiting or running") from None
             except IdempotencyConflictError:
-                raise Rejected("idempotency_conflict", "the key belongs to another image or other fields") from None
+                raise Rejected("idempotency_conflict", "the key belongs to another upload or other fields") from None
             if not created.replayed or self._records.status(created.job_id) is not None:
                 break
             # The first submission's job was erased since: its key is free again.
@@ -145,6 +145,6 @@ class Jobs:
             return  # it stopped by itself in between
 
 
-def _digest(image: bytes, request: CertifyRequest) -> str:
-    """SHA-256 of what an Idempotency-Key stands for: the image and the resolved request."""
-    return hashlib.sha256(hashlib.sha256(image).digest() + REQUEST.dump_json(request)).hexdigest()
+def _digest(upload: bytes, request: Request) -> str:
+    """SHA-256 of what an Idempotency-Key stands for: the upload and the resolved request."""
+    return hashlib.sha256(hashlib.sha256(upload).digest() + REQUEST.dump_json(request)).hexdigest()

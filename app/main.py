@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from app import problems
 from app.dependencies import Services
 from app.middleware import AnswerHeaders, BodyLimit, DefectReport, HostCheck
-from app.routes import catalogue, certificates, certify, health, jobs, keys, verify
+from app.routes import catalogue, certificates, certify, health, jobs, keys, tuning, verify
 from app.settings import ApiSettings
 
 _DESCRIPTION = """Classifies medical images with a certified L2 radius, or abstains.
@@ -43,11 +43,11 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.state.services = services
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # the documented way to extend the schema
     problems.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, larger={tuning.PATH: settings.max_archive_bytes})
     app.add_middleware(HostCheck, names=settings.host_names)
     app.add_middleware(DefectReport)
     app.add_middleware(AnswerHeaders)
-    for module in (certify, jobs, certificates, verify, catalogue, health, keys):
+    for module in (certify, jobs, certificates, verify, tuning, catalogue, health, keys):
         app.include_router(module.router)
     return app
 

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import traceback
-from collections.abc import Collection, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -112,21 +112,24 @@ class BodyLimit:
     later sees the answer instead of a reset connection.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, larger: Mapping[str, int]) -> None:
+        """The limit of every path, and those of some paths."""
         self._app = app
         self._max_bytes = max_bytes
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = self._larger.get(scope["path"], self._max_bytes)
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._max_bytes:
+        if declared.isdecimal() and int(declared) > limit:
             if "expect" not in headers:
-                await self._drain(receive)
-            await self._refuse(scope, receive, send)
+                await _drain(receive, limit)
+            await _refuse(scope, receive, send, limit)
             return
         received = 0
         over = False
@@ -136,7 +139,7 @@ class BodyLimit:
             nonlocal received, over, unread
             message = await receive()
             received += _size(message)
-            if received > self._max_bytes:
+            if received > limit:
                 over = True
                 unread = message.get("more_body", False)
                 raise Rejected("body_too_large", "the rest of the body is not read")
@@ -148,20 +151,21 @@ class BodyLimit:
 
         await self._app(scope, receive_counted, send_unless_over)
         if unread:
-            await self._drain(receive)
+            await _drain(receive, limit)
         if over:
-            await self._refuse(scope, receive, send)
+            await _refuse(scope, receive, send, limit)
 
-    async def _drain(self, receive: Receive) -> None:
-        left = self._max_bytes
-        while left > 0:
-            message = await receive()
-            left -= _size(message)
-            if not message.get("more_body", False):
-                return
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await problem_response("body_too_large", f"at most {self._max_bytes} bytes are taken")(scope, receive, send)
+async def _drain(receive: Receive, left: int) -> None:
+    while left > 0:
+        message = await receive()
+        left -= _size(message)
+        if not message.get("more_body", False):
+            return
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+    await problem_response("body_too_large", f"at most {limit} bytes are taken")(scope, receive, send)
 
 
 def _size(message: MutableMapping[str, Any]) -> int:

@@ -1,20 +1,23 @@
 """Jobs as the API shows them."""
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.problems import ProblemBody, problem
-from models.types import Bound, CertifyRequest, Decision, Scope
+from models.types import Bound, CertifyRequest, Decision, PromptCard, Scope
+from models.types.tuning import TuningRequest
 from workers.contract.names import Phase, Status
+from workers.contract.progress import Sampling
 from workers.contract.records import JobRecord
 
 _ID = "0f8fad5bd9cb469fa16570867728950e"
+_BY_IMAGES: Final[frozenset[Phase]] = frozenset({"unpacking", "attacking"})
 
 
 class Progress(BaseModel):
-    """How far a job is; samples are those of selection and estimation together, at most `samples_total`."""
+    """How far a certification is; samples are those of selection and estimation, at most `samples_total`."""
 
     phase: Phase
     samples_done: int = Field(examples=[4196])
@@ -24,6 +27,17 @@ class Progress(BaseModel):
         description="only with `target_radius`: the radius shown so far; with probability at least 1 - alpha it is "
         "never above the true one",
     )
+
+
+class TuningProgress(BaseModel):
+    """How far a tuning is."""
+
+    phase: Phase
+    epochs_done: int = Field(examples=[12])
+    epochs_total: int = Field(examples=[50])
+    loss: float | None = Field(None, description="mean over the last epoch done", examples=[0.4127])
+    images_done: int | None = Field(None, description="images decoded or attacked; only in `unpacking` and `attacking`")
+    images_total: int | None = None
 
 
 class Result(BaseModel):
@@ -76,6 +90,13 @@ class Result(BaseModel):
     timing: dict[str, float]
 
 
+class TuningResult(BaseModel):
+    """What a tuning made: a prompt that POST /certify takes at once."""
+
+    prompt: str = Field(description="its id", examples=["mednist-few-shot-c3fd994275dfb3bb"])
+    card: PromptCard
+
+
 class Links(BaseModel):
     """Where else to look."""
 
@@ -89,9 +110,11 @@ class JobView(BaseModel):
 
     id: str = Field(examples=[_ID])
     status: Status
-    progress: Progress
-    request: CertifyRequest = Field(description="the request with every default filled in")
-    result: Result | None
+    progress: Progress | TuningProgress
+    request: Annotated[CertifyRequest | TuningRequest, Field(discriminator="kind")] = Field(
+        description="the request with every default filled in; `kind` says whether it certifies or tunes"
+    )
+    result: Result | TuningResult | None
     error: ProblemBody | None
     links: Links
     created_at: datetime
@@ -113,16 +136,13 @@ def job_path(job_id: str) -> str:
 def job_view(record: JobRecord) -> JobView:
     """The record as a client sees it."""
     path = job_path(record.id)
-    progress = Progress(phase=record.phase, samples_done=record.samples_done, samples_total=record.samples_total)
-    if record.running_radius is not None:
-        progress.running_radius = record.running_radius
     error = problem(record.error["code"], record.error["detail"], instance=path) if record.error else None
     return JobView(
         id=record.id,
         status=record.status,
-        progress=progress,
+        progress=_progress(record),
         request=record.request,
-        result=Result.model_validate(record.result) if record.result else None,
+        result=_result(record),
         error=ProblemBody.model_validate(error) if error else None,
         links=Links(
             self=path,
@@ -132,6 +152,28 @@ def job_view(record: JobRecord) -> JobView:
         created_at=_moment(record.created_at),
         updated_at=_moment(record.updated_at),
     )
+
+
+def _progress(record: JobRecord) -> Progress | TuningProgress:
+    now = record.progress
+    if isinstance(now, Sampling):
+        progress = Progress(phase=record.phase, samples_done=now.samples_done, samples_total=now.samples_total)
+        if now.running_radius is not None:
+            progress.running_radius = now.running_radius
+        return progress
+    tuning = TuningProgress(
+        phase=record.phase, epochs_done=now.epochs_done, epochs_total=now.epochs_total, loss=now.loss
+    )
+    if record.phase in _BY_IMAGES:
+        tuning.images_done, tuning.images_total = now.images_done, now.images_total
+    return tuning
+
+
+def _result(record: JobRecord) -> Result | TuningResult | None:
+    if record.result is None:
+        return None
+    kind = TuningResult if isinstance(record.request, TuningRequest) else Result
+    return kind.model_validate(record.result)
 
 
 def _moment(seconds: float) -> datetime:

@@ -7,14 +7,17 @@ import importlib
 
 COMMANDS = {
     "audit": ("bench.audit_mednist", "attacks on what every mode certified, and the contradictions they found"),
+    "autoattack-agreement": ("bench.autoattack_agreement", "AutoAttack's parts beside those of its authors' code"),
     "auto-sigma": ("bench.auto_sigma", "certified radii of automatic sigma beside those of every fixed one"),
     "certify-cost": ("bench.certify_cost", "what a certificate costs beside the encoder passes"),
+    "gate-cost": ("bench.gate_cost", "what the gate of a bank costs per sample beside the encoder"),
     "certified-accuracy": ("bench.certified_accuracy", "certified accuracy of every prompt method"),
+    "reproduce": ("bench.reproduce.command", "the tables and figures of the two papers, measured again"),
     "noise-space": ("bench.noise_space", "noise in the image's own grey levels against noise in the model input"),
     "calibrate-prompt": ("bench.calibrate_prompt", "adapt the few-shot prompt to a pool of unlabelled images"),
     "tune-bank": ("bench.tune_bank", "tune the bank of prompts and the gate that are shipped"),
     "sequential-cost": ("bench.sequential_cost", "samples that a target radius saves, and certificates it loses"),
-    "tune-demo-prompt": ("bench.tune_demo_prompt", "tune the few-shot prompt that is shipped"),
+    "tune-demo-prompt": ("bench.tune_demo_prompt", "tune a prompt as the service does, with the seconds it takes"),
     "tune-sigma-selector": ("bench.tune_sigma_selector", "tune the selector of automatic sigma that is shipped"),
     "write-demo-cards": ("bench.write_demo_cards", "write measured figures into the shipped cards"),
     "start-up": ("bench.start_up", "what it takes until a process of the API answers"),

@@ -6,30 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.noisy_images import ADAPTED, Counts, MethodCounts, Record
-from models.smoothing import certified_accuracy, clopper_pearson_lower, clopper_pearson_upper, decide
+from models.smoothing import certified_accuracy, decide
+from models.smoothing.accuracy import RADII, Share
 from models.types import Abstention, LabelCounts, Outcome, Scope, SmoothingParams
-
-RADII = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5)
-"""The radii of PromptSmooth's tables, and beyond them what sigma = 1 can reach."""
-INTERVAL_ALPHA = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """A share of the images with its exact 95% interval (Clopper & Pearson 1934)."""
-
-    value: float
-    low: float
-    high: float
-
-    @staticmethod
-    def of(hits: int, images: int) -> Share:
-        """The share hits / images."""
-        return Share(
-            value=hits / images,
-            low=round(clopper_pearson_lower(hits, images, INTERVAL_ALPHA / 2), 6),
-            high=round(clopper_pearson_upper(hits, images, INTERVAL_ALPHA / 2), 6),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from models.backbones.precision import DTYPES, chosen_dtype, dtype_name
 from models.backbones.weights import file_sha256, write_json
 from models.types import SmoothingParams
 from workers.audit import AuditSettings, Folders, as_markdown, audit, images_sha256, open_journal
-from workers.audit_modes import mode_specs
+from workers.audit_modes import chosen_modes, mode_specs
 from workers.contract.cards import shipped_prompts, shipped_tasks
 
 
@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--journal", type=Path, required=True, help="scratch file, one JSON line an image")
     parser.add_argument("--out", type=Path, required=True, help="result; a Markdown table is written beside it")
     parser.add_argument("--images", type=int, default=102, help="rounded up to as many of each class")
-    parser.add_argument("--sigmas", type=float, nargs="+", default=[0.25])
+    parser.add_argument("--sigmas", type=float, nargs="+", default=[0.25], help="of all modes but auto")
+    parser.add_argument("--modes", help="names, separated by commas, for example gated/auto; default: all")
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="each computes in one thread")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of images and of all noise")
@@ -55,12 +56,13 @@ def run(arguments: argparse.Namespace) -> None:
     split = read_split(arguments.data, "test")
     chosen = balanced_sample(split.labels, len(task.class_names), arguments.images, arguments.seed)
     images = [np.repeat(split.pixels[index][None], 3, axis=0) for index in chosen]
+    specs = (
+        spec
+        for sigma in arguments.sigmas
+        for spec in mode_specs(task, task.default_backbone, prompts, SmoothingParams(sigma=sigma, n=arguments.n))
+    )
     settings = AuditSettings(
-        modes=tuple(
-            spec
-            for sigma in arguments.sigmas
-            for spec in mode_specs(task, task.default_backbone, prompts, SmoothingParams(sigma=sigma, n=arguments.n))
-        ),
+        modes=tuple(chosen_modes(specs, arguments.modes)),
         images_sha256=images_sha256(images),
         seed=arguments.seed,
         dtype=dtype_name(chosen_dtype(arguments.dtype, torch.device("cpu"))),

@@ -2,8 +2,8 @@
 
     python -m bench auto-sigma --data mednist.zip --journal auto.jsonl --out auto.json
 
-Fixed sigmas and `auto` share their noisy images, each certificate with the full alpha of its own. A run that was
-stopped goes on where the journal ends.
+The classifier is the one that serves the task when a request names nothing. Fixed sigmas and `auto` share their noisy
+images, each certificate with the full alpha of its own. A run that was stopped goes on where the journal ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from bench.certified_accuracy import TASK, balanced_sample
 from bench.machine import this_machine
 from bench.mednist import LabelledImages, read_split
 from bench.noisy_images import SECRET, as_input
-from bench.tune_sigma_selector import default_classifier
+from bench.tune_sigma_selector import add_dtype, default_classifier
+from models.backbones.precision import dtype_name
 from models.backbones.weights import file_sha256, write_json
 from models.classifier import VisionLanguageClassifier, text_features_sha256
 from models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, noise_key, select
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n0", type=int, default=100)
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    add_dtype(parser)
     parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
 
 
@@ -57,20 +59,22 @@ def run(arguments: argparse.Namespace) -> None:
     routing = shipped_tasks()[TASK].sigma_routing
     if routing is None:
         raise ValueError(f"the task {TASK} needs a selector: python -m bench tune-sigma-selector")
-    classifier = default_classifier()
+    classifier = default_classifier(arguments.dtype)
+    by_route = [classifier(sigma) for sigma in routing.sigmas]
     settings = {
-        "text_features_sha256": text_features_sha256(classifier.text_features),
-        "backbone_sha256": classifier.backbone.sha256,
+        "text_features_sha256": text_features_sha256(by_route[0].text_features),
+        "backbone_sha256": by_route[0].backbone.sha256,
+        "dtype": dtype_name(by_route[0].backbone.dtype),
         "data_sha256": file_sha256(arguments.data),
         "routing": asdict(routing),
         **{name: getattr(arguments, name) for name in ("images", "n0", "n", "seed")},
     }
     journal = Journal(arguments.journal, json.dumps(settings, sort_keys=True))
     images = read_split(arguments.data, "test")
-    chosen = balanced_sample(images.labels, classifier.n_classes, arguments.images, arguments.seed)
+    chosen = balanced_sample(images.labels, by_route[0].n_classes, arguments.images, arguments.seed)
     for index in tqdm(chosen[len(journal.lines) :], unit="image"):
         params = SmoothingParams(sigma=routing.selector_sigma, n0=arguments.n0, n=arguments.n)
-        journal.append(json.dumps(measure(images, index, classifier, params, routing)))
+        journal.append(json.dumps(measure(images, index, by_route, params, routing)))
     records = [json.loads(line) for line in journal.lines]
     document = {
         "settings": settings,
@@ -85,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
 def measure(
     images: LabelledImages,
     index: int,
-    classifier: VisionLanguageClassifier,
+    by_route: Sequence[VisionLanguageClassifier],
     params: SmoothingParams,
     routing: SigmaRouting,
 ) -> dict[str, Any]:
@@ -93,19 +97,19 @@ def measure(
     image, label = as_input(images.pixels[index]), int(images.labels[index])
     key = noise_key(SECRET, hashlib.sha256(image.tobytes()).hexdigest(), hashlib.sha256(b"auto-sigma").hexdigest())
     sampler = NoisySampler(
-        image=image, sigma=params.sigma, noise=Noise(key), batch_size=BATCH_SIZE, device=classifier.device
+        image=image, sigma=params.sigma, noise=Noise(key), batch_size=BATCH_SIZE, device=by_route[0].device
     )
     radii, blocks = {}, [MemoryBlocks() for _ in routing.sigmas]
-    for sigma, kept in zip(routing.sigmas, blocks, strict=True):
+    for sigma, classifier, kept in zip(routing.sigmas, by_route, blocks, strict=True):
         at_sigma, fixed = sampler.with_sigma(sigma), SmoothingParams(sigma=sigma, n0=params.n0, n=params.n)
         found = estimate(at_sigma, classifier, fixed, select(at_sigma, classifier, fixed), kept)
         radii[str(sigma)] = radius_of(found.outcome, label)
     routed = estimate_routes(
         sampler,
-        lambda _: classifier,
+        by_route.__getitem__,
         params,
         routing,
-        select_route(sampler, lambda _: classifier, params, routing),
+        select_route(sampler, by_route.__getitem__, params, routing),
         lambda route: MemoryBlocks() if route is None else blocks[route],
     )
     radii[AUTO] = radius_of(routed.outcome, label)

@@ -31,6 +31,7 @@ from bench.noisy_images import METHODS, Job, Record, Study, StudySettings
 from models.backbones.base import shipped_backbones, weights_directory
 from models.backbones.precision import DTYPES, chosen_dtype, dtype_name
 from models.backbones.weights import file_sha256, find_weights, pinned, write_json
+from models.datasets import sample
 from models.types import SmoothingParams, ZeroShotAdaptation
 from workers.contract.cards import shipped_tasks
 
@@ -154,11 +155,10 @@ def balanced_sample(labels: npt.NDArray[np.int64], n_classes: int, images: int, 
     Raises ValueError where a class has too few images.
     """
     of_each = -(-images // n_classes)
-    generator = np.random.default_rng(seed)
-    shuffled = [generator.permutation(np.flatnonzero(labels == label)) for label in range(n_classes)]
-    if min(map(len, shuffled)) < of_each:
-        raise ValueError(f"{of_each} images of each class are required, got {[len(part) for part in shuffled]}")
-    return [int(index) for turn in zip(*(part[:of_each] for part in shuffled), strict=True) for index in turn]
+    counts = np.bincount(labels, minlength=n_classes)
+    if counts.min() < of_each:
+        raise ValueError(f"{of_each} images of each class are required, got {counts.tolist()}")
+    return sample.balanced_sample(labels, n_classes, n_classes * of_each, seed)
 
 
 def measured(todo: Sequence[Job], settings: StudySettings, arguments: argparse.Namespace) -> Iterator[Record]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from bench.noisy_images import Job, Record, StudySettings
+from workers import journal
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,20 +32,12 @@ class Lines(Generic[L]):
     """
 
     def __init__(self, path: Path, settings: DataclassInstance, from_json: Callable[[str], L]) -> None:
-        self.path = path
-        header = json.dumps(asdict(settings), sort_keys=True)
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        whole = [line for line in lines if line.endswith("\n")] or [header + "\n"]
-        if whole[0] != header + "\n":
-            raise ValueError(f"{path} belongs to other settings; choose another file or delete it")
-        if whole != lines:
-            path.write_text("".join(whole), encoding="utf-8")
-        self.records = [from_json(line) for line in whole[1:]]
+        self._kept = journal.Journal(path, json.dumps(asdict(settings), sort_keys=True))
+        self.records = [from_json(line) for line in self._kept.lines]
 
     def append(self, record: L) -> None:
         """Keep one more record."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(record.to_json() + "\n")
+        self._kept.append(record.to_json())
         self.records.append(record)
 
 

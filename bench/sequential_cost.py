@@ -16,7 +16,6 @@ import json
 import os
 import statistics
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -36,53 +35,19 @@ from bench.journal import Lines
 from bench.machine import this_machine
 from bench.mednist import read_split
 from bench.noisy_images import as_input, learned_prompt
+from bench.sequential_records import Record, Settings, summarise
+from bench.sequential_simulation import pure_table
 from models.backbones.base import load_backbone, shipped_backbones, weights_directory
 from models.backbones.precision import DTYPES, chosen_dtype, dtype_name
 from models.backbones.weights import file_sha256, find_weights, pinned, write_json
 from models.classifier import TextHead
-from models.smoothing import SequentialTest, Verdict, certified_accuracy, certify, count, decide, noise_key
+from models.smoothing import certify, noise_key
 from models.smoothing.certify import BATCH_SIZE
-from models.smoothing.sampling import LABEL_DTYPE
-from models.types import LabelCounts, SmoothingParams
+from models.types import SmoothingParams
 from workers.contract.cards import shipped_tasks
 
 SECRET = b"python -m bench sequential-cost"
 """Published, unlike an installation's: anyone can draw the same noise."""
-
-LOOK_EVERY = 25
-PURE_CASES: tuple[tuple[str, tuple[float, ...], float], ...] = (
-    ("K = 2, p_A = 1", (1.0, 0.0), 1.0),
-    ("K = 2, p_A = 0.99", (0.99, 0.01), 1.0),
-    ("K = 2, p_A = 0.95", (0.95, 0.05), 1.0),
-    ("K = 2, p_A = 0.8", (0.8, 0.2), 1.0),
-    ("K = 2, p_A = 0.5", (0.5, 0.5), 1.0),
-    ("K = 2, p_A = 0.99", (0.99, 0.01), 2.0),
-    ("K = 9, p = (0.95, rest equal)", (0.95, *[0.05 / 8] * 8), 1.0),
-    ("K = 9, p = (0.7, 0.1, rest equal)", (0.7, 0.1, *[0.2 / 7] * 7), 0.5),
-)
-"""Name, true class probabilities, target radius in sigma."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Everything that decides the labels, beside the images."""
-
-    backbone: str
-    backbone_sha256: str
-    prompt: str
-    class_names: tuple[str, ...]
-    sigma: float
-    n0: int
-    n: int
-    batch_size: int
-    data_sha256: str
-    seed: int
-    dtype: str
-
-    @property
-    def params(self) -> SmoothingParams:
-        """The request with all n samples."""
-        return SmoothingParams(sigma=self.sigma, n0=self.n0, n=self.n)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,47 +57,6 @@ class Image:
     index: int
     pixels: NDArray[np.uint8]
     label: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One image: its true class, the counts of the selection, and every estimation label in order.
-
-    selection: of the K classes, and last `invalid`. labels: little-endian uint16, in hexadecimal.
-    """
-
-    index: int
-    label: int
-    selection: tuple[int, ...]
-    labels: str
-
-    def to_json(self) -> str:
-        """One line of the journal."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(line: str) -> Record:
-        """The inverse of `to_json`."""
-        document = json.loads(line)
-        return Record(**{**document, "selection": tuple(document["selection"])})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetResult:
-    """Certificates with a target radius beside those with all n samples.
-
-    certified_at_target: share of images certified for their true class at the target or beyond. rules: what decided.
-    """
-
-    target_radius: float
-    images: int
-    samples_at_fixed_n: int
-    mean_samples_used: float
-    median_samples_used: float
-    ratio_of_means: float
-    certified_at_target: float
-    certified_at_target_with_fixed_n: float
-    rules: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,36 +125,6 @@ def run(arguments: argparse.Namespace) -> None:
     }
     write_json(arguments.out, document)
     print(json.dumps(document, indent=2))
-
-
-def pure_table(runs: int, seed: int) -> str:
-    """Samples until the rule stops on simulated labels, one row a case; a look every 25 samples, n0 not counted."""
-    lines = [
-        "| labels | target / sigma | mean samples | 95% quantile | certified at the target |",
-        "|---|---|---|---|---|",
-    ]
-    for name, p, target in tqdm(PURE_CASES):
-        params, generator = SmoothingParams(sigma=1.0, target_radius=target), np.random.default_rng(seed)
-        found = [simulated(p, params, generator) for _ in range(runs)]
-        samples = [used for used, _ in found]
-        reached = certified_accuracy([(verdict.outcome, 0) for _, verdict in found], target)
-        lines.append(
-            f"| {name} | {target:g} | {statistics.mean(samples):.0f} | {np.quantile(samples, 0.95):.0f} "
-            f"| {100 * reached:.1f}% |"
-        )
-    return "\n".join(lines)
-
-
-def simulated(
-    p: Sequence[float], params: SmoothingParams, generator: np.random.Generator, look_every: int = LOOK_EVERY
-) -> tuple[int, Verdict]:
-    """How many estimation samples are drawn from class probabilities p, and what they decide."""
-    selection = _counts(generator.multinomial(params.n0, p))
-    test, drawn = SequentialTest(params, selection, look_every=look_every), np.zeros(len(p), dtype=np.int64)
-    while True:
-        drawn += generator.multinomial(min(look_every, params.n - int(drawn.sum())), p)
-        if verdict := test.look(_counts(drawn)):
-            return int(drawn.sum()), verdict
 
 
 def study_settings(arguments: argparse.Namespace) -> Settings:
@@ -316,47 +210,6 @@ def measured(todo: Sequence[Image], settings: Settings, arguments: argparse.Name
         initargs=(settings, arguments.prompts),
     ) as pool:
         yield from tqdm(pool.map(_measure, todo), total=len(todo), unit="image")
-
-
-def summarise(records: Sequence[Record], settings: Settings, target: float) -> TargetResult:
-    """What the target changes, on the labels of all n samples."""
-    params = replace(settings.params, target_radius=target)
-    pairs = [(decided(record, params, settings.batch_size), record) for record in records]
-    used = [samples for (samples, _), _ in pairs]
-    fixed = [(decide(*_all_counts(record), settings.params), record.label) for record in records]
-    total = params.n0 + params.n
-    return TargetResult(
-        target_radius=target,
-        images=len(records),
-        samples_at_fixed_n=total,
-        mean_samples_used=statistics.mean(used),
-        median_samples_used=statistics.median(used),
-        ratio_of_means=total / statistics.mean(used),
-        certified_at_target=certified_accuracy([(v.outcome, record.label) for (_, v), record in pairs], target),
-        certified_at_target_with_fixed_n=certified_accuracy(fixed, target),
-        rules=dict(Counter(verdict.decision.rule for (_, verdict), _ in pairs)),
-    )
-
-
-def decided(record: Record, params: SmoothingParams, look_every: int) -> tuple[int, Verdict]:
-    """samples_used, and the decision that the labels of a record lead to where they are looked at as they come."""
-    selection, _ = _all_counts(record)
-    labels = np.frombuffer(bytes.fromhex(record.labels), LABEL_DTYPE)
-    test = SequentialTest(params, selection, look_every=look_every)
-    for n in (*range(look_every, params.n, look_every), params.n):
-        if verdict := test.look(count(labels[:n], len(selection.per_class))):
-            return params.n0 + n, verdict
-    raise ValueError(f"there is a decision at n = {params.n}; {labels.size} labels are recorded")
-
-
-def _all_counts(record: Record) -> tuple[LabelCounts, LabelCounts]:
-    *per_class, invalid = record.selection
-    labels = np.frombuffer(bytes.fromhex(record.labels), LABEL_DTYPE)
-    return LabelCounts(per_class=tuple(per_class), invalid=invalid), count(labels, len(per_class))
-
-
-def _counts(drawn: NDArray[np.int64]) -> LabelCounts:
-    return LabelCounts(per_class=tuple(drawn.tolist()))
 
 
 _study: Study

@@ -27,8 +27,10 @@ from bench.augmentation import AugmentationConfig, augment
 from bench.captions import CaptionConfig, compose, matches, measure_facts
 from bench.contrastive import contrastive_loss, encode_images, encode_texts, tokenize
 from bench.demo_files import CARD, CONFIG, read_weights, write_json, write_weights
-from bench.mednist import CLASS_NAMES, LabelledImages, read_split
+from bench.mednist import LabelledImages, read_split
+from workers.contract.cards import shipped_tasks
 
+TASK = "mednist"
 TEMPLATE = "a medical image of {}."
 MODEL_CFG: dict[str, Any] = {
     "embed_dim": 128,
@@ -146,7 +148,7 @@ def train_epoch(
 def template_accuracy(model: CLIP, data: LabelledImages) -> float:
     """Return the share of clean images whose own class name, in the template, is the most similar."""
     model.eval()
-    texts = encode_texts(model, tokenize([TEMPLATE.format(name) for name in CLASS_NAMES]))
+    texts = encode_texts(model, tokenize([TEMPLATE.format(name) for name in shipped_tasks()[TASK].class_names]))
     correct = 0
     for indices in torch.split(torch.arange(len(data)), 256):
         grey = torch.from_numpy(data.pixels[indices.numpy()]).unsqueeze(1) / 255
@@ -226,7 +228,7 @@ def card(
             "source": "gathered from TCIA, the RSNA Bone Age Challenge and the NIH Chest X-ray data set",
             "prepared_by": "Dr. B. J. Erickson, Mayo Clinic",
             "licence": "CC BY-SA 4.0",
-            "classes": list(CLASS_NAMES),
+            "classes": list(shipped_tasks()[TASK].class_names),
         },
         "training": {
             "command": "python -m bench.train_demo_model",

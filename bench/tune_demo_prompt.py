@@ -1,123 +1,140 @@
-"""Tunes a prompt of the task `mednist` on a few training images per class with the service's own trainer.
+"""Tunes a prompt of the task `mednist` as the service does, says how long that took, and saves it with its card.
 
-    python -m bench tune-demo-prompt --data mednist.zip --out models/demo/prompts --set-default
+    python -m bench tune-demo-prompt --data mednist.zip --method coop
+    python -m bench tune-demo-prompt --data mednist.zip --method advpt --shots 100
+    python -m bench tune-demo-prompt --data mednist.zip --class-specific --sigmas 0.1 0.25 0.5 0.75 1 --set-default
 
-The defaults are the hyper-parameters of PromptSmooth (MICCAI 2024); without `--sigmas` it is CoOp.
+These three made the shipped prompts. What is not named has the value of the paper of the method. Prompts of one seed
+share their images: those of the fewer shots are among those of the more.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
-from pathlib import Path
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.demo_files import write_json
-from bench.mednist import LabelledImages, read_split
-from bench.noisy_images import as_input
-from models.backbones.base import load_backbone, shipped_backbones, weights_directory
-from models.backbones.weights import file_sha256
-from models.prompts.checkpoint import save_prompt
-from models.prompts.few_shot import FewShotParams, sample_shots, train
-from models.types import PromptCard
-from workers.contract.cards import shipped_tasks
-
-DEFAULTS = FewShotParams()
-TASK = "mednist"
-TASK_CARD = Path(__file__).parents[1] / "models" / "tasks" / f"{TASK}.json"
-LICENCE = (
-    "CC BY-SA 4.0. Tuned on images of MedNIST, gathered from TCIA, the RSNA Bone Age Challenge and the NIH Chest X-ray "
-    "data set, prepared by Dr. B. J. Erickson, Mayo Clinic (CC BY-SA 4.0)."
+from bench.demo_prompts import (
+    TASK,
+    add_common_arguments,
+    as_inputs,
+    backbone_of,
+    make_default,
+    save,
+    task,
+    training_images,
+    use_threads,
 )
+from bench.machine import this_machine
+from bench.mednist import LabelledImages
+from models.backbones.base import Backbone
+from models.prompts.advpt import adversarial_bank
+from models.prompts.few_shot import sample_shots
+from models.prompts.tuning import TuningSet, attack_params, finish, tune_epochs
+from models.prompts.tuning_images import VALIDATION_PER_CLASS
+from models.types import PromptCard
+from models.types.tuning import TuningMethod, TuningParams
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("--data", type=Path, required=True, help="mednist.zip")
-    parser.add_argument("--out", type=Path, required=True, help="folder of prompt checkpoints")
-    parser.add_argument("--name", help="default: mednist-few-shot, or mednist-coop without noise")
-    parser.add_argument("--backbone", default="demo", choices=sorted(shipped_backbones()))
-    parser.add_argument("--backbones", type=Path, default=Path("backbones"), help="folder of fetched backbones")
+    add_common_arguments(parser)
+    parser.add_argument("--method", default="few_shot", choices=get_args(TuningMethod))
+    parser.add_argument("--name", help="default: task and method")
     parser.add_argument("--set-default", action="store_true", help="make it the default prompt of the task")
-    parser.add_argument("--shots", type=int, default=DEFAULTS.shots)
-    parser.add_argument("--epochs", type=int, default=DEFAULTS.epochs)
-    parser.add_argument("--lr", type=float, default=DEFAULTS.lr)
-    parser.add_argument("--batch-size", type=int, default=DEFAULTS.batch_size)
-    parser.add_argument("--n-ctx", type=int, default=DEFAULTS.n_ctx)
+    parser.add_argument("--shots", type=int, help="images of each class; AdvPT takes all unless this is given")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--n-ctx", type=int)
     parser.add_argument("--class-specific", action="store_true")
-    parser.add_argument("--sigmas", type=float, nargs="*", default=DEFAULTS.sigmas, help="none: CoOp")
-    parser.add_argument("--augment", action="store_true", help="random crop and flip, as CoOp")
-    parser.add_argument("--seed", type=int, default=DEFAULTS.seed)
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    parser.add_argument("--sigmas", type=float, nargs="+", help="noise levels of few_shot")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Tune, save, and print the id."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    use_threads(arguments)
+    machine = this_machine()
+    print(f"{machine.processor}, {machine.cores} cores, {machine.threads} threads, load {machine.load:g}")
     card = tune(arguments)
     if arguments.set_default:
-        task = json.loads(TASK_CARD.read_text(encoding="utf-8"))
-        write_json(TASK_CARD, {**task, "default_prompt": card.id})
+        make_default("default_prompt", card)
     print(card.id)
 
 
 def tune(arguments: argparse.Namespace) -> PromptCard:
-    """Tune on the shots that the seed chooses and save the checkpoint with its card."""
-    params = few_shot_params(arguments)
-    method = "few_shot" if params.sigmas else "coop"
-    backbone_card = shipped_backbones()[arguments.backbone]
-    backbone = load_backbone(backbone_card, weights_directory(backbone_card, arguments.backbones))
-    class_names = shipped_tasks()[TASK].class_names
-    images, labels = few_shots(read_split(arguments.data, "train"), len(class_names), params)
-    with tqdm(total=params.epochs, unit="epoch") as progress:
-
-        def on_epoch(_: int, loss: float) -> None:
-            progress.set_postfix(loss=f"{loss:.4f}")
-            progress.update()
-
-        context = train(backbone, images, labels, class_names, params, on_epoch=on_epoch)
-    return save_prompt(
-        arguments.out,
-        context,
-        name=arguments.name or f"{TASK}-{method.replace('_', '-')}",
-        method=method,  # type: ignore[arg-type]
+    """Tune on the images that the seed chooses and save the checkpoint with its card."""
+    params = tuning_params(arguments)
+    backbone = backbone_of(arguments)
+    class_names = task().class_names
+    data = tuning_set(training_images(arguments), len(class_names), params)
+    n_images = len(data.images)
+    with timed(f"{params.method}, {n_images} images x {params.epochs} epochs, bank included"):
+        bank = _bank(backbone, data, params) if params.method == "advpt" else None
+        with tqdm(total=params.epochs, unit="epoch") as progress:
+            losses = []
+            for state in tune_epochs(backbone, data, class_names, params, bank=bank):
+                losses.append(state.loss)
+                progress.set_postfix(loss=f"{state.loss:.4f}")
+                progress.update()
+    with timed(f"validation, {len(data.validation_images)} images, with and without noise"):
+        tuned = finish(backbone, data, class_names, params, state, losses)
+    return save(
+        arguments,
+        tuned.context,
+        command="tune-demo-prompt",
+        name=arguments.name or f"{TASK}-{params.method.replace('_', '-')}",
+        method=params.method,
         backbone=backbone,
-        class_names=class_names,
-        task=TASK,
-        licence=LICENCE,
-        tuning={
-            **asdict(params),
-            "command": "python -m bench tune-demo-prompt",
-            "data": "MedNIST, train split",
-            "data_sha256": file_sha256(arguments.data),
-        },
+        tuning=tuned.tuning,
+        measured=tuned.measured,
     )
 
 
-def few_shot_params(arguments: argparse.Namespace) -> FewShotParams:
-    """The hyper-parameters of the options."""
-    return FewShotParams(
-        shots=arguments.shots,
-        epochs=arguments.epochs,
-        lr=arguments.lr,
-        batch_size=arguments.batch_size,
-        n_ctx=arguments.n_ctx,
-        class_specific=arguments.class_specific,
-        sigmas=tuple(arguments.sigmas),
-        augment=arguments.augment,
-        seed=arguments.seed,
-    )
+def tuning_params(arguments: argparse.Namespace) -> TuningParams:
+    """The hyper-parameters of the options; those of the paper where there is none."""
+    names = ("shots", "epochs", "lr", "batch_size", "n_ctx")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if arguments.sigmas is not None:
+        given["sigmas"] = tuple(arguments.sigmas)
+    of_paper = TuningParams.published(arguments.method)
+    return replace(of_paper, **given, class_specific=arguments.class_specific, seed=arguments.seed)
 
 
-def few_shots(images: LabelledImages, n_classes: int, params: FewShotParams) -> tuple[Tensor, Tensor]:
-    """The images (N, 3, H, W) in [0, 1] and labels (N,) of the shots, so that the others need not be unpacked."""
+def tuning_set(images: LabelledImages, n_classes: int, params: TuningParams) -> TuningSet:
+    """The shots that the seed chooses, and up to as many others of each class as the service measures on."""
     labels = torch.from_numpy(images.labels)
-    chosen = sample_shots(labels, n_classes, params.shots, params.seed)
-    pixels = np.stack([as_input(image) for image in images.pixels[chosen.numpy()]])
-    return torch.from_numpy(pixels), labels[chosen]
+    shots = len(labels) if params.shots is None else params.shots
+    chosen = sample_shots(labels, n_classes, shots, params.seed)
+    more = sample_shots(labels, n_classes, shots + VALIDATION_PER_CLASS, params.seed)
+    others = more[~torch.isin(more, chosen)]
+    # Once more among themselves: the order in which the shipped few-shot prompt met them.
+    chosen = chosen[sample_shots(labels[chosen], n_classes, shots, params.seed)]
+    return TuningSet(
+        images=as_inputs(images, chosen),
+        labels=labels[chosen],
+        validation_images=as_inputs(images, others),
+        validation_labels=labels[others],
+    )
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Prints how long the block took, by the clock and in processor time of all its threads."""
+    clock, processor = time.perf_counter(), time.process_time()
+    yield
+    print(f"{what}: {time.perf_counter() - clock:.1f} s, CPU {time.process_time() - processor:.1f} s")
+
+
+def _bank(backbone: Backbone, data: TuningSet, params: TuningParams) -> Tensor:
+    with tqdm(total=len(data.images), unit="image") as progress, timed(f"bank of {len(data.images)} images"):
+        return adversarial_bank(
+            backbone, data.images, attack_params(params), on_batch=lambda done: progress.update(done - progress.n)
+        )

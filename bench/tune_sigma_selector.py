@@ -2,8 +2,9 @@
 
     python -m bench tune-sigma-selector --data mednist.zip --set-default
 
-The radius of a training image at a sigma is estimated from a few noisy samples under the default prompt of the task. It
-need not be certified: weights decide how large the radii of `auto` get, never whether they are true.
+The radius of a training image at a sigma is estimated from a few noisy samples under what the service uses for the task
+when a request names nothing: its bank, else its prompt. It need not be certified: weights decide how large the radii of
+`auto` get, never whether they are true.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,12 +24,13 @@ from tqdm import tqdm
 
 from bench.certified_accuracy import PROMPTS, TASK, balanced_sample
 from bench.demo_files import write_json
+from bench.demo_prompts import TASK_CARD
 from bench.mednist import LabelledImages, read_split
-from bench.noisy_images import as_input, learned_context
-from bench.tune_demo_prompt import TASK_CARD
+from bench.noisy_images import as_input
 from models.backbones.base import load_backbone, shipped_backbones, weights_directory
-from models.classifier import VisionLanguageClassifier
-from models.prompts.context import text_features
+from models.backbones.precision import DTYPES, chosen_dtype
+from models.classifier import TextHead, VisionLanguageClassifier
+from models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
 from models.smoothing import Noise, NoisySampler, select
 from models.smoothing.selector import thumbnails
 from models.types import LabelCounts, SigmaRouting, SmoothingParams
@@ -49,15 +52,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=120, help="training images, rounded up to as many of each class")
     parser.add_argument("--samples", type=int, default=64, help="noisy samples of each image at each sigma")
     parser.add_argument("--seed", type=int, default=0)
+    add_dtype(parser)
     parser.add_argument("--set-default", action="store_true", help="write it into the card of the task")
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """Declare the option of the image encoder's precision."""
+    parser.add_argument(
+        "--dtype", choices=("auto", *DTYPES), default="auto", help="of the image encoder; auto: bfloat16 if in hardware"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Estimate, fit, and print the routing."""
-    classifier = default_classifier()
+    classifier = default_classifier(arguments.dtype)
+    by_sigma = {sigma: classifier(sigma) for sigma in arguments.sigmas}
     images = read_split(arguments.data, "train")
-    chosen = balanced_sample(images.labels, classifier.n_classes, arguments.images, arguments.seed)
-    radii = np.array([estimated_radii(images, index, classifier, arguments) for index in tqdm(chosen, unit="image")])
+    n_classes = len(shipped_tasks()[TASK].class_names)
+    chosen = balanced_sample(images.labels, n_classes, arguments.images, arguments.seed)
+    radii = np.array(
+        [estimated_radii(images, index, by_sigma, arguments.samples) for index in tqdm(chosen, unit="image")]
+    )
     small = np.concatenate([thumbnail(images.pixels[index], arguments.grid) for index in chosen])
     weights, biases = ridge(small, radii, arguments.ridge)
     routing = SigmaRouting(
@@ -73,35 +88,37 @@ def run(arguments: argparse.Namespace) -> None:
     print(json.dumps({"routing": asdict(routing), "mean_estimated_radius": radii.mean(axis=0).round(4).tolist()}))
 
 
-def default_classifier() -> VisionLanguageClassifier:
-    """The base classifier of the task's default prompt on its default backbone."""
+def default_classifier(dtype: str) -> Callable[[float], VisionLanguageClassifier]:
+    """The base classifier at each sigma that serves the task when a request names nothing."""
     task = shipped_tasks()[TASK]
     card = shipped_backbones()[task.default_backbone]
-    backbone = load_backbone(card, weights_directory(card, Path("backbones")))
-    if task.default_prompt is None:
+    backbone = load_backbone(
+        card, weights_directory(card, Path("backbones")), dtype=chosen_dtype(dtype, torch.device("cpu"))
+    )
+    if (prompt_id := task.default_bank or task.default_prompt) is None:
         raise ValueError(f"the task {TASK} needs a default prompt, got none")
-    context = learned_context(backbone, PROMPTS, task.default_prompt)
-    with torch.inference_mode():
-        return VisionLanguageClassifier(backbone, text_features(backbone, task.class_names, context))
+    prompt = read_prompt_card(prompt_path(PROMPTS, prompt_id).with_suffix(".json"))
+    require_backbone(prompt, backbone)
+    head = TextHead.of_prompt(backbone, task.class_names, load_prompt_or_bank(PROMPTS, prompt))
+    return lambda sigma: head.classifier(backbone, sigma)
 
 
 def estimated_radii(
-    images: LabelledImages, index: int, classifier: VisionLanguageClassifier, arguments: argparse.Namespace
+    images: LabelledImages, index: int, by_sigma: Mapping[float, VisionLanguageClassifier], n: int
 ) -> list[float]:
-    """The radius of the true class of one image at each sigma."""
-    image, n = as_input(images.pixels[index]), arguments.samples
+    """The radius of the true class of one image at each sigma, from n noisy samples."""
+    image, label = as_input(images.pixels[index]), int(images.labels[index])
     sampler = NoisySampler(
         image=image,
-        sigma=max(arguments.sigmas),
+        sigma=max(by_sigma),
         noise=Noise(hashlib.sha256(image.tobytes()).digest()),
         batch_size=n,
-        device=classifier.device,
+        device=torch.device("cpu"),
     )
     params = SmoothingParams(n0=n, n=n)
-    label = int(images.labels[index])
     return [
         sigma * estimated_margin(select(sampler.with_sigma(sigma), classifier, params), label)
-        for sigma in arguments.sigmas
+        for sigma, classifier in by_sigma.items()
     ]
 
 

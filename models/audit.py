@@ -20,8 +20,10 @@ from torch import Tensor
 from models.attacks.smooth_adv import WHITE, SmoothAdv, attack, squared_length
 from models.smoothing import MemoryBlocks, Noise, Stream, estimate, noise_key, select
 from models.smoothing.certify import BATCH_SIZE
-from models.smoothing.encoded import EncodedSampler, Head
-from models.types import Certificate, ClassifierSpec, NoiseLaw, Outcome, Scope, SmoothingParams
+from models.smoothing.encoded import EncodedSampler, EncodingClassifier, Head
+from models.smoothing.routing import estimate_routes, select_route
+from models.smoothing.sampling import NoisySampler
+from models.types import Certificate, ClassifierSpec, NoiseLaw, Outcome, Scope, SigmaRouting, SmoothingParams
 
 SOUND = 0.001
 """A p-value below this says that certificates of a mode do not hold."""
@@ -33,25 +35,35 @@ TARGET_SAMPLES = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModeSpec:
-    """One way to ask the service, by name. planted: unsound on purpose, to show that an audit would have noticed."""
+    """One way to ask the service, by name.
+
+    planted: unsound on purpose, to show that an audit would have noticed.
+    routing: choose sigma by certified selection; `params.sigma` is then that of the selector.
+    """
 
     name: str
     classifier: ClassifierSpec
     params: SmoothingParams
     planted: bool = False
+    routing: SigmaRouting | None = None
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """What sigma of the noise a class may be counted under."""
+        return (self.params.sigma,) if self.routing is None else self.routing.sigmas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mode:
     """A mode that can be asked: how its base classifier comes about.
 
-    unadapted: the classifier before it sees the image; attacks climb its gradient, for adaptation is mostly sharpening
-        and hides it. Modes that share this object share attacked images.
+    unadapted: the classifier before it sees the image, for each sigma of `spec`; attacks climb its gradient, for
+        adaptation is mostly sharpening and hides it. Modes that share this object share attacked images.
     adapt: the classifier for one image, from its noisy copies; None if it is the unadapted one for every image.
     """
 
     spec: ModeSpec
-    unadapted: Head
+    unadapted: Mapping[float, Head]
     adapt: Callable[[EncodedSampler], Head] | None = None
 
     @property
@@ -139,61 +151,70 @@ class _ImageAudit:
     attacked: dict[tuple[int, float, int, float], NDArray[np.uint8]] = field(default_factory=dict)
 
     def finding(self, mode: Mode) -> Finding:
-        clean = self._ask(mode, self.pixels)
+        clean, sigma = self._ask(mode, self.pixels)
         if clean.class_index is None:
             return Finding(clean=clean)
-        version = self._attacked(mode, clean.class_index, REACH * clean.radius)
+        version = self._attacked(mode.unadapted[sigma], sigma, clean.class_index, REACH * clean.radius)
         squared = squared_length(version.astype(np.int64) - self.pixels)
         if squared == 0:
             return Finding(clean=clean)
-        return Finding(clean=clean, attacked=self._ask(mode, version), squared_distance=squared)
+        return Finding(clean=clean, attacked=self._ask(mode, version)[0], squared_distance=squared)
 
-    def _ask(self, mode: Mode, pixels: NDArray[np.uint8]) -> Claim:
-        """What the service does with an image: adaptation, selection, estimation, decision."""
+    def _ask(self, mode: Mode, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
+        """What the service does with an image: adaptation, selection, estimation, decision; and the sigma it did at."""
+        if mode.spec.routing is not None:
+            return self._ask_routed(mode, mode.spec.routing, pixels)
         sampler = self._sampler(pixels, mode.params.sigma)
-        head = mode.unadapted if mode.adapt is None else mode.adapt(sampler)
+        head = mode.unadapted[mode.params.sigma] if mode.adapt is None else mode.adapt(sampler)
         classifier = sampler.classifier(head)
         selection = select(sampler, classifier, mode.params)
-        return Claim.of(estimate(sampler, classifier, mode.params, selection, MemoryBlocks()).outcome)
+        return Claim.of(estimate(sampler, classifier, mode.params, selection, MemoryBlocks()).outcome), sampler.sigma
+
+    def _ask_routed(self, mode: Mode, routing: SigmaRouting, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
+        """The same with automatic sigma: the selector takes pixels, so that these samples are not shared encoded."""
+        sampler = self._noisy(pixels, mode.params.sigma)
+
+        def classifier_of(route: int) -> EncodingClassifier:
+            head = mode.unadapted[routing.sigmas[route]]
+            return EncodingClassifier(head, pixels.shape, self.audit.device, self.audit.encode)
+
+        selection = select_route(sampler, classifier_of, mode.params, routing)
+        routed = estimate_routes(sampler, classifier_of, mode.params, routing, selection, lambda _: MemoryBlocks())
+        return Claim.of(routed.outcome), routed.sigma
 
     def _sampler(self, pixels: NDArray[np.uint8], sigma: float) -> EncodedSampler:
         version = pixels.tobytes(), sigma
         if version not in self.samplers:
-            settings = hashlib.sha256(f"audit {pixels.shape} {sigma}".encode()).hexdigest()
-            self.samplers[version] = EncodedSampler(
-                image=pixels.astype(np.float32) / np.float32(WHITE),
-                sigma=sigma,
-                noise=Noise(
-                    noise_key(self.audit.secret, hashlib.sha256(version[0]).hexdigest(), settings), self.audit.law
-                ),
-                batch_size=self.audit.batch_size,
-                device=self.audit.device,
-                encode=self.audit.encode,
-            )
+            self.samplers[version] = EncodedSampler.of(self._noisy(pixels, sigma), self.audit.encode)
         return self.samplers[version]
 
-    def _attacked(self, mode: Mode, certified: int, radius: float) -> NDArray[np.uint8]:
+    def _noisy(self, pixels: NDArray[np.uint8], sigma: float) -> NoisySampler:
+        settings = hashlib.sha256(f"audit {pixels.shape} {sigma}".encode()).hexdigest()
+        key = noise_key(self.audit.secret, hashlib.sha256(pixels.tobytes()).hexdigest(), settings)
+        return NoisySampler(
+            image=pixels.astype(np.float32) / np.float32(WHITE),
+            sigma=sigma,
+            noise=Noise(key, self.audit.law),
+            batch_size=self.audit.batch_size,
+            device=self.audit.device,
+        )
+
+    def _attacked(self, unadapted: Head, sigma: float, certified: int, radius: float) -> NDArray[np.uint8]:
         """The image attacked through the unadapted classifier, towards its most probable class but the certified."""
-        sampler = self._sampler(self.pixels, mode.params.sigma)
-        target = self._target(mode, certified, sampler)
-        ball = id(mode.unadapted), mode.params.sigma, target, radius
+        sampler = self._sampler(self.pixels, sigma)
+        target = _target(unadapted, certified, sampler)
+        ball = id(unadapted), sigma, target, radius
         if ball not in self.attacked:
             self.attacked[ball] = attack(
                 self.pixels,
-                lambda noisy: mode.unadapted.logits_of_features(self.audit.encode(noisy)),
+                lambda noisy: unadapted.logits_of_features(self.audit.encode(noisy)),
                 target=target,
-                sigma=mode.params.sigma,
+                sigma=sigma,
                 radius=radius,
                 params=self.audit.attack,
                 generator=self._generator(sampler, target, radius),
             )
         return self.attacked[ball]
-
-    def _target(self, mode: Mode, certified: int, sampler: EncodedSampler) -> int:
-        features = sampler.first(Stream.SELECT, TARGET_SAMPLES)
-        probable = mode.unadapted.logits_of_features(features).softmax(dim=-1).mean(dim=0)
-        probable[certified] = -1.0
-        return int(probable.argmax())
 
     def _generator(self, sampler: EncodedSampler, target: int, radius: float) -> torch.Generator:
         """Noise of the attack: none of the service's, and the same whichever mode asks first."""
@@ -201,10 +222,18 @@ class _ImageAudit:
         return torch.Generator(self.audit.device).manual_seed(int.from_bytes(seed, "little", signed=True))
 
 
+def _target(unadapted: Head, certified: int, sampler: EncodedSampler) -> int:
+    features = sampler.first(Stream.SELECT, TARGET_SAMPLES)
+    probable = unadapted.logits_of_features(features).softmax(dim=-1).mean(dim=0)
+    probable[certified] = -1.0
+    return int(probable.argmax())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What the audit of some images says of one mode.
 
+    sigma: None where each certificate has its own, chosen automatically.
     certified: images with a certificate. attacked: those of them with another image of the grid within reach.
     mean_radius: of the certified images, in pixels of [0, 1]; None without any.
     p_value: see `p_value`. For a planted or `frozen_prompt` mode, of a claim that the mode does not make.
@@ -213,7 +242,7 @@ class Verdict:
     mode: str
     scope: Scope
     planted: bool
-    sigma: float
+    sigma: float | None
     images: int
     certified: int
     attacked: int
@@ -235,7 +264,7 @@ def summarise(spec: ModeSpec, findings: Sequence[Finding]) -> Verdict:
         mode=spec.name,
         scope=spec.classifier.scope,
         planted=spec.planted,
-        sigma=spec.params.sigma,
+        sigma=spec.params.sigma if spec.routing is None else None,
         images=len(findings),
         certified=len(radii),
         attacked=sum(finding.attacked is not None for finding in findings),

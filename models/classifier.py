@@ -1,7 +1,7 @@
 """The base classifier: cosine similarity of image features to the text features of a prompt, or of a gated bank."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,8 @@ from models.backbones.base import Backbone
 from models.prompts.bank import Bank
 from models.prompts.context import ContextVectors, template_features, text_features
 from models.prompts.gated import Gate, SampleGate, mixed_similarities
+from models.prompts.zero_shot import adapt, initial_context
+from models.types import ClassifierSpec, SigmaRouting, ZeroShotAdaptation
 
 
 class VisionLanguageClassifier:
@@ -74,6 +76,13 @@ class TextHead:
     gate: Gate | None = None
 
     @staticmethod
+    def of_spec(backbone: Backbone, spec: ClassifierSpec, prompt: ContextVectors | Bank | None) -> "TextHead":
+        """Of the prompt that is in force, see `prompt_in_force`; of the template of `spec` where there is none."""
+        if prompt is None:
+            return TextHead.of_template(backbone, spec.class_names, spec.template)
+        return TextHead.of_prompt(backbone, spec.class_names, prompt)
+
+    @staticmethod
     def of_template(backbone: Backbone, class_names: Sequence[str], template: str) -> "TextHead":
         """Of a hand-written template."""
         with torch.no_grad():
@@ -92,6 +101,31 @@ class TextHead:
         return VisionLanguageClassifier(
             backbone, self.text_features, None if self.gate is None else self.gate.at(sigma)
         )
+
+    def by_route(self, backbone: Backbone, routing: SigmaRouting) -> Callable[[int], VisionLanguageClassifier]:
+        """The base classifier of each route of an automatic sigma, for noise of the route's own sigma."""
+        return lambda route: self.classifier(backbone, routing.sigmas[route])
+
+
+def prompt_in_force(
+    backbone: Backbone,
+    spec: ClassifierSpec,
+    prompt: ContextVectors | Bank | None,
+    noisy_features: Callable[[int], Tensor],
+) -> ContextVectors | Bank | None:
+    """The prompt a spec asks for: the checkpoint it names, None for a template, or what either is adapted to.
+
+    noisy_features: the first T samples of the image in the adaptation stream, encoded: (T, D). Called only where the
+        prompt is adapted to the image.
+    Raises TypeError for a bank that would have to be tuned on an image, Rejected for a template without a word to tune.
+    """
+    adaptation = spec.adaptation
+    if not isinstance(adaptation, ZeroShotAdaptation):
+        return prompt
+    if isinstance(prompt, Bank):
+        raise TypeError("a bank has no context vectors that could be tuned on an image")
+    start_from = prompt or initial_context(backbone, spec.template, adaptation.context)
+    return adapt(backbone, noisy_features(adaptation.samples), spec.class_names, start_from, adaptation)
 
 
 def text_features_sha256(text_features: Tensor) -> str:

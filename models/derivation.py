@@ -133,8 +133,10 @@ def image_units(statement: Statement) -> str:
     if factors.channels != (_GREY_TO_RGB if region.channels == 1 else 1.0):
         raise ValueError(f"the factor of one channel shown as three is {_GREY_TO_RGB}, that of three is 1")
     steps = int((_exact(claim.radius) - _exact(factors.rounding)) / lipschitz * TEN_THOUSANDTHS // 1)
+    if steps < 1:
+        raise ValueError("the radius is not above the rounding, which leaves none on the picture")
     below = steps * steps - 1
-    uniform = isqrt(below // (region.rows * region.columns * region.channels)) if below >= 0 else -1
+    uniform = isqrt(below // (region.rows * region.columns * region.channels))
     if (units(stated.l2, TEN_THOUSANDTHS), units(stated.uniform_change, TEN_THOUSANDTHS)) != (steps, uniform):
         raise ValueError(f"l2 and uniform_change must be {steps} and {uniform} / {TEN_THOUSANDTHS}")
     if tuple(budget.change for budget in stated.pixels) != CHANGES:

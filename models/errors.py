@@ -47,7 +47,10 @@ PROBLEMS: dict[str, Problem] = {
         "use a new key for a new request",
     ),
     "body_too_large": Problem(
-        413, "The body is over the limit", "the body exceeds `CERTRAD_MAX_BODY_BYTES`", "send a smaller image"
+        413,
+        "The body is over the limit",
+        "the body exceeds `CERTRAD_MAX_BODY_BYTES`, or that of POST /prompts `CERTRAD_MAX_ARCHIVE_BYTES`",
+        "send a smaller image, or fewer images",
     ),
     "host_not_allowed": Problem(
         421,
@@ -71,6 +74,12 @@ PROBLEMS: dict[str, Problem] = {
         "a body to be verified is not JSON of schema `certrad.certificate/2`, or is over 8 MiB",
         "send the document byte for byte as GET /jobs/{id}/certificate answered it",
     ),
+    "invalid_certificate": Problem(
+        500,
+        "The certificate was not signed",
+        "what an engine left does not verify, or is not about the image and the request of its job",
+        "submit the image again; if it happens again, look for a damaged or foreign engine in the log",
+    ),
     "prompt_not_found": Problem(404, "No such prompt", "the prompt id is unknown", "use an id of GET /prompts"),
     "job_not_finished": Problem(
         409,
@@ -79,7 +88,10 @@ PROBLEMS: dict[str, Problem] = {
         "poll the job until `succeeded`",
     ),
     "job_has_no_certificate": Problem(
-        409, "The job ended without a certificate", "the job failed or was cancelled", "read `error` of the job"
+        409,
+        "The job ended without a certificate",
+        "the job failed or was cancelled, or it tuned a prompt",
+        "read `error` or `result` of the job",
     ),
     # -- the image --------------------------------------------------------------------------------------------------
     "empty_image": Problem(422, "The image is empty", "the upload has zero bytes", "send the image itself"),
@@ -140,6 +152,53 @@ PROBLEMS: dict[str, Problem] = {
     "region_out_of_range": Problem(
         422, "The region is outside the image", "`region` is not inside the image", "name a region inside the image"
     ),
+    # -- the images of a tuning -------------------------------------------------------------------------------------
+    "invalid_archive": Problem(
+        422,
+        "Not a zip with one folder of images for each class",
+        "`images` is no zip, damaged, encrypted or compressed by another method than deflate, or its files do not lie "
+        "in one folder for each class",
+        "zip the folders of the classes, and nothing else, without a password",
+    ),
+    "unsafe_archive": Problem(
+        422,
+        "An entry of the archive is no plain file in a folder",
+        "an absolute path, `..`, a backslash, a control character, a symbolic link or a device",
+        "zip plain files and folders with plain names",
+    ),
+    "archive_too_large": Problem(
+        422,
+        "The archive unpacks to too much",
+        "more files than `CERTRAD_MAX_ARCHIVE_FILES`, more bytes than `CERTRAD_MAX_UNPACKED_BYTES`, an entry that "
+        "unpacks to over 1 MiB and to more than 250 times its size, or more chosen images than fit "
+        "`CERTRAD_MAX_TUNING_BYTES`",
+        "send fewer or smaller images, or lower `shots`",
+    ),
+    "duplicate_file": Problem(
+        422,
+        "Two files of the archive have one name",
+        "two paths are equal, or differ in case or in the form of their accents only",
+        "give every file of a folder a name of its own",
+    ),
+    "empty_class": Problem(
+        422, "A class has no image", "a folder of the archive holds no file", "fill the folder or leave it out"
+    ),
+    "too_few_classes": Problem(
+        422, "At least two classes are needed", "the archive has fewer than two folders", "add a folder for each class"
+    ),
+    "class_mismatch": Problem(
+        422,
+        "The folders are not the classes",
+        "there are more or fewer folders than classes in `task` or `classes`, or a folder bears the name of another "
+        "class than the one at its place",
+        "send one folder for each class, named exactly like it or sorted as the classes are",
+    ),
+    "too_few_images": Problem(
+        422,
+        "A class has fewer images than asked for",
+        "a class has no image, or fewer than `shots`",
+        "lower `shots` or add images to the class that `detail` names",
+    ),
     # -- the model --------------------------------------------------------------------------------------------------
     "backbone_unavailable": Problem(
         503,
@@ -152,6 +211,12 @@ PROBLEMS: dict[str, Problem] = {
         "The backbone weights do not load",
         "the file misses keys, has foreign keys or other shapes than the card's architecture",
         "fetch the weights again",
+    ),
+    "model_unavailable": Problem(
+        503,
+        "A model that is evaluated is not on this installation",
+        "the directory given for a denoiser, diffusion or super-resolution model lacks a file of it",
+        "put the file named there, in the published layout",
     ),
     "digest_mismatch": Problem(
         500,
@@ -171,6 +236,19 @@ PROBLEMS: dict[str, Problem] = {
         "A prompt exceeds the context length",
         "context vectors, class name and template together have more tokens than the text tower takes",
         "shorten the class name or template, or use fewer context vectors",
+    ),
+    # -- data sets --------------------------------------------------------------------------------------------------
+    "dataset_unavailable": Problem(
+        422,
+        "A part of the data set is not there",
+        "a file or folder of a data set is not where its publisher puts it, or it is published without that split",
+        "fetch it from the source that its card names, and unpack it where the message says",
+    ),
+    "invalid_dataset": Problem(
+        422,
+        "The data set contradicts itself",
+        "a file of a data set is not in the published form, names an unknown class, or gives one image two labels",
+        "restore the published file",
     ),
     # -- the service ------------------------------------------------------------------------------------------------
     "queue_full": Problem(

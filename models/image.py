@@ -189,7 +189,11 @@ def model_input(picture: Picture, image_size: int, fit: Fit = "crop") -> ModelIn
 
     Raises Rejected image_too_small for a picture that would be padded into a line thinner than a pixel.
     """
-    pixels = picture.pixels
+    return fitted(picture.pixels, image_size, fit)
+
+
+def fitted(pixels: NDArray[np.float64], image_size: int, fit: Fit = "crop") -> ModelInput:
+    """As `model_input`, from the pixels (height, width, 1 or 3) of a picture whose file does not matter."""
     sides = pixels.shape[:2]
     resizes = _resizes(sides, image_size, fit)
     # The longer side first: it shrinks most, and a strip of 8 x 8,000,000 pixels must not grow before it is cropped.

@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 from models import derivation, routed_derivation
 from models.certificate import canonical, settings_digest
+from models.image_units import ImageScale, radius_in_image_units
 from models.signing import is_signed
-from models.statement import MAX_BYTES, StatedRouting, Statement, parse, read
+from models.statement import MAX_BYTES, StatedCertificate, StatedRouting, Statement, parse, read
 from models.transcript import labels_of
 from models.types import CertifyRequest
 from models.wording import formula, limits, scope_text
 
-__all__ = ["MAX_BYTES", "Check", "Issuer", "Verification", "check", "verify"]
+__all__ = ["MAX_BYTES", "Check", "Issuer", "Verification", "check", "same_image", "verify"]
 
 IssuerStatus = Literal["known", "unknown", "not_checked"]
 
@@ -34,10 +35,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuer:
-    """What an issuer has published: its public keys in hexadecimal, and its revealed noise secrets by their SHA-256."""
+    """What an issuer has published: its public keys in hexadecimal, and its revealed noise secrets by their SHA-256.
+
+    epochs: SHA-256 of every noise secret that it committed to; None where only its keys are known.
+    """
 
     public_keys: frozenset[str]
     secrets: Mapping[str, bytes]
+    epochs: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +74,29 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
     checks = [check(name, test) for name, test in seals.items()]
     try:
         statement = read(document)
-        tests = _tests(statement, {} if issuer is None else issuer.secrets)
+        tests = _tests(statement, issuer)
     except ValueError as refusal:
         return Verification(checks=(*checks, Check("schema", False, str(refusal))), issuer=status)
     checks.append(Check("schema", True, "every field is there, and in its range"))
     return Verification(checks=(*checks, *(check(name, test) for name, test in tests.items())), issuer=status)
+
+
+def same_image(statement: Statement, facts: Mapping[str, Any]) -> str:
+    """Whether an image decoded by intake is the subject; raises ValueError with the reason of a refusal.
+
+    facts: `pixels_sha256`, `input_sha256` and `scale` of the image, as intake tells them.
+    """
+    subject, claim = statement.subject, statement.claim
+    if facts["pixels_sha256"] != subject.pixels_sha256:
+        raise ValueError(
+            "the pixels are not those of the certificate; of several frames or regions, name the one meant"
+        )
+    if facts["input_sha256"] != subject.input_sha256:
+        raise ValueError("the model input made of these pixels is not that of the certificate")
+    radius = claim.radius if isinstance(claim, StatedCertificate) else None
+    if radius_in_image_units(radius, ImageScale(**facts["scale"])) != statement.radius_in_image_units:
+        raise ValueError("radius_in_image_units does not follow from the image")
+    return "pixels and model input are those of the certificate, and radius_in_image_units follows from them"
 
 
 def check(name: str, test: Callable[[], str]) -> Check:
@@ -84,7 +107,7 @@ def check(name: str, test: Callable[[], str]) -> Check:
         return Check(name, False, str(refusal))
 
 
-def _tests(statement: Statement, secrets: Mapping[str, bytes]) -> dict[str, Callable[[], str]]:
+def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[], str]]:
     """The tests by name; raises ValueError for a request that cannot be made, counts or labels that do not fit it."""
     request, routing = statement.request, statement.routing
     n_classes = len(request.classifier.class_names)
@@ -92,7 +115,7 @@ def _tests(statement: Statement, secrets: Mapping[str, bytes]) -> dict[str, Call
         raise ValueError(f"counts of {n_classes} classes are expected")
     return {
         "settings": partial(_settings, statement, request),
-        "noise_key": partial(_noise_key, statement, secrets),
+        "noise_key": partial(_noise_key, statement, issuer),
         "scope": partial(_scope, statement, request),
         "words": partial(_words, statement),
         **(_of_one_sigma(statement) if routing is None else _of_routes(statement, routing)),
@@ -176,8 +199,11 @@ def _settings(statement: Statement, request: CertifyRequest) -> str:
     return "the noise key is that of this classifier and these parameters"
 
 
-def _noise_key(statement: Statement, secrets: Mapping[str, bytes]) -> str:
-    secret = secrets.get(statement.noise.epoch_sha256)
+def _noise_key(statement: Statement, issuer: Issuer | None) -> str:
+    epoch = statement.noise.epoch_sha256
+    if issuer is not None and issuer.epochs is not None and epoch not in issuer.epochs:
+        raise ValueError("the issuer has not committed to the secret of this epoch, and so might have chosen the noise")
+    secret = None if issuer is None else issuer.secrets.get(epoch)
     if secret is None:
         return "not checked: the secret of this epoch has not been revealed"
     message = bytes.fromhex(statement.subject.pixels_sha256 + statement.noise.settings_sha256)

@@ -180,7 +180,7 @@ def as_markdown(verdicts: Sequence[Verdict]) -> str:
     head = ["σ", "mode", "scope", "images", "certified", "mean R", "attacked", "contradictions", "p-value"]
     rows = [
         [
-            f"{verdict.sigma:g}",
+            "auto" if verdict.sigma is None else f"{verdict.sigma:g}",
             verdict.mode,
             "none: unsound on purpose" if verdict.planted else verdict.scope,
             str(verdict.images),

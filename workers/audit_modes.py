@@ -1,15 +1,14 @@
 """The modes of the service that an audit asks: prompts and adaptations on one backbone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from models.audit import Mode, ModeSpec
 from models.backbones.base import Backbone
-from models.classifier import TextHead, VisionLanguageClassifier
+from models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force
 from models.prompts.bank import Bank
 from models.prompts.context import ContextVectors
-from models.prompts.zero_shot import adapt, initial_context
 from models.smoothing import Stream
 from models.smoothing.encoded import EncodedSampler
 from models.types import (
@@ -33,7 +32,8 @@ Learned = Mapping[str, ContextVectors | Bank]
 def mode_specs(task: TaskCard, backbone: str, prompts: Sequence[PromptCard], params: SmoothingParams) -> list[ModeSpec]:
     """Every mode there is with the template and these prompts, called by their methods; the planted one last.
 
-    `target` stops early, at a target radius of sigma; a bank is `gated`.
+    `target` stops early, at a target radius of sigma; a bank is `gated`; `auto` chooses sigma itself, among those of
+    the task, whatever that of `params`.
     """
     template = ClassifierSpec(
         backbone=backbone, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
@@ -52,9 +52,23 @@ def mode_specs(task: TaskCard, backbone: str, prompts: Sequence[PromptCard], par
         *(ModeSpec(name=f"{name}/none", classifier=spec, params=params) for name, spec in fixed.items()),
         ModeSpec(name=f"{last}/target", classifier=fixed[last], params=sequential),
         *(ModeSpec(name="gated", classifier=spec, params=params) for spec in banks),
+        *_automatic(task, {"gated": banks[0]} if banks else {last: fixed[last]}, params),
         *(ModeSpec(name=f"{name}/zero_shot", classifier=spec, params=params) for name, spec in tuned.items()),
         ModeSpec(name="planted", classifier=replace(template, adaptation=TO_CERTAINTY), params=params, planted=True),
     ]
+
+
+def chosen_modes(specs: Iterable[ModeSpec], names: str | None) -> list[ModeSpec]:
+    """The modes with these names, separated by commas, in the order of the specs and each once; all for None.
+
+    Raises ValueError for a name that none has.
+    """
+    distinct = list(dict.fromkeys(specs))
+    known = {spec.name for spec in distinct}
+    wanted = known if names is None else set(names.split(","))
+    if strange := wanted - known:
+        raise ValueError(f"--modes is expected of {', '.join(sorted(known))}, got {', '.join(sorted(strange))!r}")
+    return [spec for spec in distinct if spec.name in wanted]
 
 
 def modes(specs: Sequence[ModeSpec], backbone: Backbone, learned: Learned) -> list[Mode]:
@@ -62,45 +76,50 @@ def modes(specs: Sequence[ModeSpec], backbone: Backbone, learned: Learned) -> li
 
     Raises Rejected for a template that cannot be adapted.
     """
-    unadapted: dict[tuple[str, float], VisionLanguageClassifier] = {}
-    for spec in specs:
-        before = spec.classifier.prompt, spec.params.sigma
-        if before not in unadapted:
-            unadapted[before] = _before_adaptation(spec, backbone, learned)
+    heads: dict[str, TextHead] = {}
+    classifiers: dict[tuple[str, float], VisionLanguageClassifier] = {}
+
+    def unadapted(spec: ModeSpec, sigma: float) -> VisionLanguageClassifier:
+        prompt = spec.classifier.prompt
+        if prompt not in heads:
+            heads[prompt] = TextHead.of_spec(backbone, spec.classifier, _checkpoint(spec, learned))
+        if (prompt, sigma) not in classifiers:
+            classifiers[prompt, sigma] = heads[prompt].classifier(backbone, sigma)
+        return classifiers[prompt, sigma]
+
     return [
         Mode(
             spec=spec,
-            unadapted=unadapted[spec.classifier.prompt, spec.params.sigma],
+            unadapted={sigma: unadapted(spec, sigma) for sigma in spec.sigmas},
             adapt=_adaptation(spec, backbone, learned),
         )
         for spec in specs
     ]
 
 
-def _before_adaptation(spec: ModeSpec, backbone: Backbone, learned: Learned) -> VisionLanguageClassifier:
-    """The classifier that is the same for every image; a gate belongs to it."""
-    asked = spec.classifier
-    if asked.prompt == TEMPLATE_PROMPT:
-        head = TextHead.of_template(backbone, asked.class_names, asked.template)
-    else:
-        head = TextHead.of_prompt(backbone, asked.class_names, learned[asked.prompt])
-    return head.classifier(backbone, spec.params.sigma)
+def _automatic(task: TaskCard, by_name: Mapping[str, ClassifierSpec], params: SmoothingParams) -> Iterable[ModeSpec]:
+    """`sigma=auto`, where the task has what it chooses from."""
+    if (routing := task.sigma_routing) is None:
+        return
+    of_selector = replace(params, sigma=routing.selector_sigma)
+    for name, classifier in by_name.items():
+        yield ModeSpec(name=f"{name}/auto", classifier=classifier, params=of_selector, routing=routing)
+
+
+def _checkpoint(spec: ModeSpec, learned: Learned) -> ContextVectors | Bank | None:
+    return None if spec.classifier.prompt == TEMPLATE_PROMPT else learned[spec.classifier.prompt]
 
 
 def _adaptation(
     spec: ModeSpec, backbone: Backbone, learned: Learned
 ) -> Callable[[EncodedSampler], VisionLanguageClassifier] | None:
     """What the engine does with an image before it selects a class; None if nothing."""
-    asked, adaptation = spec.classifier, spec.classifier.adaptation
-    if not isinstance(adaptation, ZeroShotAdaptation):
+    asked = spec.classifier
+    if not isinstance(asked.adaptation, ZeroShotAdaptation):
         return None
-    start = learned.get(asked.prompt) or initial_context(backbone, asked.template, adaptation.context)
-    if isinstance(start, Bank):
-        raise TypeError("a bank has no context vectors that could be tuned on an image")
 
     def adapted(sampler: EncodedSampler) -> VisionLanguageClassifier:
-        features = sampler.first(Stream.ADAPT, adaptation.samples)
-        context = adapt(backbone, features, asked.class_names, start, adaptation)
-        return TextHead.of_prompt(backbone, asked.class_names, context).classifier(backbone, spec.params.sigma)
+        prompt = prompt_in_force(backbone, asked, _checkpoint(spec, learned), lambda n: sampler.first(Stream.ADAPT, n))
+        return TextHead.of_spec(backbone, asked, prompt).classifier(backbone, spec.params.sigma)
 
     return adapted

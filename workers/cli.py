@@ -1,4 +1,4 @@
-"""Commands that run or prepare processes: `python -m workers.cli up|worker|fetch|import-prompt|keys|audit|verify`."""
+"""The commands that run or prepare processes, and those that compute: `python -m workers.cli COMMAND`."""
 
 import argparse
 import importlib
@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from models.errors import Rejected
-from models.types import Region
+from models.types import PromptCard, Region, SmoothingParams
 from models.types.smoothing import N_MAX
 from workers import keys, logs
 from workers.child import StackError
@@ -29,6 +29,8 @@ from workers.worker import IntakeWorker, worker_name
 
 _FAILURE: Final = 1
 _BAD_USAGE: Final = 2
+_MODULES: Final = {name: f"workers.{name}_command" for name in ("attack", "audit", "evaluate", "verify", "words")}
+"""Commands with a `run` in a module of their own, imported only for them; but for `verify` it imports torch."""
 # Intake decodes one image at a time, and threads started before a fork do not exist after it.
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -36,6 +38,9 @@ _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, 1 for a failure, 2 for bad usage."""
     options = _parser().parse_args(arguments)
+    if options.command in _MODULES:
+        command = importlib.import_module(_MODULES[options.command])
+        return int(command.run(options))
     match options.command:
         case "up":
             return _up(options.host, options.port, options.data_dir, options.engines)
@@ -43,14 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _worker(options.queue)
         case "fetch":
             return _fetch(options.name)
-        case "audit":
-            from workers import audit_command  # torch
-
-            return audit_command.run(options)
-        case "verify":
-            from workers import verify_command
-
-            return verify_command.run(options)
+        case "calibrate-prompt":
+            return _calibrate(options)
         case "keys":
             return _keys(options.action, options.data_dir, options.sha256)
         case _:
@@ -120,7 +119,7 @@ def _import_prompt(file: Path, backbone_id: str, task_id: str, name: str) -> int
         known = f"{', '.join(sorted(shipped_backbones()))} and {', '.join(sorted(shipped_tasks()))}"
         return _fail(f"backbone and task must be of {known}", _BAD_USAGE)
     from models.backbones.base import load_backbone, weights_directory  # torch
-    from workers.prompt_store import import_checkpoint, publish
+    from workers.prompt_store import import_checkpoint
 
     settings = StackSettings()
     try:
@@ -128,6 +127,20 @@ def _import_prompt(file: Path, backbone_id: str, task_id: str, name: str) -> int
         prompt = import_checkpoint(file, name=name, backbone=backbone, task=task, directory=settings.prompts_dir)
     except (Rejected, ValueError) as error:
         return _fail(str(error), _FAILURE)
+    return _publish_prompt(settings, prompt)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    """Adapts a prompt to unlabelled images, stores it, publishes it if the service runs, and prints its card."""
+    from workers import calibrate_command  # torch
+
+    settings = StackSettings()
+    return calibrate_command.run(options, settings, lambda prompt: _publish_prompt(settings, prompt))
+
+
+def _publish_prompt(settings: StackSettings, prompt: PromptCard) -> int:
+    from workers.prompt_store import publish  # torch
+
     try:
         with Redis.from_url(_redis_url(settings)) as redis:
             publish(redis, settings.prompts_dir, prompt)
@@ -199,10 +212,39 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("file", type=Path)
     for option, meaning in (("backbone", "it was tuned for"), ("task", "it was tuned for"), ("name", "of the prompt")):
         imported.add_argument(f"--{option}", required=True, help=meaning)
+    _add_attack(commands.add_parser("attack", help="accuracy of a prompt under attack"))
+    _add_calibrate(commands.add_parser("calibrate-prompt", help="adapt a prompt to unlabelled images of a site"))
     _add_audit(commands.add_parser("audit", help="attack certified images and ask about them again"))
+    _add_evaluate(commands.add_parser("evaluate", help="certified accuracy on a data set"))
     _add_verify(commands.add_parser("verify", help="check a certificate"))
+    _add_words(commands.add_parser("words", help="words nearest to the vectors of a prompt"))
     _add_keys(commands.add_parser("keys", help="signing keys and epoch secrets of this data directory"))
     return parser
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=Path, required=True, help="folder of images that are never certified")
+    parser.add_argument("--name", required=True, help="of the new prompt")
+    parser.add_argument("--task", default="mednist")
+    parser.add_argument("--prompt", help="id of the prompt to start from, or template; default: the task's own")
+    parser.add_argument("--sigmas", default="0.25,0.5", help="noise levels it is adapted at")
+    parser.add_argument("--limit", type=_in_range(1, 100_000), default=512, help="images: the first by name")
+    parser.add_argument("--seed", type=int, default=0, help="of all noise")
+
+
+def _add_attack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", type=Path, nargs="+", help="files, or one folder")
+    parser.add_argument("--task", default="mednist")
+    parser.add_argument("--backbone", help="default: the task's own")
+    parser.add_argument("--prompt", help="id of a learned prompt, or template; default: the task's own")
+    parser.add_argument("--attack", default="pgd40", help="pgd10, pgd40 or autoattack")
+    parser.add_argument("--epsilon", help="written such as 16/255; default: as published")
+    parser.add_argument("--iterations", type=_in_range(1, 10_000), help="of autoattack")
+    parser.add_argument("--queries", type=_in_range(1, 1_000_000), help="of autoattack's square")
+    parser.add_argument("--limit", type=_in_range(1, 1_000_000), help="the first by name; of each class")
+    parser.add_argument("--out", type=Path, help="folder for the attacked images")
+    parser.add_argument("--seed", type=int, default=0, help="of all draws")
+    parser.add_argument("--json", action="store_true")
 
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
@@ -220,6 +262,25 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true")
 
 
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    defaults = SmoothingParams()
+    parser.add_argument("--task", required=True, help="data set")
+    parser.add_argument("--data", type=Path, required=True, help="its folder or zip, or the folder that holds it")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test")
+    parser.add_argument("--images", type=_in_range(1, N_MAX), default=500, help="of the split, of each class in turn")
+    parser.add_argument("--prompt", help="id of a learned prompt, or template; default: the task's own")
+    parser.add_argument("--template", help="text with one {}; default: the data set's own")
+    parser.add_argument("--adaptation", choices=("none", "zero_shot", "gated"), default="none")
+    parser.add_argument("--sigma", type=float, default=defaults.sigma)
+    parser.add_argument("--alpha", type=float, default=defaults.alpha)
+    parser.add_argument("--n0", type=int, default=defaults.n0)
+    parser.add_argument("--n", type=int, default=defaults.n)
+    parser.add_argument("--backbone", help="default: the papers'")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of images and of all noise")
+    parser.add_argument("--out", type=Path, help="table of the rows; an interrupted run goes on with it")
+    parser.add_argument("--json", action="store_true")
+
+
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="certificate document")
     parser.add_argument("--key", type=Path, help="the issuer's keys: /.well-known/certrad-keys, or one in hexadecimal")
@@ -234,6 +295,13 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 def _region(text: str) -> Region:
     x, y, w, h = map(int, text.split(","))
     return Region(x=x, y=y, w=w, h=h)
+
+
+def _add_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="prompt of GET /prompts")
+    parser.add_argument("--top", type=_in_range(1, 100), default=5, help="words for each vector")
+    parser.add_argument("--data-dir", type=Path, help="everything the service keeps; default CERTRAD_DATA_DIR")
+    parser.add_argument("--json", action="store_true")
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:

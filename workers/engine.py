@@ -1,6 +1,7 @@
-"""The engine's one task: certify a decoded image, so that any engine can go on where another stopped."""
+"""The engine's two tasks, certify and tune, so that any engine can go on where another stopped."""
 
 import time
+from collections.abc import Callable
 
 import structlog
 import torch
@@ -14,12 +15,13 @@ from workers import stopping
 from workers.connection import connect
 from workers.contract.keys import Keyring
 from workers.contract.queues import enqueue
-from workers.contract.records import Records
+from workers.contract.records import JobRecord, Records
 from workers.ledger import JobEndedError
 from workers.prompt_store import publish_all
 from workers.run import Run, input_shape
 from workers.runtime import Runtime, build
 from workers.settings import WorkerSettings
+from workers.tuning_run import TuningRun
 
 _log = structlog.get_logger()
 _runtime: Runtime | None = None
@@ -43,6 +45,18 @@ def certify(job_id: str) -> None:
     Expected refusals end the job with their code. A lost Redis, a stop request or a dying process does not end it:
     RQ starts it again, here or elsewhere, and it goes on from the ledger.
     """
+    _perform(job_id, lambda runtime, records, record: Run(runtime, records, record).certify())
+
+
+def tune(job_id: str) -> None:
+    """Tunes a prompt on the images that intake has decoded, publishes it, and hands the result to `finish`.
+
+    Errors are treated as by `certify`; it goes on from the last epoch.
+    """
+    _perform(job_id, lambda runtime, records, record: TuningRun(runtime, records, record).tune())
+
+
+def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -> None:
     runtime = _runtime
     if runtime is None:
         raise RuntimeError("start() must run before the first job")
@@ -51,7 +65,7 @@ def certify(job_id: str) -> None:
     if record is None or record.ended:
         return
     try:
-        Run(runtime, records, record).certify()
+        work(runtime, records, record)
         enqueue(runtime.redis, "finish", job_id, settings=runtime.settings)
     except JobEndedError:
         return

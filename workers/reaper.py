@@ -11,22 +11,13 @@ from rq import Worker
 from rq.job import Job
 
 from workers.contract.cards import Catalogue
-from workers.contract.names import ENDED, TASKS, Phase, Stage
+from workers.contract.names import ENDED, FIRST_STAGE, TASKS, Phase, Stage
 from workers.contract.queues import enqueue, queue, vehicle_id
 from workers.contract.records import JobRecord, Records, UnreadableRecordError
 from workers.contract.settings import SharedSettings
 from workers.settings import WorkerSettings
 
-STAGES: Final[dict[Phase, Stage]] = {
-    "queued": "decode",
-    "decoding": "decode",
-    "waiting": "certify",
-    "loading": "certify",
-    "adapting": "certify",
-    "selecting": "certify",
-    "estimating": "certify",
-    "finishing": "finish",
-}
+_INTAKE: Final[frozenset[Phase]] = frozenset({"queued", "decoding", "unpacking"})
 _ORPHAN_SECONDS: Final = 3_600
 
 _Vehicle = Literal["on its way", "lost", "given up", "finished"]
@@ -60,7 +51,7 @@ def _look_after(job_id: str, redis: Redis, records: Records, settings: WorkerSet
     # A record that moved just now has a vehicle, or whoever moved it is about to send one.
     if record.ended or now - record.updated_at < settings.maintenance_seconds:
         return
-    stage = STAGES[record.phase]
+    stage = stage_of(record)
     vehicle = _vehicle(redis, stage, job_id)
     if vehicle == "on its way" or records.read(job_id) != record:
         return
@@ -72,6 +63,13 @@ def _look_after(job_id: str, redis: Redis, records: Records, settings: WorkerSet
             records.fail(job_id, "worker_lost", f"its {stage} task failed or died {settings.job_retries + 1} times")
         case "finished":
             records.fail(job_id, "internal_error", f"its {stage} task ended without an outcome")
+
+
+def stage_of(record: JobRecord) -> Stage:
+    """The stage that carries a job which has not ended."""
+    if record.phase in _INTAKE:
+        return FIRST_STAGE[record.request.kind]
+    return "finish" if record.phase == "finishing" else record.request.kind
 
 
 def _vehicle(redis: Redis, stage: Stage, job_id: str) -> _Vehicle:

@@ -1,23 +1,28 @@
 """What a certificate names, rebuilt on this machine: its classifier, and the sampler of its noise."""
 
 import hashlib
-from contextlib import closing
 from dataclasses import dataclass
 
 import torch
 
 from models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
 from models.backbones.precision import DTYPES
-from models.classifier import TextHead, text_features_sha256
+from models.classifier import TextHead, prompt_in_force, text_features_sha256
 from models.image import ModelInput
 from models.prompts.bank import Bank
-from models.prompts.checkpoint import load_prompt_or_bank, member_digests, prompt_to_bytes, require_backbone
+from models.prompts.checkpoint import (
+    load_prompt_or_bank,
+    member_digests,
+    prompt_to_bytes,
+    require_backbone,
+    require_use,
+)
 from models.prompts.context import ContextVectors
-from models.prompts.zero_shot import adapt, initial_context
 from models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
+from models.smoothing.encoded import EncodedSampler
 from models.smoothing.selector import RouteSelector
 from models.statement import StatedSamples, Statement
-from models.types import TEMPLATE_PROMPT, ZeroShotAdaptation
+from models.types import TEMPLATE_PROMPT
 from workers.audit import Folders
 
 
@@ -69,7 +74,7 @@ def rebuild(statement: Statement, image: ModelInput, folders: Folders) -> Rebuil
 
     Raises ValueError where a digest is not the stated one; Rejected for a backbone or prompt that is not here.
     """
-    stated = statement.classifier
+    stated, spec = statement.classifier, statement.request.classifier
     backbone = _backbone(statement, folders)
     sampler = NoisySampler(
         image=image.pixels,
@@ -78,11 +83,11 @@ def rebuild(statement: Statement, image: ModelInput, folders: Folders) -> Rebuil
         batch_size=stated.block_size,
         device=backbone.device,
     )
-    prompt = _adapted(statement, _prompt(statement, backbone, folders), backbone, sampler)
-    if prompt is None:
-        head = TextHead.of_template(backbone, stated.class_names, stated.template)
-    else:
-        head = TextHead.of_prompt(backbone, stated.class_names, prompt)
+    encoded = EncodedSampler.of(sampler, backbone.encode_image)
+    prompt = prompt_in_force(
+        backbone, spec, _prompt(statement, backbone, folders), lambda n: encoded.first(Stream.ADAPT, n)
+    )
+    head = TextHead.of_spec(backbone, spec, prompt)
     _compare("context", None if prompt is None else _sha256(prompt_to_bytes(prompt)), stated.context_sha256)
     _compare("gate", None if head.gate is None else head.gate.sha256, stated.gate_sha256)
     _compare("bank members", member_digests(prompt) if isinstance(prompt, Bank) else (), stated.members)
@@ -112,22 +117,9 @@ def _prompt(statement: Statement, backbone: Backbone, folders: Folders) -> Conte
         return None
     card = folders.prompt_card(stated.prompt)
     require_backbone(card, backbone)
+    require_use(card, stated.adaptation)
     _compare("prompt checkpoint", card.sha256, stated.prompt_sha256)
     return load_prompt_or_bank(folders.of_prompt(card.id), card)
-
-
-def _adapted(
-    statement: Statement, prompt: ContextVectors | Bank | None, backbone: Backbone, sampler: NoisySampler
-) -> ContextVectors | Bank | None:
-    """The prompt in force: zero-shot adaptation is a function of the noise key."""
-    adaptation = statement.classifier.adaptation
-    if not isinstance(adaptation, ZeroShotAdaptation) or isinstance(prompt, Bank):
-        return prompt
-    starts = range(0, adaptation.samples, sampler.batch_size)
-    with torch.inference_mode(), closing(sampler.batches(Stream.ADAPT, starts)) as batches:
-        features = torch.cat([backbone.encode_image(pixels) for _, pixels in batches])[: adaptation.samples]
-    start_from = prompt or initial_context(backbone, statement.classifier.template, adaptation.context)
-    return adapt(backbone, features, statement.classifier.class_names, start_from, adaptation)
 
 
 def _compare(what: str, found: object, stated: object) -> None:

@@ -1,14 +1,13 @@
 """Replay of a certificate on this machine: its labels drawn again from the revealed key, or others from a fresh one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch.nn import functional as F
 
-from models.image_units import ImageScale, radius_in_image_units
 from models.smoothing import (
     SequentialTest,
     Stream,
@@ -30,24 +29,6 @@ TOLERANCE: Final = 0.002
 
 _ON_DIFFERENCES: Final = "another machine may differ in near-ties: --fresh decides whether that is all"
 _OnSamples = Callable[[int], None]
-
-
-def same_image(statement: Statement, facts: Mapping[str, Any]) -> str:
-    """Whether an image decoded by intake is the subject; raises ValueError with the reason of a refusal.
-
-    facts: those of `decode_limited`.
-    """
-    subject, claim = statement.subject, statement.claim
-    if facts["pixels_sha256"] != subject.pixels_sha256:
-        raise ValueError(
-            "the pixels are not those of the certificate; of several frames or regions, name the one meant"
-        )
-    if facts["input_sha256"] != subject.input_sha256:
-        raise ValueError("the model input made of these pixels is not that of the certificate")
-    radius = claim.radius if isinstance(claim, StatedCertificate) else None
-    if radius_in_image_units(radius, ImageScale(**facts["scale"])) != statement.radius_in_image_units:
-        raise ValueError("radius_in_image_units does not follow from the image")
-    return "pixels and model input are those of the certificate, and radius_in_image_units follows from them"
 
 
 def replay(

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,25 +21,18 @@ from models.certificate import (
     result,
     settings_digest,
 )
-from models.classifier import TextHead, text_features_sha256
+from models.classifier import TextHead, prompt_in_force, text_features_sha256
 from models.errors import Rejected
 from models.evidence import Evidence, routed_evidence
 from models.image_units import ImageScale
 from models.prompts.bank import Bank
 from models.prompts.checkpoint import member_digests, prompt_to_bytes, require_backbone, require_use
 from models.prompts.context import ContextVectors
-from models.prompts.zero_shot import adapt, initial_context
-from models.smoothing import BaseClassifier, Noise, NoisySampler, Stream, estimate, noise_key, select
+from models.smoothing import Noise, NoisySampler, Stream, estimate, noise_key, select
+from models.smoothing.encoded import EncodedSampler
 from models.smoothing.routing import estimate_routes, select_route
-from models.types import (
-    TEMPLATE_PROMPT,
-    CertifyRequest,
-    LabelCounts,
-    NoiseLaw,
-    PromptCard,
-    ZeroShotAdaptation,
-)
-from models.types.routing import RouteSelection, SigmaRouting
+from models.types import TEMPLATE_PROMPT, CertifyRequest, LabelCounts, NoiseLaw, PromptCard
+from models.types.routing import RouteSelection
 from workers import stopping
 from workers.contract.keys import Keyring
 from workers.contract.names import Phase, input_key
@@ -49,8 +40,7 @@ from workers.contract.records import JobRecord, Records
 from workers.epochs import Epoch
 from workers.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
 from workers.runtime import Runtime
-
-_PROGRESS_SECONDS: Final = 0.25
+from workers.sampling_progress import SamplingProgress
 
 
 @dataclass(slots=True)
@@ -61,11 +51,16 @@ class Run:
     records: Records
     record: JobRecord
     began: float = field(default_factory=time.monotonic)
-    told: float = 0.0
+    progress: SamplingProgress = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.progress = SamplingProgress(self.records, self.record.id, self.request)
 
     @property
     def request(self) -> CertifyRequest:
-        """What is asked."""
+        """What is asked; raises TypeError for a record of another kind of job."""
+        if not isinstance(self.record.request, CertifyRequest):
+            raise TypeError(f"a request to certify is expected, got one to {self.record.request.kind}")
         return self.record.request
 
     def certify(self) -> None:
@@ -119,9 +114,9 @@ class Run:
         return epoch
 
     def _new_epoch(self) -> Epoch:
-        """The epoch in use, committed to in public before it draws any noise."""
+        """The epoch in use, committed to in public before it draws any noise, as are those that did."""
         epoch = self.runtime.epochs.current()
-        Keyring(self.runtime.redis).publish_epoch(epoch.sha256, first_used=time.time())
+        self.runtime.epochs.publish(Keyring(self.runtime.redis), clock=time.time)
         return epoch
 
     def _settings_sha256(self, backbone: Backbone, card: PromptCard | None) -> str:
@@ -175,15 +170,13 @@ class Run:
         require_use(card, self.request.classifier.adaptation)
         sampler = self._sampler(backbone, card, epoch)
         spec = self.request.classifier
-        if isinstance(spec.adaptation, ZeroShotAdaptation) and not isinstance(prompt, Bank):
+
+        def noisy_features(n: int) -> torch.Tensor:
             self._enter("adapting")
-            start_from = prompt or initial_context(backbone, spec.template, spec.adaptation.context)
-            features = _noisy_features(backbone, sampler, spec.adaptation)
-            prompt = adapt(backbone, features, spec.class_names, start_from, spec.adaptation)
-        if prompt is None:
-            head = TextHead.of_template(backbone, spec.class_names, spec.template)
-        else:
-            head = TextHead.of_prompt(backbone, spec.class_names, prompt)
+            return EncodedSampler.of(sampler, backbone.encode_image).first(Stream.ADAPT, n)
+
+        prompt = prompt_in_force(backbone, spec, prompt, noisy_features)
+        head = TextHead.of_spec(backbone, spec, prompt)
         self._enter("selecting")
         settings = self.runtime.settings
         selection, selector = self._select(sampler, backbone, head)
@@ -209,8 +202,8 @@ class Run:
         """The selection samples of the class and, where sigma is chosen automatically, those of the selector."""
         params, routing = self.request.params, self.request.routing
         if routing is None:
-            return select(sampler, head.classifier(backbone, params.sigma), params, self._tell_selection), None
-        found = select_route(sampler, _by_route(backbone, head, routing), params, routing, self._tell_selection)
+            return select(sampler, head.classifier(backbone, params.sigma), params, self.progress.selection), None
+        found = select_route(sampler, head.by_route(backbone, routing), params, routing, self.progress.selection)
         return found.classes, found.selector
 
     def _estimate(self, ledger: RedisLedger, fixed: Fixed, backbone: Backbone, sampler: NoisySampler) -> Evidence:
@@ -221,17 +214,19 @@ class Run:
             selection = RouteSelection(selector=fixed.selector, classes=fixed.selection)
             routed = estimate_routes(
                 sampler,
-                _by_route(backbone, head, routing),
+                head.by_route(backbone, routing),
                 params,
                 routing,
                 selection,
                 lambda route: self._ledger("selector:" if route is None else f"route-{route}:"),
                 fixed.commit_size,
-                self._tell_routes,
+                self.progress.routes,
             )
             return routed_evidence(routed)
         classifier = head.classifier(backbone, params.sigma)
-        found = estimate(sampler, classifier, params, fixed.selection, ledger, fixed.commit_size, self._tell_estimation)
+        found = estimate(
+            sampler, classifier, params, fixed.selection, ledger, fixed.commit_size, self.progress.estimation
+        )
         return Evidence(
             selection=fixed.selection,
             estimation=found.counts,
@@ -239,28 +234,6 @@ class Run:
             outcome=found.outcome,
             decision=found.decision,
         )
-
-    def _tell_selection(self, done: int) -> None:
-        stopping.check()
-        self._tell(done, (0,) * len(self.request.classifier.class_names), 0)
-
-    def _tell_estimation(self, counts: LabelCounts, running_radius: float | None) -> None:
-        self._tell(self.request.params.n0 + counts.total, counts.per_class, counts.invalid, running_radius)
-
-    def _tell_routes(self, done: int, counts: LabelCounts | None) -> None:
-        of_classes = counts or LabelCounts(per_class=(0,) * len(self.request.classifier.class_names))
-        self._tell(2 * self.request.params.n0 + done, of_classes.per_class, of_classes.invalid)
-
-    def _tell(self, done: int, counts: tuple[int, ...], invalid: int, running_radius: float | None = None) -> None:
-        """Publishes progress, a few times a second at most; raises JobEndedError once the job has ended."""
-        now = time.monotonic()
-        if now - self.told < _PROGRESS_SECONDS:
-            return
-        self.told = now
-        if not self.records.progress(
-            self.record.id, samples_done=done, counts=counts, invalid=invalid, running_radius=running_radius
-        ):
-            raise JobEndedError(self.record.id)
 
     def _facts(
         self,
@@ -317,19 +290,6 @@ class Run:
         self._enter("finishing")
 
 
-def _by_route(backbone: Backbone, head: TextHead, routing: SigmaRouting) -> Callable[[int], BaseClassifier]:
-    """The base classifier of each route, at the sigma of the route."""
-    return lambda route: head.classifier(backbone, routing.sigmas[route])
-
-
 def input_shape(backbone: Backbone) -> tuple[int, int, int]:
     """(channels, height, width) of the pixels a backbone takes."""
     return 3, backbone.image_size, backbone.image_size
-
-
-def _noisy_features(backbone: Backbone, sampler: NoisySampler, adaptation: ZeroShotAdaptation) -> torch.Tensor:
-    """Image features (T, D) of the first T samples of the adaptation stream, each encoded once."""
-    starts = range(0, adaptation.samples, sampler.batch_size)
-    with torch.inference_mode(), closing(sampler.batches(Stream.ADAPT, starts)) as batches:
-        features = [backbone.encode_image(pixels) for _, pixels in batches]
-    return torch.cat(features)[: adaptation.samples]

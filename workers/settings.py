@@ -25,6 +25,11 @@ class WorkerSettings(SharedSettings):
     max_pixels: int = Field(64_000_000, ge=64, description="pixels of one decoded image")
     intake_memory_bytes: int = Field(4 << 30, ge=256 << 20, description="address space the decoding process may add")
     intake_cpu_seconds: int = Field(60, ge=1, description="processor time of the decoding process")
+    max_archive_files: int = Field(20_000, ge=2, description="files in the archive of a tuning")
+    max_unpacked_bytes: int = Field(2 << 30, ge=1024, description="bytes the archive of a tuning may unpack to")
+    max_tuning_bytes: int = Field(
+        384 << 20, ge=1 << 20, description="memory of Redis that the decoded images of one tuning may take"
+    )
     input_ttl: int = Field(86_400, ge=60, description="seconds the float tensor may stay in Redis")
     heartbeat_seconds: int = Field(5, ge=1, description="between heartbeats of a worker on its job")
     maintenance_seconds: int = Field(15, ge=1, description="between looks for lost jobs")

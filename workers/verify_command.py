@@ -18,7 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from models.errors import Rejected
 from models.statement import StatedCertificate, Statement, parse, read
-from models.verification import Check, Issuer, Verification, check, verify
+from models.verification import Check, Issuer, Verification, check, same_image, verify
 from workers.settings import WorkerSettings
 
 _NOT_VALID: Final = 1
@@ -61,16 +61,18 @@ def read_issuer(path: Path) -> Issuer:
     """
     text = path.read_text(encoding="utf-8").strip()
     try:
-        published = json.loads(text) if text.startswith("{") else {"keys": [{"public_key": text}], "epochs": []}
+        published = json.loads(text) if text.startswith("{") else {"keys": [{"public_key": text}]}
         keys = [bytes.fromhex(key["public_key"]) for key in published["keys"]]
-        revealed = [bytes.fromhex(epoch["secret"]) for epoch in published["epochs"] if epoch["secret"]]
-    except (ValueError, KeyError, TypeError):
-        keys, revealed = [], []
+        committed = {str(epoch["sha256"]): epoch["secret"] for epoch in published.get("epochs", [])}
+        revealed = [bytes.fromhex(secret) for secret in committed.values() if secret]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        keys, published, committed, revealed = [], {}, {}, []
     if not keys or any(len(key) != _KEY_BYTES for key in keys):
         raise ValueError(f"{path} must hold the answer of /.well-known/certrad-keys, or one public key in hexadecimal")
     return Issuer(
         public_keys=frozenset(key.hex() for key in keys),
         secrets={sha256(secret).hexdigest(): secret for secret in revealed},
+        epochs=frozenset(committed) if "epochs" in published else None,
     )
 
 
@@ -78,14 +80,14 @@ def _sampled(statement: Statement, image: bytes, options: Namespace, settings: W
     """The checks that need the image and the model; a refusal of either ends them."""
     from workers import replay  # torch
     from workers.audit import Folders
-    from workers.intake import decode_limited
+    from workers.decoding import decode_limited
     from workers.rebuilt import rebuild
 
     folders = Folders(backbones=settings.backbones_dir, prompts=settings.prompts_dir)
     try:
         request = replace(statement.request, frame=options.frame, region=options.region)
         decoded, facts = decode_limited(image, request, settings)
-        yield Check("image", True, replay.same_image(statement, facts))
+        yield Check("image", True, same_image(statement, facts))
     except (Rejected, ValueError) as error:
         yield Check("image", False, str(error))
         return

@@ -70,9 +70,11 @@ async def _read(request: Request) -> bytes:
 
 
 def _verify(content: bytes, services: Services) -> Verification:
-    secrets = [bytes.fromhex(epoch.secret) for epoch in services.keyring.epochs() if epoch.secret]
+    epochs = services.keyring.epochs()
+    secrets = [bytes.fromhex(epoch.secret) for epoch in epochs if epoch.secret]
     issuer = Issuer(
         public_keys=frozenset(key.public_key for key in services.keyring.signing_keys()),
         secrets={sha256(secret).hexdigest(): secret for secret in secrets},
+        epochs=frozenset(epoch.sha256 for epoch in epochs),
     )
     return verify(content, issuer)

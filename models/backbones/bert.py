@@ -67,6 +67,10 @@ class BertText(TextTower):
             raise Rejected("invalid_request", "the text must not contain a special token of the vocabulary")
         return ids
 
+    def vocabulary(self) -> list[str]:
+        """Every token of the WordPiece vocabulary; `##` goes on with a word."""
+        return list(self._tokenizer.convert_ids_to_tokens(list(range(len(self._tokenizer)))))
+
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """Word embeddings, before positions, types and layer norm."""
         embeddings: Tensor = self.transformer.embeddings.word_embeddings(ids)

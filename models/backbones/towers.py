@@ -1,7 +1,9 @@
 """The two towers of a vision-language model behind one small interface, and CLIP's text tower."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Final
 
 import torch
 from open_clip.model import CLIP
@@ -12,6 +14,8 @@ from models.errors import Rejected
 
 VOCABULARY = 49_408
 """Size of the CLIP byte-pair vocabulary, the only one its tokenizer knows."""
+
+_WORD_END: Final = "</w>"
 
 
 class TextTower(nn.Module, ABC):
@@ -32,6 +36,10 @@ class TextTower(nn.Module, ABC):
     @abstractmethod
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a text without start and end token; `invalid_request` when it contains a special one."""
+
+    @abstractmethod
+    def vocabulary(self) -> list[str]:
+        """Every token by its id, as the vocabulary spells it."""
 
     @abstractmethod
     def embed_tokens(self, ids: Tensor) -> Tensor:
@@ -89,6 +97,14 @@ class ClipText(TextTower):
             raise Rejected("invalid_request", "the text must not contain the start or end token of the vocabulary")
         return ids
 
+    def vocabulary(self) -> list[str]:
+        """Every token of the byte-pair vocabulary; `</w>` ends a word.
+
+        Bytes are put back to characters; a token that is part of a character only keeps the vocabulary's own spelling.
+        """
+        tokenizer = _tokenizer()
+        return [_spelled(tokenizer.decoder[token], tokenizer.byte_decoder) for token in range(VOCABULARY)]
+
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """Token embeddings."""
         embeddings: Tensor = self.token_embedding(ids)
@@ -112,3 +128,11 @@ def clip_towers(model: CLIP) -> Towers:
 @lru_cache(maxsize=1)
 def _tokenizer() -> SimpleTokenizer:
     return SimpleTokenizer()
+
+
+def _spelled(token: str, bytes_of: Mapping[str, int]) -> str:
+    word = token.removesuffix(_WORD_END)
+    try:
+        return bytes(bytes_of[character] for character in word).decode("utf-8") + token[len(word) :]
+    except ValueError:
+        return token

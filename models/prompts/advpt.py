@@ -17,10 +17,10 @@ from torch import Tensor
 from models.attacks.pgd import PgdParams, attack, embedding_divergence
 from models.backbones.base import Backbone
 from models.errors import Rejected
-from models.prompts.few_shot import FeatureSource, FewShotParams, seeded
+from models.prompts.few_shot import FeatureSource, seeded
 
-TUNING: Final = FewShotParams(epochs=100, batch_size=32, lr=0.005, n_ctx=32, sigmas=())
-"""The hyper-parameters of the paper for a ViT-B/16; `shots` means nothing here: AdvPT takes all training images."""
+BANK_BATCH: Final = 32
+"""Images attacked together: a bank that was interrupted goes on at a multiple of it."""
 
 _BANK: Final = "embeddings"
 
@@ -30,26 +30,34 @@ def adversarial_bank(
     images: Tensor,
     params: PgdParams,
     *,
-    batch_size: int = 32,
+    batch_size: int = BANK_BATCH,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
     """The embeddings (N, D) of adversarial versions of `images` (N, 3, H, W) in [0, 1], float32, not normalised.
 
-    A row depends on its image and its index alone, up to the rounding of a batch. on_batch: called with the number of
-    images done. The same seed gives the same bank, bit for bit, on one machine.
+    on_batch: called with the number of images done. The same seed gives the same bank, bit for bit, on one machine.
     """
     rows = []
-    for indices in torch.split(torch.arange(len(images)), batch_size):
-        batch = images[indices].to(backbone.device, torch.float32)
-        with torch.no_grad():
-            clean = backbone.encode_image(batch).float()
-        generator = seeded(params.seed, "bank", int(indices[0]))
-        adversarial = attack(backbone, batch, embedding_divergence(clean), params, generator)
-        with torch.no_grad():
-            rows.append(backbone.encode_image(adversarial).float().cpu())
+    for start in range(0, len(images), batch_size):
+        rows.append(adversarial_rows(backbone, images, params, start, batch_size=batch_size))
         if on_batch:
-            on_batch(int(indices[-1]) + 1)
+            on_batch(min(start + batch_size, len(images)))
     return torch.cat(rows)
+
+
+def adversarial_rows(
+    backbone: Backbone, images: Tensor, params: PgdParams, start: int, *, batch_size: int = BANK_BATCH
+) -> Tensor:
+    """The rows of the bank of one batch, that which begins at image `start`, a multiple of `batch_size`.
+
+    They depend on the images of the batch and on `start` alone, so that a bank can be made in pieces.
+    """
+    batch = images[start : start + batch_size].to(backbone.device, torch.float32)
+    with torch.no_grad():
+        clean = backbone.encode_image(batch).float()
+    adversarial = attack(backbone, batch, embedding_divergence(clean), params, seeded(params.seed, "bank", start))
+    with torch.no_grad():
+        return backbone.encode_image(adversarial).float().cpu()
 
 
 def bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams) -> str:

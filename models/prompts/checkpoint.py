@@ -17,10 +17,10 @@ from models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
 from models.prompts.context import ContextVectors
 from models.types import Adaptation, GatedAdaptation, PromptCard
 from models.types.cards import PromptMethod
+from models.types.tuning import PROMPT_NAME
 
 TENSOR = "context"
 HEADER = "certrad.context.v1"
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 DIGEST_DIGITS = 16
 
 
@@ -68,8 +68,8 @@ def save_prompt(
     The id is `name` and the first 16 hex digits of the file's SHA-256: the same vectors saved again are the same
     prompt, and only its card is replaced.
     """
-    if not NAME.fullmatch(name):
-        raise ValueError(f"a prompt name must match {NAME.pattern}, got {name!r}")
+    if not PROMPT_NAME.fullmatch(name):
+        raise ValueError(f"a prompt name must match {PROMPT_NAME.pattern}, got {name!r}")
     if isinstance(prompt, Bank) != (method == "bank"):
         raise ValueError(f"a bank, and nothing else, is saved with the method 'bank', got {method!r}")
     content = prompt_to_bytes(prompt)
@@ -164,7 +164,7 @@ def require_backbone(card: PromptCard, backbone: Backbone) -> None:
 def prompt_path(directory: Path, prompt_id: str) -> Path:
     """Where the vectors of a prompt lie; an id that is no safe file name raises `prompt_not_found`."""
     name, _, digest = prompt_id.rpartition("-")
-    if not NAME.fullmatch(name) or not re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS}}}", digest):
+    if not PROMPT_NAME.fullmatch(name) or not re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS}}}", digest):
         raise Rejected("prompt_not_found", "a prompt id is a name and 16 hexadecimal digits")
     return directory / f"{prompt_id}.safetensors"
 

@@ -1,7 +1,7 @@
 """Noisy copies of an image behind its encoder: one pass of them serves every classifier of their features."""
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -31,6 +31,22 @@ class EncodedSampler(NoisySampler):
 
     encode: Callable[[Tensor], Tensor]
     _encoded: dict[tuple[Stream, int], Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sampler: NoisySampler, encode: Callable[[Tensor], Tensor]) -> "EncodedSampler":
+        """The features of a sampler of pixels: its image, noise and batches."""
+        return cls(
+            image=sampler.image,
+            sigma=sampler.sigma,
+            noise=sampler.noise,
+            batch_size=sampler.batch_size,
+            device=sampler.device,
+            encode=encode,
+        )
+
+    def with_sigma(self, sigma: float) -> "EncodedSampler":
+        """The same noise at another sigma, of which no feature is known yet."""
+        return replace(self, sigma=sigma, _encoded={})
 
     def batches(self, stream: Stream, starts: Iterable[int]) -> Generator[tuple[int, Tensor], None, None]:
         """(start, `batch(stream, start)`) for every start, drawn in this thread."""
@@ -72,3 +88,14 @@ class FeatureClassifier:
     def logits(self, pixels: Tensor) -> Tensor:
         """Logits (B, K) of a batch of an `EncodedSampler`: image features (B, D)."""
         return self.head.logits_of_features(pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingClassifier(FeatureClassifier):
+    """A head behind its encoder as a base classifier of pixels. encode: see `EncodedSampler`."""
+
+    encode: Callable[[Tensor], Tensor]
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Logits (B, K), differentiable, of pixels (B, C, H, W)."""
+        return self.head.logits_of_features(self.encode(pixels))

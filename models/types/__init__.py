@@ -1,6 +1,6 @@
 """The values that flow through the whole system; standard library only, frozen, and impossible to build wrong."""
 
-from models.types.cards import BackboneCard, PromptCard, TaskCard
+from models.types.cards import BackboneCard, DatasetCard, PromptCard, TaskCard
 from models.types.request import (
     TEMPLATE_PROMPT,
     Adaptation,
@@ -39,6 +39,7 @@ __all__ = [
     "Certificate",
     "CertifyRequest",
     "ClassifierSpec",
+    "DatasetCard",
     "Decision",
     "GatedAdaptation",
     "LabelCounts",

@@ -90,6 +90,7 @@ class CertifyRequest:
     """Certify one image with one classifier; `frame` is counted from 1 as in DICOM.
 
     routing: choose sigma by certified selection; `params.sigma` is then that of the selector.
+    kind: tells requests apart in JSON.
     """
 
     classifier: ClassifierSpec
@@ -99,6 +100,7 @@ class CertifyRequest:
     frame: int | None = None
     region: Region | None = None
     urgent: bool = False
+    kind: Literal["certify"] = "certify"
 
     def __post_init__(self) -> None:
         if self.frame is not None and self.frame < 1:

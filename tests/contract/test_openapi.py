@@ -13,6 +13,7 @@ import pytest
 from app.forms import CertifyForm
 from app.main import create_app
 from app.settings import ApiSettings
+from app.tuning_form import TuningForm
 from models.errors import PROBLEMS
 
 SNAPSHOT: Final = Path(__file__).with_name("openapi.json")
@@ -81,6 +82,12 @@ def test_both_kinds_of_submission_describe_every_field(openapi: dict[str, Any]) 
     query = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"}
     assert set(form["properties"]) == {*CertifyForm.model_fields, "image"}
     assert query == set(CertifyForm.model_fields)
+
+
+def test_a_tuning_describes_every_field(openapi: dict[str, Any]) -> None:
+    body = openapi["paths"]["/prompts"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert set(body["properties"]) == {*TuningForm.model_fields, "images"}
+    assert all(field.get("description") for field in body["properties"].values())
 
 
 if __name__ == "__main__":

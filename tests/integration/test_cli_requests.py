@@ -191,6 +191,7 @@ def test_every_field_reaches_the_service(redis: Redis, settings: ApiSettings, ur
         "region": {"x": 1, "y": 2, "w": 30, "h": 40},
         "urgent": True,
         "routing": None,
+        "kind": "certify",
     }
 
 

@@ -17,13 +17,13 @@ from models.errors import Rejected
 from models.prompts.context import template_features
 from models.smoothing import NoisySampler, certify
 from models.types import Certificate, CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams, ZeroShotAdaptation
-from tests.support.document_facts import SCALE
+from tests.support.engine_jobs import StoppedError, decoded, stopping_after
+from tests.support.engine_jobs import attempt as run
 from workers.contract.cards import shipped_tasks
 from workers.contract.keys import Keyring
 from workers.contract.names import document_key, events_key, input_key, ledger_key
 from workers.contract.records import JobRecord, Records
 from workers.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
-from workers.run import Run
 from workers.runtime import Runtime, build
 from workers.settings import WorkerSettings
 
@@ -34,10 +34,6 @@ SPEC = ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class
 REQUEST = CertifyRequest(classifier=SPEC, params=SmoothingParams(sigma=0.25, n0=20, n=N))
 QUICK = replace(REQUEST, params=replace(REQUEST.params, n=20))
 ADAPTED = replace(REQUEST, classifier=replace(SPEC, adaptation=ZeroShotAdaptation(samples=20)))
-
-
-class StoppedError(Exception):
-    """The test's own interruption."""
 
 
 @pytest.fixture(scope="module")
@@ -57,28 +53,9 @@ def submit(redis: Redis, image: np.ndarray[Any, np.dtype[np.float32]]) -> Callab
     """Leaves a job as intake does and returns its record."""
 
     def leave(job_id: str, request: CertifyRequest = REQUEST) -> JobRecord:
-        records = Records(redis, ttl=600)
-        records.create(job_id, request, max_active=100, digest="0" * 64)
-        payload = image.astype("<f4").tobytes()
-        redis.set(input_key(job_id), payload)
-        facts = {
-            "pixels_sha256": "ab" * 32,
-            "input_sha256": hashlib.sha256(payload).hexdigest(),
-            "scale": asdict(SCALE),
-        }
-        records.enter(job_id, "waiting", image=facts)
-        record = records.read(job_id)
-        assert record is not None
-        return record
+        return decoded(redis, job_id, request, image)
 
     return leave
-
-
-def run(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Document and result that one attempt leaves."""
-    Run(runtime, Records(runtime.redis, ttl=600), record).certify()
-    stored = runtime.redis.hgetall(document_key(record.id))
-    return json.loads(stored[b"document"]), json.loads(stored[b"result"])
 
 
 def test_counts_are_recomputed_offline_from_the_revealed_key(
@@ -131,22 +108,13 @@ def test_a_job_with_a_target_stops_early_with_what_the_library_certifies(
 @pytest.mark.usefixtures("known_secret")
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_a_job_with_a_target_is_resumed_to_the_same_stop(
-    blocks: int, runtime: Runtime, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+    blocks: int, runtime: Runtime, submit: Callable[..., JobRecord]
 ) -> None:
     request = replace(REQUEST, params=replace(REQUEST.params, n=2000, target_radius=TARGET))
     undisturbed = run(runtime, submit("undisturbed", request))[0]
-    record, left, commit = submit("resumed", request), iter(range(blocks - 1)), RedisLedger.commit
-
-    def stop_after_some(ledger: RedisLedger, start: int, labels: bytes) -> bytes:
-        standing = commit(ledger, start, labels)
-        if next(left, None) is None:
-            raise StoppedError
-        return standing
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RedisLedger, "commit", stop_after_some)
-        with pytest.raises(StoppedError):
-            run(runtime, record)
+    record = submit("resumed", request)
+    with stopping_after(blocks):
+        run(runtime, record)
     assert run(build(runtime.settings, runtime.redis), record)[0] == undisturbed
 
 
@@ -164,25 +132,12 @@ def test_commit_size_does_not_change_the_counts(
 
 @pytest.mark.parametrize("request_", [REQUEST, ADAPTED], ids=["template", "zero-shot"])
 def test_one_engine_finishes_what_another_began_with_the_same_counts(
-    request_: CertifyRequest,
-    runtime: Runtime,
-    redis: Redis,
-    submit: Callable[..., JobRecord],
-    monkeypatch: pytest.MonkeyPatch,
+    request_: CertifyRequest, runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord]
 ) -> None:
     undisturbed = run(runtime, submit("undisturbed", request_))[1]["counts"]
     record = submit("resumed", request_)
-
-    commit = RedisLedger.commit
-
-    def stop_after_the_first_commit(ledger: RedisLedger, start: int, labels: bytes) -> bytes:
-        commit(ledger, start, labels)
-        raise StoppedError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RedisLedger, "commit", stop_after_the_first_commit)
-        with pytest.raises(StoppedError):
-            run(runtime, record)
+    with stopping_after(1):
+        run(runtime, record)
     assert redis.hlen(ledger_key("resumed")) == 2  # what is fixed, and one block
     second = build(runtime.settings, redis)
     assert run(second, record)[1]["counts"] == undisturbed
@@ -195,7 +150,7 @@ def begun(runtime: Runtime, record: JobRecord, monkeypatch: pytest.MonkeyPatch) 
         raise StoppedError
 
     with monkeypatch.context() as patch:
-        patch.setattr("workers.run._PROGRESS_SECONDS", 3600.0)
+        patch.setattr("workers.sampling_progress._PROGRESS_SECONDS", 3600.0)
         patch.setattr("workers.ledger.RedisLedger.commit", lambda *_: stop())
         with pytest.raises(StoppedError):
             run(runtime, record)

@@ -1,9 +1,7 @@
 """`adaptation=gated`: from the fields of a request to a document that names gate and members."""
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +22,16 @@ from models.prompts.context import ContextVectors
 from models.prompts.gated import Gate
 from models.smoothing import certify
 from models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, PromptCard, SmoothingParams
-from tests.support.document_facts import SCALE
+from tests.support.engine_jobs import attempt as run
+from tests.support.engine_jobs import decoded, stopping_after
 from workers.contract.cards import Catalogue, shipped_tasks
-from workers.contract.names import document_key, input_key
-from workers.contract.records import JobRecord, Records
-from workers.ledger import RedisLedger
+from workers.contract.records import JobRecord
 from workers.prompt_store import publish
-from workers.run import Run
 from workers.runtime import Runtime, build
 from workers.settings import WorkerSettings
 
 TASK = shipped_tasks()["mednist"]
 PARAMS = SmoothingParams(sigma=0.25, n0=20, n=150)
-
-
-class StoppedError(Exception):
-    """The test's own interruption."""
 
 
 def random_bank(backbone: Backbone) -> Bank:
@@ -91,25 +83,9 @@ def submit(redis: Redis, image: np.ndarray[Any, np.dtype[np.float32]], card: Pro
     )
 
     def leave(job_id: str, **changes: Any) -> JobRecord:
-        records = Records(redis, ttl=600)
-        request = CertifyRequest(classifier=replace(spec, **changes), params=PARAMS)
-        records.create(job_id, request, max_active=100, digest="0" * 64)
-        payload = image.astype("<f4").tobytes()
-        redis.set(input_key(job_id), payload)
-        digest = hashlib.sha256(payload).hexdigest()
-        facts = {"pixels_sha256": "ab" * 32, "input_sha256": digest, "scale": asdict(SCALE)}
-        records.enter(job_id, "waiting", image=facts)
-        record = records.read(job_id)
-        assert record is not None
-        return record
+        return decoded(redis, job_id, CertifyRequest(classifier=replace(spec, **changes), params=PARAMS), image)
 
     return leave
-
-
-def run(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[str, Any]]:
-    Run(runtime, Records(runtime.redis, ttl=600), record).certify()
-    stored = runtime.redis.hgetall(document_key(record.id))
-    return json.loads(stored[b"document"]), json.loads(stored[b"result"])
 
 
 def test_a_gated_job_counts_what_its_bank_gives_offline_and_names_gate_and_members(
@@ -132,19 +108,12 @@ def test_a_gated_job_counts_what_its_bank_gives_offline_and_names_gate_and_membe
 
 
 def test_another_engine_finishes_a_gated_job_with_the_same_counts(
-    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord]
 ) -> None:
     undisturbed = run(runtime, submit("undisturbed"))[1]["counts"]
-    record, commit = submit("resumed"), RedisLedger.commit
-
-    def stop_after_the_first_commit(ledger: RedisLedger, start: int, labels: bytes) -> bytes:
-        commit(ledger, start, labels)
-        raise StoppedError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RedisLedger, "commit", stop_after_the_first_commit)
-        with pytest.raises(StoppedError):
-            run(runtime, record)
+    record = submit("resumed")
+    with stopping_after(1):
+        run(runtime, record)
     assert run(build(runtime.settings, redis), record)[1]["counts"] == undisturbed
 
 

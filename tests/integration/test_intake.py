@@ -20,14 +20,15 @@ from PIL import Image
 from redis import Redis
 from redis.exceptions import ConnectionError
 
-from models.certificate import canonical
+from models.certificate import canonical, document, result
 from models.image import image_scale, model_input
 from models.image_units import ImageScale
 from models.signing import is_signed
 from models.types import CertifyRequest, ClassifierSpec, Region
+from tests.support.certificates import answered
 from tests.support.images import dicom, encoded, noise, png_bomb, sample, saved, written
 from tests.support.processes import environment
-from workers import intake
+from workers import decoding, intake
 from workers.contract.cards import shipped_backbones
 from workers.contract.keys import Keyring
 from workers.contract.names import SIGNING_KEYS, document_key, input_key
@@ -46,8 +47,8 @@ REQUEST = CertifyRequest(
     )
 )
 GREY = noise(40, 50)
-DOCUMENT = b'{"claim":{"radius":"0.5"},"signature":null}'
-RESULT = {"radius": 0.5, "samples_used": 120}
+
+Finish = Callable[..., tuple[bytes, dict[str, Any]]]
 
 
 @pytest.fixture
@@ -290,7 +291,7 @@ def test_a_sandbox_that_lies_is_not_believed(
         ({}, honest),
     ]
     for number, lie in enumerate(lies):
-        monkeypatch.setattr(intake, "_decode_bytes", lambda *_, lie=lie: lie)
+        monkeypatch.setattr(decoding, "decode_bytes", lambda *_, lie=lie, **__: lie)
         job_id = submit(b"x", job_id=f"job{number}")
         intake.decode(job_id)
         record = read(records, job_id)
@@ -347,9 +348,26 @@ def _dump(redis: Redis) -> str:
     return str([(key, readers[redis.type(key)](key)) for key in redis.scan_iter()])  # type: ignore[union-attr]
 
 
-def finish_with(redis: Redis, job_id: str, document: bytes, result: dict[str, Any]) -> None:
-    redis.hset(document_key(job_id), mapping={"document": document, "result": json.dumps(result).encode()})
-    intake.finish(job_id)
+@pytest.fixture
+def finish(records: Records, redis: Redis) -> Finish:
+    """Decodes an upload, leaves document and result as an engine does, lets a change be made to them, and finishes."""
+
+    def _finish(job_id: str, change: Callable[[bytes], bytes] = lambda left: left) -> tuple[bytes, dict[str, Any]]:
+        intake.decode(job_id)
+        image = read(records, job_id).image or {}
+        facts = answered(
+            REQUEST,
+            (0.9, 0.1),
+            pixels_sha256=image["pixels_sha256"],
+            input_sha256=image["input_sha256"],
+            scale=ImageScale(**image["scale"]),
+        )
+        left, told = canonical(document(facts)), json.dumps(result(facts, warnings=[], timing={}))
+        redis.hset(document_key(job_id), mapping={"document": change(left), "result": told.encode()})
+        intake.finish(job_id)
+        return left, json.loads(told)
+
+    return _finish
 
 
 def stored(settings: WorkerSettings, record: JobRecord) -> bytes:
@@ -357,18 +375,17 @@ def stored(settings: WorkerSettings, record: JobRecord) -> bytes:
 
 
 def test_finish_stores_the_signed_certificate_and_ends_the_job(
-    submit: Callable[..., str], records: Records, redis: Redis, settings: WorkerSettings
+    submit: Callable[..., str], finish: Finish, records: Records, redis: Redis, settings: WorkerSettings
 ) -> None:
     job_id = submit(encoded(GREY, "png"))
-    intake.decode(job_id)
-    finish_with(redis, job_id, DOCUMENT, RESULT)
+    left, told = finish(job_id)
     record = read(records, job_id)
-    assert (record.status, record.result) == ("succeeded", RESULT)
+    assert (record.status, record.result) == ("succeeded", told)
     content = stored(settings, record)
     document = json.loads(content)
     assert hashlib.sha256(content).hexdigest() == record.certificate
     assert canonical(document) == content
-    assert canonical({**document, "signature": None}) == DOCUMENT
+    assert canonical({**document, "signature": None}) == left
     assert is_signed(document)
     assert [key.public_key for key in Keyring(redis).signing_keys()] == [document["signature"]["public_key"]]
     assert list(settings.blobs_dir.iterdir()) == []
@@ -378,7 +395,7 @@ def test_finish_stores_the_signed_certificate_and_ends_the_job(
 
 
 def test_the_key_is_public_before_the_certificate_is_stored(
-    submit: Callable[..., str], redis: Redis, monkeypatch: pytest.MonkeyPatch
+    submit: Callable[..., str], finish: Finish, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     public: list[list[str]] = []
 
@@ -388,16 +405,28 @@ def test_the_key_is_public_before_the_certificate_is_stored(
         return "0" * 64
 
     monkeypatch.setattr(intake, "store_certificate", store)
-    finish_with(redis, submit(encoded(GREY, "png")), DOCUMENT, RESULT)
+    finish(submit(encoded(GREY, "png")))
     assert len(public) == 1
 
 
+def test_finish_does_not_sign_what_does_not_verify(
+    submit: Callable[..., str], finish: Finish, records: Records, settings: WorkerSettings
+) -> None:
+    job_id = submit(encoded(GREY, "png"))
+    finish(job_id, lambda left: left.replace(b'"n":"10000"', b'"n":"9999"'))
+    record = read(records, job_id)
+    assert (record.status, (record.error or {})["code"]) == ("failed", "invalid_certificate")
+    assert record.certificate is record.result is None
+    assert not settings.certificates_dir.exists()
+    assert list(settings.blobs_dir.iterdir()) == []
+
+
 def test_certificates_of_before_and_after_a_rotation_are_of_published_keys(
-    submit: Callable[..., str], records: Records, redis: Redis, settings: WorkerSettings
+    submit: Callable[..., str], finish: Finish, records: Records, redis: Redis, settings: WorkerSettings
 ) -> None:
     documents = []
     for job_id in ("job1", "job2"):
-        finish_with(redis, submit(encoded(GREY, "png"), job_id=job_id), DOCUMENT, RESULT)
+        finish(submit(encoded(GREY, "png"), job_id=job_id))
         documents.append(json.loads(stored(settings, read(records, job_id))))
         SigningKeys(settings.signing_dir).rotate()
     redis.delete(SIGNING_KEYS)
@@ -417,11 +446,11 @@ def test_decoding_leaves_no_signing_key_anywhere(
 
 
 def test_a_signing_key_that_cannot_be_read_fails_the_job_with_a_code(
-    submit: Callable[..., str], records: Records, redis: Redis, settings: WorkerSettings
+    submit: Callable[..., str], finish: Finish, records: Records, settings: WorkerSettings
 ) -> None:
     (settings.signing_dir / "private.pem").mkdir(parents=True)
     job_id = submit(encoded(GREY, "png"))
-    finish_with(redis, job_id, DOCUMENT, RESULT)
+    finish(job_id)
     assert read(records, job_id).error == {
         "code": "storage_unavailable",
         "detail": "the certificate was not stored: Is a directory",
@@ -435,24 +464,22 @@ def test_finish_of_a_cancelled_job_stores_nothing(
     job_id = submit(encoded(GREY, "png"))
     intake.decode(job_id)
     records.cancel(job_id)
-    finish_with(redis, job_id, DOCUMENT, RESULT)
+    redis.hset(document_key(job_id), mapping={"document": b"{}", "result": b"{}"})
+    intake.finish(job_id)
     assert read(records, job_id).status == "cancelled"
     assert not settings.certificates_dir.exists()
     assert list(settings.blobs_dir.iterdir()) == []
 
 
 def test_a_full_disk_fails_the_job_with_a_code(
-    submit: Callable[..., str],
-    records: Records,
-    redis: Redis,
-    monkeypatch: pytest.MonkeyPatch,
+    submit: Callable[..., str], finish: Finish, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> str:
         raise OSError(28, "No space left on device", "/secret/path")
 
     monkeypatch.setattr(intake, "store_certificate", full)
     job_id = submit(encoded(GREY, "png"))
-    finish_with(redis, job_id, DOCUMENT, RESULT)
+    finish(job_id)
     assert read(records, job_id).error == {
         "code": "storage_unavailable",
         "detail": "the certificate was not stored: No space left on device",

@@ -12,11 +12,13 @@ from rq.job import JobStatus
 from rq.registry import StartedJobRegistry
 
 from models.types import CertifyRequest, ClassifierSpec
+from models.types.tuning import TuningParams, TuningRequest
 from workers.contract.cards import Catalogue, WorkerCard
 from workers.contract.names import ACTIVE, JOBS, TASKS, Phase, Stage, record_key
+from workers.contract.progress import Request
 from workers.contract.queues import enqueue, queue, vehicle, vehicle_id
 from workers.contract.records import JobRecord, Records
-from workers.reaper import STAGES, reap
+from workers.reaper import reap
 from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.integration
@@ -25,7 +27,27 @@ REQUEST = CertifyRequest(
     classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=("a", "b"), template="a photo of {}")
 )
 JOB = "job-1"
-STAGE_PHASES: list[tuple[Stage, Phase]] = [(stage, phase) for phase, stage in STAGES.items()]
+TUNING = TuningRequest(
+    name="mine", backbone="demo", class_names=None, task=None, params=TuningParams.published("advpt")
+)
+STAGE_PHASES: list[tuple[Stage, Phase, Request]] = [
+    ("decode", "queued", REQUEST),
+    ("decode", "decoding", REQUEST),
+    ("certify", "waiting", REQUEST),
+    ("certify", "loading", REQUEST),
+    ("certify", "adapting", REQUEST),
+    ("certify", "selecting", REQUEST),
+    ("certify", "estimating", REQUEST),
+    ("finish", "finishing", REQUEST),
+    ("unpack", "queued", TUNING),
+    ("unpack", "unpacking", TUNING),
+    ("tune", "waiting", TUNING),
+    ("tune", "loading", TUNING),
+    ("tune", "attacking", TUNING),
+    ("tune", "tuning", TUNING),
+    ("tune", "evaluating", TUNING),
+    ("finish", "finishing", TUNING),
+]
 
 
 @pytest.fixture
@@ -33,8 +55,8 @@ def records(redis: Redis, settings: WorkerSettings) -> Records:
     return Records(redis, ttl=settings.job_ttl)
 
 
-def create(records: Records, phase: Phase, job_id: str = JOB) -> None:
-    records.create(job_id, REQUEST, max_active=10, digest="digest")
+def create(records: Records, phase: Phase, job_id: str = JOB, request: Request = REQUEST) -> None:
+    records.create(job_id, request, max_active=10, digest="digest")
     if phase != "queued":
         records.enter(job_id, phase)
 
@@ -58,11 +80,11 @@ def read(records: Records) -> JobRecord:
     return record
 
 
-@pytest.mark.parametrize(("stage", "phase"), STAGE_PHASES)
+@pytest.mark.parametrize(("stage", "phase", "request_"), STAGE_PHASES)
 def test_a_vehicle_that_vanished_is_sent_again(
-    redis: Redis, settings: WorkerSettings, records: Records, stage: Stage, phase: Phase
+    redis: Redis, settings: WorkerSettings, records: Records, stage: Stage, phase: Phase, request_: Request
 ) -> None:
-    create(records, phase)
+    create(records, phase, request=request_)
     reap_later(redis, settings)
     assert queue(redis, TASKS[stage][0]).job_ids == [vehicle_id(JOB, stage)]
     assert not read(records).ended

@@ -10,6 +10,7 @@ from redis.exceptions import OutOfMemoryError
 
 from models.types import CertifyRequest, ClassifierSpec
 from workers.contract.names import ACTIVE, INTAKE_QUEUE, JOBS, document_key, events_key, input_key, record_key
+from workers.contract.progress import Sampling
 from workers.contract.queues import enqueue, queue, vehicle_id
 from workers.contract.records import Created, JobRecord, Page, QueueFullError, Records
 from workers.embedded_redis import EmbeddedRedis
@@ -58,6 +59,12 @@ def read(records: Records, job_id: str = JOB) -> JobRecord:
     record = records.read(job_id)
     assert record is not None
     return record
+
+
+def sampling(records: Records) -> Sampling:
+    progress = read(records).progress
+    assert isinstance(progress, Sampling)
+    return progress
 
 
 def fill(redis: Redis) -> None:
@@ -202,22 +209,22 @@ def test_a_succeeded_job_shows_the_samples_it_used(records: Records) -> None:
     create(records)
     records.progress(JOB, samples_done=100, counts=(1, 2), invalid=0)
     records.succeed(JOB, {"samples_used": 164}, certificate="0" * 64)
-    assert read(records).samples_done == 164
+    assert sampling(records).samples_done == 164
 
 
 def test_the_running_radius_is_kept_where_there_is_one(records: Records) -> None:
     create(records)
     records.progress(JOB, samples_done=100, counts=(1, 2), invalid=0)
-    assert read(records).running_radius is None
+    assert sampling(records).running_radius is None
     records.progress(JOB, samples_done=200, counts=(1, 2), invalid=0, running_radius=0.0812)
-    assert read(records).running_radius == 0.0812
+    assert sampling(records).running_radius == 0.0812
 
 
 def test_a_failed_job_shows_the_samples_it_came_to(records: Records) -> None:
     create(records)
     records.progress(JOB, samples_done=100, counts=(1, 2), invalid=0)
     records.fail(JOB, "internal_error", "")
-    assert read(records).samples_done == 100
+    assert sampling(records).samples_done == 100
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "cancel"])

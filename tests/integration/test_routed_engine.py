@@ -1,9 +1,7 @@
 """Jobs with automatic sigma, against a real Redis and the embedded backbone."""
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +15,11 @@ from models.smoothing import MemoryBlocks, Noise, NoisySampler
 from models.smoothing.routing import estimate_routes, select_route
 from models.transcript import labels_of
 from models.types import CertifyRequest, ClassifierSpec, SigmaRouting, SmoothingParams
-from tests.support.document_facts import SCALE
+from tests.support.engine_jobs import attempt as run
+from tests.support.engine_jobs import decoded, stopping_after
 from workers.contract.cards import shipped_tasks
-from workers.contract.names import document_key, input_key, ledger_key
-from workers.contract.records import JobRecord, Records
-from workers.ledger import RedisLedger
-from workers.run import Run
+from workers.contract.names import ledger_key
+from workers.contract.records import JobRecord
 from workers.runtime import Runtime, build
 from workers.settings import WorkerSettings
 
@@ -43,10 +40,6 @@ REQUEST = CertifyRequest(
 )
 
 
-class StoppedError(Exception):
-    """The test's own interruption."""
-
-
 @pytest.fixture(scope="module")
 def image() -> np.ndarray[Any, np.dtype[np.float32]]:
     ramp = np.linspace(0, 1, 64)
@@ -63,26 +56,9 @@ def submit(redis: Redis, image: np.ndarray[Any, np.dtype[np.float32]]) -> Callab
     """Leaves a job as intake does and returns its record."""
 
     def leave(job_id: str, request: CertifyRequest = REQUEST) -> JobRecord:
-        records = Records(redis, ttl=600)
-        records.create(job_id, request, max_active=100, digest="0" * 64)
-        payload = image.astype("<f4").tobytes()
-        redis.set(input_key(job_id), payload)
-        digest = hashlib.sha256(payload).hexdigest()
-        records.enter(
-            job_id, "waiting", image={"pixels_sha256": "ab" * 32, "input_sha256": digest, "scale": asdict(SCALE)}
-        )
-        record = records.read(job_id)
-        assert record is not None
-        return record
+        return decoded(redis, job_id, request, image)
 
     return leave
-
-
-def run(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Document and result that one attempt leaves."""
-    Run(runtime, Records(runtime.redis, ttl=600), record).certify()
-    stored = runtime.redis.hgetall(document_key(record.id))
-    return json.loads(stored[b"document"]), json.loads(stored[b"result"])
 
 
 def test_the_outcome_is_recomputed_offline_from_the_revealed_key(
@@ -134,27 +110,12 @@ def test_the_document_holds_the_samples_of_the_selector_and_of_every_sampled_rou
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
 def test_one_engine_finishes_what_another_began_with_the_same_document(
-    stop_after: int,
-    runtime: Runtime,
-    redis: Redis,
-    submit: Callable[..., JobRecord],
-    monkeypatch: pytest.MonkeyPatch,
+    stop_after: int, runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord]
 ) -> None:
     undisturbed = run(runtime, submit("undisturbed"))[0]
     record = submit("resumed")
-    commit, commits = RedisLedger.commit, []
-
-    def stop_after_some(ledger: RedisLedger, start: int, labels: bytes) -> bytes:
-        standing = commit(ledger, start, labels)
-        commits.append(start)
-        if len(commits) == stop_after:
-            raise StoppedError
-        return standing
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RedisLedger, "commit", stop_after_some)
-        with pytest.raises(StoppedError):
-            run(runtime, record)
+    with stopping_after(stop_after):
+        run(runtime, record)
     assert redis.hlen(ledger_key("resumed")) == 1 + stop_after
     assert run(build(runtime.settings, redis), record)[0] == undisturbed
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from tests.support.images import encoded
 from tests.support.processes import ROOT, Processes, children, gone, kill_9, wait_for
 from tests.support.stack import START_SECONDS, RunningStack, launch, start_stack
 from workers.child import Child, StackError
@@ -53,6 +55,30 @@ def test_a_taken_port_is_refused(stack: RunningStack, tmp_path: Path) -> None:
     answer = run_up("--port", stack.url.rpartition(":")[2], "--data-dir", str(tmp_path))
     assert answer.returncode == 1
     assert "cannot listen" in answer.stderr
+
+
+def test_automatic_sigma_ends_in_a_signed_document_that_anyone_can_check(stack: RunningStack, tmp_path: Path) -> None:
+    """From one HTTP request to the checks of every level; false alarm of the fresh samples: 4 alpha = 4e-6."""
+    ramp = np.linspace(0, 255, 96)
+    picture = encoded((np.add.outer(ramp, ramp) / 2).astype(np.uint8), "PNG")
+    job_id = stack.submit(picture, sigma="auto", n=200, alpha=1e-6)
+    assert stack.ended(job_id)["result"]["adaptation"] == "gated"
+    content = httpx.get(f"{stack.url}/jobs/{job_id}/certificate", timeout=30).content
+    assert json.loads(content)["decision"]["rule"] == "certified_selection"
+    answer = httpx.post(f"{stack.url}/verify", content=content, timeout=60).json()
+    assert (answer["valid"], answer["issuer"]) == (True, "known")
+    image, document, keys = tmp_path / "image.png", tmp_path / "document.json", tmp_path / "keys.json"
+    image.write_bytes(picture)
+    document.write_bytes(content)
+    keys.write_bytes(httpx.get(f"{stack.url}/.well-known/certrad-keys", timeout=30).content)
+    checked = [str(document), "--key", str(keys)]
+    sampled = ["--image", str(image), "--replay", "100", "--fresh"]
+    for command in (["docs/verifier.py", *checked], ["-m", "workers.cli", "verify", *checked, *sampled]):
+        ran = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert "REFUSED" not in ran.stdout
+        assert ran.stdout.endswith("valid\n")
+    assert {"fresh", "selection", "replay", "issuer"} <= set(ran.stdout.split())
 
 
 @pytest.mark.parametrize("words", [("uvicorn",), ("worker", "intake"), ("redis.sock",)])

@@ -4,6 +4,7 @@ import json
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,24 +28,24 @@ from models.types import (
     SmoothingParams,
     ZeroShotAdaptation,
 )
+from models.verification import same_image
 from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, genuine
+from tests.support.engine_jobs import attempt, waiting
 from tests.support.images import encoded
 from workers import verify_command
 from workers.audit import Folders
 from workers.contract.cards import shipped_tasks
 from workers.contract.keys import Keyring, PublicKey
-from workers.contract.names import document_key, input_key
-from workers.contract.records import Records
+from workers.contract.names import EPOCHS
+from workers.decoding import decode_limited
 from workers.embedded_redis import EmbeddedRedis
-from workers.intake import decode_limited
 from workers.rebuilt import rebuild
-from workers.replay import fresh, replay, same_image, select_again
-from workers.run import Run
+from workers.replay import fresh, replay, select_again
 from workers.runtime import build
 from workers.settings import WorkerSettings
 
 OWN = CASES[6]
-"""Certified, of three classes at a fixed n."""
+"""Certified, of two classes at a fixed n."""
 FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 TASK = shipped_tasks()["mednist"]
 FEW_SHOT, BANK = TASK.default_prompt, TASK.default_bank
@@ -80,6 +81,7 @@ def api(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> Iterator[T
     """The API of an installation whose keys are the test's."""
     settings = ApiSettings(redis_url=redis_server.url, data_dir=tmp_path, allowed_hosts="testserver")
     Keyring(redis).publish_key(PublicKey(public_key=public_key(ISSUER), first_used=1.0))
+    Keyring(redis).publish_epoch(sha256(EPOCH_SECRET).hexdigest(), first_used=1.0)
     with TestClient(create_app(settings)) as client:
         yield client
 
@@ -131,11 +133,15 @@ def test_changed_certificate_is_answered_with_its_reasons(api: TestClient) -> No
 
 def test_noise_key_is_checked_once_its_secret_was_revealed(api: TestClient, redis: Redis) -> None:
     document = json.loads(genuine(OWN))
-    sha256 = document["noise"]["epoch_sha256"]
-    Keyring(redis).publish_epoch(sha256, first_used=1.0)
-    Keyring(redis).reveal_epoch(sha256, EPOCH_SECRET)
+    Keyring(redis).reveal_epoch(document["noise"]["epoch_sha256"], EPOCH_SECRET)
     document["noise"]["key"] = "ab" * 32
     body = api.post("/verify", content=canonical(signed(document, ISSUER))).json()
+    assert [check["name"] for check in body["checks"] if not check["ok"]] == ["noise_key"]
+
+
+def test_certificate_with_noise_of_a_secret_that_nobody_committed_to_is_refused(api: TestClient, redis: Redis) -> None:
+    redis.delete(EPOCHS)
+    body = api.post("/verify", content=genuine(OWN)).json()
     assert [check["name"] for check in body["checks"] if not check["ok"]] == ["noise_key"]
 
 
@@ -185,16 +191,9 @@ def certified(settings: WorkerSettings, redis: Redis, picture: bytes) -> Callabl
     """The signed document of a request, by intake's decoder and an engine."""
 
     def certify(request: CertifyRequest) -> bytes:
-        records = Records(redis, ttl=600)
-        records.create("job", request, max_active=100, digest="0" * 64)
-        decoded, facts = decode_limited(picture, request, settings)
-        redis.set(input_key("job"), decoded.tobytes())
-        records.enter("job", "waiting", image=facts)
-        record = records.read("job")
-        assert record is not None
-        Run(build(settings, redis), records, record).certify()
-        stored: Any = redis.hget(document_key("job"), "document")
-        return canonical(signed(json.loads(stored), ISSUER))
+        pixels, facts = decode_limited(picture, request, settings)
+        record = waiting(redis, "job", request, pixels.tobytes(), facts)
+        return canonical(signed(attempt(build(settings, redis), record)[0], ISSUER))
 
     return certify
 

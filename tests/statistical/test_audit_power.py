@@ -17,6 +17,7 @@ def verdicts() -> dict[str, Verdict]:
     modes = [
         toy_mode("fixed", service.prompt, params),
         toy_mode("per sample", service.bank, params),
+        service.automatic(params),
         toy_mode("per image", service.prompt, params, service.adapt),
     ]
     audit = Audit(modes=modes, encode=service.encode, secret=bytes(16))
@@ -27,7 +28,7 @@ def verdicts() -> dict[str, Verdict]:
     }
 
 
-@pytest.mark.parametrize("mode", ["fixed", "per sample"])
+@pytest.mark.parametrize("mode", ["fixed", "per sample", "auto"])
 def test_certificates_that_hold_do_not_contradict_each_other(verdicts: dict[str, Verdict], mode: str) -> None:
     """False alarm: by definition of the p-value at most FALSE_ALARM."""
     assert verdicts[mode].p_value > FALSE_ALARM

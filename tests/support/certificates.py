@@ -51,6 +51,10 @@ SCALE = ImageScale(
 )
 
 
+def _digest(what: str) -> str:
+    return hashlib.sha256(what.encode()).hexdigest()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dice:
     """Class i with about probability `probabilities[i]` under noise, the rest `invalid`: the first pixel is the die."""
@@ -99,47 +103,81 @@ class Case:
 
 def facts(case: Case, *, batch_size: int = 64) -> Facts:
     """Everything the document of a case states; the same each time."""
-    request, prompt_sha256 = case.request, None if case.request.classifier.prompt == "template" else _digest("prompt")
     pixels = hashlib.sha256(repr(case).encode()).hexdigest()
+    return answered(case.request, case.probabilities, pixels_sha256=pixels, batch_size=batch_size)
+
+
+def answered(
+    request: CertifyRequest,
+    probabilities: tuple[float, ...],
+    *,
+    pixels_sha256: str,
+    input_sha256: str = _digest("input"),
+    scale: ImageScale = SCALE,
+    batch_size: int = 64,
+) -> Facts:
+    """What an engine would find of an image with these class probabilities under noise."""
+    prompt_sha256 = None if request.classifier.prompt == "template" else _digest("prompt")
     settings = settings_digest(
         request, backbone_sha256=_digest("backbone"), prompt_sha256=prompt_sha256, input_shape=(3, 1, 1)
     )
-    key = noise_key(EPOCH_SECRET, pixels, settings)
+    key = noise_key(EPOCH_SECRET, pixels_sha256, settings)
+    sampler = NoisySampler(
+        image=IMAGE,
+        sigma=request.params.sigma,
+        noise=Noise(key),
+        batch_size=batch_size,
+        device=torch.device("cpu"),
+    )
+    return stated(
+        request,
+        _evidence(request, probabilities, sampler),
+        subject=Subject(pixels_sha256=pixels_sha256, input_sha256=input_sha256, input_shape=(3, 1, 1)),
+        scale=scale,
+        noise_key=key,
+        settings_sha256=settings,
+        block_size=batch_size,
+    )
+
+
+def stated(
+    request: CertifyRequest,
+    evidence: Evidence,
+    *,
+    subject: Subject,
+    scale: ImageScale = SCALE,
+    noise_key: bytes = bytes(32),
+    settings_sha256: str = _digest("settings"),
+    block_size: int = 64,
+) -> Facts:
+    """The facts of some evidence, whose model, secret and code are invented."""
+    spec = request.classifier
     return Facts(
         request=request,
-        evidence=_evidence(
-            case,
-            NoisySampler(
-                image=IMAGE,
-                sigma=case.params.sigma,
-                noise=Noise(key),
-                batch_size=batch_size,
-                device=torch.device("cpu"),
-            ),
-        ),
-        subject=Subject(pixels_sha256=pixels, input_sha256=_digest("input"), input_shape=(3, 1, 1)),
-        scale=SCALE,
+        evidence=evidence,
+        subject=subject,
+        scale=scale,
         classifier=ClassifierIdentity(
-            backbone="demo",
+            backbone=spec.backbone,
             backbone_sha256=_digest("backbone"),
-            prompt=request.classifier.prompt,
-            prompt_sha256=prompt_sha256,
+            prompt=spec.prompt,
+            prompt_sha256=None if spec.prompt == "template" else _digest("prompt"),
             context_sha256=_digest("context"),
             text_features_sha256=_digest("text features"),
-            class_names=request.classifier.class_names,
-            template=request.classifier.template,
-            adaptation=case.adaptation,
+            class_names=spec.class_names,
+            template=spec.template,
+            adaptation=spec.adaptation,
             logit_scale=14.285714285714286,
             dtype="float32",
             device="cpu",
             threads=1,
-            block_size=batch_size,
+            block_size=block_size,
         ),
         noise=NoiseIdentity(
             law="philox-ziggurat-f64",
-            key=key.hex(),
+            key=noise_key.hex(),
             epoch_sha256=hashlib.sha256(EPOCH_SECRET).hexdigest(),
-            settings_sha256=settings,
+            settings_sha256=settings_sha256,
         ),
         software={"certrad": "0.1.0", "code_sha256": _digest("code")},
     )
@@ -150,13 +188,13 @@ def genuine(case: Case) -> bytes:
     return canonical(signed(document(facts(case)), ISSUER))
 
 
-def _evidence(case: Case, sampler: NoisySampler) -> Evidence:
+def _evidence(request: CertifyRequest, probabilities: tuple[float, ...], sampler: NoisySampler) -> Evidence:
     """What the service's own algorithms find."""
-    if case.routing is not None:
-        return _routed_evidence(case, case.routing, sampler)
-    dice = Dice(probabilities=case.probabilities, sigma=case.params.sigma)
-    selection = select(sampler, dice, case.params)
-    estimation = estimate(sampler, dice, case.params, selection, MemoryBlocks())
+    if request.routing is not None:
+        return _routed_evidence(request, request.routing, probabilities, sampler)
+    dice = Dice(probabilities=probabilities, sigma=request.params.sigma)
+    selection = select(sampler, dice, request.params)
+    estimation = estimate(sampler, dice, request.params, selection, MemoryBlocks())
     return Evidence(
         selection=selection,
         estimation=estimation.counts,
@@ -166,17 +204,15 @@ def _evidence(case: Case, sampler: NoisySampler) -> Evidence:
     )
 
 
-def _routed_evidence(case: Case, routing: SigmaRouting, sampler: NoisySampler) -> Evidence:
+def _routed_evidence(
+    request: CertifyRequest, routing: SigmaRouting, probabilities: tuple[float, ...], sampler: NoisySampler
+) -> Evidence:
     def dice(route: int) -> Dice:
-        return Dice(probabilities=case.probabilities, sigma=routing.sigmas[route])
+        return Dice(probabilities=probabilities, sigma=routing.sigmas[route])
 
     blocks: defaultdict[int | None, MemoryBlocks] = defaultdict(MemoryBlocks)
-    selection = select_route(sampler, dice, case.params, routing)
-    return routed_evidence(estimate_routes(sampler, dice, case.params, routing, selection, blocks.__getitem__))
-
-
-def _digest(what: str) -> str:
-    return hashlib.sha256(what.encode()).hexdigest()
+    selection = select_route(sampler, dice, request.params, routing)
+    return routed_evidence(estimate_routes(sampler, dice, request.params, routing, selection, blocks.__getitem__))
 
 
 def _spread(n_classes: int, top: float) -> tuple[float, ...]:

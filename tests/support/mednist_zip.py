@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.mednist import FOLDERS, SIDE
+from bench.mednist import SIDE
+from models.datasets.cards import shipped_datasets
 
 
 def write_mednist_zip(path: Path, images_per_class: int) -> None:
@@ -15,7 +16,7 @@ def write_mednist_zip(path: Path, images_per_class: int) -> None:
     generator = np.random.default_rng(0)
     with zipfile.ZipFile(path, "w") as bundle:
         for split in ("train", "test"):
-            for label, folder in enumerate(FOLDERS):
+            for label, folder in enumerate(shipped_datasets()["mednist"].raw_labels):
                 for index in range(images_per_class):
                     pixels = generator.integers(40 * label, 40 * label + 40, (SIDE, SIDE)).astype(np.uint8)
                     content = io.BytesIO()

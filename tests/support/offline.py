@@ -10,7 +10,7 @@ from models.prompts.context import template_features
 from models.smoothing import certify
 from models.types import CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams
 from workers.contract.cards import shipped_backbones
-from workers.intake import decode_limited
+from workers.decoding import decode_limited
 from workers.settings import WorkerSettings
 
 

@@ -58,6 +58,14 @@ class RunningStack:
         job_id: str = answer.json()["id"]
         return job_id
 
+    def tune(self, archive: bytes, **fields: object) -> str:
+        """Sends labelled images and returns the id of the job that tunes a prompt on them."""
+        data = {name: str(value) for name, value in fields.items()}
+        answer = httpx.post(f"{self.url}/prompts", files={"images": archive}, data=data, timeout=30)
+        assert answer.status_code == 202, answer.text
+        job_id: str = answer.json()["id"]
+        return job_id
+
     def job(self, job_id: str) -> dict[str, Any]:
         """The job as the API shows it."""
         body: dict[str, Any] = httpx.get(f"{self.url}/jobs/{job_id}", timeout=30).json()

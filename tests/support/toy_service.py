@@ -1,7 +1,7 @@
 """A service small enough to audit in a second: a linear encoder, three prompts near each other, one tuned per image."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from models.audit import Mode, ModeSpec
 from models.prompts.zero_shot import entropy_of_mean
 from models.smoothing import Stream
 from models.smoothing.encoded import EncodedSampler, Head
-from models.types import ClassifierSpec, SmoothingParams, ZeroShotAdaptation
+from models.types import ClassifierSpec, SigmaRouting, SmoothingParams, ZeroShotAdaptation
 
 SHAPE = (1, 16, 16)
 SIGMA = 0.145
@@ -94,6 +94,16 @@ class ToyService:
         optimizer.step()
         return Prompt(self._texts(context.detach()))
 
+    def automatic(self, params: SmoothingParams) -> Mode:
+        """Two sigmas to choose from, by which half of the image is brighter; each has a prompt of its own."""
+        left, right = (-1.0, 1.0) * 2, (1.0, -1.0) * 2
+        routing = SigmaRouting(
+            sigmas=(SIGMA / 2, SIGMA), selector_sigma=SIGMA, grid=2, weights=(left, right), biases=(0.0, 0.0)
+        )
+        spec = ModeSpec(name="auto", classifier=_FIXED, params=replace(params, sigma=SIGMA), routing=routing)
+        of_route = self.prompt, Prompt(self._texts(self._others[0]))
+        return Mode(spec=spec, unadapted=dict(zip(routing.sigmas, of_route, strict=True)))
+
     def _texts(self, context: Tensor) -> Tensor:
         return F.normalize(self._classes + self._slopes @ context, dim=1)
 
@@ -112,6 +122,6 @@ def toy_mode(
     )
     return Mode(
         spec=ModeSpec(name=name, classifier=spec, params=params, planted=adapt is not None),
-        unadapted=unadapted,
+        unadapted={params.sigma: unadapted},
         adapt=adapt,
     )

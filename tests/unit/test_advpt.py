@@ -10,7 +10,6 @@ from models.attacks.pgd import PgdParams, attack, embedding_divergence
 from models.backbones.base import Backbone
 from models.errors import Rejected
 from models.prompts.advpt import (
-    TUNING,
     adversarial_bank,
     bank_features,
     bank_from_bytes,
@@ -18,9 +17,12 @@ from models.prompts.advpt import (
     bank_to_bytes,
 )
 from models.prompts.few_shot import seeded, train_epochs
+from models.prompts.tuning import attack_params, trainer_params
+from models.types.tuning import TuningParams
 from tests.support import tiny_clip
 
 PARAMS = PgdParams(steps=3)
+ADVPT = TuningParams.published("advpt")
 NAMES = ["adipose tissue", "mucus"]
 LABELS = torch.arange(10) % 2
 
@@ -80,11 +82,11 @@ def test_what_is_no_bank_is_refused(content: bytes) -> None:
 
 def test_tuning_on_the_bank_lowers_the_loss_on_its_rows(backbone: Backbone, images: Tensor) -> None:
     bank = adversarial_bank(backbone, images, PARAMS)
-    params = replace(TUNING, epochs=6, batch_size=10, n_ctx=4, lr=0.05)
+    params = replace(trainer_params(ADVPT), epochs=6, batch_size=10, n_ctx=4, lr=0.05)
     losses = [state.loss for state in train_epochs(backbone, bank_features(bank), LABELS, NAMES, params)]
     assert losses[-1] < losses[0]
 
 
 def test_the_defaults_are_the_papers() -> None:
-    assert (TUNING.n_ctx, TUNING.epochs, TUNING.batch_size, TUNING.lr, TUNING.sigmas) == (32, 100, 32, 0.005, ())
-    assert (PgdParams().epsilon, PgdParams().steps) == (8 / 255, 10)
+    assert (ADVPT.n_ctx, ADVPT.epochs, ADVPT.batch_size, ADVPT.lr, ADVPT.sigmas) == (32, 100, 32, 0.005, ())
+    assert (attack_params(ADVPT).epsilon, attack_params(ADVPT).steps) == (8 / 255, 10)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from math import comb
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from models.attacks.smooth_adv import SmoothAdv, attack, nearest_on_grid, square
 from models.audit import Audit, Claim, Finding, Mode, p_value, summarise
 from models.classifier import VisionLanguageClassifier
 from models.smoothing import MemoryBlocks, Noise, Stream, certify, estimate, select
-from models.smoothing.encoded import EncodedSampler
+from models.smoothing.encoded import EncodedSampler, EncodingClassifier
+from models.smoothing.routing import estimate_routes, select_route
 from models.types import SmoothingParams
 from tests.support.tiny_clip import tiny_backbone
 from tests.support.toy_service import SHAPE, SIGMA, Prompt, ToyService, toy_mode
@@ -136,6 +138,7 @@ def test_each_mode_is_found_out_alone_as_beside_the_others(service: ToyService, 
         toy_mode("target", service.prompt, replace(PARAMS, target_radius=0.1)),
         toy_mode("bank", service.bank, PARAMS),
         toy_mode("tuned", service.prompt, PARAMS, service.adapt),
+        service.automatic(PARAMS),
     ]
     together = audit_of(service, *modes).findings(pixels)
     assert together == [audit_of(service, mode).findings(pixels)[0] for mode in modes]
@@ -177,6 +180,51 @@ def test_shared_features_give_the_estimation_of_the_pixels(tmp_path: Path) -> No
     assert selection == expected.selection
     assert estimate(sampler, shared, params, selection, MemoryBlocks()) == expected.estimation
     assert min(expected.estimation.counts.per_class) > 10
+
+
+def test_automatic_sigma_is_attacked_through_the_classifier_of_its_own_sigma(service: ToyService) -> None:
+    mode, chosen = service.automatic(PARAMS), set()
+    for pixels in service.images(6):
+        prompts = {sigma: Prompt(head.texts) for sigma, head in mode.unadapted.items() if isinstance(head, Prompt)}
+        (found,) = audit_of(service, replace(mode, unadapted=prompts)).findings(pixels)
+        if found.attacked is not None:
+            brighter = int(pixels[..., 8:].sum() < pixels[..., :8].sum())
+            assert [sigma for sigma, prompt in prompts.items() if prompt.attacked_with] == [mode.spec.sigmas[brighter]]
+            assert found.squared_distance**0.5 / 255 <= 0.95 * found.clean.radius
+            chosen.add(brighter)
+    assert chosen == {0, 1}
+
+
+def test_automatic_sigma_is_asked_as_the_service_does(service: ToyService, pixels: NDArray[np.uint8]) -> None:
+    mode, samplers = service.automatic(PARAMS), []
+
+    def recorded(*arguments: Any) -> Any:
+        samplers.append(arguments[0])
+        return select_route(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.audit.select_route", recorded)
+        (found,) = audit_of(service, mode).findings(pixels)
+    assert mode.spec.routing is not None
+    heads = [mode.unadapted[sigma] for sigma in mode.spec.routing.sigmas]
+    classifiers = [EncodingClassifier(head, SHAPE, torch.device("cpu"), service.encode) for head in heads]
+    for sampler, claim in zip(samplers, (found.clean, found.attacked), strict=True):
+        sampler = replace(sampler, batch_size=20)
+        selection = select_route(sampler, classifiers.__getitem__, mode.params, mode.spec.routing)
+        routed = estimate_routes(
+            sampler, classifiers.__getitem__, mode.params, mode.spec.routing, selection, lambda _: MemoryBlocks()
+        )
+        assert Claim.of(routed.outcome) == claim
+    assert samplers[0].noise.key != samplers[1].noise.key
+
+
+def test_features_of_one_sigma_are_not_taken_for_those_of_another(service: ToyService) -> None:
+    image = np.full(SHAPE, 0.5, dtype=np.float32)
+    sampler = EncodedSampler(
+        image=image, sigma=0.1, noise=Noise(bytes(32)), batch_size=8, device=torch.device("cpu"), encode=service.encode
+    )
+    first, other = sampler.first(Stream.SELECT, 8), sampler.with_sigma(0.5).first(Stream.SELECT, 8)
+    assert float(other.std()) > 4 * float(first.std())
 
 
 # -- the verdict -----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from models.types import SmoothingParams
 from tests.support.images import encoded, noise
 from workers import audit_command
 from workers.audit import AuditSettings, Folders, as_markdown, audit, images_sha256, open_journal
-from workers.audit_modes import mode_specs
+from workers.audit_modes import chosen_modes, mode_specs
 from workers.contract.cards import shipped_prompts, shipped_tasks
 from workers.journal import Journal
 
@@ -87,6 +87,7 @@ def test_every_mode_of_the_service_and_one_planted_is_audited() -> None:
         "few-shot/none": ("input_independent", None, False),
         "few-shot/target": ("input_independent", 0.25, False),
         "gated": ("input_independent", None, False),
+        "gated/auto": ("input_independent", None, False),
         "template/zero_shot": ("frozen_prompt", None, False),
         "few-shot/zero_shot": ("frozen_prompt", None, False),
         "planted": ("frozen_prompt", None, True),
@@ -95,7 +96,31 @@ def test_every_mode_of_the_service_and_one_planted_is_audited() -> None:
 
 def test_without_a_learned_prompt_the_template_is_audited() -> None:
     specs = mode_specs(TASK, "demo", [], SmoothingParams())
-    assert [spec.name for spec in specs] == ["template/none", "template/target", "template/zero_shot", "planted"]
+    names = [spec.name for spec in specs]
+    assert names == ["template/none", "template/target", "template/auto", "template/zero_shot", "planted"]
+
+
+def test_a_task_without_a_selector_has_no_automatic_sigma() -> None:
+    specs = mode_specs(replace(TASK, sigma_routing=None), "demo", [LEARNED, BANK], SmoothingParams())
+    assert not [spec.name for spec in specs if "auto" in spec.name]
+
+
+def test_automatic_sigma_is_one_mode_beside_those_of_several_sigmas() -> None:
+    specs = [spec for sigma in (0.25, 0.5) for spec in mode_specs(TASK, "demo", [BANK], SmoothingParams(sigma=sigma))]
+    assert [spec.params.sigma for spec in chosen_modes(specs, "gated/auto,gated")] == [0.25, 1.0, 0.5]
+    with pytest.raises(ValueError, match=r"gated/auto.*got 'nothing'"):
+        chosen_modes(specs, "gated,nothing")
+
+
+def test_automatic_sigma_of_the_shipped_bank_is_audited_and_has_a_row_of_its_own(tmp_path: Path) -> None:
+    cards = [shipped_prompts()[TASK.default_bank or ""]]
+    (spec,) = chosen_modes(mode_specs(TASK, "demo", cards, SmoothingParams(n0=10, n=50)), "gated/auto")
+    assert spec.routing is not None
+    few = replace(spec.routing, sigmas=spec.routing.sigmas[:2], weights=((0.0,) * 4,) * 2, biases=(1.0, 0.0))
+    settings = replace(settings_of(discs()[:1]), modes=(replace(spec, routing=few),))
+    (found,) = run_audit(discs()[:1], settings, tmp_path / "journal")
+    assert (found.images, found.sigma, found.broken) == (1, None, False)
+    assert as_markdown([found]).splitlines()[2].startswith("| auto | gated/auto | input_independent | 1 |")
 
 
 def test_interrupted_run_goes_on_to_the_verdicts_of_an_uninterrupted_one(tmp_path: Path) -> None:
@@ -146,6 +171,15 @@ def test_folder_is_audited_with_its_images_and_no_name_is_told(
     assert json.loads(out)["sound"] is True
     assert "1 file left out: unsupported_format" in err
     assert "Jane" not in out + err
+
+
+def test_a_picture_counts_once_however_many_files_hold_it(
+    folder: Path, audited: list[Verdict], capfd: pytest.CaptureFixture[str]
+) -> None:
+    audited.append(verdict())
+    (folder / "a copy.png").write_bytes((folder / "Jane Doe 1.png").read_bytes())
+    assert audit_command.run(options(folder, limit=3)) == 0
+    assert "1 file left out: same_picture" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

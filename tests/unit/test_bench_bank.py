@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bench import calibrate_prompt, certified_accuracy, tune_bank
+from bench.demo_prompts import TASK
 from bench.noisy_images import ADAPTED, Study
-from bench.tune_demo_prompt import TASK
 from models.prompts.bank import Bank
 from models.prompts.checkpoint import load_prompt, load_prompt_or_bank
 from models.types import PromptCard

@@ -2,13 +2,21 @@
 
 import argparse
 import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from bench import tune_demo_prompt, write_demo_cards
-from models.prompts.checkpoint import load_prompt, prompt_path, read_prompt_card
+from bench.demo_prompts import PROMPTS, task
+from bench.mednist import read_split
+from models.prompts.checkpoint import load_prompt, load_prompt_or_bank, prompt_path, read_prompt_card
+from models.prompts.tuning import trainer_params
+from models.types import PromptCard
+from models.types.tuning import TuningMethod, TuningParams
 from tests.support.mednist_zip import write_mednist_zip
+from workers.contract.cards import shipped_backbones, shipped_prompts
 
 
 def parse(module: object, *options: str) -> argparse.Namespace:
@@ -36,8 +44,53 @@ def test_tuned_prompt_is_a_checkpoint_that_says_how_it_was_tuned(archive: Path, 
     assert "CC BY-SA 4.0" in card.licence
 
 
-def test_prompt_tuned_without_noise_is_coop(archive: Path, tmp_path: Path) -> None:
-    assert tune(archive, tmp_path, "--sigmas").startswith("mednist-coop-")
+@pytest.mark.parametrize("method", ["coop", "advpt"])
+def test_prompts_of_the_other_methods_bear_their_names(archive: Path, tmp_path: Path, method: str) -> None:
+    prompt_id = tune(archive, tmp_path, "--method", method)
+    card = read_prompt_card(prompt_path(tmp_path, prompt_id).with_suffix(".json"))
+    assert (card.method, card.name) == (method, f"mednist-{method}")
+    assert (card.tuning["training_images"], card.measured["validation"]["images"]) == (6, 6)
+
+
+def test_images_of_fewer_shots_are_among_those_of_more(archive: Path) -> None:
+    options = ("--data", str(archive), "--shots")
+    few, more = (
+        tune_demo_prompt.tuning_set(
+            read_split(archive, "train"), 6, tune_demo_prompt.tuning_params(parse(tune_demo_prompt, *options, shots))
+        )
+        for shots in ("1", "2")
+    )
+    assert all((more.images == image).flatten(1).all(dim=1).any() for image in few.images)
+    assert [len(data.validation_images) for data in (few, more)] == [6, 0]
+
+
+def test_times_are_printed_by_the_clock_and_by_the_processor(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune(archive, tmp_path, "--method", "advpt")
+    bank, tuning, validation = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"bank of 6 images: \d+\.\d s, CPU \d+\.\d s", bank)
+    assert tuning.startswith("advpt, 6 images x 2 epochs")
+    assert validation.startswith("validation, 6 images")
+
+
+@pytest.mark.parametrize("card", shipped_prompts().values(), ids=lambda card: card.name)
+def test_a_shipped_prompt_is_what_its_card_says(card: PromptCard) -> None:
+    assert load_prompt_or_bank(PROMPTS, card).n_ctx == card.n_ctx
+    assert card.backbone_sha256 == shipped_backbones()[card.backbone].sha256
+    assert card.class_names == task().class_names
+    assert "CC BY-SA 4.0" in card.licence
+
+
+@pytest.mark.parametrize("method", ["coop", "advpt"])
+def test_prompts_of_the_papers_are_shipped_and_are_no_default(method: TuningMethod) -> None:
+    (card,) = (card for card in shipped_prompts().values() if card.method == method)
+    published = asdict(trainer_params(TuningParams.published(method)))
+    of_card = {name: tuple(value) if isinstance(value, list) else value for name, value in card.tuning.items()}
+    assert {name: of_card[name] for name in published if name != "shots"} == {
+        name: value for name, value in published.items() if name != "shots"
+    }
+    assert card.id not in (task().default_prompt, task().default_bank)
 
 
 def accuracy_file(path: Path, prompt_id: str, sha256: str) -> Path:

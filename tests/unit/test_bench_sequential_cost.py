@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bench.sequential_cost import Record, Settings, decided, summarise
+from bench.sequential_records import Record, Settings, decided, summarise
 from models.smoothing import MemoryBlocks, certify
 from models.smoothing.sampling import LABEL_DTYPE
 from models.types import SmoothingParams

@@ -9,6 +9,7 @@ from models.certificate import SCHEMA, canonical, document, result
 from models.transcript import labels_of, merkle_root
 from models.types import Abstention, Adaptation, Certificate, Decision, GatedAdaptation, Rule, ZeroShotAdaptation
 from models.wording import formula
+from tests.support.certificates import SCALE
 from tests.support.document_facts import CERTIFIED, facts
 
 ABSTAINED = Abstention(reason="target_not_certifiable", p_a_lower=0.6, p_b_upper=0.4)
@@ -123,8 +124,8 @@ def test_the_limits_say_what_the_claim_rests_on_and_what_it_does_not_cover() -> 
 def test_the_radius_is_told_on_the_image_that_was_sent() -> None:
     asked = facts()
     found = document(asked)["radius_in_image_units"]
-    assert found["unit"] == "grey level"
-    assert found["l2"] == pytest.approx(0.3181 * 255 / 3**0.5, abs=1e-3)
+    assert found["unit"] == SCALE.unit == "HU"
+    assert found["l2"] == pytest.approx((0.3181 - 2.3e-5) * 399 / (0.6644**2 * 3**0.5), abs=1e-3)
     assert found == result(asked, warnings=[], timing={})["radius_in_image_units"]
     assert document(facts(outcome=ABSTAINED))["radius_in_image_units"]["value"] is None
 

@@ -2,15 +2,17 @@
 
 import hashlib
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from models.backbones.base import Backbone
-from models.classifier import VisionLanguageClassifier, text_features_sha256
-from models.prompts.context import template_features
+from models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force, text_features_sha256
+from models.prompts.context import ContextVectors, template_features
 from models.smoothing.sampling import BaseClassifier
+from models.types import ClassifierSpec, SigmaRouting, ZeroShotAdaptation
 from tests.support import tiny_clip
 
 NAMES = ["adipose tissue", "mucus", "debris"]
@@ -70,3 +72,34 @@ def test_text_features_are_identified_by_their_float32_bytes() -> None:
     expected = hashlib.sha256(struct.pack("<4f", 1.0, -0.5, 0.25, 2.0)).hexdigest()
     assert text_features_sha256(features) == expected
     assert text_features_sha256(features.T.contiguous().T) == expected
+
+
+SPEC = ClassifierSpec(backbone="tiny", prompt="template", class_names=tuple(NAMES), template="a photo of {}.")
+
+
+def test_without_adaptation_the_prompt_in_force_is_the_checkpoint_and_no_noise_is_drawn(backbone: Backbone) -> None:
+    checkpoint = ContextVectors.random(2, backbone.text_width, torch.Generator().manual_seed(0))
+    for prompt in (None, checkpoint):
+        assert prompt_in_force(backbone, SPEC, prompt, lambda n: pytest.fail(f"{n} noisy copies")) is prompt
+
+
+def test_an_adapted_prompt_starts_from_the_checkpoint_or_else_from_the_template(backbone: Backbone) -> None:
+    spec = replace(SPEC, adaptation=ZeroShotAdaptation(samples=4, lr=1e-6))
+    checkpoint = ContextVectors.random(2, backbone.text_width, torch.Generator().manual_seed(0))
+    features = backbone.encode_image(pixels()).detach()
+    adapted = prompt_in_force(backbone, spec, checkpoint, lambda n: features[:n])
+    assert isinstance(adapted, ContextVectors)
+    assert 0 < float((adapted.vectors - checkpoint.vectors).abs().max()) < 1e-5
+    of_template = TextHead.of_spec(backbone, spec, prompt_in_force(backbone, spec, None, lambda n: features[:n]))
+    expected = TextHead.of_spec(backbone, SPEC, None).text_features
+    assert 0 < float((of_template.text_features - expected).abs().max()) < 1e-3
+
+
+def test_routes_are_the_classifier_at_the_sigma_of_each(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    monkeypatch.setattr(TextHead, "classifier", lambda _, __, sigma: seen.append(sigma))
+    routing = SigmaRouting(sigmas=(0.1, 0.3), selector_sigma=0.5, grid=1, weights=((0.0,), (0.0,)), biases=(0.0, 0.0))
+    by_route = TextHead.of_spec(backbone, SPEC, None).by_route(backbone, routing)
+    by_route(1)
+    by_route(0)
+    assert seen == [0.3, 0.1]

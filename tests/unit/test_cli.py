@@ -11,11 +11,17 @@ from typer.testing import CliRunner
 
 from app import cli, demo
 from app.forms import CertifyForm
+from app.tuning_form import TuningForm
 
 
 def test_certify_has_an_option_for_every_field() -> None:
     options = set(inspect.signature(cli.certify).parameters) - {"files", "url", "local", "as_json"}
     assert options == set(CertifyForm.model_fields)
+
+
+def test_tune_has_an_option_for_every_field() -> None:
+    options = set(inspect.signature(cli.tune).parameters) - {"images", "url", "local", "as_json", "default_for"}
+    assert options == set(TuningForm.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +35,11 @@ def test_certify_has_an_option_for_every_field() -> None:
         (["worker", "gpu"], ["worker", "gpu"]),
         (["worker", "intake"], ["worker", "intake"]),
         (["fetch", "plip"], ["fetch", "plip"]),
+        (["prompts", "words", "p-1"], ["words", "--top", "5", "--", "p-1"]),
+        (
+            ["prompts", "words", "p-1", "--top", "2", "--data-dir", "d", "--json"],
+            ["words", "--top", "2", "--data-dir", "d", "--json", "--", "p-1"],
+        ),
         (["keys", "list"], ["keys", "list"]),
         (["keys", "rotate-signing", "--data-dir", "d"], ["keys", "--data-dir", "d", "rotate-signing"]),
         (["keys", "rotate-epoch"], ["keys", "rotate-epoch"]),

@@ -13,7 +13,7 @@ from models.image import ImageFacts, Picture, image_scale, model_input
 from models.resize import AxisResize
 from models.types import CertifyRequest, ClassifierSpec, Region
 from tests.support.images import encoded, noise
-from workers.intake import decode_limited
+from workers.decoding import decode_limited
 from workers.raster import decode
 from workers.settings import WorkerSettings
 

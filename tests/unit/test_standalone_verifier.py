@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from models.certificate import canonical
 from models.signing import public_key
 from models.types import SmoothingParams
 from models.verification import verify
-from tests.support.certificates import CASES, ISSUER, Case, genuine
+from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, Case, genuine
 from tests.support.processes import ROOT
 from tests.unit.test_verification import (
     FIXED,
@@ -165,11 +166,21 @@ def test_change_of_a_signed_document_is_refused_for_its_signature(run: Callable[
 def test_published_keys_of_the_issuer_are_read_as_they_are_answered(run: Callable[..., Outcome]) -> None:
     answer = {
         "keys": [{"public_key": "ab" * 32}, {"public_key": public_key(ISSUER)}],
-        "epochs": [{"sha256": "00" * 32}],
+        "epochs": [{"sha256": "00" * 32}, {"sha256": sha256(EPOCH_SECRET).hexdigest()}],
     }
     for text in (json.dumps(answer), json.dumps(answer, separators=(",", ":")), json.dumps(answer, indent=2)):
         assert run(genuine(FIXED), key=text) == (0, {})
         assert list(run(forged(FIXED), key=text)[1]) == ["issuer"]
+
+
+def test_noise_of_a_secret_that_was_not_committed_to_is_refused(run: Callable[..., Outcome]) -> None:
+    answer = {"keys": [{"public_key": public_key(ISSUER)}], "epochs": [{"sha256": "00" * 32}]}
+    assert run(genuine(FIXED), key=json.dumps(answer)) == (1, {"epoch": "not committed to"})
+
+
+def test_a_key_file_without_a_key_does_not_count_as_none_given(run: Callable[..., Outcome]) -> None:
+    assert list(run(genuine(FIXED), key="")[1]) == ["issuer"]
+    assert list(run(genuine(FIXED), key="\n")[1]) == ["issuer"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"null", b'{"claim": 5}', b"\xff"])

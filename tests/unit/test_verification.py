@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -167,6 +168,15 @@ def test_without_an_issuer_it_says_that_the_issuer_was_not_checked() -> None:
     assert {check.name: check.detail for check in verification.checks}["issuer"].startswith("issuer not checked")
 
 
+def test_noise_of_a_secret_that_was_not_committed_to_is_refused() -> None:
+    """Whoever may choose the secret afterwards may choose the noise."""
+    committed = hashlib.sha256(EPOCH_SECRET).hexdigest()
+    assert verify(genuine(FIXED), replace(KNOWN, epochs=frozenset({"ab" * 32, committed}))).valid
+    reasons = refused(verify(genuine(FIXED), replace(KNOWN, epochs=frozenset({"ab" * 32}))))
+    assert list(reasons) == ["noise_key"]
+    assert "not committed" in reasons["noise_key"]
+
+
 # -- what was changed is refused ------------------------------------------------------------------------------------
 
 
@@ -262,6 +272,7 @@ def hidden_radius() -> bytes:
         (lambda: forged(FIXED, limits=["This proves that the class is right."]), "words", "limits"),
         (lambda: forged(FIXED, noise__key="ab" * 32), "noise_key", "not that of this image"),
         (lambda: forged(FIXED, radius_in_image_units__l2="999.0"), "image_units", "l2"),
+        (lambda: forged(FIXED, radius_in_image_units__factors__rounding="9.0"), "image_units", "rounding"),
         (lambda: forged(ROUTED, routing__outcomes=[]), "schema", "outcome"),
     ],
 )  # fmt: skip

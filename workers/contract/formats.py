@@ -5,6 +5,7 @@ from typing import Final, Literal
 ImageFormat = Literal["png", "jpeg", "tiff", "dicom"]
 
 SNIFFED_BYTES: Final = 132
+ZIP_SIGNATURE: Final = b"PK\x03\x04"
 _SIGNATURES: Final[tuple[tuple[bytes, int, ImageFormat], ...]] = (
     (b"\x89PNG\r\n\x1a\n", 0, "png"),
     (b"\xff\xd8\xff", 0, "jpeg"),

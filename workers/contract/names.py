@@ -3,33 +3,53 @@
 from typing import Final, Literal
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-Phase = Literal["queued", "decoding", "waiting", "loading", "adapting", "selecting", "estimating", "finishing", "done"]
+Phase = Literal[
+    "queued",
+    "decoding",
+    "unpacking",
+    "waiting",
+    "loading",
+    "adapting",
+    "selecting",
+    "estimating",
+    "attacking",
+    "tuning",
+    "evaluating",
+    "finishing",
+    "done",
+]
 Event = Literal["phase", "progress", "end"]
-Stage = Literal["decode", "certify", "finish"]
+Kind = Literal["certify", "tune"]
+Stage = Literal["decode", "certify", "unpack", "tune", "finish"]
 
 STATUSES: Final[dict[Status, str]] = {
     "queued": "waiting for a worker",
     "running": "a worker has it",
-    "succeeded": "there is a result: certified or abstained",
+    "succeeded": "there is a result: certified or abstained, or a prompt",
     "failed": "there is an error, with a code",
     "cancelled": "cancelled by DELETE",
 }
 PHASES: Final[dict[Phase, str]] = {
     "queued": "waiting for intake",
     "decoding": "the image is decoded in a process of its own",
+    "unpacking": "the images of a tuning are decoded in processes of their own",
     "waiting": "decoded, waiting for an engine",
     "loading": "backbone and prompt are made ready",
     "adapting": "zero-shot adaptation of the prompt",
     "selecting": "n0 samples choose the class",
     "estimating": "up to n samples bound its probability",
-    "finishing": "the certificate is stored",
+    "attacking": "adversarial images are made for an AdvPT prompt",
+    "tuning": "the prompt is learned, epoch by epoch",
+    "evaluating": "the learned prompt is measured on validation images",
+    "finishing": "the certificate or the prompt is stored",
     "done": "ended",
 }
 EVENTS: Final[dict[Event, str]] = {
     "phase": "the job entered a phase",
     "progress": (
         "samples done, and the counts so far (an estimate, not a certificate); with a target radius also "
-        "`running_radius`, shown so far: with probability at least 1 - alpha it is never above the true radius"
+        "`running_radius`, shown so far: with probability at least 1 - alpha it is never above the true radius; of a "
+        "tuning the epochs done and the mean loss of the last one, or the images done"
     ),
     "end": "the job ended; the last event",
 }
@@ -40,8 +60,11 @@ GPU_QUEUE: Final = "gpu"
 TASKS: Final[dict[Stage, tuple[str, str]]] = {
     "decode": (INTAKE_QUEUE, "workers.intake.decode"),
     "certify": (GPU_QUEUE, "workers.engine.certify"),
+    "unpack": (INTAKE_QUEUE, "workers.intake.unpack"),
+    "tune": (GPU_QUEUE, "workers.engine.tune"),
     "finish": (INTAKE_QUEUE, "workers.intake.finish"),
 }
+FIRST_STAGE: Final[dict[Kind, Stage]] = {"certify": "decode", "tune": "unpack"}  # the engine's bears the kind's name
 
 PREFIX: Final = "certrad"
 JOBS: Final = f"{PREFIX}:jobs"  # zset: job id -> time of creation
@@ -66,17 +89,17 @@ def events_key(job_id: str) -> str:
 
 
 def input_key(job_id: str) -> str:
-    """The float32 tensor of a running job; deleted when it ends."""
+    """The float32 tensor of a running job, of a tuning a hash of one for each image; deleted when it ends."""
     return f"{PREFIX}:job:{job_id}:input"
 
 
 def ledger_key(job_id: str) -> str:
-    """The block ledger of a running job; deleted when it ends."""
+    """The block ledger of a running job, or how far a tuning has come; deleted when it ends."""
     return f"{PREFIX}:job:{job_id}:ledger"
 
 
 def document_key(job_id: str) -> str:
-    """The certificate document between engine and intake, which stores it; deleted when the job ends."""
+    """What an engine has for intake, which ends the job: a certificate document, a result; deleted when it ends."""
     return f"{PREFIX}:job:{job_id}:document"
 
 

@@ -4,12 +4,11 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from redis import Redis
 
-from models.types import CertifyRequest
 from workers.contract.names import (
     ACTIVE,
     ENDED,
@@ -25,9 +24,10 @@ from workers.contract.names import (
     ledger_key,
     record_key,
 )
+from workers.contract.progress import Progress, Request, at_start, from_fields, to_fields
 from workers.contract.scripts import ADVANCE, CREATE, END, LEAVE
 
-REQUEST: Final = TypeAdapter(CertifyRequest)
+REQUEST: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="kind")])
 _EVENTS_KEPT: Final = 2_000
 
 
@@ -35,8 +35,8 @@ _EVENTS_KEPT: Final = 2_000
 class JobRecord:
     """One job as it stands.
 
-    running_radius: of a job with a target radius, what its e-processes have shown so far; None at a fixed n.
-    image: facts of the decoded image that hold no patient data (digests, size), once intake has decoded it.
+    image: facts of the decoded image that hold no patient data (digests, size), once intake has decoded it; of a
+        tuning the classes and labels of the images that were left for the engine, and their digest.
     result: the body of `result` of a succeeded job. error: `{code, detail}` of a failed one.
     certificate: SHA-256 of the certificate document.
     """
@@ -44,12 +44,10 @@ class JobRecord:
     id: str
     status: Status
     phase: Phase
-    request: CertifyRequest
-    samples_done: int
-    samples_total: int
+    request: Request
+    progress: Progress
     created_at: float
     updated_at: float
-    running_radius: float | None = None
     image: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
@@ -107,7 +105,7 @@ class Records:
     def create(
         self,
         job_id: str,
-        request: CertifyRequest,
+        request: Request,
         *,
         max_active: int,
         digest: str,
@@ -115,7 +113,7 @@ class Records:
     ) -> Created:
         """Creates a queued job, or finds the one that the same Idempotency-Key created.
 
-        digest: SHA-256 over the image and the request, compared on a replay.
+        digest: SHA-256 over the upload and the request, compared on a replay.
         Raises QueueFullError, IdempotencyConflictError.
         """
         now = self._clock()
@@ -123,8 +121,7 @@ class Records:
             "status": "queued",
             "phase": "queued",
             "request": REQUEST.dump_json(request).decode(),
-            "samples_done": "0",
-            "samples_total": str(request.samples_max),
+            **to_fields(at_start(request)),
             "created_at": repr(now),
             "updated_at": repr(now),
         }
@@ -169,7 +166,7 @@ class Records:
         invalid: int,
         running_radius: float | None = None,
     ) -> bool:
-        """Publishes progress; False when the job has ended meanwhile, so the caller must stop."""
+        """Publishes progress of a certification; False when the job has ended meanwhile, so the caller must stop."""
         data: dict[str, Any] = {"samples_done": samples_done, "counts": counts, "invalid": invalid}
         fields = {"samples_done": str(samples_done)}
         if running_radius is not None:
@@ -177,21 +174,39 @@ class Records:
             fields["running_radius"] = repr(running_radius)
         return self._change(job_id, "progress", data, fields)
 
+    def images_progress(self, job_id: str, *, images_done: int, images_total: int) -> bool:
+        """Publishes how many images of a tuning are decoded or attacked; False as in `progress`."""
+        return self._tell(job_id, {"images_done": images_done, "images_total": images_total})
+
+    def epoch_progress(self, job_id: str, *, epochs_done: int, epochs_total: int, loss: float) -> bool:
+        """Publishes that an epoch of a tuning is done, with its mean loss; False as in `progress`."""
+        return self._tell(job_id, {"epochs_done": epochs_done, "epochs_total": epochs_total, "loss": loss})
+
     def leave_input(self, job_id: str, pixels: bytes, ttl: int) -> bool:
         """Leaves the decoded image for the engines, for ttl seconds; False when the job has ended meanwhile."""
         return self._leave_at(input_key(job_id), job_id, ttl, "SET", pixels)
+
+    def leave_image(self, job_id: str, index: int, pixels: bytes, ttl: int) -> bool:
+        """Leaves one of the images of a tuning for the engines; ttl and answer as in `leave_input`."""
+        return self._leave_at(input_key(job_id), job_id, ttl, "HSET", str(index), pixels)
+
+    def leave_step(self, job_id: str, step: str, state: bytes, ttl: int) -> bool:
+        """Leaves how far a tuning has come for whoever goes on with it; ttl and answer as in `leave_input`."""
+        return self._leave_at(ledger_key(job_id), job_id, ttl, "HSET", step, state)
+
+    def leave_result(self, job_id: str, result: bytes, ttl: int) -> bool:
+        """Leaves the result (JSON) of a job without a document for intake; ttl and answer as in `leave_input`."""
+        return self._leave_at(document_key(job_id), job_id, ttl, "HSET", "result", result)
 
     def leave_document(self, job_id: str, document: bytes, result: bytes, ttl: int) -> bool:
         """Leaves certificate document and result (JSON) for intake, for ttl seconds; False as in `leave_input`."""
         return self._leave_at(document_key(job_id), job_id, ttl, "HSET", "document", document, "result", result)
 
-    def succeed(self, job_id: str, result: Mapping[str, Any], *, certificate: str) -> bool:
-        """Ends a job with its result and as many samples done as it used; False when it had ended before."""
-        fields = {
-            "result": json.dumps(result),
-            "certificate": certificate,
-            "samples_done": str(result["samples_used"]),
-        }
+    def succeed(self, job_id: str, result: Mapping[str, Any], *, certificate: str | None = None) -> bool:
+        """Ends a job with its result and, of a certification, the document; False when it had ended before."""
+        fields = {"result": json.dumps(result)}
+        if certificate is not None:
+            fields |= {"certificate": certificate, "samples_done": str(result["samples_used"])}
         return self._finish(job_id, "succeeded", fields)
 
     def fail(self, job_id: str, code: str, detail: str) -> bool:
@@ -238,6 +253,9 @@ class Records:
             return self.read(job_id)
         except UnreadableRecordError:
             return None
+
+    def _tell(self, job_id: str, numbers: Mapping[str, float]) -> bool:
+        return self._change(job_id, "progress", numbers, {name: repr(value) for name, value in numbers.items()})
 
     def _leave_at(self, key: str, job_id: str, ttl: int, *command: bytes | str) -> bool:
         return bool(self._leave(keys=[record_key(job_id), key], args=[ttl, *command]))
@@ -290,16 +308,15 @@ def _decode(job_id: str, stored: Mapping[bytes, bytes]) -> JobRecord:
     if status not in STATUSES or phase not in PHASES or (status in ENDED) != (phase == "done"):
         raise ValueError(f"status and phase must be known and fit each other, got {status!r} and {phase!r}")
     certificate = stored.get(b"certificate")
+    request = REQUEST.validate_json(stored[b"request"])
     return JobRecord(
         id=job_id,
         status=status,
         phase=phase,
-        request=REQUEST.validate_json(stored[b"request"]),
-        samples_done=int(stored[b"samples_done"]),
-        samples_total=int(stored[b"samples_total"]),
+        request=request,
+        progress=from_fields(request, stored),
         created_at=float(stored[b"created_at"]),
         updated_at=float(stored[b"updated_at"]),
-        running_radius=float(stored[b"running_radius"]) if b"running_radius" in stored else None,
         image=optional(b"image"),
         result=optional(b"result"),
         error=optional(b"error"),

@@ -1,0 +1,91 @@
+"""POST /prompts."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from app.dependencies import Services, ServicesDep
+from app.problems import InvalidRequest, problem_responses
+from app.tuning_form import TuningForm, parse, resolve
+from app.uploaded import ACCEPTED, IdempotencyKey, Prefer, answer, is_form, read_form
+from app.views import JobView
+from models.errors import Rejected
+from workers.contract.formats import ZIP_SIGNATURE
+from workers.contract.records import Created
+
+PATH: Final = "/prompts"
+
+router = APIRouter(tags=["prompts"])
+
+_FORM: Final[dict[str, Any]] = TuningForm.model_json_schema()
+_ARCHIVE: Final = {
+    "type": "string",
+    "contentMediaType": "application/zip",
+    "description": "a zip with one folder of images for each class",
+}
+
+
+@router.post(
+    PATH,
+    operation_id="tune_prompt",
+    summary="Tune a prompt",
+    status_code=202,
+    response_model=JobView,
+    response_model_exclude_unset=True,
+    responses={
+        200: {"model": JobView, "description": "The job has ended within `Prefer: wait=N`."},
+        202: ACCEPTED,
+        **problem_responses(
+            "invalid_request",
+            "unknown_field",
+            "unknown_task",
+            "unknown_backbone",
+            "idempotency_conflict",
+            "invalid_archive",
+            "body_too_large",
+            "queue_full",
+            "storage_unavailable",
+        ),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"images": _ARCHIVE, **_FORM["properties"]},
+                        "required": ["images"],
+                        "additionalProperties": False,
+                    }
+                }
+            },
+        },
+    },
+)
+async def tune_prompt(
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> JobView:
+    """Submits labelled images, one folder for each class, and answers with the job that tunes a prompt on them.
+
+    Its result names the prompt, which POST /certify takes at once. File names are looked at and never kept; an error
+    about one file names its path in the archive.
+    """
+    if not is_form(request):
+        raise InvalidRequest({"images": "required once, as a file part of a multipart form"})
+    archive, fields = await read_form(request, "images")
+    fields += request.query_params.multi_items()
+    created = await run_in_threadpool(_submit, services, archive, fields, idempotency_key)
+    return await answer(services, created.job_id, prefer, response)
+
+
+def _submit(services: Services, archive: bytes, fields: list[tuple[str, str]], idempotency: str | None) -> Created:
+    request = resolve(parse(fields), services.catalogue, services.settings)
+    if not archive.startswith(ZIP_SIGNATURE):
+        raise Rejected("invalid_archive", "the first bytes are not those of a zip")
+    return services.jobs.submit(archive, request, idempotency=idempotency)

@@ -1,0 +1,72 @@
+"""A request that brings one file and some fields, and the answer that names its job."""
+
+import re
+from typing import Annotated, Any, Final
+
+from fastapi import Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from app import events
+from app.dependencies import Services
+from app.problems import InvalidRequest
+from app.views import JobView, job_path, job_view
+from workers.contract.records import JobRecord
+
+_POLL_SECONDS: Final = 1
+_WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})")
+_FIELD_BYTES: Final = 256 * 1024
+_FIELDS_MAX: Final = 32
+
+ACCEPTED: Final = {
+    "description": "The job; poll `Location`, or follow `links.events`.",
+    "headers": {
+        "Location": {"schema": {"type": "string"}, "description": "the job"},
+        "Retry-After": {"schema": {"type": "integer"}, "description": "seconds to wait before polling"},
+    },
+}
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=255, description="the same key and request find the same job")
+]
+Prefer = Annotated[str | None, Header(description="`wait=N` holds the answer until the job ends, N <= 30 s")]
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body is a multipart form."""
+    return request.headers.get("content-type", "").lower().startswith("multipart/")
+
+
+async def read_form(request: Request, file: str) -> tuple[bytes, list[tuple[str, str]]]:
+    """The content of the part `file`, required once, and the text fields; raises InvalidRequest."""
+    fields: list[tuple[str, str]] = []
+    limits: dict[str, Any] = {"max_files": 1, "max_fields": _FIELDS_MAX, "max_part_size": _FIELD_BYTES}
+    async with request.form(**limits) as form:
+        files = form.getlist(file)
+        if len(files) != 1 or not isinstance(files[0], UploadFile):
+            raise InvalidRequest({file: "required once, as a file part"})
+        for name, value in form.multi_items():
+            if name != file:
+                if not isinstance(value, str):
+                    raise InvalidRequest({name: "must be a text part"})
+                fields.append((name, value))
+        return await files[0].read(), fields
+
+
+async def answer(services: Services, job_id: str, prefer: str | None, response: Response) -> JobView:
+    """The job, after the time the client prefers to wait for its end: 202 with `Location`, or 200 once it has ended."""
+    record = await _wait(services, job_id, prefer, response)
+    path = job_path(record.id)
+    response.headers["Location"] = response.headers["Content-Location"] = path
+    response.status_code = 200 if record.ended else 202
+    if not record.ended:
+        response.headers["Retry-After"] = str(_POLL_SECONDS)
+    return job_view(record)
+
+
+async def _wait(services: Services, job_id: str, prefer: str | None, response: Response) -> JobRecord:
+    wish = _WAIT.search(prefer or "")
+    if wish is not None:
+        seconds = min(float(wish[1]), services.settings.max_wait)
+        response.headers["Preference-Applied"] = f"wait={seconds:g}"
+        await events.wait_end(services.async_redis, job_id, seconds=seconds)
+    return await run_in_threadpool(services.jobs.read, job_id)

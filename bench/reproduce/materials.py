@@ -1,0 +1,123 @@
+"""What a run works with: data sets, backbones and other weights on disk, and the folder of its results."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
+from models.backbones.precision import DTYPES
+from models.backbones.weights import find_weights, pinned, read_tensors
+from models.datasets.cards import shipped_datasets
+from models.datasets.inputs import model_inputs
+from models.datasets.sample import SplitName, balanced_sample
+from models.datasets.split import Split, load_split
+from models.errors import Rejected
+from models.types import BackboneCard
+from workers.dataset_pixels import decode
+
+READ_TOGETHER = 64
+WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pth"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Materials:
+    """Folders and precision; small enough to be sent to every process.
+
+    data: a folder for all data sets, or the data set itself. backbones: a folder of fetched backbones; other weights
+        lie in it as well: `diffusion`, `super-resolution`, `resnet50`. out: results, prompts, journals.
+    dtype: of the image encoder where noisy copies are counted; gradients and training take float32.
+    """
+
+    data: Path
+    backbones: Path
+    out: Path
+    device: str = "cpu"
+    dtype: str = "float32"
+    processes: int = 1
+
+    def split(self, dataset: str, part: SplitName) -> Split:
+        """One split of a data set; raises Rejected with what is expected where."""
+        return load_split(shipped_datasets()[dataset], self.data, part, decode=decode)
+
+    def backbone(self, backbone_id: str, *, sampling: bool = False) -> Backbone:
+        """A trained backbone; raises Rejected with what to do where there is none. sampling: in `dtype`."""
+        card = shipped_backbones()[backbone_id]
+        directory = weights_directory(card, self.backbones)
+        require_trained(card, directory)
+        return load_backbone(
+            card, directory, device=self.device, dtype=DTYPES[self.dtype] if sampling else torch.float32
+        )
+
+    def weights(self, name: str) -> Path:
+        """The folder of weights that are no backbone's.
+
+        Raises `model_unavailable` where there is none, `invalid_weights` for untrained ones.
+        """
+        folder = self.backbones / name
+        if not folder.is_dir():
+            raise Rejected("model_unavailable", f"the weights of {name} are expected in {folder}")
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in WEIGHT_SUFFIXES:
+                refuse_untrained(name, path)
+        return folder
+
+    def has_weights(self, name: str) -> bool:
+        """Whether there are weights of that name."""
+        return (self.backbones / name).is_dir()
+
+
+def require_trained(card: BackboneCard, directory: Path) -> None:
+    """Raises `backbone_unavailable` unless the weights have a pinned digest, `invalid_weights` for untrained ones.
+
+    Random weights never make a row; a digest is pinned by `certrad fetch` only.
+    """
+    try:
+        weights = find_weights(pinned(card, directory), directory)
+    except Rejected as rejected:
+        raise Rejected("backbone_unavailable", f"the weights of {card.id} (`certrad fetch {card.id}`)") from rejected
+    if pinned(card, directory).sha256 is None:
+        raise Rejected("backbone_unavailable", f"weights of {card.id} with a pinned digest (`certrad fetch {card.id}`)")
+    refuse_untrained(card.id, weights)
+
+
+def refuse_untrained(name: str, path: Path) -> None:
+    """Raises `invalid_weights` where every scale of a normalisation is exactly one, as it is before training."""
+    scales = [
+        tensor
+        for key, tensor in read_tensors(path).items()
+        if key.endswith(".weight") and tensor.ndim == 1 and tensor.is_floating_point()
+    ]
+    if scales and all(bool((scale == 1).all()) for scale in scales):
+        raise Rejected("invalid_weights", f"trained weights of {name}: those in {path.name} were never trained")
+
+
+def test_images(split: Split, images: int | None, seed: int) -> list[int]:
+    """Indices of the test images: a balanced random choice, or all in their order; a larger one begins with a smaller.
+
+    images: as many or, where the split has fewer, all of it.
+    """
+    if images is None:
+        return list(range(len(split)))
+    return balanced_sample(split.labels, len(split.class_names), min(images, len(split)), seed)
+
+
+def inputs(split: Split, indices: Sequence[int], card: BackboneCard) -> Tensor:
+    """Pixels (N, 3, S, S) of some images, float32 in [0, 1]."""
+    return model_inputs(split, indices, card)
+
+
+def pixels_sha256(image: Tensor) -> str:
+    """SHA-256 of one image (3, S, S) as it enters the backbone."""
+    return hashlib.sha256(np.ascontiguousarray(image.numpy(), dtype="<f4").tobytes()).hexdigest()
+
+
+def joined_sha256(digests: Sequence[str]) -> str:
+    """One digest of several, in their order."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

@@ -1,0 +1,102 @@
+"""What a prompt is tuned with: method, hyper-parameters, and the classes the images are sorted into."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from models.types.cards import ContextPosition, check_classes
+from models.types.smoothing import SIGMA_RANGE
+
+TuningMethod = Literal["few_shot", "coop", "advpt"]
+
+SHOTS_MAX: Final = 10_000
+EPOCHS_MAX: Final = 1_000
+BATCH_MAX: Final = 1_024
+N_CTX_MAX: Final = 64
+PROMPT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""What a prompt may be called: the name begins its id, which is a file's name and a part of an address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningParams:
+    """How a prompt is tuned; `TuningParams.published(method)` gives the papers' hyper-parameters.
+
+    method: `few_shot` learns on noisy images (PromptSmooth, eq. 1), `coop` on clean ones, `advpt` on a bank of
+        adversarial embeddings (AdvPT, 4.1 and 4.2).
+    shots: labelled images of each class that are used; None uses all there are.
+    sigmas: standard deviations of the noise of `few_shot`, in pixels of [0, 1]; empty for the other methods.
+    seed: of the choice of images, of the first context vectors, of all noise.
+    """
+
+    method: TuningMethod
+    shots: int | None
+    epochs: int
+    lr: float
+    batch_size: int
+    n_ctx: int
+    sigmas: tuple[float, ...]
+    class_specific: bool = False
+    position: ContextPosition = "end"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _in_range("shots", self.shots, 1, SHOTS_MAX)
+        _in_range("epochs", self.epochs, 1, EPOCHS_MAX)
+        _in_range("batch_size", self.batch_size, 1, BATCH_MAX)
+        _in_range("n_ctx", self.n_ctx, 1, N_CTX_MAX)
+        if not 0 < self.lr <= 1:  # also refuses NaN
+            raise ValueError(f"lr must be in (0, 1], got {self.lr!r}")
+        low, high = SIGMA_RANGE
+        if not all(low <= sigma <= high for sigma in self.sigmas):
+            raise ValueError(f"sigmas must be in [{low}, {high}], got {self.sigmas!r}")
+        if (self.method == "few_shot") != bool(self.sigmas):
+            raise ValueError(f"sigmas go with few_shot and with nothing else, got {self.method} and {self.sigmas!r}")
+
+    @staticmethod
+    def published(method: TuningMethod) -> "TuningParams":
+        """The hyper-parameters of the papers: PromptSmooth's, and AdvPT's for a ViT-B/16."""
+        return _PUBLISHED[method]
+
+
+def _in_range(name: str, value: int | None, low: int, high: int) -> None:
+    if value is not None and not low <= value <= high:
+        raise ValueError(f"{name} must be in {low}..{high}, got {value!r}")
+
+
+_FEW_SHOT: Final = TuningParams(
+    method="few_shot", shots=16, epochs=50, lr=0.002, batch_size=16, n_ctx=5, sigmas=(0.25, 0.5, 0.75, 1.0)
+)
+_PUBLISHED: Final[dict[TuningMethod, TuningParams]] = {
+    "few_shot": _FEW_SHOT,
+    "coop": replace(_FEW_SHOT, method="coop", sigmas=()),
+    "advpt": TuningParams(method="advpt", shots=None, epochs=100, lr=0.005, batch_size=32, n_ctx=32, sigmas=()),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningRequest:
+    """One prompt to be tuned, with every default filled in.
+
+    class_names: the names of the folders that hold their images where these are the same names, else in the sorted
+        order of the folders; None until the folders, whose names they then are, have been seen.
+    task: the task whose classes these are; None for the sender's own.
+    kind: tells requests apart in JSON.
+    """
+
+    name: str
+    backbone: str
+    class_names: tuple[str, ...] | None
+    task: str | None
+    params: TuningParams
+    kind: Literal["tune"] = "tune"
+
+    def __post_init__(self) -> None:
+        if not PROMPT_NAME.fullmatch(self.name):
+            raise ValueError(f"a prompt name must match {PROMPT_NAME.pattern}, got {self.name!r}")
+        if self.class_names is not None:
+            check_classes(self.class_names, "{}")
+
+    @property
+    def urgent(self) -> bool:
+        """Never: it takes minutes that others' images would wait."""
+        return False

@@ -1,0 +1,276 @@
+"""`certrad tune` against the real API; the test plays the workers."""
+
+import io
+import json
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from typer.testing import CliRunner, Result
+
+from app import cli
+from app.client import Client
+from app.console import progress_bars
+from app.settings import ApiSettings
+from tests.support.api_server import api_server
+from workers.contract.cards import Catalogue, shipped_prompts, to_json
+from workers.contract.records import Records
+from workers.embedded_redis import EmbeddedRedis
+from workers.storage import read_blob
+
+pytestmark = pytest.mark.integration
+
+SHIPPED = next(card for card in shipped_prompts().values() if card.method == "few_shot")
+CARD = replace(
+    SHIPPED,
+    id="mednist-few-shot-0000000000000000",
+    tuning={"training_images": 96, "epochs": 2, "losses": [1.5, 0.25]},
+    measured={
+        "validation": {
+            "images": 30,
+            "clean_accuracy": 0.9667,
+            "noisy_accuracy": [{"sigma": 0.25, "accuracy": 0.9}],
+            "seed": 0,
+        }
+    },
+)
+
+Work = Callable[[Records, str], object]
+
+
+@pytest.fixture
+def settings(redis_server: EmbeddedRedis, tmp_path: Path) -> ApiSettings:
+    return ApiSettings(redis_url=redis_server.url, data_dir=tmp_path / "data", keep_alive=0.05)
+
+
+@pytest.fixture
+def url(redis: Redis, settings: ApiSettings) -> Iterator[str]:
+    with api_server(settings) as address:
+        yield address
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    for name in ("abdomen", "breast"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "jane doe.png").write_bytes(name.encode())
+    return tmp_path / "images"
+
+
+@contextmanager
+def working(redis: Redis, settings: ApiSettings, work: Work) -> Iterator[None]:
+    """Ends jobs as they come."""
+    records = Records(redis, ttl=settings.job_ttl)
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.is_set():
+            for job_id in records.active():
+                records.enter(job_id, "unpacking")
+                records.images_progress(job_id, images_done=1, images_total=2)
+                records.enter(job_id, "tuning")
+                records.epoch_progress(job_id, epochs_done=1, epochs_total=2, loss=1.5)
+                work(records, job_id)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def tuned(redis: Redis) -> Work:
+    def work(records: Records, job_id: str) -> object:
+        Catalogue(redis).publish_prompt(CARD)
+        return records.succeed(job_id, {"prompt": CARD.id, "card": to_json(CARD)})
+
+    return work
+
+
+def failed(records: Records, job_id: str) -> object:
+    return records.fail(job_id, "unreadable_image", "`breast/000001`: the file is truncated")
+
+
+def certrad(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, list(arguments), env={"COLUMNS": "200"})
+
+
+def test_the_prompt_is_shown_with_its_figures(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
+    with working(redis, settings, tuned(redis)):
+        result = certrad("tune", str(images), "--url", url)
+    assert result.exit_code == 0, result.output
+    for words in (CARD.id, "96 images of 6 classes", "loss 0.2500", "30 other images: 96.7%", "90.0% at sigma 0.25"):
+        assert words in result.stdout
+
+
+def test_json_is_the_job(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
+    with working(redis, settings, tuned(redis)):
+        job = json.loads(certrad("tune", str(images), "--url", url, "--json").stdout)
+    assert (job["status"], job["result"]["prompt"]) == ("succeeded", CARD.id)
+
+
+def test_it_can_become_a_default_at_once(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
+    with working(redis, settings, tuned(redis)):
+        result = certrad("tune", str(images), "--url", url, "--default-for", "mednist")
+    assert result.exit_code == 0, result.output
+    assert Catalogue(redis).default_prompts("mednist")[0].id == CARD.id
+
+
+def test_an_unknown_task_is_refused_before_anything_is_sent(redis: Redis, url: str, images: Path) -> None:
+    result = certrad("tune", str(images), "--url", url, "--default-for", "nonsense")
+    assert result.exit_code == 2
+    assert "--default-for must be one of" in result.stderr
+    assert redis.keys("certrad:job:*") == []
+
+
+def test_every_option_reaches_the_service(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
+    given = {
+        "name": "mine",
+        "method": "few_shot",
+        "backbone": "demo",
+        "classes": '["a", "b"]',
+        "shots": "1",
+        "epochs": "2",
+        "lr": "0.01",
+        "batch-size": "3",
+        "n-ctx": "4",
+        "position": "middle",
+        "sigmas": "0.25,0.5",
+        "seed": "7",
+    }
+    options = [part for name, value in given.items() for part in (f"--{name}", value)]
+    with working(redis, settings, tuned(redis)):
+        answer = certrad("tune", str(images), "--url", url, "--json", "--class-specific", *options)
+    request = json.loads(answer.stdout)["request"]
+    assert (request["name"], request["backbone"], request["class_names"]) == ("mine", "demo", ["a", "b"])
+    assert request["params"] == {
+        "method": "few_shot",
+        "shots": 1,
+        "epochs": 2,
+        "lr": 0.01,
+        "batch_size": 3,
+        "n_ctx": 4,
+        "class_specific": True,
+        "position": "middle",
+        "sigmas": [0.25, 0.5],
+        "seed": 7,
+    }
+
+
+def test_a_zip_is_sent_as_it_is_and_a_folder_without_file_names(
+    redis: Redis, settings: ApiSettings, url: str, images: Path, tmp_path: Path
+) -> None:
+    sent: list[bytes] = []
+
+    def look(records: Records, job_id: str) -> object:
+        sent.append(read_blob(settings.blobs_dir, job_id))
+        return failed(records, job_id)
+
+    own = tmp_path / "own.zip"
+    with zipfile.ZipFile(own, "w") as archive:
+        archive.writestr("a/named.png", b"1")
+        archive.writestr("b/named.png", b"2")
+    with working(redis, settings, look):
+        certrad("tune", str(own), "--url", url)
+        certrad("tune", str(images), "--url", url)
+    assert sent[0] == own.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(sent[1])) as archive:
+        assert archive.namelist() == ["abdomen/000001", "breast/000001"]
+
+
+def test_a_failure_names_the_file_as_the_user_does(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
+    with working(redis, settings, failed):
+        result = certrad("tune", str(images), "--url", url)
+    assert result.exit_code == 1
+    assert f"`{images}/breast/jane doe.png`: the file is truncated (unreadable_image)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("/nowhere",), "does not exist"),
+        (("{images}/breast",), "at least 2 classes are expected, got 0"),
+        (("{images}", "--method", "magic"), "invalid_request"),
+        (("{images}", "--task", "nonsense"), "unknown_task"),
+        (("{images}", "--sigmas", "many"), "invalid_request"),
+    ],
+)
+def test_bad_usage_ends_with_2(url: str, images: Path, arguments: tuple[str, ...], words: str) -> None:
+    result = certrad("tune", *(part.replace("{images}", str(images)) for part in arguments), "--url", url)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_refusal_is_json_too(url: str, images: Path) -> None:
+    result = certrad("tune", str(images), "--url", url, "--task", "nonsense", "--json")
+    assert json.loads(result.stdout)["error"]["code"] == "unknown_task"
+
+
+def test_a_service_that_is_not_there_is_a_failure(images: Path) -> None:
+    assert certrad("tune", str(images), "--url", "http://127.0.0.1:9").exit_code == 1
+
+
+def test_ctrl_c_cancels_the_tuning(
+    redis: Redis, settings: ApiSettings, url: str, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed: list[Any] = []
+
+    def interrupted(_: Client, job: Any, *__: object) -> None:
+        followed.append(job)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.console.follow", interrupted)
+    assert certrad("tune", str(images), "--url", url).exit_code != 0
+    assert Records(redis, ttl=settings.job_ttl).status(followed[0].id) == "cancelled"
+
+
+def test_the_bar_counts_images_and_then_epochs(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
+    from app import console
+
+    states: list[tuple[object, float, float | None, str]] = []
+    with (
+        Client(url) as client,
+        working(redis, settings, tuned(redis)),
+        zipped(images) as archive,
+        progress_bars() as progress,
+    ):
+        job = client.tune(archive, {})
+        bar = console.add_bar(progress, "images", job)
+        update = progress.update
+
+        def noted(*arguments: Any, **changes: Any) -> None:
+            update(*arguments, **changes)
+            task = progress.tasks[0]
+            states.append((task.fields["unit"], task.completed, task.total, task.fields["phase"]))
+
+        progress.update = noted  # type: ignore[method-assign]
+        console.follow(client, job, progress, bar)
+    assert ("images", 1, 2, "unpacking") in states
+    assert ("epochs", 1, 2, "loss 1.5000") in states
+    assert states[-1][3] == "succeeded"
+
+
+@contextmanager
+def zipped(folder: Path) -> Iterator[Any]:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path in sorted(folder.rglob("*.png")):
+            archive.write(path, path.relative_to(folder))
+    buffer.seek(0)
+    yield buffer
+
+
+def test_the_list_of_jobs_names_the_prompt(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
+    with working(redis, settings, tuned(redis)):
+        certrad("tune", str(images), "--url", url)
+    listed = certrad("jobs", "--url", url).stdout
+    assert CARD.id in listed
+    assert "1/2 epochs" in listed

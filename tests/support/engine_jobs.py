@@ -1,0 +1,70 @@
+"""Jobs as an engine gets them, and single attempts at them, in the process of the test."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from redis import Redis
+
+from models.types import CertifyRequest
+from tests.support.certificates import SCALE
+from workers.contract.names import document_key, input_key
+from workers.contract.records import JobRecord, Records
+from workers.ledger import RedisLedger
+from workers.run import Run
+from workers.runtime import Runtime
+
+
+class StoppedError(Exception):
+    """The test's own interruption."""
+
+
+def decoded(redis: Redis, job_id: str, request: CertifyRequest, image: NDArray[np.float32]) -> JobRecord:
+    """Leaves a job as intake does, with an invented picture behind its model input, and returns its record."""
+    payload = image.astype("<f4").tobytes()
+    digest = hashlib.sha256(payload).hexdigest()
+    facts = {"pixels_sha256": "ab" * 32, "input_sha256": digest, "scale": asdict(SCALE)}
+    return waiting(redis, job_id, request, payload, facts)
+
+
+def waiting(redis: Redis, job_id: str, request: CertifyRequest, payload: bytes, facts: dict[str, Any]) -> JobRecord:
+    """Leaves a job with the model input and the facts of its image, and returns its record."""
+    records = Records(redis, ttl=600)
+    records.create(job_id, request, max_active=100, digest="0" * 64)
+    redis.set(input_key(job_id), payload)
+    records.enter(job_id, "waiting", image=facts)
+    record = records.read(job_id)
+    assert record is not None
+    return record
+
+
+def attempt(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Document and result that one attempt leaves."""
+    Run(runtime, Records(runtime.redis, ttl=600), record).certify()
+    left: Any = runtime.redis.hgetall(document_key(record.id))
+    return json.loads(left[b"document"]), json.loads(left[b"result"])
+
+
+@contextmanager
+def stopping_after(commits: int) -> Iterator[None]:
+    """Within it, an engine is interrupted once it has committed so many blocks, which it must come to do."""
+    commit, done = RedisLedger.commit, 0
+
+    def commit_some(ledger: RedisLedger, start: int, labels: bytes) -> bytes:
+        nonlocal done
+        standing = commit(ledger, start, labels)
+        done += 1
+        if done >= commits:
+            raise StoppedError
+        return standing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RedisLedger, "commit", commit_some)
+        with pytest.raises(StoppedError):
+            yield

@@ -1,0 +1,199 @@
+"""A zip with one folder of images for each class: what lies in it, and which folder is which class.
+
+What touches the bytes of an archive runs in the sandbox. Nothing is ever unpacked to a disk, so a path is a name only;
+those that would be dangerous elsewhere are refused all the same, for the archive is not what it seems.
+"""
+
+import io
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from models.errors import Rejected
+from models.types.cards import check_classes
+
+PATH_MAX: Final = 255
+_SHOWN: Final = 120
+_ENCRYPTED: Final = 1 << 0
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_SMALL: Final = 1 << 20
+_RATIO_MAX: Final = 250
+_CHUNK: Final = 1 << 20
+_BROKEN: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveLimits:
+    """What an archive may unpack to: files, and bytes of all of them together."""
+
+    files: int
+    unpacked_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classes:
+    """The classes of an archive: their names, and the folder that each one's images lie in."""
+
+    class_names: tuple[str, ...]
+    folders: tuple[str, ...]
+
+
+def list_images(archive: bytes, limits: ArchiveLimits) -> dict[str, list[str]]:
+    """The paths of the files in each class's folder, sorted, by the folder's name in NFC; all from the directory alone.
+
+    A single common top folder, `__MACOSX` and names that begin with a dot are passed over.
+    Raises Rejected: invalid_archive, unsafe_archive, archive_too_large, duplicate_file, empty_class.
+    """
+    with _opened(archive) as file:
+        entries = file.infolist()
+    _check_sizes(entries, limits)
+    for entry in entries:
+        _check_entry(entry)
+    entries = [entry for entry in entries if not _is_passed_over(entry.filename)]
+    skipped = _common_top(entries)
+    folders: dict[str, list[str]] = {}
+    for entry in entries:
+        parts = _parts(entry.filename)[skipped:]
+        if not entry.is_dir() and len(parts) != 2:
+            raise Rejected("invalid_archive", f"`{shown(entry.filename)}` does not lie in the folder of a class")
+        if parts:
+            files = folders.setdefault(_nfc(parts[0]), [])
+            if not entry.is_dir():
+                files.append(entry.filename)
+    _check_names(folders)
+    for folder, files in folders.items():
+        if not files:
+            raise Rejected("empty_class", f"the folder `{shown(folder)}` holds no image")
+        files.sort()
+    return dict(sorted(folders.items()))
+
+
+def read_image(archive: bytes, path: str) -> bytes:
+    """The bytes of one file; at no moment more of them than its header says. Raises Rejected invalid_archive."""
+    content = bytearray()
+    with _opened(archive) as file:
+        size = file.getinfo(path).file_size
+        with file.open(path) as stream:
+            while chunk := stream.read(_CHUNK):
+                content += chunk
+    if len(content) != size:
+        raise Rejected("invalid_archive", f"{size} bytes are declared, got {len(content)}")
+    return bytes(content)
+
+
+def match_classes(folders: Iterable[str], class_names: Sequence[str] | None) -> Classes:
+    """Which folder holds which class: by name where the names are the same, else in the sorted order of the folders.
+
+    class_names: None makes the names of the folders those of the classes.
+    Raises Rejected: too_few_classes, class_mismatch.
+    """
+    ordered = sorted(folders)
+    if len(ordered) < 2:
+        raise Rejected("too_few_classes", f"at least 2 folders are expected, got {len(ordered)}")
+    names = tuple(ordered if class_names is None else class_names)
+    try:
+        check_classes(names, "{}")
+    except ValueError as error:
+        raise Rejected("class_mismatch", str(error)) from None
+    if len(names) != len(ordered):
+        raise Rejected("class_mismatch", f"{len(names)} folders are expected, one for each class, got {len(ordered)}")
+    by_name = {_nfc(name): name for name in names}
+    if by_name.keys() == set(ordered):
+        return Classes(class_names=names, folders=tuple(_nfc(name) for name in names))
+    for folder, name in zip(ordered, names, strict=True):
+        if folder in by_name and by_name[folder] != name:
+            raise Rejected("class_mismatch", f"the folder `{shown(folder)}` is at the place of the class {name!r}")
+    return Classes(class_names=names, folders=tuple(ordered))
+
+
+def shown(path: str) -> str:
+    """A path as an error names it: its end, if it is long."""
+    return path if len(path) <= _SHOWN else f"…{path[-_SHOWN:]}"
+
+
+@contextmanager
+def _opened(archive: bytes) -> Iterator[zipfile.ZipFile]:
+    """The archive; whatever the standard library raises on it is refused, its message dropped."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as file:
+            yield file
+    except _BROKEN as error:
+        raise Rejected("invalid_archive", f"the zip is damaged: {type(error).__name__}") from error
+
+
+def _check_sizes(entries: Sequence[zipfile.ZipInfo], limits: ArchiveLimits) -> None:
+    if len(entries) > limits.files:
+        raise Rejected("archive_too_large", f"at most {limits.files} files are taken, got {len(entries)}")
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > limits.unpacked_bytes:
+        raise Rejected("archive_too_large", f"at most {limits.unpacked_bytes} bytes are unpacked, got {unpacked}")
+    for entry in entries:
+        if entry.file_size > max(_SMALL, _RATIO_MAX * entry.compress_size):
+            raise Rejected(
+                "archive_too_large",
+                f"`{shown(_printable(entry.filename))}` unpacks to {entry.file_size} bytes from {entry.compress_size}",
+            )
+
+
+def _check_entry(entry: zipfile.ZipInfo) -> None:
+    path = entry.orig_filename  # as it stands in the file: `filename` is cut at a zero byte
+    name = shown(_printable(path))
+    parts = path.removesuffix("/").split("/")
+    if len(path) > PATH_MAX or not path.isprintable() or "\\" in path:
+        raise Rejected("unsafe_archive", f"`{name}` is no plain path of at most {PATH_MAX} characters")
+    if parts[0][1:2] == ":" or any(part in ("", ".", "..") for part in parts):
+        raise Rejected("unsafe_archive", f"`{name}` is not a path below a folder")
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFDIR if entry.is_dir() else stat.S_IFREG):
+        raise Rejected("unsafe_archive", f"`{name}` is a link or a device, not a file")
+    if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS:
+        raise Rejected("invalid_archive", f"`{name}` is encrypted, or compressed by another method than deflate")
+
+
+def _check_names(folders: Mapping[str, Sequence[str]]) -> None:
+    """Raises Rejected duplicate_file for names that a disk which ignores case, as most do, would take for one."""
+    seen: set[str] = set()
+    for path in [*folders, *(path for files in folders.values() for path in files)]:
+        key = _nfc(_nfc(path).casefold())
+        if key in seen:
+            raise Rejected("duplicate_file", f"`{shown(path)}` is there more than once, case and accents aside")
+        seen.add(key)
+
+
+def _common_top(entries: Sequence[zipfile.ZipInfo]) -> int:
+    """1 when everything lies in one folder that itself has folders, else 0."""
+    below = [_parts(entry.filename) if entry.is_dir() else _parts(entry.filename)[:-1] for entry in entries]
+    return int(len({parts[0] for parts in below if parts}) == 1 and all(below) and any(len(p) > 1 for p in below))
+
+
+def _is_passed_over(path: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in _parts(path))
+
+
+def _parts(path: str) -> list[str]:
+    return path.removesuffix("/").split("/")
+
+
+def _printable(path: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in path)
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
