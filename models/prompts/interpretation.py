@@ -111,5 +111,5 @@ def _chance(nearest: Tensor, distance: float) -> Chance:
     return Chance(
         mean=float(nearest.mean()),
         std=float(nearest.std(correction=0)),
-        share_nearer=float((nearest <= distance).float().mean()),
+        share_nearer=float((nearest <= distance).double().mean()),
     )

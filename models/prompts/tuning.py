@@ -207,7 +207,7 @@ def _accuracy(
     for indices in torch.split(torch.arange(len(data.validation_images)), _ENCODED_TOGETHER):
         images, truth = data.validation_images[indices], data.validation_labels[indices]
         on_batch()
-        noisy = images.float() + 1.1 * sigma * torch.randn(images.shape, generator=generator)
+        noisy = images.float() + sigma * torch.randn(images.shape, generator=generator)
         features = F.normalize(backbone.encode_image(noisy).float(), dim=-1)
         correct += int((labels_of(features @ texts.T) == truth.numpy()).sum())
     return round(correct / len(data.validation_labels), 4)

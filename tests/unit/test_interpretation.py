@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from models.backbones.base import Backbone
 from models.prompts.context import ContextVectors
+from models.prompts.few_shot import seeded
 from models.prompts.interpretation import interpret, nearest_words
 from tests.support import bert_models, tiny_clip
 from workers import cli, words_command
@@ -86,11 +88,18 @@ def test_a_word_is_nearer_than_chance(clip: Backbone) -> None:
         assert vector.same_norm.mean > 10 * vector.words[0].distance
 
 
-def test_random_vectors_have_the_norm_of_the_context_vector(clip: Backbone) -> None:
-    far = ContextVectors(vectors=torch.full((1, clip.text_width), 100.0))
-    (vector,) = interpret(clip, far)
-    assert vector.norm == pytest.approx(100 * clip.text_width**0.5)
-    assert vector.same_norm.mean == pytest.approx(vector.norm, rel=0.02)  # the words are all near 0
+def test_chance_is_of_random_vectors_of_the_same_norm(clip: Backbone) -> None:
+    (vector,) = interpret(clip, ContextVectors(vectors=torch.full((1, clip.text_width), 0.1)), draws=20)
+    directions = torch.randn((20, clip.text_width), generator=seeded(0, "random words"))
+    random = 0.1 * clip.text_width**0.5 * F.normalize(directions, dim=-1).double()
+    table = clip.embed_tokens(list(range(len(clip.vocabulary())))).double()
+    nearest = torch.cdist(random, table).amin(dim=1)
+    assert vector.norm == pytest.approx(0.1 * clip.text_width**0.5)
+    assert vector.same_norm.mean == pytest.approx(float(nearest.mean()), rel=1e-4)
+    assert vector.same_norm.std == pytest.approx(float(nearest.std(correction=0)), rel=1e-3)
+    share = float((nearest <= vector.words[0].distance).double().mean())
+    assert 0 < share < 1
+    assert vector.same_norm.share_nearer == pytest.approx(share)
 
 
 def test_class_specific_vectors_keep_class_and_place(clip: Backbone) -> None:
