@@ -129,15 +129,16 @@ def test_an_image_is_what_certification_would_see_under_its_own_label(
     submit: Submit, records: Records, redis: Redis
 ) -> None:
     wanted = replace(request(), class_names=("cow", "ant", "bee"))
-    job_id = submit(zipped(classes(NAMES, SHOTS)), wanted=wanted)
+    job_id = submit(zipped({**classes(NAMES, SHOTS), **classes(NAMES[:2], 6), **classes(NAMES[:1], 12)}), wanted=wanted)
     image = read(records).image
     assert image is not None
     assert wanted.class_names is not None
     for label, name in enumerate(wanted.class_names):
         places = [place for place, found in enumerate(image["training_labels"]) if found == label]
         left = {redis.hget(input_key(job_id), str(place)) for place in places}
-        pictures = (decode(textured(NAMES.index(name), number), "png", max_pixels=10**6) for number in range(SHOTS))
-        assert left == {model_input(picture, 64).tobytes() for picture in pictures}
+        pictures = (decode(textured(NAMES.index(name), number), "png", max_pixels=10**6) for number in range(12))
+        assert len(left) == SHOTS
+        assert left <= {model_input(picture, 64).tobytes() for picture in pictures}
 
 
 def test_a_second_run_of_unpack_does_no_harm(submit: Submit, records: Records, redis: Redis) -> None:

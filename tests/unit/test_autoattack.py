@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -204,19 +205,23 @@ def test_apgd_climbs_higher_than_plain_pgd_of_the_same_steps() -> None:
     assert -slope(mine).margin.max() < -slope(theirs).margin.min() / 4
 
 
-def test_apgd_returns_the_best_image_it_visited() -> None:
+def test_apgd_returns_the_image_of_the_largest_margin_not_the_last() -> None:
+    """The margin here goes up and down along the way, whatever the loss does."""
     classify, _ = linear(n_classes=3, side=8)
     images, labels = torch.full((2, 3, 8, 8), 0.5), torch.tensor([0, 1])
     visited = []
 
+    def scrambled(pixels: Tensor) -> Tensor:
+        return torch.sin(1000 * pixels.sum(dim=(1, 2, 3)))
+
     def slope(pixels: Tensor) -> Slope:
-        visited.append((pixels, slope_of(classify, labels, pixels).margin))
-        return slope_of(classify, labels, pixels)
+        visited.append(scrambled(pixels))
+        return replace(slope_of(classify, labels, pixels), margin=scrambled(pixels))
 
     found = apgd(slope, images, epsilon=0.1, iterations=9, draws=ImageDraws.seeded(images, seeded()))
-    best = torch.stack([margins for _, margins in visited]).max(0).values
     assert len(visited) == 10
-    assert torch.equal(slope_of(classify, labels, found).margin, best)
+    assert torch.equal(scrambled(found), torch.stack(visited).max(0).values)
+    assert not torch.equal(scrambled(found), visited[-1])
 
 
 # -- FAB ------------------------------------------------------------------------------------------------------------
@@ -263,6 +268,25 @@ def test_fab_finds_the_nearest_point_beyond_a_plane() -> None:
         iterations=30,
     )
     assert float((found - image).abs().max()) == pytest.approx(distance, rel=0.01)
+
+
+def test_fab_keeps_the_nearest_point_it_has_seen(classify: Classify, images: Tensor, labels: Tensor) -> None:
+    targets = (labels + 1) % 6
+
+    def distances(iterations: int) -> Tensor:
+        found = fab(
+            lambda pixels: mean_gradient(classify, towards(targets), pixels, labels, eot=1, generator=seeded()),
+            lambda pixels: mean_margin(classify, pixels, labels, draws=1, generator=seeded()),
+            images,
+            epsilon=1.0,
+            iterations=iterations,
+        )
+        assert still_correct(classify, found, labels) == 0
+        return (found - images).abs().amax(dim=(1, 2, 3))
+
+    longer = [distances(iterations) for iterations in (1, 2, 3, 10)]
+    assert all((later <= earlier).all() for earlier, later in pairwise(longer))
+    assert (longer[-1] < longer[0]).all()
 
 
 # -- Square ---------------------------------------------------------------------------------------------------------

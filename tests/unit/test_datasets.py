@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import shutil
 import sys
 import zipfile
@@ -257,11 +258,25 @@ def test_pannuke_split_is_the_one_that_pandas_draws_for_plip(data: Path) -> None
     assert sorted(places) == [0, 1, 13, 15, 17, 19, 20, 26, 30]  # from pandas 3, with the statements of PLIP's loader
 
 
-def test_pickled_array_is_not_read(tmp_path: Path) -> None:
-    root = write("pannuke", tmp_path)
-    np.save(root / "Fold 1/images/fold1/types.npy", np.array(["Breast"] * 12, dtype=object), allow_pickle=True)
+class Trap:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("wrapped", [True, False], ids=["array of objects", "bare pickle"])
+def test_pickled_array_is_not_read(tmp_path: Path, wrapped: bool) -> None:
+    types, trap = write("pannuke", tmp_path) / "Fold 1/images/fold1/types.npy", Trap(tmp_path / "sprung")
+    if wrapped:
+        np.save(types, np.array([trap] * 12, dtype=object), allow_pickle=True)
+    else:
+        types.write_bytes(pickle.dumps(trap))
     refused = refusal("pannuke", tmp_path)
-    assert refused.code == "invalid_dataset"
+    assert (refused.code, trap.path.exists()) == ("invalid_dataset", False)
     assert "pickled" in refused.detail
 
 

@@ -132,6 +132,12 @@ def test_class_is_told_by_its_index_among_the_labels() -> None:
     assert certified(evaluation(classes=indices), 1)[0].predict == 10 + certified(evaluation(), 1)[0].predict
 
 
+def test_adaptation_is_what_is_certified() -> None:
+    certain = replace(SPEC, adaptation=ZeroShotAdaptation(samples=10, steps=20, lr=0.02))
+    # Noise alone: all noisy copies get one class, with the template, and another one, once it is tuned on them.
+    assert certified(evaluation(spec=certain), 1)[0].predict != certified(evaluation(), 1)[0].predict
+
+
 def test_adaptation_starts_anew_for_every_image() -> None:
     asked = evaluation(spec=replace(SPEC, adaptation=ZeroShotAdaptation(samples=10)))
     assert certified(asked, 1, 2)[1] == certified(asked, 2)[0]
