@@ -81,7 +81,9 @@ def _of_pass(
             for method in methods
             for radius in experiment.radii
         ]
-        return missing_cells(places, rejected, condition=BEST_SIGMA)
+        scopes = {method.name: method.scope for method in methods}
+        missing = missing_cells(places, rejected, condition=BEST_SIGMA)
+        return [replace(cell, scope=scopes[cell.place.row]) for cell in missing]
     images = test_images(test, methods[0].images or experiment.images, experiment.seed)
     source = (f"{backbone_id} {backbone.sha256[:16]}", dataset, methods[0].denoiser or "none")
     units = [

@@ -24,6 +24,7 @@ from models.smoothing import Noise, NoisySampler, Stream, labels, noise_key
 from models.smoothing.encoded import EncodedSampler
 from models.types import NoiseLaw, ZeroShotAdaptation
 
+BATCH_SIZE = 50
 SECRET = b"python -m bench reproduce"
 """Published, unlike an installation's: anyone can draw the same noise."""
 
@@ -66,7 +67,11 @@ class NoisyPass:
     seed: int
     denoiser: Denoiser | None = None
     denoisers: tuple[tuple[float, str], ...] = ()
-    batch_size: int = 50
+
+    @property
+    def batch_size(self) -> int:
+        """Samples that are drawn and encoded together, never more than are asked for."""
+        return min(self.n0, BATCH_SIZE)
 
     def __call__(self) -> PassWorker:
         """Load what a process needs."""

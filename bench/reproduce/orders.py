@@ -77,7 +77,7 @@ def printed_difference(upper: Cell, lower: Cell, printed: Mapping[Place, Printed
 def summary(found: Sequence[Order]) -> str:
     """How many pairs stand as printed, and a line for each that is turned."""
     if not found:
-        return "The paper prints no order of these rows.\n"
+        return "No two rows were measured that the paper orders.\n"
     counts = {verdict: sum(order.verdict == verdict for order in found) for verdict in _VERDICTS}
     head = (
         f"Of {len(found)} pairs that the paper orders, {counts['as printed']} stand as printed, "

@@ -21,8 +21,8 @@ FIELDS: Final = (
 
 _MEANING: Final = (
     "clean: labelled rightly without noise. noisy samples: share of the estimation samples with the true label. "
-    "certified: for the true class, with any radius. The radius of a `frozen_prompt` holds for the prompt tuned on that "
-    "image and then frozen, not for a pipeline that would tune again.\n"
+    "certified: for the true class, with any radius. The radius of a `frozen_prompt` holds for the prompt that was "
+    "tuned on the image and is then frozen, not for a pipeline that would tune again.\n"
 )
 
 
@@ -126,14 +126,15 @@ def _text(cell: Cell, printed: Mapping[Place, Printed]) -> str:
     if cell.value is None:
         measured = f"not run: needs {cell.needs}"
     elif (share := cell.share) is not None:
-        measured = f"{cell.value:.1f} ({100 * share.low:.1f}–{100 * share.high:.1f})"
+        at = f"; {cell.detail}" if cell.condition == BEST_SIGMA else ""
+        measured = f"{cell.value:.1f} ({100 * share.low:.1f}–{100 * share.high:.1f}{at})"
     else:
         number = f"{cell.value:.1f}" if cell.digest else f"{cell.value:.4g}"
         measured = number + (f" ({cell.detail})" if cell.detail else "")
     beside = _beside(cell, printed)
     if beside is None:
         return measured
-    return f"{measured} · {beside.value:g}" + (f" ({beside.detail})" if beside.detail and not cell.hits else "")
+    return f"{measured} · {beside.value:g}" + (f" ({beside.detail})" if beside.detail else "")
 
 
 def _beside(cell: Cell, printed: Mapping[Place, Printed]) -> Printed | None:

@@ -6,6 +6,8 @@ import json
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.reproduce import command, noisy_pass
+from bench.reproduce import command, learned
 from bench.reproduce.attacked import attacked_accuracy
 from bench.reproduce.certified import CERTIFICATE, TRAINING, certification_time, certified_accuracy
 from bench.reproduce.denoisers import trained_denoiser
@@ -26,6 +28,7 @@ from bench.reproduce.plan import (
     ADVPT_TABLE_4,
     ADVPT_TABLE_5,
     EFFICIENCY,
+    PLAN,
     TABLE_2,
     TABLE_5,
     TEMPLATE,
@@ -39,6 +42,7 @@ from models.backbones.base import shipped_backbones
 from models.backbones.weights import file_sha256
 from models.baselines.denoiser_training import DenoiserParams
 from models.errors import Rejected
+from models.smoothing.encoded import EncodedSampler
 from models.types.tuning import TuningParams
 from tests.support import miniature_datasets
 from tests.support.mednist_zip import write_mednist_zip
@@ -46,8 +50,8 @@ from tests.support.tiny_clip import tiny_hf_config, write_hf_clip
 
 
 def tiny(params: TuningParams) -> TuningParams:
-    """Two images a class, one epoch, two vectors."""
-    return replace(params, shots=2, epochs=1, n_ctx=2)
+    """One image a class, one epoch, two vectors."""
+    return replace(params, shots=1, epochs=1, n_ctx=2)
 
 
 def tiny_method(method: SmoothedMethod) -> SmoothedMethod:
@@ -64,12 +68,12 @@ def tiny_table(experiment: CertifiedAccuracy) -> CertifiedAccuracy:
 
 
 def tiny_attacks(experiment: AttackedAccuracy, *threats: str) -> AttackedAccuracy:
-    """Six images, two steps."""
+    """Three images, two steps."""
     methods = tuple(
         AttackedMethod(name=method.name, tuning=method.tuning and tiny(method.tuning), probe=method.probe)
         for method in experiment.methods
     )
-    return replace(experiment, images=6, steps=2, batch_size=3, methods=methods, threats=threats)  # type: ignore[arg-type]
+    return replace(experiment, images=3, steps=2, batch_size=2, methods=methods, threats=threats)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -91,7 +95,8 @@ def as_published(tmp_path_factory: pytest.TempPathFactory) -> Materials:
     root = tmp_path_factory.mktemp("published")
     miniature_datasets.write("kathercolon", root / "data")
     config = tiny_hf_config()
-    config.vision_config.image_size, config.vision_config.patch_size = 224, 56
+    vision: Any = config.vision_config
+    vision.image_size, vision.patch_size = 224, 56
     write_hf_clip(root / "backbones" / "plip", config)
     pin(root / "backbones" / "plip", "model.safetensors")
     return Materials(data=root / "data", backbones=root / "backbones", out=root / "out")
@@ -116,9 +121,10 @@ def test_table_runs_on_the_published_layout_and_stands_beside_the_printed_values
     assert (combined["printed"], combined["images"], combined["scope"]) == ("74.8", "3", "frozen_prompt")
     assert float(combined["low"]) <= float(combined["measured"]) <= float(combined["high"])
     missing = best["diffusion_smoothing", "R ≥ 0.1"]
-    assert (missing["measured"], missing["printed"]) == ("", "57")
+    assert (missing["measured"], missing["printed"], missing["scope"]) == ("", "57", "input_independent")
     assert missing["needs"]
     assert "not run: needs" in report.markdown
+    assert "· 74.8 (clean 76.6) |" in report.markdown
     assert "n = 20" in report.markdown
     for suffix in ("csv", "md", "png"):
         assert (as_published.out / f"{table.id}.{suffix}").stat().st_size > 0
@@ -128,7 +134,7 @@ def test_all_methods_of_a_backbone_share_one_pass_of_noisy_images(
     on_demo: Materials, mednist_table: CertifiedAccuracy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = []
-    sampled = noisy_pass.EncodedSampler.of
+    sampled = EncodedSampler.of
 
     def counted(sampler: Any, encode: Any) -> Any:
         def counting(pixels: torch.Tensor) -> torch.Tensor:
@@ -138,10 +144,10 @@ def test_all_methods_of_a_backbone_share_one_pass_of_noisy_images(
 
         return sampled(sampler, counting)
 
-    monkeypatch.setattr(noisy_pass.EncodedSampler, "of", counted)
+    monkeypatch.setattr(EncodedSampler, "of", counted)
     certified_accuracy(mednist_table, on_demo)
-    # The clean image, and a batch of 50 for each of selection, estimation and adaptation.
-    assert sum(encoded) == 3 * (1 + 3 * 50)
+    # The clean image, and the samples of selection, estimation and adaptation.
+    assert sum(encoded) == 3 * (1 + 10 + 20 + 10)
 
 
 def test_killed_run_goes_on_to_the_identical_csv(
@@ -176,8 +182,6 @@ def test_killed_tuning_goes_on_at_its_last_epoch(on_demo: Materials, mednist_tab
 
     class Kill(Exception):
         pass
-
-    from bench.reproduce import learned
 
     keep = learned._Progress.keep
 
@@ -241,7 +245,7 @@ def test_every_attack_is_reported_with_its_adaptive_version(on_demo: Materials) 
         for row in ("vanilla", "advpt", "rescale + vanilla", "rescale + advpt")
         for column in (("clean", ""), ("pgd40", NOT_KNOWN), ("pgd40", KNOWN))
     }
-    assert all(len(cell.hits) == 6 for cell in run)
+    assert all(len(cell.hits) == 3 for cell in run)
     missing = [cell for cell in cells if not cell.hits]
     assert {cell.place.row for cell in missing} == {"diffpure + vanilla", "diffpure + advpt"}
     known = next(cell for cell in run if cell.condition == KNOWN and cell.place.row == "rescale + advpt")
@@ -254,9 +258,9 @@ def test_linear_probe_is_fitted_and_attacked(on_demo: Materials) -> None:
     assert isinstance(experiment, AttackedAccuracy)
     cells = attacked_accuracy(replace(tiny_attacks(experiment, "clean", "pgd40"), training_images=24), on_demo)
     assert [(cell.place.row, cell.place.column, len(cell.hits)) for cell in cells] == [
-        ("linear_probe", "clean", 6),
-        ("linear_probe", "pgd40", 6),
-        ("linear_probe", "pgd40", 6),
+        ("linear_probe", "clean", 3),
+        ("linear_probe", "pgd40", 3),
+        ("linear_probe", "pgd40", 3),
     ]
 
 
@@ -316,13 +320,9 @@ def test_efficiency_measures_prompts_and_encoders_against_seconds(on_demo: Mater
     assert write_report(efficiency, cells, on_demo).csv.count("\n") == 1 + 4 * 4
 
 
-def test_units_in_other_processes_have_the_values_of_this_one(
-    on_demo: Materials, mednist_table: CertifiedAccuracy
-) -> None:
-    table = replace(mednist_table, methods=mednist_table.methods[:1])
-    alone = certified_accuracy(table, on_demo)
-    shared = certified_accuracy(table, replace(on_demo, processes=2, out=on_demo.out.with_name("two")))
-    assert [cell.hits for cell in shared] == [cell.hits for cell in alone]
+def test_other_processes_give_the_values_in_the_order_of_the_units(tmp_path: Path) -> None:
+    tenfold = Workforce(partial(partial, mul, 10), 2)  # sent by name: such a process loads little
+    assert tenfold.compute([(("a",), 1), (("b",), 2), (("c",), 3)], Kept(tmp_path, {}), "t") == [10, 20, 30]
 
 
 def test_kept_values_serve_their_own_settings_only(tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def arguments(*options: str) -> Any:
 def test_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> None:
     command.run(arguments("--list"))
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == len(command.PLAN)
+    assert len(printed) == len(PLAN)
     assert printed[0].startswith("promptsmooth-table2 ")
 
 
