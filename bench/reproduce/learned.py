@@ -26,7 +26,7 @@ from models.prompts.tuning_images import choose_images
 from models.types import PromptCard
 from models.types.tuning import TuningParams
 
-_BANK_PART = 16 * READ_TOGETHER
+_BANK_PART = 4 * READ_TOGETHER
 """Rows of a bank that are written together: what a kill may lose."""
 
 
@@ -93,7 +93,7 @@ def embeddings(
 ) -> tuple[Tensor, float]:
     """Image features (N, D) of the chosen images, clean or attacked, and the seconds they took; read back if kept."""
     names = [split.items[index].name for index in chosen]
-    said = json.dumps([backbone.sha256, dataset, names, attack and asdict(attack)])
+    said = json.dumps([backbone.sha256, dataset, names, attack and asdict(attack), _BANK_PART])
     folder = materials.out / "banks" / hashlib.sha256(said.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     parts, seconds = [], 0.0

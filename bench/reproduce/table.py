@@ -20,7 +20,8 @@ FIELDS: Final = (
 
 
 _MEANING: Final = (
-    "clean: labelled rightly without noise. noisy samples: share of the estimation samples with the true label. "
+    "In the first table clean is, as in the paper, what the same σ certifies with any radius; in the second, what is "
+    "labelled rightly without noise. noisy samples: share of the estimation samples with the true label. "
     "certified: for the true class, with any radius. The radius of a `frozen_prompt` holds for the prompt that was "
     "tuned on the image and is then frozen, not for a pipeline that would tune again.\n"
 )
