@@ -3,7 +3,7 @@
 import hashlib
 import re
 import uuid
-from typing import Final
+from typing import BinaryIO, Final
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -40,7 +40,7 @@ class Jobs:
         self._settings = settings
         self._records = Records(redis, ttl=settings.job_ttl)
 
-    def submit(self, upload: bytes, request: Request, *, idempotency: str | None = None) -> Created:
+    def submit(self, upload: BinaryIO, request: Request, *, idempotency: str | None = None) -> Created:
         """Stores the upload, creates the job and enqueues its first stage; on a refusal nothing is left behind.
 
         When Redis fails to answer, the job may have been created: its upload stays, so that it can run. The reaper
@@ -51,9 +51,9 @@ class Jobs:
         """
         replay_key = hashlib.sha256(idempotency.encode()).hexdigest() if idempotency else None
         job_id = uuid.uuid4().hex
-        uploads.store(self._settings.blobs_dir, job_id, upload)
+        digest = _digest(uploads.store(self._settings.blobs_dir, job_id, upload), request)
         try:
-            created = self._create(job_id, request, digest=_digest(upload, request), replay_key=replay_key)
+            created = self._create(job_id, request, digest=digest, replay_key=replay_key)
         except RedisError:
             raise
         except BaseException:  # whatever it was, it is raised again; nothing may be left behind
@@ -145,6 +145,6 @@ class Jobs:
             return  # it stopped by itself in between
 
 
-def _digest(upload: bytes, request: Request) -> str:
+def _digest(upload_sha256: str, request: Request) -> str:
     """SHA-256 of what an Idempotency-Key stands for: the upload and the resolved request."""
-    return hashlib.sha256(hashlib.sha256(upload).digest() + REQUEST.dump_json(request)).hexdigest()
+    return hashlib.sha256(bytes.fromhex(upload_sha256) + REQUEST.dump_json(request)).hexdigest()

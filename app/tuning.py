@@ -1,5 +1,6 @@
 """`certrad tune`: labelled images sent to a service, and the prompt that it tunes on them."""
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,10 +24,11 @@ def tune(
 
     Returns the exit code: 0 there is a prompt, 2 bad usage, 1 failure.
     source: a folder of one folder for each class, a zip of such folders, or a CSV with the columns path and label.
-    default_for: task whose default the prompt becomes; an unknown one is refused before anything is computed.
+    default_for: task whose default the prompt becomes, and whose classes it is tuned on where `fields` name none. An
+        unknown one, and one of other classes, is refused before anything is sent.
     """
     try:
-        _require_task(client, default_for)
+        fields = _for_task(client, fields, default_for)
         with _archive(source) as (archive, packed):
             job = _tuned(client, archive, fields, source.name)
     except ImagesError as error:
@@ -75,12 +77,26 @@ def accuracy(validation: Mapping[str, Any] | None) -> str:
     )
 
 
-def _require_task(client: Client, task: str | None) -> None:
+def _for_task(client: Client, fields: Mapping[str, str], task: str | None) -> Mapping[str, str]:
+    """The fields with which the prompt can become the task's default; raises ImagesError where it never could."""
     if task is None:
-        return
-    known = sorted(card["id"] for card in client.get("/tasks")["tasks"])
-    if task not in known:
-        raise ImagesError(f"--default-for must be one of {', '.join(known)}, got {task!r}")
+        return fields
+    classes = {card["id"]: card["class_names"] for card in client.get("/tasks")["tasks"]}
+    if task not in classes:
+        raise ImagesError(f"--default-for must be one of {', '.join(sorted(classes))}, got {task!r}")
+    if not fields.keys() & {"task", "classes"}:
+        return {**fields, "task": task}
+    if classes.get(fields.get("task", ""), _listed(fields)) not in (None, classes[task]):
+        raise ImagesError(f"a prompt for other classes cannot be --default-for {task}: leave out --task and --classes")
+    return fields
+
+
+def _listed(fields: Mapping[str, str]) -> object:
+    """The value of `classes`; None where the service will refuse it."""
+    try:
+        return json.loads(fields.get("classes", "null"))
+    except ValueError:
+        return None
 
 
 @contextmanager

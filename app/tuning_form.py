@@ -63,7 +63,8 @@ class TuningForm(BaseModel):
     classes: Json[list[Words]] | None = Field(
         None,
         description="class names as a JSON list, instead of `task`; with neither they are the names of the folders. "
-        "Folders named exactly like the classes are matched by name, others in sorted order",
+        "Folders named like the classes, but for case, spaces and punctuation, are matched by name, others in sorted "
+        "order",
         examples=['["chest X-ray", "head CT"]'],
     )
     shots: int | None = Field(

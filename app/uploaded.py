@@ -1,6 +1,8 @@
 """A request that brings one file and some fields, and the answer that names its job."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
 from fastapi import Header, Request, Response
@@ -36,8 +38,9 @@ def is_form(request: Request) -> bool:
     return request.headers.get("content-type", "").lower().startswith("multipart/")
 
 
-async def read_form(request: Request, file: str) -> tuple[bytes, list[tuple[str, str]]]:
-    """The content of the part `file`, required once, and the text fields; raises InvalidRequest."""
+@asynccontextmanager
+async def read_form(request: Request, file: str) -> AsyncIterator[tuple[UploadFile, list[tuple[str, str]]]]:
+    """The part `file`, required once, and the text fields; raises InvalidRequest."""
     fields: list[tuple[str, str]] = []
     limits: dict[str, Any] = {"max_files": 1, "max_fields": _FIELDS_MAX, "max_part_size": _FIELD_BYTES}
     async with request.form(**limits) as form:
@@ -49,7 +52,7 @@ async def read_form(request: Request, file: str) -> tuple[bytes, list[tuple[str,
                 if not isinstance(value, str):
                     raise InvalidRequest({name: "must be a text part"})
                 fields.append((name, value))
-        return await files[0].read(), fields
+        yield files[0], fields
 
 
 async def answer(services: Services, job_id: str, prefer: str | None, response: Response) -> JobView:

@@ -1,9 +1,13 @@
 """Uploads between API and intake: one file per job, readable by its owner only, gone when the job ends."""
 
+import hashlib
 import os
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from models.errors import Rejected
+
+_CHUNK: Final = 1 << 20
 
 
 def path_of(blobs_dir: Path, job_id: str) -> Path:
@@ -11,24 +15,34 @@ def path_of(blobs_dir: Path, job_id: str) -> Path:
     return blobs_dir / job_id
 
 
-def store(blobs_dir: Path, job_id: str, data: bytes) -> None:
-    """Stores an upload whole or not at all; raises Rejected `storage_unavailable`.
+def store(blobs_dir: Path, job_id: str, data: BinaryIO) -> str:
+    """Stores an upload whole or not at all, and returns its SHA-256; raises Rejected `storage_unavailable`.
 
-    It is not synced to disk: an upload lost with the power is sent again, one that outlives its purpose is a leak.
+    It is read piece by piece, for it may be larger than memory. It is not synced to disk: an upload lost with the power
+    is sent again, one that outlives its purpose is a leak.
     """
     part = blobs_dir / f"{job_id}.part"
     try:
         blobs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(data)
+                digest = _copy(data, file)
             part.rename(path_of(blobs_dir, job_id))
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise Rejected("storage_unavailable", f"the upload was not stored: {error.strerror}") from error
+    return digest
 
 
 def discard(blobs_dir: Path, job_id: str) -> None:
     """Deletes an upload; there may be none."""
     path_of(blobs_dir, job_id).unlink(missing_ok=True)
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := source.read(_CHUNK):
+        digest.update(chunk)
+        target.write(chunk)
+    return digest.hexdigest()

@@ -191,7 +191,7 @@ PROBLEMS: dict[str, Problem] = {
         "The folders are not the classes",
         "there are more or fewer folders than classes in `task` or `classes`, or a folder bears the name of another "
         "class than the one at its place",
-        "send one folder for each class, named exactly like it or sorted as the classes are",
+        "send one folder for each class, named like it or sorted as the classes are",
     ),
     "too_few_images": Problem(
         422,

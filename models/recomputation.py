@@ -111,7 +111,7 @@ def _rejects(looks: Sequence[tuple[int, int]], share: float, p: _Real, tie: int)
 def _log_martingale(s: int, n: int, p: _Real) -> _Real:
     """The logarithm of the likelihood of s of n under Beta(1/2, 1/2) truncated to (p, 1], over that of p; for s > n p.
 
-    B(1/2, 1/2) (1 - I_p(1/2, 1/2)) = 2 acos(sqrt(p)) (certification.md 2.1).
+    B(1/2, 1/2) (1 - I_p(1/2, 1/2)) = 2 acos(sqrt(p)) (docs/mathematics.md, 2.1).
     """
     a, b = s + mpf(1) / 2, n - s + mpf(1) / 2
     mixture = _log_beta(a, b) + mp.log1p(-_incomplete_beta(a, b, p)) - mp.log(2 * mp.acos(mp.sqrt(p)))

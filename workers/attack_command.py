@@ -19,7 +19,7 @@ from PIL import Image
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
-from models.attacks.attack import WHITE, Attack, Classify, Rate, RobustAccuracy, attacked, classes, grid
+from models.attacks.attack import WHITE, Attack, Classify, RobustAccuracy, accuracy, attacked, classes, grid
 from models.attacks.autoattack import AutoAttackParams, auto_attack
 from models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, PGD_40, adaptive_pgd, embedding_pgd
 from models.backbones.base import Backbone, load_backbone, weights_directory
@@ -33,6 +33,7 @@ from workers.command import BAD_USAGE, FAILURE, chosen_device, fail, named, prog
 from workers.contract.cards import shipped_backbones, shipped_tasks
 from workers.dataset_archive import match_classes
 from workers.decoding import decode_limited
+from workers.picture_folder import nothing_read, tell_refused
 from workers.settings import WorkerSettings
 
 EPSILONS: Final = {"pgd10": PGD_10.epsilon, "pgd40": PGD_40.epsilon, "autoattack": AutoAttackParams().epsilon}
@@ -90,8 +91,7 @@ def run(options: Namespace) -> int:
             _write(pictures, options.out)
     except OSError as error:
         return fail(f"the pictures were not written: {error.strerror}", FAILURE)
-    for code, files in sorted(refused.items()):
-        sys.stderr.write(f"certrad: {files} {'file' if files == 1 else 'files'} left out: {code}\n")
+    tell_refused(refused)
     sys.stdout.write(json.dumps(report.as_json()) + "\n" if options.json else report.as_text())
     return 0
 
@@ -129,7 +129,7 @@ def _asked(options: Namespace, folders: Folders) -> _Asked:
 def _epsilon(text: str) -> float:
     try:
         epsilon = float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ArithmeticError):
         epsilon = 0.0
     if not 1 / WHITE <= epsilon <= 1:
         raise ValueError(f"--epsilon is expected in 1/255..1, written such as 16/255, got {text!r}")
@@ -180,7 +180,7 @@ def _decoded(
         taken.append(source)
         images.append(torch.from_numpy(decoded.pixels.copy()))
     if not images:
-        raise ValueError(f"no image could be read: {dict(refused)}")
+        raise nothing_read(refused)
     return taken, torch.stack(images), refused
 
 
@@ -202,10 +202,16 @@ def _plainly(backbone: Backbone, head: TextHead) -> Classify:
 
 
 def _attacks(asked: _Asked, model: _Model) -> dict[Kind, tuple[str, Attack]]:
-    """The attack that does not know the prompt and the one that does, with what each is called."""
+    """The attack that does not know the prompt and the one that does, with what each is called.
+
+    AutoAttack on the template is both where the template is what is attacked; attacks of one name are one, made once.
+    """
     n_classes = len(asked.task.class_names)
     if asked.attack == "autoattack":
         name = asked.auto_attack.name(n_classes)
+        if asked.prompt is None:
+            on_template = (f"{name} on the template", auto_attack(model.template, n_classes, asked.auto_attack))
+            return {"non_adaptive": on_template, "adaptive": on_template}
         return {
             "non_adaptive": (f"{name} on the template", auto_attack(model.template, n_classes, asked.auto_attack)),
             "adaptive": (f"{name} on the prompt", auto_attack(model.prompt, n_classes, asked.auto_attack)),
@@ -228,9 +234,9 @@ def _attacked(
     given = [source.label for source in sources if source.label is not None]
     labels = torch.tensor(given) if given else found["clean"]
     attacks = _attacks(asked, model)
-    pictures: dict[Kind, Tensor] = {}
+    made: dict[str, Tensor] = {}
     with progress_bar() as progress:
-        for kind, (name, attack) in attacks.items():
+        for name, attack in dict(attacks.values()).items():
             adversarial = attacked(
                 attack,
                 images,
@@ -240,9 +246,11 @@ def _attacked(
                 batch_size=_BATCH,
                 on_batch=partial(_advance, progress, progress.add_task(name, total=len(images))),
             )
-            pictures[kind] = grid(images, adversarial, asked.epsilon)
-            found[kind] = classes(model.prompt, pictures[kind] / WHITE, generator, batch_size=_BATCH)
-    rates = {kind: Rate.of(predicted, labels) for kind, predicted in found.items()}
+            made[name] = grid(images, adversarial, asked.epsilon)
+    pictures = {kind: made[name] for kind, (name, _) in attacks.items()}
+    for kind, ended_in in pictures.items():
+        found[kind] = classes(model.prompt, ended_in / WHITE, generator, batch_size=_BATCH)
+    shares = {kind: accuracy(predicted, labels) for kind, predicted in found.items()}
     report = AttackReport(
         class_names=asked.task.class_names,
         backbone=asked.spec.backbone,
@@ -253,9 +261,9 @@ def _attacked(
         labels=labels,
         classes=found,
         accuracy=RobustAccuracy(
-            clean=rates["clean"],
-            non_adaptive=rates["non_adaptive"],
-            adaptive=rates["adaptive"],
+            clean=shares["clean"],
+            non_adaptive=shares["non_adaptive"],
+            adaptive=shares["adaptive"],
             epsilon=asked.epsilon,
             non_adaptive_attack=attacks["non_adaptive"][0],
             adaptive_attack=attacks["adaptive"][0],

@@ -1,12 +1,13 @@
 """What `certrad attack` found, as JSON and as text: never one of the two accuracies without the other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from torch import Tensor
 
-from models.attacks.attack import Rate, RobustAccuracy
+from models.attacks.attack import RobustAccuracy
+from models.smoothing.accuracy import Share
 
 Kind = Literal["clean", "non_adaptive", "adaptive"]
 KINDS: Final[tuple[Kind, ...]] = ("clean", "non_adaptive", "adaptive")
@@ -16,6 +17,7 @@ NOTES: Final = (
     "adaptive: made with knowledge of the prompt; only this is robustness, and only against the attack that was run",
     "classes are those of the attacked images as pictures of 8 bits, within epsilon of the model input",
 )
+_ONE_ATTACK: Final = "one attack made both figures: it knows the template, and the template is the prompt"
 _UNLABELLED: Final = "no labels: the class of the clean image is taken for the true one"
 _MASKED: Final = "the adaptive attack did worse than the other: it failed, and its figure is no robustness"
 
@@ -58,7 +60,7 @@ class AttackReport:
                 "adaptive": self.accuracy.adaptive_attack,
             },
             "labelled": self.labelled,
-            "accuracy": {kind: _rate_as_json(rate) for kind, rate in self._rates().items()},
+            "accuracy": {kind: asdict(share) for kind, share in self._shares().items()},
             "gradient_masking_suspected": self.accuracy.gradient_masking_suspected,
             "images": rows,
         }
@@ -78,13 +80,14 @@ class AttackReport:
         }
         lines += ["", f"backbone {self.backbone}, prompt {self.prompt}, epsilon {_in_levels(self.accuracy.epsilon)}"]
         lines += [
-            f"{kind.replace('_', '-')}: {_in_words(rate)}; {attacks[kind]}" for kind, rate in self._rates().items()
+            f"{kind.replace('_', '-')}: {_in_words(share)}; {attacks[kind]}" for kind, share in self._shares().items()
         ]
         lines += [] if self.labelled else [_UNLABELLED]
         lines += [_MASKED] if self.accuracy.gradient_masking_suspected else []
-        return "".join(f"{line}\n" for line in [*lines, *NOTES])
+        same = self.accuracy.non_adaptive_attack == self.accuracy.adaptive_attack
+        return "".join(f"{line}\n" for line in [*lines, *((_ONE_ATTACK, *NOTES[1:]) if same else NOTES)])
 
-    def _rates(self) -> dict[Kind, Rate]:
+    def _shares(self) -> dict[Kind, Share]:
         accuracy = self.accuracy
         return {"clean": accuracy.clean, "non_adaptive": accuracy.non_adaptive, "adaptive": accuracy.adaptive}
 
@@ -93,20 +96,9 @@ class AttackReport:
         return self.class_names[index] if index >= 0 else "invalid"
 
 
-def _rate_as_json(rate: Rate) -> dict[str, Any]:
-    low, high = rate.interval
-    return {
-        "correct": rate.correct,
-        "total": rate.total,
-        "value": rate.value,
-        "standard_error": rate.standard_error,
-        "interval": [low, high],
-    }
-
-
-def _in_words(rate: Rate) -> str:
-    low, high = (100 * bound for bound in rate.interval)
-    return f"{100 * rate.value:.1f}% correct ({rate.correct} of {rate.total}; 95% interval {low:.1f} to {high:.1f})"
+def _in_words(share: Share) -> str:
+    low, high = 100 * share.low, 100 * share.high
+    return f"{100 * share.value:.1f}% correct ({share.hits} of {share.images}; 95% interval {low:.1f} to {high:.1f})"
 
 
 def _in_levels(epsilon: float) -> str:

@@ -276,7 +276,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n0", type=int, default=defaults.n0)
     parser.add_argument("--n", type=int, default=defaults.n)
     parser.add_argument("--backbone", help="default: the papers'")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of images and of all noise")
+    parser.add_argument("--seed", type=_in_range(0, 2**63 - 1), default=0, help="of the choice of images and of noise")
     parser.add_argument("--out", type=Path, help="table of the rows; an interrupted run goes on with it")
     parser.add_argument("--json", action="store_true")
 

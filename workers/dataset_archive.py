@@ -10,7 +10,7 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -85,22 +85,28 @@ def list_images(archive: bytes, limits: ArchiveLimits) -> dict[str, list[str]]:
     return dict(sorted(folders.items()))
 
 
-def read_image(archive: bytes, path: str) -> bytes:
-    """The bytes of one file; at no moment more of them than its header says. Raises Rejected invalid_archive."""
-    content = bytearray()
+def read_images(archive: bytes, paths: Iterable[str]) -> Iterator[bytes]:
+    """The bytes of these files, one after the other; at no moment more of a file than its header says.
+
+    The directory, which may be long, is read once. Raises Rejected invalid_archive.
+    """
     with _opened(archive) as file:
-        size = file.getinfo(path).file_size
-        with file.open(path) as stream:
-            while chunk := stream.read(_CHUNK):
-                content += chunk
-    if len(content) != size:
-        raise Rejected("invalid_archive", f"{size} bytes are declared, got {len(content)}")
-    return bytes(content)
+        for path in paths:
+            content = bytearray()
+            size = file.getinfo(path).file_size
+            with file.open(path) as stream:
+                while chunk := stream.read(_CHUNK):
+                    content += chunk
+            if len(content) != size:
+                raise Rejected("invalid_archive", f"{size} bytes are declared, got {len(content)}")
+            yield bytes(content)
 
 
 def match_classes(folders: Iterable[str], class_names: Sequence[str] | None) -> Classes:
     """Which folder holds which class: by name where the names are the same, else in the sorted order of the folders.
 
+    Names are the same if they differ in case, spaces and punctuation only, as `Chest_CT` and `chest CT` do: taken for
+    others, sorted into another order, they would teach the prompt wrong classes without a word.
     class_names: None makes the names of the folders those of the classes.
     Raises Rejected: too_few_classes, class_mismatch.
     """
@@ -114,11 +120,12 @@ def match_classes(folders: Iterable[str], class_names: Sequence[str] | None) -> 
         raise Rejected("class_mismatch", str(error)) from None
     if len(names) != len(ordered):
         raise Rejected("class_mismatch", f"{len(names)} folders are expected, one for each class, got {len(ordered)}")
-    by_name = {_nfc(name): name for name in names}
-    if by_name.keys() == set(ordered):
-        return Classes(class_names=names, folders=tuple(_nfc(name) for name in names))
+    spell = _spelling(names, ordered)
+    by_name, by_folder = {spell(name): name for name in names}, {spell(folder): folder for folder in ordered}
+    if by_name.keys() == by_folder.keys():
+        return Classes(class_names=names, folders=tuple(by_folder[spell(name)] for name in names))
     for folder, name in zip(ordered, names, strict=True):
-        if folder in by_name and by_name[folder] != name:
+        if by_name.get(spell(folder), name) != name:
             raise Rejected("class_mismatch", f"the folder `{shown(folder)}` is at the place of the class {name!r}")
     return Classes(class_names=names, folders=tuple(ordered))
 
@@ -153,18 +160,25 @@ def _check_sizes(entries: Sequence[zipfile.ZipInfo], limits: ArchiveLimits) -> N
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
-    path = entry.orig_filename  # as it stands in the file: `filename` is cut at a zero byte
+    # As it stands in the file, for `filename` is cut at a zero byte; and as Python takes it, for newer versions take it
+    # from an extra field, which may say anything.
+    for path in (entry.orig_filename, entry.filename):
+        _check_path(path)
+    name = shown(entry.filename)
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFDIR if entry.is_dir() else stat.S_IFREG):
+        raise Rejected("unsafe_archive", f"`{name}` is a link or a device, not a file")
+    if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS:
+        raise Rejected("invalid_archive", f"`{name}` is encrypted, or compressed by another method than deflate")
+
+
+def _check_path(path: str) -> None:
     name = shown(_printable(path))
     parts = path.removesuffix("/").split("/")
     if len(path) > PATH_MAX or not path.isprintable() or "\\" in path:
         raise Rejected("unsafe_archive", f"`{name}` is no plain path of at most {PATH_MAX} characters")
     if parts[0][1:2] == ":" or any(part in ("", ".", "..") for part in parts):
         raise Rejected("unsafe_archive", f"`{name}` is not a path below a folder")
-    kind = stat.S_IFMT(entry.external_attr >> 16)
-    if kind not in (0, stat.S_IFDIR if entry.is_dir() else stat.S_IFREG):
-        raise Rejected("unsafe_archive", f"`{name}` is a link or a device, not a file")
-    if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS:
-        raise Rejected("invalid_archive", f"`{name}` is encrypted, or compressed by another method than deflate")
 
 
 def _check_names(folders: Mapping[str, Sequence[str]]) -> None:
@@ -181,6 +195,17 @@ def _common_top(entries: Sequence[zipfile.ZipInfo]) -> int:
     """1 when everything lies in one folder that itself has folders, else 0."""
     below = [_parts(entry.filename) if entry.is_dir() else _parts(entry.filename)[:-1] for entry in entries]
     return int(len({parts[0] for parts in below if parts}) == 1 and all(below) and any(len(p) > 1 for p in below))
+
+
+def _spelling(names: Sequence[str], folders: Sequence[str]) -> Callable[[str], str]:
+    """What names are compared by: their letters and digits, or the names as they are where those are not enough."""
+    if all(len({_letters(name) for name in group} - {""}) == len(group) for group in (names, folders)):
+        return _letters
+    return _nfc
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold()))
 
 
 def _is_passed_over(path: str) -> bool:

@@ -229,8 +229,8 @@ def _show(found: dict[str, Any], settings: dict[str, Any], asked: _Asked, *, as_
         sys.stdout.write(json.dumps({"settings": settings, **shares}) + "\n")
         return
     reached = {r: share for r, share in found["certified_accuracy"].items() if share.value or r == "0"}
-    named = {"certified" if radius == "0" else f"R ≥ {radius}": share for radius, share in reached.items()}
-    table = [f"| {name} | {_percent(share)} |" for name, share in {**named, "abstained": found["abstained"]}.items()]
+    columns = {"certified" if radius == "0" else f"R ≥ {radius}": share for radius, share in reached.items()}
+    table = [f"| {name} | {_percent(share)} |" for name, share in {**columns, "abstained": found["abstained"]}.items()]
     seen = f"{found['images']} of {len(asked.split)} images, n = {asked.params.n}, σ = {asked.params.sigma:g}"
     notes = [f"{seen}, {found['seconds_per_image']} s an image; intervals: exact, 95%"]
     if asked.split.rule == "seeded":

@@ -8,7 +8,7 @@ from typing import Any, cast
 import structlog
 from redis import Redis
 from redis.exceptions import ConnectionError, OutOfMemoryError, TimeoutError
-from rq.timeouts import BaseTimeoutException
+from rq.timeouts import BaseTimeoutException, JobTimeoutException
 
 from models.errors import Rejected
 from models.types import CertifyRequest
@@ -86,6 +86,9 @@ def _failing_the_job(job_id: str, settings: WorkerSettings, records: Records) ->
     """Ends the job with a code for every error but those after which RQ runs or buries the task itself."""
     try:
         yield
+    except JobTimeoutException:  # it would take as long again, and others' images wait
+        records.fail(job_id, "job_timeout", f"the job ran longer than {settings.job_timeout} s")
+        delete_blob(settings.blobs_dir, job_id)
     except (ConnectionError, TimeoutError, BaseTimeoutException):
         raise
     except Rejected as rejected:
@@ -118,7 +121,7 @@ def _unpack(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     if not records.enter(record.id, "unpacking"):
         return False
     request = cast("TuningRequest", record.request)
-    left = leave_images(record.id, _upload(settings, record.id), request, settings, records)
+    left = leave_images(record.id, _upload(settings, record.id), request, settings, redis, records)
     return left is not None and records.enter(record.id, "waiting", image=left)
 
 

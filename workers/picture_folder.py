@@ -45,11 +45,21 @@ def distinct_pictures(
             found[picture.tobytes()] = picture
         on_file()
     if not found:
-        raise ValueError(f"no image in {directory} could be read: {dict(refused)}")
+        raise nothing_read(refused)
     return list(found.values()), +refused
+
+
+def nothing_read(refused: Counter[str]) -> ValueError:
+    """The error for files of which none is an image, with why."""
+    reasons = ", ".join(f"{_files(count)} ({code})" for code, count in sorted((+refused).items()))
+    return ValueError(f"an image is expected, got {reasons or 'no file'}")
 
 
 def tell_refused(refused: Counter[str]) -> None:
     """What was left out, by reason, on standard error; a file's name may be a patient's."""
     for code, files in sorted(refused.items()):
-        sys.stderr.write(f"certrad: {files} {'file' if files == 1 else 'files'} left out: {code}\n")
+        sys.stderr.write(f"certrad: {_files(files)} left out: {code}\n")
+
+
+def _files(count: int) -> str:
+    return f"{count} {'file' if count == 1 else 'files'}"

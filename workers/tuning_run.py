@@ -86,6 +86,7 @@ class TuningRun:
         epochs = self._train(data, bank)
         self._enter("evaluating")
         tuned = finish(self._backbone, data, class_names, params, epochs.state, epochs.losses, on_batch=self._go_on)
+        self._require_under_way()
         card = self._store(tuned)
         result = {"prompt": card.id, "card": to_json(card)}
         if not self._records.leave_result(self._job_id, json.dumps(result).encode(), self._ttl):
@@ -119,8 +120,12 @@ class TuningRun:
         now = time.monotonic()
         if now - self._looked >= _LOOK_SECONDS:
             self._looked = now
-            if self._records.status(self._job_id) in (None, *ENDED):
-                raise JobEndedError(self._job_id)
+            self._require_under_way()
+
+    def _require_under_way(self) -> None:
+        """Raises JobEndedError for a job that has ended: its prompt must not be put into use."""
+        if self._records.status(self._job_id) in (None, *ENDED):
+            raise JobEndedError(self._job_id)
 
     def _data(self) -> TuningSet:
         """The images that intake left, checked against their digest."""

@@ -4,29 +4,32 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import TypeAdapter
+from redis import Redis
 
 from models.errors import Rejected
 from models.image import ModelInput
 from models.prompts.tuning_images import choose_images
 from models.types import BackboneCard
 from models.types.tuning import TuningRequest
+from workers.contract.names import input_key
 from workers.contract.records import Records
-from workers.dataset_archive import PATH_MAX, ArchiveLimits, list_images, match_classes, read_image, shown
+from workers.dataset_archive import PATH_MAX, ArchiveLimits, list_images, match_classes, read_images, shown
 from workers.decoding import backbone_card, decode_bytes
 from workers.left_images import LeftImages
 from workers.sandbox import run_limited
 from workers.settings import WorkerSettings
 
 _TOGETHER: Final = 16  # a process for each image would cost more than its decoding
+_KEPT_FREE: Final = 1 / 8
 _LISTING: Final = TypeAdapter(dict[str, list[str]])
 _OF_A_LISTING: Final = {"image_too_large": "archive_too_large", "unreadable_image": "invalid_archive"}
 
 
 def leave_images(
-    job_id: str, archive: bytes, request: TuningRequest, settings: WorkerSettings, records: Records
+    job_id: str, archive: bytes, request: TuningRequest, settings: WorkerSettings, redis: Redis, records: Records
 ) -> dict[str, Any] | None:
     """Decodes the images that the request needs, leaves each in Redis, and returns `LeftImages` as JSON has it.
 
@@ -40,7 +43,7 @@ def leave_images(
     labels = [label for label, folder in enumerate(classes.folders) for _ in folders[folder]]
     chosen = choose_images(labels, classes.class_names, request.params)
     order = (*chosen.training, *chosen.validation)
-    _check_room(len(order), card, settings)
+    _check_room(job_id, len(order), card, settings, redis)
     digest, done = hashlib.sha256(), 0
     for start in range(0, len(order), _TOGETHER):
         for pixels in _decoded(archive, [paths[index] for index in order[start : start + _TOGETHER]], card, settings):
@@ -59,12 +62,24 @@ def leave_images(
     return asdict(left)
 
 
-def _check_room(count: int, card: BackboneCard, settings: WorkerSettings) -> None:
-    needed = count * ModelInput.size_in_bytes(card.image_size)
-    if needed > settings.max_tuning_bytes:
-        side, most = card.image_size, settings.max_tuning_bytes
+def _check_room(job_id: str, count: int, card: BackboneCard, settings: WorkerSettings, redis: Redis) -> None:
+    """Raises Rejected before an image is decoded.
+
+    `archive_too_large`: the images would never fit. `redis_unavailable`: now they would fill the job store, in which
+    certifications under way need room.
+    """
+    each, side, most = ModelInput.size_in_bytes(card.image_size), card.image_size, settings.max_tuning_bytes
+    if count * each > most:
         raise Rejected(
-            "archive_too_large", f"{count} chosen images of {side} x {side} take {needed} bytes, at most {most} do"
+            "archive_too_large",
+            f"{count} chosen images of {side} x {side} take {count * each} bytes, at most {most} do",
+        )
+    memory = cast("dict[str, int]", redis.info("memory"))
+    free = memory["maxmemory"] * (1 - _KEPT_FREE) - memory["used_memory"]
+    needed = (count - redis.hlen(input_key(job_id))) * each  # an earlier attempt may have left some
+    if memory["maxmemory"] and needed > free:
+        raise Rejected(
+            "redis_unavailable", f"the job store has no room for {needed} bytes of images until other jobs have ended"
         )
 
 
@@ -114,4 +129,6 @@ def _decode_files(
     archive: bytes, paths: Sequence[str], card: BackboneCard, max_pixels: int
 ) -> tuple[dict[str, Any], bytes]:
     """Runs in the sandbox."""
-    return {}, b"".join(decode_bytes(read_image(archive, path), card, max_pixels=max_pixels)[1] for path in paths)
+    return {}, b"".join(
+        decode_bytes(content, card, max_pixels=max_pixels)[1] for content in read_images(archive, paths)
+    )

@@ -1,5 +1,6 @@
 """POST /certify."""
 
+from io import BytesIO
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -88,8 +89,13 @@ async def certify(
 
     The kind of the image is decided by its bytes; declared types and file names are ignored and never kept.
     """
-    image, in_form = await read_form(request, "image") if is_form(request) else (await request.body(), [])
-    fields = [*request.query_params.multi_items(), *in_form]
+    fields = request.query_params.multi_items()
+    if is_form(request):
+        async with read_form(request, "image") as (part, in_form):
+            image = await part.read()
+            fields += in_form
+    else:
+        image = await request.body()
     created = await run_in_threadpool(_submit, services, image, fields, idempotency_key)
     return await answer(services, created.job_id, prefer, response)
 
@@ -100,4 +106,4 @@ def _submit(services: Services, image: bytes, fields: list[tuple[str, str]], ide
         raise Rejected("empty_image", "the upload has zero bytes")
     if sniff(image[:SNIFFED_BYTES]) is None:
         raise Rejected("unsupported_format", "the first bytes are those of no PNG, JPEG, TIFF or DICOM file")
-    return services.jobs.submit(image, request, idempotency=idempotency)
+    return services.jobs.submit(BytesIO(image), request, idempotency=idempotency)

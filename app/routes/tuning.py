@@ -1,6 +1,6 @@
 """POST /prompts."""
 
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -78,14 +78,16 @@ async def tune_prompt(
     """
     if not is_form(request):
         raise InvalidRequest({"images": "required once, as a file part of a multipart form"})
-    archive, fields = await read_form(request, "images")
-    fields += request.query_params.multi_items()
-    created = await run_in_threadpool(_submit, services, archive, fields, idempotency_key)
+    async with read_form(request, "images") as (part, fields):
+        fields += request.query_params.multi_items()
+        created = await run_in_threadpool(_submit, services, part.file, fields, idempotency_key)
     return await answer(services, created.job_id, prefer, response)
 
 
-def _submit(services: Services, archive: bytes, fields: list[tuple[str, str]], idempotency: str | None) -> Created:
+def _submit(services: Services, archive: BinaryIO, fields: list[tuple[str, str]], idempotency: str | None) -> Created:
     request = resolve(parse(fields), services.catalogue, services.settings)
-    if not archive.startswith(ZIP_SIGNATURE):
+    signature = archive.read(len(ZIP_SIGNATURE))
+    archive.seek(0)
+    if signature != ZIP_SIGNATURE:
         raise Rejected("invalid_archive", "the first bytes are not those of a zip")
     return services.jobs.submit(archive, request, idempotency=idempotency)

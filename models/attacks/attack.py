@@ -1,6 +1,5 @@
 """What an attack is and must keep to, and accuracy under attack: without and with knowledge of the defence."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.smoothing.bounds import clopper_pearson_lower, clopper_pearson_upper
+from models.smoothing.accuracy import Share
 
 Attack = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """Images (B, 3, S, S) float32 in [0, 1], labels (B,), generator on the CPU -> adversarial images.
@@ -26,44 +25,7 @@ A row depends on its own image only, so that what else is in a batch cannot chan
 ROUNDING: Final = 1e-6
 """By how much float32 arithmetic may leave the ball: 1/4000 of a grey level."""
 
-INTERVAL_ALPHA: Final = 0.05
 WHITE: Final = 255
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """How many of `total` images are classified correctly."""
-
-    correct: int
-    total: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.correct <= self.total or self.total < 1:
-            raise ValueError(f"0 <= correct <= total and total >= 1 are required, got {self.correct} of {self.total}")
-
-    @staticmethod
-    def of(classes: Tensor, labels: Tensor) -> "Rate":
-        """The rate of predicted classes (N,) that are the labels (N,)."""
-        return Rate(correct=int((classes.cpu() == labels.cpu()).sum()), total=len(labels))
-
-    @property
-    def value(self) -> float:
-        """Accuracy in [0, 1]."""
-        return self.correct / self.total
-
-    @property
-    def standard_error(self) -> float:
-        """Binomial standard error; 0 at 0 and 1, where only the interval says something."""
-        return math.sqrt(self.value * (1 - self.value) / self.total)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The exact 95% interval (Clopper & Pearson 1934)."""
-        half = INTERVAL_ALPHA / 2
-        return (
-            clopper_pearson_lower(self.correct, self.total, half),
-            clopper_pearson_upper(self.correct, self.total, half),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,61 +36,24 @@ class RobustAccuracy:
     is the third. Neither can be told without the other.
     """
 
-    clean: Rate
-    non_adaptive: Rate
-    adaptive: Rate
+    clean: Share
+    non_adaptive: Share
+    adaptive: Share
     epsilon: float
     non_adaptive_attack: str
     adaptive_attack: str
 
     def __post_init__(self) -> None:
-        totals = {self.clean.total, self.non_adaptive.total, self.adaptive.total}
+        totals = {self.clean.images, self.non_adaptive.images, self.adaptive.images}
         if len(totals) != 1:
-            raise ValueError(f"the three rates must be of the same images, got totals {sorted(totals)}")
+            raise ValueError(f"the three shares must be of the same images, got totals {sorted(totals)}")
         if not (self.non_adaptive_attack and self.adaptive_attack):
             raise ValueError("both attacks must be named")
 
     @property
     def gradient_masking_suspected(self) -> bool:
         """Whether the attack that knows more does worse: it has failed, and its figure is no robustness."""
-        return self.adaptive.correct > self.non_adaptive.correct
-
-
-def robust_accuracy(
-    classify: Classify,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    shared: Tensor,
-    shared_by: str,
-    adaptive: Attack,
-    adaptive_name: str,
-    epsilon: float,
-    generator: torch.Generator,
-    batch_size: int = 32,
-    on_batch: Callable[[int], None] | None = None,
-) -> RobustAccuracy:
-    """Accuracy of `classify` on clean images, on `shared` adversarial ones and on those of the adaptive attack.
-
-    shared: (N, 3, S, S), made once by `attacked` without knowledge of `classify`, for all prompts and defences alike.
-    A randomised defence draws once for each image, so that the errors are binomial.
-    Raises ValueError when an adversarial image, shared or not, is outside the ball or the range.
-    """
-    require_within(images, shared, epsilon)
-    own = attacked(
-        adaptive, images, labels, epsilon=epsilon, generator=generator, batch_size=batch_size, on_batch=on_batch
-    )
-    clean, transferred, known = (
-        Rate.of(classes(classify, pixels, generator, batch_size=batch_size), labels) for pixels in (images, shared, own)
-    )
-    return RobustAccuracy(
-        clean=clean,
-        non_adaptive=transferred,
-        adaptive=known,
-        epsilon=epsilon,
-        non_adaptive_attack=shared_by,
-        adaptive_attack=adaptive_name,
-    )
+        return self.adaptive.hits > self.non_adaptive.hits
 
 
 def attacked(
@@ -143,6 +68,7 @@ def attacked(
 ) -> Tensor:
     """Adversarial images (N, 3, S, S) on the device of `images`, made in batches and checked.
 
+    Through a defence that draws nothing, the size of the batches changes no image, float rounding aside; RAP's it does.
     on_batch: called with the number of images done. Raises ValueError when the attack left the ball or the range.
     """
     done = []
@@ -177,6 +103,11 @@ def classes(classify: Classify, images: Tensor, generator: torch.Generator, *, b
             valid = logits.isfinite().all(dim=-1)
             found.append(torch.where(valid, logits.argmax(dim=-1), -1).cpu())
     return torch.cat(found)
+
+
+def accuracy(predicted: Tensor, labels: Tensor) -> Share:
+    """The share of predicted classes (N,) that are the labels (N,)."""
+    return Share.of(int((predicted.cpu() == labels.cpu()).sum()), len(labels))
 
 
 def grid(images: Tensor, adversarial: Tensor, epsilon: float) -> Tensor:

@@ -48,7 +48,10 @@ class RapParams:
 
 
 def rap(surrogate: Surrogate, params: RapParams) -> Attack:
-    """The attack on `surrogate`; images of a batch are shrunk alike, as in the released code."""
+    """The attack on `surrogate`.
+
+    The images of a batch are shrunk alike, as in the released code: other batches give other images.
+    """
 
     def attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         images, labels = images.detach().float(), labels.to(images.device)

@@ -21,13 +21,14 @@ def square(
 ) -> Tensor:
     """The images of the largest margin found: (B, 3, S, S), within epsilon of `images` and in [0, 1].
 
+    queries: of each image at most, the first of stripes.
     margin: images (b, 3, S, S) and which of the B they are, indices (b,) -> (b,), above 0 where misclassified; such
         images are not searched further.
     """
     _, channels, height, width = images.shape
     best = (images + epsilon * draws.signs(channels, 1, width)).clamp(0, 1)
     best_margin = margin(best, torch.arange(len(images), device=images.device))
-    for query in range(queries):
+    for query in range(1, queries):  # the stripes were the first
         left = (~(best_margin > 0)).nonzero().flatten()
         if not len(left):
             break

@@ -110,7 +110,7 @@ def _published(files: Files, split: SplitName) -> Listing | None:
         if classes.setdefault(label, title) != title:
             raise files.malformed(f"label {label} is both {classes[label]!r} and {title!r}")
     items = unique((Item(f"{base}/{path}", label) for path, label, _ in rows[split]), files)
-    return Listing(items=items, read=files.read, class_names=_in_order(classes, files))
+    return Listing(items=items, read=files.image, class_names=_in_order(classes, files))
 
 
 def _official(files: Files, split: SplitName, images: _Images, classes: _Classes) -> Listing:
@@ -120,7 +120,7 @@ def _official(files: Files, split: SplitName, images: _Images, classes: _Classes
         by_label[label].append(f"{base}/{name}")
     if split == "test":
         items = unique((Item(f"{base}/{name}", label) for name, label in images), files)
-        return Listing(items=items, read=files.read, class_names=_in_order(classes, files))
+        return Listing(items=items, read=files.image, class_names=_in_order(classes, files))
     return _seeded(files, by_label, classes, lambda names: train_or_val(names, split))
 
 
@@ -132,7 +132,7 @@ def _seeded(
 ) -> Listing:
     items = unique((Item(name, label) for label, names in by_label.items() for name in part(names)), files)
     names = None if classes is None else _in_order(classes, files)
-    return Listing(items=items, read=files.read, class_names=names, rule="seeded")
+    return Listing(items=items, read=files.image, class_names=names, rule="seeded")
 
 
 def _in_order(classes: _Classes, files: Files) -> tuple[str, ...]:

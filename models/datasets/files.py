@@ -72,12 +72,11 @@ class Files:
             raise self.missing(name)
         return self.root / name
 
-    def read(self, name: str) -> bytes:
-        """The bytes of a file. Raises Rejected where there is none."""
-        try:
-            return (self.root / name).read_bytes() if self._bundle is None else self._bundle.read(name)
-        except (FileNotFoundError, IsADirectoryError, KeyError):
-            raise self.missing(name) from None
+    def image(self, name: str) -> bytes:
+        """The bytes of an image. Raises Rejected where there is none, without its name: that may be a patient's."""
+        if (content := self._content(name)) is None:
+            raise Rejected("dataset_unavailable", f"{self.card.id}: an image of the split is not in {self.root}")
+        return content
 
     def folders(self, name: str) -> list[str]:
         """The names of the folders in a folder on disk; hidden ones are left out."""
@@ -113,9 +112,17 @@ class Files:
             raise self.malformed(f"{name} has no column {', '.join(sorted(absent))}")
         yield from table
 
-    def _text(self, name: str) -> str:
+    def _content(self, name: str) -> bytes | None:
         try:
-            return self.read(name).decode("utf-8-sig")
+            return (self.root / name).read_bytes() if self._bundle is None else self._bundle.read(name)
+        except (FileNotFoundError, IsADirectoryError, KeyError):
+            return None
+
+    def _text(self, name: str) -> str:
+        if (content := self._content(name)) is None:
+            raise self.missing(name)
+        try:
+            return content.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise self.malformed(f"{name} is not UTF-8 text") from None
 

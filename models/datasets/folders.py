@@ -35,4 +35,4 @@ def own_folders(files: Files, split: SplitName) -> Listing:
 
 def _by_folder(files: Files, base: str, classes: tuple[str, ...]) -> Listing:
     named = (Item(name, label) for label, folder in enumerate(classes) for name in files.images(f"{base}/{folder}"))
-    return Listing(items=unique(named, files), read=files.read)
+    return Listing(items=unique(named, files), read=files.image)

@@ -22,7 +22,7 @@ def ordinals(files: Files, split: SplitName) -> Listing:
     """ImageNet-V2: folder `i` holds the class of line i of `classnames.txt`, counted from 0."""
     names, base = tuple(_class_names(files).values()), files.part(split)
     items = (Item(name, label) for label in range(len(names)) for name in files.images(f"{base}/{label}"))
-    return Listing(items=unique(items, files), read=files.read, class_names=names)
+    return Listing(items=unique(items, files), read=files.image, class_names=names)
 
 
 def _by_wnid(files: Files, split: SplitName, names: dict[str, str]) -> Listing:
@@ -31,7 +31,7 @@ def _by_wnid(files: Files, split: SplitName, names: dict[str, str]) -> Listing:
     if unknown := [wnid for wnid in wnids if wnid not in names]:
         raise files.malformed(f"classnames.txt does not name the folder {unknown[0]}")
     items = (Item(name, label) for label, wnid in enumerate(wnids) for name in files.images(f"{base}/{wnid}"))
-    return Listing(items=unique(items, files), read=files.read, class_names=tuple(names[wnid] for wnid in wnids))
+    return Listing(items=unique(items, files), read=files.image, class_names=tuple(names[wnid] for wnid in wnids))
 
 
 def _class_names(files: Files) -> dict[str, str]:

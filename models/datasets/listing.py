@@ -36,11 +36,11 @@ class Listing:
 
 
 def unique(items: Iterable[Item], files: Files) -> tuple[Item, ...]:
-    """Each image once, sorted by name. Raises Rejected where one image has two labels."""
+    """Each image once, sorted by name. Raises Rejected where one has two labels, without its name."""
     labels: dict[str, int] = {}
     for item in items:
         if labels.setdefault(item.name, item.label) != item.label:
-            raise files.malformed(f"{item.name} has two labels")
+            raise files.malformed(f"an image has two labels, {labels[item.name]} and {item.label}")
     return tuple(Item(name, labels[name]) for name in sorted(labels))
 
 

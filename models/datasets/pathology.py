@@ -30,7 +30,7 @@ def skincancer(files: Files, split: SplitName) -> Listing:
         for row in files.rows(table, ("file", "class", "set"))
         if row["set"] == wanted
     ]
-    return Listing(items=unique(items, files), read=files.read)
+    return Listing(items=unique(items, files), read=files.image)
 
 
 def sicapv2(files: Files, split: SplitName) -> Listing:
@@ -40,7 +40,7 @@ def sicapv2(files: Files, split: SplitName) -> Listing:
     for row in _sheet(files, files.part(split), ("image_name", *columns)):
         grades = [float(row[column] or 0) for column in columns]
         items.append(Item(f"{base}/{row['image_name']}", grades.index(max(grades))))
-    return Listing(items=unique(items, files), read=files.read)
+    return Listing(items=unique(items, files), read=files.image)
 
 
 def pannuke(files: Files, split: SplitName) -> Listing:

@@ -14,4 +14,4 @@ def rsna(files: Files, split: SplitName) -> Listing:
         for label in range(len(files.card.raw_labels))
         for name in thirds([item.name for item in patients if item.label == label], split)
     )
-    return Listing(items=unique(items, files), read=files.read, rule="seeded")
+    return Listing(items=unique(items, files), read=files.image, rule="seeded")

@@ -74,8 +74,8 @@ class Tuned:
 def trainer_params(params: TuningParams) -> FewShotParams:
     """The hyper-parameters of the one trainer.
 
-    `coop` crops and flips at random, as every released configuration of CoOp does (methods.md 1.2); `few_shot` has
-    noise in the place of that, and `advpt` learns from embeddings, which nothing is done to (2.1).
+    `coop` crops and flips at random, as every released configuration of CoOp does (Zhou et al. 2022); `few_shot` has
+    noise in the place of that, and `advpt` learns from embeddings, which nothing is done to.
     """
     return FewShotParams(
         epochs=params.epochs,

@@ -12,16 +12,22 @@ INTERVAL_ALPHA: Final = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A share of the images with its exact 95% interval (Clopper & Pearson 1934)."""
+    """A share of the images, hits / images, with its exact 95% interval (Clopper & Pearson 1934); made by `of`."""
 
+    hits: int
+    images: int
     value: float
     low: float
     high: float
 
     @staticmethod
     def of(hits: int, images: int) -> "Share":
-        """The share hits / images."""
+        """The share hits / images. Raises ValueError unless 0 <= hits <= images and images >= 1."""
+        if not 0 <= hits <= images or images < 1:
+            raise ValueError(f"0 <= hits <= images and images >= 1 are required, got {hits} of {images}")
         return Share(
+            hits=hits,
+            images=images,
             value=hits / images,
             low=round(clopper_pearson_lower(hits, images, INTERVAL_ALPHA / 2), 6),
             high=round(clopper_pearson_upper(hits, images, INTERVAL_ALPHA / 2), 6),

@@ -1,4 +1,4 @@
-"""Automatic sigma by certified selection: the radius of a classifier that chooses its own sigma (certification.md 3.6).
+"""Automatic sigma by certified selection: the radius of a classifier that chooses its own sigma (docs/mathematics.md, 4).
 
 The selector s is smoothed as a classifier is: shat(x) = argmax_b P(s(x + sigma_s eps) = b), and the routed classifier
 answers h(x) = g_b(x) for b = shat(x), g_b smoothed with sigma_b. For any class c and route b*, with R_c(b) the radius
@@ -46,7 +46,7 @@ def routed_radius(bounds: Iterable[RouteBounds]) -> float:
 
     R is too large only if, for the one outcome b0 that attains the true minimum, R_c(b0) or R_ex(b0) is: b0 is fixed
     before the samples, so no share of alpha is divided by the number of routes. R_ex(b0) rests on two bounds, of q(b*)
-    and of q(b0), and each has its own share (referee.md 6). Which samples two bounds share does not matter.
+    and of q(b0), and each has its own share (docs/mathematics.md, 4.2). Which samples two bounds share does not matter.
     """
     return min(max(bound.radius, bound.exclusion_radius) for bound in bounds)
 

@@ -1,4 +1,4 @@
-"""SEQ-CERTIFY: stop as soon as a target radius is shown, or cannot be shown, at the same alpha (certification.md 2).
+"""SEQ-CERTIFY: stop as soon as a target radius is shown, or cannot be shown, at the same alpha (docs/mathematics.md, 2).
 
 Everything here is a function of label counts. A test martingale starts at 1, is never negative, and one more sample
 does not raise its mean where the null hypothesis is true; then it ever reaches 1 / alpha with probability at most alpha
@@ -45,7 +45,7 @@ def log_e_value(successes: int, failures: int, p0: float) -> float:
 
     M = B(a+S, b+F) Ic(p0; a+S, b+F) / (B(a, b) Ic(p0; a, b) p0^S (1-p0)^F), a = b = 1/2, Ic = 1 - I the complement of
     the regularized incomplete beta function: the mean likelihood ratio of q against p0, q > p0 drawn from the prior
-    Beta(1/2, 1/2) (certification.md 2.1). Under every probability <= p0 a sample multiplies each of these ratios by at
+    Beta(1/2, 1/2) (docs/mathematics.md, 2.1). Under every probability <= p0 a sample multiplies each of these ratios by at
     most 1 in the mean, so M is a supermartingale under the whole null hypothesis.
 
     -inf where S <= n p0. There M < 1, for the ratio falls in q > p0 >= S / n; and there alone Ic(p0; a+S, b+F) can
@@ -73,7 +73,7 @@ class ConfidenceSequence:
     millionths: the largest bound so far, in units of a published probability; 0 before the first.
 
     The bound after n samples is the largest published p of which M rejects "the probability is at most p + ETA": the
-    executed noise is within ETA of the exact one (referee.md 7). The largest of all looks is as true as each: let p be
+    executed noise is within ETA of the exact one (docs/mathematics.md, 6.3). The largest of all looks is as true as each: let p be
     the smallest that is too large. Its null is true, and a look that shows p or more rejects it, which happens at any
     look with probability at most alpha. So no p has to be singled out beforehand.
 
@@ -100,7 +100,7 @@ class ConfidenceSequence:
 
 
 class SequentialTest:
-    """SEQ-CERTIFY for one image: wrong with probability at most alpha, whenever it stops (certification.md 2.2).
+    """SEQ-CERTIFY for one image: wrong with probability at most alpha, whenever it stops (docs/mathematics.md, 2.4).
 
     Two confidence sequences, L of the selected class A and U = 1 - that of "any but the runner-up", claim p_a_lower = L
     and p_b_upper = min(1 - L, U) at every look. With j the runner-up in truth, the radius is too large only if L > p_A
@@ -108,7 +108,7 @@ class SequentialTest:
     outcome", `invalid` included, is never above that of "any but j", for M grows with the successes. So each sequence
     is wrong with probability at most its own share in `params.alpha_split`, as each Clopper-Pearson bound is at n, and
     together the shares are alpha at most. That holds for all radii and looks at once. Giving up early is never wrong,
-    for it claims nothing (referee.md 3).
+    for it claims nothing (docs/mathematics.md, 2.5).
     """
 
     def __init__(self, params: SmoothingParams, selection: LabelCounts, *, look_every: int) -> None:

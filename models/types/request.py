@@ -36,7 +36,7 @@ class ZeroShotAdaptation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatedAdaptation:
-    """A bank of prompts weighed on each noisy sample by itself, inside the base classifier (certification.md 3.3).
+    """A bank of prompts weighed on each noisy sample by itself, inside the base classifier (docs/mathematics.md, 3.4).
 
     gate: the one there is; the field tells the two adaptations apart in JSON.
     """

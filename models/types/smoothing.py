@@ -66,7 +66,7 @@ class SmoothingParams:
     def alpha_split(self, n_classes: int) -> "AlphaSplit":
         """How alpha is spent: nothing on tests that are not made, and on two classes nothing on a runner-up.
 
-        With a target radius, the shares of SEQ-CERTIFY (certification.md 2.2).
+        With a target radius, the shares of SEQ-CERTIFY (docs/mathematics.md, 2.4).
         """
         alpha, p_a_only = self.alpha, self.bound == "cohen" or n_classes == 2
         if self.target_radius is None:
@@ -137,7 +137,7 @@ class Certificate:
     """The smoothed classifier answers `class_index` within `radius` (L2, strict), with probability >= 1 - alpha.
 
     The numbers are the published ones: p_a_lower floored and p_b_upper raised to 6 decimals after eta was taken off
-    and put on, radius floored to 4 decimals and computed from the two (DESIGN: numbers).
+    and put on, radius floored to 4 decimals and computed from the two (docs/mathematics.md, 1.4).
     """
 
     class_index: int

@@ -124,6 +124,24 @@ def test_it_can_become_a_default_at_once(redis: Redis, settings: ApiSettings, ur
     assert Catalogue(redis).default_prompts("mednist")[0].id == CARD.id
 
 
+def test_a_prompt_that_is_to_be_a_default_is_tuned_on_the_classes_of_its_task(
+    redis: Redis, settings: ApiSettings, url: str, images: Path
+) -> None:
+    with working(redis, settings, tuned(redis)):
+        result = certrad("tune", str(images), "--url", url, "--default-for", "mednist", "--json")
+    assert json.loads(result.stdout)["request"]["task"] == "mednist"
+
+
+@pytest.mark.parametrize("others", [("--task", "covid"), ("--classes", '["a", "b"]')], ids=lambda other: other[0])
+def test_a_prompt_for_other_classes_is_no_default_before_anything_is_sent(
+    others: tuple[str, str], redis: Redis, url: str, images: Path
+) -> None:
+    result = certrad("tune", str(images), "--url", url, "--default-for", "mednist", *others)
+    assert result.exit_code == 2
+    assert "cannot be --default-for mednist" in result.stderr
+    assert redis.keys("certrad:job:*") == []
+
+
 def test_an_unknown_task_is_refused_before_anything_is_sent(redis: Redis, url: str, images: Path) -> None:
     result = certrad("tune", str(images), "--url", url, "--default-for", "nonsense")
     assert result.exit_code == 2

@@ -1,5 +1,6 @@
 """Job records on a real Redis: they outlive any wait, end once whatever state the store is in, and stay complete."""
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -165,6 +166,14 @@ def test_pages_reach_the_oldest_job_although_records_between_are_gone(
 def test_the_last_page_names_no_following_one(records: Records) -> None:
     create(records)
     assert records.page(before=float("inf"), limit=2) == Page(records=(read(records),), following=None)
+
+
+def test_the_record_of_a_version_that_knew_one_kind_of_job_is_read(redis: Redis, records: Records) -> None:
+    create(records)
+    of_today = json.loads(redis.hget(record_key(JOB), "request"))
+    of_before = {name: value for name, value in of_today.items() if name != "kind"}
+    redis.hset(record_key(JOB), "request", json.dumps(of_before))
+    assert read(records).request == REQUEST
 
 
 @pytest.mark.parametrize(

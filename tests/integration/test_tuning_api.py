@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import httpx
@@ -127,6 +128,22 @@ def test_an_archive_may_be_larger_than_an_image(api: TestClient) -> None:
     assert MAX_BODY < len(larger) < MAX_ARCHIVE
     accepted(tune(api, larger))
     assert code_of(api.post("/certify", content=larger)) == "body_too_large"
+
+
+def test_an_archive_is_never_in_the_memory_of_the_api_as_a_whole(
+    api: TestClient, settings: ApiSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    read = SpooledTemporaryFile.read
+
+    def watched(self: SpooledTemporaryFile[bytes], size: int = -1) -> bytes:
+        asked.append(size)
+        return read(self, size)
+
+    monkeypatch.setattr(SpooledTemporaryFile, "read", watched)
+    job_id = accepted(tune(api))["id"]
+    assert (settings.blobs_dir / job_id).read_bytes() == ARCHIVE
+    assert all(0 < size <= 1 << 20 for size in asked)
 
 
 def test_the_same_key_and_request_find_the_same_job(api: TestClient) -> None:

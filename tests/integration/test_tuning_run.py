@@ -6,6 +6,7 @@ import signal
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ import structlog
 import torch
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
+from rq.timeouts import JobTimeoutException
 
 from models.backbones.base import Backbone
 from models.errors import Rejected
 from models.image import model_input
 from models.prompts.advpt import adversarial_rows
-from models.prompts.tuning import TuningSet, attack_params
+from models.prompts.tuning import Tuned, TuningSet, attack_params, finish
 from models.types import PromptCard
 from models.types.tuning import TuningMethod, TuningParams, TuningRequest
 from tests.support.archives import classes, textured, zipped
@@ -220,6 +222,19 @@ def test_more_images_than_the_job_store_has_room_for_are_refused_before_one_is_d
     assert error_of(records)["code"] == "archive_too_large"
 
 
+def test_images_that_would_leave_other_jobs_no_room_are_refused_before_one_is_decoded(
+    submit: Submit, records: Records, redis: Redis, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(redis.config_set, "maxmemory", redis.config_get("maxmemory")["maxmemory"]))
+    room = len(NAMES) * (SHOTS + 1) * 3 * 64 * 64 * 4
+    images = dict.fromkeys(classes(NAMES, SHOTS + 1), b"no image")
+    redis.config_set("maxmemory", redis.info("memory")["used_memory"] + room)
+    submit(zipped(images))
+    error = error_of(records)
+    assert error["code"] == "redis_unavailable"
+    assert str(room) in error["detail"]
+
+
 def test_a_full_job_store_is_said_to_be_full(submit: Submit, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> bool:
         raise OutOfMemoryError
@@ -227,6 +242,18 @@ def test_a_full_job_store_is_said_to_be_full(submit: Submit, records: Records, m
     monkeypatch.setattr(Records, "leave_image", full)
     submit()
     assert error_of(records)["code"] == "redis_unavailable"
+
+
+def test_unpacking_that_takes_too_long_is_not_begun_again(
+    submit: Submit, records: Records, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed_out(*_: Any, **__: Any) -> bool:
+        raise JobTimeoutException
+
+    monkeypatch.setattr(Records, "leave_image", timed_out)
+    job_id = submit()
+    assert error_of(records)["code"] == "job_timeout"
+    assert not (settings.blobs_dir / job_id).exists()
 
 
 def test_a_job_cancelled_while_unpacking_leaves_nothing(
@@ -454,11 +481,47 @@ def test_a_training_that_diverges_fails_the_job(
     assert "epoch 1" in caught.value.detail
 
 
+@pytest.mark.parametrize("end", ["cancelled", "withdrawn"])
+def test_a_job_that_ended_meanwhile_puts_no_prompt_into_use(
+    end: str, runtime: Runtime, submit: Submit, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = Catalogue(runtime.redis)
+    before = catalogue.prompts()
+    job_id = submit()
+
+    def ended_meanwhile(*arguments: Any, **options: Any) -> Tuned:
+        monkeypatch.setattr("workers.tuning_run.finish", finish)
+        answer = finish(*arguments, **options)
+        if end == "cancelled":
+            records.cancel(job_id)
+        else:  # another engine, which RQ had sent the job to as well, was faster
+            card = tuned(runtime, records, job_id)
+            catalogue.withdraw_prompt(card.id)
+        return answer
+
+    attempt = TuningRun(runtime, records, read(records, job_id))
+    monkeypatch.setattr("workers.tuning_run.finish", ended_meanwhile)
+    with pytest.raises(JobEndedError):
+        attempt.tune()
+    assert catalogue.prompts() == before
+
+
 def test_a_prompt_tuned_again_is_in_use_again(runtime: Runtime, submit: Submit, records: Records) -> None:
     card = tuned(runtime, records, submit(job_id="first"))
     catalogue = Catalogue(runtime.redis)
     catalogue.withdraw_prompt(card.id)
     assert tuned(runtime, records, submit(job_id="second")) == catalogue.prompts()[card.id]
+
+
+def test_a_default_that_was_withdrawn_is_none_when_it_is_tuned_again(
+    runtime: Runtime, submit: Submit, records: Records
+) -> None:
+    card = tuned(runtime, records, submit(job_id="first"))
+    catalogue = Catalogue(runtime.redis)
+    catalogue.choose_default("mednist", card.id)
+    catalogue.withdraw_prompt(card.id)
+    tuned(runtime, records, submit(job_id="second"))
+    assert card.id not in [prompt.id for prompt in catalogue.default_prompts("mednist")]
 
 
 def test_the_task_of_the_engine_ends_a_refused_job(

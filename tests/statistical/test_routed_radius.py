@@ -210,10 +210,10 @@ def exact_bounds(classified: float, excluded: float) -> RouteBounds:
     )
 
 
-def test_a_route_never_seen_limits_the_radius_of_the_referees_counterexample() -> None:
+def test_a_route_never_seen_limits_the_radius() -> None:
     """Route 2 where z > 2, with a wrong classifier, never seen in 10,000 samples: true 2.0, dropping it claims 3.1986.
 
-    The referee's 1.565 is without the cap q_b <= 1 - q_b*, which the shipped bound has and gains by.
+    The 1.565 of docs/mathematics.md, 4.2, is without the cap q_b <= 1 - q_b*, which the shipped bound has and gains by.
     """
     n, params = 10_000, SmoothingParams(sigma=1.0, alpha=0.001, n=10_000)
     lower = clopper_pearson_lower(n, n, params.alpha)

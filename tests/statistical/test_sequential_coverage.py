@@ -97,7 +97,7 @@ def test_the_e_process_errs_at_most_alpha_at_and_below_the_null(p0: float) -> No
 
 @pytest.mark.parametrize(("p0", "expected"), [(NULLS[0], 0.0358), (NULLS[2], 0.0437)])
 def test_the_e_process_errs_as_often_as_computed_elsewhere(p0: float, expected: float) -> None:
-    """referee.md 3, at the null, every sample to N = 1,500."""
+    """docs/mathematics.md, 2.2: at the null, every sample to N = 1,500."""
     assert probability_of_rejection(as_shipped(p0), range(1, 1501), [p0])[0] == pytest.approx(expected, abs=5e-5)
 
 

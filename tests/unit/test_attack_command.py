@@ -60,7 +60,13 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def options(*paths: Path, **changes: object) -> Namespace:
-    fields = {"paths": list(paths), "task": "mednist", "backbone": None, "prompt": None, "attack": "pgd10"}
+    fields: dict[str, object] = {
+        "paths": list(paths),
+        "task": "mednist",
+        "backbone": None,
+        "prompt": None,
+        "attack": "pgd10",
+    }
     fields |= {"epsilon": None, "iterations": None, "queries": None, "limit": None, "out": None, "seed": 0}
     return Namespace(**(fields | {"json": True} | changes))
 
@@ -78,7 +84,7 @@ def test_folder_for_each_class_gives_accuracies(folder: Path, capfd: pytest.Capt
     assert [row["label"] for row in rows] == list(TASK.class_names)
     for kind in ("clean", "non_adaptive", "adaptive"):
         rate = report["accuracy"][kind]
-        assert (rate["correct"], rate["total"]) == (sum(row[kind] == row["label"] for row in rows), 6)
+        assert (rate["hits"], rate["images"]) == (sum(row[kind] == row["label"] for row in rows), 6)
     assert (report["epsilon"], report["prompt"]) == (8 / 255, TASK.default_prompt)
     assert report["attacks"] == {"non_adaptive": "PGD-10 on image features", "adaptive": "PGD-10 on the prompt"}
     assert "1 file left out: unsupported_format" in err
@@ -133,6 +139,18 @@ def test_small_autoattack_is_called_reduced(files: list[Path], capfd: pytest.Cap
         assert name.startswith("reduced AutoAttack (apgd-ce, apgd-t, fab-t, square; 1 iterations, 5 targets, 2 queries")
 
 
+def test_autoattack_on_the_template_is_one_attack_where_the_template_is_the_prompt(
+    files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"attack": "autoattack", "iterations": 1, "queries": 2, "prompt": "template", "out": tmp_path / "out"}
+    assert attack_command.run(options(files[0], json=False, **changes)) == 0
+    out, _ = capfd.readouterr()
+    assert "the template is the prompt" in out
+    assert "without knowledge" not in out
+    one, other = ((tmp_path / "out" / kind / "00001.png").read_bytes() for kind in ("non_adaptive", "adaptive"))
+    assert one == other
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
@@ -141,6 +159,7 @@ def test_small_autoattack_is_called_reduced(files: list[Path], capfd: pytest.Cap
         ({"epsilon": "300/255"}, "--epsilon"),
         ({"epsilon": "much"}, "--epsilon"),
         ({"epsilon": "1/0"}, "--epsilon"),
+        ({"epsilon": "1e400"}, "--epsilon"),
         ({"queries": 5}, "--queries goes with --attack autoattack"),
         ({"task": "nothing"}, "--task"),
         ({"backbone": "nobody"}, "--backbone"),
@@ -159,7 +178,7 @@ def test_nothing_that_is_an_image_ends_with_2(tmp_path: Path, capfd: pytest.Capt
     (tmp_path / "Jane Doe.txt").write_text("no image")
     assert attack_command.run(options(tmp_path)) == 2
     out, err = capfd.readouterr()
-    assert "no image could be read: {'unsupported_format': 1}" in err
+    assert err == "certrad: an image is expected, got 1 file (unsupported_format)\n"
     assert "Jane" not in out + err
 
 

@@ -1,6 +1,5 @@
 """What every attack keeps to, and accuracy under attack: both figures or none."""
 
-import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 
@@ -10,23 +9,23 @@ from torch import Tensor
 
 from models.attacks.attack import (
     Attack,
-    Rate,
     RobustAccuracy,
+    accuracy,
     attacked,
     classes,
     grid,
     require_within,
-    robust_accuracy,
 )
 from models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, adaptive_pgd
+from models.smoothing.accuracy import Share
 from tests.support.toy_classifiers import linear
 
 EPSILON = 8 / 255
 ADAPTIVE = replace(ADAPTIVE_PGD_40, epsilon=EPSILON, steps=6)
 BOTH = RobustAccuracy(
-    clean=Rate(correct=9, total=10),
-    non_adaptive=Rate(correct=7, total=10),
-    adaptive=Rate(correct=1, total=10),
+    clean=Share.of(9, 10),
+    non_adaptive=Share.of(7, 10),
+    adaptive=Share.of(1, 10),
     epsilon=EPSILON,
     non_adaptive_attack="PGD-40 on embeddings",
     adaptive_attack="adaptive PGD-40",
@@ -53,28 +52,27 @@ def test_one_accuracy_cannot_be_told_without_the_other(missing: str) -> None:
         RobustAccuracy(**given)
 
 
-def test_rates_of_other_images_are_no_pair() -> None:
+def test_shares_of_other_images_are_no_pair() -> None:
     with pytest.raises(ValueError, match="same images"):
-        replace(BOTH, adaptive=Rate(correct=1, total=9))
+        replace(BOTH, adaptive=Share.of(1, 9))
 
 
 def test_attack_that_knows_more_and_does_worse_is_suspected() -> None:
     assert not BOTH.gradient_masking_suspected
-    assert replace(BOTH, adaptive=Rate(correct=8, total=10)).gradient_masking_suspected
+    assert replace(BOTH, adaptive=Share.of(8, 10)).gradient_masking_suspected
 
 
-def test_rate_has_its_binomial_error_and_exact_interval() -> None:
-    rate = Rate(correct=5, total=20)
-    assert rate.value == 0.25
-    assert rate.standard_error == pytest.approx(math.sqrt(0.25 * 0.75 / 20))
-    assert rate.interval == pytest.approx((0.08657, 0.49105), abs=1e-5)  # scipy.stats.binomtest(5, 20).proportion_ci()
-    assert Rate(correct=0, total=20).interval[1] > 0.1  # where the standard error is 0
+def test_accuracy_is_the_share_of_labels_with_its_exact_interval() -> None:
+    labels = torch.tensor([0, 1, 2, 3] * 5)
+    share = accuracy(torch.zeros(20, dtype=torch.long), labels)
+    assert (share.hits, share.images, share.value) == (5, 20, 0.25)
+    assert (share.low, share.high) == pytest.approx((0.08657, 0.49105), abs=1e-5)  # scipy's binomtest(5, 20)
 
 
-@pytest.mark.parametrize(("correct", "total"), [(0, 0), (-1, 3), (4, 3)])
-def test_impossible_rate_is_refused(correct: int, total: int) -> None:
-    with pytest.raises(ValueError, match="total"):
-        Rate(correct=correct, total=total)
+@pytest.mark.parametrize(("hits", "images"), [(0, 0), (-1, 3), (4, 3)])
+def test_impossible_share_is_refused(hits: int, images: int) -> None:
+    with pytest.raises(ValueError, match="0 <= hits <= images"):
+        Share.of(hits, images)
 
 
 @pytest.mark.parametrize(
@@ -104,22 +102,6 @@ def test_attack_that_cheats_is_found_out(images: Tensor) -> None:
         attacked(moving_by(2 * EPSILON), images, labels, epsilon=EPSILON, generator=seeded())
 
 
-def test_images_shared_by_a_cheat_are_found_out(images: Tensor) -> None:
-    classify, _ = linear(n_classes=3)
-    with pytest.raises(ValueError, match="within epsilon"):
-        robust_accuracy(
-            classify,
-            images,
-            torch.zeros(10, dtype=torch.long),
-            shared=images + 2 * EPSILON,
-            shared_by="nobody",
-            adaptive=moving_by(0.0),
-            adaptive_name="none",
-            epsilon=EPSILON,
-            generator=seeded(),
-        )
-
-
 def test_batches_do_not_change_what_is_found(images: Tensor) -> None:
     classify, _ = linear(n_classes=3)
     labels = classes(classify, images, seeded())
@@ -138,28 +120,6 @@ def test_batches_do_not_change_what_is_found(images: Tensor) -> None:
     )
     assert (by_three - whole).abs().max() < 1e-6
     assert done == [3, 6, 9, 10, 10]
-
-
-def test_accuracies_are_counts_of_the_three_kinds_of_image(images: Tensor) -> None:
-    classify, _ = linear(n_classes=3)
-    labels = classes(classify, images, seeded())
-    labels[0] = (labels[0] + 1) % 3
-    random = (images + EPSILON * torch.rand(images.shape, generator=seeded()).sub(0.5).sign()).clamp(0, 1)
-    accuracy = robust_accuracy(
-        classify,
-        images,
-        labels,
-        shared=random,
-        shared_by="random corners",
-        adaptive=adaptive_pgd(classify, ADAPTIVE),
-        adaptive_name="PGD",
-        epsilon=EPSILON,
-        generator=seeded(),
-    )
-    assert accuracy.clean == Rate(correct=9, total=10)
-    assert accuracy.non_adaptive == Rate.of(classes(classify, random, seeded()), labels)
-    assert accuracy.non_adaptive.correct > 5
-    assert accuracy.adaptive == Rate(correct=0, total=10)
 
 
 def test_logits_that_are_not_finite_are_the_class_of_no_label() -> None:

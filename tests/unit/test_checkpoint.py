@@ -69,6 +69,22 @@ def test_a_prompt_is_named_by_its_content(card: PromptCard, tmp_path: Path) -> N
     assert card.id == f"kather-{card.sha256[:16]}"
 
 
+def test_a_prompt_saved_by_two_processes_at_once_is_whole_at_every_moment(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_file = os.replace
+
+    def another_saves_first(source: str | Path, target: str | Path) -> None:
+        monkeypatch.setattr(os, "replace", replace_file)
+        saved(backbone, tmp_path)
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", another_saves_first)
+    card = saved(backbone, tmp_path)
+    assert torch.equal(load_prompt(tmp_path, card).vectors, CONTEXT.vectors)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+
+
 def test_equal_contexts_give_equal_bytes() -> None:
     assert len({context_to_bytes(replace(CONTEXT, vectors=CONTEXT.vectors.clone())) for _ in range(20)}) == 1
 

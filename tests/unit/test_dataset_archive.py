@@ -5,7 +5,7 @@ import struct
 import tracemalloc
 import unicodedata
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models.errors import Rejected
 from tests.support.archives import zipped
-from workers.dataset_archive import ArchiveLimits, list_images, match_classes, read_image, shown
+from workers.dataset_archive import ArchiveLimits, list_images, match_classes, read_images, shown
 
 LIMITS = ArchiveLimits(files=50, unpacked_bytes=8 << 20)
 SOUND = {"cat/1.png": b"one", "cat/2.png": b"two", "dog/1.png": b"three"}
@@ -32,6 +32,11 @@ def with_entry(name: str, content: bytes = b"x", **attributes: int) -> bytes:
     for attribute, value in attributes.items():
         setattr(info, attribute, value)
     return zipped([*SOUND.items(), (info, content)])
+
+
+def read_image(archive: bytes, path: str) -> bytes:
+    (content,) = read_images(archive, [path])
+    return content
 
 
 def patched(archive: bytes, offset: int, value: bytes) -> bytes:
@@ -100,6 +105,21 @@ def test_a_path_that_is_no_plain_one_is_refused_by_its_name(path: str) -> None:
     error = refused(with_entry(path))
     assert error.code == "unsafe_archive"
     assert "".join(character if character.isprintable() else "?" for character in path)[-100:] in error.detail
+
+
+@pytest.mark.parametrize("path", ["../x.png", "cat/\x1b[2J.png", "cat/" + "x" * 300])
+def test_the_path_that_python_takes_for_another_is_checked_too(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = zipfile.ZipFile.infolist
+
+    def with_a_path_from_an_extra_field(self: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+        entries = read(self)
+        entries[0].filename = path
+        return entries
+
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", with_a_path_from_an_extra_field)
+    rejected = refused(zipped(SOUND))
+    assert rejected.code == "unsafe_archive"
+    assert rejected.detail.isprintable()
 
 
 def test_a_path_cut_by_a_zero_byte_is_refused() -> None:
@@ -221,6 +241,19 @@ def test_folders_named_like_the_classes_are_matched_by_name() -> None:
     assert matched(sorted(names), names) == {name: name for name in names}
 
 
+@pytest.mark.parametrize(
+    "spelled", [str.title, str.upper, lambda name: name.replace(" ", "_")], ids=["title", "upper", "underscores"]
+)
+def test_folders_that_spell_the_classes_otherwise_are_matched_by_name_too(spelled: Callable[[str], str]) -> None:
+    names = ["abdomen CT", "breast MRI", "chest X-ray", "chest CT", "hand X-ray", "head CT"]
+    assert matched(sorted(map(spelled, names)), names) == {name: spelled(name) for name in names}
+
+
+def test_names_that_only_punctuation_tells_apart_are_compared_as_they_are() -> None:
+    names = ["ER+", "ER-"]
+    assert matched(sorted(names), names) == {name: name for name in names}
+
+
 def test_other_folders_are_matched_in_sorted_order() -> None:
     assert matched(["b", "a", "c"], ["x", "z", "y"]) == {"x": "a", "z": "b", "y": "c"}
 
@@ -243,9 +276,10 @@ def test_fewer_than_two_classes_are_refused(folders: list[str]) -> None:
         (["a", "b"], ["x", "y", "z"]),
         (["a", "b", "c"], ["x", "y"]),
         (["a", "chest CT", "chest X-ray"], ["a", "chest X-ray", "chest CT and more"]),
+        (["a", "chest_ct", "chest_xray"], ["a", "chest X-ray", "chest CT and more"]),
         ([" ", "a"], None),
     ],
-    ids=["fewer folders", "more folders", "another class's name", "blank name"],
+    ids=["fewer folders", "more folders", "another class's name", "the same in other letters", "blank name"],
 )
 def test_folders_that_are_not_the_classes_are_refused(folders: list[str], names: list[str] | None) -> None:
     with pytest.raises(Rejected) as caught:

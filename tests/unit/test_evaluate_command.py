@@ -173,7 +173,7 @@ def test_finished_table_is_summed_up_again_without_another_certificate(
     assert first["images"] == 3
     assert first["settings"]["images_of_split"] == 12
     assert first["settings"]["scope"] == "input_independent"
-    assert set(first["certified_accuracy"]["0.25"]) == {"value", "low", "high"}
+    assert set(first["certified_accuracy"]["0.25"]) == {"hits", "images", "value", "low", "high"}
 
 
 @pytest.mark.usefixtures("small")
@@ -260,6 +260,12 @@ def test_bad_usage_ends_with_2_and_one_line(
     assert isinstance(data, Path)
     assert evaluate_command.run(options(data, **wrong)) == 2
     assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_seed_below_zero_is_refused_by_its_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        options(tmp_path, seed=-1)
+    assert "--seed: must be in [0," in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("small")

@@ -68,7 +68,7 @@ def test_pixels_that_may_change_by_1_5_10_and_50_grey_levels(radius: float, pixe
 
 @pytest.mark.parametrize(("function", "l2"), [("LINEAR", 519.94), ("LINEAR_EXACT", 521.25)])
 def test_half_a_unit_on_a_ct_slice_in_hounsfield_units(function: str, l2: float) -> None:
-    """referee.md 8: 1.3031 x 399 under LINEAR, whose slope is 1 / (WW - 1)."""
+    """docs/mathematics.md, 5.2: 1.3031 x 399 under LINEAR, whose slope is 1 / (WW - 1)."""
     data = dicom(
         np.zeros((1024, 1024), np.int16),
         Modality="CT",

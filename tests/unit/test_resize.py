@@ -22,7 +22,7 @@ SIZES_AND_NORMS = [
     (1500, 0.3890),
     (2048, 0.3330),
 ]
-"""certification.md 5.2: norms of Pillow's bicubic resize to 224, from the SVD of resized identities."""
+"""docs/mathematics.md, 5.2: norms of Pillow's bicubic resize to 224, from the SVD of resized identities."""
 
 
 def whole(n: int, m: int) -> AxisResize:

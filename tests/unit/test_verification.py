@@ -399,7 +399,7 @@ def test_recomputed_bounds_are_those_of_the_service_to_the_last_digit(
 
 
 def test_recomputed_bounds_are_the_known_answers() -> None:
-    """certification.md 10: counts 7000 and 1000 of 10,000; the document takes eta off and rounds."""
+    """docs/mathematics.md, 1.4: counts 7000 and 1000 of 10,000; the document takes eta off and rounds."""
     bounds = Bounds(685_511, 111_592)  # .6855123 - 1e-6 floored, .1115907 + 1e-6 raised
     assert is_clopper_pearson(bounds, Look(10_000, 7000, 1000), AlphaSplit(p_a=9e-4, p_b=1e-4))
     assert radii(bounds, 1.0) == {8506}

@@ -104,8 +104,14 @@ class Catalogue:
         self._redis.srem(WITHDRAWN, prompt_id)
 
     def withdraw_prompt(self, prompt_id: str) -> None:
-        """Takes a prompt out of use; its bytes and the certificates made with it stay."""
+        """Takes a prompt out of use; its bytes and the certificates made with it stay.
+
+        It is no task's choice any more: put into use again, it is one among others.
+        """
         self._redis.sadd(WITHDRAWN, prompt_id)
+        chosen = cast("dict[bytes, bytes]", self._redis.hgetall(DEFAULTS))
+        if tasks := [task for task, prompt in chosen.items() if prompt.decode() == prompt_id]:
+            self._redis.hdel(DEFAULTS, *tasks)
 
     def choose_default(self, task: str, prompt_id: str) -> None:
         """Makes a prompt the task's default."""
