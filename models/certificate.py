@@ -81,10 +81,10 @@ class NoiseIdentity:
 def settings_digest(
     request: CertifyRequest, *, backbone_sha256: str, prompt_sha256: str | None, input_shape: Sequence[int]
 ) -> str:
-    """SHA-256 of all that a caller can choose and that changes the claim; part of the noise key (docs/mathematics.md, A1).
+    """SHA-256 of all that a caller can choose and that changes the claim: a part of the noise key.
 
     `frame` and `region` are in the pixel digest already; urgency and the task's name change nothing. Every part of it
-    stands in the document, so that anyone can compute it again.
+    stands in the document, so that anyone can compute it again (docs/mathematics.md, A1).
     """
     chosen = {
         "schema": SCHEMA,

@@ -25,7 +25,7 @@ from models.types import Certificate, LabelCounts, SmoothingParams
 from workers.rebuilt import Draws, Rebuilt
 
 TOLERANCE: Final = 0.002
-"""Share of labels that may differ by the last bits of another machine, if a fresh run agrees (docs/mathematics.md, 7.1)."""
+"""Share of labels that may differ by another machine's last bits, if a fresh run agrees (docs/mathematics.md, 7.1)."""
 
 _ON_DIFFERENCES: Final = "another machine may differ in near-ties: --fresh decides whether that is all"
 _OnSamples = Callable[[int], None]
@@ -129,7 +129,7 @@ def _draw(draws: Draws, indices: list[int], tell: _OnSamples) -> list[int]:
 
 
 def _undetected(statement: Statement, differ: int, replayed: int, total: int) -> str:
-    """How many labels may be forged in spite of this replay, and which radius they would leave (docs/mathematics.md, 7.1)."""
+    """How many labels may be forged in spite of it, and which radius they would leave (docs/mathematics.md, 7.1)."""
     alpha = statement.params.alpha
     share = differ / total if replayed == total else clopper_pearson_upper(differ, replayed, alpha)
     forged = int(share * total)

@@ -1,4 +1,4 @@
-"""Adaptation of a prompt to a pool of unlabelled images that is fixed before any image comes (docs/mathematics.md, 3.5).
+"""Adaptation of a prompt to a pool of unlabelled images, fixed before any image comes (docs/mathematics.md, 3.5).
 
 The pool stands for a site, a scanner or a stain. Because no image that is certified is in it, the prompt is one fixed
 prompt and its certificates keep their full scope. A poisoned pool is out of scope.

@@ -1,7 +1,8 @@
 """The gate: how much each prompt of a bank counts for one noisy sample, as a function of that sample and of sigma.
 
 Adaptation inside the base classifier: any fixed function of the single noisy sample keeps the certificate, because the
-smoothed classifier is then that of one base classifier (docs/mathematics.md, 3.4; Salman et al. 2019, Levine et al. 2019).
+smoothed classifier is then that of one base classifier (docs/mathematics.md, 3.4; Salman et al. 2019, Levine et al.
+2019).
 """
 
 import hashlib

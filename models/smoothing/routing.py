@@ -1,4 +1,4 @@
-"""Automatic sigma by certified selection: the radius of a classifier that chooses its own sigma (docs/mathematics.md, 4).
+"""Automatic sigma by certified selection: the radius of a classifier that chooses its sigma (docs/mathematics.md, 4).
 
 The selector s is smoothed as a classifier is: shat(x) = argmax_b P(s(x + sigma_s eps) = b), and the routed classifier
 answers h(x) = g_b(x) for b = shat(x), g_b smoothed with sigma_b. For any class c and route b*, with R_c(b) the radius

@@ -1,4 +1,4 @@
-"""SEQ-CERTIFY: stop as soon as a target radius is shown, or cannot be shown, at the same alpha (docs/mathematics.md, 2).
+"""SEQ-CERTIFY: stop as soon as a target radius is shown, or cannot be, at the same alpha (docs/mathematics.md, 2).
 
 Everything here is a function of label counts. A test martingale starts at 1, is never negative, and one more sample
 does not raise its mean where the null hypothesis is true; then it ever reaches 1 / alpha with probability at most alpha
@@ -45,8 +45,8 @@ def log_e_value(successes: int, failures: int, p0: float) -> float:
 
     M = B(a+S, b+F) Ic(p0; a+S, b+F) / (B(a, b) Ic(p0; a, b) p0^S (1-p0)^F), a = b = 1/2, Ic = 1 - I the complement of
     the regularized incomplete beta function: the mean likelihood ratio of q against p0, q > p0 drawn from the prior
-    Beta(1/2, 1/2) (docs/mathematics.md, 2.1). Under every probability <= p0 a sample multiplies each of these ratios by at
-    most 1 in the mean, so M is a supermartingale under the whole null hypothesis.
+    Beta(1/2, 1/2) (docs/mathematics.md, 2.1). Under every probability <= p0 a sample multiplies each of these ratios by
+    at most 1 in the mean, so M is a supermartingale under the whole null hypothesis.
 
     -inf where S <= n p0. There M < 1, for the ratio falls in q > p0 >= S / n; and there alone Ic(p0; a+S, b+F) can
     underflow: elsewhere it is the weight that Beta(a+S, b+F) has above a point below S / n.
@@ -73,9 +73,9 @@ class ConfidenceSequence:
     millionths: the largest bound so far, in units of a published probability; 0 before the first.
 
     The bound after n samples is the largest published p of which M rejects "the probability is at most p + ETA": the
-    executed noise is within ETA of the exact one (docs/mathematics.md, 6.3). The largest of all looks is as true as each: let p be
-    the smallest that is too large. Its null is true, and a look that shows p or more rejects it, which happens at any
-    look with probability at most alpha. So no p has to be singled out beforehand.
+    executed noise is within ETA of the exact one (docs/mathematics.md, 6.3). The largest of all looks is as true as
+    each: let p be the smallest that is too large. Its null is true, and a look that shows p or more rejects it, which
+    happens at any look with probability at most alpha. So no p has to be singled out beforehand.
 
     At one look the nulls with M >= 1 / alpha are the first ones, so bisection finds them: M falls in p0 wherever it is
     at least e. For ln M can rise only where S - n p0 <= p0 (1-p0) f / Ic(p0; a, b) <= sqrt(p0) / 2, f the prior
