@@ -20,9 +20,9 @@ import torch
 from tqdm import tqdm
 
 from bench.certified_accuracy import PROMPTS, TASK, balanced_sample
-from bench.machine import this_machine
+from bench.machine import add_dtype, this_machine
 from bench.mednist import read_split
-from models.backbones.precision import DTYPES, chosen_dtype, dtype_name
+from models.backbones.precision import chosen_dtype, dtype_name
 from models.backbones.weights import file_sha256, write_json
 from models.types import SmoothingParams
 from workers.audit import AuditSettings, Folders, as_markdown, audit, images_sha256, open_journal
@@ -41,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="each computes in one thread")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of images and of all noise")
-    parser.add_argument(
-        "--dtype", choices=("auto", *DTYPES), default="auto", help="of the image encoder; auto: bfloat16 if in hardware"
-    )
+    add_dtype(parser)
     parser.add_argument("--json", action="store_true", help="print the result, not the table")
 
 

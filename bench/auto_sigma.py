@@ -21,10 +21,10 @@ import torch
 from tqdm import tqdm
 
 from bench.certified_accuracy import TASK, balanced_sample
-from bench.machine import this_machine
+from bench.machine import add_dtype, this_machine
 from bench.mednist import LabelledImages, read_split
 from bench.noisy_images import SECRET, as_input
-from bench.tune_sigma_selector import add_dtype, default_classifier
+from bench.tune_sigma_selector import default_classifier
 from models.backbones.precision import dtype_name
 from models.backbones.weights import file_sha256, write_json
 from models.classifier import VisionLanguageClassifier, text_features_sha256

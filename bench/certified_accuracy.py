@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 from bench.accuracy_report import as_markdown, summarise
 from bench.journal import Journal
-from bench.machine import this_machine
+from bench.machine import add_dtype, this_machine
 from bench.mednist import LabelledImages, read_split
 from bench.noisy_images import METHODS, Job, Record, Study, StudySettings
 from models.backbones.base import shipped_backbones, weights_directory
-from models.backbones.precision import DTYPES, chosen_dtype, dtype_name
+from models.backbones.precision import chosen_dtype, dtype_name
 from models.backbones.weights import file_sha256, find_weights, pinned, write_json
 from models.datasets import sample
 from models.types import SmoothingParams, ZeroShotAdaptation
@@ -67,9 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=50, help="a divisor of n0, n and the adaptation samples")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="each computes in one thread")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--dtype", choices=("auto", *DTYPES), default="auto", help="of the image encoder; auto: bfloat16 if in hardware"
-    )
+    add_dtype(parser)
     parser.add_argument("--json", action="store_true", help="print the result, not the tables")
 
 

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from bench.certified_accuracy import PROMPTS, TASK
 from bench.certify_cost import timed
-from bench.machine import Machine, this_machine
+from bench.machine import Machine, add_dtype, this_machine
 from bench.noisy_images import learned_prompt
 from models.backbones.base import load_backbone, shipped_backbones, weights_directory
-from models.backbones.precision import DTYPES, chosen_dtype, dtype_name
+from models.backbones.precision import chosen_dtype, dtype_name
 from models.classifier import TextHead
 from models.smoothing.certify import BATCH_SIZE
 from models.types import SmoothingParams
@@ -60,9 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
     parser.add_argument("--sigma", type=float, default=SmoothingParams().sigma)
-    parser.add_argument(
-        "--dtype", choices=("auto", *DTYPES), default="auto", help="of the image encoder; auto: bfloat16 if in hardware"
-    )
+    add_dtype(parser)
     parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
 
 

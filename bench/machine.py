@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from models.backbones.precision import DTYPES
 
 CPUINFO = Path("/proc/cpuinfo")
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16")
@@ -48,6 +51,13 @@ def this_machine() -> Machine:
         accelerator=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         python=platform.python_version(),
         torch=torch.__version__,
+    )
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """Declare the option of the image encoder's precision."""
+    parser.add_argument(
+        "--dtype", choices=("auto", *DTYPES), default="auto", help="of the image encoder; auto: bfloat16 if in hardware"
     )
 
 

@@ -32,7 +32,7 @@ from bench.architectures import load_clip
 from bench.certified_accuracy import PROMPTS, TASK, balanced_sample
 from bench.certify_cost import full_length_prompts
 from bench.journal import Lines
-from bench.machine import this_machine
+from bench.machine import add_dtype, this_machine
 from bench.mednist import read_split
 from bench.noisy_images import as_input, learned_prompt
 from bench.sequential_records import Record, Settings, summarise
@@ -87,9 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plain-samples", type=int, default=1000, help="of the plain loop, then scaled to n0 + n")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="each computes in one thread")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--dtype", choices=("auto", *DTYPES), default="auto", help="of the image encoder; auto: bfloat16 if in hardware"
-    )
+    add_dtype(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -1,11 +1,12 @@
-"""Tunes a prompt of the task `mednist` as the service does, says how long that took, and saves it with its card.
+"""Tunes a prompt of the task `mednist`, says how long that took, and saves it with its card.
 
     python -m bench tune-demo-prompt --data mednist.zip --method coop
     python -m bench tune-demo-prompt --data mednist.zip --method advpt --shots 100
     python -m bench tune-demo-prompt --data mednist.zip --class-specific --sigmas 0.1 0.25 0.5 0.75 1 --set-default
 
-These three made the shipped prompts. What is not named has the value of the paper of the method. Prompts of one seed
-share their images: those of the fewer shots are among those of the more.
+These three made the shipped prompts. The training is the service's; the choice of images is not, it is older than the
+service's. What is not named has the value of the paper of the method. Prompts of one seed share their images: those of
+the fewer shots are among those of the more.
 """
 
 from __future__ import annotations

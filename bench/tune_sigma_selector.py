@@ -25,10 +25,11 @@ from tqdm import tqdm
 from bench.certified_accuracy import PROMPTS, TASK, balanced_sample
 from bench.demo_files import write_json
 from bench.demo_prompts import TASK_CARD
+from bench.machine import add_dtype
 from bench.mednist import LabelledImages, read_split
 from bench.noisy_images import as_input
 from models.backbones.base import load_backbone, shipped_backbones, weights_directory
-from models.backbones.precision import DTYPES, chosen_dtype
+from models.backbones.precision import chosen_dtype
 from models.classifier import TextHead, VisionLanguageClassifier
 from models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
 from models.smoothing import Noise, NoisySampler, select
@@ -54,13 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     add_dtype(parser)
     parser.add_argument("--set-default", action="store_true", help="write it into the card of the task")
-
-
-def add_dtype(parser: argparse.ArgumentParser) -> None:
-    """Declare the option of the image encoder's precision."""
-    parser.add_argument(
-        "--dtype", choices=("auto", *DTYPES), default="auto", help="of the image encoder; auto: bfloat16 if in hardware"
-    )
 
 
 def run(arguments: argparse.Namespace) -> None:

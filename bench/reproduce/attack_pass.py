@@ -31,11 +31,15 @@ EOT = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyRow:
-    """A method at hand: text features (K, D), or the weights of a linear probe."""
+    """A method at hand: text features (K, D), or the weights of a linear probe.
+
+    sha256: of the learned prompt, or of what a probe's training images list; empty for a template.
+    """
 
     name: str
     text_features: Tensor | None = None
     probe: LinearHead | None = None
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

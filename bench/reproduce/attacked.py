@@ -11,8 +11,8 @@ import torch
 from bench.reproduce.attack_pass import AttackPass, Batch, ReadyRow, purifier
 from bench.reproduce.experiment import AttackedAccuracy, AttackedMethod, Defence, Threat
 from bench.reproduce.learned import embeddings, prompt_of_embeddings
-from bench.reproduce.materials import Materials, joined_sha256, test_images
-from bench.reproduce.plan import as_in_advpt
+from bench.reproduce.materials import Materials, joined_sha256, listing_sha256, test_images
+from bench.reproduce.plan import as_in_advpt, images_in_advpt
 from bench.reproduce.published_values import row_behind
 from bench.reproduce.result import KNOWN, NOT_KNOWN, Cell, Place, missing_cells, share_cell
 from bench.reproduce.surrogates import TrainedSurrogate, trained_surrogate
@@ -41,13 +41,13 @@ def _of_pair(
 ) -> list[Cell]:
     pair = (backbone_id, dataset)
     try:
-        backbone = materials.backbone(backbone_id)
-        test = materials.split(dataset, "test")
+        backbone, test = materials.pair(backbone_id, dataset)
         rows = tuple(_ready(method, experiment, materials, backbone, dataset, test) for method in experiment.methods)
     except Rejected as rejected:
         return _missing(experiment, pair, experiment.threats, experiment.defences, rejected)
     cells: list[Cell] = []
-    images = test_images(test, experiment.images, experiment.seed)
+    images = test_images(test, images_in_advpt(experiment.images, dataset), experiment.seed)
+    made_of = joined_sha256([listing_sha256(test), *(f"{row.name} {row.sha256}" for row in rows)])
     # What needs something that may be missing has units of its own, so that all else runs without it.
     for threat in experiment.threats:
         for defence in experiment.defences:
@@ -58,7 +58,7 @@ def _of_pair(
                 continue
             behind = purifier(defence, materials, backbone.image_size)
             named = "none" if behind is None else behind.name
-            source = (f"{backbone_id} {backbone.sha256[:16]}", dataset, threat, named)
+            source = (f"{backbone_id} {backbone.sha256[:16]}", dataset, threat, named, made_of[:16])
             units = [
                 ((*source, start), Batch(indices=tuple(images[start : start + experiment.batch_size])))
                 for start in range(0, len(images), experiment.batch_size)
@@ -150,7 +150,9 @@ def _ready(
     source = experiment.trained_on or dataset
     if method.probe:
         return ReadyRow(
-            name=method.name, probe=_probe(materials, backbone, source, experiment.training_images, experiment.seed)
+            name=method.name,
+            probe=_probe(materials, backbone, source, experiment.training_images, experiment.seed),
+            sha256=listing_sha256(materials.split(source, "train")),
         )
     if method.tuning is None:
         with torch.no_grad():
@@ -160,7 +162,14 @@ def _ready(
     train = materials.split(source, "train")
     learned = prompt_of_embeddings(materials, backbone, source, train, tuning)
     with torch.no_grad():
-        return ReadyRow(name=method.name, text_features=text_features(backbone, test.class_names, learned.context))
+        texts = text_features(backbone, test.class_names, learned.context)
+    return ReadyRow(name=method.name, text_features=texts, sha256=learned.card.sha256)
+
+
+def every_fifth(chosen: Sequence[int], split: Split) -> tuple[list[int], list[int]]:
+    """Of each class every fifth of the chosen images, and the others."""
+    by_class = sorted(chosen, key=split.label)
+    return by_class[::5], [index for at, index in enumerate(by_class) if at % 5]
 
 
 def _probe(materials: Materials, backbone: Backbone, dataset: str, images: int | None, seed: int) -> LinearHead:
@@ -174,7 +183,7 @@ def _probe(materials: Materials, backbone: Backbone, dataset: str, images: int |
         validation = materials.split(dataset, "val")
         held_out = test_images(validation, images, seed)
     except Rejected:
-        validation, held_out, chosen = train, chosen[::5], [index for at, index in enumerate(chosen) if at % 5]
+        validation, held_out, chosen = train, *every_fifth(chosen, train)
     fitted, validated = (
         (embeddings(materials, backbone, dataset, split, indices, None)[0], torch.from_numpy(split.labels[indices]))
         for split, indices in ((train, chosen), (validation, held_out))

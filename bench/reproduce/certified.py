@@ -11,7 +11,7 @@ from bench.reproduce.denoisers import trained_denoisers
 from bench.reproduce.experiment import CertificationTime, CertifiedAccuracy, Denoiser, SmoothedMethod
 from bench.reproduce.learned import prompt_of_images
 from bench.reproduce.materials import Materials, joined_sha256, test_images
-from bench.reproduce.noisy_pass import NoisyImage, NoisyPass, ReadyMethod
+from bench.reproduce.noisy_pass import NoisyImage, NoisyPass, ReadyMethod, made_of
 from bench.reproduce.plan import STARTS
 from bench.reproduce.published_values import column_of_radius
 from bench.reproduce.result import BEST_SIGMA, SIGMA, Cell, Place, missing_cells, share_cell
@@ -72,8 +72,7 @@ def _of_pass(
 ) -> list[Cell]:
     """The cells of the methods that share a pass of noisy images."""
     try:
-        test = materials.split(dataset, "test")
-        backbone = materials.backbone(backbone_id)
+        backbone, test = materials.pair(backbone_id, dataset)
         of = _ready(experiment, materials, backbone, dataset, methods)
     except Rejected as rejected:
         places = [
@@ -85,7 +84,7 @@ def _of_pass(
         missing = missing_cells(places, rejected, condition=BEST_SIGMA)
         return [replace(cell, scope=scopes[cell.place.row]) for cell in missing]
     images = test_images(test, methods[0].images or experiment.images, experiment.seed)
-    source = (f"{backbone_id} {backbone.sha256[:16]}", dataset, methods[0].denoiser or "none")
+    source = (f"{backbone_id} {backbone.sha256[:16]}", dataset, methods[0].denoiser or "none", made_of(of, test)[:16])
     units = [
         ((*source, index, sigma), NoisyImage(index=index, sigma=sigma))
         for index in images
@@ -181,16 +180,13 @@ def _times(
 ) -> list[Cell]:
     places = {column: Place(backbone_id, dataset, method.name, column) for column in (TRAINING, CERTIFICATE)}
     try:
-        backbone = materials.backbone(backbone_id)
-        test = materials.split(dataset, "test")
+        backbone, test = materials.pair(backbone_id, dataset)
         of = _ready(experiment, materials, backbone, dataset, (method,))
     except Rejected as rejected:
         return missing_cells(places.values(), rejected)
     images = test_images(test, experiment.images, experiment.seed)
-    units = [
-        ((backbone.sha256[:16], dataset, method.name, index), NoisyImage(index=index, sigma=experiment.sigma))
-        for index in images
-    ]
+    source = (backbone.sha256[:16], dataset, method.name, made_of(of, test)[:16])
+    units = [((*source, index), NoisyImage(index=index, sigma=experiment.sigma)) for index in images]
     values = Workforce(TimedPass(of), 1).compute(units, kept, f"{experiment.id}: {method.name}")
     # The first of a process pays for what is loaded and compiled on first use.
     seconds = [value["seconds"] for value in values if not value["first"]] or [values[0]["seconds"]]

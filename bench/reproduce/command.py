@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.list:
         print("\n".join(f"{experiment.id:32}{experiment.source}: {experiment.title}" for experiment in PLAN))
         return
+    require_rows(chosen(arguments), arguments.rows or ())
     wanted = [with_options(experiment, arguments) for experiment in chosen(arguments)]
     materials = materials_of(arguments)
     parts = []
@@ -101,6 +102,18 @@ def chosen(arguments: argparse.Namespace) -> Sequence[AnyExperiment]:
     if not named:
         raise SystemExit("name an experiment, or --all, --quick, --list")
     return named
+
+
+def require_rows(experiments: Sequence[AnyExperiment], rows: Sequence[str]) -> None:
+    """Raises SystemExit for a row that none of the experiments has."""
+    known = [
+        method.name
+        for experiment in experiments
+        if isinstance(experiment, CertifiedAccuracy | CertificationTime | AttackedAccuracy)
+        for method in experiment.methods
+    ]
+    if unknown := set(rows) - set(known):
+        raise SystemExit(f"no row {min(unknown)!r}; there is {', '.join(dict.fromkeys(known))}")
 
 
 def with_options(experiment: AnyExperiment, arguments: argparse.Namespace) -> AnyExperiment:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from torch import Tensor
 
 from bench.reproduce.learned import write_bytes
-from bench.reproduce.materials import Materials, inputs
+from bench.reproduce.materials import Materials, inputs, listing_sha256
 from models.baselines.denoiser_training import DenoiserParams, DenoiserState, train
 from models.datasets.split import Split
 from models.purify.denoiser import DenoiserCard, save_denoiser
@@ -32,10 +32,13 @@ def trained_denoisers(
 def trained_denoiser(
     materials: Materials, card: BackboneCard, dataset: str, split: Split, params: DenoiserParams
 ) -> DenoiserCard:
-    """The card of a denoiser in the folder `denoisers`; its training says the `seconds` it took."""
+    """The card of a denoiser in the folder `denoisers`; its training says the `seconds` it took.
+
+    The digest is that of the names and labels of the images; no classifier has a part in the objective `mse`.
+    """
     folder = materials.out / "denoisers"
     folder.mkdir(parents=True, exist_ok=True)
-    said = json.dumps([card.image_size, card.fit, dataset, asdict(params)])
+    said = json.dumps([card.image_size, card.fit, dataset, listing_sha256(split), asdict(params)])
     name = f"{dataset}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     for path in folder.glob(f"{name}-*.json"):
         return DenoiserCard(**read_model_config(folder, path.name))
@@ -52,7 +55,13 @@ def trained_denoiser(
 
     resume = DenoiserState.from_bytes(state_path.read_bytes()) if state_path.exists() else None
     model = train(images, len(split), params, device=materials.device, resume=resume, on_epoch=keep)
-    training = {**asdict(params), "images": len(split), "seconds": before + time.perf_counter() - started}
+    training = {
+        **asdict(params),
+        "images": len(split),
+        "listing_sha256": listing_sha256(split),
+        "classifier_sha256": None,
+        "seconds": before + time.perf_counter() - started,
+    }
     saved = save_denoiser(folder, model, name=name, sigma=params.sigma, training=training)
     state_path.unlink(missing_ok=True)
     timed.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.reproduce.experiment import TrainingEfficiency
 from bench.reproduce.learned import prompt_of_embeddings
-from bench.reproduce.materials import Materials, inputs, joined_sha256, pixels_sha256, test_images
+from bench.reproduce.materials import Materials, inputs, joined_sha256, listing_sha256, pixels_sha256, test_images
 from bench.reproduce.plan import as_in_advpt
 from bench.reproduce.result import KNOWN, NOT_KNOWN, Cell, Place, missing_cells, share_cell
 from bench.reproduce.units import Kept
@@ -54,8 +54,8 @@ class Trainings:
 
     def __init__(self, experiment: TrainingEfficiency, materials: Materials, backbone_id: str, dataset: str) -> None:
         self.experiment, self.materials, self.dataset = experiment, materials, dataset
-        self.backbone = materials.backbone(backbone_id)
-        self.test, self.train = (materials.split(dataset, part) for part in ("test", "train"))
+        self.backbone, self.test = materials.pair(backbone_id, dataset)
+        self.train = materials.split(dataset, "train")
         self.chosen = test_images(self.test, experiment.images, experiment.seed)
         with torch.no_grad():
             self.texts = template_features(self.backbone, self.test.class_names, self.test.template or "{}")
@@ -63,8 +63,9 @@ class Trainings:
     def cells(self, kept: Kept) -> list[Cell]:
         """The cells of every training; what `kept` lacks is trained, measured and kept."""
         cells = []
+        listed = joined_sha256([listing_sha256(self.test), listing_sha256(self.train)])[:16]
         for row, epochs in self.all():
-            key = (self.backbone.card.id, self.backbone.sha256[:16], self.dataset, row, epochs)
+            key = (self.backbone.card.id, self.backbone.sha256[:16], self.dataset, listed, row, epochs)
             if key not in kept:
                 kept.keep(key, self.measure(row, epochs))
             cells += _cells(self.backbone.card.id, self.dataset, row, epochs, kept[key])

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.reproduce.materials import READ_TOGETHER, Materials, inputs
+from bench.reproduce.materials import READ_TOGETHER, Materials, inputs, listing_sha256
 from models.attacks.pgd import PgdParams
 from models.backbones.base import Backbone
 from models.datasets.split import Split
@@ -47,7 +47,7 @@ def prompt_of_images(
     materials: Materials, backbone: Backbone, dataset: str, split: Split, params: TuningParams
 ) -> LearnedPrompt:
     """The prompt learned from labelled images, as PromptSmooth and CoOp do. split: the training images."""
-    name = _name(backbone, dataset, params, "images")
+    name = _name(backbone, dataset, split, params, "images")
     if (known := _known(materials, name)) is not None:
         return known
     started = time.perf_counter()
@@ -68,7 +68,7 @@ def prompt_of_embeddings(
     materials: Materials, backbone: Backbone, dataset: str, split: Split, params: TuningParams
 ) -> LearnedPrompt:
     """The prompt learned from an embedding bank by AdvPT's recipe: adversarial for `advpt`, clean for `coop`."""
-    name = _name(backbone, dataset, params, "embeddings")
+    name = _name(backbone, dataset, split, params, "embeddings")
     if (known := _known(materials, name)) is not None:
         return known
     attack = attack_params(params) if params.method == "advpt" else None
@@ -197,8 +197,8 @@ def _trained(
     return LearnedPrompt(context=context, card=card)
 
 
-def _name(backbone: Backbone, dataset: str, params: TuningParams, source: str) -> str:
-    said = json.dumps([backbone.sha256, dataset, asdict(params), source], sort_keys=True)
+def _name(backbone: Backbone, dataset: str, split: Split, params: TuningParams, source: str) -> str:
+    said = json.dumps([backbone.sha256, dataset, listing_sha256(split), asdict(params), source], sort_keys=True)
     return f"{dataset}-{params.method}-{hashlib.sha256(said.encode()).hexdigest()[:12]}".replace("_", "-")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,14 @@ READ_TOGETHER = 64
 WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pth"})
 
 
+class Missing(Rejected):
+    """Weights or a data set that a row needs and that are not here; `needs` names them."""
+
+    def __init__(self, code: str, detail: str, needs: str) -> None:
+        super().__init__(code, detail)
+        self.needs = needs
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Materials:
     """Folders and precision; small enough to be sent to every process.
@@ -43,8 +52,27 @@ class Materials:
     processes: int = 1
 
     def split(self, dataset: str, part: SplitName) -> Split:
-        """One split of a data set; raises Rejected with what is expected where."""
-        return load_split(shipped_datasets()[dataset], self.data, part, decode=decode)
+        """One split of a data set; raises Missing with what is expected where."""
+        try:
+            return load_split(shipped_datasets()[dataset], self.data, part, decode=decode)
+        except Rejected as rejected:
+            if rejected.code != "dataset_unavailable":
+                raise
+            raise Missing(rejected.code, rejected.detail, f"data set {dataset}") from rejected
+
+    def pair(self, backbone_id: str, dataset: str) -> tuple[Backbone, Split]:
+        """A trained backbone and the test images; raises Missing that names both where both are missing."""
+        try:
+            test = self.split(dataset, "test")
+        except Missing as data:
+            card = shipped_backbones()[backbone_id]
+            try:
+                require_trained(card, weights_directory(card, self.backbones))
+            except Missing as weights:
+                both = (f"{weights.detail}; {data.detail}", f"{weights.needs} and {data.needs}")
+                raise Missing(weights.code, *both) from data
+            raise
+        return self.backbone(backbone_id), test
 
     def backbone(self, backbone_id: str, *, sampling: bool = False) -> Backbone:
         """A trained backbone; raises Rejected with what to do where there is none. sampling: in `dtype`."""
@@ -62,7 +90,7 @@ class Materials:
         """
         folder = self.backbones / name
         if not folder.is_dir():
-            raise Rejected("model_unavailable", f"the weights of {name} are expected in {folder}")
+            raise Missing("model_unavailable", f"the weights of {name} are expected in {folder}", f"weights of {name}")
         for path in sorted(folder.rglob("*")):
             if path.suffix in WEIGHT_SUFFIXES:
                 refuse_untrained(name, path)
@@ -78,12 +106,13 @@ def require_trained(card: BackboneCard, directory: Path) -> None:
 
     Random weights never make a row; a digest is pinned by `certrad fetch` only.
     """
+    needs, fetch = f"weights of {card.id}", f"(`certrad fetch {card.id}`)"
     try:
         weights = find_weights(pinned(card, directory), directory)
     except Rejected as rejected:
-        raise Rejected("backbone_unavailable", f"the weights of {card.id} (`certrad fetch {card.id}`)") from rejected
+        raise Missing("backbone_unavailable", f"the {needs} {fetch}", needs) from rejected
     if pinned(card, directory).sha256 is None:
-        raise Rejected("backbone_unavailable", f"weights of {card.id} with a pinned digest (`certrad fetch {card.id}`)")
+        raise Missing("backbone_unavailable", f"{needs} with a pinned digest {fetch}", needs)
     refuse_untrained(card.id, weights)
 
 
@@ -95,7 +124,8 @@ def refuse_untrained(name: str, path: Path) -> None:
         if key.endswith(".weight") and tensor.ndim == 1 and tensor.is_floating_point()
     ]
     if scales and all(bool((scale == 1).all()) for scale in scales):
-        raise Rejected("invalid_weights", f"trained weights of {name}: those in {path.name} were never trained")
+        needs = f"trained weights of {name}"
+        raise Missing("invalid_weights", f"{needs}: those in {path.name} were never trained", needs)
 
 
 def test_images(split: Split, images: int | None, seed: int) -> list[int]:
@@ -111,6 +141,12 @@ def test_images(split: Split, images: int | None, seed: int) -> list[int]:
 def inputs(split: Split, indices: Sequence[int], card: BackboneCard) -> Tensor:
     """Pixels (N, 3, S, S) of some images, float32 in [0, 1]."""
     return model_inputs(split, indices, card)
+
+
+def listing_sha256(split: Split) -> str:
+    """SHA-256 of what a split lists: classes, template, the names of the images and their labels; not their pixels."""
+    said = json.dumps([split.class_names, split.template, [(item.name, item.label) for item in split.items]])
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def pixels_sha256(image: Tensor) -> str:

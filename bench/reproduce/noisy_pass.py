@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 
 from bench.reproduce.experiment import Denoiser
-from bench.reproduce.materials import Materials, inputs, pixels_sha256
+from bench.reproduce.materials import Materials, inputs, listing_sha256, pixels_sha256
 from models.classifier import TextHead
+from models.datasets.split import Split
 from models.prompts import zero_shot
 from models.prompts.context import ContextVectors
 from models.purify.denoiser import load_denoiser
@@ -76,6 +78,15 @@ class NoisyPass:
     def __call__(self) -> PassWorker:
         """Load what a process needs."""
         return PassWorker(self)
+
+
+def made_of(of: NoisyPass, test: Split) -> str:
+    """SHA-256 of the learned prompts and denoisers of a pass, and of what the test images list."""
+    prompts = [
+        (method.name, method.template, None if method.context is None else method.context.vectors.tolist())
+        for method in of.methods
+    ]
+    return hashlib.sha256(json.dumps([listing_sha256(test), prompts, of.denoisers]).encode()).hexdigest()
 
 
 class PassWorker:

@@ -267,6 +267,11 @@ PLAN: Final[tuple[AnyExperiment, ...]] = (
 )
 
 
+def images_in_advpt(images: int | None, dataset: str) -> int | None:
+    """Test images of a data set: of ImageNet one random image of each class, where all are asked for."""
+    return 1000 if images is None and dataset == "imagenet" else images
+
+
 def as_in_advpt(params: TuningParams, backbone: str, trained_on: str) -> TuningParams:
     """AdvPT's hyper-parameters for a backbone and a data set: those of a ViT-B/16, but for ViT-L/14 and ImageNet."""
     if backbone == "clip-vit-l-14":

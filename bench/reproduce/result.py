@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from bench.reproduce.materials import Missing
 from models.errors import Rejected
 from models.smoothing.accuracy import Share
 from models.types import Scope
@@ -104,9 +105,9 @@ def label(row: str) -> str:
 
 
 def _needs(place: Place, rejected: Rejected) -> str:
+    if isinstance(rejected, Missing):
+        return rejected.needs
     named = {
-        "backbone_unavailable": f"weights of {place.backbone}",
-        "invalid_weights": f"trained weights of {place.backbone}",
         "dataset_unavailable": f"data set {place.dataset}",
         "model_unavailable": "weights of a defence, denoiser or surrogate",
     }

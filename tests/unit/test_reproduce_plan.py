@@ -14,7 +14,7 @@ from bench.reproduce.experiment import (
     TrainingEfficiency,
 )
 from bench.reproduce.orders import orders, paired_p, summary
-from bench.reproduce.plan import PLAN, TABLE_2, as_in_advpt
+from bench.reproduce.plan import PLAN, TABLE_2, as_in_advpt, images_in_advpt
 from bench.reproduce.published_values import PUBLISHED, Printed, column_of_radius, published_values, row_behind
 from bench.reproduce.quick import BACKBONE, DATASET, reduced
 from bench.reproduce.result import BEST_SIGMA, KNOWN, NOT_KNOWN, Cell, Place, share_cell
@@ -121,6 +121,12 @@ def test_advpt_has_its_own_hyper_parameters_for_a_large_vit_and_for_imagenet() -
     assert as_in_advpt(published, "clip-vit-b-16", "pets") == published
     large = as_in_advpt(published, "clip-vit-l-14", "imagenet")
     assert (large.lr, large.epochs, large.batch_size) == (0.002, 5, 512)
+
+
+def test_advpt_takes_one_test_image_of_each_class_of_imagenet() -> None:
+    assert images_in_advpt(None, "imagenet") == 1000
+    assert images_in_advpt(None, "pets") is None
+    assert images_in_advpt(120, "imagenet") == 120
 
 
 def test_each_radius_takes_the_sigma_that_is_best_on_the_images() -> None:

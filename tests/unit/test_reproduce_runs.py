@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench.reproduce import command, learned
-from bench.reproduce.attacked import attacked_accuracy
+from bench.reproduce.attacked import attacked_accuracy, every_fifth
 from bench.reproduce.certified import CERTIFICATE, TRAINING, certification_time, certified_accuracy
 from bench.reproduce.denoisers import trained_denoiser
 from bench.reproduce.efficiency import training_efficiency
 from bench.reproduce.experiment import AttackedAccuracy, AttackedMethod, CertifiedAccuracy, SmoothedMethod
-from bench.reproduce.materials import Materials, require_trained
+from bench.reproduce.materials import Materials, listing_sha256, require_trained
 from bench.reproduce.noisy_pass import NoisyImage, PassWorker
 from bench.reproduce.plan import (
     ADVPT_TABLE_2,
@@ -210,7 +210,11 @@ def test_missing_data_set_is_a_cell_with_one_line_of_what_to_do(on_demo: Materia
 
 def test_missing_weights_are_a_cell_that_names_them(on_demo: Materials) -> None:
     cells = attacked_accuracy(tiny_attacks(ADVPT_TABLE_2, "pgd40"), on_demo)
-    assert {cell.needs for cell in cells} == {"weights of clip-vit-b-16", "weights of clip-vit-l-14"}
+    assert {cell.needs for cell in cells} == {
+        f"weights of {backbone} and data set {dataset}"
+        for backbone in ADVPT_TABLE_2.backbones
+        for dataset in ADVPT_TABLE_2.datasets
+    }
     assert {cell.condition for cell in cells} == {NOT_KNOWN, KNOWN}
     assert "certrad fetch clip-vit-b-16" in cells[0].detail
 
@@ -270,6 +274,39 @@ def test_denoiser_of_denoised_smoothing_is_trained_once(on_demo: Materials) -> N
     first = trained_denoiser(on_demo, card, "mednist", train, params)
     assert trained_denoiser(on_demo, card, "mednist", train, params) == first
     assert first.training["seconds"] > 0
+    assert first.training["listing_sha256"] == listing_sha256(train)
+
+
+def test_missing_training_images_of_another_data_set_are_named(on_demo: Materials) -> None:
+    shift = replace(tiny_attacks(ADVPT_TABLE_2, "clean"), backbones=("demo",), datasets=("mednist",))
+    cells = attacked_accuracy(replace(shift, trained_on="imagenet", defences=("none",)), on_demo)
+    assert {cell.needs for cell in cells} == {"data set imagenet"}
+
+
+def test_missing_weights_of_a_defence_are_named(on_demo: Materials) -> None:
+    attacks = replace(tiny_attacks(ADVPT_TABLE_2, "clean"), backbones=("demo",), datasets=("mednist",))
+    cells = attacked_accuracy(replace(attacks, defences=("diffpure",)), on_demo)
+    assert {cell.needs for cell in cells} == {"weights of diffusion"}
+
+
+def test_values_of_other_images_under_the_same_name_are_not_taken(
+    on_demo: Materials, mednist_table: CertifiedAccuracy
+) -> None:
+    table = replace(mednist_table, methods=(TEMPLATE,))
+    certified_accuracy(table, on_demo)
+    write_mednist_zip(on_demo.data, 5)
+    certified_accuracy(table, on_demo)
+    (journal,) = (on_demo.out / table.id).glob("*.jsonl")
+    assert len(journal.read_text().splitlines()) == 1 + 2 * 3
+
+
+def test_images_held_out_from_a_probe_are_of_every_class(on_demo: Materials) -> None:
+    train = on_demo.split("mednist", "train")
+    chosen = [index for index in range(len(train)) if train.label(index) < 5]
+    in_turn = sorted(chosen, key=lambda index: chosen.index(index) % (len(chosen) // 5))
+    held_out, fitted = every_fifth(in_turn * 2, train)
+    assert {train.label(index) for index in held_out} == set(range(5))
+    assert len(held_out) + len(fitted) == 2 * len(chosen)
 
 
 def test_times_hold_training_and_certificate(on_demo: Materials) -> None:
@@ -362,6 +399,11 @@ def test_rows_and_seed_of_the_command_reach_the_experiment() -> None:
     assert isinstance(experiment, CertifiedAccuracy)
     assert [method.name for method in experiment.methods] == ["promptsmooth"]
     assert experiment.seed == 7
+
+
+def test_unknown_row_ends_with_those_there_are() -> None:
+    with pytest.raises(SystemExit, match="no row 'coop'; there is zero_shot_no_pl"):
+        command.run(arguments("promptsmooth-table2", "--rows", "coop"))
 
 
 @pytest.fixture(autouse=True)
