@@ -108,6 +108,11 @@ def test_printed_values_are_those_of_the_papers(name: str, place: Place, value: 
     assert published_values(BY_ID[name])[place] == Printed(value=value, detail=detail)
 
 
+def test_reduced_experiment_says_which_contexts_stand_in_the_place_of_the_papers() -> None:
+    title = reduced(BY_ID["promptsmooth-table4"]).title
+    assert title.endswith("; contexts 'a medical image of {}.', 'a noisy medical image of {}.'")
+
+
 def test_reduced_experiments_run_on_mednist_with_the_demonstration_model() -> None:
     for experiment in map(reduced, PLAN):
         assert (experiment.backbones, experiment.datasets) == ((BACKBONE,), (DATASET,))
