@@ -65,7 +65,7 @@ def test_the_outcome_is_recomputed_offline_from_the_revealed_key(
     runtime: Runtime, submit: Callable[..., JobRecord], image: np.ndarray[Any, np.dtype[np.float32]]
 ) -> None:
     document, result = run(runtime, submit("job"))
-    backbone = runtime.backbone("demo", torch.float32)
+    backbone = runtime.backbone("demo", getattr(torch, document["classifier"]["dtype"]))
     classifier = VisionLanguageClassifier(backbone, template_features(backbone, TASK.class_names, TASK.template))
     sampler = NoisySampler(
         image=image,
