@@ -185,7 +185,7 @@ def _probe(materials: Materials, backbone: Backbone, dataset: str, images: int |
     except Rejected:
         validation, held_out, chosen = train, *every_fifth(chosen, train)
     fitted, validated = (
-        (embeddings(materials, backbone, dataset, split, indices, None)[0], torch.from_numpy(split.labels[indices]))
+        (embeddings(materials, backbone, split, indices, None)[0], torch.from_numpy(split.labels[indices]))
         for split, indices in ((train, chosen), (validation, held_out))
     )
     return search(fitted, validated, len(train.class_names))

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from bench.reproduce.materials import READ_TOGETHER, Materials, inputs, listing_
 from models.attacks.pgd import PgdParams
 from models.backbones.base import Backbone
 from models.datasets.split import Split
-from models.prompts.advpt import adversarial_rows, bank_features, bank_from_bytes, bank_to_bytes
+from models.prompts.advpt import adversarial_rows, bank_features, bank_from_bytes, bank_sha256, bank_to_bytes
 from models.prompts.checkpoint import load_prompt, read_prompt_card, save_prompt
 from models.prompts.context import ContextVectors
 from models.prompts.few_shot import TrainerState, train_epochs
@@ -25,9 +25,6 @@ from models.prompts.tuning import TuningSet, attack_params, trainer_params, tune
 from models.prompts.tuning_images import choose_images
 from models.types import PromptCard
 from models.types.tuning import TuningParams
-
-_BANK_PART = 4 * READ_TOGETHER
-"""Rows of a bank that are written together: what a kill may lose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +49,7 @@ def prompt_of_images(
         return known
     started = time.perf_counter()
     chosen = choose_images(split.labels.tolist(), split.class_names, params).training
-    images = torch.cat([part for _, part in _pixels(split, chosen, backbone)])
+    images = inputs(split, chosen, backbone.card)
     data = TuningSet(
         images=images,
         labels=torch.from_numpy(split.labels[list(chosen)]),
@@ -73,7 +70,7 @@ def prompt_of_embeddings(
         return known
     attack = attack_params(params) if params.method == "advpt" else None
     chosen = choose_images(split.labels.tolist(), split.class_names, params).training
-    bank, seconds = embeddings(materials, backbone, dataset, split, chosen, attack)
+    bank, seconds = embeddings(materials, backbone, split, chosen, attack)
     progress = _Progress(materials.out / "prompts" / f"{name}.part", time.perf_counter() - seconds)
     labels = torch.from_numpy(split.labels[list(chosen)])
     states = train_epochs(
@@ -84,27 +81,21 @@ def prompt_of_embeddings(
 
 
 def embeddings(
-    materials: Materials,
-    backbone: Backbone,
-    dataset: str,
-    split: Split,
-    chosen: Sequence[int],
-    attack: PgdParams | None,
+    materials: Materials, backbone: Backbone, split: Split, chosen: Sequence[int], attack: PgdParams | None
 ) -> tuple[Tensor, float]:
     """Image features (N, D) of the chosen images, clean or attacked, and the seconds they took; read back if kept."""
-    names = [split.items[index].name for index in chosen]
-    said = json.dumps([backbone.sha256, dataset, names, attack and asdict(attack), _BANK_PART])
-    folder = materials.out / "banks" / hashlib.sha256(said.encode()).hexdigest()[:16]
+    folder = materials.out / "banks"
     folder.mkdir(parents=True, exist_ok=True)
     parts, seconds = [], 0.0
-    for start in range(0, len(chosen), _BANK_PART):
-        path, timed = folder / f"{start:08}.safetensors", folder / f"{start:08}.seconds"
+    for start in range(0, len(chosen), READ_TOGETHER):
+        started = time.perf_counter()
+        images = inputs(split, chosen[start : start + READ_TOGETHER], backbone.card)
+        # `adversarial_rows` knows a row by its place in the images it is given: here these are a part of the data set.
+        own = attack and replace(attack, seed=attack.seed + start)
+        name = bank_sha256(backbone.sha256, images, own)
+        path, timed = folder / f"{name}.safetensors", folder / f"{name}.seconds"
         if not path.exists():
-            started = time.perf_counter()
-            part = chosen[start : start + _BANK_PART]
-            rows = torch.cat(
-                [_rows(backbone, images, attack, start + at) for at, images in _pixels(split, part, backbone)]
-            )
+            rows = _rows(backbone, images, own)
             write_bytes(timed, repr(time.perf_counter() - started).encode())
             write_bytes(path, bank_to_bytes(rows))
         parts.append(bank_from_bytes(path.read_bytes()))
@@ -112,18 +103,11 @@ def embeddings(
     return torch.cat(parts), seconds
 
 
-def _rows(backbone: Backbone, images: Tensor, attack: PgdParams | None, start: int) -> Tensor:
+def _rows(backbone: Backbone, images: Tensor, attack: PgdParams | None) -> Tensor:
     if attack is None:
         with torch.no_grad():
             return backbone.encode_image(images).float().cpu()
-    # `adversarial_rows` knows a row by its place in the images it is given: here these are a part of the data set.
-    own = PgdParams(**{**asdict(attack), "seed": attack.seed + start})
-    return adversarial_rows(backbone, images, own, 0, batch_size=len(images))
-
-
-def _pixels(split: Split, chosen: Sequence[int], backbone: Backbone) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, len(chosen), READ_TOGETHER):
-        yield start, inputs(split, chosen[start : start + READ_TOGETHER], backbone.card)
+    return adversarial_rows(backbone, images, attack, 0, batch_size=len(images))
 
 
 class _Progress:

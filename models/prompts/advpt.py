@@ -60,9 +60,12 @@ def adversarial_rows(
         return backbone.encode_image(adversarial).float().cpu()
 
 
-def bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams) -> str:
-    """What a bank is kept under: a digest of the weights, the images in their order, and the attack."""
-    digest = hashlib.sha256(json.dumps([backbone_sha256, asdict(params), list(images.shape)]).encode())
+def bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams | None) -> str:
+    """What the rows of images that are attacked together are kept under: a digest of weights, pixels and attack.
+
+    params: None for the embeddings of the images as they are.
+    """
+    digest = hashlib.sha256(json.dumps([backbone_sha256, params and asdict(params), list(images.shape)]).encode())
     for image in images:
         digest.update(image.to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes())
     return digest.hexdigest()

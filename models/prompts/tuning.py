@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from models.attacks.pgd import PgdParams
 from models.backbones.base import Backbone
-from models.prompts.advpt import BANK_BATCH, adversarial_rows, bank_features, bank_sha256
+from models.prompts.advpt import BANK_BATCH, adversarial_rows, bank_features
 from models.prompts.context import ContextVectors, layout, text_features
 from models.prompts.few_shot import (
     FeatureSource,
@@ -108,11 +108,6 @@ def bank_starts(n_images: int) -> range:
 def bank_rows(backbone: Backbone, data: TuningSet, params: TuningParams, start: int) -> Tensor:
     """The rows (b, D) of one batch of the bank; those of all `bank_starts`, one below the other, are the bank."""
     return adversarial_rows(backbone, data.images, attack_params(params), start)
-
-
-def bank_id(backbone: Backbone, data: TuningSet, params: TuningParams) -> str:
-    """What the bank may be kept under: a digest of the weights, the images in their order, and the attack."""
-    return bank_sha256(backbone.sha256, data.images, attack_params(params))
 
 
 def tune_epochs(

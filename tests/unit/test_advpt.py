@@ -63,6 +63,7 @@ def test_the_digest_of_a_bank_tells_weights_images_order_and_attack_apart(images
         ("a" * 64, images[:9], PARAMS),
         ("a" * 64, images, replace(PARAMS, epsilon=4 / 255)),
         ("a" * 64, images, replace(PARAMS, seed=1)),
+        ("a" * 64, images, None),
     ]
     assert len({bank_sha256(*variant) for variant in variants}) == len(variants)
 
