@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
 
 from bench.reproduce.experiment import Defence, Threat
-from bench.reproduce.materials import Materials, inputs, pixels_sha256
+from bench.reproduce.materials import Materials, inputs, joined_sha256, listing_sha256, pixels_sha256
 from bench.reproduce.result import KNOWN, NOT_KNOWN
+from bench.reproduce.surrogates import TrainedSurrogate
 from models.attacks.attack import Attack, Classify, attacked, classes
 from models.attacks.autoattack import AutoAttackParams, auto_attack
 from models.attacks.pgd import ADAPTIVE_PGD_40, PGD_40, adaptive_pgd, embedding_pgd
 from models.attacks.rap import RapParams, rap
 from models.baselines.linear_probe import LinearHead, LinearProbe
 from models.classifier import VisionLanguageClassifier
+from models.datasets.split import Split
 from models.prompts.context import template_features
 from models.prompts.few_shot import seeded
 from models.purify.diffusion import DiffPure, load_diffusion
@@ -27,6 +29,9 @@ from models.purify.super_resolution import load_enlarger, super_resolution
 
 EOT = 10
 """Draws of a randomised defence that the adaptive PGD averages a gradient over."""
+
+WEIGHTS: Final[Mapping[Defence, str]] = {"diffpure": "diffusion", "super_resolution": "super-resolution"}
+"""Defence -> the name of its weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +64,20 @@ class AttackPass:
     steps: int
     auto_attack: AutoAttackParams
     seed: int
-    surrogate: Callable[[Materials], Logits] | None = None
+    surrogate: TrainedSurrogate | None = None
 
     def __call__(self) -> AttackWorker:
         """Load what a process needs."""
         return AttackWorker(self)
+
+
+def made_of(of: AttackPass, test: Split) -> str:
+    """SHA-256 of the prompts, probes and other weights of a pass, and of what the test images list."""
+    rows = [f"{row.name} {row.sha256}" for row in of.rows]
+    name = WEIGHTS.get(of.defence)
+    defence = [of.materials.weights_sha256(name)] if name and of.materials.has_weights(name) else []
+    surrogate = [of.surrogate.sha256] if of.surrogate else []
+    return joined_sha256([listing_sha256(test), *rows, *defence, *surrogate])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +187,9 @@ def purifier(defence: Defence, materials: Materials, side: int) -> Purifier | No
         return None
     if defence == "rescale":
         return Rescale.proportional(side)
+    weights = WEIGHTS[defence]
     if defence == "diffpure":
-        return DiffPure(model=load_diffusion(materials.weights("diffusion"), materials.device))
-    if not materials.has_weights("super-resolution"):
+        return DiffPure(model=load_diffusion(materials.weights(weights), materials.device))
+    if not materials.has_weights(weights):
         return super_resolution()
-    return super_resolution(load_enlarger(materials.weights("super-resolution"), materials.device))
+    return super_resolution(load_enlarger(materials.weights(weights), materials.device))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bench.reproduce.attack_pass import AttackPass, Batch, ReadyRow, purifier
+from bench.reproduce.attack_pass import AttackPass, Batch, ReadyRow, made_of, purifier
 from bench.reproduce.experiment import AttackedAccuracy, AttackedMethod, Defence, Threat
 from bench.reproduce.learned import embeddings, prompt_of_embeddings
 from bench.reproduce.materials import Materials, joined_sha256, listing_sha256, test_images
@@ -47,7 +47,6 @@ def _of_pair(
         return _missing(experiment, pair, experiment.threats, experiment.defences, rejected)
     cells: list[Cell] = []
     images = test_images(test, images_in_advpt(experiment.images, dataset), experiment.seed)
-    made_of = joined_sha256([listing_sha256(test), *(f"{row.name} {row.sha256}" for row in rows)])
     # What needs something that may be missing has units of its own, so that all else runs without it.
     for threat in experiment.threats:
         for defence in experiment.defences:
@@ -58,7 +57,7 @@ def _of_pair(
                 continue
             behind = purifier(defence, materials, backbone.image_size)
             named = "none" if behind is None else behind.name
-            source = (f"{backbone_id} {backbone.sha256[:16]}", dataset, threat, named, made_of[:16])
+            source = (f"{backbone_id} {backbone.sha256[:16]}", dataset, threat, named, made_of(of, test)[:16])
             units = [
                 ((*source, start), Batch(indices=tuple(images[start : start + experiment.batch_size])))
                 for start in range(0, len(images), experiment.batch_size)

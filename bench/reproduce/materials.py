@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
 from models.backbones.precision import DTYPES
-from models.backbones.weights import find_weights, pinned, read_tensors
+from models.backbones.weights import file_sha256, find_weights, pinned, read_tensors
 from models.datasets.cards import shipped_datasets
 from models.datasets.inputs import model_inputs
 from models.datasets.sample import SplitName, balanced_sample
@@ -95,6 +95,12 @@ class Materials:
             if path.suffix in WEIGHT_SUFFIXES:
                 refuse_untrained(name, path)
         return folder
+
+    def weights_sha256(self, name: str) -> str:
+        """SHA-256 over the files that make the model of that name what it is; raises Missing as `weights` does."""
+        folder = self.weights(name)
+        files = sorted(path for path in folder.rglob("*") if path.suffix in WEIGHT_SUFFIXES | {".json"})
+        return joined_sha256([f"{path.relative_to(folder)} {file_sha256(path)}" for path in files])
 
     def has_weights(self, name: str) -> bool:
         """Whether there are weights of that name."""

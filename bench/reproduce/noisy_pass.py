@@ -81,12 +81,13 @@ class NoisyPass:
 
 
 def made_of(of: NoisyPass, test: Split) -> str:
-    """SHA-256 of the learned prompts and denoisers of a pass, and of what the test images list."""
+    """SHA-256 of the learned prompts and the denoisers of a pass, and of what the test images list."""
     prompts = [
         (method.name, method.template, None if method.context is None else method.context.vectors.tolist())
         for method in of.methods
     ]
-    return hashlib.sha256(json.dumps([listing_sha256(test), prompts, of.denoisers]).encode()).hexdigest()
+    diffusion = [of.materials.weights_sha256("diffusion")] if of.denoiser == "diffusion" else []
+    return hashlib.sha256(json.dumps([listing_sha256(test), prompts, of.denoisers, *diffusion]).encode()).hexdigest()
 
 
 class PassWorker:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from bench.reproduce.learned import write_bytes
-from bench.reproduce.materials import Materials, inputs
+from bench.reproduce.materials import Materials, inputs, listing_sha256
 from models.attacks.surrogate import HeadParams, load_resnet50, surrogate, train_head
 from models.purify.purifier import Logits
 from models.types import BackboneCard
@@ -19,8 +19,12 @@ from models.types import BackboneCard
 
 @dataclass(frozen=True, slots=True)
 class TrainedSurrogate:
-    """What builds the surrogate in each process. head: its file in the folder `surrogates`; None is ImageNet's own."""
+    """What builds the surrogate in each process.
 
+    sha256: of all that decides its logits. head: its file in the folder `surrogates`; None is ImageNet's own.
+    """
+
+    sha256: str
     head: str | None
 
     def __call__(self, materials: Materials) -> Logits:
@@ -37,16 +41,18 @@ class TrainedSurrogate:
 def trained_surrogate(materials: Materials, card: BackboneCard, dataset: str, seed: int) -> TrainedSurrogate:
     """The surrogate of a data set, its head trained where it has to be; raises Rejected without a ResNet-50."""
     body, _ = load_resnet50(materials.weights("resnet50"))
+    weights = materials.weights_sha256("resnet50")
     if dataset == "imagenet":
-        return TrainedSurrogate(None)
+        return TrainedSurrogate(weights, None)
     params = HeadParams(seed=seed)
-    said = json.dumps([dataset, card.image_size, asdict(params)])
-    name = f"{dataset}-{hashlib.sha256(said.encode()).hexdigest()[:12]}.safetensors"
+    train = materials.split(dataset, "train")
+    said = json.dumps([weights, dataset, listing_sha256(train), card.image_size, card.fit, asdict(params)])
+    sha256 = hashlib.sha256(said.encode()).hexdigest()
+    name = f"{dataset}-{sha256[:12]}.safetensors"
     path = materials.out / "surrogates" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        train = materials.split(dataset, "train")
         images = inputs(train, range(len(train)), card)
         head = train_head(body, images, torch.from_numpy(train.labels), len(train.class_names), params)
         write_bytes(path, save({key: value.detach().cpu().contiguous() for key, value in head.state_dict().items()}))
-    return TrainedSurrogate(name)
+    return TrainedSurrogate(sha256, name)
