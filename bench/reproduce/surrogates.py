@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from bench.reproduce.learned import write_bytes
 from bench.reproduce.materials import Materials, inputs, listing_sha256
@@ -52,7 +52,10 @@ def trained_surrogate(materials: Materials, card: BackboneCard, dataset: str, se
     path = materials.out / "surrogates" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        images = inputs(train, range(len(train)), card)
+
+        def images(indices: Tensor) -> Tensor:
+            return inputs(train, indices.tolist(), card)
+
         head = train_head(body, images, torch.from_numpy(train.labels), len(train.class_names), params)
         write_bytes(path, save({key: value.detach().cpu().contiguous() for key, value in head.state_dict().items()}))
     return TrainedSurrogate(sha256, name)

@@ -4,6 +4,7 @@ Unlike AdvPT's released code it sees the normalisation it was trained with, its 
 nothing but the last layer is trained.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,13 +69,18 @@ def surrogate(body: nn.Module, head: nn.Linear) -> Surrogate:
     return lambda images: F.linear(_features(body, images), head.weight, head.bias)
 
 
-def train_head(body: nn.Module, images: Tensor, labels: Tensor, n_classes: int, params: HeadParams) -> nn.Linear:
-    """A last layer for `n_classes`, trained from zero on the features of images (N, 3, S, S) in [0, 1], labels (N,).
+def train_head(
+    body: nn.Module, images: Callable[[Tensor], Tensor], labels: Tensor, n_classes: int, params: HeadParams
+) -> nn.Linear:
+    """A last layer for `n_classes`, trained from zero on the features of N labelled images, labels (N,).
 
-    The features are computed once: the body is frozen. Equal arguments give equal weights on one machine.
+    images: indices (B,) -> pixels (B, 3, S, S) in [0, 1]. Each is asked for once, a batch at a time: the body is
+        frozen, so that only the features stay in memory.
+    Equal arguments give equal weights on one machine.
     """
+    batches = torch.split(torch.arange(len(labels)), params.batch_size)
     with torch.no_grad():
-        features = torch.cat([_features(body, batch) for batch in torch.split(images, params.batch_size)])
+        features = torch.cat([_features(body, images(indices)) for indices in batches])
     generator = torch.Generator().manual_seed(params.seed)
     with torch.random.fork_rng(devices=[]):  # what the layer draws from the global generator is not used
         head = nn.Linear(features.shape[1], n_classes).to(features.device)

@@ -40,7 +40,7 @@ def images() -> Tensor:
 
 @pytest.fixture(scope="module")
 def head(body: nn.Module, images: Tensor) -> nn.Linear:
-    return train_head(body, images, LABELS, 3, HeadParams(epochs=30, lr=0.1))
+    return train_head(body, images.__getitem__, LABELS, 3, HeadParams(epochs=30, lr=0.1))
 
 
 def true_logits(body: nn.Module, head: nn.Linear, images: Tensor) -> Tensor:
@@ -110,18 +110,31 @@ def test_surrogate_sees_the_normalisation_it_was_trained_with(body: nn.Module, h
 
 def test_training_the_last_layer_changes_nothing_else(body: nn.Module, images: Tensor) -> None:
     before = {name: value.clone() for name, value in body.state_dict().items()}
-    trained = train_head(body, images, LABELS, 3, HeadParams(epochs=30, lr=0.1))
+    trained = train_head(body, images.__getitem__, LABELS, 3, HeadParams(epochs=30, lr=0.1))
     assert all(torch.equal(value, before[name]) for name, value in body.state_dict().items())
     assert not body.training
     assert surrogate(body, trained)(images).argmax(1).equal(LABELS)
     assert not any(parameter.requires_grad for parameter in [*body.parameters(), *trained.parameters()])
 
 
+def test_images_are_asked_for_once_and_never_more_than_a_batch(body: nn.Module, images: Tensor) -> None:
+    asked: list[list[int]] = []
+
+    def some(indices: Tensor) -> Tensor:
+        asked.append(indices.tolist())
+        return images[indices]
+
+    train_head(body, some, LABELS, 3, HeadParams(epochs=2, batch_size=2))
+    assert asked == [[0, 1], [2]]
+
+
 def test_last_layer_is_the_same_from_the_same_seed_and_leaves_the_global_seed_alone(
     body: nn.Module, images: Tensor
 ) -> None:
     state = torch.get_rng_state()
-    first, again = (train_head(body, images, LABELS, 3, HeadParams(epochs=3, batch_size=2)) for _ in range(2))
+    first, again = (
+        train_head(body, images.__getitem__, LABELS, 3, HeadParams(epochs=3, batch_size=2)) for _ in range(2)
+    )
     assert torch.equal(first.weight, again.weight)
     assert torch.equal(torch.get_rng_state(), state)
 
