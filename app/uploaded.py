@@ -13,6 +13,7 @@ from app import events
 from app.dependencies import Services
 from app.problems import InvalidRequest
 from app.views import JobView, job_path, job_view
+from models.errors import Rejected
 from workers.contract.records import JobRecord
 
 _POLL_SECONDS: Final = 1
@@ -40,10 +41,17 @@ def is_form(request: Request) -> bool:
 
 @asynccontextmanager
 async def read_form(request: Request, file: str) -> AsyncIterator[tuple[UploadFile, list[tuple[str, str]]]]:
-    """The part `file`, required once, and the text fields; raises InvalidRequest."""
+    """The part `file`, required once, and the text fields; raises InvalidRequest or Rejected `storage_unavailable`.
+
+    A large file lies in the folder that TMPDIR names, without a name of its own, and is gone when this is left.
+    """
     fields: list[tuple[str, str]] = []
     limits: dict[str, Any] = {"max_files": 1, "max_fields": _FIELDS_MAX, "max_part_size": _FIELD_BYTES}
-    async with request.form(**limits) as form:
+    try:
+        form = await request.form(**limits)
+    except OSError as error:
+        raise Rejected("storage_unavailable", f"the upload was not taken: {error.strerror}") from error
+    try:
         files = form.getlist(file)
         if len(files) != 1 or not isinstance(files[0], UploadFile):
             raise InvalidRequest({file: "required once, as a file part"})
@@ -53,6 +61,8 @@ async def read_form(request: Request, file: str) -> AsyncIterator[tuple[UploadFi
                     raise InvalidRequest({name: "must be a text part"})
                 fields.append((name, value))
         yield files[0], fields
+    finally:
+        await form.close()
 
 
 async def answer(services: Services, job_id: str, prefer: str | None, response: Response) -> JobView:

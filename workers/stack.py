@@ -58,7 +58,9 @@ class Stack:
             "CERTRAD_DATA_DIR": str(data_dir),
             "TORCHINDUCTOR_CACHE_DIR": str(data_dir / "torch"),  # else importing torch leaves a folder in /tmp
         }
-        self._api = Child("api", lambda: self._spawn("api", self._api_command(), shared))
+        # An upload is spooled before it is stored; /tmp may be memory.
+        spool = {"TMPDIR": str(data_dir)}
+        self._api = Child("api", lambda: self._spawn("api", self._api_command(), shared | spool))
         self._workers = [Child("intake", lambda: self._spawn("intake", _worker_command(INTAKE_QUEUE), shared))]
         if "threads" not in settings.model_fields_set:  # engines share the processors
             shared |= {"CERTRAD_THREADS": str(max(1, settings.threads // engines))}

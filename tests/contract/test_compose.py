@@ -61,3 +61,9 @@ def test_the_worker_image_may_download() -> None:
 
 def test_the_api_is_published_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["api"]["ports"])
+
+
+def test_uploads_are_spooled_to_the_volume_they_are_stored_on() -> None:
+    api = SERVICES["api"]
+    assert api["environment"]["TMPDIR"] == api["environment"]["CERTRAD_DATA_DIR"] == "/data"
+    assert "api-data:/data" in api["volumes"]

@@ -1,7 +1,9 @@
 """`up` runs the whole service from one command, keeps it up, and leaves nothing behind."""
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,6 +81,25 @@ def test_automatic_sigma_ends_in_a_signed_document_that_anyone_can_check(stack: 
         assert "REFUSED" not in ran.stdout
         assert ran.stdout.endswith("valid\n")
     assert {"fresh", "selection", "replay", "issuer"} <= set(ran.stdout.split())
+
+
+def test_a_large_upload_is_spooled_beside_the_data(stack: RunningStack) -> None:
+    api = wait_for(lambda: stack.child("uvicorn"), what="the API")
+    part = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n' + bytes(3 << 20)
+    head = b"POST /prompts HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    address = ("127.0.0.1", int(stack.url.rpartition(":")[2]))
+
+    def spooled() -> bool:
+        try:
+            links = [os.readlink(path) for path in Path(f"/proc/{api.pid}/fd").iterdir()]
+        except FileNotFoundError:  # closed between the two
+            return spooled()
+        return any(link.startswith(f"{stack.data_dir.resolve()}/") and link.endswith("(deleted)") for link in links)
+
+    with socket.create_connection(address) as client:
+        client.sendall(head + f"Content-Length: {2 * len(part)}\r\n\r\n".encode() + part)
+        wait_for(spooled, timeout=30, what="a file of the upload in the folder of the data")
+    wait_for(lambda: not spooled(), what="its end with the connection")
 
 
 @pytest.mark.parametrize("words", [("uvicorn",), ("worker", "intake"), ("redis.sock",)])

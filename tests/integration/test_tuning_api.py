@@ -1,6 +1,8 @@
 """POST /prompts over a real Redis: what it takes, what it refuses at once, and how its job is shown."""
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -144,6 +146,19 @@ def test_an_archive_is_never_in_the_memory_of_the_api_as_a_whole(
     job_id = accepted(tune(api))["id"]
     assert (settings.blobs_dir / job_id).read_bytes() == ARCHIVE
     assert all(0 < size <= 1 << 20 for size in asked)
+
+
+def test_a_disk_that_cannot_take_the_upload_is_reported(
+    api: TestClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: SpooledTemporaryFile[bytes], data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(SpooledTemporaryFile, "write", full)
+    response = tune(api)
+    assert code_of(response) == "storage_unavailable"
+    assert "No space left" in response.json()["detail"]
+    assert redis.zcard(ACTIVE) == 0
 
 
 def test_the_same_key_and_request_find_the_same_job(api: TestClient) -> None:
