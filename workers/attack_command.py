@@ -24,6 +24,7 @@ from models.attacks.autoattack import AutoAttackParams, auto_attack
 from models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, PGD_40, adaptive_pgd, embedding_pgd
 from models.backbones.base import Backbone, load_backbone, weights_directory
 from models.classifier import TextHead
+from models.datasets.cards import published_labels
 from models.errors import Rejected
 from models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
 from models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
@@ -148,7 +149,7 @@ def _sources(paths: Sequence[Path], task: TaskCard, limit: int | None) -> list[_
     inside = sorted(path for path in paths[0].iterdir() if path.is_dir() and not path.name.startswith("."))
     if not inside:
         return [_Source(path=path, label=None) for path in _files(paths[0])[:limit]]
-    by_class = match_classes([path.name for path in inside], task.class_names)
+    by_class = match_classes([path.name for path in inside], task.class_names, published_labels(task.id))
     return [
         _Source(path=path, label=label)
         for label, folder in enumerate(by_class.folders)

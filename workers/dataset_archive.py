@@ -102,12 +102,14 @@ def read_images(archive: bytes, paths: Iterable[str]) -> Iterator[bytes]:
             yield bytes(content)
 
 
-def match_classes(folders: Iterable[str], class_names: Sequence[str] | None) -> Classes:
+def match_classes(folders: Iterable[str], class_names: Sequence[str] | None, published: Sequence[str] = ()) -> Classes:
     """Which folder holds which class: by name where the names are the same, else in the sorted order of the folders.
 
     Names are the same if they differ in case, spaces and punctuation only, as `Chest_CT` and `chest CT` do: taken for
-    others, sorted into another order, they would teach the prompt wrong classes without a word.
+    others, sorted into another order, they would teach the prompt wrong classes without a word. Numbers are in order
+    of their value, so that folder 2 comes before folder 10.
     class_names: None makes the names of the folders those of the classes.
+    published: what the published data set with these classes calls its folders, class by class; as good as the names.
     Raises Rejected: too_few_classes, class_mismatch.
     """
     ordered = sorted(folders)
@@ -120,14 +122,17 @@ def match_classes(folders: Iterable[str], class_names: Sequence[str] | None) -> 
         raise Rejected("class_mismatch", str(error)) from None
     if len(names) != len(ordered):
         raise Rejected("class_mismatch", f"{len(names)} folders are expected, one for each class, got {len(ordered)}")
-    spell = _spelling(names, ordered)
-    by_name, by_folder = {spell(name): name for name in names}, {spell(folder): folder for folder in ordered}
-    if by_name.keys() == by_folder.keys():
-        return Classes(class_names=names, folders=tuple(by_folder[spell(name)] for name in names))
-    for folder, name in zip(ordered, names, strict=True):
-        if by_name.get(spell(folder), name) != name:
-            raise Rejected("class_mismatch", f"the folder `{shown(folder)}` is at the place of the class {name!r}")
-    return Classes(class_names=names, folders=tuple(ordered))
+    in_order = sorted(ordered, key=int) if all(map(str.isdecimal, ordered)) else ordered
+    readings = [_places(in_order, known) for known in (names, published) if known]
+    for places in readings:
+        if None not in places:
+            return Classes(class_names=names, folders=tuple(in_order[places.index(k)] for k in range(len(names))))
+    for place, (folder, *named) in enumerate(zip(in_order, *readings, strict=True)):
+        if set(named) - {None, place}:
+            raise Rejected(
+                "class_mismatch", f"the folder `{shown(folder)}` is at the place of the class {names[place]!r}"
+            )
+    return Classes(class_names=names, folders=tuple(in_order))
 
 
 def shown(path: str) -> str:
@@ -195,6 +200,13 @@ def _common_top(entries: Sequence[zipfile.ZipInfo]) -> int:
     """1 when everything lies in one folder that itself has folders, else 0."""
     below = [_parts(entry.filename) if entry.is_dir() else _parts(entry.filename)[:-1] for entry in entries]
     return int(len({parts[0] for parts in below if parts}) == 1 and all(below) and any(len(p) > 1 for p in below))
+
+
+def _places(folders: Sequence[str], names: Sequence[str]) -> list[int | None]:
+    """Of each folder the place among the names of the one that is the same; None where there is none."""
+    spell = _spelling(names, folders)
+    place_of = {spell(name): place for place, name in enumerate(names)}
+    return [place_of.get(spell(folder)) for folder in folders]
 
 
 def _spelling(names: Sequence[str], folders: Sequence[str]) -> Callable[[str], str]:

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from pydantic import TypeAdapter
 from redis import Redis
 
+from models.datasets.cards import published_labels
 from models.errors import Rejected
 from models.image import ModelInput
 from models.prompts.tuning_images import choose_images
@@ -38,7 +39,7 @@ def leave_images(
     """
     card = backbone_card(request.backbone)
     folders = _listed(archive, settings)
-    classes = match_classes(folders, request.class_names)
+    classes = match_classes(folders, request.class_names, published_labels(request.task))
     paths = [path for folder in classes.folders for path in folders[folder]]
     labels = [label for label, folder in enumerate(classes.folders) for _ in folders[folder]]
     chosen = choose_images(labels, classes.class_names, request.params)

@@ -26,6 +26,12 @@ def names_and_template(card: DatasetCard) -> tuple[tuple[str, ...] | None, str |
     return tuple(task["class_names"]), task["template"]
 
 
+def published_labels(task: str | None) -> tuple[str, ...]:
+    """What the published data set of a task calls its classes, in their order; empty where there is no such set."""
+    cards = (card for card in shipped_datasets().values() if task is not None and card.task == task)
+    return next((card.raw_labels for card in cards), ())
+
+
 def _read(path: Path) -> DatasetCard:
     card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return DatasetCard(**{**card, "raw_labels": tuple(card.get("raw_labels", ()))})

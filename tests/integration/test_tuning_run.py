@@ -28,7 +28,7 @@ from tests.support.archives import classes, textured, zipped
 from tests.support.images import encoded, noise
 from tests.support.processes import environment
 from workers import engine, intake, stopping
-from workers.contract.cards import Catalogue, to_json
+from workers.contract.cards import Catalogue, shipped_tasks, to_json
 from workers.contract.names import Phase, document_key, events_key, input_key, ledger_key
 from workers.contract.progress import Tuning
 from workers.contract.queues import vehicle
@@ -125,6 +125,18 @@ def test_only_the_images_that_are_needed_are_left_in_the_order_that_is_told(
     assert redis.hlen(input_key(job_id)) == 156
     assert 0 < redis.ttl(input_key(job_id)) <= settings.input_ttl
     assert vehicle(redis, "tune", job_id) is not None
+
+
+def test_folders_called_as_the_published_data_set_of_a_task_are_matched_by_that(
+    submit: Submit, records: Records
+) -> None:
+    task = shipped_tasks()["sicapv2"]  # sorted, its folder NC of the first class is the last
+    sizes = {"NC": 5, "G3": 4, "G4": 3, "G5": 2}
+    archive = {path: content for name, size in sizes.items() for path, content in classes([name], size).items()}
+    submit(zipped(archive), wanted=replace(request(shots=None), class_names=task.class_names, task=task.id))
+    image = read(records).image
+    assert image is not None, error_of(records)
+    assert [image["training_labels"].count(label) for label in range(4)] == list(sizes.values())
 
 
 def test_an_image_is_what_certification_would_see_under_its_own_label(

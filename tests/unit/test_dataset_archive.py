@@ -226,8 +226,8 @@ def test_a_long_path_is_named_by_its_end() -> None:
 # -- classes ----------------------------------------------------------------------------------------------------------
 
 
-def matched(folders: Sequence[str], names: Sequence[str] | None) -> Mapping[str, str]:
-    found = match_classes(folders, names)
+def matched(folders: Sequence[str], names: Sequence[str] | None, published: Sequence[str] = ()) -> Mapping[str, str]:
+    found = match_classes(folders, names, published)
     assert found.class_names == tuple(names or sorted(folders))
     return dict(zip(found.class_names, found.folders, strict=True))
 
@@ -256,6 +256,25 @@ def test_names_that_only_punctuation_tells_apart_are_compared_as_they_are() -> N
 
 def test_other_folders_are_matched_in_sorted_order() -> None:
     assert matched(["b", "a", "c"], ["x", "z", "y"]) == {"x": "a", "z": "b", "y": "c"}
+
+
+@pytest.mark.parametrize("spelled", [str, str.lower])
+def test_folders_called_as_the_published_data_set_calls_them_are_matched_by_that(spelled: Callable[[str], str]) -> None:
+    names, published = ["benign", "grade 3", "grade 4", "grade 5"], ["NC", "G3", "G4", "G5"]  # sorted, NC is the last
+    folders = list(map(spelled, published))
+    assert matched(sorted(folders), names, published) == dict(zip(names, folders, strict=True))
+
+
+def test_numbers_are_in_order_of_their_value() -> None:
+    names = [f"class {letter}" for letter in "abcdefghijkl"]
+    assert matched(sorted(map(str, range(12))), names) == {name: str(number) for number, name in enumerate(names)}
+
+
+def test_a_folder_at_the_place_of_another_class_of_the_published_data_set_is_refused() -> None:
+    with pytest.raises(Rejected) as caught:
+        match_classes(["G3", "G4", "G5", "normal"], ["benign", "three", "four", "five"], ["NC", "G3", "G4", "G5"])
+    assert caught.value.code == "class_mismatch"
+    assert "`G3`" in caught.value.detail
 
 
 def test_names_are_equal_whatever_the_form_of_their_accents() -> None:
