@@ -59,12 +59,15 @@ class TuningForm(BaseModel):
     backbone: Identifier | None = Field(
         None, description="id of GET /backbones; default: the task's own", examples=["demo"]
     )
-    task: Identifier | None = Field(None, description="id of GET /tasks whose classes the folders hold")
+    task: Identifier | None = Field(
+        None,
+        description="id of GET /tasks whose classes the folders hold; they may be called as its published data set is",
+    )
     classes: Json[list[Words]] | None = Field(
         None,
         description="class names as a JSON list, instead of `task`; with neither they are the names of the folders. "
         "Folders named like the classes, but for case, spaces and punctuation, are matched by name, others in sorted "
-        "order",
+        "order, numbers by their value",
         examples=['["chest X-ray", "head CT"]'],
     )
     shots: int | None = Field(

@@ -1,5 +1,6 @@
 """The catalogue: tasks, backbones and prompts a request may name."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
@@ -60,8 +61,8 @@ class PromptChange(BaseModel):
 
 @router.get("/tasks", operation_id="list_tasks", summary="List tasks", responses=problem_responses())
 def list_tasks(services: ServicesDep) -> Tasks:
-    """The tasks: class names in their order, and the hand-written template."""
-    return Tasks(tasks=list(services.catalogue.tasks.values()))
+    """The tasks: class names in their order, the hand-written template, and the prompts in use where none is named."""
+    return Tasks(tasks=[_in_use(services, task) for task in services.catalogue.tasks.values()])
 
 
 @router.get("/backbones", operation_id="list_backbones", summary="List backbones", responses=problem_responses())
@@ -120,6 +121,12 @@ def withdraw_prompt(prompt_id: PromptId, services: ServicesDep) -> Response:
     """Takes a prompt out of use; certificates made with it stay."""
     services.catalogue.withdraw_prompt(_card(services, prompt_id).id)
     return Response(status_code=204)
+
+
+def _in_use(services: Services, task: TaskCard) -> TaskCard:
+    """The task with what its defaults are now, not as it was shipped."""
+    first = {card.method == "bank": card.id for card in reversed(services.catalogue.default_prompts(task.id))}
+    return replace(task, default_prompt=first.get(False), default_bank=first.get(True))
 
 
 def _card(services: Services, prompt_id: str) -> PromptCard:

@@ -491,6 +491,22 @@ def test_prompt_becomes_the_default_of_a_task_with_its_classes(api: TestClient, 
     assert_problem(api.patch("/prompts/nobody", json={"default_for": "mednist"}), "prompt_not_found")
 
 
+def test_tasks_show_the_defaults_in_use(api: TestClient, redis: Redis) -> None:
+    Catalogue(redis).publish_prompt(card())
+    shipped = Catalogue(redis).tasks["mednist"]
+
+    def defaults() -> tuple[str | None, str | None]:
+        (task,) = [task for task in api.get("/tasks").json()["tasks"] if task["id"] == "mednist"]
+        return task["default_prompt"], task["default_bank"]
+
+    assert defaults() == (shipped.default_prompt, shipped.default_bank)
+    api.patch(f"/prompts/{card().id}", json={"default_for": "mednist"})
+    api.delete(f"/prompts/{shipped.default_bank}")
+    assert defaults() == (card().id, None)
+    api.delete(f"/prompts/{card().id}")
+    assert defaults() == (shipped.default_prompt, None)
+
+
 def test_catalogue_lists_tasks_and_says_which_backbones_an_engine_holds(api: TestClient, redis: Redis) -> None:
     assert "mednist" in [task["id"] for task in api.get("/tasks").json()["tasks"]]
     engine = WorkerCard(name="w1", device="cpu", dtype="float32", backbones=("demo",), seen_at=1.7e9)
