@@ -83,8 +83,9 @@ def _visible(folder: Path) -> Iterator[Path]:
 
 
 def _of_csv(table: Path) -> dict[str, list[Path]]:
-    """The files of every label; one that is not there names its row, counted as lines of the file."""
+    """The files of every label; one that is not there, or there twice, names its row, counted as lines of the file."""
     classes: dict[str, list[Path]] = {}
+    seen: set[Path] = set()
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             rows = csv.DictReader(stream)
@@ -92,6 +93,9 @@ def _of_csv(table: Path) -> dict[str, list[Path]]:
                 raise ImagesError(f"{table} must be a zip, or a CSV with the columns path and label")
             for row in rows:
                 path, label = _row(table, rows.line_num, row)
+                if path.resolve() in seen:  # it could be tuned on and measured on, or have two labels
+                    raise ImagesError(f"{table}, line {rows.line_num}: {row['path']!r} is there more than once")
+                seen.add(path.resolve())
                 classes.setdefault(label, []).append(path)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ImagesError(f"{table} is neither a zip nor a CSV in UTF-8") from error

@@ -95,6 +95,8 @@ def test_a_folder_that_is_not_one_of_classes_is_refused(tmp_path: Path, files: t
         ("path,label\n1.png\n", "line 2: '' cannot be the name of a class"),
         ("path,label\n1.png,../a\n", "line 2: '../a' cannot be the name of a class"),
         ("path,label\n1.png,a\n", "at least 2 classes are expected, got 1"),
+        ("path,label\n1.png,a\n1.png,b\n", "line 3: '1.png' is there more than once"),
+        ("path,label\n1.png,a\n./1.png,a\n", "line 3: './1.png' is there more than once"),
         ("file,class\n1.png,a\n", "columns path and label"),
         ("", "columns path and label"),
     ],
