@@ -61,7 +61,8 @@ class Stack:
         # An upload is spooled before it is stored; /tmp may be memory.
         spool = {"TMPDIR": str(data_dir)}
         self._api = Child("api", lambda: self._spawn("api", self._api_command(), shared | spool))
-        self._workers = [Child("intake", lambda: self._spawn("intake", _worker_command(INTAKE_QUEUE), shared))]
+        # Beside several engines, one unpacks the archive of a tuning while another serves certificates.
+        self._workers = [self._intake_worker(f"intake-{number}", shared) for number in range(1, min(engines, 2) + 1)]
         if "threads" not in settings.model_fields_set:  # engines share the processors
             shared |= {"CERTRAD_THREADS": str(max(1, settings.threads // engines))}
         self._workers += [self._gpu_worker(f"gpu-{number}", shared) for number in range(1, engines + 1)]
@@ -100,6 +101,9 @@ class Stack:
         if self._redis is None:
             return []
         return [Child("redis", self._redis.start, process=self._redis.start())]
+
+    def _intake_worker(self, name: str, env: Mapping[str, str]) -> Child:
+        return Child(name, lambda: self._spawn(name, _worker_command(INTAKE_QUEUE), env))
 
     def _gpu_worker(self, name: str, env: Mapping[str, str]) -> Child:
         return Child(name, lambda: self._spawn(name, _worker_command(GPU_QUEUE), env))

@@ -50,6 +50,13 @@ def parent_of(stack: RunningStack, name: str) -> psutil.Process:
     return parent
 
 
+def test_beside_several_engines_an_archive_does_not_hold_the_only_intake(stack: RunningStack) -> None:
+    def intakes() -> int:
+        return len(httpx.get(f"{stack.url}/health/workers", timeout=30).json()["queues"]["intake"])
+
+    wait_for(lambda: intakes() == 2, timeout=START_SECONDS, what="a second intake worker")
+
+
 @pytest.mark.usefixtures("all_engines")
 def test_any_engine_comes_to_the_same_counts(stack: RunningStack, image: bytes, offline: Offline) -> None:
     documents = {}

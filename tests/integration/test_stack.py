@@ -42,7 +42,7 @@ def test_readiness_is_told_on_one_line_of_standard_output(stack: RunningStack) -
 
 
 def test_logs_are_json_lines(stack: RunningStack) -> None:
-    for name in ("stack", "intake", "gpu-1"):
+    for name in ("stack", "intake-1", "gpu-1"):
         for line in (stack.data_dir / "logs" / f"{name}.log").read_text().splitlines():
             assert {"event", "level", "timestamp", "process"} <= json.loads(line).keys()
 
