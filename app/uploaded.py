@@ -1,7 +1,7 @@
 """A request that brings one file and some fields, and the answer that names its job."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
@@ -11,7 +11,7 @@ from starlette.datastructures import UploadFile
 
 from app import events
 from app.dependencies import Services
-from app.problems import InvalidRequest
+from app.problems import InvalidRequest, problem_responses
 from app.views import JobView, job_path, job_view
 from models.errors import Rejected
 from workers.contract.records import JobRecord
@@ -21,7 +21,7 @@ _WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})")
 _FIELD_BYTES: Final = 256 * 1024
 _FIELDS_MAX: Final = 32
 
-ACCEPTED: Final = {
+_ACCEPTED: Final = {
     "description": "The job; poll `Location`, or follow `links.events`.",
     "headers": {
         "Location": {"schema": {"type": "string"}, "description": "the job"},
@@ -32,6 +32,39 @@ IdempotencyKey = Annotated[
     str | None, Header(min_length=1, max_length=255, description="the same key and request find the same job")
 ]
 Prefer = Annotated[str | None, Header(description="`wait=N` holds the answer until the job ends, N <= 30 s")]
+
+
+def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that brings a file and answers with its job; codes: problems of its own."""
+    return {
+        200: {"model": JobView, "description": "The job has ended within `Prefer: wait=N`."},
+        202: _ACCEPTED,
+        **problem_responses(
+            "invalid_request",
+            "unknown_field",
+            "unknown_task",
+            "unknown_backbone",
+            "idempotency_conflict",
+            *codes,
+            "body_too_large",
+            "queue_full",
+            "storage_unavailable",
+        ),
+    }
+
+
+def form_content(file: str, described: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, Any]:
+    """The OpenAPI content of a multipart form of one file, required, and the fields of a JSON schema."""
+    return {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {file: described, **form["properties"]},
+                "required": [file],
+                "additionalProperties": False,
+            }
+        }
+    }
 
 
 def is_form(request: Request) -> bool:

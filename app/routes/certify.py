@@ -9,8 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from app.defaults import resolve
 from app.dependencies import Services, ServicesDep
 from app.forms import CertifyForm, parse
-from app.problems import problem_responses
-from app.uploaded import ACCEPTED, IdempotencyKey, Prefer, answer, is_form, read_form
+from app.uploaded import IdempotencyKey, Prefer, answer, form_content, is_form, job_responses, read_form
 from app.views import JobView
 from models.errors import Rejected
 from workers.contract.formats import SNIFFED_BYTES, sniff
@@ -33,24 +32,7 @@ _FORM: Final = CertifyForm.model_json_schema()
     status_code=202,
     response_model=JobView,
     response_model_exclude_unset=True,
-    responses={
-        200: {"model": JobView, "description": "The job has ended within `Prefer: wait=N`."},
-        202: ACCEPTED,
-        **problem_responses(
-            "invalid_request",
-            "unknown_field",
-            "unknown_task",
-            "unknown_backbone",
-            "unknown_prompt",
-            "prompt_mismatch",
-            "idempotency_conflict",
-            "empty_image",
-            "body_too_large",
-            "unsupported_format",
-            "queue_full",
-            "storage_unavailable",
-        ),
-    },
+    responses=job_responses("unknown_prompt", "prompt_mismatch", "empty_image", "unsupported_format"),
     openapi_extra={
         "parameters": [
             {
@@ -64,17 +46,7 @@ _FORM: Final = CertifyForm.model_json_schema()
         ],
         "requestBody": {
             "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {"image": _IMAGE, **_FORM["properties"]},
-                        "required": ["image"],
-                        "additionalProperties": False,
-                    }
-                },
-                "application/octet-stream": {"schema": _IMAGE},
-            },
+            "content": {**form_content("image", _IMAGE, _FORM), "application/octet-stream": {"schema": _IMAGE}},
         },
     },
 )

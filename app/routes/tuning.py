@@ -6,9 +6,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from app.dependencies import Services, ServicesDep
-from app.problems import InvalidRequest, problem_responses
+from app.problems import InvalidRequest
 from app.tuning_form import TuningForm, parse, resolve
-from app.uploaded import ACCEPTED, IdempotencyKey, Prefer, answer, is_form, read_form
+from app.uploaded import IdempotencyKey, Prefer, answer, form_content, is_form, job_responses, read_form
 from app.views import JobView
 from models.errors import Rejected
 from workers.contract.formats import ZIP_SIGNATURE
@@ -33,34 +33,11 @@ _ARCHIVE: Final = {
     status_code=202,
     response_model=JobView,
     response_model_exclude_unset=True,
-    responses={
-        200: {"model": JobView, "description": "The job has ended within `Prefer: wait=N`."},
-        202: ACCEPTED,
-        **problem_responses(
-            "invalid_request",
-            "unknown_field",
-            "unknown_task",
-            "unknown_backbone",
-            "idempotency_conflict",
-            "invalid_archive",
-            "body_too_large",
-            "queue_full",
-            "storage_unavailable",
-        ),
-    },
+    responses=job_responses("invalid_archive"),
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {"images": _ARCHIVE, **_FORM["properties"]},
-                        "required": ["images"],
-                        "additionalProperties": False,
-                    }
-                }
-            },
+            "content": form_content("images", _ARCHIVE, _FORM),
         },
     },
 )
