@@ -58,25 +58,25 @@ class Classes:
 def list_images(archive: bytes, limits: ArchiveLimits) -> dict[str, list[str]]:
     """The paths of the files in each class's folder, sorted, by the folder's name in NFC; all from the directory alone.
 
-    A single common top folder, `__MACOSX` and names that begin with a dot are passed over.
-    Raises Rejected: invalid_archive, unsafe_archive, archive_too_large, duplicate_file, empty_class.
+    A single common top folder, `__MACOSX` and names that begin with a dot are passed over; the folder they lie in is
+    not, so that one that holds nothing else is an empty class. Raises Rejected: invalid_archive, unsafe_archive, archive_too_large, duplicate_file, empty_class.
     """
     with _opened(archive) as file:
         entries = file.infolist()
     _check_sizes(entries, limits)
     for entry in entries:
         _check_entry(entry)
-    entries = [entry for entry in entries if not _is_passed_over(entry.filename)]
-    skipped = _common_top(entries)
+    paths = [path for entry in entries if (path := _visible(entry.filename))]
+    skipped = _common_top(paths)
     folders: dict[str, list[str]] = {}
-    for entry in entries:
-        parts = _parts(entry.filename)[skipped:]
-        if not entry.is_dir() and len(parts) != 2:
-            raise Rejected("invalid_archive", f"`{shown(entry.filename)}` does not lie in the folder of a class")
+    for path in paths:
+        parts = _parts(path)[skipped:]
+        if not _is_folder(path) and len(parts) != 2:
+            raise Rejected("invalid_archive", f"`{shown(path)}` does not lie in the folder of a class")
         if parts:
             files = folders.setdefault(_nfc(parts[0]), [])
-            if not entry.is_dir():
-                files.append(entry.filename)
+            if not _is_folder(path):
+                files.append(path)
     _check_names(folders)
     for folder, files in folders.items():
         if not files:
@@ -196,9 +196,9 @@ def _check_names(folders: Mapping[str, Sequence[str]]) -> None:
         seen.add(key)
 
 
-def _common_top(entries: Sequence[zipfile.ZipInfo]) -> int:
+def _common_top(paths: Sequence[str]) -> int:
     """1 when everything lies in one folder that itself has folders, else 0."""
-    below = [_parts(entry.filename) if entry.is_dir() else _parts(entry.filename)[:-1] for entry in entries]
+    below = [_parts(path) if _is_folder(path) else _parts(path)[:-1] for path in paths]
     return int(len({parts[0] for parts in below if parts}) == 1 and all(below) and any(len(p) > 1 for p in below))
 
 
@@ -220,8 +220,17 @@ def _letters(name: str) -> str:
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold()))
 
 
-def _is_passed_over(path: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in _parts(path))
+def _visible(path: str) -> str:
+    """The path, or that of the folder a hidden file or folder lies in; empty where there is none."""
+    parts = _parts(path)
+    for place, part in enumerate(parts):
+        if part.startswith(".") or part == "__MACOSX":
+            return "".join(f"{folder}/" for folder in parts[:place])
+    return path
+
+
+def _is_folder(path: str) -> bool:
+    return path.endswith("/")
 
 
 def _parts(path: str) -> list[str]:

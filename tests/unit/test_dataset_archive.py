@@ -168,6 +168,13 @@ def test_files_of_different_folders_may_have_one_name() -> None:
     }
 
 
+@pytest.mark.parametrize("hidden", ["ant/.DS_Store", "ant/.cache/1.png"])
+def test_a_folder_of_hidden_files_alone_is_an_empty_class(hidden: str) -> None:
+    error = refused(with_entry(hidden))
+    assert error.code == "empty_class"
+    assert "`ant`" in error.detail
+
+
 def test_an_empty_class_is_refused_by_its_name() -> None:
     error = refused(zipped({**SOUND, "eel/": b""}))
     assert error.code == "empty_class"
