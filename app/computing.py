@@ -93,6 +93,21 @@ def calibrate_prompt(
     _become("calibrate-prompt", *_options({**given, "seed": seed}))
 
 
+@prompts.command("bank")
+def tune_bank(
+    images: Annotated[Path, typer.Option(exists=True, file_okay=False, help="folder of one folder for each class")],
+    name: Annotated[str, typer.Option(help="name of the new bank")],
+    task: Annotated[str | None, typer.Option(help="task whose classes the folders hold")] = None,
+    template: Annotated[str | None, typer.Option(help="its words before {} are one start; default: the task's")] = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="images of each class to learn from; default 16")] = None,
+    copies: Annotated[int | None, typer.Option(min=1, help="noisy copies of each at every level")] = None,
+    seed: Annotated[int | None, typer.Option(help="of the choice of images and of all noise")] = None,
+) -> None:
+    """Tune a bank of prompts for adaptation=gated: several prompts, weighed on every noisy sample."""
+    given = {"images": images, "name": name, "task": task, "template": template, "shots": shots, "copies": copies}
+    _become("tune-bank", *_options({**given, "seed": seed}))
+
+
 @commands.command()
 def attack(
     paths: Annotated[list[Path], typer.Argument(exists=True, metavar="FILE|DIR", help="files, or one folder")],

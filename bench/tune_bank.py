@@ -76,7 +76,7 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
     labels = torch.from_numpy(images.labels)
     # So that only the shots are unpacked; `tune_bank` then finds no more than them.
     shots = sample_shots(labels, len(class_names), params.shots, params.seed)
-    with tqdm(total=len(params.sigmas) + 2 * len(params.member_sigmas) + 1, unit="stage") as progress:
+    with tqdm(total=params.stages, unit="stage") as progress:
 
         def on_stage(name: str) -> None:
             progress.set_postfix_str(name)

@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fetch(options.name)
         case "calibrate-prompt":
             return _calibrate(options)
+        case "tune-bank":
+            return _tune_bank(options)
         case "keys":
             return _keys(options.action, options.data_dir, options.sha256)
         case _:
@@ -138,6 +140,14 @@ def _calibrate(options: argparse.Namespace) -> int:
     return calibrate_command.run(options, settings, lambda prompt: _publish_prompt(settings, prompt))
 
 
+def _tune_bank(options: argparse.Namespace) -> int:
+    """Tunes a bank of prompts on labelled images, stores it, publishes it if the service runs, and prints its card."""
+    from workers import bank_command  # torch
+
+    settings = StackSettings()
+    return bank_command.run(options, settings, lambda prompt: _publish_prompt(settings, prompt))
+
+
 def _publish_prompt(settings: StackSettings, prompt: PromptCard) -> int:
     from workers.prompt_store import publish  # torch
 
@@ -214,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
         imported.add_argument(f"--{option}", required=True, help=meaning)
     _add_attack(commands.add_parser("attack", help="accuracy of a prompt under attack"))
     _add_calibrate(commands.add_parser("calibrate-prompt", help="adapt a prompt to unlabelled images of a site"))
+    _add_bank(commands.add_parser("tune-bank", help="tune a bank of prompts on labelled images"))
     _add_audit(commands.add_parser("audit", help="attack certified images and ask about them again"))
     _add_evaluate(commands.add_parser("evaluate", help="certified accuracy on a data set"))
     _add_verify(commands.add_parser("verify", help="check a certificate"))
@@ -230,6 +241,16 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sigmas", default="0.25,0.5", help="noise levels it is adapted at")
     parser.add_argument("--limit", type=_in_range(1, 100_000), default=512, help="images: the first by name")
     parser.add_argument("--seed", type=int, default=0, help="of all noise")
+
+
+def _add_bank(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=Path, required=True, help="folder of one folder of images for each class")
+    parser.add_argument("--name", required=True, help="of the new bank")
+    parser.add_argument("--task", default="mednist")
+    parser.add_argument("--template", help="its words before the class name are one start; default: the task's own")
+    parser.add_argument("--shots", type=_in_range(1, 10_000), default=16, help="images of each class to learn from")
+    parser.add_argument("--copies", type=_in_range(1, 10_000), default=128, help="noisy copies of a shot at each level")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of images and of all noise")
 
 
 def _add_attack(parser: argparse.ArgumentParser) -> None:

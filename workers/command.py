@@ -28,13 +28,13 @@ def chosen_device(wish: str) -> torch.device:
     return torch.device(wish)
 
 
-def progress_bar() -> Progress:
-    """Bars on standard error that count images, gone when the work is done."""
+def progress_bar(unit: str = "images") -> Progress:
+    """Bars on standard error that count images or another unit, gone when the work is done."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("images"),
+        TextColumn(unit),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from models.backbones.base import Backbone
 from models.prompts.bank import Bank
-from models.prompts.context import ContextVectors, text_features
+from models.prompts.context import ContextVectors, layout, text_features
 from models.prompts.few_shot import FewShotParams, TrainerState, sample_shots, seeded, train_epochs
 from models.prompts.gated import Gate, mixed_similarities
 
@@ -26,7 +26,7 @@ class BankParams:
 
     sigmas: noise levels of the gate's samples, in pixels of [0, 1].
     member_sigmas: each of them tunes two prompts, one from random vectors and one from the words of the template.
-    template: its words before the class name are that start; it must end with the class name, and perhaps a full stop.
+    template: its words before the class name are that start; what follows the class name is left out.
     copies: noisy copies of every shot at every level, encoded once.
     epochs, batch_size, lr: of the members, see `FewShotParams`.
     hidden, steps, gate_batch, gate_lr, gate_weight_decay: hidden units of the gate, and its AdamW steps, which follow
@@ -56,8 +56,11 @@ class BankParams:
             raise ValueError(f"member_sigmas must be among the sigmas {self.sigmas!r}, got {self.member_sigmas!r}")
         if min(self.sigmas) <= 0:
             raise ValueError(f"sigmas must be > 0, got {self.sigmas!r}")
-        if self.template.partition("{}")[2].strip() not in ("", "."):
-            raise ValueError(f"the template must end with the class name, got {self.template!r}")
+
+    @property
+    def stages(self) -> int:
+        """How often `tune_bank` says that something is finished: every level of noise, every prompt, the gate."""
+        return len(self.sigmas) + 2 * len(self.member_sigmas) + 1
 
     def member(self, sigma: float, seed: int, n_ctx: int) -> FewShotParams:
         """The hyper-parameters of one prompt."""
@@ -87,11 +90,14 @@ def tune_bank(
     images: (N, 3, H, W) float in [0, 1] at the backbone's input size. labels: (N,) integers in 0..K-1.
     The shots are those that `few_shot.train` takes with the same seed. The same seed gives the same bank, bit for bit,
     on one machine. on_stage: called with what was finished.
+    Raises Rejected, before anything is encoded: `prompt_too_long`, or `invalid_request` for a template without a word
+    before the class name.
     """
+    start = ContextVectors.from_text(backbone, params.template.partition("{}")[0])
+    layout(backbone, class_names, start)
     chosen = sample_shots(labels, len(class_names), params.shots, params.seed)
     images, labels = images[chosen], labels[chosen]
     directions = noisy_directions(backbone, images, params, on_stage)
-    start = ContextVectors.from_text(backbone, params.template.partition("{}")[0])
     members = []
     for place, sigma in enumerate(params.member_sigmas):
         of_sigma = directions[params.sigmas.index(sigma)]
@@ -122,6 +128,23 @@ def noisy_directions(
         levels.append(torch.stack(of_images))
         on_stage(f"noise of {sigma:g}")
     return torch.stack(levels)
+
+
+@torch.no_grad()
+def bank_accuracy(
+    backbone: Backbone, bank: Bank, images: Tensor, labels: Tensor, class_names: Sequence[str], sigma: float, seed: int
+) -> float:
+    """The share of images (N, 3, H, W) of which one noisy copy gets its label (N,), to 4 decimals."""
+    generator, gate = seeded(seed, "validation", repr(sigma)), bank.gate.at(sigma)
+    texts = bank.text_features(backbone, class_names).cpu()
+    correct = 0
+    for indices in torch.split(torch.arange(len(images)), _ENCODED_TOGETHER):
+        part, truth = images[indices], labels[indices]
+        noisy = part + sigma * torch.randn(part.shape, generator=generator)
+        directions = F.normalize(backbone.encode_image(noisy).float().cpu(), dim=-1)
+        similarities = mixed_similarities(directions, texts, gate.weights(directions))
+        correct += int((similarities.argmax(dim=-1) == truth).sum())
+    return round(correct / len(images), 4)
 
 
 def tune_gate(texts: Tensor, directions: Tensor, labels: Tensor, logit_scale: float, params: BankParams) -> Gate:

@@ -18,7 +18,7 @@ from models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
 from models.prompts.context import ContextVectors
 from models.types import Adaptation, GatedAdaptation, PromptCard
 from models.types.cards import PromptMethod
-from models.types.tuning import PROMPT_NAME
+from models.types.tuning import PROMPT_NAME, check_prompt_name
 
 TENSOR = "context"
 HEADER = "certrad.context.v1"
@@ -69,8 +69,7 @@ def save_prompt(
     The id is `name` and the first 16 hex digits of the file's SHA-256: the same vectors saved again are the same
     prompt, and only its card is replaced.
     """
-    if not PROMPT_NAME.fullmatch(name):
-        raise ValueError(f"a prompt name must match {PROMPT_NAME.pattern}, got {name!r}")
+    check_prompt_name(name)
     if isinstance(prompt, Bank) != (method == "bank"):
         raise ValueError(f"a bank, and nothing else, is saved with the method 'bank', got {method!r}")
     content = prompt_to_bytes(prompt)

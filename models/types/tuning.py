@@ -17,6 +17,12 @@ PROMPT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """What a prompt may be called: the name begins its id, which is a file's name and a part of an address."""
 
 
+def check_prompt_name(name: str) -> None:
+    """Raises ValueError for what a prompt may not be called."""
+    if not PROMPT_NAME.fullmatch(name):
+        raise ValueError(f"a prompt name must match {PROMPT_NAME.pattern}, got {name!r}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningParams:
     """How a prompt is tuned; `TuningParams.published(method)` gives the papers' hyper-parameters.
@@ -91,8 +97,7 @@ class TuningRequest:
     kind: Literal["tune"] = "tune"
 
     def __post_init__(self) -> None:
-        if not PROMPT_NAME.fullmatch(self.name):
-            raise ValueError(f"a prompt name must match {PROMPT_NAME.pattern}, got {self.name!r}")
+        check_prompt_name(self.name)
         if self.class_names is not None:
             check_classes(self.class_names, "{}")
 
