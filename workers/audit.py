@@ -21,6 +21,7 @@ from models.attacks.smooth_adv import SmoothAdv
 from models.audit import Audit, Finding, ModeSpec, Verdict, summarise
 from models.backbones.base import EMBEDDED, load_backbone, shipped_backbones, weights_directory
 from models.backbones.precision import DTYPES
+from models.errors import Rejected
 from models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
 from models.types import TEMPLATE_PROMPT, PromptCard
 from workers.audit_modes import modes
@@ -60,7 +61,10 @@ class Folders:
 
     def prompt_card(self, prompt_id: str) -> PromptCard:
         """The card of a prompt. Raises Rejected: prompt_not_found, invalid_checkpoint."""
-        return read_prompt_card(prompt_path(self.of_prompt(prompt_id), prompt_id).with_suffix(".json"))
+        path = prompt_path(self.of_prompt(prompt_id), prompt_id).with_suffix(".json")
+        if not path.exists():
+            raise Rejected("prompt_not_found", f"there is no prompt {prompt_id!r} on this machine")
+        return read_prompt_card(path)
 
 
 def images_sha256(images: Images) -> str:

@@ -59,7 +59,8 @@ def list_images(archive: bytes, limits: ArchiveLimits) -> dict[str, list[str]]:
     """The paths of the files in each class's folder, sorted, by the folder's name in NFC; all from the directory alone.
 
     A single common top folder, `__MACOSX` and names that begin with a dot are passed over; the folder they lie in is
-    not, so that one that holds nothing else is an empty class. Raises Rejected: invalid_archive, unsafe_archive, archive_too_large, duplicate_file, empty_class.
+    not, so that one that holds nothing else is an empty class.
+    Raises Rejected: invalid_archive, unsafe_archive, archive_too_large, duplicate_file, empty_class.
     """
     with _opened(archive) as file:
         entries = file.infolist()

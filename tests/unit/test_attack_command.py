@@ -163,7 +163,7 @@ def test_autoattack_on_the_template_is_one_attack_where_the_template_is_the_prom
         ({"queries": 5}, "--queries goes with --attack autoattack"),
         ({"task": "nothing"}, "--task"),
         ({"backbone": "nobody"}, "--backbone"),
-        ({"prompt": "nothing-0123456789abcdef"}, "invalid_checkpoint"),
+        ({"prompt": "nothing-0123456789abcdef"}, "prompt_not_found"),
         ({"prompt": BANK}, "prompt_mismatch"),
     ],
 )
