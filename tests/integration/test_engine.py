@@ -44,11 +44,6 @@ def image() -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 @pytest.fixture
-def runtime(settings: WorkerSettings, redis: Redis) -> Runtime:
-    return build(settings, redis)
-
-
-@pytest.fixture
 def submit(redis: Redis, image: np.ndarray[Any, np.dtype[np.float32]]) -> Callable[..., JobRecord]:
     """Leaves a job as intake does and returns its record."""
 
@@ -68,13 +63,6 @@ def test_counts_are_recomputed_offline_from_the_revealed_key(
     assert tuple(result["counts"]) == offline.estimation.counts.per_class
     assert np.count_nonzero(result["counts"]) > 1  # else the counts of any other noise would agree
     assert document["selection"]["per_class"] == [str(count) for count in offline.selection.per_class]
-
-
-@pytest.fixture
-def known_secret(settings: WorkerSettings) -> None:
-    """A secret that is the same in every run of the tests: so is the noise, and with it the stop."""
-    settings.secrets_dir.mkdir(parents=True)
-    settings.secrets_dir.joinpath("epoch").write_bytes(bytes(range(32)))
 
 
 @pytest.mark.usefixtures("known_secret")

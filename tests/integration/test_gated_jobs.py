@@ -28,7 +28,6 @@ from workers.contract.cards import Catalogue, shipped_tasks
 from workers.contract.records import JobRecord
 from workers.prompt_store import publish
 from workers.runtime import Runtime, build
-from workers.settings import WorkerSettings
 
 TASK = shipped_tasks()["mednist"]
 PARAMS = SmoothingParams(sigma=0.25, n0=20, n=150)
@@ -41,11 +40,6 @@ def random_bank(backbone: Backbone) -> Bank:
     tensors = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     gate = Gate(**tensors, output_bias=torch.full((3,), 1 / 3), sigma_range=(0.1, 1.0))
     return Bank(members=members, gate=gate)
-
-
-@pytest.fixture
-def runtime(settings: WorkerSettings, redis: Redis) -> Runtime:
-    return build(settings, redis)
 
 
 @pytest.fixture

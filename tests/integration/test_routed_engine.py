@@ -23,6 +23,9 @@ from workers.contract.records import JobRecord
 from workers.runtime import Runtime, build
 from workers.settings import WorkerSettings
 
+# How many routes are sampled depends on the noise: of a random secret, one of 600 leaves the second route out.
+pytestmark = pytest.mark.usefixtures("known_secret")
+
 TASK = shipped_tasks()["mednist"]
 N = 100
 ROUTING = SigmaRouting(
@@ -44,11 +47,6 @@ REQUEST = CertifyRequest(
 def image() -> np.ndarray[Any, np.dtype[np.float32]]:
     ramp = np.linspace(0, 1, 64)
     return np.broadcast_to(ramp, (3, 64, 64)).astype(np.float32)
-
-
-@pytest.fixture
-def runtime(settings: WorkerSettings, redis: Redis) -> Runtime:
-    return build(settings, redis)
 
 
 @pytest.fixture
