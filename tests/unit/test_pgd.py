@@ -1,6 +1,7 @@
 """PGD on image features and through a classifier: inside the ball, in range, uphill, the same from the same seed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from models.attacks.losses import LOSSES, LossName
 from models.attacks.pgd import ADAPTIVE_PGD_40, PgdParams, adaptive_pgd, attack, embedding_divergence, embedding_pgd
-from models.backbones.base import Backbone
+from models.backbones.base import Backbone, load_backbone
 from tests.support import tiny_clip
 from tests.support.toy_classifiers import linear, shifting
 
@@ -65,12 +66,15 @@ def test_the_attack_goes_further_than_its_random_start(backbone: Backbone, image
     assert after > 4 * before
 
 
-def test_an_image_is_attacked_alike_whatever_is_beside_it(backbone: Backbone, images: Tensor) -> None:
+def test_an_image_is_attacked_alike_whatever_is_beside_it(images: Tensor, tmp_path: Path) -> None:
+    """In float64, else the batch would change the rounding of a gradient, and that the sign of one near zero."""
+    tiny_clip.write_open_clip(tmp_path)
+    backbone = load_backbone(tiny_clip.card("open_clip"), tmp_path, dtype=torch.float64)
     with torch.no_grad():
         clean = backbone.encode_image(images).float()
     together = attack(backbone, images, embedding_divergence(clean), PARAMS, torch.Generator().manual_seed(0))
     first = attack(backbone, images[:1], embedding_divergence(clean[:1]), PARAMS, torch.Generator().manual_seed(0))
-    assert (together[:1] - first).abs().max() < 0.01 * PARAMS.epsilon
+    assert (together[:1] - first).abs().max() < 1e-6
 
 
 def test_papers_attack_knows_no_label(backbone: Backbone, images: Tensor) -> None:
