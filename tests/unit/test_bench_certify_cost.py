@@ -2,6 +2,7 @@
 
 import argparse
 import platform
+import socket
 from dataclasses import asdict
 from pathlib import Path
 
@@ -70,5 +71,10 @@ def test_what_is_timed_runs() -> None:
     assert min(seconds.certificate, seconds.bare, seconds.plain) > 0
 
 
-def test_machine_is_described_without_its_name() -> None:
-    assert platform.node() not in str(asdict(this_machine()))
+def test_machine_is_described_without_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "workstation-of-jane-doe"
+    named = platform.uname()._replace(node=name)
+    monkeypatch.setattr(platform, "uname", lambda: named)
+    monkeypatch.setattr(socket, "gethostname", lambda: name)
+    assert platform.node() == name
+    assert name not in str(asdict(this_machine()))

@@ -163,7 +163,9 @@ def test_a_denoiser_comes_back_from_its_file_as_it_was(tmp_path: Path, model: Dn
 def test_a_denoiser_whose_file_changed_is_refused(tmp_path: Path, model: DnCnn) -> None:
     card = save_denoiser(tmp_path, model, name="mse", sigma=SIGMA, training={})
     path = tmp_path / f"{card.id}.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
     with pytest.raises(Rejected, match="digest_mismatch"):
         load_denoiser(tmp_path, card.id)
 
