@@ -1,7 +1,7 @@
 """Checks a certrad certificate (schema certrad.certificate/2) from its own bytes, without any code of certrad.
 
 Needs mpmath and cryptography. Class, probability bounds and radius are recomputed from the labels, in 30 digits; the
-labels themselves can only be checked by drawing them again (`certrad verify --replay`), words only by the signature.
+labels themselves can only be checked by drawing them again (`certrad verify --replay`), the rest by the signature.
 --key: a public key of the issuer in hexadecimal, or its saved /.well-known/certrad-keys. Exit code 0: nothing refused.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from mpmath import mp, mpf
+from mpmath import fp, mp, mpf
 
 mp.dps = 30
 UNIT, TIE = mpf("1e-6"), mpf("1e-12")  # at a tie, floating-point numbers may be rounded to either neighbour
@@ -26,8 +26,7 @@ SPENT = (((0.9, 0.1, 0, 0), (1, 0, 0, 0)), ((0.65, 0.1, 0.125, 0.125), (0.75, 0,
 OWN, EXCLUSION = ("p_a_lower", "p_b_upper", "radius"), ("q_a_lower", "q_b_upper", "exclusion_radius")
 
 canonical = lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-counts_of = lambda part: [int(count) for count in (*part["per_class"], part["invalid"])]
-rival = lambda counts, index: max(counts[:index] + counts[index + 1 :])
+counts_of = lambda part: [int(count[:7]) for count in (*part["per_class"], part["invalid"])]  # 10**6 at most
 ln_beta = lambda a, b: mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
 quantile = lambda p: mp.sqrt(2) * mp.erfinv(2 * p - 1)
 radius_of = lambda sigma, a, b: max(sigma / 2 * (quantile(a) - quantile(b)), 0) if 0 < a < 1 and 0 < b < 1 else 0
@@ -62,19 +61,19 @@ def beta_below(a, b, x):
     return mp.exp(a * mp.log(x) + b * mp.log1p(-x) - ln_beta(a, b)) / (a - a * (a + b) * x / (a + 1) / rest)
 
 
-def ln_m(s, n, p, exact=True):
-    """ln M after s of n, against "the probability is at most p": a Beta(1/2, 1/2) mixture truncated to (p, 1]."""
-    if s <= n * p:
-        return -mp.inf
+def ln_m(s, n, p):
+    """ln M after s of n > s / p, against "the probability is at most p": of Beta(1/2, 1/2) truncated to (p, 1]."""
     a, b = s + mpf(1) / 2, n - s + mpf(1) / 2
-    truncated = mp.log1p(-beta_below(a, b, p)) if exact else 0  # > -0.001 where M >= 20
-    return ln_beta(a, b) + truncated - mp.log(2 * mp.acos(mp.sqrt(p))) - s * mp.log(p) - (n - s) * mp.log1p(-p)
+    mixture = ln_beta(a, b) + mp.log1p(-beta_below(a, b, p)) - mp.log(2 * mp.acos(mp.sqrt(p)))
+    return mixture - s * mp.log(p) - (n - s) * mp.log1p(-p)
 
 
 def reached(looks, side, p, share, tie=10_000 * TIE):
     """Whether ln M against "the probability is at most p + eta" was at least ln(1/share) at a look (n, s, other s)."""
-    counted = sorted(((look[side], look[0]) for look in looks), key=lambda at: ln_m(*at, p + UNIT, exact=False))[-8:]
-    return any(ln_m(*at, p + UNIT) >= -mp.log(share) - tie for at in counted)
+    null, lg, ln = float(p + UNIT), fp.loggamma, fp.log  # first in doubles, without a factor that is above 0.999
+    rough = lambda s, n: lg(s + 0.5) + lg(n - s + 0.5) - lg(n + 1) - s * ln(null) - (n - s) * ln(1 - null)
+    above = sorted((rough(look[side], look[0]), look[side], look[0]) for look in looks if look[side] > look[0] * null)
+    return any(ln_m(s, n, p + UNIT) >= -mp.log(share) - tie for _, s, n in above[-8:])
 
 
 def clopper_pearson(k_a, k_2, n, share_a, share_b, p_a, p_b):
@@ -91,9 +90,10 @@ def checks(doc, raw, published, sets):
     yield "schema", doc["schema"] == "certrad.certificate/2" and re.fullmatch(CLAIM, " ".join(sorted(claim))), "another"
     seal, routing, names = doc["signature"] or {}, doc.get("routing"), model["class_names"]
     try:
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(seal["public_key"]))
-        key.verify(bytes.fromhex(seal["value"]), canonical({**doc, "signature": None}))
-        yield "signature", seal["algorithm"] == "Ed25519" and len(seal) == 3, "the algorithm is not Ed25519"
+        holder, value = bytes.fromhex(seal["public_key"]), bytes.fromhex(seal["value"])
+        Ed25519PublicKey.from_public_bytes(holder).verify(value, canonical({**doc, "signature": None}))
+        spelled = seal == {"algorithm": "Ed25519", "public_key": holder.hex(), "value": value.hex()}
+        yield "signature", spelled, "it is not Ed25519, or spelled in another way"
     except (InvalidSignature, KeyError, ValueError):
         yield "signature", False, "it is not signed, or was changed after it was signed"
     yield "issuer", not published or seal.get("public_key", "?") in published, "signed by another than the issuer"
@@ -129,11 +129,12 @@ def checks(doc, raw, published, sets):
     named = named or claim.get("reason") == ("target_not_certifiable" if stopped else "no_majority")
     yield "class", named and len(names) + 1 == len(counts) == len(selected), "not what the selection samples chose"
     p_a, p_b, target = number(claim["p_a_lower"]), number(claim["p_b_upper"]), number(params["target_radius"] or "0")
-    looks, seen = [], [0] * len(counts)
+    looks, seen, others = [], [0] * len(counts), 0
     for n, label in enumerate(sets[0][1] if index is not None else [], 1):
         seen[label] += 1
+        others = max(others, seen[label] * (label != index))
         if n == drawn[0] or n % every == 0:
-            looks.append((n, seen[index], n - rival(seen, index)))
+            looks.append((n, seen[index], n - others))
 
     def e_process():
         rest, shares = 1 - p_b, (share["p_a_anytime"], share["p_b_anytime"])
@@ -150,7 +151,7 @@ def checks(doc, raw, published, sets):
         for b, outcome in enumerate(routing["outcomes"]):
             part = doc["estimation"] if b == route else outcome["estimation"]
             own = counts_of(part) if part and index is not None and b < len(noise) - 1 else None
-            look = own and (own[index], rival(own, index), sum(own), share["p_a"], share["p_b"])
+            look = own and (own[index], max(own[:index] + own[index + 1 :]), sum(own), share["p_a"], share["p_b"])
             other = b != route and (picks[route], picks[b], sum(picks), *of_selector)
             for found, fields, scale in ((look, OWN, noise[b]), (other, EXCLUSION, noise[-1])):
                 low, high, radius = (number(outcome[field]) for field in fields)
@@ -168,12 +169,10 @@ def checks(doc, raw, published, sets):
     else:
         right = (stopped or rule == "e_process") and e_process()
     yield "bounds", right and params["eta"] == "0.000001", "they do not follow from the labels by the rule"
-    if certified:
-        right = radius > 0 and (radius == exact if routing else is_floor4(radius, exact))
-        right = right and claim.get("target_reached") == (radius >= target if targeted else None)
-    else:
-        right = index is None or exact < (target if stopped else 100 * UNIT)
-    yield "radius", right, "it does not follow from the bounds, or is not what an abstention has"
+    shown = radius > 0 and (radius == exact if routing else is_floor4(radius, exact))
+    shown = shown and claim.get("target_reached") == (radius >= target if targeted else None)
+    none = index is None or exact < (target if stopped else 100 * UNIT)
+    yield "radius", shown if certified else none, "it does not follow from the bounds, or is not what an abstention has"
 
 
 def main():
@@ -183,13 +182,14 @@ def main():
     options, refused = parser.parse_args(), 0
     raw, published = options.file.read_bytes(), (options.key.read_text() or "nothing") if options.key else ""
     try:
-        doc = json.loads(raw)
-        routes = doc.get("routing", {"outcomes": []})
+        routes = (doc := json.loads(raw)).get("routing", {"outcomes": []})
+        if len(raw) > 8 << 20 or len(routes["outcomes"]) > 9:
+            raise ValueError("it is longer than any certificate")
         parts = doc["estimation"], routes.get("estimation"), *(route["estimation"] for route in routes["outcomes"])
         for name, holds, why in checks(doc, raw, published, [(part, *draw(part)) for part in parts if part]):
             print(f"ok       {name}" if holds else f"REFUSED  {name}: {why}")
             refused += not holds
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         print(f"REFUSED  form: {type(error).__name__}: {error}")
         refused += 1
     print(("NOT VALID" if refused else "valid") + ("" if published else "; issuer not checked"))

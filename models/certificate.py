@@ -24,6 +24,8 @@ from models.types import (
 from models.wording import formula, limits, scope_text
 
 SCHEMA: Final = "certrad.certificate/2"
+THREADS_MAX: Final = 4096
+BLOCK_MAX: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,11 @@ class ClassifierIdentity:
     block_size: int
     members: tuple[str, ...] = ()
     gate_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("threads", self.threads, THREADS_MAX), ("block_size", self.block_size, BLOCK_MAX)):
+            if not 1 <= value <= most:  # a replay takes as many
+                raise ValueError(f"{name} must be in 1..{most}, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from models.types import (
     SmoothingParams,
 )
 from models.types.routing import SigmaRouting
+from models.types.smoothing import N_MAX
 
 MAX_BYTES: Final = 8 << 20
 """No document is longer: a million labels, each a run of its own, take four to seven bytes apiece."""
@@ -77,6 +78,10 @@ class StatedSamples:
     invalid: int
     labels: str
     merkle_root: str
+
+    def __post_init__(self) -> None:
+        if (total := sum(self.per_class) + self.invalid) > N_MAX:  # bounds of more samples take ever longer
+            raise ValueError(f"counts of at most {N_MAX} samples are expected, got {total}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

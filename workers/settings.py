@@ -6,6 +6,7 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from models.certificate import BLOCK_MAX, THREADS_MAX
 from workers.contract.settings import SharedSettings
 
 BLOCK_CPU: Final = 64
@@ -19,9 +20,13 @@ class WorkerSettings(SharedSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the image encoder; `auto` is bfloat16 where the processor multiplies it natively"
     )
-    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="torch threads of an engine")
-    block_size: int | None = Field(None, ge=1, le=4096, description="samples per block; 64 on a CPU, 256 on a GPU")
-    commit_size: int | None = Field(None, ge=1, le=4096, description="samples per ledger entry; a divisor of the block")
+    threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, le=THREADS_MAX, description="torch threads of an engine"
+    )
+    block_size: int | None = Field(None, ge=1, le=BLOCK_MAX, description="samples per block; 64 on a CPU, 256 on a GPU")
+    commit_size: int | None = Field(
+        None, ge=1, le=BLOCK_MAX, description="samples per ledger entry; a divisor of the block"
+    )
     max_pixels: int = Field(64_000_000, ge=64, description="pixels of one decoded image")
     intake_memory_bytes: int = Field(4 << 30, ge=256 << 20, description="address space the decoding process may add")
     intake_cpu_seconds: int = Field(60, ge=1, description="processor time of the decoding process")

@@ -5,6 +5,7 @@ import json
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -12,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from models.certificate import canonical
-from models.signing import public_key
+from models.signing import public_key, signed
 from models.types import SmoothingParams
 from models.verification import verify
 from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, Case, genuine
 from tests.support.processes import ROOT
 from tests.unit.test_verification import (
     FIXED,
+    FORGER,
     GAVE_UP,
     KNOWN,
     PAIR,
@@ -28,6 +30,8 @@ from tests.unit.test_verification import (
     forged,
     forged_counts,
     hidden_radius,
+    many_classes_and_looks,
+    more_samples_than_there_can_be,
     refused,
     relabelled,
     rounded_up,
@@ -163,6 +167,44 @@ def test_change_of_a_signed_document_is_refused_for_its_signature(run: Callable[
     assert run(canonical(document)) == (1, {"signature": "it is not signed, or was changed after it was signed"})
 
 
+@pytest.mark.parametrize("spell", [str.upper, " {}".format, "{} ".format], ids=["upper case", "space", "end"])
+@pytest.mark.parametrize("field", ["public_key", "value"])
+def test_signature_has_one_spelling(field: str, spell: Callable[[str], str], run: Callable[..., Outcome]) -> None:
+    """Else one certificate has many digests."""
+    document = json.loads(genuine(FIXED))
+    document["signature"][field] = spell(document["signature"][field])
+    assert "signature" in run(canonical(document), key=None)[1]
+
+
+def a_look_after_each_of_many_samples() -> bytes:
+    labels = [0, 0, 0, 0, 1] * 60_000
+    document = json.loads(relabelled(PAIR, lambda _: labels))
+    document["params"]["n"], document["decision"]["look_every"] = "300001", "1"
+    return canonical(signed(document, FORGER))
+
+
+def more_routes_than_there_can_be() -> bytes:
+    document = json.loads(genuine(ROUTED))
+    samples = {**document["estimation"], "labels": "0*1000000"}
+    document["routing"]["outcomes"] = [{"estimation": samples}] * 10_000
+    return canonical(signed(document, FORGER))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        many_classes_and_looks,
+        more_samples_than_there_can_be,
+        a_look_after_each_of_many_samples,
+        more_routes_than_there_can_be,
+    ],
+)
+def test_hostile_document_is_refused_soon(hostile: Callable[[], bytes], run: Callable[..., Outcome]) -> None:
+    content, started = hostile(), time.process_time()
+    assert run(content, key=None)[0] == 1
+    assert time.process_time() - started < 20
+
+
 def test_published_keys_of_the_issuer_are_read_as_they_are_answered(run: Callable[..., Outcome]) -> None:
     answer = {
         "keys": [{"public_key": "ab" * 32}, {"public_key": public_key(ISSUER)}],
@@ -183,7 +225,10 @@ def test_a_key_file_without_a_key_does_not_count_as_none_given(run: Callable[...
     assert list(run(genuine(FIXED), key="\n")[1]) == ["issuer"]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"null", b'{"claim": 5}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b"null", b'{"claim": 5}', b"\xff", b"[" * 100_000, b'{"a":' * 5_000 + b"1" + b"}" * 5_000],
+)
 def test_what_is_no_document_is_refused(content: bytes, run: Callable[..., Outcome]) -> None:
     assert run(content)[0] == 1
 

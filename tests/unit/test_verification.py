@@ -350,8 +350,8 @@ def test_missing_and_unknown_fields_are_refused() -> None:
         )
 
 
-def test_work_is_bounded_by_the_length_of_the_document() -> None:
-    """Sixty thousand classes and a look after every sample: nothing is done for each class at each look."""
+def many_classes_and_looks() -> bytes:
+    """Sixty thousand classes and a look after every sample: nothing may be done for each class at each look."""
     labels = list(range(60_000))
     document = json.loads(genuine(SEVEN))
     document["estimation"] = {
@@ -364,9 +364,31 @@ def test_work_is_bounded_by_the_length_of_the_document() -> None:
     document["classifier"]["class_names"] = [str(label) for label in labels]
     document["params"] |= {"n0": "60000", "n": "100000"}
     document["decision"]["look_every"] = "1"
-    started = time.process_time()
-    assert not verify(canonical(signed(document, FORGER))).valid
+    return canonical(signed(document, FORGER))
+
+
+def more_samples_than_there_can_be() -> bytes:
+    """Bounds at the mean of 10^16 samples, whose incomplete beta functions are sums of 10^8 terms."""
+    document = json.loads(genuine(ROUTED))
+    route = int(document["routing"]["route"])
+    per_class = ["0"] * len(document["estimation"]["per_class"])
+    per_class[:2] = ["5" + "0" * 15] * 2
+    document["estimation"]["per_class"] = per_class
+    document["routing"]["outcomes"][route] |= {"p_a_lower": "0.499999", "p_b_upper": "0.500002"}
+    return canonical(signed(document, FORGER))
+
+
+@pytest.mark.parametrize("hostile", [many_classes_and_looks, more_samples_than_there_can_be])
+def test_work_is_bounded_by_the_length_of_the_document(hostile: Callable[[], bytes]) -> None:
+    content, started = hostile(), time.process_time()
+    assert not verify(content).valid
     assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("field", ["threads", "block_size"])
+@pytest.mark.parametrize("number", ["0", "100000"])
+def test_numbers_that_a_replay_could_not_run_with_are_refused(field: str, number: str) -> None:
+    assert field in refused(verify(forged(FIXED, **{f"classifier__{field}": number})))["schema"]
 
 
 # -- the arithmetic is right -----------------------------------------------------------------------------------------
