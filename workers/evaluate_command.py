@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.backbones.base import Backbone, load_backbone, weights_directory
 from models.backbones.precision import chosen_dtype, dtype_name
 from models.backbones.weights import write_json
-from models.datasets.cards import shipped_datasets
+from models.datasets.cards import published_labels, shipped_datasets
 from models.datasets.sample import balanced_sample
 from models.datasets.split import Split, load_split
 from models.errors import Rejected
@@ -42,6 +42,7 @@ from models.types import (
 from workers.audit import Folders
 from workers.command import BAD_USAGE, FAILURE, chosen_device, fail, named, progress_bar
 from workers.contract.cards import shipped_backbones, shipped_tasks
+from workers.dataset_archive import match_classes
 from workers.dataset_pixels import decode, decode_as_uploaded
 from workers.evaluation import COLUMNS, Evaluation, Row, summary
 from workers.journal import Journal
@@ -61,7 +62,7 @@ _FROZEN: Final = (
 class _Asked:
     """What is to be evaluated, every default filled in.
 
-    chosen: indices into the split.
+    chosen: indices into the split. folders: what the split calls each class of the classifier.
     """
 
     data: DatasetCard
@@ -71,6 +72,7 @@ class _Asked:
     prompt: PromptCard | None
     spec: ClassifierSpec
     params: SmoothingParams
+    folders: Sequence[str]
 
 
 def run(options: Namespace) -> int:
@@ -88,7 +90,7 @@ def run(options: Namespace) -> int:
     evaluation = Evaluation(
         backbone=backbone,
         spec=asked.spec,
-        classes=[asked.split.class_names.index(name) for name in asked.spec.class_names],
+        classes=[asked.split.class_names.index(folder) for folder in asked.folders],
         prompt=prompt,
         params=asked.params,
         seed=options.seed,
@@ -109,12 +111,12 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _asked(options: Namespace, folders: Folders, service: WorkerSettings) -> _Asked:
+def _asked(options: Namespace, stores: Folders, service: WorkerSettings) -> _Asked:
     """The options with every default filled in. Raises ValueError, Rejected."""
     data = named("--task", options.task, shipped_datasets())
     task = None if data.task is None else shipped_tasks()[data.task]
     wish: str | None = options.backbone or (task.default_backbone if task else data.default_backbone)
-    prompt = _prompt(options, task, wish, folders)
+    prompt = _prompt(options, task, wish, stores)
     wish = wish or (None if prompt is None else prompt.backbone)
     if wish is None:
         raise ValueError(f"--backbone is expected: {data.id} has no default")
@@ -122,6 +124,10 @@ def _asked(options: Namespace, folders: Folders, service: WorkerSettings) -> _As
     own = partial(decode_as_uploaded, max_pixels=service.max_pixels)
     split = load_split(data, options.data, options.split, decode=own if data.layout == "folders" else decode)
     class_names = tuple(dict.fromkeys(split.class_names))  # two classes of ImageNet share a name, twice
+    folders = class_names
+    if prompt is not None and data.layout == "folders":  # matched as those the prompt was tuned on
+        found = match_classes(class_names, prompt.class_names, published_labels(prompt.task))
+        class_names, folders = found.class_names, found.folders
     if prompt is not None and prompt.class_names != class_names:
         raise Rejected("prompt_mismatch", f"prompt {prompt.id!r} was tuned for other classes than those of {data.id}")
     return _Asked(
@@ -138,6 +144,7 @@ def _asked(options: Namespace, folders: Folders, service: WorkerSettings) -> _As
             adaptation=ADAPTATIONS[options.adaptation],
         ),
         params=params,
+        folders=folders,
     )
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
 from models.smoothing.accuracy import RADII
 from models.types import ClassifierSpec, SmoothingParams, ZeroShotAdaptation
 from tests.support import images
-from tests.support.miniature_datasets import folders_of_classes, picture, write
+from tests.support.miniature_datasets import folders_of_classes, write
 from workers import cli as workers_cli
 from workers import evaluate_command
 from workers.contract.cards import shipped_tasks
@@ -270,11 +271,36 @@ def test_seed_below_zero_is_refused_by_its_name(tmp_path: Path, capfd: pytest.Ca
 
 @pytest.mark.usefixtures("small")
 def test_prompt_of_other_classes_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for name in ("a", "b"):
-        picture(tmp_path / name / "1.png")
-    asked = options(tmp_path, task="folders", prompt=TASK.default_prompt, images=1)
+    asked = options(write("covid", tmp_path), task="covid", backbone="demo", prompt=TASK.default_prompt, images=1)
     assert evaluate_command.run(asked) == 2
     assert "other classes" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("small")
+def test_own_folders_are_matched_with_the_classes_of_the_prompt_as_when_it_was_tuned(tmp_path: Path) -> None:
+    spelled = ("abdomenct", "breastmri", "cxr", "chestct", "hand", "headct")  # sorted, "cxr" is behind "chestct"
+
+    def correct(name: str, folders: Sequence[str]) -> set[str]:
+        """The classes that equal pictures of each are certified for: one of them, where labels are what they say."""
+        folders_of_classes(tmp_path / name, folders, 1)
+        out = tmp_path / f"{name}.tsv"
+        asked = options(tmp_path / name, task="folders", prompt=TASK.default_prompt, images=6, n=100, out=out)
+        assert evaluate_command.run(asked) == 0
+        rows = map(Row.from_line, out.read_text().splitlines()[1:])
+        class_of = dict(zip(folders, TASK.class_names, strict=True))
+        return {class_of[sorted(folders)[row.label]] for row in rows if row.correct}
+
+    assert len(correct("named", TASK.class_names)) == 1
+    assert correct("spelled", spelled) == correct("named again", TASK.class_names)
+
+
+@pytest.mark.usefixtures("small")
+def test_own_folders_that_are_not_the_classes_of_the_prompt_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folders_of_classes(tmp_path, ("a", "b"), 1)
+    assert evaluate_command.run(options(tmp_path, task="folders", prompt=TASK.default_prompt, images=1)) == 2
+    assert "class_mismatch" in capfd.readouterr().err
 
 
 def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
