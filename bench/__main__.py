@@ -10,6 +10,7 @@ COMMANDS = {
     "autoattack-agreement": ("bench.autoattack_agreement", "AutoAttack's parts beside those of its authors' code"),
     "auto-sigma": ("bench.auto_sigma", "certified radii of automatic sigma beside those of every fixed one"),
     "certify-cost": ("bench.certify_cost", "what a certificate costs beside the encoder passes"),
+    "head-ceiling": ("bench.head_ceiling", "what any head behind the frozen encoder reaches, beside the gated bank"),
     "gate-cost": ("bench.gate_cost", "what the gate of a bank costs per sample beside the encoder"),
     "certified-accuracy": ("bench.certified_accuracy", "certified accuracy of every prompt method"),
     "reproduce": ("bench.reproduce.command", "the tables and figures of the two papers, measured again"),
