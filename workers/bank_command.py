@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.backbones.base import Backbone, load_backbone, weights_directory
+from models.datasets.cards import published_labels
 from models.errors import Rejected
 from models.prompts.bank import Bank
 from models.prompts.bank_tuning import BankParams, bank_accuracy, tune_bank
@@ -51,7 +52,7 @@ def tuned(options: Namespace, settings: WorkerSettings) -> PromptCard:
         template=options.template or task.template, shots=options.shots, copies=options.copies, seed=options.seed
     )
     card = shipped_backbones()[task.default_backbone]
-    folders = match_classes(_folders(options.images), task.class_names).folders
+    folders = match_classes(_folders(options.images), task.class_names, published_labels(task.id)).folders
     files = [[path for path in _visible(options.images / folder) if path.is_file()] for folder in folders]
     device = chosen_device(settings.device)
     backbone = load_backbone(card, weights_directory(card, settings.backbones_dir), device=device)
