@@ -54,10 +54,7 @@ def import_checkpoint(file: Path, *, name: str, backbone: Backbone, task: TaskCa
 
     Raises Rejected: invalid_checkpoint, prompt_mismatch, prompt_too_long; ValueError for a name that is none.
     """
-    context = import_context(file, backbone)
-    if context.class_specific and context.vectors.shape[0] != len(task.class_names):
-        classes = len(task.class_names)
-        raise Rejected("prompt_mismatch", f"{classes} classes are expected, got {context.vectors.shape[0]}")
+    context = import_context(file, backbone, len(task.class_names))
     layout(backbone, task.class_names, context)  # too many tokens show now, not in the first job
     return save_prompt(
         directory,

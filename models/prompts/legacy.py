@@ -24,12 +24,14 @@ HALF_PRECISION = 2.0**-10
 """Relative tolerance for embeddings that were stored in float16."""
 
 
-def import_context(path: Path, backbone: Backbone, *, position: ContextPosition = "end") -> ContextVectors:
+def import_context(
+    path: Path, backbone: Backbone, n_classes: int, *, position: ContextPosition = "end"
+) -> ContextVectors:
     """The context vectors of a foreign checkpoint, float32; nothing else of it is used.
 
     position: where the class name stood; the file does not say.
     Raises `invalid_checkpoint`, or `prompt_mismatch` when width, length or the stored embedding of the start token show
-    that it was tuned with another backbone.
+    that it was tuned with another backbone, or any tensor that it was tuned for another number of classes.
     """
     tensors = prompt_tensors(read_untrusted(path.read_bytes()))
     vectors = tensors["ctx"]
@@ -41,6 +43,7 @@ def import_context(path: Path, backbone: Backbone, *, position: ContextPosition 
     n_ctx, width = vectors.shape[-2:]
     if width != backbone.text_width:
         raise Rejected("prompt_mismatch", f"ctx has width {width}, {backbone.card.id!r} needs {backbone.text_width}")
+    _check_classes(tensors, n_classes)
     _check_length(n_ctx, tensors.get("token_suffix"), backbone)
     _check_start_token(tensors.get("token_prefix"), backbone)
     return ContextVectors(vectors=vectors.detach().float().clone(), position=position)
@@ -117,6 +120,13 @@ def _inert_load(file: io.BytesIO, **options: Any) -> object:  # noqa: ANN401  # 
 _INERT_PICKLE: Any = types.ModuleType("inert_pickle", "What torch needs of a pickle module.")
 _INERT_PICKLE.Unpickler = _InertUnpickler
 _INERT_PICKLE.load = _inert_load
+
+
+def _check_classes(tensors: dict[str, Tensor], n_classes: int) -> None:
+    """Vectors that all classes share do not tell K, but what CoOp stores beside them has a row for each class."""
+    for name, tensor in tensors.items():
+        if tensor.ndim == 3 and len(tensor) != n_classes:
+            raise Rejected("prompt_mismatch", f"{n_classes} classes are expected, {name} is of {len(tensor)}")
 
 
 def _check_length(n_ctx: int, suffix: Tensor | None, backbone: Backbone) -> None:
