@@ -253,6 +253,16 @@ def rotate_signing(data_dir: DataDir = None) -> None:
     _become("keys", *_data_dir(data_dir), "rotate-signing")
 
 
+@keys.command("revoke-signing")
+def revoke_signing(
+    key: Annotated[str, typer.Argument(metavar="SHA256", help="of the public key, or the key in hexadecimal")],
+    reason: Annotated[str, typer.Option(help="for everyone to read")],
+    data_dir: DataDir = None,
+) -> None:
+    """Declare all that a retired signing key signed to be worth nothing, as when the key has leaked; for ever."""
+    _become("keys", *_data_dir(data_dir), "revoke-signing", key, f"--reason={reason}")
+
+
 @keys.command("rotate-epoch")
 def rotate_epoch(data_dir: DataDir = None) -> None:
     """Draw the noise of new jobs with a new secret from now on; running jobs keep theirs."""

@@ -96,7 +96,9 @@ def checks(doc, raw, published, sets):
         yield "signature", spelled, "it is not Ed25519, or spelled in another way"
     except (InvalidSignature, KeyError, ValueError):
         yield "signature", False, "it is not signed, or was changed after it was signed"
-    yield "issuer", not published or seal.get("public_key", "?") in published, "signed by another than the issuer"
+    key = seal.get("public_key", "?")
+    revoked = sha256(bytes.fromhex(key)).hexdigest() in published if re.fullmatch("[0-9a-f]{64}", key) else False
+    yield "issuer", not published or key in published, ("signed by another", "signing key was revoked")[revoked]
     yield "epoch", '"epochs"' not in published or f'"{doc["noise"]["epoch_sha256"]}"' in published, "not committed to"
     yield "scope", doc["scope"] == SCOPES["steps" in (model["adaptation"] or {})], "the adaptation has another"
     chosen = {key: model[key] for key in ("backbone_sha256", "prompt_sha256")}
@@ -162,12 +164,10 @@ def checks(doc, raw, published, sets):
     if routing:
         right = all(routes())
         exact = min(max(number(outcome[OWN[2]]), number(outcome[EXCLUSION[2]])) for outcome in routing["outcomes"])
-    elif index is None:
-        right = (p_a, p_b) == (0, 1)
-    elif rule == "clopper_pearson":
+    elif rule == "clopper_pearson" and index is not None:
         right = clopper_pearson(looks[-1][1], n - looks[-1][2], n, share["p_a"], share["p_b"], p_a, p_b)
     else:
-        right = (stopped or rule == "e_process") and e_process()
+        right = (stopped or rule == "e_process") and e_process() if index is not None else (p_a, p_b) == (0, 1)
     yield "bounds", right and params["eta"] == "0.000001", "they do not follow from the labels by the rule"
     shown = radius > 0 and (radius == exact if routing else is_floor4(radius, exact))
     shown = shown and claim.get("target_reached") == (radius >= target if targeted else None)

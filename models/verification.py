@@ -21,7 +21,7 @@ from models.wording import formula, limits, scope_text
 
 __all__ = ["MAX_BYTES", "Check", "Issuer", "Verification", "check", "same_image", "verify"]
 
-IssuerStatus = Literal["known", "unknown", "not_checked"]
+IssuerStatus = Literal["known", "unknown", "revoked", "not_checked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,12 @@ class Check:
 class Issuer:
     """What an issuer has published: its public keys in hexadecimal, and its revealed noise secrets by their SHA-256.
 
+    revoked: SHA-256 of the public keys that it has disowned.
     epochs: SHA-256 of every noise secret that it committed to; None where only its keys are known.
     """
 
     public_keys: frozenset[str]
+    revoked: frozenset[str] = frozenset()
     secrets: Mapping[str, bytes]
     epochs: frozenset[str] | None = None
 
@@ -64,8 +66,7 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
     A document of the largest size takes some seconds. Raises Rejected `not_a_certificate` for bytes that are none.
     """
     document = parse(content)
-    signer = _signer(document)
-    status: IssuerStatus = "not_checked" if issuer is None else "known" if signer in issuer.public_keys else "unknown"
+    status = _status(_signer(document), issuer)
     seals = {
         "canonical": partial(_canonical, document, content),
         "signature": partial(_signature, document),
@@ -174,12 +175,24 @@ def _signer(document: Mapping[str, Any]) -> str | None:
             return None
 
 
+def _status(signer: str | None, issuer: Issuer | None) -> IssuerStatus:
+    if issuer is None:
+        return "not_checked"
+    try:
+        digest = hashlib.sha256(bytes.fromhex(signer or "")).hexdigest()
+    except ValueError:
+        return "unknown"
+    return "revoked" if digest in issuer.revoked else "known" if signer in issuer.public_keys else "unknown"
+
+
 def _issuer(status: IssuerStatus) -> str:
     match status:
         case "known":
             return "signed with a key of the issuer's"
         case "unknown":
             raise ValueError("signed with a key that is none of the issuer's")
+        case "revoked":
+            raise ValueError("the signing key was revoked by the issuer: whoever had it may have signed this")
         case "not_checked":
             return "issuer not checked: no public keys were given"
 

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case "tune-bank":
             return _tune_bank(options)
         case "keys":
-            return _keys(options.action, options.data_dir, options.sha256)
+            return _keys(options)
         case _:
             return _import_prompt(options.file, options.backbone, options.task, options.name)
 
@@ -161,22 +161,24 @@ def _publish_prompt(settings: StackSettings, prompt: PromptCard) -> int:
     return 0
 
 
-def _keys(action: str, data_dir: Path | None, sha256: str) -> int:
+def _keys(options: argparse.Namespace) -> int:
     """Shows the keys of a data directory, or changes one and tells the service of it if it runs."""
-    settings = _stack_settings(data_dir)
+    settings = _stack_settings(options.data_dir)
     try:
-        match action:
+        match options.action:
             case "list":
                 answer = keys.listed(settings)
             case "rotate-signing":
                 answer = keys.rotate_signing(settings)
+            case "revoke-signing":
+                answer = keys.revoke_signing(settings, options.key, options.reason)
             case "rotate-epoch":
                 answer = keys.rotate_epoch(settings)
             case _:
-                answer = keys.reveal_epoch(settings, sha256)
+                answer = keys.reveal_epoch(settings, options.sha256)
     except (OSError, ValueError) as error:
         return _fail(str(error), _FAILURE)
-    if action != "list":
+    if options.action != "list":
         _publish_keys(settings)
     sys.stdout.write(json.dumps(answer) + "\n")
     return 0
@@ -330,10 +332,12 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="public keys and epochs, by their digests")
     actions.add_parser("rotate-signing", help="sign with a new key from now on")
+    revoke = actions.add_parser("revoke-signing", help="declare all that a retired key signed to be worth nothing")
+    revoke.add_argument("key", metavar="SHA256", help="of the public key, or the key in hexadecimal")
+    revoke.add_argument("--reason", required=True, help="for everyone to read")
     actions.add_parser("rotate-epoch", help="draw the noise of new jobs with a new secret from now on")
     reveal = actions.add_parser("reveal-epoch", help="make a retired secret public")
     reveal.add_argument("sha256", metavar="SHA256", help="of the secret")
-    parser.set_defaults(sha256="")
 
 
 def _in_range(low: int, high: int) -> Callable[[str], int]:

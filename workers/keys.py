@@ -1,12 +1,13 @@
-"""What an operator does with keys: see which are here, take new ones into use, reveal an old epoch secret."""
+"""What an operator does with keys: see which are here, use new ones, revoke a leaked one, reveal an old secret."""
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 from redis import Redis
 
 from models.signing import public_key
-from workers.contract.keys import Keyring
+from workers.contract.keys import Keyring, PublicKey
 from workers.epochs import EpochSecrets
 from workers.settings import WorkerSettings
 from workers.signing_keys import SigningKeys
@@ -14,13 +15,15 @@ from workers.signing_keys import SigningKeys
 
 def listed(settings: WorkerSettings) -> dict[str, Any]:
     """The public keys and the epochs of this data directory by their digests; no secret is told."""
-    keys, epochs = SigningKeys(settings.signing_dir).public_keys(), EpochSecrets(settings.secrets_dir)
+    signing, epochs = SigningKeys(settings.signing_dir), EpochSecrets(settings.secrets_dir)
+    keys, revoked = signing.public_keys(), {revocation.sha256 for revocation in signing.revocations()}
     current = epochs.in_use()
+
+    def status(key: PublicKey) -> str:
+        return "revoked" if key.sha256 in revoked else "current" if key == keys[-1] else "retired"
+
     return {
-        "keys": [
-            {"key_id": key.id, "public_key": key.public_key, "status": "current" if key == keys[-1] else "retired"}
-            for key in keys
-        ],
+        "keys": [{"key_id": key.id, "public_key": key.public_key, "status": status(key)} for key in keys],
         "epochs": [
             *({"sha256": epoch.sha256, "status": "revealed"} for epoch in epochs.revealed()),
             *({"sha256": epoch.sha256, "status": "retired"} for epoch in epochs.retired()),
@@ -37,6 +40,11 @@ def rotate_signing(settings: WorkerSettings) -> dict[str, Any]:
             f"there is no signing key in {keys.directory}: the API host makes it for its first certificate"
         )
     return {"public_key": public_key(keys.rotate())}
+
+
+def revoke_signing(settings: WorkerSettings, name: str, reason: str) -> dict[str, Any]:
+    """Makes a retired signing key one that nobody accepts; raises ValueError for one that is in use or not here."""
+    return asdict(SigningKeys(settings.signing_dir).revoke(name, reason))
 
 
 def rotate_epoch(settings: WorkerSettings) -> dict[str, Any]:

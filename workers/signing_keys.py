@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from models.signing import public_key
-from workers.contract.keys import Keyring, PublicKey
+from workers.contract.keys import Keyring, PublicKey, Revocation
 from workers.storage import create_file, replace_file
 
 _TICK: Final = 0.001  # seconds; keys are told apart by their order in time
+_REASON_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class SigningKeys:
 
     `private.pem` is the private key in use (PKCS #8); rotation replaces it, and no private key is kept after its use.
     `public/` holds one record per public key, of retired ones too: what they signed can be checked for ever.
+    `revoked/` holds one record per key whose signatures say nothing any more.
     """
 
     directory: Path
@@ -57,8 +59,34 @@ class SigningKeys:
         records = [PublicKey(**json.loads(path.read_bytes())) for path in self._public.glob("*.json")]
         return sorted(records, key=lambda record: record.first_used)
 
+    def revoke(self, name: str, reason: str) -> Revocation:
+        """Declares all that a key signed to be worth nothing; one that is revoked keeps its time and reason.
+
+        name: the public key in hexadecimal, its SHA-256, or its id. reason: for everyone to read.
+        Raises ValueError for a key that is in use or not here, or for a reason that is none; OSError.
+        """
+        known = self.public_keys()
+        key = next((key for key in known if name in (key.public_key, key.sha256, key.id)), None)
+        if key is None:
+            raise ValueError(f"no public key in {self._public} is or has the digest {name!r}")
+        if key == known[-1]:
+            raise ValueError("this key is in use: put another in its place first, with rotate-signing")
+        if not (0 < len(reason) <= _REASON_MAX and reason.isprintable() and reason.strip()) or key.public_key in reason:
+            # A verifier that looks for public keys in what is published must not find this one.
+            raise ValueError(f"a reason of 1 to {_REASON_MAX} printable characters, without the key, is expected")
+        revocation = Revocation(sha256=key.sha256, revoked_at=self.clock(), reason=reason)
+        create_file(self._revoked / f"{key.id}.json", json.dumps(asdict(revocation)).encode())
+        return next(revocation for revocation in self.revocations() if revocation.sha256 == key.sha256)
+
+    def revocations(self) -> list[Revocation]:
+        """Every key that was revoked, oldest revocation first."""
+        records = [Revocation(**json.loads(path.read_bytes())) for path in self._revoked.glob("*.json")]
+        return sorted(records, key=lambda record: (record.revoked_at, record.sha256))
+
     def publish(self, keyring: Keyring) -> None:
-        """Makes every public key known; none where no key was ever used."""
+        """Makes every public key known, but for those that are revoked, which are told; none where none was used."""
+        for revocation in self.revocations():  # first, so that none of them is known in between
+            keyring.publish_revocation(revocation)
         for key in self.public_keys():
             keyring.publish_key(key)
 
@@ -69,6 +97,10 @@ class SigningKeys:
     @property
     def _public(self) -> Path:
         return self.directory / "public"
+
+    @property
+    def _revoked(self) -> Path:
+        return self.directory / "revoked"
 
     def _record(self, public: str) -> None:
         known = self.public_keys()

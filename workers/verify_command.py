@@ -63,14 +63,16 @@ def read_issuer(path: Path) -> Issuer:
     try:
         published = json.loads(text) if text.startswith("{") else {"keys": [{"public_key": text}]}
         keys = [bytes.fromhex(key["public_key"]) for key in published["keys"]]
+        revoked = [str(key["sha256"]) for key in published.get("revoked", [])]
         committed = {str(epoch["sha256"]): epoch["secret"] for epoch in published.get("epochs", [])}
         revealed = [bytes.fromhex(secret) for secret in committed.values() if secret]
     except (ValueError, KeyError, TypeError, AttributeError):
-        keys, published, committed, revealed = [], {}, {}, []
+        keys, revoked, published, committed, revealed = [], [], {}, {}, []
     if not keys or any(len(key) != _KEY_BYTES for key in keys):
         raise ValueError(f"{path} must hold the answer of /.well-known/certrad-keys, or one public key in hexadecimal")
     return Issuer(
         public_keys=frozenset(key.hex() for key in keys),
+        revoked=frozenset(revoked),
         secrets={sha256(secret).hexdigest(): secret for secret in revealed},
         epochs=frozenset(committed) if "epochs" in published else None,
     )

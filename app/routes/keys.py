@@ -38,6 +38,18 @@ class SigningKey(BaseModel):
     first_used: datetime
 
 
+class RevokedKey(BaseModel):
+    """A key that this installation signed with and has disowned: whatever it signed is refused.
+
+    It is named by its digest, so that a verifier that looks for public keys in this answer does not find it.
+    """
+
+    key_id: str = Field(description="as of a signing key")
+    sha256: str = Field(description="SHA-256 of the 32 bytes of the public key")
+    revoked_at: datetime
+    reason: str = Field(description="the operator's words", examples=["the API host was broken into"])
+
+
 class Epoch(BaseModel):
     """A noise secret this installation has committed to, by its hash."""
 
@@ -50,9 +62,13 @@ class Epoch(BaseModel):
 
 
 class Keys(BaseModel):
-    """Every public signing key and every commitment to a noise secret there ever was, oldest first."""
+    """Every public signing key and every commitment to a noise secret there ever was, oldest first.
+
+    A key that was revoked is among `revoked` only.
+    """
 
     keys: list[SigningKey]
+    revoked: list[RevokedKey]
     epochs: list[Epoch]
 
 
@@ -67,6 +83,10 @@ def keys(services: ServicesDep) -> Keys:
     found, epochs = services.keyring.signing_keys(), services.keyring.epochs()
     return Keys(
         keys=[_signing_key(key, _status(key, found[-1])) for key in found],
+        revoked=[
+            RevokedKey(key_id=key.id, sha256=key.sha256, revoked_at=_moment(key.revoked_at), reason=key.reason)
+            for key in services.keyring.revocations()
+        ],
         epochs=[_epoch(epoch, _status(epoch, epochs[-1])) for epoch in epochs],
     )
 

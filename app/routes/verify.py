@@ -37,7 +37,9 @@ class VerificationView(BaseModel):
     """A document is valid if every check holds."""
 
     valid: bool
-    issuer: Literal["known", "unknown"] = Field(description="whether a key of this service signed it, retired or not")
+    issuer: Literal["known", "unknown", "revoked"] = Field(
+        description="whether a key of this service signed it, retired or not; `revoked` for one that it has disowned"
+    )
     checks: list[CheckView]
 
 
@@ -74,6 +76,7 @@ def _verify(content: bytes, services: Services) -> Verification:
     secrets = [bytes.fromhex(epoch.secret) for epoch in epochs if epoch.secret]
     issuer = Issuer(
         public_keys=frozenset(key.public_key for key in services.keyring.signing_keys()),
+        revoked=frozenset(key.sha256 for key in services.keyring.revocations()),
         secrets={sha256(secret).hexdigest(): secret for secret in secrets},
         epochs=frozenset(epoch.sha256 for epoch in epochs),
     )

@@ -20,7 +20,7 @@ from app.settings import ApiSettings
 from models.errors import PROBLEMS
 from models.types import PromptCard
 from workers.contract.cards import Catalogue, WorkerCard, shipped_tasks
-from workers.contract.keys import Keyring, PublicKey
+from workers.contract.keys import Keyring, PublicKey, Revocation
 from workers.contract.names import ACTIVE, GPU_QUEUE, INTAKE_QUEUE, JOBS, record_key
 from workers.contract.queues import queue, vehicle
 from workers.contract.records import Created, Records
@@ -795,7 +795,7 @@ def test_metrics_count_jobs_and_change_nothing(api: TestClient, redis: Redis) ->
 
 
 def test_no_key_and_no_commitment_is_an_answer_too(api: TestClient) -> None:
-    assert api.get("/.well-known/certrad-keys").json() == {"keys": [], "epochs": []}
+    assert api.get("/.well-known/certrad-keys").json() == {"keys": [], "revoked": [], "epochs": []}
 
 
 def test_every_public_key_is_published_and_the_newest_is_the_current_one(api: TestClient, redis: Redis) -> None:
@@ -821,6 +821,20 @@ def test_every_public_key_is_published_and_the_newest_is_the_current_one(api: Te
         "first_used": "2023-11-14T22:13:20Z",
     }
     assert (new["public_key"], new["status"]) == ("00" * 32, "current")
+
+
+def test_a_revoked_key_is_published_by_its_digest_only(api: TestClient, redis: Redis) -> None:
+    keyring, digest = Keyring(redis), hashlib.sha256(bytes.fromhex(RFC_8037_KEY)).hexdigest()
+    keyring.publish_key(PublicKey(public_key=RFC_8037_KEY, first_used=1.7e9))
+    keyring.publish_key(PublicKey(public_key="00" * 32, first_used=1.8e9))
+    for reason in ("it leaked", "it did not"):
+        keyring.publish_revocation(Revocation(sha256=digest, revoked_at=1.8e9, reason=reason))
+    answer = api.get("/.well-known/certrad-keys")
+    assert answer.json()["revoked"] == [
+        {"key_id": digest[:16], "sha256": digest, "revoked_at": "2027-01-15T08:00:00Z", "reason": "it leaked"}
+    ]
+    assert [(key["public_key"], key["status"]) for key in answer.json()["keys"]] == [("00" * 32, "current")]
+    assert RFC_8037_KEY not in answer.text
 
 
 def test_every_epoch_commitment_is_published_with_what_was_revealed(api: TestClient, redis: Redis) -> None:

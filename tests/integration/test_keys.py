@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -55,6 +56,24 @@ def test_a_rotated_signing_key_is_published_beside_the_former_one(
         (former, "retired"),
         (new, "current"),
     ]
+
+
+def test_a_revoked_key_is_known_no_more_and_its_revocation_outlives_redis(
+    keys: Command, settings: WorkerSettings, redis: Redis
+) -> None:
+    former = public_key(SigningKeys(settings.signing_dir).current())
+    new = keys("rotate-signing")["public_key"]
+    revoked = keys("revoke-signing", former, "--reason", "the host was broken into")
+    assert revoked["sha256"] == hashlib.sha256(bytes.fromhex(former)).hexdigest()
+    assert [(key["public_key"], key["status"]) for key in keys("list")["keys"]] == [
+        (former, "revoked"),
+        (new, "current"),
+    ]
+    for _ in range(2):
+        assert [key.public_key for key in Keyring(redis).signing_keys()] == [new]
+        assert [asdict(revocation) for revocation in Keyring(redis).revocations()] == [revoked]
+        redis.flushall()
+        SigningKeys(settings.signing_dir).publish(Keyring(redis))
 
 
 def test_a_rotated_epoch_is_committed_to_and_the_former_one_can_be_revealed(

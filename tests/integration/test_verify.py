@@ -35,7 +35,7 @@ from tests.support.images import encoded
 from workers import verify_command
 from workers.audit import Folders
 from workers.contract.cards import shipped_tasks
-from workers.contract.keys import Keyring, PublicKey
+from workers.contract.keys import Keyring, PublicKey, Revocation
 from workers.contract.names import EPOCHS
 from workers.decoding import decode_limited
 from workers.embedded_redis import EmbeddedRedis
@@ -340,3 +340,18 @@ def test_saved_answer_of_the_service_is_a_key_file(api: TestClient, verify: Veri
     saved.write_bytes(api.get("/.well-known/certrad-keys").content)
     assert verify(genuine(OWN), key=saved)[1]["issuer"] == "known"
     assert verify(canonical(signed(json.loads(genuine(OWN)), FORGER)), key=saved)[1]["issuer"] == "unknown"
+
+
+def test_certificate_of_a_revoked_key_is_refused_and_the_same_one_signed_anew_is_not(
+    api: TestClient, verify: Verify, redis: Redis, tmp_path: Path
+) -> None:
+    Keyring(redis).publish_key(PublicKey(public_key=public_key(FORGER), first_used=2.0))
+    digest = sha256(bytes.fromhex(public_key(ISSUER))).hexdigest()
+    Keyring(redis).publish_revocation(Revocation(sha256=digest, revoked_at=3.0, reason="it leaked"))
+    anew, saved = canonical(signed(json.loads(genuine(OWN)), FORGER)), tmp_path / "certrad-keys"
+    saved.write_bytes(api.get("/.well-known/certrad-keys").content)
+    for content, expected in ((genuine(OWN), (False, "revoked")), (anew, (True, "known"))):
+        answered, printed = api.post("/verify", content=content).json(), verify(content, key=saved)[1]
+        for body in (answered, printed):
+            assert (body["valid"], body["issuer"]) == expected
+            assert [check["name"] for check in body["checks"] if not check["ok"]] == ([] if expected[0] else ["issuer"])

@@ -42,6 +42,10 @@ def test_tune_has_an_option_for_every_field() -> None:
         ),
         (["keys", "list"], ["keys", "list"]),
         (["keys", "rotate-signing", "--data-dir", "d"], ["keys", "--data-dir", "d", "rotate-signing"]),
+        (
+            ["keys", "revoke-signing", "ab", "--reason", "it leaked"],
+            ["keys", "revoke-signing", "ab", "--reason=it leaked"],
+        ),
         (["keys", "rotate-epoch"], ["keys", "rotate-epoch"]),
         (["keys", "reveal-epoch", "ab"], ["keys", "reveal-epoch", "ab"]),
         (["verify", __file__], ["verify", "--", __file__]),

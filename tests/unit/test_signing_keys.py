@@ -1,5 +1,6 @@
 """The signing keys on disk: one in use, made once, and every public key kept."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from models.signing import is_signed, public_key, signed
 from tests.support.processes import ROOT
+from workers.contract.keys import Revocation
 from workers.signing_keys import SigningKeys
 
 
@@ -22,8 +24,9 @@ def test_the_key_is_made_once_and_stays(keys: SigningKeys) -> None:
 
 
 def test_only_the_owner_may_read_what_is_kept(keys: SigningKeys) -> None:
-    keys.current()
+    former = public_key(keys.current())
     keys.rotate()
+    keys.revoke(former, "it leaked")
     assert keys.directory.stat().st_mode & 0o777 == 0o700
     for path in keys.directory.rglob("*.*"):
         assert path.stat().st_mode & 0o777 == 0o600, path
@@ -82,6 +85,47 @@ def test_a_retired_private_key_is_kept_nowhere(keys: SigningKeys) -> None:
     keys.rotate()
     kept = [path.read_bytes() for path in keys.directory.rglob("*") if path.is_file()]
     assert all(former not in content and pem != content for content in kept)
+
+
+@pytest.mark.parametrize("name", ["public_key", "sha256", "id"])
+def test_a_revoked_key_is_named_by_its_digest_with_time_and_reason(keys: SigningKeys, name: str) -> None:
+    former = public_key(keys.current())
+    keys.rotate()
+    keys.revoke(getattr(keys.public_keys()[0], name), "it leaked")
+    digest = hashlib.sha256(bytes.fromhex(former)).hexdigest()
+    assert keys.revocations() == [Revocation(sha256=digest, revoked_at=1.7e9, reason="it leaked")]
+
+
+def test_of_two_revocations_of_a_key_the_first_stands(keys: SigningKeys) -> None:
+    former = public_key(keys.current())
+    keys.rotate()
+    first = keys.revoke(former, "it leaked")
+    later = SigningKeys(keys.directory, clock=lambda: 1.8e9)
+    assert later.revoke(former, "it did not") == first
+    assert later.revocations() == [first]
+
+
+def test_the_key_in_use_is_not_revoked(keys: SigningKeys) -> None:
+    with pytest.raises(ValueError, match="rotate-signing"):
+        keys.revoke(public_key(keys.current()), "it leaked")
+    assert keys.revocations() == []
+
+
+@pytest.mark.parametrize("name", ["", "ab" * 32])
+def test_what_was_no_key_of_ours_is_not_revoked(keys: SigningKeys, name: str) -> None:
+    keys.current()
+    keys.rotate()
+    with pytest.raises(ValueError, match="no public key"):
+        keys.revoke(name, "it leaked")
+
+
+@pytest.mark.parametrize("reason", ["", " ", "a" * 201, "two\nlines", "{key} leaked"])
+def test_a_revocation_says_why_and_does_not_spell_the_key(keys: SigningKeys, reason: str) -> None:
+    former = public_key(keys.current())
+    keys.rotate()
+    with pytest.raises(ValueError, match="a reason of 1 to 200"):
+        keys.revoke(former, reason.format(key=former))
+    assert keys.revocations() == []
 
 
 def test_a_file_that_holds_no_key_is_refused_and_left_alone(keys: SigningKeys) -> None:

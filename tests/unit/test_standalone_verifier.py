@@ -215,6 +215,13 @@ def test_published_keys_of_the_issuer_are_read_as_they_are_answered(run: Callabl
         assert list(run(forged(FIXED), key=text)[1]) == ["issuer"]
 
 
+def test_key_that_the_issuer_revoked_is_refused_as_such(run: Callable[..., Outcome]) -> None:
+    digest = sha256(bytes.fromhex(public_key(ISSUER))).hexdigest()
+    answer = {"keys": [{"public_key": "ab" * 32}], "revoked": [{"sha256": digest, "reason": "it leaked"}]}
+    assert run(genuine(FIXED), key=json.dumps(answer)) == (1, {"issuer": "signing key was revoked"})
+    assert run(forged(FIXED), key=json.dumps(answer)) == (1, {"issuer": "signed by another"})
+
+
 def test_noise_of_a_secret_that_was_not_committed_to_is_refused(run: Callable[..., Outcome]) -> None:
     answer = {"keys": [{"public_key": public_key(ISSUER)}], "epochs": [{"sha256": "00" * 32}]}
     assert run(genuine(FIXED), key=json.dumps(answer)) == (1, {"epoch": "not committed to"})

@@ -282,6 +282,15 @@ def test_forgery_is_refused_with_its_reason(forgery: Callable[[], bytes], check:
     assert reason in reasons[check]
 
 
+@pytest.mark.parametrize("public_keys", [frozenset[str](), KNOWN.public_keys])
+def test_key_that_the_issuer_revoked_is_refused_as_such(public_keys: frozenset[str]) -> None:
+    digest = hashlib.sha256(bytes.fromhex(public_key(ISSUER))).hexdigest()
+    found = verify(genuine(FIXED), replace(KNOWN, public_keys=public_keys, revoked=frozenset({digest})))
+    assert found.issuer == "revoked"
+    assert list(refused(found)) == ["issuer"]
+    assert "signing key was revoked" in refused(found)["issuer"]
+
+
 def test_clopper_pearson_before_the_last_sample_is_refused() -> None:
     """Looking at the fixed-n bound after every block and stopping at a good moment is the classical fraud."""
     stopped = json.loads(genuine(SEVEN))

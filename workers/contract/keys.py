@@ -1,12 +1,13 @@
 """What anyone can check certificates with: the public signing keys and the commitments to the noise secrets."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import Final, cast
 
 from redis import Redis
 
-from workers.contract.names import EPOCHS, REVEALED, SIGNING_KEYS
+from workers.contract.names import EPOCHS, REVEALED, REVOKED_KEYS, SIGNING_KEYS
 
 _KEY_ID_DIGITS: Final = 16
 
@@ -19,9 +20,28 @@ class PublicKey:
     first_used: float
 
     @property
+    def sha256(self) -> str:
+        """The SHA-256 of the 32 bytes, in hexadecimal."""
+        return hashlib.sha256(bytes.fromhex(self.public_key)).hexdigest()
+
+    @property
     def id(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of the 32 bytes: the key's short name."""
-        return hashlib.sha256(bytes.fromhex(self.public_key)).hexdigest()[:_KEY_ID_DIGITS]
+        """The first 16 hexadecimal digits of the SHA-256: the key's short name."""
+        return self.sha256[:_KEY_ID_DIGITS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """A signing key, by the SHA-256 of its public key, whose signatures say nothing any more: since when, and why."""
+
+    sha256: str
+    revoked_at: float
+    reason: str
+
+    @property
+    def id(self) -> str:
+        """The key's short name."""
+        return self.sha256[:_KEY_ID_DIGITS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +63,11 @@ class Keyring:
         """Makes a public key known; one that is known keeps the time of its first use."""
         self._redis.zadd(SIGNING_KEYS, {key.public_key: key.first_used}, nx=True)
 
+    def publish_revocation(self, revocation: Revocation) -> None:
+        """Takes a public key off those that are known, for ever; one that is revoked keeps its time and reason."""
+        told = {"revoked_at": revocation.revoked_at, "reason": revocation.reason}
+        self._redis.hsetnx(REVOKED_KEYS, revocation.sha256, json.dumps(told))
+
     def publish_epoch(self, sha256: str, *, first_used: float) -> None:
         """Commits to a noise secret; one that is known keeps the time of its first use."""
         self._redis.zadd(EPOCHS, {sha256: first_used}, nx=True)
@@ -52,8 +77,16 @@ class Keyring:
         self._redis.hset(REVEALED, sha256, secret.hex())
 
     def signing_keys(self) -> list[PublicKey]:
-        """Every public key that ever signed, oldest first: the last one is in use."""
-        return [PublicKey(public_key=key, first_used=at) for key, at in self._by_time(SIGNING_KEYS)]
+        """Every public key that ever signed and was not revoked, oldest first: the last one is in use."""
+        revoked = {revocation.sha256 for revocation in self.revocations()}
+        keys = (PublicKey(public_key=key, first_used=at) for key, at in self._by_time(SIGNING_KEYS))
+        return [key for key in keys if key.sha256 not in revoked]
+
+    def revocations(self) -> list[Revocation]:
+        """Every signing key that was revoked, oldest revocation first."""
+        stored = cast("dict[bytes, bytes]", self._redis.hgetall(REVOKED_KEYS))
+        revoked = (Revocation(sha256=sha256.decode(), **json.loads(told)) for sha256, told in stored.items())
+        return sorted(revoked, key=lambda revocation: (revocation.revoked_at, revocation.sha256))
 
     def epochs(self) -> list[PublicEpoch]:
         """Every noise secret that was ever committed to, oldest first: the last one is in use."""
