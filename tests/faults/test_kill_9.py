@@ -13,8 +13,9 @@ from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.system
 
-REQUEST = {"prompt": "template", "adaptation": "none", "sigma": 0.5, "n0": 64, "n": 1_600}
-ADAPTED = {**REQUEST, "adaptation": "zero_shot", "n": 1_000}
+# So many samples that a quick processor takes seconds, in which the kill comes for certain.
+REQUEST = {"prompt": "template", "adaptation": "none", "sigma": 0.5, "n0": 64, "n": 4_000}
+ADAPTED = {**REQUEST, "adaptation": "zero_shot", "n": 3_000}
 
 
 @pytest.fixture(scope="module")

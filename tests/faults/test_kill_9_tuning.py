@@ -16,9 +16,9 @@ from workers.settings import WorkerSettings
 pytestmark = pytest.mark.system
 
 ARCHIVE = zipped(classes(["ant", "bee", "cow"], 18))
-EPOCHS = 12
+EPOCHS = 30
 FEW_SHOT = {"name": "mine", "epochs": EPOCHS}
-ADVPT = {"name": "mine", "method": "advpt", "shots": 16, "epochs": 2}
+ADVPT = {"name": "mine", "method": "advpt", "shots": 16, "epochs": 10}
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def test_any_engine_comes_to_the_same_counts(stack: RunningStack, image: bytes, 
 def test_one_engine_finishes_what_another_began(
     stack: RunningStack, all_engines: set[str], image: bytes, offline: Offline
 ) -> None:
-    job_id = stack.submit(image, **REQUEST, n=1_600)
+    job_id = stack.submit(image, **REQUEST, n=4_000)
     stack.await_blocks(job_id)
     first = worker_of(stack, job_id)
     parent_of(stack, first).send_signal(signal.SIGTERM)

@@ -12,7 +12,7 @@ import psutil
 from redis import Redis
 
 from tests.support.processes import Processes, children, wait_for
-from workers.contract.names import ledger_key
+from workers.contract.names import ENDED, ledger_key
 from workers.embedded_redis import EmbeddedRedis
 
 START_SECONDS = 240.0
@@ -72,9 +72,9 @@ class RunningStack:
         return body
 
     def ended(self, job_id: str) -> dict[str, Any]:
-        """The job once it has ended."""
+        """The job once it has ended; a problem, as the API answers with while Redis is away, is no end."""
         return wait_for(
-            lambda: job if (job := self.job(job_id))["status"] not in ("queued", "running") else None,
+            lambda: job if (job := self.job(job_id))["status"] in ENDED else None,
             timeout=JOB_SECONDS,
             what="the end of the job",
         )
