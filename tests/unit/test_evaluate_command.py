@@ -19,20 +19,20 @@ from models.smoothing.accuracy import RADII
 from models.types import ClassifierSpec, SmoothingParams, ZeroShotAdaptation
 from tests.support import images
 from tests.support.miniature_datasets import folders_of_classes, write
-from workers import cli as workers_cli
 from workers import evaluate_command
 from workers.contract.cards import shipped_tasks
 from workers.evaluation import ABSTAINED, Evaluation, Row, summary
+from workers.options import argument_parser
 
 TASK = shipped_tasks()["mednist"]
 HEADER = "idx\tlabel\tpredict\tradius\tcorrect\ttime"
 
 
 def options(data: Path, **changes: object) -> Namespace:
-    """The arguments as workers.cli parses them, few and small."""
+    """The arguments as workers.options parses them, few and small."""
     fields = {"task": "mednist", "data": data, "images": 3, "n0": 10, "n": 20, "prompt": "template"} | changes
     given = [f"--{name}={value}" for name, value in fields.items() if value is not None and name != "json"]
-    parsed = workers_cli._parser().parse_args(["evaluate", *given, *(["--json"] if changes.get("json") else [])])
+    parsed = argument_parser().parse_args(["evaluate", *given, *(["--json"] if changes.get("json") else [])])
     assert isinstance(parsed, Namespace)
     return parsed
 
@@ -309,4 +309,4 @@ def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, tm
     CliRunner().invoke(cli.app, ["evaluate", "--task", "dtd", "--data", str(tmp_path), "--sigma", "0.5", "--json"])
     handed_on = ["--task=dtd", f"--data={tmp_path}", "--split=test", "--images=500", "--adaptation=none", "--sigma=0.5"]
     assert became == [[sys.executable, "-m", "workers.cli", "evaluate", *handed_on, "--json"]]
-    assert workers_cli._parser().parse_args(became[0][3:]).n == 10_000
+    assert argument_parser().parse_args(became[0][3:]).n == 10_000
