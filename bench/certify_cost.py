@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import torch
 from open_clip.model import CLIP
-from torch import Tensor
 from tqdm import tqdm
 
 from bench import plain_loop
@@ -135,7 +134,7 @@ class Workload:
         """(c): the plain loop."""
         device, mean, std = self.backbone.device, self.card.mean, self.card.std
         image = plain_loop.normalise(torch.from_numpy(self.image).to(device)[None], mean, std)[0]
-        prompts = full_length_prompts(self.backbone, CLASS_NAMES, TEMPLATE).to(device)
+        prompts = plain_loop.full_length_prompts(self.backbone, CLASS_NAMES, TEMPLATE).to(device)
         plain_loop.count_labels(self.model, image, prompts, mean=mean, std=std, sigma=self.params.sigma, n=samples)
 
 
@@ -296,12 +295,3 @@ def as_text(cost: CertifyCost) -> str:
         *(f"  note: {note}" for note in cost.notes),
     ]
     return "\n".join(lines)
-
-
-def full_length_prompts(backbone: Backbone, class_names: Sequence[str], template: str) -> Tensor:
-    """Token ids (K, context length) of the class names in the template, padded to the end of the text tower."""
-    rows = []
-    for name in class_names:
-        ids = [backbone.start_token, *backbone.tokenize(template.replace("{}", name)), backbone.end_token]
-        rows.append(ids + [0] * (backbone.context_length - len(ids)))
-    return torch.tensor(rows)

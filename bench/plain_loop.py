@@ -6,9 +6,13 @@ the full length of the text tower; the labels are counted one by one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from open_clip.model import CLIP
 from torch import Tensor
+
+from models.backbones.base import Backbone
 
 BATCH_SIZE = 100
 
@@ -53,3 +57,12 @@ def denormalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...])
 
 def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
     return torch.tensor(values, device=like.device).view(1, -1, 1, 1)
+
+
+def full_length_prompts(backbone: Backbone, class_names: Sequence[str], template: str) -> Tensor:
+    """Token ids (K, context length) of the class names in the template, padded to the end of the text tower."""
+    rows = []
+    for name in class_names:
+        ids = [backbone.start_token, *backbone.tokenize(template.replace("{}", name)), backbone.end_token]
+        rows.append(ids + [0] * (backbone.context_length - len(ids)))
+    return torch.tensor(rows)

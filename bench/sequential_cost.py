@@ -30,7 +30,6 @@ from tqdm import tqdm
 from bench import plain_loop
 from bench.architectures import load_clip
 from bench.certified_accuracy import PROMPTS, TASK, balanced_sample
-from bench.certify_cost import full_length_prompts
 from bench.journal import Lines
 from bench.machine import add_dtype, this_machine
 from bench.mednist import read_split
@@ -176,7 +175,7 @@ class Study:
         pixels, params = as_input(image.pixels), replace(self.settings.params, target_radius=target)
         mean, std = self.card.mean, self.card.std
         normalised = plain_loop.normalise(torch.from_numpy(pixels)[None], mean, std)[0]
-        prompts = full_length_prompts(self.backbone, self.settings.class_names, "{}")
+        prompts = plain_loop.full_length_prompts(self.backbone, self.settings.class_names, "{}")
         began = time.perf_counter()
         made = certify(pixels, self.classifier, params, key=self.noise_key(image))
         between = time.perf_counter()

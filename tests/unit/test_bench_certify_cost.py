@@ -34,7 +34,7 @@ def test_plain_loop_classifies_as_the_service_does(tmp_path: Path) -> None:
     task, card = shipped_tasks()["mednist"], shipped_backbones()["demo"]
     backbone = load_backbone(card, weights_directory(card, tmp_path))
     classifier = VisionLanguageClassifier(backbone, template_features(backbone, task.class_names, task.template))
-    prompts = certify_cost.full_length_prompts(backbone, task.class_names, task.template)
+    prompts = plain_loop.full_length_prompts(backbone, task.class_names, task.template)
     black, grey = torch.zeros((3, 64, 64)), torch.full((3, 64, 64), 0.5)
     expected = classifier.logits(torch.stack([black, grey])).argmax(dim=1).tolist()
     assert expected[0] != expected[1]  # else a loop that ignores the image would pass
