@@ -32,12 +32,11 @@ _OnSamples = Callable[[int], None]
 
 def run(options: Namespace) -> int:
     """Checks and prints; 0 for a valid document, 1 for any other, 2 for bad usage."""
-    sampling = options.replay or options.fresh
-    if sampling and options.image is None:
+    if _samples(options) and options.image is None:
         return _fail("--replay and --fresh need the image: --image FILE")
     try:
         content, issuer = options.file.read_bytes(), None if options.key is None else read_issuer(options.key)
-        image = options.image.read_bytes() if sampling else b""
+        image = None if options.image is None else options.image.read_bytes()
     except (OSError, ValueError) as error:
         return _fail(str(error))
     statement = None
@@ -47,9 +46,9 @@ def run(options: Namespace) -> int:
         verification = Verification(checks=(Check("document", False, rejected.detail),), issuer="not_checked")
     if verification.valid:
         statement = read(parse(content))
-        if sampling:
-            sampled = _sampled(statement, image, options, WorkerSettings())
-            verification = replace(verification, checks=(*verification.checks, *sampled))
+        if image is not None:
+            of_image = _of_image(statement, image, options, WorkerSettings())
+            verification = replace(verification, checks=(*verification.checks, *of_image))
     _show(verification, statement, as_json=options.json)
     return 0 if verification.valid else _NOT_VALID
 
@@ -78,14 +77,14 @@ def read_issuer(path: Path) -> Issuer:
     )
 
 
-def _sampled(statement: Statement, image: bytes, options: Namespace, settings: WorkerSettings) -> Iterator[Check]:
-    """The checks that need the image and the model; a refusal of either ends them."""
-    from workers import replay  # torch
-    from workers.audit import Folders
-    from workers.decoding import decode_limited
-    from workers.rebuilt import rebuild
+def _samples(options: Namespace) -> bool:
+    return bool(options.replay or options.fresh)
 
-    folders = Folders(backbones=settings.backbones_dir, prompts=settings.prompts_dir)
+
+def _of_image(statement: Statement, image: bytes, options: Namespace, settings: WorkerSettings) -> Iterator[Check]:
+    """The checks that need the image and, to sample, the model; a refusal of either ends them."""
+    from workers.decoding import decode_limited  # pydicom and Pillow
+
     try:
         request = replace(statement.request, frame=options.frame, region=options.region)
         decoded, facts = decode_limited(image, request, settings)
@@ -93,6 +92,13 @@ def _sampled(statement: Statement, image: bytes, options: Namespace, settings: W
     except (Rejected, ValueError) as error:
         yield Check("image", False, str(error))
         return
+    if not _samples(options):
+        return
+    from workers import replay  # torch
+    from workers.audit import Folders
+    from workers.rebuilt import rebuild
+
+    folders = Folders(backbones=settings.backbones_dir, prompts=settings.prompts_dir)
     try:
         rebuilt = rebuild(statement, decoded, folders)
     except (Rejected, ValueError) as error:

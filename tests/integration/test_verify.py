@@ -215,6 +215,16 @@ def test_real_document_is_replayed_and_confirmed(
     assert details["classifier"] == "weights, prompt and text features have the stated digests"
 
 
+def test_image_alone_is_compared_without_sampling(
+    certified: Callable[[CertifyRequest], bytes], verify: Verify, picture: bytes
+) -> None:
+    content = certified(PLAIN)
+    code, report = verify(content, image=picture)
+    assert (code, names(report, ok=True) & {"image", "classifier", "replay"}) == (0, {"image"})
+    code, report = verify(content, image=encoded(np.zeros((96, 96), np.uint8), "PNG"))
+    assert (code, report["valid"], names(report, ok=False)) == (1, False, {"image"})
+
+
 def relabelled(content: bytes, key: Ed25519PrivateKey = ISSUER) -> bytes:
     """The document with every third label changed, counted and hashed as if that were so."""
     document = json.loads(content)
