@@ -76,7 +76,7 @@ def test_the_extra_api_brings_no_machine_learning_stack(bin_dir: Path, package: 
 
 @pytest.mark.parametrize(("path", "listed", "wanted"), [("tasks", "tasks", "mednist"), ("prompts", "prompts", "demo")])
 def test_it_lists_the_cards_that_the_package_ships(url: str, path: str, listed: str, wanted: str) -> None:
-    answer = httpx.get(f"{url}/{path}")
+    answer = httpx.get(f"{url}/{path}", timeout=30)
     assert answer.status_code == 200
     assert answer.json()[listed]
     assert wanted in answer.text
@@ -84,9 +84,9 @@ def test_it_lists_the_cards_that_the_package_ships(url: str, path: str, listed: 
 
 def test_it_accepts_an_image(url: str) -> None:
     image = encoded(noise(64, 64), "png")
-    answer = httpx.post(f"{url}/certify", files={"image": image}, data={"n": "100"})
+    answer = httpx.post(f"{url}/certify", files={"image": image}, data={"n": "100"}, timeout=30)
     assert answer.status_code == 202, answer.text
-    job = httpx.get(f"{url}/jobs/{answer.json()['id']}").json()
+    job = httpx.get(f"{url}/jobs/{answer.json()['id']}", timeout=30).json()
     assert job["status"] == "queued"
 
 

@@ -68,7 +68,7 @@ def chunks(size: int) -> Iterator[bytes]:
 def test_body_over_the_limit_is_answered_whether_declared_or_chunked(url: str, data_dir: Path) -> None:
     before = set(data_dir.rglob("*"))
     for content in (PNG + bytes(LIMIT), chunks(LIMIT + 50_000)):
-        answer = httpx.post(f"{url}/certify", content=content)
+        answer = httpx.post(f"{url}/certify", content=content, timeout=30)
         assert answer.status_code == 413
         assert answer.json()["code"] == "body_too_large"
     assert set(data_dir.rglob("*")) == before
@@ -101,7 +101,7 @@ def test_redis_that_goes_costs_503_and_nothing_else(url: str, own_redis: Embedde
 
 
 def test_log_holds_nothing_of_a_request(url: str, running: Processes) -> None:
-    client = httpx.Client(base_url=url)
+    client = httpx.Client(base_url=url, timeout=30)
     client.post("/certify", files={"image": ("DOE_JANE.png", PNG)}, data={"template": "DOE_JANE {}"})
     client.post("/certify", content=b"DOE_JANE" * 40, params={"task": "DOE_JANE"})
     client.get("/jobs/DOE_JANE", params={"name": "DOE_JANE"})

@@ -23,7 +23,7 @@ from workers.resident import ResidentWorker
 from workers.settings import WorkerSettings
 from workers.worker import worker_name
 
-STEPS = 40
+STEPS = 80
 STEP_SECONDS = 0.05
 SECRET = "DOE^JANE"
 

@@ -209,7 +209,6 @@ def test_automatic_sigma_is_asked_as_the_service_does(service: ToyService, pixel
     heads = [mode.unadapted[sigma] for sigma in mode.spec.routing.sigmas]
     classifiers = [EncodingClassifier(head, SHAPE, torch.device("cpu"), service.encode) for head in heads]
     for sampler, claim in zip(samplers, (found.clean, found.attacked), strict=True):
-        sampler = replace(sampler, batch_size=20)
         selection = select_route(sampler, classifiers.__getitem__, mode.params, mode.spec.routing)
         routed = estimate_routes(
             sampler, classifiers.__getitem__, mode.params, mode.spec.routing, selection, lambda _: MemoryBlocks()
