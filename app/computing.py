@@ -229,7 +229,9 @@ def verify(
     key: Annotated[
         Path | None, typer.Option(help="/.well-known/certrad-keys of the issuer, saved, or one key in hexadecimal")
     ] = None,
-    image: Annotated[Path | None, typer.Option(help="the image it is about, for --replay and --fresh")] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="the image it is about: to compare, and for --replay and --fresh")
+    ] = None,
     frame: Annotated[int | None, typer.Option(help="frame of a multi-frame image, from 1")] = None,
     region: Annotated[str | None, typer.Option(help="x,y,w,h in pixels")] = None,
     replay: Annotated[int | None, typer.Option(min=1, help="random samples to draw again here")] = None,
