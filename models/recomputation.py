@@ -23,7 +23,7 @@ TEN_THOUSANDTHS: Final = 10**4
 
 _DIGITS: Final = 30
 _TIE: Final = 1e-12
-_LOG_TIE: Final = 1e-8  # of ln M, which doubles know to 1e-9
+_LOG_TIE: Final = 1e-8  # of ln M, which doubles know to 4e-9 after a million samples
 _CANDIDATES: Final = 8
 _Real = Any  # mpmath has no types
 
