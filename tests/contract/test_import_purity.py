@@ -31,7 +31,13 @@ def test_process_loads_nothing_it_does_not_need(code: str, foreign: tuple[str, .
     assert {name.partition(".")[0] for name in loaded} & set(foreign) == set()
 
 
+def seconds(code: str) -> float:
+    """Processor time of a fresh interpreter that runs some code."""
+    return float(str(run(f"{code}\nimport time\nprint(time.process_time())")))
+
+
 def test_application_is_built_within_a_second() -> None:
-    code = "import time, app.main\napp.main.create_app()\nprint(time.process_time())"
-    # Processor time, the best of several: what other processes do to clock and caches is not the application's doing.
-    assert any(float(str(run(code))) <= 1.0 for _ in range(10))
+    """Of processor time, the best of several; on a slow processor within four times what the framework alone takes."""
+    assert any(
+        seconds("import app.main\napp.main.create_app()") <= max(1.0, 4 * seconds("import fastapi")) for _ in range(10)
+    )

@@ -4,6 +4,7 @@ import hashlib
 import random
 import time
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 
@@ -89,9 +90,20 @@ def test_root_depends_on_the_order_and_on_every_label() -> None:
     assert len({merkle_root(other) for other in (labels, *swapped)}) == 5
 
 
-def test_a_million_labels_take_three_seconds_at_most() -> None:
-    labels = random_labels(1_000_000, seed=1)
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time of some work."""
     began = time.process_time()
-    assert labels_of(run_lengths(labels)) == labels
-    merkle_root(labels)
-    assert time.process_time() - began <= 3
+    work()
+    return time.process_time() - began
+
+
+def test_a_million_labels_take_three_seconds_at_most() -> None:
+    """Of processor time; on a slow processor ten times what a million bare digests take."""
+    labels, node = random_labels(1_000_000, seed=1), bytes(65)
+    digests = seconds(lambda: [hashlib.sha256(node).digest() for _ in range(1_000_000)])
+
+    def there_and_back() -> None:
+        assert labels_of(run_lengths(labels)) == labels
+        merkle_root(labels)
+
+    assert seconds(there_and_back) <= max(3.0, 10 * digests)
