@@ -148,10 +148,15 @@ class PromptCard:
 
 
 def check_classes(class_names: tuple[str, ...], template: str) -> None:
-    """Raises ValueError unless there are 2..1000 distinct, non-empty class names and one `{}` in the template."""
+    """Raises ValueError unless there are 2..1000 distinct, printable class names and one `{}` in the template.
+
+    Printable, because a certificate that is signed puts them on the terminal of whoever verifies it.
+    """
     if not 2 <= len(class_names) <= 1000:
         raise ValueError(f"2..1000 classes are required, got {len(class_names)}")
     if len(set(class_names)) != len(class_names) or not all(name.strip() for name in class_names):
         raise ValueError("class names must be distinct and not empty")
+    if not all(name.isprintable() for name in class_names):
+        raise ValueError("class names must be printable, without line ends and control characters")
     if template.count("{}") != 1 or template.replace("{}", "").count("{") or template.replace("{}", "").count("}"):
         raise ValueError(f"the template must contain exactly one {{}} and no other brace, got {template!r}")

@@ -225,6 +225,7 @@ REFUSED_FIELDS = [
     ("invalid_request", {"classes": "a,b", "template": "a {}."}, "classes"),
     ("invalid_request", {"classes": '["a", "a"]', "template": "a {}."}, "classes"),
     ("invalid_request", {"classes": '["a"]', "template": "a {}."}, "classes"),
+    ("invalid_request", {"classes": '["a", "b\\u001b[2J"]', "template": "a {}."}, "classes"),
     ("invalid_request", {"classes": '["a", "b"]', "template": "no braces"}, "template"),
     ("invalid_request", {"classes": '["a", "b"]', "template": "a {}.", "task": "mednist"}, "classes"),
     ("invalid_request", {"template": "a {}."}, "template"),

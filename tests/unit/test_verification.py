@@ -394,6 +394,13 @@ def test_work_is_bounded_by_the_length_of_the_document(hostile: Callable[[], byt
     assert time.process_time() - started < 10
 
 
+@pytest.mark.parametrize("name", ["a\nvalid", "a\x1b[2Kb", "a\u202eb"], ids=["line end", "escape", "right to left"])
+def test_class_name_that_could_forge_what_a_terminal_shows_is_refused(name: str) -> None:
+    document = json.loads(genuine(FIXED))
+    document["claim"]["label"] = document["classifier"]["class_names"][0] = name
+    assert "printable" in refused(verify(canonical(signed(document, FORGER))))["schema"]
+
+
 @pytest.mark.parametrize("field", ["threads", "block_size"])
 @pytest.mark.parametrize("number", ["0", "100000"])
 def test_numbers_that_a_replay_could_not_run_with_are_refused(field: str, number: str) -> None:
