@@ -73,9 +73,11 @@ def import_prompt(
     backbone: Annotated[str, typer.Option(help="backbone it was tuned for")],
     task: Annotated[str, typer.Option(help="task it was tuned for")],
     name: Annotated[str, typer.Option(help="name of the prompt")],
+    position: Annotated[str | None, typer.Option(help="of the class name: end (the default), middle or front")] = None,
 ) -> None:
     """Import a published prompt checkpoint, without executing anything in it."""
-    _become("import-prompt", str(file), "--backbone", backbone, "--task", task, "--name", name)
+    given = {"backbone": backbone, "task": task, "name": name, "position": position}
+    _become("import-prompt", *_options(given), "--", str(file))
 
 
 @prompts.command("calibrate")

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case "keys":
             return _keys(options)
         case _:
-            return _import_prompt(options.file, options.backbone, options.task, options.name)
+            return _import_prompt(options)
 
 
 def _up(host: str, port: int, data_dir: Path | None, engines: int) -> int:
@@ -114,9 +114,9 @@ def _fetch(name: str) -> int:
     return 0
 
 
-def _import_prompt(file: Path, backbone_id: str, task_id: str, name: str) -> int:
+def _import_prompt(options: argparse.Namespace) -> int:
     """Stores a foreign prompt checkpoint, publishes it if the service runs, and prints its card."""
-    card, task = shipped_backbones().get(backbone_id), shipped_tasks().get(task_id)
+    card, task = shipped_backbones().get(options.backbone), shipped_tasks().get(options.task)
     if card is None or task is None:
         known = f"{', '.join(sorted(shipped_backbones()))} and {', '.join(sorted(shipped_tasks()))}"
         return _fail(f"backbone and task must be of {known}", _BAD_USAGE)
@@ -126,7 +126,14 @@ def _import_prompt(file: Path, backbone_id: str, task_id: str, name: str) -> int
     settings = StackSettings()
     try:
         backbone = load_backbone(card, weights_directory(card, settings.backbones_dir))
-        prompt = import_checkpoint(file, name=name, backbone=backbone, task=task, directory=settings.prompts_dir)
+        prompt = import_checkpoint(
+            options.file,
+            name=options.name,
+            backbone=backbone,
+            task=task,
+            directory=settings.prompts_dir,
+            position=options.position,
+        )
     except (Rejected, ValueError) as error:
         return _fail(str(error), _FAILURE)
     return _publish_prompt(settings, prompt)

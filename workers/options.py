@@ -4,8 +4,10 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 from models.types import Region, SmoothingParams
+from models.types.cards import ContextPosition
 from models.types.smoothing import N_MAX
 from workers.contract.names import GPU_QUEUE, INTAKE_QUEUE
 
@@ -29,6 +31,7 @@ def argument_parser() -> argparse.ArgumentParser:
     imported.add_argument("file", type=Path)
     for option, meaning in (("backbone", "it was tuned for"), ("task", "it was tuned for"), ("name", "of the prompt")):
         imported.add_argument(f"--{option}", required=True, help=meaning)
+    imported.add_argument("--position", choices=get_args(ContextPosition), default="end", help="of the class name")
     _add_attack(commands.add_parser("attack", help="accuracy of a prompt under attack"))
     _add_calibrate(commands.add_parser("calibrate-prompt", help="adapt a prompt to unlabelled images of a site"))
     _add_bank(commands.add_parser("tune-bank", help="tune a bank of prompts on labelled images"))

@@ -12,6 +12,7 @@ from models.prompts.checkpoint import prompt_path, read_prompt_card, save_prompt
 from models.prompts.context import layout
 from models.prompts.legacy import import_context
 from models.types import PromptCard, TaskCard
+from models.types.cards import ContextPosition
 from workers.contract.cards import Catalogue
 from workers.contract.names import prompt_bytes_key
 
@@ -49,12 +50,22 @@ def verified(content: bytes, card: PromptCard) -> bytes:
     return content
 
 
-def import_checkpoint(file: Path, *, name: str, backbone: Backbone, task: TaskCard, directory: Path) -> PromptCard:
+def import_checkpoint(
+    file: Path,
+    *,
+    name: str,
+    backbone: Backbone,
+    task: TaskCard,
+    directory: Path,
+    position: ContextPosition = "end",
+) -> PromptCard:
     """Stores a checkpoint of CoOp, PromptSmooth or AdvPT as a prompt; nothing in the file is executed.
+
+    position: where the class name stood when it was tuned; the file does not say.
 
     Raises Rejected: invalid_checkpoint, prompt_mismatch, prompt_too_long; ValueError for a name that is none.
     """
-    context = import_context(file, backbone, len(task.class_names))
+    context = import_context(file, backbone, len(task.class_names), position=position)
     layout(backbone, task.class_names, context)  # too many tokens show now, not in the first job
     return save_prompt(
         directory,

@@ -12,9 +12,10 @@ from structlog.testing import capture_logs
 
 from models.backbones.base import EMBEDDED, Backbone, load_backbone, shipped_backbones
 from models.errors import Rejected
-from models.prompts.checkpoint import prompt_path, write_card
+from models.prompts.checkpoint import load_prompt, prompt_path, write_card
 from models.prompts.context import ContextVectors
 from models.types import PromptCard
+from models.types.cards import ContextPosition
 from workers import cli
 from workers.contract.cards import Catalogue, shipped_prompts, shipped_tasks
 from workers.contract.names import WITHDRAWN, prompt_bytes_key
@@ -199,6 +200,16 @@ def test_the_command_imports_publishes_and_prints_the_card(
     card = json.loads(capsys.readouterr().out)
     assert card["method"] == "imported"
     assert card["id"] in Catalogue(redis).prompts()
+
+
+@pytest.mark.parametrize("position", ["middle", "front"])
+def test_a_checkpoint_is_laid_out_as_it_was_tuned(
+    position: ContextPosition, checkpoint: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    card = import_checkpoint(
+        checkpoint, name="site", backbone=backbone, task=TASK, directory=tmp_path, position=position
+    )
+    assert (card.position, load_prompt(tmp_path, card).position) == (position, position)
 
 
 def test_class_specific_vectors_of_another_number_of_classes_are_refused(backbone: Backbone, tmp_path: Path) -> None:
