@@ -60,7 +60,7 @@ def test_a_taken_port_is_refused(stack: RunningStack, tmp_path: Path) -> None:
 
 
 def test_automatic_sigma_ends_in_a_signed_document_that_anyone_can_check(stack: RunningStack, tmp_path: Path) -> None:
-    """From one HTTP request to the checks of every level; false alarm of the fresh samples: 4 alpha = 4e-6."""
+    """From one HTTP request to the checks of every level; false alarm of the fresh samples: below 1e-11."""
     ramp = np.linspace(0, 255, 96)
     picture = encoded((np.add.outer(ramp, ramp) / 2).astype(np.uint8), "PNG")
     job_id = stack.submit(picture, sigma="auto", n=200, alpha=1e-6)

@@ -51,7 +51,7 @@ TASK = shipped_tasks()["mednist"]
 FEW_SHOT, BANK = TASK.default_prompt, TASK.default_bank
 TEMPLATE = ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template)
 LEARNED = replace(TEMPLATE, prompt=str(FEW_SHOT), template="{}")
-PARAMS = SmoothingParams(sigma=0.25, n0=20, n=100, alpha=1e-6)  # `--fresh` refuses a true claim w.p. <= 4 alpha
+PARAMS = SmoothingParams(sigma=0.25, n0=20, n=100, alpha=1e-6)  # `--fresh` refuses a true claim w.p. < 1e-11
 PLAIN = CertifyRequest(classifier=TEMPLATE, params=PARAMS)
 REQUESTS = {
     "learned prompt": CertifyRequest(classifier=LEARNED, params=PARAMS),
