@@ -164,6 +164,9 @@ def audit(
     sigma: Annotated[float | None, typer.Option(help="noise standard deviation, pixels in [0, 1]")] = None,
     n: Annotated[int | None, typer.Option("--n", help="samples of each certificate")] = None,
     modes: Annotated[str | None, typer.Option(help="prompt/adaptation, separated by commas; default: all")] = None,
+    targets: Annotated[
+        int | None, typer.Option(min=1, help="classes each image is attacked towards; default: the most probable one")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="images to audit: the first by name")] = None,
     journal: Annotated[Path | None, typer.Option(help="file from which an interrupted run goes on")] = None,
     processes: Annotated[int | None, typer.Option(min=1, max=64, help="processes of one thread each")] = None,
@@ -179,6 +182,7 @@ def audit(
         "sigma": sigma,
         "n": n,
         "modes": modes,
+        "targets": targets,
         "limit": limit,
         "journal": journal,
         "processes": processes,

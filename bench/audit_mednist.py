@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=102, help="rounded up to as many of each class")
     parser.add_argument("--sigmas", type=float, nargs="+", default=[0.25], help="of all modes but auto")
     parser.add_argument("--modes", help="names, separated by commas, for example gated/auto; default: all")
+    parser.add_argument("--targets", type=int, default=1, help="classes each image is attacked towards")
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="each computes in one thread")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of images and of all noise")
@@ -62,6 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = AuditSettings(
         modes=tuple(chosen_modes(specs, arguments.modes)),
         images_sha256=images_sha256(images),
+        targets=arguments.targets,
         seed=arguments.seed,
         dtype=dtype_name(chosen_dtype(arguments.dtype, torch.device("cpu"))),
     )

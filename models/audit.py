@@ -88,34 +88,43 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What one mode said of one image and of the attacked version.
+class Attacked:
+    """What a mode said of one attacked version of an image.
 
-    attacked: None where nothing was certified, or where no other image of the grid lies within reach.
-    squared_distance: |x' - x|² in squared steps of the grid, an exact integer; 0 where there is no attacked image.
+    squared_distance: |x' - x|² in squared steps of the grid, an exact integer > 0.
+    """
+
+    claim: Claim
+    squared_distance: int
+
+    def contradicts(self, clean: Claim) -> bool:
+        """Whether both were certified, for different classes, and one lies within the radius of the other."""
+        if None in (clean.class_index, self.claim.class_index):
+            return False
+        radius = Fraction(repr(max(clean.radius, self.claim.radius)))
+        return clean.class_index != self.claim.class_index and self.squared_distance < (WHITE * radius) ** 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one mode said of one image and of its attacked versions.
+
+    attacked: none where nothing was certified, or where no other image of the grid lies within reach.
     """
 
     clean: Claim
-    attacked: Claim | None = None
-    squared_distance: int = 0
+    attacked: tuple[Attacked, ...] = ()
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> "Finding":
         """The inverse of `dataclasses.asdict`."""
-        attacked = document["attacked"]
-        return Finding(
-            clean=Claim(**document["clean"]),
-            attacked=None if attacked is None else Claim(**attacked),
-            squared_distance=document["squared_distance"],
-        )
+        versions = [Attacked(**{**version, "claim": Claim(**version["claim"])}) for version in document["attacked"]]
+        return Finding(clean=Claim(**document["clean"]), attacked=tuple(versions))
 
     @property
     def contradiction(self) -> bool:
-        """Whether both were certified, for different classes, and one lies within the radius of the other."""
-        if self.attacked is None or None in (self.clean.class_index, self.attacked.class_index):
-            return False
-        radius = Fraction(repr(max(self.clean.radius, self.attacked.radius)))
-        return self.clean.class_index != self.attacked.class_index and self.squared_distance < (WHITE * radius) ** 2
+        """Whether any attacked version contradicts what was said of the image."""
+        return any(version.contradicts(self.clean) for version in self.attacked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -123,6 +132,8 @@ class Audit:
     """Attacks images, and asks every mode about each version with noise that is bound to that version's pixels.
 
     encode: image features (B, D) of pixels (B, C, H, W), differentiable; one image encoder serves all modes.
+    targets: classes that each certified image is attacked towards, one after the other, the most probable first; at
+        most all the others.
     secret: of the noise keys. What is found of an image is a function of its pixels, the mode, and what is named here:
     not of the other modes or images.
     """
@@ -131,12 +142,13 @@ class Audit:
     encode: Callable[[Tensor], Tensor]
     secret: bytes
     attack: SmoothAdv = field(default_factory=SmoothAdv)
+    targets: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     law: NoiseLaw = "philox-ziggurat-f64"
     batch_size: int = BATCH_SIZE
 
     def findings(self, pixels: NDArray[np.uint8]) -> list[Finding]:
-        """What each mode in turn said of one image, (C, H, W) on the grid 0..255, and of its attacked version."""
+        """What each mode in turn said of one image, (C, H, W) on the grid 0..255, and of its attacked versions."""
         image = _ImageAudit(self, pixels)
         return [image.finding(mode) for mode in self.modes]
 
@@ -154,11 +166,17 @@ class _ImageAudit:
         clean, sigma = self._ask(mode, self.pixels)
         if clean.class_index is None:
             return Finding(clean=clean)
-        version = self._attacked(mode.unadapted[sigma], sigma, clean.class_index, REACH * clean.radius)
-        squared = squared_length(version.astype(np.int64) - self.pixels)
-        if squared == 0:
-            return Finding(clean=clean)
-        return Finding(clean=clean, attacked=self._ask(mode, version)[0], squared_distance=squared)
+        unadapted = mode.unadapted[sigma]
+        targets = _targets(unadapted, clean.class_index, self._sampler(self.pixels, sigma))[: self.audit.targets]
+        versions = [self._attacked(unadapted, sigma, target, REACH * clean.radius) for target in targets]
+        return Finding(
+            clean=clean,
+            attacked=tuple(
+                Attacked(claim=self._ask(mode, version)[0], squared_distance=squared)
+                for version in versions
+                if (squared := squared_length(version.astype(np.int64) - self.pixels))
+            ),
+        )
 
     def _ask(self, mode: Mode, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
         """What the service does with an image: adaptation, selection, estimation, decision; and the sigma it did at."""
@@ -199,10 +217,9 @@ class _ImageAudit:
             device=self.audit.device,
         )
 
-    def _attacked(self, unadapted: Head, sigma: float, certified: int, radius: float) -> NDArray[np.uint8]:
-        """The image attacked through the unadapted classifier, towards its most probable class but the certified."""
+    def _attacked(self, unadapted: Head, sigma: float, target: int, radius: float) -> NDArray[np.uint8]:
+        """The image attacked through the unadapted classifier."""
         sampler = self._sampler(self.pixels, sigma)
-        target = _target(unadapted, certified, sampler)
         ball = id(unadapted), sigma, target, radius
         if ball not in self.attacked:
             self.attacked[ball] = attack(
@@ -222,11 +239,12 @@ class _ImageAudit:
         return torch.Generator(self.audit.device).manual_seed(int.from_bytes(seed, "little", signed=True))
 
 
-def _target(unadapted: Head, certified: int, sampler: EncodedSampler) -> int:
+def _targets(unadapted: Head, certified: int, sampler: EncodedSampler) -> list[int]:
+    """The classes but the certified one, the most probable under noise first."""
     features = sampler.first(Stream.SELECT, TARGET_SAMPLES)
     probable = unadapted.logits_of_features(features).softmax(dim=-1).mean(dim=0)
-    probable[certified] = -1.0
-    return int(probable.argmax())
+    ranked: list[int] = probable.argsort(descending=True, stable=True).tolist()
+    return [label for label in ranked if label != certified]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +253,7 @@ class Verdict:
 
     sigma: None where each certificate has its own, chosen automatically.
     certified: images with a certificate. attacked: those of them with another image of the grid within reach.
+    targets: classes that each of these was attacked towards.
     mean_radius: of the certified images, in pixels of [0, 1]; None without any.
     p_value: see `p_value`. For a planted or `frozen_prompt` mode, of a claim that the mode does not make.
     """
@@ -246,6 +265,7 @@ class Verdict:
     images: int
     certified: int
     attacked: int
+    targets: int
     contradictions: int
     p_value: float
     mean_radius: float | None
@@ -256,8 +276,9 @@ class Verdict:
         return self.scope == "input_independent" and not self.planted and self.p_value < SOUND
 
 
-def summarise(spec: ModeSpec, findings: Sequence[Finding]) -> Verdict:
-    """The verdict on one mode from its finding for each image."""
+def summarise(spec: ModeSpec, findings: Sequence[Finding], targets: int = 1) -> Verdict:
+    """The verdict on one mode from its finding for each image; targets: see `Audit`."""
+    targets = min(targets, len(spec.classifier.class_names) - 1)
     radii = [finding.clean.radius for finding in findings if finding.clean.class_index is not None]
     contradictions = sum(finding.contradiction for finding in findings)
     return Verdict(
@@ -267,9 +288,10 @@ def summarise(spec: ModeSpec, findings: Sequence[Finding]) -> Verdict:
         sigma=spec.params.sigma if spec.routing is None else None,
         images=len(findings),
         certified=len(radii),
-        attacked=sum(finding.attacked is not None for finding in findings),
+        attacked=sum(bool(finding.attacked) for finding in findings),
+        targets=targets,
         contradictions=contradictions,
-        p_value=p_value(contradictions, len(findings), spec.params.alpha),
+        p_value=p_value(contradictions, len(findings), spec.params.alpha, attacks=targets),
         mean_radius=sum(radii) / len(radii) if radii else None,
     )
 

@@ -37,12 +37,13 @@ Images = Sequence[NDArray[np.uint8]]
 class AuditSettings:
     """Everything that decides what is found: modes, attack, device, the digest of the images, the seed of all noise.
 
-    device: `cpu` or `cuda`. dtype: of the image encoder.
+    targets: see `Audit`. device: `cpu` or `cuda`. dtype: of the image encoder.
     """
 
     modes: tuple[ModeSpec, ...]
     images_sha256: str
     attack: SmoothAdv = field(default_factory=SmoothAdv)
+    targets: int = 1
     device: str = "cpu"
     dtype: str = "float32"
     seed: int = 0
@@ -96,6 +97,7 @@ def load_audit(settings: AuditSettings, folders: Folders) -> Audit:
         encode=backbone.encode_image,
         secret=hashlib.sha256(f"certrad audit {settings.seed}".encode()).digest(),
         attack=settings.attack,
+        targets=settings.targets,
         device=backbone.device,
         law="philox-ziggurat-f64" if on_cpu else "philox-boxmuller-f64",
         batch_size=BLOCK_CPU if on_cpu else BLOCK_GPU,
@@ -131,7 +133,7 @@ def audit(
         found[index] = findings
         on_image()
     return [
-        summarise(spec, [found[index][place] for index in range(len(images))])
+        summarise(spec, [found[index][place] for index in range(len(images))], settings.targets)
         for place, spec in enumerate(settings.modes)
     ]
 
@@ -181,7 +183,7 @@ def _from_line(line: str) -> tuple[int, list[Finding]]:
 
 def as_markdown(verdicts: Sequence[Verdict]) -> str:
     """One row a mode: what it claims, how often it was attacked, and how often it contradicted itself."""
-    head = ["σ", "mode", "scope", "images", "certified", "mean R", "attacked", "contradictions", "p-value"]
+    head = ["σ", "mode", "scope", "images", "certified", "mean R", "attacked", "targets", "contradictions", "p-value"]
     rows = [
         [
             "auto" if verdict.sigma is None else f"{verdict.sigma:g}",
@@ -191,6 +193,7 @@ def as_markdown(verdicts: Sequence[Verdict]) -> str:
             str(verdict.certified),
             "–" if verdict.mean_radius is None else f"{verdict.mean_radius:.3f}",
             str(verdict.attacked),
+            str(verdict.targets),
             str(verdict.contradictions),
             f"{verdict.p_value:.2g}",
         ]

@@ -25,8 +25,8 @@ from workers.settings import WorkerSettings
 
 NOTES: Final = (
     "contradiction: an image and its attacked version, certified for different classes, one within the other's radius",
-    "p-value: P(Bin(images, 2 alpha) >= contradictions), the chance of so many where every certificate holds; a mode "
-    f"below {SOUND} does not keep its claim",
+    "p-value: P(Bin(images, (1 + targets) alpha) >= contradictions), the chance of so many where every certificate "
+    f"holds; a mode below {SOUND} does not keep its claim",
     "attacked as the model sees the images: 3 x S x S integers in 0..255, within 0.95 of the radius",
     "frozen_prompt and planted modes do not claim what is tested here; their figures stand for comparison",
 )
@@ -46,6 +46,7 @@ def run(options: Namespace) -> int:
         settings = AuditSettings(
             modes=tuple(specs),
             images_sha256=images_sha256(images),
+            targets=options.targets,
             device=device.type,
             dtype=dtype_name(chosen_dtype(service.dtype, device)),
             seed=options.seed,

@@ -86,6 +86,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sigma", type=float, default=0.25)
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--modes", help="names, separated by commas; default: all")
+    parser.add_argument("--targets", type=_in_range(1, 999), default=1, help="classes each image is attacked towards")
     parser.add_argument("--limit", type=int, help="images to audit: the first by name")
     parser.add_argument("--journal", type=Path, help="file from which an interrupted run goes on")
     parser.add_argument("--processes", type=_in_range(1, 64), default=os.cpu_count() or 1, help="of one thread each")

@@ -1,8 +1,9 @@
 """The audit: attacks in the ball and on the grid, modes that share work but no results, and an exact p-value."""
 
 import itertools
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from math import comb
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.attacks.smooth_adv import SmoothAdv, attack, nearest_on_grid, squared_budget, squared_length
-from models.audit import Audit, Claim, Finding, Mode, p_value, summarise
+from models.audit import Attacked, Audit, Claim, Finding, Mode, p_value, summarise
 from models.classifier import VisionLanguageClassifier
 from models.smoothing import MemoryBlocks, Noise, Stream, certify, estimate, select
 from models.smoothing.encoded import EncodedSampler, EncodingClassifier
@@ -44,7 +45,8 @@ def audit_of(service: ToyService, *modes: Mode, encode: Callable[[Tensor], Tenso
 
 
 def finding(clean: Claim, attacked: Claim | None, squared_distance: int = 100) -> Finding:
-    return Finding(clean=clean, attacked=attacked, squared_distance=squared_distance)
+    versions = () if attacked is None else (Attacked(claim=attacked, squared_distance=squared_distance),)
+    return Finding(clean=clean, attacked=versions)
 
 
 def says(class_index: int | None, radius: float) -> Claim:
@@ -120,7 +122,7 @@ def test_attack_climbs_the_classifier_before_adaptation(service: ToyService, pix
 
     unadapted = Prompt(service.prompt.texts)
     (found,) = audit_of(service, toy_mode("tuned", unadapted, PARAMS, adapt)).findings(pixels)
-    assert found.attacked is not None
+    assert found.attacked
     assert len(unadapted.attacked_with) == QUICK.steps
     assert [prompt.attacked_with for prompt in adapted] == [[], []]  # tuned once on each version
 
@@ -129,7 +131,8 @@ def test_attacked_image_lies_within_the_radius_of_what_was_certified(
     service: ToyService, pixels: NDArray[np.uint8]
 ) -> None:
     (found,) = audit_of(service, toy_mode("fixed", service.prompt, PARAMS)).findings(pixels)
-    assert 0.8 * found.clean.radius < found.squared_distance**0.5 / 255 <= 0.95 * found.clean.radius
+    (version,) = found.attacked
+    assert 0.8 * found.clean.radius < version.squared_distance**0.5 / 255 <= 0.95 * found.clean.radius
 
 
 def test_each_mode_is_found_out_alone_as_beside_the_others(service: ToyService, pixels: NDArray[np.uint8]) -> None:
@@ -182,15 +185,37 @@ def test_shared_features_give_the_estimation_of_the_pixels(tmp_path: Path) -> No
     assert min(expected.estimation.counts.per_class) > 10
 
 
+def test_each_image_is_attacked_towards_as_many_classes_as_are_asked_the_most_probable_first(
+    service: ToyService, pixels: NDArray[np.uint8]
+) -> None:
+    mode = toy_mode("fixed", service.prompt, PARAMS)
+    (one,) = audit_of(service, mode).findings(pixels)
+    for targets in (2, 9):  # of three classes there are two others
+        (found,) = replace(audit_of(service, mode), targets=targets).findings(pixels)
+        assert len(found.attacked) == 2
+        assert found.attacked[:1] == one.attacked
+        assert found.attacked[0] != found.attacked[1]
+        assert Finding.from_json(json.loads(json.dumps(asdict(found)))) == found
+
+
+def test_any_attacked_version_may_contradict_and_each_counts_in_the_p_value(service: ToyService) -> None:
+    spec = toy_mode("fixed", service.prompt, PARAMS).spec
+    agrees, differs = (Attacked(claim=says(label, 0.3), squared_distance=100) for label in (0, 1))
+    found = [Finding(clean=says(0, 0.5), attacked=versions) for versions in ((agrees, differs), (agrees, agrees))]
+    verdict = summarise(spec, found, targets=9)
+    assert (verdict.targets, verdict.attacked, verdict.contradictions) == (2, 2, 1)
+    assert verdict.p_value == p_value(1, 2, spec.params.alpha, attacks=2)
+
+
 def test_automatic_sigma_is_attacked_through_the_classifier_of_its_own_sigma(service: ToyService) -> None:
     mode, chosen = service.automatic(PARAMS), set()
     for pixels in service.images(6):
         prompts = {sigma: Prompt(head.texts) for sigma, head in mode.unadapted.items() if isinstance(head, Prompt)}
         (found,) = audit_of(service, replace(mode, unadapted=prompts)).findings(pixels)
-        if found.attacked is not None:
+        for version in found.attacked:
             brighter = int(pixels[..., 8:].sum() < pixels[..., :8].sum())
             assert [sigma for sigma, prompt in prompts.items() if prompt.attacked_with] == [mode.spec.sigmas[brighter]]
-            assert found.squared_distance**0.5 / 255 <= 0.95 * found.clean.radius
+            assert version.squared_distance**0.5 / 255 <= 0.95 * found.clean.radius
             chosen.add(brighter)
     assert chosen == {0, 1}
 
@@ -208,7 +233,7 @@ def test_automatic_sigma_is_asked_as_the_service_does(service: ToyService, pixel
     assert mode.spec.routing is not None
     heads = [mode.unadapted[sigma] for sigma in mode.spec.routing.sigmas]
     classifiers = [EncodingClassifier(head, SHAPE, torch.device("cpu"), service.encode) for head in heads]
-    for sampler, claim in zip(samplers, (found.clean, found.attacked), strict=True):
+    for sampler, claim in zip(samplers, (found.clean, found.attacked[0].claim), strict=True):
         selection = select_route(sampler, classifiers.__getitem__, mode.params, mode.spec.routing)
         routed = estimate_routes(
             sampler, classifiers.__getitem__, mode.params, mode.spec.routing, selection, lambda _: MemoryBlocks()

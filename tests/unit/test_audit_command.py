@@ -51,13 +51,21 @@ def run_audit(images: list[NDArray[np.uint8]], settings: AuditSettings, path: Pa
 
 def verdict(**changes: object) -> Verdict:
     fields = {"mode": "few-shot/none", "scope": "input_independent", "planted": False, "sigma": 0.25, "images": 9}
-    fields |= {"certified": 8, "attacked": 7, "contradictions": 0, "p_value": 1.0, "mean_radius": 0.5}
+    fields |= {"certified": 8, "attacked": 7, "targets": 1, "contradictions": 0, "p_value": 1.0, "mean_radius": 0.5}
     return Verdict(**(fields | changes))  # type: ignore[arg-type]
 
 
 def options(directory: Path, **changes: object) -> Namespace:
     fields = {"images": directory, "task": "mednist", "backbone": None, "prompt": None, "sigma": 0.25, "n": 100}
-    fields |= {"modes": "template/none", "limit": None, "journal": None, "processes": 1, "seed": 0, "json": False}
+    fields |= {
+        "targets": 1,
+        "modes": "template/none",
+        "limit": None,
+        "journal": None,
+        "processes": 1,
+        "seed": 0,
+        "json": False,
+    }
     return Namespace(**(fields | changes))
 
 
@@ -151,8 +159,8 @@ def test_journal_without_a_file_keeps_its_lines_in_memory() -> None:
 def test_table_has_a_row_for_each_mode() -> None:
     planted = verdict(mode="planted", planted=True, contradictions=5, p_value=1e-9, mean_radius=None)
     table = as_markdown([verdict(), planted]).splitlines()
-    assert table[2] == "| 0.25 | few-shot/none | input_independent | 9 | 8 | 0.500 | 7 | 0 | 1 |"
-    assert table[3] == "| 0.25 | planted | none: unsound on purpose | 9 | 8 | – | 7 | 5 | 1e-09 |"
+    assert table[2] == "| 0.25 | few-shot/none | input_independent | 9 | 8 | 0.500 | 7 | 1 | 0 | 1 |"
+    assert table[3] == "| 0.25 | planted | none: unsound on purpose | 9 | 8 | – | 7 | 1 | 5 | 1e-09 |"
 
 
 def test_folder_is_audited_with_its_images_and_no_name_is_told(
