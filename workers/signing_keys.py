@@ -1,5 +1,6 @@
 """The keys this installation signs certificates with: one private key in use, and every public key it ever had."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -38,14 +39,17 @@ class SigningKeys:
     def current(self) -> Ed25519PrivateKey:
         """The key to sign with, made at first use; processes that start at once agree on one.
 
-        Its public key is on record before anything can be signed. Raises OSError when the disk refuses, ValueError when
-        the file holds no Ed25519 key.
+        Its public key is on record before anything can be signed. One that was revoked is not signed with: another is
+        put in its place. Raises OSError when the disk refuses, ValueError when the file holds no Ed25519 key.
         """
         if not self._private.exists():
             create_file(self._private, _new_key())
         key = load_pem_private_key(self._private.read_bytes(), password=None)
         if not isinstance(key, Ed25519PrivateKey):
             raise ValueError(f"{self._private.name} must hold an Ed25519 key, got {type(key).__name__}")
+        digest = hashlib.sha256(key.public_key().public_bytes_raw()).hexdigest()
+        if any(revocation.sha256 == digest for revocation in self.revocations()):  # it came back from a backup
+            return self.rotate()
         self._record(public_key(key))
         return key
 
@@ -71,9 +75,11 @@ class SigningKeys:
             raise ValueError(f"no public key in {self._public} is or has the digest {name!r}")
         if key == known[-1]:
             raise ValueError("this key is in use: put another in its place first, with rotate-signing")
-        if not (0 < len(reason) <= _REASON_MAX and reason.isprintable() and reason.strip()) or key.public_key in reason:
-            # A verifier that looks for public keys in what is published must not find this one.
-            raise ValueError(f"a reason of 1 to {_REASON_MAX} printable characters, without the key, is expected")
+        if not (reason.strip() and reason.isprintable() and len(reason) <= _REASON_MAX):
+            raise ValueError(f"a reason of 1 to {_REASON_MAX} printable characters is expected")
+        if any(key.public_key in reason for key in known):
+            # A verifier that looks for public keys in what is published must not find a revoked one.
+            raise ValueError("a reason that spells no public key is expected: name keys by their digest")
         revocation = Revocation(sha256=key.sha256, revoked_at=self.clock(), reason=reason)
         create_file(self._revoked / f"{key.id}.json", json.dumps(asdict(revocation)).encode())
         return next(revocation for revocation in self.revocations() if revocation.sha256 == key.sha256)

@@ -119,13 +119,24 @@ def test_what_was_no_key_of_ours_is_not_revoked(keys: SigningKeys, name: str) ->
         keys.revoke(name, "it leaked")
 
 
-@pytest.mark.parametrize("reason", ["", " ", "a" * 201, "two\nlines", "{key} leaked"])
-def test_a_revocation_says_why_and_does_not_spell_the_key(keys: SigningKeys, reason: str) -> None:
-    former = public_key(keys.current())
+@pytest.mark.parametrize("reason", ["", " ", "a" * 201, "two\nlines", "{former} leaked", "as {first} did"])
+def test_a_revocation_says_why_and_spells_no_key(keys: SigningKeys, reason: str) -> None:
+    first, former = public_key(keys.current()), public_key(keys.rotate())
     keys.rotate()
-    with pytest.raises(ValueError, match="a reason of 1 to 200"):
-        keys.revoke(former, reason.format(key=former))
+    with pytest.raises(ValueError, match="a reason"):
+        keys.revoke(former, reason.format(first=first, former=former))
     assert keys.revocations() == []
+
+
+def test_a_revoked_key_that_came_back_from_a_backup_signs_nothing(keys: SigningKeys) -> None:
+    former, private = public_key(keys.current()), keys.directory / "private.pem"
+    backup = private.read_bytes()
+    keys.rotate()
+    keys.revoke(former, "it leaked")
+    private.write_bytes(backup)
+    used = public_key(keys.current())
+    assert used == public_key(keys.current()) == keys.public_keys()[-1].public_key != former
+    assert len(keys.public_keys()) == 3
 
 
 def test_a_file_that_holds_no_key_is_refused_and_left_alone(keys: SigningKeys) -> None:
