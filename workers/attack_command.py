@@ -24,7 +24,6 @@ from models.attacks.autoattack import AutoAttackParams, auto_attack
 from models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, PGD_40, adaptive_pgd, embedding_pgd
 from models.backbones.base import Backbone, load_backbone, weights_directory
 from models.classifier import TextHead
-from models.datasets.cards import published_labels
 from models.errors import Rejected
 from models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
 from models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
@@ -32,9 +31,8 @@ from workers.attack_report import AttackReport, Kind
 from workers.audit import Folders
 from workers.command import BAD_USAGE, FAILURE, chosen_device, fail, named, progress_bar
 from workers.contract.cards import shipped_backbones, shipped_tasks
-from workers.dataset_archive import match_classes
 from workers.decoding import decode_limited
-from workers.picture_folder import nothing_read, tell_refused
+from workers.picture_folder import files_of_classes, nothing_read, tell_refused, visible_files, visible_folders
 from workers.settings import WorkerSettings
 
 EPSILONS: Final = {"pgd10": PGD_10.epsilon, "pgd40": PGD_40.epsilon, "autoattack": AutoAttackParams().epsilon}
@@ -146,19 +144,13 @@ def _sources(paths: Sequence[Path], task: TaskCard, limit: int | None) -> list[_
         return [_Source(path=path, label=None) for path in paths[:limit]]
     if len(paths) > 1 or not paths[0].is_dir():
         raise ValueError("files, or one folder, are expected")
-    inside = sorted(path for path in paths[0].iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not inside:
-        return [_Source(path=path, label=None) for path in _files(paths[0])[:limit]]
-    by_class = match_classes([path.name for path in inside], task.class_names, published_labels(task.id))
+    if not visible_folders(paths[0]):
+        return [_Source(path=path, label=None) for path in visible_files(paths[0])[:limit]]
     return [
         _Source(path=path, label=label)
-        for label, folder in enumerate(by_class.folders)
-        for path in _files(paths[0] / folder)[:limit]
+        for label, files in enumerate(files_of_classes(paths[0], task))
+        for path in files[:limit]
     ]
-
-
-def _files(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.rglob("*") if path.is_file())
 
 
 def _decoded(

@@ -1,7 +1,7 @@
 """`certrad prompts bank`: a bank of prompts and its gate, tuned on a few labelled images of a site."""
 
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from models.backbones.base import Backbone, load_backbone, weights_directory
-from models.datasets.cards import published_labels
 from models.errors import Rejected
 from models.prompts.bank import Bank
 from models.prompts.bank_tuning import BankParams, bank_accuracy, tune_bank
@@ -18,24 +17,11 @@ from models.prompts.tuning import TuningSet
 from models.prompts.tuning_images import choose_images
 from models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
 from models.types.tuning import TuningParams, check_prompt_name
-from workers.command import BAD_USAGE, FAILURE, chosen_device, fail, named, progress_bar
+from workers.command import chosen_device, named, progress_bar
 from workers.contract.cards import shipped_backbones, shipped_tasks
-from workers.dataset_archive import match_classes
 from workers.decoding import decode_limited
+from workers.picture_folder import files_of_classes
 from workers.settings import WorkerSettings
-
-
-def run(options: Namespace, settings: WorkerSettings, publish: Callable[[PromptCard], int]) -> int:
-    """Tunes, measures, saves, and publishes the bank; 0, 1 for a failure, 2 for bad usage.
-
-    publish: tells a running service of the bank, prints its card, and answers the exit code.
-    """
-    try:
-        return publish(tuned(options, settings))
-    except Rejected as rejected:
-        return fail(str(rejected), FAILURE)
-    except (ValueError, OSError) as error:
-        return fail(str(error), BAD_USAGE)
 
 
 def tuned(options: Namespace, settings: WorkerSettings) -> PromptCard:
@@ -52,8 +38,7 @@ def tuned(options: Namespace, settings: WorkerSettings) -> PromptCard:
         template=options.template or task.template, shots=options.shots, copies=options.copies, seed=options.seed
     )
     card = shipped_backbones()[task.default_backbone]
-    folders = match_classes(_folders(options.images), task.class_names, published_labels(task.id)).folders
-    files = [[path for path in _visible(options.images / folder) if path.is_file()] for folder in folders]
+    files = files_of_classes(options.images, task)
     device = chosen_device(settings.device)
     backbone = load_backbone(card, weights_directory(card, settings.backbones_dir), device=device)
     spec = ClassifierSpec(
@@ -86,14 +71,6 @@ def tuned(options: Namespace, settings: WorkerSettings) -> PromptCard:
         },
         measured=_measured(backbone, bank, data, task.class_names, params),
     )
-
-
-def _folders(directory: Path) -> list[str]:
-    return [path.name for path in _visible(directory) if path.is_dir()]
-
-
-def _visible(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
 
 
 def _decoded(

@@ -1,7 +1,6 @@
 """`certrad prompts calibrate`: a prompt adapted to a site's unlabelled images, none of which is ever certified."""
 
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
@@ -14,23 +13,10 @@ from models.prompts.checkpoint import load_prompt, require_backbone, save_prompt
 from models.prompts.zero_shot import initial_context
 from models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
 from workers.audit import Folders
-from workers.command import BAD_USAGE, FAILURE, fail, named, progress_bar
+from workers.command import named, progress_bar
 from workers.contract.cards import shipped_backbones, shipped_tasks
 from workers.picture_folder import distinct_pictures, tell_refused
 from workers.settings import WorkerSettings
-
-
-def run(options: Namespace, settings: WorkerSettings, publish: Callable[[PromptCard], int]) -> int:
-    """Adapts, saves, and publishes the prompt; 0, 1 for a failure, 2 for bad usage.
-
-    publish: tells a running service of the prompt, prints its card, and answers the exit code.
-    """
-    try:
-        return publish(calibrated(options, settings))
-    except Rejected as rejected:
-        return fail(str(rejected), FAILURE)
-    except (ValueError, OSError) as error:
-        return fail(str(error), BAD_USAGE)
 
 
 def calibrated(options: Namespace, settings: WorkerSettings) -> PromptCard:

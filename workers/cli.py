@@ -48,10 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _worker(options.queue)
         case "fetch":
             return _fetch(options.name)
-        case "calibrate-prompt":
-            return _calibrate(options)
-        case "tune-bank":
-            return _tune_bank(options)
+        case "calibrate-prompt" | "tune-bank":
+            return _make_prompt(options)
         case "keys":
             return _keys(options)
         case _:
@@ -139,20 +137,19 @@ def _import_prompt(options: argparse.Namespace) -> int:
     return _publish_prompt(settings, prompt)
 
 
-def _calibrate(options: argparse.Namespace) -> int:
-    """Adapts a prompt to unlabelled images, stores it, publishes it if the service runs, and prints its card."""
-    from workers import calibrate_command  # torch
+def _make_prompt(options: argparse.Namespace) -> int:
+    """Makes a prompt of a site's images, stores it, publishes it if the service runs, and prints its card."""
+    from workers import bank_command, calibrate_command  # torch
 
+    make = bank_command.tuned if options.command == "tune-bank" else calibrate_command.calibrated
     settings = StackSettings()
-    return calibrate_command.run(options, settings, lambda prompt: _publish_prompt(settings, prompt))
-
-
-def _tune_bank(options: argparse.Namespace) -> int:
-    """Tunes a bank of prompts on labelled images, stores it, publishes it if the service runs, and prints its card."""
-    from workers import bank_command  # torch
-
-    settings = StackSettings()
-    return bank_command.run(options, settings, lambda prompt: _publish_prompt(settings, prompt))
+    try:
+        prompt = make(options, settings)
+    except Rejected as rejected:
+        return _fail(str(rejected), _FAILURE)
+    except (ValueError, OSError) as error:
+        return _fail(str(error), _BAD_USAGE)
+    return _publish_prompt(settings, prompt)
 
 
 def _publish_prompt(settings: StackSettings, prompt: PromptCard) -> int:

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.datasets.cards import published_labels
 from models.errors import Rejected
-from models.types import CertifyRequest
+from models.types import CertifyRequest, TaskCard
+from workers.dataset_archive import match_classes
 from workers.decoding import decode_limited
 from workers.settings import WorkerSettings
 
@@ -32,7 +34,7 @@ def distinct_pictures(
     """
     found: dict[bytes, NDArray[Any]] = {}
     refused: Counter[str] = Counter()
-    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+    for path in visible_files(directory):
         if len(found) == limit:
             break
         try:
@@ -49,6 +51,26 @@ def distinct_pictures(
     return list(found.values()), +refused
 
 
+def visible_files(directory: Path) -> list[Path]:
+    """The files below a folder, by name; hidden ones and what lies in hidden folders are passed over."""
+    return sorted(path for path in directory.rglob("*") if path.is_file() and not _hidden(path.relative_to(directory)))
+
+
+def visible_folders(directory: Path) -> list[Path]:
+    """The folders in a folder, by name; hidden ones are passed over."""
+    return sorted(path for path in directory.iterdir() if path.is_dir() and not _hidden(Path(path.name)))
+
+
+def files_of_classes(directory: Path, task: TaskCard) -> list[list[Path]]:
+    """The files of each class of a task, from a folder of one folder for each, matched as a tuning matches them.
+
+    Raises Rejected: too_few_classes, class_mismatch.
+    """
+    names = [path.name for path in visible_folders(directory)]
+    folders = match_classes(names, task.class_names, published_labels(task.id)).folders
+    return [visible_files(directory / folder) for folder in folders]
+
+
 def nothing_read(refused: Counter[str]) -> ValueError:
     """The error for files of which none is an image, with why."""
     reasons = ", ".join(f"{_files(count)} ({code})" for code, count in sorted((+refused).items()))
@@ -59,6 +81,10 @@ def tell_refused(refused: Counter[str]) -> None:
     """What was left out, by reason, on standard error; a file's name may be a patient's."""
     for code, files in sorted(refused.items()):
         sys.stderr.write(f"certrad: {_files(files)} left out: {code}\n")
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def _files(count: int) -> str:

@@ -90,6 +90,14 @@ def test_folder_for_each_class_gives_accuracies(folder: Path, capfd: pytest.Capt
     assert "1 file left out: unsupported_format" in err
 
 
+def test_hidden_files_and_folders_are_passed_over(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    expected = answer(capfd, folder)
+    for hidden in ("__MACOSX/0.png", ".cache/0.png", f"{TASK.class_names[1]}/.0.png"):
+        (folder / hidden).parent.mkdir(exist_ok=True)
+        (folder / hidden).write_bytes(disc(0))
+    assert answer(capfd, folder) == expected
+
+
 def test_clean_class_is_the_label_of_a_file_and_that_is_said(
     files: list[Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
