@@ -103,14 +103,15 @@ def read_images(archive: bytes, paths: Iterable[str]) -> Iterator[bytes]:
             yield bytes(content)
 
 
-def match_classes(folders: Iterable[str], class_names: Sequence[str] | None, published: Sequence[str] = ()) -> Classes:
+def match_classes(folders: Iterable[str], class_names: Sequence[str] | None, published: Sequence[str]) -> Classes:
     """Which folder holds which class: by name where the names are the same, else in the sorted order of the folders.
 
     Names are the same if they differ in case, spaces and punctuation only, as `Chest_CT` and `chest CT` do: taken for
     others, sorted into another order, they would teach the prompt wrong classes without a word. Numbers are in order
     of their value, so that folder 2 comes before folder 10.
     class_names: None makes the names of the folders those of the classes.
-    published: what the published data set with these classes calls its folders, class by class; as good as the names.
+    published: what the published data set with these classes calls its folders, class by class; as good as the names,
+        and empty where there is no such data set.
     Raises Rejected: too_few_classes, class_mismatch.
     """
     ordered = sorted(folders)

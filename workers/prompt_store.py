@@ -57,12 +57,11 @@ def import_checkpoint(
     backbone: Backbone,
     task: TaskCard,
     directory: Path,
-    position: ContextPosition = "end",
+    position: ContextPosition,
 ) -> PromptCard:
     """Stores a checkpoint of CoOp, PromptSmooth or AdvPT as a prompt; nothing in the file is executed.
 
     position: where the class name stood when it was tuned; the file does not say.
-
     Raises Rejected: invalid_checkpoint, prompt_mismatch, prompt_too_long; ValueError for a name that is none.
     """
     context = import_context(file, backbone, len(task.class_names), position=position)

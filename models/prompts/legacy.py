@@ -24,9 +24,7 @@ HALF_PRECISION = 2.0**-10
 """Relative tolerance for embeddings that were stored in float16."""
 
 
-def import_context(
-    path: Path, backbone: Backbone, n_classes: int, *, position: ContextPosition = "end"
-) -> ContextVectors:
+def import_context(path: Path, backbone: Backbone, n_classes: int, *, position: ContextPosition) -> ContextVectors:
     """The context vectors of a foreign checkpoint, float32; nothing else of it is used.
 
     position: where the class name stood; the file does not say.

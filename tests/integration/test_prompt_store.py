@@ -42,7 +42,9 @@ def checkpoint(backbone: Backbone, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stored(checkpoint: Path, backbone: Backbone, settings: WorkerSettings) -> PromptCard:
-    return import_checkpoint(checkpoint, name="site", backbone=backbone, task=TASK, directory=settings.prompts_dir)
+    return import_checkpoint(
+        checkpoint, name="site", backbone=backbone, task=TASK, directory=settings.prompts_dir, position="end"
+    )
 
 
 @pytest.fixture
@@ -216,4 +218,4 @@ def test_class_specific_vectors_of_another_number_of_classes_are_refused(backbon
     path = tmp_path / "model.pth.tar-50"
     torch.save({"state_dict": {"ctx": torch.zeros(5, 4, backbone.text_width)}}, path)
     with pytest.raises(Rejected, match="prompt_mismatch"):
-        import_checkpoint(path, name="site", backbone=backbone, task=TASK, directory=tmp_path)
+        import_checkpoint(path, name="site", backbone=backbone, task=TASK, directory=tmp_path, position="end")

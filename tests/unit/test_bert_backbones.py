@@ -338,7 +338,7 @@ def test_a_legacy_checkpoint_of_width_768_is_imported(backbone: Backbone, tmp_pa
     suffix = torch.zeros(2, backbone.context_length - 6, 768)
     state = {"ctx": vectors, "token_prefix": start.clone(), "token_suffix": suffix}
     torch.save({"state_dict": state | {"medclip_model.logit_scale": torch.tensor(1.0)}}, tmp_path / "model.pth.tar-50")
-    context = import_context(tmp_path / "model.pth.tar-50", backbone, 2)
+    context = import_context(tmp_path / "model.pth.tar-50", backbone, 2, position="end")
     assert torch.equal(context.vectors, vectors)
     assert layout(backbone, NAMES, context).places.tolist() == [[1, 2, 3, 4, 5]] * 2
 
@@ -347,7 +347,7 @@ def test_a_legacy_checkpoint_of_other_weights_is_refused(backbone: Backbone, tmp
     state = {"ctx": torch.zeros(5, 768), "token_prefix": torch.ones(2, 1, 768)}
     torch.save({"state_dict": state}, tmp_path / "model.pth.tar-50")
     with pytest.raises(Rejected) as caught:
-        import_context(tmp_path / "model.pth.tar-50", backbone, 2)
+        import_context(tmp_path / "model.pth.tar-50", backbone, 2, position="end")
     assert caught.value.code == "prompt_mismatch"
 
 

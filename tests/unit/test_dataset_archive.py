@@ -292,7 +292,7 @@ def test_names_are_equal_whatever_the_form_of_their_accents() -> None:
 @pytest.mark.parametrize("folders", [["cat"], []])
 def test_fewer_than_two_classes_are_refused(folders: list[str]) -> None:
     with pytest.raises(Rejected) as caught:
-        match_classes(folders, None)
+        match_classes(folders, None, ())
     assert caught.value.code == "too_few_classes"
 
 
@@ -309,5 +309,5 @@ def test_fewer_than_two_classes_are_refused(folders: list[str]) -> None:
 )
 def test_folders_that_are_not_the_classes_are_refused(folders: list[str], names: list[str] | None) -> None:
     with pytest.raises(Rejected) as caught:
-        match_classes(folders, names)
+        match_classes(folders, names, ())
     assert caught.value.code == "class_mismatch"

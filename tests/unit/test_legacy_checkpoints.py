@@ -65,7 +65,7 @@ def genuine(backbone: Backbone, ctx: Tensor = CTX, prefix: str = "", half: bool 
 
 def refusal(path: Path, backbone: Backbone) -> str:
     with pytest.raises(Rejected) as caught:
-        import_context(path, backbone, 2)
+        import_context(path, backbone, 2, position="end")
     return caught.value.code
 
 
@@ -85,12 +85,12 @@ def test_context_of_a_genuine_file_is_imported(backbone: Backbone, path: Path, z
 
 def test_a_file_of_tensors_only_is_imported(backbone: Backbone, path: Path) -> None:
     torch.save({"state_dict": {"ctx": CTX}}, path)
-    assert torch.equal(import_context(path, backbone, 2).vectors, CTX)
+    assert torch.equal(import_context(path, backbone, 2, position="end").vectors, CTX)
 
 
 def test_half_precision_vectors_become_float32(backbone: Backbone, path: Path) -> None:
     torch.save(genuine(backbone, half=True), path)
-    context = import_context(path, backbone, 2)
+    context = import_context(path, backbone, 2, position="end")
     assert context.vectors.dtype == torch.float32
     assert torch.equal(context.vectors, CTX.half().float())
 
@@ -99,7 +99,7 @@ def test_vectors_saved_as_a_parameter_of_a_parallel_module_are_imported(backbone
     checkpoint = genuine(backbone, prefix="module.")
     checkpoint["state_dict"]["module.ctx"] = nn.Parameter(CTX)
     torch.save(checkpoint, path)
-    context = import_context(path, backbone, 2)
+    context = import_context(path, backbone, 2, position="end")
     assert torch.equal(context.vectors, CTX)
     assert not context.vectors.requires_grad
 
@@ -107,14 +107,14 @@ def test_vectors_saved_as_a_parameter_of_a_parallel_module_are_imported(backbone
 def test_class_specific_vectors_are_imported(backbone: Backbone, path: Path) -> None:
     ctx = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(1))
     torch.save(genuine(backbone, ctx), path)
-    assert torch.equal(import_context(path, backbone, 2).vectors, ctx)
+    assert torch.equal(import_context(path, backbone, 2, position="end").vectors, ctx)
 
 
 @pytest.mark.parametrize("ctx", [CTX, CTX.expand(2, 5, 32)], ids=["shared", "class-specific"])
 def test_a_checkpoint_of_another_number_of_classes_is_a_mismatch(backbone: Backbone, path: Path, ctx: Tensor) -> None:
     torch.save(genuine(backbone, ctx), path)
     with pytest.raises(Rejected, match=r"3 classes are expected, .* is of 2") as caught:
-        import_context(path, backbone, 3)
+        import_context(path, backbone, 3, position="end")
     assert caught.value.code == "prompt_mismatch"
 
 
@@ -145,7 +145,7 @@ def test_code_in_the_file_does_not_run(
         checkpoint = command
     torch.save(checkpoint, path, _use_new_zipfile_serialization=zipped)
     if place == "beside":
-        assert torch.equal(import_context(path, backbone, 2).vectors, CTX)
+        assert torch.equal(import_context(path, backbone, 2, position="end").vectors, CTX)
     else:
         assert refusal(path, backbone) == "invalid_checkpoint"
     assert not (tmp_path / "ran").exists()
