@@ -301,8 +301,8 @@ def p_value(contradictions: int, images: int, alpha: float, attacks: int = 1) ->
 
     Each image is asked about 1 + `attacks` times, and each certificate is false with probability at most alpha, given
     all that came before it: an attacked image is chosen without its noise, whose key it is hashed into. A contradiction
-    needs a false certificate, so it happens to one image with probability at most (1 + attacks) alpha, and
-    independently between images (docs/mathematics.md, 3.3). Images that abstain count too: among certified ones alone
+    needs a false certificate, so it happens to one image with probability at most (1 + attacks) alpha, whatever
+    befell the images before it (docs/mathematics.md, 3.3). Images that abstain count too: among certified ones alone
     the share of false certificates has no bound.
     """
     return float(stats.binom.sf(contradictions - 1, images, min(1.0, (1 + attacks) * alpha)))
