@@ -80,12 +80,13 @@ class Keys(BaseModel):
 )
 def keys(services: ServicesDep) -> Keys:
     """Whose signatures are this installation's, and what it committed to before the noise was drawn."""
+    revoked = services.keyring.revocations()  # before the keys, so that none that is revoked now is in both
     found, epochs = services.keyring.signing_keys(), services.keyring.epochs()
     return Keys(
         keys=[_signing_key(key, _status(key, found[-1])) for key in found],
         revoked=[
             RevokedKey(key_id=key.id, sha256=key.sha256, revoked_at=_moment(key.revoked_at), reason=key.reason)
-            for key in services.keyring.revocations()
+            for key in revoked
         ],
         epochs=[_epoch(epoch, _status(epoch, epochs[-1])) for epoch in epochs],
     )

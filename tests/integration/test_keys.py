@@ -11,7 +11,7 @@ from redis import Redis
 
 from models.signing import public_key
 from workers import cli
-from workers.contract.keys import Keyring
+from workers.contract.keys import Keyring, Revocation
 from workers.epochs import EpochSecrets
 from workers.settings import WorkerSettings
 from workers.signing_keys import SigningKeys
@@ -74,6 +74,23 @@ def test_a_revoked_key_is_known_no_more_and_its_revocation_outlives_redis(
         assert [asdict(revocation) for revocation in Keyring(redis).revocations()] == [revoked]
         redis.flushall()
         SigningKeys(settings.signing_dir).publish(Keyring(redis))
+
+
+def test_a_revoked_key_is_not_known_for_a_moment_while_redis_learns_of_it(
+    settings: WorkerSettings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signing, keyring = SigningKeys(settings.signing_dir), Keyring(redis)
+    former = public_key(signing.current())
+    signing.rotate()
+    signing.revoke(former, "it leaked")
+    before = keyring.revocations()
+
+    def read_just_before() -> list[Revocation]:
+        signing.publish(Keyring(redis))
+        return before
+
+    monkeypatch.setattr(keyring, "revocations", read_just_before)
+    assert former not in [key.public_key for key in keyring.signing_keys()]
 
 
 def test_a_rotated_epoch_is_committed_to_and_the_former_one_can_be_revealed(

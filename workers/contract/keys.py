@@ -78,8 +78,8 @@ class Keyring:
 
     def signing_keys(self) -> list[PublicKey]:
         """Every public key that ever signed and was not revoked, oldest first: the last one is in use."""
-        revoked = {revocation.sha256 for revocation in self.revocations()}
-        keys = (PublicKey(public_key=key, first_used=at) for key, at in self._by_time(SIGNING_KEYS))
+        keys = [PublicKey(public_key=key, first_used=at) for key, at in self._by_time(SIGNING_KEYS)]
+        revoked = {revocation.sha256 for revocation in self.revocations()}  # after the keys, for it is published before
         return [key for key in keys if key.sha256 not in revoked]
 
     def revocations(self) -> list[Revocation]:
