@@ -276,7 +276,7 @@ class Verdict:
         return self.scope == "input_independent" and not self.planted and self.p_value < SOUND
 
 
-def summarise(spec: ModeSpec, findings: Sequence[Finding], targets: int = 1) -> Verdict:
+def summarise(spec: ModeSpec, findings: Sequence[Finding], targets: int) -> Verdict:
     """The verdict on one mode from its finding for each image; targets: see `Audit`."""
     targets = min(targets, len(spec.classifier.class_names) - 1)
     radii = [finding.clean.radius for finding in findings if finding.clean.class_index is not None]
@@ -296,7 +296,7 @@ def summarise(spec: ModeSpec, findings: Sequence[Finding], targets: int = 1) -> 
     )
 
 
-def p_value(contradictions: int, images: int, alpha: float, attacks: int = 1) -> float:
+def p_value(contradictions: int, images: int, alpha: float, attacks: int) -> float:
     """P(Bin(images, (1 + attacks) alpha) >= contradictions): how likely so many would be if the certificates held.
 
     Each image is asked about 1 + `attacks` times, and each certificate is false with probability at most alpha, given

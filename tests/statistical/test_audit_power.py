@@ -23,7 +23,7 @@ def verdicts() -> dict[str, Verdict]:
     audit = Audit(modes=modes, encode=service.encode, secret=bytes(16))
     found = [audit.findings(pixels) for pixels in service.images(IMAGES)]
     return {
-        mode.spec.name: summarise(mode.spec, [of_image[place] for of_image in found])
+        mode.spec.name: summarise(mode.spec, [of_image[place] for of_image in found], audit.targets)
         for place, mode in enumerate(modes)
     }
 

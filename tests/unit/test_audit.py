@@ -282,7 +282,7 @@ def test_p_value_is_the_binomial_tail(contradictions: int, images: int, attacks:
 def test_images_that_were_not_certified_count_in_the_p_value(service: ToyService) -> None:
     spec = toy_mode("fixed", service.prompt, PARAMS).spec
     contradicted, silent = finding(says(0, 0.5), says(1, 0.3)), Finding(clean=says(None, 0.0))
-    verdict = summarise(spec, [contradicted, silent, silent])
+    verdict = summarise(spec, [contradicted, silent, silent], targets=1)
     assert (verdict.images, verdict.certified, verdict.attacked, verdict.contradictions) == (3, 1, 1, 1)
     assert verdict.p_value == pytest.approx(1 - (1 - 0.002) ** 3)
     assert verdict.mean_radius == 0.5
@@ -295,5 +295,5 @@ def test_input_independent_mode_is_broken_below_one_in_a_thousand(
     found = [finding(says(0, 0.5), says(1, 0.3))] * contradictions + [Finding(clean=says(0, 0.5))] * (
         6 - contradictions
     )
-    assert summarise(toy_mode("fixed", service.prompt, PARAMS).spec, found).broken is broken
-    assert not summarise(toy_mode("tuned", service.prompt, PARAMS, service.adapt).spec, found).broken
+    assert summarise(toy_mode("fixed", service.prompt, PARAMS).spec, found, targets=1).broken is broken
+    assert not summarise(toy_mode("tuned", service.prompt, PARAMS, service.adapt).spec, found, targets=1).broken
