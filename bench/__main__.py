@@ -20,6 +20,7 @@ COMMANDS = {
     "sequential-cost": ("bench.sequential_cost", "samples that a target radius saves, and certificates it loses"),
     "tune-demo-prompt": ("bench.tune_demo_prompt", "tune a prompt as the service does, with the seconds it takes"),
     "tune-sigma-selector": ("bench.tune_sigma_selector", "tune the selector of automatic sigma that is shipped"),
+    "waiting-threads": ("bench.waiting_threads", "what a sample costs on a busy machine, by how threads wait"),
     "write-demo-cards": ("bench.write_demo_cards", "write measured figures into the shipped cards"),
     "start-up": ("bench.start_up", "what it takes until a process of the API answers"),
     "install": ("bench.install_cost", "what a bare clone costs until it has shown the demonstration"),

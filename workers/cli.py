@@ -22,7 +22,7 @@ from workers.contract.cards import Catalogue, shipped_backbones, shipped_tasks, 
 from workers.contract.names import GPU_QUEUE
 from workers.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from workers.options import argument_parser
-from workers.resident import ResidentWorker
+from workers.resident import SPINNING, ResidentWorker
 from workers.settings import WorkerSettings
 from workers.stack import Stack, StackSettings, require_loopback
 from workers.worker import IntakeWorker, worker_name
@@ -38,6 +38,7 @@ _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, 1 for a failure, 2 for bad usage."""
     options = argument_parser().parse_args(arguments)
+    os.environ |= {**SPINNING, **os.environ}  # read when torch is loaded
     if options.command in _MODULES:
         command = importlib.import_module(_MODULES[options.command])
         return int(command.run(options))

@@ -25,6 +25,9 @@ _LEAVE_SECONDS: Final = 10.0
 # the kernel anew, page by zeroed page: a sixth of the processor time of `demo` at batch 64, a fifth of a ViT-B/32's.
 _ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
+SPINNING: Final = {"GOMP_SPINCOUNT": "3000"}
+"""Of the threads of torch: how often one that waits for the others looks before it sleeps (docs/adr/0013)."""
+
 
 class EngineFailedError(Exception):
     """The engine ended before it had loaded its models; its log says why."""
@@ -41,7 +44,7 @@ class Engine:
         with far_end:
             self._process = subprocess.Popen(  # noqa: S603  # our own module
                 [sys.executable, "-m", module, worker_name, str(far_end.fileno()), str(os.getpid())],
-                env={**_ALLOCATOR, **os.environ},
+                env={**_ALLOCATOR, **SPINNING, **os.environ},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(far_end.fileno(),),
                 start_new_session=True,
