@@ -8,10 +8,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app import problems
-from app.dependencies import Services
-from app.middleware import AnswerHeaders, BodyLimit, DefectReport, HostCheck
-from app.routes import catalogue, certificates, certify, health, jobs, keys, tuning, verify
+from app.api import problems
+from app.api.dependencies import Services
+from app.api.middleware import AnswerHeaders, BodyLimit, DefectReport, HostCheck
+from app.api.routes import catalogue, certificates, certify, health, jobs, keys, verify
+from app.api.routes import prompts as tuning
 from app.settings import ApiSettings
 
 _DESCRIPTION = """Classifies medical images with a certified L2 radius, or abstains.

@@ -5,7 +5,7 @@ from typing import Final, cast
 
 from redis import Redis
 
-from workers.contract.cards import Catalogue, WorkerCard
+from workers.contract.catalogue import Catalogue, WorkerCard
 from workers.contract.names import GPU_QUEUE, INTAKE_QUEUE
 
 QUEUES: Final = (INTAKE_QUEUE, GPU_QUEUE)

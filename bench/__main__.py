@@ -6,24 +6,36 @@ import argparse
 import importlib
 
 COMMANDS = {
-    "audit": ("bench.audit_mednist", "attacks on what every mode certified, and the contradictions they found"),
-    "autoattack-agreement": ("bench.autoattack_agreement", "AutoAttack's parts beside those of its authors' code"),
-    "auto-sigma": ("bench.auto_sigma", "certified radii of automatic sigma beside those of every fixed one"),
-    "certify-cost": ("bench.certify_cost", "what a certificate costs beside the encoder passes"),
-    "head-ceiling": ("bench.head_ceiling", "what any head behind the frozen encoder reaches, beside the gated bank"),
-    "gate-cost": ("bench.gate_cost", "what the gate of a bank costs per sample beside the encoder"),
-    "certified-accuracy": ("bench.certified_accuracy", "certified accuracy of every prompt method"),
+    "audit": ("bench.measure.audit", "attacks on what every mode certified, and the contradictions they found"),
+    "autoattack-agreement": (
+        "bench.measure.autoattack_agreement",
+        "AutoAttack's parts beside those of its authors' code",
+    ),
+    "auto-sigma": ("bench.measure.auto_sigma", "certified radii of automatic sigma beside those of every fixed one"),
+    "certify-cost": ("bench.measure.certify_cost", "what a certificate costs beside the encoder passes"),
+    "head-ceiling": (
+        "bench.measure.head_ceiling",
+        "what any head behind the frozen encoder reaches, beside the gated bank",
+    ),
+    "gate-cost": ("bench.measure.gate_cost", "what the gate of a bank costs per sample beside the encoder"),
+    "certified-accuracy": ("bench.measure.certified_accuracy", "certified accuracy of every prompt method"),
     "reproduce": ("bench.reproduce.command", "the tables and figures of the two papers, measured again"),
-    "noise-space": ("bench.noise_space", "noise in the image's own grey levels against noise in the model input"),
-    "calibrate-prompt": ("bench.calibrate_prompt", "adapt the few-shot prompt to a pool of unlabelled images"),
-    "tune-bank": ("bench.tune_bank", "tune the bank of prompts and the gate that are shipped"),
-    "sequential-cost": ("bench.sequential_cost", "samples that a target radius saves, and certificates it loses"),
-    "tune-demo-prompt": ("bench.tune_demo_prompt", "tune a prompt as the service does, with the seconds it takes"),
-    "tune-sigma-selector": ("bench.tune_sigma_selector", "tune the selector of automatic sigma that is shipped"),
-    "waiting-threads": ("bench.waiting_threads", "what a sample costs on a busy machine, by how threads wait"),
-    "write-demo-cards": ("bench.write_demo_cards", "write measured figures into the shipped cards"),
-    "start-up": ("bench.start_up", "what it takes until a process of the API answers"),
-    "install": ("bench.install_cost", "what a bare clone costs until it has shown the demonstration"),
+    "noise-space": (
+        "bench.measure.noise_space",
+        "noise in the image's own grey levels against noise in the model input",
+    ),
+    "calibrate-prompt": ("bench.demo.calibrate_prompt", "adapt the few-shot prompt to a pool of unlabelled images"),
+    "tune-bank": ("bench.demo.tune_bank", "tune the bank of prompts and the gate that are shipped"),
+    "sequential-cost": (
+        "bench.measure.sequential_cost",
+        "samples that a target radius saves, and certificates it loses",
+    ),
+    "tune-demo-prompt": ("bench.demo.tune_prompt", "tune a prompt as the service does, with the seconds it takes"),
+    "tune-sigma-selector": ("bench.demo.tune_sigma_selector", "tune the selector of automatic sigma that is shipped"),
+    "waiting-threads": ("bench.measure.waiting_threads", "what a sample costs on a busy machine, by how threads wait"),
+    "write-demo-cards": ("bench.demo.write_cards", "write measured figures into the shipped cards"),
+    "start-up": ("bench.measure.start_up", "what it takes until a process of the API answers"),
+    "install": ("bench.measure.install_cost", "what a bare clone costs until it has shown the demonstration"),
 }
 """Command -> module with `add_arguments` and `run`, and what it is for."""
 

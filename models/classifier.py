@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from models.backbones.base import Backbone
 from models.prompts.bank import Bank
 from models.prompts.context import ContextVectors, template_features, text_features
-from models.prompts.gated import Gate, SampleGate, mixed_similarities
+from models.prompts.gate import Gate, SampleGate, mixed_similarities
 from models.prompts.zero_shot import adapt, initial_context
 from models.types import ClassifierSpec, SigmaRouting, ZeroShotAdaptation
 

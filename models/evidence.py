@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from models.transcript import merkle_root, run_lengths
+from models.certificates.labels import merkle_root, run_lengths
 from models.types import Decision, LabelCounts, Outcome
 from models.types.routing import Routed
 

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from redis import Redis
 
 from tests.support.processes import Processes
-from workers.embedded_redis import EmbeddedRedis
+from workers.local.redis_server import EmbeddedRedis
 from workers.settings import WorkerSettings
 
 # One thread, before any test module imports torch: threads that wait for each other cost ten times the arithmetic of

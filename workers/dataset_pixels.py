@@ -4,8 +4,8 @@ from typing import Final
 
 from models.datasets.pixels import Pixels, rgb
 from models.errors import Rejected
-from workers import dicom, raster
 from workers.contract.formats import sniff
+from workers.decoders import dicom, raster
 
 _MAX_PIXELS: Final = 64_000_000
 

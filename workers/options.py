@@ -1,4 +1,4 @@
-"""The options of every command of `python -m workers.cli`."""
+"""The options of every command of `python -m workers.cli.main`."""
 
 import argparse
 import os
@@ -15,7 +15,8 @@ from workers.contract.names import GPU_QUEUE, INTAKE_QUEUE
 def argument_parser() -> argparse.ArgumentParser:
     """The parser of the command line; `command` of what it parses names the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m workers.cli", description="The commands that run or prepare processes, and those that compute."
+        prog="python -m workers.cli.main",
+        description="The commands that run or prepare processes, and those that compute.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="run the whole service on this machine until SIGTERM")

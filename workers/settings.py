@@ -6,7 +6,7 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.certificate import BLOCK_MAX, THREADS_MAX
+from models.certificates.document import BLOCK_MAX, THREADS_MAX
 from workers.contract.settings import SharedSettings
 
 BLOCK_CPU: Final = 64

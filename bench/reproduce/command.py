@@ -20,23 +20,23 @@ from pathlib import Path
 
 import torch
 
-from bench.reproduce.attacked import attacked_accuracy
-from bench.reproduce.certified import certification_time, certified_accuracy
-from bench.reproduce.efficiency import training_efficiency
-from bench.reproduce.experiment import (
+from bench.reproduce.plan.experiment import (
     AnyExperiment,
     AttackedAccuracy,
     CertificationTime,
     CertifiedAccuracy,
     NearestWords,
 )
-from bench.reproduce.materials import Materials
-from bench.reproduce.plan import PLAN
-from bench.reproduce.quick import quick_plan, reduced
-from bench.reproduce.report import write_report
-from bench.reproduce.result import Cell
-from bench.reproduce.words import nearest_words
-from models.backbones.precision import DTYPES, chosen_dtype, dtype_name
+from bench.reproduce.plan.plan import PLAN
+from bench.reproduce.plan.quick import quick_plan, reduced
+from bench.reproduce.report.report import write_report
+from bench.reproduce.run.attacked import attacked_accuracy
+from bench.reproduce.run.certified import certification_time, certified_accuracy
+from bench.reproduce.run.efficiency import training_efficiency
+from bench.reproduce.run.materials import Materials
+from bench.reproduce.run.result import Cell
+from bench.reproduce.run.words import nearest_words
+from models.backbones.device import DTYPES, chosen_dtype, dtype_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

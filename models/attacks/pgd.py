@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.attacks.attack import Attack, Classify
+from models.attacks.base import Attack, Classify
 from models.attacks.losses import LOSSES, LossName, mean_gradient
 from models.backbones.base import Backbone
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.attacks.attack import Attack
+from models.attacks.base import Attack
 from models.attacks.draws import ImageDraws
 
 Surrogate = Callable[[Tensor], Tensor]

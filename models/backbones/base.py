@@ -19,7 +19,7 @@ EMBEDDED = Path(__file__).parents[1] / "demo"
 
 # By name: importing transformers' BERT and Swin takes seconds, which no other backbone needs to spend.
 LOADERS: dict[BackboneFormat, str] = {
-    "open_clip": "models.backbones.openclip",
+    "open_clip": "models.backbones.open_clip",
     "hf_clip": "models.backbones.hf_clip",
     "medclip": "models.backbones.medclip",
     "biomedclip": "models.backbones.biomedclip",

@@ -10,7 +10,7 @@ from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from models.backbones.bert import BertText, check_activation, empty_bert, read_tokenizer
-from models.backbones.openclip import check_architecture, read_model_config
+from models.backbones.open_clip import check_architecture, read_model_config
 from models.backbones.towers import Towers
 from models.backbones.weights import load_strictly, read_tensors
 from models.errors import Rejected

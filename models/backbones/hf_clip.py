@@ -8,7 +8,7 @@ from open_clip.model import CLIP
 from torch import Tensor
 from transformers.models.clip.configuration_clip import CLIPConfig
 
-from models.backbones import openclip
+from models.backbones import open_clip as openclip
 from models.backbones.towers import Towers, clip_towers
 from models.backbones.weights import read_config, read_tensors
 from models.errors import Rejected

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from models.purify.purifier import Denoise
+from models.defences.purifier import Denoise
 from models.smoothing import BaseClassifier
 
 

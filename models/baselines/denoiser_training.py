@@ -13,10 +13,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.defences.denoiser import DnCnn
+from models.defences.purifier import Logits
 from models.errors import Rejected
-from models.prompts.few_shot import seeded
-from models.purify.denoiser import DnCnn
-from models.purify.purifier import Logits
+from models.prompts.training.trainer import seeded
 from models.types.smoothing import SIGMA_RANGE
 
 Objective = Literal["mse", "stability"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.datasets.split import Split
-from models.image import fitted
+from models.images.picture import fitted
 from models.types import BackboneCard
 
 

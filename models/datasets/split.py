@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets import coop, folders, imagenet, pathology, rsna
+from models.datasets import coop, folders, imagenet, rsna
+from models.datasets import medical as pathology
 from models.datasets.cards import names_and_template
 from models.datasets.files import Files
 from models.datasets.listing import Item, Listing, SplitRule

@@ -12,7 +12,7 @@ from torch import Tensor
 from models.backbones.base import Backbone
 from models.errors import Rejected
 from models.prompts.context import ContextVectors, text_features
-from models.prompts.gated import Gate
+from models.prompts.gate import Gate
 from models.types.cards import ContextPosition
 
 HEADER = "certrad.bank.v1"

@@ -10,16 +10,7 @@ from models.smoothing.bounds import (
     published,
     radius,
 )
-from models.smoothing.certify import (
-    Blocks,
-    Certification,
-    Estimation,
-    MemoryBlocks,
-    certify,
-    estimate,
-    predict,
-    select,
-)
+from models.smoothing.certify import Blocks, Certification, Estimation, MemoryBlocks, certify, estimate, predict, select
 from models.smoothing.noise import Noise, Stream, noise_key
 from models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
 from models.smoothing.sequential import SequentialTest, Verdict

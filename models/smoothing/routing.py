@@ -13,13 +13,7 @@ minimum runs over every outcome: over routes that were never seen, and over `inv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from models.smoothing.bounds import (
-    PROBABILITY_DECIMALS,
-    confidence_bounds,
-    floor_decimals,
-    published,
-    raise_decimals,
-)
+from models.smoothing.bounds import PROBABILITY_DECIMALS, confidence_bounds, floor_decimals, published, raise_decimals
 from models.smoothing.certify import Blocks, estimate, select
 from models.smoothing.sampling import BaseClassifier, NoisySampler
 from models.smoothing.selector import RouteSelector

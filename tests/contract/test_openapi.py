@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import pytest
 
-from app.forms import CertifyForm
+from app.api.schemas.certify import CertifyForm
+from app.api.schemas.tune import TuningForm
 from app.main import create_app
 from app.settings import ApiSettings
-from app.tuning_form import TuningForm
 from models.errors import PROBLEMS
 
 SNAPSHOT: Final = Path(__file__).with_name("openapi.json")

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter
 
-from app.problems import ProblemBody, problem, problem_response
+from app.api.problems import ProblemBody, problem, problem_response
 from models.errors import PROBLEMS, Rejected
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.images import encoded, noise
 from tests.support.processes import ROOT, wait_for
 from tests.support.stack import START_SECONDS
-from workers.embedded_redis import EmbeddedRedis
+from workers.local.redis_server import EmbeddedRedis
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 

@@ -34,7 +34,7 @@ def succeeded(stack: RunningStack, job_id: str) -> dict[str, Any]:
 
 
 def kill_the_engine(stack: RunningStack, job_id: str) -> None:
-    victim = wait_for(lambda: stack.child("workers.engine_process"), what="the engine")
+    victim = wait_for(lambda: stack.child("workers.engine.process"), what="the engine")
     kill_9(victim.pid)
     assert stack.job(job_id)["status"] == "running", "the job was over before the kill"
 

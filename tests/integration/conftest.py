@@ -3,7 +3,7 @@
 import pytest
 from redis import Redis
 
-from workers.runtime import Runtime, build
+from workers.engine.runtime import Runtime, build
 from workers.settings import WorkerSettings
 
 

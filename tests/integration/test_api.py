@@ -14,17 +14,17 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from app import events
+from app.api import events
 from app.main import create_app
 from app.settings import ApiSettings
 from models.errors import PROBLEMS
 from models.types import PromptCard
-from workers.contract.cards import Catalogue, WorkerCard, shipped_tasks
-from workers.contract.keys import Keyring, PublicKey, Revocation
+from workers.contract.catalogue import Catalogue, WorkerCard, shipped_tasks
+from workers.contract.keyring import Keyring, PublicKey, Revocation
 from workers.contract.names import ACTIVE, GPU_QUEUE, INTAKE_QUEUE, JOBS, record_key
 from workers.contract.queues import queue, vehicle
 from workers.contract.records import Created, Records
-from workers.embedded_redis import EmbeddedRedis
+from workers.local.redis_server import EmbeddedRedis
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 OTHER_PNG = PNG + b"other"

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
-from app.defaults import resolve
-from app.forms import parse
-from app.problems import InvalidRequest
+from app.api.defaults import resolve
+from app.api.problems import InvalidRequest
+from app.api.schemas.certify import parse
 from app.settings import ApiSettings
 from models.types import CertifyRequest, SmoothingParams, ZeroShotAdaptation
-from workers.contract.cards import Catalogue, shipped_tasks
+from workers.contract.catalogue import Catalogue, shipped_tasks
 from workers.contract.records import REQUEST
 
 ROUTING = shipped_tasks()["mednist"].sigma_routing

@@ -14,15 +14,15 @@ import pytest
 from redis import Redis
 from typer.testing import CliRunner, Result
 
-from app import cli
-from app.client import Client
-from app.console import progress_bars
+from app.cli import main as cli
+from app.cli.client import Client
+from app.cli.console import progress_bars
 from app.settings import ApiSettings
 from tests.support.api_server import api_server
-from workers.contract.cards import Catalogue, shipped_prompts, to_json
+from workers.certificate_store import read_blob
+from workers.contract.catalogue import Catalogue, shipped_prompts, to_json
 from workers.contract.records import Records
-from workers.embedded_redis import EmbeddedRedis
-from workers.storage import read_blob
+from workers.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.integration
 
@@ -245,13 +245,13 @@ def test_ctrl_c_cancels_the_tuning(
         followed.append(job)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("app.console.follow", interrupted)
+    monkeypatch.setattr("app.cli.console.follow", interrupted)
     assert certrad("tune", str(images), "--url", url).exit_code != 0
     assert Records(redis, ttl=settings.job_ttl).status(followed[0].id) == "cancelled"
 
 
 def test_the_bar_counts_images_and_then_epochs(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
-    from app import console
+    from app.cli import console
 
     states: list[tuple[object, float, float | None, str]] = []
     with (

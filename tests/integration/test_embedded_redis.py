@@ -10,14 +10,14 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from tests.support.processes import Processes, gone, kill_9, wait_for
-from workers.embedded_redis import EmbeddedRedis, EmbeddedRedisError
+from workers.local.redis_server import EmbeddedRedis, EmbeddedRedisError
 
 pytestmark = pytest.mark.integration
 
 OWNER = """
 import sys, time
 from pathlib import Path
-from workers.embedded_redis import EmbeddedRedis
+from workers.local.redis_server import EmbeddedRedis
 server = EmbeddedRedis(Path(sys.argv[1]))
 sys.stdout.write(f"{server.start().pid}\\n")
 sys.stdout.flush()

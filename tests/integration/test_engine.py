@@ -19,12 +19,12 @@ from models.smoothing import NoisySampler, certify
 from models.types import Certificate, CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams, ZeroShotAdaptation
 from tests.support.engine_jobs import StoppedError, decoded, stopping_after
 from tests.support.engine_jobs import attempt as run
-from workers.contract.cards import shipped_tasks
-from workers.contract.keys import Keyring
+from workers.contract.catalogue import shipped_tasks
+from workers.contract.keyring import Keyring
 from workers.contract.names import document_key, events_key, input_key, ledger_key
 from workers.contract.records import JobRecord, Records
-from workers.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
-from workers.runtime import Runtime, build
+from workers.engine.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
+from workers.engine.runtime import Runtime, build
 from workers.settings import WorkerSettings
 
 TASK = shipped_tasks()["mednist"]
@@ -138,8 +138,8 @@ def begun(runtime: Runtime, record: JobRecord, monkeypatch: pytest.MonkeyPatch) 
         raise StoppedError
 
     with monkeypatch.context() as patch:
-        patch.setattr("workers.sampling_progress._PROGRESS_SECONDS", 3600.0)
-        patch.setattr("workers.ledger.RedisLedger.commit", lambda *_: stop())
+        patch.setattr("workers.engine.progress._PROGRESS_SECONDS", 3600.0)
+        patch.setattr("workers.engine.ledger.RedisLedger.commit", lambda *_: stop())
         with pytest.raises(StoppedError):
             run(runtime, record)
     fixed = RedisLedger(runtime.redis, record.id, ttl=600, may_go_on=lambda: None).fixed()
@@ -227,7 +227,7 @@ def test_a_cancelled_job_takes_no_more_blocks(
     record = submit("job")
     records = Records(redis, ttl=600)
     with monkeypatch.context() as patch:
-        patch.setattr("workers.stopping.check", lambda: records.cancel("job"))
+        patch.setattr("workers.queue.stop.check", lambda: records.cancel("job"))
         with pytest.raises(JobEndedError):
             run(runtime, record)
     assert not redis.exists(ledger_key("job"), input_key("job"), document_key("job"))
@@ -346,7 +346,7 @@ def test_selection_stops_when_the_process_is_asked_to(
     def stop() -> None:
         raise StoppedError
 
-    monkeypatch.setattr("workers.stopping.check", stop)
+    monkeypatch.setattr("workers.queue.stop.check", stop)
     with pytest.raises(StoppedError):
         run(runtime, submit("job"))
     assert not redis.exists(ledger_key("job"))

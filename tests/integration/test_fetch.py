@@ -16,7 +16,7 @@ from models.backbones.weights import file_sha256
 from models.errors import Rejected
 from models.types import BackboneCard
 from tests.support import bert_models, tiny_clip
-from workers.fetch import fetch
+from workers.cli.fetch import fetch
 
 REPOSITORY = "test/tiny"
 REVISION = "0123456789abcdef0123456789abcdef01234567"

@@ -10,8 +10,8 @@ import pytest
 import torch
 from redis import Redis
 
-from app.defaults import resolve
-from app.forms import parse
+from app.api.defaults import resolve
+from app.api.schemas.certify import parse
 from app.settings import ApiSettings
 from models.backbones.base import Backbone
 from models.classifier import TextHead
@@ -19,15 +19,15 @@ from models.errors import Rejected
 from models.prompts.bank import Bank
 from models.prompts.checkpoint import member_digests, save_prompt
 from models.prompts.context import ContextVectors
-from models.prompts.gated import Gate
+from models.prompts.gate import Gate
 from models.smoothing import certify
 from models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, PromptCard, SmoothingParams
 from tests.support.engine_jobs import attempt as run
 from tests.support.engine_jobs import decoded, stopping_after
-from workers.contract.cards import Catalogue, shipped_tasks
+from workers.contract.catalogue import Catalogue, shipped_tasks
 from workers.contract.records import JobRecord
-from workers.prompt_store import publish
-from workers.runtime import Runtime, build
+from workers.engine.prompt_store import publish
+from workers.engine.runtime import Runtime, build
 
 TASK = shipped_tasks()["mednist"]
 PARAMS = SmoothingParams(sigma=0.25, n0=20, n=150)

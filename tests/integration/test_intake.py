@@ -20,23 +20,24 @@ from PIL import Image
 from redis import Redis
 from redis.exceptions import ConnectionError
 
-from models.certificate import canonical, document, result
-from models.image import image_scale, model_input
-from models.image_units import ImageScale
-from models.signing import is_signed
+from models.certificates.document import canonical, document, result
+from models.certificates.signature import is_signed
+from models.images.picture import image_scale, model_input
+from models.images.units import ImageScale
 from models.types import CertifyRequest, ClassifierSpec, Region
 from tests.support.certificates import answered
 from tests.support.images import dicom, encoded, noise, png_bomb, sample, saved, written
 from tests.support.processes import environment
-from workers import decoding, intake
-from workers.contract.cards import shipped_backbones
-from workers.contract.keys import Keyring
+from workers.contract.catalogue import shipped_backbones
+from workers.contract.keyring import Keyring
 from workers.contract.names import SIGNING_KEYS, document_key, input_key
 from workers.contract.queues import vehicle
 from workers.contract.records import JobRecord, Records
-from workers.dicom import decode as decode_dicom
+from workers.decoders.dicom import decode as decode_dicom
+from workers.intake import decode as decoding
+from workers.intake import tasks as intake
+from workers.keys.signing import SigningKeys
 from workers.settings import WorkerSettings
-from workers.signing_keys import SigningKeys
 
 pytestmark = pytest.mark.integration
 
@@ -256,7 +257,7 @@ def test_a_defect_is_an_internal_error(
     def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError(CANARY)
 
-    monkeypatch.setattr("workers.raster.decode", broken)
+    monkeypatch.setattr("workers.decoders.raster.decode", broken)
     job_id = submit(encoded(GREY, "png"))
     with structlog.testing.capture_logs() as logged:
         intake.decode(job_id)

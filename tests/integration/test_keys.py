@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from models.signing import public_key
-from workers import cli
-from workers.contract.keys import Keyring, Revocation
-from workers.epochs import EpochSecrets
+from models.certificates.signature import public_key
+from workers.cli import main as cli
+from workers.contract.keyring import Keyring, Revocation
+from workers.keys.epochs import EpochSecrets
+from workers.keys.signing import SigningKeys
 from workers.settings import WorkerSettings
-from workers.signing_keys import SigningKeys
 
 Command = Callable[..., dict[str, Any]]
 

@@ -16,11 +16,11 @@ from models.prompts.checkpoint import load_prompt, prompt_path, write_card
 from models.prompts.context import ContextVectors
 from models.types import PromptCard
 from models.types.cards import ContextPosition
-from workers import cli
-from workers.contract.cards import Catalogue, shipped_prompts, shipped_tasks
+from workers.cli import main as cli
+from workers.contract.catalogue import Catalogue, shipped_prompts, shipped_tasks
 from workers.contract.names import WITHDRAWN, prompt_bytes_key
-from workers.prompt_store import import_checkpoint, publish, publish_all
-from workers.runtime import Runtime, build
+from workers.engine.prompt_store import import_checkpoint, publish, publish_all
+from workers.engine.runtime import Runtime, build
 from workers.settings import WorkerSettings
 
 TASK = shipped_tasks()["mednist"]

@@ -14,7 +14,7 @@ from workers.contract.names import ACTIVE, INTAKE_QUEUE, JOBS, document_key, eve
 from workers.contract.progress import Sampling
 from workers.contract.queues import enqueue, queue, vehicle_id
 from workers.contract.records import Created, JobRecord, Page, QueueFullError, Records
-from workers.embedded_redis import EmbeddedRedis
+from workers.local.redis_server import EmbeddedRedis
 from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.integration

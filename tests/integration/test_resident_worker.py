@@ -200,5 +200,5 @@ def test_functions_off_the_list_are_refused(redis: Redis, start_worker: StartWor
 
 
 def test_the_parent_of_an_engine_never_imports_torch() -> None:
-    code = "import sys, workers.resident, workers.cli; sys.exit('torch' in sys.modules)"
+    code = "import sys, workers.engine.worker, workers.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

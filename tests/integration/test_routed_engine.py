@@ -9,18 +9,18 @@ import pytest
 import torch
 from redis import Redis
 
+from models.certificates.labels import labels_of
 from models.classifier import VisionLanguageClassifier
 from models.prompts.context import template_features
 from models.smoothing import MemoryBlocks, Noise, NoisySampler
 from models.smoothing.routing import estimate_routes, select_route
-from models.transcript import labels_of
 from models.types import CertifyRequest, ClassifierSpec, SigmaRouting, SmoothingParams
 from tests.support.engine_jobs import attempt as run
 from tests.support.engine_jobs import decoded, stopping_after
-from workers.contract.cards import shipped_tasks
+from workers.contract.catalogue import shipped_tasks
 from workers.contract.names import ledger_key
 from workers.contract.records import JobRecord
-from workers.runtime import Runtime, build
+from workers.engine.runtime import Runtime, build
 from workers.settings import WorkerSettings
 
 # How many routes are sampled depends on the noise: of a random secret, one of 600 leaves the second route out.

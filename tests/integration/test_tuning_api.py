@@ -19,11 +19,11 @@ from app.settings import ApiSettings
 from models.errors import PROBLEMS
 from models.types.tuning import TuningParams
 from tests.support.archives import classes, zipped
-from workers.contract.cards import shipped_prompts, to_json
+from workers.contract.catalogue import shipped_prompts, to_json
 from workers.contract.names import ACTIVE, INTAKE_QUEUE
 from workers.contract.queues import queue, vehicle
 from workers.contract.records import Records
-from workers.embedded_redis import EmbeddedRedis
+from workers.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.integration
 

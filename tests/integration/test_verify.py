@@ -17,31 +17,25 @@ from redis import Redis
 
 from app.main import create_app
 from app.settings import ApiSettings
-from models.certificate import canonical
-from models.signing import public_key, signed
-from models.statement import parse, read
-from models.transcript import labels_of, merkle_root, run_lengths
-from models.types import (
-    CertifyRequest,
-    ClassifierSpec,
-    GatedAdaptation,
-    SmoothingParams,
-    ZeroShotAdaptation,
-)
-from models.verification import same_image
+from models.audit.runner import Folders
+from models.certificates.document import canonical
+from models.certificates.labels import labels_of, merkle_root, run_lengths
+from models.certificates.schema import parse, read
+from models.certificates.signature import public_key, signed
+from models.certificates.verify import same_image
+from models.replay.rebuild import rebuild
+from models.replay.replay import fresh, replay, select_again
+from models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, SmoothingParams, ZeroShotAdaptation
 from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, genuine
 from tests.support.engine_jobs import attempt, waiting
 from tests.support.images import encoded
-from workers import verify_command
-from workers.audit import Folders
-from workers.contract.cards import shipped_tasks
-from workers.contract.keys import Keyring, PublicKey, Revocation
+from workers.cli import verify as verify_command
+from workers.contract.catalogue import shipped_tasks
+from workers.contract.keyring import Keyring, PublicKey, Revocation
 from workers.contract.names import EPOCHS
-from workers.decoding import decode_limited
-from workers.embedded_redis import EmbeddedRedis
-from workers.rebuilt import rebuild
-from workers.replay import fresh, replay, select_again
-from workers.runtime import build
+from workers.engine.runtime import build
+from workers.intake.decode import decode_limited
+from workers.local.redis_server import EmbeddedRedis
 from workers.settings import WorkerSettings
 
 OWN = CASES[6]

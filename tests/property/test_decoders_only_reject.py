@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.errors import Rejected
-from models.image import Picture
+from models.images.picture import Picture
 from tests.support.images import dicom, encoded, item, noise, png_16, sample, tiff_16
-from workers import dicom as dicom_decoder
-from workers import raster
-from workers.sandbox import run_limited
+from workers.decoders import dicom as dicom_decoder
+from workers.decoders import raster
+from workers.sandbox.child import run_limited
 
 LIMIT = 300_000
 Decoder = Callable[[bytes], Picture]

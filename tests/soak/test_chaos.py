@@ -30,7 +30,7 @@ VICTIMS: Final[tuple[tuple[str, ...], ...]] = (
     ("uvicorn",),
     ("worker", "intake"),
     ("worker", "gpu"),
-    ("workers.engine_process",),
+    ("workers.engine.process",),
 )
 OUTSTANDING: Final = 3
 PAUSE_SECONDS: Final = (6.0, 12.0)  # the stack gives up a process that dies more than ten times within a minute

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from bench.sequential_simulation import simulated
+from bench.common.sequential_simulation import simulated
 from models.smoothing import Verdict
 from models.types import Abstention, Certificate, SmoothingParams
 

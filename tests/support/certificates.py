@@ -11,7 +11,7 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from scipy import special
 
-from models.certificate import (
+from models.certificates.document import (
     ClassifierIdentity,
     Facts,
     NoiseIdentity,
@@ -20,9 +20,9 @@ from models.certificate import (
     document,
     settings_digest,
 )
+from models.certificates.signature import signed
 from models.evidence import Evidence, routed_evidence
-from models.image_units import ImageScale
-from models.signing import signed
+from models.images.units import ImageScale
 from models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, noise_key, select
 from models.smoothing.routing import estimate_routes, select_route
 from models.types import (

@@ -4,7 +4,7 @@ import struct
 from dataclasses import replace
 from typing import Any
 
-from models.certificate import Facts, Subject
+from models.certificates.document import Facts, Subject
 from models.evidence import Evidence
 from models.types import (
     Adaptation,

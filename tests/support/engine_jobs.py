@@ -16,9 +16,9 @@ from models.types import CertifyRequest
 from tests.support.certificates import SCALE
 from workers.contract.names import document_key, input_key
 from workers.contract.records import JobRecord, Records
-from workers.ledger import RedisLedger
-from workers.run import Run
-from workers.runtime import Runtime
+from workers.engine.certification import Run
+from workers.engine.ledger import RedisLedger
+from workers.engine.runtime import Runtime
 
 
 class StoppedError(Exception):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.mednist import SIDE
+from bench.common.mednist import SIDE
 from models.datasets.cards import shipped_datasets
 
 

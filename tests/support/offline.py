@@ -9,8 +9,8 @@ from models.classifier import VisionLanguageClassifier
 from models.prompts.context import template_features
 from models.smoothing import certify
 from models.types import CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams
-from workers.contract.cards import shipped_backbones
-from workers.decoding import decode_limited
+from workers.contract.catalogue import shipped_backbones
+from workers.intake.decode import decode_limited
 from workers.settings import WorkerSettings
 
 

@@ -13,15 +13,16 @@ from rq import Queue, Retry, get_current_job
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from workers import logs, stopping
+from workers import logs
 from workers.connection import connect
 from workers.contract.names import GPU_QUEUE
 from workers.contract.queues import AllowedJob
-from workers.engine_process import Horse, serve
-from workers.lifetime import die_with
-from workers.resident import ResidentWorker
+from workers.engine.process import Horse, serve
+from workers.engine.worker import ResidentWorker
+from workers.parent_death import die_with
+from workers.queue import stop as stopping
+from workers.queue.worker import worker_name
 from workers.settings import WorkerSettings
-from workers.worker import worker_name
 
 STEPS = 80
 STEP_SECONDS = 0.05

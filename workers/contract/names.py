@@ -58,11 +58,11 @@ ENDED: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "cancelled"}
 INTAKE_QUEUE: Final = "intake"
 GPU_QUEUE: Final = "gpu"
 TASKS: Final[dict[Stage, tuple[str, str]]] = {
-    "decode": (INTAKE_QUEUE, "workers.intake.decode"),
-    "certify": (GPU_QUEUE, "workers.engine.certify"),
-    "unpack": (INTAKE_QUEUE, "workers.intake.unpack"),
-    "tune": (GPU_QUEUE, "workers.engine.tune"),
-    "finish": (INTAKE_QUEUE, "workers.intake.finish"),
+    "decode": (INTAKE_QUEUE, "workers.intake.tasks.decode"),
+    "certify": (GPU_QUEUE, "workers.engine.tasks.certify"),
+    "unpack": (INTAKE_QUEUE, "workers.intake.tasks.unpack"),
+    "tune": (GPU_QUEUE, "workers.engine.tasks.tune"),
+    "finish": (INTAKE_QUEUE, "workers.intake.tasks.finish"),
 }
 FIRST_STAGE: Final[dict[Kind, Stage]] = {"certify": "decode", "tune": "unpack"}  # the engine's bears the kind's name
 

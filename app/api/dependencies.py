@@ -1,0 +1,70 @@
+"""What a route may ask for: settings, jobs, cards, keys and the two Redis clients of this process."""
+
+from dataclasses import dataclass
+from typing import Annotated, Self, cast
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from app.api.jobs import Jobs
+from app.settings import ApiSettings
+from workers.contract.catalogue import Catalogue
+from workers.contract.keyring import Keyring
+
+_RETRIES = 2  # a restart of Redis in between is bridged, an outage is answered with 503 soon
+_BACKOFF_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What one API process holds as long as it lives."""
+
+    settings: ApiSettings
+    redis: Redis
+    async_redis: AsyncRedis
+    jobs: Jobs
+    catalogue: Catalogue
+    keyring: Keyring
+    verifying: CapacityLimiter
+
+    @classmethod
+    def build(cls, settings: ApiSettings) -> Self:
+        """Clients that connect when first used."""
+        backoff = ConstantBackoff(_BACKOFF_SECONDS)
+        redis = Redis.from_url(
+            settings.redis_url, socket_timeout=settings.redis_timeout, retry=Retry(backoff, _RETRIES), protocol=2
+        )
+        async_redis = AsyncRedis.from_url(
+            settings.redis_url,
+            socket_timeout=settings.redis_timeout + max(settings.keep_alive, settings.max_wait),
+            socket_connect_timeout=settings.redis_timeout,
+            retry=AsyncRetry(backoff, _RETRIES),
+            protocol=2,
+        )
+        return cls(
+            settings=settings,
+            redis=redis,
+            async_redis=async_redis,
+            jobs=Jobs(redis, settings),
+            catalogue=Catalogue(redis),
+            keyring=Keyring(redis),
+            verifying=CapacityLimiter(1),
+        )
+
+    async def close(self) -> None:
+        """Closes both clients."""
+        self.redis.close()
+        await self.async_redis.aclose()
+
+
+def services(request: Request) -> Services:
+    """The services of the app that got the request."""
+    return cast("Services", request.app.state.services)
+
+
+ServicesDep = Annotated[Services, Depends(services)]

@@ -1,0 +1,150 @@
+"""Jobs from the API's side: submitted whole or not at all, read, cancelled, erased."""
+
+import hashlib
+import re
+import uuid
+from typing import BinaryIO, Final
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.command import send_stop_job_command
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.job import JobStatus
+from rq.serializers import JSONSerializer
+
+from app.settings import ApiSettings
+from models.errors import Rejected
+from workers.contract import uploads
+from workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
+from workers.contract.progress import Request
+from workers.contract.queues import enqueue, vehicle
+from workers.contract.records import (
+    REQUEST,
+    Created,
+    IdempotencyConflictError,
+    JobRecord,
+    Page,
+    QueueFullError,
+    Records,
+    UnreadableRecordError,
+)
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Jobs:
+    """Every change the API makes to a job."""
+
+    def __init__(self, redis: Redis, settings: ApiSettings) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._records = Records(redis, ttl=settings.job_ttl)
+
+    def submit(self, upload: BinaryIO, request: Request, *, idempotency: str | None = None) -> Created:
+        """Stores the upload, creates the job and enqueues its first stage; on a refusal nothing is left behind.
+
+        When Redis fails to answer, the job may have been created: its upload stays, so that it can run. The reaper
+        deletes an upload that no job names.
+
+        idempotency: the Idempotency-Key; a second submission under it finds the first one's job.
+        Raises Rejected: storage_unavailable, queue_full, idempotency_conflict; RedisError.
+        """
+        replay_key = hashlib.sha256(idempotency.encode()).hexdigest() if idempotency else None
+        job_id = uuid.uuid4().hex
+        digest = _digest(uploads.store(self._settings.blobs_dir, job_id, upload), request)
+        try:
+            created = self._create(job_id, request, digest=digest, replay_key=replay_key)
+        except RedisError:
+            raise
+        except BaseException:  # whatever it was, it is raised again; nothing may be left behind
+            uploads.discard(self._settings.blobs_dir, job_id)
+            raise
+        if created.replayed:
+            uploads.discard(self._settings.blobs_dir, job_id)
+            return created
+        try:
+            enqueue(self._redis, FIRST_STAGE[request.kind], job_id, settings=self._settings, urgent=request.urgent)
+        except BaseException:  # whatever it was, it is raised again; nothing may be left behind
+            self._take_back(job_id, replay_key)
+            raise
+        return created
+
+    def read(self, job_id: str) -> JobRecord:
+        """The record; raises Rejected job_not_found or job_unreadable."""
+        try:
+            record = self._records.read(job_id) if _ID.fullmatch(job_id) else None
+        except UnreadableRecordError:
+            raise Rejected("job_unreadable", "this version does not know the form of the record") from None
+        if record is None:
+            raise Rejected("job_not_found", "the id is unknown, was erased, or is past its time to live")
+        return record
+
+    def page(self, *, before: float, limit: int) -> Page:
+        """Up to `limit` jobs created before a time, newest first, and where the page after them begins."""
+        return self._records.page(before=before, limit=limit)
+
+    def cancel(self, job_id: str) -> None:
+        """Ends a job, stops the worker that has it and deletes its upload; does nothing to one that has ended."""
+        if not self._records.cancel(job_id):
+            return
+        for stage in TASKS:
+            carrier = vehicle(self._redis, stage, job_id)
+            if carrier is None:
+                continue
+            if carrier.get_status() == JobStatus.STARTED:
+                self._stop(carrier.id)
+            else:
+                carrier.delete()
+        uploads.discard(self._settings.blobs_dir, job_id)
+
+    def erase(self, job_id: str) -> None:
+        """Removes an ended job with its upload; its certificate, which holds digests only, stays."""
+        self._records.erase(job_id)
+        uploads.discard(self._settings.blobs_dir, job_id)
+
+    def _create(self, job_id: str, request: Request, *, digest: str, replay_key: str | None) -> Created:
+        for _ in range(2):
+            try:
+                created = self._records.create(
+                    job_id,
+                    request,
+                    max_active=self._settings.max_queued,
+                    digest=digest,
+                    idempotency_sha256=replay_key,
+                )
+            except QueueFullError:
+                raise Rejected("queue_full", f"{self._settings.max_queued} jobs are waiting or running") from None
+            except IdempotencyConflictError:
+                raise Rejected("idempotency_conflict", "the key belongs to another upload or other fields") from None
+            if not created.replayed or self._records.status(created.job_id) is not None:
+                break
+            # The first submission's job was erased since: its key is free again.
+            self._forget_replay(replay_key)
+        return created
+
+    def _take_back(self, job_id: str, replay_key: str | None) -> None:
+        """Undoes a submission that could not be enqueued.
+
+        Where Redis cannot even be told so, record and upload stay together: the job is found and run when it is back.
+        """
+        try:
+            self._records.erase(job_id)
+            self._forget_replay(replay_key)
+        except RedisError:
+            return
+        uploads.discard(self._settings.blobs_dir, job_id)
+
+    def _forget_replay(self, replay_key: str | None) -> None:
+        if replay_key is not None:
+            self._redis.delete(idempotency_key(replay_key))
+
+    def _stop(self, vehicle_id: str) -> None:
+        try:
+            send_stop_job_command(self._redis, vehicle_id, serializer=JSONSerializer)
+        except (InvalidJobOperation, NoSuchJobError):
+            return  # it stopped by itself in between
+
+
+def _digest(upload_sha256: str, request: Request) -> str:
+    """SHA-256 of what an Idempotency-Key stands for: the upload and the resolved request."""
+    return hashlib.sha256(bytes.fromhex(upload_sha256) + REQUEST.dump_json(request)).hexdigest()

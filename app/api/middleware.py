@@ -1,0 +1,179 @@
+"""What surrounds every request: its host, the limit of its body, the headers of its answer, the net under it."""
+
+import json
+import logging
+import re
+import traceback
+from collections.abc import Collection, Mapping, MutableMapping
+from ipaddress import ip_address
+from typing import Any, Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import problem_response
+from models.errors import Rejected
+
+_log = logging.getLogger("certrad.api")
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]+))(?::[0-9]*)?")
+
+
+class AnswerHeaders:
+    """Adds the security headers an answer does not set itself; nothing is cached unless a route says so."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class DefectReport:
+    """Answers `internal_error` to what nobody expected and logs where it happened, without any value."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_watched)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            # The message of an exception may quote what was sent, so only its type and place are logged.
+            frames = [
+                f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
+            ]
+            _log.error(json.dumps({"event": "defect", "error": type(error).__name__, "trace": frames}))
+            if not started:
+                await problem_response("internal_error")(scope, receive, send)
+
+
+class HostCheck:
+    """Answers only requests whose Host is a loopback address or a name that was allowed.
+
+    Until there is access control, loopback is the only fence; a web page whose name resolves to 127.0.0.1 (DNS
+    rebinding) would climb it with the browser of anyone on this machine.
+    """
+
+    def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
+        self._app = app
+        self._names = names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and not self._allows(Headers(scope=scope).getlist("host")):
+            await problem_response("host_not_allowed")(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _allows(self, hosts: list[str]) -> bool:
+        found = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
+        if found is None:
+            return False
+        name = found[1] or found[2]
+        return name in self._names or _is_loopback(name)
+
+
+class BodyLimit:
+    """Refuses a body over the limit with 413, whether its length is declared or only found out by counting.
+
+    What follows is read and thrown away, as much again as the limit, so that a client that sends first and reads
+    later sees the answer instead of a reset connection.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, larger: Mapping[str, int]) -> None:
+        """The limit of every path, and those of some paths."""
+        self._app = app
+        self._max_bytes = max_bytes
+        self._larger = larger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._larger.get(scope["path"], self._max_bytes)
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
+            if "expect" not in headers:
+                await _drain(receive, limit)
+            await _refuse(scope, receive, send, limit)
+            return
+        received = 0
+        over = False
+        unread = False
+
+        async def receive_counted() -> Message:
+            nonlocal received, over, unread
+            message = await receive()
+            received += _size(message)
+            if received > limit:
+                over = True
+                unread = message.get("more_body", False)
+                raise Rejected("body_too_large", "the rest of the body is not read")
+            return message
+
+        async def send_unless_over(message: Message) -> None:
+            if not over:
+                await send(message)
+
+        await self._app(scope, receive_counted, send_unless_over)
+        if unread:
+            await _drain(receive, limit)
+        if over:
+            await _refuse(scope, receive, send, limit)
+
+
+async def _drain(receive: Receive, left: int) -> None:
+    while left > 0:
+        message = await receive()
+        left -= _size(message)
+        if not message.get("more_body", False):
+            return
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+    await problem_response("body_too_large", f"at most {limit} bytes are taken")(scope, receive, send)
+
+
+def _size(message: MutableMapping[str, Any]) -> int:
+    return len(message.get("body", b""))
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

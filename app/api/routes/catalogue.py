@@ -1,0 +1,141 @@
+"""The catalogue: tasks, backbones and prompts a request may name."""
+
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.dependencies import Services, ServicesDep
+from app.api.problems import problem_responses
+from app.workforce import alive_engines
+from models.errors import Rejected
+from models.types import BackboneCard, PromptCard, TaskCard
+
+router = APIRouter(tags=["catalogue"])
+
+PromptId = Annotated[str, Path(max_length=128)]
+
+
+class Tasks(BaseModel):
+    """Every task."""
+
+    tasks: list[TaskCard]
+
+
+class BackboneView(BaseModel):
+    """A backbone, and whether a running engine holds its weights."""
+
+    card: BackboneCard
+    available: bool
+
+
+class Backbones(BaseModel):
+    """Every backbone."""
+
+    backbones: list[BackboneView]
+
+
+class PromptView(BaseModel):
+    """A learned prompt, and the tasks whose default it is."""
+
+    card: PromptCard
+    default_for: list[str]
+
+
+class Prompts(BaseModel):
+    """Every prompt that is not withdrawn."""
+
+    prompts: list[PromptView]
+
+
+class PromptChange(BaseModel):
+    """What can be changed about a prompt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    default_for: str = Field(
+        min_length=1, max_length=128, description="task whose default it becomes", examples=["mednist"]
+    )
+
+
+@router.get("/tasks", operation_id="list_tasks", summary="List tasks", responses=problem_responses())
+def list_tasks(services: ServicesDep) -> Tasks:
+    """The tasks: class names in their order, the hand-written template, and the prompts in use where none is named."""
+    return Tasks(tasks=[_in_use(services, task) for task in services.catalogue.tasks.values()])
+
+
+@router.get("/backbones", operation_id="list_backbones", summary="List backbones", responses=problem_responses())
+def list_backbones(services: ServicesDep) -> Backbones:
+    """The backbones; the weights of one that is not available are fetched on a worker with `certrad fetch`."""
+    present = {name for engine in alive_engines(services.redis, services.catalogue) for name in engine.backbones}
+    cards = services.catalogue.backbones.values()
+    return Backbones(backbones=[BackboneView(card=card, available=card.id in present) for card in cards])
+
+
+@router.get("/prompts", operation_id="list_prompts", summary="List prompts", responses=problem_responses())
+def list_prompts(services: ServicesDep) -> Prompts:
+    """The learned prompts in use."""
+    return Prompts(prompts=[_view(services, card) for card in services.catalogue.prompts().values()])
+
+
+@router.get(
+    "/prompts/{prompt_id}",
+    operation_id="get_prompt",
+    summary="Read a prompt",
+    responses=problem_responses("prompt_not_found", "invalid_request"),
+)
+def get_prompt(prompt_id: PromptId, services: ServicesDep) -> PromptView:
+    """The card of a learned prompt: how it was tuned, and what was measured."""
+    return _view(services, _card(services, prompt_id))
+
+
+@router.patch(
+    "/prompts/{prompt_id}",
+    operation_id="change_prompt",
+    summary="Make a prompt a task's default",
+    responses=problem_responses(
+        "prompt_not_found", "unknown_task", "prompt_mismatch", "invalid_request", "unknown_field"
+    ),
+)
+def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesDep) -> PromptView:
+    """Makes a prompt the default of a task that has its classes."""
+    card = _card(services, prompt_id)
+    task = services.catalogue.tasks.get(change.default_for)
+    if task is None:
+        raise Rejected("unknown_task", f"`default_for` must be one of {', '.join(sorted(services.catalogue.tasks))}")
+    if task.class_names != card.class_names:
+        raise Rejected("prompt_mismatch", "the prompt was tuned for other classes than the task has")
+    services.catalogue.choose_default(task.id, card.id)
+    return _view(services, card)
+
+
+@router.delete(
+    "/prompts/{prompt_id}",
+    operation_id="withdraw_prompt",
+    summary="Withdraw a prompt",
+    status_code=204,
+    responses=problem_responses("prompt_not_found", "invalid_request"),
+)
+def withdraw_prompt(prompt_id: PromptId, services: ServicesDep) -> Response:
+    """Takes a prompt out of use; certificates made with it stay."""
+    services.catalogue.withdraw_prompt(_card(services, prompt_id).id)
+    return Response(status_code=204)
+
+
+def _in_use(services: Services, task: TaskCard) -> TaskCard:
+    """The task with what its defaults are now, not as it was shipped."""
+    first = {card.method == "bank": card.id for card in reversed(services.catalogue.default_prompts(task.id))}
+    return replace(task, default_prompt=first.get(False), default_bank=first.get(True))
+
+
+def _card(services: Services, prompt_id: str) -> PromptCard:
+    card = services.catalogue.prompts().get(prompt_id)
+    if card is None:
+        raise Rejected("prompt_not_found", "the id is unknown, or the prompt was withdrawn")
+    return card
+
+
+def _view(services: Services, card: PromptCard) -> PromptView:
+    tasks = [task for task in services.catalogue.tasks if card in services.catalogue.default_prompts(task)[:1]]
+    return PromptView(card=card, default_for=tasks)

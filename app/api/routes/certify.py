@@ -1,0 +1,81 @@
+"""POST /certify."""
+
+from io import BytesIO
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from app.api.defaults import resolve
+from app.api.dependencies import Services, ServicesDep
+from app.api.multipart import IdempotencyKey, Prefer, answer, form_content, is_form, job_responses, read_form
+from app.api.schemas.certify import CertifyForm, parse
+from app.api.schemas.job import JobView
+from models.errors import Rejected
+from workers.contract.formats import SNIFFED_BYTES, sniff
+from workers.contract.records import Created
+
+router = APIRouter(tags=["certify"])
+
+_IMAGE: Final = {
+    "type": "string",
+    "contentMediaType": "application/octet-stream",
+    "description": "PNG, JPEG, TIFF or DICOM",
+}
+_FORM: Final = CertifyForm.model_json_schema()
+
+
+@router.post(
+    "/certify",
+    operation_id="certify",
+    summary="Certify an image",
+    status_code=202,
+    response_model=JobView,
+    response_model_exclude_unset=True,
+    responses=job_responses("unknown_prompt", "prompt_mismatch", "empty_image", "unsupported_format"),
+    openapi_extra={
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "schema": schema,
+                "description": "As in the form; for raw bodies.",
+            }
+            for name, schema in _FORM["properties"].items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {**form_content("image", _IMAGE, _FORM), "application/octet-stream": {"schema": _IMAGE}},
+        },
+    },
+)
+async def certify(
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> JobView:
+    """Submits an image, as a form or as the raw body with the fields in the query, and answers with its job.
+
+    The kind of the image is decided by its bytes; declared types and file names are ignored and never kept.
+    """
+    fields = request.query_params.multi_items()
+    if is_form(request):
+        async with read_form(request, "image") as (part, in_form):
+            image = await part.read()
+            fields += in_form
+    else:
+        image = await request.body()
+    created = await run_in_threadpool(_submit, services, image, fields, idempotency_key)
+    return await answer(services, created.job_id, prefer, response)
+
+
+def _submit(services: Services, image: bytes, fields: list[tuple[str, str]], idempotency: str | None) -> Created:
+    request = resolve(parse(fields), services.catalogue, services.settings)
+    if not image:
+        raise Rejected("empty_image", "the upload has zero bytes")
+    if sniff(image[:SNIFFED_BYTES]) is None:
+        raise Rejected("unsupported_format", "the first bytes are those of no PNG, JPEG, TIFF or DICOM file")
+    return services.jobs.submit(BytesIO(image), request, idempotency=idempotency)

@@ -1,0 +1,77 @@
+"""Probes and metrics."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+
+from app.api.dependencies import ServicesDep
+from app.api.monitoring import registry
+from app.api.problems import problem_response, problem_responses
+from app.workforce import QUEUES, Worker, alive_engines, alive_workers
+from workers.contract.catalogue import WorkerCard
+from workers.contract.names import PREFIX
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """A probe that passed."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Workforce(Health):
+    """The workers of each queue, and what the engines among them hold."""
+
+    queues: dict[str, list[Worker]]
+    engines: list[WorkerCard]
+
+
+@router.get("/health/live", operation_id="live", summary="Is the process alive")
+async def live() -> Health:
+    """Answers as long as the process does."""
+    return Health()
+
+
+@router.get("/health/ready", operation_id="ready", summary="Can jobs be taken", responses=problem_responses())
+def ready(services: ServicesDep) -> Health:
+    """Whether Redis answers and takes writes; says nothing about workers, whose absence must not stop the API."""
+    services.redis.ping()
+    services.redis.set(f"{PREFIX}:ready", "1", ex=10)
+    return Health()
+
+
+@router.get(
+    "/health/workers",
+    operation_id="workers",
+    summary="Is there a worker for every queue",
+    response_model=Workforce,
+    responses=problem_responses("no_worker"),
+)
+def workers(services: ServicesDep) -> Response:
+    """The workers with a heartbeat; 503 when a queue has none."""
+    queues = {queue: alive_workers(services.redis, queue) for queue in QUEUES}
+    workforce = Workforce(queues=queues, engines=alive_engines(services.redis, services.catalogue))
+    body: dict[str, Any] = workforce.model_dump(mode="json")
+    idle = [queue for queue, names in queues.items() if not names]
+    if idle:
+        return problem_response("no_worker", f"no worker on: {', '.join(idle)}", members={"queues": body["queues"]})
+    return JSONResponse(body)
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **problem_responses(),
+    },
+)
+def metrics(services: ServicesDep) -> Response:
+    """Jobs, queues and workers of the whole installation."""
+    return Response(generate_latest(registry(services.redis)), media_type=CONTENT_TYPE_LATEST)

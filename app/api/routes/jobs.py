@@ -1,0 +1,114 @@
+"""Jobs: read, listed, followed, cancelled, erased."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from redis.exceptions import RedisError
+
+from app.api import events
+from app.api.dependencies import Services, ServicesDep
+from app.api.problems import problem_responses
+from app.api.schemas.job import JobPage, JobView, job_view
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+_POLL_SECONDS: Final = 1
+_RECONNECT_MS: Final = 2000
+
+
+class PageQuery(BaseModel):
+    """Which page of the list."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    cursor: float | None = Field(None, ge=0, description="`next` of the page before")
+    limit: int = Field(50, ge=1, le=200, description="jobs on a page")
+
+
+@router.get(
+    "",
+    operation_id="list_jobs",
+    summary="List jobs",
+    response_model_exclude_unset=True,
+    responses=problem_responses("invalid_request", "unknown_field"),
+)
+def list_jobs(query: Annotated[PageQuery, Query()], services: ServicesDep) -> JobPage:
+    """The jobs of this installation, newest first."""
+    before = float("inf") if query.cursor is None else query.cursor
+    page = services.jobs.page(before=before, limit=query.limit)
+    following = None if page.following is None else repr(page.following)
+    return JobPage(jobs=[job_view(record) for record in page.records], next=following)
+
+
+@router.get(
+    "/{job_id}",
+    operation_id="get_job",
+    response_model_exclude_unset=True,
+    summary="Read a job",
+    responses=problem_responses("job_not_found", "job_unreadable", "invalid_request"),
+)
+def get_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
+    """The job as it stands; while it has not ended, `Retry-After` says when to ask again."""
+    record = services.jobs.read(job_id)
+    if not record.ended:
+        response.headers["Retry-After"] = str(_POLL_SECONDS)
+    return job_view(record)
+
+
+@router.delete(
+    "/{job_id}",
+    operation_id="delete_job",
+    summary="Cancel or erase a job",
+    response_model=JobView,
+    responses={
+        200: {"description": "The job had not ended: it is cancelled now, in mid-block if need be."},
+        204: {"description": "The job had ended: it is erased. Its certificate, which holds digests only, stays."},
+        **problem_responses("job_not_found", "job_unreadable", "invalid_request"),
+    },
+)
+def delete_job(job_id: str, services: ServicesDep) -> Response:
+    """Cancels a job that has not ended; erases one that has."""
+    if services.jobs.read(job_id).ended:
+        services.jobs.erase(job_id)
+        return Response(status_code=204)
+    services.jobs.cancel(job_id)
+    return JSONResponse(job_view(services.jobs.read(job_id)).model_dump(mode="json", exclude_unset=True))
+
+
+@router.get(
+    "/{job_id}/events",
+    operation_id="follow_job",
+    summary="Follow a job",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Server-sent events `phase`, `progress` and, as the last one, `end`.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **problem_responses("job_not_found", "job_unreadable", "invalid_request"),
+    },
+)
+async def follow_job(
+    job_id: str,
+    services: ServicesDep,
+    last_event_id: Annotated[str | None, Header(description="go on after this event")] = None,
+) -> StreamingResponse:
+    """The job's events from the first one, or from the one after `Last-Event-ID`, as they come."""
+    after = events.position(last_event_id)
+    await run_in_threadpool(services.jobs.read, job_id)
+    return StreamingResponse(
+        _stream(services, job_id, after), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+    )
+
+
+async def _stream(services: Services, job_id: str, after: str) -> AsyncIterator[str]:
+    yield f"retry: {_RECONNECT_MS}\n\n"
+    try:
+        async for event in events.follow(services.async_redis, job_id, after=after, beat=services.settings.keep_alive):
+            yield event.encode() if event else ": still here\n\n"
+    except RedisError:
+        return  # the client comes back with Last-Event-ID

@@ -1,0 +1,70 @@
+"""POST /prompts."""
+
+from typing import Any, BinaryIO, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from app.api.dependencies import Services, ServicesDep
+from app.api.multipart import IdempotencyKey, Prefer, answer, form_content, is_form, job_responses, read_form
+from app.api.problems import InvalidRequest
+from app.api.schemas.job import JobView
+from app.api.schemas.tune import TuningForm, parse, resolve
+from models.errors import Rejected
+from workers.contract.formats import ZIP_SIGNATURE
+from workers.contract.records import Created
+
+PATH: Final = "/prompts"
+
+router = APIRouter(tags=["prompts"])
+
+_FORM: Final[dict[str, Any]] = TuningForm.model_json_schema()
+_ARCHIVE: Final = {
+    "type": "string",
+    "contentMediaType": "application/zip",
+    "description": "a zip with one folder of images for each class",
+}
+
+
+@router.post(
+    PATH,
+    operation_id="tune_prompt",
+    summary="Tune a prompt",
+    status_code=202,
+    response_model=JobView,
+    response_model_exclude_unset=True,
+    responses=job_responses("invalid_archive"),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": form_content("images", _ARCHIVE, _FORM),
+        },
+    },
+)
+async def tune_prompt(
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> JobView:
+    """Submits labelled images, one folder for each class, and answers with the job that tunes a prompt on them.
+
+    Its result names the prompt, which POST /certify takes at once. File names are looked at and never kept; an error
+    about one file names its path in the archive.
+    """
+    if not is_form(request):
+        raise InvalidRequest({"images": "required once, as a file part of a multipart form"})
+    async with read_form(request, "images") as (part, fields):
+        fields += request.query_params.multi_items()
+        created = await run_in_threadpool(_submit, services, part.file, fields, idempotency_key)
+    return await answer(services, created.job_id, prefer, response)
+
+
+def _submit(services: Services, archive: BinaryIO, fields: list[tuple[str, str]], idempotency: str | None) -> Created:
+    request = resolve(parse(fields), services.catalogue, services.settings)
+    signature = archive.read(len(ZIP_SIGNATURE))
+    archive.seek(0)
+    if signature != ZIP_SIGNATURE:
+        raise Rejected("invalid_archive", "the first bytes are not those of a zip")
+    return services.jobs.submit(archive, request, idempotency=idempotency)

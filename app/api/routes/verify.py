@@ -1,0 +1,83 @@
+"""POST /verify."""
+
+from dataclasses import asdict
+from hashlib import sha256
+from typing import Any, Final, Literal
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from app.api.dependencies import Services, ServicesDep
+from app.api.problems import problem_responses
+from models.certificates.verify import MAX_BYTES, Issuer, Verification, verify
+from models.errors import Rejected
+
+router = APIRouter(tags=["certificates"])
+
+_BODY: Final[dict[str, Any]] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "description": "the document, byte for byte as it was answered"}
+        }
+    },
+}
+
+
+class CheckView(BaseModel):
+    """One thing that was checked, and what was found or why it is refused."""
+
+    name: str = Field(examples=["radius"])
+    ok: bool
+    detail: str = Field(examples=["0.2457 follows from the bounds"])
+
+
+class VerificationView(BaseModel):
+    """A document is valid if every check holds."""
+
+    valid: bool
+    issuer: Literal["known", "unknown", "revoked"] = Field(
+        description="whether a key of this service signed it, retired or not; `revoked` for one that it has disowned"
+    )
+    checks: list[CheckView]
+
+
+@router.post(
+    "/verify",
+    operation_id="verify",
+    summary="Verify a certificate",
+    responses=problem_responses("not_a_certificate", "body_too_large"),
+    openapi_extra={"requestBody": _BODY},
+)
+async def verify_certificate(request: Request, services: ServicesDep) -> VerificationView:
+    """Checks the signature of a document and computes again, from its labels, all that it claims.
+
+    Whether the labels are those of the image, only who has image and model can see: `certrad verify --replay`.
+    """
+    content = await _read(request)
+    # One at a time, beside the event loop and the threads of the other routes: a large document takes seconds.
+    found = await run_sync(_verify, content, services, limiter=services.verifying)
+    return VerificationView.model_validate({**asdict(found), "valid": found.valid})
+
+
+async def _read(request: Request) -> bytes:
+    """The body; no more of it is kept than a document can have."""
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BYTES:
+            raise Rejected("not_a_certificate", f"at most {MAX_BYTES} bytes are expected")
+    return bytes(content)
+
+
+def _verify(content: bytes, services: Services) -> Verification:
+    epochs = services.keyring.epochs()
+    secrets = [bytes.fromhex(epoch.secret) for epoch in epochs if epoch.secret]
+    issuer = Issuer(
+        public_keys=frozenset(key.public_key for key in services.keyring.signing_keys()),
+        revoked=frozenset(key.sha256 for key in services.keyring.revocations()),
+        secrets={sha256(secret).hexdigest(): secret for secret in secrets},
+        epochs=frozenset(epoch.sha256 for epoch in epochs),
+    )
+    return verify(content, issuer)

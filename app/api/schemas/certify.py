@@ -1,0 +1,166 @@
+"""The fields of POST /certify as they are sent, one by one in range; what they mean together is `app.api.defaults`."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Json,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core.core_schema import ValidationInfo
+
+from app.api.problems import InvalidRequest, refusal
+from models.types import Bound, Region, SmoothingParams
+from models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+Sigma = Annotated[
+    Annotated[float, Field(ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1]), Tag("number")]
+    | Annotated[Literal["auto"], Tag("auto")],
+    Discriminator(lambda value: "auto" if value == "auto" else "number"),
+]
+
+Form = TypeVar("Form", bound=BaseModel)
+
+_PARAMS: Final = SmoothingParams()
+_REGION: Final = r"^\d{1,6},\d{1,6},\d{1,6},\d{1,6}$"
+
+
+class CertifyForm(BaseModel):
+    """The fields of one request, beside the image."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    task: Identifier | None = Field(
+        None, description="id of GET /tasks; default: the prompt's own, else the installation's", examples=["mednist"]
+    )
+    classes: Json[list[Words]] | None = Field(
+        None,
+        description="class names in order, as a JSON list, instead of `task`; needs `template` or a learned prompt",
+        examples=['["chest X-ray", "head CT"]'],
+    )
+    template: Words | None = Field(
+        None,
+        description="text with one `{}` for the class name; only with `classes`, not with a learned prompt",
+        examples=["a photo of {}."],
+    )
+    backbone: Identifier | None = Field(
+        None, description="id of GET /backbones; default: the prompt's or task's own", examples=["demo"]
+    )
+    prompt: Identifier | None = Field(
+        None,
+        description="id of GET /prompts, or `template` for the hand-written one; default: the task's",
+        examples=["template"],
+    )
+    adaptation: Literal["none", "zero_shot", "gated"] | None = Field(
+        None,
+        description="`zero_shot` tunes the prompt on this image: the certificate then covers that frozen prompt only; "
+        "`gated` weighs a bank of prompts on each noisy sample, inside what is certified; default: that of the prompt",
+    )
+    adapt_steps: int | None = Field(None, ge=1, le=100, description="optimizer steps; only with `zero_shot`; default 1")
+    adapt_samples: int | None = Field(
+        None, ge=2, le=1000, description="noisy copies averaged; only with `zero_shot`; default 100"
+    )
+    adapt_lr: float | None = Field(
+        None, ge=1e-6, le=1.0, description="learning rate; only with `zero_shot`; default 0.005"
+    )
+    context: Literal["words", "tokens"] | None = Field(
+        None,
+        description="what of a hand-written prompt is learnable: as the published code counts, or all; only with "
+        "`zero_shot`, not with a learned prompt; default `tokens`",
+    )
+    sigma: Sigma = Field(
+        _PARAMS.sigma,
+        description="noise standard deviation, pixels in [0, 1]; `auto` chooses one for this image by certified "
+        "selection: only for a task with a selector, without `target_radius` and `zero_shot`",
+    )
+    alpha: float = Field(
+        _PARAMS.alpha, ge=ALPHA_RANGE[0], le=ALPHA_RANGE[1], description="failure probability of the certificate"
+    )
+    n0: int = Field(_PARAMS.n0, ge=N0_MIN, le=N_MAX, description="samples that choose the class; at most `n`")
+    n: int = Field(_PARAMS.n, ge=N0_MIN, le=N_MAX, description="samples that bound its probability")
+    bound: Bound = Field(_PARAMS.bound, description="`two_class` bounds the runner-up too; `cohen` uses 1 - p_A")
+    target_radius: float | None = Field(
+        None,
+        gt=0,
+        description="stop as soon as this radius is shown, or cannot be shown with `n` samples; at most 6 sigma and 4 "
+        "decimals",
+        examples=[0.25],
+    )
+    frame: int | None = Field(
+        None, ge=1, description="frame of a multi-frame image, from 1; required when there are several"
+    )
+    region: Annotated[str, StringConstraints(pattern=_REGION)] | None = Field(
+        None, description="`x,y,w,h` in pixels: the part of the image to classify", examples=["0,0,512,512"]
+    )
+    priority: Literal["normal", "urgent"] = Field("normal", description="`urgent` goes before every normal job")
+
+    @field_validator("n")
+    @classmethod
+    def _at_least_n0(cls, n: int, info: ValidationInfo) -> int:
+        if n < info.data.get("n0", N0_MIN):
+            raise ValueError(f"must be at least n0, {info.data['n0']}")
+        return n
+
+    @field_validator("target_radius")
+    @classmethod
+    def _within_reach(cls, target: float | None, info: ValidationInfo) -> float | None:
+        if target is None:
+            return None
+        if round(target, TARGET_DECIMALS) != target:
+            raise ValueError(f"must have at most {TARGET_DECIMALS} decimals")
+        if (sigma := info.data.get("sigma")) == "auto":
+            raise ValueError("not with `sigma=auto`, which needs a fixed `n`")
+        if sigma and target > TARGET_MAX * sigma:
+            raise ValueError(f"must be at most {TARGET_MAX:g} sigma, {TARGET_MAX * sigma:g}")
+        return target
+
+    @field_validator("region")
+    @classmethod
+    def _has_pixels(cls, region: str | None) -> str | None:
+        if region is not None:
+            _rectangle(region)
+        return region
+
+    @property
+    def rectangle(self) -> Region | None:
+        """The region as numbers."""
+        return None if self.region is None else _rectangle(self.region)
+
+    @property
+    def adaptation_options(self) -> dict[str, Any]:
+        """The options of zero-shot adaptation that were given, by the name `ZeroShotAdaptation` has for them."""
+        given = {"steps": self.adapt_steps, "samples": self.adapt_samples, "lr": self.adapt_lr, "context": self.context}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def parse(fields: Iterable[tuple[str, str]]) -> CertifyForm:
+    """The form these fields make; raises Rejected `unknown_field` or InvalidRequest."""
+    return validated(CertifyForm, fields)
+
+
+def validated(form: type[Form], fields: Iterable[tuple[str, str]]) -> Form:
+    """A form of these fields, each given once; raises Rejected `unknown_field` or InvalidRequest."""
+    given: dict[str, str] = {}
+    for name, value in fields:
+        if name in given:
+            raise InvalidRequest({name: "given more than once"})
+        given[name] = value
+    try:
+        return form.model_validate(given)
+    except ValidationError as error:
+        raise refusal(error.errors(include_url=False, include_input=False)) from None
+
+
+def _rectangle(region: str) -> Region:
+    x, y, w, h = (int(part) for part in region.split(","))
+    return Region(x=x, y=y, w=w, h=h)

@@ -1,0 +1,179 @@
+"""What the command line shows: progress bars on standard error, results on standard output."""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from app.cli.client import Client, Counted, Event, Job
+
+CAVEAT: Final = "a certificate says nothing about whether the class is right"
+_LARGER_CHANGE: Final = 10  # one of the changes that a result counts pixels for
+_WIDTH: Final = 160  # of output that goes to no terminal: tables are not to be folded for a reader that is a file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table: an image as the user named it, and what became of it."""
+
+    image: str
+    job: Job
+
+    @property
+    def seconds(self) -> float:
+        """Time the engine took."""
+        return float(sum(self.job.result["timing"].values())) if self.job.result else 0.0
+
+
+def output() -> Console:
+    """Standard output."""
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=_WIDTH)
+
+
+def errors() -> Console:
+    """Standard error."""
+    return Console(stderr=True, highlight=False, markup=False)
+
+
+def rms_grey_levels(result: Mapping[str, Any]) -> float | None:
+    """255 R / sqrt(d): the radius R as a change of every one of the d values of the model input, in grey levels."""
+    if "radius" not in result:
+        return None
+    return 255.0 * float(result["radius"]) / math.sqrt(math.prod(result["provenance"]["input_shape"]))
+
+
+def image_units(result: Mapping[str, Any]) -> str | None:
+    """What the radius allows on the picture that was sent, in its own units; None for an abstention."""
+    if "radius" not in result:
+        return None
+    on_picture = result["radius_in_image_units"]
+    if "l2" not in on_picture:
+        return f"no radius in the picture's own units: {on_picture['reason']}"
+    unit = on_picture["unit"] if on_picture["unit"] == "HU" else f"{on_picture['unit']}s"
+    words = (
+        f"the class stays for any change of the picture by L2 norm below {on_picture['l2']} {unit}, so by at most "
+        f"{on_picture['uniform_change']} {unit} in every value at once"
+    )
+    larger = next(budget for budget in on_picture["pixels"] if budget["change"] == _LARGER_CHANGE)
+    if larger["max_pixels"] == 0:
+        return words
+    return f"{words}, or by {_LARGER_CHANGE} {unit} in up to {larger['max_pixels']} pixels"
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Bars for running jobs; they are gone when the work is done."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[phase]}", style="cyan", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=errors(), transient=True) as progress:
+        yield progress
+
+
+def add_bar(progress: Progress, image: str, job: Job | None) -> TaskID:
+    """A bar for one job, or for an image that was refused."""
+    bar = progress.add_task(image, total=None, phase=job.phase if job else "refused", unit="")
+    _advance(progress, bar, job.progress if job else None)
+    return bar
+
+
+def follow(client: Client, job: Job, progress: Progress, bar: TaskID) -> Job:
+    """The job once it has ended; until then its bar moves with its events."""
+
+    def move(event: Event) -> None:
+        match event.name:
+            case "phase":
+                progress.update(bar, phase=event.data["phase"])
+            case "progress":
+                _advance(progress, bar, Counted.from_json(event.data))
+                if loss := event.data.get("loss"):
+                    progress.update(bar, phase=f"loss {loss:.4f}")
+                if running_radius := event.data.get("running_radius"):
+                    progress.update(bar, phase=f"radius {running_radius:.4f} shown")
+
+    ended = client.wait(job.id, move)
+    _advance(progress, bar, ended.progress)
+    progress.update(bar, phase=ended.status)
+    return ended
+
+
+def _advance(progress: Progress, bar: TaskID, counted: Counted | None) -> None:
+    if counted is not None:
+        progress.update(bar, completed=counted.done, unit=counted.unit)
+    if counted is not None and counted.total is not None:
+        progress.update(bar, total=counted.total)
+
+
+def print_results(console: Console, rows: Sequence[Row]) -> None:
+    """The table of results, each radius with its scope, and below it what the scopes mean."""
+    table = Table(show_lines=False)
+    for name in ("image", "label", "radius", "rms grey levels", "sigma", "n", "scope", "seconds"):
+        table.add_column(name, justify="right" if name in ("radius", "rms grey levels", "n", "seconds") else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in _cells(row)))
+    console.print(table)
+    for row in rows:
+        if row.job.result and (words := image_units(row.job.result)):
+            console.print(f"{row.image} ({row.job.result['scope']}): {words}", soft_wrap=True)
+    results = [row.job.result for row in rows if row.job.result]
+    for scope, words in sorted({(result["scope"], result["scope_text"]) for result in results}):
+        console.print(f"scope {scope}: {words}", soft_wrap=True)
+    for warning in sorted({warning for result in results for warning in result["warnings"]}):
+        console.print(f"warning: {warning}", soft_wrap=True)
+    console.print("radius: L2 over the model input, pixels in [0, 1]; rms grey levels: 255 R / sqrt(d)", soft_wrap=True)
+
+
+def print_jobs(console: Console, jobs: Sequence[Job]) -> None:
+    """A table of jobs; those that succeeded show their class and radius with its scope, or the prompt they tuned."""
+    table = Table()
+    for name in ("job", "created", "status", "progress", "label", "radius", "scope"):
+        table.add_column(name)
+    for job in jobs:
+        result = job.result or {}
+        label = result.get("label") or result.get("prompt") or ""
+        if result.get("outcome") == "abstained":
+            label = "ABSTAINED"
+        cells = (
+            job.id,
+            job.created_at,
+            job.status,
+            f"{job.progress.done}/{job.progress.total} {job.progress.unit}" if job.progress else "",
+            label,
+            f"{result['radius']:.4f}" if "radius" in result else "",
+            result.get("scope", ""),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    console.print(table)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    result, params = row.job.result, row.job.request["params"]
+    sigma, n = str((result or params)["sigma"]), str(params["n"])
+    if result is None:
+        error = row.job.error
+        words = f"{row.job.status.upper()} ({error['code']}): {error['detail']}" if error else row.job.status.upper()
+        return row.image, words, "", "", sigma, n, "", ""
+    grey = rms_grey_levels(result)
+    if grey is None:
+        return row.image, f"ABSTAINED ({result['reason']})", "-", "-", sigma, n, result["scope"], f"{row.seconds:.1f}"
+    radius = f"{result['radius']:.4f}" + ("" if result.get("target_reached", True) else " (below the target)")
+    return row.image, result["label"], radius, f"{grey:.2f}", sigma, n, result["scope"], f"{row.seconds:.1f}"
+
+
+def write_json(value: object) -> None:
+    """One JSON document on a line of standard output."""
+    sys.stdout.write(json.dumps(value) + "\n")

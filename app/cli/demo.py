@@ -1,0 +1,118 @@
+"""The demonstration: real DICOM images through the real service, with nothing prepared."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from app.cli.client import Client
+from app.cli.console import CAVEAT, Row, add_bar, follow, print_results, progress_bars, rms_grey_levels
+from models.types import SmoothingParams
+
+_PACKAGE: Final = "data_store"  # what pydicom-data installs
+_LARGEST_SIGMA: Final = 1.0  # of the grid 0.1, 0.25, 0.5, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Specimen:
+    """One image of the demonstration and the noise it is certified under."""
+
+    file: str
+    title: str
+    sigma: float
+
+
+SPECIMENS: Final = (
+    Specimen("RG1_UNCI.dcm", "chest radiograph RG1_UNCI", 0.25),
+    Specimen("693_UNCI.dcm", "head CT 693_UNCI", 0.25),
+    Specimen("RG1_UNCI.dcm", "chest radiograph RG1_UNCI, largest sigma", _LARGEST_SIGMA),
+    Specimen("US1_UNCI.dcm", "ultrasound US1_UNCI, of no known class", 0.25),
+)
+
+
+class MissingImagesError(Exception):
+    """The package with the demonstration's images is not installed."""
+
+
+def image_path(file: str) -> Path:
+    """Where pydicom-data keeps a file; the package is found, not imported. Raises MissingImagesError."""
+    spec = find_spec(_PACKAGE)
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(location) / "data" / file
+        if path.is_file():
+            return path
+    raise MissingImagesError("the demonstration's images are missing: pip install 'certrad[demo]'")
+
+
+def run(client: Client, *, n: int) -> list[Row]:
+    """Certifies every specimen with n samples, with progress bars on standard error."""
+    with progress_bars() as progress:
+        jobs = [
+            client.submit(image_path(specimen.file).read_bytes(), {"sigma": str(specimen.sigma), "n": str(n)})
+            for specimen in SPECIMENS
+        ]
+        bars = [add_bar(progress, specimen.title, job) for specimen, job in zip(SPECIMENS, jobs, strict=True)]
+        ended = [follow(client, job, progress, bar) for job, bar in zip(jobs, bars, strict=True)]
+    return [Row(image=specimen.title, job=job) for specimen, job in zip(SPECIMENS, ended, strict=True)]
+
+
+def notes(client: Client, *, n: int) -> list[str]:
+    """What a reader of the results must know."""
+    full = SmoothingParams().n
+    titles = {view["card"]["id"]: view["card"]["title"] for view in client.get("/backbones")["backbones"]}
+    return [
+        f"n = {n}{' is reduced' if n < full else ''}; the default is {full}, and more samples prove larger radii",
+        f"backbone demo: {titles['demo']}; a demonstration model for research use, not a medical device",
+        CAVEAT,
+    ]
+
+
+def commands(*, n: int) -> list[str]:
+    """The commands that repeat the first certificate by hand."""
+    specimen = SPECIMENS[0]
+    image = shlex.quote(f"image=@{image_path(specimen.file)}")
+    fields = f"-F sigma={specimen.sigma} -F n={n}"
+    return [
+        f"{shlex.quote(str(_certrad()))} up",
+        f"curl -sS -H 'Prefer: wait=30' -F {image} {fields} http://127.0.0.1:8000/certify",
+    ]
+
+
+def _certrad() -> Path:
+    """The command of this installation, which need not be on the PATH; relative below the working directory."""
+    command = Path(sys.executable).with_name("certrad")
+    return command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
+
+
+def print_report(console: Console, rows: Sequence[Row], words: Sequence[str], repeat: Sequence[str]) -> None:
+    """The demonstration's table, what it means, and how to repeat it."""
+    print_results(console, rows)
+    for line in words:
+        console.print(line, soft_wrap=True)
+    console.print("\nrepeat it by hand, the service in one terminal and the request in another:")
+    for command in repeat:
+        console.print(f"  {command}", soft_wrap=True)
+
+
+def report(rows: Sequence[Row], words: Sequence[str], repeat: Sequence[str]) -> dict[str, Any]:
+    """The same as one JSON object."""
+    return {
+        "results": [
+            {
+                "image": row.image,
+                "status": row.job.status,
+                "result": row.job.result,
+                "error": row.job.error,
+                "rms_grey_levels": rms_grey_levels(row.job.result) if row.job.result else None,
+                "seconds": round(row.seconds, 3),
+            }
+            for row in rows
+        ],
+        "notes": list(words),
+        "repeat": list(repeat),
+    }

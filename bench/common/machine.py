@@ -1,0 +1,70 @@
+"""What a measured time depends on: processor, its instructions, threads, accelerator, library versions; no names."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from models.backbones.device import DTYPES
+
+CPUINFO = Path("/proc/cpuinfo")
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16")
+"""Instruction sets that decide how fast float32 and bfloat16 matrix products are."""
+BF16_INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The machine a figure was measured on; no host name, address or serial number."""
+
+    processor: str
+    cores: int
+    instructions: tuple[str, ...]
+    load: float
+    """Mean number of runnable processes over the last minute before the measurement: above 0, others computed too."""
+    threads: int
+    accelerator: str | None
+    python: str
+    torch: str
+
+    @property
+    def has_bf16(self) -> bool:
+        """Whether bfloat16 products are computed by hardware, not emulated."""
+        return self.accelerator is not None or not BF16_INSTRUCTIONS.isdisjoint(self.instructions)
+
+
+def this_machine() -> Machine:
+    """The facts of the machine this process runs on."""
+    facts = _cpuinfo()
+    flags = set(facts.get("flags", facts.get("Features", "")).split())
+    return Machine(
+        processor=facts.get("model name") or platform.machine(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        instructions=tuple(name for name in INSTRUCTIONS if name in flags),
+        load=round(os.getloadavg()[0], 2),
+        threads=torch.get_num_threads(),
+        accelerator=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        python=platform.python_version(),
+        torch=torch.__version__,
+    )
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """Declare the option of the image encoder's precision."""
+    parser.add_argument(
+        "--dtype", choices=("auto", *DTYPES), default="auto", help="of the image encoder; auto: bfloat16 if in hardware"
+    )
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The lines of the first processor in /proc/cpuinfo; nothing where the system has no such file."""
+    if not CPUINFO.exists():
+        return {}
+    first = CPUINFO.read_text().split("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}

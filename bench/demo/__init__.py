@@ -1,0 +1,1 @@
+"""Makes the demonstration model, its prompts and its cards."""

@@ -1,0 +1,109 @@
+"""What the commands that make prompts of the task `mednist` have in common: options, backbone, images, checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.common.mednist import LabelledImages, read_split
+from bench.common.noisy_images import as_input
+from bench.demo.files import write_json
+from models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
+from models.backbones.weights import file_sha256
+from models.prompts.bank import Bank
+from models.prompts.checkpoint import save_prompt
+from models.prompts.context import ContextVectors
+from models.types import PromptCard, TaskCard
+from models.types.cards import PromptMethod
+from workers.contract.catalogue import shipped_tasks
+
+TASK = "mednist"
+TASK_CARD = Path(__file__).parents[2] / "models" / "tasks" / f"{TASK}.json"
+PROMPTS = Path(__file__).parents[2] / "models" / "demo" / "prompts"
+LICENCE = (
+    "CC BY-SA 4.0. Tuned on images of MedNIST, gathered from TCIA, the RSNA Bone Age Challenge and the NIH Chest X-ray "
+    "data set, prepared by Dr. B. J. Erickson, Mayo Clinic (CC BY-SA 4.0)."
+)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that all these commands have; `--name` is each one's own."""
+    parser.add_argument("--data", type=Path, required=True, help="mednist.zip")
+    parser.add_argument("--out", type=Path, default=PROMPTS, help="folder of prompt checkpoints")
+    parser.add_argument("--backbone", default="demo", choices=sorted(shipped_backbones()))
+    parser.add_argument("--backbones", type=Path, default=Path("backbones"), help="folder of fetched backbones")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+
+
+def task() -> TaskCard:
+    """The card of the task."""
+    return shipped_tasks()[TASK]
+
+
+def use_threads(arguments: argparse.Namespace) -> None:
+    """Let torch compute in as many threads as were asked for."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+
+
+def backbone_of(arguments: argparse.Namespace, dtype: torch.dtype = torch.float32) -> Backbone:
+    """The backbone that was asked for."""
+    card = shipped_backbones()[arguments.backbone]
+    return load_backbone(card, weights_directory(card, arguments.backbones), dtype=dtype)
+
+
+def training_images(arguments: argparse.Namespace) -> LabelledImages:
+    """The train split, in the order of its names."""
+    return read_split(arguments.data, "train")
+
+
+def as_inputs(images: LabelledImages, indices: Tensor | npt.NDArray[np.int64]) -> Tensor:
+    """Some of the images as model inputs (N, 3, H, W) in [0, 1], so that the others need not be unpacked."""
+    pixels = [as_input(images.pixels[index]) for index in indices.tolist()]
+    return torch.from_numpy(np.stack(pixels)) if pixels else torch.empty((0, 3, *images.pixels.shape[1:]))
+
+
+def save(
+    arguments: argparse.Namespace,
+    prompt: ContextVectors | Bank,
+    *,
+    command: str,
+    name: str,
+    method: PromptMethod,
+    backbone: Backbone,
+    tuning: Mapping[str, Any],
+    measured: Mapping[str, Any] | None = None,
+) -> PromptCard:
+    """Save a checkpoint whose card names the command, the data and their licence."""
+    return save_prompt(
+        arguments.out,
+        prompt,
+        name=name,
+        method=method,
+        backbone=backbone,
+        class_names=task().class_names,
+        task=TASK,
+        licence=LICENCE,
+        tuning={
+            **tuning,
+            "command": f"python -m bench {command}",
+            "data": "MedNIST, train split",
+            "archive_sha256": file_sha256(arguments.data),
+        },
+        measured=dict(measured or {}),
+    )
+
+
+def make_default(field: Literal["default_prompt", "default_bank"], card: PromptCard) -> None:
+    """Write the prompt into the card of the task."""
+    document = json.loads(TASK_CARD.read_text(encoding="utf-8"))
+    write_json(TASK_CARD, {**document, field: card.id})

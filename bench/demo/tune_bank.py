@@ -1,0 +1,101 @@
+"""Tunes the bank of prompts of the task `mednist`, and its gate, on the shots of the shipped few-shot prompt.
+
+    python -m bench tune-bank --data mednist.zip --set-default
+
+Nothing but those few training images per class is seen: prompts and gate learn from their noisy copies.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+import torch
+from tqdm import tqdm
+
+from bench.demo.common import (
+    TASK,
+    add_common_arguments,
+    as_inputs,
+    backbone_of,
+    make_default,
+    save,
+    task,
+    training_images,
+    use_threads,
+)
+from models.prompts.training.bank import BankParams, tune_bank
+from models.prompts.training.trainer import sample_shots
+from models.types import PromptCard
+
+DEFAULTS = BankParams(template="{}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    add_common_arguments(parser)
+    parser.add_argument("--name", default=f"{TASK}-bank")
+    parser.add_argument("--set-default", action="store_true", help="make it the bank of the task")
+    parser.add_argument("--shots", type=int, default=DEFAULTS.shots)
+    parser.add_argument("--sigmas", type=float, nargs="+", default=DEFAULTS.sigmas, help="noise levels of the gate")
+    parser.add_argument(
+        "--member-sigmas", type=float, nargs="+", default=DEFAULTS.member_sigmas, help="two prompts each"
+    )
+    parser.add_argument("--copies", type=int, default=DEFAULTS.copies, help="noisy copies of a shot at each level")
+    parser.add_argument("--epochs", type=int, default=DEFAULTS.epochs, help="of each prompt")
+    parser.add_argument("--hidden", type=int, default=DEFAULTS.hidden, help="hidden units of the gate")
+    parser.add_argument("--steps", type=int, default=DEFAULTS.steps, help="of the gate")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the image encoder")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Tune, save, and print the id."""
+    use_threads(arguments)
+    card = tune(arguments)
+    if arguments.set_default:
+        make_default("default_bank", card)
+    print(card.id)
+
+
+def tune(arguments: argparse.Namespace) -> PromptCard:
+    """Tune on the shots that the seed chooses and save the checkpoint with its card."""
+    class_names = task().class_names
+    params = BankParams(
+        template=task().template,
+        shots=arguments.shots,
+        sigmas=tuple(arguments.sigmas),
+        member_sigmas=tuple(arguments.member_sigmas),
+        copies=arguments.copies,
+        epochs=arguments.epochs,
+        hidden=arguments.hidden,
+        steps=arguments.steps,
+        seed=arguments.seed,
+    )
+    backbone = backbone_of(arguments, getattr(torch, arguments.dtype))
+    images = training_images(arguments)
+    labels = torch.from_numpy(images.labels)
+    # So that only the shots are unpacked; `tune_bank` then finds no more than them.
+    shots = sample_shots(labels, len(class_names), params.shots, params.seed)
+    with tqdm(total=params.stages, unit="stage") as progress:
+
+        def on_stage(name: str) -> None:
+            progress.set_postfix_str(name)
+            progress.update()
+
+        bank = tune_bank(backbone, as_inputs(images, shots), labels[shots], class_names, params, on_stage=on_stage)
+    return save(
+        arguments,
+        bank,
+        command="tune-bank",
+        name=arguments.name,
+        method="bank",
+        backbone=backbone,
+        tuning={
+            **asdict(params),
+            "dtype": arguments.dtype,
+            "members": [
+                {"sigma": sigma, "start": start} for sigma in params.member_sigmas for start in ("random", "template")
+            ],
+            "gate_sha256": bank.gate.sha256,
+        },
+    )

@@ -1,0 +1,1 @@
+"""Benchmarks; each writes figures that the documentation quotes."""

@@ -1,0 +1,88 @@
+"""The audit of every mode on MedNIST test images: attacks within 0.95 of the radius, and certificates that contradict.
+
+    python -m bench audit --data mednist.zip --journal audit.jsonl --out audit.json
+
+The images are chosen before anything is known of them: a random sample of the test split, as many of each class. Each
+is attacked on its own grid, 0..255 in each of three channels; a picture of that kind reaches the model unchanged. A run
+that was stopped goes on where the journal ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from bench.common.machine import add_dtype, this_machine
+from bench.common.mednist import read_split
+from bench.measure.certified_accuracy import PROMPTS, TASK, balanced_sample
+from models.audit.modes import chosen_modes, mode_specs
+from models.audit.runner import AuditSettings, Folders, as_markdown, audit, images_sha256, open_journal
+from models.backbones.device import chosen_dtype, dtype_name
+from models.backbones.weights import file_sha256, write_json
+from models.types import SmoothingParams
+from workers.contract.catalogue import shipped_prompts, shipped_tasks
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("--data", type=Path, required=True, help="mednist.zip")
+    parser.add_argument("--journal", type=Path, required=True, help="scratch file, one JSON line an image")
+    parser.add_argument("--out", type=Path, required=True, help="result; a Markdown table is written beside it")
+    parser.add_argument("--images", type=int, default=102, help="rounded up to as many of each class")
+    parser.add_argument("--sigmas", type=float, nargs="+", default=[0.25], help="of all modes but auto")
+    parser.add_argument("--modes", help="names, separated by commas, for example gated/auto; default: all")
+    parser.add_argument("--targets", type=int, default=1, help="classes each image is attacked towards")
+    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="each computes in one thread")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of images and of all noise")
+    add_dtype(parser)
+    parser.add_argument("--json", action="store_true", help="print the result, not the table")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Audit what the journal lacks, then write and print the verdicts."""
+    machine = this_machine()
+    task = shipped_tasks()[TASK]
+    cards = shipped_prompts()
+    prompts = [cards[name] for name in (task.default_prompt, task.default_bank) if name is not None]
+    split = read_split(arguments.data, "test")
+    chosen = balanced_sample(split.labels, len(task.class_names), arguments.images, arguments.seed)
+    images = [np.repeat(split.pixels[index][None], 3, axis=0) for index in chosen]
+    specs = (
+        spec
+        for sigma in arguments.sigmas
+        for spec in mode_specs(task, task.default_backbone, prompts, SmoothingParams(sigma=sigma, n=arguments.n))
+    )
+    settings = AuditSettings(
+        modes=tuple(chosen_modes(specs, arguments.modes)),
+        images_sha256=images_sha256(images),
+        targets=arguments.targets,
+        seed=arguments.seed,
+        dtype=dtype_name(chosen_dtype(arguments.dtype, torch.device("cpu"))),
+    )
+    with tqdm(total=len(images), unit="image") as progress:
+        verdicts = audit(
+            images,
+            settings,
+            Folders(backbones=Path("backbones"), prompts=PROMPTS),
+            processes=arguments.processes,
+            journal=open_journal(arguments.journal, settings),
+            on_image=progress.update,
+        )
+    document = {
+        "settings": asdict(settings),
+        "data_sha256": file_sha256(arguments.data),
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+        "machine": asdict(machine),
+    }
+    write_json(arguments.out, document)
+    table = as_markdown(verdicts)
+    arguments.out.with_suffix(".md").write_text(table, encoding="utf-8")
+    print(json.dumps(document, indent=2) if arguments.json else table)

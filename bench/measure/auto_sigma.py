@@ -1,0 +1,150 @@
+"""Certified radii of `sigma=auto` beside those of every fixed sigma of its grid, on MedNIST test images.
+
+    python -m bench auto-sigma --data mednist.zip --journal auto.jsonl --out auto.json
+
+The classifier is the one that serves the task when a request names nothing. Fixed sigmas and `auto` share their noisy
+images, each certificate with the full alpha of its own. A run that was stopped goes on where the journal ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from bench.common.machine import add_dtype, this_machine
+from bench.common.mednist import LabelledImages, read_split
+from bench.common.noisy_images import SECRET, as_input
+from bench.demo.tune_sigma_selector import default_classifier
+from bench.measure.certified_accuracy import TASK, balanced_sample
+from models.backbones.device import dtype_name
+from models.backbones.weights import file_sha256, write_json
+from models.classifier import VisionLanguageClassifier, text_features_sha256
+from models.evaluation.journal import Journal
+from models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, noise_key, select
+from models.smoothing.routing import estimate_routes, select_route
+from models.types import Certificate, Outcome, SigmaRouting, SmoothingParams
+from workers.contract.catalogue import shipped_tasks
+
+BATCH_SIZE = 50
+AUTO = "auto"
+RADII = (0, 0.1, 0.25, 0.5, 0.75, 1.0)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("--data", type=Path, required=True, help="mednist.zip")
+    parser.add_argument("--journal", type=Path, required=True, help="scratch file, one JSON line an image")
+    parser.add_argument("--out", type=Path, required=True, help="result")
+    parser.add_argument("--images", type=int, default=48, help="rounded up to as many of each class")
+    parser.add_argument("--n0", type=int, default=100)
+    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    add_dtype(parser)
+    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Certify what the journal lacks, then write and print the result."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    routing = shipped_tasks()[TASK].sigma_routing
+    if routing is None:
+        raise ValueError(f"the task {TASK} needs a selector: python -m bench tune-sigma-selector")
+    classifier = default_classifier(arguments.dtype)
+    by_route = [classifier(sigma) for sigma in routing.sigmas]
+    settings = {
+        "text_features_sha256": text_features_sha256(by_route[0].text_features),
+        "backbone_sha256": by_route[0].backbone.sha256,
+        "dtype": dtype_name(by_route[0].backbone.dtype),
+        "data_sha256": file_sha256(arguments.data),
+        "routing": asdict(routing),
+        **{name: getattr(arguments, name) for name in ("images", "n0", "n", "seed")},
+    }
+    journal = Journal(arguments.journal, json.dumps(settings, sort_keys=True))
+    images = read_split(arguments.data, "test")
+    chosen = balanced_sample(images.labels, by_route[0].n_classes, arguments.images, arguments.seed)
+    for index in tqdm(chosen[len(journal.lines) :], unit="image"):
+        params = SmoothingParams(sigma=routing.selector_sigma, n0=arguments.n0, n=arguments.n)
+        journal.append(json.dumps(measure(images, index, by_route, params, routing)))
+    records = [json.loads(line) for line in journal.lines]
+    document = {
+        "settings": settings,
+        "images": len(records),
+        "results": summarise(records),
+        "machine": asdict(this_machine()),
+    }
+    write_json(arguments.out, document)
+    print(json.dumps(document["results"], indent=2))
+
+
+def measure(
+    images: LabelledImages,
+    index: int,
+    by_route: Sequence[VisionLanguageClassifier],
+    params: SmoothingParams,
+    routing: SigmaRouting,
+) -> dict[str, Any]:
+    """The radius of every fixed sigma and of `auto`, 0 where the true class was not certified; and what `auto` did."""
+    image, label = as_input(images.pixels[index]), int(images.labels[index])
+    key = noise_key(SECRET, hashlib.sha256(image.tobytes()).hexdigest(), hashlib.sha256(b"auto-sigma").hexdigest())
+    sampler = NoisySampler(
+        image=image, sigma=params.sigma, noise=Noise(key), batch_size=BATCH_SIZE, device=by_route[0].device
+    )
+    radii, blocks = {}, [MemoryBlocks() for _ in routing.sigmas]
+    for sigma, classifier, kept in zip(routing.sigmas, by_route, blocks, strict=True):
+        at_sigma, fixed = sampler.with_sigma(sigma), SmoothingParams(sigma=sigma, n0=params.n0, n=params.n)
+        found = estimate(at_sigma, classifier, fixed, select(at_sigma, classifier, fixed), kept)
+        radii[str(sigma)] = radius_of(found.outcome, label)
+    routed = estimate_routes(
+        sampler,
+        by_route.__getitem__,
+        params,
+        routing,
+        select_route(sampler, by_route.__getitem__, params, routing),
+        lambda route: MemoryBlocks() if route is None else blocks[route],
+    )
+    radii[AUTO] = radius_of(routed.outcome, label)
+    return {
+        "index": index,
+        "label": label,
+        "radii": radii,
+        "sigma": routed.sigma,
+        "routes_sampled": len(routed.routes),
+        "selected_radius": routed.bounds[routed.selection.route].radius,
+    }
+
+
+def radius_of(outcome: Outcome, label: int) -> float:
+    """The certified radius of the true class, else 0."""
+    return outcome.radius if isinstance(outcome, Certificate) and outcome.class_index == label else 0.0
+
+
+def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean radii and certified accuracies, and how close `auto` comes to the best sigma of each image."""
+    columns = {name: np.array([record["radii"][name] for record in records]) for name in records[0]["radii"]}
+    best = np.max([column for name, column in columns.items() if name != AUTO], axis=0)
+    auto = columns[AUTO]
+    return {
+        "mean_radius": {name: round(float(column.mean()), 4) for name, column in columns.items()},
+        "mean_radius_of_the_best_sigma_per_image": round(float(best.mean()), 4),
+        "certified_accuracy": {
+            name: {str(r): round(float((column >= r).mean() if r else (column > 0).mean()), 4) for r in RADII}
+            for name, column in columns.items()
+        },
+        "auto_at_least_95_percent_of_the_best": round(float((auto >= 0.95 * best).mean()), 4),
+        "mean_radius_of_the_selected_route": round(float(np.mean([r["selected_radius"] for r in records])), 4),
+        "mean_routes_sampled": round(float(np.mean([record["routes_sampled"] for record in records])), 3),
+        "selected": {
+            str(sigma): sum(record["sigma"] == sigma for record in records)
+            for sigma in sorted({record["sigma"] for record in records})
+        },
+    }

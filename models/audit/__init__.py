@@ -1,0 +1,1 @@
+"""Attacks inside certified radii, and the contradictions they find."""

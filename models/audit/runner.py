@@ -1,0 +1,202 @@
+"""An audit of many images: several processes, and a journal from which an interrupted run goes on.
+
+Images are audited as the model sees them, on the grid of its input: (3, S, S) integers in 0..255. A picture of that
+size reaches the model unchanged, so that every attacked image could be sent to the service.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.attacks.smooth_adv import SmoothAdv
+from models.audit.contradictions import Audit, Finding, ModeSpec, Verdict, summarise
+from models.audit.modes import modes
+from models.backbones.base import EMBEDDED, load_backbone, shipped_backbones, weights_directory
+from models.backbones.device import DTYPES
+from models.errors import Rejected
+from models.evaluation.journal import Journal
+from models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
+from models.types import TEMPLATE_PROMPT, PromptCard
+from workers.settings import BLOCK_CPU, BLOCK_GPU
+
+SHIPPED_PROMPTS: Final = EMBEDDED / "prompts"
+
+Images = Sequence[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """Everything that decides what is found: modes, attack, device, the digest of the images, the seed of all noise.
+
+    targets: see `Audit`. device: `cpu` or `cuda`. dtype: of the image encoder.
+    """
+
+    modes: tuple[ModeSpec, ...]
+    images_sha256: str
+    attack: SmoothAdv = field(default_factory=SmoothAdv)
+    targets: int = 1
+    device: str = "cpu"
+    dtype: str = "float32"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """Where the weights and prompt checkpoints lie that are not shipped."""
+
+    backbones: Path
+    prompts: Path
+
+    def of_prompt(self, prompt_id: str) -> Path:
+        """The folder of a prompt checkpoint and its card. Raises Rejected prompt_not_found for an id that is none."""
+        return SHIPPED_PROMPTS if prompt_path(SHIPPED_PROMPTS, prompt_id).exists() else self.prompts
+
+    def prompt_card(self, prompt_id: str) -> PromptCard:
+        """The card of a prompt. Raises Rejected: prompt_not_found, invalid_checkpoint."""
+        path = prompt_path(self.of_prompt(prompt_id), prompt_id).with_suffix(".json")
+        if not path.exists():
+            raise Rejected("prompt_not_found", f"there is no prompt {prompt_id!r} on this machine")
+        return read_prompt_card(path)
+
+
+def images_sha256(images: Images) -> str:
+    """SHA-256 over shape and pixels of all images, in their order."""
+    hasher = hashlib.sha256()
+    for pixels in images:
+        hasher.update(f"{pixels.shape}".encode() + pixels.tobytes())
+    return hasher.hexdigest()
+
+
+def load_audit(settings: AuditSettings, folders: Folders) -> Audit:
+    """The audit of these settings, with backbone and prompts loaded.
+
+    Raises Rejected: unknown or damaged files, a prompt of another backbone, a template that cannot be adapted.
+    """
+    (backbone_id,) = {spec.classifier.backbone for spec in settings.modes}
+    card = shipped_backbones()[backbone_id]
+    backbone = load_backbone(
+        card, weights_directory(card, folders.backbones), device=settings.device, dtype=DTYPES[settings.dtype]
+    )
+    learned = {}
+    for prompt_id in {spec.classifier.prompt for spec in settings.modes} - {TEMPLATE_PROMPT}:
+        prompt = folders.prompt_card(prompt_id)
+        require_backbone(prompt, backbone)
+        learned[prompt_id] = load_prompt_or_bank(folders.of_prompt(prompt_id), prompt)
+    on_cpu = backbone.device.type == "cpu"
+    return Audit(
+        modes=modes(settings.modes, backbone, learned),
+        encode=backbone.encode_image,
+        secret=hashlib.sha256(f"certrad audit {settings.seed}".encode()).digest(),
+        attack=settings.attack,
+        targets=settings.targets,
+        device=backbone.device,
+        law="philox-ziggurat-f64" if on_cpu else "philox-boxmuller-f64",
+        batch_size=BLOCK_CPU if on_cpu else BLOCK_GPU,
+    )
+
+
+def open_journal(path: Path | None, settings: AuditSettings) -> Journal:
+    """The findings that a run of these settings left in a file. Raises ValueError for a file of other settings."""
+    return Journal(path, json.dumps(asdict(settings), sort_keys=True))
+
+
+def audit(
+    images: Images,
+    settings: AuditSettings,
+    folders: Folders,
+    *,
+    journal: Journal,
+    processes: int,
+    on_image: Callable[[], None] = lambda: None,
+) -> list[Verdict]:
+    """The verdict on each mode; what the journal, see `open_journal`, holds is not computed again.
+
+    processes: each loads the models and computes in one thread. on_image: called for every image that is done, also
+        before.
+    Raises Rejected as `load_audit` does.
+    """
+    found = dict(map(_from_line, journal.lines))
+    for _ in found:
+        on_image()
+    missing = [index for index in range(len(images)) if index not in found]
+    for index, findings in _computed(images, missing, settings, folders, min(processes, len(missing))):
+        journal.append(_to_line(index, findings))
+        found[index] = findings
+        on_image()
+    return [
+        summarise(spec, [found[index][place] for index in range(len(images))], settings.targets)
+        for place, spec in enumerate(settings.modes)
+    ]
+
+
+def _computed(
+    images: Images, missing: Sequence[int], settings: AuditSettings, folders: Folders, processes: int
+) -> Iterator[tuple[int, list[Finding]]]:
+    """The findings of the missing images, as they come."""
+    if not missing:
+        return
+    _start(settings, folders)  # here first: what cannot be loaded is said by name, not by a broken pool
+    if processes == 1:
+        yield from ((index, _findings(images[index])) for index in missing)
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(settings, folders)) as pool:
+        running = {pool.submit(_findings, images[index]): index for index in missing}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_audit: Audit
+"""The audit of this process, loaded once by `_start`."""
+
+
+def _start(settings: AuditSettings, folders: Folders) -> None:
+    global _audit  # what the initializer of a process pool is for
+    torch.set_num_threads(1)
+    _audit = load_audit(settings, folders)
+
+
+def _findings(pixels: NDArray[np.uint8]) -> list[Finding]:
+    return _audit.findings(pixels)
+
+
+def _to_line(index: int, findings: Sequence[Finding]) -> str:
+    return json.dumps({"image": index, "findings": [asdict(finding) for finding in findings]})
+
+
+def _from_line(line: str) -> tuple[int, list[Finding]]:
+    document = json.loads(line)
+    return document["image"], [Finding.from_json(finding) for finding in document["findings"]]
+
+
+def as_markdown(verdicts: Sequence[Verdict]) -> str:
+    """One row a mode: what it claims, how often it was attacked, and how often it contradicted itself."""
+    head = ["σ", "mode", "scope", "images", "certified", "mean R", "attacked", "targets", "contradictions", "p-value"]
+    rows = [
+        [
+            "auto" if verdict.sigma is None else f"{verdict.sigma:g}",
+            verdict.mode,
+            "none: unsound on purpose" if verdict.planted else verdict.scope,
+            str(verdict.images),
+            str(verdict.certified),
+            "–" if verdict.mean_radius is None else f"{verdict.mean_radius:.3f}",
+            str(verdict.attacked),
+            str(verdict.targets),
+            str(verdict.contradictions),
+            f"{verdict.p_value:.2g}",
+        ]
+        for verdict in verdicts
+    ]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]) + "\n"

@@ -1,0 +1,1 @@
+"""The certificate document: made from facts, signed, read and verified."""

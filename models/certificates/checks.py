@@ -1,0 +1,183 @@
+"""What follows from the labels in a certificate document, compared with what it states.
+
+Each test says what it found, or raises ValueError with the reason of a refusal. labels: of the estimation samples, in
+index order.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+from math import isqrt, prod
+from typing import Final
+
+from models.certificates.exact import (
+    MILLIONTHS,
+    NOTHING,
+    TEN_THOUSANDTHS,
+    Bounds,
+    Look,
+    is_clopper_pearson,
+    is_e_process,
+    radii,
+)
+from models.certificates.labels import merkle_root
+from models.certificates.schema import StatedAbstention, StatedSamples, Statement
+from models.images.units import CHANGES, NoImageRadius
+from models.types import ETA, AlphaSplit
+
+_GAVE_UP: Final = ("futility", "curtailment")
+_ANYTIME: Final = ("e_process", *_GAVE_UP)
+_GREY_TO_RGB: Final = 1.73205081  # sqrt(3), raised to 10 digits behind a margin of 1e-9
+
+
+def counts(stated: StatedSamples, labels: Sequence[int]) -> str:
+    """Whether the labels count to what is stated."""
+    expected, found = Counter(dict(enumerate((*stated.per_class, stated.invalid)))), Counter(labels)
+    wrong = [label for label in expected | found if expected[label] != found[label]]
+    if wrong:
+        label = min(wrong)
+        raise ValueError(f"label {label} occurs {found[label]} times, stated is {expected[label]}")
+    return f"{len(labels)} labels count to per_class and invalid"
+
+
+def root(stated: StatedSamples, labels: Sequence[int]) -> str:
+    """Whether the root of the Merkle tree is that of the labels."""
+    if (found := merkle_root(labels)) != stated.merkle_root:
+        raise ValueError(f"the root of these labels is {found}")
+    return "the root is that of the labels"
+
+
+def alpha_split(statement: Statement) -> str:
+    """Whether eta and the shares of alpha are those of the parameters."""
+    expected = _split(statement)
+    if (statement.params.eta, statement.params.alpha_split) != (ETA, expected):
+        raise ValueError(f"eta = {ETA} and {expected} are expected")
+    return f"they sum to at most alpha = {statement.params.alpha}"
+
+
+def samples(statement: Statement, labels: Sequence[int]) -> str:
+    """Whether n0 and n samples were drawn, or as many as up to a stop at a look."""
+    params, every, n = statement.request.params, statement.decision.look_every, len(labels)
+    if statement.selection.total != params.n0 or statement.samples_used != params.n0 + n:
+        raise ValueError(f"n0 = {params.n0} selection samples are expected, and samples_used = {params.n0} + {n}")
+    if (every is None) != (params.target_radius is None):
+        raise ValueError("looks are expected with a target radius, and only then")
+    if n == params.n:
+        return f"all {n} samples"
+    if every is None or statement.decision.rule == "clopper_pearson":
+        raise ValueError(f"all n = {params.n} samples are expected, got {n}")
+    if not 1 <= every <= n < params.n or n % every:
+        raise ValueError(f"a stop after a multiple of {every} samples, below {params.n}, is expected, got {n}")
+    return f"{n} samples, up to a stop at a look"
+
+
+def class_index(statement: Statement) -> str:
+    """Whether the selection samples chose the class, and the reason of an abstention is that of the rule."""
+    selected, names, claim = statement.selection.top, statement.classifier.class_names, statement.claim
+    gave_up = selected is not None and statement.decision.rule in _GAVE_UP
+    if isinstance(claim, StatedAbstention):
+        expected = "target_not_certifiable" if gave_up else "no_majority"
+        if claim.reason != expected:
+            raise ValueError(f"the reason {expected} is expected, got {claim.reason}")
+        return "the reason is that of the rule"
+    if selected is None or gave_up or (claim.class_index, claim.label) != (selected, names[selected]):
+        raise ValueError("it is not the class that the selection samples chose")
+    return "it is the class that the selection samples chose"
+
+
+def bounds(statement: Statement, labels: Sequence[int]) -> str:
+    """Whether p_a_lower and p_b_upper follow from the labels by the rule that is named."""
+    selection, claimed = statement.selection, claimed_bounds(statement)
+    if selection.top is None:
+        if claimed != NOTHING:
+            raise ValueError(f"no class was selected, so that {NOTHING} are expected, got {claimed}")
+        return "nothing is shown about any class"
+    looks, rule = _looks(statement, selection.top, labels), statement.decision.rule
+    if rule == "clopper_pearson":
+        follow = is_clopper_pearson(claimed, looks[-1], _split(statement))
+    else:
+        follow = rule in _ANYTIME and is_e_process(claimed, looks, _split(statement))
+    if not follow:
+        raise ValueError(f"{claimed} do not follow from the labels by the rule {rule}")
+    return f"{claimed} follow from the labels"
+
+
+def radius(statement: Statement) -> str:
+    """Whether the radius follows from p_a_lower and p_b_upper, and whether it reaches the target."""
+    target, claim = statement.params.target_radius, statement.claim
+    follow = radii(claimed_bounds(statement), statement.params.sigma)
+    if isinstance(claim, StatedAbstention):
+        limit = 1 if target is None or claim.reason == "no_majority" else target * TEN_THOUSANDTHS
+        if min(follow) >= limit:
+            raise ValueError("the bounds show a radius that calls for no abstention")
+        return "the bounds show no radius, or one below the target"
+    if not 0 < units(claim.radius, TEN_THOUSANDTHS) in follow:
+        raise ValueError(f"{min(follow) / TEN_THOUSANDTHS:.4f} follows from the bounds, stated is {claim.radius}")
+    if claim.target_reached != (None if target is None else claim.radius >= target):
+        raise ValueError("target_reached must say whether the radius is at least target_radius")
+    return f"{claim.radius} follows from the bounds"
+
+
+def image_units(statement: Statement) -> str:
+    """Whether the radius on the picture follows from the radius and the stated factors; those need the picture."""
+    stated, claim = statement.radius_in_image_units, statement.claim
+    if isinstance(stated, NoImageRadius):
+        return f"none: {stated.reason}"
+    if isinstance(claim, StatedAbstention):
+        raise ValueError("an abstention has no radius")
+    factors, region = stated.factors, stated.region
+    lipschitz = prod(map(_exact, (factors.resize_vertical, factors.resize_horizontal, factors.channels, factors.slope)))
+    if lipschitz <= 0 or min(region.rows, region.columns) < 1:
+        raise ValueError("factors > 0, and at least one row and column, are expected")
+    if factors.channels != (_GREY_TO_RGB if region.channels == 1 else 1.0):
+        raise ValueError(f"the factor of one channel shown as three is {_GREY_TO_RGB}, that of three is 1")
+    steps = int((_exact(claim.radius) - _exact(factors.rounding)) / lipschitz * TEN_THOUSANDTHS // 1)
+    if steps < 1:
+        raise ValueError("the radius is not above the rounding, which leaves none on the picture")
+    below = steps * steps - 1
+    uniform = isqrt(below // (region.rows * region.columns * region.channels))
+    if (units(stated.l2, TEN_THOUSANDTHS), units(stated.uniform_change, TEN_THOUSANDTHS)) != (steps, uniform):
+        raise ValueError(f"l2 and uniform_change must be {steps} and {uniform} / {TEN_THOUSANDTHS}")
+    if tuple(budget.change for budget in stated.pixels) != CHANGES:
+        raise ValueError(f"changes of {CHANGES} are expected")
+    for budget in stated.pixels:
+        most = below // (region.channels * (budget.change * TEN_THOUSANDTHS) ** 2)
+        if budget.max_pixels != min(most, region.rows * region.columns):
+            raise ValueError(f"max_pixels for a change of {budget.change} does not follow from l2")
+    return f"{stated.l2} {stated.unit} follows from the radius and the factors"
+
+
+def claimed_bounds(statement: Statement) -> Bounds:
+    """Those of the claim; raises ValueError for more than 6 decimals."""
+    return Bounds(units(statement.claim.p_a_lower, MILLIONTHS), units(statement.claim.p_b_upper, MILLIONTHS))
+
+
+def units(published: float, per_one: int) -> int:
+    """A published number in units of its last decimal; raises ValueError where it has more decimals."""
+    scaled = Decimal(repr(published)) * per_one
+    if scaled != int(scaled):
+        raise ValueError(f"a multiple of 1/{per_one} is expected, got {published!r}")
+    return int(scaled)
+
+
+def _exact(published: float) -> Fraction:
+    return Fraction(Decimal(repr(published)))
+
+
+def _split(statement: Statement) -> AlphaSplit:
+    return statement.request.params.alpha_split(len(statement.classifier.class_names))
+
+
+def _looks(statement: Statement, class_index: int, labels: Sequence[int]) -> list[Look]:
+    """The counts at every look; the last is at the end."""
+    every, looks = statement.decision.look_every or len(labels), []
+    seen: Counter[int] = Counter()
+    runner_up = 0
+    for n, label in enumerate(labels, 1):
+        seen[label] += 1
+        if label != class_index:
+            runner_up = max(runner_up, seen[label])
+        if n % every == 0 or n == len(labels):
+            looks.append(Look(n, seen[class_index], runner_up))
+    return looks

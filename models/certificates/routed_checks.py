@@ -1,0 +1,124 @@
+"""What follows from the labels of a certificate with automatic sigma; the tests are as in `derivation`."""
+
+from collections.abc import Sequence
+
+from models.certificates.checks import class_index, counts, root, units
+from models.certificates.exact import MILLIONTHS, NOTHING, TEN_THOUSANDTHS, Bounds, Look, is_clopper_pearson, radii
+from models.certificates.labels import labels_of
+from models.certificates.schema import StatedAbstention, StatedRouting, StatedSamples, Statement
+from models.types import ETA, AlphaSplit, Decision
+from models.types.routing import RoutingSplit, routing_split
+
+Drawn = Sequence[tuple[StatedSamples, Sequence[int]]]
+"""Every set of estimation samples, and its labels in index order."""
+
+
+def drawn(statement: Statement, routing: StatedRouting) -> Drawn:
+    """All labels; raises ValueError unless there are outcomes, counts and samples where they belong."""
+    settings, outcomes = routing.settings, routing.outcomes
+    if tuple(outcome.sigma for outcome in outcomes) != (*settings.sigmas, None):
+        raise ValueError("an outcome for every sigma, and a last one for `invalid`, are expected")
+    routes = {len(settings.sigmas), len(routing.selection.per_class), len(routing.estimation.per_class)}
+    if len(routes) != 1 or routing.route >= len(settings.sigmas):
+        raise ValueError(f"one of {len(settings.sigmas)} routes, and counts of them, are expected")
+    if outcomes[routing.route].estimation is not None or outcomes[-1].estimation is not None:
+        raise ValueError("the samples of other routes than the selected one are expected")
+    others = [outcome.estimation for outcome in routing.outcomes if outcome.estimation is not None]
+    if any(len(samples.per_class) != len(statement.classifier.class_names) for samples in others):
+        raise ValueError("counts of the same classes are expected of every route")
+    return [(samples, labels_of(samples.labels)) for samples in (statement.estimation, routing.estimation, *others)]
+
+
+def all_counts(sets: Drawn) -> str:
+    """Whether all labels count to what is stated."""
+    return "; ".join(counts(*each) for each in sets)
+
+
+def all_roots(sets: Drawn) -> str:
+    """Whether the root of every Merkle tree is that of its labels."""
+    for each in sets:
+        root(*each)
+    return "the roots are those of the labels"
+
+
+def alpha_split(statement: Statement, routing: StatedRouting) -> str:
+    """Whether eta and the shares of alpha, the selector's included, are those of the parameters."""
+    split, shares = _split(statement), routing.alpha_split
+    stated = statement.params.eta, statement.params.alpha_split, shares.p_a, shares.p_b
+    if stated != (ETA, split.classes, split.selector.p_a, split.selector.p_b):
+        raise ValueError(f"eta = {ETA} and {split} are expected")
+    return f"they sum to at most alpha = {statement.params.alpha}"
+
+
+def samples(statement: Statement, routing: StatedRouting, sets: Drawn) -> str:
+    """Whether every set of selection and of estimation samples is complete, and no other was drawn."""
+    n0, n = statement.params.n0, statement.params.n
+    if statement.decision != Decision(rule="certified_selection"):
+        raise ValueError("a decision by certified selection, without looks, is expected")
+    if {statement.selection.total, routing.selection.total} != {n0} or {len(labels) for _, labels in sets} != {n}:
+        raise ValueError(f"n0 = {n0} and n = {n} samples of the selector and of every route are expected")
+    if statement.samples_used != 2 * n0 + len(sets) * n:
+        raise ValueError(f"samples_used = {2 * n0 + len(sets) * n} is expected")
+    return f"all {n} samples of the selector and of {len(sets) - 1} routes"
+
+
+def route(statement: Statement, routing: StatedRouting) -> str:
+    """Whether the selection samples chose the route, and its classifier the class."""
+    votes, sigmas = routing.selection.per_class, routing.settings.sigmas
+    if routing.route != votes.index(max(votes)):
+        raise ValueError("it is not the route that the selection samples chose")
+    if statement.params.sigma != sigmas[routing.route]:
+        raise ValueError(f"sigma is expected to be that of the route, {sigmas[routing.route]}")
+    return class_index(statement)
+
+
+def bounds(statement: Statement, routing: StatedRouting) -> str:
+    """Whether all probabilities and radii of all outcomes follow from the labels."""
+    split, index, chosen = _split(statement), statement.selection.top, routing.route
+    selected = (*routing.estimation.per_class, routing.estimation.invalid)
+    for b, stated in enumerate(routing.outcomes):
+        own = excluded = None
+        samples = statement.estimation if b == chosen else stated.estimation
+        if samples is not None and index is not None:
+            own = _look(samples, index)
+        if b != chosen:
+            excluded = Look(sum(selected), selected[chosen], selected[b])
+        sigma = stated.sigma or routing.settings.selector_sigma
+        _agree(f"outcome {b}", (stated.p_a_lower, stated.p_b_upper, stated.radius), own, split.classes, sigma)
+        excluding = stated.q_a_lower, stated.q_b_upper, stated.exclusion_radius
+        _agree(f"the exclusion of outcome {b}", excluding, excluded, split.selector, routing.settings.selector_sigma)
+    own_bounds = routing.outcomes[chosen]
+    if (statement.claim.p_a_lower, statement.claim.p_b_upper) != (own_bounds.p_a_lower, own_bounds.p_b_upper):
+        raise ValueError("p_a_lower and p_b_upper of the claim are expected to be those of the selected route")
+    return "those of every outcome follow from the labels"
+
+
+def radius(statement: Statement, routing: StatedRouting) -> str:
+    """Whether the radius is the smallest over all outcomes of the larger of the two that each has."""
+    claim = statement.claim
+    least = min(max(outcome.radius, outcome.exclusion_radius) for outcome in routing.outcomes)
+    if isinstance(claim, StatedAbstention):
+        if least > 0 and statement.selection.top is not None:
+            raise ValueError(f"a radius of {least} is shown, which calls for no abstention")
+        return "no radius is shown"
+    if claim.radius != least or least <= 0 or claim.target_reached is not None:
+        raise ValueError(f"{least} is the least of all outcomes, stated is {claim.radius}")
+    return f"{least} is the least of all outcomes"
+
+
+def _agree(what: str, stated: tuple[float, float, float], look: Look | None, split: AlphaSplit, sigma: float) -> None:
+    """Compares (lower, upper, radius) with what a look shows; without one, nothing is shown."""
+    claimed = Bounds(units(stated[0], MILLIONTHS), units(stated[1], MILLIONTHS))
+    if not (claimed == NOTHING if look is None else is_clopper_pearson(claimed, look, split)):
+        raise ValueError(f"{what}: {claimed} do not follow from the labels")
+    if units(stated[2], TEN_THOUSANDTHS) not in radii(claimed, sigma):
+        raise ValueError(f"{what}: the radius {stated[2]} does not follow from {claimed}")
+
+
+def _look(samples: StatedSamples, index: int) -> Look:
+    counted = (*samples.per_class, samples.invalid)
+    return Look(sum(counted), counted[index], max(counted[:index] + counted[index + 1 :]))
+
+
+def _split(statement: Statement) -> RoutingSplit:
+    return routing_split(statement.request.params, len(statement.classifier.class_names))

@@ -1,0 +1,248 @@
+"""What a certificate document states, as types; whether one thing follows from another is left open."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+from models.certificates.document import SCHEMA, ClassifierIdentity, NoiseIdentity, Subject, canonical
+from models.errors import Rejected
+from models.images.units import ImageRadius, NoImageRadius
+from models.types import (
+    AbstentionReason,
+    AlphaSplit,
+    Bound,
+    CertifyRequest,
+    ClassifierSpec,
+    Decision,
+    LabelCounts,
+    Scope,
+    SmoothingParams,
+)
+from models.types.routing import SigmaRouting
+from models.types.smoothing import N_MAX
+
+MAX_BYTES: Final = 8 << 20
+"""No document is longer: a million labels, each a run of its own, take four to seven bytes apiece."""
+
+_MAY_BE_ABSENT: Final = ("routing", "target_reached")
+_FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})\.[0-9]{1,400}")
+_INT: Final = re.compile(r"0|[1-9][0-9]{0,15}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedCertificate:
+    """A class with its radius. target_reached: only with a target radius."""
+
+    outcome: Literal["certified"]
+    class_index: int
+    label: str
+    radius: float
+    p_a_lower: float
+    p_b_upper: float
+    target_reached: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedAbstention:
+    """No class, no radius."""
+
+    outcome: Literal["abstained"]
+    reason: AbstentionReason
+    p_a_lower: float
+    p_b_upper: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedParams:
+    """The parameters, and what follows from them. sigma: with routing that of the selected route."""
+
+    sigma: float
+    alpha: float
+    n0: int
+    n: int
+    bound: Bound
+    target_radius: float | None
+    eta: float
+    alpha_split: AlphaSplit
+    formula: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedSamples:
+    """Estimation samples: their counts, their labels in index order as text, and the root of the Merkle tree."""
+
+    per_class: tuple[int, ...]
+    invalid: int
+    labels: str
+    merkle_root: str
+
+    def __post_init__(self) -> None:
+        if (total := sum(self.per_class) + self.invalid) > N_MAX:  # bounds of more samples take ever longer
+            raise ValueError(f"counts of at most {N_MAX} samples are expected, got {total}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedOutcome:
+    """One outcome of the selector of an automatic sigma; a route that was sampled and not selected has its samples."""
+
+    sigma: float | None
+    p_a_lower: float
+    p_b_upper: float
+    radius: float
+    q_a_lower: float
+    q_b_upper: float
+    exclusion_radius: float
+    estimation: StatedSamples | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectorShares:
+    """The shares of alpha that an automatic sigma spends on its selector."""
+
+    p_a: float
+    p_b: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedRouting:
+    """An automatic choice of sigma."""
+
+    settings: SigmaRouting
+    alpha_split: SelectorShares
+    route: int
+    selection: LabelCounts
+    estimation: StatedSamples
+    outcomes: tuple[StatedOutcome, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedSignature:
+    """Whose it is, and the signature."""
+
+    algorithm: Literal["Ed25519"]
+    public_key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A document: every field of the schema, and no other."""
+
+    schema: Literal["certrad.certificate/2"]
+    claim: StatedCertificate | StatedAbstention
+    scope: Scope
+    scope_text: str
+    limits: tuple[str, ...]
+    params: StatedParams
+    decision: Decision
+    selection: LabelCounts
+    estimation: StatedSamples
+    routing: StatedRouting | None = None
+    samples_used: int
+    subject: Subject
+    radius_in_image_units: ImageRadius | NoImageRadius
+    classifier: ClassifierIdentity
+    noise: NoiseIdentity
+    software: Mapping[str, str]
+    signature: StatedSignature | None
+
+    @property
+    def request(self) -> CertifyRequest:
+        """What was asked; raises ValueError for a request that cannot be made."""
+        classifier, params, routing = self.classifier, self.params, self.routing
+        return CertifyRequest(
+            classifier=ClassifierSpec(
+                backbone=classifier.backbone,
+                prompt=classifier.prompt,
+                class_names=classifier.class_names,
+                template=classifier.template,
+                adaptation=classifier.adaptation,
+            ),
+            params=SmoothingParams(
+                sigma=params.sigma if routing is None else routing.settings.selector_sigma,
+                alpha=params.alpha,
+                n0=params.n0,
+                n=params.n,
+                bound=params.bound,
+                target_radius=params.target_radius,
+            ),
+            routing=None if routing is None else routing.settings,
+        )
+
+
+def parse(content: bytes) -> dict[str, Any]:
+    """The JSON object of a certificate document; raises Rejected `not_a_certificate`."""
+    if len(content) > MAX_BYTES:
+        raise Rejected("not_a_certificate", f"at most {MAX_BYTES} bytes are expected, got {len(content)}")
+    try:
+        document = json.loads(content)
+        canonical(document)
+    except (ValueError, RecursionError):  # also nested too deeply, or text that is no Unicode
+        raise Rejected("not_a_certificate", "the bytes are not the JSON of a document") from None
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise Rejected("not_a_certificate", f"an object with the schema {SCHEMA} is expected")
+    return document
+
+
+def read(document: Mapping[str, Any]) -> Statement:
+    """The statement of a document; raises ValueError for a field missing, unknown, malformed or out of range."""
+    statement: Statement = _decode(document, Statement, "document")
+    return statement
+
+
+def _decode(value: object, kind: Any, at: str) -> Any:  # noqa: ANN401  # `kind` is any type hint, the result one of it
+    """A value of canonical JSON as a value of that type. at: where it stands, for the message."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _decode_fields(value, kind, at)
+    if origin in (Union, UnionType):
+        return _decode_union(value, arguments, at)
+    if origin is tuple and isinstance(value, list):
+        kinds = arguments[:1] * len(value) if arguments[-1] is ... else arguments
+        if len(kinds) != len(value):
+            raise ValueError(f"{at} must have {len(kinds)} items, got {len(value)}")
+        return tuple(_decode(item, kind, f"{at}[{i}]") for i, (item, kind) in enumerate(zip(value, kinds, strict=True)))
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _decode(item, arguments[1], f"{at}.{key}") for key, item in value.items()}
+    return _decode_plain(value, kind, at)
+
+
+def _decode_fields(value: object, kind: type[Any], at: str) -> object:
+    if not isinstance(value, dict):
+        raise ValueError(f"{at} must be an object, got {value!r:.40}")
+    hints = get_type_hints(kind)
+    absent = {name for name in _MAY_BE_ABSENT if value.get(name) is None}
+    if strange := value.keys() ^ (hints.keys() - absent):
+        raise ValueError(f"{at}: missing or unknown: {', '.join(sorted(strange))}")
+    return kind(**{name: _decode(item, hints[name], f"{at}.{name}") for name, item in value.items()})
+
+
+def _decode_union(value: object, kinds: tuple[Any, ...], at: str) -> object:
+    refusals = []
+    for kind in kinds:
+        try:
+            return _decode(value, kind, at)
+        except ValueError as refusal:
+            refusals.append(str(refusal))
+    raise ValueError("; or ".join(refusals))
+
+
+def _decode_plain(value: object, kind: Any, at: str) -> object:  # noqa: ANN401  # as above
+    if (kind in (str, bool) and isinstance(value, kind)) or (kind is NoneType and value is None):
+        return value
+    choices = {str(choice): choice for choice in get_args(kind)}
+    if isinstance(value, str) and value in choices:
+        return choices[value]
+    if kind is int and isinstance(value, str) and _INT.fullmatch(value):
+        return int(value)
+    if (
+        kind is float
+        and isinstance(value, str)
+        and _FLOAT.fullmatch(value)
+        and canonical(float(value)) == canonical(value)
+    ):
+        return float(value)
+    raise ValueError(f"{at} must be {' or '.join(choices) or getattr(kind, '__name__', kind)}, got {value!r:.40}")

@@ -1,0 +1,242 @@
+"""What anyone can check in a certificate document: that nobody changed it, and that its claim follows from its labels.
+
+The labels themselves are checked by drawing them again, which needs the image and the model (`models.replay.replay`).
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from models.certificates import checks as derivation
+from models.certificates import routed_checks as routed_derivation
+from models.certificates.document import canonical, settings_digest
+from models.certificates.labels import labels_of
+from models.certificates.schema import MAX_BYTES, StatedCertificate, StatedRouting, Statement, parse, read
+from models.certificates.signature import is_signed
+from models.certificates.text import formula, limits, scope_text
+from models.images.units import ImageScale, radius_in_image_units
+from models.types import CertifyRequest
+
+__all__ = ["MAX_BYTES", "Check", "Issuer", "Verification", "check", "same_image", "verify"]
+
+IssuerStatus = Literal["known", "unknown", "revoked", "not_checked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was checked: its name, whether it holds, and what was found or why it is refused."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """What an issuer has published: its public keys in hexadecimal, and its revealed noise secrets by their SHA-256.
+
+    revoked: SHA-256 of the public keys that it has disowned.
+    epochs: SHA-256 of every noise secret that it committed to; None where only its keys are known.
+    """
+
+    public_keys: frozenset[str]
+    revoked: frozenset[str] = frozenset()
+    secrets: Mapping[str, bytes]
+    epochs: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """Every check of a document, and whether it is signed with a key of the issuer's."""
+
+    checks: tuple[Check, ...]
+    issuer: IssuerStatus
+
+    @property
+    def valid(self) -> bool:
+        """Whether every check holds."""
+        return all(check.ok for check in self.checks)
+
+
+def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
+    """Checks a document, byte for byte as it was stored; without an issuer, not who signed it.
+
+    A document of the largest size takes some seconds. Raises Rejected `not_a_certificate` for bytes that are none.
+    """
+    document = parse(content)
+    status = _status(_signer(document), issuer)
+    seals = {
+        "canonical": partial(_canonical, document, content),
+        "signature": partial(_signature, document),
+        "issuer": partial(_issuer, status),
+    }
+    checks = [check(name, test) for name, test in seals.items()]
+    try:
+        statement = read(document)
+        tests = _tests(statement, issuer)
+    except ValueError as refusal:
+        return Verification(checks=(*checks, Check("schema", False, str(refusal))), issuer=status)
+    checks.append(Check("schema", True, "every field is there, and in its range"))
+    return Verification(checks=(*checks, *(check(name, test) for name, test in tests.items())), issuer=status)
+
+
+def same_image(statement: Statement, facts: Mapping[str, Any]) -> str:
+    """Whether an image decoded by intake is the subject; raises ValueError with the reason of a refusal.
+
+    facts: `pixels_sha256`, `input_sha256` and `scale` of the image, as intake tells them.
+    """
+    subject, claim = statement.subject, statement.claim
+    if facts["pixels_sha256"] != subject.pixels_sha256:
+        raise ValueError(
+            "the pixels are not those of the certificate; of several frames or regions, name the one meant"
+        )
+    if facts["input_sha256"] != subject.input_sha256:
+        raise ValueError("the model input made of these pixels is not that of the certificate")
+    radius = claim.radius if isinstance(claim, StatedCertificate) else None
+    if radius_in_image_units(radius, ImageScale(**facts["scale"])) != statement.radius_in_image_units:
+        raise ValueError("radius_in_image_units does not follow from the image")
+    return "pixels and model input are those of the certificate, and radius_in_image_units follows from them"
+
+
+def check(name: str, test: Callable[[], str]) -> Check:
+    """The result of a test, which says what it found or raises ValueError with the reason of a refusal."""
+    try:
+        return Check(name, True, test())
+    except ValueError as refusal:
+        return Check(name, False, str(refusal))
+
+
+def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[], str]]:
+    """The tests by name; raises ValueError for a request that cannot be made, counts or labels that do not fit it."""
+    request, routing = statement.request, statement.routing
+    n_classes = len(request.classifier.class_names)
+    if {len(statement.selection.per_class), len(statement.estimation.per_class)} != {n_classes}:
+        raise ValueError(f"counts of {n_classes} classes are expected")
+    return {
+        "settings": partial(_settings, statement, request),
+        "noise_key": partial(_noise_key, statement, issuer),
+        "scope": partial(_scope, statement, request),
+        "words": partial(_words, statement),
+        **(_of_one_sigma(statement) if routing is None else _of_routes(statement, routing)),
+        "image_units": partial(derivation.image_units, statement),
+    }
+
+
+def _of_one_sigma(statement: Statement) -> dict[str, Callable[[], str]]:
+    labels = labels_of(statement.estimation.labels)
+    return {
+        "labels": partial(derivation.counts, statement.estimation, labels),
+        "merkle_root": partial(derivation.root, statement.estimation, labels),
+        "samples": partial(derivation.samples, statement, labels),
+        "alpha_split": partial(derivation.alpha_split, statement),
+        "class": partial(derivation.class_index, statement),
+        "bounds": partial(derivation.bounds, statement, labels),
+        "radius": partial(derivation.radius, statement),
+    }
+
+
+def _of_routes(statement: Statement, routing: StatedRouting) -> dict[str, Callable[[], str]]:
+    drawn = routed_derivation.drawn(statement, routing)
+    return {
+        "labels": partial(routed_derivation.all_counts, drawn),
+        "merkle_root": partial(routed_derivation.all_roots, drawn),
+        "samples": partial(routed_derivation.samples, statement, routing, drawn),
+        "alpha_split": partial(routed_derivation.alpha_split, statement, routing),
+        "class": partial(routed_derivation.route, statement, routing),
+        "bounds": partial(routed_derivation.bounds, statement, routing),
+        "radius": partial(routed_derivation.radius, statement, routing),
+    }
+
+
+# -- who says so ----------------------------------------------------------------------------------------------------
+
+
+def _canonical(document: Mapping[str, Any], content: bytes) -> str:
+    if canonical(document) != content:
+        raise ValueError("the bytes are not the canonical JSON of what they say")
+    return "the bytes are canonical JSON"
+
+
+def _signature(document: Mapping[str, Any]) -> str:
+    if document.get("signature") is None:
+        raise ValueError("the document is not signed")
+    if not is_signed(document):
+        raise ValueError("the document was changed after it was signed, or the signature is malformed")
+    return f"Ed25519, by the public key {_signer(document)}"
+
+
+def _signer(document: Mapping[str, Any]) -> str | None:
+    match document.get("signature"):
+        case {"public_key": str(public_key)}:
+            return public_key
+        case _:
+            return None
+
+
+def _status(signer: str | None, issuer: Issuer | None) -> IssuerStatus:
+    if issuer is None:
+        return "not_checked"
+    try:
+        digest = hashlib.sha256(bytes.fromhex(signer or "")).hexdigest()
+    except ValueError:
+        return "unknown"
+    return "revoked" if digest in issuer.revoked else "known" if signer in issuer.public_keys else "unknown"
+
+
+def _issuer(status: IssuerStatus) -> str:
+    match status:
+        case "known":
+            return "signed with a key of the issuer's"
+        case "unknown":
+            raise ValueError("signed with a key that is none of the issuer's")
+        case "revoked":
+            raise ValueError("the signing key was revoked by the issuer: whoever had it may have signed this")
+        case "not_checked":
+            return "issuer not checked: no public keys were given"
+
+
+# -- what it is about -----------------------------------------------------------------------------------------------
+
+
+def _settings(statement: Statement, request: CertifyRequest) -> str:
+    found = settings_digest(
+        request,
+        backbone_sha256=statement.classifier.backbone_sha256,
+        prompt_sha256=statement.classifier.prompt_sha256,
+        input_shape=statement.subject.input_shape,
+    )
+    if found != statement.noise.settings_sha256:
+        raise ValueError("settings_sha256, a part of the noise key, is that of another classifier or other parameters")
+    return "the noise key is that of this classifier and these parameters"
+
+
+def _noise_key(statement: Statement, issuer: Issuer | None) -> str:
+    epoch = statement.noise.epoch_sha256
+    if issuer is not None and issuer.epochs is not None and epoch not in issuer.epochs:
+        raise ValueError("the issuer has not committed to the secret of this epoch, and so might have chosen the noise")
+    secret = None if issuer is None else issuer.secrets.get(epoch)
+    if secret is None:
+        return "not checked: the secret of this epoch has not been revealed"
+    message = bytes.fromhex(statement.subject.pixels_sha256 + statement.noise.settings_sha256)
+    if hmac.new(secret, message, hashlib.sha256).hexdigest() != statement.noise.key:
+        raise ValueError("the noise key is not that of this image and these settings")
+    return "the noise key follows from the image, the settings and the revealed secret"
+
+
+def _scope(statement: Statement, request: CertifyRequest) -> str:
+    expected = request.classifier.scope, scope_text(request.classifier)
+    if (statement.scope, statement.scope_text) != expected:
+        raise ValueError(f"with this adaptation the scope is {': '.join(expected)}")
+    return f"{statement.scope}, as the adaptation has it"
+
+
+def _words(statement: Statement) -> str:
+    if statement.params.formula != formula(statement.decision.rule, statement.params.alpha_split):
+        raise ValueError("the formula is not that of the rule")
+    selected = statement.params.n0 * (1 if statement.routing is None else 2)
+    if list(statement.limits) != limits(selected, statement.samples_used - selected):
+        raise ValueError("the limits are not those of this schema and these numbers of samples")
+    return "formula and limits are those of the schema"

@@ -1,0 +1,129 @@
+"""Wavelet denoising and super-resolution (Mustafa et al. 2019): off the grid of the attack, onto natural images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.backbones.weights import load_strictly
+from models.defences.model_files import read_model_config, read_model_tensors
+from models.defences.purifier import Backward, Purifier, compose, straight_through
+
+if TYPE_CHECKING:
+    from transformers.models.swin2sr.modeling_swin2sr import Swin2SRForImageSuperResolution
+
+DERIVED = (".relative_position_index", ".relative_coords_table", ".attn_mask")
+"""Ends of the keys of constant buffers that older versions of the library wrote; they follow from the architecture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveletDenoising:
+    """Soft wavelet shrinkage with BayesShrink thresholds in YCbCr.
+
+    sigma: of the noise that is assumed, in pixels of [0, 1]: 0.02 in AdvPT's code, 0.2 in its paper.
+    """
+
+    sigma: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma <= 1:  # also refuses NaN
+            raise ValueError(f"sigma must be in (0, 1], got {self.sigma!r}")
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        return f"wavelet {self.sigma:g}"
+
+    @property
+    def randomised(self) -> bool:
+        """It draws nothing."""
+        return False
+
+    @property
+    def backward(self) -> Backward:
+        """scikit-image knows no gradient."""
+        return "bpda"
+
+    def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """The denoised images, clipped to [0, 1]."""
+        from skimage.restoration import denoise_wavelet  # only evaluations need it
+
+        images = pixels.detach().to("cpu", torch.float64).permute(0, 2, 3, 1).numpy()
+        denoised = np.stack(
+            [
+                denoise_wavelet(
+                    image,
+                    sigma=self.sigma,
+                    method="BayesShrink",
+                    mode="soft",
+                    convert2ycbcr=True,
+                    rescale_sigma=True,
+                    channel_axis=-1,
+                )
+                for image in images
+            ]
+        )
+        purified = torch.from_numpy(denoised).permute(0, 3, 1, 2).clamp(0, 1)
+        return straight_through(pixels, purified.to(pixels.device, pixels.dtype))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enlarger:
+    """A Swin2SR network, and the way back to the size that came in."""
+
+    network: "Swin2SRForImageSuperResolution"
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        return f"Swin2SR x{self.network.config.upscale}"
+
+    @property
+    def randomised(self) -> bool:
+        """It draws nothing."""
+        return False
+
+    @property
+    def backward(self) -> Backward:
+        """Through the network."""
+        return "exact"
+
+    def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """Enlarged, clipped to [0, 1], and reduced again with an antialiased bilinear filter."""
+        height, width = pixels.shape[-2:]
+        window, factor = self.network.config.window_size, self.network.config.upscale
+        padded = F.pad(pixels, (0, -width % window, 0, -height % window), mode="replicate")  # whole windows only
+        enlarged = self.network(padded).reconstruction[..., : factor * height, : factor * width].clamp(0, 1)
+        return F.interpolate(enlarged, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+
+
+def super_resolution(enlarger: Enlarger | None = None, *, sigma: float = 0.02) -> Purifier:
+    """The defence of AdvPT's tables: wavelet denoising and, as Mustafa et al. have it, an enlargement after it.
+
+    AdvPT's released code stops before the enlargement: no network is its reading.
+    """
+    wavelet = WaveletDenoising(sigma=sigma)
+    return wavelet if enlarger is None else compose(wavelet, enlarger)
+
+
+def load_enlarger(directory: Path, device: torch.device | str = "cpu") -> Enlarger:
+    """A Swin2SR from a local directory as its hub has it: config.json and model.safetensors or pytorch_model.bin.
+
+    Raises `model_unavailable` for a missing file and `invalid_weights` naming the first keys at fault.
+    """
+    from transformers.initialization import no_init_weights
+    from transformers.models.swin2sr.configuration_swin2sr import Swin2SRConfig
+    from transformers.models.swin2sr.modeling_swin2sr import Swin2SRForImageSuperResolution
+
+    config = Swin2SRConfig(**read_model_config(directory, "config.json"))
+    tensors = read_model_tensors(directory, ("model.safetensors", "pytorch_model.bin"))
+    with no_init_weights():  # not on the meta device: its relative positions are buffers that no file holds
+        network = Swin2SRForImageSuperResolution(config)
+    load_strictly(network, {key: value for key, value in tensors.items() if not key.endswith(DERIVED)})
+    network.requires_grad_(False).train(False)
+    torch.nn.Module.to(network, device)
+    return Enlarger(network)

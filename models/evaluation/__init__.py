@@ -1,0 +1,1 @@
+"""Certified accuracy and attack results over a data set."""

@@ -1,0 +1,1 @@
+"""Learning prompts and banks, and adapting them to a site's images."""

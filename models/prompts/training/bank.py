@@ -1,0 +1,223 @@
+"""Tuning of a bank: prompts learned at several sigma from two starts, then the gate that combines them.
+
+Everything is learned from the same few labelled images per class, whose noisy copies are encoded once.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.backbones.base import Backbone
+from models.prompts.bank import Bank
+from models.prompts.context import ContextVectors, layout, text_features
+from models.prompts.gate import Gate, mixed_similarities
+from models.prompts.training.trainer import FewShotParams, TrainerState, sample_shots, seeded, train_epochs
+
+_ENCODED_TOGETHER = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BankParams:
+    """Hyper-parameters of a bank.
+
+    sigmas: noise levels of the gate's samples, in pixels of [0, 1].
+    member_sigmas: each of them tunes two prompts, one from random vectors and one from the words of the template.
+    template: its words before the class name are that start; what follows the class name is left out.
+    copies: noisy copies of every shot at every level, encoded once.
+    epochs, batch_size, lr: of the members, see `FewShotParams`.
+    hidden, steps, gate_batch, gate_lr, gate_weight_decay: hidden units of the gate, and its AdamW steps, which follow
+        half a cosine down to 0.
+    """
+
+    shots: int = 16
+    sigmas: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 1.0)
+    member_sigmas: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
+    template: str
+    copies: int = 128
+    epochs: int = 100
+    batch_size: int = 32
+    lr: float = 0.002
+    hidden: int = 64
+    steps: int = 3000
+    gate_batch: int = 512
+    gate_lr: float = 3e-3
+    gate_weight_decay: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("copies", "hidden", "steps", "gate_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)!r}")
+        if not self.member_sigmas or not set(self.member_sigmas) <= set(self.sigmas):
+            raise ValueError(f"member_sigmas must be among the sigmas {self.sigmas!r}, got {self.member_sigmas!r}")
+        if min(self.sigmas) <= 0:
+            raise ValueError(f"sigmas must be > 0, got {self.sigmas!r}")
+
+    @property
+    def stages(self) -> int:
+        """How often `tune_bank` says that something is finished: every level of noise, every prompt, the gate."""
+        return len(self.sigmas) + 2 * len(self.member_sigmas) + 1
+
+    def member(self, sigma: float, seed: int, n_ctx: int) -> FewShotParams:
+        """The hyper-parameters of one prompt."""
+        return FewShotParams(
+            shots=self.shots,
+            epochs=self.epochs,
+            lr=self.lr,
+            batch_size=self.batch_size,
+            n_ctx=n_ctx,
+            class_specific=True,
+            sigmas=(sigma,),
+            seed=seed,
+        )
+
+
+def tune_bank(
+    backbone: Backbone,
+    images: Tensor,
+    labels: Tensor,
+    class_names: Sequence[str],
+    params: BankParams,
+    *,
+    on_stage: Callable[[str], None] = lambda _: None,
+) -> Bank:
+    """A bank from a few labelled images per class, never from an image that is to be certified.
+
+    images: (N, 3, H, W) float in [0, 1] at the backbone's input size. labels: (N,) integers in 0..K-1.
+    The shots are those that `few_shot.train` takes with the same seed. The same seed gives the same bank, bit for bit,
+    on one machine. on_stage: called with what was finished.
+    Raises Rejected, before anything is encoded: `prompt_too_long`, or `invalid_request` for a template without a word
+    before the class name.
+    """
+    start = ContextVectors.from_text(backbone, params.template.partition("{}")[0])
+    layout(backbone, class_names, start)
+    chosen = sample_shots(labels, len(class_names), params.shots, params.seed)
+    images, labels = images[chosen], labels[chosen]
+    directions = noisy_directions(backbone, images, params, on_stage)
+    members = []
+    for place, sigma in enumerate(params.member_sigmas):
+        of_sigma = directions[params.sigmas.index(sigma)]
+        for offset, words in enumerate((None, start)):
+            few_shot = params.member(sigma, 2 * place + offset, start.n_ctx)
+            members.append(_member(backbone, of_sigma, labels, class_names, few_shot, words))
+            on_stage(f"prompt {len(members)} of {2 * len(params.member_sigmas)}")
+    with torch.no_grad():
+        texts = torch.stack([text_features(backbone, class_names, member).cpu() for member in members])
+    gate = tune_gate(texts, directions, labels, backbone.logit_scale, params)
+    on_stage("gate")
+    return Bank(members=tuple(members), gate=gate)
+
+
+@torch.no_grad()
+def noisy_directions(
+    backbone: Backbone, images: Tensor, params: BankParams, on_stage: Callable[[str], None] = lambda _: None
+) -> Tensor:
+    """L2-normalised features (S, N, C, D) of C noisy copies of each image at each of the S levels; not clipped."""
+    levels = []
+    for sigma in params.sigmas:
+        generator = seeded(params.seed, "copies", repr(sigma))
+        of_images = []
+        for image in images:
+            copies = image + sigma * torch.randn((params.copies, *image.shape), generator=generator)
+            parts = [backbone.encode_image(part) for part in copies.split(_ENCODED_TOGETHER)]
+            of_images.append(F.normalize(torch.cat(parts).float().cpu(), dim=-1))
+        levels.append(torch.stack(of_images))
+        on_stage(f"noise of {sigma:g}")
+    return torch.stack(levels)
+
+
+@torch.no_grad()
+def bank_accuracy(
+    backbone: Backbone, bank: Bank, images: Tensor, labels: Tensor, class_names: Sequence[str], sigma: float, seed: int
+) -> float:
+    """The share of images (N, 3, H, W) of which one noisy copy gets its label (N,), to 4 decimals."""
+    generator, gate = seeded(seed, "validation", repr(sigma)), bank.gate.at(sigma)
+    texts = bank.text_features(backbone, class_names).cpu()
+    correct = 0
+    for indices in torch.split(torch.arange(len(images)), _ENCODED_TOGETHER):
+        part, truth = images[indices], labels[indices]
+        noisy = part + sigma * torch.randn(part.shape, generator=generator)
+        directions = F.normalize(backbone.encode_image(noisy).float().cpu(), dim=-1)
+        similarities = mixed_similarities(directions, texts, gate.weights(directions))
+        correct += int((similarities.argmax(dim=-1) == truth).sum())
+    return round(correct / len(images), 4)
+
+
+def tune_gate(texts: Tensor, directions: Tensor, labels: Tensor, logit_scale: float, params: BankParams) -> Gate:
+    """The gate that lowers the cross-entropy of the combined logits, over all levels of noise alike; by AdamW.
+
+    It starts from equal weights. Its hidden units see every coordinate of a direction centred and scaled to variance 1,
+    which is folded into their weights at the end.
+    texts: text features (B, K, D) of the members. directions: (S, N, C, D), see `noisy_directions`. labels: (N,).
+    """
+    generator = seeded(params.seed, "gate")
+    n_levels, n_images, n_copies, width = directions.shape
+    mean, std = directions.mean((0, 1, 2)), directions.std((0, 1, 2)).clamp_min(1e-6)
+    log_sigmas = torch.tensor(params.sigmas).log()
+    layer = _initial_gate(len(texts), width, params.hidden, generator)
+    optimizer = torch.optim.AdamW(layer, lr=params.gate_lr, weight_decay=params.gate_weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, params.steps)
+    hidden, of_sigma, hidden_bias, output, output_bias = layer
+    for _ in range(params.steps):
+        level, image, copy = (
+            torch.randint(size, (params.gate_batch,), generator=generator) for size in (n_levels, n_images, n_copies)
+        )
+        seen = directions[level, image, copy]
+        inner = F.linear((seen - mean) / std, hidden, hidden_bias) + log_sigmas[level].unsqueeze(-1) * of_sigma
+        weights = F.linear(F.gelu(inner), output, output_bias)
+        logits = logit_scale * mixed_similarities(seen, texts, weights)
+        optimizer.zero_grad()
+        torch.autograd.backward(F.cross_entropy(logits, labels[image]))
+        optimizer.step()
+        schedule.step()
+    hidden, of_sigma, hidden_bias, output, output_bias = (tensor.detach() for tensor in layer)
+    return Gate(
+        hidden=hidden / std,
+        of_sigma=of_sigma,
+        hidden_bias=hidden_bias - (hidden / std) @ mean,
+        output=output,
+        output_bias=output_bias,
+        sigma_range=(min(params.sigmas), max(params.sigmas)),
+    )
+
+
+def _initial_gate(n_members: int, width: int, hidden: int, generator: torch.Generator) -> list[Tensor]:
+    """Random hidden units without influence: all members weigh 1/B."""
+    bound = 1 / math.sqrt(width + 1)
+    random = (torch.rand((hidden, width + 2), generator=generator) * 2 - 1) * bound
+    layer = [
+        random[:, :width].clone(),
+        random[:, width].clone(),
+        random[:, width + 1].clone(),
+        torch.zeros((n_members, hidden)),
+        torch.full((n_members,), 1 / n_members),
+    ]
+    return [tensor.requires_grad_(True) for tensor in layer]
+
+
+def _member(
+    backbone: Backbone,
+    directions: Tensor,
+    labels: Tensor,
+    class_names: Sequence[str],
+    params: FewShotParams,
+    start: ContextVectors | None,
+) -> ContextVectors:
+    """One class-specific prompt, from random vectors or from those of the given words.
+
+    directions: (N, C, D) of the noisy copies of the shots at its sigma.
+    """
+
+    def source(indices: Tensor, generator: torch.Generator) -> Tensor:
+        return directions[indices, torch.randint(directions.shape[1], indices.shape, generator=generator)]
+
+    resume = None
+    if start is not None:
+        vectors = start.vectors.expand(len(class_names), *start.vectors.shape).clone()
+        resume = TrainerState(epoch=0, loss=0.0, vectors=vectors, momentum=torch.zeros_like(vectors))
+    *_, last = train_epochs(backbone, source, labels, class_names, params, resume=resume)
+    return ContextVectors(vectors=last.vectors)

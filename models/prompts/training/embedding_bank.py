@@ -1,0 +1,93 @@
+"""AdvPT (ECCV 2024): prompts aligned with a bank of adversarial embeddings, made once, without labels or text.
+
+The image encoder is needed for the bank only; the prompts are then learned by the one trainer on the bank's rows.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from models.attacks.pgd import PgdParams, attack, embedding_divergence
+from models.backbones.base import Backbone
+from models.errors import Rejected
+from models.prompts.training.trainer import FeatureSource, seeded
+
+BANK_BATCH: Final = 32
+"""Images attacked together: a bank that was interrupted goes on at a multiple of it."""
+
+_BANK: Final = "embeddings"
+
+
+def adversarial_bank(
+    backbone: Backbone,
+    images: Tensor,
+    params: PgdParams,
+    *,
+    batch_size: int = BANK_BATCH,
+    on_batch: Callable[[int], None] | None = None,
+) -> Tensor:
+    """The embeddings (N, D) of adversarial versions of `images` (N, 3, H, W) in [0, 1], float32, not normalised.
+
+    on_batch: called with the number of images done. The same seed gives the same bank, bit for bit, on one machine.
+    """
+    rows = []
+    for start in range(0, len(images), batch_size):
+        rows.append(adversarial_rows(backbone, images, params, start, batch_size=batch_size))
+        if on_batch:
+            on_batch(min(start + batch_size, len(images)))
+    return torch.cat(rows)
+
+
+def adversarial_rows(
+    backbone: Backbone, images: Tensor, params: PgdParams, start: int, *, batch_size: int = BANK_BATCH
+) -> Tensor:
+    """The rows of the bank of one batch, that which begins at image `start`, a multiple of `batch_size`.
+
+    They depend on the images of the batch and on `start` alone, so that a bank can be made in pieces.
+    """
+    batch = images[start : start + batch_size].to(backbone.device, torch.float32)
+    with torch.no_grad():
+        clean = backbone.encode_image(batch).float()
+    adversarial = attack(backbone, batch, embedding_divergence(clean), params, seeded(params.seed, "bank", start))
+    with torch.no_grad():
+        return backbone.encode_image(adversarial).float().cpu()
+
+
+def bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams | None) -> str:
+    """What the rows of images that are attacked together are kept under: a digest of weights, pixels and attack.
+
+    params: None for the embeddings of the images as they are.
+    """
+    digest = hashlib.sha256(json.dumps([backbone_sha256, params and asdict(params), list(images.shape)]).encode())
+    for image in images:
+        digest.update(image.to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def bank_to_bytes(bank: Tensor) -> bytes:
+    """The bank as a safetensors file."""
+    content: bytes = save({_BANK: bank.contiguous()})
+    return content
+
+
+def bank_from_bytes(content: bytes) -> Tensor:
+    """The bank in a safetensors file; raises `invalid_checkpoint`."""
+    try:
+        bank: Tensor = load(content)[_BANK]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise Rejected("invalid_checkpoint", f"not an adversarial embedding bank: {type(error).__name__}") from error
+    if bank.ndim != 2 or bank.dtype != torch.float32:
+        raise Rejected("invalid_checkpoint", f"a float32 bank (N, D) is expected, got {bank.dtype} {tuple(bank.shape)}")
+    return bank
+
+
+def bank_features(bank: Tensor) -> FeatureSource:
+    """The rows of the bank as a source of image features for `few_shot.train_epochs`."""
+    return lambda indices, _: bank[indices]

@@ -1,0 +1,225 @@
+"""The only trainer of prompts: Few-Shot PromptSmooth (eq. 1), which without noise is CoOp.
+
+Each epoch draws its randomness from (seed, epoch) alone, so that a resumed training goes on as if never interrupted.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.backbones.base import Backbone
+from models.errors import Rejected
+from models.prompts.context import ContextVectors, layout
+from models.prompts.training.augmentation import crop_and_flip
+from models.types.cards import ContextPosition
+
+FeatureSource = Callable[[Tensor, torch.Generator], Tensor]
+"""Image features (B, D) of the training items with these indices (B,), all randomness from the generator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FewShotParams:
+    """Hyper-parameters; the defaults are those of PromptSmooth (MICCAI 2024), and of CoOp where that says nothing.
+
+    sigmas: each image of a batch gets Gaussian noise of one of these standard deviations, in pixels of [0, 1], drawn
+        uniformly, never clipped; none at all is CoOp.
+    augment: random resized crop and horizontal flip before the noise, as CoOp.
+    """
+
+    shots: int = 16
+    epochs: int = 50
+    lr: float = 0.002
+    batch_size: int = 16
+    n_ctx: int = 5
+    class_specific: bool = False
+    position: ContextPosition = "end"
+    sigmas: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    augment: bool = False
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_epochs: int = 1
+    warmup_lr: float = 1e-5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("shots", "epochs", "batch_size", "n_ctx"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)!r}")
+        if not 0 < self.lr <= 1:  # also refuses NaN
+            raise ValueError(f"lr must be in (0, 1], got {self.lr!r}")
+        if not all(0 < sigma <= 2 for sigma in self.sigmas):
+            raise ValueError(f"sigmas must be in (0, 2], got {self.sigmas!r}")
+
+    def learning_rate(self, epoch: int) -> float:
+        """Constant warm-up, then half a cosine over all epochs, stepped once per epoch (CoOp, Dassl)."""
+        if epoch < self.warmup_epochs:
+            return self.warmup_lr
+        return 0.5 * self.lr * (1 + math.cos(math.pi * (epoch - self.warmup_epochs) / self.epochs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainerState:
+    """Everything training needs to go on after `epoch` finished epochs; `loss` is the mean over the last one."""
+
+    epoch: int
+    loss: float
+    vectors: Tensor
+    momentum: Tensor
+
+    def to_bytes(self) -> bytes:
+        """The state as a safetensors file."""
+        scalars = torch.tensor([self.epoch, self.loss], dtype=torch.float64)
+        return save({"scalars": scalars, "vectors": self.vectors, "momentum": self.momentum})
+
+    @staticmethod
+    def from_bytes(content: bytes) -> "TrainerState":
+        """The state in a safetensors file; raises `invalid_checkpoint`."""
+        try:
+            tensors = load(content)
+            epoch, loss = tensors["scalars"].tolist()
+            return TrainerState(epoch=int(epoch), loss=loss, vectors=tensors["vectors"], momentum=tensors["momentum"])
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise Rejected("invalid_checkpoint", f"not a trainer state: {type(error).__name__}") from error
+
+
+def train(
+    backbone: Backbone,
+    images: Tensor,
+    labels: Tensor,
+    class_names: Sequence[str],
+    params: FewShotParams,
+    *,
+    resume: TrainerState | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> ContextVectors:
+    """Learn context vectors from a few noisy labelled images per class; the backbone stays frozen.
+
+    images: (N, 3, H, W) float in [0, 1] at the backbone's input size. labels: (N,) integers in 0..K-1.
+    on_epoch: called after each epoch with the number of epochs done and the mean loss.
+    The same seed gives the same vectors, bit for bit, on one machine.
+    """
+    side = backbone.image_size
+    if images.shape[1:] != (3, side, side):
+        raise ValueError(f"images of shape (N, 3, {side}, {side}) are required, got {tuple(images.shape)}")
+    chosen = sample_shots(labels, len(class_names), params.shots, params.seed)
+    source = image_features(backbone, images[chosen], params)
+    context = initial_context(backbone, len(class_names), params)
+    for state in train_epochs(backbone, source, labels[chosen], class_names, params, resume=resume):
+        context = context.with_vectors(state.vectors)
+        if on_epoch:
+            on_epoch(state.epoch, state.loss)
+    return context
+
+
+def train_epochs(
+    backbone: Backbone,
+    source: FeatureSource,
+    labels: Tensor,
+    class_names: Sequence[str],
+    params: FewShotParams,
+    *,
+    resume: TrainerState | None = None,
+) -> Iterator[TrainerState]:
+    """Minimise the cross-entropy of the image features of `source` by SGD on the context vectors, in float32.
+
+    Yields the state after each epoch, and a given state to resume from first. The last batch is dropped when it is
+    not full, unless it is the only one (Dassl).
+    """
+    context = initial_context(backbone, len(class_names), params)
+    if resume is None:
+        start, vectors, momentum = 0, context.vectors, torch.zeros_like(context.vectors)
+    else:
+        start, vectors, momentum = resume.epoch, resume.vectors, resume.momentum
+        yield resume
+    # The caller keeps the states it was given: they must not change under it.
+    vectors = vectors.clone().to(backbone.device).requires_grad_(True)
+    prompts = layout(backbone, class_names, context)
+    optimizer = torch.optim.SGD([vectors], lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay)
+    # With a zero buffer the first step is that of an empty one: momentum·0 + gradient.
+    optimizer.state[vectors]["momentum_buffer"] = momentum.clone().to(backbone.device)
+    for epoch in range(start, params.epochs):
+        optimizer.param_groups[0]["lr"] = params.learning_rate(epoch)
+        generator = seeded(params.seed, "epoch", epoch)
+        losses = []
+        for indices in _batches(len(labels), params.batch_size, generator):
+            images = F.normalize(source(indices, generator).to(backbone.device, torch.float32), dim=-1)
+            logits = backbone.logit_scale * images @ prompts.features(backbone, vectors).T
+            loss = F.cross_entropy(logits, labels[indices].to(backbone.device))
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            losses.append(loss.detach())
+        yield TrainerState(
+            epoch=epoch + 1,
+            loss=float(torch.stack(losses).mean()),
+            vectors=vectors.detach().cpu().clone(),
+            momentum=optimizer.state[vectors]["momentum_buffer"].cpu().clone(),
+        )
+
+
+def image_features(backbone: Backbone, images: Tensor, params: FewShotParams) -> FeatureSource:
+    """Image features of `images` (N, 3, H, W), augmented and noisy as `params` say; clean ones are encoded once."""
+    levels = torch.tensor(params.sigmas)
+
+    @torch.no_grad()
+    def encode(indices: Tensor, generator: torch.Generator) -> Tensor:
+        batch = images[indices].float()
+        if params.augment:
+            batch = crop_and_flip(batch, generator)
+        if len(levels):
+            sigma = levels[torch.randint(len(levels), (len(batch), 1, 1, 1), generator=generator)]
+            batch = batch + sigma * torch.randn(batch.shape, generator=generator)
+        return backbone.encode_image(batch)
+
+    if params.augment or len(levels):
+        return encode
+    unused = torch.Generator()
+    parts = [encode(indices, unused) for indices in torch.split(torch.arange(len(images)), params.batch_size)]
+    features = torch.cat(parts)
+    return lambda indices, _: features[indices.to(features.device)]
+
+
+def initial_context(backbone: Backbone, n_classes: int, params: FewShotParams) -> ContextVectors:
+    """The random context vectors training starts from."""
+    return ContextVectors.random(
+        params.n_ctx,
+        backbone.text_width,
+        seeded(params.seed, "context"),
+        n_classes=n_classes if params.class_specific else None,
+        position=params.position,
+    )
+
+
+def sample_shots(labels: Tensor, n_classes: int, shots: int, seed: int) -> Tensor:
+    """Indices of `shots` random items of each class, all of a class that has fewer; class by class.
+
+    Raises ValueError for a label outside 0..n_classes-1 or a class without an item.
+    """
+    counts = torch.bincount(labels, minlength=n_classes)
+    if len(counts) != n_classes or int(counts.min()) == 0:
+        raise ValueError(f"each of {n_classes} classes needs a labelled image, got counts {counts.tolist()}")
+    generator = seeded(seed, "shots")
+    chosen = []
+    for label in range(n_classes):
+        items = torch.nonzero(labels == label).flatten()
+        chosen.append(items[torch.randperm(len(items), generator=generator)[:shots]])
+    return torch.cat(chosen)
+
+
+def seeded(seed: int, *purpose: str | int) -> torch.Generator:
+    """A generator of its own for each purpose: what one draws cannot shift what another draws."""
+    digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
+
+
+def _batches(n_items: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    batches = torch.split(torch.randperm(n_items, generator=generator), batch_size)
+    full = [batch for batch in batches if len(batch) == batch_size]
+    return full or list(batches)

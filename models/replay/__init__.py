@@ -1,0 +1,1 @@
+"""Computes a certificate again from its document, the image and the weights."""

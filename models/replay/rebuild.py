@@ -1,0 +1,131 @@
+"""What a certificate names, rebuilt on this machine: its classifier, and the sampler of its noise."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+
+from models.audit.runner import Folders
+from models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
+from models.backbones.device import DTYPES
+from models.certificates.schema import StatedSamples, Statement
+from models.classifier import TextHead, prompt_in_force, text_features_sha256
+from models.images.picture import ModelInput
+from models.prompts.bank import Bank
+from models.prompts.checkpoint import (
+    load_prompt_or_bank,
+    member_digests,
+    prompt_to_bytes,
+    require_backbone,
+    require_use,
+)
+from models.prompts.context import ContextVectors
+from models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
+from models.smoothing.encoded import EncodedSampler
+from models.smoothing.selector import RouteSelector
+from models.types import TEMPLATE_PROMPT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """One set of estimation samples: what is stated of them, and what they are drawn with and classified by."""
+
+    stated: StatedSamples
+    sampler: NoisySampler
+    classifier: BaseClassifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    """The classifier of a document, for any sigma, and the noise of the document in batches of its block size.
+
+    same_text: whether the text features have the stated digest to the last bit, as on the machine that certified.
+    """
+
+    backbone: Backbone
+    head: TextHead
+    sampler: NoisySampler
+    same_text: bool
+
+    def classifier(self, sigma: float) -> BaseClassifier:
+        """The base classifier for noise of that standard deviation."""
+        return self.head.classifier(self.backbone, sigma)
+
+    def draws(self, statement: Statement) -> list[Draws]:
+        """The estimation samples of the class and, with automatic sigma, of the other routes and of the selector."""
+        of_sigma = [(statement.params.sigma, statement.estimation)]
+        if (routing := statement.routing) is None:
+            return [self._draws(*each) for each in of_sigma]
+        others = [(each.sigma, each.estimation) for each in routing.outcomes]
+        of_sigma += [(sigma, stated) for sigma, stated in others if sigma is not None and stated is not None]
+        selector = Draws(
+            stated=routing.estimation,
+            sampler=self.sampler.with_sigma(routing.settings.selector_sigma),
+            classifier=RouteSelector.of(self.sampler, routing.settings),
+        )
+        return [*(self._draws(*each) for each in of_sigma), selector]
+
+    def _draws(self, sigma: float, stated: StatedSamples) -> Draws:
+        return Draws(stated=stated, sampler=self.sampler.with_sigma(sigma), classifier=self.classifier(sigma))
+
+
+def rebuild(statement: Statement, image: ModelInput, folders: Folders) -> Rebuilt:
+    """Rebuilds what a document names; a prompt that was adapted is adapted again, from the same noise.
+
+    Raises ValueError where a digest is not the stated one; Rejected for a backbone or prompt that is not here.
+    """
+    stated, spec = statement.classifier, statement.request.classifier
+    backbone = _backbone(statement, folders)
+    sampler = NoisySampler(
+        image=image.pixels,
+        sigma=statement.params.sigma,
+        noise=Noise(bytes.fromhex(statement.noise.key), statement.noise.law),
+        batch_size=stated.block_size,
+        device=backbone.device,
+    )
+    encoded = EncodedSampler.of(sampler, backbone.encode_image)
+    prompt = prompt_in_force(
+        backbone, spec, _prompt(statement, backbone, folders), lambda n: encoded.first(Stream.ADAPT, n)
+    )
+    head = TextHead.of_spec(backbone, spec, prompt)
+    _compare("context", None if prompt is None else _sha256(prompt_to_bytes(prompt)), stated.context_sha256)
+    _compare("gate", None if head.gate is None else head.gate.sha256, stated.gate_sha256)
+    _compare("bank members", member_digests(prompt) if isinstance(prompt, Bank) else (), stated.members)
+    same_text = text_features_sha256(head.text_features) == stated.text_features_sha256
+    return Rebuilt(backbone=backbone, head=head, sampler=sampler, same_text=same_text)
+
+
+def _backbone(statement: Statement, folders: Folders) -> Backbone:
+    stated = statement.classifier
+    if stated.dtype not in DTYPES or (card := shipped_backbones().get(stated.backbone)) is None:
+        raise ValueError(f"backbone {stated.backbone!r} in {stated.dtype} is not known here")
+    torch.set_num_threads(stated.threads)
+    backbone = load_backbone(
+        card,
+        weights_directory(card, folders.backbones),
+        device=torch.device("cuda" if stated.device == "cuda" and torch.cuda.is_available() else "cpu"),
+        dtype=DTYPES[stated.dtype],
+    )
+    _compare("weights", backbone.sha256, stated.backbone_sha256)
+    return backbone
+
+
+def _prompt(statement: Statement, backbone: Backbone, folders: Folders) -> ContextVectors | Bank | None:
+    """The checkpoint that is named, None for a template."""
+    stated = statement.classifier
+    if stated.prompt == TEMPLATE_PROMPT:
+        return None
+    card = folders.prompt_card(stated.prompt)
+    require_backbone(card, backbone)
+    require_use(card, stated.adaptation)
+    _compare("prompt checkpoint", card.sha256, stated.prompt_sha256)
+    return load_prompt_or_bank(folders.of_prompt(card.id), card)
+
+
+def _compare(what: str, found: object, stated: object) -> None:
+    if found != stated:
+        raise ValueError(f"{what}: this machine has {found}, stated is {stated}")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,159 @@
+"""Replay of a certificate on this machine: its labels drawn again from the revealed key, or others from a fresh one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+import torch
+from torch.nn import functional as F
+
+from models.certificates.labels import labels_of
+from models.certificates.schema import StatedCertificate, Statement
+from models.replay.rebuild import Draws, Rebuilt
+from models.smoothing import (
+    SequentialTest,
+    Stream,
+    certify,
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    decide,
+    labels,
+    select,
+)
+from models.smoothing.routing import select_route
+from models.types import Certificate, LabelCounts, SmoothingParams
+
+TOLERANCE: Final = 0.002
+"""Share of labels that may differ by another machine's last bits, if a fresh run agrees (docs/mathematics.md, 7.1)."""
+
+_ON_DIFFERENCES: Final = "another machine may differ in near-ties: --fresh decides whether that is all"
+_OnSamples = Callable[[int], None]
+
+
+def replay(
+    statement: Statement,
+    rebuilt: Rebuilt,
+    n: int,
+    random: Random,
+    *,
+    tolerant: bool,
+    on_samples: _OnSamples = lambda _: None,
+) -> str:
+    """Whether n random samples of every set, all where there are fewer, have the labels of the transcript.
+
+    random: draws their indices; whoever forged the labels must not know it. tolerant: a share of up to `TOLERANCE` may
+    differ. on_samples: gets the number of samples done. Raises ValueError with the reason of a refusal.
+    """
+    found, done = [], 0
+
+    def tell(more: int) -> None:
+        nonlocal done
+        done += more
+        on_samples(done)
+
+    for draws in rebuilt.draws(statement):
+        transcript = labels_of(draws.stated.labels)
+        indices = sorted(random.sample(range(len(transcript)), min(n, len(transcript))))
+        drawn = _draw(draws, indices, tell)
+        differ = sum(label != transcript[index] for label, index in zip(drawn, indices, strict=True))
+        found.append(f"{len(indices) - differ} of {len(indices)} random samples of {len(transcript)} have their label")
+        if differ > (TOLERANCE * len(indices) if tolerant else 0):
+            raise ValueError(f"{found[-1]}; {_ON_DIFFERENCES}")
+        found.append(_undetected(statement, differ, len(indices), len(transcript)))
+    return "; ".join(found)
+
+
+def select_again(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> str:
+    """Whether the selection samples, all of them, count to what is stated; tolerant: whether they choose the same.
+
+    Raises ValueError with the reason of a refusal.
+    """
+    params, routing = statement.request.params, statement.routing
+    if routing is None:
+        pairs = [(select(rebuilt.sampler, rebuilt.classifier(params.sigma), params), statement.selection)]
+    else:
+        sigmas = routing.settings.sigmas
+        found = select_route(rebuilt.sampler, lambda b: rebuilt.classifier(sigmas[b]), params, routing.settings)
+        pairs = [(found.selector, routing.selection), (found.classes, statement.selection)]
+    for counted, stated in pairs:
+        if counted != stated and not (tolerant and counted.top == stated.top):
+            raise ValueError(f"they count to {counted}, stated is {stated}; {_ON_DIFFERENCES}")
+    return "all of them choose what is stated"
+
+
+def fresh(statement: Statement, rebuilt: Rebuilt, key: bytes, on_samples: _OnSamples = lambda _: None) -> str:
+    """Whether as many samples of other noise agree with the claim; a true claim is refused with probability <= 4 alpha.
+
+    key: of the noise, 32 bytes that whoever made the certificate could not know. on_samples: see `replay`.
+    Raises ValueError with the reason of a refusal.
+    """
+    claim, stated = statement.claim, statement.params
+    n = max(len(labels_of(statement.estimation.labels)), stated.n0)
+    certification = certify(
+        rebuilt.sampler.image,
+        rebuilt.classifier(stated.sigma),
+        SmoothingParams(sigma=stated.sigma, alpha=stated.alpha, n0=stated.n0, n=n, bound=stated.bound),
+        key=key,
+        law=rebuilt.sampler.noise.law,
+        batch_size=rebuilt.sampler.batch_size,
+        on_progress=lambda counts, _: on_samples(counts.total),
+    )
+    outcome, counts, index = certification.outcome, certification.estimation.counts, statement.selection.top
+    match outcome, claim:
+        case Certificate(class_index=other), StatedCertificate(class_index=claimed) if other != claimed:
+            raise ValueError(f"another key certifies {statement.classifier.class_names[other]}")
+    if index is not None:
+        most = clopper_pearson_upper(counts.per_class[index], counts.total, stated.alpha)
+        least = clopper_pearson_lower(counts.runner_up(index), counts.total, stated.alpha / len(counts.per_class))
+        if most < claim.p_a_lower or least > claim.p_b_upper:
+            raise ValueError(
+                f"another key shows p_A <= {most:.6f} and p_B >= {least:.6f}, "
+                f"stated are p_a_lower {claim.p_a_lower} and p_b_upper {claim.p_b_upper}"
+            )
+    shown = f"radius {outcome.radius}" if isinstance(outcome, Certificate) else "no radius"
+    return f"{counts.total} samples of another key show {shown} and do not contradict the claim"
+
+
+def _draw(draws: Draws, indices: list[int], tell: _OnSamples) -> list[int]:
+    """The labels of some estimation samples, in batches of the block size, the last one padded."""
+    one, size, found = replace(draws.sampler, batch_size=1), draws.sampler.batch_size, list[int]()
+    for first in range(0, len(indices), size):
+        part = indices[first : first + size]
+        pixels = torch.cat([one.batch(Stream.ESTIMATE, index) for index in part])
+        with torch.inference_mode():
+            logits = draws.classifier.logits(F.pad(pixels, (0, 0) * 3 + (0, size - len(part))))
+        found += labels(logits).tolist()[: len(part)]
+        tell(len(part))
+    return found
+
+
+def _undetected(statement: Statement, differ: int, replayed: int, total: int) -> str:
+    """How many labels may be forged in spite of it, and which radius they would leave (docs/mathematics.md, 7.1)."""
+    alpha = statement.params.alpha
+    share = differ / total if replayed == total else clopper_pearson_upper(differ, replayed, alpha)
+    forged = int(share * total)
+    words = f"with confidence {1 - alpha:g} at most {forged} are forged"
+    if statement.routing is not None or not isinstance(statement.claim, StatedCertificate):
+        return words
+    left = _radius_without(statement, forged)
+    return f"{words}, which would leave {f'a radius of {left}' if left > 0 else 'no radius: replay more samples'}"
+
+
+def _radius_without(statement: Statement, forged: int) -> float:
+    """The radius that follows if so many labels of the class were in truth the runner-up's."""
+    counted, selection = statement.estimation.per_class, statement.selection
+    if (index := selection.top) is None or forged > counted[index]:
+        return 0.0
+    others = [(count, label) for label, count in enumerate((*counted, statement.estimation.invalid)) if label != index]
+    worst = [*counted, statement.estimation.invalid]
+    worst[index] -= forged
+    worst[max(others)[1]] += forged
+    counts, params = LabelCounts(per_class=tuple(worst[:-1]), invalid=worst[-1]), statement.request.params
+    if params.target_radius is None:
+        outcome = decide(selection, counts, params)
+        return outcome.radius if isinstance(outcome, Certificate) else 0.0
+    test = SequentialTest(params, selection, look_every=counts.total)
+    verdict = test.look(counts)
+    at_n = verdict.outcome if verdict is not None else None
+    return max(test.running_radius, at_n.radius if isinstance(at_n, Certificate) else 0.0)

@@ -1,0 +1,245 @@
+"""docs/verifier.py: short, without any of our code, and of one mind with the verifier of the service."""
+
+import ast
+import json
+import runpy
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from models.certificates.document import canonical
+from models.certificates.signature import public_key, signed
+from models.certificates.verify import verify
+from models.types import SmoothingParams
+from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, Case, genuine
+from tests.support.processes import ROOT
+from tests.unit.models.certificates.test_verify import (
+    FIXED,
+    FORGER,
+    GAVE_UP,
+    KNOWN,
+    PAIR,
+    ROUTED,
+    SEVEN,
+    duplicated_block,
+    forged,
+    forged_counts,
+    hidden_radius,
+    many_classes_and_looks,
+    more_samples_than_there_can_be,
+    refused,
+    relabelled,
+    rounded_up,
+)
+
+VERIFIER = ROOT / "docs" / "verifier.py"
+NOT_ITS_OWN = {"noise_key", "words", "image_units"}
+"""Checks that the short verifier leaves to the signature."""
+
+Outcome = tuple[int, dict[str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Outcome]:
+    """Its exit code and its refusals, for a document and the text of a key file."""
+
+    def verdict(content: bytes, key: str | None = public_key(ISSUER)) -> Outcome:
+        file, keys = tmp_path / "document.json", tmp_path / "keys"
+        file.write_bytes(content)
+        keys.write_text(key or "")
+        monkeypatch.setattr(sys, "argv", ["verifier.py", str(file), *([] if key is None else ["--key", str(keys)])])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(VERIFIER), run_name="__main__")
+        lines = [
+            line.removeprefix("REFUSED").strip() for line in capsys.readouterr().out.splitlines() if "REFUSED" in line
+        ]
+        return int(str(ended.value.code)), dict(line.split(": ", 1) for line in lines)
+
+    return verdict
+
+
+def test_it_is_one_file_of_at_most_200_lines_without_any_code_of_ours() -> None:
+    source = VERIFIER.read_text("utf-8")
+    tree = ast.walk(ast.parse(source))
+    imported = {
+        name.partition(".")[0]
+        for node in tree
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert len(source.splitlines()) <= 200
+    assert imported - set(sys.stdlib_module_names) == {"mpmath", "cryptography"}
+
+
+def test_it_runs_alone_and_says_what_it_checked(tmp_path: Path) -> None:
+    file, alone = tmp_path / "document.json", tmp_path / "verifier.py"
+    file.write_bytes(genuine(FIXED))
+    alone.write_bytes(VERIFIER.read_bytes())
+    ended = subprocess.run([sys.executable, "-I", str(alone), str(file)], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines()[-1] == "valid; issuer not checked"
+    assert "ok       radius" in ended.stdout
+
+
+def test_a_hundred_genuine_documents_of_a_hundred_pass(run: Callable[..., Outcome]) -> None:
+    assert [case for case in CASES if run(genuine(case)) != (0, {})] == []
+
+
+@pytest.mark.parametrize("target", [None, 0.0925, 0.07])
+def test_thousands_of_samples_of_an_uncertain_class_pass(target: float | None, run: Callable[..., Outcome]) -> None:
+    """Where incomplete beta functions are sums of thousands of terms."""
+    params = SmoothingParams(sigma=0.25, n0=100, n=10_000, target_radius=target)
+    content = genuine(Case(probabilities=(0.6, 0.3, 0.05, 0.05), params=params))
+    assert int(json.loads(content)["samples_used"]) > 3_000
+    assert run(content) == (0, {})
+    assert verify(content, KNOWN).valid
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        forged_counts,
+        duplicated_block,
+        hidden_radius,
+        lambda: relabelled(FIXED, lambda labels: [0] * len(labels)),
+        lambda: relabelled(SEVEN, lambda labels: [0] * len(labels)),
+        lambda: relabelled(PAIR, lambda labels: labels[:-1]),
+        lambda: forged(FIXED, estimation__merkle_root="ab" * 32),
+        *(lambda case=case: rounded_up(case) for case in (FIXED, PAIR, SEVEN, ROUTED)),
+        lambda: forged(FIXED, claim__p_a_lower="0.9"),
+        lambda: forged(FIXED, claim__p_b_upper="0.1"),
+        lambda: forged(PAIR, claim__p_a_lower="0.95"),
+        lambda: forged(SEVEN, claim__p_b_upper="0.2"),
+        lambda: forged(SEVEN, decision__rule="clopper_pearson"),
+        lambda: forged(SEVEN, decision__rule="certified_selection"),
+        lambda: forged(SEVEN, claim__target_reached=False),
+        lambda: forged(SEVEN, scope="input_independent"),
+        lambda: forged(GAVE_UP, claim__p_a_lower="0.7", claim__p_b_upper="0.3"),
+        lambda: forged(GAVE_UP, claim__reason="no_majority"),
+        lambda: forged(FIXED, claim__class_index="1", claim__label="class 1"),
+        lambda: forged(FIXED, params__n="10000"),
+        lambda: forged(FIXED, selection__per_class=["0", "20", "0"]),
+    ],
+)
+def test_both_verifiers_refuse_a_forgery_for_the_same_things(
+    forgery: Callable[[], bytes], run: Callable[..., Outcome]
+) -> None:
+    content = forgery()
+    code, reasons = run(content)
+    assert code == 1
+    assert set(reasons) == set(refused(verify(content, KNOWN))) - NOT_ITS_OWN
+    assert all(reasons.values())
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        lambda: forged(FIXED, params__alpha="0.05"),
+        lambda: forged(ROUTED, routing__route="0"),
+        lambda: forged(ROUTED, params__sigma="0.25"),
+        lambda: forged(ROUTED, routing__alpha_split__p_a="0.01"),
+        lambda: forged(ROUTED, decision__rule="clopper_pearson"),
+        lambda: forged(PAIR, decision__rule="p_a"),
+        lambda: forged(FIXED, decision__rule="certified_selection"),
+    ],
+)
+def test_what_one_verifier_refuses_for_its_cause_the_other_may_for_its_effect(
+    forgery: Callable[[], bytes], run: Callable[..., Outcome]
+) -> None:
+    content = forgery()
+    assert set(run(content)[1]) > {"issuer"}
+    assert set(refused(verify(content, KNOWN))) > {"issuer"}
+
+
+def test_change_of_a_signed_document_is_refused_for_its_signature(run: Callable[..., Outcome]) -> None:
+    document = json.loads(genuine(FIXED))
+    document["software"]["certrad"] = "9.9.9"
+    assert run(canonical(document)) == (1, {"signature": "it is not signed, or was changed after it was signed"})
+
+
+@pytest.mark.parametrize("spell", [str.upper, " {}".format, "{} ".format], ids=["upper case", "space", "end"])
+@pytest.mark.parametrize("field", ["public_key", "value"])
+def test_signature_has_one_spelling(field: str, spell: Callable[[str], str], run: Callable[..., Outcome]) -> None:
+    """Else one certificate has many digests."""
+    document = json.loads(genuine(FIXED))
+    document["signature"][field] = spell(document["signature"][field])
+    assert "signature" in run(canonical(document), key=None)[1]
+
+
+def a_look_after_each_of_many_samples() -> bytes:
+    labels = [0, 0, 0, 0, 1] * 60_000
+    document = json.loads(relabelled(PAIR, lambda _: labels))
+    document["params"]["n"], document["decision"]["look_every"] = "300001", "1"
+    return canonical(signed(document, FORGER))
+
+
+def more_routes_than_there_can_be() -> bytes:
+    document = json.loads(genuine(ROUTED))
+    samples = {**document["estimation"], "labels": "0*1000000"}
+    document["routing"]["outcomes"] = [{"estimation": samples}] * 10_000
+    return canonical(signed(document, FORGER))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        many_classes_and_looks,
+        more_samples_than_there_can_be,
+        a_look_after_each_of_many_samples,
+        more_routes_than_there_can_be,
+    ],
+)
+def test_hostile_document_is_refused_soon(hostile: Callable[[], bytes], run: Callable[..., Outcome]) -> None:
+    content, started = hostile(), time.process_time()
+    assert run(content, key=None)[0] == 1
+    assert time.process_time() - started < 20
+
+
+def test_published_keys_of_the_issuer_are_read_as_they_are_answered(run: Callable[..., Outcome]) -> None:
+    answer = {
+        "keys": [{"public_key": "ab" * 32}, {"public_key": public_key(ISSUER)}],
+        "epochs": [{"sha256": "00" * 32}, {"sha256": sha256(EPOCH_SECRET).hexdigest()}],
+    }
+    for text in (json.dumps(answer), json.dumps(answer, separators=(",", ":")), json.dumps(answer, indent=2)):
+        assert run(genuine(FIXED), key=text) == (0, {})
+        assert list(run(forged(FIXED), key=text)[1]) == ["issuer"]
+
+
+def test_key_that_the_issuer_revoked_is_refused_as_such(run: Callable[..., Outcome]) -> None:
+    digest = sha256(bytes.fromhex(public_key(ISSUER))).hexdigest()
+    answer = {"keys": [{"public_key": "ab" * 32}], "revoked": [{"sha256": digest, "reason": "it leaked"}]}
+    assert run(genuine(FIXED), key=json.dumps(answer)) == (1, {"issuer": "signing key was revoked"})
+    assert run(forged(FIXED), key=json.dumps(answer)) == (1, {"issuer": "signed by another"})
+
+
+def test_noise_of_a_secret_that_was_not_committed_to_is_refused(run: Callable[..., Outcome]) -> None:
+    answer = {"keys": [{"public_key": public_key(ISSUER)}], "epochs": [{"sha256": "00" * 32}]}
+    assert run(genuine(FIXED), key=json.dumps(answer)) == (1, {"epoch": "not committed to"})
+
+
+def test_a_key_file_without_a_key_does_not_count_as_none_given(run: Callable[..., Outcome]) -> None:
+    assert list(run(genuine(FIXED), key="")[1]) == ["issuer"]
+    assert list(run(genuine(FIXED), key="\n")[1]) == ["issuer"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b"null", b'{"claim": 5}', b"\xff", b"[" * 100_000, b'{"a":' * 5_000 + b"1" + b"}" * 5_000],
+)
+def test_what_is_no_document_is_refused(content: bytes, run: Callable[..., Outcome]) -> None:
+    assert run(content)[0] == 1
+
+
+def test_bad_usage_ends_with_2() -> None:
+    ended = subprocess.run([sys.executable, "-I", str(VERIFIER)], capture_output=True, check=False)
+    assert ended.returncode == 2

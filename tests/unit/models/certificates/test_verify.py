@@ -1,0 +1,478 @@
+"""Verification: genuine documents pass, and whatever was changed in one is refused with the reason."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from models.certificates.document import canonical
+from models.certificates.exact import Bounds, Look, is_clopper_pearson, is_e_process, radii
+from models.certificates.labels import labels_of, merkle_root, run_lengths
+from models.certificates.signature import is_signed, public_key, signed
+from models.certificates.verify import Issuer, Verification, verify
+from models.errors import Rejected
+from models.smoothing import confidence_bounds, radius
+from models.smoothing.bounds import floor_decimals, raise_decimals
+from models.smoothing.sequential import ConfidenceSequence
+from models.types import ETA, AlphaSplit, SmoothingParams, ZeroShotAdaptation
+from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, Case, genuine
+
+FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
+KNOWN = Issuer(
+    public_keys=frozenset({public_key(ISSUER)}), secrets={hashlib.sha256(EPOCH_SECRET).hexdigest(): EPOCH_SECRET}
+)
+FIXED = Case(probabilities=(0.8, 0.1, 0.1), params=SmoothingParams(sigma=0.25, n0=20, n=200))
+PAIR = Case(probabilities=(0.95, 0.05), params=SmoothingParams(sigma=0.5, n0=20, n=640, alpha=0.05, target_radius=0.15))
+SEVEN = Case(
+    probabilities=(0.7, *(0.05,) * 6),
+    params=SmoothingParams(sigma=0.5, n0=50, n=640, alpha=0.05, target_radius=0.25),
+    adaptation=ZeroShotAdaptation(),
+)
+GAVE_UP = Case(
+    probabilities=(0.4, 0.3, 0.3), params=SmoothingParams(sigma=0.5, n0=50, n=640, alpha=0.05, target_radius=0.4)
+)
+ROUTED = next(case for case in CASES if case.routing is not None)
+
+SIGNED_ONLY = (
+    "subject.pixels_sha256",
+    "subject.input_sha256",
+    "classifier.context_sha256",
+    "classifier.text_features_sha256",
+    "classifier.logit_scale",
+    "classifier.dtype",
+    "classifier.device",
+    "classifier.threads",
+    "classifier.block_size",
+    "classifier.gate_sha256",
+    "noise.law",
+    "noise.key",
+    "noise.epoch_sha256",
+    "radius_in_image_units.note",
+    "radius_in_image_units.factors.",
+    "software.",
+)
+"""What follows from nothing else in a document: the signature protects it, and a replay with the image checks it."""
+
+
+def refused(verification: Verification) -> dict[str, str]:
+    """The reasons of all refusals by the name of the check."""
+    return {check.name: check.detail for check in verification.checks if not check.ok}
+
+
+def leaves(node: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of every value that is no object and no list."""
+    if isinstance(node, dict):
+        for name, item in node.items():
+            yield from leaves(item, (*path, name))
+    elif isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from leaves(item, (*path, index))
+    else:
+        yield path
+
+
+def replaced(document: dict[str, Any], path: tuple[str | int, ...], value: object) -> dict[str, Any]:
+    changed: Any = deepcopy(document)
+    *way, last = path
+    node = changed
+    for step in way:
+        node = node[step]
+    node[last] = value
+    result: dict[str, Any] = changed
+    return result
+
+
+def value_at(document: dict[str, Any], path: tuple[str | int, ...]) -> object:
+    node: Any = document
+    for step in path:
+        node = node[step]
+    return node
+
+
+def another(value: object) -> object:
+    """A value of the same kind: the last digit of a number one more, another digest, other words."""
+    match value:
+        case bool():
+            return not value
+        case None:
+            return "1.5"
+        case str() if value[-1:].isdecimal() and " " not in value and "*" not in value:
+            return value[:-1] + str((int(value[-1]) + 1) % 10)
+        case str() if "*" in value:
+            return value + " 1*1"
+        case _:
+            return f"{value}x"
+
+
+def forged(case: Case, **parts: object) -> bytes:
+    """A genuine document with other parts, signed by the forger: `claim__radius="9.0"`."""
+    document = json.loads(genuine(case))
+    for name, value in parts.items():
+        document = replaced(document, tuple(name.split("__")), value)
+    return canonical(signed(document, FORGER))
+
+
+def relabelled(case: Case, change: Callable[[list[int]], list[int]]) -> bytes:
+    """A document of other labels whose counts and root fit them, signed by the forger."""
+    document = json.loads(genuine(case))
+    labels = change(labels_of(document["estimation"]["labels"]))
+    *per_class, invalid = (str(labels.count(label)) for label in range(len(document["selection"]["per_class"]) + 1))
+    estimation = {
+        "per_class": per_class,
+        "invalid": invalid,
+        "labels": run_lengths(labels),
+        "merkle_root": merkle_root(labels),
+    }
+    used = str(int(document["params"]["n0"]) + len(labels))
+    return canonical(signed({**document, "estimation": estimation, "samples_used": used}, FORGER))
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[bytes]:
+    return [genuine(case) for case in CASES]
+
+
+# -- what is genuine passes -----------------------------------------------------------------------------------------
+
+
+def test_a_hundred_genuine_documents_of_a_hundred_pass(documents: list[bytes]) -> None:
+    assert len(documents) == 100
+    assert [
+        (CASES[i], refused(found)) for i, raw in enumerate(documents) if not (found := verify(raw, KNOWN)).valid
+    ] == []
+
+
+def test_genuine_documents_show_every_rule_and_outcome(documents: list[bytes]) -> None:
+    found = {(doc["decision"]["rule"], doc["claim"]["outcome"]) for doc in map(json.loads, documents)}
+    assert found == {
+        ("clopper_pearson", "certified"),
+        ("clopper_pearson", "abstained"),
+        ("e_process", "certified"),
+        ("certified_selection", "certified"),
+        ("certified_selection", "abstained"),
+        ("futility", "abstained"),
+        ("curtailment", "abstained"),
+    }
+
+
+def test_without_an_issuer_it_says_that_the_issuer_was_not_checked() -> None:
+    verification = verify(genuine(FIXED))
+    assert verification.valid
+    assert verification.issuer == "not_checked"
+    assert {check.name: check.detail for check in verification.checks}["issuer"].startswith("issuer not checked")
+
+
+def test_noise_of_a_secret_that_was_not_committed_to_is_refused() -> None:
+    """Whoever may choose the secret afterwards may choose the noise."""
+    committed = hashlib.sha256(EPOCH_SECRET).hexdigest()
+    assert verify(genuine(FIXED), replace(KNOWN, epochs=frozenset({"ab" * 32, committed}))).valid
+    reasons = refused(verify(genuine(FIXED), replace(KNOWN, epochs=frozenset({"ab" * 32}))))
+    assert list(reasons) == ["noise_key"]
+    assert "not committed" in reasons["noise_key"]
+
+
+# -- what was changed is refused ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", [PAIR, SEVEN, ROUTED], ids=["two classes", "seven classes", "routed"])
+def test_every_change_of_a_single_field_is_refused(case: Case) -> None:
+    document = json.loads(genuine(case))
+    accepted, derived = [], []
+    for path in leaves(document):
+        if path[0] in ("schema", "signature"):
+            continue
+        name = ".".join(map(str, path))
+        changed = replaced(document, path, another(value_at(document, path)))
+        reasons = refused(verify(canonical(signed(changed, FORGER)), KNOWN))
+        if is_signed(changed) or "issuer" not in reasons:
+            accepted.append(name)
+        if len(reasons) == 1 and not name.startswith(SIGNED_ONLY):
+            derived.append(name)
+    assert accepted == []
+    assert derived == [], "what follows from something else is refused whoever signed it"
+
+
+def test_change_under_an_intact_signature_is_refused_for_it() -> None:
+    document = json.loads(genuine(FIXED))
+    changed = replaced(document, ("software", "certrad"), "9.9.9")
+    assert list(refused(verify(canonical(changed), KNOWN))) == ["signature"]
+
+
+@pytest.mark.parametrize("field", ["algorithm", "public_key", "value"])
+def test_changed_signature_is_refused(field: str) -> None:
+    document = json.loads(genuine(FIXED))
+    changed = replaced(document, ("signature", field), another(document["signature"][field]))
+    assert not verify(canonical(changed), KNOWN).valid
+
+
+def test_document_without_signature_is_refused() -> None:
+    document = json.loads(genuine(FIXED))
+    assert refused(verify(canonical({**document, "signature": None}))) == {"signature": "the document is not signed"}
+
+
+@pytest.mark.parametrize("spelling", [" {}", "{}\n", "{}"], ids=["space", "line end", "keys unsorted"])
+def test_other_bytes_of_the_same_values_are_refused(spelling: str) -> None:
+    text = genuine(FIXED).decode()
+    if spelling == "{}":
+        text = json.dumps(dict(reversed(json.loads(text).items())), separators=(",", ":"))
+    assert list(refused(verify(spelling.format(text).encode(), KNOWN))) == ["canonical"]
+
+
+def forged_counts() -> bytes:
+    counts = json.loads(genuine(FIXED))["estimation"]["per_class"]
+    return forged(FIXED, estimation__per_class=[str(int(counts[0]) + 1), str(int(counts[1]) - 1), *counts[2:]])
+
+
+def duplicated_block() -> bytes:
+    return relabelled(FIXED, lambda labels: [*labels, *labels[:64]])
+
+
+def rounded_up(case: Case) -> bytes:
+    radius = json.loads(genuine(case))["claim"]["radius"]
+    return forged(case, claim__radius=f"{float(radius) + 0.0001:.4f}".rstrip("0"))
+
+
+def hidden_radius() -> bytes:
+    """The certificate of FIXED as an abstention, with bounds that show its radius."""
+    claim = json.loads(genuine(FIXED))["claim"]
+    bounds = {name: claim[name] for name in ("p_a_lower", "p_b_upper")}
+    nothing = {"value": None, "reason": "an abstention has no radius"}
+    return forged(
+        FIXED, claim={"outcome": "abstained", "reason": "no_majority", **bounds}, radius_in_image_units=nothing
+    )
+
+
+@pytest.mark.parametrize(
+    ("forgery", "check", "reason"),
+    [
+        (hidden_radius, "radius", "calls for no abstention"),
+        (forged_counts, "labels", "label 0 occurs"),
+        (lambda: relabelled(FIXED, lambda labels: [0] * len(labels)), "bounds", "do not follow"),
+        (lambda: forged(FIXED, estimation__merkle_root="ab" * 32), "merkle_root", "the root of these labels is"),
+        (lambda: rounded_up(FIXED), "radius", "follows from the bounds, stated is"),
+        (lambda: rounded_up(PAIR), "radius", "follows from the bounds, stated is"),
+        (lambda: rounded_up(ROUTED), "radius", "is the least of all outcomes, stated is"),
+        (lambda: forged(FIXED, classifier__prompt_sha256="ab" * 32), "settings", "of another classifier"),
+        (duplicated_block, "samples", "samples are expected"),
+        (lambda: forged(FIXED), "issuer", "none of the issuer's"),
+        (lambda: forged(SEVEN, scope="input_independent"), "scope", "the scope is frozen_prompt"),
+        (lambda: forged(FIXED, claim__p_a_lower="0.9"), "bounds", "p_a_lower"),
+        (lambda: forged(PAIR, claim__p_a_lower="0.95"), "bounds", "by the rule e_process"),
+        (lambda: forged(SEVEN, decision__rule="certified_selection"), "bounds", "by the rule certified_selection"),
+        (lambda: forged(GAVE_UP, claim__p_a_lower="0.7", claim__p_b_upper="0.3"), "bounds", "by the rule"),
+        (lambda: forged(FIXED, claim__class_index="1", claim__label="class 1"), "class", "selection samples"),
+        (lambda: forged(FIXED, params__alpha="0.05"), "alpha_split", "expected"),
+        (lambda: forged(FIXED, params__eta="0.0"), "alpha_split", "eta"),
+        (lambda: forged(FIXED, limits=["This proves that the class is right."]), "words", "limits"),
+        (lambda: forged(FIXED, noise__key="ab" * 32), "noise_key", "not that of this image"),
+        (lambda: forged(FIXED, radius_in_image_units__l2="999.0"), "image_units", "l2"),
+        (lambda: forged(FIXED, radius_in_image_units__factors__rounding="9.0"), "image_units", "rounding"),
+        (lambda: forged(ROUTED, routing__outcomes=[]), "schema", "outcome"),
+    ],
+)  # fmt: skip
+def test_forgery_is_refused_with_its_reason(forgery: Callable[[], bytes], check: str, reason: str) -> None:
+    reasons = refused(verify(forgery(), KNOWN))
+    assert "issuer" in reasons
+    assert reason in reasons[check]
+
+
+@pytest.mark.parametrize("public_keys", [frozenset[str](), KNOWN.public_keys])
+def test_key_that_the_issuer_revoked_is_refused_as_such(public_keys: frozenset[str]) -> None:
+    digest = hashlib.sha256(bytes.fromhex(public_key(ISSUER))).hexdigest()
+    found = verify(genuine(FIXED), replace(KNOWN, public_keys=public_keys, revoked=frozenset({digest})))
+    assert found.issuer == "revoked"
+    assert list(refused(found)) == ["issuer"]
+    assert "signing key was revoked" in refused(found)["issuer"]
+
+
+def test_clopper_pearson_before_the_last_sample_is_refused() -> None:
+    """Looking at the fixed-n bound after every block and stopping at a good moment is the classical fraud."""
+    stopped = json.loads(genuine(SEVEN))
+    counts = [int(count) for count in stopped["estimation"]["per_class"]]
+    shown = confidence_bounds(counts[0], max(counts[1:]), sum(counts), AlphaSplit(p_a=0.65 * 0.05, p_b=0.1 * 0.05))
+    p_a, p_b = floor_decimals(shown[0] - ETA, 6), raise_decimals(shown[1] + ETA, 6)
+    peeked = forged(
+        SEVEN,
+        decision__rule="clopper_pearson",
+        claim__p_a_lower=str(p_a),
+        claim__p_b_upper=str(p_b),
+        claim__radius=f"{floor_decimals(radius(p_a, p_b, 0.5), 4)}",
+    )
+    assert "all n = 640 samples are expected" in refused(verify(peeked))["samples"]
+
+
+# -- what is no document is refused without a crash ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no JSON",
+        b"[]",
+        b"null",
+        b'{"schema": "certrad.certificate/1"}',
+        b'{"schema": "certrad.certificate/2", "scope": "\\ud800"}',
+        b'{"schema": "certrad.certificate/2", "software": ' + b'{"a":' * 5_000 + b"1" + b"}" * 5_001,
+        b'{"schema": "certrad.certificate/2"}' + b" " * (8 << 20),
+    ],
+    ids=["empty", "text", "list", "null", "other schema", "surrogate", "deep", "long"],
+)
+def test_what_is_no_document_has_a_code_of_its_own(content: bytes) -> None:
+    with pytest.raises(Rejected) as refusal:
+        verify(content)
+    assert refusal.value.code == "not_a_certificate"
+
+
+@pytest.mark.parametrize(("case", "part"), [(SEVEN, ""), (ROUTED, "routing")], ids=["seven classes", "routed"])
+def test_no_malformed_field_is_accepted_or_breaks_the_verifier(case: Case, part: str) -> None:
+    document = json.loads(genuine(case))
+    hostile = (None, [], {}, True, "", "-1", "0", "9" * 15, "9" * 400)
+    accepted = [
+        (path, value)
+        for path in leaves(document)
+        for value in hostile
+        if str(path[0]).startswith(part) and path[0] != "schema" and value != value_at(document, path)
+        if verify(canonical(replaced(document, path, value))).valid
+    ]
+    assert accepted == []
+
+
+def test_missing_and_unknown_fields_are_refused() -> None:
+    document = json.loads(genuine(FIXED))
+    for section in (None, "claim", "params", "decision", "selection", "estimation", "subject", "classifier", "noise"):
+        there = document if section is None else document[section]
+        for name in there:
+            rest = {key: value for key, value in there.items() if key != name}
+            cut = rest if section is None else {**document, section: rest}
+            if name not in ("schema", "signature"):
+                assert "schema" in refused(verify(canonical(signed(cut, FORGER)))), (section, name)
+        more = {**there, "note": "trust me"}
+        assert "schema" in refused(
+            verify(canonical(signed(more if section is None else {**document, section: more}, FORGER)))
+        )
+
+
+def many_classes_and_looks() -> bytes:
+    """Sixty thousand classes and a look after every sample: nothing may be done for each class at each look."""
+    labels = list(range(60_000))
+    document = json.loads(genuine(SEVEN))
+    document["estimation"] = {
+        "per_class": ["1"] * 60_000,
+        "invalid": "0",
+        "labels": run_lengths(labels),
+        "merkle_root": merkle_root(labels),
+    }
+    document["selection"]["per_class"] = ["1"] * 60_000
+    document["classifier"]["class_names"] = [str(label) for label in labels]
+    document["params"] |= {"n0": "60000", "n": "100000"}
+    document["decision"]["look_every"] = "1"
+    return canonical(signed(document, FORGER))
+
+
+def more_samples_than_there_can_be() -> bytes:
+    """Bounds at the mean of 10^16 samples, whose incomplete beta functions are sums of 10^8 terms."""
+    document = json.loads(genuine(ROUTED))
+    route = int(document["routing"]["route"])
+    per_class = ["0"] * len(document["estimation"]["per_class"])
+    per_class[:2] = ["5" + "0" * 15] * 2
+    document["estimation"]["per_class"] = per_class
+    document["routing"]["outcomes"][route] |= {"p_a_lower": "0.499999", "p_b_upper": "0.500002"}
+    return canonical(signed(document, FORGER))
+
+
+@pytest.mark.parametrize("hostile", [many_classes_and_looks, more_samples_than_there_can_be])
+def test_work_is_bounded_by_the_length_of_the_document(hostile: Callable[[], bytes]) -> None:
+    content, started = hostile(), time.process_time()
+    assert not verify(content).valid
+    assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("name", ["a\nvalid", "a\x1b[2Kb", "a\u202eb"], ids=["line end", "escape", "right to left"])
+def test_class_name_that_could_forge_what_a_terminal_shows_is_refused(name: str) -> None:
+    document = json.loads(genuine(FIXED))
+    document["claim"]["label"] = document["classifier"]["class_names"][0] = name
+    assert "printable" in refused(verify(canonical(signed(document, FORGER))))["schema"]
+
+
+@pytest.mark.parametrize("field", ["threads", "block_size"])
+@pytest.mark.parametrize("number", ["0", "100000"])
+def test_numbers_that_a_replay_could_not_run_with_are_refused(field: str, number: str) -> None:
+    assert field in refused(verify(forged(FIXED, **{f"classifier__{field}": number})))["schema"]
+
+
+# -- the arithmetic is right -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", [AlphaSplit(p_a=9e-4, p_b=1e-4), AlphaSplit(p_a=1e-3)], ids=["two classes", "cohen"])
+@pytest.mark.parametrize(
+    ("n", "top", "runner_up"),
+    [
+        (10, 10, 0),
+        (10, 0, 10),
+        (100, 40, 39),
+        (1000, 700, 100),
+        (10_000, 9990, 9),
+        (10_000, 10_000, 0),
+        (10**6, 999_000, 900),
+    ],
+)
+def test_recomputed_bounds_are_those_of_the_service_to_the_last_digit(
+    n: int, top: int, runner_up: int, split: AlphaSplit
+) -> None:
+    p_a, p_b = confidence_bounds(top, runner_up, n, split)
+    published = max(0.0, floor_decimals(p_a - ETA, 6)), min(1.0, raise_decimals(p_b + ETA, 6))
+    bounds = Bounds(round(published[0] * 10**6), round(published[1] * 10**6))
+    assert is_clopper_pearson(bounds, Look(n, top, runner_up), split)
+    for other in neighbours(bounds):
+        assert not is_clopper_pearson(other, Look(n, top, runner_up), split)
+    shown = radius(*published, 0.25)
+    assert radii(bounds, 0.25) == {max(0, round(floor_decimals(shown, 4) * 10**4)) if shown > 0 else 0}
+
+
+def test_recomputed_bounds_are_the_known_answers() -> None:
+    """docs/mathematics.md, 1.4: counts 7000 and 1000 of 10,000; the document takes eta off and rounds."""
+    bounds = Bounds(685_511, 111_592)  # .6855123 - 1e-6 floored, .1115907 + 1e-6 raised
+    assert is_clopper_pearson(bounds, Look(10_000, 7000, 1000), AlphaSplit(p_a=9e-4, p_b=1e-4))
+    assert radii(bounds, 1.0) == {8506}
+
+
+@pytest.mark.parametrize("shares", [(1.25e-4, 1.25e-4), (0.0125, 0.0)], ids=["two sequences", "one"])
+@pytest.mark.parametrize(
+    "counts",
+    [[(64, 64, 0)], [(64, 60, 3), (128, 120, 5)], [(500, 450, 20), (10_000, 7000, 1000)], [(10**6, 999_000, 900)]],
+)
+def test_recomputed_e_processes_are_those_of_the_service_to_the_last_digit(
+    counts: list[tuple[int, int, int]], shares: tuple[float, float]
+) -> None:
+    top, others = (ConfidenceSequence(share) if share else None for share in shares)
+    for n, selected, runner_up in counts:
+        for sequence, successes in ((top, selected), (others, n - runner_up)):
+            if sequence is not None:
+                sequence.look(successes, n)
+    p = top.millionths if top else 0
+    bounds = Bounds(p, 10**6 - max(p, others.millionths if others else 0))
+    looks, split = [Look(*look) for look in counts], AlphaSplit(p_a=0.0, p_a_anytime=shares[0], p_b_anytime=shares[1])
+    assert is_e_process(bounds, looks, split)
+    assert not any(is_e_process(other, looks, split) for other in neighbours(bounds))
+
+
+def test_e_process_shows_nothing_at_or_below_its_null() -> None:
+    """S = F = 5000 against Phi(3): a value without the guard is a certificate, with ln M = 25,422."""
+    split = AlphaSplit(p_a=0.0, p_a_anytime=0.05)
+    assert not is_e_process(Bounds(998_650, 1_350), [Look(10_000, 5_000, 5_000)], split)
+
+
+def neighbours(bounds: Bounds) -> Iterator[Bounds]:
+    """One unit more or less of either bound, as far as there is."""
+    for step in (-1, 1):
+        if 0 <= bounds.p_a_lower + step <= 10**6:
+            yield Bounds(bounds.p_a_lower + step, bounds.p_b_upper)
+        if 0 <= bounds.p_b_upper + step <= 10**6:
+            yield Bounds(bounds.p_a_lower, bounds.p_b_upper + step)

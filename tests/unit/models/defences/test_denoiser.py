@@ -1,0 +1,246 @@
+"""The DnCNN of Denoised Smoothing: its architecture, its training, its files, and certificates through it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.baselines.denoised_smoothing import DenoisedClassifier
+from models.baselines.denoiser_training import DenoiserParams, DenoiserState, train, train_epochs
+from models.classifier import VisionLanguageClassifier
+from models.defences.denoiser import DnCnn, denoiser_purifier, load_denoiser, save_denoiser
+from models.defences.diffusion import one_shot
+from models.errors import Rejected
+from models.smoothing import certify
+from models.types import Certificate, SmoothingParams
+from tests.support.diffusion_models import knowing
+from tests.support.threshold_classifier import ThresholdClassifier
+from tests.support.tiny_clip import tiny_backbone
+
+SIGMA = 0.25
+PARAMS = DenoiserParams(sigma=SIGMA, epochs=4, batch_size=8, depth=4, channels=16, lr_epochs=3)
+KEY = bytes(32)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def smooth(n: int = 32, side: int = 16) -> Tensor:
+    coarse = torch.rand(n, 3, 3, 3, generator=seeded(1))
+    return F.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=True)
+
+
+def brightness(pixels: Tensor) -> Tensor:
+    """Logits of three classes, one for each channel."""
+    return 10 * pixels.mean(dim=(2, 3))
+
+
+def equal(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+# -- architecture -----------------------------------------------------------------------------------------------------
+
+
+def test_the_network_is_the_published_dncnn() -> None:
+    model = DnCnn()
+    norms = [layer for layer in model.noise if isinstance(layer, nn.BatchNorm2d)]
+    assert sum(isinstance(layer, nn.Conv2d) for layer in model.noise) == 17
+    assert [(norm.eps, norm.momentum, norm.num_features) for norm in norms] == [(1e-4, 0.95, 64)] * 15
+    # 3·64·9 + 64, fifteen times 64·64·9 + 2·64, and 64·3·9
+    assert sum(parameter.numel() for parameter in model.parameters()) == 1_792 + 15 * 36_992 + 1_728
+
+
+def test_a_fresh_denoiser_changes_nothing() -> None:
+    model, noisy = DnCnn().initialise(seeded()), smooth(2) + torch.randn(2, 3, 16, 16, generator=seeded())
+    assert torch.equal(model(noisy), noisy)
+
+
+def test_inner_convolutions_start_orthogonal() -> None:
+    flat = DnCnn().initialise(seeded()).noise[2].weight.flatten(1)
+    assert torch.allclose(flat @ flat.T, torch.eye(64), atol=1e-5)
+
+
+def test_what_the_network_predicts_is_taken_off() -> None:
+    model = DnCnn(3, 4).initialise(seeded()).train(False)
+    nn.init.normal_(model.noise[-1].weight, generator=seeded())
+    noisy = smooth(2)
+    assert model.noise(noisy).abs().max() > 0.1
+    assert torch.allclose(model(noisy), noisy - model.noise(noisy))
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_learning_rate_falls_tenfold_every_thirty_epochs() -> None:
+    params = DenoiserParams(sigma=SIGMA)
+    rates = [params.learning_rate(epoch) for epoch in (0, 29, 30, 59, 60, 89)]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+
+
+def test_the_noise_it_is_trained_on_has_its_sigma_and_is_not_clipped() -> None:
+    white = torch.ones(8, 3, 32, 32)
+    state = next(train_epochs(white.__getitem__, 8, replace(PARAMS, lr=1e-12)))
+    # A fresh denoiser changes nothing: its loss is sigma², over 24,576 values known to 0.9%.
+    assert state.loss == pytest.approx(SIGMA**2, rel=0.06)
+
+
+def test_training_removes_noise_from_images_it_has_not_seen() -> None:
+    images = smooth(40)
+    model = train(images[:32].__getitem__, 32, replace(PARAMS, epochs=12, lr=5e-3, lr_epochs=12))
+    noisy = images[32:] + SIGMA * torch.randn(8, 3, 16, 16, generator=seeded(5))
+    assert F.mse_loss(model(noisy), images[32:]) < 0.4 * F.mse_loss(noisy, images[32:])
+
+
+def test_stability_learns_to_keep_the_answers_of_the_classifier() -> None:
+    params = replace(PARAMS, objective="stability", epochs=8, lr=5e-3, lr_epochs=8)
+    of_a_corner = train_epochs(smooth().__getitem__, 32, params, logits=lambda x: brightness(x[..., :1, :1]))
+    losses = [state.loss for state in of_a_corner]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize(("objective", "logits"), [("stability", None), ("mse", brightness)])
+def test_a_classifier_goes_with_stability_and_with_nothing_else(objective: str, logits: object) -> None:
+    params = replace(PARAMS, objective=objective)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="stability"):
+        next(train_epochs(smooth().__getitem__, 32, params, logits=logits))  # type: ignore[arg-type]
+
+
+def test_one_seed_is_one_denoiser() -> None:
+    images = smooth()
+    first, again, other = (train(images.__getitem__, 32, replace(PARAMS, epochs=1, seed=s)) for s in (0, 0, 1))
+    assert equal(first, again)
+    assert not equal(first, other)
+
+
+def test_a_training_that_is_resumed_ends_as_if_it_had_never_stopped() -> None:
+    images, states = smooth(), []
+    whole = train(images.__getitem__, 32, PARAMS, on_epoch=states.append)
+    stopped = DenoiserState.from_bytes(states[1].to_bytes())
+    resumed = train(images.__getitem__, 32, PARAMS, resume=stopped)
+    assert [state.epoch for state in states] == [1, 2, 3, 4]
+    assert equal(whole, resumed)
+
+
+def test_a_state_that_is_none_is_refused() -> None:
+    with pytest.raises(Rejected, match="invalid_checkpoint"):
+        DenoiserState.from_bytes(b"not safetensors")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"sigma": 0.0}, "sigma"), ({"objective": "l1"}, "objective"), ({"epochs": 0}, "epochs"), ({"lr": 0.0}, "lr")],
+)
+def test_parameters_out_of_range_are_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(PARAMS, **fields)  # type: ignore[arg-type]
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model() -> DnCnn:
+    model = DnCnn(4, 16).initialise(seeded())
+    nn.init.normal_(model.noise[-1].weight, generator=seeded())
+    return model.train(False)
+
+
+def test_a_denoiser_comes_back_from_its_file_as_it_was(tmp_path: Path, model: DnCnn) -> None:
+    card = save_denoiser(tmp_path, model, name="mse", sigma=SIGMA, training={"seed": 0})
+    loaded, read = load_denoiser(tmp_path, card.id)
+    assert read == card
+    assert (read.sigma, read.depth, read.channels) == (SIGMA, 4, 16)
+    assert torch.equal(loaded(smooth(2)), model(smooth(2)))
+
+
+def test_a_denoiser_whose_file_changed_is_refused(tmp_path: Path, model: DnCnn) -> None:
+    card = save_denoiser(tmp_path, model, name="mse", sigma=SIGMA, training={})
+    path = tmp_path / f"{card.id}.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(Rejected, match="digest_mismatch"):
+        load_denoiser(tmp_path, card.id)
+
+
+def test_a_card_of_another_architecture_is_refused(tmp_path: Path, model: DnCnn) -> None:
+    card = save_denoiser(tmp_path, model, name="mse", sigma=SIGMA, training={})
+    path = tmp_path / f"{card.id}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"depth": 5}))
+    with pytest.raises(Rejected, match="invalid_weights"):
+        load_denoiser(tmp_path, card.id)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_a_missing_file_is_named(tmp_path: Path, model: DnCnn, suffix: str) -> None:
+    card = save_denoiser(tmp_path, model, name="mse", sigma=SIGMA, training={})
+    (tmp_path / f"{card.id}{suffix}").unlink()
+    with pytest.raises(Rejected, match=f"model_unavailable.*{suffix}"):
+        load_denoiser(tmp_path, card.id)
+
+
+# -- certificates -----------------------------------------------------------------------------------------------------
+
+
+def test_a_certificate_is_that_of_the_classifier_behind_the_denoiser() -> None:
+    # Half the noise is taken off: the cut at 1/2 is met at twice the distance, as with half the sigma.
+    base = ThresholdClassifier(cuts=(128,))
+    params, image = SmoothingParams(sigma=SIGMA, n0=100, n=2_000), base.image(0.8)
+
+    def halved(noisy: Tensor) -> Tensor:
+        return 0.8 + (noisy - 0.8) / 2
+
+    plain, denoised = (
+        certify(image, classifier, params, key=KEY).outcome for classifier in (base, DenoisedClassifier(base, halved))
+    )
+    assert isinstance(plain, Certificate)
+    assert isinstance(denoised, Certificate)
+    assert denoised.class_index == 1
+    assert denoised.radius > 1.3 * plain.radius
+
+
+def test_the_noise_of_the_certificate_is_the_only_noise() -> None:
+    shown: list[Tensor] = []
+
+    def remember(noisy: Tensor) -> Tensor:
+        shown.append(noisy.clone())
+        return noisy
+
+    base = ThresholdClassifier(cuts=(128,))
+    classifier = DenoisedClassifier(base, remember)
+    assert (classifier.n_classes, classifier.input_shape, classifier.device) == (2, (3, 1, 1), base.device)
+    pixels = torch.randn(4, 3, 1, 1, generator=seeded())
+    assert torch.equal(classifier.logits(pixels), base.logits(pixels))
+    assert torch.equal(shown[0], pixels)
+
+
+def test_dncnn_and_one_shot_diffusion_certify_in_front_of_a_vision_language_model(tmp_path: Path, model: DnCnn) -> None:
+    backbone = tiny_backbone(tmp_path)
+    texts = F.normalize(torch.randn(3, backbone.embed_dim, generator=seeded()), dim=-1)
+    image = smooth(1, 32)
+    base = VisionLanguageClassifier(backbone, texts)
+    params = SmoothingParams(sigma=SIGMA, n0=10, n=200, alpha=0.05)
+    for denoise in (model, one_shot(knowing(image, None), SIGMA)):
+        outcome = certify(
+            np.asarray(image[0]), DenoisedClassifier(base, denoise), params, key=KEY, batch_size=50
+        ).outcome
+    # The last denoiser always finds the image itself, so every sample has its class.
+    assert isinstance(outcome, Certificate)
+    assert outcome.class_index == int(base.logits(image).argmax())
+    assert outcome.p_a_lower == pytest.approx(0.05 ** (1 / 200), abs=0.003)
+
+
+def test_as_a_defence_the_denoiser_sees_noise_of_its_own_sigma() -> None:
+    identity = DnCnn(3, 4).initialise(seeded()).train(False)
+    defence = denoiser_purifier(identity, SIGMA)
+    images = smooth(4)
+    expected = images + SIGMA * torch.randn(images.shape, generator=seeded())
+    assert torch.equal(defence(images, seeded()), expected)
+    assert (defence.name, defence.randomised, defence.backward) == ("DnCNN 0.25", True, "exact")

@@ -1,0 +1,154 @@
+"""`certrad prompts bank`: a few labelled images of each class in, a bank that can be gated out."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from app.cli import main as client
+from models.backbones.base import EMBEDDED, load_backbone
+from models.classifier import TextHead
+from models.prompts.bank import Bank
+from models.prompts.checkpoint import load_prompt_or_bank, read_prompt_card
+from models.prompts.training.bank import bank_accuracy
+from models.types import ClassifierSpec, GatedAdaptation
+from tests.support.images import encoded, noise
+from workers.cli import main as cli
+from workers.cli import tune_bank as bank_command
+from workers.contract.catalogue import shipped_backbones, shipped_tasks
+
+TASK = shipped_tasks()["mednist"]
+PROMPTS = Path(bank_command.__file__).parents[2] / "models" / "demo" / "prompts"
+WHOLE = bank_command.BankParams
+IMAGES = 3
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures of each class, in folders named like the classes, and a hidden file."""
+    for label, name in enumerate(TASK.class_names):
+        directory = tmp_path / "images" / name.replace(" ", "_")
+        directory.mkdir(parents=True)
+        (directory / ".DS_Store").write_text("no image")
+        for place in range(IMAGES):
+            (directory / f"Jane Doe {place}.png").write_bytes(encoded(noise(64, 64, seed=10 * label + place), "PNG"))
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The command with few epochs and levels, on a data directory of its own and without a service."""
+    monkeypatch.setenv("CERTRAD_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("CERTRAD_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("CERTRAD_THREADS", "1")
+    few: dict[str, Any] = {"sigmas": (0.25, 0.5), "member_sigmas": (0.5,), "epochs": 1, "steps": 2, "gate_batch": 4}
+    monkeypatch.setattr(bank_command, "BankParams", lambda **given: WHOLE(**given, **few))
+    options = ("tune-bank", "--name", "site", "--shots", "2", "--copies", "2", "--images")
+    return lambda images, *more: cli.main([*options, str(images), *map(str, more)])
+
+
+def card_of(tmp_path: Path) -> Any:
+    (path,) = (tmp_path / "data" / "prompts").glob("site-*.json")
+    return read_prompt_card(path)
+
+
+def test_the_bank_is_stored_measured_on_other_images_and_names_no_file(
+    folder: Path, bank: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bank(folder) == 0
+    out, err = capsys.readouterr()
+    card = card_of(tmp_path)
+    assert json.loads(out)["id"] == card.id
+    assert (card.method, card.task, card.class_names) == ("bank", TASK.id, TASK.class_names)
+    loaded = load_prompt_or_bank(tmp_path / "data" / "prompts", card)
+    assert isinstance(loaded, Bank)
+    assert card.tuning["gate_sha256"] == loaded.gate.sha256
+    assert card.tuning["training_images"] == 2 * len(TASK.class_names)
+    validation = card.measured["validation"]
+    assert validation["images"] == len(TASK.class_names)  # one of three is left of each class
+    assert [row["sigma"] for row in validation["noisy_accuracy"]] == [0.25, 0.5]
+    assert "Jane" not in out + err + json.dumps(card.tuning)
+    spec = ClassifierSpec(
+        backbone="demo", prompt=card.id, class_names=card.class_names, template="{}", adaptation=GatedAdaptation()
+    )
+    assert spec.scope == "input_independent"
+
+
+def test_one_seed_makes_one_bank(folder: Path, bank: Any, tmp_path: Path) -> None:
+    assert [bank(folder), bank(folder)] == [0, 0]
+    first = card_of(tmp_path)  # the same id: there is one
+    assert bank(folder, "--seed", 1) == 0
+    assert len(list((tmp_path / "data" / "prompts").glob("site-*.json"))) == 2
+    assert first.tuning["seed"] == 0
+
+
+def test_without_images_left_nothing_is_measured(folder: Path, bank: Any, tmp_path: Path) -> None:
+    assert bank(folder, "--shots", IMAGES) == 0
+    assert card_of(tmp_path).measured == {}
+
+
+def test_accuracy_counts_the_copies_that_get_their_label() -> None:
+    backbone = load_backbone(shipped_backbones()["demo"], EMBEDDED)
+    images = torch.rand((5, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    shipped = load_prompt_or_bank(PROMPTS, read_prompt_card(PROMPTS / f"{TASK.default_bank}.json"))
+    assert isinstance(shipped, Bank)
+    sigma = 1e-6  # below what could move a picture to another class
+    classifier = TextHead.of_prompt(backbone, TASK.class_names, shipped).classifier(backbone, sigma)
+    with torch.no_grad():
+        answers = classifier.logits(images).argmax(-1)
+    labels = torch.cat([answers[:2], (answers[2:] + 1) % len(TASK.class_names)])
+    assert bank_accuracy(backbone, shipped, images, labels, TASK.class_names, sigma, seed=3) == 0.4
+
+
+def test_an_image_that_cannot_be_read_is_named_by_its_place(
+    folder: Path, bank: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = folder / TASK.class_names[4].replace(" ", "_") / "Jane Doe 1.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    assert bank(folder, "--shots", IMAGES) == 1
+    said = capsys.readouterr().err
+    assert f"image 2 of class {TASK.class_names[4]!r}" in said
+    assert "unreadable_image" in said
+    assert "Jane" not in said
+    assert not (tmp_path / "data" / "prompts").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--shots", IMAGES + 1), 1, "too_few_images"),
+        (("--task", "pannuke"), 1, "class_mismatch"),
+        (("--task", "nothing"), 2, "--task"),
+        (("--name", "../site"), 2, "name"),
+        (("--template", "{} in a picture"), 1, "invalid_request"),
+        (("--template", f"{'a very long story about ' * 20}{{}}."), 1, "prompt_too_long"),
+    ],
+)
+def test_what_cannot_become_a_bank_is_refused_before_an_image_is_encoded(
+    options: tuple[Any, ...],
+    code: int,
+    message: str,
+    folder: Path,
+    bank: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    encoded_images: list[int] = []
+    monkeypatch.setattr("models.prompts.training.bank.noisy_directions", lambda *_: encoded_images.append(1))
+    assert bank(folder, *options) == code
+    assert message in capsys.readouterr().err
+    assert not encoded_images
+
+
+def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
+    options = ["--images", str(tmp_path), "--name", "site", "--shots", "4"]
+    CliRunner().invoke(client.app, ["prompts", "bank", *options])
+    handed_on = ["tune-bank", f"--images={tmp_path}", "--name=site", "--shots=4"]
+    assert became == [[sys.executable, "-m", "workers.cli.main", *handed_on]]

@@ -1,0 +1,75 @@
+"""What is kept on disk."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from workers.certificate_store import create_file, delete_blob, read_blob, replace_file, store_certificate
+
+
+def test_certificate_lies_under_its_digest(tmp_path: Path) -> None:
+    digest = store_certificate(tmp_path / "certificates", b'{"a":1}')
+    assert digest == hashlib.sha256(b'{"a":1}').hexdigest()
+    assert (tmp_path / "certificates" / f"{digest}.json").read_bytes() == b'{"a":1}'
+
+
+def test_certificate_is_stored_once(tmp_path: Path) -> None:
+    digest = store_certificate(tmp_path, b"document")
+    before = (tmp_path / f"{digest}.json").stat()
+    assert store_certificate(tmp_path, b"document") == digest
+    after = (tmp_path / f"{digest}.json").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store_certificate(tmp_path, b"document")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_certificate_is_its_owners_only(tmp_path: Path) -> None:
+    digest = store_certificate(tmp_path / "certificates", b"document")
+    assert (tmp_path / "certificates").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "certificates" / f"{digest}.json").stat().st_mode & 0o077 == 0
+
+
+def test_of_several_writers_the_first_one_s_file_stands(tmp_path: Path) -> None:
+    for content in (b"first", b"second"):
+        create_file(tmp_path / "keys" / "key", content)
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "keys").iterdir()] == [("key", b"first")]
+
+
+def power_cut(*_: object) -> None:
+    raise OSError("power cut")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_file(tmp_path / "key", b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", power_cut)
+        with pytest.raises(OSError, match="power cut"):
+            replace_file(tmp_path / "key", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("key", b"old")]
+    replace_file(tmp_path / "key", b"new")
+    assert (tmp_path / "key").read_bytes() == b"new"
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_blob_is_read_and_deleted(tmp_path: Path) -> None:
+    (tmp_path / "job-1").write_bytes(b"image")
+    assert read_blob(tmp_path, "job-1") == b"image"
+    delete_blob(tmp_path, "job-1")
+    delete_blob(tmp_path, "job-1")
+    assert not (tmp_path / "job-1").exists()
+
+
+@pytest.mark.parametrize("name", ["../secret", "", ".hidden", "a/b", "a\0b", "x" * 101, "-rf"])
+def test_a_name_is_never_a_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="file name"):
+        read_blob(tmp_path, name)

@@ -1,0 +1,131 @@
+"""Nothing is signed that does not verify, is not about the job, or is told otherwise in the result."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from models.certificates.document import canonical, document, result
+from models.errors import Rejected
+from tests.support.certificates import CASES, ISSUER, SCALE, Case, facts, genuine
+from workers.contract.progress import at_start
+from workers.contract.records import JobRecord
+from workers.issue import sealed
+
+RULES = {
+    "fixed n": CASES[6],
+    "target": next(case for case in CASES if case.params.target_radius and len(case.probabilities) > 3),
+    "zero-shot": next(case for case in CASES if "steps" in str(case.adaptation)),
+    "gated": next(case for case in CASES if "gate" in str(case.adaptation)),
+    "automatic sigma": next(case for case in CASES if case.routing),
+    "nothing selected": next(case for case in CASES if max(case.probabilities) < 0.2),
+}
+CASE = RULES["fixed n"]
+
+
+def left_by_engine(case: Case) -> tuple[bytes, dict[str, Any]]:
+    """Document and result, as they come out of Redis."""
+    found = facts(case)
+    return canonical(document(found)), json.loads(json.dumps(result(found, warnings=[], timing={"select_s": 1.0})))
+
+
+def record_of(case: Case) -> JobRecord:
+    subject = facts(case).subject
+    image = {"pixels_sha256": subject.pixels_sha256, "input_sha256": subject.input_sha256, "scale": asdict(SCALE)}
+    return JobRecord(
+        id="job",
+        status="running",
+        phase="finishing",
+        request=replace(case.request, urgent=True, task="mednist"),
+        progress=at_start(case.request),
+        created_at=0.0,
+        updated_at=0.0,
+        image=image,
+    )
+
+
+def refused(left: bytes, told: dict[str, Any], record: JobRecord) -> str:
+    with pytest.raises(Rejected) as caught:
+        sealed(left, told, record, ISSUER)
+    assert caught.value.code == "invalid_certificate"
+    return caught.value.detail
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_an_engine_found_is_signed_as_it_was_left(rule: str) -> None:
+    case = RULES[rule]
+    assert sealed(*left_by_engine(case), record_of(case), ISSUER) == genuine(case)
+
+
+def changed(left: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
+    parsed = json.loads(left)
+    change(parsed)
+    return canonical(parsed)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda made: made["claim"].update(radius="9.0000"), "radius"),
+        (lambda made: made["claim"].update(p_a_lower="0.999999"), "bounds"),
+        (lambda made: made["claim"].update(class_index="1", label="class 1"), "class"),
+        (lambda made: made["estimation"]["per_class"].reverse(), "labels"),
+        (lambda made: made.update(scope="frozen_prompt"), "scope"),
+        (lambda made: made["classifier"].update(prompt_sha256="0" * 64), "settings"),
+        (lambda made: made.pop("limits"), "schema"),
+        (lambda made: made.update(patient="Jane Doe"), "schema"),
+        (lambda made: made.update(schema="certrad.certificate/1"), "schema"),
+    ],
+)
+def test_a_document_that_does_not_verify_is_not_signed(change: Callable[[dict[str, Any]], object], reason: str) -> None:
+    left, told = left_by_engine(CASE)
+    assert reason in refused(changed(left, change), told, record_of(CASE))
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b"[]", b"null", b'"text"', b"{}"])
+def test_what_is_no_document_is_not_signed(left: bytes) -> None:
+    refused(left, left_by_engine(CASE)[1], record_of(CASE))
+
+
+def test_a_document_of_another_job_is_not_signed() -> None:
+    left, told = left_by_engine(CASE)
+    other = replace(CASE, params=replace(CASE.params, n=CASE.params.n + 1))
+    assert "another request" in refused(left, told, replace(record_of(CASE), request=other.request))
+    assert "another request" in refused(left, told, record_of(RULES["target"]))
+    assert "never decoded" in refused(left, told, replace(record_of(CASE), image=None))
+
+
+@pytest.mark.parametrize(
+    ("fact", "reason"), [("pixels_sha256", "pixels"), ("input_sha256", "model input"), ("scale", "image_units")]
+)
+def test_a_document_of_another_image_is_not_signed(fact: str, reason: str) -> None:
+    record = record_of(CASE)
+    other = {"pixels_sha256": "0" * 64, "input_sha256": "0" * 64, "scale": asdict(replace(SCALE, slope=1.0))}
+    image = {**(record.image or {}), fact: other[fact]}
+    assert reason in refused(*left_by_engine(CASE), replace(record, image=image))
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"radius": 9.0},
+        {"label": "class 1"},
+        {"outcome": "abstained"},
+        {"scope": "frozen_prompt"},
+        {"samples_used": 1},
+        {"target_reached": True},
+        {"reason": "no_majority"},
+        {"radius_in_image_units": {"value": None, "reason": "words"}},
+    ],
+)
+def test_a_result_that_says_something_else_is_not_published(lie: dict[str, Any]) -> None:
+    left, told = left_by_engine(CASE)
+    assert "result" in refused(left, told | lie, record_of(CASE))
+
+
+def test_a_result_that_keeps_something_back_is_not_published() -> None:
+    left, told = left_by_engine(CASE)
+    del told["scope_text"]
+    assert "result" in refused(left, told, record_of(CASE))

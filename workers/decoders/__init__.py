@@ -1,0 +1,1 @@
+"""Decoders of DICOM and raster images; they know neither Redis nor RQ."""

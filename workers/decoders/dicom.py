@@ -1,0 +1,245 @@
+"""One frame of a DICOM object to pixels in [0, 1], by the grayscale pipeline of PS3.3 C.11 and PS3.4 N.2.
+
+Monochrome: stored values -> modality (table or rescale) -> VOI (table, else the first window, else the full range of
+the stored bits after the modality step) -> [0, 1] -> inverted for MONOCHROME1. The full range is taken rather than the
+picture's own minimum and maximum, because a scale that depends on the pixels has no Lipschitz constant: such a picture
+may be dark, but its radius is true. Colour: RGB, YBR (converted by the decoder) and palettes, over the range of their
+bits. Overlays, padding values, supplemental palettes and presentation LUT sequences are not drawn.
+
+Only the elements named here are parsed; names, dates, identifiers, private elements and overlays are skipped unread.
+Refused: deflated and referenced (JPIP, SMPTE) transfer syntaxes, video, objects that are not pictures, 1-, 32-bit and
+float pixels, windows that are steps, and photometric interpretation against presentation LUT shape.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset, read_partial
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import pixel_array
+
+from models.errors import Rejected
+from models.images.picture import ImageFacts, Picture, Transform, check_size, crop, pixels_sha256
+from models.images.units import Unit
+from models.types import Region
+from workers.decoders.dicom_rendering import monochrome_steps, unit_of
+from workers.decoders.grayscale import Integers, Step, full_range, parameters, render, slope, transform
+from workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
+
+_NOT_AN_IMAGE: Final = {"SEG", "RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "RTPLAN", "DOC", "PM"}
+_COLOURS: Final = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
+_JPEG_2000_COLOURS: Final = {"YBR_ICT", "YBR_RCT"}
+_PIXEL_DATA: Final = 0x7FE00010
+_FLOAT_PIXEL_DATA: Final = {0x7FE00008, 0x7FE00009}
+_META_START: Final = 132
+_META_GROUP: Final = 0x0002
+_ONE_SAMPLE: Final = {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}
+_PALETTE_TRANSFORM: Final[dict[str, tuple[Transform, ...]]] = {"PALETTE COLOR": ("palette",)}
+_PALETTES: Final = tuple(
+    f"{segmented}{colour}PaletteColorLookupTable{part}"
+    for colour in ("Red", "Green", "Blue")
+    for segmented, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
+)
+_READ: Final = tuple(
+    tag
+    for keyword in (
+        "Modality",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "NumberOfFrames",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "WindowCenter",
+        "WindowWidth",
+        "VOILUTFunction",
+        "RescaleIntercept",
+        "RescaleSlope",
+        "RescaleType",
+        "LossyImageCompression",
+        "ModalityLUTSequence",
+        "VOILUTSequence",
+        "PresentationLUTShape",
+        "SharedFunctionalGroupsSequence",
+        "PerFrameFunctionalGroupsSequence",
+        *_PALETTES,
+    )
+    if (tag := tag_for_keyword(keyword)) is not None
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    """How the stored values lie, as far as it is accepted."""
+
+    rows: int
+    columns: int
+    samples: int
+    frames: int
+    bits: int
+    signed: bool
+    photometric: str
+
+
+def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Region | None = None) -> Picture:
+    """One frame of a DICOM file (PS3.10).
+
+    frame: counted from 1; may be left out when there is only one.
+
+    Raises Rejected: unreadable_image, image_too_large, image_too_small, unsupported_pixels, dicom_without_pixels,
+    dicom_not_an_image, dicom_unsupported, frame_required, frame_out_of_range, region_out_of_range.
+    """
+    with _pydicom():
+        syntax = _syntax(data)
+        dataset = _header(data)
+        layout = _layout(dataset, syntax)
+        check_size(rows=layout.rows, columns=layout.columns, max_pixels=max_pixels)
+        number = _frame(frame, layout.frames)
+        stored = crop(_stored(data, syntax, layout, number), region)
+        steps: tuple[Step, ...]
+        bits, of_one = layout.bits, 1.0
+        unit: Unit = "grey level"
+        if layout.photometric == "PALETTE COLOR":
+            stored, bits = _through_palette(stored, dataset)
+            steps = (full_range(bits, signed=False, modality=None),)
+        elif layout.samples == 3:
+            steps = (full_range(bits, signed=False, modality=None),)
+        else:
+            steps = monochrome_steps(
+                dataset, number, bits=bits, signed=layout.signed, inverted=layout.photometric == "MONOCHROME1"
+            )
+            unit, of_one = unit_of(dataset, number, steps)
+        steepest = slope(steps, stored.dtype)
+        lossy = syntax.lossy or str(dataset.get("LossyImageCompression", "")) == "01"
+    return Picture(
+        pixels=render(steps, stored if stored.ndim == 3 else stored[..., None]),
+        sha256=pixels_sha256(stored, [parameters(step) for step in steps]),
+        facts=ImageFacts(
+            format="dicom",
+            rows=layout.rows,
+            columns=layout.columns,
+            channels=3 if stored.ndim == 3 else 1,
+            bits=bits,
+            frames=layout.frames,
+            frame=number,
+            transfer_syntax=syntax.keyword,
+            decoder=f"{syntax.distribution} {version(syntax.distribution)}",
+            lossy=lossy,
+            transforms=(*_PALETTE_TRANSFORM.get(layout.photometric, ()), *map(transform, steps)),
+            unit=unit,
+            slope=steepest / of_one,
+        ),
+    )
+
+
+@contextmanager
+def _pydicom() -> Iterator[None]:
+    """Whatever pydicom and its decoders raise is refused; messages and warnings, which quote values, are dropped."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (Rejected, MemoryError):
+        raise
+    except Exception as error:  # malformed files raise nearly anything
+        raise Rejected("unreadable_image", "the DICOM file is truncated or corrupt") from error
+
+
+def _syntax(data: bytes) -> TransferSyntax:
+    """Read before anything else: pydicom inflates a deflated data set whole, whatever is asked of it."""
+    meta = read_dataset(
+        io.BytesIO(data[_META_START:]), False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != _META_GROUP
+    )
+    syntax = TRANSFER_SYNTAXES.get(str(meta.get("TransferSyntaxUID", "")))
+    if syntax is None:
+        raise Rejected(
+            "dicom_unsupported", "a transfer syntax that is neither deflated, referenced nor private is expected"
+        )
+    return syntax
+
+
+def _header(data: bytes) -> Dataset:
+    """The elements of `_READ`; raises Rejected dicom_without_pixels unless integer pixels follow them."""
+    pixel_tags: list[int] = []
+
+    def at_pixels(tag: int, _vr: str | None, _length: int) -> bool:
+        if tag == _PIXEL_DATA or tag in _FLOAT_PIXEL_DATA:
+            pixel_tags.append(tag)
+        return bool(pixel_tags)
+
+    dataset = read_partial(io.BytesIO(data), stop_when=at_pixels, specific_tags=list(_READ))
+    if dataset.get("Modality") in _NOT_AN_IMAGE:
+        raise Rejected("dicom_not_an_image", "an image object is expected")
+    if not pixel_tags:
+        raise Rejected("dicom_without_pixels", "a pixel data element is expected")
+    if pixel_tags[0] != _PIXEL_DATA:
+        raise Rejected("unsupported_pixels", "integer pixels are expected, got float")
+    return dataset
+
+
+def _layout(dataset: Dataset, syntax: TransferSyntax) -> _Layout:
+    layout = _Layout(
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+        samples=int(dataset.get("SamplesPerPixel") or 1),
+        frames=int(dataset.get("NumberOfFrames") or 1),
+        bits=int(dataset.BitsStored),
+        signed=bool(dataset.get("PixelRepresentation")),
+        photometric=str(dataset.get("PhotometricInterpretation")),
+    )
+    allocated = int(dataset.BitsAllocated)
+    if allocated not in (8, 16) or not 1 < layout.bits <= allocated:
+        raise Rejected("unsupported_pixels", "2 to 16 bits in 8 or 16 are expected")
+    if int(dataset.get("HighBit", layout.bits - 1)) != layout.bits - 1:
+        raise Rejected("unsupported_pixels", "the high bit is expected to be the last of those stored")
+    if syntax.keyword == "JPEGExtended12Bit" and layout.bits > 8:
+        raise Rejected("dicom_unsupported", "JPEG of 8 bits is expected: there is no decoder for 12")
+    if layout.photometric in _COLOURS:
+        converted = layout.photometric not in _JPEG_2000_COLOURS or syntax.plugin == "pylibjpeg"
+        accepted = layout.samples == 3 and not layout.signed and converted
+    else:
+        accepted = layout.samples == 1 and layout.photometric in _ONE_SAMPLE
+    if not accepted:
+        raise Rejected("unsupported_pixels", "monochrome, palette, RGB or YBR pixels are expected")
+    return layout
+
+
+def _frame(frame: int | None, frames: int) -> int:
+    if frame is None and frames > 1:
+        raise Rejected("frame_required", f"the image has {frames} frames; `frame` names one of them, from 1")
+    number = 1 if frame is None else frame
+    if not 1 <= number <= frames:
+        raise Rejected("frame_out_of_range", f"`frame` is expected in 1..{frames}, got {number}")
+    return number
+
+
+def _stored(data: bytes, syntax: TransferSyntax, layout: _Layout, number: int) -> Integers:
+    """Stored values (rows, columns) or RGB (rows, columns, 3) of one frame; unused bits are cleared."""
+    stored = pixel_array(io.BytesIO(data), index=number - 1, decoding_plugin=syntax.plugin)
+    expected = (layout.rows, layout.columns) if layout.samples == 1 else (layout.rows, layout.columns, 3)
+    if stored.shape != expected:
+        raise Rejected("unreadable_image", "the pixels are not of the declared size")
+    return stored
+
+
+def _through_palette(stored: Integers, dataset: Dataset) -> tuple[Integers, int]:
+    """RGB and its bits."""
+    if not dataset.original_encoding[1]:
+        raise Rejected(
+            "unsupported_pixels", "a palette in little endian is expected: writers of the other order disagree"
+        )
+    bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
+    coloured = apply_color_lut(stored, dataset)
+    if bits not in (8, 16) or coloured.shape[2] != 3 or int(coloured.max()) >= 1 << bits:
+        raise Rejected("unsupported_pixels", "a palette of three colours of 8 or 16 bits is expected")
+    return coloured, bits

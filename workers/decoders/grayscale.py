@@ -1,0 +1,202 @@
+"""The steps from stored values to [0, 1] that DICOM knows (PS3.3 C.11.1, C.11.2), in float64."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import Rejected
+from models.images.picture import Transform
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.integer[Any]]
+_WINDOWS: Final[dict[str, Transform]] = {
+    "LINEAR": "window_linear",
+    "LINEAR_EXACT": "window_linear_exact",
+    "SIGMOID": "window_sigmoid",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """Rescale Slope and Intercept: x -> slope x + intercept (PS3.3 C.11.1.1.2)."""
+
+    slope: float
+    intercept: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.slope) and math.isfinite(self.intercept) and self.slope != 0):
+            raise Rejected("unsupported_pixels", "a finite rescale with a slope other than 0 is expected")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A lookup table (PS3.3 C.11.1.1.1): x -> values[x - first], the first and last entry beyond both ends.
+
+    kind: the modality table, or the VOI table, whose range of bits is [0, 1].
+    values: float64 entries of `bits` bits.
+    """
+
+    kind: Literal["modality_lut", "voi_lut"]
+    first: int
+    values: Floats
+    bits: int
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 1 or not self.values.size or not 8 <= self.bits <= 16:
+            raise Rejected("unsupported_pixels", "a lookup table with entries of 8 to 16 bits is expected")
+
+    @property
+    def peak(self) -> int:
+        """The largest value the table can hold."""
+        return (1 << self.bits) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Window Center and Width with their function (PS3.3 C.11.2.1.2 and C.11.2.1.3), onto [0, 1]."""
+
+    function: str
+    centre: float
+    width: float
+
+    def __post_init__(self) -> None:
+        if self.function not in _WINDOWS:
+            raise Rejected("unsupported_pixels", f"a VOI LUT function of {', '.join(_WINDOWS)} is expected")
+        narrowest = 1.0 if self.function == "LINEAR" else 0.0  # at which the window is a step
+        if not (math.isfinite(self.centre) and math.isfinite(self.width) and self.width > narrowest):
+            raise Rejected("unsupported_pixels", f"a finite window wider than {narrowest} is expected")
+
+
+@dataclass(frozen=True, slots=True)
+class FullRange:
+    """What the bits can hold, onto [0, 1]."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Invert:
+    """MONOCHROME1: the lowest value is white."""
+
+
+Step = Rescale | Table | Window | FullRange | Invert
+
+
+def apply(step: Step, x: Floats | Integers) -> Floats:
+    """The values after a step; those of Window, FullRange, Invert and the VOI table are in [0, 1].
+
+    Integers are taken as they are, because a float64 copy of a large colour picture alone is gigabytes.
+    """
+    match step:
+        case Rescale():
+            return np.multiply(x, step.slope, dtype=np.float64) + step.intercept
+        case Table():
+            index = np.clip(np.rint(x, dtype=np.float64) - step.first, 0, step.values.size - 1).astype(np.intp)
+            entries: Floats = step.values[index]
+            return entries if step.kind == "modality_lut" else np.clip(entries / step.peak, 0.0, 1.0)
+        case Window(function="LINEAR"):
+            return np.clip((x - (step.centre - 0.5)) / (step.width - 1.0) + 0.5, 0.0, 1.0)
+        case Window(function="LINEAR_EXACT"):
+            return np.clip((x - step.centre) / step.width + 0.5, 0.0, 1.0)
+        case Window():  # 1 / (1 + exp(-4 (x - c) / w)), written so that it does not overflow
+            return 0.5 * (1.0 + np.tanh(2.0 * np.subtract(x, step.centre, dtype=np.float64) / step.width))
+        case FullRange():
+            unit = np.subtract(x, step.low, dtype=np.float64)
+            unit /= step.high - step.low
+            return np.clip(unit, 0.0, 1.0, out=unit)
+        case Invert():
+            return np.subtract(1.0, x, dtype=np.float64)
+
+
+def render(steps: Sequence[Step], stored: Integers) -> Floats:
+    """Stored values through all steps: pixels in [0, 1] where the last but for Invert is Window, FullRange or VOI."""
+    x: Any = stored
+    for step in steps:
+        x = apply(step, x)
+    return np.asarray(x)
+
+
+def slope(steps: Sequence[Step], stored: np.dtype[np.integer[Any]]) -> float:
+    """The largest change of a pixel in [0, 1] per change of its stored value by 1: the Lipschitz constant of `render`.
+
+    stored: the type of the stored values, of 8 or 16 bits.
+
+    Whole values a < b are sent apart by at most the steps between neighbours that lie between them (triangle
+    inequality), so the largest step of `render` over all values of the type is its exact constant on them, tables
+    after a broken rescale and float64 rounding included. Where no table makes it jump, the slope of the formulas is
+    taken if it is larger; then the constant also holds for values that are not whole.
+
+    Raises Rejected unsupported_pixels where some value is rendered as no number.
+    """
+    limits = np.iinfo(stored)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps_between = np.diff(render(steps, np.arange(limits.min, limits.max + 1)))
+    largest = float(np.abs(steps_between).max())
+    formulas = [_steepest(step) for step in steps if not isinstance(step, Table)]
+    if len(formulas) == len(steps):
+        largest = max(largest, math.prod(formulas, start=1.0))  # a NaN in first place stays
+    if not math.isfinite(largest):
+        raise Rejected("unsupported_pixels", "a rescale and a window of moderate size are expected")
+    return largest
+
+
+def _steepest(step: Rescale | Window | FullRange | Invert) -> float:
+    match step:
+        case Rescale():
+            return abs(step.slope)
+        case Window(function="LINEAR"):
+            return 1.0 / (step.width - 1.0)
+        case Window():  # SIGMOID is as steep at its centre as LINEAR_EXACT everywhere
+            return 1.0 / step.width
+        case FullRange():
+            return 1.0 / (step.high - step.low)
+        case Invert():
+            return 1.0
+
+
+def transform(step: Step) -> Transform:
+    """The name of a step."""
+    match step:
+        case Rescale():
+            return "rescale"
+        case Table():
+            return step.kind
+        case Window():
+            return _WINDOWS[step.function]
+        case FullRange():
+            return "full_range"
+        case Invert():
+            return "invert"
+
+
+def parameters(step: Step) -> dict[str, Any]:
+    """Everything a step does, as JSON; equal parameters are equal maps."""
+    match step:
+        case Rescale():
+            return {"rescale": [step.slope, step.intercept]}
+        case Table():
+            entries = hashlib.sha256(step.values.astype("<f8").tobytes()).hexdigest()
+            return {step.kind: [step.first, step.bits, entries]}
+        case Window():
+            return {step.function: [step.centre, step.width]}
+        case FullRange():
+            return {"full_range": [step.low, step.high]}
+        case Invert():
+            return {"invert": []}
+
+
+def full_range(bits: int, *, signed: bool, modality: Rescale | Table | None) -> FullRange:
+    """The range of the stored bits after the modality step."""
+    if isinstance(modality, Table):
+        return FullRange(0.0, float(modality.peak))
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    if modality is None:
+        return FullRange(float(low), float(high))
+    ends = sorted((low * modality.slope + modality.intercept, high * modality.slope + modality.intercept))
+    return FullRange(*ends)

@@ -1,0 +1,178 @@
+"""PNG, JPEG and TIFF to pixels in [0, 1], by a rule that refuses rather than loses or guesses.
+
+- Grey of 1, 2, 4, 8, 12 (TIFF) and 16 bits, and RGB of 8 and 16 bits, are taken with all their bits.
+- A palette becomes the RGB it stands for.
+- Alpha, or a transparent colour, is dropped when every pixel is opaque; otherwise the picture is refused, because what
+  shows through it is not in the file.
+- CMYK, Lab, YCbCr outside JPEG compression, float, signed and 32-bit pixels, 16-bit grey with alpha, 16-bit planes and
+  16-bit pictures with a transparent colour are refused.
+- The orientation the file states is applied, as viewers do. Colour profiles and gamma are not.
+- A file of several pictures is refused.
+"""
+
+import io
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, __version__
+
+from models.errors import Rejected
+from models.images.picture import ImageFacts, Picture, check_size, crop, pixels_sha256
+from models.types import Region
+from workers.decoders.grayscale import apply, full_range, parameters, slope
+
+RasterFormat = Literal["png", "jpeg", "tiff"]
+_TileArgs = str | tuple[Any, ...] | None  # a decoder's arguments: the raw mode, or a tuple that begins with it
+Integers = NDArray[np.integer[Any]]
+
+_ORIENTATION_TAG: Final = 0x0112
+_WHITE_IS_ZERO: Final = 0
+_LOSSY_COMPRESSIONS: Final = {"jpeg", "tiff_jpeg", "webp"}
+_PALETTES: Final = {"P", "PA"}
+_WITH_ALPHA: Final = {"LA", "La", "PA", "RGBA", "RGBa"}
+# Pillow keeps the upper byte of each 16-bit sample of RGB; told the other byte order, it keeps the lower one.
+_LOWER_BYTE: Final = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
+
+
+def decode(data: bytes, image_format: RasterFormat, *, max_pixels: int, region: Region | None = None) -> Picture:
+    """The one picture of a file.
+
+    Raises Rejected: unreadable_image, image_too_large, image_too_small, animated_image, unsupported_pixels,
+    region_out_of_range.
+    """
+    with _pillow(max_pixels):
+        image = _open(data, image_format)
+        check_size(rows=image.height, columns=image.width, max_pixels=max_pixels)
+        if getattr(image, "n_frames", 1) > 1:
+            raise Rejected("animated_image", "one picture in the file is expected, got several")
+        rawmodes = {_rawmode(tile.args) for tile in image.tile}  # asked now, because loading empties `tile`
+        palette = image.mode in _PALETTES
+        oriented = image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9)
+        lossy = image_format == "jpeg" or image.info.get("compression") in _LOSSY_COMPRESSIONS
+        stored, bits = _samples(image, rawmodes, partial(_open, data, image_format))
+    cropped = crop(stored, region)
+    to_unit = full_range(bits, signed=False, modality=None)
+    return Picture(
+        pixels=apply(to_unit, cropped if cropped.ndim == 3 else cropped[..., None]),
+        sha256=pixels_sha256(cropped, [parameters(to_unit)]),
+        facts=ImageFacts(
+            format=image_format,
+            rows=stored.shape[0],
+            columns=stored.shape[1],
+            channels=3 if stored.ndim == 3 else 1,
+            bits=bits,
+            decoder=f"pillow {__version__}",
+            lossy=lossy,
+            transforms=(*(("palette",) if palette else ()), *(("orientation",) if oriented else ())),
+            unit="grey level",
+            slope=slope([to_unit], stored.dtype),
+        ),
+    )
+
+
+@contextmanager
+def _pillow(max_pixels: int) -> Iterator[None]:
+    """Pillow with warnings as errors and our limit on pixels; whatever it raises is refused, its message dropped."""
+    pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            yield
+    except (Rejected, MemoryError):
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise Rejected("image_too_large", f"at most {max_pixels} pixels are decoded") from error
+    except Exception as error:  # decoders raise nearly anything on malformed files
+        raise Rejected("unreadable_image", "the file is truncated or corrupt") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = pillow_limit
+
+
+def _open(data: bytes, image_format: RasterFormat) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(data), formats=[image_format.upper()])
+
+
+def _samples(
+    image: ImageFile.ImageFile, rawmodes: set[str], again: Callable[[], ImageFile.ImageFile]
+) -> tuple[Integers, int]:
+    """Integers (height, width) or (height, width, 3) and the bits of a sample.
+
+    rawmodes: how Pillow unpacks the samples of each tile. again: opens the same file anew.
+    """
+    if image.mode == "I;16":
+        return _grey_16(image, rawmodes)
+    if any(";16" in rawmode for rawmode in rawmodes) or _tiff_bits(image) > 8:
+        return _colour_16(image, again(), rawmodes)
+    return _eight_bits(image), 8
+
+
+def _grey_16(image: ImageFile.ImageFile, rawmodes: set[str]) -> tuple[Integers, int]:
+    _refuse_transparent_colour(image)
+    bits = 12 if rawmodes == {"I;12"} else 16
+    stored = np.asarray(ImageOps.exif_transpose(image), dtype=np.uint16)
+    if _tiff_tag(image, TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1) == _WHITE_IS_ZERO:
+        return np.subtract((1 << bits) - 1, stored, dtype=np.uint16), bits  # Pillow inverts 8 bits, but not 16
+    return stored, bits
+
+
+def _colour_16(upper: ImageFile.ImageFile, lower: ImageFile.ImageFile, rawmodes: set[str]) -> tuple[Integers, int]:
+    _refuse_transparent_colour(upper)
+    if not all(rawmode.split(";")[0] == upper.mode and rawmode[-3:] in _LOWER_BYTE for rawmode in rawmodes):
+        raise _unsupported(upper.mode)
+    lower.tile = [tile._replace(args=_of_lower_byte(tile.args)) for tile in lower.tile]
+    bytes_of = (np.asarray(ImageOps.exif_transpose(image), dtype=np.uint16) for image in (upper, lower))
+    stored = (next(bytes_of) << 8) | next(bytes_of)
+    if stored.shape[2] == 4:
+        _require_opaque(stored[..., 3], 65535)
+    return stored[..., :3], 16
+
+
+def _eight_bits(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
+    upright = ImageOps.exif_transpose(image)
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        _require_opaque(np.asarray(upright.convert("RGBA").getchannel("A")), 255)
+    match image.mode:
+        case "1" | "L" | "LA" | "La":
+            return np.asarray(upright.convert("L"))
+        case "RGB" | "RGBA" | "RGBa" | "P" | "PA":
+            return np.asarray(upright.convert("RGB"))
+        case _:
+            raise _unsupported(image.mode)
+
+
+def _rawmode(args: _TileArgs) -> str:
+    return str(args if isinstance(args, str) or args is None else args[0])
+
+
+def _of_lower_byte(args: _TileArgs) -> _TileArgs:
+    if isinstance(args, tuple):
+        return _of_lower_byte(args[0]), *args[1:]
+    return _rawmode(args)[:-3] + _LOWER_BYTE[_rawmode(args)[-3:]]
+
+
+def _tiff_bits(image: ImageFile.ImageFile) -> int:
+    return max(_tiff_tag(image, TiffImagePlugin.BITSPERSAMPLE, (8,))) if image.mode in ("RGB", "RGBA") else 8
+
+
+def _tiff_tag(image: ImageFile.ImageFile, tag: int, default: Any) -> Any:  # noqa: ANN401  # tags have many types
+    return image.tag_v2.get(tag, default) if isinstance(image, TiffImagePlugin.TiffImageFile) else default
+
+
+def _refuse_transparent_colour(image: ImageFile.ImageFile) -> None:
+    if "transparency" in image.info:
+        raise Rejected("unsupported_pixels", "16-bit pixels without a transparent colour are expected")
+
+
+def _require_opaque(alpha: NDArray[np.integer[Any]], opaque: int) -> None:
+    if int(alpha.min()) != opaque:
+        raise Rejected("unsupported_pixels", "an opaque picture is expected, got transparent pixels")
+
+
+def _unsupported(mode: str) -> Rejected:
+    return Rejected("unsupported_pixels", f"grey or RGB of 8 or 16 bits is expected, got {mode}")

@@ -1,0 +1,160 @@
+"""The block ledger: what is fixed once per job, and each block's labels, committed exactly once."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Final, cast
+
+import torch
+from redis import Redis
+from safetensors.torch import load, save
+
+from models.prompts.gate import Gate
+from models.types import LabelCounts, NoiseLaw
+from workers.contract.names import ledger_key, record_key
+from workers.contract.scripts import HAS_ENDED
+
+_FIXED: Final = "fixed"
+
+# KEYS record, ledger; ARGV field, payload, ttl. Answers the payload that stands, or nil once the job has ended.
+_COMMIT: Final = f"""{HAS_ENDED}
+if has_ended(KEYS[1]) then return nil end
+if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 1 then redis.call('EXPIRE', KEYS[2], ARGV[3]) end
+return redis.call('HGET', KEYS[2], ARGV[1])
+"""
+
+
+class JobEndedError(Exception):
+    """The job was cancelled or ended elsewhere; whoever works on it stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineIdentity:
+    """What an engine brings to a job and no ledger can hand over; only engines of one identity may share a job.
+
+    key_sha256: digest of the noise key, which depends on the epoch secret. software: versions, and digest of the code.
+    """
+
+    backbone_sha256: str
+    prompt_sha256: str | None
+    key_sha256: str
+    device: str
+    software: dict[str, str]
+
+    def differences(self, other: "EngineIdentity") -> list[str]:
+        """The names of the fields in which two identities differ."""
+        return [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fixed:
+    """What every engine that works on a job must share, fixed before the first estimation sample.
+
+    text_features: (K, D) float32, of a bank (B, K, D). context_sha256: digest of the context vectors that made them, or
+        of the bank; None for a template.
+    gate: of a bank, None for one prompt. members: digests of the prompts of a bank.
+    selector: the selection samples of the selector where sigma is chosen automatically; those of the class are then of
+        the selected route's classifier.
+    epoch_sha256: names the secret of the noise key; another may be in use by the time the job is resumed.
+    A second engine reads these and never recomputes them: counts of two different classifiers must not be merged.
+    """
+
+    text_features: torch.Tensor
+    context_sha256: str | None
+    selection: LabelCounts
+    engine: EngineIdentity
+    dtype: str
+    threads: int
+    block_size: int
+    commit_size: int
+    law: NoiseLaw
+    epoch_sha256: str
+    selector: LabelCounts | None = None
+    gate: Gate | None = None
+    members: tuple[str, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """A length-prefixed JSON header, then the tensors as safetensors."""
+        rest = {
+            "context_sha256": self.context_sha256,
+            "per_class": self.selection.per_class,
+            "invalid": self.selection.invalid,
+            "engine": asdict(self.engine),
+            "dtype": self.dtype,
+            "threads": self.threads,
+            "block_size": self.block_size,
+            "commit_size": self.commit_size,
+            "law": self.law,
+            "epoch_sha256": self.epoch_sha256,
+            "selector": None if self.selector is None else asdict(self.selector),
+            "sigma_range": None if self.gate is None else self.gate.sigma_range,
+            "members": self.members,
+        }
+        of_gate = {} if self.gate is None else self.gate.tensors
+        tensors = {"text_features": self.text_features, **of_gate}
+        packed: bytes = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
+        header = json.dumps(rest).encode()
+        return len(header).to_bytes(4, "little") + header + packed
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> "Fixed":
+        """Reads what `to_bytes` wrote."""
+        end = 4 + int.from_bytes(payload[:4], "little")
+        rest = json.loads(payload[4:end])
+        selection = LabelCounts(per_class=tuple(rest.pop("per_class")), invalid=rest.pop("invalid"))
+        engine = EngineIdentity(**rest.pop("engine"))
+        if (selector := rest.pop("selector")) is not None:
+            rest["selector"] = LabelCounts(per_class=tuple(selector["per_class"]), invalid=selector["invalid"])
+        tensors = load(payload[end:])
+        features, sigma_range = tensors.pop("text_features"), rest.pop("sigma_range")
+        gate = None if sigma_range is None else Gate(sigma_range=tuple(sigma_range), **tensors)
+        members = tuple(rest.pop("members"))
+        return cls(text_features=features, gate=gate, members=members, selection=selection, engine=engine, **rest)
+
+
+class RedisLedger:
+    """The ledger of one job in Redis; entries are written once and never change (satisfies `smoothing.Blocks`).
+
+    part: keeps the blocks of one of several runs of samples apart, those of a route for one; "" where there is one.
+    """
+
+    def __init__(self, redis: Redis, job_id: str, *, ttl: int, may_go_on: Callable[[], None], part: str = "") -> None:
+        self._redis = redis
+        self._job_id = job_id
+        self._ttl = ttl
+        self._may_go_on = may_go_on
+        self._part = part
+        self._commit = redis.register_script(_COMMIT)
+
+    def fixed(self) -> Fixed | None:
+        """What was fixed, or None when no engine came that far."""
+        payload = cast("bytes | None", self._redis.hget(ledger_key(self._job_id), _FIXED))
+        return None if payload is None else Fixed.from_bytes(payload)
+
+    def fix(self, proposal: Fixed) -> Fixed:
+        """Fixes the proposal, unless another engine was first: then its entry stands and is returned.
+
+        Raises JobEndedError.
+        """
+        return Fixed.from_bytes(self._write(_FIXED, proposal.to_bytes()))
+
+    def committed(self) -> dict[int, bytes]:
+        """Labels by the index of their first sample."""
+        entries = cast("dict[bytes, bytes]", self._redis.hgetall(ledger_key(self._job_id)))
+        part = self._part.encode()
+        of_part = {field[len(part) :]: labels for field, labels in entries.items() if field.startswith(part)}
+        return {int(start): labels for start, labels in of_part.items() if start.isdigit()}
+
+    def commit(self, start: int, labels: bytes) -> bytes:
+        """Commits the labels of consecutive samples once, and returns those that stand. Raises JobEndedError."""
+        standing = self._write(f"{self._part}{start}", labels)
+        self._may_go_on()
+        return standing
+
+    def _write(self, field: str, payload: bytes) -> bytes:
+        standing = self._commit(
+            keys=[record_key(self._job_id), ledger_key(self._job_id)], args=[field, payload, self._ttl]
+        )
+        if standing is None:
+            raise JobEndedError(self._job_id)
+        return cast("bytes", standing)

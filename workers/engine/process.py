@@ -1,0 +1,117 @@
+"""The engine process: loads the models once and performs, one after another, the jobs its RQ parent names.
+
+`python -m workers.engine.process NAME CHANNEL_FD PARENT_PID`: orders come through the channel as JSON lines, and one
+byte goes back for each.
+"""
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from socket import socket
+from types import FrameType, TracebackType
+from typing import Final
+
+from rq.exceptions import NoSuchJobError
+from rq.executions import Execution
+from rq.job import Job
+
+from workers import logs
+from workers.connection import connect
+from workers.contract.names import GPU_QUEUE
+from workers.parent_death import die_with
+from workers.queue import stop as stopping
+from workers.queue.worker import QueueWorker
+from workers.settings import WorkerSettings
+
+READY: Final = b"r"  # the models are loaded
+DONE: Final = b"d"  # the job was performed, whatever came of it, and RQ knows
+LEAVING: Final = b"l"  # the same, and this process takes no more orders
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One execution of one RQ job."""
+
+    job: str
+    execution: str
+
+    def to_line(self) -> bytes:
+        """The order as a JSON line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "Order":
+        """Reads what `to_line` wrote."""
+        return cls(**json.loads(line))
+
+
+class Horse(QueueWorker):
+    """The RQ worker inside the engine process: performs jobs under the name of its parent."""
+
+    def __init__(self, queue_name: str, *, name: str, settings: WorkerSettings) -> None:
+        super().__init__(
+            queue_name, name=name, redis=connect(settings.redis_url), settings=settings, prepare_for_work=False
+        )
+        self._is_horse = True
+        self.busy = False
+        self.leaving = False
+
+    def perform(self, order: Order) -> None:
+        """Performs one job as RQ does, recording its end; a job that was erased meanwhile is none."""
+        try:
+            job = self.job_class.fetch(order.job, self.connection, self.serializer)
+        except NoSuchJobError:
+            return
+        execution = Execution(order.execution, order.job, self.connection, worker_name=self.name)
+        self.perform_job(job, self.queues[0], execution)
+
+    def _on_exception(
+        self, job: Job, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        super()._on_exception(job, kind, error, traceback)
+        self.leaving |= issubclass(kind, SystemExit)
+
+
+def serve(horse: Horse, start: Callable[[str], None], channel: socket) -> None:
+    """Loads, then performs orders until they end, a task raises SystemExit, or SIGTERM asks to stop.
+
+    On SIGTERM a running task is asked through `workers.queue.stop`; without one the process ends at once.
+    """
+
+    def stop(_: int, __: FrameType | None) -> None:
+        stopping.request()
+        if not horse.busy:
+            raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    start(horse.name)
+    channel.sendall(READY)
+    with channel.makefile("rb") as orders:
+        for line in orders:
+            horse.busy = True
+            horse.perform(Order.from_line(line))
+            leaving = horse.leaving or stopping.requested()
+            channel.sendall(LEAVING if leaving else DONE)
+            if leaving:
+                return
+            horse.busy = False
+
+
+def main() -> None:
+    """Runs the engine of the worker named on the command line."""
+    name, channel_fd, parent_pid = sys.argv[1:]
+    die_with(int(parent_pid))
+    logs.configure("engine")
+    from workers.engine import (
+        tasks as engine,  # the first import of torch: it takes seconds, in which the parent may die
+    )
+
+    with socket(fileno=int(channel_fd)) as channel:
+        serve(Horse(GPU_QUEUE, name=name, settings=WorkerSettings()), engine.start, channel)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The prompt store: checkpoints on this node, known to every process through Redis, where other nodes get them."""
+
+import hashlib
+from pathlib import Path
+
+import structlog
+from redis import Redis
+
+from models.backbones.base import Backbone
+from models.errors import Rejected
+from models.prompts.checkpoint import prompt_path, read_prompt_card, save_prompt
+from models.prompts.context import layout
+from models.prompts.foreign_checkpoint import import_context
+from models.types import PromptCard, TaskCard
+from models.types.cards import ContextPosition
+from workers.contract.catalogue import Catalogue
+from workers.contract.names import prompt_bytes_key
+
+_log = structlog.get_logger()
+
+
+def publish(redis: Redis, directory: Path, card: PromptCard) -> None:
+    """Makes a stored prompt known to every process, bytes first, so that a card never lacks them.
+
+    Raises Rejected: prompt_not_found, digest_mismatch; ValueError for a card with a field of a wrong type.
+    """
+    try:
+        content = prompt_path(directory, card.id).read_bytes()
+    except OSError as error:
+        raise Rejected("prompt_not_found", f"prompt {card.id!r} has a card, but no bytes beside it") from error
+    redis.set(prompt_bytes_key(card.sha256), verified(content, card))
+    Catalogue(redis).publish_prompt(card)
+
+
+def publish_all(redis: Redis, directory: Path) -> None:
+    """Makes every sound prompt of this node's store known; a withdrawn one stays withdrawn, a damaged one is logged."""
+    for path in sorted(directory.glob("*.json")):
+        try:
+            publish(redis, directory, read_prompt_card(path))
+        except (Rejected, ValueError) as error:
+            reason = error.code if isinstance(error, Rejected) else "invalid_checkpoint"
+            _log.warning("prompt not published", prompt=path.stem, reason=reason)
+
+
+def verified(content: bytes, card: PromptCard) -> bytes:
+    """The bytes of a prompt checkpoint, if they are the card's; else raises Rejected digest_mismatch."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != card.sha256:
+        raise Rejected("digest_mismatch", f"prompt {card.id!r} has SHA-256 {sha256}, its card says {card.sha256}")
+    return content
+
+
+def import_checkpoint(
+    file: Path,
+    *,
+    name: str,
+    backbone: Backbone,
+    task: TaskCard,
+    directory: Path,
+    position: ContextPosition,
+) -> PromptCard:
+    """Stores a checkpoint of CoOp, PromptSmooth or AdvPT as a prompt; nothing in the file is executed.
+
+    position: where the class name stood when it was tuned; the file does not say.
+    Raises Rejected: invalid_checkpoint, prompt_mismatch, prompt_too_long; ValueError for a name that is none.
+    """
+    context = import_context(file, backbone, len(task.class_names), position=position)
+    layout(backbone, task.class_names, context)  # too many tokens show now, not in the first job
+    return save_prompt(
+        directory,
+        context,
+        name=name,
+        method="imported",
+        backbone=backbone,
+        class_names=task.class_names,
+        task=task.id,
+    )

@@ -1,0 +1,151 @@
+"""What an engine keeps between jobs: device, secrets, resident backbones and their text features."""
+
+import hashlib
+import os
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import torch
+from redis import Redis
+
+import models
+from models.backbones.base import EMBEDDED, Backbone, load_backbone, weights_directory
+from models.backbones.device import chosen_dtype, dtype_name
+from models.backbones.weights import find_weights, pinned
+from models.errors import Rejected
+from models.prompts.bank import Bank
+from models.prompts.checkpoint import load_prompt_or_bank
+from models.prompts.context import ContextVectors
+from models.types import BackboneCard, PromptCard
+from workers.contract.catalogue import Catalogue, WorkerCard
+from workers.contract.names import prompt_bytes_key
+from workers.engine.prompt_store import verified
+from workers.keys.epochs import EpochSecrets
+from workers.settings import BLOCK_CPU, BLOCK_GPU, WorkerSettings
+
+_RESIDENT: Final = 2
+_PACKAGES: Final = ("certrad", "numpy", "open_clip_torch", "scipy", "torch", "transformers")
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The state of one engine process; built once, shared by its jobs."""
+
+    settings: WorkerSettings
+    redis: Redis
+    catalogue: Catalogue
+    device: torch.device
+    dtype: torch.dtype
+    epochs: EpochSecrets
+    software: dict[str, str]
+    _resident: OrderedDict[str, Backbone] = field(default_factory=OrderedDict)
+
+    @property
+    def block_size(self) -> int:
+        """Samples per block where the operator did not choose."""
+        return self.settings.block_size or (BLOCK_GPU if self.device.type == "cuda" else BLOCK_CPU)
+
+    def backbone(self, backbone_id: str, dtype: torch.dtype) -> Backbone:
+        """The backbone, resident on the device; the longest unused one makes room.
+
+        Raises Rejected: unknown_backbone, backbone_unavailable, invalid_weights, digest_mismatch.
+        """
+        key = f"{backbone_id} {dtype}"
+        if key not in self._resident:
+            while len(self._resident) >= _RESIDENT:
+                self._resident.popitem(last=False)
+            card = self.backbone_card(backbone_id)
+            directory = weights_directory(card, self.settings.backbones_dir)
+            self._resident[key] = load_backbone(card, directory, device=self.device, dtype=dtype)
+        self._resident.move_to_end(key)
+        return self._resident[key]
+
+    def backbone_card(self, backbone_id: str) -> BackboneCard:
+        """The card of a backbone; raises Rejected unknown_backbone."""
+        try:
+            return self.catalogue.backbones[backbone_id]
+        except KeyError:
+            raise Rejected("unknown_backbone", f"expected one of {sorted(self.catalogue.backbones)}") from None
+
+    def prompt(self, prompt_id: str) -> tuple[PromptCard, ContextVectors | Bank]:
+        """A prompt checkpoint from the package, the local store, or Redis, withdrawn or not. Raises Rejected."""
+        card = self.catalogue.prompt(prompt_id)
+        if card is None:
+            raise Rejected("unknown_prompt", "the prompt is not published")
+        return card, load_prompt_or_bank(self._prompt_directory(card), card)
+
+    def _prompt_directory(self, card: PromptCard) -> Path:
+        name = f"{card.id}.safetensors"
+        for directory in (EMBEDDED / "prompts", self.settings.prompts_dir):
+            if (directory / name).exists():
+                return directory
+        payload = self.redis.get(prompt_bytes_key(card.sha256))
+        if not isinstance(payload, bytes):
+            raise Rejected(
+                "invalid_checkpoint", "the prompt's card is published, but its bytes are nowhere to be found"
+            )
+        content = verified(payload, card)  # before it is kept: a bad copy would fail every later job
+        self.settings.prompts_dir.mkdir(parents=True, exist_ok=True)
+        part = self.settings.prompts_dir / f".{name}.{os.getpid()}"
+        part.write_bytes(content)
+        part.replace(self.settings.prompts_dir / name)
+        return self.settings.prompts_dir
+
+    def card(self, name: str) -> WorkerCard:
+        """What this engine says of itself."""
+        present = [card.id for card in self.catalogue.backbones.values() if self._has_weights(card)]
+        return WorkerCard(
+            name=name,
+            device=str(self.device),
+            dtype=dtype_name(self.dtype),
+            backbones=tuple(sorted(present)),
+            seen_at=time.time(),
+        )
+
+    def _has_weights(self, card: BackboneCard) -> bool:
+        directory = weights_directory(card, self.settings.backbones_dir)
+        try:
+            find_weights(pinned(card, directory), directory)
+        except Rejected:
+            return False
+        return True
+
+
+def build(settings: WorkerSettings, redis: Redis) -> Runtime:
+    """The runtime of a new engine process."""
+    device = _device(settings.device)
+    torch.set_num_threads(settings.threads)
+    return Runtime(
+        settings=settings,
+        redis=redis,
+        catalogue=Catalogue(redis),
+        device=device,
+        dtype=chosen_dtype(settings.dtype, device),
+        epochs=EpochSecrets(settings.secrets_dir),
+        software=_software(),
+    )
+
+
+def _device(wish: str) -> torch.device:
+    if wish == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wish)
+
+
+def _software() -> dict[str, str]:
+    return {**{name: version(name) for name in _PACKAGES}, "code_sha256": _code_sha256()}
+
+
+def _code_sha256() -> str:
+    """SHA-256 over the sources of `models`, in the order of their names: the code that computes a certificate."""
+    root = Path(str(files(models)))
+    hasher = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        hasher.update(f"{path.relative_to(root)}\0".encode())
+        hasher.update(hashlib.sha256(path.read_bytes()).digest())
+    return hasher.hexdigest()

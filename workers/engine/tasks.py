@@ -1,0 +1,103 @@
+"""The engine's two tasks, certify and tune, so that any engine can go on where another stopped."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+import torch
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from rq.timeouts import JobTimeoutException
+
+from models.errors import Rejected
+from workers.connection import connect
+from workers.contract.keyring import Keyring
+from workers.contract.queues import enqueue
+from workers.contract.records import JobRecord, Records
+from workers.engine.certification import Run, input_shape
+from workers.engine.ledger import JobEndedError
+from workers.engine.prompt_store import publish_all
+from workers.engine.runtime import Runtime, build
+from workers.engine.tuning import TuningRun
+from workers.queue import stop as stopping
+from workers.settings import WorkerSettings
+
+_log = structlog.get_logger()
+_runtime: Runtime | None = None
+
+
+def start(worker_name: str) -> None:
+    """Makes this process an engine: loads and warms up the default backbone, and publishes what it offers."""
+    global _runtime  # RQ calls a task by its name, so an engine's state is its process's
+    settings = WorkerSettings()
+    _runtime = build(settings, connect(settings.redis_url))
+    _warm_up(_runtime)
+    publish_all(_runtime.redis, settings.prompts_dir)
+    _runtime.epochs.current()
+    _runtime.epochs.publish(Keyring(_runtime.redis), clock=time.time)
+    _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+
+
+def certify(job_id: str) -> None:
+    """Certifies the image of a job that intake has decoded, and hands the document to `finish`.
+
+    Expected refusals end the job with their code. A lost Redis, a stop request or a dying process does not end it:
+    RQ starts it again, here or elsewhere, and it goes on from the ledger.
+    """
+    _perform(job_id, lambda runtime, records, record: Run(runtime, records, record).certify())
+
+
+def tune(job_id: str) -> None:
+    """Tunes a prompt on the images that intake has decoded, publishes it, and hands the result to `finish`.
+
+    Errors are treated as by `certify`; it goes on from the last epoch.
+    """
+    _perform(job_id, lambda runtime, records, record: TuningRun(runtime, records, record).tune())
+
+
+def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -> None:
+    runtime = _runtime
+    if runtime is None:
+        raise RuntimeError("start() must run before the first job")
+    records = Records(runtime.redis, ttl=runtime.settings.job_ttl)
+    record = records.read(job_id)
+    if record is None or record.ended:
+        return
+    try:
+        work(runtime, records, record)
+        enqueue(runtime.redis, "finish", job_id, settings=runtime.settings)
+    except JobEndedError:
+        return
+    except (RedisConnectionError, RedisTimeoutError, stopping.StopRequested):
+        raise
+    except torch.AcceleratorError as error:
+        _log.error("accelerator failed", job_id=job_id, error=str(error).partition("\n")[0])
+        raise SystemExit(1) from error  # its context is poisoned; the parent starts a new engine and RQ retries the job
+    except Exception as error:  # the rim: whatever happened, the job must end with a code
+        code, detail = _problem(error, runtime.settings)
+        if code == "internal_error":
+            _log.exception("engine failed", job_id=job_id)
+        records.fail(job_id, code, detail)
+        enqueue(runtime.redis, "finish", job_id, settings=runtime.settings)
+
+
+def _problem(error: Exception, settings: WorkerSettings) -> tuple[str, str]:
+    match error:
+        case Rejected(code=code, detail=detail):
+            return code, detail
+        case OutOfMemoryError():
+            return "redis_unavailable", "the job store is full"
+        case JobTimeoutException():
+            return "job_timeout", f"the job ran longer than {settings.job_timeout} s"
+        case _:
+            return "internal_error", "the engine met an unexpected error"
+
+
+def _warm_up(runtime: Runtime) -> None:
+    """One padded batch through the default backbone, so that the first job does not pay for it."""
+    for card in runtime.catalogue.backbones.values():
+        if card.hub is None:
+            backbone = runtime.backbone(card.id, runtime.dtype)
+            with torch.inference_mode():
+                backbone.encode_image(torch.zeros(runtime.block_size, *input_shape(backbone)))

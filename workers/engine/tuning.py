@@ -1,0 +1,242 @@
+"""One attempt at one tuning: what an earlier attempt left is gone on with, and the prompt is known before the job ends.
+
+Unlike the blocks of a certificate, epochs need no engine of one kind: an engine goes on with what its own kind left and
+otherwise begins anew, so that one seed gives one prompt on one kind of machine.
+"""
+
+import hashlib
+import json
+import math
+import struct
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, cast
+
+import numpy as np
+import structlog
+import torch
+from torch import Tensor
+
+from models.backbones.base import Backbone
+from models.errors import Rejected
+from models.prompts.checkpoint import save_prompt
+from models.prompts.training.embedding_bank import bank_from_bytes, bank_to_bytes
+from models.prompts.training.trainer import TrainerState
+from models.prompts.training.tuning import Tuned, TuningSet, bank_rows, bank_starts, finish, require_fit, tune_epochs
+from models.types import PromptCard
+from models.types.tuning import TuningRequest
+from workers.contract.catalogue import Catalogue, to_json
+from workers.contract.names import ENDED, Phase, input_key, ledger_key
+from workers.contract.records import JobRecord, Records
+from workers.contract.tuning_images import LEFT
+from workers.engine.ledger import JobEndedError
+from workers.engine.prompt_store import publish
+from workers.engine.runtime import Runtime
+from workers.queue import stop as stopping
+
+_LOOK_SECONDS: Final = 0.25
+_STATE: Final = "state"
+_DIGEST_BYTES: Final = 32
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Epochs:
+    """The state after the last finished epoch, and the mean loss of each one."""
+
+    state: TrainerState
+    losses: tuple[float, ...]
+
+    def to_bytes(self) -> bytes:
+        """The number of losses, the losses, the state."""
+        return struct.pack(f"<I{len(self.losses)}d", len(self.losses), *self.losses) + self.state.to_bytes()
+
+    @staticmethod
+    def from_bytes(content: bytes) -> "Epochs":
+        """The inverse; raises struct.error or Rejected."""
+        (count,) = struct.unpack_from("<I", content)
+        losses = struct.unpack_from(f"<{count}d", content, 4)
+        return Epochs(state=TrainerState.from_bytes(content[4 + 8 * count :]), losses=losses)
+
+
+class TuningRun:
+    """One attempt at one job."""
+
+    def __init__(self, runtime: Runtime, records: Records, record: JobRecord) -> None:
+        if not isinstance(record.request, TuningRequest):
+            raise TypeError(f"a request to tune is expected, got one to {record.request.kind}")
+        self._runtime = runtime
+        self._records = records
+        self._job_id = record.id
+        self._request = record.request
+        self._left = LEFT.validate_python(record.image)
+        self._looked = 0.0
+
+    def tune(self) -> None:
+        """Tunes the prompt, measures, stores and publishes it, and leaves the result for `finish`.
+
+        Raises JobEndedError when the job was cancelled, Rejected, or what `stopping.check` raises.
+        """
+        self._enter("loading")
+        class_names, params = self._left.class_names, self._request.params
+        require_fit(self._backbone, class_names, params)
+        data = self._data()
+        bank = self._bank(data) if params.method == "advpt" else None
+        epochs = self._train(data, bank)
+        self._enter("evaluating")
+        tuned = finish(self._backbone, data, class_names, params, epochs.state, epochs.losses, on_batch=self._go_on)
+        self._require_under_way()
+        card = self._store(tuned)
+        result = {"prompt": card.id, "card": to_json(card)}
+        if not self._records.leave_result(self._job_id, json.dumps(result).encode(), self._ttl):
+            raise JobEndedError(self._job_id)
+        self._enter("finishing")
+
+    @cached_property
+    def _backbone(self) -> Backbone:
+        """In float32, in which both papers train and attack, on the number of threads of this installation."""
+        torch.set_num_threads(self._runtime.settings.threads)
+        return self._runtime.backbone(self._request.backbone, torch.float32)
+
+    @cached_property
+    def _kind(self) -> str:
+        """Digest of all that decides what the arithmetic of this engine comes to."""
+        settings, device = self._runtime.settings, self._runtime.device.type
+        identity = [self._backbone.sha256, device, settings.threads, self._runtime.software]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def _ttl(self) -> int:
+        return self._runtime.settings.input_ttl
+
+    def _enter(self, phase: Phase) -> None:
+        if not self._records.enter(self._job_id, phase):
+            raise JobEndedError(self._job_id)
+
+    def _go_on(self) -> None:
+        """Raises StopRequested or, looking a few times a second at most, JobEndedError."""
+        stopping.check()
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            self._require_under_way()
+
+    def _require_under_way(self) -> None:
+        """Raises JobEndedError for a job that has ended: its prompt must not be put into use."""
+        if self._records.status(self._job_id) in (None, *ENDED):
+            raise JobEndedError(self._job_id)
+
+    def _data(self) -> TuningSet:
+        """The images that intake left, checked against their digest."""
+        left = self._left
+        side = self._backbone.image_size
+        stored = self._runtime.redis.hmget(input_key(self._job_id), [str(index) for index in range(left.count)])
+        payloads = [payload for payload in cast("list[bytes | None]", stored) if payload is not None]
+        if len(payloads) != left.count:
+            raise Rejected("worker_lost", "the decoded images waited longer in the job store than they are kept")
+        content = bytearray().join(payloads)
+        if hashlib.sha256(content).hexdigest() != left.images_sha256:
+            raise Rejected("digest_mismatch", "the decoded images changed in the job store")
+        images = torch.from_numpy(np.frombuffer(content, dtype="<f4").reshape(left.count, 3, side, side))
+        training = len(left.training_labels)
+        return TuningSet(
+            images=images[:training],
+            labels=torch.tensor(left.training_labels),
+            validation_images=images[training:],
+            validation_labels=torch.tensor(left.validation_labels, dtype=torch.int64),
+        )
+
+    def _bank(self, data: TuningSet) -> Tensor:
+        self._enter("attacking")
+        self._tell_images(0, len(data.images))
+        rows = []
+        for start in bank_starts(len(data.images)):
+            self._go_on()
+            rows.append(self._bank_rows(data, start))
+            self._tell_images(sum(map(len, rows)), len(data.images))
+        return torch.cat(rows)
+
+    def _tell_images(self, done: int, total: int) -> None:
+        if not self._records.images_progress(self._job_id, images_done=done, images_total=total):
+            raise JobEndedError(self._job_id)
+
+    def _bank_rows(self, data: TuningSet, start: int) -> Tensor:
+        step = f"bank-{start}"
+        if (content := self._recall(step)) is not None:
+            return bank_from_bytes(content)
+        rows = bank_rows(self._backbone, data, self._request.params, start)
+        self._keep(step, bank_to_bytes(rows))
+        return rows
+
+    def _train(self, data: TuningSet, bank: Tensor | None) -> Epochs:
+        self._enter("tuning")
+        params = self._request.params
+        content = self._recall(_STATE)
+        resumed = None if content is None else Epochs.from_bytes(content)
+        losses = list(resumed.losses) if resumed else []
+        states = tune_epochs(
+            self._backbone,
+            data,
+            self._left.class_names,
+            params,
+            bank=bank,
+            resume=resumed.state if resumed else None,
+            on_batch=self._go_on,
+        )
+        epochs = resumed
+        for state in states:
+            if state.epoch > len(losses):
+                losses.append(self._finite(state))
+                epochs = Epochs(state=state, losses=tuple(losses))
+                self._keep(_STATE, epochs.to_bytes())
+            if not self._records.epoch_progress(
+                self._job_id, epochs_done=state.epoch, epochs_total=params.epochs, loss=losses[-1]
+            ):
+                raise JobEndedError(self._job_id)
+        if epochs is None:
+            raise RuntimeError("a training has at least one epoch")
+        return epochs
+
+    def _finite(self, state: TrainerState) -> float:
+        if not math.isfinite(state.loss):
+            raise Rejected("invalid_request", f"the loss of epoch {state.epoch} is not finite: lower `lr`")
+        return state.loss
+
+    def _keep(self, step: str, content: bytes) -> None:
+        """Leaves a step for whoever goes on with this job on an engine of this kind."""
+        sealed = hashlib.sha256(content).digest() + content
+        if not self._records.leave_step(self._job_id, f"{self._kind}:{step}", sealed, self._ttl):
+            raise JobEndedError(self._job_id)
+
+    def _recall(self, step: str) -> bytes | None:
+        """The step that an engine of this kind has left; None, and it is done anew, if that is not what was left."""
+        sealed = cast("bytes | None", self._runtime.redis.hget(ledger_key(self._job_id), f"{self._kind}:{step}"))
+        if sealed is None:
+            return None
+        digest, content = sealed[:_DIGEST_BYTES], sealed[_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest:
+            _log.warning("a step of a tuning cannot be read", job_id=self._job_id, step=step)
+            return None
+        return content
+
+    def _store(self, tuned: Tuned) -> PromptCard:
+        """Stores the prompt on this node and makes it known to every other, in use even if it was withdrawn before."""
+        redis, directory = self._runtime.redis, self._runtime.settings.prompts_dir
+        try:
+            card = save_prompt(
+                directory,
+                tuned.context,
+                name=self._request.name,
+                method=self._request.params.method,
+                backbone=self._backbone,
+                class_names=self._left.class_names,
+                task=self._request.task,
+                tuning=tuned.tuning,
+                measured=tuned.measured,
+            )
+        except OSError as error:
+            raise Rejected("storage_unavailable", f"the prompt was not stored: {error.strerror}") from error
+        publish(redis, directory, card)
+        Catalogue(redis).reinstate_prompt(card.id)
+        return card

@@ -1,0 +1,224 @@
+"""The RQ worker of an engine: its work horse is one process that keeps the models over all jobs."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from threading import Lock, Timer
+from typing import ClassVar, Final
+
+from redis import Redis
+from rq import Queue
+from rq.job import Job
+
+from workers.contract.names import WORKERS
+from workers.engine.process import DONE, LEAVING, READY, Order
+from workers.queue.worker import QueueWorker
+from workers.settings import WorkerSettings
+
+_LEAVE_SECONDS: Final = 10.0
+
+# Of glibc: memory that is free again stays with the process, else every layer of an encoder takes its activations from
+# the kernel anew, page by zeroed page: a sixth of the processor time of `demo` at batch 64, a fifth of a ViT-B/32's.
+_ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+
+SPINNING: Final = {"GOMP_SPINCOUNT": "3000"}
+"""Of the threads of torch: how often one that waits for the others looks before it sleeps (docs/adr/0013)."""
+
+
+class EngineFailedError(Exception):
+    """The engine ended before it had loaded its models; its log says why."""
+
+
+class Engine:
+    """The parent's side of one engine process: orders go in, one byte a job comes back.
+
+    The process dies with the thread that made this object, and at the end of its orders.
+    """
+
+    def __init__(self, module: str, worker_name: str) -> None:
+        self._channel, far_end = socket.socketpair()
+        with far_end:
+            self._process = subprocess.Popen(  # noqa: S603  # our own module
+                [sys.executable, "-m", module, worker_name, str(far_end.fileno()), str(os.getpid())],
+                env={**_ALLOCATOR, **SPINNING, **os.environ},
+                stdin=subprocess.DEVNULL,
+                pass_fds=(far_end.fileno(),),
+                start_new_session=True,
+            )
+        self.ready = False
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def order(self, order: Order) -> None:
+        """Sends an order; if the process is dead, its answers have ended, which says so."""
+        with suppress(BrokenPipeError):
+            self._channel.sendall(order.to_line())
+
+    def answered(self, timeout: float | None) -> bool:
+        """Waits until there is an answer to read or the process has ended; takes nothing away."""
+        return bool(select.select([self._channel], [], [], timeout)[0])
+
+    def answer(self) -> bytes:
+        """The next answer; empty when the process has ended."""
+        try:
+            answer = self._channel.recv(1)
+        except ConnectionResetError:  # it was killed before it had read its order
+            return b""
+        self.ready |= answer == READY
+        return answer
+
+    def signal(self, signum: signal.Signals) -> None:
+        """Sends a signal; a dead process takes none."""
+        self._process.send_signal(signum)
+
+    def close(self) -> int:
+        """Ends the process, by force if it does not end by itself, and returns its exit code as Popen does."""
+        self._channel.close()
+        try:
+            return self._process.wait(_LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+
+class ResidentWorker(QueueWorker):
+    """An RQ worker that sends its jobs to an engine process instead of forking one for each.
+
+    A CUDA context does not survive a fork and models take seconds to load, so one engine stays; heartbeats, time
+    limits, stop commands, retries and the search for abandoned jobs are RQ's own. The worker takes a job only while
+    its engine has its models loaded. This process never imports torch.
+    """
+
+    engine_module: ClassVar[str] = "workers.engine.process"
+
+    def __init__(self, queue_name: str, *, name: str, redis: Redis, settings: WorkerSettings) -> None:
+        super().__init__(queue_name, name=name, redis=redis, settings=settings)
+        self._engine: Engine | None = None
+        self._card: bytes | str | None = None
+        self._ordered: Order | None = None
+        self._ordered_lock = Lock()
+
+    def run_maintenance_tasks(self) -> None:
+        """RQ's maintenance; then an engine that died while idle is replaced, and its card if that was forgotten.
+
+        The card is forgotten when this worker seems dead for a while, as when its machine slept.
+        """
+        super().run_maintenance_tasks()  # type: ignore[no-untyped-call]  # rq is untyped here
+        if not self._stop_requested:
+            self._await_engine()
+            if self._card is not None:
+                self.connection.hsetnx(WORKERS, self.name, self._card)
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Waits for a loaded engine, then for a job."""
+        self._await_engine()
+        return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """Sends the job to the engine."""
+        engine = self._live_engine()
+        self._horse_pid = engine.pid
+        (execution,) = self.executions
+        order = Order(job=job.id, execution=execution)
+        with self._ordered_lock:
+            self._ordered = order
+        engine.order(order)
+
+    def wait_for_horse(self) -> tuple[int | None, int | None, None]:
+        """Waits until the engine has performed its order or ended; RQ's alarm interrupts it for heartbeats.
+
+        Returns what `os.wait4` would for a forked child: process id and wait status.
+        """
+        engine = self._engine
+        if engine is None:  # a second SIGTERM came after the engine had ended
+            return None, None, None
+        answer = READY
+        while answer == READY:
+            engine.answered(None)
+            signal.alarm(0)  # an alarm between reading an answer and keeping it would lose the answer
+            answer = engine.answer()
+            if answer == READY:
+                signal.alarm(self.job_monitoring_interval)
+        with self._ordered_lock:
+            self._ordered = None
+        if answer == DONE:
+            return engine.pid, os.EX_OK, None
+        code = self._part_with(engine)
+        return engine.pid, os.EX_OK if answer == LEAVING else _wait_status(code), None
+
+    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """Kills the engine; when its job was stopped on request, only if it has not ended the job after the grace.
+
+        A cancelled job ends by itself after its block, and the models need not be loaded again.
+        """
+        engine, order = self._engine, self._ordered
+        if engine is None or order is None:
+            return
+        if self._stopped_job_id == order.job:
+            patience = Timer(self.settings.cancel_grace_seconds, self._kill_if_still_on, (engine, order))
+            patience.daemon = True
+            patience.start()
+        else:
+            engine.signal(sig)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Asks the engine to hand its job back after the current block."""
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # rq is untyped here
+        if self._engine is not None:
+            self._engine.signal(signal.SIGTERM)
+
+    def teardown(self) -> None:
+        """Ends the engine and signs off."""
+        if self._engine is not None:
+            self._part_with(self._engine)
+        super().teardown()  # type: ignore[no-untyped-call]  # rq is untyped here
+
+    def _await_engine(self) -> None:
+        engine = self._live_engine()
+        while not engine.ready:
+            if engine.answered(self.job_monitoring_interval):
+                self._greet(engine)
+            self.heartbeat()
+
+    def _greet(self, engine: Engine) -> None:
+        if engine.answer() != READY:
+            raise EngineFailedError("the engine ended before it had loaded its models")
+        self._card = self.connection.hget(WORKERS, self.name)
+
+    def _live_engine(self) -> Engine:
+        if self._engine is not None and not self._engine.alive:
+            self._part_with(self._engine)
+        if self._engine is None:
+            self._engine = Engine(self.engine_module, self.name)
+        return self._engine
+
+    def _part_with(self, engine: Engine) -> int:
+        """Ends the engine and forgets its card, which the next one publishes when it is loaded; its exit code."""
+        code = engine.close()
+        self._engine = self._card = None
+        self.connection.hdel(WORKERS, self.name)
+        return code
+
+    def _kill_if_still_on(self, engine: Engine, order: Order) -> None:
+        with self._ordered_lock:
+            if self._ordered == order:
+                engine.signal(signal.SIGKILL)
+
+
+def _wait_status(code: int) -> int:
+    """The wait status of a process that ended without an answer, from its exit code as Popen gives it."""
+    return -code if code < 0 else (code or 1) << 8

@@ -1,0 +1,1 @@
+"""Tasks of the intake queue: decode an image, unpack an archive."""

@@ -1,0 +1,87 @@
+"""From the bytes of an untrusted image to the model input, in a sandbox, and what may be told of the image."""
+
+import re
+from dataclasses import asdict
+from functools import partial
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from models.errors import Rejected
+from models.images.picture import ImageFacts, ModelInput, check_size, image_scale, model_input
+from models.types import BackboneCard, CertifyRequest, Region
+from workers.contract.catalogue import shipped_backbones
+from workers.contract.formats import sniff
+from workers.decoders import dicom, raster
+from workers.sandbox.child import Answer, run_limited
+from workers.settings import WorkerSettings
+
+_FACTS: Final = TypeAdapter(ImageFacts)
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def decode_limited(data: bytes, request: CertifyRequest, settings: WorkerSettings) -> tuple[ModelInput, dict[str, Any]]:
+    """The model input of an upload, decoded in a sandbox, and what may be told of the image.
+
+    The facts are those of `ImageFacts` with `pixels_sha256`, `input_sha256` and `shape` of the input, and `scale`, the
+    `ImageScale` between the two.
+
+    Raises Rejected for what the bytes or the request are to blame for; SandboxError for defects of ours.
+    """
+    card = backbone_card(request.classifier.backbone)
+    answer = run_limited(
+        partial(decode_bytes, data, card, max_pixels=settings.max_pixels, frame=request.frame, region=request.region),
+        memory_bytes=settings.intake_memory_bytes,
+        cpu_seconds=settings.intake_cpu_seconds,
+        max_payload=ModelInput.size_in_bytes(card.image_size),
+        hidden=settings.data_dir,
+    )
+    try:
+        return _checked(answer, request, settings.max_pixels, card)
+    except (ValueError, ValidationError) as error:
+        raise Rejected("unreadable_image", "the decoder broke on this file") from error
+
+
+def backbone_card(backbone: str) -> BackboneCard:
+    """The card of a backbone; raises Rejected unknown_backbone."""
+    if (card := shipped_backbones().get(backbone)) is None:
+        raise Rejected("unknown_backbone", f"no card is named {backbone!r}")
+    return card
+
+
+def decode_bytes(
+    data: bytes, card: BackboneCard, *, max_pixels: int, frame: int | None = None, region: Region | None = None
+) -> tuple[dict[str, Any], bytes]:
+    """The facts and digest of an image and its model input; runs in the sandbox. Raises Rejected."""
+    if not data:
+        raise Rejected("empty_image", "an image is expected, got 0 bytes")
+    match sniff(data):
+        case None:
+            raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
+        case "dicom":
+            picture = dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region)
+        case raster_format:
+            if frame not in (None, 1):
+                raise Rejected("frame_out_of_range", f"`frame` is expected in 1..1, got {frame}")
+            picture = raster.decode(data, raster_format, max_pixels=max_pixels, region=region)
+    header = {"facts": _FACTS.dump_python(picture.facts, mode="json"), "pixels_sha256": picture.sha256}
+    return header, model_input(picture, card.image_size, card.fit).tobytes()
+
+
+def _checked(
+    answer: Answer, request: CertifyRequest, max_pixels: int, card: BackboneCard
+) -> tuple[ModelInput, dict[str, Any]]:
+    """What the sandbox said, believed only as far as it can be checked; raises ValueError or Rejected otherwise."""
+    pixels = ModelInput.from_bytes(answer.payload, card.image_size)
+    facts = _FACTS.validate_python(answer.header.get("facts"))
+    check_size(rows=facts.rows, columns=facts.columns, max_pixels=max_pixels)
+    digest = answer.header.get("pixels_sha256")
+    if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+        raise ValueError("pixels_sha256 must be 64 hexadecimal digits")
+    return pixels, {
+        **_FACTS.dump_python(facts, mode="json"),
+        "pixels_sha256": digest,
+        "input_sha256": pixels.sha256,
+        "shape": pixels.pixels.shape,
+        "scale": asdict(image_scale(facts, request.region, card.image_size, card.fit)),
+    }

@@ -1,0 +1,91 @@
+"""A folder of pictures as a model sees them, decoded as intake decodes uploads; no name of a file is told."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.datasets.cards import published_labels
+from models.errors import Rejected
+from models.types import CertifyRequest, TaskCard
+from workers.intake.archive import match_classes
+from workers.intake.decode import decode_limited
+from workers.settings import WorkerSettings
+
+_Value = TypeVar("_Value", bound=np.generic)
+
+
+def distinct_pictures(
+    directory: Path,
+    limit: int | None,
+    request: CertifyRequest,
+    service: WorkerSettings,
+    of_input: Callable[[NDArray[np.float32]], NDArray[_Value]],
+    on_file: Callable[[], None] = lambda: None,
+) -> tuple[list[NDArray[_Value]], Counter[str]]:
+    """What `of_input` makes of the model inputs of a folder, in the order of the names; and why files were left out.
+
+    limit: pictures at most. A picture counts once, however many files hold it. on_file: called after each file.
+    Raises ValueError where no file is an image.
+    """
+    found: dict[bytes, NDArray[Any]] = {}
+    refused: Counter[str] = Counter()
+    for path in visible_files(directory):
+        if len(found) == limit:
+            break
+        try:
+            decoded, _ = decode_limited(path.read_bytes(), request, service)
+        except Rejected as rejected:
+            refused[rejected.code] += 1
+        else:
+            picture = of_input(decoded.pixels)
+            refused["same_picture"] += picture.tobytes() in found
+            found[picture.tobytes()] = picture
+        on_file()
+    if not found:
+        raise nothing_read(refused)
+    return list(found.values()), +refused
+
+
+def visible_files(directory: Path) -> list[Path]:
+    """The files below a folder, by name; hidden ones and what lies in hidden folders are passed over."""
+    return sorted(path for path in directory.rglob("*") if path.is_file() and not _hidden(path.relative_to(directory)))
+
+
+def visible_folders(directory: Path) -> list[Path]:
+    """The folders in a folder, by name; hidden ones are passed over."""
+    return sorted(path for path in directory.iterdir() if path.is_dir() and not _hidden(Path(path.name)))
+
+
+def files_of_classes(directory: Path, task: TaskCard) -> list[list[Path]]:
+    """The files of each class of a task, from a folder of one folder for each, matched as a tuning matches them.
+
+    Raises Rejected: too_few_classes, class_mismatch.
+    """
+    names = [path.name for path in visible_folders(directory)]
+    folders = match_classes(names, task.class_names, published_labels(task.id)).folders
+    return [visible_files(directory / folder) for folder in folders]
+
+
+def nothing_read(refused: Counter[str]) -> ValueError:
+    """The error for files of which none is an image, with why."""
+    reasons = ", ".join(f"{_files(count)} ({code})" for code, count in sorted((+refused).items()))
+    return ValueError(f"an image is expected, got {reasons or 'no file'}")
+
+
+def tell_refused(refused: Counter[str]) -> None:
+    """What was left out, by reason, on standard error; a file's name may be a patient's."""
+    for code, files in sorted(refused.items()):
+        sys.stderr.write(f"certrad: {_files(files)} left out: {code}\n")
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _files(count: int) -> str:
+    return f"{count} {'file' if count == 1 else 'files'}"

@@ -1,0 +1,135 @@
+"""From the archive of a tuning to the images an engine needs, decoded in sandboxes."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any, Final, cast
+
+from pydantic import TypeAdapter
+from redis import Redis
+
+from models.datasets.cards import published_labels
+from models.errors import Rejected
+from models.images.picture import ModelInput
+from models.prompts.training.image_choice import choose_images
+from models.types import BackboneCard
+from models.types.tuning import TuningRequest
+from workers.contract.names import input_key
+from workers.contract.records import Records
+from workers.contract.tuning_images import LeftImages
+from workers.intake.archive import PATH_MAX, ArchiveLimits, list_images, match_classes, read_images, shown
+from workers.intake.decode import backbone_card, decode_bytes
+from workers.sandbox.child import run_limited
+from workers.settings import WorkerSettings
+
+_TOGETHER: Final = 16  # a process for each image would cost more than its decoding
+_KEPT_FREE: Final = 1 / 8
+_LISTING: Final = TypeAdapter(dict[str, list[str]])
+_OF_A_LISTING: Final = {"image_too_large": "archive_too_large", "unreadable_image": "invalid_archive"}
+
+
+def leave_images(
+    job_id: str, archive: bytes, request: TuningRequest, settings: WorkerSettings, redis: Redis, records: Records
+) -> dict[str, Any] | None:
+    """Decodes the images that the request needs, leaves each in Redis, and returns `LeftImages` as JSON has it.
+
+    None when the job has ended meanwhile.
+    Raises Rejected, with the path of the file that is to blame where it is one; SandboxError for defects of ours.
+    """
+    card = backbone_card(request.backbone)
+    folders = _listed(archive, settings)
+    classes = match_classes(folders, request.class_names, published_labels(request.task))
+    paths = [path for folder in classes.folders for path in folders[folder]]
+    labels = [label for label, folder in enumerate(classes.folders) for _ in folders[folder]]
+    chosen = choose_images(labels, classes.class_names, request.params)
+    order = (*chosen.training, *chosen.validation)
+    _check_room(job_id, len(order), card, settings, redis)
+    digest, done = hashlib.sha256(), 0
+    for start in range(0, len(order), _TOGETHER):
+        for pixels in _decoded(archive, [paths[index] for index in order[start : start + _TOGETHER]], card, settings):
+            digest.update(pixels)
+            if not records.leave_image(job_id, done, pixels, settings.input_ttl):
+                return None
+            done += 1
+        if not records.images_progress(job_id, images_done=done, images_total=len(order)):
+            return None
+    left = LeftImages(
+        class_names=classes.class_names,
+        training_labels=tuple(labels[index] for index in chosen.training),
+        validation_labels=tuple(labels[index] for index in chosen.validation),
+        images_sha256=digest.hexdigest(),
+    )
+    return asdict(left)
+
+
+def _check_room(job_id: str, count: int, card: BackboneCard, settings: WorkerSettings, redis: Redis) -> None:
+    """Raises Rejected before an image is decoded.
+
+    `archive_too_large`: the images would never fit. `redis_unavailable`: now they would fill the job store, in which
+    certifications under way need room.
+    """
+    each, side, most = ModelInput.size_in_bytes(card.image_size), card.image_size, settings.max_tuning_bytes
+    if count * each > most:
+        raise Rejected(
+            "archive_too_large",
+            f"{count} chosen images of {side} x {side} take {count * each} bytes, at most {most} do",
+        )
+    memory = cast("dict[str, int]", redis.info("memory"))
+    free = memory["maxmemory"] * (1 - _KEPT_FREE) - memory["used_memory"]
+    needed = (count - redis.hlen(input_key(job_id))) * each  # an earlier attempt may have left some
+    if memory["maxmemory"] and needed > free:
+        raise Rejected(
+            "redis_unavailable", f"the job store has no room for {needed} bytes of images until other jobs have ended"
+        )
+
+
+def _listed(archive: bytes, settings: WorkerSettings) -> dict[str, list[str]]:
+    limits = ArchiveLimits(files=settings.max_archive_files, unpacked_bytes=settings.max_unpacked_bytes)
+
+    def listed() -> tuple[dict[str, Any], bytes]:
+        return {}, _LISTING.dump_json(list_images(archive, limits))
+
+    try:
+        answer = run_limited(
+            listed,
+            memory_bytes=settings.intake_memory_bytes,
+            cpu_seconds=settings.intake_cpu_seconds,
+            max_payload=12 * PATH_MAX * limits.files,
+            hidden=settings.data_dir,
+        )
+        return _LISTING.validate_json(answer.payload)
+    except ValueError as error:
+        raise Rejected("invalid_archive", "the zip cannot be listed") from error
+    except Rejected as rejected:
+        raise Rejected(_OF_A_LISTING.get(rejected.code, rejected.code), rejected.detail) from rejected
+
+
+def _decoded(archive: bytes, paths: Sequence[str], card: BackboneCard, settings: WorkerSettings) -> list[bytes]:
+    """The model inputs of some files; what is wrong with one is told with its path."""
+    size = ModelInput.size_in_bytes(card.image_size)
+    try:
+        answer = run_limited(
+            partial(_decode_files, archive, paths, card, settings.max_pixels),
+            memory_bytes=settings.intake_memory_bytes,
+            cpu_seconds=settings.intake_cpu_seconds,
+            max_payload=size * len(paths),
+            hidden=settings.data_dir,
+        )
+        parts = [answer.payload[start : start + size] for start in range(0, size * len(paths), size)]
+        return [ModelInput.from_bytes(part, card.image_size).tobytes() for part in parts]
+    except (Rejected, ValueError) as error:
+        if len(paths) > 1:  # a process that crashed or ran out of time does not say on which
+            return [pixels for path in paths for pixels in _decoded(archive, [path], card, settings)]
+        if isinstance(error, Rejected):
+            raise Rejected(error.code, f"`{shown(paths[0])}`: {error.detail}") from error
+        raise Rejected("unreadable_image", f"`{shown(paths[0])}`: the decoder broke on this file") from error
+
+
+def _decode_files(
+    archive: bytes, paths: Sequence[str], card: BackboneCard, max_pixels: int
+) -> tuple[dict[str, Any], bytes]:
+    """Runs in the sandbox."""
+    return {}, b"".join(
+        decode_bytes(content, card, max_pixels=max_pixels)[1] for content in read_images(archive, paths)
+    )

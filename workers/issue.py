@@ -1,0 +1,60 @@
+"""The seal of the API host on what an engine left: nothing is signed that does not verify and is not about the job."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from models.certificates.document import canonical
+from models.certificates.schema import Statement, parse, read
+from models.certificates.signature import public_key, signed
+from models.certificates.verify import Issuer, same_image, verify
+from models.errors import Rejected
+from models.types import CertifyRequest
+from workers.contract.records import JobRecord
+
+_CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
+_REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
+"""What a result says in the words of its document."""
+
+
+def sealed(left: bytes, result: Mapping[str, Any], record: JobRecord, key: Ed25519PrivateKey) -> bytes:
+    """The signed document, byte for byte as it is to be stored.
+
+    left, result: what an engine left of the job. Every check of `verify` must hold, and document, result and record
+    must agree. That the labels are true cannot be seen here: it takes the image and the model (`models.replay.replay`).
+    Raises Rejected invalid_certificate with the first thing that does not hold.
+    """
+    try:
+        content = canonical(signed(json.loads(left), key))
+        verification = verify(content, Issuer(public_keys=frozenset({public_key(key)}), secrets={}))
+        for check in verification.checks:
+            if not check.ok:
+                raise ValueError(f"{check.name}: {check.detail}")
+        document = parse(content)
+        _about(read(document), record)
+        _says(document, result)
+    except (ValueError, TypeError) as refusal:
+        raise Rejected("invalid_certificate", str(refusal)) from refusal
+    except Rejected as rejected:
+        raise Rejected("invalid_certificate", rejected.detail) from rejected
+    return content
+
+
+def _about(statement: Statement, record: JobRecord) -> None:
+    """Raises ValueError unless the document answers the request of the job, on its image."""
+    asked, answered = record.request, statement.request
+    if not isinstance(asked, CertifyRequest) or record.image is None:
+        raise ValueError("the job did not ask for a certificate, or its image was never decoded")
+    if (asked.classifier, asked.params, asked.routing) != (answered.classifier, answered.params, answered.routing):
+        raise ValueError("the document is about another request than that of the job")
+    same_image(statement, record.image)
+
+
+def _says(document: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Raises ValueError unless the result claims what the document does, no more and no less."""
+    stated = {**document["claim"], **{name: document[name] for name in _REPEATED}}
+    told = {name: result[name] for name in (*_CLAIM, *_REPEATED) if name in result}
+    if canonical(told) != canonical(stated):
+        raise ValueError("the result does not claim what the document does")

@@ -1,0 +1,1 @@
+"""Signing keys and epoch secrets of an installation."""

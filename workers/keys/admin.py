@@ -1,0 +1,67 @@
+"""What an operator does with keys: see which are here, use new ones, revoke a leaked one, reveal an old secret."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from redis import Redis
+
+from models.certificates.signature import public_key
+from workers.contract.keyring import Keyring, PublicKey
+from workers.keys.epochs import EpochSecrets
+from workers.keys.signing import SigningKeys
+from workers.settings import WorkerSettings
+
+
+def listed(settings: WorkerSettings) -> dict[str, Any]:
+    """The public keys and the epochs of this data directory by their digests; no secret is told."""
+    signing, epochs = SigningKeys(settings.signing_dir), EpochSecrets(settings.secrets_dir)
+    keys, revoked = signing.public_keys(), {revocation.sha256 for revocation in signing.revocations()}
+    current = epochs.in_use()
+
+    def status(key: PublicKey) -> str:
+        return "revoked" if key.sha256 in revoked else "current" if key == keys[-1] else "retired"
+
+    return {
+        "keys": [{"key_id": key.id, "public_key": key.public_key, "status": status(key)} for key in keys],
+        "epochs": [
+            *({"sha256": epoch.sha256, "status": "revealed"} for epoch in epochs.revealed()),
+            *({"sha256": epoch.sha256, "status": "retired"} for epoch in epochs.retired()),
+            *([{"sha256": current.sha256, "status": "current"}] if current else []),
+        ],
+    }
+
+
+def rotate_signing(settings: WorkerSettings) -> dict[str, Any]:
+    """Signs with a new key from now on; raises ValueError where none was ever used."""
+    keys = SigningKeys(settings.signing_dir)
+    if not keys.public_keys():
+        raise ValueError(
+            f"there is no signing key in {keys.directory}: the API host makes it for its first certificate"
+        )
+    return {"public_key": public_key(keys.rotate())}
+
+
+def revoke_signing(settings: WorkerSettings, name: str, reason: str) -> dict[str, Any]:
+    """Makes a retired signing key one that nobody accepts; raises ValueError for one that is in use or not here."""
+    return asdict(SigningKeys(settings.signing_dir).revoke(name, reason))
+
+
+def rotate_epoch(settings: WorkerSettings) -> dict[str, Any]:
+    """Draws the noise of new jobs with a new secret from now on; raises ValueError where none was ever used."""
+    epochs = EpochSecrets(settings.secrets_dir)
+    if epochs.in_use() is None:
+        raise ValueError(f"there is no epoch secret in {epochs.directory}: an engine makes it when it first starts")
+    return {"sha256": epochs.rotate().sha256}
+
+
+def reveal_epoch(settings: WorkerSettings, sha256: str) -> dict[str, Any]:
+    """Makes a retired secret public; raises ValueError for one that is in use or not here."""
+    epoch = EpochSecrets(settings.secrets_dir).reveal(sha256)
+    return {"sha256": epoch.sha256, "secret": epoch.secret.hex()}
+
+
+def publish(settings: WorkerSettings, redis: Redis) -> None:
+    """Tells the service of every public key, commitment and revealed secret of this data directory."""
+    SigningKeys(settings.signing_dir).publish(Keyring(redis))
+    EpochSecrets(settings.secrets_dir).publish(Keyring(redis), clock=time.time)

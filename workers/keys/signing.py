@@ -1,0 +1,121 @@
+"""The keys this installation signs certificates with: one private key in use, and every public key it ever had."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from models.certificates.signature import public_key
+from workers.certificate_store import create_file, replace_file
+from workers.contract.keyring import Keyring, PublicKey, Revocation
+
+_TICK: Final = 0.001  # seconds; keys are told apart by their order in time
+_REASON_MAX: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeys:
+    """The folder of the keys, which only the API host has.
+
+    `private.pem` is the private key in use (PKCS #8); rotation replaces it, and no private key is kept after its use.
+    `public/` holds one record per public key, of retired ones too: what they signed can be checked for ever.
+    `revoked/` holds one record per key whose signatures say nothing any more.
+    """
+
+    directory: Path
+    clock: Callable[[], float] = time.time
+
+    def current(self) -> Ed25519PrivateKey:
+        """The key to sign with, made at first use; processes that start at once agree on one.
+
+        Its public key is on record before anything can be signed. One that was revoked is not signed with: another is
+        put in its place. Raises OSError when the disk refuses, ValueError when the file holds no Ed25519 key.
+        """
+        if not self._private.exists():
+            create_file(self._private, _new_key())
+        key = load_pem_private_key(self._private.read_bytes(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError(f"{self._private.name} must hold an Ed25519 key, got {type(key).__name__}")
+        digest = hashlib.sha256(key.public_key().public_bytes_raw()).hexdigest()
+        if any(revocation.sha256 == digest for revocation in self.revocations()):  # it came back from a backup
+            return self.rotate()
+        self._record(public_key(key))
+        return key
+
+    def rotate(self) -> Ed25519PrivateKey:
+        """Puts a new key in the place of the one in use and returns it. Raises OSError when the disk refuses."""
+        replace_file(self._private, _new_key())
+        return self.current()
+
+    def public_keys(self) -> list[PublicKey]:
+        """Every public key that was ever used, oldest first: the last one is in use."""
+        records = [PublicKey(**json.loads(path.read_bytes())) for path in self._public.glob("*.json")]
+        return sorted(records, key=lambda record: record.first_used)
+
+    def revoke(self, name: str, reason: str) -> Revocation:
+        """Declares all that a key signed to be worth nothing; one that is revoked keeps its time and reason.
+
+        name: the public key in hexadecimal, its SHA-256, or its id. reason: for everyone to read.
+        Raises ValueError for a key that is in use or not here, or for a reason that is none; OSError.
+        """
+        known = self.public_keys()
+        key = next((key for key in known if name in (key.public_key, key.sha256, key.id)), None)
+        if key is None:
+            raise ValueError(f"no public key in {self._public} is or has the digest {name!r}")
+        if key == known[-1]:
+            raise ValueError("this key is in use: put another in its place first, with rotate-signing")
+        if not (reason.strip() and reason.isprintable() and len(reason) <= _REASON_MAX):
+            raise ValueError(f"a reason of 1 to {_REASON_MAX} printable characters is expected")
+        if any(key.public_key in reason for key in known):
+            # A verifier that looks for public keys in what is published must not find a revoked one.
+            raise ValueError("a reason that spells no public key is expected: name keys by their digest")
+        revocation = Revocation(sha256=key.sha256, revoked_at=self.clock(), reason=reason)
+        create_file(self._revoked / f"{key.id}.json", json.dumps(asdict(revocation)).encode())
+        return next(revocation for revocation in self.revocations() if revocation.sha256 == key.sha256)
+
+    def revocations(self) -> list[Revocation]:
+        """Every key that was revoked, oldest revocation first."""
+        records = [Revocation(**json.loads(path.read_bytes())) for path in self._revoked.glob("*.json")]
+        return sorted(records, key=lambda record: (record.revoked_at, record.sha256))
+
+    def publish(self, keyring: Keyring) -> None:
+        """Makes every public key known, but for those that are revoked, which are told; none where none was used."""
+        for revocation in self.revocations():  # first, so that none of them is known in between
+            keyring.publish_revocation(revocation)
+        for key in self.public_keys():
+            keyring.publish_key(key)
+
+    @property
+    def _private(self) -> Path:
+        return self.directory / "private.pem"
+
+    @property
+    def _public(self) -> Path:
+        return self.directory / "public"
+
+    @property
+    def _revoked(self) -> Path:
+        return self.directory / "revoked"
+
+    def _record(self, public: str) -> None:
+        known = self.public_keys()
+        if any(key.public_key == public for key in known):
+            return
+        after_the_others = max((key.first_used + _TICK for key in known), default=0.0)
+        key = PublicKey(public_key=public, first_used=max(self.clock(), after_the_others))
+        create_file(self._public / f"{key.id}.json", json.dumps(asdict(key)).encode())
+
+
+def _new_key() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -1,0 +1,216 @@
+"""The local stack: Redis, an intake worker, engines and the API as child processes, kept alive until a signal."""
+
+import http.client
+import ipaddress
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, cast
+
+import structlog
+from pydantic import Field
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Worker
+
+from workers.contract.names import GPU_QUEUE, INTAKE_QUEUE, WORKERS
+from workers.local.redis_server import EmbeddedRedis
+from workers.local.supervisor import Child, StackError, end
+from workers.parent_death import dying_with_parent
+from workers.settings import WorkerSettings
+
+_API_STOP_SECONDS: Final = 10.0
+_WORKERS_STOP_SECONDS: Final = 30.0
+_TICK_SECONDS: Final = 0.2
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_log = structlog.get_logger()
+
+
+class StackSettings(WorkerSettings):
+    """What the local stack reads from `CERTRAD_*` besides what its workers read."""
+
+    redis_maxmemory: str = Field("512mb", description="memory of the embedded Redis; it refuses jobs beyond it")
+
+
+class Stack:
+    """Runs the service on this machine, on one address that only this machine reaches."""
+
+    def __init__(self, settings: StackSettings, *, host: str, port: int, engines: int) -> None:
+        data_dir = settings.data_dir.resolve()
+        self._logs = data_dir / "logs"
+        self._listener = _listen(host, port)
+        self._redis = None
+        redis_url = settings.redis_url
+        if "redis_url" not in settings.model_fields_set:
+            self._redis = EmbeddedRedis(data_dir / "redis", maxmemory=settings.redis_maxmemory)
+            redis_url = self._redis.url
+        self._client = Redis.from_url(redis_url)
+        shared = {
+            "CERTRAD_REDIS_URL": redis_url,
+            "CERTRAD_DATA_DIR": str(data_dir),
+            "TORCHINDUCTOR_CACHE_DIR": str(data_dir / "torch"),  # else importing torch leaves a folder in /tmp
+        }
+        # An upload is spooled before it is stored; /tmp may be memory.
+        spool = {"TMPDIR": str(data_dir)}
+        self._api = Child("api", lambda: self._spawn("api", self._api_command(), shared | spool))
+        # Beside several engines, one unpacks the archive of a tuning while another serves certificates.
+        self._workers = [self._intake_worker(f"intake-{number}", shared) for number in range(1, min(engines, 2) + 1)]
+        if "threads" not in settings.model_fields_set:  # engines share the processors
+            shared |= {"CERTRAD_THREADS": str(max(1, settings.threads // engines))}
+        self._workers += [self._gpu_worker(f"gpu-{number}", shared) for number in range(1, engines + 1)]
+
+    @property
+    def url(self) -> str:
+        """Where the API answers."""
+        host, port = self._listener.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def run(self, *, on_ready: Callable[[str], None], on_death: Callable[[str, int], None]) -> None:
+        """Starts everything, calls `on_ready` with the URL once jobs can be done, and keeps it up until a signal.
+
+        on_death: told name and exit code of every process that ends unasked, before it is started again.
+
+        SIGTERM, SIGINT and SIGHUP end it, in order: the API, the workers, whose jobs go on at the next start, and
+        Redis. Raises StackError, EmbeddedRedisError.
+        """
+        self._logs.mkdir(parents=True, exist_ok=True)
+        with _wakeups() as stop_or_wait:
+            try:
+                supervised = [*self._start_redis(), *self._workers, self._api]
+                announced = False
+                while not stop_or_wait(_TICK_SECONDS):
+                    for child in supervised:
+                        if (code := child.keep_up(time.monotonic())) is not None:
+                            on_death(child.name, code)
+                    if not announced and self._is_ready():
+                        announced = True
+                        on_ready(self.url)
+            finally:
+                self._stop()
+
+    def _start_redis(self) -> list[Child]:
+        """The embedded Redis, started: what keeps it from starting now ends the stack, later it is tried again."""
+        if self._redis is None:
+            return []
+        return [Child("redis", self._redis.start, process=self._redis.start())]
+
+    def _intake_worker(self, name: str, env: Mapping[str, str]) -> Child:
+        return Child(name, lambda: self._spawn(name, _worker_command(INTAKE_QUEUE), env))
+
+    def _gpu_worker(self, name: str, env: Mapping[str, str]) -> Child:
+        return Child(name, lambda: self._spawn(name, _worker_command(GPU_QUEUE), env))
+
+    def _api_command(self) -> list[str]:
+        options = ["--fd", str(self._listener.fileno()), "--timeout-graceful-shutdown", "3", "--no-access-log"]
+        return ["-m", "uvicorn", "app.main:create_app", "--factory", "--log-level", "warning", *options]
+
+    def _spawn(self, name: str, arguments: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        with (self._logs / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(  # noqa: S603  # our own modules
+                [sys.executable, *arguments],
+                env={**os.environ, **env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(self._listener.fileno(),) if name == "api" else (),
+                process_group=0,  # Ctrl+C reaches this process only, which stops the others in order
+                preexec_fn=dying_with_parent(signal.SIGKILL),
+            )
+
+    def _is_ready(self) -> bool:
+        return self._api.running and self._engine_is_alive() and self._api_is_ready()
+
+    def _engine_is_alive(self) -> bool:
+        try:
+            names = cast("list[bytes]", self._client.hkeys(WORKERS))
+            return any(self._client.exists(Worker.redis_worker_namespace_prefix.encode() + name) for name in names)
+        except RedisError:
+            return False
+
+    def _api_is_ready(self) -> bool:
+        host, port = self._listener.getsockname()[:2]
+        connection = http.client.HTTPConnection(host, port, timeout=2)
+        try:
+            connection.request("GET", "/health/ready")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _stop(self) -> None:
+        self._listener.close()
+        self._client.close()
+        end([self._api], _API_STOP_SECONDS)
+        end(self._workers, _WORKERS_STOP_SECONDS)
+        if self._redis is not None:
+            self._redis.stop()
+        _log.info("stack stopped")
+
+
+def require_loopback(host: str) -> None:
+    """Raises StackError unless every address of the host is reached from this machine only.
+
+    There is no access control yet, so nobody else may reach the API.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise StackError(f"--host {host!r} is no address: {error.strerror}") from None
+    addresses = {str(address[4][0]) for address in found}
+    if not all(ipaddress.ip_address(address).is_loopback for address in addresses):
+        raise StackError(f"--host must be a loopback address until there is access control, got {host!r}")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The socket of the API. It outlives the API's process, so that requests wait while that is restarted."""
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise StackError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # its connections inherit it
+    return listener
+
+
+def _worker_command(queue_name: str) -> list[str]:
+    return ["-m", "workers.cli.main", "worker", queue_name]
+
+
+@contextmanager
+def _wakeups() -> Iterator[Callable[[float], bool]]:
+    """A function that waits some seconds, or until a child ends, and says whether a signal asked to stop."""
+    stop = False
+
+    def ask_to_stop(_: int, __: FrameType | None) -> None:
+        nonlocal stop
+        stop = True
+
+    readable, writable = socket.socketpair()
+    readable.setblocking(False)
+    writable.setblocking(False)
+    handlers = {signum: signal.signal(signum, ask_to_stop) for signum in _STOP_SIGNALS}
+    handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda _, __: None)
+    old_fd = signal.set_wakeup_fd(writable.fileno(), warn_on_full_buffer=False)
+
+    def wait(seconds: float) -> bool:
+        if not stop and select.select([readable], [], [], seconds)[0]:
+            readable.recv(4096)
+        return stop
+
+    try:
+        yield wait
+    finally:
+        signal.set_wakeup_fd(old_fd)
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+        readable.close()
+        writable.close()

@@ -1,0 +1,125 @@
+"""The reaper: finds jobs whose RQ vehicle is lost or has given up, and uploads and workers nobody speaks for."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal
+
+import structlog
+from redis import Redis
+from rq import Worker
+from rq.job import Job
+
+from workers.contract.catalogue import Catalogue
+from workers.contract.names import ENDED, FIRST_STAGE, TASKS, Phase, Stage
+from workers.contract.queues import enqueue, queue, vehicle_id
+from workers.contract.records import JobRecord, Records, UnreadableRecordError
+from workers.contract.settings import SharedSettings
+from workers.settings import WorkerSettings
+
+_INTAKE: Final[frozenset[Phase]] = frozenset({"queued", "decoding", "unpacking"})
+_ORPHAN_SECONDS: Final = 3_600
+
+_Vehicle = Literal["on its way", "lost", "given up", "finished"]
+_log = structlog.get_logger()
+
+
+def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] = time.time) -> None:
+    """Looks after every job that has not ended; may run in any number of processes at any time.
+
+    A vehicle RQ has lost is sent again, and the job goes on from its ledger. One that RQ has given up ends the job.
+    A job whose record cannot be read is ended. Uploads of ended jobs are deleted, and those that no job ever named
+    once they are an hour old.
+    """
+    records = Records(redis, ttl=settings.job_ttl, clock=clock)
+    for job_id in records.active():
+        try:
+            _look_after(job_id, redis, records, settings, clock())
+        except UnreadableRecordError as error:
+            _log.error("job record cannot be read", job_id=job_id, error=type(error.__cause__).__name__)
+            records.fail(job_id, "internal_error", "the record of the job cannot be read")
+    records.forget_expired()
+    _delete_uploads(records, settings, clock())
+    _forget_workers(redis)
+
+
+def _look_after(job_id: str, redis: Redis, records: Records, settings: WorkerSettings, now: float) -> None:
+    record = records.read(job_id)
+    if record is None:
+        records.erase(job_id)
+        return
+    # A record that moved just now has a vehicle, or whoever moved it is about to send one.
+    if record.ended or now - record.updated_at < settings.maintenance_seconds:
+        return
+    stage = stage_of(record)
+    vehicle = _vehicle(redis, stage, job_id)
+    if vehicle == "on its way" or records.read(job_id) != record:
+        return
+    _log.warning("job without a vehicle", job_id=job_id, stage=stage, vehicle=vehicle)
+    match vehicle:
+        case "lost":
+            _send_again(redis, stage, record, settings)
+        case "given up":
+            records.fail(job_id, "worker_lost", f"its {stage} task failed or died {settings.job_retries + 1} times")
+        case "finished":
+            records.fail(job_id, "internal_error", f"its {stage} task ended without an outcome")
+
+
+def stage_of(record: JobRecord) -> Stage:
+    """The stage that carries a job which has not ended."""
+    if record.phase in _INTAKE:
+        return FIRST_STAGE[record.request.kind]
+    return "finish" if record.phase == "finishing" else record.request.kind
+
+
+def _vehicle(redis: Redis, stage: Stage, job_id: str) -> _Vehicle:
+    """Where the RQ job of a stage is.
+
+    RQ keeps every job it will perform in one of three places: the queue, the intermediate queue between queue and
+    worker, and the registry of started executions, whose entries RQ itself retries when their heartbeats end.
+    """
+    carrier = queue(redis, TASKS[stage][0])
+    vehicle = vehicle_id(job_id, stage)
+    with redis.pipeline(transaction=True) as snapshot:
+        snapshot.hget(Job.key_for(vehicle), "status")
+        snapshot.lpos(carrier.key, vehicle)
+        snapshot.lpos(carrier.intermediate_queue_key, vehicle)
+        snapshot.zrange(carrier.started_job_registry.key, 0, -1)
+        status, queued, dequeued, started = snapshot.execute()
+    if status in (b"failed", b"stopped", b"canceled"):
+        return "given up"
+    if status == b"finished":
+        return "finished"
+    running = any(execution.startswith(f"{vehicle}:".encode()) for execution in started)
+    if status is None or (queued is None and dequeued is None and not running):
+        return "lost"
+    return "on its way"
+
+
+def _send_again(redis: Redis, stage: Stage, record: JobRecord, settings: SharedSettings) -> None:
+    redis.delete(Job.key_for(vehicle_id(record.id, stage)))
+    enqueue(redis, stage, record.id, settings=settings, urgent=record.request.urgent)
+
+
+def _delete_uploads(records: Records, settings: WorkerSettings, now: float) -> None:
+    if not settings.blobs_dir.exists():
+        return
+    for path in settings.blobs_dir.iterdir():
+        status = records.status(path.name)
+        if status in ENDED if status else _age(path, now) > _ORPHAN_SECONDS:
+            path.unlink(missing_ok=True)
+
+
+def _age(path: Path, now: float) -> float:
+    try:
+        return now - path.stat().st_mtime
+    except FileNotFoundError:  # deleted by whoever it belongs to
+        return 0.0
+
+
+def _forget_workers(redis: Redis) -> None:
+    """Forgets the engines whose RQ worker is gone without having signed off."""
+    catalogue = Catalogue(redis)
+    for card in catalogue.workers():
+        if not redis.exists(f"{Worker.redis_worker_namespace_prefix}{card.name}"):
+            catalogue.forget_worker(card.name)

@@ -1,0 +1,137 @@
+"""RQ workers as this project runs them: one queue each, JSON, the allow-list, logs that hold job ids only."""
+
+import os
+import socket
+import time
+import uuid
+from types import TracebackType
+from typing import Final
+
+import structlog
+from redis import Redis
+from redis.client import Pipeline, PubSub, PubSubWorkerThread
+from redis.exceptions import ConnectionError, TimeoutError
+from rq import Queue, Worker, worker_registration
+from rq.executions import Execution
+from rq.job import Job
+from rq.job_lifecycle import call_exception_handlers
+from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException
+
+from workers.contract.keyring import Keyring
+from workers.contract.queues import AllowedJob
+from workers.contract.records import Records
+from workers.keys.signing import SigningKeys
+from workers.parent_death import die_with
+from workers.queue import stop as stopping
+from workers.queue.maintenance import reap
+from workers.settings import WorkerSettings
+
+_RQ_DEQUEUE_SLACK: Final = 15  # RQ waits for a job for worker_ttl less this
+_MISSED_HEARTBEATS: Final = 3  # after so many its job goes to another worker
+_SILENT_HEARTBEATS: Final = 6  # after so many a worker counts as dead
+
+_log = structlog.get_logger()
+
+
+class QueueWorker(Worker):
+    """A stock RQ worker on one queue, with this project's intervals, serializer and allow-list.
+
+    One queue per process: between the queue and the job, RQ can lose a job for ever when it serves several.
+    """
+
+    job_class = AllowedJob
+
+    def __init__(
+        self, queue_name: str, *, name: str, redis: Redis, settings: WorkerSettings, prepare_for_work: bool = True
+    ) -> None:
+        self.settings = settings
+        self._parent_pid = os.getpid()
+        super().__init__(
+            [queue_name],
+            name=name,
+            connection=redis,
+            serializer=JSONSerializer,
+            worker_ttl=_RQ_DEQUEUE_SLACK + settings.heartbeat_seconds,
+            job_monitoring_interval=settings.heartbeat_seconds,
+            maintenance_interval=settings.maintenance_seconds,
+            log_job_description=False,
+            exception_handlers=[self._on_exception],
+            prepare_for_work=prepare_for_work,
+        )
+        self.log_result_lifespan = False
+
+    @property
+    def stop_was_asked(self) -> bool:
+        """Whether a signal or command asked this worker to stop."""
+        return self._shutdown_requested_date is not None
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
+        """Seconds after its last heartbeat at which a job counts as abandoned; RQ's own minute is too long to wait."""
+        return _MISSED_HEARTBEATS * self.settings.heartbeat_seconds
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Says that this worker lives, and signs on again if it was taken for dead, as when its machine slept."""
+        super().heartbeat(_SILENT_HEARTBEATS * self.settings.heartbeat_seconds, pipeline)
+        if pipeline is None and self.birth_date is not None:
+            if not self.connection.hexists(self.key, "birth"):
+                self.connection.hset(self.key, mapping=self.serialize())
+            worker_registration.register(self)
+
+    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
+        """Performs a job as RQ does, and logs that it was."""
+        began = time.monotonic()
+        done: bool = super().perform_job(job, queue, execution)
+        _log.info("task ended", task=job.id, done=done, seconds=round(time.monotonic() - began, 3))
+        return done
+
+    def handle_exception(self, job: Job, *exc_info: object) -> None:
+        """Logs an exception by its type and lines; RQ would log its message and the arguments of the job."""
+        _log.error("task raised", task=job.id, exc_info=exc_info)
+        call_exception_handlers(self._exc_handlers, job, *exc_info)
+
+    def handle_job_failure(
+        self,
+        job: Job,
+        queue: Queue,
+        started_job_registry: object = None,
+        exc_string: str = "",
+        execution: Execution | None = None,
+    ) -> None:
+        """Fails or retries a job as RQ does, without the text of its exception, which would be kept in Redis."""
+        super().handle_job_failure(job, queue, started_job_registry, exc_string="", execution=execution)
+
+    def main_work_horse(self, job: Job, queue: Queue) -> None:
+        """Performs a job in a forked child that dies with its parent: another worker may have the job by then."""
+        die_with(self._parent_pid)
+        super().main_work_horse(job, queue)
+
+    def _on_exception(
+        self, job: Job, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        if issubclass(kind, stopping.StopRequested):
+            job.retries_left = (job.retries_left or 0) + 1  # handing a job back costs none
+            job.enqueue_at_front_on_retry = True
+        elif issubclass(kind, JobTimeoutException):
+            records = Records(self.connection, ttl=self.settings.job_ttl)
+            records.fail(job.args[0], "job_timeout", f"the job ran longer than {self.settings.job_timeout} s")
+
+    def _pubsub_exception_handler(self, exc: Exception, pubsub: PubSub, pubsub_thread: PubSubWorkerThread) -> None:
+        """RQ gives up listening for commands when Redis is slow; it is asked again, as when it is gone."""
+        patient = ConnectionError(str(exc)) if isinstance(exc, TimeoutError) else exc
+        super()._pubsub_exception_handler(patient, pubsub, pubsub_thread)
+
+
+class IntakeWorker(QueueWorker):
+    """The forking worker of untrusted bytes; its maintenance also looks after jobs and uploads nobody else does."""
+
+    def run_maintenance_tasks(self) -> None:
+        """RQ's maintenance, then ours; the public keys are published again, for Redis may have lost them."""
+        super().run_maintenance_tasks()  # type: ignore[no-untyped-call]  # rq is untyped here
+        reap(self.connection, self.settings)
+        SigningKeys(self.settings.signing_dir).publish(Keyring(self.connection))
+
+
+def worker_name(queue_name: str) -> str:
+    """A name no worker had before: RQ refuses the name of a worker that was killed, for minutes."""
+    return f"{socket.gethostname()}-{queue_name}-{uuid.uuid4().hex[:8]}"
