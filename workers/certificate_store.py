@@ -1,25 +1,13 @@
 """Files that are there whole or not at all: uploads until their job ends, certificate documents, and keys."""
 
 import hashlib
-import os
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from models.files import replace_file
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
-
-
-def read_blob(blobs_dir: Path, job_id: str) -> bytes:
-    """The upload of a job; raises FileNotFoundError when it is gone."""
-    return _path(blobs_dir, job_id).read_bytes()
-
-
-def delete_blob(blobs_dir: Path, job_id: str) -> None:
-    """Deletes the upload of a job; doing so twice is harmless."""
-    _path(blobs_dir, job_id).unlink(missing_ok=True)
 
 
 def store_certificate(certificates_dir: Path, document: bytes) -> str:
@@ -32,41 +20,6 @@ def store_certificate(certificates_dir: Path, document: bytes) -> str:
     if not path.exists():
         replace_file(path, document)
     return digest
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file that only its owner may read, in the place of any other; a power cut leaves the one or the other.
-
-    A folder that is missing is made, for its owner only. Raises OSError when the disk refuses.
-    """
-    with _complete_copy(path, content) as copy:
-        os.replace(copy, path)
-
-
-def create_file(path: Path, content: bytes) -> None:
-    """Writes a file as `replace_file` does, but leaves one that is there: of several writers the first one's stands."""
-    with _complete_copy(path, content) as copy, suppress(FileExistsError):
-        os.link(copy, path)
-
-
-@contextmanager
-def _complete_copy(path: Path, content: bytes) -> Iterator[str]:
-    """A file beside `path` with all of the content; whatever name it gets inside the block outlives a power cut."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, copy = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield copy
-    finally:
-        Path(copy).unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # else the name may be lost with the power although the bytes are there
-    finally:
-        os.close(folder)
 
 
 def _path(folder: Path, name: str, suffix: str = "") -> Path:

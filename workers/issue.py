@@ -2,17 +2,28 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from redis import Redis
 
-from models.certificates.document import canonical
+from models.certificates.canonical import canonical
 from models.certificates.schema import Statement, parse, read
 from models.certificates.signature import public_key, signed
 from models.certificates.verify import Issuer, same_image, verify
 from models.errors import Rejected
 from models.types import CertifyRequest
-from workers.contract.records import JobRecord
+from models.types.tuning import TuningRequest
+from workers.certificate_store import store_certificate
+from workers.connection import connect
+from workers.contract import uploads
+from workers.contract.job import JobRecord
+from workers.contract.keyring import Keyring
+from workers.contract.names import document_key
+from workers.contract.records import Records
+from workers.keys.signing import SigningKeys
+from workers.queue.failures import failing_the_job
+from workers.settings import WorkerSettings
 
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
@@ -58,3 +69,43 @@ def _says(document: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     told = {name: result[name] for name in (*_CLAIM, *_REPEATED) if name in result}
     if canonical(told) != canonical(stated):
         raise ValueError("the result does not claim what the document does")
+
+
+def finish(job_id: str) -> None:
+    """Signs and stores the certificate that an engine left in Redis, deletes the upload and ends the job.
+
+    What does not verify, or is not about the job, is not signed. A tuning has a result only: its prompt was stored and
+    published before.
+    A job that has ended meanwhile leaves nothing. A second run does no harm; errors are treated as by `decode`.
+    """
+    settings = WorkerSettings()
+    with connect(settings.redis_url) as redis:
+        records = Records(redis, ttl=settings.job_ttl)
+        if not records.enter(job_id, "finishing") or (record := records.read(job_id)) is None:
+            uploads.delete(settings.blobs_dir, job_id)
+            return
+        with failing_the_job(job_id, settings, records):
+            document, result = _left_by_engine(redis, job_id)
+            is_tuning = isinstance(record.request, TuningRequest)
+            certificate = None if is_tuning else _store(settings, redis, document, result, record)
+            records.succeed(job_id, result, certificate=certificate)
+            uploads.delete(settings.blobs_dir, job_id)
+
+
+def _left_by_engine(redis: Redis, job_id: str) -> tuple[bytes, dict[str, Any]]:
+    """The document of a certification, empty where there is none, and the result."""
+    left = cast("dict[bytes, bytes]", redis.hgetall(document_key(job_id)))
+    if not left:
+        raise Rejected("worker_lost", "the result waited longer in the job store than it is kept")
+    return left.get(b"document", b""), json.loads(left[b"result"])
+
+
+def _store(settings: WorkerSettings, redis: Redis, document: bytes, result: dict[str, Any], record: JobRecord) -> str:
+    """Signs the document, with a key that is public by then, and stores it; its digest is returned."""
+    keys = SigningKeys(settings.signing_dir)
+    try:
+        content = sealed(document, result, record, keys.current())
+        keys.publish(Keyring(redis))
+        return store_certificate(settings.certificates_dir, content)
+    except OSError as error:
+        raise Rejected("storage_unavailable", f"the certificate was not stored: {error.strerror}") from error

@@ -2,15 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.certificates.document import BLOCK_MAX, THREADS_MAX
+from models.certificates.facts import BLOCK_MAX, THREADS_MAX
+from models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
 from workers.contract.settings import SharedSettings
-
-BLOCK_CPU: Final = 64
-BLOCK_GPU: Final = 256
 
 
 class WorkerSettings(SharedSettings):
@@ -66,3 +64,9 @@ class WorkerSettings(SharedSettings):
     def secrets_dir(self) -> Path:
         """The secrets behind the noise keys, on the hosts of engines only."""
         return self.data_dir / "secrets"
+
+
+class StackSettings(WorkerSettings):
+    """What the local stack reads from `CERTRAD_*` besides what its workers read."""
+
+    redis_maxmemory: str = Field("512mb", description="memory of the embedded Redis; it refuses jobs beyond it")

@@ -15,19 +15,19 @@ from rq.serializers import JSONSerializer
 from app.settings import ApiSettings
 from models.errors import Rejected
 from workers.contract import uploads
-from workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
-from workers.contract.progress import Request
-from workers.contract.queues import enqueue, vehicle
-from workers.contract.records import (
+from workers.contract.job import (
     REQUEST,
     Created,
     IdempotencyConflictError,
     JobRecord,
     Page,
     QueueFullError,
-    Records,
     UnreadableRecordError,
 )
+from workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
+from workers.contract.progress import Request
+from workers.contract.queues import enqueue, vehicle
+from workers.contract.records import Records
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -57,10 +57,10 @@ class Jobs:
         except RedisError:
             raise
         except BaseException:  # whatever it was, it is raised again; nothing may be left behind
-            uploads.discard(self._settings.blobs_dir, job_id)
+            uploads.delete(self._settings.blobs_dir, job_id)
             raise
         if created.replayed:
-            uploads.discard(self._settings.blobs_dir, job_id)
+            uploads.delete(self._settings.blobs_dir, job_id)
             return created
         try:
             enqueue(self._redis, FIRST_STAGE[request.kind], job_id, settings=self._settings, urgent=request.urgent)
@@ -95,12 +95,12 @@ class Jobs:
                 self._stop(carrier.id)
             else:
                 carrier.delete()
-        uploads.discard(self._settings.blobs_dir, job_id)
+        uploads.delete(self._settings.blobs_dir, job_id)
 
     def erase(self, job_id: str) -> None:
         """Removes an ended job with its upload; its certificate, which holds digests only, stays."""
         self._records.erase(job_id)
-        uploads.discard(self._settings.blobs_dir, job_id)
+        uploads.delete(self._settings.blobs_dir, job_id)
 
     def _create(self, job_id: str, request: Request, *, digest: str, replay_key: str | None) -> Created:
         for _ in range(2):
@@ -132,7 +132,7 @@ class Jobs:
             self._forget_replay(replay_key)
         except RedisError:
             return
-        uploads.discard(self._settings.blobs_dir, job_id)
+        uploads.delete(self._settings.blobs_dir, job_id)
 
     def _forget_replay(self, replay_key: str | None) -> None:
         if replay_key is not None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.common.noisy_images import ADAPTED, Counts, MethodCounts, Record
-from models.smoothing import certified_accuracy, decide
-from models.smoothing.accuracy import RADII, Share
+from models.smoothing import decide
+from models.smoothing.accuracy import RADII, Share, certified_accuracy
 from models.types import Abstention, LabelCounts, Outcome, Scope, SmoothingParams
 
 

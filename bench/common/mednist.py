@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from models.datasets import sample
 from models.datasets.cards import shipped_datasets
 from models.datasets.pixels import WHITE, Pixels
 from models.datasets.split import load_split
@@ -51,3 +52,21 @@ def _grey(pixels: Pixels, index: int) -> npt.NDArray[np.uint8]:
     if pixels.shape != (SIDE, SIDE, 1):
         raise ValueError(f"image {index} has shape {pixels.shape}, not grey {SIDE}x{SIDE}")
     return np.rint(pixels[..., 0] * WHITE).astype(np.uint8)
+
+
+PROMPTS = Path(__file__).parents[2] / "models" / "demo" / "prompts"
+
+
+TASK = "mednist"
+
+
+def balanced_sample(labels: npt.NDArray[np.int64], n_classes: int, images: int, seed: int) -> list[int]:
+    """Indices of at least `images` random images, as many of each class, one of each class in turn.
+
+    Raises ValueError where a class has too few images.
+    """
+    of_each = -(-images // n_classes)
+    counts = np.bincount(labels, minlength=n_classes)
+    if counts.min() < of_each:
+        raise ValueError(f"{of_each} images of each class are required, got {counts.tolist()}")
+    return sample.balanced_sample(labels, n_classes, n_classes * of_each, seed)

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from bench.common.native_space import NativeSpaceClassifier
 from models.backbones.base import Backbone
+from models.certificates.noise_key import noise_key
 from models.classifier import VisionLanguageClassifier
-from models.images.picture import ImageFacts, Picture, image_scale, model_input
+from models.images.model_input import image_scale, model_input
+from models.images.picture import ImageFacts, Picture
 from models.images.units import ImageRadius, ImageScale, radius_in_image_units
 from models.prompts.context import text_features
 from models.prompts.training.trainer import FewShotParams, image_features, initial_context, train_epochs
-from models.smoothing import certify, noise_key
+from models.smoothing import certify
 from models.types import Certificate, Outcome, SmoothingParams
 
 Space = Literal["model input", "image"]

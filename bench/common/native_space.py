@@ -13,7 +13,8 @@ from models.smoothing.sampling import BaseClassifier
 class NativeSpaceClassifier:
     """f(T z): classifies an image of any size by the base classifier of its model input; T is linear.
 
-    T resizes the shorter side, crops the centre and copies one channel to three as `models.images.picture.model_input` does,
+    T resizes the shorter side, crops the centre and copies one channel to three as
+    `models.images.model_input` does,
     but does not clip, so that noise is not bent. Smoothing f(T z) with noise sigma_u on the image u itself certifies
     R_u = sigma_u / 2 (z(p_A) - z(p_B)) on the image: nothing is lost to the norm of T. At the model input that noise
     has covariance sigma_u^2 T T^T: a grey image stays grey under it, and an enlarged one gets no finer grain.

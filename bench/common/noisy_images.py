@@ -20,12 +20,13 @@ from torch import Tensor
 
 from models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
 from models.backbones.device import DTYPES
+from models.certificates.noise_key import noise_key
 from models.classifier import TextHead, VisionLanguageClassifier
 from models.prompts import zero_shot
 from models.prompts.bank import Bank
 from models.prompts.checkpoint import load_prompt, load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
 from models.prompts.context import ContextVectors, text_features
-from models.smoothing import Noise, NoisySampler, Stream, labels, noise_key
+from models.smoothing import Noise, NoisySampler, Stream, labels
 from models.types import PromptCard, ZeroShotAdaptation
 
 SECRET = b"python -m bench certified-accuracy"

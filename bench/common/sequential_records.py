@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from models.smoothing import SequentialTest, Verdict, certified_accuracy, count, decide
+from models.smoothing import SequentialTest, Verdict, count, decide
+from models.smoothing.accuracy import certified_accuracy
 from models.smoothing.sampling import LABEL_DTYPE
 from models.types import LabelCounts, SmoothingParams
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from models.smoothing import SequentialTest, Verdict, certified_accuracy
+from models.smoothing import SequentialTest, Verdict
+from models.smoothing.accuracy import certified_accuracy
 from models.types import LabelCounts, SmoothingParams
 
 LOOK_EVERY = 25

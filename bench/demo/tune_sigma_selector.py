@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,16 +22,13 @@ import torch
 from scipy import special
 from tqdm import tqdm
 
+from bench.common.classifier import default_classifier
 from bench.common.machine import add_dtype
-from bench.common.mednist import LabelledImages, read_split
+from bench.common.mednist import TASK, LabelledImages, balanced_sample, read_split
 from bench.common.noisy_images import as_input
 from bench.demo.common import TASK_CARD
 from bench.demo.files import write_json
-from bench.measure.certified_accuracy import PROMPTS, TASK, balanced_sample
-from models.backbones.base import load_backbone, shipped_backbones, weights_directory
-from models.backbones.device import chosen_dtype
-from models.classifier import TextHead, VisionLanguageClassifier
-from models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
+from models.classifier import VisionLanguageClassifier
 from models.smoothing import Noise, NoisySampler, select
 from models.smoothing.selector import thumbnails
 from models.types import LabelCounts, SigmaRouting, SmoothingParams
@@ -80,21 +77,6 @@ def run(arguments: argparse.Namespace) -> None:
         task = json.loads(TASK_CARD.read_text(encoding="utf-8"))
         write_json(TASK_CARD, {**task, "sigma_routing": asdict(routing)})
     print(json.dumps({"routing": asdict(routing), "mean_estimated_radius": radii.mean(axis=0).round(4).tolist()}))
-
-
-def default_classifier(dtype: str) -> Callable[[float], VisionLanguageClassifier]:
-    """The base classifier at each sigma that serves the task when a request names nothing."""
-    task = shipped_tasks()[TASK]
-    card = shipped_backbones()[task.default_backbone]
-    backbone = load_backbone(
-        card, weights_directory(card, Path("backbones")), dtype=chosen_dtype(dtype, torch.device("cpu"))
-    )
-    if (prompt_id := task.default_bank or task.default_prompt) is None:
-        raise ValueError(f"the task {TASK} needs a default prompt, got none")
-    prompt = read_prompt_card(prompt_path(PROMPTS, prompt_id).with_suffix(".json"))
-    require_backbone(prompt, backbone)
-    head = TextHead.of_prompt(backbone, task.class_names, load_prompt_or_bank(PROMPTS, prompt))
-    return lambda sigma: head.classifier(backbone, sigma)
 
 
 def estimated_radii(

@@ -20,12 +20,13 @@ import torch
 from tqdm import tqdm
 
 from bench.common.machine import add_dtype, this_machine
-from bench.common.mednist import read_split
-from bench.measure.certified_accuracy import PROMPTS, TASK, balanced_sample
+from bench.common.mednist import PROMPTS, TASK, balanced_sample, read_split
 from models.audit.modes import chosen_modes, mode_specs
-from models.audit.runner import AuditSettings, Folders, as_markdown, audit, images_sha256, open_journal
+from models.audit.runner import AuditSettings, audit, images_sha256, open_journal
+from models.audit.verdict import as_markdown
 from models.backbones.device import chosen_dtype, dtype_name
 from models.backbones.weights import file_sha256, write_json
+from models.prompts.store import Folders
 from models.types import SmoothingParams
 from workers.contract.catalogue import shipped_prompts, shipped_tasks
 

@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from bench.common.classifier import default_classifier
 from bench.common.machine import add_dtype, this_machine
-from bench.common.mednist import LabelledImages, read_split
+from bench.common.mednist import TASK, LabelledImages, balanced_sample, read_split
 from bench.common.noisy_images import SECRET, as_input
-from bench.demo.tune_sigma_selector import default_classifier
-from bench.measure.certified_accuracy import TASK, balanced_sample
 from models.backbones.device import dtype_name
 from models.backbones.weights import file_sha256, write_json
+from models.certificates.noise_key import noise_key
 from models.classifier import VisionLanguageClassifier, text_features_sha256
 from models.evaluation.journal import Journal
-from models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, noise_key, select
+from models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
 from models.smoothing.routing import estimate_routes, select_route
 from models.types import Certificate, Outcome, SigmaRouting, SmoothingParams
 from workers.contract.catalogue import shipped_tasks

@@ -18,25 +18,19 @@ from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
 from bench.common.accuracy_report import as_markdown, summarise
 from bench.common.journal import Journal
 from bench.common.machine import add_dtype, this_machine
-from bench.common.mednist import LabelledImages, read_split
+from bench.common.mednist import PROMPTS, TASK, LabelledImages, balanced_sample, read_split
 from bench.common.noisy_images import METHODS, Job, Record, Study, StudySettings
 from models.backbones.base import shipped_backbones, weights_directory
 from models.backbones.device import chosen_dtype, dtype_name
 from models.backbones.weights import file_sha256, find_weights, pinned, write_json
-from models.datasets import sample
 from models.types import SmoothingParams, ZeroShotAdaptation
 from workers.contract.catalogue import shipped_tasks
-
-PROMPTS = Path(__file__).parents[2] / "models" / "demo" / "prompts"
-TASK = "mednist"
 
 _study: Study
 """The study of a worker process, loaded once by `_start`."""
@@ -145,18 +139,6 @@ def jobs(images: LabelledImages, n_classes: int, arguments: argparse.Namespace) 
         for place, index in enumerate(chosen)
         for sigma in arguments.sigmas
     ]
-
-
-def balanced_sample(labels: npt.NDArray[np.int64], n_classes: int, images: int, seed: int) -> list[int]:
-    """Indices of at least `images` random images, as many of each class, one of each class in turn.
-
-    Raises ValueError where a class has too few images.
-    """
-    of_each = -(-images // n_classes)
-    counts = np.bincount(labels, minlength=n_classes)
-    if counts.min() < of_each:
-        raise ValueError(f"{of_each} images of each class are required, got {counts.tolist()}")
-    return sample.balanced_sample(labels, n_classes, n_classes * of_each, seed)
 
 
 def measured(todo: Sequence[Job], settings: StudySettings, arguments: argparse.Namespace) -> Iterator[Record]:

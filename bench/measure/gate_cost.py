@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from bench.common.machine import Machine, add_dtype, this_machine
+from bench.common.mednist import PROMPTS, TASK
 from bench.common.noisy_images import learned_prompt
-from bench.measure.certified_accuracy import PROMPTS, TASK
 from bench.measure.certify_cost import timed
 from models.backbones.base import load_backbone, shipped_backbones, weights_directory
 from models.backbones.device import chosen_dtype, dtype_name

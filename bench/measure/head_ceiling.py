@@ -21,17 +21,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from bench.common.classifier import default_classifier
 from bench.common.machine import add_dtype, this_machine
-from bench.common.mednist import LabelledImages, read_split
+from bench.common.mednist import LabelledImages, balanced_sample, read_split
 from bench.common.noisy_images import SECRET, as_input
-from bench.demo.tune_sigma_selector import default_classifier
-from bench.measure.certified_accuracy import balanced_sample
 from models.backbones.base import Backbone
 from models.backbones.device import dtype_name
 from models.backbones.weights import file_sha256, write_json
-from models.prompts.training.trainer import seeded
-from models.smoothing import MemoryBlocks, Noise, NoisySampler, certified_accuracy, estimate, noise_key, select
-from models.smoothing.accuracy import Share
+from models.certificates.noise_key import noise_key
+from models.randomness import seeded
+from models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
+from models.smoothing.accuracy import Share, certified_accuracy
 from models.smoothing.encoded import EncodedSampler, Head
 from models.types import Outcome, SmoothingParams
 

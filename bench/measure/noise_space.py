@@ -28,10 +28,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.common.machine import this_machine
-from bench.common.mednist import SIDE, LabelledImages, read_split
+from bench.common.mednist import PROMPTS, SIDE, TASK, LabelledImages, balanced_sample, read_split
 from bench.common.native_noise import Found, Job, Space, compare, smaller, tuned_text_features
 from bench.common.noisy_images import learned_context
-from bench.measure.certified_accuracy import PROMPTS, TASK, balanced_sample
 from models.backbones.base import EMBEDDED, Backbone, load_backbone, shipped_backbones
 from models.backbones.weights import write_json
 from models.prompts.checkpoint import prompt_path, read_prompt_card

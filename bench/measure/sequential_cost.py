@@ -31,16 +31,16 @@ from bench.common import plain_loop
 from bench.common.architectures import load_clip
 from bench.common.journal import Lines
 from bench.common.machine import add_dtype, this_machine
-from bench.common.mednist import read_split
+from bench.common.mednist import PROMPTS, TASK, balanced_sample, read_split
 from bench.common.noisy_images import as_input, learned_prompt
 from bench.common.sequential_records import Record, Settings, summarise
 from bench.common.sequential_simulation import pure_table
-from bench.measure.certified_accuracy import PROMPTS, TASK, balanced_sample
 from models.backbones.base import load_backbone, shipped_backbones, weights_directory
 from models.backbones.device import DTYPES, chosen_dtype, dtype_name
 from models.backbones.weights import file_sha256, find_weights, pinned, write_json
+from models.certificates.noise_key import noise_key
 from models.classifier import TextHead
-from models.smoothing import certify, noise_key
+from models.smoothing import certify
 from models.smoothing.certify import BATCH_SIZE
 from models.types import SmoothingParams
 from workers.contract.catalogue import shipped_tasks

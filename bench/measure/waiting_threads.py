@@ -26,7 +26,7 @@ from bench.common.machine import this_machine
 from models.backbones.base import load_backbone, shipped_backbones, weights_directory
 from models.backbones.device import chosen_dtype
 from models.smoothing.certify import BATCH_SIZE
-from workers.engine.worker import SPINNING
+from workers.environment import SPINNING
 
 VARIABLE = next(iter(SPINNING))
 COUNTS = (None, 0, 1000, 3000, 10_000, 100_000)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.attacks.base import Attack
-from models.attacks.draws import ImageDraws
+from models.randomness import ImageDraws
 
 Surrogate = Callable[[Tensor], Tensor]
 """Images (B, 3, S, S) in [0, 1] -> logits (B, K), differentiable; a row depends on its own image only."""

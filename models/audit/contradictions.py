@@ -14,62 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from models.attacks.smooth_adv import WHITE, SmoothAdv, attack, squared_length
-from models.smoothing import MemoryBlocks, Noise, Stream, estimate, noise_key, select
+from models.audit.modes import Mode
+from models.certificates.noise_key import noise_key
+from models.smoothing import MemoryBlocks, Noise, Stream, estimate, select
 from models.smoothing.certify import BATCH_SIZE
 from models.smoothing.encoded import EncodedSampler, EncodingClassifier, Head
 from models.smoothing.routing import estimate_routes, select_route
 from models.smoothing.sampling import NoisySampler
-from models.types import Certificate, ClassifierSpec, NoiseLaw, Outcome, Scope, SigmaRouting, SmoothingParams
+from models.types import Certificate, NoiseLaw, Outcome, SigmaRouting
 
-SOUND = 0.001
-"""A p-value below this says that certificates of a mode do not hold."""
 REACH = 0.95
 """An attack stays within this share of the certified radius."""
 TARGET_SAMPLES = 100
 """Noisy copies that choose the class an attack aims at."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModeSpec:
-    """One way to ask the service, by name.
-
-    planted: unsound on purpose, to show that an audit would have noticed.
-    routing: choose sigma by certified selection; `params.sigma` is then that of the selector.
-    """
-
-    name: str
-    classifier: ClassifierSpec
-    params: SmoothingParams
-    planted: bool = False
-    routing: SigmaRouting | None = None
-
-    @property
-    def sigmas(self) -> tuple[float, ...]:
-        """What sigma of the noise a class may be counted under."""
-        return (self.params.sigma,) if self.routing is None else self.routing.sigmas
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Mode:
-    """A mode that can be asked: how its base classifier comes about.
-
-    unadapted: the classifier before it sees the image, for each sigma of `spec`; attacks climb its gradient, for
-        adaptation is mostly sharpening and hides it. Modes that share this object share attacked images.
-    adapt: the classifier for one image, from its noisy copies; None if it is the unadapted one for every image.
-    """
-
-    spec: ModeSpec
-    unadapted: Mapping[float, Head]
-    adapt: Callable[[EncodedSampler], Head] | None = None
-
-    @property
-    def params(self) -> SmoothingParams:
-        """Of every certificate."""
-        return self.spec.params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,64 +205,3 @@ def _targets(unadapted: Head, certified: int, sampler: EncodedSampler) -> list[i
     probable = unadapted.logits_of_features(features).softmax(dim=-1).mean(dim=0)
     ranked: list[int] = probable.argsort(descending=True, stable=True).tolist()
     return [label for label in ranked if label != certified]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What the audit of some images says of one mode.
-
-    sigma: None where each certificate has its own, chosen automatically.
-    certified: images with a certificate. attacked: those of them with another image of the grid within reach.
-    targets: classes that each of these was attacked towards.
-    mean_radius: of the certified images, in pixels of [0, 1]; None without any.
-    p_value: see `p_value`. For a planted or `frozen_prompt` mode, of a claim that the mode does not make.
-    """
-
-    mode: str
-    scope: Scope
-    planted: bool
-    sigma: float | None
-    images: int
-    certified: int
-    attacked: int
-    targets: int
-    contradictions: int
-    p_value: float
-    mean_radius: float | None
-
-    @property
-    def broken(self) -> bool:
-        """Whether a claim that the mode makes was shown to be false."""
-        return self.scope == "input_independent" and not self.planted and self.p_value < SOUND
-
-
-def summarise(spec: ModeSpec, findings: Sequence[Finding], targets: int) -> Verdict:
-    """The verdict on one mode from its finding for each image; targets: see `Audit`."""
-    targets = min(targets, len(spec.classifier.class_names) - 1)
-    radii = [finding.clean.radius for finding in findings if finding.clean.class_index is not None]
-    contradictions = sum(finding.contradiction for finding in findings)
-    return Verdict(
-        mode=spec.name,
-        scope=spec.classifier.scope,
-        planted=spec.planted,
-        sigma=spec.params.sigma if spec.routing is None else None,
-        images=len(findings),
-        certified=len(radii),
-        attacked=sum(bool(finding.attacked) for finding in findings),
-        targets=targets,
-        contradictions=contradictions,
-        p_value=p_value(contradictions, len(findings), spec.params.alpha, attacks=targets),
-        mean_radius=sum(radii) / len(radii) if radii else None,
-    )
-
-
-def p_value(contradictions: int, images: int, alpha: float, attacks: int) -> float:
-    """P(Bin(images, (1 + attacks) alpha) >= contradictions): how likely so many would be if the certificates held.
-
-    Each image is asked about 1 + `attacks` times, and each certificate is false with probability at most alpha, given
-    all that came before it: an attacked image is chosen without its noise, whose key it is hashed into. A contradiction
-    needs a false certificate, so it happens to one image with probability at most (1 + attacks) alpha, whatever
-    befell the images before it (docs/mathematics.md, 3.3). Images that abstain count too: among certified ones alone
-    the share of false certificates has no bound.
-    """
-    return float(stats.binom.sf(contradictions - 1, images, min(1.0, (1 + attacks) * alpha)))

@@ -1,26 +1,66 @@
 """The modes of the service that an audit asks: prompts and adaptations on one backbone."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from models.audit.contradictions import Mode, ModeSpec
 from models.backbones.base import Backbone
 from models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force
 from models.prompts.bank import Bank
 from models.prompts.context import ContextVectors
 from models.smoothing import Stream
-from models.smoothing.encoded import EncodedSampler
+from models.smoothing.encoded import EncodedSampler, Head
 from models.types import (
     TEMPLATE_PROMPT,
     ClassifierSpec,
     GatedAdaptation,
     PromptCard,
+    SigmaRouting,
     SmoothingParams,
     TaskCard,
     ZeroShotAdaptation,
 )
 from models.types.smoothing import TARGET_DECIMALS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeSpec:
+    """One way to ask the service, by name.
+
+    planted: unsound on purpose, to show that an audit would have noticed.
+    routing: choose sigma by certified selection; `params.sigma` is then that of the selector.
+    """
+
+    name: str
+    classifier: ClassifierSpec
+    params: SmoothingParams
+    planted: bool = False
+    routing: SigmaRouting | None = None
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """What sigma of the noise a class may be counted under."""
+        return (self.params.sigma,) if self.routing is None else self.routing.sigmas
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mode:
+    """A mode that can be asked: how its base classifier comes about.
+
+    unadapted: the classifier before it sees the image, for each sigma of `spec`; attacks climb its gradient, for
+        adaptation is mostly sharpening and hides it. Modes that share this object share attacked images.
+    adapt: the classifier for one image, from its noisy copies; None if it is the unadapted one for every image.
+    """
+
+    spec: ModeSpec
+    unadapted: Mapping[float, Head]
+    adapt: Callable[[EncodedSampler], Head] | None = None
+
+    @property
+    def params(self) -> SmoothingParams:
+        """Of every certificate."""
+        return self.spec.params
+
 
 TO_CERTAINTY: Final = ZeroShotAdaptation(steps=20, lr=0.02)
 """Zero-shot adaptation until hardly a noisy copy disagrees, whatever the image shows: the planted mode."""

@@ -11,24 +11,22 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from models.attacks.smooth_adv import SmoothAdv
-from models.audit.contradictions import Audit, Finding, ModeSpec, Verdict, summarise
-from models.audit.modes import modes
-from models.backbones.base import EMBEDDED, load_backbone, shipped_backbones, weights_directory
+from models.audit.contradictions import Audit, Finding
+from models.audit.modes import ModeSpec, modes
+from models.audit.verdict import Verdict, summarise
+from models.backbones.base import load_backbone, shipped_backbones, weights_directory
 from models.backbones.device import DTYPES
-from models.errors import Rejected
 from models.evaluation.journal import Journal
-from models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
-from models.types import TEMPLATE_PROMPT, PromptCard
-from workers.settings import BLOCK_CPU, BLOCK_GPU
-
-SHIPPED_PROMPTS: Final = EMBEDDED / "prompts"
+from models.prompts.checkpoint import load_prompt_or_bank, require_backbone
+from models.prompts.store import Folders
+from models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
+from models.types import TEMPLATE_PROMPT
 
 Images = Sequence[NDArray[np.uint8]]
 
@@ -47,25 +45,6 @@ class AuditSettings:
     device: str = "cpu"
     dtype: str = "float32"
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folders:
-    """Where the weights and prompt checkpoints lie that are not shipped."""
-
-    backbones: Path
-    prompts: Path
-
-    def of_prompt(self, prompt_id: str) -> Path:
-        """The folder of a prompt checkpoint and its card. Raises Rejected prompt_not_found for an id that is none."""
-        return SHIPPED_PROMPTS if prompt_path(SHIPPED_PROMPTS, prompt_id).exists() else self.prompts
-
-    def prompt_card(self, prompt_id: str) -> PromptCard:
-        """The card of a prompt. Raises Rejected: prompt_not_found, invalid_checkpoint."""
-        path = prompt_path(self.of_prompt(prompt_id), prompt_id).with_suffix(".json")
-        if not path.exists():
-            raise Rejected("prompt_not_found", f"there is no prompt {prompt_id!r} on this machine")
-        return read_prompt_card(path)
 
 
 def images_sha256(images: Images) -> str:
@@ -179,24 +158,3 @@ def _to_line(index: int, findings: Sequence[Finding]) -> str:
 def _from_line(line: str) -> tuple[int, list[Finding]]:
     document = json.loads(line)
     return document["image"], [Finding.from_json(finding) for finding in document["findings"]]
-
-
-def as_markdown(verdicts: Sequence[Verdict]) -> str:
-    """One row a mode: what it claims, how often it was attacked, and how often it contradicted itself."""
-    head = ["σ", "mode", "scope", "images", "certified", "mean R", "attacked", "targets", "contradictions", "p-value"]
-    rows = [
-        [
-            "auto" if verdict.sigma is None else f"{verdict.sigma:g}",
-            verdict.mode,
-            "none: unsound on purpose" if verdict.planted else verdict.scope,
-            str(verdict.images),
-            str(verdict.certified),
-            "–" if verdict.mean_radius is None else f"{verdict.mean_radius:.3f}",
-            str(verdict.attacked),
-            str(verdict.targets),
-            str(verdict.contradictions),
-            f"{verdict.p_value:.2g}",
-        ]
-        for verdict in verdicts
-    ]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]) + "\n"

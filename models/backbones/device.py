@@ -22,3 +22,10 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def _cpu_multiplies_bfloat16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def chosen_device(wish: str) -> torch.device:
+    """The device of that name; for `auto` a GPU where there is one."""
+    if wish == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wish)

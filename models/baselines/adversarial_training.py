@@ -17,7 +17,7 @@ from models.attacks.base import Attack
 from models.attacks.pgd import PgdParams, adaptive_pgd, embedding_pgd
 from models.backbones.base import Backbone
 from models.classifier import VisionLanguageClassifier
-from models.prompts.training.trainer import seeded
+from models.randomness import seeded
 
 FAST_STEP: Final = 1.25
 """Length of the one step of Fast AT in units of epsilon (Wong et al. 2020)."""

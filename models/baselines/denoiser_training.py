@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from models.defences.denoiser import DnCnn
 from models.defences.purifier import Logits
 from models.errors import Rejected
-from models.prompts.training.trainer import seeded
+from models.randomness import seeded
 from models.types.smoothing import SIGMA_RANGE
 
 Objective = Literal["mse", "stability"]

@@ -1,133 +1,23 @@
 """The certificate document: every fact a claim rests on, as canonical JSON that hashes the same everywhere."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from decimal import Decimal
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Any
 
+from models.certificates.facts import SCHEMA, Facts
+from models.certificates.labels import label_numbers, merkle_root, run_lengths
 from models.certificates.text import formula, limits, scope_text
-from models.evidence import Evidence, routing_block, routing_summary, transcript
-from models.images.units import ImageScale, radius_in_image_units
+from models.images.units import radius_in_image_units
 from models.types import (
     ETA,
     Abstention,
-    Adaptation,
-    AlphaSplit,
     Certificate,
-    CertifyRequest,
     ClassifierSpec,
     GatedAdaptation,
-    NoiseLaw,
+    LabelCounts,
     ZeroShotAdaptation,
 )
-
-SCHEMA: Final = "certrad.certificate/2"
-THREADS_MAX: Final = 4096
-BLOCK_MAX: Final = 4096
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """The image a certificate is about, by digest only.
-
-    pixels_sha256: the decoded pixels, before resizing. input_sha256: the float32 model input.
-    """
-
-    pixels_sha256: str
-    input_sha256: str
-    input_shape: tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassifierIdentity:
-    """Everything that decides what the base classifier computes.
-
-    prompt_sha256: digest of the prompt checkpoint; None for a hand-written template.
-    context_sha256: digest of the context vectors in force, adapted ones included; None for a hand-written template.
-        Those of a bank are the whole bank.
-    text_features_sha256: of all class names; of a bank, of those of every member in turn.
-    members, gate_sha256: of a bank, the digests of its members' context vectors, each as a checkpoint of its own, and
-        of its gate.
-    """
-
-    backbone: str
-    backbone_sha256: str
-    prompt: str
-    prompt_sha256: str | None
-    context_sha256: str | None
-    text_features_sha256: str
-    class_names: tuple[str, ...]
-    template: str
-    adaptation: Adaptation | None
-    logit_scale: float
-    dtype: str
-    device: str
-    threads: int
-    block_size: int
-    members: tuple[str, ...] = ()
-    gate_sha256: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, most in (("threads", self.threads, THREADS_MAX), ("block_size", self.block_size, BLOCK_MAX)):
-            if not 1 <= value <= most:  # a replay takes as many
-                raise ValueError(f"{name} must be in 1..{most}, got {value!r}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseIdentity:
-    """What the noise can be drawn again from: its law, the revealed key, and the hash of the secret behind the key."""
-
-    law: NoiseLaw
-    key: str
-    epoch_sha256: str
-    settings_sha256: str
-
-
-def settings_digest(
-    request: CertifyRequest, *, backbone_sha256: str, prompt_sha256: str | None, input_shape: Sequence[int]
-) -> str:
-    """SHA-256 of all that a caller can choose and that changes the claim: a part of the noise key.
-
-    `frame` and `region` are in the pixel digest already; urgency and the task's name change nothing. Every part of it
-    stands in the document, so that anyone can compute it again (docs/mathematics.md, A1).
-    """
-    chosen = {
-        "schema": SCHEMA,
-        "classifier": asdict(request.classifier),
-        "params": asdict(request.params),
-        "backbone_sha256": backbone_sha256,
-        "prompt_sha256": prompt_sha256,
-        "input_shape": list(input_shape),
-        **({} if request.routing is None else {"routing": asdict(request.routing)}),
-    }
-    return hashlib.sha256(canonical(chosen)).hexdigest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """All that a certificate states; the document and a job's result are two spellings of it."""
-
-    request: CertifyRequest
-    evidence: Evidence
-    subject: Subject
-    scale: ImageScale
-    classifier: ClassifierIdentity
-    noise: NoiseIdentity
-    software: Mapping[str, str]
-
-    @property
-    def sigma(self) -> float:
-        """That of the noise under which the claimed class was counted."""
-        routed = self.evidence.routed
-        return self.request.params.sigma if routed is None else routed.sigma
-
-    @property
-    def alpha_split(self) -> AlphaSplit:
-        """The shares of alpha for the class; with routing the selector has others."""
-        params, routed = self.request.params, self.evidence.routed
-        return params.alpha_split(len(self.request.classifier.class_names)) if routed is None else routed.split.classes
+from models.types.routing import Routed
 
 
 def document(facts: Facts) -> dict[str, Any]:
@@ -219,27 +109,35 @@ def _adaptation_name(spec: ClassifierSpec) -> str:
             return "none"
 
 
-def canonical(value: object) -> bytes:
-    """UTF-8 JSON, keys sorted, no spaces, every number a decimal string: equal facts have equal bytes everywhere."""
-    return compact(_stringified(value))
+def transcript(labels: bytes, counts: LabelCounts) -> dict[str, Any]:
+    """Labels and their counts as a document states them."""
+    numbers = label_numbers(labels)
+    return {**asdict(counts), "labels": run_lengths(numbers), "merkle_root": merkle_root(numbers)}
 
 
-def compact(value: object) -> bytes:
-    """UTF-8 JSON, keys sorted, no spaces, values as they are: the bytes of a document that was read from JSON."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+def routing_block(routed: Routed) -> dict[str, Any]:
+    """All about an automatic choice of sigma that a document does not state already about the selected route."""
+    outcomes = [
+        {"sigma": sigma, **asdict(bounds), "estimation": None}
+        for sigma, bounds in zip((*routed.routing.sigmas, None), routed.bounds, strict=True)
+    ]
+    for route, drawn in routed.routes.items():
+        if route != routed.selection.route:
+            outcomes[route]["estimation"] = transcript(drawn.labels, drawn.counts)
+    return {
+        "settings": asdict(routed.routing),
+        "alpha_split": {"p_a": routed.split.selector.p_a, "p_b": routed.split.selector.p_b},
+        "route": routed.selection.route,
+        "selection": asdict(routed.selection.selector),
+        "estimation": transcript(routed.selector.labels, routed.selector.counts),
+        "outcomes": outcomes,
+    }
 
 
-def _stringified(value: object) -> object:
-    match value:
-        case bool() | str() | None:
-            return value
-        case int():
-            return str(value)
-        case float():
-            return format(Decimal(repr(value)), "f")
-        case Mapping():
-            return {str(key): _stringified(item) for key, item in value.items()}
-        case Sequence():
-            return [_stringified(item) for item in value]
-        case _:
-            raise TypeError(f"a document holds JSON values only, got {type(value).__name__}")
+def routing_summary(routed: Routed) -> dict[str, Any]:
+    """Which route was selected and what each outcome of the selector limits the radius to, without the samples."""
+    outcomes = [
+        {"sigma": sigma, "sampled": route in routed.routes, **asdict(bounds)}
+        for route, (sigma, bounds) in enumerate(zip((*routed.routing.sigmas, None), routed.bounds, strict=True))
+    ]
+    return {"route": routed.selection.route, "selector_sigma": routed.routing.selector_sigma, "outcomes": outcomes}

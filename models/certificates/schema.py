@@ -7,7 +7,8 @@ from dataclasses import dataclass, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from models.certificates.document import SCHEMA, ClassifierIdentity, NoiseIdentity, Subject, canonical
+from models.certificates.canonical import canonical
+from models.certificates.facts import SCHEMA, ClassifierIdentity, NoiseIdentity, Subject
 from models.errors import Rejected
 from models.images.units import ImageRadius, NoImageRadius
 from models.types import (

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from models.certificates import checks as derivation
 from models.certificates import routed_checks as routed_derivation
-from models.certificates.document import canonical, settings_digest
+from models.certificates.canonical import canonical
 from models.certificates.labels import labels_of
+from models.certificates.noise_key import settings_digest
 from models.certificates.schema import MAX_BYTES, StatedCertificate, StatedRouting, Statement, parse, read
 from models.certificates.signature import is_signed
 from models.certificates.text import formula, limits, scope_text

@@ -36,3 +36,38 @@ def own_folders(files: Files, split: SplitName) -> Listing:
 def _by_folder(files: Files, base: str, classes: tuple[str, ...]) -> Listing:
     named = (Item(name, label) for label, folder in enumerate(classes) for name in files.images(f"{base}/{folder}"))
     return Listing(items=unique(named, files), read=files.image)
+
+
+def all_classes(files: Files, split: SplitName) -> Listing:
+    """ImageNet and ImageNet-Sketch: a folder for each wnid of `classnames.txt`, in sorted order."""
+    names = _class_names(files)
+    for wnid in sorted(names):
+        files.path(f"{files.part(split)}/{wnid}")  # else the labels would shift
+    return _by_wnid(files, split, names)
+
+
+def some_classes(files: Files, split: SplitName) -> Listing:
+    """ImageNet-A and ImageNet-R: folders of some wnids of `classnames.txt`, in sorted order."""
+    return _by_wnid(files, split, _class_names(files))
+
+
+def ordinals(files: Files, split: SplitName) -> Listing:
+    """ImageNet-V2: folder `i` holds the class of line i of `classnames.txt`, counted from 0."""
+    names, base = tuple(_class_names(files).values()), files.part(split)
+    items = (Item(name, label) for label in range(len(names)) for name in files.images(f"{base}/{label}"))
+    return Listing(items=unique(items, files), read=files.image, class_names=names)
+
+
+def _by_wnid(files: Files, split: SplitName, names: dict[str, str]) -> Listing:
+    base = files.part(split)
+    wnids = files.folders(base)
+    if unknown := [wnid for wnid in wnids if wnid not in names]:
+        raise files.malformed(f"classnames.txt does not name the folder {unknown[0]}")
+    items = (Item(name, label) for label, wnid in enumerate(wnids) for name in files.images(f"{base}/{wnid}"))
+    return Listing(items=unique(items, files), read=files.image, class_names=tuple(names[wnid] for wnid in wnids))
+
+
+def _class_names(files: Files) -> dict[str, str]:
+    """The name of each wnid, in the order of the file."""
+    pairs = (line.partition(" ") for line in files.lines("classnames.txt"))
+    return {wnid: name.strip() for wnid, _, name in pairs}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.datasets.files import Files
 from models.datasets.listing import Item, Listing, label_of, unique
-from models.datasets.sample import SplitName
+from models.datasets.sample import SplitName, thirds
 
 BENIGN: Final = 0
 MALIGNANT: Final = 1
@@ -139,3 +139,15 @@ def _sheet(files: Files, name: str, columns: tuple[str, ...]) -> Iterator[dict[s
     for row in rows:
         if row[header.index("image_name")] is not None:
             yield dict(zip(header, row, strict=True))
+
+
+def rsna(files: Files, split: SplitName) -> Listing:
+    """The labelled images, split by patient with a fixed seed; a patient with several findings is one row of each."""
+    base, rows = files.part("images"), files.rows(files.part("table"), ("patientId", "class"))
+    patients = unique((Item(f"{base}/{row['patientId']}.dcm", label_of(row["class"], files)) for row in rows), files)
+    items = (
+        Item(name, label)
+        for label in range(len(files.card.raw_labels))
+        for name in thirds([item.name for item in patients if item.label == label], split)
+    )
+    return Listing(items=unique(items, files), read=files.image, rule="seeded")

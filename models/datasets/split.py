@@ -1,21 +1,23 @@
 """A split of a data set: class names, labels, and images that are read when they are asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from models.datasets import coop, folders, imagenet, rsna
-from models.datasets import medical as pathology
+from models.datasets import coop, folders, medical
 from models.datasets.cards import names_and_template
 from models.datasets.files import Files
 from models.datasets.listing import Item, Listing, SplitRule
 from models.datasets.pixels import Decoder, Pixels, in_unit, rgb
 from models.datasets.sample import SplitName
-from models.types import DatasetCard
+from models.images.model_input import fitted
+from models.types import BackboneCard, DatasetCard
 from models.types.cards import DatasetLayout
 
 LAYOUTS: Final[dict[DatasetLayout, Callable[[Files, SplitName], Listing]]] = {
@@ -26,13 +28,13 @@ LAYOUTS: Final[dict[DatasetLayout, Callable[[Files, SplitName], Listing]]] = {
     "pets": coop.pets,
     "sun397": coop.sun397,
     "ucf101": coop.ucf101,
-    "imagenet": imagenet.all_classes,
-    "imagenet_subset": imagenet.some_classes,
-    "imagenet_ordinals": imagenet.ordinals,
-    "pannuke": pathology.pannuke,
-    "sicapv2": pathology.sicapv2,
-    "skincancer": pathology.skincancer,
-    "rsna": rsna.rsna,
+    "imagenet": folders.all_classes,
+    "imagenet_subset": folders.some_classes,
+    "imagenet_ordinals": folders.ordinals,
+    "pannuke": medical.pannuke,
+    "sicapv2": medical.sicapv2,
+    "skincancer": medical.skincancer,
+    "rsna": medical.rsna,
 }
 
 
@@ -95,3 +97,12 @@ def load_split(card: DatasetCard, directory: Path, split: SplitName, *, decode: 
         _read=listing.read,
         _decode=decode,
     )
+
+
+def model_inputs(split: Split, indices: Sequence[int], card: BackboneCard) -> Tensor:
+    """Some images of a split, float32 (N, 3, S, S) in [0, 1], resized to the backbone's square as the service does.
+
+    Raises Rejected as `Split.image` does, or image_too_small.
+    """
+    inputs = [fitted(split.image(index), card.image_size, card.fit).pixels for index in indices]
+    return torch.stack([torch.from_numpy(pixels.copy()) for pixels in inputs])

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.backbones.base import Backbone
+from models.certificates.noise_key import noise_key
 from models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force
 from models.prompts.bank import Bank
 from models.prompts.context import ContextVectors
-from models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, estimate, noise_key, select
+from models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, estimate, select
 from models.smoothing.accuracy import RADII, Share
 from models.smoothing.encoded import EncodedSampler
 from models.types import Certificate, ClassifierSpec, NoiseLaw, SmoothingParams, ZeroShotAdaptation

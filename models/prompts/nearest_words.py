@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from models.backbones.base import Backbone
 from models.prompts.context import ContextVectors
-from models.prompts.training.trainer import seeded
+from models.randomness import seeded
 
 _TOGETHER = 32
 

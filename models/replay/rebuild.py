@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from models.audit.runner import Folders
 from models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
 from models.backbones.device import DTYPES
 from models.certificates.schema import StatedSamples, Statement
 from models.classifier import TextHead, prompt_in_force, text_features_sha256
-from models.images.picture import ModelInput
+from models.images.model_input import ModelInput
 from models.prompts.bank import Bank
 from models.prompts.checkpoint import (
     load_prompt_or_bank,
@@ -20,6 +19,7 @@ from models.prompts.checkpoint import (
     require_use,
 )
 from models.prompts.context import ContextVectors
+from models.prompts.store import Folders
 from models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from models.smoothing.encoded import EncodedSampler
 from models.smoothing.selector import RouteSelector

@@ -1,7 +1,6 @@
 """Randomized smoothing: bounds, noise, sampling, and CERTIFY and PREDICT made of them."""
 
 from models.smoothing.bounds import (
-    certified_accuracy,
     clopper_pearson_lower,
     clopper_pearson_upper,
     confidence_bounds,
@@ -11,7 +10,7 @@ from models.smoothing.bounds import (
     radius,
 )
 from models.smoothing.certify import Blocks, Certification, Estimation, MemoryBlocks, certify, estimate, predict, select
-from models.smoothing.noise import Noise, Stream, noise_key
+from models.smoothing.noise import Noise, Stream
 from models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
 from models.smoothing.sequential import SequentialTest, Verdict
 
@@ -27,7 +26,6 @@ __all__ = [
     "SequentialTest",
     "Stream",
     "Verdict",
-    "certified_accuracy",
     "certify",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
@@ -37,7 +35,6 @@ __all__ = [
     "decide_class",
     "estimate",
     "labels",
-    "noise_key",
     "predict",
     "published",
     "radius",

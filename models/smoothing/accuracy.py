@@ -1,9 +1,11 @@
 """Shares of images with their binomial error, and the radii at which the field reports certified accuracy."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from models.smoothing.bounds import clopper_pearson_lower, clopper_pearson_upper
+from models.types import Certificate, Outcome
 
 RADII: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5)
 """The radii of PromptSmooth's tables, and beyond them what sigma = 1 can reach."""
@@ -32,3 +34,19 @@ class Share:
             low=round(clopper_pearson_lower(hits, images, INTERVAL_ALPHA / 2), 6),
             high=round(clopper_pearson_upper(hits, images, INTERVAL_ALPHA / 2), 6),
         )
+
+
+def certified_accuracy(results: Iterable[tuple[Outcome, int]], r: float) -> float:
+    """The fraction of images, given as (outcome, true class), certified for their true class at radius >= r.
+
+    At r = 0 every certified and correct image counts. Raises ValueError without images or if r is not >= 0.
+    """
+    if not r >= 0:
+        raise ValueError(f"r must be >= 0, got {r!r}")
+    hits = [
+        isinstance(outcome, Certificate) and outcome.class_index == label and outcome.radius >= r
+        for outcome, label in results
+    ]
+    if not hits:
+        raise ValueError("at least one image is required, got none")
+    return sum(hits) / len(hits)

@@ -1,7 +1,6 @@
 """The arithmetic from label counts to a radius or an abstention: no tensors, no randomness, plain floats."""
 
 import math
-from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from scipy import special, stats
@@ -104,22 +103,6 @@ def decide_class(counts: LabelCounts, alpha: float) -> int | None:
         return None
     top, runner_up = counts.per_class[class_index], counts.runner_up(class_index)
     return class_index if stats.binomtest(top, top + runner_up, 0.5).pvalue <= alpha else None
-
-
-def certified_accuracy(results: Iterable[tuple[Outcome, int]], r: float) -> float:
-    """The fraction of images, given as (outcome, true class), certified for their true class at radius >= r.
-
-    At r = 0 every certified and correct image counts. Raises ValueError without images or if r is not >= 0.
-    """
-    if not r >= 0:
-        raise ValueError(f"r must be >= 0, got {r!r}")
-    hits = [
-        isinstance(outcome, Certificate) and outcome.class_index == label and outcome.radius >= r
-        for outcome, label in results
-    ]
-    if not hits:
-        raise ValueError("at least one image is required, got none")
-    return sum(hits) / len(hits)
 
 
 def floor_decimals(value: float, decimals: int) -> float:

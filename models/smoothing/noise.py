@@ -1,7 +1,5 @@
 """Gaussian noise as a pure function of (key, stream, sample index), by a named law that anyone can replay."""
 
-import hashlib
-import hmac
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +12,6 @@ from numpy.typing import NDArray
 from models.types import NoiseLaw
 
 KEY_BYTES = 32
-DIGEST_BYTES = 32
-SECRET_MIN_BYTES = 16
 
 GRID = 255
 """Noisy pixels lie on the grid k / 255, k an integer of any sign."""
@@ -32,20 +28,6 @@ class Stream(IntEnum):
     SELECT = 1
     ESTIMATE = 2
     PREDICT = 3
-
-
-def noise_key(secret: bytes, pixels_sha256: str, settings_sha256: str) -> bytes:
-    """HMAC-SHA256(secret, pixel digest || settings digest), 32 bytes: one image and settings, one noise.
-
-    secret: the installation's epoch secret, at least 16 bytes.
-    pixels_sha256, settings_sha256: hexadecimal; hashed as their 32 raw bytes, so no two pairs share a message.
-    """
-    if len(secret) < SECRET_MIN_BYTES:
-        raise ValueError(f"the secret needs at least {SECRET_MIN_BYTES} bytes, got {len(secret)}")
-    digests = [bytes.fromhex(digest) for digest in (pixels_sha256, settings_sha256)]
-    if any(len(digest) != DIGEST_BYTES for digest in digests):
-        raise ValueError(f"SHA-256 digests of {DIGEST_BYTES} bytes are required, got {[len(d) for d in digests]}")
-    return hmac.new(secret, b"".join(digests), hashlib.sha256).digest()
 
 
 def total_variation(law: NoiseLaw, sigma: float, d: int) -> float:

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings
 from app.settings import ApiSettings
 from models.errors import PROBLEMS
 from workers.contract.names import EVENTS, PHASES, STATUSES
-from workers.local.stack import StackSettings
+from workers.settings import StackSettings
 
 README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
 

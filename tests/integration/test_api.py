@@ -20,10 +20,11 @@ from app.settings import ApiSettings
 from models.errors import PROBLEMS
 from models.types import PromptCard
 from workers.contract.catalogue import Catalogue, WorkerCard, shipped_tasks
+from workers.contract.job import Created
 from workers.contract.keyring import Keyring, PublicKey, Revocation
 from workers.contract.names import ACTIVE, GPU_QUEUE, INTAKE_QUEUE, JOBS, record_key
 from workers.contract.queues import queue, vehicle
-from workers.contract.records import Created, Records
+from workers.contract.records import Records
 from workers.local.redis_server import EmbeddedRedis
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)

@@ -11,7 +11,7 @@ from app.api.schemas.certify import parse
 from app.settings import ApiSettings
 from models.types import CertifyRequest, SmoothingParams, ZeroShotAdaptation
 from workers.contract.catalogue import Catalogue, shipped_tasks
-from workers.contract.records import REQUEST
+from workers.contract.job import REQUEST
 
 ROUTING = shipped_tasks()["mednist"].sigma_routing
 

@@ -19,7 +19,7 @@ from app.cli.client import Client
 from app.cli.console import progress_bars
 from app.settings import ApiSettings
 from tests.support.api_server import api_server
-from workers.certificate_store import read_blob
+from workers.contract import uploads
 from workers.contract.catalogue import Catalogue, shipped_prompts, to_json
 from workers.contract.records import Records
 from workers.local.redis_server import EmbeddedRedis
@@ -189,7 +189,7 @@ def test_a_zip_is_sent_as_it_is_and_a_folder_without_file_names(
     sent: list[bytes] = []
 
     def look(records: Records, job_id: str) -> object:
-        sent.append(read_blob(settings.blobs_dir, job_id))
+        sent.append(uploads.read(settings.blobs_dir, job_id))
         return failed(records, job_id)
 
     own = tmp_path / "own.zip"

@@ -20,9 +20,10 @@ from models.types import Certificate, CertifyRequest, ClassifierSpec, LabelCount
 from tests.support.engine_jobs import StoppedError, decoded, stopping_after
 from tests.support.engine_jobs import attempt as run
 from workers.contract.catalogue import shipped_tasks
+from workers.contract.job import JobRecord
 from workers.contract.keyring import Keyring
 from workers.contract.names import document_key, events_key, input_key, ledger_key
-from workers.contract.records import JobRecord, Records
+from workers.contract.records import Records
 from workers.engine.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
 from workers.engine.runtime import Runtime, build
 from workers.settings import WorkerSettings

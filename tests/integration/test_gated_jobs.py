@@ -25,7 +25,7 @@ from models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, Prompt
 from tests.support.engine_jobs import attempt as run
 from tests.support.engine_jobs import decoded, stopping_after
 from workers.contract.catalogue import Catalogue, shipped_tasks
-from workers.contract.records import JobRecord
+from workers.contract.job import JobRecord
 from workers.engine.prompt_store import publish
 from workers.engine.runtime import Runtime, build
 

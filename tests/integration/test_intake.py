@@ -20,19 +20,21 @@ from PIL import Image
 from redis import Redis
 from redis.exceptions import ConnectionError
 
-from models.certificates.document import canonical, document, result
+from models.certificates.canonical import canonical
+from models.certificates.document import document, result
 from models.certificates.signature import is_signed
-from models.images.picture import image_scale, model_input
+from models.images.model_input import image_scale, model_input
 from models.images.units import ImageScale
 from models.types import CertifyRequest, ClassifierSpec, Region
 from tests.support.certificates import answered
 from tests.support.images import dicom, encoded, noise, png_bomb, sample, saved, written
 from tests.support.processes import environment
 from workers.contract.catalogue import shipped_backbones
+from workers.contract.job import JobRecord
 from workers.contract.keyring import Keyring
 from workers.contract.names import SIGNING_KEYS, document_key, input_key
 from workers.contract.queues import vehicle
-from workers.contract.records import JobRecord, Records
+from workers.contract.records import Records
 from workers.decoders.dicom import decode as decode_dicom
 from workers.intake import decode as decoding
 from workers.intake import tasks as intake

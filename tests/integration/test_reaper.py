@@ -14,10 +14,11 @@ from rq.registry import StartedJobRegistry
 from models.types import CertifyRequest, ClassifierSpec
 from models.types.tuning import TuningParams, TuningRequest
 from workers.contract.catalogue import Catalogue, WorkerCard
+from workers.contract.job import JobRecord
 from workers.contract.names import ACTIVE, JOBS, TASKS, Phase, Stage, record_key
 from workers.contract.progress import Request
 from workers.contract.queues import enqueue, queue, vehicle, vehicle_id
-from workers.contract.records import JobRecord, Records
+from workers.contract.records import Records
 from workers.queue.maintenance import reap
 from workers.settings import WorkerSettings
 

@@ -10,10 +10,11 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from models.types import CertifyRequest, ClassifierSpec
+from workers.contract.job import Created, JobRecord, Page, QueueFullError
 from workers.contract.names import ACTIVE, INTAKE_QUEUE, JOBS, document_key, events_key, input_key, record_key
 from workers.contract.progress import Sampling
 from workers.contract.queues import enqueue, queue, vehicle_id
-from workers.contract.records import Created, JobRecord, Page, QueueFullError, Records
+from workers.contract.records import Records
 from workers.local.redis_server import EmbeddedRedis
 from workers.settings import WorkerSettings
 

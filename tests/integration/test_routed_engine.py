@@ -18,8 +18,8 @@ from models.types import CertifyRequest, ClassifierSpec, SigmaRouting, Smoothing
 from tests.support.engine_jobs import attempt as run
 from tests.support.engine_jobs import decoded, stopping_after
 from workers.contract.catalogue import shipped_tasks
+from workers.contract.job import JobRecord
 from workers.contract.names import ledger_key
-from workers.contract.records import JobRecord
 from workers.engine.runtime import Runtime, build
 from workers.settings import WorkerSettings
 

@@ -19,7 +19,7 @@ from rq.timeouts import JobTimeoutException
 
 from models.backbones.base import Backbone
 from models.errors import Rejected
-from models.images.picture import model_input
+from models.images.model_input import model_input
 from models.prompts.training.embedding_bank import adversarial_rows
 from models.prompts.training.tuning import Tuned, TuningSet, attack_params, finish
 from models.types import PromptCard
@@ -28,10 +28,11 @@ from tests.support.archives import classes, textured, zipped
 from tests.support.images import encoded, noise
 from tests.support.processes import environment
 from workers.contract.catalogue import Catalogue, shipped_tasks, to_json
+from workers.contract.job import JobRecord
 from workers.contract.names import Phase, document_key, events_key, input_key, ledger_key
 from workers.contract.progress import Tuning
 from workers.contract.queues import vehicle
-from workers.contract.records import JobRecord, Records
+from workers.contract.records import Records
 from workers.decoders.raster import decode
 from workers.engine import tasks as engine
 from workers.engine.ledger import JobEndedError

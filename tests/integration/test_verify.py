@@ -17,12 +17,12 @@ from redis import Redis
 
 from app.main import create_app
 from app.settings import ApiSettings
-from models.audit.runner import Folders
-from models.certificates.document import canonical
+from models.certificates.canonical import canonical
 from models.certificates.labels import labels_of, merkle_root, run_lengths
 from models.certificates.schema import parse, read
 from models.certificates.signature import public_key, signed
 from models.certificates.verify import same_image
+from models.prompts.store import Folders
 from models.replay.rebuild import rebuild
 from models.replay.replay import fresh, replay, select_again
 from models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, SmoothingParams, ZeroShotAdaptation

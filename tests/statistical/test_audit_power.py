@@ -2,7 +2,8 @@
 
 import pytest
 
-from models.audit.contradictions import SOUND, Audit, Verdict, summarise
+from models.audit.contradictions import Audit
+from models.audit.verdict import SOUND, Verdict, summarise
 from models.types import SmoothingParams
 from tests.support.toy_service import SIGMA, ToyService, toy_mode
 

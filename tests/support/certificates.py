@@ -11,19 +11,13 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from scipy import special
 
-from models.certificates.document import (
-    ClassifierIdentity,
-    Facts,
-    NoiseIdentity,
-    Subject,
-    canonical,
-    document,
-    settings_digest,
-)
+from models.certificates.canonical import canonical
+from models.certificates.document import document
+from models.certificates.facts import ClassifierIdentity, Evidence, Facts, NoiseIdentity, Subject, routed_evidence
+from models.certificates.noise_key import noise_key, settings_digest
 from models.certificates.signature import signed
-from models.evidence import Evidence, routed_evidence
 from models.images.units import ImageScale
-from models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, noise_key, select
+from models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
 from models.smoothing.routing import estimate_routes, select_route
 from models.types import (
     Adaptation,

@@ -4,8 +4,7 @@ import struct
 from dataclasses import replace
 from typing import Any
 
-from models.certificates.document import Facts, Subject
-from models.evidence import Evidence
+from models.certificates.facts import Evidence, Facts, Subject
 from models.types import (
     Adaptation,
     Certificate,

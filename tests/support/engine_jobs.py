@@ -14,8 +14,9 @@ from redis import Redis
 
 from models.types import CertifyRequest
 from tests.support.certificates import SCALE
+from workers.contract.job import JobRecord
 from workers.contract.names import document_key, input_key
-from workers.contract.records import JobRecord, Records
+from workers.contract.records import Records
 from workers.engine.certification import Run
 from workers.engine.ledger import RedisLedger
 from workers.engine.runtime import Runtime

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.audit.contradictions import Mode, ModeSpec
+from models.audit.modes import Mode, ModeSpec
 from models.prompts.zero_shot import entropy_of_mean
 from models.smoothing import Stream
 from models.smoothing.encoded import EncodedSampler, Head

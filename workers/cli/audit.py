@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.attacks.smooth_adv import WHITE
-from models.audit.contradictions import SOUND, ModeSpec, Verdict
-from models.audit.modes import chosen_modes, mode_specs
-from models.audit.runner import AuditSettings, Folders, as_markdown, audit, images_sha256, open_journal
-from models.backbones.device import chosen_dtype, dtype_name
+from models.audit.modes import ModeSpec, chosen_modes, mode_specs
+from models.audit.runner import AuditSettings, audit, images_sha256, open_journal
+from models.audit.verdict import SOUND, Verdict, as_markdown
+from models.backbones.device import chosen_device, chosen_dtype, dtype_name
 from models.errors import Rejected
+from models.prompts.store import Folders
 from models.types import CertifyRequest, SmoothingParams
-from workers.cli.common import BAD_USAGE, FAILURE, chosen_device, fail, named, progress_bar
+from workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
 from workers.contract.catalogue import shipped_backbones, shipped_tasks
 from workers.intake.image_folder import distinct_pictures, tell_refused
 from workers.settings import WorkerSettings

@@ -6,10 +6,10 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
-from models.audit.runner import Folders
 from models.backbones.base import load_backbone, weights_directory
 from models.errors import Rejected
 from models.prompts.checkpoint import load_prompt, require_backbone, save_prompt
+from models.prompts.store import Folders
 from models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
 from models.prompts.zero_shot import initial_context
 from models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard

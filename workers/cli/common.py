@@ -4,7 +4,6 @@ import sys
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -19,13 +18,6 @@ def named(option: str, name: str, known: Mapping[str, _Value]) -> _Value:
     if name not in known:
         raise ValueError(f"{option} is expected of {', '.join(known)}, got {name!r}")
     return known[name]
-
-
-def chosen_device(wish: str) -> torch.device:
-    """The device of that name; for `auto` a GPU where there is one."""
-    if wish == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wish)
 
 
 def progress_bar(unit: str = "images") -> Progress:

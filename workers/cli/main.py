@@ -19,21 +19,20 @@ from workers import logs
 from workers.connection import connect
 from workers.contract.catalogue import Catalogue, shipped_backbones, shipped_tasks, to_json
 from workers.contract.names import GPU_QUEUE
-from workers.engine.worker import SPINNING, ResidentWorker
+from workers.engine.worker import ResidentWorker
+from workers.environment import ONE_THREAD, SPINNING
 from workers.keys import admin as keys
 from workers.local.redis_server import EmbeddedRedis, EmbeddedRedisError
-from workers.local.stack import Stack, StackSettings, require_loopback
+from workers.local.stack import Stack, require_loopback
 from workers.local.supervisor import StackError
 from workers.options import argument_parser
 from workers.queue.worker import IntakeWorker, worker_name
-from workers.settings import WorkerSettings
+from workers.settings import StackSettings, WorkerSettings
 
 _FAILURE: Final = 1
 _BAD_USAGE: Final = 2
 _MODULES: Final = {name: f"workers.{name}_command" for name in ("attack", "audit", "evaluate", "verify", "words")}
 """Commands with a `run` in a module of their own, imported only for them; but for `verify` it imports torch."""
-# Intake decodes one image at a time, and threads started before a fork do not exist after it.
-_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,7 +91,7 @@ def _worker(queue_name: str) -> int:
     if queue_name == GPU_QUEUE:
         worker = ResidentWorker(queue_name, name=name, redis=redis, settings=settings)
     else:
-        os.environ |= _ONE_THREAD
+        os.environ |= ONE_THREAD
         importlib.import_module("workers.intake.tasks")  # once, before every fork
         worker = IntakeWorker(queue_name, name=name, redis=redis, settings=settings)
     worker.work()

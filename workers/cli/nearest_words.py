@@ -14,7 +14,7 @@ from models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_pro
 from models.prompts.nearest_words import Interpretation, interpret
 from models.types import PromptCard
 from workers.contract.catalogue import shipped_backbones
-from workers.local.stack import StackSettings
+from workers.settings import StackSettings
 
 SHIPPED = Path(__file__).parents[2] / "models" / "demo" / "prompts"
 

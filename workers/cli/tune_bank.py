@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.backbones.base import Backbone, load_backbone, weights_directory
+from models.backbones.device import chosen_device
 from models.errors import Rejected
 from models.prompts.bank import Bank
 from models.prompts.checkpoint import save_prompt
@@ -17,7 +18,7 @@ from models.prompts.training.image_choice import choose_images
 from models.prompts.training.tuning import TuningSet
 from models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
 from models.types.tuning import TuningParams, check_prompt_name
-from workers.cli.common import chosen_device, named, progress_bar
+from workers.cli.common import named, progress_bar
 from workers.contract.catalogue import shipped_backbones, shipped_tasks
 from workers.intake.decode import decode_limited
 from workers.intake.image_folder import files_of_classes

@@ -94,7 +94,7 @@ def _of_image(statement: Statement, image: bytes, options: Namespace, settings: 
         return
     if not _samples(options):
         return
-    from models.audit.runner import Folders
+    from models.prompts.store import Folders
     from models.replay import replay  # torch
     from models.replay.rebuild import rebuild
 

@@ -62,7 +62,7 @@ TASKS: Final[dict[Stage, tuple[str, str]]] = {
     "certify": (GPU_QUEUE, "workers.engine.tasks.certify"),
     "unpack": (INTAKE_QUEUE, "workers.intake.tasks.unpack"),
     "tune": (GPU_QUEUE, "workers.engine.tasks.tune"),
-    "finish": (INTAKE_QUEUE, "workers.intake.tasks.finish"),
+    "finish": (INTAKE_QUEUE, "workers.issue.finish"),
 }
 FIRST_STAGE: Final[dict[Kind, Stage]] = {"certify": "decode", "tune": "unpack"}  # the engine's bears the kind's name
 

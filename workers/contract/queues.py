@@ -1,7 +1,8 @@
 """Enqueueing by dotted name with JSON arguments, and a job class that runs nothing else."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 from redis import Redis
 from rq import Queue, Retry
@@ -9,7 +10,8 @@ from rq.exceptions import DuplicateJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from workers.contract.names import TASKS, Stage
+from workers.contract.catalogue import Catalogue, WorkerCard
+from workers.contract.names import GPU_QUEUE, INTAKE_QUEUE, TASKS, Stage
 from workers.contract.settings import SharedSettings
 
 _ALLOWED: Final = frozenset(path for _, path in TASKS.values())
@@ -87,3 +89,39 @@ def enqueue(redis: Redis, stage: Stage, job_id: str, *, settings: SharedSettings
 def vehicle(redis: Redis, stage: Stage, job_id: str) -> Job | None:
     """The RQ job that carries a stage, or None when RQ does not know it (any more)."""
     return queue(redis, TASKS[stage][0]).fetch_job(vehicle_id(job_id, stage))
+
+
+QUEUES: Final = (INTAKE_QUEUE, GPU_QUEUE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """One RQ worker whose heartbeat has not run out."""
+
+    name: str
+    state: str
+    last_heartbeat: str
+
+
+def alive_workers(redis: Redis, queue: str) -> list[Worker]:
+    """The workers of a queue; RQ lets the key of one without heartbeat expire."""
+    keys = sorted(cast("set[bytes]", redis.smembers(f"rq:workers:{queue}")))
+    with redis.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.hmget(key, "birth", "state", "last_heartbeat")
+        answers = cast("list[list[bytes | None]]", pipe.execute())
+    return [
+        Worker(
+            name=key.decode().removeprefix("rq:worker:"),
+            state=(state or b"").decode(),
+            last_heartbeat=(heartbeat or b"").decode(),
+        )
+        for key, (birth, state, heartbeat) in zip(keys, answers, strict=True)
+        if birth is not None
+    ]
+
+
+def alive_engines(redis: Redis, catalogue: Catalogue) -> list[WorkerCard]:
+    """The cards of the engines whose worker is alive."""
+    alive = {worker.name for worker in alive_workers(redis, GPU_QUEUE)}
+    return [card for card in catalogue.workers() if card.name in alive]

@@ -2,16 +2,20 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from models.errors import Rejected
 
 _CHUNK: Final = 1 << 20
+_JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
 
 
 def path_of(blobs_dir: Path, job_id: str) -> Path:
-    """Where the upload of a job lies."""
+    """Returns where the upload of a job lies; raises ValueError for an id that is no safe file name."""
+    if not _JOB_ID.fullmatch(job_id):
+        raise ValueError("a job id must be 1 to 100 letters, digits and dashes")
     return blobs_dir / job_id
 
 
@@ -35,14 +39,19 @@ def store(blobs_dir: Path, job_id: str, data: BinaryIO) -> str:
     return digest
 
 
-def discard(blobs_dir: Path, job_id: str) -> None:
-    """Deletes an upload; there may be none."""
-    path_of(blobs_dir, job_id).unlink(missing_ok=True)
-
-
 def _copy(source: BinaryIO, target: BinaryIO) -> str:
     digest = hashlib.sha256()
     while chunk := source.read(_CHUNK):
         digest.update(chunk)
         target.write(chunk)
     return digest.hexdigest()
+
+
+def read(blobs_dir: Path, job_id: str) -> bytes:
+    """Returns the upload of a job; raises FileNotFoundError when it is gone."""
+    return path_of(blobs_dir, job_id).read_bytes()
+
+
+def delete(blobs_dir: Path, job_id: str) -> None:
+    """Deletes the upload of a job; there may be none."""
+    path_of(blobs_dir, job_id).unlink(missing_ok=True)

@@ -11,31 +11,25 @@ import torch
 
 from models.backbones.base import Backbone
 from models.backbones.device import dtype_name
-from models.certificates.document import (
-    ClassifierIdentity,
-    Facts,
-    NoiseIdentity,
-    Subject,
-    canonical,
-    document,
-    result,
-    settings_digest,
-)
+from models.certificates.canonical import canonical
+from models.certificates.document import document, result
+from models.certificates.facts import ClassifierIdentity, Evidence, Facts, NoiseIdentity, Subject, routed_evidence
+from models.certificates.noise_key import noise_key, settings_digest
 from models.classifier import TextHead, prompt_in_force, text_features_sha256
 from models.errors import Rejected
-from models.evidence import Evidence, routed_evidence
 from models.images.units import ImageScale
 from models.prompts.bank import Bank
 from models.prompts.checkpoint import member_digests, prompt_to_bytes, require_backbone, require_use
 from models.prompts.context import ContextVectors
-from models.smoothing import Noise, NoisySampler, Stream, estimate, noise_key, select
+from models.smoothing import Noise, NoisySampler, Stream, estimate, select
 from models.smoothing.encoded import EncodedSampler
 from models.smoothing.routing import estimate_routes, select_route
 from models.types import TEMPLATE_PROMPT, CertifyRequest, LabelCounts, NoiseLaw, PromptCard
 from models.types.routing import RouteSelection
+from workers.contract.job import JobRecord
 from workers.contract.keyring import Keyring
 from workers.contract.names import Phase, input_key
-from workers.contract.records import JobRecord, Records
+from workers.contract.records import Records
 from workers.engine.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
 from workers.engine.progress import SamplingProgress
 from workers.engine.runtime import Runtime

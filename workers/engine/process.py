@@ -4,14 +4,11 @@
 byte goes back for each.
 """
 
-import json
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from socket import socket
 from types import FrameType, TracebackType
-from typing import Final
 
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
@@ -20,31 +17,11 @@ from rq.job import Job
 from workers import logs
 from workers.connection import connect
 from workers.contract.names import GPU_QUEUE
+from workers.engine.protocol import DONE, LEAVING, READY, Order
 from workers.parent_death import die_with
 from workers.queue import stop as stopping
 from workers.queue.worker import QueueWorker
 from workers.settings import WorkerSettings
-
-READY: Final = b"r"  # the models are loaded
-DONE: Final = b"d"  # the job was performed, whatever came of it, and RQ knows
-LEAVING: Final = b"l"  # the same, and this process takes no more orders
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """One execution of one RQ job."""
-
-    job: str
-    execution: str
-
-    def to_line(self) -> bytes:
-        """The order as a JSON line."""
-        return json.dumps(asdict(self)).encode() + b"\n"
-
-    @classmethod
-    def from_line(cls, line: bytes) -> "Order":
-        """Reads what `to_line` wrote."""
-        return cls(**json.loads(line))
 
 
 class Horse(QueueWorker):

@@ -21,12 +21,13 @@ from models.errors import Rejected
 from models.prompts.bank import Bank
 from models.prompts.checkpoint import load_prompt_or_bank
 from models.prompts.context import ContextVectors
+from models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
 from models.types import BackboneCard, PromptCard
 from workers.contract.catalogue import Catalogue, WorkerCard
 from workers.contract.names import prompt_bytes_key
 from workers.engine.prompt_store import verified
 from workers.keys.epochs import EpochSecrets
-from workers.settings import BLOCK_CPU, BLOCK_GPU, WorkerSettings
+from workers.settings import WorkerSettings
 
 _RESIDENT: Final = 2
 _PACKAGES: Final = ("certrad", "numpy", "open_clip_torch", "scipy", "torch", "transformers")

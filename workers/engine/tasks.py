@@ -12,9 +12,10 @@ from rq.timeouts import JobTimeoutException
 
 from models.errors import Rejected
 from workers.connection import connect
+from workers.contract.job import JobRecord
 from workers.contract.keyring import Keyring
 from workers.contract.queues import enqueue
-from workers.contract.records import JobRecord, Records
+from workers.contract.records import Records
 from workers.engine.certification import Run, input_shape
 from workers.engine.ledger import JobEndedError
 from workers.engine.prompt_store import publish_all

@@ -27,8 +27,9 @@ from models.prompts.training.tuning import Tuned, TuningSet, bank_rows, bank_sta
 from models.types import PromptCard
 from models.types.tuning import TuningRequest
 from workers.contract.catalogue import Catalogue, to_json
+from workers.contract.job import JobRecord
 from workers.contract.names import ENDED, Phase, input_key, ledger_key
-from workers.contract.records import JobRecord, Records
+from workers.contract.records import Records
 from workers.contract.tuning_images import LEFT
 from workers.engine.ledger import JobEndedError
 from workers.engine.prompt_store import publish

@@ -15,18 +15,12 @@ from rq import Queue
 from rq.job import Job
 
 from workers.contract.names import WORKERS
-from workers.engine.process import DONE, LEAVING, READY, Order
+from workers.engine.protocol import DONE, LEAVING, READY, Order
+from workers.environment import ALLOCATOR, SPINNING
 from workers.queue.worker import QueueWorker
 from workers.settings import WorkerSettings
 
 _LEAVE_SECONDS: Final = 10.0
-
-# Of glibc: memory that is free again stays with the process, else every layer of an encoder takes its activations from
-# the kernel anew, page by zeroed page: a sixth of the processor time of `demo` at batch 64, a fifth of a ViT-B/32's.
-_ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
-
-SPINNING: Final = {"GOMP_SPINCOUNT": "3000"}
-"""Of the threads of torch: how often one that waits for the others looks before it sleeps (docs/adr/0013)."""
 
 
 class EngineFailedError(Exception):
@@ -44,7 +38,7 @@ class Engine:
         with far_end:
             self._process = subprocess.Popen(  # noqa: S603  # our own module
                 [sys.executable, "-m", module, worker_name, str(far_end.fileno()), str(os.getpid())],
-                env={**_ALLOCATOR, **SPINNING, **os.environ},
+                env={**ALLOCATOR, **SPINNING, **os.environ},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(far_end.fileno(),),
                 start_new_session=True,

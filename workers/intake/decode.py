@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from models.datasets.pixels import Pixels, rgb
 from models.errors import Rejected
-from models.images.picture import ImageFacts, ModelInput, check_size, image_scale, model_input
+from models.images.model_input import ModelInput, image_scale, model_input
+from models.images.picture import ImageFacts, check_size
 from models.types import BackboneCard, CertifyRequest, Region
 from workers.contract.catalogue import shipped_backbones
 from workers.contract.formats import sniff
@@ -85,3 +87,22 @@ def _checked(
         "shape": pixels.pixels.shape,
         "scale": asdict(image_scale(facts, request.region, card.image_size, card.fit)),
     }
+
+
+_MAX_PIXELS: Final = 64_000_000
+
+
+def decode(content: bytes) -> Pixels:
+    """A file of a published data set: DICOM as the service reads it, any other as the papers' code does."""
+    return decode_as_uploaded(content, max_pixels=_MAX_PIXELS) if sniff(content) == "dicom" else rgb(content)
+
+
+def decode_as_uploaded(content: bytes, *, max_pixels: int) -> Pixels:
+    """A file as the service would read it as an upload, but in this process. Raises Rejected as it does."""
+    match sniff(content):
+        case None:
+            raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
+        case "dicom":
+            return dicom.decode(content, max_pixels=max_pixels).pixels
+        case image_format:
+            return raster.decode(content, image_format, max_pixels=max_pixels).pixels

@@ -11,7 +11,7 @@ from redis import Redis
 
 from models.datasets.cards import published_labels
 from models.errors import Rejected
-from models.images.picture import ModelInput
+from models.images.model_input import ModelInput
 from models.prompts.training.image_choice import choose_images
 from models.types import BackboneCard
 from models.types.tuning import TuningRequest

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from workers.certificate_store import create_file, replace_file
+from models.files import create_file, replace_file
 from workers.contract.keyring import Keyring
 
 SECRET_BYTES: Final = 32

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from models.certificates.signature import public_key
-from workers.certificate_store import create_file, replace_file
+from models.files import create_file, replace_file
 from workers.contract.keyring import Keyring, PublicKey, Revocation
 
 _TICK: Final = 0.001  # seconds; keys are told apart by their order in time

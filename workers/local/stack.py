@@ -15,7 +15,6 @@ from types import FrameType
 from typing import Final, cast
 
 import structlog
-from pydantic import Field
 from redis import Redis
 from redis.exceptions import RedisError
 from rq import Worker
@@ -24,7 +23,7 @@ from workers.contract.names import GPU_QUEUE, INTAKE_QUEUE, WORKERS
 from workers.local.redis_server import EmbeddedRedis
 from workers.local.supervisor import Child, StackError, end
 from workers.parent_death import dying_with_parent
-from workers.settings import WorkerSettings
+from workers.settings import StackSettings
 
 _API_STOP_SECONDS: Final = 10.0
 _WORKERS_STOP_SECONDS: Final = 30.0
@@ -32,12 +31,6 @@ _TICK_SECONDS: Final = 0.2
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _log = structlog.get_logger()
-
-
-class StackSettings(WorkerSettings):
-    """What the local stack reads from `CERTRAD_*` besides what its workers read."""
-
-    redis_maxmemory: str = Field("512mb", description="memory of the embedded Redis; it refuses jobs beyond it")
 
 
 class Stack:

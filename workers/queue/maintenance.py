@@ -11,9 +11,10 @@ from rq import Worker
 from rq.job import Job
 
 from workers.contract.catalogue import Catalogue
+from workers.contract.job import JobRecord, UnreadableRecordError
 from workers.contract.names import ENDED, FIRST_STAGE, TASKS, Phase, Stage
 from workers.contract.queues import enqueue, queue, vehicle_id
-from workers.contract.records import JobRecord, Records, UnreadableRecordError
+from workers.contract.records import Records
 from workers.contract.settings import SharedSettings
 from workers.settings import WorkerSettings
 

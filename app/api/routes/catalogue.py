@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.dependencies import Services, ServicesDep
 from app.api.problems import problem_responses
-from app.workforce import alive_engines
 from models.errors import Rejected
 from models.types import BackboneCard, PromptCard, TaskCard
+from workers.contract.queues import alive_engines
 
 router = APIRouter(tags=["catalogue"])
 

@@ -6,14 +6,15 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from app.api.accepted import IdempotencyKey, Prefer, answer, job_responses
 from app.api.defaults import resolve
 from app.api.dependencies import Services, ServicesDep
-from app.api.multipart import IdempotencyKey, Prefer, answer, form_content, is_form, job_responses, read_form
+from app.api.multipart import form_content, is_form, read_form
 from app.api.schemas.certify import CertifyForm, parse
 from app.api.schemas.job import JobView
 from models.errors import Rejected
 from workers.contract.formats import SNIFFED_BYTES, sniff
-from workers.contract.records import Created
+from workers.contract.job import Created
 
 router = APIRouter(tags=["certify"])
 

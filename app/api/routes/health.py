@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from app.api.dependencies import ServicesDep
 from app.api.monitoring import registry
 from app.api.problems import problem_response, problem_responses
-from app.workforce import QUEUES, Worker, alive_engines, alive_workers
 from workers.contract.catalogue import WorkerCard
 from workers.contract.names import PREFIX
+from workers.contract.queues import QUEUES, Worker, alive_engines, alive_workers
 
 router = APIRouter(tags=["health"])
 

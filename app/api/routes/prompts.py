@@ -5,14 +5,16 @@ from typing import Any, BinaryIO, Final
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from app.api.accepted import IdempotencyKey, Prefer, answer, job_responses
 from app.api.dependencies import Services, ServicesDep
-from app.api.multipart import IdempotencyKey, Prefer, answer, form_content, is_form, job_responses, read_form
+from app.api.multipart import form_content, is_form, read_form
 from app.api.problems import InvalidRequest
 from app.api.schemas.job import JobView
-from app.api.schemas.tune import TuningForm, parse, resolve
+from app.api.schemas.tune import TuningForm, parse
+from app.api.tuning_defaults import resolve
 from models.errors import Rejected
 from workers.contract.formats import ZIP_SIGNATURE
-from workers.contract.records import Created
+from workers.contract.job import Created
 
 PATH: Final = "/prompts"
 

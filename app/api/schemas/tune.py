@@ -1,17 +1,12 @@
 """The fields of POST /prompts, and the request they make with every default filled in."""
 
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints
 
-from app.api.problems import InvalidRequest
 from app.api.schemas.certify import Identifier, Words, validated
-from app.settings import ApiSettings
-from models.errors import Rejected
-from models.types import TaskCard
-from models.types.cards import ContextPosition, check_classes
+from models.types.cards import ContextPosition
 from models.types.smoothing import SIGMA_RANGE
 from models.types.tuning import (
     BATCH_MAX,
@@ -20,25 +15,10 @@ from models.types.tuning import (
     PROMPT_NAME,
     SHOTS_MAX,
     TuningMethod,
-    TuningParams,
-    TuningRequest,
 )
-from workers.contract.catalogue import Catalogue
 
 PromptName = Annotated[str, StringConstraints(pattern=f"^{PROMPT_NAME.pattern}$")]
 Sigma = Annotated[float, Field(ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1])]
-
-_PARAMS: Final = (
-    "shots",
-    "epochs",
-    "lr",
-    "batch_size",
-    "n_ctx",
-    "class_specific",
-    "position",
-    "sigmas",
-    "seed",
-)
 
 
 class TuningForm(BaseModel):
@@ -92,47 +72,3 @@ class TuningForm(BaseModel):
 def parse(fields: Iterable[tuple[str, str]]) -> TuningForm:
     """The form these fields make; raises Rejected `unknown_field` or InvalidRequest."""
     return validated(TuningForm, fields)
-
-
-def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> TuningRequest:
-    """The request with every default filled in. Raises Rejected: unknown_task, unknown_backbone, invalid_request."""
-    task = _task(form, catalogue)
-    backbone = form.backbone or (task or catalogue.tasks[settings.default_task]).default_backbone
-    if backbone not in catalogue.backbones:
-        raise Rejected("unknown_backbone", f"`backbone` must be one of {', '.join(sorted(catalogue.backbones))}")
-    return TuningRequest(
-        name=form.name or f"{task.id if task else 'prompt'}-{form.method.replace('_', '-')}",
-        backbone=backbone,
-        class_names=task.class_names if task else _own_classes(form),
-        task=task.id if task else None,
-        params=_params(form),
-    )
-
-
-def _task(form: TuningForm, catalogue: Catalogue) -> TaskCard | None:
-    if form.task is None:
-        return None
-    if form.classes is not None:
-        raise InvalidRequest({"classes": "either `task` or `classes`, not both"})
-    if form.task not in catalogue.tasks:
-        raise Rejected("unknown_task", f"`task` must be one of {', '.join(sorted(catalogue.tasks))}")
-    return catalogue.tasks[form.task]
-
-
-def _own_classes(form: TuningForm) -> tuple[str, ...] | None:
-    if form.classes is None:
-        return None
-    try:
-        check_classes(tuple(form.classes), "{}")
-    except ValueError as error:
-        raise InvalidRequest({"classes": str(error)}) from None
-    return tuple(form.classes)
-
-
-def _params(form: TuningForm) -> TuningParams:
-    given: dict[str, Any] = {name: value for name in _PARAMS if (value := getattr(form, name)) is not None}
-    if form.sigmas is not None:
-        if form.method != "few_shot":
-            raise InvalidRequest({"sigmas": "only with `method=few_shot`"})
-        given["sigmas"] = tuple(form.sigmas)
-    return replace(TuningParams.published(form.method), **given)

@@ -25,7 +25,7 @@ from models.defences.purifier import Logits, Purifier, defended
 from models.defences.rescale import Rescale
 from models.defences.super_resolution import load_enlarger, super_resolution
 from models.prompts.context import template_features
-from models.prompts.training.trainer import seeded
+from models.randomness import seeded
 
 EOT = 10
 """Draws of a randomised defence that the adaptive PGD averages a gradient over."""

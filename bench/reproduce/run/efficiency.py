@@ -24,7 +24,7 @@ from models.datasets.split import Split
 from models.defences.purifier import defended
 from models.errors import Rejected
 from models.prompts.context import template_features, text_features
-from models.prompts.training.trainer import seeded
+from models.randomness import seeded
 
 SECONDS = "training seconds"
 CLEAN = "clean"

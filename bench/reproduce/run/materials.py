@@ -16,12 +16,11 @@ from models.backbones.base import Backbone, load_backbone, shipped_backbones, we
 from models.backbones.device import DTYPES
 from models.backbones.weights import file_sha256, find_weights, pinned, read_tensors
 from models.datasets.cards import shipped_datasets
-from models.datasets.inputs import model_inputs
 from models.datasets.sample import SplitName, balanced_sample
-from models.datasets.split import Split, load_split
+from models.datasets.split import Split, load_split, model_inputs
 from models.errors import Rejected
 from models.types import BackboneCard
-from workers.dataset_pixels import decode
+from workers.intake.decode import decode
 
 READ_TOGETHER = 64
 WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pth"})

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.reproduce.plan.experiment import Denoiser
 from bench.reproduce.run.materials import Materials, inputs, listing_sha256, pixels_sha256
+from models.certificates.noise_key import noise_key
 from models.classifier import TextHead
 from models.datasets.split import Split
 from models.defences.denoiser import load_denoiser
@@ -22,7 +23,7 @@ from models.defences.diffusion import load_diffusion, one_shot
 from models.defences.purifier import Denoise
 from models.prompts import zero_shot
 from models.prompts.context import ContextVectors
-from models.smoothing import Noise, NoisySampler, Stream, labels, noise_key
+from models.smoothing import Noise, NoisySampler, Stream, labels
 from models.smoothing.encoded import EncodedSampler
 from models.types import NoiseLaw, ZeroShotAdaptation
 

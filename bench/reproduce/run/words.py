@@ -17,7 +17,7 @@ from models.backbones.base import Backbone
 from models.errors import Rejected
 from models.prompts.nearest_words import NearWord
 from models.prompts.nearest_words import nearest_words as words_near
-from models.prompts.training.trainer import seeded
+from models.randomness import seeded
 
 DISTANCE = "distance"
 RANDOM = "random vectors"

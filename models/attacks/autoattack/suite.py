@@ -14,7 +14,6 @@ from models.attacks.autoattack.apgd import apgd
 from models.attacks.autoattack.fab import fab
 from models.attacks.autoattack.square import square
 from models.attacks.base import Attack, Classify
-from models.attacks.draws import ImageDraws
 from models.attacks.losses import (
     Loss,
     Slope,
@@ -26,6 +25,7 @@ from models.attacks.losses import (
     targeted_dlr,
     towards,
 )
+from models.randomness import ImageDraws
 
 Part = Literal["apgd-ce", "apgd-dlr", "apgd-margin", "apgd-t", "fab-t", "square"]
 

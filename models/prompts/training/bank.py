@@ -15,7 +15,8 @@ from models.backbones.base import Backbone
 from models.prompts.bank import Bank
 from models.prompts.context import ContextVectors, layout, text_features
 from models.prompts.gate import Gate, mixed_similarities
-from models.prompts.training.trainer import FewShotParams, TrainerState, sample_shots, seeded, train_epochs
+from models.prompts.training.trainer import FewShotParams, TrainerState, sample_shots, train_epochs
+from models.randomness import seeded
 
 _ENCODED_TOGETHER = 64
 

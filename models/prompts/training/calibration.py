@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from models.backbones.base import Backbone
 from models.prompts.context import ContextVectors, layout
-from models.prompts.training.trainer import seeded
+from models.randomness import seeded
 
 _ENCODED_TOGETHER = 64
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from models.attacks.pgd import PgdParams, attack, embedding_divergence
 from models.backbones.base import Backbone
 from models.errors import Rejected
-from models.prompts.training.trainer import FeatureSource, seeded
+from models.prompts.training.trainer import FeatureSource
+from models.randomness import seeded
 
 BANK_BATCH: Final = 32
 """Images attacked together: a bank that was interrupted goes on at a multiple of it."""

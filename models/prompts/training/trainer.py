@@ -3,7 +3,6 @@
 Each epoch draws its randomness from (seed, epoch) alone, so that a resumed training goes on as if never interrupted.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from models.backbones.base import Backbone
 from models.errors import Rejected
 from models.prompts.context import ContextVectors, layout
 from models.prompts.training.augmentation import crop_and_flip
+from models.randomness import seeded
 from models.types.cards import ContextPosition
 
 FeatureSource = Callable[[Tensor, torch.Generator], Tensor]
@@ -211,12 +211,6 @@ def sample_shots(labels: Tensor, n_classes: int, shots: int, seed: int) -> Tenso
         items = torch.nonzero(labels == label).flatten()
         chosen.append(items[torch.randperm(len(items), generator=generator)[:shots]])
     return torch.cat(chosen)
-
-
-def seeded(seed: int, *purpose: str | int) -> torch.Generator:
-    """A generator of its own for each purpose: what one draws cannot shift what another draws."""
-    digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
 
 
 def _batches(n_items: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:

@@ -22,9 +22,9 @@ from models.prompts.training.trainer import (
     TrainerState,
     image_features,
     initial_context,
-    seeded,
     train_epochs,
 )
+from models.randomness import seeded
 from models.smoothing import labels as labels_of
 from models.types.tuning import TuningParams
 

@@ -9,9 +9,9 @@ import pytest
 
 from bench.common.accuracy_report import as_markdown, summarise
 from bench.common.journal import Journal
-from bench.common.mednist import LabelledImages
+from bench.common.mednist import LabelledImages, balanced_sample
 from bench.common.noisy_images import Job, MethodCounts, Record, Study, StudySettings, as_input
-from bench.measure.certified_accuracy import balanced_sample, jobs
+from bench.measure.certified_accuracy import jobs
 from models.backbones.base import load_backbone, shipped_backbones, weights_directory
 from models.classifier import VisionLanguageClassifier
 from models.prompts.context import template_features

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from bench.common.native_space import NativeSpaceClassifier
-from models.images.picture import ImageFacts, Picture, model_input
+from models.images.model_input import model_input
+from models.images.picture import ImageFacts, Picture
 from models.smoothing import certify
 from models.types import Certificate, SmoothingParams
 from tests.support.threshold_classifier import ThresholdClassifier

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from workers.certificate_store import create_file, delete_blob, read_blob, replace_file, store_certificate
+from models.files import create_file, replace_file
+from workers.certificate_store import store_certificate
+from workers.contract import uploads
 
 
 def test_certificate_lies_under_its_digest(tmp_path: Path) -> None:
@@ -63,13 +65,13 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
 def test_blob_is_read_and_deleted(tmp_path: Path) -> None:
     (tmp_path / "job-1").write_bytes(b"image")
-    assert read_blob(tmp_path, "job-1") == b"image"
-    delete_blob(tmp_path, "job-1")
-    delete_blob(tmp_path, "job-1")
+    assert uploads.read(tmp_path, "job-1") == b"image"
+    uploads.delete(tmp_path, "job-1")
+    uploads.delete(tmp_path, "job-1")
     assert not (tmp_path / "job-1").exists()
 
 
 @pytest.mark.parametrize("name", ["../secret", "", ".hidden", "a/b", "a\0b", "x" * 101, "-rf"])
 def test_a_name_is_never_a_path(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="file name"):
-        read_blob(tmp_path, name)
+    with pytest.raises(ValueError, match="letters, digits and dashes"):
+        uploads.read(tmp_path, name)

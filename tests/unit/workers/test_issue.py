@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from models.certificates.document import canonical, document, result
+from models.certificates.canonical import canonical
+from models.certificates.document import document, result
 from models.errors import Rejected
 from tests.support.certificates import CASES, ISSUER, SCALE, Case, facts, genuine
+from workers.contract.job import JobRecord
 from workers.contract.progress import at_start
-from workers.contract.records import JobRecord
 from workers.issue import sealed
 
 RULES = {

@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.attacks.smooth_adv import SmoothAdv, attack, nearest_on_grid, squared_budget, squared_length
-from models.audit.contradictions import Attacked, Audit, Claim, Finding, Mode, p_value, summarise
+from models.audit.contradictions import Attacked, Audit, Claim, Finding
+from models.audit.modes import Mode
+from models.audit.verdict import p_value, summarise
 from models.classifier import VisionLanguageClassifier
 from models.smoothing import MemoryBlocks, Noise, Stream, certify, estimate, select
 from models.smoothing.encoded import EncodedSampler, EncodingClassifier

@@ -14,7 +14,7 @@ from models.attacks.pgd import PgdParams, adaptive_pgd, embedding_pgd
 from models.backbones.base import Backbone, load_backbone
 from models.baselines.adversarial_training import Method, TrainingParams, train
 from models.classifier import VisionLanguageClassifier
-from models.prompts.training.trainer import seeded
+from models.randomness import seeded
 from tests.support import tiny_clip
 
 LABELS = torch.arange(10) % 3

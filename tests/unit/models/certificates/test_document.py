@@ -5,7 +5,9 @@ from typing import get_args
 
 import pytest
 
-from models.certificates.document import SCHEMA, canonical, document, result
+from models.certificates.canonical import canonical
+from models.certificates.document import document, result
+from models.certificates.facts import SCHEMA
 from models.certificates.labels import labels_of, merkle_root
 from models.certificates.text import formula
 from models.types import Abstention, Adaptation, Certificate, Decision, GatedAdaptation, Rule, ZeroShotAdaptation

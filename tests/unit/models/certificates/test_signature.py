@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from models.certificates.document import canonical, document
+from models.certificates.canonical import canonical
+from models.certificates.document import document
 from models.certificates.signature import is_signed, public_key, signed
 from tests.support.document_facts import facts
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from models.certificates.document import canonical
+from models.certificates.canonical import canonical
 from models.certificates.signature import public_key, signed
 from models.certificates.verify import verify
 from models.types import SmoothingParams

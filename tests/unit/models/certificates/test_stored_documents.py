@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from models.certificates.document import canonical, document
+from models.certificates.canonical import canonical
+from models.certificates.document import document
 from models.certificates.signature import signed
 from models.certificates.verify import verify
 from tests.support.certificates import CASES, ISSUER, answered

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from models.certificates.document import canonical
+from models.certificates.canonical import canonical
 from models.certificates.exact import Bounds, Look, is_clopper_pearson, is_e_process, radii
 from models.certificates.labels import labels_of, merkle_root, run_lengths
 from models.certificates.signature import is_signed, public_key, signed

@@ -14,15 +14,14 @@ from PIL import Image
 
 from models.backbones.base import shipped_backbones
 from models.datasets.cards import shipped_datasets
-from models.datasets.inputs import model_inputs
 from models.datasets.pixels import rgb
 from models.datasets.sample import balanced_sample
-from models.datasets.split import LAYOUTS, Split, load_split
+from models.datasets.split import LAYOUTS, Split, load_split, model_inputs
 from models.errors import Rejected
 from tests.support import images
 from tests.support.miniature_datasets import CARDS, WRITERS, picture, split_json, table, text, write
 from workers.contract.catalogue import shipped_tasks
-from workers.dataset_pixels import decode, decode_as_uploaded
+from workers.intake.decode import decode, decode_as_uploaded
 
 TISSUES = CARDS["kathercolon"].raw_labels
 SIZES = {

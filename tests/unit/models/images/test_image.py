@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.errors import Rejected
-from models.images.picture import ImageFacts, ModelInput, Picture, check_size, crop, model_input, pixels_sha256
+from models.images.model_input import ModelInput, model_input
+from models.images.picture import ImageFacts, Picture, check_size, crop, pixels_sha256
 from models.images.resize import AxisResize
 from models.types import Region
 from tests.support.images import noise

@@ -9,7 +9,8 @@ from PIL import Image
 
 from models.backbones.base import shipped_backbones
 from models.errors import Rejected
-from models.images.picture import ImageFacts, Picture, image_scale, model_input
+from models.images.model_input import image_scale, model_input
+from models.images.picture import ImageFacts, Picture
 from models.images.resize import AxisResize
 from models.types import CertifyRequest, ClassifierSpec, Region
 from tests.support.images import encoded, noise

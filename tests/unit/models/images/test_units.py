@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.images.picture import Picture, fitted, image_scale, model_input
+from models.images.model_input import fitted, image_scale, model_input
+from models.images.picture import Picture
 from models.images.resize import AxisResize
 from models.images.units import ImageRadius, ImageScale, NoImageRadius, radius_in_image_units
 from models.types import Region

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from models.backbones.base import Backbone
 from models.prompts.context import ContextVectors
 from models.prompts.nearest_words import interpret, nearest_words
-from models.prompts.training.trainer import seeded
+from models.randomness import seeded
 from tests.support import bert_models, tiny_clip
 from workers.cli import main as cli
 from workers.cli import nearest_words as words_command

@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 from scipy import stats
 
+from models.smoothing.accuracy import certified_accuracy
 from models.smoothing.bounds import (
-    certified_accuracy,
     clopper_pearson_lower,
     clopper_pearson_upper,
     confidence_bounds,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.smoothing.noise import Noise, Stream, boxmuller, noise_key, philox4x32, total_variation, ziggurat
+from models.certificates.noise_key import noise_key
+from models.smoothing.noise import Noise, Stream, boxmuller, philox4x32, total_variation, ziggurat
 from models.types import ETA, NoiseLaw
 
 KEY = bytes(range(32))

@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 from app.cli import main as cli
 from models.attacks.smooth_adv import SmoothAdv
-from models.audit.contradictions import Verdict
 from models.audit.modes import chosen_modes, mode_specs
-from models.audit.runner import AuditSettings, Folders, as_markdown, audit, images_sha256, open_journal
+from models.audit.runner import AuditSettings, audit, images_sha256, open_journal
+from models.audit.verdict import Verdict, as_markdown
 from models.evaluation.journal import Journal
+from models.prompts.store import Folders
 from models.types import SmoothingParams
 from tests.support.images import encoded, noise
 from workers.cli import audit as audit_command

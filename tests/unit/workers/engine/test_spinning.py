@@ -12,7 +12,8 @@ import pytest
 
 from bench.measure import waiting_threads
 from workers.cli import main as cli
-from workers.engine.worker import SPINNING, Engine
+from workers.engine.worker import Engine
+from workers.environment import SPINNING
 
 ((VARIABLE, COUNT),) = SPINNING.items()
 

@@ -8,7 +8,8 @@ import pytest
 from redis import Redis
 
 from app.api.problems import InvalidRequest
-from app.api.schemas.tune import TuningForm, parse, resolve
+from app.api.schemas.tune import TuningForm, parse
+from app.api.tuning_defaults import resolve
 from app.settings import ApiSettings
 from models.errors import Rejected
 from models.types.tuning import TuningMethod, TuningParams, TuningRequest

@@ -16,8 +16,9 @@ from models.prompts.training.embedding_bank import (
     bank_sha256,
     bank_to_bytes,
 )
-from models.prompts.training.trainer import seeded, train_epochs
+from models.prompts.training.trainer import train_epochs
 from models.prompts.training.tuning import attack_params, trainer_params
+from models.randomness import seeded
 from models.types.tuning import TuningParams
 from tests.support import tiny_clip
 

@@ -20,10 +20,10 @@ from models.prompts.training.trainer import (
     image_features,
     initial_context,
     sample_shots,
-    seeded,
     train,
     train_epochs,
 )
+from models.randomness import seeded
 from tests.support import tiny_clip
 
 NAMES = ["adipose tissue", "mucus"]

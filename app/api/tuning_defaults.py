@@ -1,0 +1,72 @@
+"""The request that the fields of POST /prompts make, every default filled in."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+from app.api.problems import InvalidRequest
+from app.api.schemas.tune import TuningForm
+from app.settings import ApiSettings
+from models.errors import Rejected
+from models.types import TaskCard
+from models.types.cards import check_classes
+from models.types.tuning import (
+    TuningParams,
+    TuningRequest,
+)
+from workers.contract.catalogue import Catalogue
+
+_PARAMS: Final = (
+    "shots",
+    "epochs",
+    "lr",
+    "batch_size",
+    "n_ctx",
+    "class_specific",
+    "position",
+    "sigmas",
+    "seed",
+)
+
+
+def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> TuningRequest:
+    """The request with every default filled in. Raises Rejected: unknown_task, unknown_backbone, invalid_request."""
+    task = _task(form, catalogue)
+    backbone = form.backbone or (task or catalogue.tasks[settings.default_task]).default_backbone
+    if backbone not in catalogue.backbones:
+        raise Rejected("unknown_backbone", f"`backbone` must be one of {', '.join(sorted(catalogue.backbones))}")
+    return TuningRequest(
+        name=form.name or f"{task.id if task else 'prompt'}-{form.method.replace('_', '-')}",
+        backbone=backbone,
+        class_names=task.class_names if task else _own_classes(form),
+        task=task.id if task else None,
+        params=_params(form),
+    )
+
+
+def _task(form: TuningForm, catalogue: Catalogue) -> TaskCard | None:
+    if form.task is None:
+        return None
+    if form.classes is not None:
+        raise InvalidRequest({"classes": "either `task` or `classes`, not both"})
+    if form.task not in catalogue.tasks:
+        raise Rejected("unknown_task", f"`task` must be one of {', '.join(sorted(catalogue.tasks))}")
+    return catalogue.tasks[form.task]
+
+
+def _own_classes(form: TuningForm) -> tuple[str, ...] | None:
+    if form.classes is None:
+        return None
+    try:
+        check_classes(tuple(form.classes), "{}")
+    except ValueError as error:
+        raise InvalidRequest({"classes": str(error)}) from None
+    return tuple(form.classes)
+
+
+def _params(form: TuningForm) -> TuningParams:
+    given: dict[str, Any] = {name: value for name in _PARAMS if (value := getattr(form, name)) is not None}
+    if form.sigmas is not None:
+        if form.method != "few_shot":
+            raise InvalidRequest({"sigmas": "only with `method=few_shot`"})
+        given["sigmas"] = tuple(form.sigmas)
+    return replace(TuningParams.published(form.method), **given)

@@ -1,0 +1,146 @@
+"""The model input: resized, clipped, three channels; and how far a change of the image can move it."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import Rejected
+from models.images.picture import ImageFacts, Picture, _check_region
+from models.images.resize import AxisResize
+from models.images.units import ImageScale
+from models.types import Region
+from models.types.cards import Fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelInput:
+    """What a backbone sees and noise is added to: float32 (3, S, S) in [0, 1], read-only, and the SHA-256 of its bytes.
+
+    Raises ValueError unless `pixels` is that.
+    """
+
+    pixels: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        pixels = self.pixels
+        if pixels.dtype != np.float32 or pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.shape[1] != pixels.shape[2]:
+            raise ValueError(f"a model input must be float32 (3, S, S), got {pixels.dtype} {pixels.shape}")
+        if not (pixels.min() >= 0.0 and pixels.max() <= 1.0):  # also refuses NaN
+            raise ValueError("a model input must be in [0, 1]")
+        pixels.setflags(write=False)
+
+    @staticmethod
+    def size_in_bytes(image_size: int) -> int:
+        """The length of `tobytes` for a side of `image_size` pixels."""
+        return 3 * image_size * image_size * np.dtype(np.float32).itemsize
+
+    @classmethod
+    def from_bytes(cls, data: bytes, image_size: int) -> "ModelInput":
+        """The inverse of `tobytes`; raises ValueError when these are not the bytes of a model input of this size."""
+        if len(data) != cls.size_in_bytes(image_size):
+            raise ValueError(f"expected {cls.size_in_bytes(image_size)} bytes, got {len(data)}")
+        return cls(pixels=np.frombuffer(data, dtype="<f4").reshape(3, image_size, image_size))
+
+    def tobytes(self) -> bytes:
+        """The pixels in C order, little-endian."""
+        return self.pixels.astype("<f4").tobytes()
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of `tobytes`, hexadecimal."""
+        return hashlib.sha256(self.tobytes()).hexdigest()
+
+
+def model_input(picture: Picture, image_size: int, fit: Fit = "crop") -> ModelInput:
+    """Resizes to a square of side `image_size`, clips to [0, 1] and makes three channels.
+
+    fit: `crop` resizes the shorter side to `image_size` and crops the centre; `pad` puts the picture into the middle of
+        a black square whose side is the longer one, and at least `image_size`, and resizes that.
+
+    Sizes and crop are those of open_clip's preprocessing (longer side truncated, offset rounded half to even); the
+    kernel is Pillow's antialiased bicubic. Every step but the last is float64, and sums run in a fixed order, so the
+    same picture gives the same bytes on every machine.
+
+    Raises Rejected image_too_small for a picture that would be padded into a line thinner than a pixel.
+    """
+    return fitted(picture.pixels, image_size, fit)
+
+
+def fitted(pixels: NDArray[np.float64], image_size: int, fit: Fit = "crop") -> ModelInput:
+    """As `model_input`, from the pixels (height, width, 1 or 3) of a picture whose file does not matter."""
+    sides = pixels.shape[:2]
+    resizes = _resizes(sides, image_size, fit)
+    # The longer side first: it shrinks most, and a strip of 8 x 8,000,000 pixels must not grow before it is cropped.
+    for axis in sorted((0, 1), key=lambda axis: -sides[axis]):
+        pixels = resizes[axis].apply(pixels, axis)
+    square = np.clip(pixels, 0.0, 1.0).astype(np.float32)
+    return ModelInput(pixels=np.ascontiguousarray(np.broadcast_to(square.transpose(2, 0, 1), (3, *square.shape[:2]))))
+
+
+def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: Fit = "crop") -> ImageScale:
+    """How far a change of a picture of these facts can move its model input.
+
+    region: what of it was taken. The norms are those of the executed operator: of its cropped rows, in float64.
+
+    Raises Rejected region_out_of_range or image_too_small.
+
+    rounding: the model inputs x, x' are float32 roundings of values in [0, 1], off by at most 2^-25 each; float64 sums
+    of t_v and t_h terms, with weights of absolute sum at most 1.27 a row, are off by at most 1.27^2 (t_v + t_h + 2) u,
+    u = 2^-53. So for d values, ||x' - x|| <= ||T(u') - T(u)|| + 2 sqrt(d) (2^-25 + (t_v + t_h + 2) 2^-52).
+    """
+    sides = facts.rows, facts.columns
+    if region is not None:
+        _check_region(region, rows=facts.rows, columns=facts.columns)
+        sides = region.h, region.w
+    vertical, horizontal = _resizes(sides, image_size, fit)
+    each = 2.0**-25 + (vertical.taps + horizontal.taps + 2) * 2.0**-52
+    return ImageScale(
+        unit=facts.unit,
+        slope=facts.slope,
+        rows=len(vertical.samples),
+        columns=len(horizontal.samples),
+        channels=facts.channels,
+        resize_vertical=vertical.norm(),
+        resize_horizontal=horizontal.norm(),
+        rounding=2 * math.sqrt(3 * image_size * image_size) * each,
+        note=_note(facts),
+    )
+
+
+def _resizes(sides: tuple[int, ...], image_size: int, fit: Fit) -> tuple[AxisResize, AxisResize]:
+    shorter, longer = min(sides), max(sides)
+    if fit == "pad":
+        if image_size * shorter < longer:  # also bounds the operator, which is as wide as the picture
+            raise Rejected(
+                "image_too_small",
+                f"beside {longer} pixels at least {math.ceil(longer / image_size)} are expected, got {shorter}",
+            )
+        height, width = (AxisResize.padded(side, max(longer, image_size), image_size) for side in sides)
+    else:
+        height, width = (AxisResize.to_centre(side, image_size * side // shorter, image_size) for side in sides)
+    return height, width
+
+
+def _note(facts: ImageFacts) -> str:
+    """What the picture's values are, and what of the file is not one of them."""
+    match facts.unit:
+        case "grey level":
+            levels = f"grey levels 0 to {(1 << facts.bits) - 1} of the decoded picture"
+            values = levels if facts.channels == 1 else f"{levels}, over red, green and blue together"
+        case "HU":
+            values = "Hounsfield units, which are the stored values after the rescale of the file"
+        case "stored value":
+            values = "stored values of the file, before any rescale or lookup table"
+    sentences = [f"L2 over {values}."]
+    if "palette" in facts.transforms:
+        sentences.append("The colours are those the palette stands for, not its indices.")
+    if facts.lossy:
+        sentences.append("The file is compressed with loss: its decoded pixels are meant, not its bytes.")
+    if facts.format == "dicom":
+        sentences.append(
+            "Window, rescale and all other header values are as in the file: changing them is not covered."
+        )
+    return " ".join(sentences)

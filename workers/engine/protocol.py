@@ -1,0 +1,30 @@
+"""What an engine worker and its engine process say to each other."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Final
+
+READY: Final = b"r"  # the models are loaded
+
+
+DONE: Final = b"d"  # the job was performed, whatever came of it, and RQ knows
+
+
+LEAVING: Final = b"l"  # the same, and this process takes no more orders
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One execution of one RQ job."""
+
+    job: str
+    execution: str
+
+    def to_line(self) -> bytes:
+        """The order as a JSON line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "Order":
+        """Reads what `to_line` wrote."""
+        return cls(**json.loads(line))

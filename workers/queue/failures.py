@@ -1,0 +1,37 @@
+"""How an error in a task ends its job."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from redis.exceptions import ConnectionError, OutOfMemoryError, TimeoutError
+from rq.timeouts import BaseTimeoutException, JobTimeoutException
+
+from models.errors import Rejected
+from workers.contract import uploads
+from workers.contract.records import Records
+from workers.sandbox.child import SandboxError
+from workers.settings import WorkerSettings
+
+
+@contextmanager
+def failing_the_job(job_id: str, settings: WorkerSettings, records: Records) -> Iterator[None]:
+    """Ends the job with a code for every error but those after which RQ runs or buries the task itself."""
+    try:
+        yield
+    except JobTimeoutException:  # it would take as long again, and others' images wait
+        records.fail(job_id, "job_timeout", f"the job ran longer than {settings.job_timeout} s")
+        uploads.delete(settings.blobs_dir, job_id)
+    except (ConnectionError, TimeoutError, BaseTimeoutException):
+        raise
+    except Rejected as rejected:
+        records.fail(job_id, rejected.code, rejected.detail)
+        uploads.delete(settings.blobs_dir, job_id)
+    except OutOfMemoryError:
+        records.fail(job_id, "redis_unavailable", "the job store is full")
+        uploads.delete(settings.blobs_dir, job_id)
+    except Exception as error:
+        in_sandbox = str(error) if isinstance(error, SandboxError) else None
+        structlog.get_logger().error("intake failed", job_id=job_id, in_sandbox=in_sandbox, exc_info=error)
+        records.fail(job_id, "internal_error", "an unexpected error; its trace is in the log")
+        uploads.delete(settings.blobs_dir, job_id)
