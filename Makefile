@@ -42,6 +42,6 @@ up: $(STAMP) ## Run the local stack until interrupted
 	$(BIN)/certrad up $(ARGS)
 
 bench: $(STAMP) ## What a certificate costs, beside the bare encoder and a plain loop
-	$(BIN)/python -m bench certify-cost --backbone demo $(ARGS)
+	$(BIN)/python -m certrad.bench certify-cost --backbone demo $(ARGS)
 
 .PHONY: help setup fmt lint test test-system soak demo up bench

@@ -8,12 +8,12 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.api import problems
-from app.api.dependencies import Services
-from app.api.middleware import AnswerHeaders, BodyLimit, DefectReport, HostCheck
-from app.api.routes import catalogue, certificates, certify, health, jobs, keys, verify
-from app.api.routes import prompts as tuning
-from app.settings import ApiSettings
+from certrad.app.api import problems
+from certrad.app.api.dependencies import Services
+from certrad.app.api.middleware import AnswerHeaders, BodyLimit, DefectReport, HostCheck
+from certrad.app.api.routes import catalogue, certificates, certify, health, jobs, keys, verify
+from certrad.app.api.routes import prompts as tuning
+from certrad.app.settings import ApiSettings
 
 _DESCRIPTION = """Classifies medical images with a certified L2 radius, or abstains.
 

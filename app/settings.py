@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from workers.contract.settings import SharedSettings
+from certrad.workers.contract.settings import SharedSettings
 
 
 class ApiSettings(SharedSettings):

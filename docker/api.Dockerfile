@@ -2,6 +2,7 @@
 FROM python:3.12-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+COPY certrad certrad
 COPY app app
 COPY workers workers
 COPY models models

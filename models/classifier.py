@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbones.base import Backbone
-from models.prompts.bank import Bank
-from models.prompts.context import ContextVectors, template_features, text_features
-from models.prompts.gate import Gate, SampleGate, mixed_similarities
-from models.prompts.zero_shot import adapt, initial_context
-from models.types import ClassifierSpec, SigmaRouting, ZeroShotAdaptation
+from certrad.models.backbones.base import Backbone
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.context import ContextVectors, template_features, text_features
+from certrad.models.prompts.gate import Gate, SampleGate, mixed_similarities
+from certrad.models.prompts.zero_shot import adapt, initial_context
+from certrad.models.types import ClassifierSpec, SigmaRouting, ZeroShotAdaptation
 
 
 class VisionLanguageClassifier:

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from redis import Redis
 
+from certrad.workers.local.redis_server import EmbeddedRedis
+from certrad.workers.settings import WorkerSettings
 from tests.support.processes import Processes
-from workers.local.redis_server import EmbeddedRedis
-from workers.settings import WorkerSettings
 
 # One thread, before any test module imports torch: threads that wait for each other cost ten times the arithmetic of
 # tiny models itself, and a sum over several may differ in its last bit. Processes that tests start inherit it.

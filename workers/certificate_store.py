@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from models.files import replace_file
+from certrad.models.files import replace_file
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
 

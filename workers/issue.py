@@ -7,23 +7,23 @@ from typing import Any, Final, cast
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis import Redis
 
-from models.certificates.canonical import canonical
-from models.certificates.schema import Statement, parse, read
-from models.certificates.signature import public_key, signed
-from models.certificates.verify import Issuer, same_image, verify
-from models.errors import Rejected
-from models.types import CertifyRequest
-from models.types.tuning import TuningRequest
-from workers.certificate_store import store_certificate
-from workers.connection import connect
-from workers.contract import uploads
-from workers.contract.job import JobRecord
-from workers.contract.keyring import Keyring
-from workers.contract.names import document_key
-from workers.contract.records import Records
-from workers.keys.signing import SigningKeys
-from workers.queue.failures import failing_the_job
-from workers.settings import WorkerSettings
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.schema import Statement, parse, read
+from certrad.models.certificates.signature import public_key, signed
+from certrad.models.certificates.verify import Issuer, same_image, verify
+from certrad.models.errors import Rejected
+from certrad.models.types import CertifyRequest
+from certrad.models.types.tuning import TuningRequest
+from certrad.workers.certificate_store import store_certificate
+from certrad.workers.connection import connect
+from certrad.workers.contract import uploads
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.names import document_key
+from certrad.workers.contract.records import Records
+from certrad.workers.keys.signing import SigningKeys
+from certrad.workers.queue.failures import failing_the_job
+from certrad.workers.settings import WorkerSettings
 
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
@@ -34,7 +34,8 @@ def sealed(left: bytes, result: Mapping[str, Any], record: JobRecord, key: Ed255
     """The signed document, byte for byte as it is to be stored.
 
     left, result: what an engine left of the job. Every check of `verify` must hold, and document, result and record
-    must agree. That the labels are true cannot be seen here: it takes the image and the model (`models.replay.replay`).
+    must agree. That the labels are true cannot be seen here: it takes the image and the model
+    (`certrad.models.replay.replay`).
     Raises Rejected invalid_certificate with the first thing that does not hold.
     """
     try:

@@ -10,7 +10,7 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.types import EventDict, Processor, WrappedLogger
 
-from models.errors import Rejected
+from certrad.models.errors import Rejected
 
 _RQ_LOGGERS: Final = ("rq.worker", "rq.job", "rq.registry", "rq.queue")
 

@@ -1,4 +1,4 @@
-"""The options of every command of `python -m workers.cli.main`."""
+"""The options of every command of `python -m certrad.workers.cli.main`."""
 
 import argparse
 import os
@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from models.types import Region, SmoothingParams
-from models.types.cards import ContextPosition
-from models.types.smoothing import N_MAX
-from workers.contract.names import GPU_QUEUE, INTAKE_QUEUE
+from certrad.models.types import Region, SmoothingParams
+from certrad.models.types.cards import ContextPosition
+from certrad.models.types.smoothing import N_MAX
+from certrad.workers.contract.names import GPU_QUEUE, INTAKE_QUEUE
 
 
 def argument_parser() -> argparse.ArgumentParser:
     """The parser of the command line; `command` of what it parses names the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m workers.cli.main",
+        prog="python -m certrad.workers.cli.main",
         description="The commands that run or prepare processes, and those that compute.",
     )
     commands = parser.add_subparsers(dest="command", required=True)

@@ -6,9 +6,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.certificates.facts import BLOCK_MAX, THREADS_MAX
-from models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
-from workers.contract.settings import SharedSettings
+from certrad.models.certificates.facts import BLOCK_MAX, THREADS_MAX
+from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
+from certrad.workers.contract.settings import SharedSettings
 
 
 class WorkerSettings(SharedSettings):

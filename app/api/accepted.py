@@ -6,11 +6,11 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Response
 from fastapi.concurrency import run_in_threadpool
 
-from app.api import events
-from app.api.dependencies import Services
-from app.api.problems import problem_responses
-from app.api.schemas.job import JobView, job_path, job_view
-from workers.contract.job import JobRecord
+from certrad.app.api import events
+from certrad.app.api.dependencies import Services
+from certrad.app.api.problems import problem_responses
+from certrad.app.api.schemas.job import JobView, job_path, job_view
+from certrad.workers.contract.job import JobRecord
 
 _POLL_SECONDS: Final = 1
 

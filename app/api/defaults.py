@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.api.problems import InvalidRequest
-from app.api.schemas.certify import CertifyForm
-from app.settings import ApiSettings
-from models.errors import Rejected
-from models.types import (
+from certrad.app.api.problems import InvalidRequest
+from certrad.app.api.schemas.certify import CertifyForm
+from certrad.app.settings import ApiSettings
+from certrad.models.errors import Rejected
+from certrad.models.types import (
     Adaptation,
     CertifyRequest,
     ClassifierSpec,
@@ -18,9 +18,9 @@ from models.types import (
     TaskCard,
     ZeroShotAdaptation,
 )
-from models.types.cards import check_classes
-from models.types.request import TEMPLATE_PROMPT
-from workers.contract.catalogue import Catalogue
+from certrad.models.types.cards import check_classes
+from certrad.models.types.request import TEMPLATE_PROMPT
+from certrad.workers.contract.catalogue import Catalogue
 
 _BARE_TEMPLATE = "{}"  # of every learned prompt: words that are never encoded must not change the noise key
 

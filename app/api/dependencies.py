@@ -11,10 +11,10 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from app.api.jobs import Jobs
-from app.settings import ApiSettings
-from workers.contract.catalogue import Catalogue
-from workers.contract.keyring import Keyring
+from certrad.app.api.jobs import Jobs
+from certrad.app.settings import ApiSettings
+from certrad.workers.contract.catalogue import Catalogue
+from certrad.workers.contract.keyring import Keyring
 
 _RETRIES = 2  # a restart of Redis in between is bridged, an outage is answered with 503 soon
 _BACKOFF_SECONDS = 0.05

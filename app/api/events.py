@@ -8,8 +8,8 @@ from typing import Any, Final, cast
 
 from redis.asyncio import Redis
 
-from models.errors import Rejected
-from workers.contract.names import ENDED, events_key, record_key
+from certrad.models.errors import Rejected
+from certrad.workers.contract.names import ENDED, events_key, record_key
 
 START: Final = "0-0"
 _STREAM_ID: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")

@@ -12,10 +12,10 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
-from app.settings import ApiSettings
-from models.errors import Rejected
-from workers.contract import uploads
-from workers.contract.job import (
+from certrad.app.settings import ApiSettings
+from certrad.models.errors import Rejected
+from certrad.workers.contract import uploads
+from certrad.workers.contract.job import (
     REQUEST,
     Created,
     IdempotencyConflictError,
@@ -24,10 +24,10 @@ from workers.contract.job import (
     QueueFullError,
     UnreadableRecordError,
 )
-from workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
-from workers.contract.progress import Request
-from workers.contract.queues import enqueue, vehicle
-from workers.contract.records import Records
+from certrad.workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
+from certrad.workers.contract.progress import Request
+from certrad.workers.contract.queues import enqueue, vehicle
+from certrad.workers.contract.records import Records
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

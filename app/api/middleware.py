@@ -12,8 +12,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problems import problem_response
-from models.errors import Rejected
+from certrad.app.api.problems import problem_response
+from certrad.models.errors import Rejected
 
 _log = logging.getLogger("certrad.api")
 _HEADERS: Final = {

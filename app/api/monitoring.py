@@ -8,8 +8,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis import Redis
 
-from workers.contract.names import ACTIVE, JOBS
-from workers.contract.queues import QUEUES, alive_workers
+from certrad.workers.contract.names import ACTIVE, JOBS
+from certrad.workers.contract.queues import QUEUES, alive_workers
 
 
 class InstallationCollector(Collector):

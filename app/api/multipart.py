@@ -7,8 +7,8 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
-from app.api.problems import InvalidRequest
-from models.errors import Rejected
+from certrad.app.api.problems import InvalidRequest
+from certrad.models.errors import Rejected
 
 _FIELD_BYTES: Final = 256 * 1024
 _FIELDS_MAX: Final = 32

@@ -1,4 +1,4 @@
-"""RFC 9457 problem bodies: every error of the API is one, with a code of `models.errors.PROBLEMS`."""
+"""RFC 9457 problem bodies: every error of the API is one, with a code of `certrad.models.errors.PROBLEMS`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, JsonValue
 from redis import exceptions as redis_errors
 from starlette.exceptions import HTTPException
 
-from models.errors import PROBLEMS, Rejected
+from certrad.models.errors import PROBLEMS, Rejected
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5

@@ -3,17 +3,17 @@
 from dataclasses import replace
 from typing import Any, Final
 
-from app.api.problems import InvalidRequest
-from app.api.schemas.tune import TuningForm
-from app.settings import ApiSettings
-from models.errors import Rejected
-from models.types import TaskCard
-from models.types.cards import check_classes
-from models.types.tuning import (
+from certrad.app.api.problems import InvalidRequest
+from certrad.app.api.schemas.tune import TuningForm
+from certrad.app.settings import ApiSettings
+from certrad.models.errors import Rejected
+from certrad.models.types import TaskCard
+from certrad.models.types.cards import check_classes
+from certrad.models.types.tuning import (
     TuningParams,
     TuningRequest,
 )
-from workers.contract.catalogue import Catalogue
+from certrad.workers.contract.catalogue import Catalogue
 
 _PARAMS: Final = (
     "shots",

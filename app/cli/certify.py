@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
-from app.cli import console
-from app.cli.client import Client, Job, ProblemError
+from certrad.app.cli import console
+from certrad.app.cli.client import Client, Job, ProblemError
 
 CERTIFIED: Final = 0
 FAILURE: Final = 1

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.client import Client, Counted, Event, Job
+from certrad.app.cli.client import Client, Counted, Event, Job
 
 CAVEAT: Final = "a certificate says nothing about whether the class is right"
 _LARGER_CHANGE: Final = 10  # one of the changes that a result counts pixels for

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from app.cli.client import Client
-from app.cli.console import CAVEAT, Row, add_bar, follow, print_results, progress_bars, rms_grey_levels
-from models.types import SmoothingParams
+from certrad.app.cli.client import Client
+from certrad.app.cli.console import CAVEAT, Row, add_bar, follow, print_results, progress_bars, rms_grey_levels
+from certrad.models.types import SmoothingParams
 
 _PACKAGE: Final = "data_store"  # what pydicom-data installs
 _LARGEST_SIGMA: Final = 1.0  # of the grid 0.1, 0.25, 0.5, 1

@@ -1,4 +1,4 @@
-"""The command line: commands that speak HTTP, and those of `app.cli.offline`."""
+"""The command line: commands that speak HTTP, and those of `certrad.app.cli.offline`."""
 
 import shutil
 import signal
@@ -12,13 +12,13 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from app.cli import certify as submission
-from app.cli import console, demo
-from app.cli import tune as tuning
-from app.cli.certify import CERTIFIED, FAILURE
-from app.cli.client import Client, ProblemError
-from app.cli.offline import AsJson, commands
-from app.cli.private_service import LocalStackError, private_stack
+from certrad.app.cli import certify as submission
+from certrad.app.cli import console, demo
+from certrad.app.cli import tune as tuning
+from certrad.app.cli.certify import CERTIFIED, FAILURE
+from certrad.app.cli.client import Client, ProblemError
+from certrad.app.cli.offline import AsJson, commands
+from certrad.app.cli.private_service import LocalStackError, private_stack
 
 app = typer.Typer(
     name="certrad",
@@ -46,7 +46,7 @@ def api(
     import uvicorn  # only the extra `api` installs it
 
     uvicorn.run(
-        "app.main:create_app",
+        "certrad.app.main:create_app",
         factory=True,
         host=host,
         port=port,

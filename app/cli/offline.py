@@ -1,4 +1,4 @@
-"""The commands that compute: parsed here, run by `python -m workers.cli.main`, which the process becomes."""
+"""The commands that compute: parsed here, run by `python -m certrad.workers.cli.main`, which the process becomes."""
 
 import os
 import sys
@@ -300,4 +300,4 @@ def _data_dir(chosen: Path | None) -> list[str]:
 
 def _become(*arguments: str) -> NoReturn:
     """Replaces this process by the command that computes."""
-    os.execv(sys.executable, [sys.executable, "-m", "workers.cli.main", *arguments])  # noqa: S606  # our own module
+    os.execv(sys.executable, [sys.executable, "-m", "certrad.workers.cli.main", *arguments])  # noqa: S606  # our own module

@@ -30,7 +30,7 @@ def private_stack(data_dir: Path) -> Iterator[str]:
     output = data_dir / "up.log"
     with output.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  # our own module
-            [sys.executable, "-m", "workers.cli.main", "up", "--port", "0", "--data-dir", str(data_dir)],
+            [sys.executable, "-m", "certrad.workers.cli.main", "up", "--port", "0", "--data-dir", str(data_dir)],
             env={name: value for name, value in os.environ.items() if name not in _NOT_SHARED},
             stdin=subprocess.DEVNULL,
             stdout=log,

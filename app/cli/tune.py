@@ -9,10 +9,10 @@ from typing import Any, BinaryIO, Final
 
 from rich.console import Console
 
-from app.cli import console
-from app.cli.certify import BAD_USAGE, FAILURE
-from app.cli.client import Client, Job, ProblemError
-from app.cli.image_archive import ImagesError, Packed, is_archive, pack
+from certrad.app.cli import console
+from certrad.app.cli.certify import BAD_USAGE, FAILURE
+from certrad.app.cli.client import Client, Job, ProblemError
+from certrad.app.cli.image_archive import ImagesError, Packed, is_archive, pack
 
 TUNED: Final = 0
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.common.noisy_images import ADAPTED, Counts, MethodCounts, Record
-from models.smoothing import decide
-from models.smoothing.accuracy import RADII, Share, certified_accuracy
-from models.types import Abstention, LabelCounts, Outcome, Scope, SmoothingParams
+from certrad.bench.common.noisy_images import ADAPTED, Counts, MethodCounts, Record
+from certrad.models.smoothing import decide
+from certrad.models.smoothing.accuracy import RADII, Share, certified_accuracy
+from certrad.models.types import Abstention, LabelCounts, Outcome, Scope, SmoothingParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ import open_clip
 import torch
 from open_clip.model import CLIP
 
-from models.backbones import hf_clip
-from models.backbones import open_clip as openclip
-from models.backbones.base import EMBEDDED, weights_directory
-from models.backbones.weights import CONFIG_FILES, find_weights, pinned
-from models.types import BackboneCard
+from certrad.models.backbones import hf_clip
+from certrad.models.backbones import open_clip as openclip
+from certrad.models.backbones.base import EMBEDDED, weights_directory
+from certrad.models.backbones.weights import CONFIG_FILES, find_weights, pinned
+from certrad.models.types import BackboneCard
 
 OPEN_CLIP_NAMES = {
     "clip-vit-b-16": "ViT-B-16-quickgelu",

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from bench.common.mednist import PROMPTS, TASK
-from models.backbones.base import load_backbone, shipped_backbones, weights_directory
-from models.backbones.device import chosen_dtype
-from models.classifier import TextHead, VisionLanguageClassifier
-from models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
-from workers.contract.catalogue import shipped_tasks
+from certrad.bench.common.mednist import PROMPTS, TASK
+from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.device import chosen_dtype
+from certrad.models.classifier import TextHead, VisionLanguageClassifier
+from certrad.models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
+from certrad.workers.contract.catalogue import shipped_tasks
 
 
 def default_classifier(dtype: str) -> Callable[[float], VisionLanguageClassifier]:

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from bench.common.noisy_images import Job, Record, StudySettings
-from models.evaluation import journal
+from certrad.bench.common.noisy_images import Job, Record, StudySettings
+from certrad.models.evaluation import journal
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from models.backbones.device import DTYPES
+from certrad.models.backbones.device import DTYPES
 
 CPUINFO = Path("/proc/cpuinfo")
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16")

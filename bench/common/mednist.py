@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from models.datasets import sample
-from models.datasets.cards import shipped_datasets
-from models.datasets.pixels import WHITE, Pixels
-from models.datasets.split import load_split
+from certrad.models.datasets import sample
+from certrad.models.datasets.cards import shipped_datasets
+from certrad.models.datasets.pixels import WHITE, Pixels
+from certrad.models.datasets.split import load_split
 
 SIDE = 64
 

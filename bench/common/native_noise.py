@@ -13,22 +13,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.common.native_space import NativeSpaceClassifier
-from models.backbones.base import Backbone
-from models.certificates.noise_key import noise_key
-from models.classifier import VisionLanguageClassifier
-from models.images.model_input import image_scale, model_input
-from models.images.picture import ImageFacts, Picture
-from models.images.units import ImageRadius, ImageScale, radius_in_image_units
-from models.prompts.context import text_features
-from models.prompts.training.trainer import FewShotParams, image_features, initial_context, train_epochs
-from models.smoothing import certify
-from models.types import Certificate, Outcome, SmoothingParams
+from certrad.bench.common.native_space import NativeSpaceClassifier
+from certrad.models.backbones.base import Backbone
+from certrad.models.certificates.noise_key import noise_key
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.images.model_input import image_scale, model_input
+from certrad.models.images.picture import ImageFacts, Picture
+from certrad.models.images.units import ImageRadius, ImageScale, radius_in_image_units
+from certrad.models.prompts.context import text_features
+from certrad.models.prompts.training.trainer import FewShotParams, image_features, initial_context, train_epochs
+from certrad.models.smoothing import certify
+from certrad.models.types import Certificate, Outcome, SmoothingParams
 
 Space = Literal["model input", "image"]
 
 LEVELS = 255
-SECRET = b"python -m bench noise-space"
+SECRET = b"python -m certrad.bench noise-space"
 """Published, unlike an installation's: anyone can draw the same noise."""
 
 

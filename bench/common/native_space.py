@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.images.resize import AxisResize
-from models.smoothing.sampling import BaseClassifier
+from certrad.models.images.resize import AxisResize
+from certrad.models.smoothing.sampling import BaseClassifier
 
 
 class NativeSpaceClassifier:
     """f(T z): classifies an image of any size by the base classifier of its model input; T is linear.
 
     T resizes the shorter side, crops the centre and copies one channel to three as
-    `models.images.model_input` does,
+    `certrad.models.images.model_input` does,
     but does not clip, so that noise is not bent. Smoothing f(T z) with noise sigma_u on the image u itself certifies
     R_u = sigma_u / 2 (z(p_A) - z(p_B)) on the image: nothing is lost to the norm of T. At the model input that noise
     has covariance sigma_u^2 T T^T: a grey image stays grey under it, and an enlarged one gets no finer grain.

@@ -18,18 +18,24 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
-from models.backbones.device import DTYPES
-from models.certificates.noise_key import noise_key
-from models.classifier import TextHead, VisionLanguageClassifier
-from models.prompts import zero_shot
-from models.prompts.bank import Bank
-from models.prompts.checkpoint import load_prompt, load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
-from models.prompts.context import ContextVectors, text_features
-from models.smoothing import Noise, NoisySampler, Stream, labels
-from models.types import PromptCard, ZeroShotAdaptation
+from certrad.models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.device import DTYPES
+from certrad.models.certificates.noise_key import noise_key
+from certrad.models.classifier import TextHead, VisionLanguageClassifier
+from certrad.models.prompts import zero_shot
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import (
+    load_prompt,
+    load_prompt_or_bank,
+    prompt_path,
+    read_prompt_card,
+    require_backbone,
+)
+from certrad.models.prompts.context import ContextVectors, text_features
+from certrad.models.smoothing import Noise, NoisySampler, Stream, labels
+from certrad.models.types import PromptCard, ZeroShotAdaptation
 
-SECRET = b"python -m bench certified-accuracy"
+SECRET = b"python -m certrad.bench certified-accuracy"
 """Published, unlike an installation's: anyone can draw the same noise."""
 
 ADAPTED = frozenset({"zero_shot", "combined"})

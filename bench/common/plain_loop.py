@@ -12,7 +12,7 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
-from models.backbones.base import Backbone
+from certrad.models.backbones.base import Backbone
 
 BATCH_SIZE = 100
 

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from models.smoothing import SequentialTest, Verdict, count, decide
-from models.smoothing.accuracy import certified_accuracy
-from models.smoothing.sampling import LABEL_DTYPE
-from models.types import LabelCounts, SmoothingParams
+from certrad.models.smoothing import SequentialTest, Verdict, count, decide
+from certrad.models.smoothing.accuracy import certified_accuracy
+from certrad.models.smoothing.sampling import LABEL_DTYPE
+from certrad.models.types import LabelCounts, SmoothingParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

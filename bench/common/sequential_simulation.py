@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from models.smoothing import SequentialTest, Verdict
-from models.smoothing.accuracy import certified_accuracy
-from models.types import LabelCounts, SmoothingParams
+from certrad.models.smoothing import SequentialTest, Verdict
+from certrad.models.smoothing.accuracy import certified_accuracy
+from certrad.models.types import LabelCounts, SmoothingParams
 
 LOOK_EVERY = 25
 PURE_CASES: tuple[tuple[str, tuple[float, ...], float], ...] = (

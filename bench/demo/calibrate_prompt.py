@@ -1,6 +1,6 @@
 """Adapts the few-shot prompt of the task `mednist` to a pool of unlabelled images, none of which is ever certified.
 
-    python -m bench calibrate-prompt --data mednist.zip --out prompts
+    python -m certrad.bench calibrate-prompt --data mednist.zip --out prompts
 
 The pool is of training images, drawn by the seed; their labels are not used. Its digest stands in the card.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.demo.common import (
+from certrad.bench.demo.common import (
     PROMPTS,
     TASK,
     add_common_arguments,
@@ -24,9 +24,9 @@ from bench.demo.common import (
     training_images,
     use_threads,
 )
-from models.prompts.checkpoint import load_prompt, prompt_path, read_prompt_card, require_backbone
-from models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
-from models.types import PromptCard
+from certrad.models.prompts.checkpoint import load_prompt, prompt_path, read_prompt_card, require_backbone
+from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
+from certrad.models.types import PromptCard
 
 DEFAULTS = CalibrationParams()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bench.demo.augmentation import AugmentedBatch
+from certrad.bench.demo.augmentation import AugmentedBatch
 
 OPEN = -1
 """The value of a fact that a caption leaves open."""

@@ -13,17 +13,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.common.mednist import LabelledImages, read_split
-from bench.common.noisy_images import as_input
-from bench.demo.files import write_json
-from models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
-from models.backbones.weights import file_sha256
-from models.prompts.bank import Bank
-from models.prompts.checkpoint import save_prompt
-from models.prompts.context import ContextVectors
-from models.types import PromptCard, TaskCard
-from models.types.cards import PromptMethod
-from workers.contract.catalogue import shipped_tasks
+from certrad.bench.common.mednist import LabelledImages, read_split
+from certrad.bench.common.noisy_images import as_input
+from certrad.bench.demo.files import write_json
+from certrad.models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.weights import file_sha256
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import save_prompt
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.types import PromptCard, TaskCard
+from certrad.models.types.cards import PromptMethod
+from certrad.workers.contract.catalogue import shipped_tasks
 
 TASK = "mednist"
 TASK_CARD = Path(__file__).parents[2] / "models" / "tasks" / f"{TASK}.json"
@@ -95,7 +95,7 @@ def save(
         licence=LICENCE,
         tuning={
             **tuning,
-            "command": f"python -m bench {command}",
+            "command": f"python -m certrad.bench {command}",
             "data": "MedNIST, train split",
             "archive_sha256": file_sha256(arguments.data),
         },

@@ -1,15 +1,15 @@
 """Rewrites the card of the embedded backbone from the files in `models/demo`.
 
-    python -m bench.demo.pin_embedded
+    python -m certrad.bench.demo.pin_embedded
 
 To be run whenever the embedded weights were trained anew; a test fails until it was.
 """
 
 from dataclasses import asdict, replace
 
-from models.backbones.base import EMBEDDED, SPECS, read_card
-from models.backbones.weights import file_sha256, read_config, write_json
-from models.types import BackboneCard
+from certrad.models.backbones.base import EMBEDDED, SPECS, read_card
+from certrad.models.backbones.weights import file_sha256, read_config, write_json
+from certrad.models.types import BackboneCard
 
 CARD = SPECS / "demo.json"
 

@@ -1,6 +1,6 @@
 """Trains the embedded demonstration model: a small CLIP on clean MedNIST images and composed captions.
 
-    python -m bench.demo.train_model --data mednist.zip --checkpoints /tmp/demo
+    python -m certrad.bench.demo.train_model --data mednist.zip --checkpoints /tmp/demo
 
 Every epoch draws its randomness from (seed, epoch) alone, so a resumed run goes on as if it had never stopped.
 Resuming a finished run with other options is a warm restart of the learning rate; the card lists the options of every
@@ -23,12 +23,12 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
-from bench.common.mednist import LabelledImages, read_split
-from bench.demo.augmentation import AugmentationConfig, augment
-from bench.demo.captions import CaptionConfig, compose, matches, measure_facts
-from bench.demo.contrastive import contrastive_loss, encode_images, encode_texts, tokenize
-from bench.demo.files import CARD, CONFIG, read_weights, write_json, write_weights
-from workers.contract.catalogue import shipped_tasks
+from certrad.bench.common.mednist import LabelledImages, read_split
+from certrad.bench.demo.augmentation import AugmentationConfig, augment
+from certrad.bench.demo.captions import CaptionConfig, compose, matches, measure_facts
+from certrad.bench.demo.contrastive import contrastive_loss, encode_images, encode_texts, tokenize
+from certrad.bench.demo.files import CARD, CONFIG, read_weights, write_json, write_weights
+from certrad.workers.contract.catalogue import shipped_tasks
 
 TASK = "mednist"
 TEMPLATE = "a medical image of {}."
@@ -231,7 +231,7 @@ def card(
             "classes": list(shipped_tasks()[TASK].class_names),
         },
         "training": {
-            "command": "python -m bench.demo.train_model",
+            "command": "python -m certrad.bench.demo.train_model",
             "noise": "none: clean images only",
             "captions": "composed by bench/demo/captions.py",
             **asdict(config),

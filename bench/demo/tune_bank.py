@@ -1,6 +1,6 @@
 """Tunes the bank of prompts of the task `mednist`, and its gate, on the shots of the shipped few-shot prompt.
 
-    python -m bench tune-bank --data mednist.zip --set-default
+    python -m certrad.bench tune-bank --data mednist.zip --set-default
 
 Nothing but those few training images per class is seen: prompts and gate learn from their noisy copies.
 """
@@ -13,7 +13,7 @@ from dataclasses import asdict
 import torch
 from tqdm import tqdm
 
-from bench.demo.common import (
+from certrad.bench.demo.common import (
     TASK,
     add_common_arguments,
     as_inputs,
@@ -24,9 +24,9 @@ from bench.demo.common import (
     training_images,
     use_threads,
 )
-from models.prompts.training.bank import BankParams, tune_bank
-from models.prompts.training.trainer import sample_shots
-from models.types import PromptCard
+from certrad.models.prompts.training.bank import BankParams, tune_bank
+from certrad.models.prompts.training.trainer import sample_shots
+from certrad.models.types import PromptCard
 
 DEFAULTS = BankParams(template="{}")
 

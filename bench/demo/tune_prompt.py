@@ -1,8 +1,9 @@
 """Tunes a prompt of the task `mednist`, says how long that took, and saves it with its card.
 
-    python -m bench tune-demo-prompt --data mednist.zip --method coop
-    python -m bench tune-demo-prompt --data mednist.zip --method advpt --shots 100
-    python -m bench tune-demo-prompt --data mednist.zip --class-specific --sigmas 0.1 0.25 0.5 0.75 1 --set-default
+    python -m certrad.bench tune-demo-prompt --data mednist.zip --method coop
+    python -m certrad.bench tune-demo-prompt --data mednist.zip --method advpt --shots 100
+    python -m certrad.bench tune-demo-prompt --data mednist.zip --class-specific --set-default \
+        --sigmas 0.1 0.25 0.5 0.75 1
 
 These three made the shipped prompts. The training is the service's; the choice of images is not, it is older than the
 service's. What is not named has the value of the paper of the method. Prompts of one seed share their images: those of
@@ -22,9 +23,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.common.machine import this_machine
-from bench.common.mednist import LabelledImages
-from bench.demo.common import (
+from certrad.bench.common.machine import this_machine
+from certrad.bench.common.mednist import LabelledImages
+from certrad.bench.demo.common import (
     TASK,
     add_common_arguments,
     as_inputs,
@@ -35,13 +36,13 @@ from bench.demo.common import (
     training_images,
     use_threads,
 )
-from models.backbones.base import Backbone
-from models.prompts.training.embedding_bank import adversarial_bank
-from models.prompts.training.image_choice import VALIDATION_PER_CLASS
-from models.prompts.training.trainer import sample_shots
-from models.prompts.training.tuning import TuningSet, attack_params, finish, tune_epochs
-from models.types import PromptCard
-from models.types.tuning import TuningMethod, TuningParams
+from certrad.models.backbones.base import Backbone
+from certrad.models.prompts.training.embedding_bank import adversarial_bank
+from certrad.models.prompts.training.image_choice import VALIDATION_PER_CLASS
+from certrad.models.prompts.training.trainer import sample_shots
+from certrad.models.prompts.training.tuning import TuningSet, attack_params, finish, tune_epochs
+from certrad.models.types import PromptCard
+from certrad.models.types.tuning import TuningMethod, TuningParams
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

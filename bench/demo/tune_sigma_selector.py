@@ -1,6 +1,6 @@
 """Tunes the selector of `sigma=auto`: a ridge regression of each sigma's radius on thumbnails of training images.
 
-    python -m bench tune-sigma-selector --data mednist.zip --set-default
+    python -m certrad.bench tune-sigma-selector --data mednist.zip --set-default
 
 The radius of a training image at a sigma is estimated from a few noisy samples under what the service uses for the task
 when a request names nothing: its bank, else its prompt. It need not be certified: weights decide how large the radii of
@@ -22,17 +22,17 @@ import torch
 from scipy import special
 from tqdm import tqdm
 
-from bench.common.classifier import default_classifier
-from bench.common.machine import add_dtype
-from bench.common.mednist import TASK, LabelledImages, balanced_sample, read_split
-from bench.common.noisy_images import as_input
-from bench.demo.common import TASK_CARD
-from bench.demo.files import write_json
-from models.classifier import VisionLanguageClassifier
-from models.smoothing import Noise, NoisySampler, select
-from models.smoothing.selector import thumbnails
-from models.types import LabelCounts, SigmaRouting, SmoothingParams
-from workers.contract.catalogue import shipped_tasks
+from certrad.bench.common.classifier import default_classifier
+from certrad.bench.common.machine import add_dtype
+from certrad.bench.common.mednist import TASK, LabelledImages, balanced_sample, read_split
+from certrad.bench.common.noisy_images import as_input
+from certrad.bench.demo.common import TASK_CARD
+from certrad.bench.demo.files import write_json
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.smoothing import Noise, NoisySampler, select
+from certrad.models.smoothing.selector import thumbnails
+from certrad.models.types import LabelCounts, SigmaRouting, SmoothingParams
+from certrad.workers.contract.catalogue import shipped_tasks
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """Writes the figures of `certified-accuracy` into the cards of the shipped prompts and of the embedded backbone.
 
-python -m bench write-demo-cards --accuracy accuracy.json
+python -m certrad.bench write-demo-cards --accuracy accuracy.json
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.demo.files import write_json
-from models.prompts.checkpoint import prompt_path, read_prompt_card, write_card
+from certrad.bench.demo.files import write_json
+from certrad.models.prompts.checkpoint import prompt_path, read_prompt_card, write_card
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 OF_CHECKPOINT = {
@@ -53,7 +53,7 @@ def measured(accuracy: Mapping[str, Any], methods: tuple[str, ...] | None = None
         return [_in_short(result) for result in results if methods is None or result["method"] in methods]
 
     return {
-        "command": "python -m bench certified-accuracy",
+        "command": "python -m certrad.bench certified-accuracy",
         "data": "MedNIST, test split",
         "data_sha256": settings["data_sha256"],
         "alpha": accuracy["alpha"],

@@ -1,6 +1,6 @@
 """The audit of every mode on MedNIST test images: attacks within 0.95 of the radius, and certificates that contradict.
 
-    python -m bench audit --data mednist.zip --journal audit.jsonl --out audit.json
+    python -m certrad.bench audit --data mednist.zip --journal audit.jsonl --out audit.json
 
 The images are chosen before anything is known of them: a random sample of the test split, as many of each class. Each
 is attacked on its own grid, 0..255 in each of three channels; a picture of that kind reaches the model unchanged. A run
@@ -19,16 +19,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from bench.common.machine import add_dtype, this_machine
-from bench.common.mednist import PROMPTS, TASK, balanced_sample, read_split
-from models.audit.modes import chosen_modes, mode_specs
-from models.audit.runner import AuditSettings, audit, images_sha256, open_journal
-from models.audit.verdict import as_markdown
-from models.backbones.device import chosen_dtype, dtype_name
-from models.backbones.weights import file_sha256, write_json
-from models.prompts.store import Folders
-from models.types import SmoothingParams
-from workers.contract.catalogue import shipped_prompts, shipped_tasks
+from certrad.bench.common.machine import add_dtype, this_machine
+from certrad.bench.common.mednist import PROMPTS, TASK, balanced_sample, read_split
+from certrad.models.audit.modes import chosen_modes, mode_specs
+from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
+from certrad.models.audit.verdict import as_markdown
+from certrad.models.backbones.device import chosen_dtype, dtype_name
+from certrad.models.backbones.weights import file_sha256, write_json
+from certrad.models.prompts.store import Folders
+from certrad.models.types import SmoothingParams
+from certrad.workers.contract.catalogue import shipped_prompts, shipped_tasks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 """Certified radii of `sigma=auto` beside those of every fixed sigma of its grid, on MedNIST test images.
 
-    python -m bench auto-sigma --data mednist.zip --journal auto.jsonl --out auto.json
+    python -m certrad.bench auto-sigma --data mednist.zip --journal auto.jsonl --out auto.json
 
 The classifier is the one that serves the task when a request names nothing. Fixed sigmas and `auto` share their noisy
 images, each certificate with the full alpha of its own. A run that was stopped goes on where the journal ends.
@@ -20,19 +20,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from bench.common.classifier import default_classifier
-from bench.common.machine import add_dtype, this_machine
-from bench.common.mednist import TASK, LabelledImages, balanced_sample, read_split
-from bench.common.noisy_images import SECRET, as_input
-from models.backbones.device import dtype_name
-from models.backbones.weights import file_sha256, write_json
-from models.certificates.noise_key import noise_key
-from models.classifier import VisionLanguageClassifier, text_features_sha256
-from models.evaluation.journal import Journal
-from models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
-from models.smoothing.routing import estimate_routes, select_route
-from models.types import Certificate, Outcome, SigmaRouting, SmoothingParams
-from workers.contract.catalogue import shipped_tasks
+from certrad.bench.common.classifier import default_classifier
+from certrad.bench.common.machine import add_dtype, this_machine
+from certrad.bench.common.mednist import TASK, LabelledImages, balanced_sample, read_split
+from certrad.bench.common.noisy_images import SECRET, as_input
+from certrad.models.backbones.device import dtype_name
+from certrad.models.backbones.weights import file_sha256, write_json
+from certrad.models.certificates.noise_key import noise_key
+from certrad.models.classifier import VisionLanguageClassifier, text_features_sha256
+from certrad.models.evaluation.journal import Journal
+from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
+from certrad.models.smoothing.routing import estimate_routes, select_route
+from certrad.models.types import Certificate, Outcome, SigmaRouting, SmoothingParams
+from certrad.workers.contract.catalogue import shipped_tasks
 
 BATCH_SIZE = 50
 AUTO = "auto"
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(arguments.threads)
     routing = shipped_tasks()[TASK].sigma_routing
     if routing is None:
-        raise ValueError(f"the task {TASK} needs a selector: python -m bench tune-sigma-selector")
+        raise ValueError(f"the task {TASK} needs a selector: python -m certrad.bench tune-sigma-selector")
     classifier = default_classifier(arguments.dtype)
     by_route = [classifier(sigma) for sigma in routing.sigmas]
     settings = {

@@ -1,7 +1,7 @@
 """The four parts of AutoAttack beside those of its authors, image by image, on small networks with random weights.
 
     pip install pyautoattack
-    python -m bench autoattack-agreement
+    python -m certrad.bench autoattack-agreement
 
 `pyautoattack` is the authors' code as a package; nothing else here needs it. Both get the same budgets and seeds of
 their own, so that Square, a random search, may differ by an image or two. The authors' targeted APGD takes four classes
@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from bench.common.machine import this_machine
-from models.attacks.autoattack.suite import AutoAttackParams, Part, auto_attack
-from models.attacks.base import Classify, attacked, classes, require_within
+from certrad.bench.common.machine import this_machine
+from certrad.models.attacks.autoattack.suite import AutoAttackParams, Part, auto_attack
+from certrad.models.attacks.base import Classify, attacked, classes, require_within
 
 SIDE = 16
 _TARGETED_NEEDS = 4

@@ -1,6 +1,6 @@
 """Certified accuracy of every prompt method on MedNIST test images, from one pass of noisy images.
 
-    python -m bench certified-accuracy --data mednist.zip --journal accuracy.jsonl --out accuracy.json
+    python -m certrad.bench certified-accuracy --data mednist.zip --journal accuracy.jsonl --out accuracy.json
 
 Every image at every sigma is one line of the journal; a run that was stopped goes on where the journal ends. The first
 `--check-images` images get `--check-n` estimation samples at the `--check-sigmas`; the first n of them are those that
@@ -21,16 +21,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from bench.common.accuracy_report import as_markdown, summarise
-from bench.common.journal import Journal
-from bench.common.machine import add_dtype, this_machine
-from bench.common.mednist import PROMPTS, TASK, LabelledImages, balanced_sample, read_split
-from bench.common.noisy_images import METHODS, Job, Record, Study, StudySettings
-from models.backbones.base import shipped_backbones, weights_directory
-from models.backbones.device import chosen_dtype, dtype_name
-from models.backbones.weights import file_sha256, find_weights, pinned, write_json
-from models.types import SmoothingParams, ZeroShotAdaptation
-from workers.contract.catalogue import shipped_tasks
+from certrad.bench.common.accuracy_report import as_markdown, summarise
+from certrad.bench.common.journal import Journal
+from certrad.bench.common.machine import add_dtype, this_machine
+from certrad.bench.common.mednist import PROMPTS, TASK, LabelledImages, balanced_sample, read_split
+from certrad.bench.common.noisy_images import METHODS, Job, Record, Study, StudySettings
+from certrad.models.backbones.base import shipped_backbones, weights_directory
+from certrad.models.backbones.device import chosen_dtype, dtype_name
+from certrad.models.backbones.weights import file_sha256, find_weights, pinned, write_json
+from certrad.models.types import SmoothingParams, ZeroShotAdaptation
+from certrad.workers.contract.catalogue import shipped_tasks
 
 _study: Study
 """The study of a worker process, loaded once by `_start`."""

@@ -1,6 +1,6 @@
 """What a certificate costs beside the passes of the image encoder, and against a plain loop.
 
-    python -m bench certify-cost --backbone demo --n 10000
+    python -m certrad.bench certify-cost --backbone demo --n 10000
 
 One run measures (a) a certificate without adaptation, (b) the same number of bare encoder passes and (c) the plain
 loop, and compares only what was measured in the same round: halves of (b) and (c) stand before and after (a), so that
@@ -27,16 +27,16 @@ import torch
 from open_clip.model import CLIP
 from tqdm import tqdm
 
-from bench.common import plain_loop
-from bench.common.architectures import load_clip, random_clip
-from bench.common.machine import Machine, this_machine
-from models.backbones.base import Backbone, shipped_backbones
-from models.backbones.towers import clip_towers
-from models.classifier import VisionLanguageClassifier
-from models.prompts.context import template_features
-from models.smoothing import certify
-from models.smoothing.certify import BATCH_SIZE
-from models.types import BackboneCard, NoiseLaw, SmoothingParams
+from certrad.bench.common import plain_loop
+from certrad.bench.common.architectures import load_clip, random_clip
+from certrad.bench.common.machine import Machine, this_machine
+from certrad.models.backbones.base import Backbone, shipped_backbones
+from certrad.models.backbones.towers import clip_towers
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.prompts.context import template_features
+from certrad.models.smoothing import certify
+from certrad.models.smoothing.certify import BATCH_SIZE
+from certrad.models.types import BackboneCard, NoiseLaw, SmoothingParams
 
 CLASS_NAMES = (
     "adipose tissue",

@@ -1,6 +1,6 @@
 """What the gate of a bank costs per sample, beside the pass of the image encoder that every sample needs.
 
-    python -m bench gate-cost
+    python -m certrad.bench gate-cost
 
 Three things are timed in turns on batches of the service's size, so that a machine that slows down does so for all:
 the encoder, the head of one learned prompt, and the head of the bank with its gate, both on given image features.
@@ -19,16 +19,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.common.machine import Machine, add_dtype, this_machine
-from bench.common.mednist import PROMPTS, TASK
-from bench.common.noisy_images import learned_prompt
-from bench.measure.certify_cost import timed
-from models.backbones.base import load_backbone, shipped_backbones, weights_directory
-from models.backbones.device import chosen_dtype, dtype_name
-from models.classifier import TextHead
-from models.smoothing.certify import BATCH_SIZE
-from models.types import SmoothingParams
-from workers.contract.catalogue import shipped_tasks
+from certrad.bench.common.machine import Machine, add_dtype, this_machine
+from certrad.bench.common.mednist import PROMPTS, TASK
+from certrad.bench.common.noisy_images import learned_prompt
+from certrad.bench.measure.certify_cost import timed
+from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.device import chosen_dtype, dtype_name
+from certrad.models.classifier import TextHead
+from certrad.models.smoothing.certify import BATCH_SIZE
+from certrad.models.types import SmoothingParams
+from certrad.workers.contract.catalogue import shipped_tasks
 
 HEADS_PER_ENCODER = 20
 """Passes of each head for one of the encoder, which takes a thousand times as long."""

@@ -1,6 +1,6 @@
 """What a classifier behind the frozen image encoder can reach at all, beside the gated bank, on MedNIST test images.
 
-    python -m bench head-ceiling --data mednist.zip --out ceiling.json
+    python -m certrad.bench head-ceiling --data mednist.zip --out ceiling.json
 
 A small network is trained on single noisy features of thousands of labelled training images, where the bank saw 16 of
 each class. Like the bank it is a function of one noisy sample, so its certificates would be `input_independent`; radii
@@ -21,19 +21,19 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from bench.common.classifier import default_classifier
-from bench.common.machine import add_dtype, this_machine
-from bench.common.mednist import LabelledImages, balanced_sample, read_split
-from bench.common.noisy_images import SECRET, as_input
-from models.backbones.base import Backbone
-from models.backbones.device import dtype_name
-from models.backbones.weights import file_sha256, write_json
-from models.certificates.noise_key import noise_key
-from models.randomness import seeded
-from models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
-from models.smoothing.accuracy import Share, certified_accuracy
-from models.smoothing.encoded import EncodedSampler, Head
-from models.types import Outcome, SmoothingParams
+from certrad.bench.common.classifier import default_classifier
+from certrad.bench.common.machine import add_dtype, this_machine
+from certrad.bench.common.mednist import LabelledImages, balanced_sample, read_split
+from certrad.bench.common.noisy_images import SECRET, as_input
+from certrad.models.backbones.base import Backbone
+from certrad.models.backbones.device import dtype_name
+from certrad.models.backbones.weights import file_sha256, write_json
+from certrad.models.certificates.noise_key import noise_key
+from certrad.models.randomness import seeded
+from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
+from certrad.models.smoothing.accuracy import Share, certified_accuracy
+from certrad.models.smoothing.encoded import EncodedSampler, Head
+from certrad.models.types import Outcome, SmoothingParams
 
 BATCH_SIZE = 50
 RADII = (0, 0.1, 0.25, 0.5, 0.75, 1.0)

@@ -1,6 +1,6 @@
 """What it costs a person with a bare clone to see the demonstration.
 
-    python -m bench install --folder /var/tmp
+    python -m certrad.bench install --folder /var/tmp
 
 Clones the repository as it is committed, times `make demo` there, which installs everything into a `.venv` of the
 clone first, times it again once installed, and deletes the clone. The sizes of the packages are added up from pip's own
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.common.machine import Machine, this_machine
+from certrad.bench.common.machine import Machine, this_machine
 
 _ROOT = Path(__file__).parents[2]
 _TOLD = re.compile(r"\b(Downloading|Using cached) \S+ \(([\d.]+) (bytes|kB|MB|GB)\)")

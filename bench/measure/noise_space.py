@@ -1,6 +1,6 @@
 """Noise in the image's own grey levels against noise in the model input, at the same radius in grey levels.
 
-    python -m bench noise-space --data mednist.zip --out noise-space.json [--tuned]
+    python -m certrad.bench noise-space --data mednist.zip --out noise-space.json [--tuned]
 
 Every MedNIST image is certified twice: with noise sigma on the three channels of the model input, its radius pulled
 back to grey levels by the norm L of the map between the two, as the service does; and with noise sigma / L on the grey
@@ -27,17 +27,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.common.machine import this_machine
-from bench.common.mednist import PROMPTS, SIDE, TASK, LabelledImages, balanced_sample, read_split
-from bench.common.native_noise import Found, Job, Space, compare, smaller, tuned_text_features
-from bench.common.noisy_images import learned_context
-from models.backbones.base import EMBEDDED, Backbone, load_backbone, shipped_backbones
-from models.backbones.weights import write_json
-from models.prompts.checkpoint import prompt_path, read_prompt_card
-from models.prompts.context import text_features
-from models.prompts.training.trainer import FewShotParams, sample_shots
-from models.types import SmoothingParams
-from workers.contract.catalogue import shipped_tasks
+from certrad.bench.common.machine import this_machine
+from certrad.bench.common.mednist import PROMPTS, SIDE, TASK, LabelledImages, balanced_sample, read_split
+from certrad.bench.common.native_noise import Found, Job, Space, compare, smaller, tuned_text_features
+from certrad.bench.common.noisy_images import learned_context
+from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone, shipped_backbones
+from certrad.models.backbones.weights import write_json
+from certrad.models.prompts.checkpoint import prompt_path, read_prompt_card
+from certrad.models.prompts.context import text_features
+from certrad.models.prompts.training.trainer import FewShotParams, sample_shots
+from certrad.models.types import SmoothingParams
+from certrad.workers.contract.catalogue import shipped_tasks
 
 BACKBONE = "demo"
 SPACES: tuple[Space, ...] = ("model input", "image")

@@ -1,7 +1,7 @@
 """Samples that a target radius saves: of the rule alone, and of real certificates on MedNIST against all n samples.
 
-    python -m bench sequential-cost --pure
-    python -m bench sequential-cost --data mednist.zip --journal sequential.jsonl --out sequential.json
+    python -m certrad.bench sequential-cost --pure
+    python -m certrad.bench sequential-cost --data mednist.zip --journal sequential.jsonl --out sequential.json
 
 Each image is certified with all n samples once; a target radius is then decided on the same labels, in order, so that
 both certificates are paired on the same noise. Every image is one line of the journal; a run that was stopped goes on
@@ -27,25 +27,25 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from bench.common import plain_loop
-from bench.common.architectures import load_clip
-from bench.common.journal import Lines
-from bench.common.machine import add_dtype, this_machine
-from bench.common.mednist import PROMPTS, TASK, balanced_sample, read_split
-from bench.common.noisy_images import as_input, learned_prompt
-from bench.common.sequential_records import Record, Settings, summarise
-from bench.common.sequential_simulation import pure_table
-from models.backbones.base import load_backbone, shipped_backbones, weights_directory
-from models.backbones.device import DTYPES, chosen_dtype, dtype_name
-from models.backbones.weights import file_sha256, find_weights, pinned, write_json
-from models.certificates.noise_key import noise_key
-from models.classifier import TextHead
-from models.smoothing import certify
-from models.smoothing.certify import BATCH_SIZE
-from models.types import SmoothingParams
-from workers.contract.catalogue import shipped_tasks
+from certrad.bench.common import plain_loop
+from certrad.bench.common.architectures import load_clip
+from certrad.bench.common.journal import Lines
+from certrad.bench.common.machine import add_dtype, this_machine
+from certrad.bench.common.mednist import PROMPTS, TASK, balanced_sample, read_split
+from certrad.bench.common.noisy_images import as_input, learned_prompt
+from certrad.bench.common.sequential_records import Record, Settings, summarise
+from certrad.bench.common.sequential_simulation import pure_table
+from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.device import DTYPES, chosen_dtype, dtype_name
+from certrad.models.backbones.weights import file_sha256, find_weights, pinned, write_json
+from certrad.models.certificates.noise_key import noise_key
+from certrad.models.classifier import TextHead
+from certrad.models.smoothing import certify
+from certrad.models.smoothing.certify import BATCH_SIZE
+from certrad.models.types import SmoothingParams
+from certrad.workers.contract.catalogue import shipped_tasks
 
-SECRET = b"python -m bench sequential-cost"
+SECRET = b"python -m certrad.bench sequential-cost"
 """Published, unlike an installation's: anyone can draw the same noise."""
 
 

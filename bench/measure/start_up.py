@@ -1,6 +1,6 @@
 """What it takes until a process of the API answers.
 
-    python -m bench start-up
+    python -m certrad.bench start-up
 
 Every round starts the process as `certrad up` does, on a socket that is open already, asks it for `/health/live` and
 kills it once it has answered with 200: neither pauses between tries nor a shutdown are in the figures. Redis is not
@@ -21,7 +21,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.common.machine import Machine, this_machine
+from certrad.bench.common.machine import Machine, this_machine
 
 _ANSWER_SECONDS = 120.0
 
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
 def start() -> Start:
     """Start one process of the API and take the time. Raises OSError, HTTPException or RuntimeError without a 200."""
     with tempfile.TemporaryDirectory() as data_dir, socket.create_server(("127.0.0.1", 0)) as listener:
-        command = ["-m", "uvicorn", "app.main:create_app", "--factory", "--log-level", "warning"]
+        command = ["-m", "uvicorn", "certrad.app.main:create_app", "--factory", "--log-level", "warning"]
         began = time.perf_counter()
         process = subprocess.Popen(  # noqa: S603  # our own module
             [sys.executable, *command, "--fd", str(listener.fileno())],

@@ -1,6 +1,6 @@
 """What a sample costs when the machine has other work, for several counts of `GOMP_SPINCOUNT`.
 
-    python -m bench waiting-threads
+    python -m certrad.bench waiting-threads
 
 A layer is done when the last thread is. How long the others look for new work before they sleep is nothing on an idle
 machine, and everything where another process has their processor: then they keep it from the one they wait for. Every
@@ -22,11 +22,11 @@ from pathlib import Path
 
 import torch
 
-from bench.common.machine import this_machine
-from models.backbones.base import load_backbone, shipped_backbones, weights_directory
-from models.backbones.device import chosen_dtype
-from models.smoothing.certify import BATCH_SIZE
-from workers.environment import SPINNING
+from certrad.bench.common.machine import this_machine
+from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.device import chosen_dtype
+from certrad.models.smoothing.certify import BATCH_SIZE
+from certrad.workers.environment import SPINNING
 
 VARIABLE = next(iter(SPINNING))
 COUNTS = (None, 0, 1000, 3000, 10_000, 100_000)
@@ -115,7 +115,16 @@ def _timed(count: int | None, arguments: argparse.Namespace) -> float:
     own = environment if count is None else {**environment, VARIABLE: str(count)}
     options = ["--backbone", arguments.backbone, "--backbones", str(arguments.backbones)]
     answer = subprocess.run(  # noqa: S603  # our own module
-        [sys.executable, "-m", "bench", "waiting-threads", "--here", *options, "--passes", str(arguments.passes)],
+        [
+            sys.executable,
+            "-m",
+            "certrad.bench",
+            "waiting-threads",
+            "--here",
+            *options,
+            "--passes",
+            str(arguments.passes),
+        ],
         cwd=Path(__file__).parents[2],
         env=own,
         check=True,

@@ -1,8 +1,8 @@
 """Measures the tables and figures of PromptSmooth and AdvPT again, each value beside the printed one.
 
-    python -m bench reproduce --list
-    python -m bench reproduce --quick --data mednist.zip --out results
-    python -m bench reproduce promptsmooth-table2 --data DIR --backbones DIR --out results
+    python -m certrad.bench reproduce --list
+    python -m certrad.bench reproduce --quick --data mednist.zip --out results
+    python -m certrad.bench reproduce promptsmooth-table2 --data DIR --backbones DIR --out results
 
 Every experiment leaves a CSV, a Markdown table and a plot in `--out`. A run that was stopped goes on where it was:
 units of work, prompts and embedding banks are kept there. What needs a data set or weights that are not there becomes a
@@ -20,23 +20,23 @@ from pathlib import Path
 
 import torch
 
-from bench.reproduce.plan.experiment import (
+from certrad.bench.reproduce.plan.experiment import (
     AnyExperiment,
     AttackedAccuracy,
     CertificationTime,
     CertifiedAccuracy,
     NearestWords,
 )
-from bench.reproduce.plan.plan import PLAN
-from bench.reproduce.plan.quick import quick_plan, reduced
-from bench.reproduce.report.report import write_report
-from bench.reproduce.run.attacked import attacked_accuracy
-from bench.reproduce.run.certified import certification_time, certified_accuracy
-from bench.reproduce.run.efficiency import training_efficiency
-from bench.reproduce.run.materials import Materials
-from bench.reproduce.run.result import Cell
-from bench.reproduce.run.words import nearest_words
-from models.backbones.device import DTYPES, chosen_dtype, dtype_name
+from certrad.bench.reproduce.plan.plan import PLAN
+from certrad.bench.reproduce.plan.quick import quick_plan, reduced
+from certrad.bench.reproduce.report.report import write_report
+from certrad.bench.reproduce.run.attacked import attacked_accuracy
+from certrad.bench.reproduce.run.certified import certification_time, certified_accuracy
+from certrad.bench.reproduce.run.efficiency import training_efficiency
+from certrad.bench.reproduce.run.materials import Materials
+from certrad.bench.reproduce.run.result import Cell
+from certrad.bench.reproduce.run.words import nearest_words
+from certrad.models.backbones.device import DTYPES, chosen_dtype, dtype_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

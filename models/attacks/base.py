@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.smoothing.accuracy import Share
+from certrad.models.smoothing.accuracy import Share
 
 Attack = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """Images (B, 3, S, S) float32 in [0, 1], labels (B,), generator on the CPU -> adversarial images.

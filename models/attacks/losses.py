@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.attacks.base import Classify
+from certrad.models.attacks.base import Classify
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits (B, K) in float64, labels (B,) -> what an attack maximises, of each image (B,)."""

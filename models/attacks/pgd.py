@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.attacks.base import Attack, Classify
-from models.attacks.losses import LOSSES, LossName, mean_gradient
-from models.backbones.base import Backbone
+from certrad.models.attacks.base import Attack, Classify
+from certrad.models.attacks.losses import LOSSES, LossName, mean_gradient
+from certrad.models.backbones.base import Backbone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

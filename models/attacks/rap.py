@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.attacks.base import Attack
-from models.randomness import ImageDraws
+from certrad.models.attacks.base import Attack
+from certrad.models.randomness import ImageDraws
 
 Surrogate = Callable[[Tensor], Tensor]
 """Images (B, 3, S, S) in [0, 1] -> logits (B, K), differentiable; a row depends on its own image only."""

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.attacks.rap import Surrogate
-from models.backbones.weights import read_tensors
-from models.errors import Rejected
+from certrad.models.attacks.rap import Surrogate
+from certrad.models.backbones.weights import read_tensors
+from certrad.models.errors import Rejected
 
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)

@@ -16,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.attacks.smooth_adv import WHITE, SmoothAdv, attack, squared_length
-from models.audit.modes import Mode
-from models.certificates.noise_key import noise_key
-from models.smoothing import MemoryBlocks, Noise, Stream, estimate, select
-from models.smoothing.certify import BATCH_SIZE
-from models.smoothing.encoded import EncodedSampler, EncodingClassifier, Head
-from models.smoothing.routing import estimate_routes, select_route
-from models.smoothing.sampling import NoisySampler
-from models.types import Certificate, NoiseLaw, Outcome, SigmaRouting
+from certrad.models.attacks.smooth_adv import WHITE, SmoothAdv, attack, squared_length
+from certrad.models.audit.modes import Mode
+from certrad.models.certificates.noise_key import noise_key
+from certrad.models.smoothing import MemoryBlocks, Noise, Stream, estimate, select
+from certrad.models.smoothing.certify import BATCH_SIZE
+from certrad.models.smoothing.encoded import EncodedSampler, EncodingClassifier, Head
+from certrad.models.smoothing.routing import estimate_routes, select_route
+from certrad.models.smoothing.sampling import NoisySampler
+from certrad.models.types import Certificate, NoiseLaw, Outcome, SigmaRouting
 
 REACH = 0.95
 """An attack stays within this share of the certified radius."""

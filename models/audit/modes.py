@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from models.backbones.base import Backbone
-from models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force
-from models.prompts.bank import Bank
-from models.prompts.context import ContextVectors
-from models.smoothing import Stream
-from models.smoothing.encoded import EncodedSampler, Head
-from models.types import (
+from certrad.models.backbones.base import Backbone
+from certrad.models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.smoothing import Stream
+from certrad.models.smoothing.encoded import EncodedSampler, Head
+from certrad.models.types import (
     TEMPLATE_PROMPT,
     ClassifierSpec,
     GatedAdaptation,
@@ -20,7 +20,7 @@ from models.types import (
     TaskCard,
     ZeroShotAdaptation,
 )
-from models.types.smoothing import TARGET_DECIMALS
+from certrad.models.types.smoothing import TARGET_DECIMALS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

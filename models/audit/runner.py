@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.attacks.smooth_adv import SmoothAdv
-from models.audit.contradictions import Audit, Finding
-from models.audit.modes import ModeSpec, modes
-from models.audit.verdict import Verdict, summarise
-from models.backbones.base import load_backbone, shipped_backbones, weights_directory
-from models.backbones.device import DTYPES
-from models.evaluation.journal import Journal
-from models.prompts.checkpoint import load_prompt_or_bank, require_backbone
-from models.prompts.store import Folders
-from models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
-from models.types import TEMPLATE_PROMPT
+from certrad.models.attacks.smooth_adv import SmoothAdv
+from certrad.models.audit.contradictions import Audit, Finding
+from certrad.models.audit.modes import ModeSpec, modes
+from certrad.models.audit.verdict import Verdict, summarise
+from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.device import DTYPES
+from certrad.models.evaluation.journal import Journal
+from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone
+from certrad.models.prompts.store import Folders
+from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
+from certrad.models.types import TEMPLATE_PROMPT
 
 Images = Sequence[NDArray[np.uint8]]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from models.audit.contradictions import Finding
-from models.audit.modes import ModeSpec
-from models.types import Scope
+from certrad.models.audit.contradictions import Finding
+from certrad.models.audit.modes import ModeSpec
+from certrad.models.types import Scope
 
 SOUND = 0.001
 """A p-value below this says that certificates of a mode do not hold."""

@@ -8,21 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.backbones.towers import Towers
-from models.backbones.weights import file_sha256, find_weights, pinned
-from models.errors import Rejected
-from models.types import BackboneCard
-from models.types.cards import Activation, BackboneFormat
+from certrad.models.backbones.towers import Towers
+from certrad.models.backbones.weights import file_sha256, find_weights, pinned
+from certrad.models.errors import Rejected
+from certrad.models.types import BackboneCard
+from certrad.models.types.cards import Activation, BackboneFormat
 
 SPECS = Path(__file__).parent / "specs"
 EMBEDDED = Path(__file__).parents[1] / "demo"
 
 # By name: importing transformers' BERT and Swin takes seconds, which no other backbone needs to spend.
 LOADERS: dict[BackboneFormat, str] = {
-    "open_clip": "models.backbones.open_clip",
-    "hf_clip": "models.backbones.hf_clip",
-    "medclip": "models.backbones.medclip",
-    "biomedclip": "models.backbones.biomedclip",
+    "open_clip": "certrad.models.backbones.open_clip",
+    "hf_clip": "certrad.models.backbones.hf_clip",
+    "medclip": "certrad.models.backbones.medclip",
+    "biomedclip": "certrad.models.backbones.biomedclip",
 }
 
 

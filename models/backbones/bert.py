@@ -14,11 +14,11 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
 from transformers.models.bert.tokenization_bert import BertTokenizer
 
-from models.backbones.towers import TextTower
-from models.backbones.weights import TOKENIZER_CONFIG, VOCABULARY, count_under, read_json, shape_of
-from models.errors import Rejected
-from models.types import BackboneCard
-from models.types.cards import Activation
+from certrad.models.backbones.towers import TextTower
+from certrad.models.backbones.weights import TOKENIZER_CONFIG, VOCABULARY, count_under, read_json, shape_of
+from certrad.models.errors import Rejected
+from certrad.models.types import BackboneCard
+from certrad.models.types.cards import Activation
 
 HEAD_WIDTH = 64
 """Width of an attention head in every published BERT; the shapes in a file do not tell it."""

@@ -9,13 +9,13 @@ import torch
 from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
-from models.backbones.bert import BertText, check_activation, empty_bert, read_tokenizer
-from models.backbones.open_clip import check_architecture, read_model_config
-from models.backbones.towers import Towers
-from models.backbones.weights import load_strictly, read_tensors
-from models.errors import Rejected
-from models.types import BackboneCard
-from models.types.cards import Activation
+from certrad.models.backbones.bert import BertText, check_activation, empty_bert, read_tokenizer
+from certrad.models.backbones.open_clip import check_architecture, read_model_config
+from certrad.models.backbones.towers import Towers
+from certrad.models.backbones.weights import load_strictly, read_tensors
+from certrad.models.errors import Rejected
+from certrad.models.types import BackboneCard
+from certrad.models.types.cards import Activation
 
 VISION_FIELDS = {"image_size", "timm_model_name", "timm_model_pretrained", "timm_pool", "timm_proj"}
 # Where BERT came from when it was trained is no matter: its values are in the file.

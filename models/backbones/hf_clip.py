@@ -8,12 +8,12 @@ from open_clip.model import CLIP
 from torch import Tensor
 from transformers.models.clip.configuration_clip import CLIPConfig
 
-from models.backbones import open_clip as openclip
-from models.backbones.towers import Towers, clip_towers
-from models.backbones.weights import read_config, read_tensors
-from models.errors import Rejected
-from models.types import BackboneCard
-from models.types.cards import Activation
+from certrad.models.backbones import open_clip as openclip
+from certrad.models.backbones.towers import Towers, clip_towers
+from certrad.models.backbones.weights import read_config, read_tensors
+from certrad.models.errors import Rejected
+from certrad.models.types import BackboneCard
+from certrad.models.types.cards import Activation
 
 IGNORED_KEYS = frozenset({"text_model.embeddings.position_ids", "vision_model.embeddings.position_ids"})
 """Constant buffers that older versions of the library wrote into the file."""

@@ -10,11 +10,11 @@ from transformers.initialization import no_init_weights
 from transformers.models.swin.configuration_swin import SwinConfig
 from transformers.models.swin.modeling_swin import SwinModel
 
-from models.backbones.bert import BertText, check_activation, empty_bert, read_tokenizer
-from models.backbones.towers import Towers
-from models.backbones.weights import count_under, load_strictly, read_tensors, shape_of
-from models.types import BackboneCard
-from models.types.cards import Activation
+from certrad.models.backbones.bert import BertText, check_activation, empty_bert, read_tokenizer
+from certrad.models.backbones.towers import Towers
+from certrad.models.backbones.weights import count_under, load_strictly, read_tensors, shape_of
+from certrad.models.types import BackboneCard
+from certrad.models.types.cards import Activation
 
 CONTEXT_LENGTH = 25
 """Tokens of every prompt, padding included, as PromptSmooth pads them: the pooling reads the padding."""

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
-from models.backbones.towers import Towers, clip_towers
-from models.backbones.weights import load_strictly, read_config, read_tensors
-from models.errors import Rejected
-from models.types import BackboneCard
-from models.types.cards import Activation
+from certrad.models.backbones.towers import Towers, clip_towers
+from certrad.models.backbones.weights import load_strictly, read_config, read_tensors
+from certrad.models.errors import Rejected
+from certrad.models.types import BackboneCard
+from certrad.models.types.cards import Activation
 
 # `patch_dropout` acts in training only, so it changes nothing here.
 VISION_FIELDS = {

@@ -10,7 +10,7 @@ from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
-from models.errors import Rejected
+from certrad.models.errors import Rejected
 
 VOCABULARY = 49_408
 """Size of the CLIP byte-pair vocabulary, the only one its tokenizer knows."""

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.errors import Rejected
-from models.types import BackboneCard
+from certrad.models.errors import Rejected
+from certrad.models.types import BackboneCard
 
 PIN_FILE = "pin.json"
 VOCABULARY = "vocab.txt"

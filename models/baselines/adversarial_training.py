@@ -13,11 +13,11 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.attacks.base import Attack
-from models.attacks.pgd import PgdParams, adaptive_pgd, embedding_pgd
-from models.backbones.base import Backbone
-from models.classifier import VisionLanguageClassifier
-from models.randomness import seeded
+from certrad.models.attacks.base import Attack
+from certrad.models.attacks.pgd import PgdParams, adaptive_pgd, embedding_pgd
+from certrad.models.backbones.base import Backbone
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.randomness import seeded
 
 FAST_STEP: Final = 1.25
 """Length of the one step of Fast AT in units of epsilon (Wong et al. 2020)."""

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from models.defences.purifier import Denoise
-from models.smoothing import BaseClassifier
+from certrad.models.defences.purifier import Denoise
+from certrad.models.smoothing import BaseClassifier
 
 
 class DenoisedClassifier:

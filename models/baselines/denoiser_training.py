@@ -13,11 +13,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.defences.denoiser import DnCnn
-from models.defences.purifier import Logits
-from models.errors import Rejected
-from models.randomness import seeded
-from models.types.smoothing import SIGMA_RANGE
+from certrad.models.defences.denoiser import DnCnn
+from certrad.models.defences.purifier import Logits
+from certrad.models.errors import Rejected
+from certrad.models.randomness import seeded
+from certrad.models.types.smoothing import SIGMA_RANGE
 
 Objective = Literal["mse", "stability"]
 Images = Callable[[Tensor], Tensor]

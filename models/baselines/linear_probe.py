@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 from torch import Tensor
 
-from models.backbones.base import Backbone
+from certrad.models.backbones.base import Backbone
 
 EXPONENTS: Final = (6.0, 4.0, 2.0, 0.0, -2.0, -4.0, -6.0)
 """Of C, the inverse strength of the penalty, in CoOp's sweep; the first of equals wins."""

@@ -11,7 +11,7 @@ from fractions import Fraction
 from math import isqrt, prod
 from typing import Final
 
-from models.certificates.exact import (
+from certrad.models.certificates.exact import (
     MILLIONTHS,
     NOTHING,
     TEN_THOUSANDTHS,
@@ -21,10 +21,10 @@ from models.certificates.exact import (
     is_e_process,
     radii,
 )
-from models.certificates.labels import merkle_root
-from models.certificates.schema import StatedAbstention, StatedSamples, Statement
-from models.images.units import CHANGES, NoImageRadius
-from models.types import ETA, AlphaSplit
+from certrad.models.certificates.labels import merkle_root
+from certrad.models.certificates.schema import StatedAbstention, StatedSamples, Statement
+from certrad.models.images.units import CHANGES, NoImageRadius
+from certrad.models.types import ETA, AlphaSplit
 
 _GAVE_UP: Final = ("futility", "curtailment")
 _ANYTIME: Final = ("e_process", *_GAVE_UP)

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from models.certificates.facts import SCHEMA, Facts
-from models.certificates.labels import label_numbers, merkle_root, run_lengths
-from models.certificates.text import formula, limits, scope_text
-from models.images.units import radius_in_image_units
-from models.types import (
+from certrad.models.certificates.facts import SCHEMA, Facts
+from certrad.models.certificates.labels import label_numbers, merkle_root, run_lengths
+from certrad.models.certificates.text import formula, limits, scope_text
+from certrad.models.images.units import radius_in_image_units
+from certrad.models.types import (
     ETA,
     Abstention,
     Certificate,
@@ -17,7 +17,7 @@ from models.types import (
     LabelCounts,
     ZeroShotAdaptation,
 )
-from models.types.routing import Routed
+from certrad.models.types.routing import Routed
 
 
 def document(facts: Facts) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mpmath import mp, mpf
 
-from models.types import ETA, AlphaSplit
+from certrad.models.types import ETA, AlphaSplit
 
 MILLIONTHS: Final = 10**6
 """Units of a published probability."""

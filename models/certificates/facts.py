@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from models.certificates.labels import label_numbers
-from models.images.units import ImageScale
-from models.types import (
+from certrad.models.certificates.labels import label_numbers
+from certrad.models.images.units import ImageScale
+from certrad.models.types import (
     Adaptation,
     AlphaSplit,
     CertifyRequest,
@@ -16,7 +16,7 @@ from models.types import (
     NoiseLaw,
     Outcome,
 )
-from models.types.routing import Routed
+from certrad.models.types.routing import Routed
 
 SCHEMA: Final = "certrad.certificate/2"
 

@@ -7,7 +7,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import Final
 
-from models.types.smoothing import N_MAX
+from certrad.models.types.smoothing import N_MAX
 
 _RUN: Final = re.compile(r"(0|[1-9][0-9]{0,4})\*([1-9][0-9]{0,6})")
 _LABEL_MAX: Final = 0xFFFF

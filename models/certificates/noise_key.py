@@ -5,9 +5,9 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from models.certificates.canonical import canonical
-from models.certificates.facts import SCHEMA
-from models.types import (
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.facts import SCHEMA
+from certrad.models.types import (
     CertifyRequest,
 )
 

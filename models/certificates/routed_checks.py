@@ -2,12 +2,20 @@
 
 from collections.abc import Sequence
 
-from models.certificates.checks import class_index, counts, root, units
-from models.certificates.exact import MILLIONTHS, NOTHING, TEN_THOUSANDTHS, Bounds, Look, is_clopper_pearson, radii
-from models.certificates.labels import labels_of
-from models.certificates.schema import StatedAbstention, StatedRouting, StatedSamples, Statement
-from models.types import ETA, AlphaSplit, Decision
-from models.types.routing import RoutingSplit, routing_split
+from certrad.models.certificates.checks import class_index, counts, root, units
+from certrad.models.certificates.exact import (
+    MILLIONTHS,
+    NOTHING,
+    TEN_THOUSANDTHS,
+    Bounds,
+    Look,
+    is_clopper_pearson,
+    radii,
+)
+from certrad.models.certificates.labels import labels_of
+from certrad.models.certificates.schema import StatedAbstention, StatedRouting, StatedSamples, Statement
+from certrad.models.types import ETA, AlphaSplit, Decision
+from certrad.models.types.routing import RoutingSplit, routing_split
 
 Drawn = Sequence[tuple[StatedSamples, Sequence[int]]]
 """Every set of estimation samples, and its labels in index order."""

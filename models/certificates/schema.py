@@ -7,11 +7,11 @@ from dataclasses import dataclass, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from models.certificates.canonical import canonical
-from models.certificates.facts import SCHEMA, ClassifierIdentity, NoiseIdentity, Subject
-from models.errors import Rejected
-from models.images.units import ImageRadius, NoImageRadius
-from models.types import (
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.facts import SCHEMA, ClassifierIdentity, NoiseIdentity, Subject
+from certrad.models.errors import Rejected
+from certrad.models.images.units import ImageRadius, NoImageRadius
+from certrad.models.types import (
     AbstentionReason,
     AlphaSplit,
     Bound,
@@ -22,8 +22,8 @@ from models.types import (
     Scope,
     SmoothingParams,
 )
-from models.types.routing import SigmaRouting
-from models.types.smoothing import N_MAX
+from certrad.models.types.routing import SigmaRouting
+from certrad.models.types.smoothing import N_MAX
 
 MAX_BYTES: Final = 8 << 20
 """No document is longer: a million labels, each a run of its own, take four to seven bytes apiece."""

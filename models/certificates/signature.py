@@ -7,7 +7,7 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from models.certificates.canonical import canonical, compact
+from certrad.models.certificates.canonical import canonical, compact
 
 ALGORITHM: Final = "Ed25519"
 

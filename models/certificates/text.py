@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from models.types import AlphaSplit, ClassifierSpec, GatedAdaptation, Rule, ZeroShotAdaptation
+from certrad.models.types import AlphaSplit, ClassifierSpec, GatedAdaptation, Rule, ZeroShotAdaptation
 
 _RADIUS: Final = "radius = floor4(sigma/2 * (z(p_a_lower) - z(p_b_upper)))"
 _NO_RADIUS: Final = "no radius; p_a_lower and p_b_upper are the bounds of the e-processes by then"

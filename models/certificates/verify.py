@@ -1,6 +1,7 @@
 """What anyone can check in a certificate document: that nobody changed it, and that its claim follows from its labels.
 
-The labels themselves are checked by drawing them again, which needs the image and the model (`models.replay.replay`).
+The labels themselves are checked by drawing them again, which needs the image and the model
+(`certrad.models.replay.replay`).
 """
 
 import hashlib
@@ -10,16 +11,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from models.certificates import checks as derivation
-from models.certificates import routed_checks as routed_derivation
-from models.certificates.canonical import canonical
-from models.certificates.labels import labels_of
-from models.certificates.noise_key import settings_digest
-from models.certificates.schema import MAX_BYTES, StatedCertificate, StatedRouting, Statement, parse, read
-from models.certificates.signature import is_signed
-from models.certificates.text import formula, limits, scope_text
-from models.images.units import ImageScale, radius_in_image_units
-from models.types import CertifyRequest
+from certrad.models.certificates import checks as derivation
+from certrad.models.certificates import routed_checks as routed_derivation
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.labels import labels_of
+from certrad.models.certificates.noise_key import settings_digest
+from certrad.models.certificates.schema import MAX_BYTES, StatedCertificate, StatedRouting, Statement, parse, read
+from certrad.models.certificates.signature import is_signed
+from certrad.models.certificates.text import formula, limits, scope_text
+from certrad.models.images.units import ImageScale, radius_in_image_units
+from certrad.models.types import CertifyRequest
 
 __all__ = ["MAX_BYTES", "Check", "Issuer", "Verification", "check", "same_image", "verify"]
 

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from models.types import DatasetCard
+from certrad.models.types import DatasetCard
 
 CARDS: Final = Path(__file__).parent / "cards"
 TASKS: Final = Path(__file__).parents[1] / "tasks"

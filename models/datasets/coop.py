@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from models.datasets.files import Files
-from models.datasets.listing import Item, Listing, unique
-from models.datasets.sample import SplitName, thirds, train_or_val
+from certrad.models.datasets.files import Files
+from certrad.models.datasets.listing import Item, Listing, unique
+from certrad.models.datasets.sample import SplitName, thirds, train_or_val
 
 _Classes = dict[int, str]
 _Images = list[tuple[str, int]]

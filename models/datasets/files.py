@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from models.errors import Rejected
-from models.types import DatasetCard
+from certrad.models.errors import Rejected
+from certrad.models.types import DatasetCard
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".dcm"})
 

@@ -1,9 +1,9 @@
 """Data sets of which each class has a folder, and each split too."""
 
-from models.datasets.files import Files
-from models.datasets.listing import Item, Listing, unique
-from models.datasets.sample import SplitName
-from models.errors import Rejected
+from certrad.models.datasets.files import Files
+from certrad.models.datasets.listing import Item, Listing, unique
+from certrad.models.datasets.sample import SplitName
+from certrad.models.errors import Rejected
 
 _FEWEST_CLASSES = 2
 

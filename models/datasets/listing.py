@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.files import Files
+from certrad.models.datasets.files import Files
 
 SplitRule = Literal["published", "seeded"]
 

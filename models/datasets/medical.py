@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.files import Files
-from models.datasets.listing import Item, Listing, label_of, unique
-from models.datasets.sample import SplitName, thirds
+from certrad.models.datasets.files import Files
+from certrad.models.datasets.listing import Item, Listing, label_of, unique
+from certrad.models.datasets.sample import SplitName, thirds
 
 BENIGN: Final = 0
 MALIGNANT: Final = 1

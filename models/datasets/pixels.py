@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from models.errors import Rejected
+from certrad.models.errors import Rejected
 
 Pixels = NDArray[np.float64]
 """(height, width, 1 or 3) in [0, 1]."""

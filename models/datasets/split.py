@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.datasets import coop, folders, medical
-from models.datasets.cards import names_and_template
-from models.datasets.files import Files
-from models.datasets.listing import Item, Listing, SplitRule
-from models.datasets.pixels import Decoder, Pixels, in_unit, rgb
-from models.datasets.sample import SplitName
-from models.images.model_input import fitted
-from models.types import BackboneCard, DatasetCard
-from models.types.cards import DatasetLayout
+from certrad.models.datasets import coop, folders, medical
+from certrad.models.datasets.cards import names_and_template
+from certrad.models.datasets.files import Files
+from certrad.models.datasets.listing import Item, Listing, SplitRule
+from certrad.models.datasets.pixels import Decoder, Pixels, in_unit, rgb
+from certrad.models.datasets.sample import SplitName
+from certrad.models.images.model_input import fitted
+from certrad.models.types import BackboneCard, DatasetCard
+from certrad.models.types.cards import DatasetLayout
 
 LAYOUTS: Final[dict[DatasetLayout, Callable[[Files, SplitName], Listing]]] = {
     "folders": folders.own_folders,

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from models.backbones.weights import file_sha256, load_strictly
-from models.defences.model_files import find_file, read_model_config, read_model_tensors
-from models.defences.purifier import NoiseAndDenoise, Purifier
-from models.errors import Rejected
+from certrad.models.backbones.weights import file_sha256, load_strictly
+from certrad.models.defences.model_files import find_file, read_model_config, read_model_tensors
+from certrad.models.defences.purifier import NoiseAndDenoise, Purifier
+from certrad.models.errors import Rejected
 
 DEPTH, CHANNELS = 17, 64
 """Convolutions of a DnCNN and the channels between them (Zhang et al. 2017)."""

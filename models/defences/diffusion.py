@@ -9,10 +9,18 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from models.backbones.weights import load_strictly
-from models.defences.model_files import read_model_config, read_model_tensors
-from models.defences.purifier import Backward, Denoise, NoiseAndDenoise, Purifier, normal, resized, straight_through
-from models.errors import Rejected
+from certrad.models.backbones.weights import load_strictly
+from certrad.models.defences.model_files import read_model_config, read_model_tensors
+from certrad.models.defences.purifier import (
+    Backward,
+    Denoise,
+    NoiseAndDenoise,
+    Purifier,
+    normal,
+    resized,
+    straight_through,
+)
+from certrad.models.errors import Rejected
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from models.backbones.weights import read_tensors
-from models.errors import Rejected
+from certrad.models.backbones.weights import read_tensors
+from certrad.models.errors import Rejected
 
 
 def find_file(directory: Path, names: tuple[str, ...]) -> Path:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.defences.purifier import Backward, resized
+from certrad.models.defences.purifier import Backward, resized
 
 PUBLISHED_INPUT, PUBLISHED_LOW, PUBLISHED_PADDED = 299, 310, 331
 """Xie et al. (ICLR 2018): an input of 299 is resized to U[310, 331) and padded to 331."""

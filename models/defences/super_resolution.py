@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbones.weights import load_strictly
-from models.defences.model_files import read_model_config, read_model_tensors
-from models.defences.purifier import Backward, Purifier, compose, straight_through
+from certrad.models.backbones.weights import load_strictly
+from certrad.models.defences.model_files import read_model_config, read_model_tensors
+from certrad.models.defences.purifier import Backward, Purifier, compose, straight_through
 
 if TYPE_CHECKING:
     from transformers.models.swin2sr.modeling_swin2sr import Swin2SRForImageSuperResolution

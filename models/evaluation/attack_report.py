@@ -6,8 +6,8 @@ from typing import Any, Final, Literal
 
 from torch import Tensor
 
-from models.attacks.base import RobustAccuracy
-from models.smoothing.accuracy import Share
+from certrad.models.attacks.base import RobustAccuracy
+from certrad.models.smoothing.accuracy import Share
 
 Kind = Literal["clean", "non_adaptive", "adaptive"]
 KINDS: Final[tuple[Kind, ...]] = ("clean", "non_adaptive", "adaptive")

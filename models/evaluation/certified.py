@@ -9,15 +9,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backbones.base import Backbone
-from models.certificates.noise_key import noise_key
-from models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force
-from models.prompts.bank import Bank
-from models.prompts.context import ContextVectors
-from models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, estimate, select
-from models.smoothing.accuracy import RADII, Share
-from models.smoothing.encoded import EncodedSampler
-from models.types import Certificate, ClassifierSpec, NoiseLaw, SmoothingParams, ZeroShotAdaptation
+from certrad.models.backbones.base import Backbone
+from certrad.models.certificates.noise_key import noise_key
+from certrad.models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, estimate, select
+from certrad.models.smoothing.accuracy import RADII, Share
+from certrad.models.smoothing.encoded import EncodedSampler
+from certrad.models.types import Certificate, ClassifierSpec, NoiseLaw, SmoothingParams, ZeroShotAdaptation
 
 COLUMNS: Final = ("idx", "label", "predict", "radius", "correct", "time")
 ABSTAINED: Final = -1

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import Rejected
-from models.images.picture import ImageFacts, Picture, _check_region
-from models.images.resize import AxisResize
-from models.images.units import ImageScale
-from models.types import Region
-from models.types.cards import Fit
+from certrad.models.errors import Rejected
+from certrad.models.images.picture import ImageFacts, Picture, _check_region
+from certrad.models.images.resize import AxisResize
+from certrad.models.images.units import ImageScale
+from certrad.models.types import Region
+from certrad.models.types.cards import Fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

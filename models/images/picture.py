@@ -15,9 +15,9 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import Rejected
-from models.images.units import Unit
-from models.types import Region
+from certrad.models.errors import Rejected
+from certrad.models.images.units import Unit
+from certrad.models.types import Region
 
 PictureFormat = Literal["png", "jpeg", "tiff", "dicom"]
 Transform = Literal[

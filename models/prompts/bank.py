@@ -9,11 +9,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.context import ContextVectors, text_features
-from models.prompts.gate import Gate
-from models.types.cards import ContextPosition
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.context import ContextVectors, text_features
+from certrad.models.prompts.gate import Gate
+from certrad.models.types.cards import ContextPosition
 
 HEADER = "certrad.bank.v1"
 

@@ -12,13 +12,13 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
-from models.prompts.context import ContextVectors
-from models.types import Adaptation, GatedAdaptation, PromptCard
-from models.types.cards import PromptMethod
-from models.types.tuning import PROMPT_NAME, check_prompt_name
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.types import Adaptation, GatedAdaptation, PromptCard
+from certrad.models.types.cards import PromptMethod
+from certrad.models.types.tuning import PROMPT_NAME, check_prompt_name
 
 TENSOR = "context"
 HEADER = "certrad.context.v1"

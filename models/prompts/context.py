@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.types.cards import ContextPosition
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.types.cards import ContextPosition
 
 INITIAL_STD = 0.02
 """Standard deviation of random context vectors (CoOp, Zhou et al. 2022)."""

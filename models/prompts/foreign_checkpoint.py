@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.context import ContextVectors
-from models.types.cards import ContextPosition
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.types.cards import ContextPosition
 
 HALF_PRECISION = 2.0**-10
 """Relative tolerance for embeddings that were stored in float16."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbones.base import Backbone
-from models.prompts.context import ContextVectors
-from models.randomness import seeded
+from certrad.models.backbones.base import Backbone
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.randomness import seeded
 
 _TOGETHER = 32
 

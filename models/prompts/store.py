@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from models.backbones.base import EMBEDDED
-from models.errors import Rejected
-from models.prompts.checkpoint import prompt_path, read_prompt_card
-from models.types import PromptCard
+from certrad.models.backbones.base import EMBEDDED
+from certrad.models.errors import Rejected
+from certrad.models.prompts.checkpoint import prompt_path, read_prompt_card
+from certrad.models.types import PromptCard
 
 SHIPPED_PROMPTS: Final = EMBEDDED / "prompts"
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbones.base import Backbone
-from models.prompts.context import ContextVectors, layout
-from models.types import ZeroShotAdaptation
+from certrad.models.backbones.base import Backbone
+from certrad.models.prompts.context import ContextVectors, layout
+from certrad.models.types import ZeroShotAdaptation
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8

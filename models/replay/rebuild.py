@@ -5,25 +5,25 @@ from dataclasses import dataclass
 
 import torch
 
-from models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
-from models.backbones.device import DTYPES
-from models.certificates.schema import StatedSamples, Statement
-from models.classifier import TextHead, prompt_in_force, text_features_sha256
-from models.images.model_input import ModelInput
-from models.prompts.bank import Bank
-from models.prompts.checkpoint import (
+from certrad.models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.device import DTYPES
+from certrad.models.certificates.schema import StatedSamples, Statement
+from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
+from certrad.models.images.model_input import ModelInput
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import (
     load_prompt_or_bank,
     member_digests,
     prompt_to_bytes,
     require_backbone,
     require_use,
 )
-from models.prompts.context import ContextVectors
-from models.prompts.store import Folders
-from models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
-from models.smoothing.encoded import EncodedSampler
-from models.smoothing.selector import RouteSelector
-from models.types import TEMPLATE_PROMPT
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.prompts.store import Folders
+from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
+from certrad.models.smoothing.encoded import EncodedSampler
+from certrad.models.smoothing.selector import RouteSelector
+from certrad.models.types import TEMPLATE_PROMPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

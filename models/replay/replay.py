@@ -8,10 +8,10 @@ from typing import Final
 import torch
 from torch.nn import functional as F
 
-from models.certificates.labels import labels_of
-from models.certificates.schema import StatedCertificate, Statement
-from models.replay.rebuild import Draws, Rebuilt
-from models.smoothing import (
+from certrad.models.certificates.labels import labels_of
+from certrad.models.certificates.schema import StatedCertificate, Statement
+from certrad.models.replay.rebuild import Draws, Rebuilt
+from certrad.models.smoothing import (
     SequentialTest,
     Stream,
     certify,
@@ -21,8 +21,8 @@ from models.smoothing import (
     labels,
     select,
 )
-from models.smoothing.routing import select_route
-from models.types import Certificate, LabelCounts, SmoothingParams
+from certrad.models.smoothing.routing import select_route
+from certrad.models.types import Certificate, LabelCounts, SmoothingParams
 
 TOLERANCE: Final = 0.002
 """Share of labels that may differ by another machine's last bits, if a fresh run agrees (docs/mathematics.md, 7.1)."""

@@ -1,6 +1,6 @@
 """Randomized smoothing: bounds, noise, sampling, and CERTIFY and PREDICT made of them."""
 
-from models.smoothing.bounds import (
+from certrad.models.smoothing.bounds import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     confidence_bounds,
@@ -9,10 +9,19 @@ from models.smoothing.bounds import (
     published,
     radius,
 )
-from models.smoothing.certify import Blocks, Certification, Estimation, MemoryBlocks, certify, estimate, predict, select
-from models.smoothing.noise import Noise, Stream
-from models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
-from models.smoothing.sequential import SequentialTest, Verdict
+from certrad.models.smoothing.certify import (
+    Blocks,
+    Certification,
+    Estimation,
+    MemoryBlocks,
+    certify,
+    estimate,
+    predict,
+    select,
+)
+from certrad.models.smoothing.noise import Noise, Stream
+from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
+from certrad.models.smoothing.sequential import SequentialTest, Verdict
 
 __all__ = [
     "LABEL_DTYPE",

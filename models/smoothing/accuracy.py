@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from models.smoothing.bounds import clopper_pearson_lower, clopper_pearson_upper
-from models.types import Certificate, Outcome
+from certrad.models.smoothing.bounds import clopper_pearson_lower, clopper_pearson_upper
+from certrad.models.types import Certificate, Outcome
 
 RADII: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5)
 """The radii of PromptSmooth's tables, and beyond them what sigma = 1 can reach."""

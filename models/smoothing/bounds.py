@@ -5,7 +5,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from scipy import special, stats
 
-from models.types import ETA, Abstention, AlphaSplit, Certificate, LabelCounts, Outcome, SmoothingParams
+from certrad.models.types import ETA, Abstention, AlphaSplit, Certificate, LabelCounts, Outcome, SmoothingParams
 
 PROBABILITY_DECIMALS = 6
 RADIUS_DECIMALS = 4

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.smoothing.bounds import decide, decide_class
-from models.smoothing.noise import Noise, Stream
-from models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
-from models.smoothing.sequential import SequentialTest, Verdict
-from models.types import Decision, LabelCounts, NoiseLaw, Outcome, SmoothingParams
+from certrad.models.smoothing.bounds import decide, decide_class
+from certrad.models.smoothing.noise import Noise, Stream
+from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
+from certrad.models.smoothing.sequential import SequentialTest, Verdict
+from certrad.models.types import Decision, LabelCounts, NoiseLaw, Outcome, SmoothingParams
 
 BATCH_SIZE = 64
 

@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.smoothing.noise import Stream
-from models.smoothing.sampling import NoisySampler
+from certrad.models.smoothing.noise import Stream
+from certrad.models.smoothing.sampling import NoisySampler
 
 
 class Head(Protocol):

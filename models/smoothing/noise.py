@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.types import NoiseLaw
+from certrad.models.types import NoiseLaw
 
 KEY_BYTES = 32
 

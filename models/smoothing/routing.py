@@ -13,12 +13,18 @@ minimum runs over every outcome: over routes that were never seen, and over `inv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from models.smoothing.bounds import PROBABILITY_DECIMALS, confidence_bounds, floor_decimals, published, raise_decimals
-from models.smoothing.certify import Blocks, estimate, select
-from models.smoothing.sampling import BaseClassifier, NoisySampler
-from models.smoothing.selector import RouteSelector
-from models.types import ETA, Abstention, AlphaSplit, Certificate, LabelCounts, Outcome, SmoothingParams
-from models.types.routing import (
+from certrad.models.smoothing.bounds import (
+    PROBABILITY_DECIMALS,
+    confidence_bounds,
+    floor_decimals,
+    published,
+    raise_decimals,
+)
+from certrad.models.smoothing.certify import Blocks, estimate, select
+from certrad.models.smoothing.sampling import BaseClassifier, NoisySampler
+from certrad.models.smoothing.selector import RouteSelector
+from certrad.models.types import ETA, Abstention, AlphaSplit, Certificate, LabelCounts, Outcome, SmoothingParams
+from certrad.models.types.routing import (
     RouteBounds,
     Routed,
     RouteSamples,

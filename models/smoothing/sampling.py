@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.smoothing.noise import GRID, Noise, Stream, boxmuller, total_variation, ziggurat
-from models.types import ETA, LabelCounts
+from certrad.models.smoothing.noise import GRID, Noise, Stream, boxmuller, total_variation, ziggurat
+from certrad.models.types import ETA, LabelCounts
 
 LABEL_DTYPE = np.dtype("<u2")
 """Labels are stored as little-endian 16-bit integers."""

@@ -3,8 +3,8 @@
 import torch
 from torch.nn import functional as F
 
-from models.smoothing.sampling import NoisySampler
-from models.types.routing import SigmaRouting
+from certrad.models.smoothing.sampling import NoisySampler
+from certrad.models.types.routing import SigmaRouting
 
 
 class RouteSelector:

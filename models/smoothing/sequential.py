@@ -13,7 +13,7 @@ from typing import Final
 
 from scipy import special
 
-from models.smoothing.bounds import (
+from certrad.models.smoothing.bounds import (
     PROBABILITY_DECIMALS,
     clopper_pearson_lower,
     clopper_pearson_upper,
@@ -22,7 +22,7 @@ from models.smoothing.bounds import (
     published,
     radius,
 )
-from models.types import ETA, Abstention, Certificate, Decision, LabelCounts, Outcome, Rule, SmoothingParams
+from certrad.models.types import ETA, Abstention, Certificate, Decision, LabelCounts, Outcome, Rule, SmoothingParams
 
 FUTILITY: Final = 0.001
 """How improbable the samples so far must be where the target can still be reached. Costs power, never soundness."""

@@ -1,7 +1,7 @@
 """The values that flow through the whole system; standard library only, frozen, and impossible to build wrong."""
 
-from models.types.cards import BackboneCard, DatasetCard, PromptCard, TaskCard
-from models.types.request import (
+from certrad.models.types.cards import BackboneCard, DatasetCard, PromptCard, TaskCard
+from certrad.models.types.request import (
     TEMPLATE_PROMPT,
     Adaptation,
     CertifyRequest,
@@ -10,8 +10,8 @@ from models.types.request import (
     Region,
     ZeroShotAdaptation,
 )
-from models.types.routing import SigmaRouting
-from models.types.smoothing import (
+from certrad.models.types.routing import SigmaRouting
+from certrad.models.types.smoothing import (
     ETA,
     Abstention,
     AbstentionReason,

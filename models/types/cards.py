@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from models.types.routing import SigmaRouting
+from certrad.models.types.routing import SigmaRouting
 
 BackboneFormat = Literal["open_clip", "hf_clip", "medclip", "biomedclip"]
 Fit = Literal["crop", "pad"]
@@ -91,7 +91,7 @@ class TaskCard:
 class DatasetCard:
     """A data set of labelled images: where its publisher says that it is, and how its files are laid out.
 
-    layout: which loader of models.datasets reads it.
+    layout: which loader of certrad.models.datasets reads it.
     folder: name of its folder, or of its zip, as it is published or usually unpacked.
     source: where it comes from, for the one who has to fetch it.
     task: the task with these classes; None where their names are read from the files of the data set.

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.types.cards import check_classes
-from models.types.routing import SigmaRouting
-from models.types.smoothing import Scope, SmoothingParams
+from certrad.models.types.cards import check_classes
+from certrad.models.types.routing import SigmaRouting
+from certrad.models.types.smoothing import Scope, SmoothingParams
 
 TEMPLATE_PROMPT = "template"
 

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from models.types.smoothing import RUNNER_UP_SHARE, SIGMA_RANGE, AlphaSplit, LabelCounts, Outcome, SmoothingParams
+from certrad.models.types.smoothing import (
+    RUNNER_UP_SHARE,
+    SIGMA_RANGE,
+    AlphaSplit,
+    LabelCounts,
+    Outcome,
+    SmoothingParams,
+)
 
 ROUTES_RANGE = (2, 8)
 GRID_RANGE = (1, 16)

@@ -21,7 +21,7 @@ RUNNER_UP_SHARE = 0.1
 ETA = 1e-6
 """Bound on the total variation between one executed noise draw and the exact Gaussian: taken off p_A, put on p_B.
 
-`models.smoothing.noise.total_variation` computes what is actually spent; the sampler refuses to exceed it.
+`certrad.models.smoothing.noise.total_variation` computes what is actually spent; the sampler refuses to exceed it.
 """
 
 

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from models.types.cards import ContextPosition, check_classes
-from models.types.smoothing import SIGMA_RANGE
+from certrad.models.types.cards import ContextPosition, check_classes
+from certrad.models.types.smoothing import SIGMA_RANGE
 
 TuningMethod = Literal["few_shot", "coop", "advpt"]
 

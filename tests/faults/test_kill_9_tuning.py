@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from rq.job import Job
 
+from certrad.workers.contract.names import events_key, ledger_key
+from certrad.workers.contract.queues import vehicle_id
+from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, zipped
 from tests.support.processes import Processes, kill_9, wait_for
 from tests.support.stack import JOB_SECONDS, RunningStack, start_stack
-from workers.contract.names import events_key, ledger_key
-from workers.contract.queues import vehicle_id
-from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.system
 
@@ -34,7 +34,7 @@ def succeeded(stack: RunningStack, job_id: str) -> dict[str, Any]:
 
 
 def kill_the_engine(stack: RunningStack, job_id: str) -> None:
-    victim = wait_for(lambda: stack.child("workers.engine.process"), what="the engine")
+    victim = wait_for(lambda: stack.child("certrad.workers.engine.process"), what="the engine")
     kill_9(victim.pid)
     assert stack.job(job_id)["status"] == "running", "the job was over before the kill"
 

@@ -8,11 +8,11 @@ import psutil
 import pytest
 from rq.job import Job
 
+from certrad.workers.contract.names import ledger_key
+from certrad.workers.contract.queues import vehicle_id
 from tests.support.offline import Offline, estimation_counts
 from tests.support.processes import Processes, wait_for
 from tests.support.stack import JOB_SECONDS, START_SECONDS, RunningStack, start_stack
-from workers.contract.names import ledger_key
-from workers.contract.queues import vehicle_id
 
 pytestmark = pytest.mark.system
 
@@ -43,7 +43,7 @@ def worker_of(stack: RunningStack, job_id: str) -> str:
 
 def parent_of(stack: RunningStack, name: str) -> psutil.Process:
     """The RQ worker of an engine, by the name on the engine's command line."""
-    engine = stack.child("workers.engine.process", name)
+    engine = stack.child("certrad.workers.engine.process", name)
     assert engine is not None
     parent = engine.parent()
     assert parent is not None
@@ -91,7 +91,7 @@ def test_a_job_cancelled_in_mid_block_ends_at_once_and_the_engine_stays(
     job_id = stack.submit(image, **REQUEST, n=100_000)
     stack.await_blocks(job_id)
     name = worker_of(stack, job_id)
-    engine = stack.child("workers.engine.process", name)
+    engine = stack.child("certrad.workers.engine.process", name)
     assert engine is not None
     engine.suspend()  # in the middle of a block
     cancel(job_id)
@@ -109,11 +109,11 @@ def test_an_engine_that_does_not_hear_is_killed_after_the_grace_and_replaced(
     job_id = stack.submit(image, **REQUEST, n=100_000)
     stack.await_blocks(job_id)
     name = worker_of(stack, job_id)
-    engine = stack.child("workers.engine.process", name)
+    engine = stack.child("certrad.workers.engine.process", name)
     assert engine is not None
     engine.suspend()
     cancel(job_id)
-    wait_for(lambda: stack.another_child(engine, "workers.engine.process", name), what="another engine")
+    wait_for(lambda: stack.another_child(engine, "certrad.workers.engine.process", name), what="another engine")
     wait_for(lambda: name in stack.engines(), timeout=START_SECONDS, what="the new engine's card")
 
 

@@ -3,8 +3,8 @@
 import pytest
 from redis import Redis
 
-from workers.engine.runtime import Runtime, build
-from workers.settings import WorkerSettings
+from certrad.workers.engine.runtime import Runtime, build
+from certrad.workers.settings import WorkerSettings
 
 
 @pytest.fixture

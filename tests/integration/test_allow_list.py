@@ -16,10 +16,10 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 from rq.webhook import Webhook
 
-from workers.contract.names import INTAKE_QUEUE, TASKS
-from workers.contract.queues import AllowedJob
-from workers.queue.worker import IntakeWorker
-from workers.settings import WorkerSettings
+from certrad.workers.contract.names import INTAKE_QUEUE, TASKS
+from certrad.workers.contract.queues import AllowedJob
+from certrad.workers.queue.worker import IntakeWorker
+from certrad.workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.integration
 
@@ -72,7 +72,7 @@ def test_a_function_off_the_list_is_not_run(redis: Redis, settings: WorkerSettin
 @pytest.mark.parametrize("when", ["on_success", "on_failure", "on_stopped"])
 def test_callbacks_are_refused(redis: Redis, when: str) -> None:
     job = AllowedJob.create(
-        "workers.intake.tasks.decode",
+        "certrad.workers.intake.tasks.decode",
         args=("job",),
         connection=redis,
         serializer=JSONSerializer,
@@ -104,7 +104,7 @@ def test_a_hand_made_method_of_an_object_is_refused(redis: Redis) -> None:
 
 def test_a_hand_made_pickle_is_not_loaded(redis: Redis, settings: WorkerSettings, tmp_path: Path) -> None:
     target = tmp_path / "made"
-    job = write_job(redis, pickle.dumps(("workers.intake.tasks.decode", None, (Bomb(str(target)),), {})))
+    job = write_job(redis, pickle.dumps(("certrad.workers.intake.tasks.decode", None, (Bomb(str(target)),), {})))
     with pytest.raises(DeserializationError):
         job.func  # noqa: B018
     work_off(settings)
@@ -114,7 +114,7 @@ def test_a_hand_made_pickle_is_not_loaded(redis: Redis, settings: WorkerSettings
 def test_a_webhook_in_a_forged_job_calls_no_address(redis: Redis) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        job = AllowedJob.create("workers.intake.tasks.decode", connection=redis, serializer=JSONSerializer)
+        job = AllowedJob.create("certrad.workers.intake.tasks.decode", connection=redis, serializer=JSONSerializer)
         job.webhooks = [Webhook(f"http://127.0.0.1:{listener.getsockname()[1]}", "finished", timeout=1)]
         job.send_webhooks(JobStatus.FINISHED)
         with pytest.raises(BlockingIOError):

@@ -14,18 +14,18 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from app.api import events
-from app.main import create_app
-from app.settings import ApiSettings
-from models.errors import PROBLEMS
-from models.types import PromptCard
-from workers.contract.catalogue import Catalogue, WorkerCard, shipped_tasks
-from workers.contract.job import Created
-from workers.contract.keyring import Keyring, PublicKey, Revocation
-from workers.contract.names import ACTIVE, GPU_QUEUE, INTAKE_QUEUE, JOBS, record_key
-from workers.contract.queues import queue, vehicle
-from workers.contract.records import Records
-from workers.local.redis_server import EmbeddedRedis
+from certrad.app.api import events
+from certrad.app.main import create_app
+from certrad.app.settings import ApiSettings
+from certrad.models.errors import PROBLEMS
+from certrad.models.types import PromptCard
+from certrad.workers.contract.catalogue import Catalogue, WorkerCard, shipped_tasks
+from certrad.workers.contract.job import Created
+from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
+from certrad.workers.contract.names import ACTIVE, GPU_QUEUE, INTAKE_QUEUE, JOBS, record_key
+from certrad.workers.contract.queues import queue, vehicle
+from certrad.workers.contract.records import Records
+from certrad.workers.local.redis_server import EmbeddedRedis
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 OTHER_PNG = PNG + b"other"

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.processes import Processes, wait_for
-from workers.local.redis_server import EmbeddedRedis
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 LIMIT = 1_000_000
@@ -45,7 +45,7 @@ def url(own_redis: EmbeddedRedis, running: Processes, data_dir: Path) -> str:
         "CERTRAD_DATA_DIR": str(data_dir),
         "CERTRAD_MAX_BODY_BYTES": str(LIMIT),
     }
-    running.start(["-m", "app.cli.main", "api", "--port", str(port)], name="api", env=env)
+    running.start(["-m", "certrad.app.cli.main", "api", "--port", str(port)], name="api", env=env)
     address = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:

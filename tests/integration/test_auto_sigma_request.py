@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
-from app.api.defaults import resolve
-from app.api.problems import InvalidRequest
-from app.api.schemas.certify import parse
-from app.settings import ApiSettings
-from models.types import CertifyRequest, SmoothingParams, ZeroShotAdaptation
-from workers.contract.catalogue import Catalogue, shipped_tasks
-from workers.contract.job import REQUEST
+from certrad.app.api.defaults import resolve
+from certrad.app.api.problems import InvalidRequest
+from certrad.app.api.schemas.certify import parse
+from certrad.app.settings import ApiSettings
+from certrad.models.types import CertifyRequest, SmoothingParams, ZeroShotAdaptation
+from certrad.workers.contract.catalogue import Catalogue, shipped_tasks
+from certrad.workers.contract.job import REQUEST
 
 ROUTING = shipped_tasks()["mednist"].sigma_routing
 

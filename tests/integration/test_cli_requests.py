@@ -11,12 +11,12 @@ import pytest
 from redis import Redis
 from typer.testing import CliRunner, Result
 
-from app.cli import main as cli
-from app.cli.client import Client, Event, ProblemError
-from app.settings import ApiSettings
+from certrad.app.cli import main as cli
+from certrad.app.cli.client import Client, Event, ProblemError
+from certrad.app.settings import ApiSettings
+from certrad.workers.contract.records import Records
+from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.api_server import api_server
-from workers.contract.records import Records
-from workers.local.redis_server import EmbeddedRedis
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 FROZEN = "covers the classifier with this tuned prompt frozen, not a service that would tune again on the altered image"

@@ -14,15 +14,15 @@ import pytest
 from redis import Redis
 from typer.testing import CliRunner, Result
 
-from app.cli import main as cli
-from app.cli.client import Client
-from app.cli.console import progress_bars
-from app.settings import ApiSettings
+from certrad.app.cli import main as cli
+from certrad.app.cli.client import Client
+from certrad.app.cli.console import progress_bars
+from certrad.app.settings import ApiSettings
+from certrad.workers.contract import uploads
+from certrad.workers.contract.catalogue import Catalogue, shipped_prompts, to_json
+from certrad.workers.contract.records import Records
+from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.api_server import api_server
-from workers.contract import uploads
-from workers.contract.catalogue import Catalogue, shipped_prompts, to_json
-from workers.contract.records import Records
-from workers.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.integration
 
@@ -245,13 +245,13 @@ def test_ctrl_c_cancels_the_tuning(
         followed.append(job)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("app.cli.console.follow", interrupted)
+    monkeypatch.setattr("certrad.app.cli.console.follow", interrupted)
     assert certrad("tune", str(images), "--url", url).exit_code != 0
     assert Records(redis, ttl=settings.job_ttl).status(followed[0].id) == "cancelled"
 
 
 def test_the_bar_counts_images_and_then_epochs(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
-    from app.cli import console
+    from certrad.app.cli import console
 
     states: list[tuple[object, float, float | None, str]] = []
     with (

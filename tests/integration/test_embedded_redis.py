@@ -9,15 +9,15 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
+from certrad.workers.local.redis_server import EmbeddedRedis, EmbeddedRedisError
 from tests.support.processes import Processes, gone, kill_9, wait_for
-from workers.local.redis_server import EmbeddedRedis, EmbeddedRedisError
 
 pytestmark = pytest.mark.integration
 
 OWNER = """
 import sys, time
 from pathlib import Path
-from workers.local.redis_server import EmbeddedRedis
+from certrad.workers.local.redis_server import EmbeddedRedis
 server = EmbeddedRedis(Path(sys.argv[1]))
 sys.stdout.write(f"{server.start().pid}\\n")
 sys.stdout.flush()

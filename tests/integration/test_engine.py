@@ -12,21 +12,28 @@ import pytest
 import torch
 from redis import Redis
 
-from models.classifier import VisionLanguageClassifier
-from models.errors import Rejected
-from models.prompts.context import template_features
-from models.smoothing import NoisySampler, certify
-from models.types import Certificate, CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams, ZeroShotAdaptation
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.errors import Rejected
+from certrad.models.prompts.context import template_features
+from certrad.models.smoothing import NoisySampler, certify
+from certrad.models.types import (
+    Certificate,
+    CertifyRequest,
+    ClassifierSpec,
+    LabelCounts,
+    SmoothingParams,
+    ZeroShotAdaptation,
+)
+from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.names import document_key, events_key, input_key, ledger_key
+from certrad.workers.contract.records import Records
+from certrad.workers.engine.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
+from certrad.workers.engine.runtime import Runtime, build
+from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import StoppedError, decoded, stopping_after
 from tests.support.engine_jobs import attempt as run
-from workers.contract.catalogue import shipped_tasks
-from workers.contract.job import JobRecord
-from workers.contract.keyring import Keyring
-from workers.contract.names import document_key, events_key, input_key, ledger_key
-from workers.contract.records import Records
-from workers.engine.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
-from workers.engine.runtime import Runtime, build
-from workers.settings import WorkerSettings
 
 TASK = shipped_tasks()["mednist"]
 N = 150
@@ -139,8 +146,8 @@ def begun(runtime: Runtime, record: JobRecord, monkeypatch: pytest.MonkeyPatch) 
         raise StoppedError
 
     with monkeypatch.context() as patch:
-        patch.setattr("workers.engine.progress._PROGRESS_SECONDS", 3600.0)
-        patch.setattr("workers.engine.ledger.RedisLedger.commit", lambda *_: stop())
+        patch.setattr("certrad.workers.engine.progress._PROGRESS_SECONDS", 3600.0)
+        patch.setattr("certrad.workers.engine.ledger.RedisLedger.commit", lambda *_: stop())
         with pytest.raises(StoppedError):
             run(runtime, record)
     fixed = RedisLedger(runtime.redis, record.id, ttl=600, may_go_on=lambda: None).fixed()
@@ -228,7 +235,7 @@ def test_a_cancelled_job_takes_no_more_blocks(
     record = submit("job")
     records = Records(redis, ttl=600)
     with monkeypatch.context() as patch:
-        patch.setattr("workers.queue.stop.check", lambda: records.cancel("job"))
+        patch.setattr("certrad.workers.queue.stop.check", lambda: records.cancel("job"))
         with pytest.raises(JobEndedError):
             run(runtime, record)
     assert not redis.exists(ledger_key("job"), input_key("job"), document_key("job"))
@@ -347,7 +354,7 @@ def test_selection_stops_when_the_process_is_asked_to(
     def stop() -> None:
         raise StoppedError
 
-    monkeypatch.setattr("workers.queue.stop.check", stop)
+    monkeypatch.setattr("certrad.workers.queue.stop.check", stop)
     with pytest.raises(StoppedError):
         run(runtime, submit("job"))
     assert not redis.exists(ledger_key("job"))

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from models.backbones.base import load_backbone
-from models.backbones.weights import file_sha256
-from models.errors import Rejected
-from models.types import BackboneCard
+from certrad.models.backbones.base import load_backbone
+from certrad.models.backbones.weights import file_sha256
+from certrad.models.errors import Rejected
+from certrad.models.types import BackboneCard
+from certrad.workers.cli.fetch import fetch
 from tests.support import bert_models, tiny_clip
-from workers.cli.fetch import fetch
 
 REPOSITORY = "test/tiny"
 REVISION = "0123456789abcdef0123456789abcdef01234567"

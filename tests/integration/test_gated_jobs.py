@@ -10,24 +10,24 @@ import pytest
 import torch
 from redis import Redis
 
-from app.api.defaults import resolve
-from app.api.schemas.certify import parse
-from app.settings import ApiSettings
-from models.backbones.base import Backbone
-from models.classifier import TextHead
-from models.errors import Rejected
-from models.prompts.bank import Bank
-from models.prompts.checkpoint import member_digests, save_prompt
-from models.prompts.context import ContextVectors
-from models.prompts.gate import Gate
-from models.smoothing import certify
-from models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, PromptCard, SmoothingParams
+from certrad.app.api.defaults import resolve
+from certrad.app.api.schemas.certify import parse
+from certrad.app.settings import ApiSettings
+from certrad.models.backbones.base import Backbone
+from certrad.models.classifier import TextHead
+from certrad.models.errors import Rejected
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import member_digests, save_prompt
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.prompts.gate import Gate
+from certrad.models.smoothing import certify
+from certrad.models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, PromptCard, SmoothingParams
+from certrad.workers.contract.catalogue import Catalogue, shipped_tasks
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.engine.prompt_store import publish
+from certrad.workers.engine.runtime import Runtime, build
 from tests.support.engine_jobs import attempt as run
 from tests.support.engine_jobs import decoded, stopping_after
-from workers.contract.catalogue import Catalogue, shipped_tasks
-from workers.contract.job import JobRecord
-from workers.engine.prompt_store import publish
-from workers.engine.runtime import Runtime, build
 
 TASK = shipped_tasks()["mednist"]
 PARAMS = SmoothingParams(sigma=0.25, n0=20, n=150)

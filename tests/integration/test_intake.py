@@ -20,26 +20,26 @@ from PIL import Image
 from redis import Redis
 from redis.exceptions import ConnectionError
 
-from models.certificates.canonical import canonical
-from models.certificates.document import document, result
-from models.certificates.signature import is_signed
-from models.images.model_input import image_scale, model_input
-from models.images.units import ImageScale
-from models.types import CertifyRequest, ClassifierSpec, Region
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.document import document, result
+from certrad.models.certificates.signature import is_signed
+from certrad.models.images.model_input import image_scale, model_input
+from certrad.models.images.units import ImageScale
+from certrad.models.types import CertifyRequest, ClassifierSpec, Region
+from certrad.workers.contract.catalogue import shipped_backbones
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.names import SIGNING_KEYS, document_key, input_key
+from certrad.workers.contract.queues import vehicle
+from certrad.workers.contract.records import Records
+from certrad.workers.decoders.dicom import decode as decode_dicom
+from certrad.workers.intake import decode as decoding
+from certrad.workers.intake import tasks as intake
+from certrad.workers.keys.signing import SigningKeys
+from certrad.workers.settings import WorkerSettings
 from tests.support.certificates import answered
 from tests.support.images import dicom, encoded, noise, png_bomb, sample, saved, written
 from tests.support.processes import environment
-from workers.contract.catalogue import shipped_backbones
-from workers.contract.job import JobRecord
-from workers.contract.keyring import Keyring
-from workers.contract.names import SIGNING_KEYS, document_key, input_key
-from workers.contract.queues import vehicle
-from workers.contract.records import Records
-from workers.decoders.dicom import decode as decode_dicom
-from workers.intake import decode as decoding
-from workers.intake import tasks as intake
-from workers.keys.signing import SigningKeys
-from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.integration
 
@@ -259,7 +259,7 @@ def test_a_defect_is_an_internal_error(
     def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError(CANARY)
 
-    monkeypatch.setattr("workers.decoders.raster.decode", broken)
+    monkeypatch.setattr("certrad.workers.decoders.raster.decode", broken)
     job_id = submit(encoded(GREY, "png"))
     with structlog.testing.capture_logs() as logged:
         intake.decode(job_id)

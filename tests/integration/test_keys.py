@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from models.certificates.signature import public_key
-from workers.cli import main as cli
-from workers.contract.keyring import Keyring, Revocation
-from workers.keys.epochs import EpochSecrets
-from workers.keys.signing import SigningKeys
-from workers.settings import WorkerSettings
+from certrad.models.certificates.signature import public_key
+from certrad.workers.cli import main as cli
+from certrad.workers.contract.keyring import Keyring, Revocation
+from certrad.workers.keys.epochs import EpochSecrets
+from certrad.workers.keys.signing import SigningKeys
+from certrad.workers.settings import WorkerSettings
 
 Command = Callable[..., dict[str, Any]]
 

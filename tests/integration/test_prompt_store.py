@@ -10,18 +10,18 @@ import torch
 from redis import Redis
 from structlog.testing import capture_logs
 
-from models.backbones.base import EMBEDDED, Backbone, load_backbone, shipped_backbones
-from models.errors import Rejected
-from models.prompts.checkpoint import load_prompt, prompt_path, write_card
-from models.prompts.context import ContextVectors
-from models.types import PromptCard
-from models.types.cards import ContextPosition
-from workers.cli import main as cli
-from workers.contract.catalogue import Catalogue, shipped_prompts, shipped_tasks
-from workers.contract.names import WITHDRAWN, prompt_bytes_key
-from workers.engine.prompt_store import import_checkpoint, publish, publish_all
-from workers.engine.runtime import Runtime, build
-from workers.settings import WorkerSettings
+from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone, shipped_backbones
+from certrad.models.errors import Rejected
+from certrad.models.prompts.checkpoint import load_prompt, prompt_path, write_card
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.types import PromptCard
+from certrad.models.types.cards import ContextPosition
+from certrad.workers.cli import main as cli
+from certrad.workers.contract.catalogue import Catalogue, shipped_prompts, shipped_tasks
+from certrad.workers.contract.names import WITHDRAWN, prompt_bytes_key
+from certrad.workers.engine.prompt_store import import_checkpoint, publish, publish_all
+from certrad.workers.engine.runtime import Runtime, build
+from certrad.workers.settings import WorkerSettings
 
 TASK = shipped_tasks()["mednist"]
 

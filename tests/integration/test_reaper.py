@@ -11,16 +11,16 @@ from redis import Redis
 from rq.job import JobStatus
 from rq.registry import StartedJobRegistry
 
-from models.types import CertifyRequest, ClassifierSpec
-from models.types.tuning import TuningParams, TuningRequest
-from workers.contract.catalogue import Catalogue, WorkerCard
-from workers.contract.job import JobRecord
-from workers.contract.names import ACTIVE, JOBS, TASKS, Phase, Stage, record_key
-from workers.contract.progress import Request
-from workers.contract.queues import enqueue, queue, vehicle, vehicle_id
-from workers.contract.records import Records
-from workers.queue.maintenance import reap
-from workers.settings import WorkerSettings
+from certrad.models.types import CertifyRequest, ClassifierSpec
+from certrad.models.types.tuning import TuningParams, TuningRequest
+from certrad.workers.contract.catalogue import Catalogue, WorkerCard
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.names import ACTIVE, JOBS, TASKS, Phase, Stage, record_key
+from certrad.workers.contract.progress import Request
+from certrad.workers.contract.queues import enqueue, queue, vehicle, vehicle_id
+from certrad.workers.contract.records import Records
+from certrad.workers.queue.maintenance import reap
+from certrad.workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.integration
 

@@ -9,14 +9,14 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from models.types import CertifyRequest, ClassifierSpec
-from workers.contract.job import Created, JobRecord, Page, QueueFullError
-from workers.contract.names import ACTIVE, INTAKE_QUEUE, JOBS, document_key, events_key, input_key, record_key
-from workers.contract.progress import Sampling
-from workers.contract.queues import enqueue, queue, vehicle_id
-from workers.contract.records import Records
-from workers.local.redis_server import EmbeddedRedis
-from workers.settings import WorkerSettings
+from certrad.models.types import CertifyRequest, ClassifierSpec
+from certrad.workers.contract.job import Created, JobRecord, Page, QueueFullError
+from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE, JOBS, document_key, events_key, input_key, record_key
+from certrad.workers.contract.progress import Sampling
+from certrad.workers.contract.queues import enqueue, queue, vehicle_id
+from certrad.workers.contract.records import Records
+from certrad.workers.local.redis_server import EmbeddedRedis
+from certrad.workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.integration
 

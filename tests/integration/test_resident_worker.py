@@ -14,10 +14,10 @@ from rq.job import Job, JobStatus
 from rq.results import Result
 from rq.serializers import JSONSerializer
 
+from certrad.workers.contract.names import GPU_QUEUE
+from certrad.workers.settings import WorkerSettings
 from tests.support import probes
 from tests.support.processes import ROOT, Processes, children, environment, gone, kill_9, wait_for
-from workers.contract.names import GPU_QUEUE
-from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.integration
 
@@ -200,5 +200,5 @@ def test_functions_off_the_list_are_refused(redis: Redis, start_worker: StartWor
 
 
 def test_the_parent_of_an_engine_never_imports_torch() -> None:
-    code = "import sys, workers.engine.worker, workers.cli.main; sys.exit('torch' in sys.modules)"
+    code = "import sys, certrad.workers.engine.worker, certrad.workers.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -9,19 +9,19 @@ import pytest
 import torch
 from redis import Redis
 
-from models.certificates.labels import labels_of
-from models.classifier import VisionLanguageClassifier
-from models.prompts.context import template_features
-from models.smoothing import MemoryBlocks, Noise, NoisySampler
-from models.smoothing.routing import estimate_routes, select_route
-from models.types import CertifyRequest, ClassifierSpec, SigmaRouting, SmoothingParams
+from certrad.models.certificates.labels import labels_of
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.prompts.context import template_features
+from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
+from certrad.models.smoothing.routing import estimate_routes, select_route
+from certrad.models.types import CertifyRequest, ClassifierSpec, SigmaRouting, SmoothingParams
+from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.names import ledger_key
+from certrad.workers.engine.runtime import Runtime, build
+from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import attempt as run
 from tests.support.engine_jobs import decoded, stopping_after
-from workers.contract.catalogue import shipped_tasks
-from workers.contract.job import JobRecord
-from workers.contract.names import ledger_key
-from workers.engine.runtime import Runtime, build
-from workers.settings import WorkerSettings
 
 # How many routes are sampled depends on the noise: of a random secret, one of 600 leaves the second route out.
 pytestmark = pytest.mark.usefixtures("known_secret")

@@ -13,10 +13,10 @@ import httpx
 import numpy as np
 import pytest
 
+from certrad.workers.local.supervisor import Child, StackError
 from tests.support.images import encoded
 from tests.support.processes import ROOT, Processes, children, gone, kill_9, wait_for
 from tests.support.stack import START_SECONDS, RunningStack, launch, start_stack
-from workers.local.supervisor import Child, StackError
 
 pytestmark = pytest.mark.integration
 
@@ -75,7 +75,7 @@ def test_automatic_sigma_ends_in_a_signed_document_that_anyone_can_check(stack: 
     keys.write_bytes(httpx.get(f"{stack.url}/.well-known/certrad-keys", timeout=30).content)
     checked = [str(document), "--key", str(keys)]
     sampled = ["--image", str(image), "--replay", "100", "--fresh"]
-    for command in (["docs/verifier.py", *checked], ["-m", "workers.cli.main", "verify", *checked, *sampled]):
+    for command in (["docs/verifier.py", *checked], ["-m", "certrad.workers.cli.main", "verify", *checked, *sampled]):
         ran = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         assert "REFUSED" not in ran.stdout
@@ -190,5 +190,5 @@ def live_through(child: Child, deaths: int, *, every: float) -> None:
 
 
 def run_up(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "workers.cli.main", "up", *options]
+    command = [sys.executable, "-m", "certrad.workers.cli.main", "up", *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=START_SECONDS, check=False)

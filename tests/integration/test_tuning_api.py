@@ -14,16 +14,16 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from app.main import create_app
-from app.settings import ApiSettings
-from models.errors import PROBLEMS
-from models.types.tuning import TuningParams
+from certrad.app.main import create_app
+from certrad.app.settings import ApiSettings
+from certrad.models.errors import PROBLEMS
+from certrad.models.types.tuning import TuningParams
+from certrad.workers.contract.catalogue import shipped_prompts, to_json
+from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE
+from certrad.workers.contract.queues import queue, vehicle
+from certrad.workers.contract.records import Records
+from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.archives import classes, zipped
-from workers.contract.catalogue import shipped_prompts, to_json
-from workers.contract.names import ACTIVE, INTAKE_QUEUE
-from workers.contract.queues import queue, vehicle
-from workers.contract.records import Records
-from workers.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.integration
 

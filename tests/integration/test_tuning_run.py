@@ -17,30 +17,30 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 from rq.timeouts import JobTimeoutException
 
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.images.model_input import model_input
-from models.prompts.training.embedding_bank import adversarial_rows
-from models.prompts.training.tuning import Tuned, TuningSet, attack_params, finish
-from models.types import PromptCard
-from models.types.tuning import TuningMethod, TuningParams, TuningRequest
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.images.model_input import model_input
+from certrad.models.prompts.training.embedding_bank import adversarial_rows
+from certrad.models.prompts.training.tuning import Tuned, TuningSet, attack_params, finish
+from certrad.models.types import PromptCard
+from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest
+from certrad.workers.contract.catalogue import Catalogue, shipped_tasks, to_json
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.names import Phase, document_key, events_key, input_key, ledger_key
+from certrad.workers.contract.progress import Tuning
+from certrad.workers.contract.queues import vehicle
+from certrad.workers.contract.records import Records
+from certrad.workers.decoders.raster import decode
+from certrad.workers.engine import tasks as engine
+from certrad.workers.engine.ledger import JobEndedError
+from certrad.workers.engine.runtime import Runtime, build
+from certrad.workers.engine.tuning import TuningRun
+from certrad.workers.intake import tasks as intake
+from certrad.workers.queue import stop as stopping
+from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, textured, zipped
 from tests.support.images import encoded, noise
 from tests.support.processes import environment
-from workers.contract.catalogue import Catalogue, shipped_tasks, to_json
-from workers.contract.job import JobRecord
-from workers.contract.names import Phase, document_key, events_key, input_key, ledger_key
-from workers.contract.progress import Tuning
-from workers.contract.queues import vehicle
-from workers.contract.records import Records
-from workers.decoders.raster import decode
-from workers.engine import tasks as engine
-from workers.engine.ledger import JobEndedError
-from workers.engine.runtime import Runtime, build
-from workers.engine.tuning import TuningRun
-from workers.intake import tasks as intake
-from workers.queue import stop as stopping
-from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.integration
 
@@ -197,7 +197,7 @@ def test_an_image_that_kills_its_decoder_is_named_among_many(
             os.kill(os.getpid(), signal.SIGSEGV)
         return decode(data, *args, **options)
 
-    monkeypatch.setattr("workers.decoders.raster.decode", deadly)
+    monkeypatch.setattr("certrad.workers.decoders.raster.decode", deadly)
     submit(zipped(images))
     error = error_of(records)
     assert (error["code"], error["detail"][:14]) == ("unreadable_image", "`bee/001.png`:")
@@ -358,8 +358,8 @@ def small_bank_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     def rows(backbone: Backbone, data: TuningSet, params: TuningParams, start: int) -> torch.Tensor:
         return adversarial_rows(backbone, data.images, attack_params(params), start, batch_size=4)
 
-    monkeypatch.setattr("workers.engine.tuning.bank_starts", lambda n_images: range(0, n_images, 4))
-    monkeypatch.setattr("workers.engine.tuning.bank_rows", rows)
+    monkeypatch.setattr("certrad.workers.engine.tuning.bank_starts", lambda n_images: range(0, n_images, 4))
+    monkeypatch.setattr("certrad.workers.engine.tuning.bank_rows", rows)
 
 
 @pytest.mark.usefixtures("small_bank_batches")
@@ -430,7 +430,7 @@ def test_a_job_cancelled_within_an_epoch_stops_there(
     runtime: Runtime, submit: Submit, records: Records, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = submit()
-    monkeypatch.setattr("workers.engine.tuning._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("certrad.workers.engine.tuning._LOOK_SECONDS", 0.0)
     enter = Records.enter
 
     def cancelled_meanwhile(self: Records, job_id: str, phase: Phase, **fields: Any) -> bool:
@@ -505,7 +505,7 @@ def test_a_job_that_ended_meanwhile_puts_no_prompt_into_use(
     job_id = submit()
 
     def ended_meanwhile(*arguments: Any, **options: Any) -> Tuned:
-        monkeypatch.setattr("workers.engine.tuning.finish", finish)
+        monkeypatch.setattr("certrad.workers.engine.tuning.finish", finish)
         answer = finish(*arguments, **options)
         if end == "cancelled":
             records.cancel(job_id)
@@ -515,7 +515,7 @@ def test_a_job_that_ended_meanwhile_puts_no_prompt_into_use(
         return answer
 
     attempt = TuningRun(runtime, records, read(records, job_id))
-    monkeypatch.setattr("workers.engine.tuning.finish", ended_meanwhile)
+    monkeypatch.setattr("certrad.workers.engine.tuning.finish", ended_meanwhile)
     with pytest.raises(JobEndedError):
         attempt.tune()
     assert catalogue.prompts() == before

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from app.cli.client import parse_events
+from certrad.app.cli.client import parse_events
+from certrad.workers.contract.names import document_key, input_key, ledger_key, record_key
 from tests.support.archives import classes, textured, zipped
 from tests.support.processes import Processes, wait_for
 from tests.support.stack import RunningStack, start_stack
-from workers.contract.names import document_key, input_key, ledger_key, record_key
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +39,7 @@ def names_of_files_in_logs(stack: RunningStack) -> list[str]:
 def test_a_prompt_tuned_over_http_works_in_certify_without_a_restart(
     stack: RunningStack, tuned: dict[str, object]
 ) -> None:
-    engine = wait_for(lambda: stack.child("workers.engine.process"), what="the engine")
+    engine = wait_for(lambda: stack.child("certrad.workers.engine.process"), what="the engine")
     assert tuned["status"] == "succeeded", tuned["error"]
     result = tuned["result"]
     assert isinstance(result, dict)
@@ -50,7 +50,7 @@ def test_a_prompt_tuned_over_http_works_in_certify_without_a_restart(
     assert document["classifier"]["prompt"] == result["prompt"]
     assert document["classifier"]["class_names"] == NAMES
     assert document["classifier"]["prompt_sha256"] == card["sha256"]
-    assert not stack.another_child(engine, "workers.engine.process")
+    assert not stack.another_child(engine, "certrad.workers.engine.process")
 
 
 def test_the_events_of_a_tuning_are_followed_to_its_end(stack: RunningStack, tuned: dict[str, object]) -> None:

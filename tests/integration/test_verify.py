@@ -15,28 +15,28 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from app.main import create_app
-from app.settings import ApiSettings
-from models.certificates.canonical import canonical
-from models.certificates.labels import labels_of, merkle_root, run_lengths
-from models.certificates.schema import parse, read
-from models.certificates.signature import public_key, signed
-from models.certificates.verify import same_image
-from models.prompts.store import Folders
-from models.replay.rebuild import rebuild
-from models.replay.replay import fresh, replay, select_again
-from models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, SmoothingParams, ZeroShotAdaptation
+from certrad.app.main import create_app
+from certrad.app.settings import ApiSettings
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.labels import labels_of, merkle_root, run_lengths
+from certrad.models.certificates.schema import parse, read
+from certrad.models.certificates.signature import public_key, signed
+from certrad.models.certificates.verify import same_image
+from certrad.models.prompts.store import Folders
+from certrad.models.replay.rebuild import rebuild
+from certrad.models.replay.replay import fresh, replay, select_again
+from certrad.models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, SmoothingParams, ZeroShotAdaptation
+from certrad.workers.cli import verify as verify_command
+from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
+from certrad.workers.contract.names import EPOCHS
+from certrad.workers.engine.runtime import build
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.local.redis_server import EmbeddedRedis
+from certrad.workers.settings import WorkerSettings
 from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, genuine
 from tests.support.engine_jobs import attempt, waiting
 from tests.support.images import encoded
-from workers.cli import verify as verify_command
-from workers.contract.catalogue import shipped_tasks
-from workers.contract.keyring import Keyring, PublicKey, Revocation
-from workers.contract.names import EPOCHS
-from workers.engine.runtime import build
-from workers.intake.decode import decode_limited
-from workers.local.redis_server import EmbeddedRedis
-from workers.settings import WorkerSettings
 
 OWN = CASES[6]
 """Certified, of two classes at a fixed n."""

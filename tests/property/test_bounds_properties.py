@@ -7,7 +7,7 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.smoothing.bounds import (
+from certrad.models.smoothing.bounds import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     confidence_bounds,
@@ -16,7 +16,7 @@ from models.smoothing.bounds import (
     radius,
     raise_decimals,
 )
-from models.types import AlphaSplit, Bound, Certificate, LabelCounts, SmoothingParams
+from certrad.models.types import AlphaSplit, Bound, Certificate, LabelCounts, SmoothingParams
 
 alphas = st.floats(1e-6, 0.05)
 bounds = st.sampled_from(get_args(Bound))

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.errors import Rejected
-from models.images.picture import Picture
+from certrad.models.errors import Rejected
+from certrad.models.images.picture import Picture
+from certrad.workers.decoders import dicom as dicom_decoder
+from certrad.workers.decoders import raster
+from certrad.workers.sandbox.child import run_limited
 from tests.support.images import dicom, encoded, item, noise, png_16, sample, tiff_16
-from workers.decoders import dicom as dicom_decoder
-from workers.decoders import raster
-from workers.sandbox.child import run_limited
 
 LIMIT = 300_000
 Decoder = Callable[[bytes], Picture]

@@ -14,9 +14,9 @@ import psutil
 import pytest
 from PIL import Image
 
+from certrad.workers.contract.names import ENDED, PREFIX
 from tests.support.processes import Processes, kill_9, wait_for
 from tests.support.stack import START_SECONDS, RunningStack, start_stack
-from workers.contract.names import ENDED, PREFIX
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]  # the soak bounds itself
 
@@ -30,7 +30,7 @@ VICTIMS: Final[tuple[tuple[str, ...], ...]] = (
     ("uvicorn",),
     ("worker", "intake"),
     ("worker", "gpu"),
-    ("workers.engine.process",),
+    ("certrad.workers.engine.process",),
 )
 OUTSTANDING: Final = 3
 PAUSE_SECONDS: Final = (6.0, 12.0)  # the stack gives up a process that dies more than ten times within a minute

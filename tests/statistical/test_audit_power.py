@@ -2,9 +2,9 @@
 
 import pytest
 
-from models.audit.contradictions import Audit
-from models.audit.verdict import SOUND, Verdict, summarise
-from models.types import SmoothingParams
+from certrad.models.audit.contradictions import Audit
+from certrad.models.audit.verdict import SOUND, Verdict, summarise
+from certrad.models.types import SmoothingParams
 from tests.support.toy_service import SIGMA, ToyService, toy_mode
 
 FALSE_ALARM = 1e-6

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from models.smoothing.bounds import clopper_pearson_lower, clopper_pearson_upper, decide
-from models.types import Bound, Certificate, LabelCounts, SmoothingParams
+from certrad.models.smoothing.bounds import clopper_pearson_lower, clopper_pearson_upper, decide
+from certrad.models.types import Bound, Certificate, LabelCounts, SmoothingParams
 
 Floats = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, estimate, select
-from models.types import Certificate, NoiseLaw, Outcome, SmoothingParams
+from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, estimate, select
+from certrad.models.types import Certificate, NoiseLaw, Outcome, SmoothingParams
 
 KEY = bytes(range(32))
 LAWS: tuple[NoiseLaw, ...] = ("philox-ziggurat-f64", "philox-boxmuller-f64")

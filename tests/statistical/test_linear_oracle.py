@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from models.smoothing import certify, decide, decide_class, predict
-from models.types import Bound, Certificate, LabelCounts, NoiseLaw, SmoothingParams
+from certrad.models.smoothing import certify, decide, decide_class, predict
+from certrad.models.types import Bound, Certificate, LabelCounts, NoiseLaw, SmoothingParams
 from tests.support.threshold_classifier import ThresholdClassifier
 
 FALSE_ALARM = 1e-6

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from models.smoothing.noise import Noise, Stream
-from models.types import NoiseLaw
+from certrad.models.smoothing.noise import Noise, Stream
+from certrad.models.types import NoiseLaw
 
 FALSE_ALARM = 1e-7  # one comparison; about twenty of them a law
 WITHIN = float(special.ndtri(1 - FALSE_ALARM / 2))  # in standard deviations

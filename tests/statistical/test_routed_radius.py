@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from models.smoothing.bounds import clopper_pearson_lower, clopper_pearson_upper, radius
-from models.smoothing.routing import bound_routes, decide_routed, routed_radius
-from models.types import AlphaSplit, Certificate, LabelCounts, SmoothingParams
-from models.types.routing import RouteBounds, RouteSelection, RoutingSplit, SigmaRouting, routing_split
+from certrad.models.smoothing.bounds import clopper_pearson_lower, clopper_pearson_upper, radius
+from certrad.models.smoothing.routing import bound_routes, decide_routed, routed_radius
+from certrad.models.types import AlphaSplit, Certificate, LabelCounts, SmoothingParams
+from certrad.models.types.routing import RouteBounds, RouteSelection, RoutingSplit, SigmaRouting, routing_split
 from tests.support.routed_line import OFFSETS, Pieces, RoutedLine
 
 FALSE_ALARM = 1e-6

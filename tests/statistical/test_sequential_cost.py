@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from bench.common.sequential_simulation import simulated
-from models.smoothing import Verdict
-from models.types import Abstention, Certificate, SmoothingParams
+from certrad.bench.common.sequential_simulation import simulated
+from certrad.models.smoothing import Verdict
+from certrad.models.types import Abstention, Certificate, SmoothingParams
 
 RUNS = 200
 

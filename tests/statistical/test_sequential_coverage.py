@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from models.smoothing.bounds import clopper_pearson_lower
-from models.smoothing.sequential import ConfidenceSequence, log_e_value
-from models.types import ETA
+from certrad.models.smoothing.bounds import clopper_pearson_lower
+from certrad.models.smoothing.sequential import ConfidenceSequence, log_e_value
+from certrad.models.types import ETA
 
 ALPHA = 0.05
 Z0 = (0.0, 0.5, 1.0, 2.0)

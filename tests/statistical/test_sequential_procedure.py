@@ -12,9 +12,9 @@ from itertools import product
 import pytest
 from scipy import special, stats
 
-from models.smoothing import published
-from models.smoothing.sequential import ConfidenceSequence, SequentialTest
-from models.types import AlphaSplit, Certificate, LabelCounts, Outcome, SmoothingParams
+from certrad.models.smoothing import published
+from certrad.models.smoothing.sequential import ConfidenceSequence, SequentialTest
+from certrad.models.types import AlphaSplit, Certificate, LabelCounts, Outcome, SmoothingParams
 
 ALPHA = 0.2
 N, LOOK_EVERY = 70, 14

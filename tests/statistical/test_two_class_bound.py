@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from models.smoothing.bounds import clopper_pearson_lower, confidence_bounds, radius
-from models.types import AlphaSplit, Bound, LabelCounts, SmoothingParams
+from certrad.models.smoothing.bounds import clopper_pearson_lower, confidence_bounds, radius
+from certrad.models.types import AlphaSplit, Bound, LabelCounts, SmoothingParams
 
 FALSE_ALARM = 1e-6
 

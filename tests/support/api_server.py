@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from app.main import create_app
-from app.settings import ApiSettings
+from certrad.app.main import create_app
+from certrad.app.settings import ApiSettings
 from tests.support.processes import wait_for
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, SwinConfig, SwinModel
 from transformers.initialization import no_init_weights
 
-from models.backbones.base import Backbone, load_backbone
-from models.types import BackboneCard
+from certrad.models.backbones.base import Backbone, load_backbone
+from certrad.models.types import BackboneCard
 from tests.support import tiny_clip
 
 # The special tokens stand nowhere near their usual ids: those must come from the vocabulary.

@@ -11,15 +11,22 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from scipy import special
 
-from models.certificates.canonical import canonical
-from models.certificates.document import document
-from models.certificates.facts import ClassifierIdentity, Evidence, Facts, NoiseIdentity, Subject, routed_evidence
-from models.certificates.noise_key import noise_key, settings_digest
-from models.certificates.signature import signed
-from models.images.units import ImageScale
-from models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
-from models.smoothing.routing import estimate_routes, select_route
-from models.types import (
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.document import document
+from certrad.models.certificates.facts import (
+    ClassifierIdentity,
+    Evidence,
+    Facts,
+    NoiseIdentity,
+    Subject,
+    routed_evidence,
+)
+from certrad.models.certificates.noise_key import noise_key, settings_digest
+from certrad.models.certificates.signature import signed
+from certrad.models.images.units import ImageScale
+from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
+from certrad.models.smoothing.routing import estimate_routes, select_route
+from certrad.models.types import (
     Adaptation,
     CertifyRequest,
     ClassifierSpec,
@@ -27,7 +34,7 @@ from models.types import (
     SmoothingParams,
     ZeroShotAdaptation,
 )
-from models.types.routing import SigmaRouting
+from certrad.models.types.routing import SigmaRouting
 
 ISSUER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 EPOCH_SECRET = bytes(range(32, 64))

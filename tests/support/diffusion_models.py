@@ -11,7 +11,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.defences.diffusion import DiffusionModel
+from certrad.models.defences.diffusion import DiffusionModel
 
 SIDE = 16
 OLD_NAMES = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}

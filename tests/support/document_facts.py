@@ -4,8 +4,8 @@ import struct
 from dataclasses import replace
 from typing import Any
 
-from models.certificates.facts import Evidence, Facts, Subject
-from models.types import (
+from certrad.models.certificates.facts import Evidence, Facts, Subject
+from certrad.models.types import (
     Adaptation,
     Certificate,
     CertifyRequest,

@@ -12,14 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from redis import Redis
 
-from models.types import CertifyRequest
+from certrad.models.types import CertifyRequest
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.names import document_key, input_key
+from certrad.workers.contract.records import Records
+from certrad.workers.engine.certification import Run
+from certrad.workers.engine.ledger import RedisLedger
+from certrad.workers.engine.runtime import Runtime
 from tests.support.certificates import SCALE
-from workers.contract.job import JobRecord
-from workers.contract.names import document_key, input_key
-from workers.contract.records import Records
-from workers.engine.certification import Run
-from workers.engine.ledger import RedisLedger
-from workers.engine.runtime import Runtime
 
 
 class StoppedError(Exception):

@@ -4,14 +4,14 @@ from typing import Any
 
 import torch
 
-from models.backbones.base import load_backbone, weights_directory
-from models.classifier import VisionLanguageClassifier
-from models.prompts.context import template_features
-from models.smoothing import certify
-from models.types import CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams
-from workers.contract.catalogue import shipped_backbones
-from workers.intake.decode import decode_limited
-from workers.settings import WorkerSettings
+from certrad.models.backbones.base import load_backbone, weights_directory
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.prompts.context import template_features
+from certrad.models.smoothing import certify
+from certrad.models.types import CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams
+from certrad.workers.contract.catalogue import shipped_backbones
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.settings import WorkerSettings
 
 
 class Offline:

@@ -13,16 +13,16 @@ from rq import Queue, Retry, get_current_job
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from workers import logs
-from workers.connection import connect
-from workers.contract.names import GPU_QUEUE
-from workers.contract.queues import AllowedJob
-from workers.engine.process import Horse, serve
-from workers.engine.worker import ResidentWorker
-from workers.parent_death import die_with
-from workers.queue import stop as stopping
-from workers.queue.worker import worker_name
-from workers.settings import WorkerSettings
+from certrad.workers import logs
+from certrad.workers.connection import connect
+from certrad.workers.contract.names import GPU_QUEUE
+from certrad.workers.contract.queues import AllowedJob
+from certrad.workers.engine.process import Horse, serve
+from certrad.workers.engine.worker import ResidentWorker
+from certrad.workers.parent_death import die_with
+from certrad.workers.queue import stop as stopping
+from certrad.workers.queue.worker import worker_name
+from certrad.workers.settings import WorkerSettings
 
 STEPS = 80
 STEP_SECONDS = 0.05

@@ -11,9 +11,9 @@ import httpx
 import psutil
 from redis import Redis
 
+from certrad.workers.contract.names import ENDED, ledger_key
+from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.processes import Processes, children, wait_for
-from workers.contract.names import ENDED, ledger_key
-from workers.local.redis_server import EmbeddedRedis
 
 START_SECONDS = 240.0
 JOB_SECONDS = 480.0
@@ -94,7 +94,7 @@ class RunningStack:
 
 def launch(processes: Processes, data_dir: Path, *options: str, **settings: object) -> subprocess.Popen[bytes]:
     """Starts `up` on a free port, with intervals of a second; `settings` are named as in WorkerSettings."""
-    command = ["-m", "workers.cli.main", "up", "--port", "0", "--data-dir", str(data_dir), *options]
+    command = ["-m", "certrad.workers.cli.main", "up", "--port", "0", "--data-dir", str(data_dir), *options]
     chosen = {"heartbeat_seconds": 1, "maintenance_seconds": 1, **settings}
     env = {f"CERTRAD_{name.upper()}": str(value) for name, value in chosen.items()}
     return processes.start(command, name=data_dir.name, env=env)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
 from transformers.initialization import no_init_weights
 
-from models.backbones.base import Backbone, load_backbone
-from models.types import BackboneCard
+from certrad.models.backbones.base import Backbone, load_backbone
+from certrad.models.types import BackboneCard
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

@@ -7,7 +7,7 @@ is that of its rounding, which is another beside other images and on other proce
 import torch
 from torch import Tensor, nn
 
-from models.attacks.base import Classify
+from certrad.models.attacks.base import Classify
 
 
 def linear(*, n_classes: int, side: int = 32, seed: int = 0, scale: float = 1.0) -> tuple[Classify, Tensor]:

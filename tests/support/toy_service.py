@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.audit.modes import Mode, ModeSpec
-from models.prompts.zero_shot import entropy_of_mean
-from models.smoothing import Stream
-from models.smoothing.encoded import EncodedSampler, Head
-from models.types import ClassifierSpec, SigmaRouting, SmoothingParams, ZeroShotAdaptation
+from certrad.models.audit.modes import Mode, ModeSpec
+from certrad.models.prompts.zero_shot import entropy_of_mean
+from certrad.models.smoothing import Stream
+from certrad.models.smoothing.encoded import EncodedSampler, Head
+from certrad.models.types import ClassifierSpec, SigmaRouting, SmoothingParams, ZeroShotAdaptation
 
 SHAPE = (1, 16, 16)
 SIGMA = 0.145

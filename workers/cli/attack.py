@@ -19,22 +19,28 @@ from PIL import Image
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
-from models.attacks.autoattack.suite import AutoAttackParams, auto_attack
-from models.attacks.base import WHITE, Attack, Classify, RobustAccuracy, accuracy, attacked, classes, grid
-from models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, PGD_40, adaptive_pgd, embedding_pgd
-from models.backbones.base import Backbone, load_backbone, weights_directory
-from models.backbones.device import chosen_device
-from models.classifier import TextHead
-from models.errors import Rejected
-from models.evaluation.attack_report import AttackReport, Kind
-from models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
-from models.prompts.store import Folders
-from models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
-from workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
-from workers.contract.catalogue import shipped_backbones, shipped_tasks
-from workers.intake.decode import decode_limited
-from workers.intake.image_folder import files_of_classes, nothing_read, tell_refused, visible_files, visible_folders
-from workers.settings import WorkerSettings
+from certrad.models.attacks.autoattack.suite import AutoAttackParams, auto_attack
+from certrad.models.attacks.base import WHITE, Attack, Classify, RobustAccuracy, accuracy, attacked, classes, grid
+from certrad.models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, PGD_40, adaptive_pgd, embedding_pgd
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.backbones.device import chosen_device
+from certrad.models.classifier import TextHead
+from certrad.models.errors import Rejected
+from certrad.models.evaluation.attack_report import AttackReport, Kind
+from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
+from certrad.models.prompts.store import Folders
+from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
+from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
+from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.intake.image_folder import (
+    files_of_classes,
+    nothing_read,
+    tell_refused,
+    visible_files,
+    visible_folders,
+)
+from certrad.workers.settings import WorkerSettings
 
 EPSILONS: Final = {"pgd10": PGD_10.epsilon, "pgd40": PGD_40.epsilon, "autoattack": AutoAttackParams().epsilon}
 """The attacks by name, with the epsilon each was published with."""

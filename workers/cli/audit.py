@@ -11,18 +11,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.attacks.smooth_adv import WHITE
-from models.audit.modes import ModeSpec, chosen_modes, mode_specs
-from models.audit.runner import AuditSettings, audit, images_sha256, open_journal
-from models.audit.verdict import SOUND, Verdict, as_markdown
-from models.backbones.device import chosen_device, chosen_dtype, dtype_name
-from models.errors import Rejected
-from models.prompts.store import Folders
-from models.types import CertifyRequest, SmoothingParams
-from workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
-from workers.contract.catalogue import shipped_backbones, shipped_tasks
-from workers.intake.image_folder import distinct_pictures, tell_refused
-from workers.settings import WorkerSettings
+from certrad.models.attacks.smooth_adv import WHITE
+from certrad.models.audit.modes import ModeSpec, chosen_modes, mode_specs
+from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
+from certrad.models.audit.verdict import SOUND, Verdict, as_markdown
+from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
+from certrad.models.errors import Rejected
+from certrad.models.prompts.store import Folders
+from certrad.models.types import CertifyRequest, SmoothingParams
+from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
+from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
+from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
+from certrad.workers.settings import WorkerSettings
 
 NOTES: Final = (
     "contradiction: an image and its attacked version, certified for different classes, one within the other's radius",

@@ -6,17 +6,17 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
-from models.backbones.base import load_backbone, weights_directory
-from models.errors import Rejected
-from models.prompts.checkpoint import load_prompt, require_backbone, save_prompt
-from models.prompts.store import Folders
-from models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
-from models.prompts.zero_shot import initial_context
-from models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
-from workers.cli.common import named, progress_bar
-from workers.contract.catalogue import shipped_backbones, shipped_tasks
-from workers.intake.image_folder import distinct_pictures, tell_refused
-from workers.settings import WorkerSettings
+from certrad.models.backbones.base import load_backbone, weights_directory
+from certrad.models.errors import Rejected
+from certrad.models.prompts.checkpoint import load_prompt, require_backbone, save_prompt
+from certrad.models.prompts.store import Folders
+from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
+from certrad.models.prompts.zero_shot import initial_context
+from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
+from certrad.workers.cli.common import named, progress_bar
+from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
+from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
+from certrad.workers.settings import WorkerSettings
 
 
 def calibrated(options: Namespace, settings: WorkerSettings) -> PromptCard:

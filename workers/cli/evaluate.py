@@ -15,23 +15,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.backbones.base import Backbone, load_backbone, weights_directory
-from models.backbones.device import chosen_device, chosen_dtype, dtype_name
-from models.backbones.weights import write_json
-from models.datasets.cards import published_labels, shipped_datasets
-from models.datasets.sample import balanced_sample
-from models.datasets.split import Split, load_split
-from models.errors import Rejected
-from models.evaluation.certified import COLUMNS, Evaluation, Row, summary
-from models.evaluation.journal import Journal
-from models.images.model_input import fitted
-from models.prompts.bank import Bank
-from models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
-from models.prompts.context import ContextVectors
-from models.prompts.store import Folders
-from models.smoothing.accuracy import Share
-from models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
-from models.types import (
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
+from certrad.models.backbones.weights import write_json
+from certrad.models.datasets.cards import published_labels, shipped_datasets
+from certrad.models.datasets.sample import balanced_sample
+from certrad.models.datasets.split import Split, load_split
+from certrad.models.errors import Rejected
+from certrad.models.evaluation.certified import COLUMNS, Evaluation, Row, summary
+from certrad.models.evaluation.journal import Journal
+from certrad.models.images.model_input import fitted
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.prompts.store import Folders
+from certrad.models.smoothing.accuracy import Share
+from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
+from certrad.models.types import (
     TEMPLATE_PROMPT,
     Adaptation,
     BackboneCard,
@@ -43,11 +43,11 @@ from models.types import (
     TaskCard,
     ZeroShotAdaptation,
 )
-from workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
-from workers.contract.catalogue import shipped_backbones, shipped_tasks
-from workers.intake.archive import match_classes
-from workers.intake.decode import decode, decode_as_uploaded
-from workers.settings import WorkerSettings
+from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
+from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
+from certrad.workers.intake.archive import match_classes
+from certrad.workers.intake.decode import decode, decode_as_uploaded
+from certrad.workers.settings import WorkerSettings
 
 ADAPTATIONS: Final[dict[str, Adaptation | None]] = {
     "none": None,

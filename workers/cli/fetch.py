@@ -8,8 +8,8 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.hf_api import ModelInfo
 
-from models.backbones.base import load_backbone, weights_directory
-from models.backbones.weights import (
+from certrad.models.backbones.base import load_backbone, weights_directory
+from certrad.models.backbones.weights import (
     CONFIG_FILES,
     PIN_FILE,
     TOKENIZER_FILES,
@@ -20,8 +20,8 @@ from models.backbones.weights import (
     read_pin,
     write_json,
 )
-from models.errors import Rejected
-from models.types import BackboneCard
+from certrad.models.errors import Rejected
+from certrad.models.types import BackboneCard
 
 
 def fetch(card: BackboneCard, directory: Path, *, endpoint: str | None = None) -> BackboneCard:

@@ -1,4 +1,4 @@
-"""The commands that run or prepare processes, and those that compute: `python -m workers.cli.main COMMAND`."""
+"""The commands that run or prepare processes, and those that compute: `python -m certrad.workers.cli.main COMMAND`."""
 
 import argparse
 import importlib
@@ -13,25 +13,27 @@ from typing import Final
 from redis import Redis
 from redis.exceptions import ConnectionError
 
-from models.errors import Rejected
-from models.types import PromptCard
-from workers import logs
-from workers.connection import connect
-from workers.contract.catalogue import Catalogue, shipped_backbones, shipped_tasks, to_json
-from workers.contract.names import GPU_QUEUE
-from workers.engine.worker import ResidentWorker
-from workers.environment import ONE_THREAD, SPINNING
-from workers.keys import admin as keys
-from workers.local.redis_server import EmbeddedRedis, EmbeddedRedisError
-from workers.local.stack import Stack, require_loopback
-from workers.local.supervisor import StackError
-from workers.options import argument_parser
-from workers.queue.worker import IntakeWorker, worker_name
-from workers.settings import StackSettings, WorkerSettings
+from certrad.models.errors import Rejected
+from certrad.models.types import PromptCard
+from certrad.workers import logs
+from certrad.workers.connection import connect
+from certrad.workers.contract.catalogue import Catalogue, shipped_backbones, shipped_tasks, to_json
+from certrad.workers.contract.names import GPU_QUEUE
+from certrad.workers.engine.worker import ResidentWorker
+from certrad.workers.environment import ONE_THREAD, SPINNING
+from certrad.workers.keys import admin as keys
+from certrad.workers.local.redis_server import EmbeddedRedis, EmbeddedRedisError
+from certrad.workers.local.stack import Stack, require_loopback
+from certrad.workers.local.supervisor import StackError
+from certrad.workers.options import argument_parser
+from certrad.workers.queue.worker import IntakeWorker, worker_name
+from certrad.workers.settings import StackSettings, WorkerSettings
 
 _FAILURE: Final = 1
 _BAD_USAGE: Final = 2
-_MODULES: Final = {name: f"workers.{name}_command" for name in ("attack", "audit", "evaluate", "verify", "words")}
+_MODULES: Final = {
+    name: f"certrad.workers.cli.{name}" for name in ("attack", "audit", "evaluate", "verify", "nearest_words")
+}
 """Commands with a `run` in a module of their own, imported only for them; but for `verify` it imports torch."""
 
 
@@ -92,7 +94,7 @@ def _worker(queue_name: str) -> int:
         worker = ResidentWorker(queue_name, name=name, redis=redis, settings=settings)
     else:
         os.environ |= ONE_THREAD
-        importlib.import_module("workers.intake.tasks")  # once, before every fork
+        importlib.import_module("certrad.workers.intake.tasks")  # once, before every fork
         worker = IntakeWorker(queue_name, name=name, redis=redis, settings=settings)
     worker.work()
     return 0 if worker.stop_was_asked else _FAILURE
@@ -103,7 +105,7 @@ def _fetch(name: str) -> int:
     card = shipped_backbones().get(name)
     if card is None:
         return _fail(f"NAME must be one of {', '.join(sorted(shipped_backbones()))}, got {name!r}", _BAD_USAGE)
-    from workers.cli.fetch import fetch  # torch; no other command here needs it
+    from certrad.workers.cli.fetch import fetch  # torch; no other command here needs it
 
     try:
         fetched = fetch(card, WorkerSettings().backbones_dir)
@@ -119,8 +121,8 @@ def _import_prompt(options: argparse.Namespace) -> int:
     if card is None or task is None:
         known = f"{', '.join(sorted(shipped_backbones()))} and {', '.join(sorted(shipped_tasks()))}"
         return _fail(f"backbone and task must be of {known}", _BAD_USAGE)
-    from models.backbones.base import load_backbone, weights_directory  # torch
-    from workers.engine.prompt_store import import_checkpoint
+    from certrad.models.backbones.base import load_backbone, weights_directory  # torch
+    from certrad.workers.engine.prompt_store import import_checkpoint
 
     settings = StackSettings()
     try:
@@ -140,8 +142,8 @@ def _import_prompt(options: argparse.Namespace) -> int:
 
 def _make_prompt(options: argparse.Namespace) -> int:
     """Makes a prompt of a site's images, stores it, publishes it if the service runs, and prints its card."""
-    from workers.cli import calibrate as calibrate_command
-    from workers.cli import tune_bank as bank_command  # torch
+    from certrad.workers.cli import calibrate as calibrate_command
+    from certrad.workers.cli import tune_bank as bank_command  # torch
 
     make = bank_command.tuned if options.command == "tune-bank" else calibrate_command.calibrated
     settings = StackSettings()
@@ -155,7 +157,7 @@ def _make_prompt(options: argparse.Namespace) -> int:
 
 
 def _publish_prompt(settings: StackSettings, prompt: PromptCard) -> int:
-    from workers.engine.prompt_store import publish  # torch
+    from certrad.workers.engine.prompt_store import publish  # torch
 
     try:
         with Redis.from_url(_redis_url(settings)) as redis:

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from models.backbones.base import Backbone, load_backbone, weights_directory
-from models.errors import Rejected
-from models.prompts.bank import Bank
-from models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
-from models.prompts.nearest_words import Interpretation, interpret
-from models.types import PromptCard
-from workers.contract.catalogue import shipped_backbones
-from workers.settings import StackSettings
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.errors import Rejected
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
+from certrad.models.prompts.nearest_words import Interpretation, interpret
+from certrad.models.types import PromptCard
+from certrad.workers.contract.catalogue import shipped_backbones
+from certrad.workers.settings import StackSettings
 
 SHIPPED = Path(__file__).parents[2] / "models" / "demo" / "prompts"
 

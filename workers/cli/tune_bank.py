@@ -8,21 +8,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.backbones.base import Backbone, load_backbone, weights_directory
-from models.backbones.device import chosen_device
-from models.errors import Rejected
-from models.prompts.bank import Bank
-from models.prompts.checkpoint import save_prompt
-from models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
-from models.prompts.training.image_choice import choose_images
-from models.prompts.training.tuning import TuningSet
-from models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
-from models.types.tuning import TuningParams, check_prompt_name
-from workers.cli.common import named, progress_bar
-from workers.contract.catalogue import shipped_backbones, shipped_tasks
-from workers.intake.decode import decode_limited
-from workers.intake.image_folder import files_of_classes
-from workers.settings import WorkerSettings
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.backbones.device import chosen_device
+from certrad.models.errors import Rejected
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import save_prompt
+from certrad.models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
+from certrad.models.prompts.training.image_choice import choose_images
+from certrad.models.prompts.training.tuning import TuningSet
+from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
+from certrad.models.types.tuning import TuningParams, check_prompt_name
+from certrad.workers.cli.common import named, progress_bar
+from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.intake.image_folder import files_of_classes
+from certrad.workers.settings import WorkerSettings
 
 
 def tuned(options: Namespace, settings: WorkerSettings) -> PromptCard:

@@ -16,10 +16,10 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from models.certificates.schema import StatedCertificate, Statement, parse, read
-from models.certificates.verify import Check, Issuer, Verification, check, same_image, verify
-from models.errors import Rejected
-from workers.settings import WorkerSettings
+from certrad.models.certificates.schema import StatedCertificate, Statement, parse, read
+from certrad.models.certificates.verify import Check, Issuer, Verification, check, same_image, verify
+from certrad.models.errors import Rejected
+from certrad.workers.settings import WorkerSettings
 
 _NOT_VALID: Final = 1
 _BAD_USAGE: Final = 2
@@ -83,7 +83,7 @@ def _samples(options: Namespace) -> bool:
 
 def _of_image(statement: Statement, image: bytes, options: Namespace, settings: WorkerSettings) -> Iterator[Check]:
     """The checks that need the image and, to sample, the model; a refusal of either ends them."""
-    from workers.intake.decode import decode_limited  # pydicom and Pillow
+    from certrad.workers.intake.decode import decode_limited  # pydicom and Pillow
 
     try:
         request = replace(statement.request, frame=options.frame, region=options.region)
@@ -94,9 +94,9 @@ def _of_image(statement: Statement, image: bytes, options: Namespace, settings: 
         return
     if not _samples(options):
         return
-    from models.prompts.store import Folders
-    from models.replay import replay  # torch
-    from models.replay.rebuild import rebuild
+    from certrad.models.prompts.store import Folders
+    from certrad.models.replay import replay  # torch
+    from certrad.models.replay.rebuild import rebuild
 
     folders = Folders(backbones=settings.backbones_dir, prompts=settings.prompts_dir)
     try:

@@ -9,8 +9,8 @@ from typing import Any, Final, cast
 from pydantic import TypeAdapter
 from redis import Redis
 
-from models.types import BackboneCard, PromptCard, TaskCard
-from workers.contract.names import DEFAULTS, PROMPTS, WITHDRAWN, WORKERS
+from certrad.models.types import BackboneCard, PromptCard, TaskCard
+from certrad.workers.contract.names import DEFAULTS, PROMPTS, WITHDRAWN, WORKERS
 
 _BACKBONE: Final = TypeAdapter(BackboneCard)
 _TASK: Final = TypeAdapter(TaskCard)
@@ -50,7 +50,7 @@ def shipped_prompts() -> dict[str, PromptCard]:
 
 
 def _texts(folder: str, suffix: str) -> Iterator[str]:
-    root: Traversable = files("models")
+    root: Traversable = files("certrad.models")
     for part in folder.split("/"):
         root = root / part
     for entry in sorted(root.iterdir(), key=lambda item: item.name):

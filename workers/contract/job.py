@@ -7,14 +7,14 @@ from typing import Any, Final, cast
 
 from pydantic import TypeAdapter
 
-from workers.contract.names import (
+from certrad.workers.contract.names import (
     ENDED,
     PHASES,
     STATUSES,
     Phase,
     Status,
 )
-from workers.contract.progress import Progress, Request, from_fields
+from certrad.workers.contract.progress import Progress, Request, from_fields
 
 # Told apart by what they hold, for a record of a version that knew one kind of job names none.
 REQUEST: Final[TypeAdapter[Request]] = TypeAdapter(Request)

@@ -7,7 +7,7 @@ from typing import Final, cast
 
 from redis import Redis
 
-from workers.contract.names import EPOCHS, REVEALED, REVOKED_KEYS, SIGNING_KEYS
+from certrad.workers.contract.names import EPOCHS, REVEALED, REVOKED_KEYS, SIGNING_KEYS
 
 _KEY_ID_DIGITS: Final = 16
 

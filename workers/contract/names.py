@@ -58,12 +58,20 @@ ENDED: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "cancelled"}
 INTAKE_QUEUE: Final = "intake"
 GPU_QUEUE: Final = "gpu"
 TASKS: Final[dict[Stage, tuple[str, str]]] = {
-    "decode": (INTAKE_QUEUE, "workers.intake.tasks.decode"),
-    "certify": (GPU_QUEUE, "workers.engine.tasks.certify"),
-    "unpack": (INTAKE_QUEUE, "workers.intake.tasks.unpack"),
-    "tune": (GPU_QUEUE, "workers.engine.tasks.tune"),
-    "finish": (INTAKE_QUEUE, "workers.issue.finish"),
+    "decode": (INTAKE_QUEUE, "certrad.workers.intake.tasks.decode"),
+    "certify": (GPU_QUEUE, "certrad.workers.engine.tasks.certify"),
+    "unpack": (INTAKE_QUEUE, "certrad.workers.intake.tasks.unpack"),
+    "tune": (GPU_QUEUE, "certrad.workers.engine.tasks.tune"),
+    "finish": (INTAKE_QUEUE, "certrad.workers.issue.finish"),
 }
+FORMER_TASKS: Final[dict[str, str]] = {
+    "workers.intake.decode": TASKS["decode"][1],
+    "workers.engine.certify": TASKS["certify"][1],
+    "workers.intake.unpack": TASKS["unpack"][1],
+    "workers.engine.tune": TASKS["tune"][1],
+    "workers.intake.finish": TASKS["finish"][1],
+}
+"""What the release before this one called each task: its queued jobs run under the new name."""
 FIRST_STAGE: Final[dict[Kind, Stage]] = {"certify": "decode", "tune": "unpack"}  # the engine's bears the kind's name
 
 PREFIX: Final = "certrad"

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from models.types import CertifyRequest
-from models.types.tuning import TuningRequest
+from certrad.models.types import CertifyRequest
+from certrad.models.types.tuning import TuningRequest
 
 Request = CertifyRequest | TuningRequest
 

@@ -9,10 +9,11 @@ from rq import Queue, Retry
 from rq.exceptions import DuplicateJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.utils import import_attribute
 
-from workers.contract.catalogue import Catalogue, WorkerCard
-from workers.contract.names import GPU_QUEUE, INTAKE_QUEUE, TASKS, Stage
-from workers.contract.settings import SharedSettings
+from certrad.workers.contract.catalogue import Catalogue, WorkerCard
+from certrad.workers.contract.names import FORMER_TASKS, GPU_QUEUE, INTAKE_QUEUE, TASKS, Stage
+from certrad.workers.contract.settings import SharedSettings
 
 _ALLOWED: Final = frozenset(path for _, path in TASKS.values())
 
@@ -25,10 +26,16 @@ class AllowedJob(Job):
 
     @property
     def func(self) -> Callable[..., Any]:
-        """The task, if it is on the list; raises PermissionError otherwise."""
-        if self.instance is not None or self.func_name not in _ALLOWED:
+        """Returns the task, by its name today or in the release before.
+
+        Raises:
+            PermissionError: The name is none of these.
+        """
+        name = str(self.func_name)
+        path = FORMER_TASKS.get(name, name)
+        if self.instance is not None or path not in _ALLOWED:
             raise PermissionError(f"function must be one of {sorted(_ALLOWED)}, got {self.func_name!r}")
-        return super().func  # type: ignore[no-any-return]  # rq is untyped here
+        return import_attribute(path)
 
     @property
     def success_callback(self) -> None:

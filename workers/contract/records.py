@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from redis import Redis
 
-from workers.contract.job import (
+from certrad.workers.contract.job import (
     REQUEST,
     Created,
     IdempotencyConflictError,
@@ -17,7 +17,7 @@ from workers.contract.job import (
     UnreadableRecordError,
     _decode,
 )
-from workers.contract.names import (
+from certrad.workers.contract.names import (
     ACTIVE,
     JOBS,
     Phase,
@@ -29,8 +29,8 @@ from workers.contract.names import (
     ledger_key,
     record_key,
 )
-from workers.contract.progress import Request, at_start, to_fields
-from workers.contract.scripts import ADVANCE, CREATE, END, LEAVE
+from certrad.workers.contract.progress import Request, at_start, to_fields
+from certrad.workers.contract.scripts import ADVANCE, CREATE, END, LEAVE
 
 _EVENTS_KEPT: Final = 2_000
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from workers.contract.names import ENDED
+from certrad.workers.contract.names import ENDED
 
 # Opens every script that may only touch a job under way: whether it has ended, or has no record (any more).
 HAS_ENDED: Final = f"""

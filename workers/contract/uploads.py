@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from models.errors import Rejected
+from certrad.models.errors import Rejected
 
 _CHUNK: Final = 1 << 20
 _JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")

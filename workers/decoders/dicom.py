@@ -25,13 +25,13 @@ from pydicom.filereader import read_dataset, read_partial
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
-from models.errors import Rejected
-from models.images.picture import ImageFacts, Picture, Transform, check_size, crop, pixels_sha256
-from models.images.units import Unit
-from models.types import Region
-from workers.decoders.dicom_rendering import monochrome_steps, unit_of
-from workers.decoders.grayscale import Integers, Step, full_range, parameters, render, slope, transform
-from workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
+from certrad.models.errors import Rejected
+from certrad.models.images.picture import ImageFacts, Picture, Transform, check_size, crop, pixels_sha256
+from certrad.models.images.units import Unit
+from certrad.models.types import Region
+from certrad.workers.decoders.dicom_rendering import monochrome_steps, unit_of
+from certrad.workers.decoders.grayscale import Integers, Step, full_range, parameters, render, slope, transform
+from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 
 _NOT_AN_IMAGE: Final = {"SEG", "RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "RTPLAN", "DOC", "PM"}
 _COLOURS: Final = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}

@@ -6,9 +6,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from models.errors import Rejected
-from models.images.units import Unit
-from workers.decoders.grayscale import Invert, Rescale, Step, Table, Window, full_range
+from certrad.models.errors import Rejected
+from certrad.models.images.units import Unit
+from certrad.workers.decoders.grayscale import Invert, Rescale, Step, Table, Window, full_range
 
 
 def monochrome_steps(dataset: Dataset, number: int, *, bits: int, signed: bool, inverted: bool) -> tuple[Step, ...]:

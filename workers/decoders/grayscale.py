@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import Rejected
-from models.images.picture import Transform
+from certrad.models.errors import Rejected
+from certrad.models.images.picture import Transform
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer[Any]]

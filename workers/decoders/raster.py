@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, __version__
 
-from models.errors import Rejected
-from models.images.picture import ImageFacts, Picture, check_size, crop, pixels_sha256
-from models.types import Region
-from workers.decoders.grayscale import apply, full_range, parameters, slope
+from certrad.models.errors import Rejected
+from certrad.models.images.picture import ImageFacts, Picture, check_size, crop, pixels_sha256
+from certrad.models.types import Region
+from certrad.workers.decoders.grayscale import apply, full_range, parameters, slope
 
 RasterFormat = Literal["png", "jpeg", "tiff"]
 _TileArgs = str | tuple[Any, ...] | None  # a decoder's arguments: the raw mode, or a tuple that begins with it

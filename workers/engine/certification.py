@@ -9,32 +9,39 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from models.backbones.base import Backbone
-from models.backbones.device import dtype_name
-from models.certificates.canonical import canonical
-from models.certificates.document import document, result
-from models.certificates.facts import ClassifierIdentity, Evidence, Facts, NoiseIdentity, Subject, routed_evidence
-from models.certificates.noise_key import noise_key, settings_digest
-from models.classifier import TextHead, prompt_in_force, text_features_sha256
-from models.errors import Rejected
-from models.images.units import ImageScale
-from models.prompts.bank import Bank
-from models.prompts.checkpoint import member_digests, prompt_to_bytes, require_backbone, require_use
-from models.prompts.context import ContextVectors
-from models.smoothing import Noise, NoisySampler, Stream, estimate, select
-from models.smoothing.encoded import EncodedSampler
-from models.smoothing.routing import estimate_routes, select_route
-from models.types import TEMPLATE_PROMPT, CertifyRequest, LabelCounts, NoiseLaw, PromptCard
-from models.types.routing import RouteSelection
-from workers.contract.job import JobRecord
-from workers.contract.keyring import Keyring
-from workers.contract.names import Phase, input_key
-from workers.contract.records import Records
-from workers.engine.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
-from workers.engine.progress import SamplingProgress
-from workers.engine.runtime import Runtime
-from workers.keys.epochs import Epoch
-from workers.queue import stop as stopping
+from certrad.models.backbones.base import Backbone
+from certrad.models.backbones.device import dtype_name
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.document import document, result
+from certrad.models.certificates.facts import (
+    ClassifierIdentity,
+    Evidence,
+    Facts,
+    NoiseIdentity,
+    Subject,
+    routed_evidence,
+)
+from certrad.models.certificates.noise_key import noise_key, settings_digest
+from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
+from certrad.models.errors import Rejected
+from certrad.models.images.units import ImageScale
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes, require_backbone, require_use
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.smoothing import Noise, NoisySampler, Stream, estimate, select
+from certrad.models.smoothing.encoded import EncodedSampler
+from certrad.models.smoothing.routing import estimate_routes, select_route
+from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, LabelCounts, NoiseLaw, PromptCard
+from certrad.models.types.routing import RouteSelection
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.names import Phase, input_key
+from certrad.workers.contract.records import Records
+from certrad.workers.engine.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
+from certrad.workers.engine.progress import SamplingProgress
+from certrad.workers.engine.runtime import Runtime
+from certrad.workers.keys.epochs import Epoch
+from certrad.workers.queue import stop as stopping
 
 
 @dataclass(slots=True)

@@ -9,10 +9,10 @@ import torch
 from redis import Redis
 from safetensors.torch import load, save
 
-from models.prompts.gate import Gate
-from models.types import LabelCounts, NoiseLaw
-from workers.contract.names import ledger_key, record_key
-from workers.contract.scripts import HAS_ENDED
+from certrad.models.prompts.gate import Gate
+from certrad.models.types import LabelCounts, NoiseLaw
+from certrad.workers.contract.names import ledger_key, record_key
+from certrad.workers.contract.scripts import HAS_ENDED
 
 _FIXED: Final = "fixed"
 

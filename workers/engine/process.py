@@ -1,7 +1,7 @@
 """The engine process: loads the models once and performs, one after another, the jobs its RQ parent names.
 
-`python -m workers.engine.process NAME CHANNEL_FD PARENT_PID`: orders come through the channel as JSON lines, and one
-byte goes back for each.
+`python -m certrad.workers.engine.process NAME CHANNEL_FD PARENT_PID`: orders come through the channel
+as JSON lines, and one byte goes back for each.
 """
 
 import signal
@@ -14,14 +14,14 @@ from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 
-from workers import logs
-from workers.connection import connect
-from workers.contract.names import GPU_QUEUE
-from workers.engine.protocol import DONE, LEAVING, READY, Order
-from workers.parent_death import die_with
-from workers.queue import stop as stopping
-from workers.queue.worker import QueueWorker
-from workers.settings import WorkerSettings
+from certrad.workers import logs
+from certrad.workers.connection import connect
+from certrad.workers.contract.names import GPU_QUEUE
+from certrad.workers.engine.protocol import DONE, LEAVING, READY, Order
+from certrad.workers.parent_death import die_with
+from certrad.workers.queue import stop as stopping
+from certrad.workers.queue.worker import QueueWorker
+from certrad.workers.settings import WorkerSettings
 
 
 class Horse(QueueWorker):
@@ -54,7 +54,7 @@ class Horse(QueueWorker):
 def serve(horse: Horse, start: Callable[[str], None], channel: socket) -> None:
     """Loads, then performs orders until they end, a task raises SystemExit, or SIGTERM asks to stop.
 
-    On SIGTERM a running task is asked through `workers.queue.stop`; without one the process ends at once.
+    On SIGTERM a running task is asked through `certrad.workers.queue.stop`; without one the process ends at once.
     """
 
     def stop(_: int, __: FrameType | None) -> None:
@@ -82,7 +82,7 @@ def main() -> None:
     name, channel_fd, parent_pid = sys.argv[1:]
     die_with(int(parent_pid))
     logs.configure("engine")
-    from workers.engine import (
+    from certrad.workers.engine import (
         tasks as engine,  # the first import of torch: it takes seconds, in which the parent may die
     )
 

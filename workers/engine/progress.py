@@ -4,10 +4,10 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from models.types import CertifyRequest, LabelCounts
-from workers.contract.records import Records
-from workers.engine.ledger import JobEndedError
-from workers.queue import stop as stopping
+from certrad.models.types import CertifyRequest, LabelCounts
+from certrad.workers.contract.records import Records
+from certrad.workers.engine.ledger import JobEndedError
+from certrad.workers.queue import stop as stopping
 
 _PROGRESS_SECONDS: Final = 0.25
 

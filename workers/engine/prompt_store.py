@@ -6,15 +6,15 @@ from pathlib import Path
 import structlog
 from redis import Redis
 
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.checkpoint import prompt_path, read_prompt_card, save_prompt
-from models.prompts.context import layout
-from models.prompts.foreign_checkpoint import import_context
-from models.types import PromptCard, TaskCard
-from models.types.cards import ContextPosition
-from workers.contract.catalogue import Catalogue
-from workers.contract.names import prompt_bytes_key
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.checkpoint import prompt_path, read_prompt_card, save_prompt
+from certrad.models.prompts.context import layout
+from certrad.models.prompts.foreign_checkpoint import import_context
+from certrad.models.types import PromptCard, TaskCard
+from certrad.models.types.cards import ContextPosition
+from certrad.workers.contract.catalogue import Catalogue
+from certrad.workers.contract.names import prompt_bytes_key
 
 _log = structlog.get_logger()
 

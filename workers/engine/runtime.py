@@ -13,21 +13,21 @@ from typing import Final
 import torch
 from redis import Redis
 
-import models
-from models.backbones.base import EMBEDDED, Backbone, load_backbone, weights_directory
-from models.backbones.device import chosen_dtype, dtype_name
-from models.backbones.weights import find_weights, pinned
-from models.errors import Rejected
-from models.prompts.bank import Bank
-from models.prompts.checkpoint import load_prompt_or_bank
-from models.prompts.context import ContextVectors
-from models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
-from models.types import BackboneCard, PromptCard
-from workers.contract.catalogue import Catalogue, WorkerCard
-from workers.contract.names import prompt_bytes_key
-from workers.engine.prompt_store import verified
-from workers.keys.epochs import EpochSecrets
-from workers.settings import WorkerSettings
+import certrad.models
+from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone, weights_directory
+from certrad.models.backbones.device import chosen_dtype, dtype_name
+from certrad.models.backbones.weights import find_weights, pinned
+from certrad.models.errors import Rejected
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import load_prompt_or_bank
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
+from certrad.models.types import BackboneCard, PromptCard
+from certrad.workers.contract.catalogue import Catalogue, WorkerCard
+from certrad.workers.contract.names import prompt_bytes_key
+from certrad.workers.engine.prompt_store import verified
+from certrad.workers.keys.epochs import EpochSecrets
+from certrad.workers.settings import WorkerSettings
 
 _RESIDENT: Final = 2
 _PACKAGES: Final = ("certrad", "numpy", "open_clip_torch", "scipy", "torch", "transformers")
@@ -144,7 +144,7 @@ def _software() -> dict[str, str]:
 
 def _code_sha256() -> str:
     """SHA-256 over the sources of `models`, in the order of their names: the code that computes a certificate."""
-    root = Path(str(files(models)))
+    root = Path(str(files(certrad.models)))
     hasher = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         hasher.update(f"{path.relative_to(root)}\0".encode())

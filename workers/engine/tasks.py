@@ -10,19 +10,19 @@ from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.timeouts import JobTimeoutException
 
-from models.errors import Rejected
-from workers.connection import connect
-from workers.contract.job import JobRecord
-from workers.contract.keyring import Keyring
-from workers.contract.queues import enqueue
-from workers.contract.records import Records
-from workers.engine.certification import Run, input_shape
-from workers.engine.ledger import JobEndedError
-from workers.engine.prompt_store import publish_all
-from workers.engine.runtime import Runtime, build
-from workers.engine.tuning import TuningRun
-from workers.queue import stop as stopping
-from workers.settings import WorkerSettings
+from certrad.models.errors import Rejected
+from certrad.workers.connection import connect
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.queues import enqueue
+from certrad.workers.contract.records import Records
+from certrad.workers.engine.certification import Run, input_shape
+from certrad.workers.engine.ledger import JobEndedError
+from certrad.workers.engine.prompt_store import publish_all
+from certrad.workers.engine.runtime import Runtime, build
+from certrad.workers.engine.tuning import TuningRun
+from certrad.workers.queue import stop as stopping
+from certrad.workers.settings import WorkerSettings
 
 _log = structlog.get_logger()
 _runtime: Runtime | None = None

@@ -18,23 +18,31 @@ import structlog
 import torch
 from torch import Tensor
 
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.checkpoint import save_prompt
-from models.prompts.training.embedding_bank import bank_from_bytes, bank_to_bytes
-from models.prompts.training.trainer import TrainerState
-from models.prompts.training.tuning import Tuned, TuningSet, bank_rows, bank_starts, finish, require_fit, tune_epochs
-from models.types import PromptCard
-from models.types.tuning import TuningRequest
-from workers.contract.catalogue import Catalogue, to_json
-from workers.contract.job import JobRecord
-from workers.contract.names import ENDED, Phase, input_key, ledger_key
-from workers.contract.records import Records
-from workers.contract.tuning_images import LEFT
-from workers.engine.ledger import JobEndedError
-from workers.engine.prompt_store import publish
-from workers.engine.runtime import Runtime
-from workers.queue import stop as stopping
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.checkpoint import save_prompt
+from certrad.models.prompts.training.embedding_bank import bank_from_bytes, bank_to_bytes
+from certrad.models.prompts.training.trainer import TrainerState
+from certrad.models.prompts.training.tuning import (
+    Tuned,
+    TuningSet,
+    bank_rows,
+    bank_starts,
+    finish,
+    require_fit,
+    tune_epochs,
+)
+from certrad.models.types import PromptCard
+from certrad.models.types.tuning import TuningRequest
+from certrad.workers.contract.catalogue import Catalogue, to_json
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.names import ENDED, Phase, input_key, ledger_key
+from certrad.workers.contract.records import Records
+from certrad.workers.contract.tuning_images import LEFT
+from certrad.workers.engine.ledger import JobEndedError
+from certrad.workers.engine.prompt_store import publish
+from certrad.workers.engine.runtime import Runtime
+from certrad.workers.queue import stop as stopping
 
 _LOOK_SECONDS: Final = 0.25
 _STATE: Final = "state"

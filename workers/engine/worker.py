@@ -14,11 +14,11 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job
 
-from workers.contract.names import WORKERS
-from workers.engine.protocol import DONE, LEAVING, READY, Order
-from workers.environment import ALLOCATOR, SPINNING
-from workers.queue.worker import QueueWorker
-from workers.settings import WorkerSettings
+from certrad.workers.contract.names import WORKERS
+from certrad.workers.engine.protocol import DONE, LEAVING, READY, Order
+from certrad.workers.environment import ALLOCATOR, SPINNING
+from certrad.workers.queue.worker import QueueWorker
+from certrad.workers.settings import WorkerSettings
 
 _LEAVE_SECONDS: Final = 10.0
 
@@ -95,7 +95,7 @@ class ResidentWorker(QueueWorker):
     its engine has its models loaded. This process never imports torch.
     """
 
-    engine_module: ClassVar[str] = "workers.engine.process"
+    engine_module: ClassVar[str] = "certrad.workers.engine.process"
 
     def __init__(self, queue_name: str, *, name: str, redis: Redis, settings: WorkerSettings) -> None:
         super().__init__(queue_name, name=name, redis=redis, settings=settings)

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from models.errors import Rejected
-from models.types.cards import check_classes
+from certrad.models.errors import Rejected
+from certrad.models.types.cards import check_classes
 
 PATH_MAX: Final = 255
 _SHOWN: Final = 120

@@ -7,16 +7,16 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from models.datasets.pixels import Pixels, rgb
-from models.errors import Rejected
-from models.images.model_input import ModelInput, image_scale, model_input
-from models.images.picture import ImageFacts, check_size
-from models.types import BackboneCard, CertifyRequest, Region
-from workers.contract.catalogue import shipped_backbones
-from workers.contract.formats import sniff
-from workers.decoders import dicom, raster
-from workers.sandbox.child import Answer, run_limited
-from workers.settings import WorkerSettings
+from certrad.models.datasets.pixels import Pixels, rgb
+from certrad.models.errors import Rejected
+from certrad.models.images.model_input import ModelInput, image_scale, model_input
+from certrad.models.images.picture import ImageFacts, check_size
+from certrad.models.types import BackboneCard, CertifyRequest, Region
+from certrad.workers.contract.catalogue import shipped_backbones
+from certrad.workers.contract.formats import sniff
+from certrad.workers.decoders import dicom, raster
+from certrad.workers.sandbox.child import Answer, run_limited
+from certrad.workers.settings import WorkerSettings
 
 _FACTS: Final = TypeAdapter(ImageFacts)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.cards import published_labels
-from models.errors import Rejected
-from models.types import CertifyRequest, TaskCard
-from workers.intake.archive import match_classes
-from workers.intake.decode import decode_limited
-from workers.settings import WorkerSettings
+from certrad.models.datasets.cards import published_labels
+from certrad.models.errors import Rejected
+from certrad.models.types import CertifyRequest, TaskCard
+from certrad.workers.intake.archive import match_classes
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.settings import WorkerSettings
 
 _Value = TypeVar("_Value", bound=np.generic)
 

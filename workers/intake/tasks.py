@@ -5,20 +5,20 @@ from typing import cast
 
 from redis import Redis
 
-from models.errors import Rejected
-from models.types import CertifyRequest
-from models.types.tuning import TuningRequest
-from workers.connection import connect
-from workers.contract import uploads
-from workers.contract.job import JobRecord
-from workers.contract.names import input_key
-from workers.contract.queues import enqueue
-from workers.contract.records import Records
-from workers.contract.tuning_images import LEFT
-from workers.intake.decode import decode_limited
-from workers.intake.tuning_images import leave_images
-from workers.queue.failures import failing_the_job
-from workers.settings import WorkerSettings
+from certrad.models.errors import Rejected
+from certrad.models.types import CertifyRequest
+from certrad.models.types.tuning import TuningRequest
+from certrad.workers.connection import connect
+from certrad.workers.contract import uploads
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.names import input_key
+from certrad.workers.contract.queues import enqueue
+from certrad.workers.contract.records import Records
+from certrad.workers.contract.tuning_images import LEFT
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.intake.tuning_images import leave_images
+from certrad.workers.queue.failures import failing_the_job
+from certrad.workers.settings import WorkerSettings
 
 
 def decode(job_id: str) -> None:

@@ -9,19 +9,19 @@ from typing import Any, Final, cast
 from pydantic import TypeAdapter
 from redis import Redis
 
-from models.datasets.cards import published_labels
-from models.errors import Rejected
-from models.images.model_input import ModelInput
-from models.prompts.training.image_choice import choose_images
-from models.types import BackboneCard
-from models.types.tuning import TuningRequest
-from workers.contract.names import input_key
-from workers.contract.records import Records
-from workers.contract.tuning_images import LeftImages
-from workers.intake.archive import PATH_MAX, ArchiveLimits, list_images, match_classes, read_images, shown
-from workers.intake.decode import backbone_card, decode_bytes
-from workers.sandbox.child import run_limited
-from workers.settings import WorkerSettings
+from certrad.models.datasets.cards import published_labels
+from certrad.models.errors import Rejected
+from certrad.models.images.model_input import ModelInput
+from certrad.models.prompts.training.image_choice import choose_images
+from certrad.models.types import BackboneCard
+from certrad.models.types.tuning import TuningRequest
+from certrad.workers.contract.names import input_key
+from certrad.workers.contract.records import Records
+from certrad.workers.contract.tuning_images import LeftImages
+from certrad.workers.intake.archive import PATH_MAX, ArchiveLimits, list_images, match_classes, read_images, shown
+from certrad.workers.intake.decode import backbone_card, decode_bytes
+from certrad.workers.sandbox.child import run_limited
+from certrad.workers.settings import WorkerSettings
 
 _TOGETHER: Final = 16  # a process for each image would cost more than its decoding
 _KEPT_FREE: Final = 1 / 8

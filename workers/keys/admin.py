@@ -6,11 +6,11 @@ from typing import Any
 
 from redis import Redis
 
-from models.certificates.signature import public_key
-from workers.contract.keyring import Keyring, PublicKey
-from workers.keys.epochs import EpochSecrets
-from workers.keys.signing import SigningKeys
-from workers.settings import WorkerSettings
+from certrad.models.certificates.signature import public_key
+from certrad.workers.contract.keyring import Keyring, PublicKey
+from certrad.workers.keys.epochs import EpochSecrets
+from certrad.workers.keys.signing import SigningKeys
+from certrad.workers.settings import WorkerSettings
 
 
 def listed(settings: WorkerSettings) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from models.files import create_file, replace_file
-from workers.contract.keyring import Keyring
+from certrad.models.files import create_file, replace_file
+from certrad.workers.contract.keyring import Keyring
 
 SECRET_BYTES: Final = 32
 

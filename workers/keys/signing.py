@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from models.certificates.signature import public_key
-from models.files import create_file, replace_file
-from workers.contract.keyring import Keyring, PublicKey, Revocation
+from certrad.models.certificates.signature import public_key
+from certrad.models.files import create_file, replace_file
+from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 
 _TICK: Final = 0.001  # seconds; keys are told apart by their order in time
 _REASON_MAX: Final = 200

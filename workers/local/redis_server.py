@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
-from workers.parent_death import dying_with_parent
+from certrad.workers.parent_death import dying_with_parent
 
 _LONGEST_SOCKET_PATH: Final = 100  # bytes; the kernel's limit is 107, macOS's 103
 _OLDEST_VERSION: Final = (7, 0)  # --enable-module-command and --enable-debug-command

@@ -19,11 +19,11 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq import Worker
 
-from workers.contract.names import GPU_QUEUE, INTAKE_QUEUE, WORKERS
-from workers.local.redis_server import EmbeddedRedis
-from workers.local.supervisor import Child, StackError, end
-from workers.parent_death import dying_with_parent
-from workers.settings import StackSettings
+from certrad.workers.contract.names import GPU_QUEUE, INTAKE_QUEUE, WORKERS
+from certrad.workers.local.redis_server import EmbeddedRedis
+from certrad.workers.local.supervisor import Child, StackError, end
+from certrad.workers.parent_death import dying_with_parent
+from certrad.workers.settings import StackSettings
 
 _API_STOP_SECONDS: Final = 10.0
 _WORKERS_STOP_SECONDS: Final = 30.0
@@ -103,7 +103,7 @@ class Stack:
 
     def _api_command(self) -> list[str]:
         options = ["--fd", str(self._listener.fileno()), "--timeout-graceful-shutdown", "3", "--no-access-log"]
-        return ["-m", "uvicorn", "app.main:create_app", "--factory", "--log-level", "warning", *options]
+        return ["-m", "uvicorn", "certrad.app.main:create_app", "--factory", "--log-level", "warning", *options]
 
     def _spawn(self, name: str, arguments: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with (self._logs / f"{name}.log").open("ab") as log:
@@ -175,7 +175,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _worker_command(queue_name: str) -> list[str]:
-    return ["-m", "workers.cli.main", "worker", queue_name]
+    return ["-m", "certrad.workers.cli.main", "worker", queue_name]
 
 
 @contextmanager

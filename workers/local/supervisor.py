@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from workers.local.redis_server import EmbeddedRedisError
+from certrad.workers.local.redis_server import EmbeddedRedisError
 
 _DEATHS_COUNTED_SECONDS: Final = 60.0
 _MOST_DEATHS: Final = 10

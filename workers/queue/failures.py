@@ -7,11 +7,11 @@ import structlog
 from redis.exceptions import ConnectionError, OutOfMemoryError, TimeoutError
 from rq.timeouts import BaseTimeoutException, JobTimeoutException
 
-from models.errors import Rejected
-from workers.contract import uploads
-from workers.contract.records import Records
-from workers.sandbox.child import SandboxError
-from workers.settings import WorkerSettings
+from certrad.models.errors import Rejected
+from certrad.workers.contract import uploads
+from certrad.workers.contract.records import Records
+from certrad.workers.sandbox.child import SandboxError
+from certrad.workers.settings import WorkerSettings
 
 
 @contextmanager

@@ -10,13 +10,13 @@ from redis import Redis
 from rq import Worker
 from rq.job import Job
 
-from workers.contract.catalogue import Catalogue
-from workers.contract.job import JobRecord, UnreadableRecordError
-from workers.contract.names import ENDED, FIRST_STAGE, TASKS, Phase, Stage
-from workers.contract.queues import enqueue, queue, vehicle_id
-from workers.contract.records import Records
-from workers.contract.settings import SharedSettings
-from workers.settings import WorkerSettings
+from certrad.workers.contract.catalogue import Catalogue
+from certrad.workers.contract.job import JobRecord, UnreadableRecordError
+from certrad.workers.contract.names import ENDED, FIRST_STAGE, TASKS, Phase, Stage
+from certrad.workers.contract.queues import enqueue, queue, vehicle_id
+from certrad.workers.contract.records import Records
+from certrad.workers.contract.settings import SharedSettings
+from certrad.workers.settings import WorkerSettings
 
 _INTAKE: Final[frozenset[Phase]] = frozenset({"queued", "decoding", "unpacking"})
 _ORPHAN_SECONDS: Final = 3_600

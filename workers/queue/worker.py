@@ -18,14 +18,14 @@ from rq.job_lifecycle import call_exception_handlers
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
 
-from workers.contract.keyring import Keyring
-from workers.contract.queues import AllowedJob
-from workers.contract.records import Records
-from workers.keys.signing import SigningKeys
-from workers.parent_death import die_with
-from workers.queue import stop as stopping
-from workers.queue.maintenance import reap
-from workers.settings import WorkerSettings
+from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.queues import AllowedJob
+from certrad.workers.contract.records import Records
+from certrad.workers.keys.signing import SigningKeys
+from certrad.workers.parent_death import die_with
+from certrad.workers.queue import stop as stopping
+from certrad.workers.queue.maintenance import reap
+from certrad.workers.settings import WorkerSettings
 
 _RQ_DEQUEUE_SLACK: Final = 15  # RQ waits for a job for worker_ttl less this
 _MISSED_HEARTBEATS: Final = 3  # after so many its job goes to another worker

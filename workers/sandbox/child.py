@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
-from models.errors import PROBLEMS, Rejected
-from workers.parent_death import die_with
-from workers.sandbox import confinement
+from certrad.models.errors import PROBLEMS, Rejected
+from certrad.workers.parent_death import die_with
+from certrad.workers.sandbox import confinement
 
 _LENGTHS: Final = struct.Struct("<II")
 _MAX_HEADER: Final = 64 << 10

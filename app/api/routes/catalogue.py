@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.dependencies import Services, ServicesDep
-from app.api.problems import problem_responses
-from models.errors import Rejected
-from models.types import BackboneCard, PromptCard, TaskCard
-from workers.contract.queues import alive_engines
+from certrad.app.api.dependencies import Services, ServicesDep
+from certrad.app.api.problems import problem_responses
+from certrad.models.errors import Rejected
+from certrad.models.types import BackboneCard, PromptCard, TaskCard
+from certrad.workers.contract.queues import alive_engines
 
 router = APIRouter(tags=["catalogue"])
 

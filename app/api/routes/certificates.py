@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Response
 
-from app.api.dependencies import ServicesDep
-from app.api.problems import problem_responses
-from models.errors import Rejected
+from certrad.app.api.dependencies import ServicesDep
+from certrad.app.api.problems import problem_responses
+from certrad.models.errors import Rejected
 
 router = APIRouter(tags=["certificates"])
 

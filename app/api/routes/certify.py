@@ -6,15 +6,15 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from app.api.accepted import IdempotencyKey, Prefer, answer, job_responses
-from app.api.defaults import resolve
-from app.api.dependencies import Services, ServicesDep
-from app.api.multipart import form_content, is_form, read_form
-from app.api.schemas.certify import CertifyForm, parse
-from app.api.schemas.job import JobView
-from models.errors import Rejected
-from workers.contract.formats import SNIFFED_BYTES, sniff
-from workers.contract.job import Created
+from certrad.app.api.accepted import IdempotencyKey, Prefer, answer, job_responses
+from certrad.app.api.defaults import resolve
+from certrad.app.api.dependencies import Services, ServicesDep
+from certrad.app.api.multipart import form_content, is_form, read_form
+from certrad.app.api.schemas.certify import CertifyForm, parse
+from certrad.app.api.schemas.job import JobView
+from certrad.models.errors import Rejected
+from certrad.workers.contract.formats import SNIFFED_BYTES, sniff
+from certrad.workers.contract.job import Created
 
 router = APIRouter(tags=["certify"])
 

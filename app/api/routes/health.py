@@ -7,12 +7,12 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
-from app.api.dependencies import ServicesDep
-from app.api.monitoring import registry
-from app.api.problems import problem_response, problem_responses
-from workers.contract.catalogue import WorkerCard
-from workers.contract.names import PREFIX
-from workers.contract.queues import QUEUES, Worker, alive_engines, alive_workers
+from certrad.app.api.dependencies import ServicesDep
+from certrad.app.api.monitoring import registry
+from certrad.app.api.problems import problem_response, problem_responses
+from certrad.workers.contract.catalogue import WorkerCard
+from certrad.workers.contract.names import PREFIX
+from certrad.workers.contract.queues import QUEUES, Worker, alive_engines, alive_workers
 
 router = APIRouter(tags=["health"])
 

@@ -9,10 +9,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import RedisError
 
-from app.api import events
-from app.api.dependencies import Services, ServicesDep
-from app.api.problems import problem_responses
-from app.api.schemas.job import JobPage, JobView, job_view
+from certrad.app.api import events
+from certrad.app.api.dependencies import Services, ServicesDep
+from certrad.app.api.problems import problem_responses
+from certrad.app.api.schemas.job import JobPage, JobView, job_view
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

@@ -7,9 +7,9 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from app.api.dependencies import ServicesDep
-from app.api.problems import problem_responses
-from workers.contract.keyring import PublicEpoch, PublicKey
+from certrad.app.api.dependencies import ServicesDep
+from certrad.app.api.problems import problem_responses
+from certrad.workers.contract.keyring import PublicEpoch, PublicKey
 
 router = APIRouter(tags=["keys"])
 

@@ -5,16 +5,16 @@ from typing import Any, BinaryIO, Final
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from app.api.accepted import IdempotencyKey, Prefer, answer, job_responses
-from app.api.dependencies import Services, ServicesDep
-from app.api.multipart import form_content, is_form, read_form
-from app.api.problems import InvalidRequest
-from app.api.schemas.job import JobView
-from app.api.schemas.tune import TuningForm, parse
-from app.api.tuning_defaults import resolve
-from models.errors import Rejected
-from workers.contract.formats import ZIP_SIGNATURE
-from workers.contract.job import Created
+from certrad.app.api.accepted import IdempotencyKey, Prefer, answer, job_responses
+from certrad.app.api.dependencies import Services, ServicesDep
+from certrad.app.api.multipart import form_content, is_form, read_form
+from certrad.app.api.problems import InvalidRequest
+from certrad.app.api.schemas.job import JobView
+from certrad.app.api.schemas.tune import TuningForm, parse
+from certrad.app.api.tuning_defaults import resolve
+from certrad.models.errors import Rejected
+from certrad.workers.contract.formats import ZIP_SIGNATURE
+from certrad.workers.contract.job import Created
 
 PATH: Final = "/prompts"
 

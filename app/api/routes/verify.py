@@ -8,10 +8,10 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from app.api.dependencies import Services, ServicesDep
-from app.api.problems import problem_responses
-from models.certificates.verify import MAX_BYTES, Issuer, Verification, verify
-from models.errors import Rejected
+from certrad.app.api.dependencies import Services, ServicesDep
+from certrad.app.api.problems import problem_responses
+from certrad.models.certificates.verify import MAX_BYTES, Issuer, Verification, verify
+from certrad.models.errors import Rejected
 
 router = APIRouter(tags=["certificates"])
 

@@ -1,4 +1,4 @@
-"""The fields of POST /certify as they are sent, one by one in range; what they mean together is `app.api.defaults`."""
+"""The fields of POST /certify, each checked by itself; `certrad.app.api.defaults` checks them together."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -16,9 +16,9 @@ from pydantic import (
 )
 from pydantic_core.core_schema import ValidationInfo
 
-from app.api.problems import InvalidRequest, refusal
-from models.types import Bound, Region, SmoothingParams
-from models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
+from certrad.app.api.problems import InvalidRequest, refusal
+from certrad.models.types import Bound, Region, SmoothingParams
+from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=256)]

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.problems import ProblemBody, problem
-from models.types import Bound, CertifyRequest, Decision, PromptCard, Scope
-from models.types.tuning import TuningRequest
-from workers.contract.job import JobRecord
-from workers.contract.names import Phase, Status
-from workers.contract.progress import Sampling
+from certrad.app.api.problems import ProblemBody, problem
+from certrad.models.types import Bound, CertifyRequest, Decision, PromptCard, Scope
+from certrad.models.types.tuning import TuningRequest
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.names import Phase, Status
+from certrad.workers.contract.progress import Sampling
 
 _ID = "0f8fad5bd9cb469fa16570867728950e"
 _BY_IMAGES: Final[frozenset[Phase]] = frozenset({"unpacking", "attacking"})

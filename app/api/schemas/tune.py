@@ -5,10 +5,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints
 
-from app.api.schemas.certify import Identifier, Words, validated
-from models.types.cards import ContextPosition
-from models.types.smoothing import SIGMA_RANGE
-from models.types.tuning import (
+from certrad.app.api.schemas.certify import Identifier, Words, validated
+from certrad.models.types.cards import ContextPosition
+from certrad.models.types.smoothing import SIGMA_RANGE
+from certrad.models.types.tuning import (
     BATCH_MAX,
     EPOCHS_MAX,
     N_CTX_MAX,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.attacks.autoattack.suite import AutoAttackParams
-from models.types import Scope, ZeroShotAdaptation
-from models.types.tuning import TuningParams
+from certrad.models.attacks.autoattack.suite import AutoAttackParams
+from certrad.models.types import Scope, ZeroShotAdaptation
+from certrad.models.types.tuning import TuningParams
 
 Paper = Literal["promptsmooth", "advpt"]
 Denoiser = Literal["dncnn", "diffusion"]

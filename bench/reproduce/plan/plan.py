@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from bench.reproduce.plan.experiment import (
+from certrad.bench.reproduce.plan.experiment import (
     AnyExperiment,
     AttackedAccuracy,
     AttackedMethod,
@@ -15,8 +15,8 @@ from bench.reproduce.plan.experiment import (
     SmoothedMethod,
     TrainingEfficiency,
 )
-from models.types import ZeroShotAdaptation
-from models.types.tuning import TuningParams
+from certrad.models.types import ZeroShotAdaptation
+from certrad.models.types.tuning import TuningParams
 
 FEW_SHOT: Final = TuningParams.published("few_shot")
 COOP: Final = TuningParams.published("coop")

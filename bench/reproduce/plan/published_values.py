@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.reproduce.plan.experiment import AnyExperiment
-from bench.reproduce.run.result import Place
+from certrad.bench.reproduce.plan.experiment import AnyExperiment
+from certrad.bench.reproduce.run.result import Place
 
 PUBLISHED: Final = Path(__file__).parents[1] / "published"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, overload
 
-from bench.reproduce.plan.experiment import (
+from certrad.bench.reproduce.plan.experiment import (
     AnyExperiment,
     AttackedAccuracy,
     AttackedMethod,
@@ -15,9 +15,9 @@ from bench.reproduce.plan.experiment import (
     SmoothedMethod,
     TrainingEfficiency,
 )
-from bench.reproduce.plan.plan import ADVPT_TABLE_1, TABLE_2
-from models.attacks.autoattack.suite import AutoAttackParams
-from models.types.tuning import TuningParams
+from certrad.bench.reproduce.plan.plan import ADVPT_TABLE_1, TABLE_2
+from certrad.models.attacks.autoattack.suite import AutoAttackParams
+from certrad.models.types.tuning import TuningParams
 
 BACKBONE: Final = "demo"
 DATASET: Final = "mednist"

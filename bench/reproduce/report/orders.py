@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 from scipy.stats import binomtest
 
-from bench.reproduce.plan.published_values import Printed
-from bench.reproduce.run.result import AS_PUBLISHED, KNOWN, Cell, Place, label
+from certrad.bench.reproduce.plan.published_values import Printed
+from certrad.bench.reproduce.run.result import AS_PUBLISHED, KNOWN, Cell, Place, label
 
 SIGNIFICANT: Final = 0.05
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.reproduce.plan.experiment import AnyExperiment, CertifiedAccuracy, NearestWords, TrainingEfficiency
-from bench.reproduce.plan.published_values import Printed, column_of_radius
-from bench.reproduce.run.efficiency import SECONDS
-from bench.reproduce.run.result import AS_PUBLISHED, Cell, Place, label
+from certrad.bench.reproduce.plan.experiment import AnyExperiment, CertifiedAccuracy, NearestWords, TrainingEfficiency
+from certrad.bench.reproduce.plan.published_values import Printed, column_of_radius
+from certrad.bench.reproduce.run.efficiency import SECONDS
+from certrad.bench.reproduce.run.result import AS_PUBLISHED, Cell, Place, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

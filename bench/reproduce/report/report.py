@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.common.machine import this_machine
-from bench.reproduce.plan.experiment import AnyExperiment, AttackedAccuracy, CertificationTime, CertifiedAccuracy
-from bench.reproduce.plan.published_values import Printed, published_values
-from bench.reproduce.report.orders import orders, summary
-from bench.reproduce.report.plot import write_plot
-from bench.reproduce.report.table import LEGEND, as_csv, as_markdown
-from bench.reproduce.run.materials import Materials
-from bench.reproduce.run.result import Cell, Place
-from models.backbones.base import shipped_backbones, weights_directory
-from models.backbones.weights import file_sha256, find_weights, pinned
-from models.errors import Rejected
-from models.types import SmoothingParams
+from certrad.bench.common.machine import this_machine
+from certrad.bench.reproduce.plan.experiment import (
+    AnyExperiment,
+    AttackedAccuracy,
+    CertificationTime,
+    CertifiedAccuracy,
+)
+from certrad.bench.reproduce.plan.published_values import Printed, published_values
+from certrad.bench.reproduce.report.orders import orders, summary
+from certrad.bench.reproduce.report.plot import write_plot
+from certrad.bench.reproduce.report.table import LEGEND, as_csv, as_markdown
+from certrad.bench.reproduce.run.materials import Materials
+from certrad.bench.reproduce.run.result import Cell, Place
+from certrad.models.backbones.base import shipped_backbones, weights_directory
+from certrad.models.backbones.weights import file_sha256, find_weights, pinned
+from certrad.models.errors import Rejected
+from certrad.models.types import SmoothingParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

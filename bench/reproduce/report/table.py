@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
-from bench.reproduce.plan.experiment import AnyExperiment, CertifiedAccuracy
-from bench.reproduce.plan.published_values import Printed
-from bench.reproduce.run.result import AS_PUBLISHED, BEST_SIGMA, SIGMA, Cell, Place, label
+from certrad.bench.reproduce.plan.experiment import AnyExperiment, CertifiedAccuracy
+from certrad.bench.reproduce.plan.published_values import Printed
+from certrad.bench.reproduce.run.result import AS_PUBLISHED, BEST_SIGMA, SIGMA, Cell, Place, label
 
 LEGEND: Final = "Each cell: measured, (exact 95% binomial interval), and after · the printed value."
 FIELDS: Final = (

@@ -9,23 +9,23 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor
 
-from bench.reproduce.plan.experiment import Defence, Threat
-from bench.reproduce.run.materials import Materials, inputs, joined_sha256, listing_sha256, pixels_sha256
-from bench.reproduce.run.result import KNOWN, NOT_KNOWN
-from bench.reproduce.run.surrogates import TrainedSurrogate
-from models.attacks.autoattack.suite import AutoAttackParams, auto_attack
-from models.attacks.base import Attack, Classify, attacked, classes
-from models.attacks.pgd import ADAPTIVE_PGD_40, PGD_40, adaptive_pgd, embedding_pgd
-from models.attacks.rap import RapParams, rap
-from models.baselines.linear_probe import LinearHead, LinearProbe
-from models.classifier import VisionLanguageClassifier
-from models.datasets.split import Split
-from models.defences.diffusion import DiffPure, load_diffusion
-from models.defences.purifier import Logits, Purifier, defended
-from models.defences.rescale import Rescale
-from models.defences.super_resolution import load_enlarger, super_resolution
-from models.prompts.context import template_features
-from models.randomness import seeded
+from certrad.bench.reproduce.plan.experiment import Defence, Threat
+from certrad.bench.reproduce.run.materials import Materials, inputs, joined_sha256, listing_sha256, pixels_sha256
+from certrad.bench.reproduce.run.result import KNOWN, NOT_KNOWN
+from certrad.bench.reproduce.run.surrogates import TrainedSurrogate
+from certrad.models.attacks.autoattack.suite import AutoAttackParams, auto_attack
+from certrad.models.attacks.base import Attack, Classify, attacked, classes
+from certrad.models.attacks.pgd import ADAPTIVE_PGD_40, PGD_40, adaptive_pgd, embedding_pgd
+from certrad.models.attacks.rap import RapParams, rap
+from certrad.models.baselines.linear_probe import LinearHead, LinearProbe
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.datasets.split import Split
+from certrad.models.defences.diffusion import DiffPure, load_diffusion
+from certrad.models.defences.purifier import Logits, Purifier, defended
+from certrad.models.defences.rescale import Rescale
+from certrad.models.defences.super_resolution import load_enlarger, super_resolution
+from certrad.models.prompts.context import template_features
+from certrad.models.randomness import seeded
 
 EOT = 10
 """Draws of a randomised defence that the adaptive PGD averages a gradient over."""

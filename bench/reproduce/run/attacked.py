@@ -8,20 +8,20 @@ from typing import Any
 
 import torch
 
-from bench.reproduce.plan.experiment import AttackedAccuracy, AttackedMethod, Defence, Threat
-from bench.reproduce.plan.plan import as_in_advpt, images_in_advpt
-from bench.reproduce.plan.published_values import row_behind
-from bench.reproduce.run.attack_pass import AttackPass, Batch, ReadyRow, made_of, purifier
-from bench.reproduce.run.learned import embeddings, prompt_of_embeddings
-from bench.reproduce.run.materials import Materials, joined_sha256, listing_sha256, test_images
-from bench.reproduce.run.result import KNOWN, NOT_KNOWN, Cell, Place, missing_cells, share_cell
-from bench.reproduce.run.surrogates import TrainedSurrogate, trained_surrogate
-from bench.reproduce.run.units import Kept, Workforce
-from models.backbones.base import Backbone
-from models.baselines.linear_probe import LinearHead, search
-from models.datasets.split import Split
-from models.errors import Rejected
-from models.prompts.context import template_features, text_features
+from certrad.bench.reproduce.plan.experiment import AttackedAccuracy, AttackedMethod, Defence, Threat
+from certrad.bench.reproduce.plan.plan import as_in_advpt, images_in_advpt
+from certrad.bench.reproduce.plan.published_values import row_behind
+from certrad.bench.reproduce.run.attack_pass import AttackPass, Batch, ReadyRow, made_of, purifier
+from certrad.bench.reproduce.run.learned import embeddings, prompt_of_embeddings
+from certrad.bench.reproduce.run.materials import Materials, joined_sha256, listing_sha256, test_images
+from certrad.bench.reproduce.run.result import KNOWN, NOT_KNOWN, Cell, Place, missing_cells, share_cell
+from certrad.bench.reproduce.run.surrogates import TrainedSurrogate, trained_surrogate
+from certrad.bench.reproduce.run.units import Kept, Workforce
+from certrad.models.backbones.base import Backbone
+from certrad.models.baselines.linear_probe import LinearHead, search
+from certrad.models.datasets.split import Split
+from certrad.models.errors import Rejected
+from certrad.models.prompts.context import template_features, text_features
 
 
 def attacked_accuracy(experiment: AttackedAccuracy, materials: Materials) -> list[Cell]:

@@ -7,21 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from bench.reproduce.plan.experiment import CertificationTime, CertifiedAccuracy, Denoiser, SmoothedMethod
-from bench.reproduce.plan.plan import STARTS
-from bench.reproduce.plan.published_values import column_of_radius
-from bench.reproduce.run.denoisers import trained_denoisers
-from bench.reproduce.run.learned import prompt_of_images
-from bench.reproduce.run.materials import Materials, joined_sha256, test_images
-from bench.reproduce.run.noisy_pass import NoisyImage, NoisyPass, ReadyMethod, made_of
-from bench.reproduce.run.result import BEST_SIGMA, SIGMA, Cell, Place, missing_cells, share_cell
-from bench.reproduce.run.units import Kept, Workforce
-from models.backbones.base import Backbone
-from models.datasets.split import Split
-from models.defences.diffusion import load_diffusion
-from models.errors import Rejected
-from models.smoothing import decide
-from models.types import Certificate, LabelCounts, Scope, SmoothingParams
+from certrad.bench.reproduce.plan.experiment import CertificationTime, CertifiedAccuracy, Denoiser, SmoothedMethod
+from certrad.bench.reproduce.plan.plan import STARTS
+from certrad.bench.reproduce.plan.published_values import column_of_radius
+from certrad.bench.reproduce.run.denoisers import trained_denoisers
+from certrad.bench.reproduce.run.learned import prompt_of_images
+from certrad.bench.reproduce.run.materials import Materials, joined_sha256, test_images
+from certrad.bench.reproduce.run.noisy_pass import NoisyImage, NoisyPass, ReadyMethod, made_of
+from certrad.bench.reproduce.run.result import BEST_SIGMA, SIGMA, Cell, Place, missing_cells, share_cell
+from certrad.bench.reproduce.run.units import Kept, Workforce
+from certrad.models.backbones.base import Backbone
+from certrad.models.datasets.split import Split
+from certrad.models.defences.diffusion import load_diffusion
+from certrad.models.errors import Rejected
+from certrad.models.smoothing import decide
+from certrad.models.types import Certificate, LabelCounts, Scope, SmoothingParams
 
 BOUND: Final = "cohen"
 """The bound of the papers: p_B = 1 - p_A."""

@@ -10,13 +10,13 @@ from dataclasses import asdict
 
 from torch import Tensor
 
-from bench.reproduce.run.learned import write_bytes
-from bench.reproduce.run.materials import Materials, inputs, listing_sha256
-from models.baselines.denoiser_training import DenoiserParams, DenoiserState, train
-from models.datasets.split import Split
-from models.defences.denoiser import DenoiserCard, save_denoiser
-from models.defences.model_files import read_model_config
-from models.types import BackboneCard
+from certrad.bench.reproduce.run.learned import write_bytes
+from certrad.bench.reproduce.run.materials import Materials, inputs, listing_sha256
+from certrad.models.baselines.denoiser_training import DenoiserParams, DenoiserState, train
+from certrad.models.datasets.split import Split
+from certrad.models.defences.denoiser import DenoiserCard, save_denoiser
+from certrad.models.defences.model_files import read_model_config
+from certrad.models.types import BackboneCard
 
 
 def trained_denoisers(

@@ -9,22 +9,29 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.reproduce.plan.experiment import TrainingEfficiency
-from bench.reproduce.plan.plan import as_in_advpt
-from bench.reproduce.run.learned import prompt_of_embeddings
-from bench.reproduce.run.materials import Materials, inputs, joined_sha256, listing_sha256, pixels_sha256, test_images
-from bench.reproduce.run.result import KNOWN, NOT_KNOWN, Cell, Place, missing_cells, share_cell
-from bench.reproduce.run.units import Kept
-from models.attacks.base import attacked, classes
-from models.attacks.pgd import ADAPTIVE_PGD_40, PGD_40, adaptive_pgd, embedding_pgd
-from models.backbones.base import Backbone
-from models.baselines.adversarial_training import TrainingParams, train
-from models.classifier import VisionLanguageClassifier
-from models.datasets.split import Split
-from models.defences.purifier import defended
-from models.errors import Rejected
-from models.prompts.context import template_features, text_features
-from models.randomness import seeded
+from certrad.bench.reproduce.plan.experiment import TrainingEfficiency
+from certrad.bench.reproduce.plan.plan import as_in_advpt
+from certrad.bench.reproduce.run.learned import prompt_of_embeddings
+from certrad.bench.reproduce.run.materials import (
+    Materials,
+    inputs,
+    joined_sha256,
+    listing_sha256,
+    pixels_sha256,
+    test_images,
+)
+from certrad.bench.reproduce.run.result import KNOWN, NOT_KNOWN, Cell, Place, missing_cells, share_cell
+from certrad.bench.reproduce.run.units import Kept
+from certrad.models.attacks.base import attacked, classes
+from certrad.models.attacks.pgd import ADAPTIVE_PGD_40, PGD_40, adaptive_pgd, embedding_pgd
+from certrad.models.backbones.base import Backbone
+from certrad.models.baselines.adversarial_training import TrainingParams, train
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.datasets.split import Split
+from certrad.models.defences.purifier import defended
+from certrad.models.errors import Rejected
+from certrad.models.prompts.context import template_features, text_features
+from certrad.models.randomness import seeded
 
 SECONDS = "training seconds"
 CLEAN = "clean"

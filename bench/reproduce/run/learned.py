@@ -13,24 +13,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.reproduce.run.materials import READ_TOGETHER, Materials, inputs, listing_sha256
-from models.attacks.pgd import PgdParams
-from models.backbones.base import Backbone
-from models.datasets.split import Split
-from models.prompts.checkpoint import load_prompt, read_prompt_card, save_prompt
-from models.prompts.context import ContextVectors
-from models.prompts.training.embedding_bank import (
+from certrad.bench.reproduce.run.materials import READ_TOGETHER, Materials, inputs, listing_sha256
+from certrad.models.attacks.pgd import PgdParams
+from certrad.models.backbones.base import Backbone
+from certrad.models.datasets.split import Split
+from certrad.models.prompts.checkpoint import load_prompt, read_prompt_card, save_prompt
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.prompts.training.embedding_bank import (
     adversarial_rows,
     bank_features,
     bank_from_bytes,
     bank_sha256,
     bank_to_bytes,
 )
-from models.prompts.training.image_choice import choose_images
-from models.prompts.training.trainer import TrainerState, train_epochs
-from models.prompts.training.tuning import TuningSet, attack_params, trainer_params, tune_epochs
-from models.types import PromptCard
-from models.types.tuning import TuningParams
+from certrad.models.prompts.training.image_choice import choose_images
+from certrad.models.prompts.training.trainer import TrainerState, train_epochs
+from certrad.models.prompts.training.tuning import TuningSet, attack_params, trainer_params, tune_epochs
+from certrad.models.types import PromptCard
+from certrad.models.types.tuning import TuningParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,22 +13,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.reproduce.plan.experiment import Denoiser
-from bench.reproduce.run.materials import Materials, inputs, listing_sha256, pixels_sha256
-from models.certificates.noise_key import noise_key
-from models.classifier import TextHead
-from models.datasets.split import Split
-from models.defences.denoiser import load_denoiser
-from models.defences.diffusion import load_diffusion, one_shot
-from models.defences.purifier import Denoise
-from models.prompts import zero_shot
-from models.prompts.context import ContextVectors
-from models.smoothing import Noise, NoisySampler, Stream, labels
-from models.smoothing.encoded import EncodedSampler
-from models.types import NoiseLaw, ZeroShotAdaptation
+from certrad.bench.reproduce.plan.experiment import Denoiser
+from certrad.bench.reproduce.run.materials import Materials, inputs, listing_sha256, pixels_sha256
+from certrad.models.certificates.noise_key import noise_key
+from certrad.models.classifier import TextHead
+from certrad.models.datasets.split import Split
+from certrad.models.defences.denoiser import load_denoiser
+from certrad.models.defences.diffusion import load_diffusion, one_shot
+from certrad.models.defences.purifier import Denoise
+from certrad.models.prompts import zero_shot
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.smoothing import Noise, NoisySampler, Stream, labels
+from certrad.models.smoothing.encoded import EncodedSampler
+from certrad.models.types import NoiseLaw, ZeroShotAdaptation
 
 BATCH_SIZE = 50
-SECRET = b"python -m bench reproduce"
+SECRET = b"python -m certrad.bench reproduce"
 """Published, unlike an installation's: anyone can draw the same noise."""
 
 

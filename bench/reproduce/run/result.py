@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from bench.reproduce.run.materials import Missing
-from models.errors import Rejected
-from models.smoothing.accuracy import Share
-from models.types import Scope
+from certrad.bench.reproduce.run.materials import Missing
+from certrad.models.errors import Rejected
+from certrad.models.smoothing.accuracy import Share
+from certrad.models.types import Scope
 
 NOT_KNOWN: Final = "non-adaptive"
 """The condition under which the papers attacked: what was attacked did not know the learned prompt or the defence."""

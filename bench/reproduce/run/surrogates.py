@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from bench.reproduce.run.learned import write_bytes
-from bench.reproduce.run.materials import Materials, inputs, listing_sha256
-from models.attacks.surrogate import HeadParams, load_resnet50, surrogate, train_head
-from models.defences.purifier import Logits
-from models.types import BackboneCard
+from certrad.bench.reproduce.run.learned import write_bytes
+from certrad.bench.reproduce.run.materials import Materials, inputs, listing_sha256
+from certrad.models.attacks.surrogate import HeadParams, load_resnet50, surrogate, train_head
+from certrad.models.defences.purifier import Logits
+from certrad.models.types import BackboneCard
 
 
 @dataclass(frozen=True, slots=True)

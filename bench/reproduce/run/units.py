@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from tqdm import tqdm
 
-from models.evaluation.journal import Journal
+from certrad.models.evaluation.journal import Journal
 
 Json = Any
 Key = tuple[str | int | float, ...]

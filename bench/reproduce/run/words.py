@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.reproduce.plan.experiment import NearestWords
-from bench.reproduce.plan.plan import as_in_advpt
-from bench.reproduce.run.learned import prompt_of_embeddings
-from bench.reproduce.run.materials import Materials
-from bench.reproduce.run.result import Cell, Place, missing_cells
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.nearest_words import NearWord
-from models.prompts.nearest_words import nearest_words as words_near
-from models.randomness import seeded
+from certrad.bench.reproduce.plan.experiment import NearestWords
+from certrad.bench.reproduce.plan.plan import as_in_advpt
+from certrad.bench.reproduce.run.learned import prompt_of_embeddings
+from certrad.bench.reproduce.run.materials import Materials
+from certrad.bench.reproduce.run.result import Cell, Place, missing_cells
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.nearest_words import NearWord
+from certrad.models.prompts.nearest_words import nearest_words as words_near
+from certrad.models.randomness import seeded
 
 DISTANCE = "distance"
 RANDOM = "random vectors"

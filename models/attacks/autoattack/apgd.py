@@ -6,8 +6,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.attacks.losses import Slope
-from models.randomness import ImageDraws
+from certrad.models.attacks.losses import Slope
+from certrad.models.randomness import ImageDraws
 
 _MOMENTUM: Final = 0.25
 _RHO: Final = 0.75

@@ -6,7 +6,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.attacks.losses import Slope
+from certrad.models.attacks.losses import Slope
 
 _ALPHA_MAX: Final = 0.1
 _BEYOND: Final = 1.05

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.randomness import ImageDraws
+from certrad.models.randomness import ImageDraws
 
 _FIRST_SHARE: Final = 0.8
 """Of the pixels of an image that the first squares cover."""

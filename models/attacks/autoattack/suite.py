@@ -10,11 +10,11 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
-from models.attacks.autoattack.apgd import apgd
-from models.attacks.autoattack.fab import fab
-from models.attacks.autoattack.square import square
-from models.attacks.base import Attack, Classify
-from models.attacks.losses import (
+from certrad.models.attacks.autoattack.apgd import apgd
+from certrad.models.attacks.autoattack.fab import fab
+from certrad.models.attacks.autoattack.square import square
+from certrad.models.attacks.base import Attack, Classify
+from certrad.models.attacks.losses import (
     Loss,
     Slope,
     cross_entropy,
@@ -25,7 +25,7 @@ from models.attacks.losses import (
     targeted_dlr,
     towards,
 )
-from models.randomness import ImageDraws
+from certrad.models.randomness import ImageDraws
 
 Part = Literal["apgd-ce", "apgd-dlr", "apgd-margin", "apgd-t", "fab-t", "square"]
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbones.base import Backbone
-from models.prompts.bank import Bank
-from models.prompts.context import ContextVectors, layout, text_features
-from models.prompts.gate import Gate, mixed_similarities
-from models.prompts.training.trainer import FewShotParams, TrainerState, sample_shots, train_epochs
-from models.randomness import seeded
+from certrad.models.backbones.base import Backbone
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.context import ContextVectors, layout, text_features
+from certrad.models.prompts.gate import Gate, mixed_similarities
+from certrad.models.prompts.training.trainer import FewShotParams, TrainerState, sample_shots, train_epochs
+from certrad.models.randomness import seeded
 
 _ENCODED_TOGETHER = 64
 

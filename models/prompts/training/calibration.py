@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbones.base import Backbone
-from models.prompts.context import ContextVectors, layout
-from models.randomness import seeded
+from certrad.models.backbones.base import Backbone
+from certrad.models.prompts.context import ContextVectors, layout
+from certrad.models.randomness import seeded
 
 _ENCODED_TOGETHER = 64
 

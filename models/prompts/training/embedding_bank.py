@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from models.attacks.pgd import PgdParams, attack, embedding_divergence
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.training.trainer import FeatureSource
-from models.randomness import seeded
+from certrad.models.attacks.pgd import PgdParams, attack, embedding_divergence
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.training.trainer import FeatureSource
+from certrad.models.randomness import seeded
 
 BANK_BATCH: Final = 32
 """Images attacked together: a bank that was interrupted goes on at a multiple of it."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models.errors import Rejected
-from models.types.tuning import TuningParams
+from certrad.models.errors import Rejected
+from certrad.models.types.tuning import TuningParams
 
 VALIDATION_PER_CLASS: Final = 50
 """Most images of a class that accuracy is measured on."""

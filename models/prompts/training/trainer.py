@@ -13,12 +13,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.context import ContextVectors, layout
-from models.prompts.training.augmentation import crop_and_flip
-from models.randomness import seeded
-from models.types.cards import ContextPosition
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.context import ContextVectors, layout
+from certrad.models.prompts.training.augmentation import crop_and_flip
+from certrad.models.randomness import seeded
+from certrad.models.types.cards import ContextPosition
 
 FeatureSource = Callable[[Tensor, torch.Generator], Tensor]
 """Image features (B, D) of the training items with these indices (B,), all randomness from the generator."""

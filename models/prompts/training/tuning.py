@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.attacks.pgd import PgdParams
-from models.backbones.base import Backbone
-from models.prompts.context import ContextVectors, layout, text_features
-from models.prompts.training.embedding_bank import BANK_BATCH, adversarial_rows, bank_features
-from models.prompts.training.trainer import (
+from certrad.models.attacks.pgd import PgdParams
+from certrad.models.backbones.base import Backbone
+from certrad.models.prompts.context import ContextVectors, layout, text_features
+from certrad.models.prompts.training.embedding_bank import BANK_BATCH, adversarial_rows, bank_features
+from certrad.models.prompts.training.trainer import (
     FeatureSource,
     FewShotParams,
     TrainerState,
@@ -24,9 +24,9 @@ from models.prompts.training.trainer import (
     initial_context,
     train_epochs,
 )
-from models.randomness import seeded
-from models.smoothing import labels as labels_of
-from models.types.tuning import TuningParams
+from certrad.models.randomness import seeded
+from certrad.models.smoothing import labels as labels_of
+from certrad.models.types.tuning import TuningParams
 
 _ENCODED_TOGETHER: Final = 32
 

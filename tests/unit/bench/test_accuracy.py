@@ -1,4 +1,4 @@
-"""`python -m bench certified-accuracy`: what is counted, kept and summed up."""
+"""`python -m certrad.bench certified-accuracy`: what is counted, kept and summed up."""
 
 from argparse import Namespace
 from dataclasses import replace
@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.common.accuracy_report import as_markdown, summarise
-from bench.common.journal import Journal
-from bench.common.mednist import LabelledImages, balanced_sample
-from bench.common.noisy_images import Job, MethodCounts, Record, Study, StudySettings, as_input
-from bench.measure.certified_accuracy import jobs
-from models.backbones.base import load_backbone, shipped_backbones, weights_directory
-from models.classifier import VisionLanguageClassifier
-from models.prompts.context import template_features
-from models.smoothing import certify
-from models.types import SmoothingParams, ZeroShotAdaptation
-from workers.contract.catalogue import shipped_tasks
+from certrad.bench.common.accuracy_report import as_markdown, summarise
+from certrad.bench.common.journal import Journal
+from certrad.bench.common.mednist import LabelledImages, balanced_sample
+from certrad.bench.common.noisy_images import Job, MethodCounts, Record, Study, StudySettings, as_input
+from certrad.bench.measure.certified_accuracy import jobs
+from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.prompts.context import template_features
+from certrad.models.smoothing import certify
+from certrad.models.types import SmoothingParams, ZeroShotAdaptation
+from certrad.workers.contract.catalogue import shipped_tasks
 
 SETTINGS = StudySettings(
     dtype="float32",

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bench.demo.tune_sigma_selector import estimated_margin, ridge
-from bench.measure.auto_sigma import summarise
-from models.types import LabelCounts
+from certrad.bench.demo.tune_sigma_selector import estimated_margin, ridge
+from certrad.bench.measure.auto_sigma import summarise
+from certrad.models.types import LabelCounts
 
 
 def test_a_weak_ridge_ranks_the_routes_as_the_radii_do() -> None:

@@ -1,4 +1,4 @@
-"""`python -m bench tune-bank`, `calibrate-prompt`, and the method `gated` of `certified-accuracy`."""
+"""`python -m certrad.bench tune-bank`, `calibrate-prompt`, and the method `gated` of `certified-accuracy`."""
 
 import argparse
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from bench.common.noisy_images import ADAPTED, Study
-from bench.demo import calibrate_prompt, tune_bank
-from bench.demo.common import TASK
-from bench.measure import certified_accuracy
-from models.prompts.bank import Bank
-from models.prompts.checkpoint import load_prompt, load_prompt_or_bank
-from models.types import PromptCard
+from certrad.bench.common.noisy_images import ADAPTED, Study
+from certrad.bench.demo import calibrate_prompt, tune_bank
+from certrad.bench.demo.common import TASK
+from certrad.bench.measure import certified_accuracy
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import load_prompt, load_prompt_or_bank
+from certrad.models.types import PromptCard
 from tests.support.mednist_zip import write_mednist_zip
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench certify-cost`: the yardstick and the figures."""
+"""`python -m certrad.bench certify-cost`: the yardstick and the figures."""
 
 import argparse
 import platform
@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.common import plain_loop
-from bench.common.architectures import load_clip
-from bench.common.machine import this_machine
-from bench.measure import certify_cost
-from models.backbones.base import load_backbone, shipped_backbones, weights_directory
-from models.classifier import VisionLanguageClassifier
-from models.prompts.context import template_features
-from workers.contract.catalogue import shipped_tasks
+from certrad.bench.common import plain_loop
+from certrad.bench.common.architectures import load_clip
+from certrad.bench.common.machine import this_machine
+from certrad.bench.measure import certify_cost
+from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.prompts.context import template_features
+from certrad.workers.contract.catalogue import shipped_tasks
 
 
 def parse(*options: str) -> argparse.Namespace:

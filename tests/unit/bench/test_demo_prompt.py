@@ -1,4 +1,4 @@
-"""`python -m bench tune-demo-prompt` and `write-demo-cards`."""
+"""`python -m certrad.bench tune-demo-prompt` and `write-demo-cards`."""
 
 import argparse
 import json
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from bench.common.mednist import read_split
-from bench.demo import tune_prompt as tune_demo_prompt
-from bench.demo import write_cards as write_demo_cards
-from bench.demo.common import PROMPTS, task
-from models.prompts.checkpoint import load_prompt, load_prompt_or_bank, prompt_path, read_prompt_card
-from models.prompts.training.tuning import trainer_params
-from models.types import PromptCard
-from models.types.tuning import TuningMethod, TuningParams
+from certrad.bench.common.mednist import read_split
+from certrad.bench.demo import tune_prompt as tune_demo_prompt
+from certrad.bench.demo import write_cards as write_demo_cards
+from certrad.bench.demo.common import PROMPTS, task
+from certrad.models.prompts.checkpoint import load_prompt, load_prompt_or_bank, prompt_path, read_prompt_card
+from certrad.models.prompts.training.tuning import trainer_params
+from certrad.models.types import PromptCard
+from certrad.models.types.tuning import TuningMethod, TuningParams
+from certrad.workers.contract.catalogue import shipped_backbones, shipped_prompts
 from tests.support.mednist_zip import write_mednist_zip
-from workers.contract.catalogue import shipped_backbones, shipped_prompts
 
 
 def parse(module: object, *options: str) -> argparse.Namespace:

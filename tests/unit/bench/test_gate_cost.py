@@ -1,10 +1,10 @@
-"""`python -m bench gate-cost`: the gate against the encoder, on the shipped bank."""
+"""`python -m certrad.bench gate-cost`: the gate against the encoder, on the shipped bank."""
 
 import argparse
 
 import pytest
 
-from bench.measure import gate_cost
+from certrad.bench.measure import gate_cost
 
 
 def test_the_gate_costs_the_bank_s_head_less_that_of_one_prompt(monkeypatch: pytest.MonkeyPatch) -> None:

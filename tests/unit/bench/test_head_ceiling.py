@@ -1,4 +1,4 @@
-"""`python -m bench head-ceiling`: a network on noisy features beside the bank, on the same noise."""
+"""`python -m certrad.bench head-ceiling`: a network on noisy features beside the bank, on the same noise."""
 
 import argparse
 import json
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from bench.measure import head_ceiling
-from models.smoothing.accuracy import Share
+from certrad.bench.measure import head_ceiling
+from certrad.models.smoothing.accuracy import Share
 from tests.support.mednist_zip import write_mednist_zip
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.common.native_space import NativeSpaceClassifier
-from models.images.model_input import model_input
-from models.images.picture import ImageFacts, Picture
-from models.smoothing import certify
-from models.types import Certificate, SmoothingParams
+from certrad.bench.common.native_space import NativeSpaceClassifier
+from certrad.models.images.model_input import model_input
+from certrad.models.images.picture import ImageFacts, Picture
+from certrad.models.smoothing import certify
+from certrad.models.types import Certificate, SmoothingParams
 from tests.support.threshold_classifier import ThresholdClassifier
 
 

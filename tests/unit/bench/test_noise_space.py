@@ -1,14 +1,14 @@
-"""`python -m bench noise-space`: what is compared, and how it is counted."""
+"""`python -m certrad.bench noise-space`: what is compared, and how it is counted."""
 
 import numpy as np
 import pytest
 import torch
 
-from bench.common.native_noise import Found, Job, compare, smaller
-from bench.common.noisy_images import as_input
-from bench.measure.noise_space import Comparison, as_markdown, recipe
-from models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
-from workers.contract.catalogue import shipped_tasks
+from certrad.bench.common.native_noise import Found, Job, compare, smaller
+from certrad.bench.common.noisy_images import as_input
+from certrad.bench.measure.noise_space import Comparison, as_markdown, recipe
+from certrad.models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
+from certrad.workers.contract.catalogue import shipped_tasks
 
 
 def found(model: float | None, native: float | None) -> Found:

@@ -1,4 +1,4 @@
-"""Embedding banks of `python -m bench reproduce`: kept under their weights, pixels and attack, and nothing else."""
+"""Embedding banks of `python -m certrad.bench reproduce`: kept under weights, pixels and attack alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +9,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bench.reproduce.run import learned
-from bench.reproduce.run.learned import embeddings
-from bench.reproduce.run.materials import Materials, inputs
-from models.attacks.pgd import PgdParams
-from models.backbones.base import Backbone
-from models.datasets.listing import Item
-from models.datasets.pixels import rgb
-from models.datasets.split import Split
-from models.prompts.training.embedding_bank import adversarial_rows
+from certrad.bench.reproduce.run import learned
+from certrad.bench.reproduce.run.learned import embeddings
+from certrad.bench.reproduce.run.materials import Materials, inputs
+from certrad.models.attacks.pgd import PgdParams
+from certrad.models.backbones.base import Backbone
+from certrad.models.datasets.listing import Item
+from certrad.models.datasets.pixels import rgb
+from certrad.models.datasets.split import Split
+from certrad.models.prompts.training.embedding_bank import adversarial_rows
 from tests.support.tiny_clip import tiny_backbone
 
 ATTACK = PgdParams(steps=1)

@@ -1,10 +1,10 @@
-"""`python -m bench reproduce`: the plan, the printed values, and what is said of an order that differs."""
+"""`python -m certrad.bench reproduce`: the plan, the printed values, and what is said of an order that differs."""
 
 from collections.abc import Sequence
 
 import pytest
 
-from bench.reproduce.plan.experiment import (
+from certrad.bench.reproduce.plan.experiment import (
     AnyExperiment,
     AttackedAccuracy,
     CertificationTime,
@@ -12,16 +12,22 @@ from bench.reproduce.plan.experiment import (
     NearestWords,
     TrainingEfficiency,
 )
-from bench.reproduce.plan.plan import PLAN, TABLE_2, as_in_advpt, images_in_advpt
-from bench.reproduce.plan.published_values import PUBLISHED, Printed, column_of_radius, published_values, row_behind
-from bench.reproduce.plan.quick import BACKBONE, DATASET, reduced
-from bench.reproduce.report.orders import orders, paired_p, summary
-from bench.reproduce.run.certified import CERTIFICATE, TRAINING, Measured, best_sigma
-from bench.reproduce.run.result import BEST_SIGMA, KNOWN, NOT_KNOWN, Cell, Place, share_cell
-from bench.reproduce.run.words import DISTANCE
-from models.backbones.base import shipped_backbones
-from models.datasets.cards import shipped_datasets
-from models.types.tuning import TuningParams
+from certrad.bench.reproduce.plan.plan import PLAN, TABLE_2, as_in_advpt, images_in_advpt
+from certrad.bench.reproduce.plan.published_values import (
+    PUBLISHED,
+    Printed,
+    column_of_radius,
+    published_values,
+    row_behind,
+)
+from certrad.bench.reproduce.plan.quick import BACKBONE, DATASET, reduced
+from certrad.bench.reproduce.report.orders import orders, paired_p, summary
+from certrad.bench.reproduce.run.certified import CERTIFICATE, TRAINING, Measured, best_sigma
+from certrad.bench.reproduce.run.result import BEST_SIGMA, KNOWN, NOT_KNOWN, Cell, Place, share_cell
+from certrad.bench.reproduce.run.words import DISTANCE
+from certrad.models.backbones.base import shipped_backbones
+from certrad.models.datasets.cards import shipped_datasets
+from certrad.models.types.tuning import TuningParams
 
 BY_ID = {experiment.id: experiment for experiment in PLAN}
 

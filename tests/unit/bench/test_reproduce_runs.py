@@ -1,4 +1,4 @@
-"""`python -m bench reproduce` on miniatures: whole runs, what is missing, and going on after a kill."""
+"""`python -m certrad.bench reproduce` on miniatures: whole runs, what is missing, and going on after a kill."""
 
 import csv
 import io
@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.reproduce import command
-from bench.reproduce.plan.experiment import AttackedAccuracy, AttackedMethod, CertifiedAccuracy, SmoothedMethod
-from bench.reproduce.plan.plan import (
+from certrad.bench.reproduce import command
+from certrad.bench.reproduce.plan.experiment import AttackedAccuracy, AttackedMethod, CertifiedAccuracy, SmoothedMethod
+from certrad.bench.reproduce.plan.plan import (
     ADVPT_TABLE_2,
     ADVPT_TABLE_4,
     ADVPT_TABLE_5,
@@ -27,24 +27,24 @@ from bench.reproduce.plan.plan import (
     TABLE_5,
     TEMPLATE,
 )
-from bench.reproduce.plan.quick import quick_plan, reduced
-from bench.reproduce.report.report import write_report
-from bench.reproduce.run import learned
-from bench.reproduce.run.attacked import attacked_accuracy, every_fifth
-from bench.reproduce.run.certified import CERTIFICATE, TRAINING, certification_time, certified_accuracy
-from bench.reproduce.run.denoisers import trained_denoiser
-from bench.reproduce.run.efficiency import training_efficiency
-from bench.reproduce.run.materials import Materials, listing_sha256, require_trained
-from bench.reproduce.run.noisy_pass import NoisyImage, PassWorker
-from bench.reproduce.run.result import BEST_SIGMA, KNOWN, NOT_KNOWN
-from bench.reproduce.run.units import Kept, Workforce
-from bench.reproduce.run.words import RANDOM, nearest_words
-from models.backbones.base import shipped_backbones
-from models.backbones.weights import file_sha256
-from models.baselines.denoiser_training import DenoiserParams
-from models.errors import Rejected
-from models.smoothing.encoded import EncodedSampler
-from models.types.tuning import TuningParams
+from certrad.bench.reproduce.plan.quick import quick_plan, reduced
+from certrad.bench.reproduce.report.report import write_report
+from certrad.bench.reproduce.run import learned
+from certrad.bench.reproduce.run.attacked import attacked_accuracy, every_fifth
+from certrad.bench.reproduce.run.certified import CERTIFICATE, TRAINING, certification_time, certified_accuracy
+from certrad.bench.reproduce.run.denoisers import trained_denoiser
+from certrad.bench.reproduce.run.efficiency import training_efficiency
+from certrad.bench.reproduce.run.materials import Materials, listing_sha256, require_trained
+from certrad.bench.reproduce.run.noisy_pass import NoisyImage, PassWorker
+from certrad.bench.reproduce.run.result import BEST_SIGMA, KNOWN, NOT_KNOWN
+from certrad.bench.reproduce.run.units import Kept, Workforce
+from certrad.bench.reproduce.run.words import RANDOM, nearest_words
+from certrad.models.backbones.base import shipped_backbones
+from certrad.models.backbones.weights import file_sha256
+from certrad.models.baselines.denoiser_training import DenoiserParams
+from certrad.models.errors import Rejected
+from certrad.models.smoothing.encoded import EncodedSampler
+from certrad.models.types.tuning import TuningParams
 from tests.support import miniature_datasets
 from tests.support.mednist_zip import write_mednist_zip
 from tests.support.tiny_clip import tiny_hf_config, write_hf_clip

@@ -1,4 +1,4 @@
-"""`python -m bench reproduce` on other weights than a backbone's: what was measured with one file serves no other."""
+"""`python -m certrad.bench reproduce` on other weights than a backbone's: no result serves another file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +9,15 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models import resnet18
 
-from bench.reproduce.plan.experiment import AttackedAccuracy, CertifiedAccuracy
-from bench.reproduce.plan.plan import ADVPT_TABLE_2, DIFFUSION, TABLE_2, VANILLA
-from bench.reproduce.run import surrogates
-from bench.reproduce.run.attacked import attacked_accuracy
-from bench.reproduce.run.certified import certified_accuracy
-from bench.reproduce.run.materials import Materials
-from bench.reproduce.run.surrogates import trained_surrogate
-from models.attacks.surrogate import HeadParams, body_and_head
-from models.backbones.base import shipped_backbones
+from certrad.bench.reproduce.plan.experiment import AttackedAccuracy, CertifiedAccuracy
+from certrad.bench.reproduce.plan.plan import ADVPT_TABLE_2, DIFFUSION, TABLE_2, VANILLA
+from certrad.bench.reproduce.run import surrogates
+from certrad.bench.reproduce.run.attacked import attacked_accuracy
+from certrad.bench.reproduce.run.certified import certified_accuracy
+from certrad.bench.reproduce.run.materials import Materials
+from certrad.bench.reproduce.run.surrogates import trained_surrogate
+from certrad.models.attacks.surrogate import HeadParams, body_and_head
+from certrad.models.backbones.base import shipped_backbones
 from tests.support.diffusion_models import tiny_unet, write_pipeline
 from tests.support.mednist_zip import write_mednist_zip
 

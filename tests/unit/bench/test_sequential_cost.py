@@ -1,11 +1,11 @@
-"""`python -m bench sequential-cost`: the summary of recorded labels is what certification itself decides on them."""
+"""`python -m certrad.bench sequential-cost`: its summary is what certification decides."""
 
 import numpy as np
 
-from bench.common.sequential_records import Record, Settings, decided, summarise
-from models.smoothing import MemoryBlocks, certify
-from models.smoothing.sampling import LABEL_DTYPE
-from models.types import SmoothingParams
+from certrad.bench.common.sequential_records import Record, Settings, decided, summarise
+from certrad.models.smoothing import MemoryBlocks, certify
+from certrad.models.smoothing.sampling import LABEL_DTYPE
+from certrad.models.types import SmoothingParams
 from tests.support.threshold_classifier import ThresholdClassifier
 
 CLASSIFIER = ThresholdClassifier(cuts=(122, 128, 134))

@@ -1,9 +1,9 @@
-"""`python -m bench start-up` and `install`: the figures of a first use."""
+"""`python -m certrad.bench start-up` and `install`: the figures of a first use."""
 
 from pathlib import Path
 
-from bench.measure.install_cost import Fetched, fetched
-from bench.measure.start_up import start
+from certrad.bench.measure.install_cost import Fetched, fetched
+from certrad.bench.measure.start_up import start
 
 LOG = """
 2026-01-01T00:00:00,000   Downloading torch-2.7.0-cp311-cp311-manylinux_2_28_x86_64.whl.metadata (29 kB)

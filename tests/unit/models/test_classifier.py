@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.backbones.base import Backbone
-from models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force, text_features_sha256
-from models.prompts.context import ContextVectors, template_features
-from models.smoothing.sampling import BaseClassifier
-from models.types import ClassifierSpec, SigmaRouting, ZeroShotAdaptation
+from certrad.models.backbones.base import Backbone
+from certrad.models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force, text_features_sha256
+from certrad.models.prompts.context import ContextVectors, template_features
+from certrad.models.smoothing.sampling import BaseClassifier
+from certrad.models.types import ClassifierSpec, SigmaRouting, ZeroShotAdaptation
 from tests.support import tiny_clip
 
 NAMES = ["adipose tissue", "mucus", "debris"]

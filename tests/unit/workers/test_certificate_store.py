@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models.files import create_file, replace_file
-from workers.certificate_store import store_certificate
-from workers.contract import uploads
+from certrad.models.files import create_file, replace_file
+from certrad.workers.certificate_store import store_certificate
+from certrad.workers.contract import uploads
 
 
 def test_certificate_lies_under_its_digest(tmp_path: Path) -> None:

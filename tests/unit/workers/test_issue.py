@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from models.certificates.canonical import canonical
-from models.certificates.document import document, result
-from models.errors import Rejected
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.document import document, result
+from certrad.models.errors import Rejected
+from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.progress import at_start
+from certrad.workers.issue import sealed
 from tests.support.certificates import CASES, ISSUER, SCALE, Case, facts, genuine
-from workers.contract.job import JobRecord
-from workers.contract.progress import at_start
-from workers.issue import sealed
 
 RULES = {
     "fixed n": CASES[6],

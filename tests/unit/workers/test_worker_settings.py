@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from workers.settings import WorkerSettings
+from certrad.workers.settings import WorkerSettings
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.api.schemas.certify import CertifyForm
-from app.api.schemas.tune import TuningForm
-from app.cli import demo
-from app.cli import main as cli
+from certrad.app.api.schemas.certify import CertifyForm
+from certrad.app.api.schemas.tune import TuningForm
+from certrad.app.cli import demo
+from certrad.app.cli import main as cli
 
 
 def test_certify_has_an_option_for_every_field() -> None:
@@ -75,7 +75,7 @@ def test_commands_that_compute_become_the_workers_command(
     became: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
     CliRunner().invoke(cli.app, arguments)
-    assert became == [[sys.executable, "-m", "workers.cli.main", *handed_on]]
+    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", *handed_on]]
 
 
 @pytest.mark.parametrize(

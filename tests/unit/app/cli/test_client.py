@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from app.cli.client import Client, Event, ProblemError, parse_events
+from certrad.app.cli.client import Client, Event, ProblemError, parse_events
 
 
 def test_comments_hints_and_a_cut_off_event_are_left_out() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.image_archive import ImagesError, is_archive, pack
+from certrad.app.cli.image_archive import ImagesError, is_archive, pack
 
 
 def write(root: Path, *names: str) -> None:

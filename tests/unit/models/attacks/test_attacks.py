@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.attacks.base import Attack, RobustAccuracy, accuracy, attacked, classes, grid, require_within
-from models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, adaptive_pgd
-from models.smoothing.accuracy import Share
+from certrad.models.attacks.base import Attack, RobustAccuracy, accuracy, attacked, classes, grid, require_within
+from certrad.models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, adaptive_pgd
+from certrad.models.smoothing.accuracy import Share
 from tests.support.toy_classifiers import linear
 
 EPSILON = 8 / 255

@@ -7,9 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.attacks.losses import LOSSES, LossName
-from models.attacks.pgd import ADAPTIVE_PGD_40, PgdParams, adaptive_pgd, attack, embedding_divergence, embedding_pgd
-from models.backbones.base import Backbone, load_backbone
+from certrad.models.attacks.losses import LOSSES, LossName
+from certrad.models.attacks.pgd import (
+    ADAPTIVE_PGD_40,
+    PgdParams,
+    adaptive_pgd,
+    attack,
+    embedding_divergence,
+    embedding_pgd,
+)
+from certrad.models.backbones.base import Backbone, load_backbone
 from tests.support import tiny_clip
 from tests.support.toy_classifiers import linear, shifting
 

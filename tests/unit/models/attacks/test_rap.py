@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18, resnet50
 
-from models.attacks.base import attacked
-from models.attacks.rap import RapParams, _diverse, rap
-from models.attacks.surrogate import MEAN, STD, HeadParams, body_and_head, load_resnet50, surrogate, train_head
-from models.errors import Rejected
+from certrad.models.attacks.base import attacked
+from certrad.models.attacks.rap import RapParams, _diverse, rap
+from certrad.models.attacks.surrogate import MEAN, STD, HeadParams, body_and_head, load_resnet50, surrogate, train_head
+from certrad.models.errors import Rejected
 from tests.support.toy_classifiers import network
 
 FEW = RapParams(epsilon=16 / 255, iterations=6, late_start=3, reverse_steps=2)

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.attacks.smooth_adv import SmoothAdv, attack, nearest_on_grid, squared_budget, squared_length
-from models.audit.contradictions import Attacked, Audit, Claim, Finding
-from models.audit.modes import Mode
-from models.audit.verdict import p_value, summarise
-from models.classifier import VisionLanguageClassifier
-from models.smoothing import MemoryBlocks, Noise, Stream, certify, estimate, select
-from models.smoothing.encoded import EncodedSampler, EncodingClassifier
-from models.smoothing.routing import estimate_routes, select_route
-from models.types import SmoothingParams
+from certrad.models.attacks.smooth_adv import SmoothAdv, attack, nearest_on_grid, squared_budget, squared_length
+from certrad.models.audit.contradictions import Attacked, Audit, Claim, Finding
+from certrad.models.audit.modes import Mode
+from certrad.models.audit.verdict import p_value, summarise
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.smoothing import MemoryBlocks, Noise, Stream, certify, estimate, select
+from certrad.models.smoothing.encoded import EncodedSampler, EncodingClassifier
+from certrad.models.smoothing.routing import estimate_routes, select_route
+from certrad.models.types import SmoothingParams
 from tests.support.tiny_clip import tiny_backbone
 from tests.support.toy_service import SHAPE, SIGMA, Prompt, ToyService, toy_mode
 
@@ -230,7 +230,7 @@ def test_automatic_sigma_is_asked_as_the_service_does(service: ToyService, pixel
         return select_route(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.audit.contradictions.select_route", recorded)
+        patch.setattr("certrad.models.audit.contradictions.select_route", recorded)
         (found,) = audit_of(service, mode).findings(pixels)
     assert mode.spec.routing is not None
     heads = [mode.unadapted[sigma] for sigma in mode.spec.routing.sigmas]

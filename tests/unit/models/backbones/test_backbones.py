@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.demo.pin_embedded import card_of_files
-from models.backbones.base import EMBEDDED, Backbone, load_backbone, shipped_backbones, weights_directory
-from models.backbones.weights import file_sha256, write_json
-from models.errors import Rejected
-from models.prompts.context import template_features
-from models.types import BackboneCard
+from certrad.bench.demo.pin_embedded import card_of_files
+from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.weights import file_sha256, write_json
+from certrad.models.errors import Rejected
+from certrad.models.prompts.context import template_features
+from certrad.models.types import BackboneCard
 from tests.support import tiny_clip
 
 NAMES = ["adipose tissue", "colorectal adenocarcinoma epithelium"]
@@ -372,7 +372,7 @@ def test_shipped_cards_pin_no_digest_that_was_not_read_from_a_file() -> None:
 
 
 def test_the_card_of_the_embedded_backbone_is_that_of_its_files() -> None:
-    assert shipped_backbones()["demo"] == card_of_files()  # else: python -m bench.demo.pin_embedded
+    assert shipped_backbones()["demo"] == card_of_files()  # else: python -m certrad.bench.demo.pin_embedded
 
 
 def test_the_embedded_backbone_loads() -> None:

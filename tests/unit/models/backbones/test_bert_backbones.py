@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbones.base import Backbone, load_backbone
-from models.errors import Rejected
-from models.prompts.context import ContextVectors, layout, template_features, text_features
-from models.prompts.foreign_checkpoint import import_context
-from models.prompts.training.trainer import FewShotParams, image_features, initial_context, train_epochs
-from models.prompts.zero_shot import adapt, entropy_of_mean
-from models.prompts.zero_shot import initial_context as context_of_template
-from models.types import BackboneCard, ZeroShotAdaptation
+from certrad.models.backbones.base import Backbone, load_backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.context import ContextVectors, layout, template_features, text_features
+from certrad.models.prompts.foreign_checkpoint import import_context
+from certrad.models.prompts.training.trainer import FewShotParams, image_features, initial_context, train_epochs
+from certrad.models.prompts.zero_shot import adapt, entropy_of_mean
+from certrad.models.prompts.zero_shot import initial_context as context_of_template
+from certrad.models.types import BackboneCard, ZeroShotAdaptation
+from certrad.workers.cli.fetch import fetch
 from tests.support import bert_models
-from workers.cli.fetch import fetch
 
 FORMATS = ("medclip", "biomedclip")
 NAMES = ["covid", "no lung opacity"]

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.attacks.base import Attack
-from models.attacks.pgd import PgdParams, adaptive_pgd, embedding_pgd
-from models.backbones.base import Backbone, load_backbone
-from models.baselines.adversarial_training import Method, TrainingParams, train
-from models.classifier import VisionLanguageClassifier
-from models.randomness import seeded
+from certrad.models.attacks.base import Attack
+from certrad.models.attacks.pgd import PgdParams, adaptive_pgd, embedding_pgd
+from certrad.models.backbones.base import Backbone, load_backbone
+from certrad.models.baselines.adversarial_training import Method, TrainingParams, train
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.randomness import seeded
 from tests.support import tiny_clip
 
 LABELS = torch.arange(10) % 3

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.attacks.pgd import PgdParams, adaptive_pgd
-from models.baselines.linear_probe import LinearHead, LinearProbe, fit, search
+from certrad.models.attacks.pgd import PgdParams, adaptive_pgd
+from certrad.models.baselines.linear_probe import LinearHead, LinearProbe, fit, search
 from tests.support.tiny_clip import tiny_backbone
 
 

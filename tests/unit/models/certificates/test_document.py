@@ -5,12 +5,20 @@ from typing import get_args
 
 import pytest
 
-from models.certificates.canonical import canonical
-from models.certificates.document import document, result
-from models.certificates.facts import SCHEMA
-from models.certificates.labels import labels_of, merkle_root
-from models.certificates.text import formula
-from models.types import Abstention, Adaptation, Certificate, Decision, GatedAdaptation, Rule, ZeroShotAdaptation
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.document import document, result
+from certrad.models.certificates.facts import SCHEMA
+from certrad.models.certificates.labels import labels_of, merkle_root
+from certrad.models.certificates.text import formula
+from certrad.models.types import (
+    Abstention,
+    Adaptation,
+    Certificate,
+    Decision,
+    GatedAdaptation,
+    Rule,
+    ZeroShotAdaptation,
+)
 from tests.support.certificates import SCALE
 from tests.support.document_facts import CERTIFIED, facts
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from models.certificates.labels import labels_of, merkle_root, run_lengths
+from certrad.models.certificates.labels import labels_of, merkle_root, run_lengths
 
 
 def random_labels(n: int, seed: int) -> list[int]:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from models.certificates.canonical import canonical
-from models.certificates.document import document
-from models.certificates.signature import is_signed, public_key, signed
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.document import document
+from certrad.models.certificates.signature import is_signed, public_key, signed
 from tests.support.document_facts import facts
 
 # RFC 8032, section 7.1, TEST 1.

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from models.certificates.canonical import canonical
-from models.certificates.signature import public_key, signed
-from models.certificates.verify import verify
-from models.types import SmoothingParams
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.signature import public_key, signed
+from certrad.models.certificates.verify import verify
+from certrad.models.types import SmoothingParams
 from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, Case, genuine
 from tests.support.processes import ROOT
 from tests.unit.models.certificates.test_verify import (

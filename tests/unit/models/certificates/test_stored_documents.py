@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from models.certificates.canonical import canonical
-from models.certificates.document import document
-from models.certificates.signature import signed
-from models.certificates.verify import verify
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.document import document
+from certrad.models.certificates.signature import signed
+from certrad.models.certificates.verify import verify
 from tests.support.certificates import CASES, ISSUER, answered
 
 STORED = Path(__file__).parents[3] / "data" / "documents_of_schema_2.jsonl"

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from models.certificates.canonical import canonical
-from models.certificates.exact import Bounds, Look, is_clopper_pearson, is_e_process, radii
-from models.certificates.labels import labels_of, merkle_root, run_lengths
-from models.certificates.signature import is_signed, public_key, signed
-from models.certificates.verify import Issuer, Verification, verify
-from models.errors import Rejected
-from models.smoothing import confidence_bounds, radius
-from models.smoothing.bounds import floor_decimals, raise_decimals
-from models.smoothing.sequential import ConfidenceSequence
-from models.types import ETA, AlphaSplit, SmoothingParams, ZeroShotAdaptation
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.exact import Bounds, Look, is_clopper_pearson, is_e_process, radii
+from certrad.models.certificates.labels import labels_of, merkle_root, run_lengths
+from certrad.models.certificates.signature import is_signed, public_key, signed
+from certrad.models.certificates.verify import Issuer, Verification, verify
+from certrad.models.errors import Rejected
+from certrad.models.smoothing import confidence_bounds, radius
+from certrad.models.smoothing.bounds import floor_decimals, raise_decimals
+from certrad.models.smoothing.sequential import ConfidenceSequence
+from certrad.models.types import ETA, AlphaSplit, SmoothingParams, ZeroShotAdaptation
 from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, Case, genuine
 
 FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.baselines.denoised_smoothing import DenoisedClassifier
-from models.baselines.denoiser_training import DenoiserParams, DenoiserState, train, train_epochs
-from models.classifier import VisionLanguageClassifier
-from models.defences.denoiser import DnCnn, denoiser_purifier, load_denoiser, save_denoiser
-from models.defences.diffusion import one_shot
-from models.errors import Rejected
-from models.smoothing import certify
-from models.types import Certificate, SmoothingParams
+from certrad.models.baselines.denoised_smoothing import DenoisedClassifier
+from certrad.models.baselines.denoiser_training import DenoiserParams, DenoiserState, train, train_epochs
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.defences.denoiser import DnCnn, denoiser_purifier, load_denoiser, save_denoiser
+from certrad.models.defences.diffusion import one_shot
+from certrad.models.errors import Rejected
+from certrad.models.smoothing import certify
+from certrad.models.types import Certificate, SmoothingParams
 from tests.support.diffusion_models import knowing
 from tests.support.threshold_classifier import ThresholdClassifier
 from tests.support.tiny_clip import tiny_backbone

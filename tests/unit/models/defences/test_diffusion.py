@@ -7,8 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.defences.diffusion import DiffPure, denoise_once, load_diffusion, one_shot, one_shot_purifier, timestep
-from models.errors import Rejected
+from certrad.models.defences.diffusion import (
+    DiffPure,
+    denoise_once,
+    load_diffusion,
+    one_shot,
+    one_shot_purifier,
+    timestep,
+)
+from certrad.models.errors import Rejected
 from tests.support.diffusion_models import SIDE, knowing, known_model, tiny_unet, write_pipeline
 
 

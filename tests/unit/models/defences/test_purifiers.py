@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from transformers.models.swin2sr.configuration_swin2sr import Swin2SRConfig
 from transformers.models.swin2sr.modeling_swin2sr import Swin2SRForImageSuperResolution
 
-from models.attacks.pgd import PgdParams, adaptive_pgd
-from models.defences.purifier import Backward, NoiseAndDenoise, Purifier, compose, defended, straight_through
-from models.defences.rescale import Rescale
-from models.defences.super_resolution import WaveletDenoising, load_enlarger, super_resolution
-from models.errors import Rejected
+from certrad.models.attacks.pgd import PgdParams, adaptive_pgd
+from certrad.models.defences.purifier import Backward, NoiseAndDenoise, Purifier, compose, defended, straight_through
+from certrad.models.defences.rescale import Rescale
+from certrad.models.defences.super_resolution import WaveletDenoising, load_enlarger, super_resolution
+from certrad.models.errors import Rejected
 from tests.support.tiny_clip import random_tensors
 
 

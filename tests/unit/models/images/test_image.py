@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.errors import Rejected
-from models.images.model_input import ModelInput, model_input
-from models.images.picture import ImageFacts, Picture, check_size, crop, pixels_sha256
-from models.images.resize import AxisResize
-from models.types import Region
+from certrad.models.errors import Rejected
+from certrad.models.images.model_input import ModelInput, model_input
+from certrad.models.images.picture import ImageFacts, Picture, check_size, crop, pixels_sha256
+from certrad.models.images.resize import AxisResize
+from certrad.models.types import Region
 from tests.support.images import noise
 
 FACTS = ImageFacts(

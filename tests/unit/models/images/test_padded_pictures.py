@@ -7,16 +7,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.backbones.base import shipped_backbones
-from models.errors import Rejected
-from models.images.model_input import image_scale, model_input
-from models.images.picture import ImageFacts, Picture
-from models.images.resize import AxisResize
-from models.types import CertifyRequest, ClassifierSpec, Region
+from certrad.models.backbones.base import shipped_backbones
+from certrad.models.errors import Rejected
+from certrad.models.images.model_input import image_scale, model_input
+from certrad.models.images.picture import ImageFacts, Picture
+from certrad.models.images.resize import AxisResize
+from certrad.models.types import CertifyRequest, ClassifierSpec, Region
+from certrad.workers.decoders.raster import decode
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.settings import WorkerSettings
 from tests.support.images import encoded, noise
-from workers.decoders.raster import decode
-from workers.intake.decode import decode_limited
-from workers.settings import WorkerSettings
 
 SHAPES = [(512, 512), (300, 500), (641, 256), (96, 131), (28, 224), (225, 233), (4, 200), (30, 1500)]
 FACTS = ImageFacts(

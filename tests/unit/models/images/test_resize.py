@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.images.resize import AxisResize
+from certrad.models.images.resize import AxisResize
 
 SIZES_AND_NORMS = [
     (28, 2.8310),

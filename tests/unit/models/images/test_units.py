@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.images.model_input import fitted, image_scale, model_input
-from models.images.picture import Picture
-from models.images.resize import AxisResize
-from models.images.units import ImageRadius, ImageScale, NoImageRadius, radius_in_image_units
-from models.types import Region
+from certrad.models.images.model_input import fitted, image_scale, model_input
+from certrad.models.images.picture import Picture
+from certrad.models.images.resize import AxisResize
+from certrad.models.images.units import ImageRadius, ImageScale, NoImageRadius, radius_in_image_units
+from certrad.models.types import Region
+from certrad.workers.decoders import raster
+from certrad.workers.decoders.dicom import decode as decode_dicom
+from certrad.workers.decoders.grayscale import FullRange, Invert, Rescale, Step, Table, Window, render
 from tests.support.images import dicom, encoded, item, noise, png_16, tiff_16
-from workers.decoders import raster
-from workers.decoders.dicom import decode as decode_dicom
-from workers.decoders.grayscale import FullRange, Invert, Rescale, Step, Table, Window, render
 
 LIMIT = 2_000_000
 Floats = NDArray[np.float64]

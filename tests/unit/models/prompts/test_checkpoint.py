@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.checkpoint import (
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.checkpoint import (
     context_from_bytes,
     context_to_bytes,
     load_prompt,
@@ -22,8 +22,8 @@ from models.prompts.checkpoint import (
     save_prompt,
     write_card,
 )
-from models.prompts.context import ContextVectors
-from models.types import PromptCard
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.types import PromptCard
 from tests.support import tiny_clip
 
 CONTEXT = ContextVectors(

@@ -9,10 +9,10 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbones.base import Backbone, load_backbone
-from models.errors import Rejected
-from models.prompts.context import ContextVectors, template_features, text_features
-from models.types.cards import ContextPosition
+from certrad.models.backbones.base import Backbone, load_backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.context import ContextVectors, template_features, text_features
+from certrad.models.types.cards import ContextPosition
 from tests.support import tiny_clip
 
 NAMES = ["adipose_tissue", "mucus", "colorectal adenocarcinoma epithelium"]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.foreign_checkpoint import import_context
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.foreign_checkpoint import import_context
 from tests.support import tiny_clip
 
 CTX = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)) * 0.02

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.backbones.base import Backbone
-from models.prompts.context import ContextVectors
-from models.prompts.nearest_words import interpret, nearest_words
-from models.randomness import seeded
+from certrad.models.backbones.base import Backbone
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.prompts.nearest_words import interpret, nearest_words
+from certrad.models.randomness import seeded
+from certrad.workers.cli import main as cli
+from certrad.workers.cli import nearest_words as words_command
+from certrad.workers.contract.catalogue import shipped_tasks
 from tests.support import bert_models, tiny_clip
-from workers.cli import main as cli
-from workers.cli import nearest_words as words_command
-from workers.contract.catalogue import shipped_tasks
 
 TASK = shipped_tasks()["mednist"]
 

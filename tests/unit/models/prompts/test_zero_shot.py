@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.context import ContextVectors, template_features, text_features
-from models.prompts.zero_shot import adapt, entropy_of_mean, initial_context
-from models.types import ZeroShotAdaptation
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.context import ContextVectors, template_features, text_features
+from certrad.models.prompts.zero_shot import adapt, entropy_of_mean, initial_context
+from certrad.models.types import ZeroShotAdaptation
 from tests.support import tiny_clip
 
 NAMES = ["adipose tissue", "mucus", "debris"]

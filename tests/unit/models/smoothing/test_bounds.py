@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 from scipy import stats
 
-from models.smoothing.accuracy import certified_accuracy
-from models.smoothing.bounds import (
+from certrad.models.smoothing.accuracy import certified_accuracy
+from certrad.models.smoothing.bounds import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     confidence_bounds,
@@ -18,7 +18,7 @@ from models.smoothing.bounds import (
     radius,
     raise_decimals,
 )
-from models.types import Abstention, Bound, Certificate, LabelCounts, SmoothingParams
+from certrad.models.types import Abstention, Bound, Certificate, LabelCounts, SmoothingParams
 
 BOUNDS = get_args(Bound)
 

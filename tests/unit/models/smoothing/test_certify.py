@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.smoothing import (
+from certrad.models.smoothing import (
     LABEL_DTYPE,
     BaseClassifier,
     Blocks,
@@ -27,7 +27,7 @@ from models.smoothing import (
     predict,
     select,
 )
-from models.types import Abstention, Certificate, Decision, LabelCounts, NoiseLaw, SmoothingParams
+from certrad.models.types import Abstention, Certificate, Decision, LabelCounts, NoiseLaw, SmoothingParams
 from tests.support.threshold_classifier import ThresholdClassifier
 
 KEY = bytes(range(32))

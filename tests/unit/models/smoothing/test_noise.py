@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.certificates.noise_key import noise_key
-from models.smoothing.noise import Noise, Stream, boxmuller, philox4x32, total_variation, ziggurat
-from models.types import ETA, NoiseLaw
+from certrad.models.certificates.noise_key import noise_key
+from certrad.models.smoothing.noise import Noise, Stream, boxmuller, philox4x32, total_variation, ziggurat
+from certrad.models.types import ETA, NoiseLaw
 
 KEY = bytes(range(32))
 LAWS: tuple[NoiseLaw, ...] = ("philox-ziggurat-f64", "philox-boxmuller-f64")
@@ -140,7 +140,7 @@ def test_drawing_many_samples_at_once_gives_each_the_same_noise() -> None:
 
 def test_samples_beyond_one_step_of_the_device_law_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = boxmuller(KEY, Stream.SELECT, range(7), 100, CPU)
-    monkeypatch.setattr("models.smoothing.noise._CPU_STEP", 250)
+    monkeypatch.setattr("certrad.models.smoothing.noise._CPU_STEP", 250)
     assert boxmuller(KEY, Stream.SELECT, range(7), 100, CPU).numpy() == pytest.approx(whole.numpy(), abs=1e-14)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, count, estimate, labels
-from models.smoothing.routing import (
+from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, count, estimate, labels
+from certrad.models.smoothing.routing import (
     bound_routes,
     decide_routed,
     estimate_routes,
@@ -16,9 +16,9 @@ from models.smoothing.routing import (
     routed_radius,
     select_route,
 )
-from models.smoothing.selector import RouteSelector
-from models.types import Abstention, Certificate, LabelCounts, SmoothingParams
-from models.types.routing import RouteBounds, Routed, RouteSelection, SigmaRouting, routing_split
+from certrad.models.smoothing.selector import RouteSelector
+from certrad.models.types import Abstention, Certificate, LabelCounts, SmoothingParams
+from certrad.models.types.routing import RouteBounds, Routed, RouteSelection, SigmaRouting, routing_split
 from tests.support.threshold_classifier import ThresholdClassifier
 
 ROUTING = SigmaRouting(

@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.smoothing.noise import Noise, Stream
-from models.smoothing.sampling import NoisySampler, count, labels
-from models.types import LabelCounts, NoiseLaw
+from certrad.models.smoothing.noise import Noise, Stream
+from certrad.models.smoothing.sampling import NoisySampler, count, labels
+from certrad.models.types import LabelCounts, NoiseLaw
 
 KEY = bytes(range(32))
 LAWS: tuple[NoiseLaw, ...] = ("philox-ziggurat-f64", "philox-boxmuller-f64")

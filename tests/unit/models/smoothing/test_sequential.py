@@ -7,9 +7,9 @@ import mpmath
 import pytest
 from scipy import special
 
-from models.smoothing import decide
-from models.smoothing.sequential import ConfidenceSequence, SequentialTest, Verdict, log_e_value
-from models.types import ETA, Abstention, Certificate, LabelCounts, SmoothingParams
+from certrad.models.smoothing import decide
+from certrad.models.smoothing.sequential import ConfidenceSequence, SequentialTest, Verdict, log_e_value
+from certrad.models.types import ETA, Abstention, Certificate, LabelCounts, SmoothingParams
 
 PARAMS = SmoothingParams(sigma=0.25, target_radius=0.25)
 

@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from app.cli import main as cli
-from models.backbones.base import EMBEDDED, load_backbone
-from models.classifier import TextHead
-from models.types import CertifyRequest, ClassifierSpec
+from certrad.app.cli import main as cli
+from certrad.models.backbones.base import EMBEDDED, load_backbone
+from certrad.models.classifier import TextHead
+from certrad.models.types import CertifyRequest, ClassifierSpec
+from certrad.workers.cli import attack as attack_command
+from certrad.workers.contract.catalogue import shipped_backbones, shipped_prompts, shipped_tasks
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.settings import WorkerSettings
 from tests.support.images import encoded
-from workers.cli import attack as attack_command
-from workers.contract.catalogue import shipped_backbones, shipped_prompts, shipped_tasks
-from workers.intake.decode import decode_limited
-from workers.settings import WorkerSettings
 
 TASK = shipped_tasks()["mednist"]
 BANK = next(id for id, card in shipped_prompts().items() if card.method == "bank")
@@ -205,4 +205,4 @@ def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, fi
     monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
     CliRunner().invoke(cli.app, ["attack", str(files[0]), str(files[1]), "--epsilon", "4/255", "--json"])
     handed_on = ["attack", "--epsilon=4/255", "--json", "--", str(files[0]), str(files[1])]
-    assert became == [[sys.executable, "-m", "workers.cli.main", *handed_on]]
+    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", *handed_on]]

@@ -1,4 +1,4 @@
-"""`certrad audit` and `python -m bench audit`: images in, verdicts out, and a journal between two runs."""
+"""`certrad audit` and `python -m certrad.bench audit`: images in, verdicts out, and a journal between two runs."""
 
 import json
 import os
@@ -12,17 +12,17 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from app.cli import main as cli
-from models.attacks.smooth_adv import SmoothAdv
-from models.audit.modes import chosen_modes, mode_specs
-from models.audit.runner import AuditSettings, audit, images_sha256, open_journal
-from models.audit.verdict import Verdict, as_markdown
-from models.evaluation.journal import Journal
-from models.prompts.store import Folders
-from models.types import SmoothingParams
+from certrad.app.cli import main as cli
+from certrad.models.attacks.smooth_adv import SmoothAdv
+from certrad.models.audit.modes import chosen_modes, mode_specs
+from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
+from certrad.models.audit.verdict import Verdict, as_markdown
+from certrad.models.evaluation.journal import Journal
+from certrad.models.prompts.store import Folders
+from certrad.models.types import SmoothingParams
+from certrad.workers.cli import audit as audit_command
+from certrad.workers.contract.catalogue import shipped_prompts, shipped_tasks
 from tests.support.images import encoded, noise
-from workers.cli import audit as audit_command
-from workers.contract.catalogue import shipped_prompts, shipped_tasks
 
 TASK = shipped_tasks()["mednist"]
 LEARNED = shipped_prompts()[TASK.default_prompt or ""]
@@ -233,4 +233,4 @@ def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
     CliRunner().invoke(cli.app, ["audit", "--images", str(tmp_path), "--sigma", "0.5", "--modes", "planted", "--json"])
     handed_on = ["audit", f"--images={tmp_path}", "--sigma=0.5", "--modes=planted", "--json"]
-    assert became == [[sys.executable, "-m", "workers.cli.main", *handed_on]]
+    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", *handed_on]]

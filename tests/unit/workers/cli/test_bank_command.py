@@ -10,17 +10,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from app.cli import main as client
-from models.backbones.base import EMBEDDED, load_backbone
-from models.classifier import TextHead
-from models.prompts.bank import Bank
-from models.prompts.checkpoint import load_prompt_or_bank, read_prompt_card
-from models.prompts.training.bank import bank_accuracy
-from models.types import ClassifierSpec, GatedAdaptation
+from certrad.app.cli import main as client
+from certrad.models.backbones.base import EMBEDDED, load_backbone
+from certrad.models.classifier import TextHead
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import load_prompt_or_bank, read_prompt_card
+from certrad.models.prompts.training.bank import bank_accuracy
+from certrad.models.types import ClassifierSpec, GatedAdaptation
+from certrad.workers.cli import main as cli
+from certrad.workers.cli import tune_bank as bank_command
+from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from tests.support.images import encoded, noise
-from workers.cli import main as cli
-from workers.cli import tune_bank as bank_command
-from workers.contract.catalogue import shipped_backbones, shipped_tasks
 
 TASK = shipped_tasks()["mednist"]
 PROMPTS = Path(bank_command.__file__).parents[2] / "models" / "demo" / "prompts"
@@ -139,7 +139,7 @@ def test_what_cannot_become_a_bank_is_refused_before_an_image_is_encoded(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     encoded_images: list[int] = []
-    monkeypatch.setattr("models.prompts.training.bank.noisy_directions", lambda *_: encoded_images.append(1))
+    monkeypatch.setattr("certrad.models.prompts.training.bank.noisy_directions", lambda *_: encoded_images.append(1))
     assert bank(folder, *options) == code
     assert message in capsys.readouterr().err
     assert not encoded_images
@@ -151,4 +151,4 @@ def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, tm
     options = ["--images", str(tmp_path), "--name", "site", "--shots", "4"]
     CliRunner().invoke(client.app, ["prompts", "bank", *options])
     handed_on = ["tune-bank", f"--images={tmp_path}", "--name=site", "--shots=4"]
-    assert became == [[sys.executable, "-m", "workers.cli.main", *handed_on]]
+    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", *handed_on]]

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import main as client
-from models.prompts.checkpoint import load_prompt, read_prompt_card
-from models.types import ClassifierSpec
+from certrad.app.cli import main as client
+from certrad.models.prompts.checkpoint import load_prompt, read_prompt_card
+from certrad.models.types import ClassifierSpec
+from certrad.workers.cli import calibrate as calibrate_command
+from certrad.workers.cli import main as cli
+from certrad.workers.contract.catalogue import shipped_tasks
 from tests.support.images import encoded, noise
-from workers.cli import calibrate as calibrate_command
-from workers.cli import main as cli
-from workers.contract.catalogue import shipped_tasks
 
 TASK = shipped_tasks()["mednist"]
 
@@ -89,4 +89,4 @@ def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, tm
     options = ["--images", str(tmp_path), "--name", "site", "--sigmas", "0.5"]
     CliRunner().invoke(client.app, ["prompts", "calibrate", *options])
     handed_on = ["calibrate-prompt", f"--images={tmp_path}", "--name=site", "--sigmas=0.5"]
-    assert became == [[sys.executable, "-m", "workers.cli.main", *handed_on]]
+    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", *handed_on]]

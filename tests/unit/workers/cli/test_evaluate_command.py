@@ -13,23 +13,23 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from app.cli import main as cli
-from models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
-from models.evaluation.certified import ABSTAINED, Evaluation, Row, summary
-from models.smoothing.accuracy import RADII
-from models.types import ClassifierSpec, SmoothingParams, ZeroShotAdaptation
+from certrad.app.cli import main as cli
+from certrad.models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
+from certrad.models.evaluation.certified import ABSTAINED, Evaluation, Row, summary
+from certrad.models.smoothing.accuracy import RADII
+from certrad.models.types import ClassifierSpec, SmoothingParams, ZeroShotAdaptation
+from certrad.workers.cli import evaluate as evaluate_command
+from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.workers.options import argument_parser
 from tests.support import images
 from tests.support.miniature_datasets import folders_of_classes, write
-from workers.cli import evaluate as evaluate_command
-from workers.contract.catalogue import shipped_tasks
-from workers.options import argument_parser
 
 TASK = shipped_tasks()["mednist"]
 HEADER = "idx\tlabel\tpredict\tradius\tcorrect\ttime"
 
 
 def options(data: Path, **changes: object) -> Namespace:
-    """The arguments as workers.options parses them, few and small."""
+    """The arguments as certrad.workers.options parses them, few and small."""
     fields = {"task": "mednist", "data": data, "images": 3, "n0": 10, "n": 20, "prompt": "template"} | changes
     given = [f"--{name}={value}" for name, value in fields.items() if value is not None and name != "json"]
     parsed = argument_parser().parse_args(["evaluate", *given, *(["--json"] if changes.get("json") else [])])
@@ -168,7 +168,7 @@ def test_finished_table_is_summed_up_again_without_another_certificate(
     out = tmp_path / "t.tsv"
     assert evaluate_command.run(options(mednist, out=out, json=True)) == 0
     first = json.loads(capfd.readouterr().out)
-    monkeypatch.setattr("models.evaluation.certified.estimate", None)
+    monkeypatch.setattr("certrad.models.evaluation.certified.estimate", None)
     assert evaluate_command.run(options(mednist, out=out, json=True)) == 0
     assert json.loads(capfd.readouterr().out) == first
     assert first["images"] == 3
@@ -308,5 +308,5 @@ def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
     CliRunner().invoke(cli.app, ["evaluate", "--task", "dtd", "--data", str(tmp_path), "--sigma", "0.5", "--json"])
     handed_on = ["--task=dtd", f"--data={tmp_path}", "--split=test", "--images=500", "--adaptation=none", "--sigma=0.5"]
-    assert became == [[sys.executable, "-m", "workers.cli.main", "evaluate", *handed_on, "--json"]]
+    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", "evaluate", *handed_on, "--json"]]
     assert argument_parser().parse_args(became[0][3:]).n == 10_000

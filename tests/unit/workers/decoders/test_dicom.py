@@ -11,11 +11,11 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from models.errors import Rejected
-from models.images.picture import Picture
-from models.types import Region
+from certrad.models.errors import Rejected
+from certrad.models.images.picture import Picture
+from certrad.models.types import Region
+from certrad.workers.decoders.dicom import decode
 from tests.support.images import dicom, item, noise, sample, written
-from workers.decoders.dicom import decode
 
 LIMIT = 64_000_000
 

@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from models.errors import Rejected
-from models.images.picture import pixels_sha256
-from models.types import Region
+from certrad.models.errors import Rejected
+from certrad.models.images.picture import pixels_sha256
+from certrad.models.types import Region
+from certrad.workers.decoders.raster import RasterFormat, decode
 from tests.support.images import encoded, noise, png_16, png_bomb, saved, tiff_16
-from workers.decoders.raster import RasterFormat, decode
 
 LIMIT = 1_000_000
 

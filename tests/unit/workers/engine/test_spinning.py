@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from bench.measure import waiting_threads
-from workers.cli import main as cli
-from workers.engine.worker import Engine
-from workers.environment import SPINNING
+from certrad.bench.measure import waiting_threads
+from certrad.workers.cli import main as cli
+from certrad.workers.engine.worker import Engine
+from certrad.workers.environment import SPINNING
 
 ((VARIABLE, COUNT),) = SPINNING.items()
 
@@ -30,8 +30,8 @@ def test_an_engine_starts_with_the_count_unless_the_operator_has_one(
     monkeypatch.delenv(VARIABLE, raising=False)
     if of_operator:
         monkeypatch.setenv(VARIABLE, of_operator)
-    monkeypatch.setattr("workers.engine.worker.subprocess.Popen", popen)
-    Engine("workers.engine.process", "name")._channel.close()
+    monkeypatch.setattr("certrad.workers.engine.worker.subprocess.Popen", popen)
+    Engine("certrad.workers.engine.process", "name")._channel.close()
     assert started == [expected]
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import Rejected
+from certrad.models.errors import Rejected
+from certrad.workers.intake.archive import ArchiveLimits, list_images, match_classes, read_images, shown
 from tests.support.archives import zipped
-from workers.intake.archive import ArchiveLimits, list_images, match_classes, read_images, shown
 
 LIMITS = ArchiveLimits(files=50, unpacked_bytes=8 << 20)
 SOUND = {"cat/1.png": b"one", "cat/2.png": b"two", "dog/1.png": b"three"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.keys.epochs import EpochSecrets
+from certrad.workers.keys.epochs import EpochSecrets
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_every_former_secret_is_found_by_its_digest(epochs: EpochSecrets) -> Non
 
 
 def test_no_secret_is_lost_by_two_rotations_at_once(epochs: EpochSecrets, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workers.keys import epochs as module
+    from certrad.workers.keys import epochs as module
 
     epochs.current()
     replace_file, inner = module.replace_file, []

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from models.certificates.signature import is_signed, public_key, signed
+from certrad.models.certificates.signature import is_signed, public_key, signed
+from certrad.workers.contract.keyring import Revocation
+from certrad.workers.keys.signing import SigningKeys
 from tests.support.processes import ROOT
-from workers.contract.keyring import Revocation
-from workers.keys.signing import SigningKeys
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def test_only_the_owner_may_read_what_is_kept(keys: SigningKeys) -> None:
 
 def test_processes_that_start_at_once_agree_on_one_key(keys: SigningKeys) -> None:
     code = (
-        "import sys; from pathlib import Path; from models.certificates.signature import public_key\n"
-        "from workers.keys.signing import SigningKeys\n"
+        "import sys; from pathlib import Path; from certrad.models.certificates.signature import public_key\n"
+        "from certrad.workers.keys.signing import SigningKeys\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "print(public_key(SigningKeys(Path(sys.argv[1])).current()))"
     )

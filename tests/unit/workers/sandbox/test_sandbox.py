@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from models.errors import Rejected
-from workers.sandbox.child import Answer, SandboxError, run_limited
+from certrad.models.errors import Rejected
+from certrad.workers.sandbox.child import Answer, SandboxError, run_limited
 
 Result = tuple[dict[str, Any], bytes]
 
@@ -81,7 +81,7 @@ def test_wall_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(600)
         return {}, b""
 
-    monkeypatch.setattr("workers.sandbox.child._WALL_PER_CPU", 0.1)
+    monkeypatch.setattr("certrad.workers.sandbox.child._WALL_PER_CPU", 0.1)
     assert refusal(sleep, cpu=2) == "image_too_large"
 
 
@@ -261,7 +261,7 @@ def test_no_child_is_left_when_the_parent_is_interrupted(monkeypatch: pytest.Mon
         return {}, b""
 
     before = set(psutil.Process().children())  # this session's Redis, for one
-    monkeypatch.setattr("workers.sandbox.child._receive", interrupt)
+    monkeypatch.setattr("certrad.workers.sandbox.child._receive", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(sleep)
     assert set(psutil.Process().children()) <= before

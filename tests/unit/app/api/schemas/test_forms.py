@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.api.problems import InvalidRequest
-from app.api.schemas.certify import CertifyForm, parse
-from models.errors import Rejected
-from models.types import Region, SmoothingParams
+from certrad.app.api.problems import InvalidRequest
+from certrad.app.api.schemas.certify import CertifyForm, parse
+from certrad.models.errors import Rejected
+from certrad.models.types import Region, SmoothingParams
 
 
 def refused(*fields: tuple[str, str]) -> Rejected:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from app.api.problems import InvalidRequest
-from app.api.schemas.tune import TuningForm, parse
-from app.api.tuning_defaults import resolve
-from app.settings import ApiSettings
-from models.errors import Rejected
-from models.types.tuning import TuningMethod, TuningParams, TuningRequest
-from workers.contract.catalogue import Catalogue, shipped_tasks
+from certrad.app.api.problems import InvalidRequest
+from certrad.app.api.schemas.tune import TuningForm, parse
+from certrad.app.api.tuning_defaults import resolve
+from certrad.app.settings import ApiSettings
+from certrad.models.errors import Rejected
+from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest
+from certrad.workers.contract.catalogue import Catalogue, shipped_tasks
 
 METHODS: tuple[TuningMethod, ...] = ("few_shot", "coop", "advpt")
 EXTREMES = {

@@ -10,14 +10,23 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor, nn
 
-from models.attacks.autoattack.apgd import apgd
-from models.attacks.autoattack.fab import _to_plane, fab
-from models.attacks.autoattack.square import square
-from models.attacks.autoattack.suite import AutoAttackParams, Part, auto_attack
-from models.attacks.base import Attack, Classify, accuracy, attacked, classes, require_within
-from models.attacks.losses import Slope, cross_entropy, dlr, margin, mean_gradient, mean_margin, targeted_dlr, towards
-from models.attacks.pgd import PgdParams, ascend
-from models.randomness import ImageDraws
+from certrad.models.attacks.autoattack.apgd import apgd
+from certrad.models.attacks.autoattack.fab import _to_plane, fab
+from certrad.models.attacks.autoattack.square import square
+from certrad.models.attacks.autoattack.suite import AutoAttackParams, Part, auto_attack
+from certrad.models.attacks.base import Attack, Classify, accuracy, attacked, classes, require_within
+from certrad.models.attacks.losses import (
+    Slope,
+    cross_entropy,
+    dlr,
+    margin,
+    mean_gradient,
+    mean_margin,
+    targeted_dlr,
+    towards,
+)
+from certrad.models.attacks.pgd import PgdParams, ascend
+from certrad.models.randomness import ImageDraws
 from tests.support.toy_classifiers import linear, network, shifting
 
 EPSILON = 3 / 255

@@ -6,20 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.attacks.pgd import PgdParams, attack, embedding_divergence
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.training.embedding_bank import (
+from certrad.models.attacks.pgd import PgdParams, attack, embedding_divergence
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.training.embedding_bank import (
     adversarial_bank,
     bank_features,
     bank_from_bytes,
     bank_sha256,
     bank_to_bytes,
 )
-from models.prompts.training.trainer import train_epochs
-from models.prompts.training.tuning import attack_params, trainer_params
-from models.randomness import seeded
-from models.types.tuning import TuningParams
+from certrad.models.prompts.training.trainer import train_epochs
+from certrad.models.prompts.training.tuning import attack_params, trainer_params
+from certrad.models.randomness import seeded
+from certrad.models.types.tuning import TuningParams
 from tests.support import tiny_clip
 
 PARAMS = PgdParams(steps=3)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.backbones.base import Backbone
-from models.errors import Rejected
-from models.prompts.context import text_features
-from models.prompts.training.augmentation import crop_and_flip
-from models.prompts.training.trainer import (
+from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
+from certrad.models.prompts.context import text_features
+from certrad.models.prompts.training.augmentation import crop_and_flip
+from certrad.models.prompts.training.trainer import (
     FewShotParams,
     TrainerState,
     image_features,
@@ -23,7 +23,7 @@ from models.prompts.training.trainer import (
     train,
     train_epochs,
 )
-from models.randomness import seeded
+from certrad.models.randomness import seeded
 from tests.support import tiny_clip
 
 NAMES = ["adipose tissue", "mucus"]

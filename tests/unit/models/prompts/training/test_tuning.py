@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.backbones.base import Backbone
-from models.classifier import VisionLanguageClassifier
-from models.errors import Rejected
-from models.prompts.context import text_features
-from models.prompts.training.embedding_bank import adversarial_bank
-from models.prompts.training.image_choice import VALIDATION_PER_CLASS, choose_images
-from models.prompts.training.trainer import TrainerState
-from models.prompts.training.tuning import (
+from certrad.models.backbones.base import Backbone
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.errors import Rejected
+from certrad.models.prompts.context import text_features
+from certrad.models.prompts.training.embedding_bank import adversarial_bank
+from certrad.models.prompts.training.image_choice import VALIDATION_PER_CLASS, choose_images
+from certrad.models.prompts.training.trainer import TrainerState
+from certrad.models.prompts.training.tuning import (
     Tuned,
     TuningSet,
     attack_params,
@@ -25,7 +25,7 @@ from models.prompts.training.tuning import (
     trainer_params,
     tune_epochs,
 )
-from models.types.tuning import TuningMethod, TuningParams
+from certrad.models.types.tuning import TuningMethod, TuningParams
 from tests.support import tiny_clip
 
 NAMES = ("adipose tissue", "mucus")
