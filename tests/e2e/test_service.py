@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from redis import Redis
 
-from certrad.app.api.schemas.job import ProblemBody, Result
+from certrad.app.api.problems import ProblemBody
+from certrad.app.api.schemas.job import Result
 from certrad.app.cli.client import Client, Event, Job
 from certrad.app.cli.private_service import private_stack
 from certrad.models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
@@ -163,5 +164,5 @@ def test_prompt_whose_bytes_are_not_the_card_s_ends_the_job_and_leaves_nothing(
     assert (job.status, error.code) == ("failed", "digest_mismatch")
     assert (error.status, error.title) == (500, PROBLEMS["digest_mismatch"].title)
     assert error.instance == f"/jobs/{job.id}"
-    assert job.result is job.certificate is None
+    assert (job.result, job.certificate) == (None, None)
     await_no_upload(data_dir)

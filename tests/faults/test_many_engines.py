@@ -127,4 +127,5 @@ def cancel(stack: RunningStack) -> Callable[[str], None]:
 
 def is_idle(stack: RunningStack, name: str) -> bool:
     with stack.redis() as redis:
-        return redis.hget(f"rq:worker:{name}", "state") == b"idle"
+        state: object = redis.hget(f"rq:worker:{name}", "state")
+    return state == b"idle"

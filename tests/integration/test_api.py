@@ -26,6 +26,7 @@ from certrad.workers.contract.names import ACTIVE, GPU_QUEUE, INTAKE_QUEUE, JOBS
 from certrad.workers.contract.queues import queue, vehicle
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
+from tests.support.problems import assert_problem, refused_fields
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 OTHER_PNG = PNG + b"other"
@@ -55,24 +56,6 @@ def api(redis: Redis, settings: ApiSettings) -> Iterator[TestClient]:
 @pytest.fixture
 def records(redis: Redis, settings: ApiSettings) -> Records:
     return Records(redis, ttl=settings.job_ttl)
-
-
-def assert_problem(response: object, code: str) -> dict[str, object]:
-    """Checks that a response is the RFC 9457 problem of a code and gives its body."""
-    body: dict[str, object] = response.json()  # type: ignore[attr-defined]
-    assert body["code"] == code, body
-    assert response.status_code == body["status"] == PROBLEMS[code].status  # type: ignore[attr-defined]
-    assert response.headers["content-type"] == "application/problem+json"  # type: ignore[attr-defined]
-    assert body["title"] == PROBLEMS[code].title
-    assert body["type"] == f"urn:certrad:problem:{code}"
-    return body
-
-
-def refused_fields(response: object) -> list[object]:
-    """The fields an `invalid_request` names."""
-    errors = assert_problem(response, "invalid_request")["errors"]
-    assert isinstance(errors, list)
-    return [error["field"] for error in errors]
 
 
 def assert_nothing_left(redis: Redis, settings: ApiSettings) -> None:

@@ -27,12 +27,12 @@ from certrad.models.types import (
 from certrad.workers.contract.catalogue import shipped_tasks
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
-from certrad.workers.contract.names import document_key, events_key, input_key, ledger_key
+from certrad.workers.contract.names import document_key, input_key, ledger_key
 from certrad.workers.contract.records import Records
 from certrad.workers.engine.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.settings import WorkerSettings
-from tests.support.engine_jobs import StoppedError, decoded, stopping_after
+from tests.support.engine_jobs import StoppedError, decoded, events_of, stopping_after
 from tests.support.engine_jobs import attempt as run
 
 TASK = shipped_tasks()["mednist"]
@@ -95,9 +95,7 @@ def test_a_job_with_a_target_stops_early_with_what_the_library_certifies(
     assert (result["target_radius"], result["p_a_lower"]) == (TARGET, offline.outcome.p_a_lower)
     assert isinstance(offline.outcome, Certificate)
     assert (result["radius"], result["target_reached"]) == (offline.outcome.radius, True)
-    events = [
-        json.loads(fields[b"data"]) for _, fields in redis.xrange(events_key("job")) if fields[b"event"] == b"progress"
-    ]
+    events = [data for name, data in events_of(redis, "job") if name == "progress"]
     assert all(event.get("running_radius", 0.0) <= offline.outcome.radius for event in events)
 
 

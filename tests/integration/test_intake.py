@@ -26,6 +26,7 @@ from certrad.models.certificates.signature import is_signed
 from certrad.models.images.model_input import image_scale, model_input
 from certrad.models.images.units import ImageScale
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
+from certrad.workers import issue
 from certrad.workers.contract.catalogue import shipped_backbones
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
@@ -193,7 +194,7 @@ def test_a_job_cancelled_while_decoding_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job_id = submit(encoded(GREY, "png"))
-    decode_limited = intake.decode_limited
+    decode_limited = decoding.decode_limited
 
     def cancelled_meanwhile(*args: Any) -> Any:
         result = decode_limited(*args)
@@ -211,7 +212,7 @@ def test_a_cancelled_job_gets_no_input_even_if_redis_is_lost_right_after(
     submit: Callable[..., str], records: Records, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = submit(encoded(GREY, "png"))
-    decode_limited, enter = intake.decode_limited, Records.enter
+    decode_limited, enter = decoding.decode_limited, Records.enter
 
     def cancelled_meanwhile(*args: Any) -> Any:
         result = decode_limited(*args)
@@ -244,7 +245,7 @@ def test_a_missing_upload_fails_the_job_with_its_code(
 
 def test_a_document_that_expired_fails_the_job_with_its_code(submit: Callable[..., str], records: Records) -> None:
     job_id = submit(encoded(GREY, "png"))
-    intake.finish(job_id)
+    issue.finish(job_id)
     error = read(records, job_id).error
     assert error is not None
     assert error["code"] == "worker_lost"
@@ -340,7 +341,7 @@ def test_header_values_stay_inside(
 
 
 def _dump(redis: Redis) -> str:
-    readers = {
+    readers: dict[object, Callable[[bytes], object]] = {
         b"hash": redis.hgetall,
         b"string": redis.get,
         b"list": lambda key: redis.lrange(key, 0, -1),
@@ -348,7 +349,7 @@ def _dump(redis: Redis) -> str:
         b"zset": lambda key: redis.zrange(key, 0, -1),
         b"stream": redis.xrange,
     }
-    return str([(key, readers[redis.type(key)](key)) for key in redis.scan_iter()])  # type: ignore[union-attr]
+    return str([(key, readers[redis.type(key)](key)) for key in redis.scan_iter()])
 
 
 @pytest.fixture
@@ -367,7 +368,7 @@ def finish(records: Records, redis: Redis) -> Finish:
         )
         left, told = canonical(document(facts)), json.dumps(result(facts, warnings=[], timing={}))
         redis.hset(document_key(job_id), mapping={"document": change(left), "result": told.encode()})
-        intake.finish(job_id)
+        issue.finish(job_id)
         return left, json.loads(told)
 
     return _finish
@@ -393,7 +394,7 @@ def test_finish_stores_the_signed_certificate_and_ends_the_job(
     assert [key.public_key for key in Keyring(redis).signing_keys()] == [document["signature"]["public_key"]]
     assert list(settings.blobs_dir.iterdir()) == []
     assert not redis.exists(input_key(job_id), document_key(job_id))
-    intake.finish(job_id)
+    issue.finish(job_id)
     assert read(records, job_id) == record
 
 
@@ -407,7 +408,7 @@ def test_the_key_is_public_before_the_certificate_is_stored(
         assert json.loads(content)["signature"]["public_key"] in public[-1]
         return "0" * 64
 
-    monkeypatch.setattr(intake, "store_certificate", store)
+    monkeypatch.setattr(issue, "store_certificate", store)
     finish(submit(encoded(GREY, "png")))
     assert len(public) == 1
 
@@ -419,7 +420,7 @@ def test_finish_does_not_sign_what_does_not_verify(
     finish(job_id, lambda left: left.replace(b'"n":"10000"', b'"n":"9999"'))
     record = read(records, job_id)
     assert (record.status, (record.error or {})["code"]) == ("failed", "invalid_certificate")
-    assert record.certificate is record.result is None
+    assert (record.certificate, record.result) == (None, None)
     assert not settings.certificates_dir.exists()
     assert list(settings.blobs_dir.iterdir()) == []
 
@@ -468,7 +469,7 @@ def test_finish_of_a_cancelled_job_stores_nothing(
     intake.decode(job_id)
     records.cancel(job_id)
     redis.hset(document_key(job_id), mapping={"document": b"{}", "result": b"{}"})
-    intake.finish(job_id)
+    issue.finish(job_id)
     assert read(records, job_id).status == "cancelled"
     assert not settings.certificates_dir.exists()
     assert list(settings.blobs_dir.iterdir()) == []
@@ -480,7 +481,7 @@ def test_a_full_disk_fails_the_job_with_a_code(
     def full(*_: Any) -> str:
         raise OSError(28, "No space left on device", "/secret/path")
 
-    monkeypatch.setattr(intake, "store_certificate", full)
+    monkeypatch.setattr(issue, "store_certificate", full)
     job_id = submit(encoded(GREY, "png"))
     finish(job_id)
     assert read(records, job_id).error == {

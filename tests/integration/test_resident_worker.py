@@ -157,7 +157,7 @@ def test_sigterm_hands_the_running_job_back_at_no_cost(redis: Redis, start_worke
     worker.send_signal(SIGTERM)
     assert worker.wait(STOP_SECONDS) == 0
     assert job.get_status() == JobStatus.QUEUED
-    job.refresh()
+    job.refresh()  # type: ignore[no-untyped-call]  # RQ has no types for it
     assert job.retries_left == 3
     assert probes.steps(redis) < probes.STEPS
     start_worker("second")
@@ -181,7 +181,7 @@ def test_an_engine_that_gives_itself_up_is_replaced_before_the_job_is_repeated(
     job = probes.send(redis, probes.poison)
     wait_for(lambda: finished(job))
     assert len(set(probes.pids(redis))) == 2
-    job.refresh()
+    job.refresh()  # type: ignore[no-untyped-call]  # RQ has no types for it
     assert job.retries_left == 2
 
 

@@ -1,13 +1,12 @@
 """A tuning from upload to prompt, on a real Redis and with the embedded backbone: what is unpacked, kept, resumed."""
 
-import json
 import os
 import signal
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,9 +23,10 @@ from certrad.models.prompts.training.embedding_bank import adversarial_rows
 from certrad.models.prompts.training.tuning import Tuned, TuningSet, attack_params, finish
 from certrad.models.types import PromptCard
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest
+from certrad.workers import issue
 from certrad.workers.contract.catalogue import Catalogue, shipped_tasks, to_json
 from certrad.workers.contract.job import JobRecord
-from certrad.workers.contract.names import Phase, document_key, events_key, input_key, ledger_key
+from certrad.workers.contract.names import Phase, document_key, input_key, ledger_key
 from certrad.workers.contract.progress import Tuning
 from certrad.workers.contract.queues import vehicle
 from certrad.workers.contract.records import Records
@@ -39,6 +39,7 @@ from certrad.workers.intake import tasks as intake
 from certrad.workers.queue import stop as stopping
 from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, textured, zipped
+from tests.support.engine_jobs import events_of
 from tests.support.images import encoded, noise
 from tests.support.processes import environment
 
@@ -104,7 +105,7 @@ def error_of(records: Records, job_id: str = "job") -> dict[str, Any]:
 def tuned(runtime: Runtime, records: Records, job_id: str) -> PromptCard:
     """The prompt that one attempt publishes."""
     TuningRun(runtime, records, read(records, job_id)).tune()
-    intake.finish(job_id)
+    issue.finish(job_id)
     record = read(records, job_id)
     assert record.result is not None, record.error
     card = Catalogue(runtime.redis).prompts()[record.result["prompt"]]
@@ -240,7 +241,7 @@ def test_more_images_than_the_job_store_has_room_for_are_refused_before_one_is_d
 def test_images_that_would_leave_other_jobs_no_room_are_refused_before_one_is_decoded(
     submit: Submit, records: Records, redis: Redis, request: pytest.FixtureRequest
 ) -> None:
-    request.addfinalizer(partial(redis.config_set, "maxmemory", redis.config_get("maxmemory")["maxmemory"]))
+    request.addfinalizer(partial(redis.config_set, "maxmemory", redis.config_get("maxmemory")["maxmemory"] or "0"))
     room = len(NAMES) * (SHOTS + 1) * 3 * 64 * 64 * 4
     images = dict.fromkeys(classes(NAMES, SHOTS + 1), b"no image")
     redis.config_set("maxmemory", redis.info("memory")["used_memory"] + room)
@@ -313,8 +314,8 @@ def test_events_tell_every_phase_and_every_epoch(
 ) -> None:
     job_id = submit(wanted=request("advpt"))
     tuned(runtime, records, job_id)
-    events = [(fields[b"event"], json.loads(fields[b"data"])) for _, fields in redis.xrange(events_key(job_id))]
-    phases = [data["phase"] for name, data in events if name == b"phase"]
+    events = events_of(redis, job_id)
+    phases = [data["phase"] for name, data in events if name == "phase"]
     assert list(dict.fromkeys(phases)) == [
         "unpacking",
         "waiting",
@@ -407,7 +408,7 @@ def test_a_step_that_cannot_be_read_is_done_anew(
     job_id = submit()
     interrupted(runtime, records, job_id, monkeypatch)
     (step,) = redis.hkeys(ledger_key(job_id))
-    content = bytearray(redis.hget(ledger_key(job_id), step) or b"")
+    content = bytearray(cast("bytes", redis.hget(ledger_key(job_id), step)))
     content[-1] ^= 1
     redis.hset(ledger_key(job_id), step, {"bit": bytes(content), "cut": bytes(content[:40]), "empty": b""}[damage])
     steps = steps_of(monkeypatch)

@@ -14,7 +14,7 @@ from redis import Redis
 
 from certrad.models.types import CertifyRequest
 from certrad.workers.contract.job import JobRecord
-from certrad.workers.contract.names import document_key, input_key
+from certrad.workers.contract.names import document_key, events_key, input_key
 from certrad.workers.contract.records import Records
 from certrad.workers.engine.certification import Run
 from certrad.workers.engine.ledger import RedisLedger
@@ -50,6 +50,12 @@ def attempt(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[s
     Run(runtime, Records(runtime.redis, ttl=600), record).certify()
     left: Any = runtime.redis.hgetall(document_key(record.id))
     return json.loads(left[b"document"]), json.loads(left[b"result"])
+
+
+def events_of(redis: Redis, job_id: str) -> list[tuple[str, dict[str, Any]]]:
+    """Name and data of every event of a job, in order."""
+    entries: Any = redis.xrange(events_key(job_id))
+    return [(fields[b"event"].decode(), json.loads(fields[b"data"])) for _, fields in entries]
 
 
 @contextmanager

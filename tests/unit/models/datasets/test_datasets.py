@@ -121,7 +121,7 @@ def test_every_default_backbone_is_shipped_and_is_the_one_of_the_papers() -> Non
         for card in shipped_datasets().values()
     }
     pathology = {"kathercolon", "pannuke", "sicapv2", "skincancer"}
-    expected = dict.fromkeys(WRITERS, "clip-vit-b-16") | dict.fromkeys(pathology, "plip")
+    expected: dict[str, str | None] = {**dict.fromkeys(WRITERS, "clip-vit-b-16"), **dict.fromkeys(pathology, "plip")}
     expected |= {"covid": "medclip-vit", "rsna": "medclip-vit", "mednist": "demo", "folders": None}
     assert defaults == expected
     assert set(defaults.values()) - {None} <= set(shipped_backbones())

@@ -194,7 +194,8 @@ def network() -> Swin2SRForImageSuperResolution:
     config = Swin2SRConfig(image_size=16, embed_dim=16, depths=[2], num_heads=[2], window_size=8, upscale=2)
     model = Swin2SRForImageSuperResolution(config)
     model.load_state_dict(random_tensors(model, 0))
-    return model.requires_grad_(False).train(False)
+    model.requires_grad_(False).train(False)
+    return model
 
 
 def write(directory: Path, model: Swin2SRForImageSuperResolution, **extra: Tensor) -> Path:

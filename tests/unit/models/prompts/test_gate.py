@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -168,7 +169,8 @@ def test_a_gate_with_a_number_that_is_none_is_refused(bank: Bank) -> None:
 
 
 def test_the_digest_of_a_gate_covers_every_tensor_and_the_range_of_sigma(bank: Bank) -> None:
-    changed = [replace(bank.gate, **{name: tensor + 1}) for name, tensor in bank.gate.tensors.items()]
+    changes: list[dict[str, Any]] = [{name: tensor + 1} for name, tensor in bank.gate.tensors.items()]
+    changed = [replace(bank.gate, **change) for change in changes]
     digests = {gate.sha256 for gate in (bank.gate, *changed, replace(bank.gate, sigma_range=(0.1, 0.5)))}
     assert len(digests) == 7
 

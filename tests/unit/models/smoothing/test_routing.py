@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from certrad.models.smoothing.routing import (
     select_route,
 )
 from certrad.models.smoothing.selector import RouteSelector
-from certrad.models.types import Abstention, Certificate, LabelCounts, SmoothingParams
+from certrad.models.types import Abstention, Bound, Certificate, LabelCounts, SmoothingParams
 from certrad.models.types.routing import RouteBounds, Routed, RouteSelection, SigmaRouting, routing_split
 from tests.support.threshold_classifier import ThresholdClassifier
 
@@ -50,7 +51,8 @@ def test_the_radius_is_the_smallest_of_what_holds_for_each_outcome() -> None:
 
 
 def test_alpha_is_spent_exactly_once() -> None:
-    for n_classes, bound in ((2, "two_class"), (6, "two_class"), (6, "cohen")):
+    cases: tuple[tuple[int, Bound], ...] = ((2, "two_class"), (6, "two_class"), (6, "cohen"))
+    for n_classes, bound in cases:
         split = routing_split(replace(PARAMS, bound=bound), n_classes)
         assert split.classes.p_a + split.classes.p_b + split.selector.p_a + split.selector.p_b == pytest.approx(0.001)
     for share in (SPLIT.classes, SPLIT.selector):
@@ -166,7 +168,7 @@ def test_the_selector_refuses_a_grid_that_does_not_divide_the_image() -> None:
         ({"weights": ((0.0, 0.0),) * 3}, "weights"),
     ],
 )
-def test_a_malformed_routing_is_refused(change: dict[str, object], message: str) -> None:
+def test_a_malformed_routing_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(ROUTING, **change)
 

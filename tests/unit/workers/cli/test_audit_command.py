@@ -176,7 +176,7 @@ def test_folder_is_audited_with_its_images_and_no_name_is_told(
     monkeypatch.setattr(audit_command, "audit", recorded)
     assert audit_command.run(options(folder, json=True)) == 0
     out, err = capfd.readouterr()
-    assert [(image.shape, image.dtype) for image in seen[0]] == [((3, 64, 64), np.uint8)] * 2
+    assert [(image.shape, image.dtype) for image in seen[0]] == [((3, 64, 64), np.dtype(np.uint8))] * 2
     assert json.loads(out)["sound"] is True
     assert "1 file left out: unsupported_format" in err
     assert "Jane" not in out + err

@@ -15,7 +15,7 @@ from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.classifier import TextHead
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import load_prompt_or_bank, read_prompt_card
-from certrad.models.prompts.training.bank import bank_accuracy
+from certrad.models.prompts.training.bank import BankParams, bank_accuracy
 from certrad.models.types import ClassifierSpec, GatedAdaptation
 from certrad.workers.cli import main as cli
 from certrad.workers.cli import tune_bank as bank_command
@@ -24,7 +24,7 @@ from tests.support.images import encoded, noise
 
 TASK = shipped_tasks()["mednist"]
 PROMPTS = Path(bank_command.__file__).parents[2] / "models" / "demo" / "prompts"
-WHOLE = bank_command.BankParams
+WHOLE = BankParams
 IMAGES = 3
 
 

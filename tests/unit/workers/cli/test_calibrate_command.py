@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from certrad.app.cli import main as client
 from certrad.models.prompts.checkpoint import load_prompt, read_prompt_card
+from certrad.models.prompts.training.calibration import CalibrationParams
 from certrad.models.types import ClassifierSpec
 from certrad.workers.cli import calibrate as calibrate_command
 from certrad.workers.cli import main as cli
@@ -36,7 +37,7 @@ def calibrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The command with few samples, on a data directory of its own and without a service."""
     monkeypatch.setenv("CERTRAD_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("CERTRAD_REDIS_URL", "redis://127.0.0.1:1/0")
-    whole = calibrate_command.CalibrationParams
+    whole = CalibrationParams
     monkeypatch.setattr(
         calibrate_command, "CalibrationParams", lambda **given: whole(**given, copies=1, steps=2, batch_size=4)
     )
