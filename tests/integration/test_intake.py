@@ -408,7 +408,7 @@ def test_the_key_is_public_before_the_certificate_is_stored(
         assert json.loads(content)["signature"]["public_key"] in public[-1]
         return "0" * 64
 
-    monkeypatch.setattr(intake, "store_certificate", store)
+    monkeypatch.setattr(issue, "store_certificate", store)
     finish(submit(encoded(GREY, "png")))
     assert len(public) == 1
 
@@ -481,7 +481,7 @@ def test_a_full_disk_fails_the_job_with_a_code(
     def full(*_: Any) -> str:
         raise OSError(28, "No space left on device", "/secret/path")
 
-    monkeypatch.setattr(intake, "store_certificate", full)
+    monkeypatch.setattr(issue, "store_certificate", full)
     job_id = submit(encoded(GREY, "png"))
     finish(job_id)
     assert read(records, job_id).error == {
