@@ -156,7 +156,7 @@ def test_decoding_beyond_its_memory_is_refused(
     monkeypatch.setenv("CERTRAD_INTAKE_MEMORY_BYTES", str(256 << 20))
     job_id = submit(encoded(np.zeros((6000, 6000), np.uint8), "png"))
     # A process of its own: the freed memory of the tests before this one would be the child's to use.
-    decode = "import sys; from workers import intake; intake.decode(sys.argv[1])"
+    decode = "import sys; from certrad.workers.intake import tasks; tasks.decode(sys.argv[1])"
     subprocess.run([sys.executable, "-c", decode, job_id], check=True)
     assert read(records, job_id).error == {
         "code": "image_too_large",
