@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -13,7 +12,6 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
 from certrad.models.types.tuning import TuningParams
@@ -32,7 +30,7 @@ MAX_BODY, MAX_ARCHIVE = 20_000, 60_000
 
 
 @pytest.fixture
-def settings(redis_server: EmbeddedRedis, tmp_path: Path) -> ApiSettings:
+def api_settings(redis_server: EmbeddedRedis, tmp_path: Path) -> ApiSettings:
     return ApiSettings(
         redis_url=redis_server.url,
         data_dir=tmp_path,
@@ -41,17 +39,6 @@ def settings(redis_server: EmbeddedRedis, tmp_path: Path) -> ApiSettings:
         max_queued=3,
         allowed_hosts="testserver",
     )
-
-
-@pytest.fixture
-def api(redis: Redis, settings: ApiSettings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
-        yield client
-
-
-@pytest.fixture
-def records(redis: Redis, settings: ApiSettings) -> Records:
-    return Records(redis, ttl=settings.job_ttl)
 
 
 def tune(api: TestClient, archive: bytes = ARCHIVE, headers: dict[str, str] | None = None, **data: str) -> Response:
@@ -71,7 +58,7 @@ def code_of(response: Response) -> str:
 
 
 def test_an_archive_is_accepted_with_every_default_filled_in(
-    api: TestClient, redis: Redis, settings: ApiSettings
+    api: TestClient, redis: Redis, api_settings: ApiSettings
 ) -> None:
     response = tune(api, epochs="3", sigmas="[0.25]")
     job = accepted(response)
@@ -87,7 +74,7 @@ def test_an_archive_is_accepted_with_every_default_filled_in(
         "task": None,
         "params": expected,
     }
-    assert (settings.blobs_dir / job["id"]).read_bytes() == ARCHIVE
+    assert (api_settings.blobs_dir / job["id"]).read_bytes() == ARCHIVE
     assert queue(redis, INTAKE_QUEUE).job_ids == [f"{job['id']}-unpack"]
 
 
@@ -110,11 +97,11 @@ def test_the_name_of_the_file_is_kept_nowhere(api: TestClient, redis: Redis) -> 
     ],
 )
 def test_a_refusal_leaves_nothing(
-    archive: bytes, fields: dict[str, Any], code: str, api: TestClient, redis: Redis, settings: ApiSettings
+    archive: bytes, fields: dict[str, Any], code: str, api: TestClient, redis: Redis, api_settings: ApiSettings
 ) -> None:
     assert code_of(tune(api, archive, **fields)) == code
     assert redis.zcard(ACTIVE) == 0
-    assert not settings.blobs_dir.exists() or not list(settings.blobs_dir.iterdir())
+    assert not api_settings.blobs_dir.exists() or not list(api_settings.blobs_dir.iterdir())
 
 
 def test_a_body_that_is_no_form_is_refused(api: TestClient) -> None:
@@ -129,7 +116,7 @@ def test_an_archive_may_be_larger_than_an_image(api: TestClient) -> None:
 
 
 def test_an_archive_is_never_in_the_memory_of_the_api_as_a_whole(
-    api: TestClient, settings: ApiSettings, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, api_settings: ApiSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     read = SpooledTemporaryFile.read
@@ -140,7 +127,7 @@ def test_an_archive_is_never_in_the_memory_of_the_api_as_a_whole(
 
     monkeypatch.setattr(SpooledTemporaryFile, "read", watched)
     job_id = accepted(tune(api))["id"]
-    assert (settings.blobs_dir / job_id).read_bytes() == ARCHIVE
+    assert (api_settings.blobs_dir / job_id).read_bytes() == ARCHIVE
     assert all(0 < size <= 1 << 20 for size in asked)
 
 
@@ -211,8 +198,10 @@ def test_both_kinds_of_job_are_listed(api: TestClient) -> None:
     assert [(job["id"], job["request"]["kind"]) for job in listed] == [(certifying, "certify"), (tuning, "tune")]
 
 
-def test_a_cancelled_tuning_leaves_no_upload_and_no_task(api: TestClient, redis: Redis, settings: ApiSettings) -> None:
+def test_a_cancelled_tuning_leaves_no_upload_and_no_task(
+    api: TestClient, redis: Redis, api_settings: ApiSettings
+) -> None:
     job_id = accepted(tune(api))["id"]
     assert api.delete(f"/jobs/{job_id}").json()["status"] == "cancelled"
     assert vehicle(redis, "unpack", job_id) is None
-    assert not list(settings.blobs_dir.iterdir())
+    assert not list(api_settings.blobs_dir.iterdir())
