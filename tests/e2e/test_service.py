@@ -63,7 +63,7 @@ def certified(client: Client, image: bytes, **fields: str) -> Job:
     return client.wait(client.submit(image, {"n": "200", "adaptation": "none", **fields}).id)
 
 
-def test_result_is_the_documented_one_and_its_certificate_is_kept_by_digest(client: Client) -> None:
+def test_result_is_documented_and_its_certificate_is_kept_by_digest(client: Client) -> None:
     job = certified(client, png())
     assert job.result is not None
     documented = Result.model_validate(job.result)
@@ -84,9 +84,7 @@ def keys(data_dir: Path, *arguments: str) -> dict[str, Any]:
     return answer
 
 
-def test_certificates_of_before_and_after_a_rotation_are_of_published_keys_and_epochs(
-    client: Client, data_dir: Path
-) -> None:
+def test_certificates_around_a_rotation_have_published_keys_and_epochs(client: Client, data_dir: Path) -> None:
     before = json.loads(client.certificate(certified(client, png(seed=4))))
     signing_key, epoch = keys(data_dir, "rotate-signing")["public_key"], keys(data_dir, "rotate-epoch")["sha256"]
     after = json.loads(client.certificate(certified(client, png(seed=4))))
@@ -151,7 +149,7 @@ def random_prompt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Promp
     return directory, card
 
 
-def test_prompt_whose_bytes_are_not_the_card_s_ends_the_job_and_leaves_nothing(
+def test_prompt_with_other_bytes_than_its_card_ends_the_job(
     client: Client, data_dir: Path, random_prompt: tuple[Path, PromptCard]
 ) -> None:
     directory, card = random_prompt

@@ -149,7 +149,7 @@ def test_tasks_default_prompt_is_used_without_adaptation(api: TestClient, redis:
     assert (template["prompt"], template["adaptation"]) == ("template", None)
 
 
-def test_a_task_with_a_bank_is_gated_and_without_it_uses_its_few_shot_prompt(api: TestClient) -> None:
+def test_a_task_with_a_bank_is_gated_and_else_uses_its_prompt(api: TestClient) -> None:
     by_default, without = resolved(api), resolved(api, adaptation="none")
     assert (by_default["prompt"], by_default["adaptation"]) == (TASK.default_bank, {"gate": "per_sample"})
     assert (without["prompt"], without["adaptation"]) == (TASK.default_prompt, None)

@@ -124,7 +124,7 @@ def test_it_can_become_a_default_at_once(redis: Redis, settings: ApiSettings, ur
     assert Catalogue(redis).default_prompts("mednist")[0].id == CARD.id
 
 
-def test_a_prompt_that_is_to_be_a_default_is_tuned_on_the_classes_of_its_task(
+def test_a_default_prompt_is_tuned_on_the_classes_of_its_task(
     redis: Redis, settings: ApiSettings, url: str, images: Path
 ) -> None:
     with working(redis, settings, tuned(redis)):

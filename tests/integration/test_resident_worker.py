@@ -136,7 +136,7 @@ def test_an_idle_engine_that_died_is_replaced(redis: Redis, start_worker: StartW
     assert job.retries_left == 3
 
 
-def test_kill_9_of_the_parent_takes_the_engine_with_it_and_another_worker_goes_on(
+def test_kill_9_of_the_parent_ends_its_engine_and_another_worker_goes_on(
     redis: Redis, start_worker: StartWorker
 ) -> None:
     worker = start_worker("first")
@@ -174,7 +174,7 @@ def test_sigterm_ends_an_idle_worker_and_its_engine(redis: Redis, start_worker: 
     assert Worker.all(redis) == []
 
 
-def test_an_engine_that_gives_itself_up_is_replaced_before_the_job_is_repeated(
+def test_an_engine_that_gives_up_is_replaced_before_the_job_is_repeated(
     redis: Redis, start_worker: StartWorker
 ) -> None:
     start_worker()

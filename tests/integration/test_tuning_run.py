@@ -116,7 +116,7 @@ def tuned(runtime: Runtime, records: Records, job_id: str) -> PromptCard:
 # -- unpacking --------------------------------------------------------------------------------------------------------
 
 
-def test_only_the_images_that_are_needed_are_left_in_the_order_that_is_told(
+def test_only_the_needed_images_are_left_in_the_order_that_is_told(
     submit: Submit, records: Records, redis: Redis, settings: WorkerSettings
 ) -> None:
     job_id = submit(zipped(classes(NAMES, 60)))
@@ -131,9 +131,7 @@ def test_only_the_images_that_are_needed_are_left_in_the_order_that_is_told(
     assert vehicle(redis, "tune", job_id) is not None
 
 
-def test_folders_called_as_the_published_data_set_of_a_task_are_matched_by_that(
-    submit: Submit, records: Records
-) -> None:
+def test_folders_with_the_published_names_of_a_task_are_matched(submit: Submit, records: Records) -> None:
     task = shipped_tasks()["sicapv2"]  # sorted, its folder NC of the first class is the last
     sizes = {"NC": 5, "G3": 4, "G4": 3, "G5": 2}
     archive = {path: content for name, size in sizes.items() for path, content in classes([name], size).items()}
@@ -218,7 +216,7 @@ def test_an_image_that_kills_its_decoder_is_named_among_many(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_bad_archive_fails_the_job_with_its_code_before_an_engine_hears_of_it(
+def test_a_bad_archive_fails_the_job_before_an_engine_hears_of_it(
     archive: bytes, wanted: TuningRequest, code: str, named: str, submit: Submit, records: Records, redis: Redis
 ) -> None:
     submit(archive, wanted=wanted)
@@ -229,7 +227,7 @@ def test_a_bad_archive_fails_the_job_with_its_code_before_an_engine_hears_of_it(
     assert not redis.exists(input_key("job"))
 
 
-def test_more_images_than_the_job_store_has_room_for_are_refused_before_one_is_decoded(
+def test_more_images_than_the_job_store_holds_are_refused_undecoded(
     submit: Submit, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = dict.fromkeys(classes(NAMES, 30), b"no image")  # 22 of 64 x 64 fit into the limit
@@ -238,7 +236,7 @@ def test_more_images_than_the_job_store_has_room_for_are_refused_before_one_is_d
     assert error_of(records)["code"] == "archive_too_large"
 
 
-def test_images_that_would_leave_other_jobs_no_room_are_refused_before_one_is_decoded(
+def test_images_that_leave_other_jobs_no_room_are_refused_undecoded(
     submit: Submit, records: Records, redis: Redis, request: pytest.FixtureRequest
 ) -> None:
     request.addfinalizer(partial(redis.config_set, "maxmemory", redis.config_get("maxmemory")["maxmemory"] or "0"))

@@ -118,7 +118,7 @@ def left_behind(stack: RunningStack) -> list[str]:
     return blobs + keys
 
 
-def test_every_job_ends_with_its_undisturbed_certificate_and_leaves_nothing(
+def test_every_job_ends_with_its_undisturbed_certificate(
     stack: RunningStack, image: bytes, soak_seconds: float
 ) -> None:
     undisturbed: list[dict[str, Any]] = [stack.document(stack.submit(image, **request)) for request in REQUESTS]

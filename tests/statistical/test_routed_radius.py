@@ -170,7 +170,7 @@ def random_choice(rng: np.random.Generator, line: RoutedLine, q: Floats, p: list
     return chosen(line, route, int(p[route][:-1].argmax()))
 
 
-def test_the_radius_of_exact_probabilities_is_never_above_the_distance_to_another_answer() -> None:
+def test_the_exact_radius_is_never_above_the_distance_to_another_answer() -> None:
     """The theorem itself, for any b* and c; and it is tight."""
     rng, ratios = np.random.default_rng(3), []
     for _ in range(3000):

@@ -268,7 +268,7 @@ def test_gelu_and_quick_gelu_give_different_features(tmp_path: Path) -> None:
         ("vision_cfg", "layers", [3, 4, 6, 3]),
     ],
 )
-def test_an_architecture_without_a_causal_text_tower_and_a_vision_transformer_is_refused(
+def test_an_architecture_without_causal_text_and_vit_towers_is_refused(
     part: str, field: str, value: object, tmp_path: Path
 ) -> None:
     tiny_clip.write_open_clip(tmp_path)
@@ -389,7 +389,7 @@ def test_quantised_weights_are_refused(tmp_path: Path) -> None:
     assert "not floats: visual.class_embedding" in error.detail
 
 
-def test_weights_lie_in_the_package_when_embedded_and_under_their_id_when_fetched(tmp_path: Path) -> None:
+def test_weights_lie_in_the_package_or_under_their_id_when_fetched(tmp_path: Path) -> None:
     cards = shipped_backbones()
     assert weights_directory(cards["plip"], tmp_path) == tmp_path / "plip"
     assert weights_directory(cards["demo"], tmp_path).name == "demo"

@@ -229,7 +229,7 @@ def test_the_noise_of_the_certificate_is_the_only_noise() -> None:
     assert torch.equal(shown[0], pixels)
 
 
-def test_dncnn_and_one_shot_diffusion_certify_in_front_of_a_vision_language_model(tmp_path: Path, model: DnCnn) -> None:
+def test_denoisers_certify_in_front_of_a_vision_language_model(tmp_path: Path, model: DnCnn) -> None:
     backbone = tiny_backbone(tmp_path)
     texts = F.normalize(torch.randn(3, backbone.embed_dim, generator=seeded()), dim=-1)
     image = smooth(1, 32)

@@ -46,7 +46,7 @@ def test_a_perfect_model_gives_the_image_under_the_noise_back(sigma: float) -> N
     assert torch.allclose(denoise_once(knowing(images), noisy, sigma), images, atol=1e-5)
 
 
-def test_one_shot_denoising_shows_the_model_the_noise_of_the_certificate_and_no_other() -> None:
+def test_one_shot_denoising_shows_the_model_the_noise_of_the_certificate() -> None:
     images = pictures()
     noisy = images + 0.25 * torch.randn(images.shape, generator=seeded())
     model = known_model(lambda x, _: x)

@@ -337,7 +337,7 @@ def test_a_target_interrupted_and_resumed_gives_the_same_result(share: float, co
 
 @pytest.mark.parametrize("favoured", [0, 3])
 @pytest.mark.parametrize("finished", [0.2, 0.6, 1.0])
-def test_shards_that_finish_in_an_order_of_their_labels_give_the_same_result(favoured: int, finished: float) -> None:
+def test_shards_that_finish_in_any_order_give_the_same_result(favoured: int, finished: float) -> None:
     """Blocks with many labels of one class come first, as they would if its samples were faster."""
     order = sorted(complete().items(), key=lambda block: -block[1].count(bytes([favoured, 0])))
     first_home = dict(order[: int(finished * len(order))])

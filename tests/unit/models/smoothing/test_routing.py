@@ -86,7 +86,7 @@ def test_an_invalid_outcome_of_the_selector_limits_the_radius() -> None:
     assert routed_radius(broken) == broken[-1].exclusion_radius < clean[-1].exclusion_radius
 
 
-def test_eta_is_spent_in_every_bound_and_numbers_are_rounded_against_the_claim() -> None:
+def test_eta_is_spent_in_every_bound_and_rounding_is_against_the_claim() -> None:
     """n = 10,000, all of one route and class: Clopper-Pearson's bound is alpha^(1/n), no other outcome is seen."""
     n = 10_000
     counts = {1: LabelCounts(per_class=(n, 0, 0))}
@@ -128,7 +128,7 @@ def test_leaving_routes_out_never_changes_the_radius() -> None:
     assert left_out > 100
 
 
-def test_the_selected_route_is_sampled_first_and_an_excluded_one_not_at_all() -> None:
+def test_the_selected_route_is_sampled_first_an_excluded_one_never() -> None:
     nothing = bounds_of((0.0, 0.1), (0.0, 0.0), (0.0, 2.0), (0.0, 2.0))
     assert next_route(1, nothing, {}) == 1
     own = bounds_of((0.0, 0.1), (1.2, 0.0), (0.0, 2.0), (0.0, 2.0))

@@ -121,7 +121,7 @@ def test_automatic_sigma_is_one_mode_beside_those_of_several_sigmas() -> None:
         chosen_modes(specs, "gated,nothing")
 
 
-def test_automatic_sigma_of_the_shipped_bank_is_audited_and_has_a_row_of_its_own(tmp_path: Path) -> None:
+def test_automatic_sigma_of_the_shipped_bank_has_a_row_of_its_own(tmp_path: Path) -> None:
     cards = [shipped_prompts()[TASK.default_bank or ""]]
     (spec,) = chosen_modes(mode_specs(TASK, "demo", cards, SmoothingParams(n0=10, n=50)), "gated/auto")
     assert spec.routing is not None
