@@ -22,8 +22,8 @@ from certrad.models.types import PromptCard
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard, shipped_tasks
 from certrad.workers.contract.job import Created
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
-from certrad.workers.contract.names import ACTIVE, GPU_QUEUE, INTAKE_QUEUE, JOBS, record_key
-from certrad.workers.contract.queues import queue, vehicle
+from certrad.workers.contract.names import ACTIVE, ENGINE_QUEUE, INTAKE_QUEUE, JOBS, record_key
+from certrad.workers.contract.queues import queue, rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 
@@ -76,7 +76,7 @@ def refused_fields(response: object) -> list[object]:
 
 
 def assert_nothing_left(redis: Redis, settings: ApiSettings) -> None:
-    """Checks that no job, no vehicle and no upload is there."""
+    """Checks that no job, no RQ job and no upload is there."""
     assert redis.zcard(ACTIVE) == redis.zcard(JOBS) == 0
     assert queue(redis, INTAKE_QUEUE).job_ids == []
     assert not list(redis.scan_iter("certrad:job:*"))
@@ -518,7 +518,7 @@ def test_catalogue_lists_tasks_and_says_which_backbones_an_engine_holds(api: Tes
         return {view["card"]["id"]: view["available"] for view in api.get("/backbones").json()["backbones"]}
 
     assert not any(available().values())
-    redis.sadd("rq:workers:gpu", "rq:worker:w1")
+    redis.sadd("rq:workers:engine", "rq:worker:w1")
     redis.hset("rq:worker:w1", "birth", "2026-01-01T00:00:00Z")
     assert available()["demo"]
     assert sum(available().values()) == 1
@@ -558,14 +558,14 @@ def test_failed_job_carries_its_problem(api: TestClient, records: Records) -> No
     }
 
 
-def test_cancelled_job_leaves_no_vehicle_and_no_upload(
+def test_cancelled_job_leaves_no_rq_job_and_no_upload(
     api: TestClient, redis: Redis, records: Records, settings: ApiSettings
 ) -> None:
     job_id = submit(api)
     answer = api.delete(f"/jobs/{job_id}")
     assert answer.status_code == 200
     assert answer.json()["status"] == "cancelled"
-    assert vehicle(redis, "decode", job_id) is None
+    assert rq_job(redis, "decode", job_id) is None
     assert queue(redis, INTAKE_QUEUE).job_ids == []
     assert not list(settings.blobs_dir.iterdir())
     assert records.active() == []
@@ -779,11 +779,11 @@ def test_probes_tell_process_store_and_workers_apart(api: TestClient, redis: Red
     assert api.get("/health/live").json() == {"status": "ok"}
     assert api.get("/health/ready").json() == {"status": "ok"}
     assert_problem(api.get("/health/workers"), "no_worker")
-    for name in (INTAKE_QUEUE, GPU_QUEUE):
+    for name in (INTAKE_QUEUE, ENGINE_QUEUE):
         redis.sadd(f"rq:workers:{name}", f"rq:worker:{name}-1", f"rq:worker:{name}-dead")
         redis.hset(f"rq:worker:{name}-1", mapping={"birth": "2026-01-01T00:00:00Z", "state": "idle"})
     body = api.get("/health/workers").json()
-    assert [worker["name"] for worker in body["queues"]["gpu"]] == ["gpu-1"]
+    assert [worker["name"] for worker in body["queues"]["engine"]] == ["engine-1"]
 
 
 def test_metrics_count_jobs_and_change_nothing(api: TestClient, redis: Redis) -> None:
@@ -792,7 +792,8 @@ def test_metrics_count_jobs_and_change_nothing(api: TestClient, redis: Redis) ->
     text = api.get("/metrics").text
     assert "certrad_jobs_active 1.0" in text
     assert 'certrad_stages_waiting{queue="intake"} 1.0' in text
-    assert 'certrad_workers{queue="gpu"} 0.0' in text
+    assert 'certrad_workers{queue="engine"} 0.0' in text
+    assert "gpu" not in text
     assert sorted(redis.scan_iter("*")) == before
 
 
