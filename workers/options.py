@@ -9,7 +9,7 @@ from typing import get_args
 from certrad.models.types import Region, SmoothingParams
 from certrad.models.types.cards import ContextPosition
 from certrad.models.types.smoothing import N_MAX
-from certrad.workers.contract.names import GPU_QUEUE, INTAKE_QUEUE
+from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -25,7 +25,7 @@ def argument_parser() -> argparse.ArgumentParser:
     up.add_argument("--data-dir", type=Path, help="everything the service keeps; default CERTRAD_DATA_DIR")
     up.add_argument("--engines", type=_in_range(1, 64), default=1, help="engine processes")
     worker = commands.add_parser("worker", help="run one worker until SIGTERM")
-    worker.add_argument("queue", choices=[INTAKE_QUEUE, GPU_QUEUE])
+    worker.add_argument("queue", choices=[INTAKE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE])
     fetch = commands.add_parser("fetch", help="download the weights of a backbone")
     fetch.add_argument("name", metavar="NAME")
     imported = commands.add_parser("import-prompt", help="import a checkpoint of CoOp, PromptSmooth or AdvPT")

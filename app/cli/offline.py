@@ -38,8 +38,9 @@ class EvaluatedAdaptation(StrEnum):
 class Queue(StrEnum):
     """The queues a worker may serve."""
 
-    GPU = "gpu"
+    ENGINE = "engine"
     INTAKE = "intake"
+    GPU = "gpu"  # what the release before this one called `engine`
 
 
 @commands.command()

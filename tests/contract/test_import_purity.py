@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.processes import ROOT
 
+BARE = {"app", "bench", "models", "workers"}
 HEAVY = ("torch", "torchvision", "numpy", "scipy", "PIL", "pydicom", "open_clip", "transformers", "safetensors")
 
 
@@ -32,6 +33,26 @@ def test_process_loads_nothing_it_does_not_need(code: str, foreign: tuple[str, .
     loaded = run(f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))")
     assert isinstance(loaded, list)
     assert {name.removeprefix("certrad.").partition(".")[0] for name in loaded} & set(foreign) == set()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "certrad",
+        "certrad.app.main",
+        "certrad.app.cli.main",
+        "certrad.workers.cli.main",
+        "certrad.workers.intake.tasks",
+        "certrad.workers.engine.process",
+        "certrad.workers.engine.tasks",
+        "certrad.bench.__main__",
+    ],
+)
+def test_process_holds_no_second_copy_of_a_package(module: str) -> None:
+    """In the repository's root, where `import models` would work too and make other classes of the same names."""
+    loaded = run(f"import json, sys, {module}\nprint(json.dumps(sorted(sys.modules)))")
+    assert isinstance(loaded, list)
+    assert {name.partition(".")[0] for name in loaded} & BARE == set()
 
 
 def seconds(code: str) -> float:

@@ -18,8 +18,8 @@ from certrad.models.types import PromptCard
 from certrad.workers import logs
 from certrad.workers.connection import connect
 from certrad.workers.contract.catalogue import Catalogue, shipped_backbones, shipped_tasks, to_json
-from certrad.workers.contract.names import GPU_QUEUE
-from certrad.workers.engine.worker import ResidentWorker
+from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_ENGINE_QUEUE
+from certrad.workers.engine.worker import EngineWorker
 from certrad.workers.environment import ONE_THREAD, SPINNING
 from certrad.workers.keys import admin as keys
 from certrad.workers.local.redis_server import EmbeddedRedis, EmbeddedRedisError
@@ -87,12 +87,15 @@ def _report_death(name: str, code: int) -> None:
 
 def _worker(queue_name: str) -> int:
     """Runs one worker until it is told to stop; one that ends unasked has failed."""
+    if queue_name == FORMER_ENGINE_QUEUE:
+        sys.stderr.write("certrad: the queue `gpu` is now called `engine`; the next release drops the old name\n")
+        queue_name = ENGINE_QUEUE
     logs.configure(queue_name)
     settings = WorkerSettings()
     name, redis = worker_name(queue_name), connect(settings.redis_url)
-    worker: ResidentWorker | IntakeWorker
-    if queue_name == GPU_QUEUE:
-        worker = ResidentWorker(queue_name, name=name, redis=redis, settings=settings)
+    worker: EngineWorker | IntakeWorker
+    if queue_name == ENGINE_QUEUE:
+        worker = EngineWorker(queue_name, name=name, redis=redis, settings=settings)
     else:
         os.environ |= ONE_THREAD
         importlib.import_module("certrad.workers.intake.tasks")  # once, before every fork

@@ -33,6 +33,7 @@ def test_tune_has_an_option_for_every_field() -> None:
             ["up", "--host", "::1", "--port", "0", "--engines", "2", "--data-dir", "d"],
             ["up", "--host", "::1", "--port", "0", "--engines", "2", "--data-dir", "d"],
         ),
+        (["worker", "engine"], ["worker", "engine"]),
         (["worker", "gpu"], ["worker", "gpu"]),
         (["worker", "intake"], ["worker", "intake"]),
         (["fetch", "plip"], ["fetch", "plip"]),
