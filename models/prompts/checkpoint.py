@@ -16,7 +16,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
 from certrad.models.prompts.context import ContextVectors
-from certrad.models.types import Adaptation, GatedAdaptation, PromptCard
+from certrad.models.types import PromptCard
 from certrad.models.types.cards import PromptMethod
 from certrad.models.types.tuning import PROMPT_NAME, check_prompt_name
 
@@ -144,15 +144,6 @@ def load_prompt(directory: Path, card: PromptCard) -> ContextVectors:
 def member_digests(bank: Bank) -> tuple[str, ...]:
     """SHA-256 of each member of a bank as a checkpoint of its own."""
     return tuple(hashlib.sha256(context_to_bytes(member)).hexdigest() for member in bank.members)
-
-
-def require_use(card: PromptCard | None, adaptation: Adaptation | None) -> None:
-    """Raises `prompt_mismatch` unless a bank is used with a gate, and a gate with a bank; None is a template."""
-    is_bank, is_gated = card is not None and card.method == "bank", isinstance(adaptation, GatedAdaptation)
-    if is_bank and not is_gated:
-        raise Rejected("prompt_mismatch", "`prompt` is a bank, which goes with `adaptation=gated` only")
-    if is_gated and not is_bank:
-        raise Rejected("prompt_mismatch", "`adaptation=gated` needs a bank of prompts, not a single `prompt`")
 
 
 def require_backbone(card: PromptCard, backbone: Backbone) -> None:

@@ -16,7 +16,6 @@ from certrad.models.prompts.checkpoint import (
     member_digests,
     prompt_to_bytes,
     require_backbone,
-    require_use,
 )
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import Folders
@@ -24,6 +23,7 @@ from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from certrad.models.smoothing.encoded import EncodedSampler
 from certrad.models.smoothing.selector import RouteSelector
 from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types.defaults import require_use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,9 +27,10 @@ from certrad.models.backbones.device import chosen_device
 from certrad.models.classifier import TextHead
 from certrad.models.errors import Rejected
 from certrad.models.evaluation.attack_report import AttackReport, Kind
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
+from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone
 from certrad.models.prompts.store import Folders
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
+from certrad.models.types.defaults import require_use
 from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
 from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.intake.decode import decode_limited

@@ -26,7 +26,7 @@ from certrad.models.evaluation.certified import COLUMNS, Evaluation, Row, summar
 from certrad.models.evaluation.journal import Journal
 from certrad.models.images.model_input import fitted
 from certrad.models.prompts.bank import Bank
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
+from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import Folders
 from certrad.models.smoothing.accuracy import Share
@@ -43,6 +43,7 @@ from certrad.models.types import (
     TaskCard,
     ZeroShotAdaptation,
 )
+from certrad.models.types.defaults import require_use
 from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
 from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.intake.archive import match_classes

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from redis import Redis
 
 from certrad.models.types import BackboneCard, PromptCard, TaskCard
+from certrad.models.types.defaults import default_prompts
 from certrad.workers.contract.names import DEFAULTS, PROMPTS, WITHDRAWN, WORKERS
 
 _BACKBONE: Final = TypeAdapter(BackboneCard)
@@ -81,14 +82,9 @@ class Catalogue:
         return self._shipped_prompts.get(prompt_id) if stored is None else _PROMPT.validate_json(stored)
 
     def default_prompts(self, task: str) -> list[PromptCard]:
-        """What a task uses when the request names no prompt, the first that fits: the operator's, its bank, its prompt.
-
-        Withdrawn and unknown ones are left out.
-        """
+        """Lists the prompts a task may use when a request names none, by preference; without withdrawn ones."""
         chosen = cast("bytes | None", self._redis.hget(DEFAULTS, task))
-        card, prompts = self.tasks[task], self.prompts()
-        names = [chosen.decode() if chosen else None, card.default_bank, card.default_prompt]
-        return [prompts[name] for name in names if name is not None and name in prompts]
+        return default_prompts(self.tasks[task], self.prompts(), chosen.decode() if chosen else None)
 
     def publish_prompt(self, card: PromptCard) -> None:
         """Makes a prompt known to every process; one that was withdrawn stays so.

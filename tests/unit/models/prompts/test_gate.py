@@ -16,7 +16,6 @@ from certrad.models.prompts.checkpoint import (
     context_to_bytes,
     load_prompt,
     load_prompt_or_bank,
-    require_use,
     save_prompt,
 )
 from certrad.models.prompts.context import ContextVectors
@@ -25,6 +24,7 @@ from certrad.models.prompts.training.bank import BankParams, tune_bank
 from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
 from certrad.models.smoothing import labels
 from certrad.models.types import GatedAdaptation, ZeroShotAdaptation
+from certrad.models.types.defaults import require_use
 from tests.support import tiny_clip
 
 NAMES = ("adipose tissue", "mucus")
