@@ -5,7 +5,6 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from certrad.models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.types import PromptCard
 from certrad.models.types.cards import PromptMethod
+from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.tuning import PROMPT_NAME, check_prompt_name
 
 TENSOR = "context"
@@ -98,16 +98,14 @@ def save_prompt(
 
 def write_card(directory: Path, card: PromptCard) -> None:
     """Write or replace the card beside a prompt, for example with new measurements."""
-    text = json.dumps(asdict(card), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    _write(prompt_path(directory, card.id).with_suffix(".json"), text.encode())
+    _write(prompt_path(directory, card.id).with_suffix(".json"), encode_card(card).encode())
 
 
 def read_prompt_card(path: Path) -> PromptCard:
     """The prompt card in a JSON file; raises `invalid_checkpoint`."""
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        return PromptCard(**{**card, "class_names": tuple(card["class_names"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return decode_card(PromptCard, path.read_bytes())
+    except (OSError, ValueError) as error:
         raise Rejected("invalid_checkpoint", f"{path.name} is not a prompt card: {type(error).__name__}") from error
 
 

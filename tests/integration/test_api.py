@@ -18,8 +18,9 @@ from certrad.app.api import events
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types import PromptCard
-from certrad.workers.contract.catalogue import Catalogue, WorkerCard, shipped_tasks
+from certrad.workers.contract.catalogue import Catalogue, WorkerCard
 from certrad.workers.contract.job import Created
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 from certrad.workers.contract.names import ACTIVE, GPU_QUEUE, INTAKE_QUEUE, JOBS, record_key

@@ -18,8 +18,9 @@ from certrad.app.cli import main as cli
 from certrad.app.cli.client import Client
 from certrad.app.cli.console import progress_bars
 from certrad.app.settings import ApiSettings
+from certrad.models.shipped import shipped_prompts
 from certrad.workers.contract import uploads
-from certrad.workers.contract.catalogue import Catalogue, shipped_prompts, to_json
+from certrad.workers.contract.catalogue import Catalogue, to_json
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.api_server import api_server

@@ -17,8 +17,9 @@ from redis import Redis
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
+from certrad.models.shipped import shipped_prompts
 from certrad.models.types.tuning import TuningParams
-from certrad.workers.contract.catalogue import shipped_prompts, to_json
+from certrad.workers.contract.catalogue import to_json
 from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE
 from certrad.workers.contract.queues import queue, vehicle
 from certrad.workers.contract.records import Records
