@@ -27,8 +27,8 @@ from certrad.models.evaluation.journal import Journal
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_backbones
-from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
 from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 
 Images = Sequence[NDArray[np.uint8]]
 

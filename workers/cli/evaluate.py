@@ -31,7 +31,6 @@ from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_backbones, shipped_datasets, shipped_tasks
 from certrad.models.smoothing.accuracy import Share
-from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
 from certrad.models.types import (
     TEMPLATE_PROMPT,
     Adaptation,
@@ -45,6 +44,7 @@ from certrad.models.types import (
     ZeroShotAdaptation,
 )
 from certrad.models.types.defaults import require_use
+from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode, decode_as_uploaded

@@ -20,8 +20,8 @@ from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
-from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
 from certrad.models.types import BackboneCard, PromptCard
+from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
 from certrad.workers.engine.prompt_store import fetch
 from certrad.workers.keys.epochs import EpochSecrets
