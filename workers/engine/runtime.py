@@ -1,18 +1,14 @@
 """What an engine keeps between jobs: device, secrets, resident backbones and their text features."""
 
-import hashlib
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from importlib.resources import files
-from pathlib import Path
 from typing import Final
 
 import torch
 from redis import Redis
 
-import certrad.models
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import find_weights, pinned
@@ -23,6 +19,7 @@ from certrad.models.prompts.store import PromptStore
 from certrad.models.types import BackboneCard, PromptCard
 from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
+from certrad.workers.engine.code_digest import code_sha256
 from certrad.workers.engine.prompt_store import fetch
 from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.settings import WorkerSettings
@@ -122,14 +119,4 @@ def _device(wish: str) -> torch.device:
 
 
 def _software() -> dict[str, str]:
-    return {**{name: version(name) for name in _PACKAGES}, "code_sha256": _code_sha256()}
-
-
-def _code_sha256() -> str:
-    """SHA-256 over the sources of `models`, in the order of their names: the code that computes a certificate."""
-    root = Path(str(files(certrad.models)))
-    hasher = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        hasher.update(f"{path.relative_to(root)}\0".encode())
-        hasher.update(hashlib.sha256(path.read_bytes()).digest())
-    return hasher.hexdigest()
+    return {**{name: version(name) for name in _PACKAGES}, "code_sha256": code_sha256()}
