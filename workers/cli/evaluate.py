@@ -31,6 +31,7 @@ from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_backbones, shipped_datasets, shipped_tasks
 from certrad.models.smoothing.accuracy import Share
+from certrad.models.smoothing.device import default_batch_size
 from certrad.models.types import (
     TEMPLATE_PROMPT,
     Adaptation,
@@ -44,7 +45,6 @@ from certrad.models.types import (
     ZeroShotAdaptation,
 )
 from certrad.models.types.defaults import require_use
-from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode, decode_as_uploaded
@@ -201,7 +201,7 @@ def _settings(asked: _Asked, backbone: Backbone, options: Namespace, service: Wo
         "backbone_sha256": backbone.sha256,
         "dtype": dtype_name(backbone.dtype),
         "device": backbone.device.type,
-        "batch_size": service.block_size or (BLOCK_CPU if backbone.device.type == "cpu" else BLOCK_GPU),
+        "batch_size": service.block_size or default_batch_size(backbone.device),
         "seed": options.seed,
     }
     restored: dict[str, Any] = json.loads(json.dumps(document))

@@ -10,14 +10,14 @@ import torch
 from redis import Redis
 
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
-from certrad.models.backbones.device import chosen_dtype, dtype_name
+from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
 from certrad.models.backbones.weights import find_weights, pinned
 from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
+from certrad.models.smoothing.device import default_batch_size
 from certrad.models.types import BackboneCard, PromptCard
-from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
 from certrad.workers.engine.code_digest import code_sha256
 from certrad.workers.engine.prompt_store import fetch
@@ -44,7 +44,7 @@ class Runtime:
     @property
     def block_size(self) -> int:
         """Samples per block where the operator did not choose."""
-        return self.settings.block_size or (BLOCK_GPU if self.device.type == "cuda" else BLOCK_CPU)
+        return self.settings.block_size or default_batch_size(self.device)
 
     def backbone(self, backbone_id: str, dtype: torch.dtype) -> Backbone:
         """The backbone, resident on the device; the longest unused one makes room.
@@ -99,7 +99,7 @@ class Runtime:
 
 def build(settings: WorkerSettings, redis: Redis) -> Runtime:
     """The runtime of a new engine process."""
-    device = _device(settings.device)
+    device = chosen_device(settings.device)
     torch.set_num_threads(settings.threads)
     return Runtime(
         settings=settings,
@@ -110,12 +110,6 @@ def build(settings: WorkerSettings, redis: Redis) -> Runtime:
         epochs=EpochSecrets(settings.secrets_dir),
         software=_software(),
     )
-
-
-def _device(wish: str) -> torch.device:
-    if wish == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wish)
 
 
 def _software() -> dict[str, str]:
