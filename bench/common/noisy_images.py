@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from certrad.models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import TextHead, VisionLanguageClassifier
@@ -32,8 +32,10 @@ from certrad.models.prompts.checkpoint import (
     require_backbone,
 )
 from certrad.models.prompts.context import ContextVectors, text_features
+from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import Noise, NoisySampler, Stream, labels
 from certrad.models.types import PromptCard, ZeroShotAdaptation
+from certrad.models.types.pixels import WHITE
 
 SECRET = b"python -m certrad.bench certified-accuracy"
 """Published, unlike an installation's: anyone can draw the same noise."""
@@ -247,7 +249,7 @@ def _card(backbone: Backbone, prompts: Path, prompt_id: str) -> PromptCard:
 
 def as_input(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """A grey image (H, W) as (3, H, W) in [0, 1]."""
-    grey = pixels.astype(np.float32) / np.float32(255)
+    grey = pixels.astype(np.float32) / np.float32(WHITE)
     return np.repeat(grey[None], 3, axis=0)
 
 

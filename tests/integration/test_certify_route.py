@@ -11,7 +11,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
-from certrad.workers.contract.catalogue import Catalogue, shipped_tasks
+from certrad.models.shipped import shipped_tasks
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import Created
 from certrad.workers.contract.names import INTAKE_QUEUE
 from certrad.workers.contract.queues import queue

@@ -8,8 +8,8 @@ from redis import Redis
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types import CertifyRequest, ClassifierSpec, SmoothingParams
-from certrad.workers.contract.catalogue import shipped_tasks
 from certrad.workers.contract.names import TASKS, record_key
 from certrad.workers.contract.queues import queue, rq_job
 from certrad.workers.contract.records import Records

@@ -8,7 +8,8 @@ from redis import Redis
 
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
-from certrad.workers.contract.catalogue import Catalogue, shipped_tasks
+from certrad.models.shipped import shipped_tasks
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.names import ACTIVE
 from tests.support.api import MEDNIST, PNG, assert_nothing_left, card, submit
 from tests.support.problems import assert_problem, refused_fields

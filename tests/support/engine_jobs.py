@@ -15,8 +15,8 @@ from redis import Redis
 
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.prompts.context import template_features
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types import CertifyRequest, ClassifierSpec
-from certrad.workers.contract.catalogue import shipped_tasks
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import document_key, events_key, input_key
 from certrad.workers.contract.records import Records

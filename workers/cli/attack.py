@@ -20,18 +20,20 @@ from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from certrad.models.attacks.autoattack.suite import AutoAttackParams, auto_attack
-from certrad.models.attacks.base import WHITE, Attack, Classify, RobustAccuracy, accuracy, attacked, classes, grid
+from certrad.models.attacks.base import Attack, Classify, RobustAccuracy, accuracy, attacked, classes, grid
 from certrad.models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, PGD_40, adaptive_pgd, embedding_pgd
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_device
 from certrad.models.classifier import TextHead
 from certrad.models.errors import Rejected
 from certrad.models.evaluation.attack_report import AttackReport, Kind
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
-from certrad.models.prompts.store import Folders
+from certrad.models.prompts.checkpoint import require_backbone
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
+from certrad.models.types.defaults import require_use
+from certrad.models.types.pixels import WHITE
 from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.image_folder import (
     files_of_classes,
@@ -81,14 +83,14 @@ class _Model:
 def run(options: Namespace) -> int:
     """Attacks and prints; 0, 1 for a failure, 2 for bad usage."""
     service = WorkerSettings()
-    folders = Folders(backbones=service.backbones_dir, prompts=service.prompts_dir)
+    store = PromptStore(own=service.prompts_dir)
     try:
-        asked = _asked(options, folders)
+        asked = _asked(options, store)
         sources, images, refused = _decoded(_sources(options.paths, asked.task, options.limit), asked.spec, service)
         if options.out is not None:
             options.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(service.threads)
-        model = _loaded(asked, folders, chosen_device(service.device))
+        model = _loaded(asked, store, service)
     except (ValueError, OSError, Rejected) as error:
         return fail(str(error), BAD_USAGE)
     try:
@@ -102,12 +104,12 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _asked(options: Namespace, folders: Folders) -> _Asked:
+def _asked(options: Namespace, store: PromptStore) -> _Asked:
     """The options with every default filled in. Raises ValueError, Rejected."""
     task = named("--task", options.task, shipped_tasks())
     backbone = named("--backbone", options.backbone or task.default_backbone, shipped_backbones()).id
     name = options.prompt or (task.default_prompt if backbone == task.default_backbone else None) or TEMPLATE_PROMPT
-    prompt = None if name == TEMPLATE_PROMPT else folders.prompt_card(name)
+    prompt = None if name == TEMPLATE_PROMPT else store.card(name)
     require_use(prompt, None)
     if prompt is not None and (prompt.backbone, prompt.class_names) != (backbone, task.class_names):
         raise ValueError(f"prompt {prompt.id!r} is not of backbone {backbone!r} and the classes of task {task.id!r}")
@@ -184,14 +186,14 @@ def _decoded(
     return taken, torch.stack(images), refused
 
 
-def _loaded(asked: _Asked, folders: Folders, device: torch.device) -> _Model:
+def _loaded(asked: _Asked, store: PromptStore, service: WorkerSettings) -> _Model:
     card = shipped_backbones()[asked.spec.backbone]
-    backbone = load_backbone(card, weights_directory(card, folders.backbones), device=device)
+    backbone = load_backbone(card, weights_directory(card, service.backbones_dir), device=chosen_device(service.device))
     template = TextHead.of_template(backbone, asked.task.class_names, asked.task.template)
     head = template
     if asked.prompt is not None:
         require_backbone(asked.prompt, backbone)
-        learned = load_prompt_or_bank(folders.of_prompt(asked.prompt.id), asked.prompt)
+        learned = store.load(asked.prompt)
         head = TextHead.of_prompt(backbone, asked.task.class_names, learned)
     return _Model(backbone=backbone, template=_plainly(backbone, template), prompt=_plainly(backbone, head))
 

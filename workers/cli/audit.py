@@ -11,16 +11,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from certrad.models.attacks.smooth_adv import WHITE
 from certrad.models.audit.modes import ModeSpec, chosen_modes, mode_specs
 from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
 from certrad.models.audit.verdict import SOUND, Verdict, as_markdown
 from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
 from certrad.models.errors import Rejected
-from certrad.models.prompts.store import Folders
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import CertifyRequest, SmoothingParams
+from certrad.models.types.pixels import WHITE
 from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
 from certrad.workers.settings import WorkerSettings
 
@@ -37,9 +37,9 @@ _UNNOTICED: Final = "not even the planted mode was caught: on these images the a
 def run(options: Namespace) -> int:
     """Audits and prints; 0 when nothing contradicts an `input_independent` mode, 1 otherwise, 2 for bad usage."""
     service = WorkerSettings()
-    folders = Folders(backbones=service.backbones_dir, prompts=service.prompts_dir)
+    store = PromptStore(own=service.prompts_dir)
     try:
-        specs = _specs(options, folders)
+        specs = _specs(options, store)
         # A picture that counted twice would get the same noise twice; the p-value takes the answers for independent.
         request = CertifyRequest(classifier=specs[0].classifier)
         images, refused = distinct_pictures(options.images, options.limit, request, service, _on_grid)
@@ -62,7 +62,8 @@ def run(options: Namespace) -> int:
             verdicts = audit(
                 images,
                 settings,
-                folders,
+                service.backbones_dir,
+                store,
                 journal=journal,
                 processes=processes,
                 on_image=lambda: progress.advance(bar),
@@ -73,12 +74,12 @@ def run(options: Namespace) -> int:
     return FAILURE if any(verdict.broken for verdict in verdicts) else 0
 
 
-def _specs(options: Namespace, folders: Folders) -> list[ModeSpec]:
+def _specs(options: Namespace, store: PromptStore) -> list[ModeSpec]:
     """The modes asked for, on the backbone and with the prompt named, else the task's. Raises ValueError, Rejected."""
     task = named("--task", options.task, shipped_tasks())
     backbone = named("--backbone", options.backbone or task.default_backbone, shipped_backbones()).id
     own = (task.default_prompt, task.default_bank) if backbone == task.default_backbone else ()
-    prompts = [folders.prompt_card(name) for name in ((options.prompt,) if options.prompt else own) if name is not None]
+    prompts = [store.card(name) for name in ((options.prompt,) if options.prompt else own) if name is not None]
     for card in prompts:
         if (card.backbone, card.class_names) != (backbone, task.class_names):
             raise ValueError(f"prompt {card.id!r} is not of backbone {backbone!r} and the classes of task {task.id!r}")

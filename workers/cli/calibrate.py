@@ -9,12 +9,12 @@ import torch
 from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.errors import Rejected
 from certrad.models.prompts.checkpoint import load_prompt, require_backbone, save_prompt
-from certrad.models.prompts.store import Folders
+from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
 from certrad.models.prompts.zero_shot import initial_context
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
 from certrad.workers.cli.common import named, progress_bar
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
 from certrad.workers.settings import WorkerSettings
 
@@ -33,12 +33,12 @@ def calibrated(options: Namespace, settings: WorkerSettings) -> PromptCard:
     if start_id in (None, TEMPLATE_PROMPT):
         start = initial_context(backbone, task.template, "tokens")
     else:
-        folders = Folders(backbones=settings.backbones_dir, prompts=settings.prompts_dir)
-        prompt = folders.prompt_card(start_id)
+        store = PromptStore(own=settings.prompts_dir)
+        prompt = store.card(start_id)
         require_backbone(prompt, backbone)
         if prompt.class_names != task.class_names:
             raise Rejected("prompt_mismatch", f"the classes of prompt {prompt.id!r} are not those of task {task.id!r}")
-        start = load_prompt(folders.of_prompt(prompt.id), prompt)
+        start = load_prompt(store.folder(prompt.id) or store.own, prompt)
     spec = ClassifierSpec(
         backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
 from certrad.models.backbones.weights import write_json
-from certrad.models.datasets.cards import published_labels, shipped_datasets
+from certrad.models.datasets.cards import published_labels
 from certrad.models.datasets.sample import balanced_sample
 from certrad.models.datasets.split import Split, load_split
 from certrad.models.errors import Rejected
@@ -26,10 +26,12 @@ from certrad.models.evaluation.certified import COLUMNS, Evaluation, Row, summar
 from certrad.models.evaluation.journal import Journal
 from certrad.models.images.model_input import fitted
 from certrad.models.prompts.bank import Bank
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
+from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.context import ContextVectors
-from certrad.models.prompts.store import Folders
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_backbones, shipped_datasets, shipped_tasks
 from certrad.models.smoothing.accuracy import Share
+from certrad.models.smoothing.device import default_batch_size
 from certrad.models.types import (
     TEMPLATE_PROMPT,
     Adaptation,
@@ -42,9 +44,8 @@ from certrad.models.types import (
     TaskCard,
     ZeroShotAdaptation,
 )
-from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
+from certrad.models.types.defaults import require_use
 from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode, decode_as_uploaded
 from certrad.workers.settings import WorkerSettings
@@ -79,10 +80,10 @@ class _Asked:
 def run(options: Namespace) -> int:
     """Evaluates, appends to the table, and prints; 0, 1 for a failure, 2 for bad usage."""
     service = WorkerSettings()
-    folders = Folders(backbones=service.backbones_dir, prompts=service.prompts_dir)
+    store = PromptStore(own=service.prompts_dir)
     try:
-        asked = _asked(options, folders, service)
-        backbone, prompt = _loaded(asked, folders, service)
+        asked = _asked(options, store, service)
+        backbone, prompt = _loaded(asked, store, service)
         settings = _settings(asked, backbone, options, service)
         journal = _journal(options.out, settings)
         done = [Row.from_line(line) for line in journal.lines]
@@ -112,12 +113,12 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _asked(options: Namespace, stores: Folders, service: WorkerSettings) -> _Asked:
+def _asked(options: Namespace, store: PromptStore, service: WorkerSettings) -> _Asked:
     """The options with every default filled in. Raises ValueError, Rejected."""
     data = named("--task", options.task, shipped_datasets())
     task = None if data.task is None else shipped_tasks()[data.task]
     wish: str | None = options.backbone or (task.default_backbone if task else data.default_backbone)
-    prompt = _prompt(options, task, wish, stores)
+    prompt = _prompt(options, task, wish, store)
     wish = wish or (None if prompt is None else prompt.backbone)
     if wish is None:
         raise ValueError(f"--backbone is expected: {data.id} has no default")
@@ -149,12 +150,12 @@ def _asked(options: Namespace, stores: Folders, service: WorkerSettings) -> _Ask
     )
 
 
-def _prompt(options: Namespace, task: TaskCard | None, backbone: str | None, folders: Folders) -> PromptCard | None:
+def _prompt(options: Namespace, task: TaskCard | None, backbone: str | None, store: PromptStore) -> PromptCard | None:
     """The prompt that is named, else the task's own on its own backbone; None for the template."""
     name: str | None = options.prompt
     if name is None and task is not None and backbone == task.default_backbone:
         name = task.default_bank if options.adaptation == "gated" else task.default_prompt
-    card = None if name in (None, TEMPLATE_PROMPT) else folders.prompt_card(name)
+    card = None if name in (None, TEMPLATE_PROMPT) else store.card(name)
     require_use(card, ADAPTATIONS[options.adaptation])
     if card is not None and backbone not in (None, card.backbone):
         raise Rejected("prompt_mismatch", f"prompt {card.id!r} was tuned for backbone {card.backbone!r}")
@@ -171,15 +172,17 @@ def _template(wish: str | None, split: Split, prompt: PromptCard | None) -> str:
     return template
 
 
-def _loaded(asked: _Asked, folders: Folders, service: WorkerSettings) -> tuple[Backbone, ContextVectors | Bank | None]:
+def _loaded(
+    asked: _Asked, store: PromptStore, service: WorkerSettings
+) -> tuple[Backbone, ContextVectors | Bank | None]:
     torch.set_num_threads(service.threads)
     device = chosen_device(service.device)
-    directory = weights_directory(asked.backbone, folders.backbones)
+    directory = weights_directory(asked.backbone, service.backbones_dir)
     backbone = load_backbone(asked.backbone, directory, device=device, dtype=chosen_dtype(service.dtype, device))
     if asked.prompt is None:
         return backbone, None
     require_backbone(asked.prompt, backbone)
-    return backbone, load_prompt_or_bank(folders.of_prompt(asked.prompt.id), asked.prompt)
+    return backbone, store.load(asked.prompt)
 
 
 def _settings(asked: _Asked, backbone: Backbone, options: Namespace, service: WorkerSettings) -> dict[str, Any]:
@@ -198,7 +201,7 @@ def _settings(asked: _Asked, backbone: Backbone, options: Namespace, service: Wo
         "backbone_sha256": backbone.sha256,
         "dtype": dtype_name(backbone.dtype),
         "device": backbone.device.type,
-        "batch_size": service.block_size or (BLOCK_CPU if backbone.device.type == "cpu" else BLOCK_GPU),
+        "batch_size": service.block_size or default_batch_size(backbone.device),
         "seed": options.seed,
     }
     restored: dict[str, Any] = json.loads(json.dumps(document))

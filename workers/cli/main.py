@@ -14,10 +14,11 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from certrad.models.errors import Rejected
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import PromptCard
 from certrad.workers import logs
 from certrad.workers.connection import connect
-from certrad.workers.contract.catalogue import Catalogue, shipped_backbones, shipped_tasks, to_json
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_ENGINE_QUEUE
 from certrad.workers.engine.worker import EngineWorker
 from certrad.workers.environment import ONE_THREAD, SPINNING
@@ -169,7 +170,7 @@ def _publish_prompt(settings: StackSettings, prompt: PromptCard) -> int:
             Catalogue(redis).reinstate_prompt(prompt.id)
     except ConnectionError:
         sys.stderr.write("certrad: no service runs here; the prompt is known once an engine starts\n")
-    sys.stdout.write(json.dumps(to_json(prompt)) + "\n")
+    sys.stdout.write(json.dumps(asdict(prompt)) + "\n")
     return 0
 
 

@@ -16,10 +16,10 @@ from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
 from certrad.models.prompts.training.image_choice import choose_images
 from certrad.models.prompts.training.tuning import TuningSet
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
 from certrad.models.types.tuning import TuningParams, check_prompt_name
 from certrad.workers.cli.common import named, progress_bar
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.image_folder import files_of_classes
 from certrad.workers.settings import WorkerSettings

@@ -12,9 +12,8 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.nearest_words import interpret, nearest_words
 from certrad.models.randomness import seeded
+from certrad.models.shipped import shipped_tasks
 from certrad.workers.cli import main as cli
-from certrad.workers.cli import nearest_words as words_command
-from certrad.workers.contract.catalogue import shipped_tasks
 from tests.support import bert_models, tiny_clip
 
 TASK = shipped_tasks()["mednist"]
@@ -151,7 +150,3 @@ def test_the_command_knows_every_prompt_of_a_bank(capsys: pytest.CaptureFixture[
 def test_an_unknown_prompt_is_a_failure(prompt_id: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["words", "--data-dir", str(tmp_path), "--", prompt_id]) == 1
     assert "prompt_not_found" in capsys.readouterr().err
-
-
-def test_shipped_prompts_are_where_the_command_looks() -> None:
-    assert list(words_command.SHIPPED.glob("*.safetensors"))

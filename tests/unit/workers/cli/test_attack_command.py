@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from certrad.app.cli import main as cli
 from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.classifier import TextHead
+from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.workers.cli import attack as attack_command
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.settings import WorkerSettings
 from tests.support.images import encoded

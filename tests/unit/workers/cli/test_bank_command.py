@@ -16,14 +16,13 @@ from certrad.models.classifier import TextHead
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import load_prompt_or_bank, read_prompt_card
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.types import ClassifierSpec, GatedAdaptation
 from certrad.workers.cli import main as cli
 from certrad.workers.cli import tune_bank as bank_command
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from tests.support.images import encoded, noise
 
 TASK = shipped_tasks()["mednist"]
-PROMPTS = Path(bank_command.__file__).parents[2] / "models" / "demo" / "prompts"
 WHOLE = BankParams
 IMAGES = 3
 
@@ -95,7 +94,7 @@ def test_without_images_left_nothing_is_measured(folder: Path, bank: Any, tmp_pa
 def test_accuracy_counts_the_copies_that_get_their_label() -> None:
     backbone = load_backbone(shipped_backbones()["demo"], EMBEDDED)
     images = torch.rand((5, 3, 64, 64), generator=torch.Generator().manual_seed(0))
-    shipped = load_prompt_or_bank(PROMPTS, read_prompt_card(PROMPTS / f"{TASK.default_bank}.json"))
+    shipped = load_prompt_or_bank(SHIPPED_PROMPTS, read_prompt_card(SHIPPED_PROMPTS / f"{TASK.default_bank}.json"))
     assert isinstance(shipped, Bank)
     sigma = 1e-6  # below what could move a picture to another class
     classifier = TextHead.of_prompt(backbone, TASK.class_names, shipped).classifier(backbone, sigma)

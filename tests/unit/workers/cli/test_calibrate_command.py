@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from certrad.app.cli import main as client
 from certrad.models.prompts.checkpoint import load_prompt, read_prompt_card
 from certrad.models.prompts.training.calibration import CalibrationParams
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types import ClassifierSpec
 from certrad.workers.cli import calibrate as calibrate_command
 from certrad.workers.cli import main as cli
-from certrad.workers.contract.catalogue import shipped_tasks
 from tests.support.images import encoded, noise
 
 TASK = shipped_tasks()["mednist"]

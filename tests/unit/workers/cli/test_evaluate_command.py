@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from certrad.app.cli import main as cli
-from certrad.models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
+from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.evaluation.certified import ABSTAINED, Evaluation, Row, summary
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.smoothing.accuracy import RADII
 from certrad.models.types import ClassifierSpec, SmoothingParams, ZeroShotAdaptation
 from certrad.workers.cli import evaluate as evaluate_command
-from certrad.workers.contract.catalogue import shipped_tasks
 from certrad.workers.options import argument_parser
 from tests.support import images
 from tests.support.miniature_datasets import folders_of_classes, write

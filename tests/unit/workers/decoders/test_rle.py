@@ -40,8 +40,7 @@ def half_flat(*shape: int, dtype: str) -> bytes:
         ((2, 30, 31), "u2", 2),
     ],
 )
-def test_pixels_are_those_of_the_uncompressed_image(
-) -> None:
+def test_pixels_are_those_of_the_uncompressed_image(shape: tuple[int, ...], dtype: str, frame: int | None) -> None:
     plain = half_flat(*shape, dtype=dtype)
     encoded, stored = (decode(data, max_pixels=LIMIT, frame=frame) for data in (rle(plain), plain))
     assert encoded.sha256 == stored.sha256
