@@ -9,12 +9,14 @@ from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
 from certrad.models.types import (
     Adaptation,
+    AutoSigma,
     CertifyRequest,
     ClassifierSpec,
+    FixedSigma,
     GatedAdaptation,
     PromptCard,
-    SigmaRouting,
-    SmoothingParams,
+    SamplingParams,
+    SigmaChoice,
     TaskCard,
     ZeroShotAdaptation,
 )
@@ -56,7 +58,6 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
     fallback = labels.task or _task(settings.default_task, catalogue)
     learned = prompt is not None or tasks_own is not None
     adaptation = _adaptation(form, settings, prompt, default="none" if learned else "zero_shot")
-    sigma, routing = _sigma(form, labels.task, adaptation, catalogue)
     return CertifyRequest(
         classifier=ClassifierSpec(
             backbone=form.backbone or (prompt.backbone if prompt else fallback.default_backbone),
@@ -65,15 +66,10 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
             template=_BARE_TEMPLATE if prompt else labels.template,
             adaptation=adaptation,
         ),
-        params=SmoothingParams(
-            sigma=sigma,
-            alpha=form.alpha,
-            n0=form.n0,
-            n=form.n,
-            bound=form.bound,
-            target_radius=form.target_radius,
+        sigma=_sigma(form, labels.task, adaptation, catalogue),
+        params=SamplingParams(
+            alpha=form.alpha, n0=form.n0, n=form.n, bound=form.bound, target_radius=form.target_radius
         ),
-        routing=routing,
         task=labels.task.id if labels.task else None,
         frame=form.frame,
         region=form.rectangle,
@@ -175,16 +171,16 @@ def _adaptation(
 
 def _sigma(
     form: CertifyForm, task: TaskCard | None, adaptation: Adaptation | None, catalogue: Catalogue
-) -> tuple[float, SigmaRouting | None]:
-    """The sigma that was asked for, or that of the selector and what `auto` chooses from."""
+) -> SigmaChoice:
+    """Returns the sigma that was asked for, or what `auto` chooses from."""
     if form.sigma != "auto":
-        return form.sigma, None
+        return FixedSigma(form.sigma)
     if isinstance(adaptation, ZeroShotAdaptation):
         raise InvalidRequest({"sigma": "`auto` not with `adaptation=zero_shot`, which tunes the prompt on the image"})
     if task is None or task.sigma_routing is None:
         known = ", ".join(sorted(name for name, card in catalogue.tasks.items() if card.sigma_routing))
         raise InvalidRequest({"sigma": f"`auto` needs a task that has a selector: {known}"})
-    return task.sigma_routing.selector_sigma, task.sigma_routing
+    return AutoSigma(task.sigma_routing)
 
 
 def _task(name: str, catalogue: Catalogue) -> TaskCard:

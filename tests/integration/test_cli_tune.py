@@ -18,8 +18,9 @@ from certrad.app.cli import main as cli
 from certrad.app.cli.client import Client
 from certrad.app.cli.console import progress_bars
 from certrad.app.settings import ApiSettings
+from certrad.models.types.tuning import TuningResult
 from certrad.workers.contract import uploads
-from certrad.workers.contract.catalogue import Catalogue, shipped_prompts, to_json
+from certrad.workers.contract.catalogue import Catalogue, shipped_prompts
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.api_server import api_server
@@ -90,7 +91,7 @@ def working(redis: Redis, settings: ApiSettings, work: Work) -> Iterator[None]:
 def tuned(redis: Redis) -> Work:
     def work(records: Records, job_id: str) -> object:
         Catalogue(redis).publish_prompt(CARD)
-        return records.succeed(job_id, {"prompt": CARD.id, "card": to_json(CARD)})
+        return records.succeed(job_id, TuningResult(prompt=CARD.id, card=CARD))
 
     return work
 

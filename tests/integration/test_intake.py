@@ -21,13 +21,13 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.document import document, result
+from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.signature import is_signed
 from certrad.models.images.model_input import image_scale, model_input
-from certrad.models.images.units import ImageScale
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
+from certrad.models.types.image import DecodedImage
 from certrad.workers.contract.catalogue import shipped_backbones
-from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.job import RESULT, JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import SIGNING_KEYS, document_key, input_key
 from certrad.workers.contract.queues import vehicle
@@ -94,12 +94,12 @@ def test_an_upload_becomes_the_model_input(
     assert redis.get(input_key(job_id)) == expected.tobytes()
     assert 0 < redis.ttl(input_key(job_id)) <= settings.input_ttl
     assert (record.status, record.phase) == ("running", "waiting")
-    assert record.image is not None
-    assert record.image["pixels_sha256"] == picture.sha256
-    assert record.image["input_sha256"] == expected.sha256
-    assert record.image["shape"] == [3, size, size]
-    assert record.image["transforms"] == ["window_linear", "invert"]
-    assert ImageScale(**record.image["scale"]) == image_scale(picture.facts, None, size)
+    assert isinstance(record.image, DecodedImage)
+    assert record.image.pixels_sha256 == picture.sha256
+    assert record.image.input_sha256 == expected.sha256
+    assert record.image.shape == (3, size, size)
+    assert record.image.transforms == ("window_linear", "invert")
+    assert record.image.scale == image_scale(picture.facts, None, size)
     assert vehicle(redis, "certify", job_id) is not None
 
 
@@ -143,7 +143,7 @@ def test_bad_uploads_fail_with_their_code_and_leave_nothing(
     record = read(records, job_id)
     assert record.status == "failed"
     assert record.error is not None
-    assert record.error["code"] == code
+    assert record.error.code == code
     assert list(settings.blobs_dir.iterdir()) == []
     assert not redis.exists(input_key(job_id))
     assert vehicle(redis, "certify", job_id) is None
@@ -301,7 +301,7 @@ def test_a_sandbox_that_lies_is_not_believed(
         assert CANARY not in str(record)
         if "patient" not in lie[0].get("facts", {}):
             assert record.error is not None, number
-            assert record.error["code"] in ("unreadable_image", "image_too_large"), number
+            assert record.error.code in ("unreadable_image", "image_too_large"), number
 
 
 def test_header_values_stay_inside(
@@ -357,16 +357,17 @@ def finish(records: Records, redis: Redis) -> Finish:
 
     def _finish(job_id: str, change: Callable[[bytes], bytes] = lambda left: left) -> tuple[bytes, dict[str, Any]]:
         intake.decode(job_id)
-        image = read(records, job_id).image or {}
+        image = read(records, job_id).image
+        assert isinstance(image, DecodedImage)
         facts = answered(
             REQUEST,
             (0.9, 0.1),
-            pixels_sha256=image["pixels_sha256"],
-            input_sha256=image["input_sha256"],
-            scale=ImageScale(**image["scale"]),
+            pixels_sha256=image.pixels_sha256,
+            input_sha256=image.input_sha256,
+            scale=image.scale,
         )
-        left, told = canonical(document(facts)), json.dumps(result(facts, warnings=[], timing={}))
-        redis.hset(document_key(job_id), mapping={"document": change(left), "result": told.encode()})
+        left, told = canonical(document(facts)), RESULT.dump_json(certification_result(facts, warnings=[], timing={}))
+        redis.hset(document_key(job_id), mapping={"document": change(left), "result": told})
         intake.finish(job_id)
         return left, json.loads(told)
 
@@ -383,7 +384,7 @@ def test_finish_stores_the_signed_certificate_and_ends_the_job(
     job_id = submit(encoded(GREY, "png"))
     left, told = finish(job_id)
     record = read(records, job_id)
-    assert (record.status, record.result) == ("succeeded", told)
+    assert (record.status, record.result) == ("succeeded", RESULT.validate_python(told))
     content = stored(settings, record)
     document = json.loads(content)
     assert hashlib.sha256(content).hexdigest() == record.certificate
@@ -418,7 +419,7 @@ def test_finish_does_not_sign_what_does_not_verify(
     job_id = submit(encoded(GREY, "png"))
     finish(job_id, lambda left: left.replace(b'"n":"10000"', b'"n":"9999"'))
     record = read(records, job_id)
-    assert (record.status, (record.error or {})["code"]) == ("failed", "invalid_certificate")
+    assert (record.status, record.error.code if record.error else None) == ("failed", "invalid_certificate")
     assert record.certificate is record.result is None
     assert not settings.certificates_dir.exists()
     assert list(settings.blobs_dir.iterdir()) == []

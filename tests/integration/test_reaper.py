@@ -142,7 +142,7 @@ def test_a_vehicle_that_rq_has_given_up_ends_the_job(
     record = read(records)
     assert record.status == "failed"
     assert record.error is not None
-    assert record.error["code"] == "worker_lost"
+    assert record.error.code == "worker_lost"
     assert not upload.exists()
 
 

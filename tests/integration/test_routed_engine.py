@@ -14,7 +14,7 @@ from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.prompts.context import template_features
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
 from certrad.models.smoothing.routing import estimate_routes, select_route
-from certrad.models.types import CertifyRequest, ClassifierSpec, SigmaRouting, SmoothingParams
+from certrad.models.types import AutoSigma, CertifyRequest, ClassifierSpec, SamplingParams, SigmaRouting
 from certrad.workers.contract.catalogue import shipped_tasks
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import ledger_key
@@ -38,8 +38,8 @@ ROUTING = SigmaRouting(
 """The middle route for the image below, but not for each of its noisy samples."""
 REQUEST = CertifyRequest(
     classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template),
-    params=SmoothingParams(sigma=0.5, n0=20, n=N, alpha=0.05),
-    routing=ROUTING,
+    sigma=AutoSigma(ROUTING),
+    params=SamplingParams(n0=20, n=N, alpha=0.05),
 )
 
 
