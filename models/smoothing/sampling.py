@@ -16,10 +16,6 @@ from certrad.models.types import ETA, LabelCounts
 LABEL_DTYPE: Final = np.dtype("<u2")
 """Labels are stored as little-endian 16-bit integers."""
 
-BLOCK_CPU: Final = 64
-BLOCK_GPU: Final = 256
-"""Samples of one batch, where the operator chooses none."""
-
 _LOOK_AHEAD: Final = 2  # batches drawn before they are asked for: one in the making, one ready
 
 

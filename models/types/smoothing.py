@@ -17,6 +17,9 @@ TARGET_MAX: Final = 6.0  # in sigma; published probabilities, of 6 decimals, end
 TARGET_DECIMALS: Final = 4
 N0_MIN: Final = 10
 N_MAX: Final = 1_000_000
+BLOCK_CPU: Final = 64
+BLOCK_GPU: Final = 256
+"""Samples of one block, which is one batch of the encoder, on a CPU and on a GPU."""
 RUNNER_UP_SHARE: Final = 0.1
 """Share of alpha spent on the bound of the runner-up at a fixed n; the rest bounds the selected class."""
 ETA: Final = 1e-6

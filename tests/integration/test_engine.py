@@ -86,7 +86,7 @@ def test_a_job_with_a_target_stops_early_with_what_the_library_certifies(
     offline = certify(
         image,
         VisionLanguageClassifier(backbone, template_features(backbone, TASK.class_names, TASK.template)),
-        params,
+        params.at(0.25),
         key=bytes.fromhex(document["noise"]["key"]),
         batch_size=int(identity["block_size"]),
     )

@@ -26,8 +26,9 @@ from certrad.models.certificates.signature import is_signed
 from certrad.models.images.model_input import image_scale, model_input
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
 from certrad.models.types.image import DecodedImage
+from certrad.workers import issue
 from certrad.workers.contract.catalogue import shipped_backbones
-from certrad.workers.contract.job import RESULT, JobRecord
+from certrad.workers.contract.job import RESULT, JobError, JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import SIGNING_KEYS, document_key, input_key
 from certrad.workers.contract.queues import vehicle
@@ -155,12 +156,11 @@ def test_decoding_beyond_its_memory_is_refused(
     monkeypatch.setenv("CERTRAD_INTAKE_MEMORY_BYTES", str(256 << 20))
     job_id = submit(encoded(np.zeros((6000, 6000), np.uint8), "png"))
     # A process of its own: the freed memory of the tests before this one would be the child's to use.
-    decode = "import sys; from workers import intake; intake.decode(sys.argv[1])"
+    decode = "import sys; from certrad.workers.intake import tasks; tasks.decode(sys.argv[1])"
     subprocess.run([sys.executable, "-c", decode, job_id], check=True)
-    assert read(records, job_id).error == {
-        "code": "image_too_large",
-        "detail": "decoding needs more memory than is allowed",
-    }
+    assert read(records, job_id).error == JobError(
+        code="image_too_large", detail="decoding needs more memory than is allowed"
+    )
 
 
 def test_a_second_decode_does_no_harm(submit: Callable[..., str], records: Records, redis: Redis) -> None:
@@ -236,18 +236,17 @@ def test_a_missing_upload_fails_the_job_with_its_code(
     job_id = submit(encoded(GREY, "png"))
     (settings.blobs_dir / job_id).unlink()
     intake.decode(job_id)
-    assert read(records, job_id).error == {
-        "code": "storage_unavailable",
-        "detail": "the upload cannot be read: No such file or directory",
-    }
+    assert read(records, job_id).error == JobError(
+        code="storage_unavailable", detail="the upload cannot be read: No such file or directory"
+    )
 
 
 def test_a_document_that_expired_fails_the_job_with_its_code(submit: Callable[..., str], records: Records) -> None:
     job_id = submit(encoded(GREY, "png"))
-    intake.finish(job_id)
+    issue.finish(job_id)
     error = read(records, job_id).error
     assert error is not None
-    assert error["code"] == "worker_lost"
+    assert error.code == "worker_lost"
 
 
 def test_a_defect_is_an_internal_error(
@@ -265,7 +264,7 @@ def test_a_defect_is_an_internal_error(
         intake.decode(job_id)
     error = read(records, job_id).error
     assert error is not None
-    assert error["code"] == "internal_error"
+    assert error.code == "internal_error"
     assert [entry["event"] for entry in logged] == ["intake failed"]
     assert logged[0]["in_sandbox"].startswith("ZeroDivisionError:test_intake.py:")
     assert CANARY not in str(logged) + str(error)
@@ -368,7 +367,7 @@ def finish(records: Records, redis: Redis) -> Finish:
         )
         left, told = canonical(document(facts)), RESULT.dump_json(certification_result(facts, warnings=[], timing={}))
         redis.hset(document_key(job_id), mapping={"document": change(left), "result": told})
-        intake.finish(job_id)
+        issue.finish(job_id)
         return left, json.loads(told)
 
     return _finish
@@ -394,7 +393,7 @@ def test_finish_stores_the_signed_certificate_and_ends_the_job(
     assert [key.public_key for key in Keyring(redis).signing_keys()] == [document["signature"]["public_key"]]
     assert list(settings.blobs_dir.iterdir()) == []
     assert not redis.exists(input_key(job_id), document_key(job_id))
-    intake.finish(job_id)
+    issue.finish(job_id)
     assert read(records, job_id) == record
 
 
@@ -408,7 +407,7 @@ def test_the_key_is_public_before_the_certificate_is_stored(
         assert json.loads(content)["signature"]["public_key"] in public[-1]
         return "0" * 64
 
-    monkeypatch.setattr(intake, "store_certificate", store)
+    monkeypatch.setattr(issue, "store_certificate", store)
     finish(submit(encoded(GREY, "png")))
     assert len(public) == 1
 
@@ -455,10 +454,9 @@ def test_a_signing_key_that_cannot_be_read_fails_the_job_with_a_code(
     (settings.signing_dir / "private.pem").mkdir(parents=True)
     job_id = submit(encoded(GREY, "png"))
     finish(job_id)
-    assert read(records, job_id).error == {
-        "code": "storage_unavailable",
-        "detail": "the certificate was not stored: Is a directory",
-    }
+    assert read(records, job_id).error == JobError(
+        code="storage_unavailable", detail="the certificate was not stored: Is a directory"
+    )
     assert not settings.certificates_dir.exists()
 
 
@@ -469,7 +467,7 @@ def test_finish_of_a_cancelled_job_stores_nothing(
     intake.decode(job_id)
     records.cancel(job_id)
     redis.hset(document_key(job_id), mapping={"document": b"{}", "result": b"{}"})
-    intake.finish(job_id)
+    issue.finish(job_id)
     assert read(records, job_id).status == "cancelled"
     assert not settings.certificates_dir.exists()
     assert list(settings.blobs_dir.iterdir()) == []
@@ -481,13 +479,12 @@ def test_a_full_disk_fails_the_job_with_a_code(
     def full(*_: Any) -> str:
         raise OSError(28, "No space left on device", "/secret/path")
 
-    monkeypatch.setattr(intake, "store_certificate", full)
+    monkeypatch.setattr(issue, "store_certificate", full)
     job_id = submit(encoded(GREY, "png"))
     finish(job_id)
-    assert read(records, job_id).error == {
-        "code": "storage_unavailable",
-        "detail": "the certificate was not stored: No space left on device",
-    }
+    assert read(records, job_id).error == JobError(
+        code="storage_unavailable", detail="the certificate was not stored: No space left on device"
+    )
 
 
 def test_redis_down_is_raised_so_that_the_job_is_tried_again(

@@ -155,7 +155,7 @@ def test_a_task_that_ended_without_an_outcome_ends_the_job(
     reap_later(redis, settings)
     error = read(records).error
     assert error is not None
-    assert error["code"] == "internal_error"
+    assert error.code == "internal_error"
 
 
 def test_a_job_that_moved_just_now_is_left_alone(redis: Redis, settings: WorkerSettings, records: Records) -> None:

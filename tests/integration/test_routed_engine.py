@@ -129,5 +129,5 @@ def test_commit_size_does_not_change_the_document(
 
 
 def test_another_selector_draws_other_noise(runtime: Runtime, submit: Callable[..., JobRecord]) -> None:
-    other = replace(REQUEST, routing=replace(ROUTING, biases=(0.0, -0.17, -0.05)))
+    other = replace(REQUEST, sigma=AutoSigma(replace(ROUTING, biases=(0.0, -0.17, -0.05))))
     assert run(runtime, submit("a"))[0]["noise"]["key"] != run(runtime, submit("b", other))[0]["noise"]["key"]

@@ -24,6 +24,7 @@ from certrad.models.prompts.training.embedding_bank import adversarial_rows
 from certrad.models.prompts.training.tuning import Tuned, TuningSet, attack_params, finish
 from certrad.models.types import PromptCard
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest, TuningResult
+from certrad.workers import issue
 from certrad.workers.contract.catalogue import Catalogue, shipped_tasks
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import Phase, document_key, events_key, input_key, ledger_key
@@ -106,7 +107,7 @@ def error_of(records: Records, job_id: str = "job") -> dict[str, Any]:
 def tuned(runtime: Runtime, records: Records, job_id: str) -> PromptCard:
     """The prompt that one attempt publishes."""
     Tuning(runtime, records, read(records, job_id)).tune()
-    intake.finish(job_id)
+    issue.finish(job_id)
     record = read(records, job_id)
     assert isinstance(record.result, TuningResult), record.error
     card = Catalogue(runtime.redis).prompts()[record.result.prompt]
@@ -140,8 +141,8 @@ def test_folders_called_as_the_published_data_set_of_a_task_are_matched_by_that(
     archive = {path: content for name, size in sizes.items() for path, content in classes([name], size).items()}
     submit(zipped(archive), wanted=replace(request(shots=None), class_names=task.class_names, task=task.id))
     image = read(records).image
-    assert image is not None, error_of(records)
-    assert [image["training_labels"].count(label) for label in range(4)] == list(sizes.values())
+    assert isinstance(image, TuningImages), error_of(records)
+    assert [image.training_labels.count(label) for label in range(4)] == list(sizes.values())
 
 
 def test_an_image_is_what_certification_would_see_under_its_own_label(
@@ -150,10 +151,10 @@ def test_an_image_is_what_certification_would_see_under_its_own_label(
     wanted = replace(request(), class_names=("cow", "ant", "bee"))
     job_id = submit(zipped({**classes(NAMES, SHOTS), **classes(NAMES[:2], 6), **classes(NAMES[:1], 12)}), wanted=wanted)
     image = read(records).image
-    assert image is not None
+    assert isinstance(image, TuningImages)
     assert wanted.class_names is not None
     for label, name in enumerate(wanted.class_names):
-        places = [place for place, found in enumerate(image["training_labels"]) if found == label]
+        places = [place for place, found in enumerate(image.training_labels) if found == label]
         left = {redis.hget(input_key(job_id), str(place)) for place in places}
         pictures = (decode(textured(NAMES.index(name), number), "png", max_pixels=10**6) for number in range(12))
         assert len(left) == SHOTS

@@ -32,7 +32,8 @@ from certrad.workers.settings import StackSettings, WorkerSettings
 _FAILURE: Final = 1
 _BAD_USAGE: Final = 2
 _MODULES: Final = {
-    name: f"certrad.workers.cli.{name}" for name in ("attack", "audit", "evaluate", "verify", "nearest_words")
+    **{name: f"certrad.workers.cli.{name}" for name in ("attack", "audit", "evaluate", "verify")},
+    "words": "certrad.workers.cli.nearest_words",
 }
 """Commands with a `run` in a module of their own, imported only for them; but for `verify` it imports torch."""
 
