@@ -13,7 +13,7 @@ from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors, template_features, text_features
 from certrad.models.prompts.gate import Gate, SampleGate, mixed_similarities
 from certrad.models.prompts.zero_shot import adapt, initial_context
-from certrad.models.types import ClassifierSpec, SigmaRouting, ZeroShotAdaptation
+from certrad.models.types import ClassifierSpec, ZeroShotAdaptation
 
 
 class VisionLanguageClassifier:
@@ -101,10 +101,6 @@ class TextHead:
         return VisionLanguageClassifier(
             backbone, self.text_features, None if self.gate is None else self.gate.at(sigma)
         )
-
-    def by_route(self, backbone: Backbone, routing: SigmaRouting) -> Callable[[int], VisionLanguageClassifier]:
-        """The base classifier of each route of an automatic sigma, for noise of the route's own sigma."""
-        return lambda route: self.classifier(backbone, routing.sigmas[route])
 
 
 def prompt_in_force(

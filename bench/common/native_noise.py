@@ -18,12 +18,13 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.images.model_input import image_scale, model_input
-from certrad.models.images.picture import ImageFacts, Picture
-from certrad.models.images.units import ImageRadius, ImageScale, radius_in_image_units
+from certrad.models.images.picture import Picture
+from certrad.models.images.units import radius_in_image_units
 from certrad.models.prompts.context import text_features
 from certrad.models.prompts.training.trainer import FewShotParams, image_features, initial_context, train_epochs
 from certrad.models.smoothing import certify
 from certrad.models.types import Certificate, Outcome, SmoothingParams
+from certrad.models.types.image import ImageFacts, ImageRadius, ImageScale
 from certrad.models.types.pixels import WHITE
 
 Space = Literal["model input", "image"]

@@ -28,7 +28,7 @@ from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_prompts, shipped_tasks
-from certrad.models.types import SmoothingParams
+from certrad.models.types import FixedSigma, SamplingParams
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     specs = (
         spec
         for sigma in arguments.sigmas
-        for spec in mode_specs(task, task.default_backbone, prompts, SmoothingParams(sigma=sigma, n=arguments.n))
+        for spec in mode_specs(task, task.default_backbone, prompts, FixedSigma(sigma), SamplingParams(n=arguments.n))
     )
     settings = AuditSettings(
         modes=tuple(chosen_modes(specs, arguments.modes)),

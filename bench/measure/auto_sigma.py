@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from certrad.models.evaluation.journal import Journal
 from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
 from certrad.models.smoothing.routing import estimate_routes, select_route
-from certrad.models.types import Certificate, Outcome, SigmaRouting, SmoothingParams
+from certrad.models.types import Certificate, Outcome, SamplingParams, SigmaRouting
 
 BATCH_SIZE = 50
 AUTO = "auto"
@@ -60,21 +60,22 @@ def run(arguments: argparse.Namespace) -> None:
     if routing is None:
         raise ValueError(f"the task {TASK} needs a selector: python -m certrad.bench tune-sigma-selector")
     classifier = default_classifier(arguments.dtype)
-    by_route = [classifier(sigma) for sigma in routing.sigmas]
+    by_sigma = {sigma: classifier(sigma) for sigma in routing.sigmas}
+    one = by_sigma[routing.sigmas[0]]
     settings = {
-        "text_features_sha256": text_features_sha256(by_route[0].text_features),
-        "backbone_sha256": by_route[0].backbone.sha256,
-        "dtype": dtype_name(by_route[0].backbone.dtype),
+        "text_features_sha256": text_features_sha256(one.text_features),
+        "backbone_sha256": one.backbone.sha256,
+        "dtype": dtype_name(one.backbone.dtype),
         "data_sha256": file_sha256(arguments.data),
         "routing": asdict(routing),
         **{name: getattr(arguments, name) for name in ("images", "n0", "n", "seed")},
     }
     journal = Journal(arguments.journal, json.dumps(settings, sort_keys=True))
     images = read_split(arguments.data, "test")
-    chosen = balanced_sample(images.labels, by_route[0].n_classes, arguments.images, arguments.seed)
+    chosen = balanced_sample(images.labels, one.n_classes, arguments.images, arguments.seed)
     for index in tqdm(chosen[len(journal.lines) :], unit="image"):
-        params = SmoothingParams(sigma=routing.selector_sigma, n0=arguments.n0, n=arguments.n)
-        journal.append(json.dumps(measure(images, index, by_route, params, routing)))
+        params = SamplingParams(n0=arguments.n0, n=arguments.n)
+        journal.append(json.dumps(measure(images, index, by_sigma, params, routing)))
     records = [json.loads(line) for line in journal.lines]
     document = {
         "settings": settings,
@@ -89,27 +90,31 @@ def run(arguments: argparse.Namespace) -> None:
 def measure(
     images: LabelledImages,
     index: int,
-    by_route: Sequence[VisionLanguageClassifier],
-    params: SmoothingParams,
+    by_sigma: Mapping[float, VisionLanguageClassifier],
+    params: SamplingParams,
     routing: SigmaRouting,
 ) -> dict[str, Any]:
     """The radius of every fixed sigma and of `auto`, 0 where the true class was not certified; and what `auto` did."""
     image, label = as_input(images.pixels[index]), int(images.labels[index])
     key = noise_key(SECRET, hashlib.sha256(image.tobytes()).hexdigest(), hashlib.sha256(b"auto-sigma").hexdigest())
     sampler = NoisySampler(
-        image=image, sigma=params.sigma, noise=Noise(key), batch_size=BATCH_SIZE, device=by_route[0].device
+        image=image,
+        sigma=routing.selector_sigma,
+        noise=Noise(key),
+        batch_size=BATCH_SIZE,
+        device=by_sigma[routing.sigmas[0]].device,
     )
     radii, blocks = {}, [MemoryBlocks() for _ in routing.sigmas]
-    for sigma, classifier, kept in zip(routing.sigmas, by_route, blocks, strict=True):
-        at_sigma, fixed = sampler.with_sigma(sigma), SmoothingParams(sigma=sigma, n0=params.n0, n=params.n)
+    for (sigma, classifier), kept in zip(by_sigma.items(), blocks, strict=True):
+        at_sigma, fixed = sampler.with_sigma(sigma), params.at(sigma)
         found = estimate(at_sigma, classifier, fixed, select(at_sigma, classifier, fixed), kept)
         radii[str(sigma)] = radius_of(found.outcome, label)
     routed = estimate_routes(
         sampler,
-        by_route.__getitem__,
+        by_sigma.__getitem__,
         params,
         routing,
-        select_route(sampler, by_route.__getitem__, params, routing),
+        select_route(sampler, by_sigma.__getitem__, params, routing),
         lambda route: MemoryBlocks() if route is None else blocks[route],
     )
     radii[AUTO] = radius_of(routed.outcome, label)

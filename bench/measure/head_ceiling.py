@@ -187,11 +187,11 @@ def certified_rows(
         key = noise_key(
             SECRET, hashlib.sha256(image.tobytes()).hexdigest(), hashlib.sha256(b"head-ceiling").hexdigest()
         )
-        sampler = EncodedSampler.of(
-            NoisySampler(
+        sampler = EncodedSampler(
+            pixels=NoisySampler(
                 image=image, sigma=params.sigma, noise=Noise(key), batch_size=BATCH_SIZE, device=backbone.device
             ),
-            backbone.encode_image,
+            encode=backbone.encode_image,
         )
         for name, head in heads.items():
             classifier = sampler.classifier(head)

@@ -22,9 +22,9 @@ from certrad.models.certificates.noise_key import noise_key
 from certrad.models.smoothing import MemoryBlocks, Noise, Stream, estimate, select
 from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.models.smoothing.encoded import EncodedSampler, EncodingClassifier, Head
-from certrad.models.smoothing.routing import estimate_routes, select_route
+from certrad.models.smoothing.plan import plan_samples
 from certrad.models.smoothing.sampling import NoisySampler
-from certrad.models.types import Certificate, NoiseLaw, Outcome, SigmaRouting
+from certrad.models.types import AutoSigma, Certificate, FixedSigma, NoiseLaw, Outcome
 from certrad.models.types.pixels import WHITE
 
 REACH = 0.95
@@ -141,30 +141,34 @@ class _ImageAudit:
 
     def _ask(self, mode: Mode, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
         """What the service does with an image: adaptation, selection, estimation, decision; and the sigma it did at."""
-        if mode.spec.routing is not None:
-            return self._ask_routed(mode, mode.spec.routing, pixels)
-        sampler = self._sampler(pixels, mode.params.sigma)
-        head = mode.unadapted[mode.params.sigma] if mode.adapt is None else mode.adapt(sampler)
+        match mode.spec.sigma:
+            case FixedSigma(sigma):
+                return self._ask_fixed(mode, sigma, pixels), sigma
+            case AutoSigma() as auto:
+                return self._ask_auto(mode, auto, pixels)
+
+    def _ask_fixed(self, mode: Mode, sigma: float, pixels: NDArray[np.uint8]) -> Claim:
+        sampler, params = self._sampler(pixels, sigma), mode.params.at(sigma)
+        head = mode.unadapted[sigma] if mode.adapt is None else mode.adapt(sampler)
         classifier = sampler.classifier(head)
-        selection = select(sampler, classifier, mode.params)
-        return Claim.of(estimate(sampler, classifier, mode.params, selection, MemoryBlocks()).outcome), sampler.sigma
+        selection = select(sampler, classifier, params)
+        return Claim.of(estimate(sampler, classifier, params, selection, MemoryBlocks()).outcome)
 
-    def _ask_routed(self, mode: Mode, routing: SigmaRouting, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
+    def _ask_auto(self, mode: Mode, auto: AutoSigma, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
         """The same with automatic sigma: the selector takes pixels, so that these samples are not shared encoded."""
-        sampler = self._noisy(pixels, mode.params.sigma)
 
-        def classifier_of(route: int) -> EncodingClassifier:
-            head = mode.unadapted[routing.sigmas[route]]
-            return EncodingClassifier(head, pixels.shape, self.audit.device, self.audit.encode)
+        def classifier_at(sigma: float) -> EncodingClassifier:
+            return EncodingClassifier(mode.unadapted[sigma], pixels.shape, self.audit.device, self.audit.encode)
 
-        selection = select_route(sampler, classifier_of, mode.params, routing)
-        routed = estimate_routes(sampler, classifier_of, mode.params, routing, selection, lambda _: MemoryBlocks())
-        return Claim.of(routed.outcome), routed.sigma
+        plan, sampler = plan_samples(auto, mode.params), self._noisy(pixels, auto.first)
+        selection = plan.select(sampler, classifier_at)
+        evidence = plan.estimate(sampler, classifier_at, selection, lambda _: MemoryBlocks())
+        return Claim.of(evidence.outcome), evidence.sigma
 
     def _sampler(self, pixels: NDArray[np.uint8], sigma: float) -> EncodedSampler:
         version = pixels.tobytes(), sigma
         if version not in self.samplers:
-            self.samplers[version] = EncodedSampler.of(self._noisy(pixels, sigma), self.audit.encode)
+            self.samplers[version] = EncodedSampler(pixels=self._noisy(pixels, sigma), encode=self.audit.encode)
         return self.samplers[version]
 
     def _noisy(self, pixels: NDArray[np.uint8], sigma: float) -> NoisySampler:
@@ -196,7 +200,7 @@ class _ImageAudit:
 
     def _generator(self, sampler: EncodedSampler, target: int, radius: float) -> torch.Generator:
         """Noise of the attack: none of the service's, and the same whichever mode asks first."""
-        seed = hashlib.sha256(sampler.noise.key + f"attack {target} {radius!r}".encode()).digest()[:8]
+        seed = hashlib.sha256(sampler.pixels.noise.key + f"attack {target} {radius!r}".encode()).digest()[:8]
         return torch.Generator(self.audit.device).manual_seed(int.from_bytes(seed, "little", signed=True))
 
 

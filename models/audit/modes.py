@@ -12,11 +12,13 @@ from certrad.models.smoothing import Stream
 from certrad.models.smoothing.encoded import EncodedSampler, Head
 from certrad.models.types import (
     TEMPLATE_PROMPT,
+    AutoSigma,
     ClassifierSpec,
+    FixedSigma,
     GatedAdaptation,
     PromptCard,
-    SigmaRouting,
-    SmoothingParams,
+    SamplingParams,
+    SigmaChoice,
     TaskCard,
     ZeroShotAdaptation,
 )
@@ -27,20 +29,19 @@ from certrad.models.types.smoothing import TARGET_DECIMALS
 class ModeSpec:
     """One way to ask the service, by name.
 
-    planted: unsound on purpose, to show that an audit would have noticed.
-    routing: choose sigma by certified selection; `params.sigma` is then that of the selector.
+    Attributes:
+        name: Of the mode.
+        classifier: The base classifier, by name.
+        sigma: The noise level, or what it is chosen from.
+        params: Numbers of samples, error probability, and the target radius if there is one.
+        planted: Whether it is unsound on purpose, to show that an audit would have noticed.
     """
 
     name: str
     classifier: ClassifierSpec
-    params: SmoothingParams
+    sigma: SigmaChoice
+    params: SamplingParams
     planted: bool = False
-    routing: SigmaRouting | None = None
-
-    @property
-    def sigmas(self) -> tuple[float, ...]:
-        """What sigma of the noise a class may be counted under."""
-        return (self.params.sigma,) if self.routing is None else self.routing.sigmas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,8 +58,8 @@ class Mode:
     adapt: Callable[[EncodedSampler], Head] | None = None
 
     @property
-    def params(self) -> SmoothingParams:
-        """Of every certificate."""
+    def params(self) -> SamplingParams:
+        """Returns the parameters of every certificate."""
         return self.spec.params
 
 
@@ -69,11 +70,13 @@ Learned = Mapping[str, ContextVectors | Bank]
 """Prompt id -> what its checkpoint holds."""
 
 
-def mode_specs(task: TaskCard, backbone: str, prompts: Sequence[PromptCard], params: SmoothingParams) -> list[ModeSpec]:
+def mode_specs(
+    task: TaskCard, backbone: str, prompts: Sequence[PromptCard], sigma: FixedSigma, params: SamplingParams
+) -> list[ModeSpec]:
     """Every mode there is with the template and these prompts, called by their methods; the planted one last.
 
     `target` stops early, at a target radius of sigma; a bank is `gated`; `auto` chooses sigma itself, among those of
-    the task, whatever that of `params`.
+    the task, whatever `sigma`.
     """
     template = ClassifierSpec(
         backbone=backbone, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
@@ -86,15 +89,24 @@ def mode_specs(task: TaskCard, backbone: str, prompts: Sequence[PromptCard], par
         else:
             fixed[card.method.replace("_", "-")] = learned
     last = list(fixed)[-1]
-    sequential = replace(params, target_radius=round(params.sigma, TARGET_DECIMALS))
+    sequential = replace(params, target_radius=round(sigma.sigma, TARGET_DECIMALS))
     tuned = {name: replace(spec, adaptation=ZeroShotAdaptation()) for name, spec in fixed.items()}
     return [
-        *(ModeSpec(name=f"{name}/none", classifier=spec, params=params) for name, spec in fixed.items()),
-        ModeSpec(name=f"{last}/target", classifier=fixed[last], params=sequential),
-        *(ModeSpec(name="gated", classifier=spec, params=params) for spec in banks),
+        *(ModeSpec(name=f"{name}/none", classifier=spec, sigma=sigma, params=params) for name, spec in fixed.items()),
+        ModeSpec(name=f"{last}/target", classifier=fixed[last], sigma=sigma, params=sequential),
+        *(ModeSpec(name="gated", classifier=spec, sigma=sigma, params=params) for spec in banks),
         *_automatic(task, {"gated": banks[0]} if banks else {last: fixed[last]}, params),
-        *(ModeSpec(name=f"{name}/zero_shot", classifier=spec, params=params) for name, spec in tuned.items()),
-        ModeSpec(name="planted", classifier=replace(template, adaptation=TO_CERTAINTY), params=params, planted=True),
+        *(
+            ModeSpec(name=f"{name}/zero_shot", classifier=spec, sigma=sigma, params=params)
+            for name, spec in tuned.items()
+        ),
+        ModeSpec(
+            name="planted",
+            classifier=replace(template, adaptation=TO_CERTAINTY),
+            sigma=sigma,
+            params=params,
+            planted=True,
+        ),
     ]
 
 
@@ -130,20 +142,19 @@ def modes(specs: Sequence[ModeSpec], backbone: Backbone, learned: Learned) -> li
     return [
         Mode(
             spec=spec,
-            unadapted={sigma: unadapted(spec, sigma) for sigma in spec.sigmas},
+            unadapted={sigma: unadapted(spec, sigma) for sigma in spec.sigma.sigmas},
             adapt=_adaptation(spec, backbone, learned),
         )
         for spec in specs
     ]
 
 
-def _automatic(task: TaskCard, by_name: Mapping[str, ClassifierSpec], params: SmoothingParams) -> Iterable[ModeSpec]:
+def _automatic(task: TaskCard, by_name: Mapping[str, ClassifierSpec], params: SamplingParams) -> Iterable[ModeSpec]:
     """`sigma=auto`, where the task has what it chooses from."""
     if (routing := task.sigma_routing) is None:
         return
-    of_selector = replace(params, sigma=routing.selector_sigma)
     for name, classifier in by_name.items():
-        yield ModeSpec(name=f"{name}/auto", classifier=classifier, params=of_selector, routing=routing)
+        yield ModeSpec(name=f"{name}/auto", classifier=classifier, sigma=AutoSigma(routing), params=params)
 
 
 def _checkpoint(spec: ModeSpec, learned: Learned) -> ContextVectors | Bank | None:
@@ -160,6 +171,6 @@ def _adaptation(
 
     def adapted(sampler: EncodedSampler) -> VisionLanguageClassifier:
         prompt = prompt_in_force(backbone, asked, _checkpoint(spec, learned), lambda n: sampler.first(Stream.ADAPT, n))
-        return TextHead.of_spec(backbone, asked, prompt).classifier(backbone, spec.params.sigma)
+        return TextHead.of_spec(backbone, asked, prompt).classifier(backbone, spec.sigma.first)
 
     return adapted

@@ -7,7 +7,7 @@ from scipy import stats
 
 from certrad.models.audit.contradictions import Finding
 from certrad.models.audit.modes import ModeSpec
-from certrad.models.types import Scope
+from certrad.models.types import FixedSigma, Scope
 
 SOUND = 0.001
 """A p-value below this says that certificates of a mode do not hold."""
@@ -72,7 +72,7 @@ def summarise(spec: ModeSpec, findings: Sequence[Finding], targets: int) -> Verd
         mode=spec.name,
         scope=spec.classifier.scope,
         planted=spec.planted,
-        sigma=spec.params.sigma if spec.routing is None else None,
+        sigma=spec.sigma.sigma if isinstance(spec.sigma, FixedSigma) else None,
         images=len(findings),
         certified=len(radii),
         attacked=sum(bool(finding.attacked) for finding in findings),

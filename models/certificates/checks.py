@@ -23,8 +23,9 @@ from certrad.models.certificates.exact import (
 )
 from certrad.models.certificates.labels import merkle_root
 from certrad.models.certificates.schema import StatedAbstention, StatedSamples, Statement
-from certrad.models.images.units import CHANGES, NoImageRadius
+from certrad.models.images.units import CHANGES
 from certrad.models.types import ETA, AlphaSplit
+from certrad.models.types.image import NoImageRadius
 
 _GAVE_UP: Final = ("futility", "curtailment")
 _ANYTIME: Final = ("e_process", *_GAVE_UP)

@@ -1,7 +1,6 @@
 """The transcript of the estimation samples: every label in index order, as text and as the root of a Merkle tree."""
 
 import re
-import struct
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import groupby
@@ -57,8 +56,3 @@ def merkle_root(labels: Sequence[int]) -> str:
         odd_one = level[len(level) & ~1 :]
         level = [sha256(_NODE + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)] + odd_one
     return level[0].hex()
-
-
-def label_numbers(labels: bytes) -> tuple[int, ...]:
-    """Returns the labels that are stored as little-endian uint16."""
-    return struct.unpack(f"<{len(labels) // 2}H", labels)

@@ -1,4 +1,8 @@
-"""What a certificate document states, as types; whether one thing follows from another is left open."""
+"""Parses a certificate document into types; checks no arithmetic.
+
+The meaning of a field of schema 2 must not change, and no field may be added to it: documents of it are stored and are
+verified for years. What must be said in another way gets a new schema, and a reader of its own.
+"""
 
 import json
 import re
@@ -8,20 +12,23 @@ from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.facts import SCHEMA, ClassifierIdentity, NoiseIdentity, Subject
+from certrad.models.certificates.facts import SCHEMA
 from certrad.models.errors import Rejected
-from certrad.models.images.units import ImageRadius, NoImageRadius
 from certrad.models.types import (
     AbstentionReason,
     AlphaSplit,
+    AutoSigma,
     Bound,
     CertifyRequest,
     ClassifierSpec,
     Decision,
+    FixedSigma,
     LabelCounts,
+    SamplingParams,
     Scope,
-    SmoothingParams,
 )
+from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
+from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.smoothing import N_MAX
 
@@ -162,16 +169,16 @@ class Statement:
                 template=classifier.template,
                 adaptation=classifier.adaptation,
             ),
-            params=SmoothingParams(
-                sigma=params.sigma if routing is None else routing.settings.selector_sigma,
-                alpha=params.alpha,
-                n0=params.n0,
-                n=params.n,
-                bound=params.bound,
-                target_radius=params.target_radius,
+            sigma=FixedSigma(params.sigma) if routing is None else AutoSigma(routing.settings),
+            params=SamplingParams(
+                alpha=params.alpha, n0=params.n0, n=params.n, bound=params.bound, target_radius=params.target_radius
             ),
-            routing=None if routing is None else routing.settings,
         )
+
+    @property
+    def selections(self) -> tuple[LabelCounts, ...]:
+        """Returns the counts of every run of selection samples: the selector's, if there is one, then the class's."""
+        return (self.selection,) if self.routing is None else (self.routing.selection, self.selection)
 
 
 def parse(content: bytes) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class Evaluation:
 
     def _adapted(self, sampler: NoisySampler) -> ContextVectors | Bank | None:
         """The prompt as it is tuned on one image (Zero-Shot PromptSmooth)."""
-        encoded = EncodedSampler.of(sampler, self.backbone.encode_image)
+        encoded = EncodedSampler(pixels=sampler, encode=self.backbone.encode_image)
         return prompt_in_force(
             self.backbone, self.spec, self.prompt, lambda samples: encoded.first(Stream.ADAPT, samples)
         )

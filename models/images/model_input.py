@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import ImageFacts, Picture, _check_region
+from certrad.models.images.picture import Picture, _check_region
 from certrad.models.images.resize import AxisResize
-from certrad.models.images.units import ImageScale
 from certrad.models.types import Region
 from certrad.models.types.cards import Fit
+from certrad.models.types.image import ImageFacts, ImageScale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

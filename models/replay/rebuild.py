@@ -84,7 +84,7 @@ def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: P
         batch_size=stated.block_size,
         device=backbone.device,
     )
-    encoded = EncodedSampler.of(sampler, backbone.encode_image)
+    encoded = EncodedSampler(pixels=sampler, encode=backbone.encode_image)
     prompt = prompt_in_force(
         backbone, spec, _prompt(statement, backbone, prompts), lambda n: encoded.first(Stream.ADAPT, n)
     )

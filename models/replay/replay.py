@@ -19,10 +19,9 @@ from certrad.models.smoothing import (
     clopper_pearson_upper,
     decide,
     labels,
-    select,
 )
-from certrad.models.smoothing.routing import select_route
-from certrad.models.types import Certificate, LabelCounts, SmoothingParams
+from certrad.models.smoothing.plan import plan_samples
+from certrad.models.types import Certificate, FixedSigma, LabelCounts, SmoothingParams
 
 TOLERANCE: Final = 0.002
 """Share of labels that may differ by another machine's last bits, if a fresh run agrees (docs/mathematics.md, 7.1)."""
@@ -69,14 +68,9 @@ def select_again(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> s
 
     Raises ValueError with the reason of a refusal.
     """
-    params, routing = statement.request.params, statement.routing
-    if routing is None:
-        pairs = [(select(rebuilt.sampler, rebuilt.classifier(params.sigma), params), statement.selection)]
-    else:
-        sigmas = routing.settings.sigmas
-        found = select_route(rebuilt.sampler, lambda b: rebuilt.classifier(sigmas[b]), params, routing.settings)
-        pairs = [(found.selector, routing.selection), (found.classes, statement.selection)]
-    for counted, stated in pairs:
+    request = statement.request
+    selection = plan_samples(request.sigma, request.params).select(rebuilt.sampler, rebuilt.classifier)
+    for counted, stated in zip(selection.runs, statement.selections, strict=True):
         if counted != stated and not (tolerant and counted.top == stated.top):
             raise ValueError(f"they count to {counted}, stated is {stated}; {_ON_DIFFERENCES}")
     return "all of them choose what is stated"
@@ -134,13 +128,15 @@ def _undetected(statement: Statement, differ: int, replayed: int, total: int) ->
     share = differ / total if replayed == total else clopper_pearson_upper(differ, replayed, alpha)
     forged = int(share * total)
     words = f"with confidence {1 - alpha:g} at most {forged} are forged"
-    if statement.routing is not None or not isinstance(statement.claim, StatedCertificate):
-        return words
-    left = _radius_without(statement, forged)
+    match statement.request.sigma, statement.claim:
+        case FixedSigma(sigma), StatedCertificate():
+            left = _radius_without(statement, statement.request.params.at(sigma), forged)
+        case _:
+            return words
     return f"{words}, which would leave {f'a radius of {left}' if left > 0 else 'no radius: replay more samples'}"
 
 
-def _radius_without(statement: Statement, forged: int) -> float:
+def _radius_without(statement: Statement, params: SmoothingParams, forged: int) -> float:
     """The radius that follows if so many labels of the class were in truth the runner-up's."""
     counted, selection = statement.estimation.per_class, statement.selection
     if (index := selection.top) is None or forged > counted[index]:
@@ -149,7 +145,7 @@ def _radius_without(statement: Statement, forged: int) -> float:
     worst = [*counted, statement.estimation.invalid]
     worst[index] -= forged
     worst[max(others)[1]] += forged
-    counts, params = LabelCounts(per_class=tuple(worst[:-1]), invalid=worst[-1]), statement.request.params
+    counts = LabelCounts(per_class=tuple(worst[:-1]), invalid=worst[-1])
     if params.target_radius is None:
         outcome = decide(selection, counts, params)
         return outcome.radius if isinstance(outcome, Certificate) else 0.0

@@ -6,7 +6,8 @@ from certrad.models.smoothing.bounds import (
     confidence_bounds,
     decide,
     decide_class,
-    published,
+    publish,
+    published_bounds,
     radius,
 )
 from certrad.models.smoothing.certify import (
@@ -45,7 +46,8 @@ __all__ = [
     "estimate",
     "labels",
     "predict",
-    "published",
+    "publish",
+    "published_bounds",
     "radius",
     "select",
 ]

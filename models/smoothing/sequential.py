@@ -19,7 +19,7 @@ from certrad.models.smoothing.bounds import (
     clopper_pearson_upper,
     confidence_bounds,
     decide,
-    published,
+    publish,
     radius,
 )
 from certrad.models.types import ETA, Abstention, Certificate, Decision, LabelCounts, Outcome, Rule, SmoothingParams
@@ -157,7 +157,7 @@ class SequentialTest:
         """What the confidence sequences claim by now."""
         p_a = self._top.millionths
         not_p_b = max(p_a, self._others.millionths)
-        return published(class_index, p_a / _MILLIONTHS, (_MILLIONTHS - not_p_b) / _MILLIONTHS, self._params.sigma)
+        return publish(class_index, p_a / _MILLIONTHS, (_MILLIONTHS - not_p_b) / _MILLIONTHS, self._params.sigma)
 
     def _give_up(self, counts: LabelCounts, class_index: int, shown: Outcome) -> Verdict | None:
         rule: Rule

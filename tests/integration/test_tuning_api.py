@@ -16,7 +16,7 @@ from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
 from certrad.models.shipped import shipped_prompts
 from certrad.models.types.codec import encode_card
-from certrad.models.types.tuning import TuningParams
+from certrad.models.types.tuning import TuningParams, TuningResult
 from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE
 from certrad.workers.contract.queues import queue, rq_job
 from certrad.workers.contract.records import Records
@@ -178,7 +178,7 @@ def test_the_result_names_the_prompt_with_its_card(api: TestClient, records: Rec
     job_id = accepted(tune(api))["id"]
     card = next(iter(shipped_prompts().values()))
     records.enter(job_id, "finishing")
-    records.succeed(job_id, {"prompt": card.id, "card": json.loads(encode_card(card))})
+    records.succeed(job_id, TuningResult(prompt=card.id, card=card))
     job = api.get(f"/jobs/{job_id}").json()
     assert job["status"] == "succeeded"
     assert job["result"] == {"prompt": card.id, "card": json.loads(encode_card(card))}
@@ -188,7 +188,7 @@ def test_the_result_names_the_prompt_with_its_card(api: TestClient, records: Rec
 def test_the_certificate_of_a_tuning_is_said_not_to_be(api: TestClient, records: Records) -> None:
     job_id = accepted(tune(api))["id"]
     assert code_of(api.get(f"/jobs/{job_id}/certificate")) == "job_not_finished"
-    records.succeed(job_id, {"prompt": "p", "card": {}})
+    records.succeed(job_id, TuningResult(prompt="p", card=next(iter(shipped_prompts().values()))))
     assert code_of(api.get(f"/jobs/{job_id}/certificate")) == "job_has_no_certificate"
 
 

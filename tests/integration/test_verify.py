@@ -25,7 +25,14 @@ from certrad.models.certificates.verify import same_image
 from certrad.models.prompts.store import PromptStore
 from certrad.models.replay.rebuild import rebuild
 from certrad.models.replay.replay import fresh, replay, select_again
-from certrad.models.types import CertifyRequest, GatedAdaptation, SmoothingParams, ZeroShotAdaptation
+from certrad.models.types import (
+    AutoSigma,
+    CertifyRequest,
+    FixedSigma,
+    GatedAdaptation,
+    SamplingParams,
+    ZeroShotAdaptation,
+)
 from certrad.workers.cli import verify as verify_command
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 from certrad.workers.contract.names import EPOCHS
@@ -42,7 +49,7 @@ OWN = CASES[6]
 FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 FEW_SHOT, BANK = TASK.default_prompt, TASK.default_bank
 LEARNED = replace(TEMPLATE, prompt=str(FEW_SHOT), template="{}")
-PARAMS = SmoothingParams(sigma=0.25, n0=20, n=100, alpha=1e-6)  # `--fresh` refuses a true claim w.p. < 1e-11
+PARAMS = SamplingParams(n0=20, n=100, alpha=1e-6)  # `--fresh` refuses a true claim w.p. < 1e-11
 PLAIN = CertifyRequest(classifier=TEMPLATE, params=PARAMS)
 REQUESTS = {
     "learned prompt": CertifyRequest(classifier=LEARNED, params=PARAMS),
@@ -58,8 +65,8 @@ REQUESTS = {
     "target radius": CertifyRequest(classifier=TEMPLATE, params=replace(PARAMS, n=640, target_radius=0.05)),
     "automatic sigma": CertifyRequest(
         classifier=LEARNED,
-        params=replace(PARAMS, sigma=TASK.sigma_routing.selector_sigma if TASK.sigma_routing else 0.0),
-        routing=TASK.sigma_routing,
+        sigma=AutoSigma(TASK.sigma_routing) if TASK.sigma_routing else FixedSigma(),
+        params=PARAMS,
     ),
 }
 
@@ -283,9 +290,9 @@ def test_image_that_differs_in_one_fact_is_another(
     statement = read(parse(certified(REQUESTS["learned prompt"])))
     _, facts = decode_limited(picture, REQUESTS["learned prompt"], WorkerSettings())
     assert same_image(statement, facts)
-    other = {"scale": {**facts["scale"], "rows": 7}}.get(fact, "ab" * 32)
+    other: Any = replace(facts.scale, rows=7) if fact == "scale" else "ab" * 32
     with pytest.raises(ValueError, match=r"is not|are not|does not"):
-        same_image(statement, {**facts, fact: other})
+        same_image(statement, replace(facts, **{fact: other}))
 
 
 def replaced(document: dict[str, Any], **claim: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_n
 from certrad.models.errors import Rejected
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_backbones, shipped_tasks
-from certrad.models.types import CertifyRequest, SmoothingParams
+from certrad.models.types import CertifyRequest, FixedSigma, SamplingParams
 from certrad.models.types.pixels import WHITE
 from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
 from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
@@ -83,8 +83,8 @@ def _specs(options: Namespace, store: PromptStore) -> list[ModeSpec]:
     for card in prompts:
         if (card.backbone, card.class_names) != (backbone, task.class_names):
             raise ValueError(f"prompt {card.id!r} is not of backbone {backbone!r} and the classes of task {task.id!r}")
-    params = SmoothingParams(sigma=options.sigma, n=options.n)
-    return chosen_modes(mode_specs(task, backbone, prompts, params), options.modes)
+    specs = mode_specs(task, backbone, prompts, FixedSigma(options.sigma), SamplingParams(n=options.n))
+    return chosen_modes(specs, options.modes)
 
 
 def _on_grid(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -26,9 +26,9 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import ImageFacts, Picture, Transform, check_size, crop, pixels_sha256
-from certrad.models.images.units import Unit
+from certrad.models.images.picture import Picture, check_size, crop, pixels_sha256
 from certrad.models.types import Region
+from certrad.models.types.image import ImageFacts, Transform, Unit
 from certrad.workers.decoders.dicom_rendering import monochrome_steps, unit_of
 from certrad.workers.decoders.grayscale import Integers, Step, full_range, parameters, render, slope, transform
 from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from certrad.models.errors import Rejected
-from certrad.models.images.units import Unit
+from certrad.models.types.image import Unit
 from certrad.workers.decoders.grayscale import Invert, Rescale, Step, Table, Window, full_range
 
 

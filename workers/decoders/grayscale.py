@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import Transform
+from certrad.models.types.image import Transform
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer[Any]]

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, __version__
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import ImageFacts, Picture, check_size, crop, pixels_sha256
+from certrad.models.images.picture import Picture, check_size, crop, pixels_sha256
 from certrad.models.types import Region
+from certrad.models.types.image import ImageFacts
 from certrad.workers.decoders.grayscale import apply, full_range, parameters, slope
 
 RasterFormat = Literal["png", "jpeg", "tiff"]

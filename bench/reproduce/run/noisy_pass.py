@@ -154,7 +154,7 @@ class PassWorker:
             batch_size=self.settings.batch_size,
             device=self.backbone.device,
         )
-        return EncodedSampler.of(pixels, self._encoder(sigma))
+        return EncodedSampler(pixels=pixels, encode=self._encoder(sigma))
 
     def _encoder(self, sigma: float) -> Callable[[Tensor], Tensor]:
         if self.settings.denoiser is None:

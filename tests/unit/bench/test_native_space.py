@@ -6,9 +6,10 @@ import torch
 
 from certrad.bench.common.native_space import NativeSpaceClassifier
 from certrad.models.images.model_input import model_input
-from certrad.models.images.picture import ImageFacts, Picture
+from certrad.models.images.picture import Picture
 from certrad.models.smoothing import certify
 from certrad.models.types import Certificate, SmoothingParams
+from certrad.models.types.image import ImageFacts
 from tests.support.threshold_classifier import ThresholdClassifier
 
 

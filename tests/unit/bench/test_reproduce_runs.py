@@ -135,17 +135,16 @@ def test_all_methods_of_a_backbone_share_one_pass_of_noisy_images(
     on_demo: Materials, mednist_table: CertifiedAccuracy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = []
-    sampled = EncodedSampler.of
 
-    def counted(sampler: Any, encode: Any) -> Any:
-        def counting(pixels: torch.Tensor) -> torch.Tensor:
-            encoded.append(len(pixels))
-            features: torch.Tensor = encode(pixels)
+    def counted(pixels: Any, encode: Any) -> EncodedSampler:
+        def counting(batch: torch.Tensor) -> torch.Tensor:
+            encoded.append(len(batch))
+            features: torch.Tensor = encode(batch)
             return features
 
-        return sampled(sampler, counting)
+        return EncodedSampler(pixels=pixels, encode=counting)
 
-    monkeypatch.setattr(EncodedSampler, "of", counted)
+    monkeypatch.setattr("certrad.bench.reproduce.run.noisy_pass.EncodedSampler", counted)
     certified_accuracy(mednist_table, on_demo)
     # The clean image, and the samples of selection, estimation and adaptation.
     assert sum(encoded) == 3 * (1 + 10 + 20 + 10)

@@ -12,9 +12,10 @@ from PIL import Image
 
 from certrad.models.errors import Rejected
 from certrad.models.images.model_input import ModelInput, model_input
-from certrad.models.images.picture import ImageFacts, Picture, check_size, crop, pixels_sha256
+from certrad.models.images.picture import Picture, check_size, crop, pixels_sha256
 from certrad.models.images.resize import AxisResize
 from certrad.models.types import Region
+from certrad.models.types.image import ImageFacts
 from tests.support.images import noise
 
 FACTS = ImageFacts(

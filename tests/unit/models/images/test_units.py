@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from certrad.models.images.model_input import fitted, image_scale, model_input
 from certrad.models.images.picture import Picture
 from certrad.models.images.resize import AxisResize
-from certrad.models.images.units import ImageRadius, ImageScale, NoImageRadius, radius_in_image_units
+from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import Region
+from certrad.models.types.image import ImageRadius, ImageScale, NoImageRadius
 from certrad.workers.decoders import raster
 from certrad.workers.decoders.dicom import decode as decode_dicom
 from certrad.workers.decoders.grayscale import FullRange, Invert, Rescale, Step, Table, Window, render
@@ -156,7 +157,7 @@ def test_without_a_radius_there_is_a_reason(radius: float | None, changed: dict[
      {"rows": 0}, {"rounding": float("inf")}],
 )  # fmt: skip
 def test_a_wrong_scale_cannot_be_built(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"expected|must be"):
+    with pytest.raises(ValueError, match=r"must be"):
         replace(PLAIN, **wrong)
 
 

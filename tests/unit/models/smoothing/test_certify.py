@@ -220,7 +220,7 @@ def test_the_committed_labels_are_the_result_not_the_computed_ones() -> None:
     ],
 )
 def test_blocks_that_could_overlap_are_refused(foreign: dict[int, bytes]) -> None:
-    with pytest.raises(ValueError, match="blocks of 64 samples"):
+    with pytest.raises(ValueError, match="blocks must be of 64 samples"):
         estimated(MemoryBlocks(foreign))
 
 
@@ -433,5 +433,5 @@ def test_logits_of_another_shape_are_refused() -> None:
         def logits(self, pixels: torch.Tensor) -> torch.Tensor:
             return torch.zeros((len(pixels), 5))
 
-    with pytest.raises(ValueError, match=r"logits of shape \(64, 4\) are required, got \(64, 5\)"):
+    with pytest.raises(ValueError, match=r"logits must be of shape \(64, 4\), got \(64, 5\)"):
         certify(IMAGE, Wider(), PARAMS, key=KEY)
