@@ -25,6 +25,8 @@ from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import PromptCard
+from certrad.models.types.result import AbstainedResult, CertifiedResult
+from certrad.workers.contract.job import RESULT
 from certrad.workers.contract.names import input_key, prompt_bytes_key
 from certrad.workers.engine.prompt_store import publish
 from certrad.workers.local.redis_server import EmbeddedRedis
