@@ -1,6 +1,6 @@
 """Projected gradient ascent: on image features (AdvPT, ECCV 2024, section 4.1), and through a whole classifier.
 
-For the first the released code's choices are kept: a one-sided random start and a step of 1.25 epsilon / steps.
+On image features it keeps the released code's choices: a one-sided random start and a step of 1.25 epsilon / steps.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,16 @@ from certrad.models.backbones.base import Backbone
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PgdParams:
-    """Projected gradient ascent in an L-infinity ball.
+    """Settings of projected gradient ascent in an L-infinity ball.
 
-    epsilon: half the side of the ball, in pixels of [0, 1]. steps: gradient steps.
-    start: `one_sided` draws from U(0, epsilon) as the released code does, `two_sided` from U(-epsilon, epsilon). Never
-        the clean image, where the gradient of the embedding loss is exactly zero.
-    step_factor: length of a step in units of epsilon / steps; 1.25 is that of AdvPT's released code, with which a value
-        cannot cross the ball.
+    Attributes:
+        epsilon: half the side of the ball, in pixels of [0, 1].
+        steps: gradient steps.
+        start: `one_sided` draws from U(0, epsilon) as the released code does, `two_sided` from U(-epsilon, epsilon).
+            Never the clean image, where the gradient of the embedding loss is exactly zero.
+        step_factor: length of a step in units of epsilon / steps; 1.25 is that of AdvPT's released code, with which a
+            value cannot cross the ball.
+        seed: random seed, for callers that make the generator.
     """
 
     epsilon: float = 8 / 255
@@ -59,7 +62,8 @@ A sum, not a mean, so that the step of one image does not depend on what else is
 
 
 def embedding_divergence(clean: Tensor) -> Objective:
-    """KL(softmax(clean) || softmax(adversarial)) over the coordinates of the features (B, D), AdvPT eq. 3.
+    """Returns the objective KL(softmax(clean) || softmax(adversarial)) over the coordinates of features (B, D), AdvPT
+    eq. 3.
 
     Temperature 1, features not normalised. It knows no prompt: against a learned one it is the papers' non-adaptive
     attack.
@@ -74,7 +78,7 @@ def embedding_divergence(clean: Tensor) -> Objective:
 
 
 def embedding_pgd(backbone: Backbone, params: PgdParams) -> Attack:
-    """The papers' attack: it knows the image encoder, and neither labels nor prompt nor defence."""
+    """Returns the papers' attack: it knows the image encoder, but neither labels nor prompt nor defence."""
 
     def embedding_attack(images: Tensor, _: Tensor, generator: torch.Generator) -> Tensor:
         with torch.no_grad():
@@ -85,9 +89,16 @@ def embedding_pgd(backbone: Backbone, params: PgdParams) -> Attack:
 
 
 def adaptive_pgd(classify: Classify, params: PgdParams, *, eot: int = 1, loss: LossName = "cross_entropy") -> Attack:
-    """The attack that knows everything: it climbs the loss of the true label through defence and prompt.
+    """Returns the attack that knows everything: it climbs the loss of the true label through defence and prompt.
 
-    eot: draws of a randomised defence over which each gradient is averaged (Athalye et al. 2018).
+    Args:
+        classify: the classifier, with any defence in front of it.
+        params: settings of the ascent.
+        eot_draws: draws of a randomised defence over which each gradient is averaged (Athalye et al. 2018).
+        loss: the loss to maximise.
+
+    Raises:
+        ValueError: if `eot_draws` is below 1.
     """
     if eot < 1:
         raise ValueError(f"eot must be >= 1, got {eot!r}")
@@ -104,9 +115,14 @@ def adaptive_pgd(classify: Classify, params: PgdParams, *, eot: int = 1, loss: L
 def attack(
     backbone: Backbone, images: Tensor, objective: Objective, params: PgdParams, generator: torch.Generator
 ) -> Tensor:
-    """Adversarial images (B, 3, H, W) in [0, 1], within epsilon of `images` in every value, float32.
+    """Returns adversarial images (B, 3, H, W) in [0, 1], within epsilon of `images` in every value, float32.
 
-    images: (B, 3, H, W) in [0, 1]. generator: draws the start.
+    Args:
+        backbone: the model whose image features are attacked.
+        images: (B, 3, H, W) in [0, 1].
+        objective: the function of the features to maximise.
+        params: settings of the ascent.
+        generator: draws the start.
     """
 
     def gradient(adversarial: Tensor) -> Tensor:
@@ -119,9 +135,14 @@ def attack(
 def ascend(
     images: Tensor, gradient: Callable[[Tensor], Tensor], params: PgdParams, generator: torch.Generator
 ) -> Tensor:
-    """The end of `params.steps` steps along the sign of a gradient, each projected to the ball and to [0, 1].
+    """Returns the images after `params.steps` steps along the sign of a gradient, projected to the ball and to [0, 1].
 
-    gradient: adversarial images (B, 3, H, W), possibly outside [0, 1] at the start -> what to climb, same shape.
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+        gradient: takes adversarial images (B, 3, H, W), possibly outside [0, 1] at the start; returns the gradient to
+            climb, same shape.
+        params: settings of the ascent.
+        generator: draws the start.
     """
     start = torch.rand(images.shape, generator=generator).to(images.device) * params.epsilon
     delta = start if params.start == "one_sided" else 2 * start - params.epsilon

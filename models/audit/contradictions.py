@@ -1,8 +1,8 @@
-"""The audit: attack what a mode of the service certified, ask the same mode again, and count the contradictions.
+"""The audit: attack images that a mode of the service certified, certify the results, and count contradictions.
 
-Two certificates contradict each other if they name different classes and one image lies within the radius of the
-other: whatever the classifier, one of the two is false. A mode whose claim covers whatever is sent to it produces such
-pairs no more often than its alpha allows, and how many it did produce is tested exactly (`p_value`).
+Two certificates contradict each other if they name different classes and one image lies within the radius of the other:
+whatever the classifier, one of the two is false. A mode whose claim covers every image sent to it produces such pairs
+no more often than its alpha allows, and the number of pairs is tested exactly (`p_value`).
 """
 
 import hashlib
@@ -34,14 +34,19 @@ TARGET_SAMPLES = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a mode said of one image: a class and a radius in pixels of [0, 1], or an abstention: None and 0."""
+    """The claim of a mode about one image.
+
+    Attributes:
+        class_index: the certified class; None for an abstention.
+        radius: certified radius, in pixels of [0, 1]; 0 for an abstention.
+    """
 
     class_index: int | None
     radius: float
 
     @staticmethod
     def of(outcome: Outcome) -> "Claim":
-        """The claim that an outcome makes."""
+        """Returns the claim that an outcome makes."""
         if isinstance(outcome, Certificate):
             return Claim(class_index=outcome.class_index, radius=outcome.radius)
         return Claim(class_index=None, radius=0.0)
@@ -49,16 +54,18 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attacked:
-    """What a mode said of one attacked version of an image.
+    """The claim of a mode about one attacked version of an image.
 
-    squared_distance: |x' - x|² in squared steps of the grid, an exact integer > 0.
+    Attributes:
+        claim: the claim.
+        squared_distance: |x' - x|² in squared steps of the grid, an exact integer > 0.
     """
 
     claim: Claim
     squared_distance: int
 
     def contradicts(self, clean: Claim) -> bool:
-        """Whether both were certified, for different classes, and one lies within the radius of the other."""
+        """Returns whether both are certified, for different classes, and one lies within the radius of the other."""
         if None in (clean.class_index, self.claim.class_index):
             return False
         radius = Fraction(repr(max(clean.radius, self.claim.radius)))
@@ -67,9 +74,12 @@ class Attacked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one mode said of one image and of its attacked versions.
+    """The claims of one mode about one image and its attacked versions.
 
-    attacked: none where nothing was certified, or where no other image of the grid lies within reach.
+    Attributes:
+        clean: the claim about the image itself.
+        attacked: the claims about its attacked versions; empty where nothing was certified, or where no other image of
+            the grid lies within reach.
     """
 
     clean: Claim
@@ -77,25 +87,34 @@ class Finding:
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> "Finding":
-        """The inverse of `dataclasses.asdict`."""
+        """Returns the finding that `dataclasses.asdict` made into a document."""
         versions = [Attacked(**{**version, "claim": Claim(**version["claim"])}) for version in document["attacked"]]
         return Finding(clean=Claim(**document["clean"]), attacked=tuple(versions))
 
     @property
     def contradiction(self) -> bool:
-        """Whether any attacked version contradicts what was said of the image."""
+        """Whether any attacked version contradicts the claim about the image."""
         return any(version.contradicts(self.clean) for version in self.attacked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Audit:
-    """Attacks images, and asks every mode about each version with noise that is bound to that version's pixels.
+    """Attacks images, and asks every mode about each version, with noise that is bound to that version's pixels.
 
-    encode: image features (B, D) of pixels (B, C, H, W), differentiable; one image encoder serves all modes.
-    targets: classes that each certified image is attacked towards, one after the other, the most probable first; at
-        most all the others.
-    secret: of the noise keys. What is found of an image is a function of its pixels, the mode, and what is named here:
-    not of the other modes or images.
+    The finding of an image is a function of its pixels, the mode, and these attributes: not of the other modes or
+    images.
+
+    Attributes:
+        modes: the modes to audit.
+        encode: returns image features (B, D) of pixels (B, C, H, W), differentiable; one image encoder serves all
+            modes.
+        secret: secret from which noise keys are derived.
+        attack: settings of the attack.
+        targets: number of classes towards which each certified image is attacked, one after the other, the most
+            probable first; at most all the others.
+        device: the device of the encoder.
+        law: noise law.
+        batch_size: noisy copies in one forward pass.
     """
 
     modes: Sequence[Mode]
@@ -108,7 +127,7 @@ class Audit:
     batch_size: int = BATCH_SIZE
 
     def findings(self, pixels: NDArray[np.uint8]) -> list[Finding]:
-        """What each mode in turn said of one image, (C, H, W) on the grid 0..255, and of its attacked versions."""
+        """Returns the finding of each mode in turn for one image, (C, H, W) on the grid 0..255."""
         image = _ImageAudit(self, pixels)
         return [image.finding(mode) for mode in self.modes]
 
@@ -139,7 +158,9 @@ class _ImageAudit:
         )
 
     def _ask(self, mode: Mode, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
-        """What the service does with an image: adaptation, selection, estimation, decision; and the sigma it did at."""
+        """Returns the claim that the service would make (adaptation, selection, estimation, decision), and the sigma
+        used.
+        """
         if mode.spec.routing is not None:
             return self._ask_routed(mode, mode.spec.routing, pixels)
         sampler = self._sampler(pixels, mode.params.sigma)
@@ -149,7 +170,7 @@ class _ImageAudit:
         return Claim.of(estimate(sampler, classifier, mode.params, selection, MemoryBlocks()).outcome), sampler.sigma
 
     def _ask_routed(self, mode: Mode, routing: SigmaRouting, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
-        """The same with automatic sigma: the selector takes pixels, so that these samples are not shared encoded."""
+        """Does the same with automatic sigma: the selector takes pixels, so these samples are not shared encoded."""
         sampler = self._noisy(pixels, mode.params.sigma)
 
         def classifier_of(route: int) -> EncodingClassifier:
@@ -178,7 +199,7 @@ class _ImageAudit:
         )
 
     def _attacked(self, unadapted: Head, sigma: float, target: int, radius: float) -> NDArray[np.uint8]:
-        """The image attacked through the unadapted classifier."""
+        """Returns the image attacked through the unadapted classifier."""
         sampler = self._sampler(self.pixels, sigma)
         ball = id(unadapted), sigma, target, radius
         if ball not in self.attacked:
@@ -194,13 +215,15 @@ class _ImageAudit:
         return self.attacked[ball]
 
     def _generator(self, sampler: EncodedSampler, target: int, radius: float) -> torch.Generator:
-        """Noise of the attack: none of the service's, and the same whichever mode asks first."""
+        """Returns the generator of the attack: unrelated to the service's noise, and the same whichever mode asks
+        first.
+        """
         seed = hashlib.sha256(sampler.noise.key + f"attack {target} {radius!r}".encode()).digest()[:8]
         return torch.Generator(self.audit.device).manual_seed(int.from_bytes(seed, "little", signed=True))
 
 
 def _targets(unadapted: Head, certified: int, sampler: EncodedSampler) -> list[int]:
-    """The classes but the certified one, the most probable under noise first."""
+    """Returns all classes except the certified one, the most probable under noise first."""
     features = sampler.first(Stream.SELECT, TARGET_SAMPLES)
     probable = unadapted.logits_of_features(features).softmax(dim=-1).mean(dim=0)
     ranked: list[int] = probable.argsort(descending=True, stable=True).tolist()

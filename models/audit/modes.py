@@ -1,4 +1,4 @@
-"""The modes of the service that an audit asks: prompts and adaptations on one backbone."""
+"""The modes of the service that an audit covers: prompts and adaptations on one backbone."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,10 +25,14 @@ from certrad.models.types.smoothing import TARGET_DECIMALS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModeSpec:
-    """One way to ask the service, by name.
+    """One way to use the service, by name.
 
-    planted: unsound on purpose, to show that an audit would have noticed.
-    routing: choose sigma by certified selection; `params.sigma` is then that of the selector.
+    Attributes:
+        name: prompt and adaptation, for example `few-shot/none`.
+        classifier: the parts of the classifier.
+        params: parameters of every certificate.
+        planted: unsound on purpose, to show that an audit would have noticed.
+        routing: settings of the certified choice of sigma, or None; with it, `params.sigma` is that of the selector.
     """
 
     name: str
@@ -39,17 +43,20 @@ class ModeSpec:
 
     @property
     def sigmas(self) -> tuple[float, ...]:
-        """What sigma of the noise a class may be counted under."""
+        """Every sigma of the noise under which a class may be counted."""
         return (self.params.sigma,) if self.routing is None else self.routing.sigmas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mode:
-    """A mode that can be asked: how its base classifier comes about.
+    """A mode with its loaded classifiers.
 
-    unadapted: the classifier before it sees the image, for each sigma of `spec`; attacks climb its gradient, for
-        adaptation is mostly sharpening and hides it. Modes that share this object share attacked images.
-    adapt: the classifier for one image, from its noisy copies; None if it is the unadapted one for every image.
+    Attributes:
+        spec: the description of the mode.
+        unadapted: the classifier before it sees the image, for each sigma of `spec`; attacks climb its gradient,
+            because adaptation is mostly sharpening and hides it. Modes that share this object share attacked images.
+        adapt: returns the classifier for one image, from its noisy copies; None if it is the unadapted one for every
+            image.
     """
 
     spec: ModeSpec
@@ -58,7 +65,7 @@ class Mode:
 
     @property
     def params(self) -> SmoothingParams:
-        """Of every certificate."""
+        """The parameters of every certificate."""
         return self.spec.params
 
 
@@ -70,10 +77,16 @@ Learned = Mapping[str, ContextVectors | Bank]
 
 
 def mode_specs(task: TaskCard, backbone: str, prompts: Sequence[PromptCard], params: SmoothingParams) -> list[ModeSpec]:
-    """Every mode there is with the template and these prompts, called by their methods; the planted one last.
+    """Returns every mode possible with the template and these prompts, named after their methods; the planted one last.
 
-    `target` stops early, at a target radius of sigma; a bank is `gated`; `auto` chooses sigma itself, among those of
-    the task, whatever that of `params`.
+    `target` stops early, at a target radius of sigma; a bank is `gated`; `auto` chooses sigma among those of the task,
+    whatever that of `params`.
+
+    Args:
+        task: the classes, the template and the settings of `auto`.
+        backbone: id of the backbone.
+        prompts: cards of the learned prompts.
+        params: parameters of every certificate.
     """
     template = ClassifierSpec(
         backbone=backbone, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
@@ -99,9 +112,14 @@ def mode_specs(task: TaskCard, backbone: str, prompts: Sequence[PromptCard], par
 
 
 def chosen_modes(specs: Iterable[ModeSpec], names: str | None) -> list[ModeSpec]:
-    """The modes with these names, separated by commas, in the order of the specs and each once; all for None.
+    """Returns the modes with these names, in the order of the specs and each once.
 
-    Raises ValueError for a name that none has.
+    Args:
+        specs: all modes.
+        names: names separated by commas; None for all.
+
+    Raises:
+        ValueError: for a name that no mode has.
     """
     distinct = list(dict.fromkeys(specs))
     known = {spec.name for spec in distinct}
@@ -112,9 +130,10 @@ def chosen_modes(specs: Iterable[ModeSpec], names: str | None) -> list[ModeSpec]
 
 
 def modes(specs: Sequence[ModeSpec], backbone: Backbone, learned: Learned) -> list[Mode]:
-    """The modes, ready to be asked; those that differ only in zero-shot adaptation share the classifier before it.
+    """Returns the modes with their classifiers; modes that differ only in zero-shot adaptation share the unadapted one.
 
-    Raises Rejected for a template that cannot be adapted.
+    Raises:
+        Rejected: for a template that cannot be adapted.
     """
     heads: dict[str, TextHead] = {}
     classifiers: dict[tuple[str, float], VisionLanguageClassifier] = {}
@@ -138,7 +157,7 @@ def modes(specs: Sequence[ModeSpec], backbone: Backbone, learned: Learned) -> li
 
 
 def _automatic(task: TaskCard, by_name: Mapping[str, ClassifierSpec], params: SmoothingParams) -> Iterable[ModeSpec]:
-    """`sigma=auto`, where the task has what it chooses from."""
+    """Yields the modes of `sigma=auto`, if the task states sigmas to choose from."""
     if (routing := task.sigma_routing) is None:
         return
     of_selector = replace(params, sigma=routing.selector_sigma)
@@ -153,7 +172,7 @@ def _checkpoint(spec: ModeSpec, learned: Learned) -> ContextVectors | Bank | Non
 def _adaptation(
     spec: ModeSpec, backbone: Backbone, learned: Learned
 ) -> Callable[[EncodedSampler], VisionLanguageClassifier] | None:
-    """What the engine does with an image before it selects a class; None if nothing."""
+    """Returns the adaptation that the engine applies to an image before it selects a class; None if there is none."""
     asked = spec.classifier
     if not isinstance(asked.adaptation, ZeroShotAdaptation):
         return None

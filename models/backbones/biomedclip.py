@@ -32,7 +32,8 @@ BERT = "text.transformer."
 
 
 def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
-    """The towers of BiomedCLIP, float32, on the CPU; BERT's architecture is read from the shapes of its tensors."""
+    """Loads the towers of BiomedCLIP, float32, on the CPU; BERT's architecture is read from the shapes of its tensors.
+    """
     check_activation(card, activation)
     config = read_model_config(card, directory)
     check_architecture(config, VISION_FIELDS, TEXT_FIELDS)
@@ -45,7 +46,7 @@ def load(card: BackboneCard, directory: Path, weights: Path, activation: Activat
 
 
 def hidden_state_of_start(hidden_states: Sequence[Tensor]) -> Tensor:
-    """The last hidden state of the start token, `[CLS]`, without BERT's own pooling layer."""
+    """Returns the last hidden state of the start token, `[CLS]`, without BERT's own pooling layer."""
     return hidden_states[-1][:, 0]
 
 

@@ -47,12 +47,16 @@ INSIDE_BLOCKS = {
 
 
 def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
-    """The towers of a Hugging Face CLIP directory, as open_clip's modules, float32, on the CPU."""
+    """Loads the towers of a Hugging Face CLIP directory, as open_clip's modules, float32, on the CPU."""
     return clip_towers(load_clip(card, directory, weights, activation))
 
 
 def load_clip(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> CLIP:
-    """The model of a Hugging Face CLIP directory as open_clip's CLIP."""
+    """Loads the model of a Hugging Face CLIP directory as open_clip's CLIP.
+
+    Raises:
+        Rejected: backbone_unavailable for a missing file; invalid_weights for another model.
+    """
     try:
         config = CLIPConfig.from_dict(read_config(card, directory))
     except (TypeError, ValueError, KeyError) as error:
@@ -61,7 +65,11 @@ def load_clip(card: BackboneCard, directory: Path, weights: Path, activation: Ac
 
 
 def model_config(config: CLIPConfig) -> dict[str, Any]:
-    """The same architecture in open_clip's words."""
+    """Returns the same architecture in open_clip's words.
+
+    Raises:
+        Rejected: invalid_weights for an activation other than gelu and quick_gelu.
+    """
     vision: Any = config.vision_config
     text: Any = config.text_config
     activations = {vision.hidden_act, text.hidden_act}
@@ -92,7 +100,9 @@ def model_config(config: CLIPConfig) -> dict[str, Any]:
 
 
 def convert(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a `CLIPModel` under open_clip's names; a key without a counterpart stays and is foreign there."""
+    """Returns the weights of a `CLIPModel` under open_clip's names; a key without a counterpart stays, and loading
+    refuses it.
+    """
     converted: dict[str, Tensor] = {}
     for key, value in tensors.items():
         if key in TRANSPOSED:

@@ -52,13 +52,13 @@ class SwinVision(nn.Module):
         self.projection_head = nn.Linear(model.num_features, embed_dim, bias=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Image features (B, D)."""
+        """Returns image features (B, D)."""
         features: Tensor = self.projection_head(self.model(pixels).pooler_output)
         return features
 
 
 def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
-    """The towers of MedCLIP-ViT, float32, on the CPU; the architecture is read from the shapes of its tensors."""
+    """Loads the towers of MedCLIP-ViT, float32, on the CPU; the architecture is read from the shapes of its tensors."""
     check_activation(card, activation)
     tensors = convert(read_tensors(weights))
     embed_dim, width = shape_of(tensors, "text.proj.weight", 2)
@@ -80,13 +80,13 @@ def load(card: BackboneCard, directory: Path, weights: Path, activation: Activat
 
 
 def mean_of_layers(hidden_states: Sequence[Tensor]) -> Tensor:
-    """The mean over all tokens, padding included, of the first, second and last layer."""
+    """Returns the mean over all tokens, padding included, of the first, second and last layer."""
     layers = torch.stack([hidden_states[1], hidden_states[2], hidden_states[-1]])
     return layers.mean(dim=2).mean(dim=0)
 
 
 def convert(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under our names; a key without a counterpart stays and is foreign there."""
+    """Returns the weights under our names; a key without a counterpart stays, and loading refuses it."""
     return {_renamed(key): value for key, value in tensors.items() if not key.endswith(DERIVED)}
 
 
@@ -101,7 +101,7 @@ def _renamed(key: str) -> str:
 
 
 def empty_swin(tensors: dict[str, Tensor], image_size: int) -> SwinModel:
-    """A Swin transformer without values whose architecture is that of the tensors."""
+    """Returns a Swin transformer without values whose architecture is read from the tensors."""
     width, channels, patch, _ = shape_of(tensors, f"{SWIN}embeddings.patch_embeddings.projection.weight", 4)
     hidden, _ = shape_of(tensors, f"{SWIN}encoder.layers.0.blocks.0.mlp.fc1.weight", 2)
     stages = [f"{SWIN}encoder.layers.{i}.blocks." for i in range(count_under(tensors, f"{SWIN}encoder.layers."))]

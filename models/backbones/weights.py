@@ -1,4 +1,4 @@
-"""Weight files: where they are, their digests, and loading that accepts neither a missing nor a foreign key."""
+"""Weight files: their paths and digests, and loading that accepts neither a missing nor a foreign key."""
 
 import hashlib
 import json
@@ -40,38 +40,42 @@ SHOWN_KEYS = 5
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Write sorted JSON atomically: readers see the old file or the new one."""
+    """Writes sorted JSON atomically: readers see the old file or the new one."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
 
 def pinned(card: BackboneCard, directory: Path) -> BackboneCard:
-    """The card with file name and digest of the pin that `certrad fetch` left in `directory`, if there is one.
+    """Returns the card with file name and digest of the pin that `certrad fetch` wrote to the directory, if there is
+    one.
 
-    A digest in the card itself stands above the pin.
+    A digest in the card itself takes precedence over the pin.
     """
     pin = read_pin(directory)
     return replace(card, weights=pin["weights"], sha256=pin["sha256"]) if pin and card.sha256 is None else card
 
 
 def read_pin(directory: Path) -> dict[str, str]:
-    """What `certrad fetch` left beside the weights: `hub`, `revision`, `weights`, `sha256`; empty without a pin."""
+    """Returns the pin that `certrad fetch` wrote beside the weights: `hub`, `revision`, `weights`, `sha256`; empty
+    without one.
+    """
     path = directory / PIN_FILE
     pin: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return pin
 
 
 def find_weights(card: BackboneCard, directory: Path) -> Path:
-    """The weights file of an installed backbone; safetensors stands above pickle.
+    """Returns the weights file of an installed backbone; safetensors is preferred to pickle.
 
-    Raises `backbone_unavailable` when there is none.
+    Raises:
+        Rejected: backbone_unavailable when there is none.
     """
     names = (card.weights,) if card.sha256 else (card.weights, *WEIGHT_FILES[card.format])
     for name in names:
@@ -81,12 +85,20 @@ def find_weights(card: BackboneCard, directory: Path) -> Path:
 
 
 def read_config(card: BackboneCard, directory: Path) -> dict[str, Any]:
-    """The configuration that lies beside the weights; `backbone_unavailable` when there is none."""
+    """Returns the configuration beside the weights.
+
+    Raises:
+        Rejected: backbone_unavailable when there is none; invalid_weights when it is not JSON.
+    """
     return read_json(card, directory, CONFIG_FILES[card.format])
 
 
 def read_json(card: BackboneCard, directory: Path, name: str) -> dict[str, Any]:
-    """The JSON file of that name beside the weights; `backbone_unavailable` when there is none."""
+    """Returns the JSON file of that name beside the weights.
+
+    Raises:
+        Rejected: backbone_unavailable when there is none; invalid_weights when it is not JSON.
+    """
     try:
         config: dict[str, Any] = json.loads((directory / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -97,7 +109,12 @@ def read_json(card: BackboneCard, directory: Path, name: str) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a safetensors file or of a pickle read with `weights_only`; no code of the file runs."""
+    """Returns the named tensors of a safetensors file or of a pickle read with `weights_only`; no code of the file
+    runs.
+
+    Raises:
+        Rejected: invalid_weights for a file that cannot be read or is not a flat dictionary of tensors.
+    """
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -110,7 +127,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def shape_of(tensors: Mapping[str, Tensor], key: str, dimensions: int) -> tuple[int, ...]:
-    """The shape of a tensor from which an architecture is read; `invalid_weights` when it is not there or not so."""
+    """Returns the shape of a tensor, from which an architecture is read.
+
+    Raises:
+        Rejected: invalid_weights when it is missing or has another number of dimensions.
+    """
     if key not in tensors or tensors[key].ndim != dimensions:
         found = tuple(tensors[key].shape) if key in tensors else "nothing"
         raise Rejected("invalid_weights", f"a tensor {key} of {dimensions} dimensions is expected, got {found}")
@@ -118,14 +139,15 @@ def shape_of(tensors: Mapping[str, Tensor], key: str, dimensions: int) -> tuple[
 
 
 def count_under(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    """How many modules, which are numbered, have tensors under a prefix."""
+    """Returns the number of numbered modules that have tensors under a prefix."""
     return len({key.removeprefix(prefix).partition(".")[0] for key in tensors if key.startswith(prefix)})
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Give a module, built on the meta device, its weights in float32.
+    """Gives a module, built on the meta device, its weights in float32.
 
-    Raises `invalid_weights` naming the first missing or foreign keys or differing shapes.
+    Raises:
+        Rejected: invalid_weights naming the first missing or foreign keys or differing shapes.
     """
     expected = {key: value.shape for key, value in module.state_dict().items()}
     missing = [key for key in expected if key not in tensors]

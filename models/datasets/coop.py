@@ -1,7 +1,7 @@
 """The data sets whose splits CoOp published as `split_zhou_<Name>.json` (Zhou et al. 2022), and COVID.
 
-Without that file the split is made by the rule that CoOp made it by. CoOp shuffled without a seed, so that the rule
-gives the published sizes and classes but, except for official test images, other images.
+Where that file is missing, the split follows the rule by which CoOp made it. CoOp shuffled without a seed, so the rule
+gives the published sizes and classes but other images; only official test images are the same.
 """
 
 import re
@@ -20,9 +20,14 @@ _Images = list[tuple[str, int]]
 
 
 def class_folders(files: Files, split: SplitName) -> Listing:
-    """A folder of images for each class: Food-101, DTD, EuroSAT, and COVID, which has no published split.
+    """Lists data sets with one folder of images per class: Food-101, DTD, EuroSAT, and COVID, which has no published
+    split.
 
     The path `images` of the card has `{}` for the class.
+
+    Raises:
+        Rejected: dataset_unavailable where a file or folder is missing; invalid_dataset where a file is not as
+            published.
     """
     if published := _published(files, split):
         return published
@@ -34,7 +39,11 @@ def class_folders(files: Files, split: SplitName) -> Listing:
 
 
 def flowers(files: Files, split: SplitName) -> Listing:
-    """Oxford Flowers 102: labels from imagelabels.mat, names from cat_to_name.json; both count from 1."""
+    """Lists Oxford Flowers 102: labels from imagelabels.mat, names from cat_to_name.json; both count from 1.
+
+    Raises:
+        Rejected: dataset_unavailable where a file is missing; invalid_dataset where a file is not as published.
+    """
     if published := _published(files, split):
         return published
     from scipy.io import loadmat  # only here, and slow to import
@@ -52,7 +61,7 @@ def flowers(files: Files, split: SplitName) -> Listing:
 
 
 def pets(files: Files, split: SplitName) -> Listing:
-    """Oxford-IIIT Pets: official test images; breed from the file name, lower-cased; labels count from 1."""
+    """Lists Oxford-IIIT Pets: official test images; the breed is the file name in lower case; labels count from 1."""
     if published := _published(files, split):
         return published
     images, classes = [], {}
@@ -65,7 +74,7 @@ def pets(files: Files, split: SplitName) -> Listing:
 
 
 def sun397(files: Files, split: SplitName) -> Listing:
-    """SUN397: partition 01; a name is the parts of the path after the first letter, the last one first."""
+    """Lists SUN397: partition 01; a name is the parts of the path after the first letter, the last one first."""
     if published := _published(files, split):
         return published
     paths = [line.strip("/") for line in files.lines("ClassName.txt")]
@@ -80,7 +89,7 @@ def sun397(files: Files, split: SplitName) -> Listing:
 
 
 def ucf101(files: Files, split: SplitName) -> Listing:
-    """UCF101: list 01; CamelCase names split by underscores, as the folders of the middle frames are."""
+    """Lists UCF101: list 01; CamelCase names are split by underscores, like the folders of the middle frames."""
     if published := _published(files, split):
         return published
     numbered = [_fields(line, 2, files) for line in files.lines("ucfTrainTestlist/classInd.txt")]
@@ -94,7 +103,9 @@ def ucf101(files: Files, split: SplitName) -> Listing:
 
 
 def _published(files: Files, split: SplitName) -> Listing | None:
-    """The split in CoOp's file: {"train", "val", "test": [[path, label, class name], ...]}."""
+    """Returns the split in CoOp's file, {"train", "val", "test": [[path, label, class name], ...]}; None without the
+    file.
+    """
     if "split" not in files.card.paths or not files.has(files.card.paths["split"]):
         return None
     document = files.json(files.card.paths["split"])
@@ -114,7 +125,7 @@ def _published(files: Files, split: SplitName) -> Listing | None:
 
 
 def _official(files: Files, split: SplitName, images: _Images, classes: _Classes) -> Listing:
-    """Of the test images all, of the others those of each class that are for training or validation."""
+    """Lists all official test images, or the other images split by class into training and validation."""
     base, by_label = files.part("images"), defaultdict(list)
     for name, label in images:
         by_label[label].append(f"{base}/{name}")

@@ -23,7 +23,7 @@ _PLIP_TRAIN_SHARE: Final = 0.7
 
 
 def skincancer(files: Files, split: SplitName) -> Listing:
-    """tiles-v2.csv: one row a tile with its class and its set; paths start above its folder."""
+    """Lists tiles-v2.csv: one row per tile with its class and its set; paths start above its folder."""
     wanted, table = files.part(split), files.part("table")
     items = [
         Item(row["file"], label_of(row["class"], files))
@@ -34,7 +34,7 @@ def skincancer(files: Files, split: SplitName) -> Listing:
 
 
 def sicapv2(files: Files, split: SplitName) -> Listing:
-    """A sheet for each split with a column for each grade; the label is the first of the largest."""
+    """Lists SICAPv2: a sheet for each split with a column for each grade; the label is the first of the largest."""
     base, columns = files.part("images"), files.card.raw_labels
     items = []
     for row in _sheet(files, files.part(split), ("image_name", *columns)):
@@ -44,11 +44,16 @@ def sicapv2(files: Files, split: SplitName) -> Listing:
 
 
 def pannuke(files: Files, split: SplitName) -> Listing:
-    """Binary labels and split by the recipe of PLIP (Huang et al. 2023, preprocess_PanNuke.py and _dataset_loader.py).
+    """Lists PanNuke with the labels and split of PLIP (Huang et al. 2023, preprocess_PanNuke.py and
+    _dataset_loader.py).
 
     Images without nuclei are dropped. Malignant: at least 10 neoplastic nuclei and more than 30% of all; benign: none;
-    others are dropped. 70% of each tissue and label are for training, drawn as pandas' `sample` draws with seed 1.
-    Counts follow PLIP's code: different values minus one in each of the six channels of the mask, as 8-bit integers.
+    other images are dropped. 70% of each tissue and label are for training, drawn as pandas' `sample` draws with seed
+    1. Counts follow PLIP's code: different values minus one in each of the six channels of the mask, as 8-bit integers.
+
+    Raises:
+        Rejected: dataset_unavailable for the split `val` or a missing file; invalid_dataset where a file is not as
+            published.
     """
     if split == "val":
         raise files.unpublished(split, ("train", "test"))
@@ -75,13 +80,13 @@ def pannuke(files: Files, split: SplitName) -> Listing:
 
 
 def _fold(files: Files, number: int) -> tuple[Path, str]:
-    """The folder of a fold, which the zip of the fold is unpacked to, here or in a folder called like the zip."""
+    """Returns the folder to which the zip of a fold is unpacked: at the top, or in a folder named after the zip."""
     nested = f"fold_{number}/Fold {number}"
     return files.path(nested if files.has(nested) else f"Fold {number}"), f"fold{number}"
 
 
 def _labelled(files: Files, fold: Path, name: str) -> Iterator[tuple[int, str, int]]:
-    """(index, tissue, label) of the images of a fold that get a label."""
+    """Yields (index, tissue, label) for the images of a fold that get a label."""
     tissues = _array(files, fold / "images" / name / "types.npy")
     masks = _array(files, fold / "masks" / name / "masks.npy")
     if len(tissues) != len(masks):
@@ -93,7 +98,7 @@ def _labelled(files: Files, fold: Path, name: str) -> Iterator[tuple[int, str, i
 
 
 def _binary_label(mask: NDArray[np.uint8]) -> int | None:
-    """PLIP's label of a mask (256, 256, 6); None for an image that is dropped."""
+    """Returns PLIP's label of a mask (256, 256, 6); None for an image that is dropped."""
     if not mask[..., _NUCLEI].any():
         return None
     counts = [np.count_nonzero(np.bincount(channel.ravel())) - 1 for channel in np.moveaxis(mask, -1, 0)]
@@ -105,13 +110,13 @@ def _binary_label(mask: NDArray[np.uint8]) -> int | None:
 
 
 def _as_pandas_samples(n: int) -> list[int]:
-    """The order that `DataFrame.sample(frac=1, random_state=1)` gives n rows."""
+    """Returns the order that `DataFrame.sample(frac=1, random_state=1)` gives n rows."""
     order: list[int] = np.random.RandomState(_PLIP_SEED).permutation(n).tolist()
     return order
 
 
 def _array(files: Files, path: Path) -> NDArray[Any]:
-    """A .npy file, mapped into memory; pickled objects are not read."""
+    """Maps a .npy file into memory; pickled objects are not read."""
     if not path.exists():
         raise files.missing(path.relative_to(files.root).as_posix())
     try:
@@ -122,7 +127,7 @@ def _array(files: Files, path: Path) -> NDArray[Any]:
 
 
 def _sheet(files: Files, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The rows of the first sheet of an Excel file, by its header."""
+    """Yields the rows of the first sheet of an Excel file, by its header."""
     try:
         from openpyxl import load_workbook
         from openpyxl.utils.exceptions import InvalidFileException
@@ -142,7 +147,9 @@ def _sheet(files: Files, name: str, columns: tuple[str, ...]) -> Iterator[dict[s
 
 
 def rsna(files: Files, split: SplitName) -> Listing:
-    """The labelled images, split by patient with a fixed seed; a patient with several findings is one row of each."""
+    """Lists the labelled images, split by patient with a fixed seed; a patient with several findings is one row of
+    each.
+    """
     base, rows = files.part("images"), files.rows(files.part("table"), ("patientId", "class"))
     patients = unique((Item(f"{base}/{row['patientId']}.dcm", label_of(row["class"], files)) for row in rows), files)
     items = (

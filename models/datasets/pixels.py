@@ -1,4 +1,4 @@
-"""Pictures of published data sets as the papers' code reads them: whatever Pillow opens, as 8-bit grey or RGB."""
+"""Images of published data sets, read as the papers' code reads them: whatever Pillow opens, as 8-bit grey or RGB."""
 
 import io
 from collections.abc import Callable
@@ -20,12 +20,14 @@ _MORE_THAN_8_BITS: Final = ("I", "F")  # and "I;16": Pillow would clip them, not
 
 
 def rgb(content: bytes) -> Pixels:
-    """The first picture of a PNG, JPEG, TIFF, GIF, ...: grey stays grey, everything else becomes RGB.
+    """Decodes the first image of a PNG, JPEG, TIFF, GIF or other file: grey stays grey, everything else becomes RGB.
 
-    Alpha is dropped, CMYK converted without a profile, the orientation in the file not applied: as
-    `Image.open(...).convert("RGB")` does, which is what CoOp, PLIP and both papers feed to the model.
-    Raises Rejected unsupported_format, unreadable_image, image_too_large, or unsupported_pixels for more than 8 bits
-    a sample.
+    Alpha is dropped, CMYK is converted without a profile, and the orientation in the file is not applied: as
+    `Image.open(...).convert("RGB")` does, which CoOp, PLIP and both papers feed to the model.
+
+    Raises:
+        Rejected: unsupported_format, unreadable_image, image_too_large, or unsupported_pixels for more than 8 bits per
+            sample.
     """
     try:
         with Image.open(io.BytesIO(content)) as picture:
@@ -41,5 +43,6 @@ def rgb(content: bytes) -> Pixels:
 
 
 def in_unit(levels: NDArray[np.uint8]) -> Pixels:
-    """Grey levels (height, width) or (height, width, 3), 0..255, as pixels."""
+    """Returns grey levels (height, width) or (height, width, 3), 0..255, as pixels (height, width, 1 or 3) in [0, 1].
+    """
     return (levels if levels.ndim == 3 else levels[..., None]).astype(np.float64) / WHITE

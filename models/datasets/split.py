@@ -1,4 +1,4 @@
-"""A split of a data set: class names, labels, and images that are read when they are asked for."""
+"""A split of a data set: class names, labels, and images that are read on access."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,9 +42,11 @@ LAYOUTS: Final[dict[DatasetLayout, Callable[[Files, SplitName], Listing]]] = {
 class Split:
     """The images of one split, sorted by name.
 
-    class_names: in the order of the labels; two may be equal, as two of CLIP's names for ImageNet are.
-    template: hand-written, with one `{}`; None for the operator's own images.
-    rule: `seeded` where it is not the published split but one drawn with a fixed seed.
+    Attributes:
+        class_names: in the order of the labels; two may be equal, as two of CLIP's names for ImageNet are.
+        template: hand-written, with one `{}`; None for the operator's own images.
+        items: the images with their labels.
+        rule: `seeded` where the split was not published but drawn with a fixed seed.
     """
 
     class_names: tuple[str, ...]
@@ -63,24 +65,30 @@ class Split:
         return np.array([item.label for item in self.items], dtype=np.int64)
 
     def label(self, index: int) -> int:
-        """The class index of one image."""
+        """Returns the class index of one image."""
         return self.items[index].label
 
     def image(self, index: int) -> Pixels:
-        """The pixels of one image, float64 (height, width, 1 or 3) in [0, 1].
+        """Reads one image and returns its pixels, float64 (height, width, 1 or 3) in [0, 1].
 
-        Raises Rejected: dataset_unavailable where its file is not there, or what the decoder refuses.
+        Raises:
+            Rejected: dataset_unavailable where its file is missing, or what the decoder refuses.
         """
         content = self._read(self.items[index].name)
         return self._decode(content) if isinstance(content, bytes) else in_unit(content)
 
 
 def load_split(card: DatasetCard, directory: Path, split: SplitName, *, decode: Decoder = rgb) -> Split:
-    """The images of a split, none of them read yet.
+    """Lists the images of a split; none of them is read yet.
 
-    directory: the data set's own folder or zip, or the folder that holds it under the name of its card.
-    decode: what makes pixels of a file; the default reads no DICOM.
-    Raises Rejected dataset_unavailable, for what is missing or was never published, or invalid_dataset.
+    Args:
+        card: the card of the data set.
+        directory: its own folder or zip, or the folder that holds it under the name in the card.
+        split: `train`, `val` or `test`.
+        decode: turns the bytes of a file into pixels; the default reads no DICOM.
+
+    Raises:
+        Rejected: dataset_unavailable for a part that is missing or was never published, or invalid_dataset.
     """
     files = Files.of(card, directory)
     listing = LAYOUTS[card.layout](files, split)
@@ -100,9 +108,11 @@ def load_split(card: DatasetCard, directory: Path, split: SplitName, *, decode: 
 
 
 def model_inputs(split: Split, indices: Sequence[int], card: BackboneCard) -> Tensor:
-    """Some images of a split, float32 (N, 3, S, S) in [0, 1], resized to the backbone's square as the service does.
+    """Returns some images of a split, float32 (N, 3, S, S) in [0, 1], resized to the backbone's input as the service
+    does.
 
-    Raises Rejected as `Split.image` does, or image_too_small.
+    Raises:
+        Rejected: as `Split.image` does, or image_too_small.
     """
     inputs = [fitted(split.image(index), card.image_size, card.fit).pixels for index in indices]
     return torch.stack([torch.from_numpy(pixels.copy()) for pixels in inputs])

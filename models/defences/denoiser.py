@@ -22,7 +22,7 @@ DIGEST_DIGITS = 16
 
 
 class DnCnn(nn.Module):
-    """Predicts the noise on an image and takes it off; a fresh one predicts none and so changes nothing.
+    """Predicts the noise on an image and subtracts it; a fresh one predicts none and so changes nothing.
 
     Convolutions start orthogonal, the last one at zero. In evaluation mode it is a `Denoise`.
     """
@@ -40,7 +40,7 @@ class DnCnn(nn.Module):
         self.depth, self.channels = depth, channels
 
     def initialise(self, generator: torch.Generator) -> "DnCnn":
-        """Fresh weights from the generator; returns itself."""
+        """Draws fresh weights from the generator and returns the network itself."""
         *inner, last = (layer for layer in self.noise if isinstance(layer, nn.Conv2d))
         for convolution in inner:
             nn.init.orthogonal_(convolution.weight, generator=generator)
@@ -50,13 +50,13 @@ class DnCnn(nn.Module):
         return self
 
     def forward(self, noisy: Tensor) -> Tensor:
-        """The images (B, 3, H, W) under the noise, of any height and width."""
+        """Returns the images (B, 3, H, W) under the noise, of any height and width."""
         denoised: Tensor = noisy - self.noise(noisy)
         return denoised
 
 
 def denoiser_purifier(model: DnCnn, sigma: float) -> Purifier:
-    """Adds noise of `sigma` and removes it: one sample of Denoised Smoothing as a defence."""
+    """Returns the defence that adds noise of `sigma` and removes it: one sample of Denoised Smoothing."""
     return NoiseAndDenoise(f"DnCNN {sigma:g}", model, sigma)
 
 
@@ -64,8 +64,13 @@ def denoiser_purifier(model: DnCnn, sigma: float) -> Purifier:
 class DenoiserCard:
     """A trained denoiser: the noise it is for, its architecture, its digest and how it was trained.
 
-    id: the name and the first 16 hex digits of the file's SHA-256. sigma: in pixels of [0, 1].
-    training: hyper-parameters, seed and digests of the data and of the classifier, free of patient data.
+    Attributes:
+        id: the name and the first 16 hex digits of the file's SHA-256.
+        sigma: standard deviation of the noise, in pixels of [0, 1].
+        depth: number of convolutions.
+        channels: channels between them.
+        sha256: digest of the weights file.
+        training: hyper-parameters, seed and digests of the data and of the classifier, free of patient data.
     """
 
     id: str
@@ -77,7 +82,7 @@ class DenoiserCard:
 
 
 def save_denoiser(directory: Path, model: DnCnn, *, name: str, sigma: float, training: dict[str, Any]) -> DenoiserCard:
-    """Write a denoiser atomically as `<id>.safetensors` and `<id>.json`; returns its card."""
+    """Writes a denoiser atomically as `<id>.safetensors` and `<id>.json`; returns its card."""
     content = save({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()})
     sha256 = hashlib.sha256(content).hexdigest()
     card = DenoiserCard(
@@ -98,9 +103,10 @@ def save_denoiser(directory: Path, model: DnCnn, *, name: str, sigma: float, tra
 
 
 def load_denoiser(directory: Path, id: str, device: torch.device | str = "cpu") -> tuple[DnCnn, DenoiserCard]:
-    """A denoiser in evaluation mode, and its card.
+    """Loads a denoiser in evaluation mode, and its card.
 
-    Raises `model_unavailable`, `digest_mismatch`, or `invalid_weights` naming the first keys at fault.
+    Raises:
+        Rejected: model_unavailable, digest_mismatch, or invalid_weights naming the first keys at fault.
     """
     weights = f"{id}.safetensors"
     try:

@@ -1,4 +1,4 @@
-"""Files of a model that is evaluated: read from a local directory, never from the network, and never by its code."""
+"""Files of an evaluated model, read from a local directory; neither the network nor code from the files is used."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,11 @@ from certrad.models.errors import Rejected
 
 
 def find_file(directory: Path, names: tuple[str, ...]) -> Path:
-    """The first of the names that is a file there; raises `model_unavailable` naming all that were looked for."""
+    """Returns the first of the names that is a file in the directory.
+
+    Raises:
+        Rejected: model_unavailable, with all the names.
+    """
     for name in names:
         if (path := directory / name).is_file():
             return path
@@ -19,7 +23,11 @@ def find_file(directory: Path, names: tuple[str, ...]) -> Path:
 
 
 def read_model_config(directory: Path, *names: str) -> dict[str, Any]:
-    """The JSON object in the first of these files; raises `model_unavailable` or `invalid_weights`."""
+    """Returns the JSON object in the first of these files.
+
+    Raises:
+        Rejected: model_unavailable where none exists; invalid_weights where it is not a JSON object.
+    """
     path = find_file(directory, names)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -31,5 +39,9 @@ def read_model_config(directory: Path, *names: str) -> dict[str, Any]:
 
 
 def read_model_tensors(directory: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
-    """The named tensors of the first of these files; raises `model_unavailable` or `invalid_weights`."""
+    """Returns the named tensors of the first of these files.
+
+    Raises:
+        Rejected: model_unavailable where none exists; invalid_weights where it cannot be read.
+    """
     return read_tensors(find_file(directory, names))

@@ -14,10 +14,14 @@ PUBLISHED_INPUT, PUBLISHED_LOW, PUBLISHED_PADDED = 299, 310, 331
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescale:
-    """Resizes each image to a random side of [low, padded), pads it at a random place with black to `padded`.
+    """Resizes each image to a random side of [low, padded), and pads it at a random place with black to `padded`.
 
-    The result is resized back to the size it came with, which the backbone takes; AdvPT states neither that step nor
-    the sides. Bilinear throughout. Each image draws its own side and place.
+    The result is resized back to its original size, which the backbone takes; AdvPT states neither that step nor the
+    sides. Bilinear throughout. Each image draws its own side and place.
+
+    Attributes:
+        low: smallest side, in pixels.
+        padded: side after padding, in pixels.
     """
 
     low: int
@@ -29,27 +33,27 @@ class Rescale:
 
     @staticmethod
     def proportional(side: int) -> "Rescale":
-        """The published proportions for an input of that side: 232 and 248 at 224."""
+        """Returns the published proportions for an input of that side: 232 and 248 at 224."""
         low, padded = (round(side * published / PUBLISHED_INPUT) for published in (PUBLISHED_LOW, PUBLISHED_PADDED))
         return Rescale(low=low, padded=padded)
 
     @property
     def name(self) -> str:
-        """As tables show it."""
+        """The name for tables."""
         return "rescale"
 
     @property
     def randomised(self) -> bool:
-        """It draws side and place."""
+        """True: it draws side and place."""
         return True
 
     @property
     def backward(self) -> Backward:
-        """Of the side and place drawn."""
+        """`exact`, for the side and place drawn."""
         return "exact"
 
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """Each image resized, padded and resized back."""
+        """Returns each image resized, padded and resized back."""
         return torch.cat([self._moved(image, generator) for image in torch.split(pixels, 1)])
 
     def _moved(self, image: Tensor, generator: torch.Generator) -> Tensor:
@@ -61,5 +65,5 @@ class Rescale:
 
 
 def _draw(low: int, high: int, generator: torch.Generator) -> int:
-    """An integer of [low, high)."""
+    """Returns a random integer of [low, high)."""
     return int(torch.randint(low, high, (), generator=generator, device=generator.device))

@@ -1,4 +1,4 @@
-"""The journal of a long computation: a header, then a line for each part that is done, never rewritten."""
+"""The journal of a long computation: a header, then a line for each finished part, never rewritten."""
 
 from pathlib import Path
 
@@ -6,8 +6,12 @@ from pathlib import Path
 class Journal:
     """Keeps the lines of one computation across runs; a line torn by a kill is dropped.
 
-    header: what decides the lines, on one line. Without a path they are kept in memory only.
-    Raises ValueError where the file has another header.
+    Args:
+        path: the file; without one the lines are kept in memory only.
+        header: everything that decides the lines, on one line.
+
+    Raises:
+        ValueError: if the file has another header.
     """
 
     def __init__(self, path: Path | None, header: str) -> None:
@@ -21,7 +25,7 @@ class Journal:
         self.lines = [line.rstrip("\n") for line in whole[1:]]
 
     def append(self, line: str) -> None:
-        """Keeps one more line."""
+        """Appends a line."""
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

@@ -22,7 +22,9 @@ HEADER = "certrad.bank.v1"
 class Bank:
     """B prompts of one shape and layout, and the gate that combines them on each noisy sample.
 
-    members: at least one; all of the same number of vectors, position and frozen words.
+    Attributes:
+        members: at least one prompt; all with the same number of vectors, position and frozen words.
+        gate: weighs the members.
     """
 
     members: tuple[ContextVectors, ...]
@@ -46,16 +48,16 @@ class Bank:
 
     @property
     def position(self) -> ContextPosition:
-        """Where the vectors stand."""
+        """The position of the vectors relative to the class name."""
         return self.members[0].position
 
     def text_features(self, backbone: Backbone, class_names: Sequence[str]) -> Tensor:
-        """L2-normalised text features (B, K, D) of the class names under every prompt."""
+        """Returns L2-normalised text features (B, K, D) of the class names under every prompt."""
         return torch.stack([text_features(backbone, class_names, member) for member in self.members])
 
 
 def bank_to_bytes(bank: Bank) -> bytes:
-    """The bank as a safetensors file; equal banks give equal bytes."""
+    """Returns the bank as a safetensors file; equal banks give equal bytes."""
     first = bank.members[0]
     header = {
         "position": first.position,
@@ -70,7 +72,11 @@ def bank_to_bytes(bank: Bank) -> bytes:
 
 
 def bank_from_bytes(content: bytes) -> Bank:
-    """The bank in a safetensors file; raises `invalid_checkpoint` when there is none."""
+    """Returns the bank in a safetensors file.
+
+    Raises:
+        Rejected: invalid_checkpoint where there is none.
+    """
     try:
         length = int.from_bytes(content[:8], "little")
         header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])

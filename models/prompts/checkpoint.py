@@ -26,7 +26,7 @@ DIGEST_DIGITS = 16
 
 
 def context_to_bytes(context: ContextVectors) -> bytes:
-    """The context as a safetensors file; equal contexts give equal bytes."""
+    """Returns the context as a safetensors file; equal contexts give equal bytes."""
     header = {"position": context.position, "split": context.split, "tail": context.tail}
     # One metadata entry only: safetensors does not keep the order of several.
     metadata = {HEADER: json.dumps(header, sort_keys=True)}
@@ -34,7 +34,11 @@ def context_to_bytes(context: ContextVectors) -> bytes:
 
 
 def context_from_bytes(content: bytes) -> ContextVectors:
-    """The context in a safetensors file; raises `invalid_checkpoint` when there is none."""
+    """Returns the context in a safetensors file.
+
+    Raises:
+        Rejected: invalid_checkpoint where there is none.
+    """
     try:
         length = int.from_bytes(content[:8], "little")
         header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
@@ -47,7 +51,7 @@ def context_from_bytes(content: bytes) -> ContextVectors:
 
 
 def prompt_to_bytes(prompt: ContextVectors | Bank) -> bytes:
-    """A prompt as it is stored; equal prompts give equal bytes."""
+    """Returns a prompt as it is stored; equal prompts give equal bytes."""
     return bank_to_bytes(prompt) if isinstance(prompt, Bank) else context_to_bytes(prompt)
 
 
@@ -64,10 +68,25 @@ def save_prompt(
     tuning: dict[str, Any] | None = None,
     measured: dict[str, Any] | None = None,
 ) -> PromptCard:
-    """Write a prompt atomically as `<id>.safetensors` and `<id>.json`; returns its card.
+    """Writes a prompt atomically as `<id>.safetensors` and `<id>.json`; returns its card.
 
     The id is `name` and the first 16 hex digits of the file's SHA-256: the same vectors saved again are the same
     prompt, and only its card is replaced.
+
+    Args:
+        directory: folder to write to; made if missing.
+        prompt: the context vectors or the bank.
+        name: first part of the id.
+        method: how the prompt was learned; `bank` for a bank only.
+        backbone: the backbone it was tuned with.
+        class_names: the classes it was tuned for.
+        task: id of their task, or None.
+        licence: licence of the prompt.
+        tuning: hyper-parameters and digests of the data.
+        measured: figures measured on other images.
+
+    Raises:
+        ValueError: for a bad name, or if a bank is saved with another method or another prompt with `bank`.
     """
     check_prompt_name(name)
     if isinstance(prompt, Bank) != (method == "bank"):
@@ -97,12 +116,16 @@ def save_prompt(
 
 
 def write_card(directory: Path, card: PromptCard) -> None:
-    """Write or replace the card beside a prompt, for example with new measurements."""
+    """Writes or replaces the card beside a prompt, for example with new measurements."""
     _write(prompt_path(directory, card.id).with_suffix(".json"), encode_card(card).encode())
 
 
 def read_prompt_card(path: Path) -> PromptCard:
-    """The prompt card in a JSON file; raises `invalid_checkpoint`."""
+    """Returns the prompt card in a JSON file.
+
+    Raises:
+        Rejected: invalid_checkpoint.
+    """
     try:
         return decode_card(PromptCard, path.read_bytes())
     except (OSError, ValueError) as error:
@@ -110,9 +133,10 @@ def read_prompt_card(path: Path) -> PromptCard:
 
 
 def load_prompt_or_bank(directory: Path, card: PromptCard) -> ContextVectors | Bank:
-    """The context vectors a card names, or the bank.
+    """Returns the context vectors that a card names, or the bank.
 
-    Raises `prompt_not_found`, `digest_mismatch`, or `invalid_checkpoint` when card and vectors differ in shape.
+    Raises:
+        Rejected: prompt_not_found, digest_mismatch, or invalid_checkpoint when card and vectors differ in shape.
     """
     try:
         content = prompt_path(directory, card.id).read_bytes()
@@ -132,7 +156,11 @@ def load_prompt_or_bank(directory: Path, card: PromptCard) -> ContextVectors | B
 
 
 def load_prompt(directory: Path, card: PromptCard) -> ContextVectors:
-    """As `load_prompt_or_bank`, where one prompt is needed: a bank raises `prompt_mismatch`."""
+    """Returns the context vectors that a card names, where a bank cannot be used.
+
+    Raises:
+        Rejected: prompt_mismatch for a bank; otherwise as `load_prompt_or_bank`.
+    """
     prompt = load_prompt_or_bank(directory, card)
     if isinstance(prompt, Bank):
         raise Rejected("prompt_mismatch", f"prompt {card.id!r} is a bank, which only `adaptation=gated` can use")
@@ -140,18 +168,26 @@ def load_prompt(directory: Path, card: PromptCard) -> ContextVectors:
 
 
 def member_digests(bank: Bank) -> tuple[str, ...]:
-    """SHA-256 of each member of a bank as a checkpoint of its own."""
+    """Returns the SHA-256 of each member of a bank as a checkpoint of its own."""
     return tuple(hashlib.sha256(context_to_bytes(member)).hexdigest() for member in bank.members)
 
 
 def require_backbone(card: PromptCard, backbone: Backbone) -> None:
-    """Raises `prompt_mismatch` unless the prompt was tuned with exactly these weights."""
+    """Checks that the prompt was tuned with exactly these weights.
+
+    Raises:
+        Rejected: prompt_mismatch if it was not.
+    """
     if card.backbone_sha256 != backbone.sha256:
         raise Rejected("prompt_mismatch", f"prompt {card.id!r} was tuned with other weights than {backbone.card.id!r}")
 
 
 def prompt_path(directory: Path, prompt_id: str) -> Path:
-    """Where the vectors of a prompt lie; an id that is no safe file name raises `prompt_not_found`."""
+    """Returns the path of the vectors of a prompt.
+
+    Raises:
+        Rejected: prompt_not_found for an id that is no safe file name.
+    """
     name, _, digest = prompt_id.rpartition("-")
     if not PROMPT_NAME.fullmatch(name) or not re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS}}}", digest):
         raise Rejected("prompt_not_found", "a prompt id is a name and 16 hexadecimal digits")
@@ -159,7 +195,7 @@ def prompt_path(directory: Path, prompt_id: str) -> Path:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, also when the power goes, and whoever else writes it at the same time."""
+    """Writes a file whole or not at all, even if the power fails or another process writes it at the same time."""
     descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""Context vectors, and the text features of class names behind, before or around them."""
+"""Context vectors, and the text features of class names with vectors before, behind or around them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +18,15 @@ INITIAL_STD = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ContextVectors:
-    """Learned word embeddings of a prompt, float32: (M, d) for all classes, or (K, M, d) for each its own.
+    """Learned word embeddings of a prompt, float32: (M, d) for all classes, or (K, M, d) with vectors for each class.
 
     A prompt reads [SOT] vectors[:n_before] tail class-name vectors[n_before:] . [EOT].
-    position: the vectors stand before the class name (`end`: the name ends the prompt), around it or behind it.
-    split: number of vectors before the name in the `middle` position; None means half of them, as in CoOp.
-    tail: ids of frozen tokens between the vectors and the class name.
+
+    Attributes:
+        vectors: (M, d) or (K, M, d).
+        position: `end`, `middle` or `front`: the class name follows the vectors, lies between them, or comes first.
+        split: number of vectors before the name in the `middle` position; None means half of them, as in CoOp.
+        tail: ids of frozen tokens between the vectors and the class name.
     """
 
     vectors: Tensor
@@ -54,12 +57,12 @@ class ContextVectors:
 
     @property
     def n_before(self) -> int:
-        """How many vectors stand before the class name."""
+        """The number of vectors before the class name."""
         half = self.n_ctx // 2 if self.split is None else self.split
         return {"end": self.n_ctx, "middle": half, "front": 0}[self.position]
 
     def with_vectors(self, vectors: Tensor) -> "ContextVectors":
-        """The same prompt with other vectors, detached from any graph."""
+        """Returns the same prompt with other vectors, detached from any graph."""
         return replace(self, vectors=vectors.detach().clone())
 
     @staticmethod
@@ -71,7 +74,15 @@ class ContextVectors:
         n_classes: int | None = None,
         position: ContextPosition = "end",
     ) -> "ContextVectors":
-        """Vectors from N(0, 0.02²), on the CPU; class-specific when `n_classes` is given."""
+        """Returns vectors from N(0, 0.02²), on the CPU.
+
+        Args:
+            n_ctx: M, the number of vectors in one prompt.
+            width: d, the width of a word embedding.
+            generator: the source of randomness.
+            n_classes: K for class-specific vectors, or None.
+            position: the position of the class name.
+        """
         shape = (n_ctx, width) if n_classes is None else (n_classes, n_ctx, width)
         return ContextVectors(vectors=torch.randn(shape, generator=generator) * INITIAL_STD, position=position)
 
@@ -79,12 +90,18 @@ class ContextVectors:
     def from_text(
         backbone: Backbone, before: str, after: str = "", *, context: Literal["words", "tokens"] = "tokens"
     ) -> "ContextVectors":
-        """The embeddings of the words before and after a class name as vectors.
+        """Returns the embeddings of the words before and after a class name as vectors.
 
-        tokens: every token is learnable.
-        words: as many leading tokens as `before` has *words* are learnable, the remaining ones stay frozen, and
-            `after` is dropped; so the released code of PromptSmooth counts, and CoOp before it.
-        Raises `invalid_request` when no token would be learnable.
+        Args:
+            backbone: embeds the words.
+            before: the words before the class name.
+            after: the words after it.
+            context: `tokens` makes every token learnable. `words` makes as many leading tokens learnable as `before`
+                has *words*, freezes the remaining ones, and drops `after`: the released code of PromptSmooth counts so,
+                and CoOp before it.
+
+        Raises:
+            Rejected: invalid_request when no token would be learnable.
         """
         ids_before, ids_after = backbone.tokenize(before), backbone.tokenize(after)
         tail: tuple[int, ...] = ()
@@ -106,8 +123,10 @@ class ContextVectors:
 class PromptLayout:
     """The prompts of all classes with free places for the context vectors.
 
-    embeddings: (K, L, d) of every token, with placeholders where context vectors go.
-    places: (K, M) positions of the context vectors. eot: (K,) positions of the end tokens.
+    Attributes:
+        embeddings: (K, L, d) of every token, with placeholders where context vectors go.
+        places: (K, M) positions of the context vectors.
+        eot_index: (K,) positions of the end-of-text tokens.
     """
 
     embeddings: Tensor
@@ -115,7 +134,7 @@ class PromptLayout:
     eot: Tensor
 
     def features(self, backbone: Backbone, vectors: Tensor) -> Tensor:
-        """L2-normalised text features (K, D), float32, differentiable in `vectors` (M, d) or (K, M, d)."""
+        """Returns L2-normalised text features (K, D), float32, differentiable in `vectors` (M, d) or (K, M, d)."""
         n_classes, n_ctx = self.places.shape
         index = self.places.unsqueeze(-1).expand(n_classes, n_ctx, vectors.shape[-1])
         prompts = self.embeddings.scatter(1, index, vectors.to(self.embeddings.device).expand(index.shape))
@@ -123,9 +142,15 @@ class PromptLayout:
 
 
 def layout(backbone: Backbone, class_names: Sequence[str], context: ContextVectors) -> PromptLayout:
-    """Lay out the prompt of every class; underscores of a name become spaces, and a full stop follows the name.
+    """Lays out the prompt of every class; underscores of a name become spaces, and a full stop follows the name.
 
-    Raises `prompt_too_long`; `prompt_mismatch` when the vectors are of another width or number of classes.
+    Args:
+        backbone: tokenizes and embeds the prompts.
+        class_names: K names.
+        context: the context vectors.
+
+    Raises:
+        Rejected: prompt_too_long; prompt_mismatch when the vectors are of another width or number of classes.
     """
     if context.vectors.shape[-1] != backbone.text_width:
         raise Rejected(
@@ -148,12 +173,13 @@ def layout(backbone: Backbone, class_names: Sequence[str], context: ContextVecto
 
 
 def text_features(backbone: Backbone, class_names: Sequence[str], context: ContextVectors) -> Tensor:
-    """L2-normalised text features (K, D) of the class names under a learned prompt; differentiable in its vectors."""
+    """Returns L2-normalised text features (K, D) of class names under a learned prompt; differentiable in its vectors.
+    """
     return layout(backbone, class_names, context).features(backbone, context.vectors)
 
 
 def template_features(backbone: Backbone, class_names: Sequence[str], template: str) -> Tensor:
-    """L2-normalised text features (K, D) of the class names put into a hand-written template, verbatim."""
+    """Returns L2-normalised text features (K, D) of the class names put into a hand-written template, verbatim."""
     texts = [template.replace("{}", _spoken(name)) for name in class_names]
     embeddings, eot = _embed(backbone, [backbone.tokenize(text) for text in texts])
     return F.normalize(backbone.encode_prompts(embeddings, eot), dim=-1)
@@ -164,7 +190,7 @@ def _spoken(name: str) -> str:
 
 
 def _embed(backbone: Backbone, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Embeddings (K, L, d) of the prompts between start and end token, padded to one length, and the ends (K,)."""
+    """Returns embeddings (K, L, d) of the prompts with start and end token, padded to one length, and the ends (K,)."""
     longest = max(map(len, prompts)) + 2
     if longest > backbone.context_length:
         raise Rejected("prompt_too_long", f"at most {backbone.context_length} tokens are possible, got {longest}")

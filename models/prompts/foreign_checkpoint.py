@@ -1,7 +1,7 @@
 """Import of `model.pth.tar-*` files of CoOp, PromptSmooth and AdvPT without running anything in them.
 
-Genuine files hold, beside the tensors, a pickled scheduler object, so that torch's own safe mode refuses them. The
-second attempt then reads the pickle with every unknown class replaced by an inert one (methods: prompt checkpoints).
+Besides the tensors, genuine files hold a pickled scheduler object, so torch's own safe mode refuses them. A second
+attempt then reads the pickle with every unknown class replaced by an inert one.
 """
 
 import io
@@ -25,11 +25,18 @@ HALF_PRECISION = 2.0**-10
 
 
 def import_context(path: Path, backbone: Backbone, n_classes: int, *, position: ContextPosition) -> ContextVectors:
-    """The context vectors of a foreign checkpoint, float32; nothing else of it is used.
+    """Returns the context vectors of a foreign checkpoint, float32; nothing else in it is used.
 
-    position: where the class name stood; the file does not say.
-    Raises `invalid_checkpoint`, or `prompt_mismatch` when width, length or the stored embedding of the start token show
-    that it was tuned with another backbone, or any tensor that it was tuned for another number of classes.
+    Args:
+        path: the file.
+        backbone: the backbone that the vectors are for.
+        n_classes: K.
+        position: the position of the class name; the file does not state it.
+
+    Raises:
+        Rejected: invalid_checkpoint, or prompt_mismatch if the width, the length or the stored embedding of the start
+            token show that it was tuned with another backbone, or any tensor that it was tuned for another number of
+            classes.
     """
     tensors = prompt_tensors(read_untrusted(path.read_bytes()))
     vectors = tensors["ctx"]
@@ -48,7 +55,12 @@ def import_context(path: Path, backbone: Backbone, n_classes: int, *, position: 
 
 
 def prompt_tensors(checkpoint: object) -> dict[str, Tensor]:
-    """`ctx` and, where stored, `token_prefix` and `token_suffix` of a checkpoint, prefixes like `module.` stripped."""
+    """Returns `ctx` and, where stored, `token_prefix` and `token_suffix` of a checkpoint, without prefixes like
+    `module.`.
+
+    Raises:
+        Rejected: invalid_checkpoint without a state_dict or `ctx`, or with one of the tensors more than once.
+    """
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict):
         raise Rejected("invalid_checkpoint", "there is no state_dict in the checkpoint")
@@ -66,9 +78,11 @@ def prompt_tensors(checkpoint: object) -> dict[str, Tensor]:
 
 
 def read_untrusted(content: bytes) -> object:
-    """What a file of `torch.save` holds, with tensors, and with inert objects for all that is no tensor or container.
+    """Returns the contents of a file of `torch.save`: tensors and containers, and inert objects in place of everything
+    else.
 
-    Raises `invalid_checkpoint`.
+    Raises:
+        Rejected: invalid_checkpoint.
     """
     # From memory, not by path: torch would treat tar archives and other file names in ways of their own.
     try:
@@ -85,7 +99,7 @@ def read_untrusted(content: bytes) -> object:
 
 
 class _Inert:
-    """Stands for every class and function that is not allowed: accepts whatever a pickle does to it, does nothing."""
+    """Replaces every class and function that is not allowed: accepts whatever a pickle does to it, does nothing."""
 
     def __new__(cls, *_args: object, **_kwargs: object) -> "_Inert":
         return super().__new__(cls)
@@ -121,7 +135,9 @@ _INERT_PICKLE.load = _inert_load
 
 
 def _check_classes(tensors: dict[str, Tensor], n_classes: int) -> None:
-    """Vectors that all classes share do not tell K, but what CoOp stores beside them has a row for each class."""
+    """Checks K: vectors shared by all classes do not state it, but what CoOp stores beside them has a row for each
+    class.
+    """
     for name, tensor in tensors.items():
         if tensor.ndim == 3 and len(tensor) != n_classes:
             raise Rejected("prompt_mismatch", f"{n_classes} classes are expected, {name} is of {len(tensor)}")

@@ -1,7 +1,7 @@
-"""What context vectors say in words: the tokens nearest to each, beside what is nearest to random vectors.
+"""Context vectors in words: the tokens nearest to each, compared with those nearest to random vectors.
 
 CoOp (Zhou et al. 2022, table 4) lists the words nearest by Euclidean distance in the token table of the same backbone.
-Some token is the nearest to any vector at all, so that the distance means something only beside a random one's.
+Every vector has some nearest token, so the distance means something only beside that of a random vector.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,13 @@ _TOGETHER = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NearWord:
-    """A token as the vocabulary spells it, its id, and its Euclidean distance in the space of word embeddings."""
+    """A token near to a context vector.
+
+    Attributes:
+        word: the token as the vocabulary spells it.
+        token: its id.
+        distance: its Euclidean distance in the space of word embeddings.
+    """
 
     word: str
     token: int
@@ -30,8 +36,11 @@ class NearWord:
 class Chance:
     """Distances of random vectors to the token nearest to each.
 
-    mean, std: over the draws. share_nearer: of the draws that are as near to a token as the context vector is, or
-        nearer; a vector that learned a word has a small one.
+    Attributes:
+        mean: mean over the draws.
+        std: standard deviation over the draws.
+        share_nearer: share of draws at least as near to a token as the context vector is; small for a vector that
+            learned a word.
     """
 
     mean: float
@@ -41,10 +50,14 @@ class Chance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpretation:
-    """One context vector.
+    """One context vector with its nearest words.
 
-    class_index: of class-specific vectors; None where all classes share them. place: in the prompt, from 0.
-    words: the nearest first. same_norm: what random directions of the same length are near to.
+    Attributes:
+        class_index: class of a class-specific vector; None where all classes share it.
+        place: place in the prompt, from 0.
+        norm: its Euclidean length.
+        words: the nearest words, the nearest first.
+        same_norm: how near random directions of the same length come to a token.
     """
 
     class_index: int | None
@@ -55,7 +68,16 @@ class Interpretation:
 
 
 def nearest_words(backbone: Backbone, vectors: Tensor, top: int = 5) -> list[tuple[NearWord, ...]]:
-    """The `top` nearest tokens of each of the vectors (V, d), the nearest first; 1 <= top <= size of the vocabulary."""
+    """Returns the nearest tokens of each vector, the nearest first.
+
+    Args:
+        backbone: the backbone with the token table.
+        vectors: (V, d).
+        top: number of tokens, from 1 to the size of the vocabulary.
+
+    Raises:
+        ValueError: for another `top`.
+    """
     spelled = backbone.vocabulary()
     if not 1 <= top <= len(spelled):
         raise ValueError(f"top must be in 1..{len(spelled)}, got {top!r}")
@@ -73,7 +95,15 @@ def nearest_words(backbone: Backbone, vectors: Tensor, top: int = 5) -> list[tup
 def interpret(
     backbone: Backbone, context: ContextVectors, *, top: int = 5, draws: int = 100, seed: int = 0
 ) -> list[Interpretation]:
-    """Every context vector with its nearest words and what chance makes of as many random vectors as `draws`."""
+    """Returns every context vector with its nearest words, and how near random vectors come.
+
+    Args:
+        backbone: the backbone with the token table.
+        context: the context vectors.
+        top: number of words for each vector.
+        draws: number of random vectors.
+        seed: random seed.
+    """
     vectors = context.vectors.reshape(-1, context.vectors.shape[-1])
     table = _token_table(backbone, len(backbone.vocabulary()))
     generator = seeded(seed, "random words")
@@ -99,9 +129,12 @@ def _token_table(backbone: Backbone, size: int) -> Tensor:
 
 
 def _nearest(length: float, along: Tensor, squares: Tensor) -> Tensor:
-    """Distance (n,) of the vectors r·u, of one length r and n directions u, to the token t nearest to each.
+    """Returns the distances (n,) of vectors r·u, of one length r and n directions u, to the token t nearest to each.
 
-    along: u·t (n, V). squares: ‖t‖² (V,).
+    Args:
+        length: r.
+        along: u·t (n, V).
+        squares: ‖t‖² (V,).
     """
     squared = length**2 + torch.sub(squares, along, alpha=2 * length).amin(dim=1)
     return squared.clamp_min(0).sqrt()

@@ -1,4 +1,4 @@
-"""Replay of a certificate on this machine: its labels drawn again from the revealed key, or others from a fresh one."""
+"""Replays a certificate on this machine: draws its labels again from the revealed key, or others from a fresh one."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,10 +40,21 @@ def replay(
     tolerant: bool,
     on_samples: _OnSamples = lambda _: None,
 ) -> str:
-    """Whether n random samples of every set, all where there are fewer, have the labels of the transcript.
+    """Checks that n random samples of every set, or all if there are fewer, have the labels of the transcript.
 
-    random: draws their indices; whoever forged the labels must not know it. tolerant: a share of up to `TOLERANCE` may
-    differ. on_samples: gets the number of samples done. Raises ValueError with the reason of a refusal.
+    Args:
+        statement: the parsed document.
+        rebuilt: its classifier and noise.
+        n: number of samples of each set.
+        random: draws their indices; whoever forged the labels must not know it.
+        tolerant: whether a share of up to `TOLERANCE` may differ.
+        on_samples: called with the number of samples done.
+
+    Returns:
+        A sentence that says what agrees, and how much a forger could hide.
+
+    Raises:
+        ValueError: if too many labels differ, with the reason.
     """
     found, done = [], 0
 
@@ -65,9 +76,18 @@ def replay(
 
 
 def select_again(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> str:
-    """Whether the selection samples, all of them, count to what is stated; tolerant: whether they choose the same.
+    """Checks that the selection samples, all of them, give the stated counts.
 
-    Raises ValueError with the reason of a refusal.
+    Args:
+        statement: the parsed document.
+        rebuilt: its classifier and noise.
+        tolerant: whether it is enough that they choose the same class.
+
+    Returns:
+        A sentence that says that they agree.
+
+    Raises:
+        ValueError: if they do not, with the reason.
     """
     params, routing = statement.request.params, statement.routing
     if routing is None:
@@ -83,10 +103,19 @@ def select_again(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> s
 
 
 def fresh(statement: Statement, rebuilt: Rebuilt, key: bytes, on_samples: _OnSamples = lambda _: None) -> str:
-    """Whether as many samples of other noise agree with the claim; a true claim is refused with probability <= 4 alpha.
+    """Checks that as many samples of other noise agree with the claim; a true claim fails with probability <= 4 alpha.
 
-    key: of the noise, 32 bytes that whoever made the certificate could not know. on_samples: see `replay`.
-    Raises ValueError with the reason of a refusal.
+    Args:
+        statement: the parsed document.
+        rebuilt: its classifier and noise.
+        key: key of the noise, 32 bytes that whoever made the certificate could not know.
+        on_samples: called with the number of samples done.
+
+    Returns:
+        A sentence with the radius that these samples give.
+
+    Raises:
+        ValueError: if they contradict the claim, with the reason.
     """
     claim, stated = statement.claim, statement.params
     n = max(len(labels_of(statement.estimation.labels)), stated.n0)
@@ -116,7 +145,7 @@ def fresh(statement: Statement, rebuilt: Rebuilt, key: bytes, on_samples: _OnSam
 
 
 def _draw(draws: Draws, indices: list[int], tell: _OnSamples) -> list[int]:
-    """The labels of some estimation samples, in batches of the block size, the last one padded."""
+    """Returns the labels of some estimation samples, in batches of the block size, the last one padded."""
     one, size, found = replace(draws.sampler, batch_size=1), draws.sampler.batch_size, list[int]()
     for first in range(0, len(indices), size):
         part = indices[first : first + size]
@@ -129,7 +158,9 @@ def _draw(draws: Draws, indices: list[int], tell: _OnSamples) -> list[int]:
 
 
 def _undetected(statement: Statement, differ: int, replayed: int, total: int) -> str:
-    """How many labels may be forged in spite of it, and which radius they would leave (docs/mathematics.md, 7.1)."""
+    """Says how many labels may be forged although none was noticed, and the radius without them (docs/mathematics.md,
+    7.1).
+    """
     alpha = statement.params.alpha
     share = differ / total if replayed == total else clopper_pearson_upper(differ, replayed, alpha)
     forged = int(share * total)
@@ -141,7 +172,7 @@ def _undetected(statement: Statement, differ: int, replayed: int, total: int) ->
 
 
 def _radius_without(statement: Statement, forged: int) -> float:
-    """The radius that follows if so many labels of the class were in truth the runner-up's."""
+    """Returns the radius that follows if so many labels of the class were in truth the runner-up's."""
     counted, selection = statement.estimation.per_class, statement.selection
     if (index := selection.top) is None or forged > counted[index]:
         return 0.0

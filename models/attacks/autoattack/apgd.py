@@ -17,11 +17,17 @@ _RHO: Final = 0.75
 def apgd(
     slope: Callable[[Tensor], Slope], images: Tensor, *, epsilon: float, iterations: int, draws: ImageDraws
 ) -> Tensor:
-    """Of all images visited, that of the largest margin: (B, 3, S, S), within epsilon of `images` and in [0, 1].
+    """Returns, for each image, the visited image of the largest margin: (B, 3, S, S), in [0, 1] and the epsilon ball.
 
-    slope: adversarial images -> loss, its gradient, and the margin.
-    An image's step begins at 2 epsilon and is halved at checkpoints where the loss rose in too few steps, or its best
-    did not rise since the last one; it then goes on from the best image so far.
+    An image's step begins at 2 epsilon. It is halved at a checkpoint if the loss rose in too few steps, or if its best
+    value did not rise since the last checkpoint; the search then resumes from the best image so far.
+
+    Args:
+        slope: returns loss, gradient and margin at adversarial images (B, 3, S, S).
+        images: (B, 3, S, S) in [0, 1].
+        epsilon: half the side of the L-infinity ball, in pixels of [0, 1].
+        iterations: number of gradient steps.
+        draws: random numbers of each image, for the start.
     """
     low, high = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
     here = torch.clamp(images + epsilon * (2 * draws.uniform(*images.shape[1:]) - 1), low, high)
@@ -54,7 +60,8 @@ def apgd(
 
 
 def _checkpoints(iterations: int) -> set[int]:
-    """After 22% of the iterations, then at distances that shrink by 3% of them each time, down to 6%."""
+    """Returns the checkpoints: after 22% of the iterations, then at distances that shrink by 3% each time, down to 6%.
+    """
     distance, shrink, shortest = (max(int(share * iterations), 1) for share in (0.22, 0.03, 0.06))
     points, point = set(), distance
     while point <= iterations:
@@ -65,7 +72,7 @@ def _checkpoints(iterations: int) -> set[int]:
 
 
 def _where(chosen: Tensor, yes: tuple[Tensor, Slope], no: tuple[Tensor, Slope]) -> tuple[Tensor, Slope]:
-    """The images of `yes` and what was seen there for the chosen ones (B,), those of `no` for the others."""
+    """Returns images and slope from `yes` where `chosen` (B,) is true, from `no` elsewhere."""
     wide = _per_image(chosen)
     seen = Slope(
         gradient=torch.where(wide, yes[1].gradient, no[1].gradient),

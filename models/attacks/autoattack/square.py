@@ -19,11 +19,15 @@ _HALVED_AFTER: Final = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 def square(
     margin: Callable[[Tensor, Tensor], Tensor], images: Tensor, *, epsilon: float, queries: int, draws: ImageDraws
 ) -> Tensor:
-    """The images of the largest margin found: (B, 3, S, S), within epsilon of `images` and in [0, 1].
+    """Returns the images of the largest margin among those tried: (B, 3, S, S), within epsilon of `images`, in [0, 1].
 
-    queries: of each image at most, the first of stripes.
-    margin: images (b, 3, S, S) and which of the B they are, indices (b,) -> (b,), above 0 where misclassified; such
-        images are not searched further.
+    Args:
+        margin: takes images (b, 3, S, S) and their indices (b,) among the B; returns (b,), above 0 where misclassified.
+            Misclassified images are not searched further.
+        images: (B, 3, S, S) in [0, 1].
+        epsilon: half the side of the L-infinity ball, in pixels of [0, 1].
+        queries: the most queries for each image; the first one tries stripes.
+        draws: random numbers of each image.
     """
     _, channels, height, width = images.shape
     best = (images + epsilon * draws.signs(channels, 1, width)).clamp(0, 1)
@@ -49,7 +53,7 @@ def _side(query: int, height: int, width: int) -> int:
 
 
 def _squares(draws: ImageDraws, channels: int, height: int, width: int, side: int) -> Tensor:
-    """One square of ones or minus ones in each channel, at a place of its own in each image, on zeros."""
+    """Returns one square of ones or minus ones in each channel, at a random place in each image, on zeros."""
     drawn = draws.uniform(2 + channels)
     top, left = ((drawn[:, i] * (size - side + 1)).long().view(-1, 1, 1, 1) for i, size in ((0, height), (1, width)))
     rows = torch.arange(height, device=drawn.device).view(1, 1, -1, 1)

@@ -35,14 +35,18 @@ _UNTARGETED: Final[dict[Part, Loss]] = {"apgd-ce": cross_entropy, "apgd-dlr": dl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutoAttackParams:
-    """The published settings, unless changed.
+    """Settings of AutoAttack; the defaults are the published ones.
 
-    epsilon: half the side of the L-infinity ball, in pixels of [0, 1].
-    version: `standard`, or `rand` for randomised defences, whose gradients are averaged.
-    iterations: of every APGD and FAB. queries: of Square. targets: classes that targeted parts aim at, at most K - 1.
-    parts: which parts, in order; None for all of the version, see `parts_for`.
-    eot: draws of the defence behind each gradient and each query; None for 1, or 20 with `rand`.
-    evaluations: draws over which a candidate must be misclassified on average to count; None for 1, or 10 with `rand`.
+    Attributes:
+        epsilon: half the side of the L-infinity ball, in pixels of [0, 1].
+        version: `standard`, or `rand` for randomised defences, whose gradients are averaged.
+        iterations: steps of every APGD and FAB.
+        queries: queries of Square for each image.
+        targets: number of classes that targeted parts aim at, at most K - 1.
+        parts: the parts to run, in order; None for all of the version, see `parts_for`.
+        eot: draws of the defence averaged for each gradient and each query; None for 1, or 20 with `rand`.
+        evaluations: draws over which a candidate must be misclassified on average to count; None for 1, or 10 with
+            `rand`.
     """
 
     epsilon: float = 16 / 255
@@ -75,9 +79,13 @@ class AutoAttackParams:
         return self.evaluations if self.evaluations is not None else {"standard": 1, "rand": 10}[self.version]
 
     def parts_for(self, n_classes: int) -> tuple[Part, ...]:
-        """The parts against K classes; raises ValueError for a part that K classes cannot have.
+        """Returns the parts to run against K classes.
 
-        The targeted ratio of logits needs K >= 4 and the untargeted one K >= 3; below, the margin takes their place.
+        The targeted ratio of logits needs K >= 4 and the untargeted one K >= 3; with fewer classes the margin replaces
+        them.
+
+        Raises:
+            ValueError: for K < 2, or a part that K classes cannot have.
         """
         if n_classes < 2:
             raise ValueError(f"2 classes at least are required, got {n_classes}")
@@ -91,11 +99,12 @@ class AutoAttackParams:
         return ("apgd-ce", "apgd-t" if n_classes >= _CLASSES_NEEDED["apgd-t"] else "apgd-margin", "fab-t", "square")
 
     def targets_for(self, n_classes: int) -> int:
-        """How many classes the targeted parts aim at."""
+        """Returns the number of classes that the targeted parts aim at."""
         return min(self.targets, n_classes - 1)
 
     def name(self, n_classes: int) -> str:
-        """What a table may call this run: `AutoAttack` only with nothing left out, else `reduced AutoAttack`."""
+        """Returns the name of this run for tables: `AutoAttack` only if nothing is left out, else `reduced AutoAttack`.
+        """
         whole = AutoAttackParams(version=self.version)
         parts = self.parts_for(n_classes)
         reduced = (
@@ -116,10 +125,18 @@ class AutoAttackParams:
 
 
 def auto_attack(classify: Classify, n_classes: int, params: AutoAttackParams) -> Attack:
-    """The attack that tries `params.parts_for(n_classes)` in turn on what `classify` still gets right.
+    """Returns the attack that tries `params.parts_for(n_classes)` in turn on what `classify` still gets right.
 
-    An image that is misclassified from the start comes back as it is; one that no part fools, as the candidate of the
-    largest margin. Raises ValueError for a part that so few classes cannot have.
+    The attack returns an image that is misclassified from the start unchanged, and for one that no part fools the
+    candidate of the largest margin.
+
+    Args:
+        classify: the classifier, with any defence in front of it.
+        n_classes: K.
+        params: settings of the attack.
+
+    Raises:
+        ValueError: for a part that so few classes cannot have.
     """
     parts = params.parts_for(n_classes)
 
@@ -159,7 +176,7 @@ class _Images:
 
 
 def _run(part: Part, classify: Classify, on: _Images, params: AutoAttackParams, generator: torch.Generator) -> Tensor:
-    """The candidates of one part against one target."""
+    """Returns the candidates of one part against one target."""
     eot = params.gradient_draws
 
     def climbing(loss: Loss) -> Callable[[Tensor], Slope]:
@@ -187,7 +204,7 @@ def _run(part: Part, classify: Classify, on: _Images, params: AutoAttackParams, 
 
 
 def _runs(parts: tuple[Part, ...], targets: int) -> Iterator[tuple[Part, int]]:
-    """Each part once, a targeted one once for every rank of target."""
+    """Yields each part once, a targeted one once for every rank of target."""
     for part in parts:
         for rank in range(targets if part in ("apgd-t", "fab-t") else 1):
             yield part, rank
@@ -196,7 +213,7 @@ def _runs(parts: tuple[Part, ...], targets: int) -> Iterator[tuple[Part, int]]:
 def _ranked_targets(
     classify: Classify, images: Tensor, labels: Tensor, draws: int, generator: torch.Generator
 ) -> Tensor:
-    """The wrong classes (B, K - 1) of each image, the most likely one on the clean image first."""
+    """Returns the wrong classes (B, K - 1) of each image, the most likely one on the clean image first."""
     with torch.no_grad():
         logits = torch.stack([classify(images, generator) for _ in range(draws)]).mean(0).to(images.device)
     wrong = logits.scatter(1, labels.unsqueeze(1), -torch.inf)
