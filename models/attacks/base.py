@@ -12,14 +12,14 @@ from certrad.models.smoothing.accuracy import Share
 Attack = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """Images (B, 3, S, S) float32 in [0, 1], labels (B,), generator on the CPU -> adversarial images.
 
-They lie in [0, 1], within epsilon (L-infinity) of the images, on their device. What an attack knows is bound when it is
-built. All randomness comes from the generator.
+They lie in [0, 1], within epsilon (L-infinity) of the images, on their device. An attack gets its knowledge of the
+classifier when it is built. All randomness comes from the generator.
 """
 
 Classify = Callable[[Tensor, torch.Generator], Tensor]
-"""Images (B, 3, S, S) and a generator on the CPU, for a randomised defence -> logits (B, K) of what is attacked.
+"""Images (B, 3, S, S) and a generator on the CPU, for a randomised defence -> logits (B, K) of the attacked classifier.
 
-A row depends on its own image only, so that what else is in a batch cannot change what an attack finds.
+A row depends on its own image only, so that the rest of a batch cannot change the result of an attack.
 """
 
 ROUNDING: Final = 1e-6
@@ -108,7 +108,9 @@ def require_within(images: Tensor, adversarial: Tensor, epsilon: float) -> None:
         ValueError: if one is not.
     """
     if adversarial.shape != images.shape:
-        raise ValueError(f"adversarial images of shape {tuple(images.shape)} are expected, got {adversarial.shape}")
+        raise ValueError(
+            f"adversarial images must have the shape {tuple(images.shape)}; got {tuple(adversarial.shape)}"
+        )
     distance = float((adversarial.double() - images.double().to(adversarial.device)).abs().max())
     if not distance <= epsilon + ROUNDING:  # also refuses NaN
         raise ValueError(f"adversarial images must be within epsilon = {epsilon:.6f}, got a distance of {distance:.6f}")
@@ -119,13 +121,13 @@ def require_within(images: Tensor, adversarial: Tensor, epsilon: float) -> None:
 
 def classes(classify: Classify, images: Tensor, generator: torch.Generator, *, batch_size: int = 32) -> Tensor:
     """Returns the class (N,) of every image, on the CPU; -1, the class of no label, where logits are not finite."""
-    found = []
+    batches = []
     with torch.no_grad():
         for batch in torch.split(images, batch_size):
             logits = classify(batch, generator)
             valid = logits.isfinite().all(dim=-1)
-            found.append(torch.where(valid, logits.argmax(dim=-1), -1).cpu())
-    return torch.cat(found)
+            batches.append(torch.where(valid, logits.argmax(dim=-1), -1).cpu())
+    return torch.cat(batches)
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> Share:
@@ -142,7 +144,7 @@ def grid(images: Tensor, adversarial: Tensor, epsilon: float) -> Tensor:
         ValueError: for epsilon below half a grey level, because there may be no 8-bit image so near.
     """
     if epsilon < 0.5 / WHITE:
-        raise ValueError(f"epsilon must be >= 0.5/255 for pictures of 8 bits, got {epsilon!r}")
+        raise ValueError(f"epsilon must be >= 0.5/255 for 8-bit images, got {epsilon!r}")
     levels = images.double() * WHITE
     slack = ROUNDING * WHITE
     low = (levels - WHITE * epsilon - slack).ceil()

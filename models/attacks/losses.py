@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from certrad.models.attacks.base import Classify
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Logits (B, K) in float64, labels (B,) -> what an attack maximises, of each image (B,)."""
+"""Logits (B, K) in float64, labels (B,) -> the value of each image (B,) that an attack maximises."""
 
 LossName = Literal["cross_entropy", "margin", "dlr"]
 
@@ -31,15 +31,13 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """Returns the difference of logits ratio, K >= 3 (Croce & Hein 2020, eq. 6): the margin, free of the logits' scale.
-    """
+    """Returns the difference of logits ratio, K >= 3 (Croce & Hein 2020, eq. 6): a margin free of the logits' scale."""
     top = logits.topk(3, dim=1).values
     return margin(logits, labels) / (top[:, 0] - top[:, 2] + _NO_ZERO)
 
 
 def targeted_dlr(targets: Tensor) -> Loss:
-    """Returns the loss with the difference of logits ratio towards `targets` (B,), K >= 4 (Croce & Hein 2020, eq. 7).
-    """
+    """Returns the loss of the difference of logits ratio towards `targets` (B,), K >= 4 (Croce & Hein, eq. 7)."""
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         top = logits.topk(4, dim=1).values
@@ -78,7 +76,7 @@ class Slope:
 
 
 def mean_gradient(
-    classify: Classify, loss: Loss, images: Tensor, labels: Tensor, *, eot: int, generator: torch.Generator
+    classify: Classify, loss: Loss, images: Tensor, labels: Tensor, *, eot_draws: int, generator: torch.Generator
 ) -> Slope:
     """Returns loss and gradient at `images` (B, 3, S, S), the mean of `eot_draws` draws of a randomised defence.
 
@@ -92,7 +90,7 @@ def mean_gradient(
     """
     gradient = torch.zeros_like(images)
     losses, margins = [], []
-    for _ in range(eot):
+    for _ in range(eot_draws):
         point = images.detach().clone().requires_grad_(True)
         with torch.enable_grad():
             # In float64 the cross-entropy of a confident classifier still has a gradient.
@@ -103,7 +101,7 @@ def mean_gradient(
         losses.append(each.detach())
         margins.append(margin(logits.detach(), own))
     return Slope(
-        gradient=gradient / eot,
+        gradient=gradient / eot_draws,
         loss=torch.stack(losses).mean(0).to(images.device),
         margin=torch.stack(margins).mean(0).to(images.device),
     )

@@ -48,16 +48,16 @@ class PgdParams:
 
 
 PGD_10: Final = PgdParams(epsilon=8 / 255, steps=10)
-"""The attack that the bank of AdvPT is made with."""
+"""The attack that makes the bank of AdvPT."""
 PGD_40: Final = PgdParams(epsilon=16 / 255, steps=40)
-"""The attack that AdvPT is evaluated with."""
+"""The attack that evaluates AdvPT."""
 ADAPTIVE_PGD_40: Final = PgdParams(epsilon=16 / 255, steps=40, start="two_sided", step_factor=2.5)
 """The same budget, with steps that reach every corner of the ball (Madry et al. 2018)."""
 
 Objective = Callable[[Tensor], Tensor]
-"""What an attack maximises: image features (B, D) of adversarial images, not normalised -> a scalar, summed over B.
+"""Image features (B, D) of adversarial images, not normalised -> the scalar that an attack maximises, summed over B.
 
-A sum, not a mean, so that the step of one image does not depend on what else is in the batch.
+A sum, not a mean, so that the step of one image does not depend on the rest of the batch.
 """
 
 
@@ -88,7 +88,9 @@ def embedding_pgd(backbone: Backbone, params: PgdParams) -> Attack:
     return embedding_attack
 
 
-def adaptive_pgd(classify: Classify, params: PgdParams, *, eot: int = 1, loss: LossName = "cross_entropy") -> Attack:
+def adaptive_pgd(
+    classify: Classify, params: PgdParams, *, eot_draws: int = 1, loss: LossName = "cross_entropy"
+) -> Attack:
     """Returns the attack that knows everything: it climbs the loss of the true label through defence and prompt.
 
     Args:
@@ -100,12 +102,14 @@ def adaptive_pgd(classify: Classify, params: PgdParams, *, eot: int = 1, loss: L
     Raises:
         ValueError: if `eot_draws` is below 1.
     """
-    if eot < 1:
-        raise ValueError(f"eot must be >= 1, got {eot!r}")
+    if eot_draws < 1:
+        raise ValueError(f"eot_draws must be >= 1, got {eot_draws!r}")
 
     def adaptive_attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         def gradient(adversarial: Tensor) -> Tensor:
-            return mean_gradient(classify, LOSSES[loss], adversarial, labels, eot=eot, generator=generator).gradient
+            return mean_gradient(
+                classify, LOSSES[loss], adversarial, labels, eot_draws=eot_draws, generator=generator
+            ).gradient
 
         return ascend(images, gradient, params, generator)
 

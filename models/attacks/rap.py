@@ -64,9 +64,9 @@ def rap(surrogate: Surrogate, params: RapParams) -> Attack:
         low, high = (images - params.epsilon).clamp(0, 1), (images + params.epsilon).clamp(0, 1)
         here = torch.clamp(images + params.epsilon * (2 * draws.uniform(*images.shape[1:]) - 1), low, high)
         for iteration in range(params.iterations):
-            moved = _reversed(surrogate, here, labels, params, draws) if iteration >= params.late_start else here
+            moved = _reverse(surrogate, here, labels, params, draws) if iteration >= params.late_start else here
             gradient = _gradient(
-                lambda pixels: _true_logits(surrogate(_diverse(pixels, params, shapes)), labels), moved
+                lambda pixels: _true_logits(surrogate(_diversify(pixels, params, shapes)), labels), moved
             )
             here = torch.clamp(here - params.step * gradient.sign(), low, high)
         return here
@@ -74,7 +74,7 @@ def rap(surrogate: Surrogate, params: RapParams) -> Attack:
     return attack
 
 
-def _reversed(surrogate: Surrogate, images: Tensor, labels: Tensor, params: RapParams, draws: ImageDraws) -> Tensor:
+def _reverse(surrogate: Surrogate, images: Tensor, labels: Tensor, params: RapParams, draws: ImageDraws) -> Tensor:
     """Returns the images moved to where the true label is likeliest nearby: the attack must withstand this."""
     epsilon = params.reverse_epsilon
     low, high = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
@@ -99,7 +99,7 @@ def _gradient(loss: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         return torch.autograd.grad(loss(point).sum(), point)[0]
 
 
-def _diverse(images: Tensor, params: RapParams, shapes: torch.Generator) -> Tensor:
+def _diversify(images: Tensor, params: RapParams, shapes: torch.Generator) -> Tensor:
     """Returns the images, or with probability `diversity` shrunk to a random side in [S/2, S) and padded to S at
     random.
     """

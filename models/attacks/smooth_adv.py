@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-WHITE = 255
+WHITE: Final = 255
 """The largest value of a pixel: the grid is 0..255 in every channel."""
 
 Logits = Callable[[Tensor], Tensor]
@@ -110,7 +111,7 @@ def nearest_on_grid(pixels: NDArray[np.uint8], delta: NDArray[np.float64], budge
     return moved
 
 
-_BISECTIONS = 60  # as many as a float64 has bits
+_BISECTIONS: Final = 60  # as many as a float64 has bits
 
 
 def squared_budget(radius: float) -> int:

@@ -48,13 +48,13 @@ def load_resnet50(directory: Path) -> tuple[nn.Module, nn.Linear]:
     Raises:
         Rejected: model_unavailable where there is no such file or more than one; invalid_weights.
     """
-    from torchvision.models import resnet50  # seconds that only this attack needs to spend
+    from torchvision.models import resnet50  # takes seconds to import, and only this attack needs it
 
     files = sorted(path for path in directory.glob("resnet50*") if path.suffix in (".pth", ".safetensors"))
     if len(files) != 1:
         raise Rejected(
             "model_unavailable",
-            f"one resnet50*.pth of torchvision is expected in {directory.name!r}, found {len(files)}",
+            f"{directory.name!r} must hold exactly one resnet50*.pth of torchvision; got {len(files)}",
         )
     with torch.device("meta"):
         model = resnet50()
@@ -73,7 +73,7 @@ def body_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
     """
     head = model.fc
     if not isinstance(head, nn.Linear):
-        raise TypeError(f"a ResNet whose `fc` is a linear layer is expected, got {type(head).__name__}")
+        raise TypeError(f"`fc` of the ResNet must be a linear layer; got {type(head).__name__}")
     model.fc = nn.Identity()
     return model.requires_grad_(False).train(False), head.requires_grad_(False)
 

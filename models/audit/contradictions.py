@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -26,9 +26,9 @@ from certrad.models.smoothing.routing import estimate_routes, select_route
 from certrad.models.smoothing.sampling import NoisySampler
 from certrad.models.types import Certificate, NoiseLaw, Outcome, SigmaRouting
 
-REACH = 0.95
+REACH: Final = 0.95
 """An attack stays within this share of the certified radius."""
-TARGET_SAMPLES = 100
+TARGET_SAMPLES: Final = 100
 """Noisy copies that choose the class an attack aims at."""
 
 
@@ -53,7 +53,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attacked:
+class AttackedVersion:
     """The claim of a mode about one attacked version of an image.
 
     Attributes:
@@ -83,12 +83,14 @@ class Finding:
     """
 
     clean: Claim
-    attacked: tuple[Attacked, ...] = ()
+    attacked: tuple[AttackedVersion, ...] = ()
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> "Finding":
         """Returns the finding that `dataclasses.asdict` made into a document."""
-        versions = [Attacked(**{**version, "claim": Claim(**version["claim"])}) for version in document["attacked"]]
+        versions = [
+            AttackedVersion(**{**version, "claim": Claim(**version["claim"])}) for version in document["attacked"]
+        ]
         return Finding(clean=Claim(**document["clean"]), attacked=tuple(versions))
 
     @property
@@ -142,36 +144,36 @@ class _ImageAudit:
     attacked: dict[tuple[int, float, int, float], NDArray[np.uint8]] = field(default_factory=dict)
 
     def finding(self, mode: Mode) -> Finding:
-        clean, sigma = self._ask(mode, self.pixels)
+        clean, sigma = self._certify(mode, self.pixels)
         if clean.class_index is None:
             return Finding(clean=clean)
         unadapted = mode.unadapted[sigma]
         targets = _targets(unadapted, clean.class_index, self._sampler(self.pixels, sigma))[: self.audit.targets]
-        versions = [self._attacked(unadapted, sigma, target, REACH * clean.radius) for target in targets]
+        versions = [self._attack(unadapted, sigma, target, REACH * clean.radius) for target in targets]
         return Finding(
             clean=clean,
             attacked=tuple(
-                Attacked(claim=self._ask(mode, version)[0], squared_distance=squared)
+                AttackedVersion(claim=self._certify(mode, version)[0], squared_distance=squared)
                 for version in versions
                 if (squared := squared_length(version.astype(np.int64) - self.pixels))
             ),
         )
 
-    def _ask(self, mode: Mode, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
+    def _certify(self, mode: Mode, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
         """Returns the claim that the service would make (adaptation, selection, estimation, decision), and the sigma
         used.
         """
         if mode.spec.routing is not None:
-            return self._ask_routed(mode, mode.spec.routing, pixels)
+            return self._certify_routed(mode, mode.spec.routing, pixels)
         sampler = self._sampler(pixels, mode.params.sigma)
         head = mode.unadapted[mode.params.sigma] if mode.adapt is None else mode.adapt(sampler)
         classifier = sampler.classifier(head)
         selection = select(sampler, classifier, mode.params)
         return Claim.of(estimate(sampler, classifier, mode.params, selection, MemoryBlocks()).outcome), sampler.sigma
 
-    def _ask_routed(self, mode: Mode, routing: SigmaRouting, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
+    def _certify_routed(self, mode: Mode, routing: SigmaRouting, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
         """Does the same with automatic sigma: the selector takes pixels, so these samples are not shared encoded."""
-        sampler = self._noisy(pixels, mode.params.sigma)
+        sampler = self._noisy_sampler(pixels, mode.params.sigma)
 
         def classifier_of(route: int) -> EncodingClassifier:
             head = mode.unadapted[routing.sigmas[route]]
@@ -184,10 +186,10 @@ class _ImageAudit:
     def _sampler(self, pixels: NDArray[np.uint8], sigma: float) -> EncodedSampler:
         version = pixels.tobytes(), sigma
         if version not in self.samplers:
-            self.samplers[version] = EncodedSampler.of(self._noisy(pixels, sigma), self.audit.encode)
+            self.samplers[version] = EncodedSampler.of(self._noisy_sampler(pixels, sigma), self.audit.encode)
         return self.samplers[version]
 
-    def _noisy(self, pixels: NDArray[np.uint8], sigma: float) -> NoisySampler:
+    def _noisy_sampler(self, pixels: NDArray[np.uint8], sigma: float) -> NoisySampler:
         settings = hashlib.sha256(f"audit {pixels.shape} {sigma}".encode()).hexdigest()
         key = noise_key(self.audit.secret, hashlib.sha256(pixels.tobytes()).hexdigest(), settings)
         return NoisySampler(
@@ -198,7 +200,7 @@ class _ImageAudit:
             device=self.audit.device,
         )
 
-    def _attacked(self, unadapted: Head, sigma: float, target: int, radius: float) -> NDArray[np.uint8]:
+    def _attack(self, unadapted: Head, sigma: float, target: int, radius: float) -> NDArray[np.uint8]:
         """Returns the image attacked through the unadapted classifier."""
         sampler = self._sampler(self.pixels, sigma)
         ball = id(unadapted), sigma, target, radius

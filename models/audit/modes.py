@@ -70,10 +70,10 @@ class Mode:
 
 
 TO_CERTAINTY: Final = ZeroShotAdaptation(steps=20, lr=0.02)
-"""Zero-shot adaptation until hardly a noisy copy disagrees, whatever the image shows: the planted mode."""
+"""Zero-shot adaptation until hardly any noisy copy disagrees, whatever the image: the planted mode."""
 
 Learned = Mapping[str, ContextVectors | Bank]
-"""Prompt id -> what its checkpoint holds."""
+"""Prompt id -> the prompt in its checkpoint."""
 
 
 def mode_specs(task: TaskCard, backbone: str, prompts: Sequence[PromptCard], params: SmoothingParams) -> list[ModeSpec]:
@@ -105,7 +105,7 @@ def mode_specs(task: TaskCard, backbone: str, prompts: Sequence[PromptCard], par
         *(ModeSpec(name=f"{name}/none", classifier=spec, params=params) for name, spec in fixed.items()),
         ModeSpec(name=f"{last}/target", classifier=fixed[last], params=sequential),
         *(ModeSpec(name="gated", classifier=spec, params=params) for spec in banks),
-        *_automatic(task, {"gated": banks[0]} if banks else {last: fixed[last]}, params),
+        *_automatic_modes(task, {"gated": banks[0]} if banks else {last: fixed[last]}, params),
         *(ModeSpec(name=f"{name}/zero_shot", classifier=spec, params=params) for name, spec in tuned.items()),
         ModeSpec(name="planted", classifier=replace(template, adaptation=TO_CERTAINTY), params=params, planted=True),
     ]
@@ -125,11 +125,11 @@ def chosen_modes(specs: Iterable[ModeSpec], names: str | None) -> list[ModeSpec]
     known = {spec.name for spec in distinct}
     wanted = known if names is None else set(names.split(","))
     if strange := wanted - known:
-        raise ValueError(f"--modes is expected of {', '.join(sorted(known))}, got {', '.join(sorted(strange))!r}")
+        raise ValueError(f"--modes must be names of {', '.join(sorted(known))}; got {', '.join(sorted(strange))!r}")
     return [spec for spec in distinct if spec.name in wanted]
 
 
-def modes(specs: Sequence[ModeSpec], backbone: Backbone, learned: Learned) -> list[Mode]:
+def build_modes(specs: Sequence[ModeSpec], backbone: Backbone, learned: Learned) -> list[Mode]:
     """Returns the modes with their classifiers; modes that differ only in zero-shot adaptation share the unadapted one.
 
     Raises:
@@ -156,13 +156,15 @@ def modes(specs: Sequence[ModeSpec], backbone: Backbone, learned: Learned) -> li
     ]
 
 
-def _automatic(task: TaskCard, by_name: Mapping[str, ClassifierSpec], params: SmoothingParams) -> Iterable[ModeSpec]:
+def _automatic_modes(
+    task: TaskCard, by_name: Mapping[str, ClassifierSpec], params: SmoothingParams
+) -> Iterable[ModeSpec]:
     """Yields the modes of `sigma=auto`, if the task states sigmas to choose from."""
     if (routing := task.sigma_routing) is None:
         return
-    of_selector = replace(params, sigma=routing.selector_sigma)
+    selector_params = replace(params, sigma=routing.selector_sigma)
     for name, classifier in by_name.items():
-        yield ModeSpec(name=f"{name}/auto", classifier=classifier, params=of_selector, routing=routing)
+        yield ModeSpec(name=f"{name}/auto", classifier=classifier, params=selector_params, routing=routing)
 
 
 def _checkpoint(spec: ModeSpec, learned: Learned) -> ContextVectors | Bank | None:
@@ -173,12 +175,14 @@ def _adaptation(
     spec: ModeSpec, backbone: Backbone, learned: Learned
 ) -> Callable[[EncodedSampler], VisionLanguageClassifier] | None:
     """Returns the adaptation that the engine applies to an image before it selects a class; None if there is none."""
-    asked = spec.classifier
-    if not isinstance(asked.adaptation, ZeroShotAdaptation):
+    classifier_spec = spec.classifier
+    if not isinstance(classifier_spec.adaptation, ZeroShotAdaptation):
         return None
 
-    def adapted(sampler: EncodedSampler) -> VisionLanguageClassifier:
-        prompt = prompt_in_force(backbone, asked, _checkpoint(spec, learned), lambda n: sampler.first(Stream.ADAPT, n))
-        return TextHead.of_spec(backbone, asked, prompt).classifier(backbone, spec.params.sigma)
+    def adapt(sampler: EncodedSampler) -> VisionLanguageClassifier:
+        prompt = prompt_in_force(
+            backbone, classifier_spec, _checkpoint(spec, learned), lambda n: sampler.first(Stream.ADAPT, n)
+        )
+        return TextHead.of_spec(backbone, classifier_spec, prompt).classifier(backbone, spec.params.sigma)
 
-    return adapted
+    return adapt

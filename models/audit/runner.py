@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from certrad.models.attacks.smooth_adv import SmoothAdv
 from certrad.models.audit.contradictions import Audit, Finding
-from certrad.models.audit.modes import ModeSpec, modes
+from certrad.models.audit.modes import ModeSpec, build_modes
 from certrad.models.audit.verdict import Verdict, summarise
 from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES
@@ -87,7 +87,7 @@ def load_audit(settings: AuditSettings, backbones: Path, prompts: PromptStore) -
         learned[prompt_id] = prompts.load(prompt)
     on_cpu = backbone.device.type == "cpu"
     return Audit(
-        modes=modes(settings.modes, backbone, learned),
+        modes=build_modes(settings.modes, backbone, learned),
         encode=backbone.encode_image,
         secret=hashlib.sha256(f"certrad audit {settings.seed}".encode()).digest(),
         attack=settings.attack,
@@ -131,28 +131,28 @@ def audit(
     Raises:
         Rejected: as `load_audit` does.
     """
-    found = dict(map(_from_line, journal.lines))
-    for _ in found:
+    by_index = dict(map(_from_line, journal.lines))
+    for _ in by_index:
         on_image()
-    missing = [index for index in range(len(images)) if index not in found]
+    missing = [index for index in range(len(images)) if index not in by_index]
     start = partial(_start, settings, backbones, prompts)
-    for index, findings in _computed(images, missing, start, min(processes, len(missing))):
+    for index, findings in _compute_findings(images, missing, start, min(processes, len(missing))):
         journal.append(_to_line(index, findings))
-        found[index] = findings
+        by_index[index] = findings
         on_image()
     return [
-        summarise(spec, [found[index][place] for index in range(len(images))], settings.targets)
+        summarise(spec, [by_index[index][place] for index in range(len(images))], settings.targets)
         for place, spec in enumerate(settings.modes)
     ]
 
 
-def _computed(
+def _compute_findings(
     images: Images, missing: Sequence[int], start: Callable[[], None], processes: int
 ) -> Iterator[tuple[int, list[Finding]]]:
     """Yields the findings of the missing images as they are completed."""
     if not missing:
         return
-    start()  # here first: what cannot be loaded is said by name, not by a broken pool
+    start()  # here first: an error names the file that cannot be loaded; in a pool it would be a broken pool
     if processes == 1:
         yield from ((index, _findings(images[index])) for index in missing)
         return

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from scipy import stats
 
@@ -9,7 +10,7 @@ from certrad.models.audit.contradictions import Finding
 from certrad.models.audit.modes import ModeSpec
 from certrad.models.types import Scope
 
-SOUND = 0.001
+SOUND: Final = 0.001
 """A p-value below this says that certificates of a mode do not hold."""
 
 

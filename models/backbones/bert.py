@@ -6,6 +6,7 @@ norm were applied twice, and token ids as the mask.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,9 @@ from certrad.models.errors import Rejected
 from certrad.models.types import BackboneCard
 from certrad.models.types.cards import Activation
 
-HEAD_WIDTH = 64
-"""Width of an attention head in every published BERT; the shapes in a file do not tell it."""
-NORMALISATION = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+HEAD_WIDTH: Final = 64
+"""Width of an attention head in every published BERT; the shapes in a file do not show it."""
+NORMALISATION: Final = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 
 Pooling = Callable[[Sequence[Tensor]], Tensor]
 """From the hidden states (K, L, d) of all layers, the embeddings first, to one vector (K, d) for each prompt."""
@@ -58,7 +59,7 @@ class BertText(TextTower):
         super().__init__()
         words = transformer.config.vocab_size
         if len(tokenizer) != words:
-            raise Rejected("invalid_weights", f"{VOCABULARY} has {len(tokenizer)} words, the weights are of {words}")
+            raise Rejected("invalid_weights", f"{VOCABULARY} has {len(tokenizer)} words, the weights are for {words}")
         self.transformer = transformer
         self.proj = proj
         self.width = transformer.config.hidden_size
@@ -110,7 +111,7 @@ def empty_bert(tensors: dict[str, Tensor], prefix: str) -> BertModel:
     """
     words, width = shape_of(tensors, f"{prefix}embeddings.word_embeddings.weight", 2)
     if width % HEAD_WIDTH:
-        raise Rejected("invalid_weights", f"a BERT with heads of width {HEAD_WIDTH} is expected, got width {width}")
+        raise Rejected("invalid_weights", f"the width of a BERT must be a multiple of {HEAD_WIDTH}; got {width}")
     config = BertConfig(
         vocab_size=words,
         hidden_size=width,

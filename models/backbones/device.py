@@ -7,10 +7,10 @@ import torch
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def chosen_dtype(wish: str, device: torch.device) -> torch.dtype:
+def chosen_dtype(name: str, device: torch.device) -> torch.dtype:
     """Returns the dtype of that name; for `auto` bfloat16 where the device multiplies it in hardware, else float32."""
-    if wish != "auto":
-        return DTYPES[wish]
+    if name != "auto":
+        return DTYPES[name]
     native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bfloat16()
     return torch.bfloat16 if native else torch.float32
 
@@ -24,8 +24,8 @@ def _cpu_multiplies_bfloat16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
-def chosen_device(wish: str) -> torch.device:
+def chosen_device(name: str) -> torch.device:
     """Returns the device of that name; for `auto` a GPU where there is one."""
-    if wish == "auto":
+    if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wish)
+    return torch.device(name)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import isqrt
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +17,18 @@ from certrad.models.backbones.weights import count_under, load_strictly, read_te
 from certrad.models.types import BackboneCard
 from certrad.models.types.cards import Activation
 
-CONTEXT_LENGTH = 25
+CONTEXT_LENGTH: Final = 25
 """Tokens of every prompt, padding included, as PromptSmooth pads them: the pooling reads the padding."""
-MAX_LOGIT_SCALE = 4.6052
+MAX_LOGIT_SCALE: Final = 4.6052
 """Upper end of the range [0, ln 100] to which MedCLIP clamps its logit scale before every use."""
 
-PREFIXES = {
+PREFIXES: Final = {
     "vision_model.": "visual.",
     "text_model.model.": "text.transformer.",
     "text_model.projection_head.": "text.proj.",
 }
-BIAS_TABLE = "attention.relative_position_bias.relative_position_bias_table"
-RENAMED = {
+BIAS_TABLE: Final = "attention.relative_position_bias.relative_position_bias_table"
+RENAMED: Final = {
     ".attention.self.query.": ".attention.q_proj.",
     ".attention.self.key.": ".attention.k_proj.",
     ".attention.self.value.": ".attention.v_proj.",
@@ -37,10 +38,10 @@ RENAMED = {
     ".output.dense.": ".mlp.fc2.",
 }
 """Names inside a Swin block: those of the published file and those of the library."""
-DERIVED = (".embeddings.position_ids", ".attention.self.relative_position_index")
+DERIVED: Final = (".embeddings.position_ids", ".attention.self.relative_position_index")
 """Ends of the keys of constant buffers that older versions of the library wrote; they follow from the architecture."""
-SWIN = "visual.model."
-BERT = "text.transformer."
+SWIN: Final = "visual.model."
+BERT: Final = "text.transformer."
 
 
 class SwinVision(nn.Module):
@@ -87,14 +88,14 @@ def mean_of_layers(hidden_states: Sequence[Tensor]) -> Tensor:
 
 def convert(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns the weights under our names; a key without a counterpart stays, and loading refuses it."""
-    return {_renamed(key): value for key, value in tensors.items() if not key.endswith(DERIVED)}
+    return {_rename_key(key): value for key, value in tensors.items() if not key.endswith(DERIVED)}
 
 
-def _renamed(key: str) -> str:
+def _rename_key(key: str) -> str:
     for prefix, ours in PREFIXES.items():
         if key.startswith(prefix):
             key = ours + key.removeprefix(prefix)
-    if key.startswith(SWIN):  # BERT has the published names to this day
+    if key.startswith(SWIN):  # BERT still has the published names
         for published, name in RENAMED.items():
             key = key.replace(published, name)
     return key

@@ -3,7 +3,7 @@
 from collections.abc import Set
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
@@ -15,7 +15,7 @@ from certrad.models.types import BackboneCard
 from certrad.models.types.cards import Activation
 
 # `patch_dropout` acts in training only, so it changes nothing here.
-VISION_FIELDS = {
+VISION_FIELDS: Final = {
     "image_size",
     "layers",
     "width",
@@ -25,7 +25,7 @@ VISION_FIELDS = {
     "norm_kwargs",
     "patch_dropout",
 }
-TEXT_FIELDS = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs"}
+TEXT_FIELDS: Final = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs"}
 
 
 def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from certrad.models.errors import Rejected
 
-VOCABULARY = 49_408
+VOCABULARY: Final = 49_408
 """Size of the CLIP byte-pair vocabulary, the only one its tokenizer knows."""
 
 _WORD_END: Final = "</w>"
@@ -96,7 +96,9 @@ class ClipText(TextTower):
     def __init__(self, model: CLIP) -> None:
         super().__init__()
         if model.vocab_size != VOCABULARY:
-            raise Rejected("invalid_weights", f"{VOCABULARY} token embeddings are expected, got {model.vocab_size}")
+            raise Rejected(
+                "invalid_weights", f"the model must have {VOCABULARY} token embeddings; got {model.vocab_size}"
+            )
         self.token_embedding = model.token_embedding
         self.positional_embedding = model.positional_embedding
         self.transformer = model.transformer
@@ -126,7 +128,7 @@ class ClipText(TextTower):
         spelling.
         """
         tokenizer = _tokenizer()
-        return [_spelled(tokenizer.decoder[token], tokenizer.byte_decoder) for token in range(VOCABULARY)]
+        return [_decode_token(tokenizer.decoder[token], tokenizer.byte_decoder) for token in range(VOCABULARY)]
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """Returns token embeddings."""
@@ -157,7 +159,7 @@ def _tokenizer() -> SimpleTokenizer:
     return SimpleTokenizer()
 
 
-def _spelled(token: str, bytes_of: Mapping[str, int]) -> str:
+def _decode_token(token: str, bytes_of: Mapping[str, int]) -> str:
     word = token.removesuffix(_WORD_END)
     try:
         return bytes(bytes_of[character] for character in word).decode("utf-8") + token[len(word) :]

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
@@ -17,26 +17,26 @@ from torch import Tensor, nn
 from certrad.models.errors import Rejected
 from certrad.models.types import BackboneCard
 
-PIN_FILE = "pin.json"
-VOCABULARY = "vocab.txt"
-TOKENIZER_CONFIG = "tokenizer_config.json"
-CONFIG_FILES = {
+PIN_FILE: Final = "pin.json"
+VOCABULARY: Final = "vocab.txt"
+TOKENIZER_CONFIG: Final = "tokenizer_config.json"
+CONFIG_FILES: Final = {
     "open_clip": "open_clip_config.json",
     "hf_clip": "config.json",
     "biomedclip": "open_clip_config.json",
     "medclip": VOCABULARY,
 }
 """The file without which the weights of each on-disk format mean nothing."""
-TOKENIZER_FILES = {"biomedclip": (VOCABULARY, TOKENIZER_CONFIG)}
-"""What else `certrad fetch` takes from the hub where it is there."""
-WEIGHT_FILES = {
+TOKENIZER_FILES: Final = {"biomedclip": (VOCABULARY, TOKENIZER_CONFIG)}
+"""Further files that `certrad fetch` takes from the hub if they exist."""
+WEIGHT_FILES: Final = {
     "open_clip": ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
     "hf_clip": ("model.safetensors", "pytorch_model.bin"),
     "biomedclip": ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
     "medclip": ("model.safetensors", "pytorch_model.bin"),
 }
 """The names under which each on-disk format publishes its weights, the preferred one first."""
-SHOWN_KEYS = 5
+SHOWN_KEYS: Final = 5
 
 
 def file_sha256(path: Path) -> str:
@@ -133,8 +133,8 @@ def shape_of(tensors: Mapping[str, Tensor], key: str, dimensions: int) -> tuple[
         Rejected: invalid_weights when it is missing or has another number of dimensions.
     """
     if key not in tensors or tensors[key].ndim != dimensions:
-        found = tuple(tensors[key].shape) if key in tensors else "nothing"
-        raise Rejected("invalid_weights", f"a tensor {key} of {dimensions} dimensions is expected, got {found}")
+        shape = tuple(tensors[key].shape) if key in tensors else "no such tensor"
+        raise Rejected("invalid_weights", f"the tensor {key} must have {dimensions} dimensions; got {shape}")
     return tuple(tensors[key].shape)
 
 
@@ -160,10 +160,10 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor]) -> None:
     integers = [key for key, value in tensors.items() if not value.is_floating_point()]
     faults = {"missing keys": missing, "foreign keys": foreign, "other shapes": shapes, "not floats": integers}
     if any(faults.values()):
-        told = "; ".join(f"{len(found)} {name}: {_first(found)}" for name, found in faults.items() if found)
-        raise Rejected("invalid_weights", told)
+        detail = "; ".join(f"{len(keys)} {name}: {_first(keys)}" for name, keys in faults.items() if keys)
+        raise Rejected("invalid_weights", detail)
     module.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=True, assign=True)
 
 
-def _first(found: list[str]) -> str:
-    return ", ".join(found[:SHOWN_KEYS]) + (", …" if len(found) > SHOWN_KEYS else "")
+def _first(keys: list[str]) -> str:
+    return ", ".join(keys[:SHOWN_KEYS]) + (", …" if len(keys) > SHOWN_KEYS else "")

@@ -24,7 +24,7 @@ FAST_STEP: Final = 1.25
 
 Method = Literal["pgd", "fast"]
 Images = Callable[[Tensor], Tensor]
-"""Pixels (B, 3, S, S) in [0, 1] of the training images with these indices (B,); of a tensor its `__getitem__`."""
+"""Pixels (B, 3, S, S) in [0, 1] of the training images with these indices (B,); for a tensor, its `__getitem__`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class TrainingParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trained:
+class TrainedEncoder:
     """A trained copy of a backbone and the cost of training it.
 
     Attributes:
@@ -94,7 +94,7 @@ def train(
     *,
     clock: Callable[[], float] = time.perf_counter,
     on_step: Callable[[int, float], None] | None = None,
-) -> Trained:
+) -> TrainedEncoder:
     """Trains a copy of the image encoder against the text features of a frozen template.
 
     The given backbone stays as it is; the copy has an id and a digest of its own.
@@ -112,7 +112,7 @@ def train(
         ValueError: unless the encoder runs in float32.
     """
     if backbone.dtype != torch.float32:
-        raise ValueError(f"an encoder in float32 is required, got {backbone.dtype}")
+        raise ValueError(f"the encoder must run in float32; got {backbone.dtype}")
     trained = copy.deepcopy(backbone)
     trained.image_tower.requires_grad_(True)
     classifier = VisionLanguageClassifier(trained, text_features)
@@ -139,7 +139,7 @@ def train(
     trained.card = replace(trained.card, id=f"{backbone.card.id}-at-{params.method}", sha256=None)
     trained.sha256 = _sha256(parameters)
     last = params.steps % steps_per_epoch or steps_per_epoch
-    return Trained(
+    return TrainedEncoder(
         backbone=trained,
         seconds=seconds,
         steps=params.steps,

@@ -5,7 +5,7 @@ Each epoch draws its randomness from (seed, epoch) alone, so that a resumed trai
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -21,9 +21,9 @@ from certrad.models.types.smoothing import SIGMA_RANGE
 
 Objective = Literal["mse", "stability"]
 Images = Callable[[Tensor], Tensor]
-"""Pixels (B, 3, H, W) in [0, 1] of the training images with these indices (B,); of a tensor its `__getitem__`."""
+"""Pixels (B, 3, H, W) in [0, 1] of the training images with these indices (B,); for a tensor, its `__getitem__`."""
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+_MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +110,15 @@ class DenoiserState:
             tensors = load(content)
             epoch, loss, steps = tensors["scalars"].tolist()
         except (SafetensorError, KeyError, ValueError) as error:
-            raise Rejected("invalid_checkpoint", f"not the state of a training: {type(error).__name__}") from error
+            raise Rejected(
+                "invalid_checkpoint", f"the content is not the state of a training: {type(error).__name__}"
+            ) from error
         return DenoiserState(
             epoch=int(epoch),
             loss=loss,
             steps=int(steps),
-            weights=_under(tensors, "weights."),
-            moments=_under(tensors, "moments."),
+            weights=_with_prefix(tensors, "weights."),
+            moments=_with_prefix(tensors, "moments."),
         )
 
 
@@ -168,7 +170,9 @@ def train_epochs(
         ValueError: unless `logits` are given for the objective `stability`, and only for it.
     """
     if (params.objective == "stability") != (logits is not None):
-        raise ValueError(f"logits go with 'stability' and with nothing else, got objective {params.objective!r}")
+        raise ValueError(
+            f"logits must be given for 'stability' and only for it; got the objective {params.objective!r}"
+        )
     model = DnCnn(params.depth, params.channels).initialise(seeded(params.seed, "denoiser")).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
     if resume is not None:
@@ -221,5 +225,5 @@ def _restore(model: DnCnn, optimizer: torch.optim.Adam, state: DenoiserState) ->
         optimizer.state[parameter] = {"step": torch.tensor(float(state.steps)), **moments}
 
 
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

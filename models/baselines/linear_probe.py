@@ -15,7 +15,7 @@ from torch import Tensor
 from certrad.models.backbones.base import Backbone
 
 EXPONENTS: Final = (6.0, 4.0, 2.0, 0.0, -2.0, -4.0, -6.0)
-"""Of C, the inverse strength of the penalty, in CoOp's sweep; the first of equals wins."""
+"""Exponents of C, the inverse strength of the penalty, in CoOp's sweep; the first of equals wins."""
 HALVINGS: Final = 8
 MAX_ITERATIONS: Final = 1_000
 TOLERANCE: Final = 1e-4  # of the gradient of the mean loss, as in scikit-learn
@@ -48,7 +48,7 @@ class LinearProbe:
 
     def __init__(self, backbone: Backbone, head: LinearHead) -> None:
         if head.weight.shape[1] != backbone.embed_dim:
-            raise ValueError(f"a head of {backbone.embed_dim} features is required, got {head.weight.shape[1]}")
+            raise ValueError(f"the head must take {backbone.embed_dim} features; got {head.weight.shape[1]}")
         self.backbone = backbone
         device = backbone.device
         self.head = LinearHead(weight=head.weight.to(device), bias=head.bias.to(device), c=head.c)
@@ -118,10 +118,10 @@ def fit(features: Tensor, labels: Tensor, n_classes: int, c: float) -> LinearHea
     x = features.detach().double().cpu().numpy()
     y = labels.cpu().numpy()
     if x.ndim != 2 or y.shape != (len(x),) or not len(x):
-        raise ValueError(f"features (N, D) and labels (N,) are required, got {x.shape} and {y.shape}")
+        raise ValueError(f"features must have the shape (N, D) and labels (N,); got {x.shape} and {y.shape}")
     if y.min() < 0 or y.max() >= n_classes:
         raise ValueError(f"labels must be in 0..{n_classes - 1}, got {y.min()}..{y.max()}")
-    found = minimize(
+    result = minimize(
         _loss,
         np.zeros(n_classes * (x.shape[1] + 1)),
         args=(x, np.eye(n_classes)[y], 1 / (c * len(x))),
@@ -129,7 +129,7 @@ def fit(features: Tensor, labels: Tensor, n_classes: int, c: float) -> LinearHea
         method="L-BFGS-B",
         options={"maxiter": MAX_ITERATIONS, "maxfun": 20 * MAX_ITERATIONS, "gtol": TOLERANCE, "ftol": 1e-14},
     )
-    solution = torch.from_numpy(found.x.reshape(n_classes, -1)).float()
+    solution = torch.from_numpy(result.x.reshape(n_classes, -1)).float()
     return LinearHead(weight=solution[:, :-1].contiguous(), bias=solution[:, -1].contiguous(), c=c)
 
 

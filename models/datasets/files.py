@@ -45,7 +45,9 @@ class Files:
             return cls(card, root)
         if zipfile.is_zipfile(root):
             return cls(card, root, zipfile.ZipFile(root))
-        raise Rejected("dataset_unavailable", f"{card.id}: a folder or zip is expected at {root} (from {card.source})")
+        raise Rejected(
+            "dataset_unavailable", f"{card.id}: there is no folder or zip at {root}; get it from {card.source}"
+        )
 
     def part(self, name: str) -> str:
         """Returns the path that the card gives for a split or another part.
@@ -61,13 +63,13 @@ class Files:
         """Returns the refusal for a split that the data set is published without."""
         return Rejected(
             "dataset_unavailable",
-            f"{self.card.id}: published splits are {', '.join(published)}, asked for is {split}",
+            f"{self.card.id}: the split must be one of {', '.join(published)}; got {split}",
         )
 
     def missing(self, name: str) -> Rejected:
         """Returns the refusal for a file or folder that does not exist."""
         return Rejected(
-            "dataset_unavailable", f"{self.card.id}: {self.root / name} is expected (from {self.card.source})"
+            "dataset_unavailable", f"{self.card.id}: there is no {self.root / name}; get it from {self.card.source}"
         )
 
     def malformed(self, what: str) -> Rejected:
@@ -95,13 +97,13 @@ class Files:
             Rejected: dataset_unavailable where there is none; the message omits the name, which may identify a patient.
         """
         if (content := self._content(name)) is None:
-            raise Rejected("dataset_unavailable", f"{self.card.id}: an image of the split is not in {self.root}")
+            raise Rejected("dataset_unavailable", f"{self.card.id}: an image of the split is missing from {self.root}")
         return content
 
     def folders(self, name: str) -> list[str]:
         """Returns the names of the folders in a folder on disk, without hidden ones."""
-        found = sorted(entry.name for entry in self.path(name).iterdir() if entry.is_dir())
-        return [folder for folder in found if not folder.startswith(".")]
+        names = sorted(entry.name for entry in self.path(name).iterdir() if entry.is_dir())
+        return [folder for folder in names if not folder.startswith(".")]
 
     def images(self, name: str) -> list[str]:
         """Returns the paths of the images directly in a folder, without hidden files and files without an image suffix.

@@ -1,19 +1,21 @@
 """Data sets with one folder for each split, and in it one for each class."""
 
+from typing import Final
+
 from certrad.models.datasets.files import Files
 from certrad.models.datasets.listing import Item, Listing, unique
 from certrad.models.datasets.sample import SplitName
 from certrad.models.errors import Rejected
 
-_FEWEST_CLASSES = 2
+_FEWEST_CLASSES: Final = 2
 
 
-def split_folders(files: Files, split: SplitName) -> Listing:
+def list_split_folders(files: Files, split: SplitName) -> Listing:
     """Lists NCT-CRC-HE and MedNIST: a folder for each split, and in it one for each class, named as the card says."""
     return _by_folder(files, files.part(split), files.card.raw_labels)
 
 
-def own_folders(files: Files, split: SplitName) -> Listing:
+def list_own_folders(files: Files, split: SplitName) -> Listing:
     """Lists the operator's own data: `train`, `val` and `test` with a folder for each class, or just one for each
     class.
 
@@ -31,7 +33,7 @@ def own_folders(files: Files, split: SplitName) -> Listing:
     if len(classes) < _FEWEST_CLASSES:
         raise Rejected(
             "dataset_unavailable",
-            f"{files.card.id}: {files.root / base} is expected to hold a folder for each of two classes or more",
+            f"{files.card.id}: {files.root / base} must hold folders for at least two classes; got {len(classes)}",
         )
     listing = _by_folder(files, base, classes)
     return Listing(items=listing.items, read=listing.read, class_names=classes)
@@ -42,7 +44,7 @@ def _by_folder(files: Files, base: str, classes: tuple[str, ...]) -> Listing:
     return Listing(items=unique(named, files), read=files.image)
 
 
-def all_classes(files: Files, split: SplitName) -> Listing:
+def list_imagenet(files: Files, split: SplitName) -> Listing:
     """Lists ImageNet and ImageNet-Sketch: a folder for each wnid of `classnames.txt`, in sorted order."""
     names = _class_names(files)
     for wnid in sorted(names):
@@ -50,12 +52,12 @@ def all_classes(files: Files, split: SplitName) -> Listing:
     return _by_wnid(files, split, names)
 
 
-def some_classes(files: Files, split: SplitName) -> Listing:
+def list_imagenet_subset(files: Files, split: SplitName) -> Listing:
     """Lists ImageNet-A and ImageNet-R: folders of some wnids of `classnames.txt`, in sorted order."""
     return _by_wnid(files, split, _class_names(files))
 
 
-def ordinals(files: Files, split: SplitName) -> Listing:
+def list_imagenet_ordinals(files: Files, split: SplitName) -> Listing:
     """Lists ImageNet-V2: folder `i` holds the class of line i of `classnames.txt`, counted from 0."""
     names, base = tuple(_class_names(files).values()), files.part(split)
     items = (Item(name, label) for label in range(len(names)) for name in files.images(f"{base}/{label}"))

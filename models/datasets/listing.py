@@ -60,4 +60,4 @@ def label_of(raw: str, files: Files) -> int:
         return files.card.raw_labels.index(raw)
     except ValueError:
         expected = ", ".join(files.card.raw_labels)
-        raise files.malformed(f"a class of {expected} is expected, got {raw!r}") from None
+        raise files.malformed(f"the class must be one of {expected}; got {raw!r}") from None

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from certrad.models.datasets.files import Files
 from certrad.models.datasets.listing import Item, Listing, label_of, unique
-from certrad.models.datasets.sample import SplitName, thirds
+from certrad.models.datasets.sample import SplitName, coop_split
+from certrad.models.errors import Rejected
 
 BENIGN: Final = 0
 MALIGNANT: Final = 1
@@ -22,7 +23,7 @@ _PLIP_SEED: Final = 1
 _PLIP_TRAIN_SHARE: Final = 0.7
 
 
-def skincancer(files: Files, split: SplitName) -> Listing:
+def list_skincancer(files: Files, split: SplitName) -> Listing:
     """Lists tiles-v2.csv: one row per tile with its class and its set; paths start above its folder."""
     wanted, table = files.part(split), files.part("table")
     items = [
@@ -33,17 +34,17 @@ def skincancer(files: Files, split: SplitName) -> Listing:
     return Listing(items=unique(items, files), read=files.image)
 
 
-def sicapv2(files: Files, split: SplitName) -> Listing:
+def list_sicapv2(files: Files, split: SplitName) -> Listing:
     """Lists SICAPv2: a sheet for each split with a column for each grade; the label is the first of the largest."""
     base, columns = files.part("images"), files.card.raw_labels
     items = []
-    for row in _sheet(files, files.part(split), ("image_name", *columns)):
+    for row in _read_sheet(files, files.part(split), ("image_name", *columns)):
         grades = [float(row[column] or 0) for column in columns]
         items.append(Item(f"{base}/{row['image_name']}", grades.index(max(grades))))
     return Listing(items=unique(items, files), read=files.image)
 
 
-def pannuke(files: Files, split: SplitName) -> Listing:
+def list_pannuke(files: Files, split: SplitName) -> Listing:
     """Lists PanNuke with the labels and split of PLIP (Huang et al. 2023, preprocess_PanNuke.py and
     _dataset_loader.py).
 
@@ -61,20 +62,20 @@ def pannuke(files: Files, split: SplitName) -> Listing:
     labelled = [
         (f"{fold.relative_to(files.root).as_posix()}/images/{fold_name}/images.npy#{index}", tissue, label)
         for (fold, fold_name) in folds
-        for index, tissue, label in _labelled(files, fold, fold_name)
+        for index, tissue, label in _label_images(files, fold, fold_name)
     ]
     malignant_first = [row for label in (MALIGNANT, BENIGN) for row in labelled if row[2] == label]
-    rows = [malignant_first[place] for place in _as_pandas_samples(len(malignant_first))]
+    rows = [malignant_first[place] for place in _pandas_order(len(malignant_first))]
     items = []
     for tissue, label in {(tissue, label) for _, tissue, label in rows}:
-        of_both = [name for name, its_tissue, its_label in rows if (its_tissue, its_label) == (tissue, label)]
-        shuffled = [of_both[place] for place in _as_pandas_samples(len(of_both))]
+        names = [name for name, its_tissue, its_label in rows if (its_tissue, its_label) == (tissue, label)]
+        shuffled = [names[place] for place in _pandas_order(len(names))]
         cut = int(len(shuffled) * _PLIP_TRAIN_SHARE)
         items += [Item(name, label) for name in (shuffled[:cut] if split == "train" else shuffled[cut:])]
 
     def read(name: str) -> NDArray[np.uint8]:
         path, _, index = name.rpartition("#")
-        return np.asarray(_array(files, files.root / path)[int(index)], dtype=np.uint8)
+        return np.asarray(_map_array(files, files.root / path)[int(index)], dtype=np.uint8)
 
     return Listing(items=unique(items, files), read=read)
 
@@ -85,10 +86,10 @@ def _fold(files: Files, number: int) -> tuple[Path, str]:
     return files.path(nested if files.has(nested) else f"Fold {number}"), f"fold{number}"
 
 
-def _labelled(files: Files, fold: Path, name: str) -> Iterator[tuple[int, str, int]]:
+def _label_images(files: Files, fold: Path, name: str) -> Iterator[tuple[int, str, int]]:
     """Yields (index, tissue, label) for the images of a fold that get a label."""
-    tissues = _array(files, fold / "images" / name / "types.npy")
-    masks = _array(files, fold / "masks" / name / "masks.npy")
+    tissues = _map_array(files, fold / "images" / name / "types.npy")
+    masks = _map_array(files, fold / "masks" / name / "masks.npy")
     if len(tissues) != len(masks):
         raise files.malformed(f"{name} has {len(tissues)} tissue types and {len(masks)} masks")
     for index, tissue in enumerate(tissues.tolist()):
@@ -109,13 +110,13 @@ def _binary_label(mask: NDArray[np.uint8]) -> int | None:
     return MALIGNANT if enough else None
 
 
-def _as_pandas_samples(n: int) -> list[int]:
+def _pandas_order(n: int) -> list[int]:
     """Returns the order that `DataFrame.sample(frac=1, random_state=1)` gives n rows."""
     order: list[int] = np.random.RandomState(_PLIP_SEED).permutation(n).tolist()
     return order
 
 
-def _array(files: Files, path: Path) -> NDArray[Any]:
+def _map_array(files: Files, path: Path) -> NDArray[Any]:
     """Maps a .npy file into memory; pickled objects are not read."""
     if not path.exists():
         raise files.missing(path.relative_to(files.root).as_posix())
@@ -126,13 +127,15 @@ def _array(files: Files, path: Path) -> NDArray[Any]:
     return array
 
 
-def _sheet(files: Files, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _read_sheet(files: Files, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """Yields the rows of the first sheet of an Excel file, by its header."""
     try:
         from openpyxl import load_workbook
         from openpyxl.utils.exceptions import InvalidFileException
     except ImportError:
-        raise files.missing(f"{name}, and openpyxl to read it: the extra `evaluate`,") from None
+        raise Rejected(
+            "dataset_unavailable", f"{files.card.id}: {name} needs openpyxl; install the extra `evaluate`"
+        ) from None
     path = files.path(name)
     try:
         rows = load_workbook(path, read_only=True, data_only=True).worksheets[0].iter_rows(values_only=True)
@@ -146,7 +149,7 @@ def _sheet(files: Files, name: str, columns: tuple[str, ...]) -> Iterator[dict[s
             yield dict(zip(header, row, strict=True))
 
 
-def rsna(files: Files, split: SplitName) -> Listing:
+def list_rsna(files: Files, split: SplitName) -> Listing:
     """Lists the labelled images, split by patient with a fixed seed; a patient with several findings is one row of
     each.
     """
@@ -155,6 +158,6 @@ def rsna(files: Files, split: SplitName) -> Listing:
     items = (
         Item(name, label)
         for label in range(len(files.card.raw_labels))
-        for name in thirds([item.name for item in patients if item.label == label], split)
+        for name in coop_split([item.name for item in patients if item.label == label], split)
     )
     return Listing(items=unique(items, files), read=files.image, rule="seeded")

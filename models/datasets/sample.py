@@ -28,14 +28,14 @@ def balanced_sample(labels: NDArray[np.int64], n_classes: int, count: int, seed:
         ValueError: if there are fewer than `count` images.
     """
     if not 0 < count <= len(labels):
-        raise ValueError(f"1..{len(labels)} images can be chosen, got {count}")
+        raise ValueError(f"count must be 1..{len(labels)}, the number of images; got {count}")
     generator = np.random.default_rng(seed)
     shuffled = [generator.permutation(np.flatnonzero(labels == label)) for label in range(n_classes)]
     turns = (part[turn] for turn in range(max(map(len, shuffled))) for part in shuffled if turn < len(part))
     return [int(index) for index, _ in zip(turns, range(count), strict=False)]
 
 
-def thirds(names: Sequence[str], split: SplitName) -> list[str]:
+def coop_split(names: Sequence[str], split: SplitName) -> list[str]:
     """Returns the images of one class in this split: 50% training, 20% validation, 30% test, as CoOp cuts them.
 
     CoOp shuffles with the random generator in whatever state it is; this uses a fixed seed and sorted names.
@@ -46,7 +46,7 @@ def thirds(names: Sequence[str], split: SplitName) -> list[str]:
     return {"train": shuffled[:train], "val": shuffled[train:val], "test": shuffled[val:]}[split]
 
 
-def train_or_val(names: Sequence[str], split: SplitName) -> list[str]:
+def train_or_val_split(names: Sequence[str], split: SplitName) -> list[str]:
     """Returns the images of one class in this split, given none of the test split: 80% training, 20% validation."""
     shuffled = _shuffled(names)
     val = round(len(names) * _VAL_SHARE)

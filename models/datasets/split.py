@@ -14,27 +14,27 @@ from certrad.models.datasets import coop, folders, medical
 from certrad.models.datasets.cards import names_and_template
 from certrad.models.datasets.files import Files
 from certrad.models.datasets.listing import Item, Listing, SplitRule
-from certrad.models.datasets.pixels import Decoder, Pixels, in_unit, rgb
+from certrad.models.datasets.pixels import Decoder, Pixels, decode_with_pillow, scale_to_unit
 from certrad.models.datasets.sample import SplitName
 from certrad.models.images.model_input import fitted
 from certrad.models.types import BackboneCard, DatasetCard
 from certrad.models.types.cards import DatasetLayout
 
 LAYOUTS: Final[dict[DatasetLayout, Callable[[Files, SplitName], Listing]]] = {
-    "folders": folders.own_folders,
-    "split_folders": folders.split_folders,
-    "class_folders": coop.class_folders,
-    "flowers": coop.flowers,
-    "pets": coop.pets,
-    "sun397": coop.sun397,
-    "ucf101": coop.ucf101,
-    "imagenet": folders.all_classes,
-    "imagenet_subset": folders.some_classes,
-    "imagenet_ordinals": folders.ordinals,
-    "pannuke": medical.pannuke,
-    "sicapv2": medical.sicapv2,
-    "skincancer": medical.skincancer,
-    "rsna": medical.rsna,
+    "folders": folders.list_own_folders,
+    "split_folders": folders.list_split_folders,
+    "class_folders": coop.list_class_folders,
+    "flowers": coop.list_flowers,
+    "pets": coop.list_pets,
+    "sun397": coop.list_sun397,
+    "ucf101": coop.list_ucf101,
+    "imagenet": folders.list_imagenet,
+    "imagenet_subset": folders.list_imagenet_subset,
+    "imagenet_ordinals": folders.list_imagenet_ordinals,
+    "pannuke": medical.list_pannuke,
+    "sicapv2": medical.list_sicapv2,
+    "skincancer": medical.list_skincancer,
+    "rsna": medical.list_rsna,
 }
 
 
@@ -75,10 +75,10 @@ class Split:
             Rejected: dataset_unavailable where its file is missing, or what the decoder refuses.
         """
         content = self._read(self.items[index].name)
-        return self._decode(content) if isinstance(content, bytes) else in_unit(content)
+        return self._decode(content) if isinstance(content, bytes) else scale_to_unit(content)
 
 
-def load_split(card: DatasetCard, directory: Path, split: SplitName, *, decode: Decoder = rgb) -> Split:
+def load_split(card: DatasetCard, directory: Path, split: SplitName, *, decode: Decoder = decode_with_pillow) -> Split:
     """Lists the images of a split; none of them is read yet.
 
     Args:
@@ -94,7 +94,7 @@ def load_split(card: DatasetCard, directory: Path, split: SplitName, *, decode: 
     listing = LAYOUTS[card.layout](files, split)
     names, template = names_and_template(card)
     if names is not None and listing.class_names not in (None, names):
-        raise files.malformed(f"its classes are expected to be those of the task {card.task!r}")
+        raise files.malformed(f"the classes of its files differ from those of the task {card.task!r}")
     if not listing.items:
         raise files.malformed(f"the {split} split holds no image")
     return Split(

@@ -5,7 +5,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors.torch import save
@@ -16,9 +16,11 @@ from certrad.models.defences.model_files import find_file, read_model_config, re
 from certrad.models.defences.purifier import NoiseAndDenoise, Purifier
 from certrad.models.errors import Rejected
 
-DEPTH, CHANNELS = 17, 64
-"""Convolutions of a DnCNN and the channels between them (Zhang et al. 2017)."""
-DIGEST_DIGITS = 16
+DEPTH: Final = 17
+"""Convolutions of a DnCNN (Zhang et al. 2017)."""
+CHANNELS: Final = 64
+"""Channels between them."""
+DIGEST_DIGITS: Final = 16
 
 
 class DnCnn(nn.Module):
@@ -30,11 +32,11 @@ class DnCnn(nn.Module):
     def __init__(self, depth: int = DEPTH, channels: int = CHANNELS) -> None:
         super().__init__()
         if depth < 2 or channels < 1:
-            raise ValueError(f"depth >= 2 and channels >= 1 are required, got {depth!r} and {channels!r}")
+            raise ValueError(f"depth must be >= 2 and channels >= 1, got {depth!r} and {channels!r}")
         layers: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):
             norm = nn.BatchNorm2d(channels, eps=1e-4, momentum=0.95)
-            norm.num_batches_tracked = torch.zeros(())  # never read; a float like all else in the file
+            norm.num_batches_tracked = torch.zeros(())  # never read; a float like everything else in the file
             layers += [nn.Conv2d(channels, channels, 3, padding=1, bias=False), norm, nn.ReLU()]
         self.noise = nn.Sequential(*layers, nn.Conv2d(channels, 3, 3, padding=1, bias=False))
         self.depth, self.channels = depth, channels

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
@@ -16,8 +16,8 @@ from certrad.models.defences.purifier import (
     Denoise,
     NoiseAndDenoise,
     Purifier,
-    normal,
-    resized,
+    normal_noise,
+    resize,
     straight_through,
 )
 from certrad.models.errors import Rejected
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-RENAMED = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+WEIGHTS: Final = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+RENAMED: Final = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 """Names inside an attention block: those of files published before diffusers 0.14 and those of the library."""
 
 
@@ -49,10 +49,10 @@ class DiffusionModel:
         shares: Tensor = self.scheduler.alphas_cumprod
         return shares.double()
 
-    def entered(self, pixels: Tensor) -> Tensor:
+    def to_model_range(self, pixels: Tensor) -> Tensor:
         """Returns pixels (B, 3, S, S) of [0, 1] at the size and in the range [-1, 1] of the model."""
         side = self.unet.config["sample_size"]
-        return 2 * (pixels if side is None else resized(pixels, (side, side))) - 1
+        return 2 * (pixels if side is None else resize(pixels, (side, side))) - 1
 
     def output(self, x: Tensor, t: int) -> Tensor:
         """Returns the predicted noise and, if the model has one, the variance behind it along the channels."""
@@ -99,21 +99,21 @@ class DiffPure:
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         """Returns the images at the end of the reverse process, at their original size."""
         if self.differentiate == "exact":
-            return self._purified(pixels, generator)
+            return self._purify(pixels, generator)
         with torch.no_grad():
-            purified = self._purified(pixels, generator)
+            purified = self._purify(pixels, generator)
         return straight_through(pixels, purified)
 
-    def _purified(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        clean = self.model.entered(pixels)
+    def _purify(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        clean = self.model.to_model_range(pixels)
         share = float(self.model.alphas_cumprod[self.steps - 1])
-        x = share**0.5 * clean + (1 - share) ** 0.5 * normal(clean.shape, generator, clean.device)
+        x = share**0.5 * clean + (1 - share) ** 0.5 * normal_noise(clean.shape, generator, clean.device)
         for t in reversed(range(self.steps)):
             seed = int(torch.randint(1 << 62, (), generator=generator, device=generator.device))
-            x = checkpoint(self._reversed, x, t, seed, use_reentrant=False)
-        return resized((x + 1) / 2, pixels.shape[-2:])
+            x = checkpoint(self._reverse_step, x, t, seed, use_reentrant=False)
+        return resize((x + 1) / 2, pixels.shape[-2:])
 
-    def _reversed(self, x: Tensor, t: int, seed: int) -> Tensor:
+    def _reverse_step(self, x: Tensor, t: int, seed: int) -> Tensor:
         """Takes one step back; the seed makes the second computation of a step draw the same noise as the first."""
         noise = torch.Generator().manual_seed(seed)
         before: Tensor
@@ -153,10 +153,10 @@ def denoise_once(model: DiffusionModel, noisy: Tensor, sigma: float) -> Tensor:
     """
     t = timestep(model.alphas_cumprod, sigma)
     share = float(model.alphas_cumprod[t])
-    x = share**0.5 * model.entered(noisy)
+    x = share**0.5 * model.to_model_range(noisy)
     noise = model.output(x, t)[:, : x.shape[1]]
     clean = ((x - (1 - share) ** 0.5 * noise) / share**0.5).clamp(-1, 1)
-    return resized((clean + 1) / 2, noisy.shape[-2:])
+    return resize((clean + 1) / 2, noisy.shape[-2:])
 
 
 def one_shot(model: DiffusionModel, sigma: float) -> Denoise:
@@ -178,7 +178,7 @@ def load_diffusion(directory: Path, device: torch.device | str = "cpu") -> Diffu
         Rejected: model_unavailable for a missing file; invalid_weights for another kind of model, or naming the first
             keys at fault.
     """
-    from diffusers.models.unets.unet_2d import UNet2DModel  # seconds, which only evaluations need to spend
+    from diffusers.models.unets.unet_2d import UNet2DModel  # takes seconds to import, and only evaluations need it
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     unet_files, scheduler_files = (
@@ -188,23 +188,23 @@ def load_diffusion(directory: Path, device: torch.device | str = "cpu") -> Diffu
     scheduler = DDPMScheduler.from_config(_config(scheduler_files, "scheduler_config.json", DDPMScheduler))
     if scheduler.config["prediction_type"] != "epsilon":
         raise Rejected(
-            "invalid_weights", f"a model that predicts 'epsilon' is expected, got {scheduler.config['prediction_type']}"
+            "invalid_weights", f"the model must predict 'epsilon'; got {scheduler.config['prediction_type']!r}"
         )
     tensors = read_model_tensors(unet_files, WEIGHTS)
     with torch.device("meta"):
         unet = UNet2DModel.from_config(config)
-    load_strictly(unet, {_renamed(key): value for key, value in tensors.items()})
+    load_strictly(unet, {_rename_key(key): value for key, value in tensors.items()})
     return DiffusionModel(unet.eval().requires_grad_(False).to(device), scheduler)
 
 
 def _config(directory: Path, name: str, kind: type) -> dict[str, Any]:
     config = read_model_config(directory, name)
     if config.get("_class_name") != kind.__name__:
-        raise Rejected("invalid_weights", f"{name} of a {kind.__name__} is expected, got {config.get('_class_name')!r}")
+        raise Rejected("invalid_weights", f"{name} must be of a {kind.__name__}; got {config.get('_class_name')!r}")
     return config
 
 
-def _renamed(key: str) -> str:
+def _rename_key(key: str) -> str:
     if ".attentions." in key:
         for published, name in RENAMED.items():
             key = key.replace(published, name)

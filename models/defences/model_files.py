@@ -19,7 +19,7 @@ def find_file(directory: Path, names: tuple[str, ...]) -> Path:
     for name in names:
         if (path := directory / name).is_file():
             return path
-    raise Rejected("model_unavailable", f"{' or '.join(names)} is expected in {directory.name!r}, found nothing")
+    raise Rejected("model_unavailable", f"there is no {' or '.join(names)} in {directory.name!r}")
 
 
 def read_model_config(directory: Path, *names: str) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def read_model_config(directory: Path, *names: str) -> dict[str, Any]:
     except ValueError as error:
         raise Rejected("invalid_weights", f"{path.name} is not JSON: {type(error).__name__}") from error
     if not isinstance(config, dict):
-        raise Rejected("invalid_weights", f"{path.name} is no JSON object")
+        raise Rejected("invalid_weights", f"{path.name} is not a JSON object")
     return config
 
 

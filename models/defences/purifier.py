@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Backward = Literal["exact", "bpda"]
-"""What an adaptive attack differentiates: the defence itself, or the identity in its place (BPDA, Athalye 2018)."""
+"""The function that an adaptive attack differentiates: the defence, or the identity instead (BPDA, Athalye 2018)."""
 
 Logits = Callable[[Tensor], Tensor]
 """Pixels (B, 3, S, S) in the units of [0, 1] -> logits (B, K), differentiable."""
@@ -99,7 +99,7 @@ class NoiseAndDenoise:
 
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         """Returns one denoised noisy copy of each image."""
-        return self.denoise(pixels + self.sigma * normal(pixels.shape, generator, pixels.device))
+        return self.denoise(pixels + self.sigma * normal_noise(pixels.shape, generator, pixels.device))
 
 
 def compose(*purifiers: Purifier) -> Purifier:
@@ -109,11 +109,11 @@ def compose(*purifiers: Purifier) -> Purifier:
         ValueError: if there is no defence.
     """
     if not purifiers:
-        raise ValueError("at least one defence is required, got none")
+        raise ValueError("compose needs at least one defence; got none")
     return purifiers[0] if len(purifiers) == 1 else Composition(purifiers)
 
 
-def defended(purifier: Purifier | None, logits: Logits) -> Callable[[Tensor, torch.Generator], Tensor]:
+def defend(purifier: Purifier | None, logits: Logits) -> Callable[[Tensor, torch.Generator], Tensor]:
     """Returns a function of pixels and a generator to the logits of the purified pixels; None is no defence."""
     if purifier is None:
         return lambda pixels, _: logits(pixels)
@@ -125,14 +125,14 @@ def straight_through(pixels: Tensor, purified: Tensor) -> Tensor:
     return cast("Tensor", _StraightThrough.apply(pixels, purified))
 
 
-def normal(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
+def normal_noise(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
     """Returns standard normal noise, drawn on the generator's device so that a seed gives the same noise on every
     device.
     """
     return torch.randn(shape, generator=generator, device=generator.device).to(device)
 
 
-def resized(pixels: Tensor, size: tuple[int, ...]) -> Tensor:
+def resize(pixels: Tensor, size: tuple[int, ...]) -> Tensor:
     """Returns pixels (B, 3, H, W) at another (height, width), bilinear as the peers do; unchanged if the size is the
     same.
     """

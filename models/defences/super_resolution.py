@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from certrad.models.defences.purifier import Backward, Purifier, compose, straig
 if TYPE_CHECKING:
     from transformers.models.swin2sr.modeling_swin2sr import Swin2SRForImageSuperResolution
 
-DERIVED = (".relative_position_index", ".relative_coords_table", ".attn_mask")
+DERIVED: Final = (".relative_position_index", ".relative_coords_table", ".attn_mask")
 """Ends of the keys of constant buffers that older versions of the library wrote; they follow from the architecture."""
 
 

@@ -15,7 +15,7 @@ KINDS: Final[tuple[Kind, ...]] = ("clean", "non_adaptive", "adaptive")
 NOTES: Final = (
     "non-adaptive: made without knowledge of the prompt, as the papers measure; it says how well such images transfer",
     "adaptive: made with knowledge of the prompt; only this is robustness, and only against the attack that was run",
-    "classes are those of the attacked images as pictures of 8 bits, within epsilon of the model input",
+    "classes are those of the attacked images as 8-bit images, within epsilon of the model input",
 )
 _ONE_ATTACK: Final = "one attack made both figures: it knows the template, and the template is the prompt"
 _UNLABELLED: Final = "no labels: the class of the clean image is taken for the true one"

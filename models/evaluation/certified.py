@@ -108,15 +108,15 @@ class Evaluation:
         fixed = None if adapted else self._classifier(self.prompt)
         for index, label, pixels in images:
             began, sampler = clock(), self.sampler(pixels)
-            classifier = fixed or self._classifier(self._adapted(sampler))
+            classifier = fixed or self._classifier(self._adapt(sampler))
             selection = select(sampler, classifier, self.params)
             outcome = estimate(sampler, classifier, self.params, selection, MemoryBlocks()).outcome
-            shown = outcome if isinstance(outcome, Certificate) else None
+            certificate = outcome if isinstance(outcome, Certificate) else None
             yield Row(
                 index=index,
                 label=label,
-                predict=ABSTAINED if shown is None else self.classes[shown.class_index],
-                radius=0.0 if shown is None else shown.radius,
+                predict=ABSTAINED if certificate is None else self.classes[certificate.class_index],
+                radius=0.0 if certificate is None else certificate.radius,
                 seconds=clock() - began,
             )
 
@@ -136,7 +136,7 @@ class Evaluation:
             device=self.backbone.device,
         )
 
-    def _adapted(self, sampler: NoisySampler) -> ContextVectors | Bank | None:
+    def _adapt(self, sampler: NoisySampler) -> ContextVectors | Bank | None:
         """Returns the prompt tuned on one image (Zero-Shot PromptSmooth)."""
         encoded = EncodedSampler.of(sampler, self.backbone.encode_image)
         return prompt_in_force(
@@ -155,7 +155,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     """
     images = len(rows)
     if not images:
-        raise ValueError("at least one image is required, got none")
+        raise ValueError("a summary needs at least one image; got none")
     return {
         "images": images,
         "abstained": Share.of(sum(row.predict == ABSTAINED for row in rows), images),

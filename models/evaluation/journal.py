@@ -16,11 +16,11 @@ class Journal:
 
     def __init__(self, path: Path | None, header: str) -> None:
         self._path = path
-        found = path.read_text(encoding="utf-8").splitlines(keepends=True) if path is not None and path.exists() else []
-        whole = [line for line in found if line.endswith("\n")] or [header + "\n"]
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path is not None and path.exists() else []
+        whole = [line for line in lines if line.endswith("\n")] or [header + "\n"]
         if whole[0] != header + "\n":
             raise ValueError(f"{path} belongs to other settings; choose another file or delete it")
-        if path is not None and whole != found:
+        if path is not None and whole != lines:
             path.write_text("".join(whole), encoding="utf-8")
         self.lines = [line.rstrip("\n") for line in whole[1:]]
 

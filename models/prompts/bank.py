@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from safetensors import SafetensorError
@@ -15,7 +16,7 @@ from certrad.models.prompts.context import ContextVectors, text_features
 from certrad.models.prompts.gate import Gate
 from certrad.models.types.cards import ContextPosition
 
-HEADER = "certrad.bank.v1"
+HEADER: Final = "certrad.bank.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,7 +33,7 @@ class Bank:
 
     def __post_init__(self) -> None:
         if len({(m.vectors.shape, m.position, m.split, m.tail) for m in self.members}) != 1:
-            raise ValueError("the prompts of a bank must be of one shape and layout")
+            raise ValueError("the prompts of a bank must have one shape and layout")
         if len(self.members) != self.gate.n_members:
             raise ValueError(f"the gate weighs {self.gate.n_members} prompts, the bank has {len(self.members)}")
 
@@ -92,4 +93,6 @@ def bank_from_bytes(content: bytes) -> Bank:
         )
         return Bank(members=tuple(replace(first, vectors=vectors) for vectors in contexts), gate=gate)
     except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise Rejected("invalid_checkpoint", f"not a bank of prompts of certrad: {type(error).__name__}") from error
+        raise Rejected(
+            "invalid_checkpoint", f"the content is not a bank of prompts of certrad: {type(error).__name__}"
+        ) from error

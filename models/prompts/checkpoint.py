@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -20,9 +20,9 @@ from certrad.models.types.cards import PromptMethod
 from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.tuning import PROMPT_NAME, check_prompt_name
 
-TENSOR = "context"
-HEADER = "certrad.context.v1"
-DIGEST_DIGITS = 16
+TENSOR: Final = "context"
+HEADER: Final = "certrad.context.v1"
+DIGEST_DIGITS: Final = 16
 
 
 def context_to_bytes(context: ContextVectors) -> bytes:
@@ -47,7 +47,9 @@ def context_from_bytes(content: bytes) -> ContextVectors:
             vectors=vectors, position=header["position"], split=header["split"], tail=tuple(header["tail"])
         )
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise Rejected("invalid_checkpoint", f"not a prompt checkpoint of certrad: {type(error).__name__}") from error
+        raise Rejected(
+            "invalid_checkpoint", f"the content is not a prompt checkpoint of certrad: {type(error).__name__}"
+        ) from error
 
 
 def prompt_to_bytes(prompt: ContextVectors | Bank) -> bytes:
@@ -90,7 +92,7 @@ def save_prompt(
     """
     check_prompt_name(name)
     if isinstance(prompt, Bank) != (method == "bank"):
-        raise ValueError(f"a bank, and nothing else, is saved with the method 'bank', got {method!r}")
+        raise ValueError(f"the method must be 'bank' for a bank and only for a bank, got {method!r}")
     content = prompt_to_bytes(prompt)
     sha256 = hashlib.sha256(content).hexdigest()
     card = PromptCard(
@@ -190,7 +192,7 @@ def prompt_path(directory: Path, prompt_id: str) -> Path:
     """
     name, _, digest = prompt_id.rpartition("-")
     if not PROMPT_NAME.fullmatch(name) or not re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS}}}", digest):
-        raise Rejected("prompt_not_found", "a prompt id is a name and 16 hexadecimal digits")
+        raise Rejected("prompt_not_found", "a prompt id must be a name, a hyphen and 16 hexadecimal digits")
     return directory / f"{prompt_id}.safetensors"
 
 

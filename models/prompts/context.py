@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.types.cards import ContextPosition
 
-INITIAL_STD = 0.02
+INITIAL_STD: Final = 0.02
 """Standard deviation of random context vectors (CoOp, Zhou et al. 2022)."""
 
 
@@ -37,13 +37,13 @@ class ContextVectors:
     def __post_init__(self) -> None:
         if self.vectors.dtype != torch.float32 or self.vectors.ndim not in (2, 3) or 0 in self.vectors.shape:
             raise ValueError(
-                f"float32 vectors of shape (M, d) or (K, M, d) are required, "
+                f"vectors must be float32 of shape (M, d) or (K, M, d), "
                 f"got {self.vectors.dtype} {tuple(self.vectors.shape)}"
             )
         if self.position not in ("end", "middle", "front"):
             raise ValueError(f"position must be 'end', 'middle' or 'front', got {self.position!r}")
         if self.split is not None and (self.position != "middle" or not 0 <= self.split <= self.n_ctx):
-            raise ValueError(f"split is for the middle position and in 0..{self.n_ctx}, got {self.split!r}")
+            raise ValueError(f"split must be in 0..{self.n_ctx}, and only for the middle position, got {self.split!r}")
 
     @property
     def n_ctx(self) -> int:
@@ -131,14 +131,14 @@ class PromptLayout:
 
     embeddings: Tensor
     places: Tensor
-    eot: Tensor
+    eot_index: Tensor
 
     def features(self, backbone: Backbone, vectors: Tensor) -> Tensor:
         """Returns L2-normalised text features (K, D), float32, differentiable in `vectors` (M, d) or (K, M, d)."""
         n_classes, n_ctx = self.places.shape
         index = self.places.unsqueeze(-1).expand(n_classes, n_ctx, vectors.shape[-1])
         prompts = self.embeddings.scatter(1, index, vectors.to(self.embeddings.device).expand(index.shape))
-        return F.normalize(backbone.encode_prompts(prompts, self.eot), dim=-1)
+        return F.normalize(backbone.encode_prompts(prompts, self.eot_index), dim=-1)
 
 
 def layout(backbone: Backbone, class_names: Sequence[str], context: ContextVectors) -> PromptLayout:
@@ -155,37 +155,41 @@ def layout(backbone: Backbone, class_names: Sequence[str], context: ContextVecto
     if context.vectors.shape[-1] != backbone.text_width:
         raise Rejected(
             "prompt_mismatch",
-            f"context vectors of width {backbone.text_width} are expected, got {context.vectors.shape[-1]}",
+            f"context vectors must have width {backbone.text_width}; got {context.vectors.shape[-1]}",
         )
     if context.class_specific and len(context.vectors) != len(class_names):
-        raise Rejected("prompt_mismatch", f"the vectors are of {len(context.vectors)} classes, not {len(class_names)}")
+        raise Rejected(
+            "prompt_mismatch",
+            f"the context vectors are for {len(context.vectors)} classes; got {len(class_names)} class names",
+        )
     placeholder, before = -1, context.n_before
     prompts = []
     for name in class_names:
-        spoken = _spoken(name)
-        ids = backbone.tokenize(spoken + ".")  # together, as CoOp does: a name may end in punctuation
-        length = len(backbone.tokenize(spoken))
+        spelled = _spell_out(name)
+        ids = backbone.tokenize(spelled + ".")  # together, as CoOp does: a name may end in punctuation
+        length = len(backbone.tokenize(spelled))
         vectors_before, vectors_after = [placeholder] * before, [placeholder] * (context.n_ctx - before)
         prompts.append([*vectors_before, *context.tail, *ids[:length], *vectors_after, *ids[length:]])
     places = [[1 + i for i, token in enumerate(prompt) if token == placeholder] for prompt in prompts]
-    embeddings, eot = _embed(backbone, [[max(token, 0) for token in prompt] for prompt in prompts])
-    return PromptLayout(embeddings=embeddings, places=torch.tensor(places, device=embeddings.device), eot=eot)
+    embeddings, eot_index = _embed(backbone, [[max(token, 0) for token in prompt] for prompt in prompts])
+    return PromptLayout(
+        embeddings=embeddings, places=torch.tensor(places, device=embeddings.device), eot_index=eot_index
+    )
 
 
 def text_features(backbone: Backbone, class_names: Sequence[str], context: ContextVectors) -> Tensor:
-    """Returns L2-normalised text features (K, D) of class names under a learned prompt; differentiable in its vectors.
-    """
+    """Returns L2-normalised text features (K, D) of class names under a learned prompt, differentiable in it."""
     return layout(backbone, class_names, context).features(backbone, context.vectors)
 
 
 def template_features(backbone: Backbone, class_names: Sequence[str], template: str) -> Tensor:
     """Returns L2-normalised text features (K, D) of the class names put into a hand-written template, verbatim."""
-    texts = [template.replace("{}", _spoken(name)) for name in class_names]
-    embeddings, eot = _embed(backbone, [backbone.tokenize(text) for text in texts])
-    return F.normalize(backbone.encode_prompts(embeddings, eot), dim=-1)
+    texts = [template.replace("{}", _spell_out(name)) for name in class_names]
+    embeddings, eot_index = _embed(backbone, [backbone.tokenize(text) for text in texts])
+    return F.normalize(backbone.encode_prompts(embeddings, eot_index), dim=-1)
 
 
-def _spoken(name: str) -> str:
+def _spell_out(name: str) -> str:
     return name.replace("_", " ")
 
 
@@ -193,10 +197,10 @@ def _embed(backbone: Backbone, prompts: list[list[int]]) -> tuple[Tensor, Tensor
     """Returns embeddings (K, L, d) of the prompts with start and end token, padded to one length, and the ends (K,)."""
     longest = max(map(len, prompts)) + 2
     if longest > backbone.context_length:
-        raise Rejected("prompt_too_long", f"at most {backbone.context_length} tokens are possible, got {longest}")
+        raise Rejected("prompt_too_long", f"a prompt may have at most {backbone.context_length} tokens; got {longest}")
     rows = [[backbone.start_token, *prompt, backbone.end_token] for prompt in prompts]
     length = backbone.padded_length(longest)
     padded = [row + [backbone.pad_token] * (length - len(row)) for row in rows]
     embeddings = backbone.embed_tokens([token for row in padded for token in row])
-    eot = torch.tensor([len(row) - 1 for row in rows], device=embeddings.device)
-    return embeddings.view(len(rows), length, -1), eot
+    eot_index = torch.tensor([len(row) - 1 for row in rows], device=embeddings.device)
+    return embeddings.view(len(rows), length, -1), eot_index

@@ -72,7 +72,7 @@ class Gate:
         h, d, b = len(self.hidden), self.hidden.shape[-1], len(self.output_bias)
         expected = {"hidden": (h, d), "of_sigma": (h,), "hidden_bias": (h,), "output": (b, h), "output_bias": (b,)}
         if shapes != expected or any(tensor.dtype != torch.float32 for tensor in self.tensors.values()):
-            raise ValueError(f"float32 tensors of the shapes {expected} are required, got {shapes}")
+            raise ValueError(f"the tensors must be float32 of the shapes {expected}, got {shapes}")
         if not all(bool(tensor.isfinite().all()) for tensor in self.tensors.values()):
             raise ValueError("the tensors of a gate must be finite")
         low, high = self.sigma_range

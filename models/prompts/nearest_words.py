@@ -5,6 +5,7 @@ Every vector has some nearest token, so the distance means something only beside
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.randomness import seeded
 
-_TOGETHER = 32
+_TOGETHER: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +83,14 @@ def nearest_words(backbone: Backbone, vectors: Tensor, top: int = 5) -> list[tup
     if not 1 <= top <= len(spelled):
         raise ValueError(f"top must be in 1..{len(spelled)}, got {top!r}")
     table = _token_table(backbone, len(spelled))
-    found = []
+    nearest = []
     for part in vectors.float().split(_TOGETHER):  # type: ignore[no-untyped-call]
         distances = torch.cdist(part, table, compute_mode="donot_use_mm_for_euclid_dist")
         values, tokens = distances.topk(top, dim=1, largest=False)
         for of_vector in zip(values.tolist(), tokens.tolist(), strict=True):
-            near = zip(*of_vector, strict=True)
-            found.append(tuple(NearWord(word=spelled[token], token=token, distance=d) for d, token in near))
-    return found
+            pairs = zip(*of_vector, strict=True)
+            nearest.append(tuple(NearWord(word=spelled[token], token=token, distance=d) for d, token in pairs))
+    return nearest
 
 
 def interpret(
@@ -109,10 +110,10 @@ def interpret(
     generator = seeded(seed, "random words")
     directions = F.normalize(torch.randn((draws, backbone.text_width), generator=generator), dim=-1)
     along, squares = directions @ table.T, table.square().sum(dim=1)
-    found = []
+    interpretations = []
     for index, (vector, words) in enumerate(zip(vectors, nearest_words(backbone, vectors, top), strict=True)):
         norm, distance = float(vector.norm()), words[0].distance
-        found.append(
+        interpretations.append(
             Interpretation(
                 class_index=index // context.n_ctx if context.class_specific else None,
                 place=index % context.n_ctx,
@@ -121,7 +122,7 @@ def interpret(
                 same_norm=_chance(_nearest(norm, along, squares), distance),
             )
         )
-    return found
+    return interpretations
 
 
 def _token_table(backbone: Backbone, size: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -12,9 +12,9 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout
 from certrad.models.types import ZeroShotAdaptation
 
-BETAS = (0.9, 0.999)
-EPS = 1e-8
-WEIGHT_DECAY = 0.01
+BETAS: Final = (0.9, 0.999)
+EPS: Final = 1e-8
+WEIGHT_DECAY: Final = 0.01
 
 
 def initial_context(backbone: Backbone, template: str, context: Literal["words", "tokens"]) -> ContextVectors:
@@ -58,7 +58,7 @@ def adapt(
         ValueError: for another number of features.
     """
     if len(features) != params.samples:
-        raise ValueError(f"features of {params.samples} noisy copies are required, got {len(features)}")
+        raise ValueError(f"features must be of {params.samples} noisy copies, got {len(features)}")
     with torch.inference_mode(False), torch.enable_grad():
         # Cloned: tensors made in inference mode cannot take part in a graph.
         images = F.normalize(features.detach().clone().to(backbone.device, torch.float32), dim=-1)

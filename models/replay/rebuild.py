@@ -119,7 +119,7 @@ def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: P
 def _backbone(statement: Statement, directory: Path) -> Backbone:
     stated = statement.classifier
     if stated.dtype not in DTYPES or (card := shipped_backbones().get(stated.backbone)) is None:
-        raise ValueError(f"backbone {stated.backbone!r} in {stated.dtype} is not known here")
+        raise ValueError(f"this machine does not know the backbone {stated.backbone!r} in {stated.dtype}")
     torch.set_num_threads(stated.threads)
     backbone = load_backbone(
         card,
@@ -143,9 +143,9 @@ def _prompt(statement: Statement, backbone: Backbone, prompts: PromptStore) -> C
     return prompts.load(card)
 
 
-def _compare(what: str, found: object, stated: object) -> None:
-    if found != stated:
-        raise ValueError(f"{what}: this machine has {found}, stated is {stated}")
+def _compare(what: str, computed: object, stated: object) -> None:
+    if computed != stated:
+        raise ValueError(f"{what}: the document states {stated}, this machine has {computed}")
 
 
 def _sha256(content: bytes) -> str:

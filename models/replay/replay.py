@@ -56,9 +56,9 @@ def replay(
     Raises:
         ValueError: if too many labels differ, with the reason.
     """
-    found, done = [], 0
+    sentences, done = [], 0
 
-    def tell(more: int) -> None:
+    def report_done(more: int) -> None:
         nonlocal done
         done += more
         on_samples(done)
@@ -66,13 +66,15 @@ def replay(
     for draws in rebuilt.draws(statement):
         transcript = labels_of(draws.stated.labels)
         indices = sorted(random.sample(range(len(transcript)), min(n, len(transcript))))
-        drawn = _draw(draws, indices, tell)
+        drawn = _draw(draws, indices, report_done)
         differ = sum(label != transcript[index] for label, index in zip(drawn, indices, strict=True))
-        found.append(f"{len(indices) - differ} of {len(indices)} random samples of {len(transcript)} have their label")
+        sentences.append(
+            f"{len(indices) - differ} of {len(indices)} random samples of {len(transcript)} have their label"
+        )
         if differ > (TOLERANCE * len(indices) if tolerant else 0):
-            raise ValueError(f"{found[-1]}; {_ON_DIFFERENCES}")
-        found.append(_undetected(statement, differ, len(indices), len(transcript)))
-    return "; ".join(found)
+            raise ValueError(f"{sentences[-1]}; {_ON_DIFFERENCES}")
+        sentences.append(_describe_undetected(statement, differ, len(indices), len(transcript)))
+    return "; ".join(sentences)
 
 
 def select_again(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> str:
@@ -94,11 +96,11 @@ def select_again(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> s
         pairs = [(select(rebuilt.sampler, rebuilt.classifier(params.sigma), params), statement.selection)]
     else:
         sigmas = routing.settings.sigmas
-        found = select_route(rebuilt.sampler, lambda b: rebuilt.classifier(sigmas[b]), params, routing.settings)
-        pairs = [(found.selector, routing.selection), (found.classes, statement.selection)]
+        selection = select_route(rebuilt.sampler, lambda b: rebuilt.classifier(sigmas[b]), params, routing.settings)
+        pairs = [(selection.selector, routing.selection), (selection.classes, statement.selection)]
     for counted, stated in pairs:
         if counted != stated and not (tolerant and counted.top == stated.top):
-            raise ValueError(f"they count to {counted}, stated is {stated}; {_ON_DIFFERENCES}")
+            raise ValueError(f"the selection samples give {counted}, the document states {stated}; {_ON_DIFFERENCES}")
     return "all of them choose what is stated"
 
 
@@ -138,26 +140,26 @@ def fresh(statement: Statement, rebuilt: Rebuilt, key: bytes, on_samples: _OnSam
         if most < claim.p_a_lower or least > claim.p_b_upper:
             raise ValueError(
                 f"another key shows p_A <= {most:.6f} and p_B >= {least:.6f}, "
-                f"stated are p_a_lower {claim.p_a_lower} and p_b_upper {claim.p_b_upper}"
+                f"the document states p_a_lower {claim.p_a_lower} and p_b_upper {claim.p_b_upper}"
             )
-    shown = f"radius {outcome.radius}" if isinstance(outcome, Certificate) else "no radius"
-    return f"{counts.total} samples of another key show {shown} and do not contradict the claim"
+    radius = f"radius {outcome.radius}" if isinstance(outcome, Certificate) else "no radius"
+    return f"{counts.total} samples of another key show {radius} and do not contradict the claim"
 
 
-def _draw(draws: Draws, indices: list[int], tell: _OnSamples) -> list[int]:
+def _draw(draws: Draws, indices: list[int], on_drawn: _OnSamples) -> list[int]:
     """Returns the labels of some estimation samples, in batches of the block size, the last one padded."""
-    one, size, found = replace(draws.sampler, batch_size=1), draws.sampler.batch_size, list[int]()
+    one, size, drawn = replace(draws.sampler, batch_size=1), draws.sampler.batch_size, list[int]()
     for first in range(0, len(indices), size):
         part = indices[first : first + size]
         pixels = torch.cat([one.batch(Stream.ESTIMATE, index) for index in part])
         with torch.inference_mode():
             logits = draws.classifier.logits(F.pad(pixels, (0, 0) * 3 + (0, size - len(part))))
-        found += labels(logits).tolist()[: len(part)]
-        tell(len(part))
-    return found
+        drawn += labels(logits).tolist()[: len(part)]
+        on_drawn(len(part))
+    return drawn
 
 
-def _undetected(statement: Statement, differ: int, replayed: int, total: int) -> str:
+def _describe_undetected(statement: Statement, differ: int, replayed: int, total: int) -> str:
     """Says how many labels may be forged although none was noticed, and the radius without them (docs/mathematics.md,
     7.1).
     """
@@ -167,8 +169,9 @@ def _undetected(statement: Statement, differ: int, replayed: int, total: int) ->
     words = f"with confidence {1 - alpha:g} at most {forged} are forged"
     if statement.routing is not None or not isinstance(statement.claim, StatedCertificate):
         return words
-    left = _radius_without(statement, forged)
-    return f"{words}, which would leave {f'a radius of {left}' if left > 0 else 'no radius: replay more samples'}"
+    remaining = _radius_without(statement, forged)
+    end = f"a radius of {remaining}" if remaining > 0 else "no radius: replay more samples"
+    return f"{words}, which would leave {end}"
 
 
 def _radius_without(statement: Statement, forged: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from certrad.models.datasets.pixels import Pixels, rgb
+from certrad.models.datasets.pixels import Pixels, decode_with_pillow
 from certrad.models.errors import Rejected
 from certrad.models.images.model_input import ModelInput, image_scale, model_input
 from certrad.models.images.picture import ImageFacts, check_size
@@ -94,7 +94,11 @@ _MAX_PIXELS: Final = 64_000_000
 
 def decode(content: bytes) -> Pixels:
     """A file of a published data set: DICOM as the service reads it, any other as the papers' code does."""
-    return decode_as_uploaded(content, max_pixels=_MAX_PIXELS) if sniff(content) == "dicom" else rgb(content)
+    return (
+        decode_as_uploaded(content, max_pixels=_MAX_PIXELS)
+        if sniff(content) == "dicom"
+        else decode_with_pillow(content)
+    )
 
 
 def decode_as_uploaded(content: bytes, *, max_pixels: int) -> Pixels:

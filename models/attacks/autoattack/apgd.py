@@ -33,7 +33,7 @@ def apgd(
     here = torch.clamp(images + epsilon * (2 * draws.uniform(*images.shape[1:]) - 1), low, high)
     before, seen = here, slope(here)
     best, best_seen = here, seen
-    found, found_margin = here, seen.margin
+    strongest, strongest_margin = here, seen.margin
     step = torch.full_like(seen.loss, 2 * epsilon, dtype=images.dtype)
     rises = torch.zeros_like(seen.loss)
     halved, best_at_last = torch.ones_like(rises, dtype=torch.bool), seen.loss
@@ -47,21 +47,20 @@ def apgd(
         seen = slope(here)
         rises += seen.loss > previous.loss
         best, best_seen = _where(seen.loss > best_seen.loss, (here, seen), (best, best_seen))
-        fools_more = seen.margin > found_margin
-        found = torch.where(_per_image(fools_more), here, found)
-        found_margin = torch.where(fools_more, seen.margin, found_margin)
+        fools_more = seen.margin > strongest_margin
+        strongest = torch.where(_per_image(fools_more), here, strongest)
+        strongest_margin = torch.where(fools_more, seen.margin, strongest_margin)
         if iteration in checkpoints:
             stuck = ~halved & (best_seen.loss <= best_at_last)
             halved = (rises < _RHO * (iteration - last)) | stuck
             step = torch.where(halved, step / 2, step)
             here, seen = _where(halved, (best, best_seen), (here, seen))
             best_at_last, rises, last = best_seen.loss, torch.zeros_like(rises), iteration
-    return found
+    return strongest
 
 
 def _checkpoints(iterations: int) -> set[int]:
-    """Returns the checkpoints: after 22% of the iterations, then at distances that shrink by 3% each time, down to 6%.
-    """
+    """Returns the checkpoints: after 22% of the iterations, then at distances that shrink by 3% down to 6%."""
     distance, shrink, shortest = (max(int(share * iterations), 1) for share in (0.22, 0.03, 0.06))
     points, point = set(), distance
     while point <= iterations:

@@ -11,7 +11,7 @@ from torch import Tensor
 from certrad.models.randomness import ImageDraws
 
 _FIRST_SHARE: Final = 0.8
-"""Of the pixels of an image that the first squares cover."""
+"""Share of the pixels of an image that the first squares cover."""
 _HALVED_AFTER: Final = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries after which the share is halved; AutoAttack does not stretch this schedule to its 5,000."""
 
@@ -33,17 +33,17 @@ def square(
     best = (images + epsilon * draws.signs(channels, 1, width)).clamp(0, 1)
     best_margin = margin(best, torch.arange(len(images), device=images.device))
     for query in range(1, queries):  # the stripes were the first
-        left = (~(best_margin > 0)).nonzero().flatten()
-        if not len(left):
+        remaining = (~(best_margin > 0)).nonzero().flatten()
+        if not len(remaining):
             break
         side = _side(query, height, width)
-        change = 2 * epsilon * _squares(draws.of(left), channels, height, width, side)
-        proposed = images[left] + (best[left] + change - images[left]).clamp(-epsilon, epsilon)
+        change = 2 * epsilon * _squares(draws.of(remaining), channels, height, width, side)
+        proposed = images[remaining] + (best[remaining] + change - images[remaining]).clamp(-epsilon, epsilon)
         proposed = proposed.clamp(0, 1)
-        proposed_margin = margin(proposed, left)
-        better = proposed_margin > best_margin[left]
-        best[left[better]] = proposed[better]
-        best_margin[left[better]] = proposed_margin[better]
+        proposed_margin = margin(proposed, remaining)
+        better = proposed_margin > best_margin[remaining]
+        best[remaining[better]] = proposed[better]
+        best_margin[remaining[better]] = proposed_margin[better]
     return best
 
 

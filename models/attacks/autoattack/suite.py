@@ -44,7 +44,7 @@ class AutoAttackParams:
         queries: queries of Square for each image.
         targets: number of classes that targeted parts aim at, at most K - 1.
         parts: the parts to run, in order; None for all of the version, see `parts_for`.
-        eot: draws of the defence averaged for each gradient and each query; None for 1, or 20 with `rand`.
+        eot_draws: draws of the defence averaged for each gradient and each query; None for 1, or 20 with `rand`.
         evaluations: draws over which a candidate must be misclassified on average to count; None for 1, or 10 with
             `rand`.
     """
@@ -55,7 +55,7 @@ class AutoAttackParams:
     queries: int = 5000
     targets: int = 9
     parts: tuple[Part, ...] | None = None
-    eot: int | None = None
+    eot_draws: int | None = None
     evaluations: int | None = None
 
     def __post_init__(self) -> None:
@@ -64,14 +64,14 @@ class AutoAttackParams:
         if self.version not in ("standard", "rand"):
             raise ValueError(f"version must be 'standard' or 'rand', got {self.version!r}")
         if min(self.iterations, self.queries, self.targets, self.gradient_draws, self.candidate_draws) < 1:
-            raise ValueError("iterations, queries, targets, eot and evaluations must be >= 1")
+            raise ValueError("iterations, queries, targets, eot_draws and evaluations must be >= 1")
         if self.parts is not None and not self.parts:
-            raise ValueError("parts must name one part at least")
+            raise ValueError("parts must name at least one part; got none")
 
     @property
     def gradient_draws(self) -> int:
         """Draws of the defence behind each gradient."""
-        return self.eot if self.eot is not None else {"standard": 1, "rand": 20}[self.version]
+        return self.eot_draws if self.eot_draws is not None else {"standard": 1, "rand": 20}[self.version]
 
     @property
     def candidate_draws(self) -> int:
@@ -88,7 +88,7 @@ class AutoAttackParams:
             ValueError: for K < 2, or a part that K classes cannot have.
         """
         if n_classes < 2:
-            raise ValueError(f"2 classes at least are required, got {n_classes}")
+            raise ValueError(f"AutoAttack needs at least 2 classes; got {n_classes}")
         for part in self.parts or ():
             if n_classes < _CLASSES_NEEDED.get(part, 2):
                 raise ValueError(f"{part} needs {_CLASSES_NEEDED[part]} classes, got {n_classes}")
@@ -103,8 +103,7 @@ class AutoAttackParams:
         return min(self.targets, n_classes - 1)
 
     def name(self, n_classes: int) -> str:
-        """Returns the name of this run for tables: `AutoAttack` only if nothing is left out, else `reduced AutoAttack`.
-        """
+        """Returns the name of this run for tables: `AutoAttack` if nothing is reduced, else `reduced AutoAttack`."""
         whole = AutoAttackParams(version=self.version)
         parts = self.parts_for(n_classes)
         reduced = (
@@ -151,15 +150,15 @@ def auto_attack(classify: Classify, n_classes: int, params: AutoAttackParams) ->
         best = images.clone()
         best_margin = margins(best, torch.arange(len(images), device=images.device))
         for part, rank in _runs(parts, params.targets_for(n_classes)):
-            left = (~(best_margin > 0)).nonzero().flatten()
-            if not len(left):
+            remaining = (~(best_margin > 0)).nonzero().flatten()
+            if not len(remaining):
                 break
-            on = _Images(images[left], labels[left], ranked[left, rank], draws.of(left))
+            on = _Images(images[remaining], labels[remaining], ranked[remaining, rank], draws.of(remaining))
             candidates = _run(part, classify, on, params, generator)
-            candidate_margin = margins(candidates, left)
-            better = candidate_margin > best_margin[left]
-            best[left[better]] = candidates[better]
-            best_margin[left[better]] = candidate_margin[better]
+            candidate_margin = margins(candidates, remaining)
+            better = candidate_margin > best_margin[remaining]
+            best[remaining[better]] = candidates[better]
+            best_margin[remaining[better]] = candidate_margin[better]
         return best
 
     return attack
@@ -177,13 +176,13 @@ class _Images:
 
 def _run(part: Part, classify: Classify, on: _Images, params: AutoAttackParams, generator: torch.Generator) -> Tensor:
     """Returns the candidates of one part against one target."""
-    eot = params.gradient_draws
+    draws = params.gradient_draws
 
-    def climbing(loss: Loss) -> Callable[[Tensor], Slope]:
-        return lambda pixels: mean_gradient(classify, loss, pixels, on.labels, eot=eot, generator=generator)
+    def slope_of(loss: Loss) -> Callable[[Tensor], Slope]:
+        return lambda pixels: mean_gradient(classify, loss, pixels, on.labels, eot_draws=draws, generator=generator)
 
     def margin_of(pixels: Tensor, of: Tensor) -> Tensor:
-        return mean_margin(classify, pixels, on.labels[of], draws=eot, generator=generator)
+        return mean_margin(classify, pixels, on.labels[of], draws=draws, generator=generator)
 
     epsilon, iterations = params.epsilon, params.iterations
     match part:
@@ -192,7 +191,7 @@ def _run(part: Part, classify: Classify, on: _Images, params: AutoAttackParams, 
         case "fab-t":
             everyone = torch.arange(len(on.pixels), device=on.pixels.device)
             return fab(
-                climbing(towards(on.targets)),
+                slope_of(towards(on.targets)),
                 lambda pixels: margin_of(pixels, everyone),
                 on.pixels,
                 epsilon=epsilon,
@@ -200,7 +199,7 @@ def _run(part: Part, classify: Classify, on: _Images, params: AutoAttackParams, 
             )
         case _:
             loss = targeted_dlr(on.targets) if part == "apgd-t" else _UNTARGETED[part]
-            return apgd(climbing(loss), on.pixels, epsilon=epsilon, iterations=iterations, draws=on.draws)
+            return apgd(slope_of(loss), on.pixels, epsilon=epsilon, iterations=iterations, draws=on.draws)
 
 
 def _runs(parts: tuple[Part, ...], targets: int) -> Iterator[tuple[Part, int]]:

@@ -1,14 +1,15 @@
 """CoOp's augmentation of training images: random resized crop and horizontal flip."""
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-AREA = (0.08, 1.0)
-LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
-ATTEMPTS = 10
+AREA: Final = (0.08, 1.0)
+LOG_RATIO: Final = (math.log(3 / 4), math.log(4 / 3))
+ATTEMPTS: Final = 10
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:

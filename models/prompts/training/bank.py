@@ -6,6 +6,7 @@ Everything is learned from the same few labelled images per class, whose noisy c
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from certrad.models.prompts.gate import Gate, mixed_similarities
 from certrad.models.prompts.training.trainer import FewShotParams, TrainerState, sample_shots, train_epochs
 from certrad.models.randomness import seeded
 
-_ENCODED_TOGETHER = 64
+_ENCODED_TOGETHER: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ prompt and its certificates keep their full scope. A poisoned pool is out of sco
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout
 from certrad.models.randomness import seeded
 
-_ENCODED_TOGETHER = 64
+_ENCODED_TOGETHER: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ def calibrate(
         initial: the prompt to adapt.
         params: hyper-parameters.
     """
-    clean, noisy = _encoded(backbone, pool, params)
+    clean, noisy = _encode(backbone, pool, params)
     vectors = initial.vectors.clone().to(backbone.device).requires_grad_(True)
     prompts = layout(backbone, class_names, initial)
     with torch.no_grad():
@@ -91,7 +92,7 @@ def calibrate(
 
 
 @torch.no_grad()
-def _encoded(backbone: Backbone, pool: Tensor, params: CalibrationParams) -> tuple[Tensor, Tensor]:
+def _encode(backbone: Backbone, pool: Tensor, params: CalibrationParams) -> tuple[Tensor, Tensor]:
     """Returns L2-normalised features (N, D) of the images and (N, levels·copies, D) of their noisy copies."""
     generator = seeded(params.seed, "pool noise")
     levels = torch.tensor(params.sigmas).repeat_interleave(params.copies).view(-1, 1, 1, 1)

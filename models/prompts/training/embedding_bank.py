@@ -21,7 +21,7 @@ from certrad.models.prompts.training.trainer import FeatureSource
 from certrad.models.randomness import seeded
 
 BANK_BATCH: Final = 32
-"""Images attacked together: a bank that was interrupted goes on at a multiple of it."""
+"""Images attacked together: an interrupted bank resumes at a multiple of it."""
 
 _BANK: Final = "embeddings"
 
@@ -68,7 +68,7 @@ def adversarial_rows(
         return backbone.encode_image(adversarial).float().cpu()
 
 
-def bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams | None) -> str:
+def embedding_bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams | None) -> str:
     """Returns the key under which the rows of one batch are kept: a digest of weights, pixels and attack.
 
     Args:
@@ -82,13 +82,13 @@ def bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams | None) 
     return digest.hexdigest()
 
 
-def bank_to_bytes(bank: Tensor) -> bytes:
+def embedding_bank_to_bytes(bank: Tensor) -> bytes:
     """Returns the embedding bank as a safetensors file."""
     content: bytes = save({_BANK: bank.contiguous()})
     return content
 
 
-def bank_from_bytes(content: bytes) -> Tensor:
+def embedding_bank_from_bytes(content: bytes) -> Tensor:
     """Returns the embedding bank in a safetensors file.
 
     Raises:
@@ -97,12 +97,16 @@ def bank_from_bytes(content: bytes) -> Tensor:
     try:
         bank: Tensor = load(content)[_BANK]
     except (SafetensorError, KeyError, ValueError) as error:
-        raise Rejected("invalid_checkpoint", f"not an adversarial embedding bank: {type(error).__name__}") from error
+        raise Rejected(
+            "invalid_checkpoint", f"the content is not an adversarial embedding bank: {type(error).__name__}"
+        ) from error
     if bank.ndim != 2 or bank.dtype != torch.float32:
-        raise Rejected("invalid_checkpoint", f"a float32 bank (N, D) is expected, got {bank.dtype} {tuple(bank.shape)}")
+        raise Rejected(
+            "invalid_checkpoint", f"the bank must be float32 of shape (N, D); got {bank.dtype} {tuple(bank.shape)}"
+        )
     return bank
 
 
-def bank_features(bank: Tensor) -> FeatureSource:
+def embedding_bank_features(bank: Tensor) -> FeatureSource:
     """Returns the rows of the bank as a source of image features for `trainer.train_epochs`."""
     return lambda indices, _: bank[indices]

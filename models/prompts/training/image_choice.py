@@ -12,7 +12,7 @@ from certrad.models.errors import Rejected
 from certrad.models.types.tuning import TuningParams
 
 VALIDATION_PER_CLASS: Final = 50
-"""Most images of a class that accuracy is measured on."""
+"""The most images of a class on which accuracy is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,7 +110,9 @@ class TrainerState:
             epoch, loss = tensors["scalars"].tolist()
             return TrainerState(epoch=int(epoch), loss=loss, vectors=tensors["vectors"], momentum=tensors["momentum"])
         except (SafetensorError, KeyError, ValueError) as error:
-            raise Rejected("invalid_checkpoint", f"not a trainer state: {type(error).__name__}") from error
+            raise Rejected(
+                "invalid_checkpoint", f"the content is not a trainer state: {type(error).__name__}"
+            ) from error
 
 
 def train(
@@ -141,10 +143,10 @@ def train(
     """
     side = backbone.image_size
     if images.shape[1:] != (3, side, side):
-        raise ValueError(f"images of shape (N, 3, {side}, {side}) are required, got {tuple(images.shape)}")
+        raise ValueError(f"images must have the shape (N, 3, {side}, {side}), got {tuple(images.shape)}")
     chosen = sample_shots(labels, len(class_names), params.shots, params.seed)
     source = image_features(backbone, images[chosen], params)
-    context = initial_context(backbone, len(class_names), params)
+    context = random_context(backbone, len(class_names), params)
     for state in train_epochs(backbone, source, labels[chosen], class_names, params, resume=resume):
         context = context.with_vectors(state.vectors)
         if on_epoch:
@@ -176,13 +178,13 @@ def train_epochs(
     Yields:
         The state after each epoch; before them, the given state to resume from.
     """
-    context = initial_context(backbone, len(class_names), params)
+    context = random_context(backbone, len(class_names), params)
     if resume is None:
         start, vectors, momentum = 0, context.vectors, torch.zeros_like(context.vectors)
     else:
         start, vectors, momentum = resume.epoch, resume.vectors, resume.momentum
         yield resume
-    # The caller keeps the states it was given: they must not change under it.
+    # The caller keeps the states that it received, so they must not change.
     vectors = vectors.clone().to(backbone.device).requires_grad_(True)
     prompts = layout(backbone, class_names, context)
     optimizer = torch.optim.SGD([vectors], lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay)
@@ -232,7 +234,7 @@ def image_features(backbone: Backbone, images: Tensor, params: FewShotParams) ->
     return lambda indices, _: features[indices.to(features.device)]
 
 
-def initial_context(backbone: Backbone, n_classes: int, params: FewShotParams) -> ContextVectors:
+def random_context(backbone: Backbone, n_classes: int, params: FewShotParams) -> ContextVectors:
     """Returns the random context vectors from which training starts."""
     return ContextVectors.random(
         params.n_ctx,

@@ -15,17 +15,17 @@ from torch.nn import functional as F
 from certrad.models.attacks.pgd import PgdParams
 from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout, text_features
-from certrad.models.prompts.training.embedding_bank import BANK_BATCH, adversarial_rows, bank_features
+from certrad.models.prompts.training.embedding_bank import BANK_BATCH, adversarial_rows, embedding_bank_features
 from certrad.models.prompts.training.trainer import (
     FeatureSource,
     FewShotParams,
     TrainerState,
     image_features,
-    initial_context,
+    random_context,
     train_epochs,
 )
 from certrad.models.randomness import seeded
-from certrad.models.smoothing import labels as labels_of
+from certrad.models.smoothing import labels as predicted_labels
 from certrad.models.types.tuning import TuningParams
 
 _ENCODED_TOGETHER: Final = 32
@@ -50,10 +50,10 @@ class TuningSet:
     def __post_init__(self) -> None:
         shapes = [tuple(images.shape) for images in (self.images, self.validation_images)]
         if len({shape[1:] for shape in shapes}) != 1 or len(shapes[0]) != 4 or shapes[0][1] != 3 or not shapes[0][0]:
-            raise ValueError(f"images (N, 3, S, S) and (V, 3, S, S) with N > 0 are required, got {shapes}")
+            raise ValueError(f"images must have the shapes (N, 3, S, S) and (V, 3, S, S) with N > 0, got {shapes}")
         sizes = [len(self.images), len(self.validation_images)]
         if [len(self.labels), len(self.validation_labels)] != sizes:
-            raise ValueError(f"{sizes} labels are required, got {len(self.labels)} and {len(self.validation_labels)}")
+            raise ValueError(f"there must be {sizes} labels, got {len(self.labels)} and {len(self.validation_labels)}")
 
     @property
     def sha256(self) -> str:
@@ -66,7 +66,7 @@ class TuningSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Tuned:
+class TunedPrompt:
     """A tuned prompt with the facts for its card.
 
     Attributes:
@@ -110,7 +110,7 @@ def require_fit(backbone: Backbone, class_names: Sequence[str], params: TuningPa
     Raises:
         Rejected: prompt_too_long if they cannot.
     """
-    layout(backbone, class_names, initial_context(backbone, len(class_names), trainer_params(params)))
+    layout(backbone, class_names, random_context(backbone, len(class_names), trainer_params(params)))
 
 
 def bank_starts(n_images: int) -> range:
@@ -151,10 +151,12 @@ def tune_epochs(
     """
     rows = 0 if bank is None else len(bank)
     if rows != (len(data.images) if params.method == "advpt" else 0):
-        raise ValueError(f"a bank of all images is required for advpt, and none else; got {params.method}, {rows} rows")
+        raise ValueError(f"advpt needs a bank of all images, other methods none; got {params.method} with {rows} rows")
     trainer = trainer_params(params)
-    source = image_features(backbone, data.images, trainer) if bank is None else bank_features(bank)
-    yield from train_epochs(backbone, _announced(source, on_batch), data.labels, class_names, trainer, resume=resume)
+    source = image_features(backbone, data.images, trainer) if bank is None else embedding_bank_features(bank)
+    yield from train_epochs(
+        backbone, _announce_batches(source, on_batch), data.labels, class_names, trainer, resume=resume
+    )
 
 
 def finish(
@@ -166,7 +168,7 @@ def finish(
     losses: Sequence[float],
     *,
     on_batch: Callable[[], None] = lambda: None,
-) -> Tuned:
+) -> TunedPrompt:
     """Returns the prompt of the last state, measured on the validation images.
 
     Args:
@@ -182,7 +184,7 @@ def finish(
         ValueError: if the state is not the last one, or losses are missing.
     """
     if not state.epoch == len(losses) == params.epochs:
-        raise ValueError(f"{params.epochs} epochs are required, got {state.epoch} and {len(losses)} losses")
+        raise ValueError(f"tuning must end after {params.epochs} epochs, got {state.epoch} with {len(losses)} losses")
     context = ContextVectors(vectors=state.vectors, position=params.position)
     facts = asdict(trainer_params(params)) | {
         "shots": params.shots,
@@ -193,11 +195,11 @@ def finish(
     }
     if params.method == "advpt":
         facts["attack"] = asdict(attack_params(params))
-    measured = _measured(backbone, data, class_names, context, params, on_batch)
-    return Tuned(context=context, tuning=facts, measured=measured)
+    measured = _measure(backbone, data, class_names, context, params, on_batch)
+    return TunedPrompt(context=context, tuning=facts, measured=measured)
 
 
-def _measured(
+def _measure(
     backbone: Backbone,
     data: TuningSet,
     class_names: Sequence[str],
@@ -241,11 +243,11 @@ def _accuracy(
         on_batch()
         noisy = images.float() + sigma * torch.randn(images.shape, generator=generator)
         features = F.normalize(backbone.encode_image(noisy).float(), dim=-1)
-        correct += int((labels_of(features @ texts.T) == truth.numpy()).sum())
+        correct += int((predicted_labels(features @ texts.T) == truth.numpy()).sum())
     return round(correct / len(data.validation_labels), 4)
 
 
-def _announced(source: FeatureSource, on_batch: Callable[[], None]) -> FeatureSource:
+def _announce_batches(source: FeatureSource, on_batch: Callable[[], None]) -> FeatureSource:
     def announced(indices: Tensor, generator: torch.Generator) -> Tensor:
         on_batch()
         return source(indices, generator)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from certrad.models.datasets.pixels import rgb
+from certrad.models.datasets.pixels import decode_with_pillow
 from certrad.models.datasets.sample import balanced_sample
 from certrad.models.datasets.split import LAYOUTS, Split, load_split, model_inputs
 from certrad.models.errors import Rejected
@@ -425,12 +425,12 @@ def test_published_pictures_become_rgb_as_pillow_does_it(mode: str) -> None:
     kind = "JPEG" if mode == "CMYK" else "PNG"
     content = images.saved(Image.fromarray(images.noise(9, 11, 3)).convert(mode), kind)
     with Image.open(io.BytesIO(content)) as opened:
-        assert np.array_equal(np.rint(rgb(content) * 255), np.asarray(opened.convert("RGB")))
+        assert np.array_equal(np.rint(decode_with_pillow(content) * 255), np.asarray(opened.convert("RGB")))
 
 
 def test_grey_picture_keeps_its_levels() -> None:
     levels = images.noise(9, 11)
-    assert np.array_equal(rgb(images.encoded(levels, "PNG"))[..., 0], levels / 255)
+    assert np.array_equal(decode_with_pillow(images.encoded(levels, "PNG"))[..., 0], levels / 255)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_grey_picture_keeps_its_levels() -> None:
 )
 def test_picture_that_cannot_be_read_is_refused_with_a_code(content: bytes, code: str) -> None:
     with pytest.raises(Rejected) as refused:
-        rgb(content)
+        decode_with_pillow(content)
     assert refused.value.code == code
 
 

@@ -15,7 +15,7 @@ from certrad.models.prompts.training.embedding_bank import adversarial_bank
 from certrad.models.prompts.training.image_choice import VALIDATION_PER_CLASS, choose_images
 from certrad.models.prompts.training.trainer import TrainerState
 from certrad.models.prompts.training.tuning import (
-    Tuned,
+    TunedPrompt,
     TuningSet,
     attack_params,
     bank_rows,
@@ -67,7 +67,7 @@ def states(
     return list(tune_epochs(backbone, data, NAMES, params, bank=bank, resume=resume))
 
 
-def tuned(backbone: Backbone, data: TuningSet, params: TuningParams) -> Tuned:
+def tuned(backbone: Backbone, data: TuningSet, params: TuningParams) -> TunedPrompt:
     every = states(backbone, data, params)
     return finish(backbone, data, NAMES, params, every[-1], [state.loss for state in every])
 
