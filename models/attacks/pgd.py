@@ -62,11 +62,10 @@ A sum, not a mean, so that the step of one image does not depend on the rest of 
 
 
 def embedding_divergence(clean: Tensor) -> Objective:
-    """Returns the objective KL(softmax(clean) || softmax(adversarial)) over the coordinates of features (B, D), AdvPT
-    eq. 3.
+    """Returns the objective KL(softmax(clean) || softmax(adversarial)) over the coordinates of features (AdvPT eq. 3).
 
-    Temperature 1, features not normalised. It knows no prompt: against a learned one it is the papers' non-adaptive
-    attack.
+    Temperature 1, features (B, D) not normalised. It knows no prompt: against a learned one it is the papers'
+    non-adaptive attack.
     """
     log_clean = F.log_softmax(clean, dim=-1)
 

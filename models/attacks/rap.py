@@ -100,9 +100,7 @@ def _gradient(loss: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 def _diversify(images: Tensor, params: RapParams, shapes: torch.Generator) -> Tensor:
-    """Returns the images, or with probability `diversity` shrunk to a random side in [S/2, S) and padded to S at
-    random.
-    """
+    """Returns the images, or with probability `diversity` shrunk to a random side in [S/2, S) and padded to S."""
     side = images.shape[-1]
     small = _whole(side // 2, side, shapes)
     left, top = _whole(0, side - small + 1, shapes), _whole(0, side - small + 1, shapes)

@@ -40,10 +40,10 @@ class HeadParams:
 
 
 def load_resnet50(directory: Path) -> tuple[nn.Module, nn.Linear]:
-    """Loads body and last layer of the ResNet-50 whose weights, as torchvision publishes them, are the one `resnet50*`
-    file.
+    """Loads a ResNet-50 from the one `resnet50*` file of the directory, with weights as torchvision publishes them.
 
-    The last layer is that of ImageNet's 1000 classes.
+    Returns:
+        The network without its last layer, and that layer, with ImageNet's 1000 classes.
 
     Raises:
         Rejected: model_unavailable where there is no such file or more than one; invalid_weights.
@@ -97,6 +97,9 @@ def train_head(
         labels: (N,).
         n_classes: K.
         params: settings of the training.
+
+    Returns:
+        The layer, frozen.
     """
     batches = torch.split(torch.arange(len(labels)), params.batch_size)
     with torch.no_grad():

@@ -160,9 +160,7 @@ class _ImageAudit:
         )
 
     def _certify(self, mode: Mode, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
-        """Returns the claim that the service would make (adaptation, selection, estimation, decision), and the sigma
-        used.
-        """
+        """Returns the claim that the service would make of the image, and the sigma of its noise."""
         if mode.spec.routing is not None:
             return self._certify_routed(mode, mode.spec.routing, pixels)
         sampler = self._sampler(pixels, mode.params.sigma)
@@ -172,7 +170,7 @@ class _ImageAudit:
         return Claim.of(estimate(sampler, classifier, mode.params, selection, MemoryBlocks()).outcome), sampler.sigma
 
     def _certify_routed(self, mode: Mode, routing: SigmaRouting, pixels: NDArray[np.uint8]) -> tuple[Claim, float]:
-        """Does the same with automatic sigma: the selector takes pixels, so these samples are not shared encoded."""
+        """Returns the same with automatic sigma: the selector takes pixels, so these samples are not shared encoded."""
         sampler = self._noisy_sampler(pixels, mode.params.sigma)
 
         def classifier_of(route: int) -> EncodingClassifier:
@@ -217,9 +215,7 @@ class _ImageAudit:
         return self.attacked[ball]
 
     def _generator(self, sampler: EncodedSampler, target: int, radius: float) -> torch.Generator:
-        """Returns the generator of the attack: unrelated to the service's noise, and the same whichever mode asks
-        first.
-        """
+        """Returns the generator of the attack: unrelated to the service's noise, and the same for every mode."""
         seed = hashlib.sha256(sampler.noise.key + f"attack {target} {radius!r}".encode()).digest()[:8]
         return torch.Generator(self.audit.device).manual_seed(int.from_bytes(seed, "little", signed=True))
 

@@ -51,9 +51,7 @@ class Verdict:
 
 
 def as_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Returns a table with one row per mode: its claim, how often it was attacked, and how often it contradicted
-    itself.
-    """
+    """Returns a table with one row per mode: its claim, the attacks on it, and its contradictions."""
     head = ["σ", "mode", "scope", "images", "certified", "mean R", "attacked", "targets", "contradictions", "p-value"]
     rows = [
         [

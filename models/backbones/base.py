@@ -124,6 +124,9 @@ def load_backbone(
         dtype: the dtype of the image tower.
         activation: overrides the card's, for weights whose configuration contradicts their training.
 
+    Returns:
+        The backbone, with the weights of the card or of the pin beside them.
+
     Raises:
         Rejected: backbone_unavailable, digest_mismatch, or invalid_weights naming the first keys at fault.
     """

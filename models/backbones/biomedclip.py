@@ -32,7 +32,7 @@ BERT: Final = "text.transformer."
 
 
 def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
-    """Loads the towers of BiomedCLIP, float32, on the CPU; the shapes of its tensors give BERT's architecture."""
+    """Returns the towers of BiomedCLIP, float32, on the CPU; the shapes of its tensors give BERT's architecture."""
     check_activation(card, activation)
     config = read_model_config(card, directory)
     check_architecture(config, VISION_FIELDS, TEXT_FIELDS)

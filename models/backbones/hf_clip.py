@@ -47,12 +47,12 @@ INSIDE_BLOCKS: Final = {
 
 
 def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
-    """Loads the towers of a Hugging Face CLIP directory, as open_clip's modules, float32, on the CPU."""
+    """Returns the towers of a Hugging Face CLIP directory, as open_clip's modules, float32, on the CPU."""
     return clip_towers(load_clip(card, directory, weights, activation))
 
 
 def load_clip(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> CLIP:
-    """Loads the model of a Hugging Face CLIP directory as open_clip's CLIP.
+    """Returns the model of a Hugging Face CLIP directory as open_clip's CLIP.
 
     Raises:
         Rejected: backbone_unavailable for a missing file; invalid_weights for another model.
@@ -100,9 +100,7 @@ def model_config(config: CLIPConfig) -> dict[str, Any]:
 
 
 def convert(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the weights of a `CLIPModel` under open_clip's names; a key without a counterpart stays, and loading
-    refuses it.
-    """
+    """Returns the weights of a `CLIPModel` under open_clip's names; loading refuses a key without a counterpart."""
     converted: dict[str, Tensor] = {}
     for key, value in tensors.items():
         if key in TRANSPOSED:

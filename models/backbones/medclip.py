@@ -59,7 +59,7 @@ class SwinVision(nn.Module):
 
 
 def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
-    """Loads the towers of MedCLIP-ViT, float32, on the CPU; the architecture is read from the shapes of its tensors."""
+    """Returns the towers of MedCLIP-ViT, float32, on the CPU; the shapes of its tensors give the architecture."""
     check_activation(card, activation)
     tensors = convert(read_tensors(weights))
     embed_dim, width = shape_of(tensors, "text.proj.weight", 2)
@@ -87,7 +87,7 @@ def mean_of_layers(hidden_states: Sequence[Tensor]) -> Tensor:
 
 
 def convert(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the weights under our names; a key without a counterpart stays, and loading refuses it."""
+    """Returns the weights under our names; loading refuses a key without a counterpart."""
     return {_rename_key(key): value for key, value in tensors.items() if not key.endswith(DERIVED)}
 
 

@@ -29,12 +29,12 @@ TEXT_FIELDS: Final = {"context_length", "vocab_size", "width", "heads", "layers"
 
 
 def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
-    """Loads the towers of a CLIP in an open_clip directory, float32, on the CPU."""
+    """Returns the towers of a CLIP in an open_clip directory, float32, on the CPU."""
     return clip_towers(load_clip(card, directory, weights, activation))
 
 
 def load_clip(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> CLIP:
-    """Loads the CLIP of an open_clip directory.
+    """Returns the CLIP of an open_clip directory.
 
     With the activation `config` the file decides, and open_clip's own default GELU if it says nothing.
     """
@@ -54,7 +54,7 @@ def read_model_config(card: BackboneCard, directory: Path) -> dict[str, Any]:
 
 
 def build(model_config: dict[str, Any], activation: Activation, tensors: dict[str, torch.Tensor]) -> CLIP:
-    """Builds a CLIP with a vision transformer and a causal text tower; any other architecture is refused, not guessed.
+    """Returns a CLIP with a vision transformer and a causal text tower; any other architecture is refused, not guessed.
 
     Nothing is initialised at random: a tensor that the file lacks cannot go unnoticed.
 

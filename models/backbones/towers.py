@@ -55,8 +55,11 @@ class TextTower(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, embeddings: Tensor, ends: Tensor) -> Tensor:
-        """Returns text features (K, D), not normalised, of word embeddings (K, L, d); ends: (K,) index of the end
-        tokens.
+        """Returns text features (K, D), not normalised, of word embeddings.
+
+        Args:
+            embeddings: (K, L, d), without positions.
+            ends: (K,) index of the end token of each prompt.
         """
 
     def padded_length(self, longest: int) -> int:

@@ -53,8 +53,7 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
 
 
 def pinned(card: BackboneCard, directory: Path) -> BackboneCard:
-    """Returns the card with file name and digest of the pin that `certrad fetch` wrote to the directory, if there is
-    one.
+    """Returns the card with file name and digest of the pin that `certrad fetch` wrote, if there is one.
 
     A digest in the card itself takes precedence over the pin.
     """
@@ -63,8 +62,9 @@ def pinned(card: BackboneCard, directory: Path) -> BackboneCard:
 
 
 def read_pin(directory: Path) -> dict[str, str]:
-    """Returns the pin that `certrad fetch` wrote beside the weights: `hub`, `revision`, `weights`, `sha256`; empty
-    without one.
+    """Returns the pin that `certrad fetch` wrote beside the weights; empty without one.
+
+    Its keys are `hub`, `revision`, `weights` and `sha256`.
     """
     path = directory / PIN_FILE
     pin: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -109,8 +109,7 @@ def read_json(card: BackboneCard, directory: Path, name: str) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Returns the named tensors of a safetensors file or of a pickle read with `weights_only`; no code of the file
-    runs.
+    """Returns the named tensors of a safetensors file, or of a pickle without running its code (`weights_only`).
 
     Raises:
         Rejected: invalid_weights for a file that cannot be read or is not a flat dictionary of tensors.

@@ -97,16 +97,17 @@ def train(
 ) -> TrainedEncoder:
     """Trains a copy of the image encoder against the text features of a frozen template.
 
-    The given backbone stays as it is; the copy has an id and a digest of its own.
-
     Args:
-        backbone: the model whose image encoder is copied.
+        backbone: the model whose image encoder is copied; it stays as it is.
         text_features: (K, D), L2-normalised.
         images: returns the pixels of the training images at given indices.
         labels: (N,) of all training images.
         params: settings of the training.
         clock: returns the time in seconds.
         on_step: called with the number of steps done and the loss of the last one.
+
+    Returns:
+        The trained copy, with an id and a digest of its own, and the cost of training it.
 
     Raises:
         ValueError: unless the encoder runs in float32.

@@ -132,8 +132,7 @@ def train(
     resume: DenoiserState | None = None,
     on_epoch: Callable[[DenoiserState], None] | None = None,
 ) -> DnCnn:
-    """Trains a denoiser on noisy copies of `n_images` images and returns it in evaluation mode; the classifier stays
-    frozen.
+    """Trains a denoiser on noisy copies of `n_images` images; the classifier stays frozen.
 
     The same seed gives the same weights, bit for bit, on one machine.
 
@@ -145,6 +144,9 @@ def train(
         device: where to train.
         resume: state to continue from.
         on_epoch: called after each epoch with the state to resume from.
+
+    Returns:
+        The denoiser, frozen and in evaluation mode.
     """
     model = DnCnn(params.depth, params.channels)
     for state in train_epochs(images, n_images, params, logits=logits, device=device, resume=resume):
@@ -164,7 +166,10 @@ def train_epochs(
     device: torch.device | str = "cpu",
     resume: DenoiserState | None = None,
 ) -> Iterator[DenoiserState]:
-    """Trains by Adam in float32; yields the state after each epoch, after the given state to resume from.
+    """Trains a denoiser by Adam in float32; see `train` for the arguments.
+
+    Yields:
+        The state after each epoch; before them, the given state to resume from.
 
     Raises:
         ValueError: unless `logits` are given for the objective `stability`, and only for it.

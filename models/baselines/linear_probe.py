@@ -100,7 +100,7 @@ def search(train: Labelled, validation: Labelled, n_classes: int) -> LinearHead:
 
 
 def fit(features: Tensor, labels: Tensor, n_classes: int, c: float) -> LinearHead:
-    """Minimises c Σ cross-entropy + |weight|²/2 by L-BFGS in float64; the bias is not penalised.
+    """Returns the head that minimises c Σ cross-entropy + |weight|²/2, by L-BFGS in float64; the bias is not penalised.
 
     The loss is divided by c N, as scikit-learn does.
 

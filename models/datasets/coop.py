@@ -20,10 +20,9 @@ _Images = list[tuple[str, int]]
 
 
 def list_class_folders(files: Files, split: SplitName) -> Listing:
-    """Lists data sets with one folder of images per class: Food-101, DTD, EuroSAT, and COVID, which has no published
-    split.
+    """Returns the images of a data set with one folder per class: Food-101, DTD, EuroSAT, and COVID.
 
-    The path `images` of the card has `{}` for the class.
+    COVID has no published split. The path `images` of the card has `{}` for the class.
 
     Raises:
         Rejected: dataset_unavailable where a file or folder is missing; invalid_dataset where a file is not as
@@ -39,7 +38,9 @@ def list_class_folders(files: Files, split: SplitName) -> Listing:
 
 
 def list_flowers(files: Files, split: SplitName) -> Listing:
-    """Lists Oxford Flowers 102: labels from imagelabels.mat, names from cat_to_name.json; both count from 1.
+    """Returns the images of Oxford Flowers 102: labels from imagelabels.mat, names from cat_to_name.json.
+
+    Labels and names count from 1.
 
     Raises:
         Rejected: dataset_unavailable where a file is missing; invalid_dataset where a file is not as published.
@@ -61,7 +62,10 @@ def list_flowers(files: Files, split: SplitName) -> Listing:
 
 
 def list_pets(files: Files, split: SplitName) -> Listing:
-    """Lists Oxford-IIIT Pets: official test images; the breed is the file name in lower case; labels count from 1."""
+    """Returns the images of Oxford-IIIT Pets, with the official test images.
+
+    The breed is the file name in lower case; labels count from 1.
+    """
     if published := _read_published(files, split):
         return published
     images, classes = [], {}
@@ -74,7 +78,10 @@ def list_pets(files: Files, split: SplitName) -> Listing:
 
 
 def list_sun397(files: Files, split: SplitName) -> Listing:
-    """Lists SUN397: partition 01; a name is the parts of the path after the first letter, the last one first."""
+    """Returns the images of SUN397, partition 01.
+
+    A class name is the parts of the path after the first letter, the last one first.
+    """
     if published := _read_published(files, split):
         return published
     paths = [line.strip("/") for line in files.lines("ClassName.txt")]
@@ -89,7 +96,10 @@ def list_sun397(files: Files, split: SplitName) -> Listing:
 
 
 def list_ucf101(files: Files, split: SplitName) -> Listing:
-    """Lists UCF101: list 01; CamelCase names are split by underscores, like the folders of the middle frames."""
+    """Returns the images of UCF101, list 01.
+
+    CamelCase names are split by underscores, like the folders of the middle frames.
+    """
     if published := _read_published(files, split):
         return published
     numbered = [_fields(line, 2, files) for line in files.lines("ucfTrainTestlist/classInd.txt")]
@@ -105,8 +115,12 @@ def list_ucf101(files: Files, split: SplitName) -> Listing:
 
 
 def _read_published(files: Files, split: SplitName) -> Listing | None:
-    """Returns the split in CoOp's file, {"train", "val", "test": [[path, label, class name], ...]}; None without the
-    file.
+    """Returns the split in CoOp's file; None without the file.
+
+    The file holds {"train", "val", "test": [[path, label, class name], ...]}.
+
+    Raises:
+        Rejected: invalid_dataset for another form, or a label with two names.
     """
     if "split" not in files.card.paths or not files.has(files.card.paths["split"]):
         return None
@@ -127,7 +141,7 @@ def _read_published(files: Files, split: SplitName) -> Listing | None:
 
 
 def _official_split(files: Files, split: SplitName, images: _Images, classes: _Classes) -> Listing:
-    """Lists all official test images, or the other images split by class into training and validation."""
+    """Returns all official test images, or the other images split by class into training and validation."""
     base, by_label = files.part("images"), defaultdict(list)
     for name, label in images:
         by_label[label].append(f"{base}/{name}")

@@ -31,7 +31,7 @@ class Files:
 
     @classmethod
     def of(cls, card: DatasetCard, directory: Path) -> "Files":
-        """Opens a data set.
+        """Returns the files of a data set.
 
         Args:
             card: the card of the data set.

@@ -11,16 +11,16 @@ _FEWEST_CLASSES: Final = 2
 
 
 def list_split_folders(files: Files, split: SplitName) -> Listing:
-    """Lists NCT-CRC-HE and MedNIST: a folder for each split, and in it one for each class, named as the card says."""
+    """Returns the images of NCT-CRC-HE or MedNIST: folders by split, and in them by class, named as the card says."""
     return _by_folder(files, files.part(split), files.card.raw_labels)
 
 
 def list_own_folders(files: Files, split: SplitName) -> Listing:
-    """Lists the operator's own data: `train`, `val` and `test` with a folder for each class, or just one for each
-    class.
+    """Returns the images of the operator's own data.
 
-    The classes are named after their folders, in sorted order. Where there is no folder of any split, every split holds
-    all images.
+    The data set has the folders `train`, `val` and `test` with a folder for each class, or only a folder for each
+    class. The classes are named after their folders, in sorted order. Where there is no folder of any split, every
+    split holds all images.
 
     Raises:
         Rejected: dataset_unavailable where this split has no folder, or there are fewer than two classes.
@@ -45,7 +45,7 @@ def _by_folder(files: Files, base: str, classes: tuple[str, ...]) -> Listing:
 
 
 def list_imagenet(files: Files, split: SplitName) -> Listing:
-    """Lists ImageNet and ImageNet-Sketch: a folder for each wnid of `classnames.txt`, in sorted order."""
+    """Returns the images of ImageNet or ImageNet-Sketch: a folder for each wnid of `classnames.txt`, in sorted order."""
     names = _class_names(files)
     for wnid in sorted(names):
         files.path(f"{files.part(split)}/{wnid}")  # else the labels would shift
@@ -53,12 +53,12 @@ def list_imagenet(files: Files, split: SplitName) -> Listing:
 
 
 def list_imagenet_subset(files: Files, split: SplitName) -> Listing:
-    """Lists ImageNet-A and ImageNet-R: folders of some wnids of `classnames.txt`, in sorted order."""
+    """Returns the images of ImageNet-A or ImageNet-R: folders of some wnids of `classnames.txt`, in sorted order."""
     return _by_wnid(files, split, _class_names(files))
 
 
 def list_imagenet_ordinals(files: Files, split: SplitName) -> Listing:
-    """Lists ImageNet-V2: folder `i` holds the class of line i of `classnames.txt`, counted from 0."""
+    """Returns the images of ImageNet-V2: folder `i` holds the class of line i of `classnames.txt`, from 0."""
     names, base = tuple(_class_names(files).values()), files.part(split)
     items = (Item(name, label) for label in range(len(names)) for name in files.images(f"{base}/{label}"))
     return Listing(items=unique(items, files), read=files.image, class_names=names)

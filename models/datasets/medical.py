@@ -24,7 +24,7 @@ _PLIP_TRAIN_SHARE: Final = 0.7
 
 
 def list_skincancer(files: Files, split: SplitName) -> Listing:
-    """Lists tiles-v2.csv: one row per tile with its class and its set; paths start above its folder."""
+    """Returns the images in tiles-v2.csv: one row per tile with its class and its set; paths start above its folder."""
     wanted, table = files.part(split), files.part("table")
     items = [
         Item(row["file"], label_of(row["class"], files))
@@ -35,7 +35,10 @@ def list_skincancer(files: Files, split: SplitName) -> Listing:
 
 
 def list_sicapv2(files: Files, split: SplitName) -> Listing:
-    """Lists SICAPv2: a sheet for each split with a column for each grade; the label is the first of the largest."""
+    """Returns the images of SICAPv2: a sheet for each split with a column for each grade.
+
+    The label is the first of the largest grades.
+    """
     base, columns = files.part("images"), files.card.raw_labels
     items = []
     for row in _read_sheet(files, files.part(split), ("image_name", *columns)):
@@ -45,12 +48,12 @@ def list_sicapv2(files: Files, split: SplitName) -> Listing:
 
 
 def list_pannuke(files: Files, split: SplitName) -> Listing:
-    """Lists PanNuke with the labels and split of PLIP (Huang et al. 2023, preprocess_PanNuke.py and
-    _dataset_loader.py).
+    """Returns the images of PanNuke with the labels and the split of PLIP (Huang et al. 2023).
 
-    Images without nuclei are dropped. Malignant: at least 10 neoplastic nuclei and more than 30% of all; benign: none;
-    other images are dropped. 70% of each tissue and label are for training, drawn as pandas' `sample` draws with seed
-    1. Counts follow PLIP's code: different values minus one in each of the six channels of the mask, as 8-bit integers.
+    The recipe is that of preprocess_PanNuke.py and _dataset_loader.py. Images without nuclei are dropped. Malignant: at
+    least 10 neoplastic nuclei and more than 30% of all; benign: none; other images are dropped. 70% of each tissue and
+    label are for training, drawn as pandas' `sample` draws with seed 1. Counts follow PLIP's code: different values
+    minus one in each of the six channels of the mask, as 8-bit integers.
 
     Raises:
         Rejected: dataset_unavailable for the split `val` or a missing file; invalid_dataset where a file is not as
@@ -117,7 +120,7 @@ def _pandas_order(n: int) -> list[int]:
 
 
 def _map_array(files: Files, path: Path) -> NDArray[Any]:
-    """Maps a .npy file into memory; pickled objects are not read."""
+    """Returns a .npy file, mapped into memory; pickled objects are not read."""
     if not path.exists():
         raise files.missing(path.relative_to(files.root).as_posix())
     try:
@@ -128,7 +131,11 @@ def _map_array(files: Files, path: Path) -> NDArray[Any]:
 
 
 def _read_sheet(files: Files, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """Yields the rows of the first sheet of an Excel file, by its header."""
+    """Yields the rows of the first sheet of an Excel file, by its header.
+
+    Raises:
+        Rejected: dataset_unavailable without the file or openpyxl; invalid_dataset where it has another form.
+    """
     try:
         from openpyxl import load_workbook
         from openpyxl.utils.exceptions import InvalidFileException
@@ -150,8 +157,9 @@ def _read_sheet(files: Files, name: str, columns: tuple[str, ...]) -> Iterator[d
 
 
 def list_rsna(files: Files, split: SplitName) -> Listing:
-    """Lists the labelled images, split by patient with a fixed seed; a patient with several findings is one row of
-    each.
+    """Returns the labelled images, split by patient with a fixed seed.
+
+    A patient with several findings is one row of each.
     """
     base, rows = files.part("images"), files.rows(files.part("table"), ("patientId", "class"))
     patients = unique((Item(f"{base}/{row['patientId']}.dcm", label_of(row["class"], files)) for row in rows), files)

@@ -20,7 +20,7 @@ _MORE_THAN_8_BITS: Final = ("I", "F")  # and "I;16": Pillow would clip them, not
 
 
 def decode_with_pillow(content: bytes) -> Pixels:
-    """Decodes the first image of a PNG, JPEG, TIFF, GIF or other file: grey stays grey, everything else becomes RGB.
+    """Returns the first image of a PNG, JPEG, TIFF, GIF or other file: grey stays grey, everything else becomes RGB.
 
     Alpha is dropped, CMYK is converted without a profile, and the orientation in the file is not applied: as
     `Image.open(...).convert("RGB")` does, which CoOp, PLIP and both papers feed to the model.

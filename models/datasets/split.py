@@ -69,7 +69,7 @@ class Split:
         return self.items[index].label
 
     def image(self, index: int) -> Pixels:
-        """Reads one image and returns its pixels, float64 (height, width, 1 or 3) in [0, 1].
+        """Returns the pixels of one image, float64 (height, width, 1 or 3) in [0, 1], read from its file.
 
         Raises:
             Rejected: dataset_unavailable where its file is missing, or what the decoder refuses.
@@ -79,7 +79,7 @@ class Split:
 
 
 def load_split(card: DatasetCard, directory: Path, split: SplitName, *, decode: Decoder = decode_with_pillow) -> Split:
-    """Lists the images of a split; none of them is read yet.
+    """Returns a split, with its images listed but not read.
 
     Args:
         card: the card of the data set.
@@ -108,8 +108,7 @@ def load_split(card: DatasetCard, directory: Path, split: SplitName, *, decode: 
 
 
 def model_inputs(split: Split, indices: Sequence[int], card: BackboneCard) -> Tensor:
-    """Returns some images of a split, float32 (N, 3, S, S) in [0, 1], resized to the backbone's input as the service
-    does.
+    """Returns some images of a split, float32 (N, 3, S, S) in [0, 1], resized to the model input as the service does.
 
     Raises:
         Rejected: as `Split.image` does, or image_too_small.

@@ -42,7 +42,11 @@ class DnCnn(nn.Module):
         self.depth, self.channels = depth, channels
 
     def initialise(self, generator: torch.Generator) -> "DnCnn":
-        """Draws fresh weights from the generator and returns the network itself."""
+        """Draws fresh weights from the generator.
+
+        Returns:
+            The network itself.
+        """
         *inner, last = (layer for layer in self.noise if isinstance(layer, nn.Conv2d))
         for convolution in inner:
             nn.init.orthogonal_(convolution.weight, generator=generator)
@@ -84,7 +88,11 @@ class DenoiserCard:
 
 
 def save_denoiser(directory: Path, model: DnCnn, *, name: str, sigma: float, training: dict[str, Any]) -> DenoiserCard:
-    """Writes a denoiser atomically as `<id>.safetensors` and `<id>.json`; returns its card."""
+    """Writes a denoiser atomically as `<id>.safetensors` and `<id>.json`.
+
+    Returns:
+        Its card.
+    """
     content = save({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()})
     sha256 = hashlib.sha256(content).hexdigest()
     card = DenoiserCard(
@@ -105,7 +113,7 @@ def save_denoiser(directory: Path, model: DnCnn, *, name: str, sigma: float, tra
 
 
 def load_denoiser(directory: Path, id: str, device: torch.device | str = "cpu") -> tuple[DnCnn, DenoiserCard]:
-    """Loads a denoiser in evaluation mode, and its card.
+    """Returns a denoiser in evaluation mode, and its card.
 
     Raises:
         Rejected: model_unavailable, digest_mismatch, or invalid_weights naming the first keys at fault.

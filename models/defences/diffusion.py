@@ -114,7 +114,7 @@ class DiffPure:
         return resize((x + 1) / 2, pixels.shape[-2:])
 
     def _reverse_step(self, x: Tensor, t: int, seed: int) -> Tensor:
-        """Takes one step back; the seed makes the second computation of a step draw the same noise as the first."""
+        """Returns the image one step back; the seed makes a second computation of a step draw the same noise."""
         noise = torch.Generator().manual_seed(seed)
         before: Tensor
         before, _ = self.model.scheduler.step(self.model.output(x, t), t, x, generator=noise, return_dict=False)
@@ -139,8 +139,7 @@ def timestep(alphas_cumprod: Tensor, sigma: float) -> int:
 
 
 def denoise_once(model: DiffusionModel, noisy: Tensor, sigma: float) -> Tensor:
-    """Returns the images (B, 3, S, S) in [0, 1] under noise of exactly `sigma`, by one call of the model (Carlini et
-    al. 2023).
+    """Returns the images (B, 3, S, S) in [0, 1] under noise of exactly `sigma`, by one call (Carlini et al. 2023).
 
     It removes the noise of a certificate and adds none. The input is scaled to t*; the peers add the noise of t*, a
     little more than the radius is computed with. At another size than the model's the noise is resampled with the image
@@ -170,7 +169,7 @@ def one_shot_purifier(model: DiffusionModel, sigma: float) -> Purifier:
 
 
 def load_diffusion(directory: Path, device: torch.device | str = "cpu") -> DiffusionModel:
-    """Loads a diffusers pipeline of UNet2DModel and DDPMScheduler from a local directory, in float32.
+    """Returns a diffusers pipeline of UNet2DModel and DDPMScheduler from a local directory, in float32.
 
     Its files are in `unet/` and `scheduler/`, or all in the directory itself.
 

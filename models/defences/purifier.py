@@ -19,10 +19,10 @@ Denoise = Callable[[Tensor], Tensor]
 
 
 class Purifier(Protocol):
-    """A defence in pixel space. It knows neither the clean image nor the attack, and does not project onto the attack's
-    ball.
+    """A defence in pixel space.
 
-    If it holds a model, the pixels must be on the device of that model.
+    It knows neither the clean image nor the attack, and does not project onto the attack's ball. If it holds a model,
+    the pixels must be on the device of that model.
     """
 
     @property
@@ -126,16 +126,12 @@ def straight_through(pixels: Tensor, purified: Tensor) -> Tensor:
 
 
 def normal_noise(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Returns standard normal noise, drawn on the generator's device so that a seed gives the same noise on every
-    device.
-    """
+    """Returns standard normal noise, drawn on the generator's device: a seed gives the same noise on every device."""
     return torch.randn(shape, generator=generator, device=generator.device).to(device)
 
 
 def resize(pixels: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Returns pixels (B, 3, H, W) at another (height, width), bilinear as the peers do; unchanged if the size is the
-    same.
-    """
+    """Returns pixels (B, 3, H, W) at another (height, width), bilinear as the peers do; unchanged at the same size."""
     if tuple(pixels.shape[-2:]) == tuple(size):
         return pixels
     return F.interpolate(pixels, size=tuple(size), mode="bilinear", align_corners=False)

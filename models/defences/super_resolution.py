@@ -120,7 +120,9 @@ def super_resolution(enlarger: Enlarger | None = None, *, sigma: float = 0.02) -
 
 
 def load_enlarger(directory: Path, device: torch.device | str = "cpu") -> Enlarger:
-    """Loads a Swin2SR from a local directory as its hub has it: config.json and model.safetensors or pytorch_model.bin.
+    """Returns a Swin2SR from a local directory as its hub has it.
+
+    The directory holds config.json and model.safetensors or pytorch_model.bin.
 
     Raises:
         Rejected: model_unavailable for a missing file; invalid_weights naming the first keys at fault.

@@ -121,8 +121,9 @@ class Evaluation:
             )
 
     def sampler(self, pixels: NDArray[np.float32]) -> NoisySampler:
-        """Returns the sampler of noisy copies of an image: the same for every prompt and adaptation, so that they can
-        be compared.
+        """Returns the sampler of noisy copies of an image.
+
+        It is the same for every prompt and adaptation, so that they can be compared.
         """
         secret = hashlib.sha256(f"certrad evaluate {self.seed}".encode()).digest()
         settings = hashlib.sha256(f"{pixels.shape} {self.params.sigma}".encode()).hexdigest()

@@ -70,7 +70,7 @@ def save_prompt(
     tuning: dict[str, Any] | None = None,
     measured: dict[str, Any] | None = None,
 ) -> PromptCard:
-    """Writes a prompt atomically as `<id>.safetensors` and `<id>.json`; returns its card.
+    """Writes a prompt atomically as `<id>.safetensors` and `<id>.json`.
 
     The id is `name` and the first 16 hex digits of the file's SHA-256: the same vectors saved again are the same
     prompt, and only its card is replaced.
@@ -86,6 +86,9 @@ def save_prompt(
         licence: licence of the prompt.
         tuning: hyper-parameters and digests of the data.
         measured: figures measured on other images.
+
+    Returns:
+        The card of the prompt.
 
     Raises:
         ValueError: for a bad name, or if a bank is saved with another method or another prompt with `bank`.

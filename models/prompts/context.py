@@ -142,7 +142,9 @@ class PromptLayout:
 
 
 def layout(backbone: Backbone, class_names: Sequence[str], context: ContextVectors) -> PromptLayout:
-    """Lays out the prompt of every class; underscores of a name become spaces, and a full stop follows the name.
+    """Returns the layout of the prompts of all classes.
+
+    Underscores of a class name become spaces, and a full stop follows the name.
 
     Args:
         backbone: tokenizes and embeds the prompts.
@@ -194,7 +196,11 @@ def _spell_out(name: str) -> str:
 
 
 def _embed(backbone: Backbone, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Returns embeddings (K, L, d) of the prompts with start and end token, padded to one length, and the ends (K,)."""
+    """Returns embeddings (K, L, d) of the prompts with start and end token, padded to one length, and the ends (K,).
+
+    Raises:
+        Rejected: prompt_too_long.
+    """
     longest = max(map(len, prompts)) + 2
     if longest > backbone.context_length:
         raise Rejected("prompt_too_long", f"a prompt may have at most {backbone.context_length} tokens; got {longest}")

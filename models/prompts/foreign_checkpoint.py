@@ -55,8 +55,9 @@ def import_context(path: Path, backbone: Backbone, n_classes: int, *, position: 
 
 
 def prompt_tensors(checkpoint: object) -> dict[str, Tensor]:
-    """Returns `ctx` and, where stored, `token_prefix` and `token_suffix` of a checkpoint, without prefixes like
-    `module.`.
+    """Returns `ctx` and, where stored, `token_prefix` and `token_suffix` of a checkpoint.
+
+    Prefixes like `module.` are removed from the names.
 
     Raises:
         Rejected: invalid_checkpoint without a state_dict or `ctx`, or with one of the tensors more than once.
@@ -78,8 +79,7 @@ def prompt_tensors(checkpoint: object) -> dict[str, Tensor]:
 
 
 def read_untrusted(content: bytes) -> object:
-    """Returns the contents of a file of `torch.save`: tensors and containers, and inert objects in place of everything
-    else.
+    """Returns the tensors and containers in a file of `torch.save`, with inert objects in place of everything else.
 
     Raises:
         Rejected: invalid_checkpoint.
@@ -137,8 +137,10 @@ _INERT_PICKLE.load = _inert_load
 
 
 def _check_classes(tensors: dict[str, Tensor], n_classes: int) -> None:
-    """Checks K: vectors shared by all classes do not state it, but what CoOp stores beside them has a row for each
-    class.
+    """Checks that what CoOp stores beside the vectors has a row for each class; shared vectors do not state K.
+
+    Raises:
+        Rejected: prompt_mismatch for another number of classes.
     """
     for name, tensor in tensors.items():
         if tensor.ndim == 3 and len(tensor) != n_classes:

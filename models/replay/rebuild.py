@@ -63,9 +63,7 @@ class Rebuilt:
         return self.head.classifier(self.backbone, sigma)
 
     def draws(self, statement: Statement) -> list[Draws]:
-        """Returns the estimation samples of the class and, with automatic sigma, of the other routes and of the
-        selector.
-        """
+        """Returns the estimation samples of the class and, with automatic sigma, of other routes and selector."""
         of_sigma = [(statement.params.sigma, statement.estimation)]
         if (routing := statement.routing) is None:
             return [self._draws(*each) for each in of_sigma]
@@ -83,7 +81,9 @@ class Rebuilt:
 
 
 def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: PromptStore) -> Rebuilt:
-    """Rebuilds what a document names; a prompt that was adapted is adapted again, from the same noise.
+    """Returns the classifier and the noise that a document names.
+
+    A prompt that was adapted is adapted again, from the same noise.
 
     Args:
         statement: the parsed document.

@@ -160,8 +160,9 @@ def _draw(draws: Draws, indices: list[int], on_drawn: _OnSamples) -> list[int]:
 
 
 def _describe_undetected(statement: Statement, differ: int, replayed: int, total: int) -> str:
-    """Says how many labels may be forged although none was noticed, and the radius without them (docs/mathematics.md,
-    7.1).
+    """Returns a sentence: how many labels may be forged unnoticed, and the radius without them.
+
+    See docs/mathematics.md, 7.1.
     """
     alpha = statement.params.alpha
     share = differ / total if replayed == total else clopper_pearson_upper(differ, replayed, alpha)

@@ -17,7 +17,7 @@ _RHO: Final = 0.75
 def apgd(
     slope: Callable[[Tensor], Slope], images: Tensor, *, epsilon: float, iterations: int, draws: ImageDraws
 ) -> Tensor:
-    """Returns, for each image, the visited image of the largest margin: (B, 3, S, S), in [0, 1] and the epsilon ball.
+    """Returns the visited image of the largest margin, for each image: (B, 3, S, S), in [0, 1] and in the epsilon ball.
 
     An image's step begins at 2 epsilon. It is halved at a checkpoint if the loss rose in too few steps, or if its best
     value did not rise since the last checkpoint; the search then resumes from the best image so far.

@@ -13,11 +13,10 @@ ATTEMPTS: Final = 10
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Returns each image (B, 3, H, W) in [0, 1] cropped at random, resized back by bicubic interpolation, mirrored or
-    not.
+    """Returns each image (B, 3, H, W) in [0, 1] cropped at random, resized back, and mirrored or not.
 
-    The distribution is that of torchvision's RandomResizedCrop with a share of 0.08..1 of the area, but every draw
-    comes from the given generator.
+    Resizing is bicubic. The distribution is that of torchvision's RandomResizedCrop with a share of 0.08..1 of the
+    area, but every draw comes from the given generator.
     """
     height, width = size = (images.shape[-2], images.shape[-1])
     rows = []

@@ -95,7 +95,7 @@ def tune_bank(
     *,
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> Bank:
-    """Tunes a bank from a few labelled images per class, never from an image that is to be certified.
+    """Returns a bank tuned on a few labelled images per class, never on an image that is to be certified.
 
     The shots are those that `trainer.train` takes with the same seed. The same seed gives the same bank, bit for bit,
     on one machine.
@@ -135,8 +135,9 @@ def tune_bank(
 def noisy_directions(
     backbone: Backbone, images: Tensor, params: BankParams, on_stage: Callable[[str], None] = lambda _: None
 ) -> Tensor:
-    """Returns L2-normalised features (S, N, C, D) of C noisy copies of each image at each of S levels; noise is not
-    clipped.
+    """Returns L2-normalised features (S, N, C, D) of C noisy copies of each image at each of S levels.
+
+    The noise is not clipped.
     """
     levels = []
     for sigma in params.sigmas:
@@ -179,7 +180,7 @@ def bank_accuracy(
 
 
 def tune_gate(texts: Tensor, directions: Tensor, labels: Tensor, logit_scale: float, params: BankParams) -> Gate:
-    """Tunes the gate by AdamW on the cross-entropy of the combined logits, over all levels of noise alike.
+    """Returns the gate with the lowest cross-entropy of the combined logits, over all levels of noise alike, by AdamW.
 
     It starts from equal weights. Its hidden units see every coordinate of a direction centred and scaled to variance 1;
     that scaling is folded into their weights at the end.
@@ -244,7 +245,7 @@ def _member(
     params: FewShotParams,
     start: ContextVectors | None,
 ) -> ContextVectors:
-    """Tunes one class-specific prompt, from random vectors or from those of the given words.
+    """Returns one tuned class-specific prompt, from random vectors or from those of the given words.
 
     Args:
         backbone: the backbone.

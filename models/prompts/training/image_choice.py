@@ -24,10 +24,9 @@ class ChosenImages:
 
 
 def choose_images(labels: Sequence[int], class_names: Sequence[str], params: TuningParams) -> ChosenImages:
-    """Chooses `params.shots` images of each class for tuning, or all if it is None, and validation images from the
-    rest.
+    """Returns a choice of `params.shots` images of each class for tuning, all if it is None, and validation images.
 
-    The choice depends on the labels, the shots and the seed alone.
+    Validation images are among the rest. The choice depends on the labels, the shots and the seed alone.
 
     Args:
         labels: the class of every image, as an index into `class_names`; the images must be in an order that does not

@@ -125,7 +125,7 @@ def train(
     resume: TrainerState | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> ContextVectors:
-    """Learns context vectors from a few noisy labelled images per class; the backbone stays frozen.
+    """Returns context vectors learned from a few noisy labelled images per class; the backbone stays frozen.
 
     The same seed gives the same vectors, bit for bit, on one machine.
 
@@ -211,8 +211,9 @@ def train_epochs(
 
 
 def image_features(backbone: Backbone, images: Tensor, params: FewShotParams) -> FeatureSource:
-    """Returns a source of features of `images` (N, 3, H, W), augmented and noisy as `params` say; clean ones are
-    encoded once.
+    """Returns a source of features of `images` (N, 3, H, W), augmented and noisy as `params` say.
+
+    Clean images are encoded once.
     """
     levels = torch.tensor(params.sigmas)
 
