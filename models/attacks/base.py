@@ -88,7 +88,7 @@ def attacked(
         on_batch: called with the number of images done.
 
     Raises:
-        ValueError: if the attack left the ball or the range.
+        ValueError: if an image is outside the ball or the range.
     """
     done = []
     for start in range(0, len(images), batch_size):

@@ -45,7 +45,7 @@ def _by_folder(files: Files, base: str, classes: tuple[str, ...]) -> Listing:
 
 
 def list_imagenet(files: Files, split: SplitName) -> Listing:
-    """Returns the images of ImageNet or ImageNet-Sketch: a folder for each wnid of `classnames.txt`, in sorted order."""
+    """Returns the images of ImageNet or ImageNet-Sketch: a folder for each wnid of `classnames.txt`, sorted."""
     names = _class_names(files)
     for wnid in sorted(names):
         files.path(f"{files.part(split)}/{wnid}")  # else the labels would shift

@@ -30,7 +30,7 @@ class BankParams:
         shots: labelled images per class.
         sigmas: noise levels of the gate's samples, in pixels of [0, 1].
         member_sigmas: each of them tunes two prompts, one from random vectors and one from the words of the template.
-        template: its words before the class name are that start; the text after the class name is left out.
+        template: its words before the class name are that start; the text after the class name is dropped.
         copies: noisy copies of every shot at every level, encoded once.
         epochs: epochs of each member, see `FewShotParams`.
         batch_size: batch size of the members.

@@ -192,7 +192,7 @@ def test_missing_part_is_named_with_its_place_and_source(tmp_path: Path, card_id
 def test_data_set_that_is_not_there_is_said_in_one_line(tmp_path: Path, card_id: str) -> None:
     refused = refusal(card_id, tmp_path / "nowhere")
     assert refused.code == "dataset_unavailable"
-    assert refused.detail.startswith(f"{card_id}: a folder or zip is expected at")
+    assert refused.detail.startswith(f"{card_id}: there is no folder or zip at")
 
 
 @pytest.mark.parametrize("card_id", ["kathercolon", "pannuke", "sicapv2", "imagenet", "imagenet-a", "mednist"])
@@ -412,7 +412,7 @@ def test_image_that_a_split_file_names_and_nobody_has_is_refused_when_it_is_read
     root = write("pets", tmp_path)
     split_json(root, "pets", BREEDS)
     (root / "images/a_3.jpg").unlink()
-    with pytest.raises(Rejected, match=r"dataset_unavailable: pets: an image of the split is not in") as refused:
+    with pytest.raises(Rejected, match=r"dataset_unavailable: pets: an image of the split is missing from") as refused:
         load("pets", tmp_path).image(0)
     assert "a_3" not in refused.value.detail
 
@@ -481,7 +481,7 @@ def test_balanced_sample_may_be_all_images() -> None:
 
 @pytest.mark.parametrize("count", [0, 17])
 def test_balanced_sample_refuses_more_images_than_there_are(count: int) -> None:
-    with pytest.raises(ValueError, match=r"1\.\.16 images"):
+    with pytest.raises(ValueError, match=r"count must be 1\.\.16, the number of images"):
         balanced_sample(UNEVEN, 3, count, seed=1)
 
 

@@ -141,7 +141,7 @@ def test_the_gradient_of_rescaling_is_exact() -> None:
 
 @pytest.mark.parametrize(("low", "padded"), [(0, 3), (5, 5), (6, 5)])
 def test_sides_without_room_are_refused(low: int, padded: int) -> None:
-    with pytest.raises(ValueError, match="1 <= low < padded"):
+    with pytest.raises(ValueError, match="low must be >= 1 and below padded"):
         RandomResizing(low=low, padded=padded)
 
 
