@@ -63,7 +63,7 @@ class Files:
         """Returns the refusal for a split that the data set is published without."""
         return Rejected(
             "dataset_unavailable",
-            f"{self.card.id}: the split must be one of {', '.join(published)}; got {split}",
+            f"{self.card.id}: the split must be a published one ({', '.join(published)}); got {split}",
         )
 
     def missing(self, name: str) -> Rejected:

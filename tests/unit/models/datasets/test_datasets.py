@@ -199,7 +199,7 @@ def test_data_set_that_is_not_there_is_said_in_one_line(tmp_path: Path, card_id:
 def test_split_that_was_never_published_is_refused(data: Path, card_id: str) -> None:
     refused = refusal(card_id, data, "val")
     assert refused.code == "dataset_unavailable"
-    assert "published splits are" in refused.detail
+    assert "the split must be a published one (" in refused.detail
 
 
 @pytest.mark.parametrize(("card_id", "step"), [("kathercolon", 20), ("skincancer", 10), ("rsna", 40), ("imagenet", 40)])
