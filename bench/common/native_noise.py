@@ -21,7 +21,7 @@ from certrad.models.images.model_input import image_scale, model_input
 from certrad.models.images.picture import Picture
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.prompts.context import text_features
-from certrad.models.prompts.training.trainer import FewShotParams, image_features, initial_context, train_epochs
+from certrad.models.prompts.training.trainer import FewShotParams, image_features, random_context, train_epochs
 from certrad.models.smoothing import certify
 from certrad.models.types import Certificate, Outcome, SmoothingParams
 from certrad.models.types.image import ImageFacts, ImageRadius, ImageScale
@@ -149,7 +149,7 @@ def tuned_text_features(
             return backbone.encode_image(native.model_inputs(noisy))
 
     *_, last = train_epochs(backbone, source, labels, class_names, params)
-    context = initial_context(backbone, len(class_names), params).with_vectors(last.vectors)
+    context = random_context(backbone, len(class_names), params).with_vectors(last.vectors)
     with torch.inference_mode():
         return text_features(backbone, class_names, context)
 

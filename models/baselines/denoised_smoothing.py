@@ -10,8 +10,10 @@ from certrad.models.smoothing import BaseClassifier
 class DenoisedClassifier:
     """f(D(z)): the base classifier of the denoised sample, to be smoothed with the noise that D was made for.
 
-    denoise: a `DnCnn` of that sigma for Denoised Smoothing, `one_shot(model, sigma)` for Diffusion Smoothing. It draws
-        nothing, so f(D(z)) is a fixed function of the noisy image and its certificate holds for every input.
+    Attributes:
+        base_classifier: f.
+        denoise: D, a `DnCnn` of that sigma for Denoised Smoothing, `one_shot(model, sigma)` for Diffusion Smoothing. It
+            draws nothing, so f(D(z)) is a fixed function of the noisy image and its certificate holds for every input.
     """
 
     def __init__(self, base_classifier: BaseClassifier, denoise: Denoise) -> None:
@@ -30,9 +32,9 @@ class DenoisedClassifier:
 
     @property
     def device(self) -> torch.device:
-        """Where the base classifier computes."""
+        """The device on which the base classifier computes."""
         return self.base_classifier.device
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Logits (B, K) of noisy pixels (B, 3, S, S), unclipped."""
+        """Returns logits (B, K) of noisy pixels (B, 3, S, S), unclipped."""
         return self.base_classifier.logits(self.denoise(pixels))

@@ -20,7 +20,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.images.model_input import model_input
 from certrad.models.prompts.training.embedding_bank import adversarial_rows
-from certrad.models.prompts.training.tuning import Tuned, TuningSet, attack_params, finish
+from certrad.models.prompts.training.tuning import TunedPrompt, TuningSet, attack_params, finish
 from certrad.models.shipped import shipped_tasks
 from certrad.models.types import PromptCard
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest, TuningResult
@@ -506,7 +506,7 @@ def test_a_job_that_ended_meanwhile_puts_no_prompt_into_use(
     before = catalogue.prompts()
     job_id = submit()
 
-    def ended_meanwhile(*arguments: Any, **options: Any) -> Tuned:
+    def ended_meanwhile(*arguments: Any, **options: Any) -> TunedPrompt:
         monkeypatch.setattr("certrad.workers.engine.tuning.finish", finish)
         answer = finish(*arguments, **options)
         if end == "cancelled":

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from certrad.models.datasets.pixels import Pixels, rgb
+from certrad.models.datasets.pixels import Pixels, decode_with_pillow
 from certrad.models.errors import Rejected
 from certrad.models.images.model_input import ModelInput, image_scale, model_input
 from certrad.models.images.picture import check_size
@@ -123,7 +123,9 @@ def decode(content: bytes) -> Pixels:
     Raises:
         Rejected: The bytes are no such image.
     """
-    return decode_as_uploaded(content, max_pixels=_MAX_PIXELS) if sniff(content) == "dicom" else rgb(content)
+    if sniff(content) == "dicom":
+        return decode_as_uploaded(content, max_pixels=_MAX_PIXELS)
+    return decode_with_pillow(content)
 
 
 def decode_as_uploaded(content: bytes, *, max_pixels: int) -> Pixels:

@@ -28,7 +28,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.baselines.adversarial_training import TrainingParams, train
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.datasets.split import Split
-from certrad.models.defences.purifier import defended
+from certrad.models.defences.purifier import defend
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import template_features, text_features
 from certrad.models.randomness import seeded
@@ -116,7 +116,7 @@ class Trainings:
 
     def _accuracy(self, backbone: Backbone, texts: Tensor) -> dict[str, Any]:
         """Whether each test image is answered rightly: clean, under the papers' attack, and under the adaptive one."""
-        classify = defended(None, VisionLanguageClassifier(backbone, texts).logits)
+        classify = defend(None, VisionLanguageClassifier(backbone, texts).logits)
         not_known, known = (
             replace(params, epsilon=self.experiment.epsilon, steps=self.experiment.steps)
             for params in (PGD_40, ADAPTIVE_PGD_40)

@@ -15,7 +15,7 @@ from certrad.bench.reproduce.run.materials import Materials, inputs
 from certrad.models.attacks.pgd import PgdParams
 from certrad.models.backbones.base import Backbone
 from certrad.models.datasets.listing import Item
-from certrad.models.datasets.pixels import rgb
+from certrad.models.datasets.pixels import decode_with_pillow
 from certrad.models.datasets.split import Split
 from certrad.models.prompts.training.embedding_bank import adversarial_rows
 from tests.support.tiny_clip import tiny_backbone
@@ -32,7 +32,7 @@ def split_of(pixels: NDArray[np.uint8], dataset: str = "a") -> Split:
         items=tuple(Item(name=f"{dataset}/{index}", label=index % 2) for index in range(len(pixels))),
         rule="published",
         _read=lambda name: pixels[int(name.split("/")[1])],
-        _decode=rgb,
+        _decode=decode_with_pillow,
     )
 
 

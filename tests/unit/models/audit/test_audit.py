@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from certrad.models.attacks.smooth_adv import SmoothAdv, attack, nearest_on_grid, squared_budget, squared_length
-from certrad.models.audit.contradictions import Attacked, Audit, Claim, Finding
+from certrad.models.audit.contradictions import AttackedVersion, Audit, Claim, Finding
 from certrad.models.audit.modes import Mode
 from certrad.models.audit.verdict import p_value, summarise
 from certrad.models.classifier import VisionLanguageClassifier
@@ -49,7 +49,7 @@ def audit_of(service: ToyService, *modes: Mode, encode: Callable[[Tensor], Tenso
 
 
 def finding(clean: Claim, attacked: Claim | None, squared_distance: int = 100) -> Finding:
-    versions = () if attacked is None else (Attacked(claim=attacked, squared_distance=squared_distance),)
+    versions = () if attacked is None else (AttackedVersion(claim=attacked, squared_distance=squared_distance),)
     return Finding(clean=clean, attacked=versions)
 
 
@@ -203,7 +203,7 @@ def test_each_image_is_attacked_towards_the_most_probable_classes_first(
 
 def test_any_attacked_version_may_contradict_and_counts_in_the_p_value(service: ToyService) -> None:
     spec = toy_mode("fixed", service.prompt, PARAMS).spec
-    agrees, differs = (Attacked(claim=says(label, 0.3), squared_distance=100) for label in (0, 1))
+    agrees, differs = (AttackedVersion(claim=says(label, 0.3), squared_distance=100) for label in (0, 1))
     found = [Finding(clean=says(0, 0.5), attacked=versions) for versions in ((agrees, differs), (agrees, agrees))]
     verdict = summarise(spec, found, targets=9)
     assert (verdict.targets, verdict.attacked, verdict.contradictions) == (2, 2, 1)
