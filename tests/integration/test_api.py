@@ -15,6 +15,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from certrad.app.api import events
+from certrad.app.api.remedies import REMEDIES
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
@@ -62,7 +63,7 @@ def assert_problem(response: object, code: str) -> dict[str, object]:
     """Checks that a response is the RFC 9457 problem of a code and gives its body."""
     body: dict[str, object] = response.json()  # type: ignore[attr-defined]
     assert body["code"] == code, body
-    assert response.status_code == body["status"] == PROBLEMS[code].status  # type: ignore[attr-defined]
+    assert response.status_code == body["status"] == REMEDIES[code].status  # type: ignore[attr-defined]
     assert response.headers["content-type"] == "application/problem+json"  # type: ignore[attr-defined]
     assert body["title"] == PROBLEMS[code].title
     assert body["type"] == f"urn:certrad:problem:{code}"

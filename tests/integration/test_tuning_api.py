@@ -14,9 +14,9 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
+from certrad.app.api.remedies import REMEDIES
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
-from certrad.models.errors import PROBLEMS
 from certrad.models.shipped import shipped_prompts
 from certrad.models.types.codec import encode_card
 from certrad.models.types.tuning import TuningParams
@@ -71,7 +71,7 @@ def accepted(response: httpx.Response) -> dict[str, Any]:
 
 def code_of(response: httpx.Response) -> str:
     body = response.json()
-    assert response.status_code == body["status"] == PROBLEMS[body["code"]].status
+    assert response.status_code == body["status"] == REMEDIES[body["code"]].status
     return str(body["code"])
 
 
