@@ -21,7 +21,7 @@ from torch import Tensor
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.prompts.checkpoint import save_prompt
-from certrad.models.prompts.training.embedding_bank import bank_from_bytes, bank_to_bytes
+from certrad.models.prompts.training.embedding_bank import embedding_bank_from_bytes, embedding_bank_to_bytes
 from certrad.models.prompts.training.trainer import TrainerState
 from certrad.models.prompts.training.tuning import (
     Tuned,
@@ -173,9 +173,9 @@ class TuningRun:
     def _bank_rows(self, data: TuningSet, start: int) -> Tensor:
         step = f"bank-{start}"
         if (content := self._recall(step)) is not None:
-            return bank_from_bytes(content)
+            return embedding_bank_from_bytes(content)
         rows = bank_rows(self._backbone, data, self._request.params, start)
-        self._keep(step, bank_to_bytes(rows))
+        self._keep(step, embedding_bank_to_bytes(rows))
         return rows
 
     def _train(self, data: TuningSet, bank: Tensor | None) -> Epochs:

@@ -20,18 +20,18 @@ from certrad.models.errors import Rejected
 from certrad.models.prompts.training.trainer import FeatureSource
 from certrad.models.randomness import seeded
 
-BANK_BATCH: Final = 32
+EMBEDDING_BANK_BATCH: Final = 32
 """Images attacked together: a bank that was interrupted goes on at a multiple of it."""
 
 _BANK: Final = "embeddings"
 
 
-def adversarial_bank(
+def embedding_bank(
     backbone: Backbone,
     images: Tensor,
     params: PgdParams,
     *,
-    batch_size: int = BANK_BATCH,
+    batch_size: int = EMBEDDING_BANK_BATCH,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
     """The embeddings (N, D) of adversarial versions of `images` (N, 3, H, W) in [0, 1], float32, not normalised.
@@ -40,14 +40,14 @@ def adversarial_bank(
     """
     rows = []
     for start in range(0, len(images), batch_size):
-        rows.append(adversarial_rows(backbone, images, params, start, batch_size=batch_size))
+        rows.append(embedding_bank_rows(backbone, images, params, start, batch_size=batch_size))
         if on_batch:
             on_batch(min(start + batch_size, len(images)))
     return torch.cat(rows)
 
 
-def adversarial_rows(
-    backbone: Backbone, images: Tensor, params: PgdParams, start: int, *, batch_size: int = BANK_BATCH
+def embedding_bank_rows(
+    backbone: Backbone, images: Tensor, params: PgdParams, start: int, *, batch_size: int = EMBEDDING_BANK_BATCH
 ) -> Tensor:
     """The rows of the bank of one batch, that which begins at image `start`, a multiple of `batch_size`.
 
@@ -61,7 +61,7 @@ def adversarial_rows(
         return backbone.encode_image(adversarial).float().cpu()
 
 
-def bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams | None) -> str:
+def embedding_bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams | None) -> str:
     """What the rows of images that are attacked together are kept under: a digest of weights, pixels and attack.
 
     params: None for the embeddings of the images as they are.
@@ -72,13 +72,13 @@ def bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams | None) 
     return digest.hexdigest()
 
 
-def bank_to_bytes(bank: Tensor) -> bytes:
+def embedding_bank_to_bytes(bank: Tensor) -> bytes:
     """The bank as a safetensors file."""
     content: bytes = save({_BANK: bank.contiguous()})
     return content
 
 
-def bank_from_bytes(content: bytes) -> Tensor:
+def embedding_bank_from_bytes(content: bytes) -> Tensor:
     """The bank in a safetensors file; raises `invalid_checkpoint`."""
     try:
         bank: Tensor = load(content)[_BANK]
@@ -89,6 +89,6 @@ def bank_from_bytes(content: bytes) -> Tensor:
     return bank
 
 
-def bank_features(bank: Tensor) -> FeatureSource:
+def embedding_bank_features(bank: Tensor) -> FeatureSource:
     """The rows of the bank as a source of image features for `few_shot.train_epochs`."""
     return lambda indices, _: bank[indices]

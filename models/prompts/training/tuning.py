@@ -15,7 +15,11 @@ from torch.nn import functional as F
 from certrad.models.attacks.pgd import PgdParams
 from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout, text_features
-from certrad.models.prompts.training.embedding_bank import BANK_BATCH, adversarial_rows, bank_features
+from certrad.models.prompts.training.embedding_bank import (
+    EMBEDDING_BANK_BATCH,
+    embedding_bank_features,
+    embedding_bank_rows,
+)
 from certrad.models.prompts.training.trainer import (
     FeatureSource,
     FewShotParams,
@@ -102,12 +106,12 @@ def require_fit(backbone: Backbone, class_names: Sequence[str], params: TuningPa
 
 def bank_starts(n_images: int) -> range:
     """Where the batches of an adversarial embedding bank begin."""
-    return range(0, n_images, BANK_BATCH)
+    return range(0, n_images, EMBEDDING_BANK_BATCH)
 
 
 def bank_rows(backbone: Backbone, data: TuningSet, params: TuningParams, start: int) -> Tensor:
     """The rows (b, D) of one batch of the bank; those of all `bank_starts`, one below the other, are the bank."""
-    return adversarial_rows(backbone, data.images, attack_params(params), start)
+    return embedding_bank_rows(backbone, data.images, attack_params(params), start)
 
 
 def tune_epochs(
@@ -129,7 +133,7 @@ def tune_epochs(
     if rows != (len(data.images) if params.method == "advpt" else 0):
         raise ValueError(f"a bank of all images is required for advpt, and none else; got {params.method}, {rows} rows")
     trainer = trainer_params(params)
-    source = image_features(backbone, data.images, trainer) if bank is None else bank_features(bank)
+    source = image_features(backbone, data.images, trainer) if bank is None else embedding_bank_features(bank)
     yield from train_epochs(backbone, _announced(source, on_batch), data.labels, class_names, trainer, resume=resume)
 
 
