@@ -68,11 +68,6 @@ class Trained:
     steps_per_epoch: int
     accuracy: float
 
-    @property
-    def seconds_per_epoch(self) -> float:
-        """The seconds that one look at every training image takes."""
-        return self.seconds / self.steps * self.steps_per_epoch
-
 
 def train(
     backbone: Backbone,

@@ -14,8 +14,6 @@ from certrad.models.defences.model_files import read_model_config, read_model_te
 from certrad.models.defences.purifier import (
     Backward,
     Denoise,
-    NoiseAndDenoise,
-    Purifier,
     normal,
     resized,
     straight_through,
@@ -148,11 +146,6 @@ def denoise_once(model: DiffusionModel, noisy: Tensor, sigma: float) -> Tensor:
 def one_shot(model: DiffusionModel, sigma: float) -> Denoise:
     """`denoise_once` at one sigma, for a certificate of that sigma."""
     return partial(denoise_once, model, sigma=sigma)
-
-
-def one_shot_purifier(model: DiffusionModel, sigma: float) -> Purifier:
-    """Adds noise of `sigma` and removes it in one shot: one sample of Diffusion Smoothing as a defence."""
-    return NoiseAndDenoise(f"one-shot diffusion {sigma:g}", one_shot(model, sigma), sigma)
 
 
 def load_diffusion(directory: Path, device: torch.device | str = "cpu") -> DiffusionModel:

@@ -68,29 +68,6 @@ class Composition:
         return pixels
 
 
-@dataclass(frozen=True, slots=True)
-class NoiseAndDenoise:
-    """Adds the Gaussian noise of `sigma`, in pixels of [0, 1], and removes it: the noise drowns the attack."""
-
-    name: str
-    denoise: Denoise
-    sigma: float
-
-    @property
-    def randomised(self) -> bool:
-        """It draws noise."""
-        return True
-
-    @property
-    def backward(self) -> Backward:
-        """Through the denoiser."""
-        return "exact"
-
-    def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """One denoised noisy copy of each image."""
-        return self.denoise(pixels + self.sigma * normal(pixels.shape, generator, pixels.device))
-
-
 def compose(*purifiers: Purifier) -> Purifier:
     """The defences one after the other, the first one first; one alone is itself."""
     if not purifiers:
