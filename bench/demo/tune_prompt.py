@@ -37,7 +37,7 @@ from certrad.bench.demo.common import (
     use_threads,
 )
 from certrad.models.backbones.base import Backbone
-from certrad.models.prompts.training.embedding_bank import adversarial_bank
+from certrad.models.prompts.training.embedding_bank import embedding_bank
 from certrad.models.prompts.training.image_choice import VALIDATION_PER_CLASS
 from certrad.models.prompts.training.trainer import sample_shots
 from certrad.models.prompts.training.tuning import TuningSet, attack_params, finish, tune_epochs
@@ -137,6 +137,6 @@ def timed(what: str) -> Iterator[None]:
 
 def _bank(backbone: Backbone, data: TuningSet, params: TuningParams) -> Tensor:
     with tqdm(total=len(data.images), unit="image") as progress, timed(f"bank of {len(data.images)} images"):
-        return adversarial_bank(
+        return embedding_bank(
             backbone, data.images, attack_params(params), on_batch=lambda done: progress.update(done - progress.n)
         )

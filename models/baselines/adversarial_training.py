@@ -79,11 +79,6 @@ class TrainedEncoder:
     steps_per_epoch: int
     accuracy: float
 
-    @property
-    def seconds_per_epoch(self) -> float:
-        """The seconds that one pass over every training image takes."""
-        return self.seconds / self.steps * self.steps_per_epoch
-
 
 def train(
     backbone: Backbone,

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from certrad.models.backbones.weights import file_sha256, load_strictly
 from certrad.models.defences.model_files import find_file, read_model_config, read_model_tensors
-from certrad.models.defences.purifier import NoiseAndDenoise, Purifier
 from certrad.models.errors import Rejected
 from certrad.models.files import replace_file
 
@@ -59,11 +58,6 @@ class DnCnn(nn.Module):
         """Returns the images (B, 3, H, W) under the noise, of any height and width."""
         denoised: Tensor = noisy - self.noise(noisy)
         return denoised
-
-
-def denoiser_purifier(model: DnCnn, sigma: float) -> Purifier:
-    """Returns the defence that adds noise of `sigma` and removes it: one sample of Denoised Smoothing."""
-    return NoiseAndDenoise(f"DnCNN {sigma:g}", model, sigma)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,15 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from certrad.models.backbones.weights import load_strictly
 from certrad.models.defences.model_files import read_model_config, read_model_tensors
-from certrad.models.defences.purifier import (
-    Backward,
-    Denoise,
-    NoiseAndDenoise,
-    Purifier,
-    normal_noise,
-    resize,
-    straight_through,
-)
+from certrad.models.defences.purifier import Backward, Denoise, normal_noise, resize, straight_through
 from certrad.models.errors import Rejected
 
 if TYPE_CHECKING:
@@ -161,11 +153,6 @@ def denoise_once(model: DiffusionModel, noisy: Tensor, sigma: float) -> Tensor:
 def one_shot(model: DiffusionModel, sigma: float) -> Denoise:
     """Returns `denoise_once` at one sigma, for a certificate of that sigma."""
     return partial(denoise_once, model, sigma=sigma)
-
-
-def one_shot_purifier(model: DiffusionModel, sigma: float) -> Purifier:
-    """Returns the defence that adds noise of `sigma` and removes it in one shot: one sample of Diffusion Smoothing."""
-    return NoiseAndDenoise(f"one-shot diffusion {sigma:g}", one_shot(model, sigma), sigma)
 
 
 def load_diffusion(directory: Path, device: torch.device | str = "cpu") -> DiffusionModel:

@@ -73,35 +73,6 @@ class Composition:
         return pixels
 
 
-@dataclass(frozen=True, slots=True)
-class NoiseAndDenoise:
-    """Adds Gaussian noise and removes it: the noise drowns the attack.
-
-    Attributes:
-        name: the name for tables.
-        denoise: removes the noise.
-        sigma: standard deviation of the noise, in pixels of [0, 1].
-    """
-
-    name: str
-    denoise: Denoise
-    sigma: float
-
-    @property
-    def randomised(self) -> bool:
-        """True: it draws noise."""
-        return True
-
-    @property
-    def backward(self) -> Backward:
-        """`exact`: the gradient passes through the denoiser."""
-        return "exact"
-
-    def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """Returns one denoised noisy copy of each image."""
-        return self.denoise(pixels + self.sigma * normal_noise(pixels.shape, generator, pixels.device))
-
-
 def compose(*purifiers: Purifier) -> Purifier:
     """Returns the defences one after the other, the first one first; a single one is returned itself.
 

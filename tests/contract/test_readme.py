@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
+from certrad.app.api.remedies import REMEDIES
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
 from certrad.workers.contract.names import EVENTS, PHASES, STATUSES
@@ -14,8 +15,8 @@ README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
 
 
 def problem_row(code: str) -> str:
-    problem = PROBLEMS[code]
-    return f"| `{code}` | {problem.status} | {problem.raised_if} | {problem.what_to_do} |"
+    remedy = REMEDIES[code]
+    return f"| `{code}` | {remedy.status} | {PROBLEMS[code].raised_if} | {remedy.what_to_do} |"
 
 
 def settings_rows(kind: type[BaseSettings]) -> dict[str, str]:

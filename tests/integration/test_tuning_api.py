@@ -12,8 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
+from certrad.app.api.remedies import REMEDIES
 from certrad.app.settings import ApiSettings
-from certrad.models.errors import PROBLEMS
 from certrad.models.shipped import shipped_prompts
 from certrad.models.types.codec import encode_card
 from certrad.models.types.tuning import TuningParams, TuningResult
@@ -54,7 +54,7 @@ def accepted(response: Response) -> dict[str, Any]:
 
 def code_of(response: Response) -> str:
     body = response.json()
-    assert response.status_code == body["status"] == PROBLEMS[body["code"]].status
+    assert response.status_code == body["status"] == REMEDIES[body["code"]].status
     return str(body["code"])
 
 

@@ -19,7 +19,7 @@ from rq.timeouts import JobTimeoutException
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.images.model_input import model_input
-from certrad.models.prompts.training.embedding_bank import adversarial_rows
+from certrad.models.prompts.training.embedding_bank import embedding_bank_rows
 from certrad.models.prompts.training.tuning import TunedPrompt, TuningSet, attack_params, finish
 from certrad.models.shipped import shipped_tasks
 from certrad.models.types import PromptCard
@@ -358,7 +358,7 @@ def dying_after(kind: str, count: int) -> Callable[..., bool]:
 @pytest.fixture
 def small_bank_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     def rows(backbone: Backbone, data: TuningSet, params: TuningParams, start: int) -> torch.Tensor:
-        return adversarial_rows(backbone, data.images, attack_params(params), start, batch_size=4)
+        return embedding_bank_rows(backbone, data.images, attack_params(params), start, batch_size=4)
 
     monkeypatch.setattr("certrad.workers.engine.tuning.bank_starts", lambda n_images: range(0, n_images, 4))
     monkeypatch.setattr("certrad.workers.engine.tuning.bank_rows", rows)

@@ -15,12 +15,12 @@ from certrad.models.prompts.nearest_words import Interpretation, interpret
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_backbones
 from certrad.models.types import PromptCard
-from certrad.workers.settings import StackSettings
+from certrad.workers.settings import WorkerSettings
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the words; returns the exit code: 0, 1 for a failure."""
-    settings = StackSettings() if options.data_dir is None else StackSettings(data_dir=options.data_dir)
+    settings = WorkerSettings() if options.data_dir is None else WorkerSettings(data_dir=options.data_dir)
     try:
         store = PromptStore(own=settings.prompts_dir)
         card = store.card(options.id)

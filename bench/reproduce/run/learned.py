@@ -20,9 +20,9 @@ from certrad.models.files import replace_file
 from certrad.models.prompts.checkpoint import load_prompt, read_prompt_card, save_prompt
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.training.embedding_bank import (
-    adversarial_rows,
     embedding_bank_features,
     embedding_bank_from_bytes,
+    embedding_bank_rows,
     embedding_bank_sha256,
     embedding_bank_to_bytes,
 )
@@ -101,7 +101,7 @@ def embeddings(
     for start in range(0, len(chosen), READ_TOGETHER):
         started = time.perf_counter()
         images = inputs(split, chosen[start : start + READ_TOGETHER], backbone.card)
-        # `adversarial_rows` knows a row by its place in the images it is given: here these are a part of the data set.
+        # `embedding_bank_rows` knows a row by its place in the images it is given, here a part of the data set.
         own = attack and replace(attack, seed=attack.seed + start)
         name = embedding_bank_sha256(backbone.sha256, images, own)
         path, timed = folder / f"{name}.safetensors", folder / f"{name}.seconds"
@@ -118,7 +118,7 @@ def _rows(backbone: Backbone, images: Tensor, attack: PgdParams | None) -> Tenso
     if attack is None:
         with torch.no_grad():
             return backbone.encode_image(images).float().cpu()
-    return adversarial_rows(backbone, images, attack, 0, batch_size=len(images))
+    return embedding_bank_rows(backbone, images, attack, 0, batch_size=len(images))
 
 
 class _Progress:

@@ -20,18 +20,18 @@ from certrad.models.errors import Rejected
 from certrad.models.prompts.training.trainer import FeatureSource
 from certrad.models.randomness import seeded
 
-BANK_BATCH: Final = 32
+EMBEDDING_BANK_BATCH: Final = 32
 """Images attacked together: an interrupted bank resumes at a multiple of it."""
 
 _BANK: Final = "embeddings"
 
 
-def adversarial_bank(
+def embedding_bank(
     backbone: Backbone,
     images: Tensor,
     params: PgdParams,
     *,
-    batch_size: int = BANK_BATCH,
+    batch_size: int = EMBEDDING_BANK_BATCH,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Returns the embeddings (N, D) of adversarial versions of images, float32, not normalised.
@@ -47,14 +47,14 @@ def adversarial_bank(
     """
     rows = []
     for start in range(0, len(images), batch_size):
-        rows.append(adversarial_rows(backbone, images, params, start, batch_size=batch_size))
+        rows.append(embedding_bank_rows(backbone, images, params, start, batch_size=batch_size))
         if on_batch:
             on_batch(min(start + batch_size, len(images)))
     return torch.cat(rows)
 
 
-def adversarial_rows(
-    backbone: Backbone, images: Tensor, params: PgdParams, start: int, *, batch_size: int = BANK_BATCH
+def embedding_bank_rows(
+    backbone: Backbone, images: Tensor, params: PgdParams, start: int, *, batch_size: int = EMBEDDING_BANK_BATCH
 ) -> Tensor:
     """Returns the rows of the bank of one batch, which begins at image `start`, a multiple of `batch_size`.
 

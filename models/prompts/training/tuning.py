@@ -15,7 +15,11 @@ from torch.nn import functional as F
 from certrad.models.attacks.pgd import PgdParams
 from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout, text_features
-from certrad.models.prompts.training.embedding_bank import BANK_BATCH, adversarial_rows, embedding_bank_features
+from certrad.models.prompts.training.embedding_bank import (
+    EMBEDDING_BANK_BATCH,
+    embedding_bank_features,
+    embedding_bank_rows,
+)
 from certrad.models.prompts.training.trainer import (
     FeatureSource,
     FewShotParams,
@@ -115,12 +119,12 @@ def require_fit(backbone: Backbone, class_names: Sequence[str], params: TuningPa
 
 def bank_starts(n_images: int) -> range:
     """Returns the image at which each batch of an adversarial embedding bank begins."""
-    return range(0, n_images, BANK_BATCH)
+    return range(0, n_images, EMBEDDING_BANK_BATCH)
 
 
 def bank_rows(backbone: Backbone, data: TuningSet, params: TuningParams, start: int) -> Tensor:
     """Returns the rows (b, D) of one batch of the bank; the bank is the rows of all `bank_starts`, concatenated."""
-    return adversarial_rows(backbone, data.images, attack_params(params), start)
+    return embedding_bank_rows(backbone, data.images, attack_params(params), start)
 
 
 def tune_epochs(

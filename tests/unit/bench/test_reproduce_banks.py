@@ -17,7 +17,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.datasets.listing import Item
 from certrad.models.datasets.pixels import decode_with_pillow
 from certrad.models.datasets.split import Split
-from certrad.models.prompts.training.embedding_bank import adversarial_rows
+from certrad.models.prompts.training.embedding_bank import embedding_bank_rows
 from tests.support.tiny_clip import tiny_backbone
 
 ATTACK = PgdParams(steps=1)
@@ -101,5 +101,5 @@ def test_batches_of_a_bank_are_attacked_with_a_seed_each(
     split = split_of(pixels)
     bank, _ = embeddings(materials, backbone, split, range(N), ATTACK)
     second = inputs(split, range(4, 8), backbone.card)
-    rows = adversarial_rows(backbone, second, replace(ATTACK, seed=ATTACK.seed + 4), 0)
+    rows = embedding_bank_rows(backbone, second, replace(ATTACK, seed=ATTACK.seed + 4), 0)
     assert torch.equal(bank[4:8], rows)

@@ -10,7 +10,7 @@ from certrad.models.attacks.pgd import PgdParams, attack, embedding_divergence
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.prompts.training.embedding_bank import (
-    adversarial_bank,
+    embedding_bank,
     embedding_bank_features,
     embedding_bank_from_bytes,
     embedding_bank_sha256,
@@ -40,7 +40,7 @@ def images() -> Tensor:
 
 
 def test_a_row_of_the_bank_is_the_embedding_of_the_attacked_image(backbone: Backbone, images: Tensor) -> None:
-    bank = adversarial_bank(backbone, images, PARAMS, batch_size=4)
+    bank = embedding_bank(backbone, images, PARAMS, batch_size=4)
     with torch.no_grad():
         clean = backbone.encode_image(images[4:8]).float()
     adversarial = attack(backbone, images[4:8], embedding_divergence(clean), PARAMS, seeded(PARAMS.seed, "bank", 4))
@@ -51,9 +51,9 @@ def test_a_row_of_the_bank_is_the_embedding_of_the_attacked_image(backbone: Back
 
 
 def test_one_seed_gives_one_bank(backbone: Backbone, images: Tensor) -> None:
-    first, second = (adversarial_bank(backbone, images, PARAMS, batch_size=4) for _ in range(2))
+    first, second = (embedding_bank(backbone, images, PARAMS, batch_size=4) for _ in range(2))
     assert torch.equal(first, second)
-    assert not torch.equal(first, adversarial_bank(backbone, images, replace(PARAMS, seed=1), batch_size=4))
+    assert not torch.equal(first, embedding_bank(backbone, images, replace(PARAMS, seed=1), batch_size=4))
 
 
 def test_the_digest_of_a_bank_tells_weights_images_order_and_attack_apart(images: Tensor) -> None:
@@ -70,7 +70,7 @@ def test_the_digest_of_a_bank_tells_weights_images_order_and_attack_apart(images
 
 
 def test_a_bank_survives_its_file(backbone: Backbone, images: Tensor) -> None:
-    bank = adversarial_bank(backbone, images[:3], PARAMS)
+    bank = embedding_bank(backbone, images[:3], PARAMS)
     assert torch.equal(embedding_bank_from_bytes(embedding_bank_to_bytes(bank)), bank)
 
 
@@ -84,7 +84,7 @@ def test_what_is_no_bank_is_refused(content: bytes) -> None:
 
 
 def test_tuning_on_the_bank_lowers_the_loss_on_its_rows(backbone: Backbone, images: Tensor) -> None:
-    bank = adversarial_bank(backbone, images, PARAMS)
+    bank = embedding_bank(backbone, images, PARAMS)
     params = replace(trainer_params(ADVPT), epochs=6, batch_size=10, n_ctx=4, lr=0.05)
     losses = [state.loss for state in train_epochs(backbone, embedding_bank_features(bank), LABELS, NAMES, params)]
     assert losses[-1] < losses[0]

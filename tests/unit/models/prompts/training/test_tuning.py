@@ -11,7 +11,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import text_features
-from certrad.models.prompts.training.embedding_bank import adversarial_bank
+from certrad.models.prompts.training.embedding_bank import embedding_bank
 from certrad.models.prompts.training.image_choice import VALIDATION_PER_CLASS, choose_images
 from certrad.models.prompts.training.trainer import TrainerState
 from certrad.models.prompts.training.tuning import (
@@ -148,7 +148,7 @@ def test_a_bank_made_in_pieces_is_the_bank(backbone: Backbone) -> None:
     data = TuningSet(images=images, labels=labels, validation_images=images[:0], validation_labels=labels[:0])
     params = small("advpt")
     pieces = {start: bank_rows(backbone, data, params, start) for start in reversed(bank_starts(70))}
-    whole = adversarial_bank(backbone, images, attack_params(params))
+    whole = embedding_bank(backbone, images, attack_params(params))
     assert torch.equal(torch.cat([pieces[start] for start in bank_starts(70)]), whole)
 
 
