@@ -6,12 +6,13 @@ To be run whenever the embedded weights were trained anew; a test fails until it
 """
 
 from dataclasses import asdict, replace
+from typing import Final
 
 from certrad.models.backbones.base import EMBEDDED, SPECS, read_card
 from certrad.models.backbones.weights import file_sha256, read_config, write_json
 from certrad.models.types import BackboneCard
 
-CARD = SPECS / "demo.json"
+CARD: Final = SPECS / "demo.json"
 
 
 def card_of_files() -> BackboneCard:

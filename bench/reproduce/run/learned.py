@@ -1,7 +1,5 @@
 """Prompts and denoisers that the methods need, learned once, kept in the folder of results, resumed after a kill."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -139,7 +137,7 @@ class _Progress:
         return time.perf_counter() - self._started
 
     def keep(self, state: TrainerState) -> None:
-        """Keep a finished epoch; the facts first, so that they are never behind the state."""
+        """Keeps a finished epoch; the facts first, so that they are never behind the state."""
         if self.state is not None and state.epoch <= self.state.epoch:
             return
         self.losses.append(state.loss)
@@ -202,7 +200,7 @@ def _known(materials: Materials, name: str) -> LearnedPrompt | None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: readers see the old one or the new one."""
+    """Writes a file atomically: readers see the old one or the new one."""
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)
     os.replace(partial, path)
