@@ -1,21 +1,20 @@
 """What a measured time depends on: processor, its instructions, threads, accelerator, library versions; no names."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 
 from certrad.models.backbones.device import DTYPES
 
-CPUINFO = Path("/proc/cpuinfo")
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16")
+CPUINFO: Final = Path("/proc/cpuinfo")
+INSTRUCTIONS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16")
 """Instruction sets that decide how fast float32 and bfloat16 matrix products are."""
-BF16_INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+BF16_INSTRUCTIONS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,10 @@
 """One grey image certified twice: with noise in the model input, and with noise in its own grey levels."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +27,7 @@ from certrad.models.types.pixels import WHITE
 
 Space = Literal["model input", "image"]
 
-SECRET = b"python -m certrad.bench noise-space"
+SECRET: Final = b"python -m certrad.bench noise-space"
 """Published, unlike an installation's: anyone can draw the same noise."""
 
 

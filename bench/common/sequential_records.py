@@ -1,7 +1,5 @@
 """The labels of certified images in order, and what a target radius would have made of them."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections import Counter
@@ -55,7 +53,7 @@ class Record:
         return json.dumps(asdict(self))
 
     @staticmethod
-    def from_json(line: str) -> Record:
+    def from_json(line: str) -> "Record":
         """The inverse of `to_json`."""
         document = json.loads(line)
         return Record(**{**document, "selection": tuple(document["selection"])})

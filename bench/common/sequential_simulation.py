@@ -1,9 +1,8 @@
 """How many samples SEQ-CERTIFY takes where the class probabilities are known: the rule alone, on simulated labels."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,8 @@ from certrad.models.smoothing import SequentialTest, Verdict
 from certrad.models.smoothing.accuracy import certified_accuracy
 from certrad.models.types import LabelCounts, SmoothingParams
 
-LOOK_EVERY = 25
-PURE_CASES: tuple[tuple[str, tuple[float, ...], float], ...] = (
+LOOK_EVERY: Final = 25
+PURE_CASES: Final[tuple[tuple[str, tuple[float, ...], float], ...]] = (
     ("K = 2, p_A = 1", (1.0, 0.0), 1.0),
     ("K = 2, p_A = 0.99", (0.99, 0.01), 1.0),
     ("K = 2, p_A = 0.95", (0.95, 0.05), 1.0),

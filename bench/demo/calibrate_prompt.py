@@ -5,11 +5,10 @@
 The pool is of training images, drawn by the seed; their labels are not used. Its digest stands in the card.
 """
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from certrad.models.prompts.training.calibration import CalibrationParams, calib
 from certrad.models.shipped import SHIPPED_PROMPTS
 from certrad.models.types import PromptCard
 
-DEFAULTS = CalibrationParams()
+DEFAULTS: Final = CalibrationParams()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,12 +1,10 @@
 """What the commands that make prompts of the task `mednist` have in common: options, backbone, images, checkpoint."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +23,9 @@ from certrad.models.shipped import SHIPPED_PROMPTS, TASK_CARDS, shipped_backbone
 from certrad.models.types import PromptCard, TaskCard
 from certrad.models.types.cards import PromptMethod
 
-TASK = "mednist"
-TASK_CARD = TASK_CARDS / f"{TASK}.json"
-LICENCE = (
+TASK: Final = "mednist"
+TASK_CARD: Final = TASK_CARDS / f"{TASK}.json"
+LICENCE: Final = (
     "CC BY-SA 4.0. Tuned on images of MedNIST, gathered from TCIA, the RSNA Bone Age Challenge and the NIH Chest X-ray "
     "data set, prepared by Dr. B. J. Erickson, Mayo Clinic (CC BY-SA 4.0)."
 )
@@ -49,7 +47,7 @@ def task() -> TaskCard:
 
 
 def use_threads(arguments: argparse.Namespace) -> None:
-    """Let torch compute in as many threads as were asked for."""
+    """Lets torch compute in as many threads as were asked for."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
 
@@ -82,7 +80,7 @@ def save(
     tuning: Mapping[str, Any],
     measured: Mapping[str, Any] | None = None,
 ) -> PromptCard:
-    """Save a checkpoint whose card names the command, the data and their licence."""
+    """Saves a checkpoint whose card names the command, the data and their licence."""
     return save_prompt(
         arguments.out,
         prompt,
@@ -103,6 +101,6 @@ def save(
 
 
 def make_default(field: Literal["default_prompt", "default_bank"], card: PromptCard) -> None:
-    """Write the prompt into the card of the task."""
+    """Writes the prompt into the card of the task."""
     document = json.loads(TASK_CARD.read_text(encoding="utf-8"))
     write_json(TASK_CARD, {**document, field: card.id})

@@ -5,10 +5,9 @@
 Nothing but those few training images per class is seen: prompts and gate learn from their noisy copies.
 """
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
+from typing import Final
 
 import torch
 from tqdm import tqdm
@@ -28,7 +27,7 @@ from certrad.models.prompts.training.bank import BankParams, tune_bank
 from certrad.models.prompts.training.trainer import sample_shots
 from certrad.models.types import PromptCard
 
-DEFAULTS = BankParams(template="{}")
+DEFAULTS: Final = BankParams(template="{}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def tune(arguments: argparse.Namespace) -> PromptCard:
-    """Tune on the shots that the seed chooses and save the checkpoint with its card."""
+    """Tunes on the shots that the seed chooses and saves the checkpoint with its card."""
     class_names = task().class_names
     params = BankParams(
         template=task().template,

@@ -10,8 +10,6 @@ service's. What is not named has the value of the paper of the method. Prompts o
 the fewer shots are among those of the more.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Iterator
@@ -72,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def tune(arguments: argparse.Namespace) -> PromptCard:
-    """Tune on the images that the seed chooses and save the checkpoint with its card."""
+    """Tunes on the images that the seed chooses and saves the checkpoint with its card."""
     params = tuning_params(arguments)
     backbone = backbone_of(arguments)
     class_names = task().class_names

@@ -7,14 +7,13 @@ when a request names nothing: its bank, else its prompt. It need not be certifie
 `auto` get, never whether they are true.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +35,8 @@ from certrad.models.types import LabelCounts, SigmaRouting, SmoothingParams
 
 Floats = npt.NDArray[np.float64]
 
-SIGMAS = (0.25, 0.35, 0.5, 0.7, 1.0)
-DECIMALS = 4
+SIGMAS: Final = (0.25, 0.35, 0.5, 0.7, 1.0)
+DECIMALS: Final = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,6 @@ is attacked on its own grid, 0..255 in each of three channels; a picture of that
 that was stopped goes on where the journal ends.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -6,15 +6,13 @@ The classifier is the one that serves the task when a request names nothing. Fix
 images, each certificate with the full alpha of its own. A run that was stopped goes on where the journal ends.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -34,9 +32,9 @@ from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate
 from certrad.models.smoothing.routing import estimate_routes, select_route
 from certrad.models.types import Certificate, Outcome, SamplingParams, SigmaRouting
 
-BATCH_SIZE = 50
-AUTO = "auto"
-RADII = (0, 0.1, 0.25, 0.5, 0.75, 1.0)
+BATCH_SIZE: Final = 50
+AUTO: Final = "auto"
+RADII: Final = (0, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Certify what the journal lacks, then write and print the result."""
+    """Certifies what the journal lacks, then writes and prints the result."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     routing = shipped_tasks()[TASK].sigma_routing

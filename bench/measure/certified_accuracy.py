@@ -7,8 +7,6 @@ Every image at every sigma is one line of the journal; a run that was stopped go
 count everywhere else.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -66,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure what the journal lacks, then write and print the result."""
+    """Measures what the journal lacks, then writes and prints the result."""
     machine = this_machine()
     settings = study_settings(arguments)
     images = read_split(arguments.data, "test")

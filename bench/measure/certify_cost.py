@@ -7,8 +7,6 @@ loop, and compares only what was measured in the same round: halves of (b) and (
 a machine that slows down or speeds up does so for all three.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import json
@@ -20,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -41,7 +39,7 @@ from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.models.smoothing.device import noise_law
 from certrad.models.types import BackboneCard, SmoothingParams
 
-CLASS_NAMES = (
+CLASS_NAMES: Final = (
     "adipose tissue",
     "background",
     "debris",
@@ -52,14 +50,14 @@ CLASS_NAMES = (
     "cancer-associated stroma",
     "colorectal adenocarcinoma epithelium",
 )
-TEMPLATE = "An H&E image patch of {}."
+TEMPLATE: Final = "An H&E image patch of {}."
 """The classes and the template of KatherColon, the first data set of PromptSmooth."""
 
-DEVICE_BATCH_SIZE = 256
-BATCH_SIZES = {"cpu": (8, 16, 32, 64, 128), "cuda": (64, 128, 256, 512)}
+DEVICE_BATCH_SIZE: Final = 256
+BATCH_SIZES: Final = {"cpu": (8, 16, 32, 64, 128), "cuda": (64, 128, 256, 512)}
 """Batch sizes among which the bare passes choose the fastest."""
-CALIBRATION_SECONDS = 1.0
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+CALIBRATION_SECONDS: Final = 1.0
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure and print."""
+    """Measures and prints."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     cost = measure(arguments)
@@ -208,7 +206,7 @@ def measure(arguments: argparse.Namespace) -> CertifyCost:
 
 
 def workload(arguments: argparse.Namespace, machine: Machine) -> Workload:
-    """Load or build the backbone and draw the image."""
+    """Loads or builds the backbone and draws the image."""
     card = shipped_backbones()[arguments.backbone]
     device = chosen_device("auto")
     name = arguments.dtype if arguments.dtype != "auto" else "bfloat16" if machine.has_bf16 else "float32"
@@ -246,7 +244,7 @@ def calibrate(work: Workload, batch_sizes: Sequence[int]) -> dict[int, float]:
 
 
 def time_round(work: Workload, bare_half: int, bare_batch_size: int, plain_half: int) -> Round:
-    """Time half of (b), half of (c), all of (a), half of (c), half of (b)."""
+    """Times half of (b), half of (c), all of (a), half of (c), half of (b)."""
     device, total = work.backbone.device, work.params.n0 + work.params.n
     bare = partial(work.bare_passes, bare_half, bare_batch_size)
     plain = partial(work.plain_passes, plain_half)

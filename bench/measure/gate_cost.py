@@ -6,8 +6,6 @@ Three things are timed in turns on batches of the service's size, so that a mach
 the encoder, the head of one learned prompt, and the head of the bank with its gate, both on given image features.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics
@@ -15,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_t
 from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.models.types import SmoothingParams
 
-HEADS_PER_ENCODER = 20
+HEADS_PER_ENCODER: Final = 20
 """Passes of each head for one of the encoder, which takes a thousand times as long."""
 
 
@@ -65,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure and print."""
+    """Measures and prints."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     print(json.dumps(asdict(measure(arguments)), indent=2))

@@ -7,14 +7,13 @@ each class. Like the bank it is a function of one noisy sample, so its certifica
 that neither reaches are hardly there to be had with this encoder. Both are certified on the same noise.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -35,8 +34,8 @@ from certrad.models.smoothing.accuracy import Share, certified_accuracy
 from certrad.models.smoothing.encoded import EncodedSampler, Head
 from certrad.models.types import Outcome, SmoothingParams
 
-BATCH_SIZE = 50
-RADII = (0, 0.1, 0.25, 0.5, 0.75, 1.0)
+BATCH_SIZE: Final = 50
+RADII: Final = (0, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,5 @@
 """One batch of test images under every attack of an experiment, without and with knowledge of prompt and defence."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
@@ -27,7 +25,7 @@ from certrad.models.defences.super_resolution import load_enlarger, super_resolu
 from certrad.models.prompts.context import template_features
 from certrad.models.randomness import seeded
 
-EOT = 10
+EOT: Final = 10
 """Draws of a randomised defence that the adaptive PGD averages a gradient over."""
 
 WEIGHTS: Final[Mapping[Defence, str]] = {"diffpure": "diffusion", "super_resolution": "super-resolution"}
@@ -66,8 +64,8 @@ class AttackPass:
     seed: int
     surrogate: TrainedSurrogate | None = None
 
-    def __call__(self) -> AttackWorker:
-        """Load what a process needs."""
+    def __call__(self) -> "AttackWorker":
+        """Loads what a process needs."""
         return AttackWorker(self)
 
 

@@ -1,10 +1,8 @@
 """Accuracy against seconds of training: a prompt by AdvPT, the image encoder by adversarial training and by Fast AT."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
@@ -33,10 +31,10 @@ from certrad.models.errors import Rejected
 from certrad.models.prompts.context import template_features, text_features
 from certrad.models.randomness import seeded
 
-SECONDS = "training seconds"
-CLEAN = "clean"
-ROWS: dict[str, Literal["pgd", "fast"]] = {"adversarial training": "pgd", "Fast AT": "fast"}
-PROMPT = "advpt"
+SECONDS: Final = "training seconds"
+CLEAN: Final = "clean"
+ROWS: Final[dict[str, Literal["pgd", "fast"]]] = {"adversarial training": "pgd", "Fast AT": "fast"}
+PROMPT: Final = "advpt"
 
 
 def training_efficiency(experiment: TrainingEfficiency, materials: Materials) -> list[Cell]:

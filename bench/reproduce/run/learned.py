@@ -1,7 +1,5 @@
 """Prompts and denoisers that the methods need, learned once, kept in the folder of results, resumed after a kill."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time
@@ -144,7 +142,7 @@ class _Progress:
         return time.perf_counter() - self._started
 
     def keep(self, state: TrainerState) -> None:
-        """Keep a finished epoch; the facts first, so that they are never behind the state."""
+        """Keeps a finished epoch; the facts first, so that they are never behind the state."""
         if self.state is not None and state.epoch <= self.state.epoch:
             return
         self.losses.append(state.loss)
