@@ -17,8 +17,8 @@ from certrad.bench.common.native_space import NativeSpaceClassifier
 from certrad.models.backbones.base import Backbone
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.images.decoded_image import DecodedImage, ImageFacts
 from certrad.models.images.model_input import image_scale, model_input
-from certrad.models.images.picture import ImageFacts, Picture
 from certrad.models.images.units import ImageRadius, ImageScale, radius_in_image_units
 from certrad.models.prompts.context import text_features
 from certrad.models.prompts.training.trainer import FewShotParams, image_features, initial_context, train_epochs
@@ -94,7 +94,7 @@ def compare(job: Job, backbone: Backbone, texts: Mapping[tuple[int, Space], Tens
     )
 
 
-def grey_picture(pixels: npt.NDArray[np.uint8]) -> Picture:
+def grey_picture(pixels: npt.NDArray[np.uint8]) -> DecodedImage:
     """A square grey image as the service would decode it."""
     facts = ImageFacts(
         format="png",
@@ -108,7 +108,7 @@ def grey_picture(pixels: npt.NDArray[np.uint8]) -> Picture:
         slope=1 / LEVELS,
     )
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-    return Picture(pixels=pixels[..., None] / LEVELS, sha256=digest, facts=facts)
+    return DecodedImage(pixels=pixels[..., None] / LEVELS, sha256=digest, facts=facts)
 
 
 def enlargement(scale: ImageScale) -> float:

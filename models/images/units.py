@@ -1,9 +1,9 @@
-"""What a radius on the model input means on the picture that was sent, in the picture's own units.
+"""What a radius on the model input means on the image that was sent, in the image's own units.
 
 Between the decoded values u and the model input lies a map T of which every step has a Lipschitz constant: the
 rendering of each value onto [0, 1], the resize of each axis, crop and clips (1), one channel copied to three (sqrt 3),
 and one rounding at the end. So ||T(u + e) - T(u)|| <= L ||e|| + rounding, with L the product of the constants, and the
-class cannot change while ||e|| < (R - rounding) / L. Nothing on that way rounds to 8 bits or looks at the picture's
+class cannot change while ||e|| < (R - rounding) / L. Nothing on that way rounds to 8 bits or looks at the image's
 content; a step that did would have no such constant.
 
 Everything published follows from published numbers in exact rational arithmetic, so anyone can do it again.
@@ -26,13 +26,13 @@ _RAISED: Final = Context(prec=10, rounding=ROUND_UP)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageScale:
-    """How far a change of the picture can move the model input.
+    """How far a change of the image can move the model input.
 
-    unit, slope: the largest change of a value in [0, 1] per unit of the picture.
-    rows, columns, channels: of the part of the picture that the model input is made of.
+    unit, slope: the largest change of a value in [0, 1] per unit of the image.
+    rows, columns, channels: of the part of the image that the model input is made of.
     resize_vertical, resize_horizontal: spectral norms of the resize of each axis.
-    rounding: L2 distance that rounding alone can put between the model inputs of two pictures.
-    note: what the picture's values are, in words.
+    rounding: L2 distance that rounding alone can put between the model inputs of two images.
+    note: what the image's values are, in words.
     """
 
     unit: Unit
@@ -70,7 +70,7 @@ class Factors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRegion:
-    """The part of the picture, or of the requested region, that the model input is made of; the rest is free."""
+    """The part of the image, or of the requested region, that the model input is made of; the rest is free."""
 
     rows: int
     columns: int
@@ -103,14 +103,14 @@ class ImageRadius:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoImageRadius:
-    """There is no radius in the picture's units, and why."""
+    """There is no radius in the image's units, and why."""
 
     reason: str
     value: None = None
 
 
 def radius_in_image_units(radius: float | None, scale: ImageScale) -> ImageRadius | NoImageRadius:
-    """The certified radius on the picture, rounded against us.
+    """The certified radius on the image, rounded against us.
 
     radius: as published, on the model input with pixels in [0, 1]; None for an abstention.
 

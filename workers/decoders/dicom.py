@@ -2,12 +2,12 @@
 
 Monochrome: stored values -> modality (table or rescale) -> VOI (table, else the first window, else the full range of
 the stored bits after the modality step) -> [0, 1] -> inverted for MONOCHROME1. The full range is taken rather than the
-picture's own minimum and maximum, because a scale that depends on the pixels has no Lipschitz constant: such a picture
+image's own minimum and maximum, because a scale that depends on the pixels has no Lipschitz constant: such an image
 may be dark, but its radius is true. Colour: RGB, YBR (converted by the decoder) and palettes, over the range of their
 bits. Overlays, padding values, supplemental palettes and presentation LUT sequences are not drawn.
 
 Only the elements named here are parsed; names, dates, identifiers, private elements and overlays are skipped unread.
-Refused: deflated and referenced (JPIP, SMPTE) transfer syntaxes, video, objects that are not pictures, 1-, 32-bit and
+Refused: deflated and referenced (JPIP, SMPTE) transfer syntaxes, video, objects that are not images, 1-, 32-bit and
 float pixels, windows that are steps, and photometric interpretation against presentation LUT shape.
 """
 
@@ -26,7 +26,7 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import ImageFacts, Picture, Transform, check_size, crop, pixels_sha256
+from certrad.models.images.decoded_image import DecodedImage, ImageFacts, Transform, check_size, crop, pixels_sha256
 from certrad.models.images.units import Unit
 from certrad.models.types import Region
 from certrad.workers.decoders.dicom_rendering import monochrome_steps, unit_of
@@ -91,7 +91,7 @@ class _Layout:
     photometric: str
 
 
-def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Region | None = None) -> Picture:
+def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Region | None = None) -> DecodedImage:
     """One frame of a DICOM file (PS3.10).
 
     frame: counted from 1; may be left out when there is only one.
@@ -121,7 +121,7 @@ def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Re
             unit, of_one = unit_of(dataset, number, steps)
         steepest = slope(steps, stored.dtype)
         lossy = syntax.lossy or str(dataset.get("LossyImageCompression", "")) == "01"
-    return Picture(
+    return DecodedImage(
         pixels=render(steps, stored if stored.ndim == 3 else stored[..., None]),
         sha256=pixels_sha256(stored, [parameters(step) for step in steps]),
         facts=ImageFacts(

@@ -18,7 +18,7 @@ def monochrome_steps(dataset: Dataset, number: int, *, bits: int, signed: bool, 
     """
     shape = dataset.get("PresentationLUTShape") or None
     if shape is not None and shape != ("INVERSE" if inverted else "IDENTITY"):
-        # Viewers disagree about which of the two decides, so there is no one picture to speak of.
+        # Viewers disagree about which of the two decides, so there is no one image to speak of.
         raise Rejected(
             "unsupported_pixels", "photometric interpretation and presentation LUT shape are expected to agree"
         )
@@ -32,7 +32,7 @@ def monochrome_steps(dataset: Dataset, number: int, *, bits: int, signed: bool, 
 
 
 def unit_of(dataset: Dataset, number: int, steps: tuple[Step, ...]) -> tuple[Unit, float]:
-    """The unit a user of the picture reads its values in, and how many of it one stored value is.
+    """The unit a user of the image reads its values in, and how many of it one stored value is.
 
     A CT image without Rescale Type is in Hounsfield units (PS3.3 C.8.2.1: required if it is another).
     """

@@ -2,12 +2,12 @@
 
 - Grey of 1, 2, 4, 8, 12 (TIFF) and 16 bits, and RGB of 8 and 16 bits, are taken with all their bits.
 - A palette becomes the RGB it stands for.
-- Alpha, or a transparent colour, is dropped when every pixel is opaque; otherwise the picture is refused, because what
+- Alpha, or a transparent colour, is dropped when every pixel is opaque; otherwise the image is refused, because what
   shows through it is not in the file.
 - CMYK, Lab, YCbCr outside JPEG compression, float, signed and 32-bit pixels, 16-bit grey with alpha, 16-bit planes and
-  16-bit pictures with a transparent colour are refused.
+  16-bit images with a transparent colour are refused.
 - The orientation the file states is applied, as viewers do. Colour profiles and gamma are not.
-- A file of several pictures is refused.
+- A file of several images is refused.
 """
 
 import io
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, __version__
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import ImageFacts, Picture, check_size, crop, pixels_sha256
+from certrad.models.images.decoded_image import DecodedImage, ImageFacts, check_size, crop, pixels_sha256
 from certrad.models.types import Region
 from certrad.workers.decoders.grayscale import apply, full_range, parameters, slope
 
@@ -40,8 +40,8 @@ _WITH_ALPHA: Final = {"LA", "La", "PA", "RGBA", "RGBa"}
 _LOWER_BYTE: Final = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 
 
-def decode(data: bytes, image_format: RasterFormat, *, max_pixels: int, region: Region | None = None) -> Picture:
-    """The one picture of a file.
+def decode(data: bytes, image_format: RasterFormat, *, max_pixels: int, region: Region | None = None) -> DecodedImage:
+    """The one image of a file.
 
     Raises Rejected: unreadable_image, image_too_large, image_too_small, animated_image, unsupported_pixels,
     region_out_of_range.
@@ -50,7 +50,7 @@ def decode(data: bytes, image_format: RasterFormat, *, max_pixels: int, region: 
         image = _open(data, image_format)
         check_size(rows=image.height, columns=image.width, max_pixels=max_pixels)
         if getattr(image, "n_frames", 1) > 1:
-            raise Rejected("animated_image", "one picture in the file is expected, got several")
+            raise Rejected("animated_image", "one image in the file is expected, got several")
         rawmodes = {_rawmode(tile.args) for tile in image.tile}  # asked now, because loading empties `tile`
         palette = image.mode in _PALETTES
         oriented = image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9)
@@ -58,7 +58,7 @@ def decode(data: bytes, image_format: RasterFormat, *, max_pixels: int, region: 
         stored, bits = _samples(image, rawmodes, partial(_open, data, image_format))
     cropped = crop(stored, region)
     to_unit = full_range(bits, signed=False, modality=None)
-    return Picture(
+    return DecodedImage(
         pixels=apply(to_unit, cropped if cropped.ndim == 3 else cropped[..., None]),
         sha256=pixels_sha256(cropped, [parameters(to_unit)]),
         facts=ImageFacts(
@@ -171,7 +171,7 @@ def _refuse_transparent_colour(image: ImageFile.ImageFile) -> None:
 
 def _require_opaque(alpha: NDArray[np.integer[Any]], opaque: int) -> None:
     if int(alpha.min()) != opaque:
-        raise Rejected("unsupported_pixels", "an opaque picture is expected, got transparent pixels")
+        raise Rejected("unsupported_pixels", "an opaque image is expected, got transparent pixels")
 
 
 def _unsupported(mode: str) -> Rejected:

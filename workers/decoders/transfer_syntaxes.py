@@ -1,7 +1,7 @@
 """The DICOM transfer syntaxes that are accepted, each with the one decoder it is decoded with.
 
 Deflated ones are missing because pydicom inflates them whole before any limit can be asked; referenced ones (JPIP,
-SMPTE) because their pixels are elsewhere; MPEG because a video is no picture.
+SMPTE) because their pixels are elsewhere; MPEG because a video is no image.
 """
 
 from dataclasses import dataclass

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from certrad.models.datasets.pixels import Pixels, rgb
 from certrad.models.errors import Rejected
+from certrad.models.images.decoded_image import ImageFacts, check_size
 from certrad.models.images.model_input import ModelInput, image_scale, model_input
-from certrad.models.images.picture import ImageFacts, check_size
 from certrad.models.types import BackboneCard, CertifyRequest, Region
 from certrad.workers.contract.catalogue import shipped_backbones
 from certrad.workers.contract.formats import sniff
@@ -61,13 +61,13 @@ def decode_bytes(
         case None:
             raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
         case "dicom":
-            picture = dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region)
+            image = dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region)
         case raster_format:
             if frame not in (None, 1):
                 raise Rejected("frame_out_of_range", f"`frame` is expected in 1..1, got {frame}")
-            picture = raster.decode(data, raster_format, max_pixels=max_pixels, region=region)
-    header = {"facts": _FACTS.dump_python(picture.facts, mode="json"), "pixels_sha256": picture.sha256}
-    return header, model_input(picture, card.image_size, card.fit).tobytes()
+            image = raster.decode(data, raster_format, max_pixels=max_pixels, region=region)
+    header = {"facts": _FACTS.dump_python(image.facts, mode="json"), "pixels_sha256": image.sha256}
+    return header, model_input(image, card.image_size, card.fit).tobytes()
 
 
 def _checked(

@@ -9,8 +9,8 @@ from PIL import Image
 
 from certrad.models.backbones.base import shipped_backbones
 from certrad.models.errors import Rejected
+from certrad.models.images.decoded_image import DecodedImage, ImageFacts
 from certrad.models.images.model_input import image_scale, model_input
-from certrad.models.images.picture import ImageFacts, Picture
 from certrad.models.images.resize import AxisResize
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
 from certrad.workers.decoders.raster import decode
@@ -24,8 +24,8 @@ FACTS = ImageFacts(
 )
 
 
-def picture(pixels: NDArray[np.float64]) -> Picture:
-    return Picture(pixels=pixels, sha256="0" * 64, facts=FACTS)
+def picture(pixels: NDArray[np.float64]) -> DecodedImage:
+    return DecodedImage(pixels=pixels, sha256="0" * 64, facts=FACTS)
 
 
 def pillow_input(pixels: NDArray[np.float64], size: int) -> NDArray[np.float64]:

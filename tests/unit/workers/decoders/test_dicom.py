@@ -12,7 +12,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import Picture
+from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.types import Region
 from certrad.workers.decoders.dicom import decode
 from tests.support.images import dicom, item, noise, sample, written
@@ -20,7 +20,7 @@ from tests.support.images import dicom, item, noise, sample, written
 LIMIT = 64_000_000
 
 
-def picture(data: bytes, **options: Any) -> Picture:
+def picture(data: bytes, **options: Any) -> DecodedImage:
     return decode(data, **{"max_pixels": LIMIT, **options})
 
 
