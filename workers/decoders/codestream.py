@@ -21,7 +21,8 @@ _FRAMES: Final[dict[int, Process]] = {
     0xF7: "jpeg_ls",
 }
 _OTHER_FRAMES: Final = {0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # hierarchical and arithmetic
-_SOS, _EOI, _APP0, _APP14 = 0xDA, 0xD9, 0xE0, 0xEE
+SOS: Final = 0xDA
+_EOI, _APP0, _APP14 = 0xD9, 0xE0, 0xEE
 _SIZ, _COD, _COC, _SOT, _EOC = 0xFF51, 0xFF52, 0xFF53, 0xFF90, 0xFFD9
 _SOC_SIZ: Final = b"\xff\x4f\xff\x51"
 _IRREVERSIBLE: Final = 0
@@ -34,8 +35,8 @@ class Codestream:
     lossy: its own coding loses something (transform, near-lossless, point transform), whatever a file calls it.
     identifiers, sampling: of each component, as the frame header of the JPEG family has them.
     jfif, adobe_transform: whether there is a JFIF marker, and the colour transform of an Adobe marker.
-    signed, colour_transform, tiles: of JPEG 2000: whether components are signed, and transformed together; how many
-        tiles there are.
+    signed, colour_transform, tiles, coding: of JPEG 2000: whether components are signed, and transformed together; how
+        many tiles there are; the COD segment.
     """
 
     process: Process
@@ -51,6 +52,7 @@ class Codestream:
     signed: bool = False
     colour_transform: bool = False
     tiles: int = 1
+    coding: bytes = b""
 
     @property
     def subsampled(self) -> bool:
@@ -72,8 +74,8 @@ def read_codestream(data: bytes) -> Codestream:
 
 
 def _jpeg(data: bytes) -> Codestream:
-    segments = list(_segments(data))
-    frames = [(marker, body) for marker, body in segments if marker in _FRAMES or marker in _OTHER_FRAMES]
+    segments = list(jpeg_segments(data))
+    frames = [(marker, body) for marker, body, _ in segments if marker in _FRAMES or marker in _OTHER_FRAMES]
     if len(frames) != 1:
         raise _broken(f"has {len(frames)} frame headers")
     marker, body = frames[0]
@@ -83,10 +85,10 @@ def _jpeg(data: bytes) -> Codestream:
     precision, rows, columns, components = struct.unpack_from(">BHHB", body)
     if len(body) != 6 + 3 * components or not components or not rows or not columns:
         raise _broken("has a malformed frame header")
-    scans = [scan for marker, scan in segments if marker == _SOS]
+    scans = [scan for marker, scan, _ in segments if marker == SOS]
     if not scans:
         raise _broken("has no scan")
-    adobe = [body[11] for marker, body in segments if marker == _APP14 and body[:5] == b"Adobe" and len(body) > 11]
+    adobe = [body[11] for marker, body, _ in segments if marker == _APP14 and body[:5] == b"Adobe" and len(body) > 11]
     return Codestream(
         process=process,
         rows=rows,
@@ -96,15 +98,19 @@ def _jpeg(data: bytes) -> Codestream:
         lossy=any(_scan_loses(process, scan) for scan in scans),
         identifiers=body[6::3],
         sampling=body[7::3],
-        jfif=any(marker == _APP0 and body[:5] == b"JFIF\0" for marker, body in segments),
+        jfif=any(marker == _APP0 and body[:5] == b"JFIF\0" for marker, body, _ in segments),
         adobe_transform=adobe[-1] if adobe else None,
     )
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each marker with its segment; the entropy-coded data between scans is passed over."""
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yields each marker of the JPEG family up to the end marker, its segment, and the coded data that follow a scan.
+
+    Raises:
+        Rejected: unreadable_image when segments do not follow each other up to the end marker.
+    """
     at = 2
-    while at < len(data):
+    while at + 1 < len(data):
         if data[at] != 0xFF:
             raise _broken("has bytes between its segments")
         marker = data[at + 1]
@@ -117,10 +123,10 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         body = data[at + 4 : at + 2 + length]
         if length < 2 or len(body) != length - 2:
             raise _broken("ends within a segment")
-        yield marker, body
-        at += 2 + length
-        if marker == _SOS:
+        coded, at = at + 2 + length, at + 2 + length
+        if marker == SOS:
             at = _next_marker(data, at)
+        yield marker, body, data[coded:at]
     raise _broken("has no end marker")
 
 
@@ -174,7 +180,7 @@ def _jpeg_2000(data: bytes) -> Codestream:
         raise Rejected("unsupported_pixels", "JPEG 2000 components must have one size and one precision")
     columns, rows = x - left, y - top
     tiles = -((tiles_left - x) // tile_x) * -((tiles_top - y) // tile_y)
-    lossy, together = _coding(data, 4 + struct.unpack_from(">H", data, 4)[0])
+    coding, wavelets = _coding(data, 4 + struct.unpack_from(">H", data, 4)[0])
     return Codestream(
         process="jpeg_2000",
         rows=rows,
@@ -182,29 +188,31 @@ def _jpeg_2000(data: bytes) -> Codestream:
         components=components,
         precision=(described[0][0] & 0x7F) + 1,
         signed=bool(described[0][0] & 0x80),
-        lossy=lossy,
-        colour_transform=together,
+        lossy=_IRREVERSIBLE in wavelets,
+        coding=coding,
+        colour_transform=bool(coding[4]),
         tiles=tiles,
     )
 
 
-def _coding(data: bytes, at: int) -> tuple[bool, bool]:
-    """Whether a wavelet is irreversible, and whether components are transformed together; checks all lengths."""
-    wavelets, together = [], False
+def _coding(data: bytes, at: int) -> tuple[bytes, set[int]]:
+    """The COD segment and the wavelets of all components; checks all lengths."""
+    coding, wavelets = b"", set()
     while (marker := struct.unpack_from(">H", data, at)[0]) != _SOT:
         length = struct.unpack_from(">H", data, at + 2)[0]
+        body = data[at + 4 : at + 2 + length]
         if marker >> 8 != 0xFF or length < 2:
             raise _broken("has a malformed header")
         if marker == _COD:
-            together = bool(data[at + 8])
-            wavelets.append(data[at + 13])
+            coding = body
+            wavelets.add(body[9])
         elif marker == _COC:  # the number of a component, of one byte up to 256 of them, then as COD
-            wavelets.append(data[at + 10])
+            wavelets.add(body[6])
         at += 2 + length
-    if not wavelets:
+    if not coding:
         raise _broken("does not say how it is coded")
     _check_tile_parts(data, at)
-    return _IRREVERSIBLE in wavelets, together
+    return coding, wavelets
 
 
 def _check_tile_parts(data: bytes, at: int) -> None:

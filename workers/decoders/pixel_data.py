@@ -15,10 +15,11 @@ from pydicom.pixels.decoders.base import get_decoder
 
 from certrad.models.errors import Rejected
 from certrad.workers.decoders.codestream import Codestream, read_codestream
+from certrad.workers.decoders.decoder_messages import heed_messages
 from certrad.workers.decoders.jpeg import decode_jpeg
-from certrad.workers.decoders.jpeg_lossless import heard
 from certrad.workers.decoders.rle import check_runs
 from certrad.workers.decoders.transfer_syntaxes import TransferSyntax
+from certrad.workers.decoders.zero_runs import check_zero_runs
 
 Integers = NDArray[np.integer[Any]]
 
@@ -86,6 +87,7 @@ def stored_values(
         return _cleared(_decoded(encapsulate([frame]), 0, element, dataset, syntax, layout), layout), False
     stream = read_codestream(frame)
     _check_agreement(stream, syntax, layout)
+    check_zero_runs(frame, stream)
     stored = _of_codestream(frame, stream, element, dataset, syntax, layout)
     cleared = _cleared(stored, layout)
     if stream.lossy and not np.array_equal(cleared, stored):
@@ -161,7 +163,7 @@ def _of_codestream(
         return values.view(f"i{layout.allocated // 8}") if layout.signed else values
     encapsulated = encapsulate([frame])
     if stream.process == "jpeg_lossless":
-        return heard(lambda: _decoded(encapsulated, 0, element, dataset, syntax, layout))
+        return heed_messages(lambda: _decoded(encapsulated, 0, element, dataset, syntax, layout))
     return _decoded(encapsulated, 0, element, dataset, syntax, layout)
 
 

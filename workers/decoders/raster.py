@@ -25,7 +25,11 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, __version__
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, ImageFacts, check_size, crop, pixels_sha256
 from certrad.models.types import Region
+from certrad.workers.decoders import jpeg, png, tiff
+from certrad.workers.decoders.codestream import read_codestream
+from certrad.workers.decoders.decoder_messages import heed_messages
 from certrad.workers.decoders.grayscale import apply, full_range, parameters, slope
+from certrad.workers.decoders.zero_runs import check_zero_runs
 
 RasterFormat = Literal["png", "jpeg", "tiff"]
 _TileArgs = str | tuple[Any, ...] | None  # a decoder's arguments: the raw mode, or a tuple that begins with it
@@ -47,6 +51,7 @@ def decode(data: bytes, image_format: RasterFormat, *, max_pixels: int, region: 
     region_out_of_range.
     """
     with _pillow(max_pixels):
+        data, inverted = tiff.without_inversion(data) if image_format == "tiff" else (data, False)
         image = _open(data, image_format)
         check_size(rows=image.height, columns=image.width, max_pixels=max_pixels)
         if getattr(image, "n_frames", 1) > 1:
@@ -55,7 +60,10 @@ def decode(data: bytes, image_format: RasterFormat, *, max_pixels: int, region: 
         palette = image.mode in _PALETTES
         oriented = image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9)
         lossy = image_format == "jpeg" or image.info.get("compression") in _LOSSY_COMPRESSIONS
-        stored, bits = _samples(image, rawmodes, partial(_open, data, image_format))
+        stored, bits = heed_messages(partial(_samples, image, rawmodes, partial(_open, data, image_format)))
+        _check_intact(data, image)
+        if inverted:
+            stored = np.subtract((1 << bits) - 1, stored, dtype=stored.dtype)
     cropped = crop(stored, region)
     to_unit = full_range(bits, signed=False, modality=None)
     return DecodedImage(
@@ -98,6 +106,18 @@ def _open(data: bytes, image_format: RasterFormat) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(data), formats=[image_format.upper()])
 
 
+def _check_intact(data: bytes, image: ImageFile.ImageFile) -> None:
+    """Raises Rejected for damage that Pillow decodes without a word."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tiff.check_intact(data, image.tag_v2)
+    elif image.format == "PNG":
+        png.check_intact(data)
+    else:
+        stream = read_codestream(data)
+        jpeg.check_intact(data, components=stream.components)
+        check_zero_runs(data, stream)
+
+
 def _samples(
     image: ImageFile.ImageFile, rawmodes: set[str], again: Callable[[], ImageFile.ImageFile]
 ) -> tuple[Integers, int]:
@@ -105,7 +125,7 @@ def _samples(
 
     rawmodes: how Pillow unpacks the samples of each tile. again: opens the same file anew.
     """
-    if image.mode == "I;16":
+    if image.mode in ("I;16", "I;16B"):
         return _grey_16(image, rawmodes)
     if any(";16" in rawmode for rawmode in rawmodes) or _tiff_bits(image) > 8:
         return _colour_16(image, again(), rawmodes)

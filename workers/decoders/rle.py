@@ -8,6 +8,7 @@ from certrad.models.errors import Rejected
 
 _HEADER: Final = struct.Struct("<16I")
 _NO_OPERATION: Final = 128
+_LONELY_ZEROS_MAX: Final = 16  # runs of one zero each; encoders write one run of 16 zeros
 
 
 def check_runs(frame: bytes, *, rows: int, columns: int, planes: int) -> None:
@@ -34,15 +35,23 @@ def check_runs(frame: bytes, *, rows: int, columns: int, planes: int) -> None:
     for start, end in pairwise(bounds):
         if not _HEADER.size <= start <= end <= len(frame):
             raise _broken("has a malformed table of segments")
-        _check_segment(frame[start:end], rows, columns)
+        check_segment(frame[start:end], rows=rows, columns=columns)
 
 
-def _check_segment(segment: bytes, rows: int, columns: int) -> None:
-    at, left, rows_left = 0, columns, rows
+def check_segment(segment: bytes, *, rows: int, columns: int) -> None:
+    """Checks that a segment, which is packed as TIFF's PackBits is, unpacks to these rows, and only padding follows.
+
+    Raises:
+        Rejected: unreadable_image.
+    """
+    at, left, rows_left, zeros = 0, columns, rows, 0
     while rows_left:
         if at >= len(segment):
             raise _broken("ends early")
         head = segment[at]
+        zeros = zeros + 1 if segment[at : at + 2] == b"\0\0" else 0
+        if zeros == _LONELY_ZEROS_MAX:
+            raise _broken("has a part that is replaced by zeros")
         if head < _NO_OPERATION:
             run, at = head + 1, at + 2 + head
         elif head > _NO_OPERATION:

@@ -11,6 +11,7 @@ from certrad.models.images.decoded_image import DecodedImage
 from certrad.workers.decoders import pixel_data
 from certrad.workers.decoders.dicom import decode
 from tests.support.codestreams import COLUMNS, ROWS, codestream, compressed, smooth
+from tests.support.images import encoded
 
 LIMIT = 64_000_000
 GREY, COLOUR = smooth(), smooth(channels=3)
@@ -94,3 +95,69 @@ def test_sizes_of_a_codestream_bound_the_work(
     frame = resized_jpeg_2000(codestream("jpeg_2000", GREY), side, tile)
     columns = rows if rows > ROWS else COLUMNS
     assert refusal(compressed("jpeg_2000", frame, GREY, Rows=rows, Columns=columns)) == code
+
+
+# -- damaged streams ---------------------------------------------------------------------------------------------------
+
+
+def cut(frame: bytes) -> bytes:
+    return frame[: len(frame) * 2 // 5]
+
+
+def cut_with_end_marker(frame: bytes) -> bytes:
+    return cut(frame) + b"\xff\xd9"
+
+
+def zeros_in_the_middle(frame: bytes) -> bytes:
+    return frame[: len(frame) // 2] + bytes(100) + frame[len(frame) // 2 + 100 :]
+
+
+def zeros_at_the_end(frame: bytes) -> bytes:
+    return frame[:-200] + bytes(200)
+
+
+def zeros_before_the_end_marker(frame: bytes) -> bytes:
+    return frame[:-202] + bytes(200) + b"\xff\xd9"
+
+
+FAULTS = (cut, cut_with_end_marker, zeros_in_the_middle, zeros_at_the_end, zeros_before_the_end_marker)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("stored", [GREY, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize("kind", [*LOSSLESS, *LOSSY])
+def test_a_damaged_stream_is_unreadable(kind: str, stored: Any, fault: Any) -> None:
+    assert refusal(compressed(kind, fault(codestream(kind, stored)), stored)) == "unreadable_image"
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "jpeg_lossless", "jpeg_ls"])
+def test_most_streams_with_a_flipped_bit_in_their_tables_are_refused(kind: str) -> None:
+    """A flipped bit of a coefficient may be an image; what libjpeg and CharLS can tell from one is heard."""
+    frame = codestream(kind, GREY)
+    heard = 0
+    for at in range(len(frame) // 4, len(frame) - 2, len(frame) // 97):
+        flipped = bytearray(frame)
+        flipped[at] ^= 0x40
+        try:
+            image(compressed(kind, bytes(flipped), GREY))
+        except Rejected as refused:
+            heard += refused.code == "unreadable_image"
+    assert heard > 5
+
+
+@pytest.mark.parametrize("kind", [*LOSSLESS, *LOSSY])
+def test_a_blank_image_is_no_damage(kind: str) -> None:
+    """Its coded data are zeros, or nearly."""
+    for blank in (np.zeros((512, 512), np.uint8), np.full((512, 512, 3), 128, np.uint8)):
+        assert (
+            np.abs(
+                image(compressed(kind, codestream(kind, blank), blank)).pixels * 255 - blank.reshape(512, 512, -1)
+            ).max()
+            <= 3
+        )
+
+
+@pytest.mark.parametrize("options", [{"optimize": True}, {"progressive": True}, {"optimize": True, "quality": 5}])
+@pytest.mark.parametrize("stored", [GREY, COLOUR, np.zeros((512, 512), np.uint8)], ids=["grey", "colour", "black"])
+def test_jpeg_with_tables_of_its_own_is_no_damage(stored: Any, options: dict[str, Any]) -> None:
+    image(compressed("jpeg", encoded(stored, "jpeg", **options), stored))

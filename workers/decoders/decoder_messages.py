@@ -1,4 +1,4 @@
-"""What GDCM's JPEG library says while it decodes: it writes warnings to standard error and goes on with a guess."""
+"""What GDCM's libjpeg and Pillow's libtiff say while they decode: they write to standard error, and go on."""
 
 import os
 from collections.abc import Callable
@@ -10,17 +10,17 @@ Result = TypeVar("Result")
 
 _STANDARD_ERROR: Final = 2
 _MOST_READ: Final = 1 << 16  # what a pipe holds
-_WARNINGS: Final = (b"Corrupt JPEG data", b"Premature end of JPEG file")
+_OF_DAMAGE: Final = (b"Corrupt JPEG data", b"Premature end of JPEG file", b"Decode: ", b"Decode1D: ", b"Decode2D: ")
 
 
-def heard(decode: Callable[[], Result]) -> Result:
-    """Returns what `decode` returns, unless libjpeg warns of damage meanwhile; other messages are passed on.
+def heed_messages(decode: Callable[[], Result]) -> Result:
+    """Returns what `decode` returns, unless a library complains of damage meanwhile; other messages are passed on.
 
     Args:
-        decode: decodes a stream by code that writes to the standard error of this process.
+        decode: decodes an image by code that writes to the standard error of this process.
 
     Raises:
-        Rejected: unreadable_image when libjpeg warned.
+        Rejected: unreadable_image when a library complained.
     """
     source, sink = os.pipe()
     os.set_blocking(source, False)
@@ -35,8 +35,8 @@ def heard(decode: Callable[[], Result]) -> Result:
         os.close(sink)
         said = _read(source)
         os.close(source)
-    if any(warning in said for warning in _WARNINGS):
-        raise Rejected("unreadable_image", "the JPEG stream is damaged: data are missing or left over")
+    if any(message in said for message in _OF_DAMAGE):
+        raise Rejected("unreadable_image", "the compressed data are damaged: some are missing or left over")
     if said:
         os.write(_STANDARD_ERROR, said)
     return result
