@@ -32,6 +32,14 @@ Transform = Literal[
     "full_range",
     "invert",
 ]
+ImageWarning = Literal["voi_lut_reduced"]
+IMAGE_WARNINGS: Final[dict[ImageWarning, str]] = {
+    "voi_lut_reduced": (
+        "The VOI lookup table of the file uses fewer bits than it declares, so the image is at most half as bright "
+        "as it could be. Compare the image with what a viewer shows."
+    ),
+}
+"""What each warning says to a user."""
 
 _Integer = TypeVar("_Integer", bound=np.integer[Any])
 
@@ -51,6 +59,7 @@ class ImageFacts:
     lossy: the pixels went through lossy compression, as the encoding shows or the file says.
     transforms: what led from the stored values to [0, 1], in order.
     unit, slope: the largest change of a value in [0, 1] per unit of the image.
+    warnings: what a user should know before trusting a class; `IMAGE_WARNINGS` has the sentences.
     """
 
     format: ImageFormat
@@ -66,6 +75,7 @@ class ImageFacts:
     transforms: tuple[Transform, ...] = ()
     unit: Unit
     slope: float
+    warnings: tuple[ImageWarning, ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.bits) < 1 or not 1 <= self.frame <= self.frames:

@@ -26,10 +26,18 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from certrad.models.errors import Rejected
-from certrad.models.images.decoded_image import DecodedImage, ImageFacts, Transform, check_size, crop, pixels_sha256
+from certrad.models.images.decoded_image import (
+    DecodedImage,
+    ImageFacts,
+    ImageWarning,
+    Transform,
+    check_size,
+    crop,
+    pixels_sha256,
+)
 from certrad.models.images.units import Unit
 from certrad.models.types import Region
-from certrad.workers.decoders.dicom_rendering import monochrome_steps, unit_of
+from certrad.workers.decoders.dicom_rendering import check_pixel_shape, monochrome_steps, unit_of, warnings_of
 from certrad.workers.decoders.grayscale import Step, full_range, parameters, render, slope, transform
 from certrad.workers.decoders.pixel_data import Integers, PixelElement, PixelLayout, stored_values
 from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
@@ -64,6 +72,9 @@ _READ: Final = tuple(
         "BitsStored",
         "HighBit",
         "PixelRepresentation",
+        "PixelAspectRatio",
+        "PixelSpacing",
+        "ImagerPixelSpacing",
         "PlanarConfiguration",
         "ExtendedOffsetTable",
         "ExtendedOffsetTableLengths",
@@ -99,10 +110,12 @@ def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Re
         layout = _layout(dataset, syntax)
         check_size(rows=layout.rows, columns=layout.columns, max_pixels=max_pixels)
         number = _frame(frame, layout.frames)
+        check_pixel_shape(dataset, number)
         whole, stream_lossy = stored_values(data, element, dataset, syntax, layout, number)
         stored = crop(whole, region)
         steps: tuple[Step, ...]
         bits, of_one = layout.bits, 1.0
+        warned: tuple[ImageWarning, ...] = ()
         unit: Unit = "grey level"
         if layout.photometric == "PALETTE COLOR":
             stored, bits = _through_palette(stored, dataset)
@@ -114,6 +127,7 @@ def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Re
                 dataset, number, bits=bits, signed=layout.signed, inverted=layout.photometric == "MONOCHROME1"
             )
             unit, of_one = unit_of(dataset, number, steps)
+            warned = warnings_of(steps)
         steepest = slope(steps, stored.dtype)
         lossy = syntax.lossy or stream_lossy or str(dataset.get("LossyImageCompression", "")) == "01"
     return DecodedImage(
@@ -133,6 +147,7 @@ def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Re
             transforms=(*_PALETTE_TRANSFORM.get(layout.photometric, ()), *map(transform, steps)),
             unit=unit,
             slope=steepest / of_one,
+            warnings=warned,
         ),
     )
 

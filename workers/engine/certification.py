@@ -24,6 +24,7 @@ from certrad.models.certificates.facts import (
 from certrad.models.certificates.noise_key import noise_key, settings_digest
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
 from certrad.models.errors import Rejected
+from certrad.models.images.decoded_image import IMAGE_WARNINGS
 from certrad.models.images.units import ImageScale
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes, require_backbone, require_use
@@ -283,7 +284,8 @@ class Run:
 
     def _leave(self, facts: Facts, timing: dict[str, float]) -> None:
         """Leaves document and result for `finish`, which has the disks."""
-        warnings = [card.notes] if (card := self.runtime.backbone_card(facts.classifier.backbone)).notes else []
+        warnings = [IMAGE_WARNINGS[code] for code in self._image_facts().get("warnings", ())]
+        warnings += [card.notes] if (card := self.runtime.backbone_card(facts.classifier.backbone)).notes else []
         body = result(facts, warnings=warnings, timing={key: round(value, 3) for key, value in timing.items()})
         payload, ttl = canonical(document(facts)), self.runtime.settings.input_ttl
         if not self.records.leave_document(self.record.id, payload, json.dumps(body).encode(), ttl):

@@ -246,7 +246,7 @@ def test_slope_is_the_largest_change_of_a_pixel_per_unit(elements: dict[str, Any
         ({"Modality": "CT", "RescaleType": "HU"}, "HU", 1 / 399),
         ({"Modality": "CT", "RescaleType": "Z_EFF"}, "stored value", 2.5 / 399),
         ({"Modality": "MR"}, "stored value", 2.5 / 399),
-        ({"Modality": "CT", "RescaleSlope": None}, "stored value", 1 / 399),
+        ({"Modality": "CT", "RescaleSlope": None, "RescaleIntercept": None}, "stored value", 1 / 399),
     ],
 )
 def test_hounsfield_units_are_told_apart(elements: dict[str, Any], unit: str, slope: float) -> None:
