@@ -17,7 +17,7 @@ from certrad.models.certificates.signature import public_key, signed
 from certrad.models.certificates.verify import Issuer, same_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
-from certrad.models.types.image import DecodedImage
+from certrad.models.types.image import ImageRecord
 from certrad.models.types.tuning import TuningRequest
 from certrad.workers.certificate_store import store_certificate
 from certrad.workers.connection import connect
@@ -96,7 +96,7 @@ def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed
 def _check_subject(statement: Statement, record: JobRecord) -> None:
     """Raises ValueError unless the document answers the request of the job, on its image."""
     asked, answered = record.request, statement.request
-    if not isinstance(asked, CertifyRequest) or not isinstance(record.image, DecodedImage):
+    if not isinstance(asked, CertifyRequest) or not isinstance(record.image, ImageRecord):
         raise ValueError("the job did not ask for a certificate, or its image was never decoded")
     if (asked.classifier, asked.sigma, asked.params) != (answered.classifier, answered.sigma, answered.params):
         raise ValueError("the document is about another request than that of the job")

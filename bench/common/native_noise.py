@@ -15,8 +15,8 @@ from certrad.bench.common.native_space import NativeSpaceClassifier
 from certrad.models.backbones.base import Backbone
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.images.model_input import image_scale, model_input
-from certrad.models.images.picture import Picture
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.prompts.context import text_features
 from certrad.models.prompts.training.trainer import FewShotParams, image_features, random_context, train_epochs
@@ -93,7 +93,7 @@ def compare(job: Job, backbone: Backbone, texts: Mapping[tuple[int, Space], Tens
     )
 
 
-def grey_picture(pixels: npt.NDArray[np.uint8]) -> Picture:
+def grey_picture(pixels: npt.NDArray[np.uint8]) -> DecodedImage:
     """A square grey image as the service would decode it."""
     facts = ImageFacts(
         format="png",
@@ -107,7 +107,7 @@ def grey_picture(pixels: npt.NDArray[np.uint8]) -> Picture:
         slope=1 / WHITE,
     )
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-    return Picture(pixels=pixels[..., None] / WHITE, sha256=digest, facts=facts)
+    return DecodedImage(pixels=pixels[..., None] / WHITE, sha256=digest, facts=facts)
 
 
 def enlargement(scale: ImageScale) -> float:

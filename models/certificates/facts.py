@@ -7,7 +7,7 @@ from typing import Final
 from certrad.models.types import CertifyRequest
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
-from certrad.models.types.image import DecodedImage, ImageScale
+from certrad.models.types.image import ImageRecord, ImageScale
 
 SCHEMA: Final = "certrad.certificate/2"
 
@@ -38,7 +38,7 @@ class Facts:
 def build_facts(
     request: CertifyRequest,
     evidence: Evidence,
-    image: DecodedImage,
+    image: ImageRecord,
     classifier: ClassifierIdentity,
     noise: NoiseIdentity,
     software: Mapping[str, str],

@@ -19,7 +19,7 @@ from certrad.models.certificates.signature import is_signed
 from certrad.models.certificates.text import formula, limits, scope_text
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import CertifyRequest
-from certrad.models.types.image import DecodedImage
+from certrad.models.types.image import ImageRecord
 
 __all__ = ["MAX_BYTES", "Check", "Issuer", "Verification", "check", "same_image", "verify"]
 
@@ -84,7 +84,7 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
     return Verification(checks=(*checks, *(check(name, test) for name, test in tests.items())), issuer=status)
 
 
-def same_image(statement: Statement, image: DecodedImage) -> str:
+def same_image(statement: Statement, image: ImageRecord) -> str:
     """Checks that an image is the subject of a document, and returns what was found.
 
     Args:

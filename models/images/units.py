@@ -1,9 +1,9 @@
-"""What a radius on the model input means on the picture that was sent, in the picture's own units.
+"""What a radius on the model input means on the image that was sent, in the image's own units.
 
 Between the decoded values u and the model input lies a map T of which every step has a Lipschitz constant: the
 rendering of each value onto [0, 1], the resize of each axis, crop and clips (1), one channel copied to three (sqrt 3),
 and one rounding at the end. So ||T(u + e) - T(u)|| <= L ||e|| + rounding, with L the product of the constants, and the
-class cannot change while ||e|| < (R - rounding) / L. Nothing on that way rounds to 8 bits or looks at the picture's
+class cannot change while ||e|| < (R - rounding) / L. Nothing on that way rounds to 8 bits or looks at the image's
 content; a step that did would have no such constant.
 
 Everything published follows from published numbers in exact rational arithmetic, so anyone can do it again.
@@ -23,7 +23,7 @@ _RAISED: Final = Context(prec=10, rounding=ROUND_UP)
 
 
 def radius_in_image_units(radius: float | None, scale: ImageScale) -> ImageRadius | NoImageRadius:
-    """The certified radius on the picture, rounded against us.
+    """The certified radius on the image, rounded against us.
 
     radius: as published, on the model input with pixels in [0, 1]; None for an abstention.
 

@@ -6,6 +6,7 @@ attempt then reads the pickle with every unknown class replaced by an inert one.
 
 import io
 import pickle
+import re
 import types
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,6 +23,12 @@ from certrad.models.types.cards import ContextPosition
 
 HALF_PRECISION: Final = 2.0**-10
 """Relative tolerance for embeddings that were stored in float16."""
+
+_PROMPT: Final = {"ctx", "token_prefix", "token_suffix"}
+# MedCLIP's prompt learner holds its frozen backbone, and so stores it.
+_FROZEN_BACKBONE: Final = re.compile(
+    r"(?:\w+\.)*\w*clip_model\.(?!.*(?:prompt|vpt|meta_net|adapter)).+", flags=re.IGNORECASE
+)
 
 
 def import_context(path: Path, backbone: Backbone, n_classes: int, *, position: ContextPosition) -> ContextVectors:
@@ -51,31 +58,48 @@ def import_context(path: Path, backbone: Backbone, n_classes: int, *, position: 
     _check_classes(tensors, n_classes)
     _check_length(n_ctx, tensors.get("token_suffix"), backbone)
     _check_start_token(tensors.get("token_prefix"), backbone)
+    if not bool(vectors.float().norm(dim=-1).gt(0).all()):
+        raise Rejected("invalid_checkpoint", "a context vector is zero: nothing was learned, or it was lost")
     return ContextVectors(vectors=vectors.detach().float().clone(), position=position)
 
 
 def prompt_tensors(checkpoint: object) -> dict[str, Tensor]:
     """Returns `ctx` and, where stored, `token_prefix` and `token_suffix` of a checkpoint.
 
-    Prefixes like `module.` are removed from the names.
+    Prefixes like `module.` are removed from the names. Other methods store a `ctx` too, beside what else they learned:
+    networks that change it for each image (CoCoOp), prompts in deeper layers (MaPLe) or in the image encoder (VPT).
+    Their `ctx` alone is another classifier.
 
     Raises:
-        Rejected: invalid_checkpoint without a state_dict or `ctx`, or with one of the tensors more than once.
+        Rejected: invalid_checkpoint without a state_dict or `ctx`, with one of the tensors more than once, or with
+            anything else that was learned.
     """
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict):
         raise Rejected("invalid_checkpoint", "there is no state_dict in the checkpoint")
-    wanted = {"ctx", "token_prefix", "token_suffix"}
     prompt: dict[str, Tensor] = {}
+    foreign: list[str] = []
     for key, value in state.items():
         name = str(key).rpartition(".")[2]
-        if name in wanted and isinstance(value, Tensor):
+        if name in _PROMPT and isinstance(value, Tensor):
             if name in prompt:
                 raise Rejected("invalid_checkpoint", f"{name} is in the checkpoint more than once")
             prompt[name] = value
+        elif not _FROZEN_BACKBONE.fullmatch(str(key)):
+            foreign.append(str(key))
     if "ctx" not in prompt:
         raise Rejected("invalid_checkpoint", "there is no tensor ctx in the state_dict of the checkpoint")
+    if foreign:
+        raise Rejected(
+            "invalid_checkpoint",
+            f"only context vectors can be imported; this checkpoint learned {len(foreign)} other tensors, "
+            f"for example {_shown(foreign[0])}",
+        )
     return prompt
+
+
+def _shown(key: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in key[:80])
 
 
 def read_untrusted(content: bytes) -> object:
@@ -163,5 +187,12 @@ def _check_start_token(prefix: Tensor | None, backbone: Backbone) -> None:
     start = backbone.embed_tokens([backbone.start_token]).cpu()
     if prefix.ndim != 3 or prefix.shape[1:] != start.shape:
         raise Rejected("prompt_mismatch", f"token_prefix must have the shape (K, 1, d); got {tuple(prefix.shape)}")
-    if not torch.allclose(prefix.float(), start.expand(prefix.shape), rtol=HALF_PRECISION, atol=1e-6):
+    if not torch.allclose(prefix.float(), start.expand(prefix.shape), rtol=_precision(prefix), atol=1e-6):
         raise Rejected("prompt_mismatch", f"token_prefix is not the start token of {backbone.card.id!r}: other weights")
+
+
+def _precision(stored: Tensor) -> float:
+    """The relative precision embeddings were stored in, also where they were made float32 later."""
+    if torch.equal(stored.bfloat16().float(), stored.float()):
+        return float(torch.finfo(torch.bfloat16).eps)
+    return HALF_PRECISION

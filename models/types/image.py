@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Final, Literal
 
 Unit = Literal["grey level", "HU", "stored value"]
-PictureFormat = Literal["png", "jpeg", "tiff", "dicom"]
+ImageFormat = Literal["png", "jpeg", "tiff", "dicom"]
 Transform = Literal[
     "orientation",
     "palette",
@@ -19,6 +19,15 @@ Transform = Literal[
     "full_range",
     "invert",
 ]
+
+ImageWarning = Literal["voi_lut_reduced"]
+IMAGE_WARNINGS: Final[dict[ImageWarning, str]] = {
+    "voi_lut_reduced": (
+        "The VOI lookup table of the file uses fewer bits than it declares, so the image is at most half as bright "
+        "as it could be. Compare the image with what a viewer shows."
+    ),
+}
+"""What each warning says to a user."""
 
 _UNITS: Final = ("grey level", "HU", "stored value")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 .,:()_/-]{1,80}")
@@ -43,9 +52,10 @@ class ImageFacts:
         transforms: What led from the stored values to [0, 1], in order.
         unit: Unit of the image's values.
         slope: Largest change of a value in [0, 1] per unit of the image.
+        warnings: What a user should know before trusting a class; `IMAGE_WARNINGS` has the sentences.
     """
 
-    format: PictureFormat
+    format: ImageFormat
     rows: int
     columns: int
     channels: Literal[1, 3]
@@ -58,6 +68,7 @@ class ImageFacts:
     transforms: tuple[Transform, ...] = ()
     unit: Unit
     slope: float
+    warnings: tuple[ImageWarning, ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.bits) < 1 or not 1 <= self.frame <= self.frames:
@@ -193,7 +204,7 @@ class NoImageRadius:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecodedImage(ImageFacts):
+class ImageRecord(ImageFacts):
     """The facts of an image whose model input waits for an engine; free of patient data.
 
     Attributes:

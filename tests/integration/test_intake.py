@@ -26,7 +26,7 @@ from certrad.models.certificates.signature import is_signed
 from certrad.models.images.model_input import image_scale, model_input
 from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
-from certrad.models.types.image import DecodedImage
+from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
 from certrad.workers.contract.job import RESULT, JobError, JobRecord
 from certrad.workers.contract.keyring import Keyring
@@ -95,7 +95,7 @@ def test_an_upload_becomes_the_model_input(
     assert redis.get(input_key(job_id)) == expected.tobytes()
     assert 0 < redis.ttl(input_key(job_id)) <= settings.input_ttl
     assert (record.status, record.phase) == ("running", "waiting")
-    assert isinstance(record.image, DecodedImage)
+    assert isinstance(record.image, ImageRecord)
     assert record.image.pixels_sha256 == picture.sha256
     assert record.image.input_sha256 == expected.sha256
     assert record.image.shape == (3, size, size)
@@ -357,7 +357,7 @@ def finish(records: Records, redis: Redis) -> Finish:
     def _finish(job_id: str, change: Callable[[bytes], bytes] = lambda left: left) -> tuple[bytes, dict[str, Any]]:
         intake.decode(job_id)
         image = read(records, job_id).image
-        assert isinstance(image, DecodedImage)
+        assert isinstance(image, ImageRecord)
         facts = answered(
             REQUEST,
             (0.9, 0.1),

@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import Picture
+from certrad.models.images.decoded_image import DecodedImage
 from certrad.workers.decoders import dicom as dicom_decoder
 from certrad.workers.decoders import raster
 from certrad.workers.sandbox.child import run_limited
 from tests.support.images import dicom, encoded, item, noise, png_16, sample, tiff_16
 
 LIMIT = 300_000
-Decoder = Callable[[bytes], Picture]
+Decoder = Callable[[bytes], DecodedImage]
 
 DECODERS: dict[str, Decoder] = {
     "png": partial(raster.decode, image_format="png", max_pixels=LIMIT),

@@ -16,7 +16,7 @@ from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.prompts.context import template_features
 from certrad.models.shipped import shipped_tasks
 from certrad.models.types import CertifyRequest, ClassifierSpec
-from certrad.models.types.image import DecodedImage
+from certrad.models.types.image import ImageRecord
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import document_key, events_key, input_key
 from certrad.workers.contract.records import Records
@@ -44,7 +44,7 @@ def decoded(redis: Redis, job_id: str, request: CertifyRequest, image: Image) ->
     return waiting(redis, job_id, request, payload, image_facts(input_sha256=digest, side=image.shape[-1]))
 
 
-def waiting(redis: Redis, job_id: str, request: CertifyRequest, payload: bytes, facts: DecodedImage) -> JobRecord:
+def waiting(redis: Redis, job_id: str, request: CertifyRequest, payload: bytes, facts: ImageRecord) -> JobRecord:
     """Puts a job with its model input and the facts of its image into Redis, and returns its record."""
     records = Records(redis, ttl=600)
     records.create(job_id, request, max_active=100, digest="0" * 64)

@@ -1,14 +1,14 @@
 """Facts of an image that was never decoded."""
 
-from certrad.models.types.image import DecodedImage, ImageScale
+from certrad.models.types.image import ImageRecord, ImageScale
 from tests.support.certificates import SCALE
 
 
 def image_facts(
     *, pixels_sha256: str = "ab" * 32, input_sha256: str = "cd" * 32, side: int = 64, scale: ImageScale = SCALE
-) -> DecodedImage:
+) -> ImageRecord:
     """The facts of a CT slice."""
-    return DecodedImage(
+    return ImageRecord(
         format="dicom",
         rows=512,
         columns=512,

@@ -6,7 +6,7 @@ from typing import Final, cast
 
 from pydantic import TypeAdapter
 
-from certrad.models.types.image import DecodedImage
+from certrad.models.types.image import ImageRecord
 from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.models.types.tuning import TuningResult
 from certrad.workers.contract.names import ENDED, PHASES, STATUSES, Phase, Status
@@ -14,7 +14,7 @@ from certrad.workers.contract.progress import Progress, from_fields
 from certrad.workers.contract.request import Request, read_request
 from certrad.workers.contract.tuning_images import TuningImages
 
-JobInput = DecodedImage | TuningImages
+JobInput = ImageRecord | TuningImages
 """The facts of what an engine works on: the image of a certification, or the images of a tuning."""
 
 JobResult = CertifiedResult | AbstainedResult | TuningResult

@@ -27,7 +27,7 @@ from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, NoiseLaw
 from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
-from certrad.models.types.image import DecodedImage
+from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import Phase, input_key
@@ -54,7 +54,7 @@ class CertificationInput:
 
     job_id: str
     request: CertifyRequest
-    image: DecodedImage
+    image: ImageRecord
     plan: SamplingPlan
 
     @staticmethod
@@ -70,7 +70,7 @@ class CertificationInput:
         request, image = record.request, record.image
         if not isinstance(request, CertifyRequest):
             raise TypeError(f"the engine must get a request to certify, got one to {request.kind}")
-        if not isinstance(image, DecodedImage):
+        if not isinstance(image, ImageRecord):
             raise TypeError("the engine must get a job whose image intake has decoded")
         plan = plan_samples(request.sigma, request.params)
         return CertificationInput(job_id=record.id, request=request, image=image, plan=plan)
@@ -262,9 +262,10 @@ class Certification:
     def _hand_over(self, facts: Facts, timing: dict[str, float]) -> None:
         """Puts document and result into Redis for `finish`, which has the disks."""
         card = self.runtime.backbone_card(facts.classifier.backbone)
+        warnings = [IMAGE_WARNINGS[code] for code in self.input.image.warnings]
         result = certification_result(
             facts,
-            warnings=[card.notes] if card.notes else [],
+            warnings=[*warnings, card.notes] if card.notes else warnings,
             timing={name: round(seconds, 3) for name, seconds in timing.items()},
         )
         hand_over = HandOver(result=result, document=canonical(document(facts)))

@@ -8,11 +8,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from certrad.models.datasets.pixels import Pixels, decode_with_pillow
 from certrad.models.errors import Rejected
+from certrad.models.images.decoded_image import check_size
 from certrad.models.images.model_input import ModelInput, image_scale, model_input
-from certrad.models.images.picture import check_size
 from certrad.models.shipped import shipped_backbones
 from certrad.models.types import BackboneCard, CertifyRequest, Region
-from certrad.models.types.image import DecodedImage, ImageFacts
+from certrad.models.types.image import ImageFacts, ImageRecord
 from certrad.workers.contract.formats import sniff
 from certrad.workers.decoders import dicom, raster
 from certrad.workers.sandbox.child import Answer, run_limited
@@ -21,7 +21,7 @@ from certrad.workers.settings import WorkerSettings
 _FACTS: Final = TypeAdapter(ImageFacts)
 
 
-def decode_limited(data: bytes, request: CertifyRequest, settings: WorkerSettings) -> tuple[ModelInput, DecodedImage]:
+def decode_limited(data: bytes, request: CertifyRequest, settings: WorkerSettings) -> tuple[ModelInput, ImageRecord]:
     """Returns the model input of an upload, decoded in a sandbox, and the facts of its image.
 
     Args:
@@ -82,18 +82,18 @@ def decode_bytes(
         case None:
             raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
         case "dicom":
-            picture = dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region)
+            image = dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region)
         case raster_format:
             if frame not in (None, 1):
                 raise Rejected("frame_out_of_range", f"`frame` is expected in 1..1, got {frame}")
-            picture = raster.decode(data, raster_format, max_pixels=max_pixels, region=region)
-    header = {"facts": _FACTS.dump_python(picture.facts, mode="json"), "pixels_sha256": picture.sha256}
-    return header, model_input(picture, card.image_size, card.fit).tobytes()
+            image = raster.decode(data, raster_format, max_pixels=max_pixels, region=region)
+    header = {"facts": _FACTS.dump_python(image.facts, mode="json"), "pixels_sha256": image.sha256}
+    return header, model_input(image, card.image_size, card.fit).tobytes()
 
 
 def _checked(
     answer: Answer, request: CertifyRequest, max_pixels: int, card: BackboneCard
-) -> tuple[ModelInput, DecodedImage]:
+) -> tuple[ModelInput, ImageRecord]:
     """Returns what the sandbox said, as far as it can be checked; raises ValueError or Rejected otherwise."""
     pixels = ModelInput.from_bytes(answer.payload, card.image_size)
     facts = _FACTS.validate_python(answer.header.get("facts"))
@@ -102,7 +102,7 @@ def _checked(
     if not isinstance(digest, str):
         raise ValueError(f"pixels_sha256 must be 64 hexadecimal digits, got {type(digest).__name__}")
     channels, height, width = pixels.pixels.shape
-    return pixels, DecodedImage(
+    return pixels, ImageRecord(
         **{field.name: getattr(facts, field.name) for field in fields(facts)},
         pixels_sha256=digest,
         input_sha256=pixels.sha256,

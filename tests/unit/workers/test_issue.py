@@ -10,7 +10,7 @@ import pytest
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.errors import Rejected
-from certrad.models.types.image import DecodedImage
+from certrad.models.types.image import ImageRecord
 from certrad.workers.contract.job import RESULT, JobRecord
 from certrad.workers.contract.payloads import HandOver
 from certrad.workers.contract.progress import at_start
@@ -108,7 +108,7 @@ def test_a_document_of_another_job_is_not_signed() -> None:
 def test_a_document_of_another_image_is_not_signed(fact: str, reason: str) -> None:
     record = record_of(CASE)
     other: dict[str, Any] = {"pixels_sha256": "0" * 64, "input_sha256": "0" * 64, "scale": replace(SCALE, slope=1.0)}
-    assert isinstance(record.image, DecodedImage)
+    assert isinstance(record.image, ImageRecord)
     image = replace(record.image, **{fact: other[fact]})
     assert reason in refused(*left_by_engine(CASE), replace(record, image=image))
 

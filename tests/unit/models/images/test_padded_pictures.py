@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from certrad.models.errors import Rejected
+from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.images.model_input import image_scale, model_input
-from certrad.models.images.picture import Picture
 from certrad.models.images.resize import AxisResize
 from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
@@ -25,8 +25,8 @@ FACTS = ImageFacts(
 )
 
 
-def picture(pixels: NDArray[np.float64]) -> Picture:
-    return Picture(pixels=pixels, sha256="0" * 64, facts=FACTS)
+def picture(pixels: NDArray[np.float64]) -> DecodedImage:
+    return DecodedImage(pixels=pixels, sha256="0" * 64, facts=FACTS)
 
 
 def pillow_input(pixels: NDArray[np.float64], size: int) -> NDArray[np.float64]:

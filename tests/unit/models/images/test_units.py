@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.images.model_input import fitted, image_scale, model_input
-from certrad.models.images.picture import Picture
 from certrad.models.images.resize import AxisResize
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import Region
@@ -174,7 +174,7 @@ class Case:
     image_size: int = 64
     region: Region | None = None
 
-    def picture(self, stored: NDArray[Any]) -> Picture:
+    def picture(self, stored: NDArray[Any]) -> DecodedImage:
         """Through the real decoder."""
         data = self.file(stored)
         if data[128:132] == b"DICM":
@@ -373,7 +373,7 @@ def test_the_rounding_to_float32_is_within_its_allowance() -> None:
     rng = np.random.default_rng(4)
     pixels = rng.random((150, 130, 3))
     facts = raster.decode(encoded(noise(150, 130, 3), "png"), "png", max_pixels=LIMIT).facts
-    picture = Picture(pixels=pixels, sha256="0" * 64, facts=facts)
+    picture = DecodedImage(pixels=pixels, sha256="0" * 64, facts=facts)
     vertical, horizontal = (AxisResize.to_centre(side, 64 * side // 130, 64) for side in (150, 130))
     exactly = np.clip(horizontal.apply(vertical.apply(pixels, 0), 1), 0, 1)
     allowed = image_scale(facts, None, 64).rounding

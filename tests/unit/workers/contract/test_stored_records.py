@@ -9,7 +9,7 @@ import pytest
 
 from certrad.models.shipped import shipped_tasks
 from certrad.models.types import AutoSigma, CertifyRequest, FixedSigma, Region, ZeroShotAdaptation
-from certrad.models.types.image import DecodedImage
+from certrad.models.types.image import ImageRecord
 from certrad.models.types.tuning import TuningRequest
 from certrad.workers.contract.job import ERROR, INPUT, RESULT, JobRecord
 from certrad.workers.contract.progress import to_fields
@@ -51,7 +51,7 @@ def test_stored_sigma_has_one_meaning_each() -> None:
     assert routing is not None
     assert auto.request.sigma == AutoSigma(routing)
     assert isinstance(tune.request, TuningRequest)
-    assert isinstance(auto.image, DecodedImage)
+    assert isinstance(auto.image, ImageRecord)
     assert isinstance(tune.image, TuningImages)
 
 

@@ -1,7 +1,7 @@
-"""Decoded pictures, and their way to the model input: one linear operator in float64, clipped, rounded once at the end.
+"""Decoded images, and their way to the model input: one linear operator in float64, clipped, rounded once at the end.
 
-Nothing between the decoded integers and the model input rounds to 8 bits or looks at the content of the picture: the
-map is linear up to two clips, so a radius on the model input has a meaning on the picture (`image_scale`).
+Nothing between the decoded integers and the model input rounds to 8 bits or looks at the content of the image: the
+map is linear up to two clips, so a radius on the model input has a meaning on the image (`image_scale`).
 """
 
 import hashlib
@@ -24,8 +24,8 @@ _DIGEST_LAW: Final = "certrad-pixels-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Picture:
-    """One decoded picture.
+class DecodedImage:
+    """One decoded image.
 
     pixels: float64 (height, width, channels), channels 1 or 3, in [0, 1]; after `region`.
     sha256: `pixels_sha256` of the stored values the pixels came from.
@@ -65,7 +65,7 @@ def _check_region(region: Region, *, rows: int, columns: int) -> None:
 
 
 def pixels_sha256(stored: NDArray[np.integer[Any]], rendering: Sequence[Mapping[str, Any]]) -> str:
-    """The identity of a picture: equal digests imply equal pixels in [0, 1], whatever file they came in.
+    """The identity of an image: equal digests imply equal pixels in [0, 1], whatever file they came in.
 
     stored: decoded integers (height, width) or (height, width, 3): after orientation, palette and `region`, before
         any modality or window transform.
