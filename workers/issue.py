@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis import Redis
 
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.schema import Statement, parse, read
+from certrad.models.certificates.reader import parse, read
+from certrad.models.certificates.schema import Statement
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import Issuer, same_image, verify
 from certrad.models.errors import Rejected

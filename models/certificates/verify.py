@@ -14,7 +14,8 @@ from certrad.models.certificates import checks, routed_checks
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.noise_key import noise_key, settings_digest
-from certrad.models.certificates.schema import MAX_BYTES, StatedCertificate, StatedRouting, Statement, parse, read
+from certrad.models.certificates.reader import MAX_BYTES, parse, read
+from certrad.models.certificates.schema import StatedCertificate, StatedRouting, Statement
 from certrad.models.certificates.signature import is_signed
 from certrad.models.certificates.text import formula, limits, scope_text
 from certrad.models.images.units import radius_in_image_units

@@ -19,7 +19,7 @@ from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.labels import merkle_root, parse_labels, run_lengths
-from certrad.models.certificates.schema import parse, read
+from certrad.models.certificates.reader import parse, read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import same_image
 from certrad.models.prompts.store import Folders
