@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis import Redis
 
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.schema import Statement, parse, read
-from certrad.models.certificates.signature import public_key, signed
+from certrad.models.certificates.reader import parse, read
+from certrad.models.certificates.schema import Statement
+from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import Issuer, same_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
@@ -78,7 +79,7 @@ def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed
         Rejected: `invalid_certificate`, with the first thing that does not hold.
     """
     try:
-        content = canonical(signed(json.loads(document), key))
+        content = canonical(sign(json.loads(document), key))
         verification = verify(content, Issuer(public_keys=frozenset({public_key(key)}), secrets={}))
         for check in verification.checks:
             if not check.ok:

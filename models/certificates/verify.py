@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from certrad.models.certificates import checks, routed_checks
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.labels import labels_of
+from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.noise_key import noise_key, settings_digest
-from certrad.models.certificates.schema import MAX_BYTES, StatedCertificate, StatedRouting, Statement, parse, read
+from certrad.models.certificates.reader import MAX_BYTES, parse, read
+from certrad.models.certificates.schema import StatedCertificate, StatedRouting, Statement
 from certrad.models.certificates.signature import is_signed
 from certrad.models.certificates.text import formula, limits, scope_text
 from certrad.models.images.units import radius_in_image_units
@@ -28,7 +29,13 @@ IssuerStatus = Literal["known", "unknown", "revoked", "not_checked"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was checked: its name, whether it holds, and what was found or why it is refused."""
+    """One thing that was checked.
+
+    Attributes:
+        name: Its name.
+        ok: Whether it holds.
+        detail: What was found, or why it is refused.
+    """
 
     name: str
     ok: bool
@@ -37,10 +44,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuer:
-    """What an issuer has published: its public keys in hexadecimal, and its revealed noise secrets by their SHA-256.
+    """What an issuer has published.
 
-    revoked: SHA-256 of the public keys that it has disowned.
-    epochs: SHA-256 of every noise secret that it committed to; None where only its keys are known.
+    Attributes:
+        public_keys: Its public keys in hexadecimal.
+        revoked: SHA-256 of the public keys that it has disowned.
+        secrets: SHA-256 of a noise secret -> the revealed secret.
+        epochs: SHA-256 of every noise secret that it committed to; None where only its keys are known.
     """
 
     public_keys: frozenset[str]
@@ -51,21 +61,36 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """Every check of a document, and whether it is signed with a key of the issuer's."""
+    """Every check of a document.
+
+    Attributes:
+        checks: The checks, in order.
+        issuer: Whether it is signed with a key of the issuer's.
+    """
 
     checks: tuple[Check, ...]
     issuer: IssuerStatus
 
     @property
     def valid(self) -> bool:
-        """Whether every check holds."""
+        """Returns whether every check holds."""
         return all(check.ok for check in self.checks)
 
 
 def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
     """Checks a document, byte for byte as it was stored; without an issuer, not who signed it.
 
-    A document of the largest size takes some seconds. Raises Rejected `not_a_certificate` for bytes that are none.
+    A document of the largest size takes some seconds.
+
+    Args:
+        content: The bytes of the document.
+        issuer: What the issuer has published; None if it is not known.
+
+    Returns:
+        Every check, refused ones included.
+
+    Raises:
+        Rejected: `not_a_certificate`, for bytes that are no document.
     """
     document = parse(content)
     status = _status(_signer(document), issuer)
@@ -108,7 +133,12 @@ def same_image(statement: Statement, image: ImageRecord) -> str:
 
 
 def check(name: str, test: Callable[[], str]) -> Check:
-    """The result of a test, which says what it found or raises ValueError with the reason of a refusal."""
+    """Returns the check that a test makes.
+
+    Args:
+        name: Name of the check.
+        test: Returns what it found, or raises ValueError with the reason of a refusal.
+    """
     try:
         return Check(name, True, test())
     except ValueError as refusal:
@@ -132,7 +162,7 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
 
 
 def _of_one_sigma(statement: Statement) -> dict[str, Callable[[], str]]:
-    labels = labels_of(statement.estimation.labels)
+    labels = parse_labels(statement.estimation.labels)
     return {
         "labels": partial(checks.counts, statement.estimation, labels),
         "merkle_root": partial(checks.root, statement.estimation, labels),

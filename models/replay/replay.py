@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch.nn import functional as F
 
-from certrad.models.certificates.labels import labels_of
+from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.schema import StatedCertificate, Statement
 from certrad.models.replay.rebuild import Draws, Rebuilt
 from certrad.models.smoothing import (
@@ -63,7 +63,7 @@ def replay(
         on_samples(done)
 
     for draws in rebuilt.draws(statement):
-        transcript = labels_of(draws.stated.labels)
+        transcript = parse_labels(draws.stated.labels)
         indices = sorted(random.sample(range(len(transcript)), min(n, len(transcript))))
         drawn = _draw(draws, indices, report_done)
         differ = sum(label != transcript[index] for label, index in zip(drawn, indices, strict=True))
@@ -114,7 +114,7 @@ def fresh(statement: Statement, rebuilt: Rebuilt, key: bytes, on_samples: _OnSam
         ValueError: if they contradict the claim, with the reason.
     """
     claim, stated = statement.claim, statement.params
-    n = max(len(labels_of(statement.estimation.labels)), stated.n0)
+    n = max(len(parse_labels(statement.estimation.labels)), stated.n0)
     certification = certify(
         rebuilt.sampler.image,
         rebuilt.classifier(stated.sigma),

@@ -1,5 +1,6 @@
 """Randomized smoothing: bounds, noise, sampling, and CERTIFY and PREDICT made of them."""
 
+from certrad.models.smoothing.blocks import Blocks, MemoryBlocks
 from certrad.models.smoothing.bounds import (
     clopper_pearson_lower,
     clopper_pearson_upper,
@@ -10,16 +11,7 @@ from certrad.models.smoothing.bounds import (
     published_bounds,
     radius,
 )
-from certrad.models.smoothing.certify import (
-    Blocks,
-    Certification,
-    Estimation,
-    MemoryBlocks,
-    certify,
-    estimate,
-    predict,
-    select,
-)
+from certrad.models.smoothing.certify import Certification, Estimation, certify, estimate, predict, select
 from certrad.models.smoothing.noise import Noise, Stream
 from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
 from certrad.models.smoothing.sequential import SequentialTest, Verdict

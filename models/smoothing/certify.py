@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import add
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from certrad.models.smoothing.blocks import Blocks, MemoryBlocks
 from certrad.models.smoothing.bounds import decide, decide_class
 from certrad.models.smoothing.noise import Noise, Stream
 from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, Sampler, count, labels
@@ -17,38 +18,6 @@ from certrad.models.smoothing.sequential import SequentialTest, Verdict
 from certrad.models.types import Decision, LabelCounts, NoiseLaw, Outcome, SamplingBudget, SmoothingParams
 
 BATCH_SIZE: Final = 64
-
-
-class Blocks(Protocol):
-    """Where the labels of the estimation samples are kept, each sample once."""
-
-    def committed(self) -> Mapping[int, bytes]:
-        """Returns start index -> labels, little-endian uint16, of every block committed so far, by whomever."""
-
-    def commit(self, start: int, labels: bytes) -> bytes:
-        """Keeps the labels of samples start, start + 1, … and returns those that stand: the first ones committed.
-
-        May raise to stop the sampling: what was committed before stays.
-
-        Args:
-            start: Index of the first sample.
-            labels: Little-endian uint16.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryBlocks:
-    """Blocks in the memory of this process."""
-
-    _blocks: dict[int, bytes] = field(default_factory=dict)
-
-    def committed(self) -> Mapping[int, bytes]:
-        """Returns a copy of the blocks committed so far."""
-        return dict(self._blocks)
-
-    def commit(self, start: int, labels: bytes) -> bytes:
-        """Keeps the first labels committed for a start, and returns them."""
-        return self._blocks.setdefault(start, labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from certrad.models.smoothing.certify import Blocks, estimate, select
+from certrad.models.smoothing.blocks import Blocks
+from certrad.models.smoothing.certify import estimate, select
 from certrad.models.smoothing.routing import ClassifierAt, estimate_routes, select_route
 from certrad.models.smoothing.sampling import NoisySampler
 from certrad.models.types import AutoSigma, FixedSigma, LabelCounts, SamplingParams, SigmaChoice, SmoothingParams

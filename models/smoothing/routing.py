@@ -13,8 +13,9 @@ minimum runs over every outcome: over routes that were never seen, and over `inv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
+from certrad.models.smoothing.blocks import Blocks
 from certrad.models.smoothing.bounds import publish, published_bounds
-from certrad.models.smoothing.certify import Blocks, estimate, select
+from certrad.models.smoothing.certify import estimate, select
 from certrad.models.smoothing.sampling import BaseClassifier, NoisySampler
 from certrad.models.smoothing.selector import RouteSelector
 from certrad.models.types import Abstention, AlphaSplit, Certificate, LabelCounts, Outcome, SamplingParams

@@ -7,7 +7,7 @@ import pytest
 import torch
 from redis import Redis
 
-from certrad.models.certificates.labels import labels_of
+from certrad.models.certificates.labels import parse_labels
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
 from certrad.models.smoothing.routing import estimate_routes, select_route
 from certrad.models.types import (
@@ -91,7 +91,7 @@ def test_the_document_holds_the_samples_of_selector_and_sampled_routes(runtime: 
     assert len(sampled) > 1  # the image lies between two routes
     others = [row["estimation"] for row in routing["outcomes"] if row["estimation"]]
     for transcript in (document["estimation"], routing["estimation"], *others):
-        assert len(labels_of(transcript["labels"])) == N
+        assert len(parse_labels(transcript["labels"])) == N
     assert int(document["samples_used"]) == result["samples_used"] == 2 * 20 + N * (1 + len(sampled))
     assert document["decision"]["rule"] == "certified_selection"
 

@@ -18,9 +18,9 @@ from redis import Redis
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.labels import labels_of, merkle_root, run_lengths
-from certrad.models.certificates.schema import parse, read
-from certrad.models.certificates.signature import public_key, signed
+from certrad.models.certificates.labels import merkle_root, parse_labels, run_lengths
+from certrad.models.certificates.reader import parse, read
+from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import same_image
 from certrad.models.prompts.store import PromptStore
 from certrad.models.replay.rebuild import rebuild
@@ -113,7 +113,7 @@ def test_own_certificate_is_valid_and_its_issuer_known(api: TestClient) -> None:
 
 
 def test_certificate_of_another_issuer_is_refused_and_says_so(api: TestClient) -> None:
-    foreign = canonical(signed(json.loads(genuine(OWN)), FORGER))
+    foreign = canonical(sign(json.loads(genuine(OWN)), FORGER))
     body = api.post("/verify", content=foreign).json()
     assert (body["valid"], body["issuer"]) == (False, "unknown")
     assert [check["name"] for check in body["checks"] if not check["ok"]] == ["issuer"]
@@ -133,7 +133,7 @@ def test_noise_key_is_checked_once_its_secret_was_revealed(api: TestClient, redi
     document = json.loads(genuine(OWN))
     Keyring(redis).reveal_epoch(document["noise"]["epoch_sha256"], EPOCH_SECRET)
     document["noise"]["key"] = "ab" * 32
-    body = api.post("/verify", content=canonical(signed(document, ISSUER))).json()
+    body = api.post("/verify", content=canonical(sign(document, ISSUER))).json()
     assert [check["name"] for check in body["checks"] if not check["ok"]] == ["noise_key"]
 
 
@@ -191,7 +191,7 @@ def certified(settings: WorkerSettings, redis: Redis, picture: bytes) -> Callabl
     def certify(request: CertifyRequest) -> bytes:
         pixels, facts = decode_limited(picture, request, settings)
         record = waiting(redis, "job", request, pixels.tobytes(), facts)
-        return canonical(signed(attempt(build(settings, redis), record)[0], ISSUER))
+        return canonical(sign(attempt(build(settings, redis), record)[0], ISSUER))
 
     return certify
 
@@ -227,14 +227,14 @@ def relabelled(content: bytes, key: Ed25519PrivateKey = ISSUER) -> bytes:
     """The document with every third label changed, counted and hashed as if that were so."""
     document = json.loads(content)
     changed = [
-        label if i % 3 else (label + 1) % 6 for i, label in enumerate(labels_of(document["estimation"]["labels"]))
+        label if i % 3 else (label + 1) % 6 for i, label in enumerate(parse_labels(document["estimation"]["labels"]))
     ]
     document["estimation"] |= {
         "per_class": [str(changed.count(label)) for label in range(6)],
         "labels": run_lengths(changed),
         "merkle_root": merkle_root(changed),
     }
-    return canonical(signed(document, key))
+    return canonical(sign(document, key))
 
 
 def test_forged_labels_are_found_by_drawing_them_again(
@@ -336,7 +336,7 @@ def test_command_says_in_words_what_was_checked_and_what_it_means(
 
 def test_exit_codes_are_0_valid_1_not_valid_2_bad_usage(verify: Verify, tmp_path: Path) -> None:
     assert verify(genuine(OWN))[0] == 0
-    assert verify(canonical(signed(json.loads(genuine(OWN)), FORGER)))[0] == 1
+    assert verify(canonical(sign(json.loads(genuine(OWN)), FORGER)))[0] == 1
     assert verify(b"no certificate")[0] == 1
     assert verify(genuine(OWN), replay=5)[0] == 2  # without the image
     assert verify(genuine(OWN), key=tmp_path / "nowhere")[0] == 2
@@ -347,7 +347,7 @@ def test_saved_answer_of_the_service_is_a_key_file(api: TestClient, verify: Veri
     saved = tmp_path / "certrad-keys"
     saved.write_bytes(api.get("/.well-known/certrad-keys").content)
     assert verify(genuine(OWN), key=saved)[1]["issuer"] == "known"
-    assert verify(canonical(signed(json.loads(genuine(OWN)), FORGER)), key=saved)[1]["issuer"] == "unknown"
+    assert verify(canonical(sign(json.loads(genuine(OWN)), FORGER)), key=saved)[1]["issuer"] == "unknown"
 
 
 def test_certificate_of_a_revoked_key_is_refused_until_signed_anew(
@@ -356,7 +356,7 @@ def test_certificate_of_a_revoked_key_is_refused_until_signed_anew(
     Keyring(redis).publish_key(PublicKey(public_key=public_key(FORGER), first_used=2.0))
     digest = sha256(bytes.fromhex(public_key(ISSUER))).hexdigest()
     Keyring(redis).publish_revocation(Revocation(sha256=digest, revoked_at=3.0, reason="it leaked"))
-    anew, saved = canonical(signed(json.loads(genuine(OWN)), FORGER)), tmp_path / "certrad-keys"
+    anew, saved = canonical(sign(json.loads(genuine(OWN)), FORGER)), tmp_path / "certrad-keys"
     saved.write_bytes(api.get("/.well-known/certrad-keys").content)
     for content, expected in ((genuine(OWN), (False, "revoked")), (anew, (True, "known"))):
         answered, printed = api.post("/verify", content=content).json(), verify(content, key=saved)[1]

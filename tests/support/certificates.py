@@ -15,7 +15,7 @@ from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import document
 from certrad.models.certificates.facts import Facts
 from certrad.models.certificates.noise_key import noise_key, settings_digest
-from certrad.models.certificates.signature import signed
+from certrad.models.certificates.signature import sign
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
 from certrad.models.smoothing.plan import plan_samples
 from certrad.models.types import (
@@ -192,7 +192,7 @@ def stated(
 
 def genuine(case: Case) -> bytes:
     """The signed document of a case, as it is stored."""
-    return canonical(signed(document(facts(case)), ISSUER))
+    return canonical(sign(document(facts(case)), ISSUER))
 
 
 def _evidence(request: CertifyRequest, probabilities: tuple[float, ...], sampler: NoisySampler) -> Evidence:

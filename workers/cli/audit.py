@@ -21,7 +21,7 @@ from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import CertifyRequest, FixedSigma, SamplingParams
 from certrad.models.types.pixels import WHITE
 from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
-from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
+from certrad.workers.intake.image_folder import distinct_images, tell_refused
 from certrad.workers.settings import WorkerSettings
 
 NOTES: Final = (
@@ -42,7 +42,7 @@ def run(options: Namespace) -> int:
         specs = _specs(options, store)
         # A picture that counted twice would get the same noise twice; the p-value takes the answers for independent.
         request = CertifyRequest(classifier=specs[0].classifier)
-        images, refused = distinct_pictures(options.images, options.limit, request, service, _on_grid)
+        images, refused = distinct_images(options.images, options.limit, request, service, _on_grid)
         device = chosen_device(service.device)
         settings = AuditSettings(
             modes=tuple(specs),

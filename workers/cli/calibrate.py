@@ -15,7 +15,7 @@ from certrad.models.prompts.zero_shot import initial_context
 from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
 from certrad.workers.cli.common import named, progress_bar
-from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
+from certrad.workers.intake.image_folder import distinct_images, tell_refused
 from certrad.workers.settings import WorkerSettings
 
 
@@ -44,7 +44,7 @@ def calibrated(options: Namespace, settings: WorkerSettings) -> PromptCard:
     )
     with progress_bar() as progress:
         bar = progress.add_task("decoding", total=options.limit)
-        images, refused = distinct_pictures(
+        images, refused = distinct_images(
             options.images,
             options.limit,
             CertifyRequest(classifier=spec),

@@ -8,7 +8,7 @@ import pytest
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.facts import SCHEMA, Facts
-from certrad.models.certificates.labels import labels_of, merkle_root
+from certrad.models.certificates.labels import merkle_root, parse_labels
 from certrad.models.certificates.text import formula
 from certrad.models.types import (
     Abstention,
@@ -49,7 +49,7 @@ def test_document_has_the_fields_of_its_schema() -> None:
 
 def test_labels_are_stated_in_index_order_with_their_root() -> None:
     made = document(facts())
-    labels = labels_of(made["estimation"]["labels"])
+    labels = parse_labels(made["estimation"]["labels"])
     assert made["estimation"]["labels"] == "0*95 2*1 3*1 0*3"
     assert made["estimation"]["merkle_root"] == merkle_root(labels)
     assert (made["estimation"]["per_class"], made["estimation"]["invalid"]) == ((98, 0, 1), 1)

@@ -304,7 +304,7 @@ def test_no_selected_class_is_never_certified() -> None:
 
 
 def test_the_target_and_the_selection_are_fixed_before_the_first_sample() -> None:
-    with pytest.raises(ValueError, match="100 selection samples are required"):
+    with pytest.raises(ValueError, match="must have a target radius and selection 100 samples"):
         sequential(selection=counts(90, 3, 2))
     with pytest.raises(ValueError, match="a target radius"):
         sequential(replace(PARAMS, target_radius=None))
