@@ -1,7 +1,6 @@
 """Verification through the HTTP interface, and on this machine: real documents of the embedded model, drawn again."""
 
 import json
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -26,7 +25,7 @@ from certrad.models.prompts.store import Folders
 from certrad.models.replay.rebuild import rebuild
 from certrad.models.replay.replay import fresh, replay, select_again
 from certrad.models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, SmoothingParams, ZeroShotAdaptation
-from certrad.workers.cli import verify as verify_command
+from certrad.workers.cli.main import main
 from certrad.workers.contract.catalogue import shipped_tasks
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 from certrad.workers.contract.names import EPOCHS
@@ -35,6 +34,7 @@ from certrad.workers.intake.decode import decode_limited
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
 from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, genuine
+from tests.support.commands import arguments
 from tests.support.engine_jobs import attempt, waiting
 from tests.support.images import encoded
 
@@ -165,9 +165,8 @@ def verify(
         file.write_bytes(content)
         key.write_text(public_key(ISSUER))
         picture.write_bytes(image or b"")
-        usual = {"replay": 0, "fresh": False, "frame": None, "region": None, "key": key, "json": True}
-        given = {**usual, "file": file, "image": picture if image else None, **options}
-        code = verify_command.run(Namespace(**given))
+        given = {"key": key, "json": True, "image": picture if image else None, **options}
+        code = main(arguments("verify", file, **given))
         return code, json.loads(capsys.readouterr().out or "{}")
 
     return run
@@ -317,8 +316,7 @@ def test_command_says_in_words_what_was_checked_and_what_it_means(
 ) -> None:
     file = tmp_path / "certificate.json"
     file.write_bytes(genuine(OWN))
-    usual = {"replay": 0, "fresh": False, "frame": None, "region": None, "key": None, "json": False, "image": None}
-    assert verify_command.run(Namespace(file=file, **usual)) == 0
+    assert main(arguments("verify", file)) == 0
     shown = capsys.readouterr().out
     for words in (
         "issuer not checked",
