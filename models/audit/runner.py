@@ -25,8 +25,8 @@ from certrad.models.backbones.device import DTYPES
 from certrad.models.evaluation.journal import Journal
 from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone
 from certrad.models.prompts.store import Folders
-from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
 from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 
 Images = Sequence[NDArray[np.uint8]]
 

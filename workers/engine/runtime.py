@@ -21,8 +21,8 @@ from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import load_prompt_or_bank
 from certrad.models.prompts.context import ContextVectors
-from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
 from certrad.models.types import BackboneCard, PromptCard
+from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
 from certrad.workers.contract.names import prompt_bytes_key
 from certrad.workers.engine.prompt_store import verified

@@ -30,7 +30,6 @@ from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backb
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import Folders
 from certrad.models.smoothing.accuracy import Share
-from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
 from certrad.models.types import (
     TEMPLATE_PROMPT,
     Adaptation,
@@ -43,6 +42,7 @@ from certrad.models.types import (
     TaskCard,
     ZeroShotAdaptation,
 )
+from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes

@@ -39,7 +39,8 @@ def test_a_command_sets_it_before_torch_is_loaded(tmp_path: Path) -> None:
     """In a process of its own: this one has torch already."""
     probe = (
         "import os, sys\n"
-        "from workers import cli\n"
+        "from certrad.workers.cli import main as cli\n"
+        "from certrad.workers.contract.catalogue import shipped_prompts\n"
         "seen = []\n"
         "sys.addaudithook(lambda event, args: event == 'import' and args[0] == 'torch' "
         f"and seen.append(os.environ.get({VARIABLE!r})))\n"
