@@ -15,8 +15,10 @@ from redis import Redis
 from certrad.app.cli.client import Client
 from certrad.app.cli.console import progress_bars
 from certrad.app.settings import ApiSettings
+from certrad.models.shipped import shipped_prompts
+from certrad.models.types.codec import encode_card
 from certrad.workers.contract import uploads
-from certrad.workers.contract.catalogue import Catalogue, shipped_prompts, to_json
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.records import Records
 from tests.integration.cli_service import Work, certrad, playing_workers
 
@@ -60,7 +62,7 @@ def playing(redis: Redis, settings: ApiSettings, work: Work) -> AbstractContextM
 def tuned(redis: Redis) -> Work:
     def work(records: Records, job_id: str) -> object:
         Catalogue(redis).publish_prompt(CARD)
-        return records.succeed(job_id, {"prompt": CARD.id, "card": to_json(CARD)})
+        return records.succeed(job_id, {"prompt": CARD.id, "card": json.loads(encode_card(CARD))})
 
     return work
 

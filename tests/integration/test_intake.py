@@ -25,9 +25,9 @@ from certrad.models.certificates.document import document, result
 from certrad.models.certificates.signature import is_signed
 from certrad.models.images.model_input import image_scale, model_input
 from certrad.models.images.units import ImageScale
+from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
 from certrad.workers import issue
-from certrad.workers.contract.catalogue import shipped_backbones
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import SIGNING_KEYS, document_key, input_key

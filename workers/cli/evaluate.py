@@ -31,7 +31,12 @@ def add_arguments(parser: Parser) -> None:
         "text with one {} for the class name, with `--prompt template`",
         without="the data set's own",
     )
-    parser.option("--adaptation", choice("none", "zero_shot", "gated"), "adaptation of the prompt", default="none")
+    parser.option(
+        "--adaptation",
+        choice("none", "zero_shot", "gated"),
+        "adaptation of the prompt",
+        without="as the service: gated with a bank, none with another learned prompt, else zero_shot",
+    )
     parser.option("--sigma", number(*SIGMA_RANGE), "noise standard deviation, pixels in [0, 1]", default=defaults.sigma)
     parser.option("--alpha", number(*ALPHA_RANGE), "failure probability of one certificate", default=defaults.alpha)
     parser.option("--n0", integer(N0_MIN, N_MAX), "number of samples that choose the class", default=defaults.n0)

@@ -19,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     """Downloads the weights and prints the card with the pinned digest."""
     from certrad.models.errors import Rejected
-    from certrad.workers.contract.catalogue import shipped_backbones
+    from certrad.models.shipped import shipped_backbones
     from certrad.workers.offline.fetch import fetch
     from certrad.workers.offline.settings import settings_of
     from certrad.workers.settings import WorkerSettings

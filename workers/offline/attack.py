@@ -26,10 +26,10 @@ from certrad.models.backbones.device import chosen_device
 from certrad.models.classifier import TextHead
 from certrad.models.errors import Rejected
 from certrad.models.evaluation.attack_report import AttackReport, Kind
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
-from certrad.models.prompts.store import Folders
-from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
+from certrad.models.prompts.checkpoint import require_backbone
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.types import CertifyRequest, ClassifierSpec, PromptCard, TaskCard
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.image_folder import (
@@ -39,6 +39,7 @@ from certrad.workers.intake.image_folder import (
     visible_files,
     visible_folders,
 )
+from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
@@ -82,14 +83,14 @@ class _Model:
 def attack_images(options: Namespace) -> int:
     """Attacks and prints; 0, 1 for a failure, 2 for bad usage."""
     service = settings_of(WorkerSettings, options.data_dir)
-    folders = Folders(backbones=service.backbones_dir, prompts=service.prompts_dir)
+    store = PromptStore(own=service.prompts_dir)
     try:
-        request = _request(options, folders)
+        request = _request(options, store)
         sources, images, refused = _decoded(_sources(options.paths, request.task, options.limit), request.spec, service)
         if options.out is not None:
             options.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(service.threads)
-        model = _loaded(request, folders, chosen_device(service.device))
+        model = _loaded(request, store, service)
     except (ValueError, OSError, Rejected) as error:
         return fail(str(error), BAD_USAGE)
     try:
@@ -103,26 +104,22 @@ def attack_images(options: Namespace) -> int:
     return DONE
 
 
-def _request(options: Namespace, folders: Folders) -> AttackRequest:
+def _request(options: Namespace, store: PromptStore) -> AttackRequest:
     """The options with every default filled in. Raises ValueError, Rejected."""
     task = shipped_tasks()[options.task]
-    backbone = options.backbone or task.default_backbone
-    name = options.prompt or (task.default_prompt if backbone == task.default_backbone else None) or TEMPLATE_PROMPT
-    prompt = None if name == TEMPLATE_PROMPT else folders.prompt_card(name)
-    require_use(prompt, None)
-    if prompt is not None and (prompt.backbone, prompt.class_names) != (backbone, task.class_names):
-        raise ValueError(f"prompt {prompt.id!r} is not of backbone {backbone!r} and the classes of task {task.id!r}")
+    # An adaptation to the image itself is left out: what is attacked is the classifier before it sees the image.
+    choice = of_task(task, store, backbone=options.backbone, prompt=options.prompt)
     epsilon = EPSILONS[options.attack] if options.epsilon is None else options.epsilon
     fewer = {name: getattr(options, name) for name in ("iterations", "queries") if getattr(options, name) is not None}
     return AttackRequest(
         task=task,
         spec=ClassifierSpec(
-            backbone=backbone,
-            prompt=name,
+            backbone=choice.backbone,
+            prompt=choice.prompt_id,
             class_names=task.class_names,
-            template="{}" if prompt else task.template,
+            template=choice.template(task.template),
         ),
-        prompt=prompt,
+        prompt=choice.prompt,
         attack=options.attack,
         epsilon=epsilon,
         auto_attack=AutoAttackParams(epsilon=epsilon, **fewer),
@@ -170,20 +167,22 @@ def _decoded(
     return taken, torch.stack(images), refused
 
 
-def _loaded(request: AttackRequest, folders: Folders, device: torch.device) -> _Model:
+def _loaded(request: AttackRequest, store: PromptStore, service: WorkerSettings) -> _Model:
     card = shipped_backbones()[request.spec.backbone]
-    backbone = load_backbone(card, weights_directory(card, folders.backbones), device=device)
+    backbone = load_backbone(card, weights_directory(card, service.backbones_dir), device=chosen_device(service.device))
     template = TextHead.of_template(backbone, request.task.class_names, request.task.template)
     head = template
     if request.prompt is not None:
         require_backbone(request.prompt, backbone)
-        learned = load_prompt_or_bank(folders.of_prompt(request.prompt.id), request.prompt)
+        learned = store.load(request.prompt)
         head = TextHead.of_prompt(backbone, request.task.class_names, learned)
     return _Model(backbone=backbone, template=_plainly(backbone, template), prompt=_plainly(backbone, head))
 
 
 def _plainly(backbone: Backbone, head: TextHead) -> Classify:
-    classifier = head.classifier(backbone, sigma=0.0)  # a single prompt is the same for every sigma
+    classifier = head.classifier(
+        backbone, sigma=0.0
+    )  # a single prompt is the same for every sigma, a gate that of its smallest one
     return lambda pixels, _: classifier.logits(pixels)
 
 

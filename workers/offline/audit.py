@@ -17,11 +17,13 @@ from certrad.models.audit.runner import AuditSettings, audit, images_sha256, ope
 from certrad.models.audit.verdict import SOUND, Verdict, as_markdown
 from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
 from certrad.models.errors import Rejected
-from certrad.models.prompts.store import Folders
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_prompts, shipped_tasks
 from certrad.models.types import CertifyRequest, SmoothingParams
-from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.models.types.defaults import default_prompts
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
+from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
@@ -39,9 +41,9 @@ _UNNOTICED: Final = "not even the planted mode was caught: on these images the a
 def audit_images(options: Namespace) -> int:
     """Audits and prints; 0 when nothing contradicts an `input_independent` mode, 1 otherwise, 2 for bad usage."""
     service = settings_of(WorkerSettings, options.data_dir)
-    folders = Folders(backbones=service.backbones_dir, prompts=service.prompts_dir)
+    store = PromptStore(own=service.prompts_dir)
     try:
-        specs = _specs(options, folders)
+        specs = _specs(options, store)
         # A picture that counted twice would get the same noise twice; the p-value takes the answers for independent.
         request = CertifyRequest(classifier=specs[0].classifier)
         images, refused = distinct_pictures(options.images, options.limit, request, service, _on_grid)
@@ -64,7 +66,8 @@ def audit_images(options: Namespace) -> int:
             verdicts = audit(
                 images,
                 settings,
-                folders,
+                service.backbones_dir,
+                store,
                 journal=journal,
                 processes=processes,
                 on_image=lambda: progress.advance(bar),
@@ -75,17 +78,14 @@ def audit_images(options: Namespace) -> int:
     return FAILURE if any(verdict.broken for verdict in verdicts) else DONE
 
 
-def _specs(options: Namespace, folders: Folders) -> list[ModeSpec]:
-    """The modes asked for, on the backbone and with the prompt named, else the task's. Raises ValueError, Rejected."""
+def _specs(options: Namespace, store: PromptStore) -> list[ModeSpec]:
+    """The modes that are named, with the prompt that is named, else with the task's. Raises ValueError, Rejected."""
     task = shipped_tasks()[options.task]
-    backbone = options.backbone or task.default_backbone
-    own = (task.default_prompt, task.default_bank) if backbone == task.default_backbone else ()
-    prompts = [folders.prompt_card(name) for name in ((options.prompt,) if options.prompt else own) if name is not None]
-    for card in prompts:
-        if (card.backbone, card.class_names) != (backbone, task.class_names):
-            raise ValueError(f"prompt {card.id!r} is not of backbone {backbone!r} and the classes of task {task.id!r}")
+    choice = of_task(task, store, backbone=options.backbone, prompt=options.prompt)
+    own = [card for card in default_prompts(task, shipped_prompts()) if card.backbone == choice.backbone]
+    prompts = own if options.prompt is None or choice.prompt is None else [choice.prompt]
     params = SmoothingParams(sigma=options.sigma, n=options.n)
-    return chosen_modes(mode_specs(task, backbone, prompts, params), options.modes)
+    return chosen_modes(mode_specs(task, choice.backbone, prompts, params), options.modes)
 
 
 def _on_grid(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:

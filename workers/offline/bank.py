@@ -13,14 +13,16 @@ from certrad.models.backbones.device import chosen_device
 from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import save_prompt
+from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
 from certrad.models.prompts.training.image_choice import choose_images
 from certrad.models.prompts.training.tuning import TuningSet
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
 from certrad.models.types.tuning import TuningParams
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.image_folder import files_of_classes
+from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.settings import WorkerSettings
 
@@ -37,7 +39,7 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
     params = BankParams(
         template=options.template or task.template, shots=options.shots, copies=options.copies, seed=options.seed
     )
-    card = shipped_backbones()[task.default_backbone]
+    card = shipped_backbones()[of_task(task, PromptStore(own=settings.prompts_dir)).backbone]
     files = files_of_classes(options.images, task)
     device = chosen_device(settings.device)
     backbone = load_backbone(card, weights_directory(card, settings.backbones_dir), device=device)

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 
 from certrad.models.backbones.base import load_backbone, weights_directory
-from certrad.models.errors import Rejected
 from certrad.models.prompts.checkpoint import load_prompt, require_backbone, save_prompt
-from certrad.models.prompts.store import Folders
+from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
 from certrad.models.prompts.zero_shot import initial_context
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
+from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.settings import WorkerSettings
 
@@ -28,17 +28,15 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
     """
     params = CalibrationParams(sigmas=options.sigmas, seed=options.seed)
     task = shipped_tasks()[options.task]
-    card, start_id = shipped_backbones()[task.default_backbone], options.prompt or task.default_prompt
+    store = PromptStore(own=settings.prompts_dir)
+    choice = of_task(task, store, prompt=options.prompt, adaptation="none")  # one prompt: a bank cannot be adapted
+    card = shipped_backbones()[choice.backbone]
     backbone = load_backbone(card, weights_directory(card, settings.backbones_dir))
-    if start_id in (None, TEMPLATE_PROMPT):
+    if choice.prompt is None:
         start = initial_context(backbone, task.template, "tokens")
     else:
-        folders = Folders(backbones=settings.backbones_dir, prompts=settings.prompts_dir)
-        prompt = folders.prompt_card(start_id)
-        require_backbone(prompt, backbone)
-        if prompt.class_names != task.class_names:
-            raise Rejected("prompt_mismatch", f"the classes of prompt {prompt.id!r} are not those of task {task.id!r}")
-        start = load_prompt(folders.of_prompt(prompt.id), prompt)
+        require_backbone(choice.prompt, backbone)
+        start = load_prompt(store.folder(choice.prompt.id) or store.own, choice.prompt)
     spec = ClassifierSpec(
         backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
     )
@@ -66,7 +64,7 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
         task=task.id,
         tuning={
             **asdict(params),
-            "start": start_id or TEMPLATE_PROMPT,
+            "start": choice.prompt_id,
             "pool": "without labels",
             "pool_images": len(pool),
             "pool_sha256": pool_sha256(pool),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
 from certrad.models.backbones.weights import write_json
-from certrad.models.datasets.cards import published_labels, shipped_datasets
+from certrad.models.datasets.cards import published_labels
 from certrad.models.datasets.sample import balanced_sample
 from certrad.models.datasets.split import Split, load_split
 from certrad.models.errors import Rejected
@@ -26,36 +26,28 @@ from certrad.models.evaluation.certified import COLUMNS, Evaluation, Row, summar
 from certrad.models.evaluation.journal import Journal
 from certrad.models.images.model_input import fitted
 from certrad.models.prompts.bank import Bank
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
+from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.context import ContextVectors
-from certrad.models.prompts.store import Folders
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_backbones, shipped_datasets, shipped_prompts, shipped_tasks
 from certrad.models.smoothing.accuracy import Share
 from certrad.models.types import (
-    TEMPLATE_PROMPT,
-    Adaptation,
     BackboneCard,
     ClassifierSpec,
     DatasetCard,
-    GatedAdaptation,
     PromptCard,
     SmoothingParams,
-    TaskCard,
-    ZeroShotAdaptation,
 )
+from certrad.models.types.defaults import BARE_TEMPLATE, ClassifierChoice, choose_classifier, default_prompts
 from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode, decode_as_uploaded
+from certrad.workers.offline.classifiers import named_prompt
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
 
-ADAPTATIONS: Final[dict[str, Adaptation | None]] = {
-    "none": None,
-    "zero_shot": ZeroShotAdaptation(),
-    "gated": GatedAdaptation(),
-}
 _FROZEN: Final = (
     "frozen_prompt: the prompt was tuned on each image itself; the radius holds for the classifier with that prompt"
 )
@@ -81,10 +73,10 @@ class EvaluationRequest:
 def evaluate_data(options: Namespace) -> int:
     """Evaluates, appends to the table, and prints; 0, 1 for a failure, 2 for bad usage."""
     service = settings_of(WorkerSettings, options.data_dir)
-    folders = Folders(backbones=service.backbones_dir, prompts=service.prompts_dir)
+    store = PromptStore(own=service.prompts_dir)
     try:
-        request = _request(options, folders, service)
-        backbone, prompt = _loaded(request, folders, service)
+        request = _request(options, store, service)
+        backbone, prompt = _loaded(request, store, service)
         settings = _settings(request, backbone, options, service)
         journal = _journal(options.out, settings)
         done = [Row.from_line(line) for line in journal.lines]
@@ -118,76 +110,66 @@ def evaluate_data(options: Namespace) -> int:
     return DONE
 
 
-def _request(options: Namespace, stores: Folders, service: WorkerSettings) -> EvaluationRequest:
+def _request(options: Namespace, store: PromptStore, service: WorkerSettings) -> EvaluationRequest:
     """The options with every default filled in. Raises ValueError, Rejected."""
     data = shipped_datasets()[options.task]
     task = None if data.task is None else shipped_tasks()[data.task]
-    wish: str | None = options.backbone or (task.default_backbone if task else data.default_backbone)
-    prompt = _prompt(options, task, wish, stores)
-    wish = wish or (None if prompt is None else prompt.backbone)
-    if wish is None:
-        raise ValueError(f"--backbone is expected: {data.id} has no default")
     params = SmoothingParams(sigma=options.sigma, alpha=options.alpha, n0=options.n0, n=options.n)
+    prompt = named_prompt(options.prompt, store)
     own = partial(decode_as_uploaded, max_pixels=service.max_pixels)
     split = load_split(data, options.data, options.split, decode=own if data.layout == "folders" else decode)
     class_names = tuple(dict.fromkeys(split.class_names))  # two classes of ImageNet share a name, twice
     folders = class_names
-    if prompt is not None and data.layout == "folders":  # matched as those the prompt was tuned on
+    if isinstance(prompt, PromptCard) and data.layout == "folders":  # matched as those the prompt was tuned on
         found = match_classes(class_names, prompt.class_names, published_labels(prompt.task))
         class_names, folders = found.class_names, found.folders
-    if prompt is not None and prompt.class_names != class_names:
-        raise Rejected("prompt_mismatch", f"prompt {prompt.id!r} was tuned for other classes than those of {data.id}")
+    choice = choose_classifier(
+        class_names=class_names,
+        candidates=default_prompts(task, shipped_prompts()) if task else [],
+        default_backbone=task.default_backbone if task else data.default_backbone,
+        backbone=options.backbone,
+        prompt=prompt,
+        adaptation=options.adaptation,
+    )
     return EvaluationRequest(
         data=data,
         split=split,
         chosen=balanced_sample(split.labels, len(split.class_names), min(options.images, len(split)), options.seed),
-        backbone=shipped_backbones()[wish],
-        prompt=prompt,
+        backbone=shipped_backbones()[choice.backbone],
+        prompt=choice.prompt,
         spec=ClassifierSpec(
-            backbone=wish,
-            prompt=TEMPLATE_PROMPT if prompt is None else prompt.id,
+            backbone=choice.backbone,
+            prompt=choice.prompt_id,
             class_names=class_names,
-            template=_template(options.template, split, prompt),
-            adaptation=ADAPTATIONS[options.adaptation],
+            template=choice.template(_template(options.template, split, choice)),
+            adaptation=choice.adaptation,
         ),
         params=params,
         folders=folders,
     )
 
 
-def _prompt(options: Namespace, task: TaskCard | None, backbone: str | None, folders: Folders) -> PromptCard | None:
-    """The prompt that is named, else the task's own on its own backbone; None for the template."""
-    name: str | None = options.prompt
-    if name is None and task is not None and backbone == task.default_backbone:
-        name = task.default_bank if options.adaptation == "gated" else task.default_prompt
-    card = None if name in (None, TEMPLATE_PROMPT) else folders.prompt_card(name)
-    require_use(card, ADAPTATIONS[options.adaptation])
-    if card is not None and backbone not in (None, card.backbone):
-        raise Rejected("prompt_mismatch", f"prompt {card.id!r} was tuned for backbone {card.backbone!r}")
-    return card
-
-
-def _template(wish: str | None, split: Split, prompt: PromptCard | None) -> str:
-    """The hand-written template, of a learned prompt the bare one. Raises ValueError for none, or one in the way."""
-    if prompt is not None and wish is not None:
-        raise ValueError("--template is expected without a learned prompt only")
-    template = "{}" if prompt is not None else wish or split.template
+def _template(wish: str | None, split: Split, choice: ClassifierChoice) -> str:
+    """The hand-written template; a learned prompt needs none. Raises ValueError for none, or one in the way."""
+    if choice.prompt is not None and wish is not None:
+        raise ValueError(f"`--template` goes with `--prompt template` only; without it {choice.prompt_id} is meant")
+    template = BARE_TEMPLATE if choice.prompt is not None else wish or split.template
     if template is None:
-        raise ValueError("--template or a learned --prompt is expected: these images come without a template")
+        raise ValueError("`--template` or a learned `--prompt` is required: these images come without a template")
     return template
 
 
 def _loaded(
-    request: EvaluationRequest, folders: Folders, service: WorkerSettings
+    request: EvaluationRequest, store: PromptStore, service: WorkerSettings
 ) -> tuple[Backbone, ContextVectors | Bank | None]:
     torch.set_num_threads(service.threads)
     device = chosen_device(service.device)
-    directory = weights_directory(request.backbone, folders.backbones)
+    directory = weights_directory(request.backbone, service.backbones_dir)
     backbone = load_backbone(request.backbone, directory, device=device, dtype=chosen_dtype(service.dtype, device))
     if request.prompt is None:
         return backbone, None
     require_backbone(request.prompt, backbone)
-    return backbone, load_prompt_or_bank(folders.of_prompt(request.prompt.id), request.prompt)
+    return backbone, store.load(request.prompt)
 
 
 def _settings(

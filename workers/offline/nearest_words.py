@@ -10,24 +10,24 @@ from pathlib import Path
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
+from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.nearest_words import Interpretation, interpret
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_backbones
 from certrad.models.types import PromptCard
-from certrad.workers.contract.catalogue import shipped_backbones
 from certrad.workers.contract.commands import DONE, FAILURE, fail
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
-
-SHIPPED = Path(__file__).parents[2] / "models" / "demo" / "prompts"
 
 
 def show(options: argparse.Namespace) -> int:
     """Prints the words; returns the exit code: 0, 1 for a failure."""
     settings = settings_of(WorkerSettings, options.data_dir)
     try:
-        directory, card = _found(options.id, (SHIPPED, settings.prompts_dir))
+        store = PromptStore(own=settings.prompts_dir)
+        card = store.card(options.id)
         backbone = _backbone(card, settings.backbones_dir)
-        prompt = load_prompt_or_bank(directory, card)
+        prompt = store.load(card)
         members = prompt.members if isinstance(prompt, Bank) else (prompt,)
         prompts = [interpret(backbone, member, top=options.top) for member in members]
     except Rejected as rejected:
@@ -38,15 +38,6 @@ def show(options: argparse.Namespace) -> int:
         return DONE
     sys.stdout.write("\n".join(_lines(card, prompts)) + "\n")
     return DONE
-
-
-def _found(prompt_id: str, directories: Sequence[Path]) -> tuple[Path, PromptCard]:
-    """The card of a prompt and the folder it lies in; raises Rejected prompt_not_found, invalid_checkpoint."""
-    for directory in directories:
-        path = prompt_path(directory, prompt_id).with_suffix(".json")
-        if path.exists():
-            return directory, read_prompt_card(path)
-    raise Rejected("prompt_not_found", f"there is no prompt {prompt_id!r} on this machine")
 
 
 def _backbone(card: PromptCard, directory: Path) -> Backbone:

@@ -4,11 +4,13 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import asdict
 
 from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.errors import Rejected
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import PromptCard
-from certrad.workers.contract.catalogue import Catalogue, shipped_backbones, shipped_tasks, to_json
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.engine.prompt_store import import_checkpoint, publish
 from certrad.workers.offline.service_redis import running_redis
@@ -36,7 +38,7 @@ def make(maker: Callable[[Namespace, StackSettings], PromptCard], options: Names
     with running_redis(settings, otherwise="the prompt is known once an engine starts") as redis:
         publish(redis, settings.prompts_dir, card)
         Catalogue(redis).reinstate_prompt(card.id)
-    sys.stdout.write(json.dumps(to_json(card)) + "\n")
+    sys.stdout.write(json.dumps(asdict(card)) + "\n")
     return DONE
 
 

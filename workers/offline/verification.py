@@ -92,13 +92,12 @@ def _of_image(statement: Statement, image: bytes, options: Namespace, settings: 
         return
     if not _samples(options):
         return
-    from certrad.models.prompts.store import Folders
+    from certrad.models.prompts.store import PromptStore
     from certrad.models.replay import replay  # torch
     from certrad.models.replay.rebuild import rebuild
 
-    folders = Folders(backbones=settings.backbones_dir, prompts=settings.prompts_dir)
     try:
-        rebuilt = rebuild(statement, decoded, folders)
+        rebuilt = rebuild(statement, decoded, settings.backbones_dir, PromptStore(own=settings.prompts_dir))
     except (Rejected, ValueError) as error:
         yield Check("classifier", False, str(error))
         return

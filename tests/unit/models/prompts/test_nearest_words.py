@@ -12,8 +12,8 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.nearest_words import interpret, nearest_words
 from certrad.models.randomness import seeded
+from certrad.models.shipped import shipped_tasks
 from certrad.workers.cli.main import main
-from certrad.workers.contract.catalogue import shipped_tasks
 from tests.support import bert_models, tiny_clip
 
 TASK = shipped_tasks()["mednist"]

@@ -11,9 +11,9 @@ from PIL import Image
 
 from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.classifier import TextHead
+from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.workers.cli.main import main
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.settings import WorkerSettings
 from tests.support.commands import arguments
@@ -73,7 +73,7 @@ def test_folder_for_each_class_gives_accuracies(folder: Path, capfd: pytest.Capt
     for kind in ("clean", "non_adaptive", "adaptive"):
         rate = report["accuracy"][kind]
         assert (rate["hits"], rate["images"]) == (sum(row[kind] == row["label"] for row in rows), 6)
-    assert (report["epsilon"], report["prompt"]) == (8 / 255, TASK.default_prompt)
+    assert (report["epsilon"], report["prompt"]) == (8 / 255, TASK.default_bank)  # as the service answers
     assert report["attacks"] == {"non_adaptive": "PGD-10 on image features", "adaptive": "PGD-10 on the prompt"}
     assert "1 file left out: unsupported_format" in err
 
@@ -160,7 +160,7 @@ def test_autoattack_on_the_template_is_one_attack_where_the_template_is_the_prom
         ({"task": "nothing"}, "--task"),
         ({"backbone": "nobody"}, "--backbone"),
         ({"prompt": "nothing-0123456789abcdef"}, "`--prompt` must be one of template, "),
-        ({"prompt": BANK}, "prompt_mismatch"),
+        ({"prompt": BANK, "backbone": "plip"}, "prompt_mismatch"),
     ],
 )
 def test_bad_usage_ends_with_2_and_says_what_was_expected(

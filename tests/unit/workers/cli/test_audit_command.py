@@ -13,10 +13,10 @@ from certrad.models.audit.modes import chosen_modes, mode_specs
 from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
 from certrad.models.audit.verdict import Verdict, as_markdown
 from certrad.models.evaluation.journal import Journal
-from certrad.models.prompts.store import Folders
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_prompts, shipped_tasks
 from certrad.models.types import SmoothingParams
 from certrad.workers.cli.main import main
-from certrad.workers.contract.catalogue import shipped_prompts, shipped_tasks
 from certrad.workers.offline import audit as offline_audit
 from tests.support.commands import arguments
 from tests.support.images import encoded, noise
@@ -25,7 +25,7 @@ TASK = shipped_tasks()["mednist"]
 LEARNED = shipped_prompts()[TASK.default_prompt or ""]
 BANK = replace(LEARNED, id="bank-0123456789abcdef", method="bank")
 SPECS = mode_specs(TASK, "demo", [LEARNED, BANK], SmoothingParams(sigma=0.25, n0=10, n=50))
-NOWHERE = Folders(backbones=Path("nowhere"), prompts=Path("nowhere"))
+NOWHERE = Path("nowhere"), PromptStore(own=Path("nowhere"))
 
 
 def discs() -> list[NDArray[np.uint8]]:
@@ -44,7 +44,7 @@ def settings_of(images: list[NDArray[np.uint8]], *names: str) -> AuditSettings:
 
 
 def run_audit(images: list[NDArray[np.uint8]], settings: AuditSettings, path: Path) -> list[Verdict]:
-    return audit(images, settings, NOWHERE, journal=open_journal(path, settings), processes=1)
+    return audit(images, settings, *NOWHERE, journal=open_journal(path, settings), processes=1)
 
 
 def verdict(**changes: object) -> Verdict:

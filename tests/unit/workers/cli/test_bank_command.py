@@ -11,11 +11,10 @@ from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.classifier import TextHead
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import load_prompt_or_bank, read_prompt_card
-from certrad.models.prompts.store import SHIPPED_PROMPTS
 from certrad.models.prompts.training.bank import bank_accuracy
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.types import ClassifierSpec, GatedAdaptation
 from certrad.workers.cli import main as cli
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.offline import bank as offline_bank
 from tests.support.images import encoded, noise
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from certrad.models.prompts.checkpoint import load_prompt, read_prompt_card
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types import ClassifierSpec
 from certrad.workers.cli import main as cli
-from certrad.workers.contract.catalogue import shipped_tasks
 from certrad.workers.offline import calibration
 from tests.support.images import encoded, noise
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from certrad.models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
+from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.evaluation.certified import ABSTAINED, Evaluation, Row, summary
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.smoothing.accuracy import RADII
 from certrad.models.types import ClassifierSpec, SmoothingParams, ZeroShotAdaptation
 from certrad.workers.cli.main import main
-from certrad.workers.contract.catalogue import shipped_tasks
 from tests.support import images
 from tests.support.commands import arguments
 from tests.support.miniature_datasets import folders_of_classes, write
@@ -187,8 +187,15 @@ def test_table_of_other_settings_is_neither_continued_nor_overwritten(mednist: P
 
 
 @pytest.mark.usefixtures("small")
-def test_default_is_the_prompt_of_the_task_and_gated_its_bank(mednist: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    asked = {"none": TASK.default_prompt, "gated": TASK.default_bank, "zero_shot": TASK.default_prompt}
+def test_default_is_the_bank_that_the_service_answers_with_and_without_a_gate_the_prompt_of_the_task(
+    mednist: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = {
+        None: TASK.default_bank,
+        "none": TASK.default_prompt,
+        "gated": TASK.default_bank,
+        "zero_shot": TASK.default_prompt,
+    }
     for adaptation, prompt in asked.items():
         assert main(options(mednist, prompt=None, adaptation=adaptation, images=1, json=True)) == 0
         settings = json.loads(capfd.readouterr().out)["settings"]
@@ -244,7 +251,7 @@ def test_own_folder_is_evaluated_with_a_template_and_told_no_file_name(
         {"backbone": "plip", "prompt": None},
         {"backbone": "plip", "prompt": TASK.default_prompt},
         {"prompt": "nothing-0123456789abcdef"},
-        {"prompt": TASK.default_bank},
+        {"prompt": TASK.default_bank, "adaptation": "none"},
         {"adaptation": "gated"},
         {"sigma": 9.0},
         {"template": "two {} {}"},

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import Region
 from certrad.workers.cli.common import _names
 from certrad.workers.contract.arguments import (
@@ -22,7 +23,6 @@ from certrad.workers.contract.arguments import (
     region,
     text,
 )
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
 from certrad.workers.contract.commands import COMPUTING, find
 
 

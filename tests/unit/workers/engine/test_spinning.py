@@ -40,7 +40,7 @@ def test_a_command_sets_it_before_torch_is_loaded(tmp_path: Path) -> None:
     probe = (
         "import os, sys\n"
         "from certrad.workers.cli import main as cli\n"
-        "from certrad.workers.contract.catalogue import shipped_prompts\n"
+        "from certrad.models.shipped import shipped_prompts\n"
         "seen = []\n"
         "sys.addaudithook(lambda event, args: event == 'import' and args[0] == 'torch' "
         f"and seen.append(os.environ.get({VARIABLE!r})))\n"
