@@ -1,6 +1,5 @@
 """`certrad audit`: what the service certifies, attacked inside its radius and asked about again."""
 
-import os
 from argparse import Namespace
 
 from certrad.models.types import SmoothingParams
@@ -25,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--limit", integer(1), "number of images to audit: the first by name", without="all")
     parser.option("--journal", path(), "file from which an interrupted run goes on")
     parser.option(
-        "--processes", integer(1, 64), "number of processes of one thread each", default=min(64, os.cpu_count() or 1)
+        "--processes", integer(1, 64), "number of processes of one thread each", without="one for each processor"
     )
     parser.option("--seed", integer(0, 2**63 - 1), "random seed of the noise", default=0)
     add_data_dir(parser)

@@ -34,6 +34,18 @@ class Kind:
     values: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """One option or argument of a command, in words.
+
+    usage: such as `--n N`. facts: the values it takes, and whether it is required or what its default is.
+    """
+
+    usage: str
+    meaning: str
+    facts: str
+
+
 class Parser(argparse.ArgumentParser):
     """The parser of one command: its options are declared by `option`, `flag` and `argument`, its rules by `check`."""
 
@@ -45,6 +57,7 @@ class Parser(argparse.ArgumentParser):
             exit_on_error=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        self.declarations: list[Declaration] = []
         self._required: list[tuple[str, str]] = []
         self._several: set[str] = set()
         self._problems: list[str] = []
@@ -78,6 +91,7 @@ class Parser(argparse.ArgumentParser):
         elif without is not None:
             without = f"default: {without}"
         facts = "; ".join(filter(None, (kind.values, without)))
+        self.declarations.append(Declaration(usage=f"{flag} {kind.metavar}", meaning=meaning, facts=facts))
         self.add_argument(
             flag,
             type=self._reader(flag, kind),
@@ -86,9 +100,10 @@ class Parser(argparse.ArgumentParser):
             help=_escaped(f"{meaning} ({facts})" if facts else meaning),
         )
 
-    def flag(self, flag: str, meaning: str, *, dest: str | None = None) -> None:
+    def flag(self, flag: str, meaning: str) -> None:
         """Declares an option without a value."""
-        name = dest or flag.lstrip("-").replace("-", "_")
+        name = flag.lstrip("-").replace("-", "_")
+        self.declarations.append(Declaration(usage=flag, meaning=meaning, facts=""))
         self.add_argument(flag, action="store_true", dest=name, help=_escaped(meaning))
 
     def argument(self, name: str, kind: Kind, meaning: str, *, many: bool = False, optional: bool = False) -> None:
@@ -97,6 +112,7 @@ class Parser(argparse.ArgumentParser):
         shown, values = (name.upper(), kind.metavar) if of_few else (kind.metavar, kind.values)
         if not optional:
             self._required.append((name, shown))
+        self.declarations.append(Declaration(usage=shown, meaning=meaning, facts=values))
         if many:
             self._several.add(name)
         self.add_argument(

@@ -1,6 +1,7 @@
 """`certrad audit --images DIR`: images decoded as intake decodes uploads, attacked, and asked about again."""
 
 import json
+import os
 import sys
 from argparse import Namespace
 from collections import Counter
@@ -59,7 +60,7 @@ def audit_images(options: Namespace) -> int:
         journal = open_journal(options.journal, settings)
     except (ValueError, OSError, Rejected) as error:
         return fail(str(error), BAD_USAGE)
-    processes = options.processes if settings.device == "cpu" else 1
+    processes = (options.processes or min(64, os.cpu_count() or 1)) if settings.device == "cpu" else 1
     try:
         with progress_bar() as progress:
             bar = progress.add_task("audit", total=len(images))
