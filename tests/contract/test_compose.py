@@ -21,7 +21,7 @@ def test_what_holds_images_has_no_way_out(service: str) -> None:
     assert not has_exit(service)
 
 
-def test_fetch_has_a_way_out_but_none_to_redis_and_stores_where_engines_read() -> None:
+def test_fetch_reaches_the_net_but_not_redis_and_stores_for_engines() -> None:
     assert has_exit("fetch")
     assert not set(SERVICES["fetch"]["networks"]) & set(SERVICES["redis"]["networks"])
     assert SERVICES["fetch"]["volumes"] == ["models:/data"]

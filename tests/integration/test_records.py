@@ -171,7 +171,7 @@ def test_the_last_page_names_no_following_one(records: Records) -> None:
 
 def test_the_record_of_a_version_that_knew_one_kind_of_job_is_read(redis: Redis, records: Records) -> None:
     create(records)
-    of_today = json.loads(redis.hget(record_key(JOB), "request"))
+    of_today = json.loads(redis.hget(record_key(JOB), "request") or b"")
     of_before = {name: value for name, value in of_today.items() if name != "kind"}
     redis.hset(record_key(JOB), "request", json.dumps(of_before))
     assert read(records).request == REQUEST

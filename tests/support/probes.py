@@ -34,7 +34,7 @@ class ProbeJob(AllowedJob):
 
     @property
     def func(self) -> Callable[..., Any]:
-        if self.func_name.startswith(f"{__name__}."):
+        if (self.func_name or "").startswith(f"{__name__}."):
             return Job.func.fget(self)  # type: ignore[no-any-return, attr-defined]
         return super().func
 
