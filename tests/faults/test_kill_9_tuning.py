@@ -6,7 +6,7 @@ import pytest
 from rq.job import Job
 
 from certrad.workers.contract.names import ledger_key
-from certrad.workers.contract.queues import vehicle_id
+from certrad.workers.contract.queues import rq_job_id
 from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, zipped
 from tests.support.engine_jobs import events_of
@@ -41,7 +41,7 @@ def kill_the_engine(stack: RunningStack, job_id: str) -> None:
 
 def was_repeated(stack: RunningStack, job_id: str) -> bool:
     with stack.redis() as redis:
-        left = redis.hget(Job.key_for(vehicle_id(job_id, "tune")), "retries_left")
+        left = redis.hget(Job.key_for(rq_job_id(job_id, "tune")), "retries_left")
     return left is not None and int(left) < WorkerSettings().job_retries
 
 

@@ -9,7 +9,7 @@ import pytest
 from rq.job import Job
 
 from certrad.workers.contract.names import ledger_key
-from certrad.workers.contract.queues import vehicle_id
+from certrad.workers.contract.queues import rq_job_id
 from tests.support.offline import Offline, estimation_counts
 from tests.support.processes import Processes, wait_for
 from tests.support.stack import JOB_SECONDS, START_SECONDS, RunningStack, start_stack
@@ -37,7 +37,7 @@ def all_engines(stack: RunningStack) -> set[str]:
 def worker_of(stack: RunningStack, job_id: str) -> str:
     """The engine that has, or had last, the job."""
     with stack.redis() as redis:
-        name = redis.hget(Job.key_for(vehicle_id(job_id, "certify")), "worker_name")
+        name = redis.hget(Job.key_for(rq_job_id(job_id, "certify")), "worker_name")
     return (name or b"").decode()
 
 

@@ -70,7 +70,7 @@ def test_catalogue_lists_tasks_and_says_which_backbones_an_engine_holds(api: Tes
         return {view["card"]["id"]: view["available"] for view in api.get("/backbones").json()["backbones"]}
 
     assert not any(available().values())
-    redis.sadd("rq:workers:gpu", "rq:worker:w1")
+    redis.sadd("rq:workers:engine", "rq:worker:w1")
     redis.hset("rq:worker:w1", "birth", "2026-01-01T00:00:00Z")
     assert available()["demo"]
     assert sum(available().values()) == 1

@@ -31,7 +31,7 @@ from certrad.workers import issue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import SIGNING_KEYS, document_key, input_key
-from certrad.workers.contract.queues import vehicle
+from certrad.workers.contract.queues import rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.decoders.dicom import decode as decode_dicom
 from certrad.workers.intake import decode as decoding
@@ -101,7 +101,7 @@ def test_an_upload_becomes_the_model_input(
     assert record.image["shape"] == [3, size, size]
     assert record.image["transforms"] == ["window_linear", "invert"]
     assert ImageScale(**record.image["scale"]) == image_scale(picture.facts, None, size)
-    assert vehicle(redis, "certify", job_id) is not None
+    assert rq_job(redis, "certify", job_id) is not None
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_bad_uploads_fail_with_their_code_and_leave_nothing(
     assert record.error["code"] == code
     assert list(settings.blobs_dir.iterdir()) == []
     assert not redis.exists(input_key(job_id))
-    assert vehicle(redis, "certify", job_id) is None
+    assert rq_job(redis, "certify", job_id) is None
 
 
 def test_decoding_beyond_its_memory_is_refused(
@@ -205,7 +205,7 @@ def test_a_job_cancelled_while_decoding_leaves_nothing(
     intake.decode(job_id)
     assert not redis.exists(input_key(job_id))
     assert list(settings.blobs_dir.iterdir()) == []
-    assert vehicle(redis, "certify", job_id) is None
+    assert rq_job(redis, "certify", job_id) is None
 
 
 def test_a_cancelled_job_gets_no_input_even_if_redis_is_lost_right_after(

@@ -13,7 +13,7 @@ from certrad.app.api import events
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
 from certrad.workers.contract.names import INTAKE_QUEUE, record_key
-from certrad.workers.contract.queues import queue, vehicle
+from certrad.workers.contract.queues import queue, rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.api import PNG, assert_nothing_left, submit
@@ -51,14 +51,14 @@ def test_failed_job_carries_its_problem(api: TestClient, records: Records) -> No
     }
 
 
-def test_cancelled_job_leaves_no_vehicle_and_no_upload(
+def test_cancelled_job_leaves_no_rq_job_and_no_upload(
     api: TestClient, redis: Redis, records: Records, api_settings: ApiSettings
 ) -> None:
     job_id = submit(api)
     answer = api.delete(f"/jobs/{job_id}")
     assert answer.status_code == 200
     assert answer.json()["status"] == "cancelled"
-    assert vehicle(redis, "decode", job_id) is None
+    assert rq_job(redis, "decode", job_id) is None
     assert queue(redis, INTAKE_QUEUE).job_ids == []
     assert not list(api_settings.blobs_dir.iterdir())
     assert records.active() == []

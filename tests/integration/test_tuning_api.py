@@ -18,7 +18,7 @@ from certrad.models.shipped import shipped_prompts
 from certrad.models.types.codec import encode_card
 from certrad.models.types.tuning import TuningParams
 from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE
-from certrad.workers.contract.queues import queue, vehicle
+from certrad.workers.contract.queues import queue, rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.archives import classes, zipped
@@ -204,5 +204,5 @@ def test_a_cancelled_tuning_leaves_no_upload_and_no_task(
 ) -> None:
     job_id = accepted(tune(api))["id"]
     assert api.delete(f"/jobs/{job_id}").json()["status"] == "cancelled"
-    assert vehicle(redis, "unpack", job_id) is None
+    assert rq_job(redis, "unpack", job_id) is None
     assert not list(api_settings.blobs_dir.iterdir())

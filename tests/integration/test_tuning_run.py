@@ -31,7 +31,7 @@ from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import Phase, document_key, input_key, ledger_key
 from certrad.workers.contract.progress import Tuning
-from certrad.workers.contract.queues import vehicle
+from certrad.workers.contract.queues import rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.decoders.raster import decode
 from certrad.workers.engine import tasks as engine
@@ -131,7 +131,7 @@ def test_only_the_needed_images_are_left_in_the_order_that_is_told(
     assert record.image["validation_labels"] == [0] * 50 + [1] * 50 + [2] * 50
     assert redis.hlen(input_key(job_id)) == 156
     assert 0 < redis.ttl(input_key(job_id)) <= settings.input_ttl
-    assert vehicle(redis, "tune", job_id) is not None
+    assert rq_job(redis, "tune", job_id) is not None
 
 
 def test_folders_with_the_published_names_of_a_task_are_matched(submit: Submit, records: Records) -> None:
@@ -226,7 +226,7 @@ def test_a_bad_archive_fails_the_job_before_an_engine_hears_of_it(
     error = error_of(records)
     assert error["code"] == code
     assert named in error["detail"]
-    assert vehicle(redis, "tune", "job") is None
+    assert rq_job(redis, "tune", "job") is None
     assert not redis.exists(input_key("job"))
 
 
@@ -287,7 +287,7 @@ def test_a_job_cancelled_while_unpacking_leaves_nothing(
     job_id = submit()
     assert not redis.exists(input_key(job_id))
     assert list(settings.blobs_dir.iterdir()) == []
-    assert vehicle(redis, "tune", job_id) is None
+    assert rq_job(redis, "tune", job_id) is None
 
 
 # -- tuning -----------------------------------------------------------------------------------------------------------
@@ -549,4 +549,4 @@ def test_the_task_of_the_engine_ends_a_refused_job(
     redis.delete(input_key(job_id))
     engine.tune(job_id)
     assert error_of(records)["code"] == "worker_lost"
-    assert vehicle(redis, "finish", job_id) is not None
+    assert rq_job(redis, "finish", job_id) is not None

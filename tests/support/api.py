@@ -13,7 +13,7 @@ MEDNIST = ("abdomen CT", "breast MRI", "chest X-ray", "chest CT", "hand X-ray", 
 
 
 def assert_nothing_left(redis: Redis, settings: ApiSettings) -> None:
-    """Checks that no job, no vehicle and no upload is there."""
+    """Checks that no job, no RQ job and no upload is there."""
     assert redis.zcard(ACTIVE) == redis.zcard(JOBS) == 0
     assert queue(redis, INTAKE_QUEUE).job_ids == []
     assert not list(redis.scan_iter("certrad:job:*"))

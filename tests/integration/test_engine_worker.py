@@ -14,7 +14,7 @@ from rq.job import Job, JobStatus
 from rq.results import Result
 from rq.serializers import JSONSerializer
 
-from certrad.workers.contract.names import GPU_QUEUE
+from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.settings import WorkerSettings
 from tests.support import probes
 from tests.support.processes import ROOT, Processes, children, environment, gone, kill_9, wait_for
@@ -194,11 +194,12 @@ def test_a_job_that_kills_its_engine_is_given_up_after_its_retries(redis: Redis,
 
 def test_functions_off_the_list_are_refused(redis: Redis, start_worker: StartWorker) -> None:
     start_worker()
-    queue = Queue(GPU_QUEUE, connection=redis, serializer=JSONSerializer)
+    queue = Queue(ENGINE_QUEUE, connection=redis, serializer=JSONSerializer)
     job = queue.enqueue_call(func="os.mkdir", args=("/tmp/certrad-refused",))
     wait_for(lambda: job.get_status() == JobStatus.FAILED)
 
 
-def test_the_parent_of_an_engine_never_imports_torch() -> None:
-    code = "import sys, certrad.workers.engine.worker, certrad.workers.cli.main; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("foreign", ["torch", "certrad.workers.engine.process"])
+def test_the_parent_of_an_engine_never_imports_what_its_child_runs(foreign: str) -> None:
+    code = f"import sys, certrad.workers.engine.worker, certrad.workers.cli.main; sys.exit({foreign!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
