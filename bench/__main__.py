@@ -49,6 +49,14 @@ COMMANDS: Final = {
     ),
     "write-demo-cards": ("certrad.bench.demo.write_cards", "write measured figures into the shipped cards"),
     "start-up": ("certrad.bench.measure.start_up", "what it takes until a process of the API answers"),
+    "command-reference": (
+        "certrad.bench.demo.command_reference",
+        "docs/commands.md: every command and option, from their declarations",
+    ),
+    "command-start": (
+        "certrad.bench.measure.command_start",
+        "processor seconds of a usage error and of the help of every command",
+    ),
     "install": ("certrad.bench.measure.install_cost", "what a bare clone costs until it has shown the demonstration"),
 }
 """Command -> module with `add_arguments` and `run`, and what it is for."""

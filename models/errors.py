@@ -86,6 +86,14 @@ PROBLEMS: Final[dict[str, Problem]] = {
         title="The job ended without a certificate",
         raised_if="the job failed or was cancelled, or it tuned a prompt",
     ),
+    "job_has_no_input": Problem(
+        title="The job has no model input",
+        raised_if="the image of the job is not decoded yet, the job ended before that, or it tunes a prompt",
+    ),
+    "output_expired": Problem(
+        title="The output is not kept any more",
+        raised_if="the job ended longer ago than its output is kept, or the output was deleted",
+    ),
     # -- the image --------------------------------------------------------------------------------------------------
     "empty_image": Problem(
         title="The image is empty",

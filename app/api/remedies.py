@@ -39,6 +39,10 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "prompt_not_found": Remedy(status=404, what_to_do="use an id of GET /prompts"),
     "job_not_finished": Remedy(status=409, what_to_do="poll the job until `succeeded`"),
     "job_has_no_certificate": Remedy(status=409, what_to_do="read `error` or `result` of the job"),
+    "job_has_no_input": Remedy(status=409, what_to_do="poll the job until its phase is `waiting` or later"),
+    "output_expired": Remedy(
+        status=410, what_to_do="submit the image again; `CERTRAD_OUTPUT_TTL` says how long outputs are kept"
+    ),
     # -- the image --------------------------------------------------------------------------------------------------
     "empty_image": Remedy(status=422, what_to_do="send the image itself"),
     "unsupported_format": Remedy(status=415, what_to_do="convert the image to one of the four"),

@@ -71,7 +71,7 @@ def test_result_is_documented_and_its_certificate_is_kept_by_digest(client: Clie
     assert isinstance(documented, CertifiedResult | AbstainedResult)
     assert RESULT.dump_python(documented, mode="json") == job.result
     assert sum(documented.counts) + documented.invalid == 200
-    document = client.certificate(job)
+    document = client.certificate(job.id)
     assert job.certificate == f"/certificates/{hashlib.sha256(document).hexdigest()}"
 
 
@@ -87,9 +87,9 @@ def keys(data_dir: Path, *arguments: str) -> dict[str, Any]:
 
 
 def test_certificates_around_a_rotation_have_published_keys_and_epochs(client: Client, data_dir: Path) -> None:
-    before = json.loads(client.certificate(certified(client, png(seed=4))))
+    before = json.loads(client.certificate(certified(client, png(seed=4)).id))
     signing_key, epoch = keys(data_dir, "rotate-signing")["public_key"], keys(data_dir, "rotate-epoch")["sha256"]
-    after = json.loads(client.certificate(certified(client, png(seed=4))))
+    after = json.loads(client.certificate(certified(client, png(seed=4)).id))
     keys(data_dir, "reveal-epoch", before["noise"]["epoch_sha256"])
     assert is_signed(before)
     assert is_signed(after)

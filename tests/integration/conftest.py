@@ -1,4 +1,4 @@
-"""What tests of engines share, and what tests of the API do."""
+"""What tests of engines share, and what tests of the API and of the command line do."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +13,14 @@ from certrad.workers.contract.records import Records
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
+from tests.support.api_server import api_server
+
+
+@pytest.fixture
+def api_url(redis: Redis, api_settings: ApiSettings) -> Iterator[str]:
+    """The real API on a real socket."""
+    with api_server(api_settings) as address:
+        yield address
 
 
 @pytest.fixture

@@ -16,6 +16,20 @@ def test_withdrawn_prompt_is_unknown(api: TestClient, redis: Redis) -> None:
     assert_problem(api.post("/certify", content=PNG, params={"prompt": card().id}), "unknown_prompt")
 
 
+def test_withdrawn_prompt_is_restored_as_no_tasks_choice(api: TestClient, redis: Redis) -> None:
+    Catalogue(redis).publish_prompt(card())
+    assert api.patch(f"/prompts/{card().id}", json={"default_for": "mednist"}).status_code == 200
+    assert api.patch(f"/prompts/{card().id}", json={"withdrawn": True}).status_code == 200
+    assert_problem(api.get(f"/prompts/{card().id}"), "prompt_not_found")
+    assert_problem(api.patch(f"/prompts/{card().id}", json={"default_for": "mednist"}), "prompt_not_found")
+    restored = api.patch(f"/prompts/{card().id}", json={"withdrawn": False})
+    assert (restored.status_code, restored.json()["default_for"]) == (200, [])
+    assert api.get(f"/prompts/{card().id}").json()["card"]["id"] == card().id
+    assert_problem(api.patch("/prompts/nobody", json={"withdrawn": False}), "prompt_not_found")
+    for change in ({}, {"withdrawn": False, "default_for": "mednist"}, {"withdrawn": None}):
+        assert_problem(api.patch(f"/prompts/{card().id}", json=change), "invalid_request")
+
+
 def test_prompt_becomes_the_default_of_a_task_with_its_classes(api: TestClient, redis: Redis) -> None:
     catalogue = Catalogue(redis)
     catalogue.publish_prompt(card())

@@ -198,7 +198,7 @@ def test_the_command_imports_publishes_and_prints_the_card(
 ) -> None:
     monkeypatch.setenv("CERTRAD_REDIS_URL", settings.redis_url)
     monkeypatch.setenv("CERTRAD_DATA_DIR", str(settings.data_dir))
-    arguments = ["import-prompt", str(checkpoint), "--backbone", "demo", "--task", "mednist", "--name", "site"]
+    arguments = ["prompts", "import", str(checkpoint), "--backbone", "demo", "--task", "mednist", "--name", "site"]
     assert cli.main(arguments) == 0
     card = json.loads(capsys.readouterr().out)
     assert card["method"] == "imported"

@@ -1,7 +1,6 @@
 """Verification through the HTTP interface, and on this machine: real documents of the embedded model, drawn again."""
 
 import json
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -33,7 +32,7 @@ from certrad.models.types import (
     SamplingParams,
     ZeroShotAdaptation,
 )
-from certrad.workers.cli import verify as verify_command
+from certrad.workers.cli.main import main
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 from certrad.workers.contract.names import EPOCHS
 from certrad.workers.engine.runtime import build
@@ -41,6 +40,7 @@ from certrad.workers.intake.decode import decode_limited
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
 from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, genuine
+from tests.support.commands import arguments
 from tests.support.engine_jobs import TASK, TEMPLATE, attempt, waiting
 from tests.support.images import encoded
 
@@ -169,9 +169,8 @@ def verify(
         file.write_bytes(content)
         key.write_text(public_key(ISSUER))
         picture.write_bytes(image or b"")
-        usual = {"replay": 0, "fresh": False, "frame": None, "region": None, "key": key, "json": True}
-        given = {**usual, "file": file, "image": picture if image else None, **options}
-        code = verify_command.run(Namespace(**given))
+        given = {"key": key, "json": True, "image": picture if image else None, **options}
+        code = main(arguments("verify", file, **given))
         return code, json.loads(capsys.readouterr().out or "{}")
 
     return run
@@ -321,8 +320,7 @@ def test_command_says_in_words_what_was_checked_and_what_it_means(
 ) -> None:
     file = tmp_path / "certificate.json"
     file.write_bytes(genuine(OWN))
-    usual = {"replay": 0, "fresh": False, "frame": None, "region": None, "key": None, "json": False, "image": None}
-    assert verify_command.run(Namespace(file=file, **usual)) == 0
+    assert main(arguments("verify", file)) == 0
     shown = capsys.readouterr().out
     for words in (
         "issuer not checked",

@@ -1,16 +1,12 @@
 """`certrad prompts bank`: a few labelled images of each class in, a bank that can be gated out."""
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from certrad.app.cli import main as client
 from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.classifier import TextHead
 from certrad.models.prompts.bank import Bank
@@ -19,7 +15,7 @@ from certrad.models.prompts.training.bank import BankParams, bank_accuracy
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.types import ClassifierSpec, GatedAdaptation
 from certrad.workers.cli import main as cli
-from certrad.workers.cli import tune_bank as bank_command
+from certrad.workers.offline import bank as offline_bank
 from tests.support.images import encoded, noise
 
 TASK = shipped_tasks()["mednist"]
@@ -46,8 +42,8 @@ def bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("CERTRAD_REDIS_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("CERTRAD_THREADS", "1")
     few: dict[str, Any] = {"sigmas": (0.25, 0.5), "member_sigmas": (0.5,), "epochs": 1, "steps": 2, "gate_batch": 4}
-    monkeypatch.setattr(bank_command, "BankParams", lambda **given: WHOLE(**given, **few))
-    options = ("tune-bank", "--name", "site", "--shots", "2", "--copies", "2", "--images")
+    monkeypatch.setattr(offline_bank, "BankParams", lambda **given: WHOLE(**given, **few))
+    options = ("prompts", "bank", "--name", "site", "--shots", "2", "--copies", "2", "--images")
     return lambda images, *more: cli.main([*options, str(images), *map(str, more)])
 
 
@@ -122,8 +118,8 @@ def test_an_image_that_cannot_be_read_is_named_by_its_place(
     [
         (("--shots", IMAGES + 1), 1, "too_few_images"),
         (("--task", "pannuke"), 1, "class_mismatch"),
-        (("--task", "nothing"), 2, "--task"),
-        (("--name", "../site"), 2, "name"),
+        (("--task", "nothing"), 2, "`--task` must be one of"),
+        (("--name", "../site"), 2, "`--name` must be"),
         (("--template", "{} in a picture"), 1, "invalid_request"),
         (("--template", f"{'a very long story about ' * 20}{{}}."), 1, "prompt_too_long"),
     ],
@@ -142,12 +138,3 @@ def test_what_cannot_become_a_bank_is_refused_before_an_image_is_encoded(
     assert bank(folder, *options) == code
     assert message in capsys.readouterr().err
     assert not encoded_images
-
-
-def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
-    options = ["--images", str(tmp_path), "--name", "site", "--shots", "4"]
-    CliRunner().invoke(client.app, ["prompts", "bank", *options])
-    handed_on = ["tune-bank", f"--images={tmp_path}", "--name=site", "--shots=4"]
-    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", *handed_on]]
