@@ -50,6 +50,8 @@ COMMANDS = {
     ),
     "write-demo-cards": ("certrad.bench.demo.write_cards", "write measured figures into the shipped cards"),
     "start-up": ("certrad.bench.measure.start_up", "what it takes until a process of the API answers"),
+    "picture": ("certrad.bench.docs.picture", "an SVG of what a command prints, for the documentation"),
+    "reference": ("certrad.bench.docs.reference", "the tables of docs/ that follow from the code"),
     "install": ("certrad.bench.measure.install_cost", "what a bare clone costs until it has shown the demonstration"),
 }
 """Command -> module with `add_arguments` and `run`, and what it is for."""
