@@ -52,6 +52,14 @@ COMMANDS = {
     "start-up": ("certrad.bench.measure.start_up", "what it takes until a process of the API answers"),
     "picture": ("certrad.bench.docs.picture", "an SVG of what a command prints, for the documentation"),
     "reference": ("certrad.bench.docs.reference", "the tables of docs/ that follow from the code"),
+    "command-reference": (
+        "certrad.bench.demo.command_reference",
+        "docs/commands.md: every command and option, from their declarations",
+    ),
+    "command-start": (
+        "certrad.bench.measure.command_start",
+        "processor seconds of a usage error and of the help of every command",
+    ),
     "install": ("certrad.bench.measure.install_cost", "what a bare clone costs until it has shown the demonstration"),
 }
 """Command -> module with `add_arguments` and `run`, and what it is for."""

@@ -93,6 +93,18 @@ PROBLEMS: dict[str, Problem] = {
         "the job failed or was cancelled, or it tuned a prompt",
         "read `error` or `result` of the job",
     ),
+    "job_has_no_input": Problem(
+        409,
+        "The job has no model input",
+        "the image of the job is not decoded yet, the job ended before that, or it tunes a prompt",
+        "poll the job until its phase is `waiting` or later",
+    ),
+    "output_expired": Problem(
+        410,
+        "The output is not kept any more",
+        "the job ended more than `CERTRAD_OUTPUT_TTL` seconds ago, or its output was deleted",
+        "submit the image again",
+    ),
     # -- the image --------------------------------------------------------------------------------------------------
     "empty_image": Problem(422, "The image is empty", "the upload has zero bytes", "send the image itself"),
     "unsupported_format": Problem(

@@ -1,7 +1,7 @@
 """The defaults of a request: from the fields that were sent to a request with nothing left open."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from certrad.app.api.problems import InvalidRequest
 from certrad.app.api.schemas.certify import CertifyForm
@@ -11,7 +11,6 @@ from certrad.models.types import (
     Adaptation,
     CertifyRequest,
     ClassifierSpec,
-    GatedAdaptation,
     PromptCard,
     SigmaRouting,
     SmoothingParams,
@@ -19,10 +18,9 @@ from certrad.models.types import (
     ZeroShotAdaptation,
 )
 from certrad.models.types.cards import check_classes
+from certrad.models.types.defaults import BARE_TEMPLATE, NamedPrompt, choose_classifier
 from certrad.models.types.request import TEMPLATE_PROMPT
 from certrad.workers.contract.catalogue import Catalogue
-
-_BARE_TEMPLATE = "{}"  # of every learned prompt: words that are never encoded must not change the noise key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,32 +35,32 @@ class _Labels:
 def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> CertifyRequest:
     """The request with every default filled in.
 
-    A prompt brings its classes, its backbone and its context; else the task brings a prompt and a backbone. The
-    adaptation that is not named is `gated` with a bank, else `none` where a learned prompt serves the task, else
-    `zero_shot`.
+    A prompt brings its classes, its backbone and its context; what is left open is chosen by `choose_classifier`.
     Raises Rejected: unknown_task, unknown_backbone, unknown_prompt, prompt_mismatch, invalid_request.
     """
     if form.backbone is not None and form.backbone not in catalogue.backbones:
         raise _unknown("backbone", catalogue.backbones)
-    prompts = catalogue.prompts()
-    prompt = _named_prompt(form, prompts)
-    labels = _labels(form, prompt, catalogue, settings)
-    tasks_own = _tasks_own_prompt(form, labels, catalogue, settings)
-    if form.prompt is None:
-        prompt = tasks_own
-    if prompt is not None:
-        _check_fit(form, prompt, labels)
+    named = _named_prompt(form, catalogue.prompts())
+    labels = _labels(form, named if isinstance(named, PromptCard) else None, catalogue, settings)
+    choice = choose_classifier(
+        class_names=labels.class_names,
+        candidates=catalogue.default_prompts(labels.task.id) if labels.task else [],
+        default_backbone=(labels.task or _task(settings.default_task, catalogue)).default_backbone,
+        backbone=form.backbone,
+        prompt=named,
+        adaptation=form.adaptation,
+        default_adaptation=settings.default_adaptation,
+    )
+    if choice.prompt is not None:
         _check_unworded(form)
-    fallback = labels.task or _task(settings.default_task, catalogue)
-    learned = prompt is not None or tasks_own is not None
-    adaptation = _adaptation(form, settings, prompt, default="none" if learned else "zero_shot")
+    adaptation = _with_options(choice.adaptation, form)
     sigma, routing = _sigma(form, labels.task, adaptation, catalogue)
     return CertifyRequest(
         classifier=ClassifierSpec(
-            backbone=form.backbone or (prompt.backbone if prompt else fallback.default_backbone),
-            prompt=prompt.id if prompt else TEMPLATE_PROMPT,
+            backbone=choice.backbone,
+            prompt=choice.prompt_id,
             class_names=labels.class_names,
-            template=_BARE_TEMPLATE if prompt else labels.template,
+            template=choice.template(labels.template),
             adaptation=adaptation,
         ),
         params=SmoothingParams(
@@ -81,9 +79,11 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
     )
 
 
-def _named_prompt(form: CertifyForm, prompts: dict[str, PromptCard]) -> PromptCard | None:
-    if form.prompt is None or form.prompt == TEMPLATE_PROMPT:
+def _named_prompt(form: CertifyForm, prompts: dict[str, PromptCard]) -> NamedPrompt | None:
+    if form.prompt is None:
         return None
+    if form.prompt == TEMPLATE_PROMPT:
+        return "template"
     if form.prompt not in prompts:
         raise Rejected("unknown_prompt", f"`prompt` must be `{TEMPLATE_PROMPT}` or an id of GET /prompts")
     return prompts[form.prompt]
@@ -102,7 +102,7 @@ def _labels(form: CertifyForm, prompt: PromptCard | None, catalogue: Catalogue, 
     ]
     if tasks:
         return _Labels(class_names=tasks[0].class_names, template=tasks[0].template, task=tasks[0])
-    return _Labels(class_names=prompt.class_names, template=_BARE_TEMPLATE)
+    return _Labels(class_names=prompt.class_names, template=BARE_TEMPLATE)
 
 
 def _own_labels(form: CertifyForm, classes: list[str], prompt: PromptCard | None) -> _Labels:
@@ -111,9 +111,9 @@ def _own_labels(form: CertifyForm, classes: list[str], prompt: PromptCard | None
     if form.template is None and prompt is None:
         raise InvalidRequest({"template": "required with `classes`"})
     class_names = tuple(classes)
-    template = form.template or _BARE_TEMPLATE
+    template = form.template or BARE_TEMPLATE
     try:
-        check_classes(class_names, _BARE_TEMPLATE)
+        check_classes(class_names, BARE_TEMPLATE)
     except ValueError as error:
         raise InvalidRequest({"classes": str(error)}) from None
     try:
@@ -121,27 +121,6 @@ def _own_labels(form: CertifyForm, classes: list[str], prompt: PromptCard | None
     except ValueError:  # its message quotes the template
         raise InvalidRequest({"template": "must contain exactly one `{}` and no other brace"}) from None
     return _Labels(class_names=class_names, template=template)
-
-
-def _tasks_own_prompt(
-    form: CertifyForm, labels: _Labels, catalogue: Catalogue, settings: ApiSettings
-) -> PromptCard | None:
-    """The prompt the task would use by itself: the first that fits backbone and adaptation, if there is one."""
-    if labels.task is None:
-        return None
-    adaptation = form.adaptation or settings.default_adaptation
-    for card in catalogue.default_prompts(labels.task.id):
-        fits = card.class_names == labels.class_names and form.backbone in (None, card.backbone)
-        if fits and (adaptation is None or (adaptation == "gated") == (card.method == "bank")):
-            return card
-    return None
-
-
-def _check_fit(form: CertifyForm, prompt: PromptCard, labels: _Labels) -> None:
-    if form.backbone not in (None, prompt.backbone):
-        raise Rejected("prompt_mismatch", "`prompt` was tuned for another `backbone`")
-    if labels.class_names != prompt.class_names:
-        raise Rejected("prompt_mismatch", "`prompt` was tuned for other classes, or for these in another order")
 
 
 def _check_unworded(form: CertifyForm) -> None:
@@ -154,23 +133,16 @@ def _check_unworded(form: CertifyForm) -> None:
         raise InvalidRequest(dict.fromkeys(stray, "not with a learned prompt, which brings its own context"))
 
 
-def _adaptation(
-    form: CertifyForm, settings: ApiSettings, prompt: PromptCard | None, *, default: str
-) -> Adaptation | None:
-    is_bank = prompt is not None and prompt.method == "bank"
-    chosen = form.adaptation or ("gated" if is_bank else settings.default_adaptation or default)
-    if is_bank and chosen != "gated":
-        raise Rejected("prompt_mismatch", "`prompt` is a bank, which goes with `adaptation=gated` only")
-    if chosen == "gated" and not is_bank:
-        raise Rejected("prompt_mismatch", "`adaptation=gated` needs a bank of prompts, not a single `prompt`")
-    if chosen == "zero_shot":
-        return ZeroShotAdaptation(**form.adaptation_options)
+def _with_options(adaptation: Adaptation | None, form: CertifyForm) -> Adaptation | None:
+    """The adaptation with the options that were sent, which only `zero_shot` has."""
+    if isinstance(adaptation, ZeroShotAdaptation):
+        return replace(adaptation, **form.adaptation_options)
     stray = [
         name for name in ("adapt_steps", "adapt_samples", "adapt_lr", "context") if getattr(form, name) is not None
     ]
     if stray:
         raise InvalidRequest(dict.fromkeys(stray, "only with `adaptation=zero_shot`"))
-    return GatedAdaptation() if chosen == "gated" else None
+    return adaptation
 
 
 def _sigma(

@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+import time
 import uuid
+from collections.abc import Callable
 from typing import BinaryIO, Final
 
 from redis import Redis
@@ -35,9 +37,10 @@ _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class Jobs:
     """Every change the API makes to a job."""
 
-    def __init__(self, redis: Redis, settings: ApiSettings) -> None:
+    def __init__(self, redis: Redis, settings: ApiSettings, *, clock: Callable[[], float] = time.time) -> None:
         self._redis = redis
         self._settings = settings
+        self._clock = clock
         self._records = Records(redis, ttl=settings.job_ttl)
 
     def submit(self, upload: BinaryIO, request: Request, *, idempotency: str | None = None) -> Created:
@@ -79,12 +82,30 @@ class Jobs:
             raise Rejected("job_not_found", "the id is unknown, was erased, or is past its time to live")
         return record
 
+    def model_input(self, job_id: str) -> bytes:
+        """Returns what the model saw of the image of a job, as a PNG.
+
+        Raises:
+            Rejected: job_not_found, job_unreadable, job_has_no_input, output_expired.
+        """
+        record = self.read(job_id)
+        if record.image is None or record.request.kind != "certify":
+            raise Rejected("job_has_no_input", f"the job is {record.status} in phase {record.phase}")
+        expired = record.ended and self._clock() - record.updated_at > self._settings.output_ttl
+        try:
+            content = None if expired else uploads.read(self._settings.outputs_dir, job_id)
+        except FileNotFoundError:
+            content = None
+        if content is None:
+            raise Rejected("output_expired", f"it was kept for {self._settings.output_ttl} s after the job ended")
+        return content
+
     def page(self, *, before: float, limit: int) -> Page:
         """Up to `limit` jobs created before a time, newest first, and where the page after them begins."""
         return self._records.page(before=before, limit=limit)
 
     def cancel(self, job_id: str) -> None:
-        """Ends a job, stops the worker that has it and deletes its upload; does nothing to one that has ended."""
+        """Ends a job, stops the worker that has it and deletes its files; does nothing to one that has ended."""
         if not self._records.cancel(job_id):
             return
         for stage in TASKS:
@@ -95,12 +116,16 @@ class Jobs:
                 self._stop(carrier.id)
             else:
                 carrier.delete()
-        uploads.delete(self._settings.blobs_dir, job_id)
+        self._delete_files(job_id)
 
     def erase(self, job_id: str) -> None:
-        """Removes an ended job with its upload; its certificate, which holds digests only, stays."""
+        """Removes an ended job with its upload and its output; its certificate, which holds digests only, stays."""
         self._records.erase(job_id)
+        self._delete_files(job_id)
+
+    def _delete_files(self, job_id: str) -> None:
         uploads.delete(self._settings.blobs_dir, job_id)
+        uploads.delete(self._settings.outputs_dir, job_id)
 
     def _create(self, job_id: str, request: Request, *, digest: str, replay_key: str | None) -> Created:
         for _ in range(2):

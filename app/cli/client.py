@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -68,6 +69,11 @@ class Job:
         """Whether it has reached a status it cannot leave."""
         return self.status in ENDED
 
+    @property
+    def certificate_sha256(self) -> str | None:
+        """The digest of the certificate document, which is the end of its address; None where there is none."""
+        return None if self.certificate is None else self.certificate.rpartition("/")[2]
+
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Self:
         """The job in a body of the API."""
@@ -119,11 +125,23 @@ class Client:
 
     def make_default(self, prompt_id: str, task: str) -> None:
         """Makes a prompt the default of a task."""
-        self._send("PATCH", f"/prompts/{prompt_id}", json={"default_for": task})
+        self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"default_for": task})
+
+    def prompt(self, prompt_id: str) -> dict[str, Any]:
+        """Returns the card of a prompt, and the tasks whose default it is."""
+        return self.get(f"/prompts/{quote(prompt_id, safe='')}")
+
+    def withdraw_prompt(self, prompt_id: str) -> None:
+        """Takes a prompt out of use."""
+        self._request("DELETE", f"/prompts/{quote(prompt_id, safe='')}")
+
+    def restore_prompt(self, prompt_id: str) -> None:
+        """Puts a withdrawn prompt into use again."""
+        self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"withdrawn": False})
 
     def job(self, job_id: str) -> Job:
         """The job as it stands."""
-        return Job.from_json(self._send("GET", f"/jobs/{job_id}"))
+        return Job.from_json(self._send("GET", f"/jobs/{quote(job_id, safe='')}"))
 
     def jobs(self) -> Iterator[Job]:
         """Every job, newest first."""
@@ -137,11 +155,15 @@ class Client:
 
     def cancel(self, job_id: str) -> None:
         """Cancels a job that has not ended, and erases one that has."""
-        self._request("DELETE", f"/jobs/{job_id}")
+        self._request("DELETE", f"/jobs/{quote(job_id, safe='')}")
 
-    def certificate(self, job: Job) -> bytes:
-        """The certificate document of a job, byte for byte."""
-        return self._request("GET", f"/jobs/{job.id}/certificate").content
+    def certificate(self, job_id: str) -> bytes:
+        """Returns the certificate document of a job, byte for byte."""
+        return self._request("GET", f"/jobs/{quote(job_id, safe='')}/certificate").content
+
+    def model_input(self, job_id: str) -> bytes:
+        """Returns what the model saw of the image of a job, as a PNG."""
+        return self._request("GET", f"/jobs/{quote(job_id, safe='')}/input").content
 
     def get(self, path: str) -> dict[str, Any]:
         """The JSON object at an address, such as `/backbones`."""
@@ -152,7 +174,9 @@ class Client:
         headers = {"Last-Event-ID": after} if after else {}
         timeout = httpx.Timeout(_TIMEOUT.connect, read=60.0)
         try:
-            with self._http.stream("GET", f"/jobs/{job_id}/events", headers=headers, timeout=timeout) as response:
+            with self._http.stream(
+                "GET", f"/jobs/{quote(job_id, safe='')}/events", headers=headers, timeout=timeout
+            ) as response:
                 if response.is_error:
                     response.read()
                     raise _problem(response)

@@ -17,20 +17,33 @@ from certrad.app.cli.client import Client, Counted, Event, Job
 
 CAVEAT: Final = "a certificate says nothing about whether the class is right"
 _LARGER_CHANGE: Final = 10  # one of the changes that a result counts pixels for
+DIFFERS: Final = "(differs)"
+_FIGURES: Final = ("radius", "rms grey levels", "sigma", "n", "scope", "seconds")
+_TO_THE_RIGHT: Final = frozenset({"radius", "rms grey levels", "n", "seconds"})
 _WIDTH: Final = 160  # of output that goes to no terminal: tables are not to be folded for a reader that is a file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table: an image as the user named it, and what became of it."""
+    """One line of the table: an image as the user named it, and what became of it.
+
+    truth: what the image is, where that is known.
+    """
 
     image: str
     job: Job
+    truth: str | None = None
 
     @property
     def seconds(self) -> float:
         """Time the engine took."""
         return float(sum(self.job.result["timing"].values())) if self.job.result else 0.0
+
+    @property
+    def differs(self) -> bool:
+        """Whether the image is certified as something it is not; an abstention claims nothing."""
+        result = self.job.result or {}
+        return self.truth is not None and result.get("outcome") == "certified" and result["label"] != self.truth
 
 
 def output() -> Console:
@@ -52,21 +65,21 @@ def rms_grey_levels(result: Mapping[str, Any]) -> float | None:
 
 
 def image_units(result: Mapping[str, Any]) -> str | None:
-    """What the radius allows on the picture that was sent, in its own units; None for an abstention."""
+    """What the radius allows on the image that was sent, in its own units; None for an abstention."""
     if "radius" not in result:
         return None
     on_picture = result["radius_in_image_units"]
     if "l2" not in on_picture:
-        return f"no radius in the picture's own units: {on_picture['reason']}"
+        return f"no radius in the image's own units: {on_picture['reason']}"
     unit = on_picture["unit"] if on_picture["unit"] == "HU" else f"{on_picture['unit']}s"
     words = (
-        f"the class stays for any change of the picture by L2 norm below {on_picture['l2']} {unit}, so by at most "
-        f"{on_picture['uniform_change']} {unit} in every value at once"
+        f"no change below {on_picture['l2']} {unit} (L2) alters the class: for example {on_picture['uniform_change']} "
+        f"{unit} in every value"
     )
     larger = next(budget for budget in on_picture["pixels"] if budget["change"] == _LARGER_CHANGE)
     if larger["max_pixels"] == 0:
         return words
-    return f"{words}, or by {_LARGER_CHANGE} {unit} in up to {larger['max_pixels']} pixels"
+    return f"{words}, or {_LARGER_CHANGE} {unit} in {larger['max_pixels']} pixels"
 
 
 @contextmanager
@@ -121,20 +134,47 @@ def _advance(progress: Progress, bar: TaskID, counted: Counted | None) -> None:
 def print_results(console: Console, rows: Sequence[Row]) -> None:
     """The table of results, each radius with its scope, and below it what the scopes mean."""
     table = Table(show_lines=False)
-    for name in ("image", "label", "radius", "rms grey levels", "sigma", "n", "scope", "seconds"):
-        table.add_column(name, justify="right" if name in ("radius", "rms grey levels", "n", "seconds") else "left")
+    with_truth = any(row.truth is not None for row in rows)
+    for name in ("image", *["what it is"] * with_truth, "label", *_FIGURES):
+        table.add_column(name, justify="right" if name in _TO_THE_RIGHT else "left")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in _cells(row)))
+        image, label, *figures = _cells(row)
+        truth = [row.truth or ""] * with_truth
+        table.add_row(
+            *(Text(cell) for cell in (image, *truth, f"{label} {DIFFERS}" if row.differs else label, *figures))
+        )
     console.print(table)
     for row in rows:
         if row.job.result and (words := image_units(row.job.result)):
             console.print(f"{row.image} ({row.job.result['scope']}): {words}", soft_wrap=True)
+    if any(row.differs for row in rows):
+        console.print(f"{DIFFERS}: the certified class is not what the image is", soft_wrap=True)
     results = [row.job.result for row in rows if row.job.result]
     for scope, words in sorted({(result["scope"], result["scope_text"]) for result in results}):
         console.print(f"scope {scope}: {words}", soft_wrap=True)
     for warning in sorted({warning for result in results for warning in result["warnings"]}):
         console.print(f"warning: {warning}", soft_wrap=True)
     console.print("radius: L2 over the model input, pixels in [0, 1]; rms grey levels: 255 R / sqrt(d)", soft_wrap=True)
+
+
+def print_ids(console: Console, rows: Sequence[Row]) -> None:
+    """Under which id and digest each result is found again."""
+    for row in rows:
+        certificate = f", certificate {row.job.certificate_sha256}" if row.job.certificate_sha256 else ""
+        console.print(f"{row.image}: job {row.job.id}{certificate}", soft_wrap=True)
+
+
+def print_prompts(console: Console, prompts: Sequence[Mapping[str, Any]]) -> None:
+    """A table of prompts, each with the tasks whose default it is."""
+    table = Table()
+    for name in ("prompt", "method", "backbone", "task", "classes", "default for"):
+        table.add_column(name, justify="right" if name == "classes" else "left")
+    for prompt in prompts:
+        card = prompt["card"]
+        classes = str(len(card["class_names"]))
+        cells = (card["id"], card["method"], card["backbone"], card["task"] or "", classes)
+        table.add_row(*(Text(cell) for cell in (*cells, ", ".join(prompt["default_for"]))))
+    console.print(table)
 
 
 def print_jobs(console: Console, jobs: Sequence[Job]) -> None:

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,9 +11,14 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from certrad.app.cli import console as shown
 from certrad.app.cli.client import Client
 from certrad.app.cli.console import CAVEAT, Row, add_bar, follow, print_results, progress_bars, rms_grey_levels
+from certrad.app.cli.service import add_json, with_private_service
 from certrad.models.types import SmoothingParams
+from certrad.models.types.smoothing import N_MAX
+from certrad.workers.contract.arguments import Parser, integer, path
+from certrad.workers.contract.commands import DONE, FAILURE, fail
 
 _PACKAGE: Final = "data_store"  # what pydicom-data installs
 _LARGEST_SIGMA: Final = 1.0  # of the grid 0.1, 0.25, 0.5, 1
@@ -20,19 +26,50 @@ _LARGEST_SIGMA: Final = 1.0  # of the grid 0.1, 0.25, 0.5, 1
 
 @dataclass(frozen=True, slots=True)
 class Specimen:
-    """One image of the demonstration and the noise it is certified under."""
+    """One image of the demonstration and the noise it is certified under.
+
+    truth: what the image is, as one of the task's classes where it is of one.
+    """
 
     file: str
     title: str
+    truth: str
     sigma: float
 
 
 SPECIMENS: Final = (
-    Specimen("RG1_UNCI.dcm", "chest radiograph RG1_UNCI", 0.25),
-    Specimen("693_UNCI.dcm", "head CT 693_UNCI", 0.25),
-    Specimen("RG1_UNCI.dcm", "chest radiograph RG1_UNCI, largest sigma", _LARGEST_SIGMA),
-    Specimen("US1_UNCI.dcm", "ultrasound US1_UNCI, of no known class", 0.25),
+    Specimen("RG1_UNCI.dcm", "chest radiograph RG1_UNCI", "chest X-ray", 0.25),
+    Specimen("693_UNCI.dcm", "head CT 693_UNCI", "head CT", 0.25),
+    Specimen("RG1_UNCI.dcm", "chest radiograph RG1_UNCI, largest sigma", "chest X-ray", _LARGEST_SIGMA),
+    Specimen("US1_UNCI.dcm", "ultrasound US1_UNCI, of no known class", "ultrasound", 0.25),
 )
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    parser.option("--n", integer(100, N_MAX), "number of estimation samples", default=2000)
+    parser.flag("--keep", "keep the data directory with the certificates")
+    parser.option("--data-dir", path("DIR"), "folder of everything the private service keeps; it stays", without="new")
+    add_json(parser)
+
+
+def run(options: Namespace) -> int:
+    """Certifies the images of the demonstration and prints what was proved."""
+    try:
+        repeat = commands(n=options.n)
+    except MissingImagesError as error:
+        return fail(str(error), FAILURE)
+
+    def work(client: Client) -> int:
+        rows = certify_specimens(client, n=options.n)
+        words = notes(client, n=options.n)
+        if options.json:
+            shown.write_json(report(rows, words, repeat))
+        else:
+            print_report(shown.output(), rows, words, repeat)
+        return DONE if all(row.job.status == "succeeded" for row in rows) else FAILURE
+
+    return with_private_service(work, data_dir=options.data_dir, keep=options.keep)
 
 
 class MissingImagesError(Exception):
@@ -49,7 +86,7 @@ def image_path(file: str) -> Path:
     raise MissingImagesError("the demonstration's images are missing: pip install 'certrad[demo]'")
 
 
-def run(client: Client, *, n: int) -> list[Row]:
+def certify_specimens(client: Client, *, n: int) -> list[Row]:
     """Certifies every specimen with n samples, with progress bars on standard error."""
     with progress_bars() as progress:
         jobs = [
@@ -58,7 +95,9 @@ def run(client: Client, *, n: int) -> list[Row]:
         ]
         bars = [add_bar(progress, specimen.title, job) for specimen, job in zip(SPECIMENS, jobs, strict=True)]
         ended = [follow(client, job, progress, bar) for job, bar in zip(jobs, bars, strict=True)]
-    return [Row(image=specimen.title, job=job) for specimen, job in zip(SPECIMENS, ended, strict=True)]
+    return [
+        Row(image=specimen.title, job=job, truth=specimen.truth) for specimen, job in zip(SPECIMENS, ended, strict=True)
+    ]
 
 
 def notes(client: Client, *, n: int) -> list[str]:
@@ -105,6 +144,8 @@ def report(rows: Sequence[Row], words: Sequence[str], repeat: Sequence[str]) -> 
         "results": [
             {
                 "image": row.image,
+                "what_it_is": row.truth,
+                "differs": row.differs,
                 "status": row.job.status,
                 "result": row.job.result,
                 "error": row.job.error,

@@ -1,244 +1,93 @@
-"""The command line: commands that speak HTTP, and those of `certrad.app.cli.offline`."""
+"""The command `certrad`: finds the module of a command and runs it, or becomes the process that computes."""
 
-import shutil
-import signal
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from itertools import islice
-from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Final
 
-import typer
+from certrad.app.cli.offline import become
+from certrad.workers.contract.commands import BAD_USAGE, COMPUTING, DONE, Command, fail, find, run
 
-from certrad.app.cli import certify as submission
-from certrad.app.cli import console, demo
-from certrad.app.cli import tune as tuning
-from certrad.app.cli.certify import CERTIFIED, FAILURE
-from certrad.app.cli.client import Client, ProblemError
-from certrad.app.cli.offline import AsJson, commands
-from certrad.app.cli.private_service import LocalStackError, private_stack
+REQUESTS: Final[Mapping[str, Command]] = {
+    "certify": Command("certrad.app.cli.certify", "Certify images: a class with a certified radius, or an abstention"),
+    "jobs": Command("certrad.app.cli.jobs", "List the newest jobs"),
+    "certificate": Command("certrad.app.cli.certificate", "Print or save the certificate of a job"),
+    "cancel": Command("certrad.app.cli.cancel", "Cancel a job that has not ended"),
+    "tune": Command("certrad.app.cli.tune", "Tune a prompt on labelled images"),
+    "prompts list": Command("certrad.app.cli.prompts.list", "List the prompts in use"),
+    "prompts show": Command("certrad.app.cli.prompts.show", "Show the card of a prompt: how it was tuned and measured"),
+    "prompts default": Command("certrad.app.cli.prompts.default", "Make a prompt the default of a task"),
+    "prompts withdraw": Command("certrad.app.cli.prompts.withdraw", "Take a prompt out of use; certificates stay"),
+    "prompts restore": Command("certrad.app.cli.prompts.restore", "Put a withdrawn prompt into use again"),
+    "demo": Command("certrad.app.cli.demo", "Certify real DICOM images with a private service"),
+    "api": Command("certrad.app.cli.api", "Run the HTTP API alone, against CERTRAD_REDIS_URL"),
+}
+"""The commands that run in this process, by name."""
 
-app = typer.Typer(
-    name="certrad",
-    help="Classes of medical images with a certified L2 radius, or an abstention. Research use; not a medical device.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+GROUPS: Final[Mapping[str, Sequence[str]]] = {
+    "Certify and check": ("certify", "jobs", "certificate", "cancel", "verify"),
+    "Adapt to a site": (
+        "tune",
+        "prompts list",
+        "prompts show",
+        "prompts default",
+        "prompts withdraw",
+        "prompts restore",
+        "prompts calibrate",
+        "prompts bank",
+        "prompts import",
+        "prompts words",
+    ),
+    "Measure": ("evaluate", "plot", "attack", "audit"),
+    "Run the service": ("demo", "up", "api", "worker", "fetch", "keys"),
+}
+"""All commands, as the help lists them."""
+
+_INTERRUPTED: Final = 130  # as a shell calls a process that SIGINT ended
+_ABOUT: Final = (
+    "Classes of medical images with a certified L2 radius, or an abstention. Research use; no medical device."
 )
-app.add_typer(commands)
-
-Url = Annotated[str, typer.Option(envvar="CERTRAD_URL", help="address of the service")]
-_DEFAULT_URL: Final = "http://127.0.0.1:8000"
-
-
-# -- processes ------------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def api(
-    host: Annotated[str, typer.Option(help="address to listen on; there is no access control yet")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
-) -> None:
-    """Run the HTTP API alone, against CERTRAD_REDIS_URL."""
-    import uvicorn  # only the extra `api` installs it
-
-    uvicorn.run(
-        "certrad.app.main:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=3,
-    )
-
-
-# -- requests -------------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def certify(
-    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="PNG, JPEG, TIFF or DICOM")],
-    url: Url = _DEFAULT_URL,
-    local: Annotated[bool, typer.Option("--local", help="start a private service for this command")] = False,
-    as_json: AsJson = False,
-    task: Annotated[str | None, typer.Option(help="id of GET /tasks")] = None,
-    classes: Annotated[str | None, typer.Option(help="JSON list of class names, instead of --task")] = None,
-    template: Annotated[str | None, typer.Option(help="text with one {} for the class name, with --classes")] = None,
-    backbone: Annotated[str | None, typer.Option(help="id of GET /backbones")] = None,
-    prompt: Annotated[str | None, typer.Option(help="id of GET /prompts, or template")] = None,
-    adaptation: Annotated[str | None, typer.Option(help="none, or zero_shot: tune the prompt on this image")] = None,
-    adapt_steps: Annotated[int | None, typer.Option(help="optimizer steps, with zero_shot")] = None,
-    adapt_samples: Annotated[int | None, typer.Option(help="noisy copies averaged, with zero_shot")] = None,
-    adapt_lr: Annotated[float | None, typer.Option(help="learning rate, with zero_shot")] = None,
-    context: Annotated[str | None, typer.Option(help="words or tokens, with zero_shot")] = None,
-    sigma: Annotated[str | None, typer.Option(help="noise standard deviation, pixels in [0, 1], or auto")] = None,
-    alpha: Annotated[float | None, typer.Option(help="failure probability of the certificate")] = None,
-    n0: Annotated[int | None, typer.Option("--n0", help="samples that choose the class")] = None,
-    n: Annotated[int | None, typer.Option("--n", help="samples that bound its probability")] = None,
-    bound: Annotated[str | None, typer.Option(help="two_class or cohen")] = None,
-    target_radius: Annotated[float | None, typer.Option(help="stop once this radius is shown, or cannot be")] = None,
-    frame: Annotated[int | None, typer.Option(help="frame of a multi-frame image, from 1")] = None,
-    region: Annotated[str | None, typer.Option(help="x,y,w,h in pixels")] = None,
-    priority: Annotated[str | None, typer.Option(help="normal or urgent")] = None,
-) -> None:
-    """Certify images. Exit code: 0 certified, 3 abstained, 2 bad usage, 1 failure; of several files the worst."""
-    given = {
-        "task": task,
-        "classes": classes,
-        "template": template,
-        "backbone": backbone,
-        "prompt": prompt,
-        "adaptation": adaptation,
-        "adapt_steps": adapt_steps,
-        "adapt_samples": adapt_samples,
-        "adapt_lr": adapt_lr,
-        "context": context,
-        "sigma": sigma,
-        "alpha": alpha,
-        "n0": n0,
-        "n": n,
-        "bound": bound,
-        "target_radius": target_radius,
-        "frame": frame,
-        "region": region,
-        "priority": priority,
-    }
-    fields = {name: str(value) for name, value in given.items() if value is not None}
-    with _service(url, local=local) as client:
-        code = submission.certify(client, files, fields, as_json=as_json)
-    raise typer.Exit(code)
-
-
-@app.command()
-def tune(
-    images: Annotated[Path, typer.Argument(exists=True, help="folder or zip of a folder per class; CSV: path,label")],
-    url: Url = _DEFAULT_URL,
-    local: Annotated[bool, typer.Option("--local", help="start a private service, whose data directory stays")] = False,
-    as_json: AsJson = False,
-    default_for: Annotated[str | None, typer.Option(help="task whose default the prompt becomes")] = None,
-    name: Annotated[str | None, typer.Option(help="name of the prompt; default: task and method")] = None,
-    method: Annotated[str | None, typer.Option(help="few_shot, coop or advpt")] = None,
-    backbone: Annotated[str | None, typer.Option(help="id of GET /backbones")] = None,
-    task: Annotated[str | None, typer.Option(help="id of GET /tasks, whose classes the folders hold")] = None,
-    classes: Annotated[str | None, typer.Option(help="JSON list of class names; default: the folders' own")] = None,
-    shots: Annotated[int | None, typer.Option(help="images of each class to tune on")] = None,
-    epochs: Annotated[int | None, typer.Option(help="passes over the images")] = None,
-    lr: Annotated[float | None, typer.Option(help="learning rate")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="images of one step")] = None,
-    n_ctx: Annotated[int | None, typer.Option(help="context vectors")] = None,
-    class_specific: Annotated[bool | None, typer.Option("--class-specific", help="vectors for each class")] = None,
-    position: Annotated[str | None, typer.Option(help="of the class name: end, middle or front")] = None,
-    sigmas: Annotated[str | None, typer.Option(help="noise levels of few_shot, separated by commas")] = None,
-    seed: Annotated[int | None, typer.Option(help="of everything random")] = None,
-) -> None:
-    """Tune a prompt on labelled images. Exit code: 0 there is a prompt, 2 bad usage, 1 failure."""
-    given = {
-        "name": name,
-        "method": method,
-        "backbone": backbone,
-        "task": task,
-        "classes": classes,
-        "shots": shots,
-        "epochs": epochs,
-        "lr": lr,
-        "batch_size": batch_size,
-        "n_ctx": n_ctx,
-        "class_specific": "true" if class_specific else None,
-        "position": position,
-        "sigmas": f"[{sigmas}]" if sigmas else None,
-        "seed": seed,
-    }
-    fields = {field: str(value) for field, value in given.items() if value is not None}
-    with _service(url, local=local, keep=True) as client:
-        code = tuning.tune(client, images, fields, default_for=default_for, as_json=as_json)
-    raise typer.Exit(code)
-
-
-@app.command()
-def jobs(
-    url: Url = _DEFAULT_URL,
-    as_json: AsJson = False,
-    limit: Annotated[int, typer.Option(min=1, help="jobs to show")] = 20,
-) -> None:
-    """List the newest jobs."""
-    with _service(url, local=False) as client:
-        found = list(islice(client.jobs(), limit))
-    if as_json:
-        console.write_json([job.raw for job in found])
-        return
-    console.print_jobs(console.output(), found)
-
-
-@app.command("demo")
-def run_demo(
-    as_json: AsJson = False,
-    n: Annotated[int, typer.Option("--n", min=100, max=1_000_000, help="estimation samples")] = 2000,
-    keep: Annotated[bool, typer.Option("--keep", help="keep the data directory with the certificates")] = False,
-) -> None:
-    """Send real DICOM images through a private service and show what it can prove about them."""
-    try:
-        repeat = demo.commands(n=n)
-    except demo.MissingImagesError as error:
-        _fail(str(error), FAILURE)
-    with _stack(keep=keep) as client:
-        rows = demo.run(client, n=n)
-        words = demo.notes(client, n=n)
-    if as_json:
-        console.write_json(demo.report(rows, words, repeat))
-    else:
-        demo.print_report(console.output(), rows, words, repeat)
-    raise typer.Exit(CERTIFIED if all(row.job.status == "succeeded" for row in rows) else FAILURE)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one command; ends the process with its exit code."""
-    app(args=arguments)
+    """Runs one command and ends the process with its exit code.
 
-
-# -- how ------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _service(url: str, *, local: bool, keep: bool = False) -> Iterator[Client]:
-    """The service a request goes to; a refusal ends the command. keep: the data directory of a private one stays."""
-    if local:
-        with _stack(keep=keep) as client:
-            yield client
-        return
+    Args:
+        arguments: The command and its options; None for those of this process.
+    """
     try:
-        with Client(url) as client:
-            yield client
-    except ProblemError as problem:
-        _fail(str(problem), FAILURE)
+        code = dispatch(sys.argv[1:] if arguments is None else list(arguments))
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    sys.exit(code)
 
 
-@contextmanager
-def _stack(*, keep: bool) -> Iterator[Client]:
-    """A private service, stopped in the end; its data directory goes too unless it is kept."""
-    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # else it would leave the service running
-    directory = Path(tempfile.mkdtemp(prefix="certrad-"))
-    try:
-        with ExitStack() as running:
-            with console.errors().status("starting a private service"):
-                url = running.enter_context(private_stack(directory))
-            yield running.enter_context(Client(url))
-    except (LocalStackError, ProblemError) as error:
-        _fail(str(error), FAILURE)
-    finally:
-        if keep:
-            console.errors().print(f"kept: {directory}")
-        else:
-            shutil.rmtree(directory, ignore_errors=True)
+def dispatch(arguments: Sequence[str]) -> int:
+    """Runs one command and returns its exit code: 0, 3 abstained, 2 bad usage, 1 failure."""
+    if (name := find(arguments, REQUESTS)) is not None:
+        return run(name, REQUESTS[name], arguments[len(name.split()) :])
+    if (name := find(arguments, COMPUTING)) is not None:
+        become(name, arguments[len(name.split()) :])
+    if "--version" in arguments[:1]:
+        sys.stdout.write(f"certrad {version('certrad')}\n")
+        return DONE
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(listing())
+        return DONE if arguments else BAD_USAGE
+    if arguments[0] == "prompts" and set(arguments[1:]) <= {"-h", "--help"}:
+        sys.stdout.write(listing("prompts "))
+        return DONE if len(arguments) > 1 else BAD_USAGE
+    return fail(f"{' '.join(arguments[:2])!r} is not a command; see `certrad --help`", BAD_USAGE)
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    console.errors().print(f"certrad: {message}")
-    raise typer.Exit(code)
+def listing(prefix: str = "") -> str:
+    """Returns what every command does, in one line each; `prefix` picks those whose names begin with it."""
+    commands = {**REQUESTS, **COMPUTING}
+    lines = ["usage: certrad COMMAND [OPTIONS]", "", _ABOUT]
+    for group, names in GROUPS.items():
+        if chosen := [name for name in names if name.startswith(prefix)]:
+            lines += ["", f"{group}:", *(f"  {name:19}{commands[name].summary}" for name in chosen)]
+    return "\n".join([*lines, "", "`certrad COMMAND --help` shows the options; `certrad --version` the version.", ""])
 
 
 if __name__ == "__main__":

@@ -2,19 +2,106 @@
 
 import json
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, get_args
 
 from rich.console import Console
 
 from certrad.app.cli import console
-from certrad.app.cli.certify import BAD_USAGE, FAILURE
 from certrad.app.cli.client import Client, Job, ProblemError
 from certrad.app.cli.image_archive import ImagesError, Packed, is_archive, pack
+from certrad.app.cli.service import add_json, add_local, add_url, with_private_service, with_service
+from certrad.models.types.cards import ContextPosition
+from certrad.models.types.smoothing import SIGMA_RANGE
+from certrad.models.types.tuning import BATCH_MAX, EPOCHS_MAX, N_CTX_MAX, SHOTS_MAX, TuningMethod
+from certrad.workers.contract.arguments import Parser, choice, existing, integer, number, numbers, text
+from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 
-TUNED: Final = 0
+FIELDS: Final = (
+    "name",
+    "method",
+    "backbone",
+    "task",
+    "classes",
+    "shots",
+    "epochs",
+    "lr",
+    "batch_size",
+    "n_ctx",
+    "class_specific",
+    "position",
+    "sigmas",
+    "seed",
+)
+"""The options that are fields of POST /prompts; those left out are not sent, so that the service's defaults hold."""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    parser.argument(
+        "images",
+        existing("file", "folder", metavar="IMAGES"),
+        "folder with one folder of images for each class, a zip of such folders, or a CSV with columns path and label",
+    )
+    add_url(parser)
+    add_local(parser, "start a private service, whose data directory stays")
+    add_json(parser)
+    parser.option("--default-for", text("ID"), "task whose default the prompt becomes")
+    parser.option("--name", text("NAME"), "name of the prompt", without="task and method")
+    parser.option(
+        "--method",
+        choice(*get_args(TuningMethod)),
+        "method; few_shot tunes on noisy images, coop on clean ones, advpt on adversarial embeddings",
+        without="few_shot",
+    )
+    parser.option("--backbone", text("ID"), "backbone, of GET /backbones", without="the task's own")
+    parser.option("--task", text("ID"), "task, of GET /tasks, whose classes the folders hold")
+    parser.option("--classes", text("JSON"), "list of class names as JSON", without="the names of the folders")
+    parser.option("--shots", integer(1, SHOTS_MAX), "images of each class to tune on", without="16, of advpt all")
+    parser.option("--epochs", integer(1, EPOCHS_MAX), "passes over the images", without="50, of advpt 100")
+    parser.option("--lr", number(0, 1, above=True), "learning rate", without="0.002, of advpt 0.005")
+    parser.option("--batch-size", integer(1, BATCH_MAX), "images of one step", without="16, of advpt 32")
+    parser.option("--n-ctx", integer(1, N_CTX_MAX), "context vectors", without="5, of advpt 32")
+    parser.flag("--class-specific", "tune context vectors for each class")
+    parser.option(
+        "--position", choice(*get_args(ContextPosition)), "place of the class name in the prompt", without="end"
+    )
+    parser.option("--sigmas", numbers(*SIGMA_RANGE), "noise levels of few_shot", without="0.25,0.5,0.75,1")
+    parser.option("--seed", integer(0, 2**32 - 1), "random seed", without="0")
+    parser.check(_rules)
+
+
+def _rules(options: Namespace) -> Iterator[str]:
+    if options.task is not None and options.classes is not None:
+        yield "`--task` and `--classes` exclude each other"
+    if options.sigmas is not None and options.method not in (None, "few_shot"):
+        yield "`--sigmas` goes with `--method few_shot` only"
+
+
+def run(options: Namespace) -> int:
+    """Tunes the prompt; exit code 0 where there is one."""
+    given = {name: getattr(options, name) for name in FIELDS}
+    fields = {name: _as_field(value) for name, value in given.items() if value not in (None, False)}
+
+    def work(client: Client) -> int:
+        return tune(client, options.images, fields, default_for=options.default_for, as_json=options.json)
+
+    if options.local:
+        return with_private_service(work, data_dir=options.data_dir, keep=True)
+    return with_service(options, work)
+
+
+def _as_field(value: object) -> str:
+    match value:
+        case True:
+            return "true"
+        case tuple():
+            return json.dumps(value)
+        case _:
+            return str(value)
 
 
 def tune(
@@ -32,23 +119,23 @@ def tune(
         with _archive(source) as (archive, packed):
             job = _tuned(client, archive, fields, source.name)
     except ImagesError as error:
-        return _refused(str(error), BAD_USAGE)
+        return fail(str(error), BAD_USAGE)
     except ProblemError as problem:
         if as_json:
             console.write_json({"status": "refused", "error": {"code": problem.code, "detail": problem.detail}})
-        return _refused(str(problem), BAD_USAGE if problem.status == 422 else FAILURE)
+        return fail(str(problem), BAD_USAGE if problem.status == 422 else FAILURE)
     if job.result is None:
         return _report_failure(job, packed, as_json=as_json)
     try:
         if default_for is not None:
             client.make_default(job.result["prompt"], default_for)
     except ProblemError as problem:
-        return _refused(f"{job.result['prompt']} is tuned, but not the default of {default_for}: {problem}", FAILURE)
+        return fail(f"{job.result['prompt']} is tuned, but not the default of {default_for}: {problem}", FAILURE)
     if as_json:
         console.write_json(job.raw)
     else:
         print_prompt(console.output(), job.result["card"], default_for)
-    return TUNED
+    return DONE
 
 
 def print_prompt(out: Console, card: Mapping[str, Any], default_for: str | None) -> None:
@@ -130,9 +217,4 @@ def _report_failure(job: Job, packed: Packed, *, as_json: bool) -> int:
     detail = packed.in_own_names(error["detail"])
     if as_json:
         console.write_json({**job.raw, "error": {**error, "detail": detail}})
-    return _refused(f"{detail} ({error['code']})", FAILURE)
-
-
-def _refused(message: str, code: int) -> int:
-    console.errors().print(f"certrad: {message}", soft_wrap=True)
-    return code
+    return fail(f"{detail} ({error['code']})", FAILURE)

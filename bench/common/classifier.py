@@ -7,24 +7,29 @@ from pathlib import Path
 
 import torch
 
-from certrad.bench.common.mednist import PROMPTS, TASK
-from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.bench.common.mednist import TASK
+from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_dtype
 from certrad.models.classifier import TextHead, VisionLanguageClassifier
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
-from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_prompts, shipped_tasks
+from certrad.models.types.defaults import choose_classifier, default_prompts
 
 
 def default_classifier(dtype: str) -> Callable[[float], VisionLanguageClassifier]:
     """The base classifier at each sigma that serves the task when a request names nothing."""
     task = shipped_tasks()[TASK]
-    card = shipped_backbones()[task.default_backbone]
+    choice = choose_classifier(
+        class_names=task.class_names,
+        candidates=default_prompts(task, shipped_prompts()),
+        default_backbone=task.default_backbone,
+    )
+    if (prompt := choice.prompt) is None:
+        raise ValueError(f"the task {TASK} needs a default prompt, got none")
+    card = shipped_backbones()[choice.backbone]
     backbone = load_backbone(
         card, weights_directory(card, Path("backbones")), dtype=chosen_dtype(dtype, torch.device("cpu"))
     )
-    if (prompt_id := task.default_bank or task.default_prompt) is None:
-        raise ValueError(f"the task {TASK} needs a default prompt, got none")
-    prompt = read_prompt_card(prompt_path(PROMPTS, prompt_id).with_suffix(".json"))
     require_backbone(prompt, backbone)
-    head = TextHead.of_prompt(backbone, task.class_names, load_prompt_or_bank(PROMPTS, prompt))
+    head = TextHead.of_prompt(backbone, task.class_names, load_prompt_or_bank(SHIPPED_PROMPTS, prompt))
     return lambda sigma: head.classifier(backbone, sigma)

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from certrad.models.datasets import sample
-from certrad.models.datasets.cards import shipped_datasets
 from certrad.models.datasets.pixels import WHITE, Pixels
 from certrad.models.datasets.split import load_split
+from certrad.models.shipped import shipped_datasets
 
 SIDE = 64
 
@@ -52,9 +52,6 @@ def _grey(pixels: Pixels, index: int) -> npt.NDArray[np.uint8]:
     if pixels.shape != (SIDE, SIDE, 1):
         raise ValueError(f"image {index} has shape {pixels.shape}, not grey {SIDE}x{SIDE}")
     return np.rint(pixels[..., 0] * WHITE).astype(np.uint8)
-
-
-PROMPTS = Path(__file__).parents[2] / "models" / "demo" / "prompts"
 
 
 TASK = "mednist"

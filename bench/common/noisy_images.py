@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from certrad.models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import TextHead, VisionLanguageClassifier
@@ -32,6 +32,7 @@ from certrad.models.prompts.checkpoint import (
     require_backbone,
 )
 from certrad.models.prompts.context import ContextVectors, text_features
+from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import Noise, NoisySampler, Stream, labels
 from certrad.models.types import PromptCard, ZeroShotAdaptation
 

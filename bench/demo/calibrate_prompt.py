@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from certrad.bench.demo.common import (
-    PROMPTS,
     TASK,
     add_common_arguments,
     as_inputs,
@@ -26,6 +25,7 @@ from certrad.bench.demo.common import (
 )
 from certrad.models.prompts.checkpoint import load_prompt, prompt_path, read_prompt_card, require_backbone
 from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
+from certrad.models.shipped import SHIPPED_PROMPTS
 from certrad.models.types import PromptCard
 
 DEFAULTS = CalibrationParams()
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common_arguments(parser)
     parser.add_argument("--name", default=f"{TASK}-calibrated")
     parser.add_argument("--prompt", help="what to start from; default: the default prompt of the task")
-    parser.add_argument("--prompts", type=Path, default=PROMPTS, help="folder it lies in")
+    parser.add_argument("--prompts", type=Path, default=SHIPPED_PROMPTS, help="folder it lies in")
     parser.add_argument("--images", type=int, default=128, help="size of the pool")
     parser.add_argument("--sigmas", type=float, nargs="+", default=DEFAULTS.sigmas)
     parser.add_argument("--copies", type=int, default=DEFAULTS.copies)

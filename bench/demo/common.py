@@ -16,18 +16,17 @@ from torch import Tensor
 from certrad.bench.common.mednist import LabelledImages, read_split
 from certrad.bench.common.noisy_images import as_input
 from certrad.bench.demo.files import write_json
-from certrad.models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.weights import file_sha256
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.context import ContextVectors
+from certrad.models.shipped import SHIPPED_PROMPTS, TASK_CARDS, shipped_backbones, shipped_tasks
 from certrad.models.types import PromptCard, TaskCard
 from certrad.models.types.cards import PromptMethod
-from certrad.workers.contract.catalogue import shipped_tasks
 
 TASK = "mednist"
-TASK_CARD = Path(__file__).parents[2] / "models" / "tasks" / f"{TASK}.json"
-PROMPTS = Path(__file__).parents[2] / "models" / "demo" / "prompts"
+TASK_CARD = TASK_CARDS / f"{TASK}.json"
 LICENCE = (
     "CC BY-SA 4.0. Tuned on images of MedNIST, gathered from TCIA, the RSNA Bone Age Challenge and the NIH Chest X-ray "
     "data set, prepared by Dr. B. J. Erickson, Mayo Clinic (CC BY-SA 4.0)."
@@ -37,7 +36,7 @@ LICENCE = (
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that all these commands have; `--name` is each one's own."""
     parser.add_argument("--data", type=Path, required=True, help="mednist.zip")
-    parser.add_argument("--out", type=Path, default=PROMPTS, help="folder of prompt checkpoints")
+    parser.add_argument("--out", type=Path, default=SHIPPED_PROMPTS, help="folder of prompt checkpoints")
     parser.add_argument("--backbone", default="demo", choices=sorted(shipped_backbones()))
     parser.add_argument("--backbones", type=Path, default=Path("backbones"), help="folder of fetched backbones")
     parser.add_argument("--seed", type=int, default=0)

@@ -7,16 +7,17 @@ To be run whenever the embedded weights were trained anew; a test fails until it
 
 from dataclasses import asdict, replace
 
-from certrad.models.backbones.base import EMBEDDED, SPECS, read_card
+from certrad.models.backbones.base import EMBEDDED
 from certrad.models.backbones.weights import file_sha256, read_config, write_json
+from certrad.models.shipped import BACKBONE_CARDS, shipped_backbones
 from certrad.models.types import BackboneCard
 
-CARD = SPECS / "demo.json"
+CARD = BACKBONE_CARDS / "demo.json"
 
 
 def card_of_files() -> BackboneCard:
     """The shipped card with digest, image size and normalisation as the files themselves have them."""
-    card = read_card(CARD)
+    card = shipped_backbones()["demo"]
     config = read_config(card, EMBEDDED)
     return replace(
         card,

@@ -28,7 +28,7 @@ from certrad.bench.demo.augmentation import AugmentationConfig, augment
 from certrad.bench.demo.captions import CaptionConfig, compose, matches, measure_facts
 from certrad.bench.demo.contrastive import contrastive_loss, encode_images, encode_texts, tokenize
 from certrad.bench.demo.files import CARD, CONFIG, read_weights, write_json, write_weights
-from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.models.shipped import shipped_tasks
 
 TASK = "mednist"
 TEMPLATE = "a medical image of {}."

@@ -29,10 +29,10 @@ from certrad.bench.common.noisy_images import as_input
 from certrad.bench.demo.common import TASK_CARD
 from certrad.bench.demo.files import write_json
 from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import Noise, NoisySampler, select
 from certrad.models.smoothing.selector import thumbnails
 from certrad.models.types import LabelCounts, SigmaRouting, SmoothingParams
-from certrad.workers.contract.catalogue import shipped_tasks
 
 Floats = npt.NDArray[np.float64]
 

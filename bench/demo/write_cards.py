@@ -14,6 +14,7 @@ from typing import Any
 
 from certrad.bench.demo.files import write_json
 from certrad.models.prompts.checkpoint import prompt_path, read_prompt_card, write_card
+from certrad.models.shipped import SHIPPED_PROMPTS
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 OF_CHECKPOINT = {
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("--accuracy", type=Path, required=True, help="what certified-accuracy wrote")
     parser.add_argument("--backbone-card", type=Path, default=DEMO / "backbone.card.json")
-    parser.add_argument("--prompts", type=Path, default=DEMO / "prompts")
+    parser.add_argument("--prompts", type=Path, default=SHIPPED_PROMPTS)
 
 
 def run(arguments: argparse.Namespace) -> None:

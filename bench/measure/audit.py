@@ -20,15 +20,15 @@ import torch
 from tqdm import tqdm
 
 from certrad.bench.common.machine import add_dtype, this_machine
-from certrad.bench.common.mednist import PROMPTS, TASK, balanced_sample, read_split
+from certrad.bench.common.mednist import TASK, balanced_sample, read_split
 from certrad.models.audit.modes import chosen_modes, mode_specs
 from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
 from certrad.models.audit.verdict import as_markdown
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
-from certrad.models.prompts.store import Folders
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_prompts, shipped_tasks
 from certrad.models.types import SmoothingParams
-from certrad.workers.contract.catalogue import shipped_prompts, shipped_tasks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +72,8 @@ def run(arguments: argparse.Namespace) -> None:
         verdicts = audit(
             images,
             settings,
-            Folders(backbones=Path("backbones"), prompts=PROMPTS),
+            Path("backbones"),
+            PromptStore(own=SHIPPED_PROMPTS),
             processes=arguments.processes,
             journal=open_journal(arguments.journal, settings),
             on_image=progress.update,

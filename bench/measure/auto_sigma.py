@@ -29,10 +29,10 @@ from certrad.models.backbones.weights import file_sha256, write_json
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import VisionLanguageClassifier, text_features_sha256
 from certrad.models.evaluation.journal import Journal
+from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
 from certrad.models.smoothing.routing import estimate_routes, select_route
 from certrad.models.types import Certificate, Outcome, SigmaRouting, SmoothingParams
-from certrad.workers.contract.catalogue import shipped_tasks
 
 BATCH_SIZE = 50
 AUTO = "auto"

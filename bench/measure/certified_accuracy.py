@@ -24,13 +24,13 @@ from tqdm import tqdm
 from certrad.bench.common.accuracy_report import as_markdown, summarise
 from certrad.bench.common.journal import Journal
 from certrad.bench.common.machine import add_dtype, this_machine
-from certrad.bench.common.mednist import PROMPTS, TASK, LabelledImages, balanced_sample, read_split
+from certrad.bench.common.mednist import TASK, LabelledImages, balanced_sample, read_split
 from certrad.bench.common.noisy_images import METHODS, Job, Record, Study, StudySettings
-from certrad.models.backbones.base import shipped_backbones, weights_directory
+from certrad.models.backbones.base import weights_directory
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, find_weights, pinned, write_json
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.types import SmoothingParams, ZeroShotAdaptation
-from certrad.workers.contract.catalogue import shipped_tasks
 
 _study: Study
 """The study of a worker process, loaded once by `_start`."""
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods", nargs="+", choices=METHODS, default=METHODS, help="without adaptation it is faster"
     )
-    parser.add_argument("--prompts", type=Path, default=PROMPTS, help="folder of prompt checkpoints")
+    parser.add_argument("--prompts", type=Path, default=SHIPPED_PROMPTS, help="folder of prompt checkpoints")
     parser.add_argument("--images", type=int, default=200, help="rounded up to as many of each class")
     parser.add_argument("--n0", type=int, default=100)
     parser.add_argument("--n", type=int, default=1000)

@@ -30,10 +30,11 @@ from tqdm import tqdm
 from certrad.bench.common import plain_loop
 from certrad.bench.common.architectures import load_clip, random_clip
 from certrad.bench.common.machine import Machine, this_machine
-from certrad.models.backbones.base import Backbone, shipped_backbones
+from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.towers import clip_towers
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.prompts.context import template_features
+from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import certify
 from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.models.types import BackboneCard, NoiseLaw, SmoothingParams

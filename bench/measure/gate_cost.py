@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 
 from certrad.bench.common.machine import Machine, add_dtype, this_machine
-from certrad.bench.common.mednist import PROMPTS, TASK
+from certrad.bench.common.mednist import TASK
 from certrad.bench.common.noisy_images import learned_prompt
 from certrad.bench.measure.certify_cost import timed
-from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.classifier import TextHead
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.models.types import SmoothingParams
-from certrad.workers.contract.catalogue import shipped_tasks
 
 HEADS_PER_ENCODER = 20
 """Passes of each head for one of the encoder, which takes a thousand times as long."""
@@ -81,7 +81,7 @@ def measure(arguments: argparse.Namespace) -> GateCost:
     dtype = chosen_dtype(arguments.dtype, device)
     backbone = load_backbone(card, weights_directory(card, Path("backbones")), dtype=dtype)
     one, bank = (
-        TextHead.of_prompt(backbone, task.class_names, learned_prompt(backbone, PROMPTS, name))
+        TextHead.of_prompt(backbone, task.class_names, learned_prompt(backbone, SHIPPED_PROMPTS, name))
         for name in (task.default_prompt, task.default_bank)
     )
     heads = [head.classifier(backbone, arguments.sigma).logits_of_features for head in (one, bank)]

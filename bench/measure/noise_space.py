@@ -28,16 +28,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from certrad.bench.common.machine import this_machine
-from certrad.bench.common.mednist import PROMPTS, SIDE, TASK, LabelledImages, balanced_sample, read_split
+from certrad.bench.common.mednist import SIDE, TASK, LabelledImages, balanced_sample, read_split
 from certrad.bench.common.native_noise import Found, Job, Space, compare, smaller, tuned_text_features
 from certrad.bench.common.noisy_images import learned_context
-from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone, shipped_backbones
+from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone
 from certrad.models.backbones.weights import write_json
 from certrad.models.prompts.checkpoint import prompt_path, read_prompt_card
 from certrad.models.prompts.context import text_features
 from certrad.models.prompts.training.trainer import FewShotParams, sample_shots
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.types import SmoothingParams
-from certrad.workers.contract.catalogue import shipped_tasks
 
 BACKBONE = "demo"
 SPACES: tuple[Space, ...] = ("model input", "image")
@@ -145,7 +145,7 @@ def prompts(arguments: argparse.Namespace) -> Texts:
     if task.default_prompt is None:
         raise ValueError(f"a default prompt of task {TASK} is required")
     if not arguments.tuned:
-        context = learned_context(backbone, PROMPTS, task.default_prompt)
+        context = learned_context(backbone, SHIPPED_PROMPTS, task.default_prompt)
         with torch.inference_mode():
             texts = text_features(backbone, task.class_names, context)
         return dict.fromkeys(uses, texts)
@@ -167,7 +167,7 @@ def prompts(arguments: argparse.Namespace) -> Texts:
 
 def recipe(prompt: str) -> FewShotParams:
     """How a shipped prompt was tuned."""
-    tuning = read_prompt_card(prompt_path(PROMPTS, prompt).with_suffix(".json")).tuning
+    tuning = read_prompt_card(prompt_path(SHIPPED_PROMPTS, prompt).with_suffix(".json")).tuning
     known = {field.name: tuning[field.name] for field in fields(FewShotParams)}
     return FewShotParams(**{**known, "sigmas": tuple(known["sigmas"])})
 

@@ -31,19 +31,19 @@ from certrad.bench.common import plain_loop
 from certrad.bench.common.architectures import load_clip
 from certrad.bench.common.journal import Lines
 from certrad.bench.common.machine import add_dtype, this_machine
-from certrad.bench.common.mednist import PROMPTS, TASK, balanced_sample, read_split
+from certrad.bench.common.mednist import TASK, balanced_sample, read_split
 from certrad.bench.common.noisy_images import as_input, learned_prompt
 from certrad.bench.common.sequential_records import Record, Settings, summarise
 from certrad.bench.common.sequential_simulation import pure_table
-from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES, chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, find_weights, pinned, write_json
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import TextHead
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.smoothing import certify
 from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.models.types import SmoothingParams
-from certrad.workers.contract.catalogue import shipped_tasks
 
 SECRET = b"python -m certrad.bench sequential-cost"
 """Published, unlike an installation's: anyone can draw the same noise."""
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--journal", type=Path, help="scratch file, one JSON line an image")
     parser.add_argument("--out", type=Path, help="result")
     parser.add_argument("--prompt", help="checkpoint or bank; default: the default prompt of the task")
-    parser.add_argument("--prompts", type=Path, default=PROMPTS, help="folder of prompt checkpoints")
+    parser.add_argument("--prompts", type=Path, default=SHIPPED_PROMPTS, help="folder of prompt checkpoints")
     parser.add_argument("--images", type=int, default=102, help="rounded up to as many of each class")
     parser.add_argument("--sigma", type=float, default=SmoothingParams().sigma)
     parser.add_argument("--targets", type=float, nargs="+", default=[1.0, 0.5], help="target radii, in sigma")

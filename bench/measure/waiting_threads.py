@@ -23,8 +23,9 @@ from pathlib import Path
 import torch
 
 from certrad.bench.common.machine import this_machine
-from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_dtype
+from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.workers.environment import SPINNING
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,13 +21,14 @@ from certrad.models.attacks.smooth_adv import SmoothAdv
 from certrad.models.audit.contradictions import Audit, Finding
 from certrad.models.audit.modes import ModeSpec, modes
 from certrad.models.audit.verdict import Verdict, summarise
-from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES
 from certrad.models.evaluation.journal import Journal
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone
-from certrad.models.prompts.store import Folders
-from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
+from certrad.models.prompts.checkpoint import require_backbone
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_backbones
 from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 
 Images = Sequence[NDArray[np.uint8]]
 
@@ -55,7 +57,7 @@ def images_sha256(images: Images) -> str:
     return hasher.hexdigest()
 
 
-def load_audit(settings: AuditSettings, folders: Folders) -> Audit:
+def load_audit(settings: AuditSettings, backbones: Path, prompts: PromptStore) -> Audit:
     """The audit of these settings, with backbone and prompts loaded.
 
     Raises Rejected: unknown or damaged files, a prompt of another backbone, a template that cannot be adapted.
@@ -63,13 +65,13 @@ def load_audit(settings: AuditSettings, folders: Folders) -> Audit:
     (backbone_id,) = {spec.classifier.backbone for spec in settings.modes}
     card = shipped_backbones()[backbone_id]
     backbone = load_backbone(
-        card, weights_directory(card, folders.backbones), device=settings.device, dtype=DTYPES[settings.dtype]
+        card, weights_directory(card, backbones), device=settings.device, dtype=DTYPES[settings.dtype]
     )
     learned = {}
     for prompt_id in {spec.classifier.prompt for spec in settings.modes} - {TEMPLATE_PROMPT}:
-        prompt = folders.prompt_card(prompt_id)
+        prompt = prompts.card(prompt_id)
         require_backbone(prompt, backbone)
-        learned[prompt_id] = load_prompt_or_bank(folders.of_prompt(prompt_id), prompt)
+        learned[prompt_id] = prompts.load(prompt)
     on_cpu = backbone.device.type == "cpu"
     return Audit(
         modes=modes(settings.modes, backbone, learned),
@@ -91,7 +93,8 @@ def open_journal(path: Path | None, settings: AuditSettings) -> Journal:
 def audit(
     images: Images,
     settings: AuditSettings,
-    folders: Folders,
+    backbones: Path,
+    prompts: PromptStore,
     *,
     journal: Journal,
     processes: int,
@@ -107,7 +110,8 @@ def audit(
     for _ in found:
         on_image()
     missing = [index for index in range(len(images)) if index not in found]
-    for index, findings in _computed(images, missing, settings, folders, min(processes, len(missing))):
+    start = partial(_start, settings, backbones, prompts)
+    for index, findings in _computed(images, missing, start, min(processes, len(missing))):
         journal.append(_to_line(index, findings))
         found[index] = findings
         on_image()
@@ -118,17 +122,17 @@ def audit(
 
 
 def _computed(
-    images: Images, missing: Sequence[int], settings: AuditSettings, folders: Folders, processes: int
+    images: Images, missing: Sequence[int], start: Callable[[], None], processes: int
 ) -> Iterator[tuple[int, list[Finding]]]:
     """The findings of the missing images, as they come."""
     if not missing:
         return
-    _start(settings, folders)  # here first: what cannot be loaded is said by name, not by a broken pool
+    start()  # here first: what cannot be loaded is said by name, not by a broken pool
     if processes == 1:
         yield from ((index, _findings(images[index])) for index in missing)
         return
     context = get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(settings, folders)) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=start) as pool:
         running = {pool.submit(_findings, images[index]): index for index in missing}
         try:
             for future in as_completed(running):
@@ -141,10 +145,10 @@ _audit: Audit
 """The audit of this process, loaded once by `_start`."""
 
 
-def _start(settings: AuditSettings, folders: Folders) -> None:
+def _start(settings: AuditSettings, backbones: Path, prompts: PromptStore) -> None:
     global _audit  # what the initializer of a process pool is for
     torch.set_num_threads(1)
-    _audit = load_audit(settings, folders)
+    _audit = load_audit(settings, backbones, prompts)
 
 
 def _findings(pixels: NDArray[np.uint8]) -> list[Finding]:

@@ -1,9 +1,7 @@
 """One vision-language model, whatever its format on disk: one image path and one soft-prompt text path."""
 
-import json
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +12,6 @@ from certrad.models.errors import Rejected
 from certrad.models.types import BackboneCard
 from certrad.models.types.cards import Activation, BackboneFormat
 
-SPECS = Path(__file__).parent / "specs"
 EMBEDDED = Path(__file__).parents[1] / "demo"
 
 # By name: importing transformers' BERT and Swin takes seconds, which no other backbone needs to spend.
@@ -120,18 +117,6 @@ def load_backbone(
     if model.image_size != (card.image_size, card.image_size):
         raise Rejected("invalid_weights", f"image size {card.image_size} is expected, got {model.image_size}")
     return Backbone(model, card, sha256=sha256, device=torch.device(device), dtype=dtype)
-
-
-def shipped_backbones() -> dict[str, BackboneCard]:
-    """The cards that come with the package, by id."""
-    cards = [read_card(path) for path in sorted(SPECS.glob("*.json"))]
-    return {card.id: card for card in cards}
-
-
-def read_card(path: Path) -> BackboneCard:
-    """The backbone card in a JSON file."""
-    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return BackboneCard(**{**card, "mean": tuple(card["mean"]), "std": tuple(card["std"])})
 
 
 def weights_directory(card: BackboneCard, root: Path) -> Path:

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
 from certrad.models.prompts.context import ContextVectors
-from certrad.models.types import Adaptation, GatedAdaptation, PromptCard
+from certrad.models.types import PromptCard
 from certrad.models.types.cards import PromptMethod
+from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.tuning import PROMPT_NAME, check_prompt_name
 
 TENSOR = "context"
@@ -98,16 +98,14 @@ def save_prompt(
 
 def write_card(directory: Path, card: PromptCard) -> None:
     """Write or replace the card beside a prompt, for example with new measurements."""
-    text = json.dumps(asdict(card), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    _write(prompt_path(directory, card.id).with_suffix(".json"), text.encode())
+    _write(prompt_path(directory, card.id).with_suffix(".json"), encode_card(card).encode())
 
 
 def read_prompt_card(path: Path) -> PromptCard:
     """The prompt card in a JSON file; raises `invalid_checkpoint`."""
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        return PromptCard(**{**card, "class_names": tuple(card["class_names"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return decode_card(PromptCard, path.read_bytes())
+    except (OSError, ValueError) as error:
         raise Rejected("invalid_checkpoint", f"{path.name} is not a prompt card: {type(error).__name__}") from error
 
 
@@ -144,15 +142,6 @@ def load_prompt(directory: Path, card: PromptCard) -> ContextVectors:
 def member_digests(bank: Bank) -> tuple[str, ...]:
     """SHA-256 of each member of a bank as a checkpoint of its own."""
     return tuple(hashlib.sha256(context_to_bytes(member)).hexdigest() for member in bank.members)
-
-
-def require_use(card: PromptCard | None, adaptation: Adaptation | None) -> None:
-    """Raises `prompt_mismatch` unless a bank is used with a gate, and a gate with a bank; None is a template."""
-    is_bank, is_gated = card is not None and card.method == "bank", isinstance(adaptation, GatedAdaptation)
-    if is_bank and not is_gated:
-        raise Rejected("prompt_mismatch", "`prompt` is a bank, which goes with `adaptation=gated` only")
-    if is_gated and not is_bank:
-        raise Rejected("prompt_mismatch", "`adaptation=gated` needs a bank of prompts, not a single `prompt`")
 
 
 def require_backbone(card: PromptCard, backbone: Backbone) -> None:

@@ -1,31 +1,50 @@
-"""Where prompt checkpoints lie."""
+"""The prompt checkpoints on this machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from certrad.models.backbones.base import EMBEDDED
 from certrad.models.errors import Rejected
-from certrad.models.prompts.checkpoint import prompt_path, read_prompt_card
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.shipped import SHIPPED_PROMPTS
 from certrad.models.types import PromptCard
-
-SHIPPED_PROMPTS: Final = EMBEDDED / "prompts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Folders:
-    """Where the weights and prompt checkpoints lie that are not shipped."""
+class PromptStore:
+    """Two folders of prompt checkpoints: the shipped ones, and the installation's own.
 
-    backbones: Path
-    prompts: Path
+    A prompt that lies in both is taken from the shipped folder.
+    """
 
-    def of_prompt(self, prompt_id: str) -> Path:
-        """The folder of a prompt checkpoint and its card. Raises Rejected prompt_not_found for an id that is none."""
-        return SHIPPED_PROMPTS if prompt_path(SHIPPED_PROMPTS, prompt_id).exists() else self.prompts
+    own: Path
+    shipped: Path = SHIPPED_PROMPTS
 
-    def prompt_card(self, prompt_id: str) -> PromptCard:
-        """The card of a prompt. Raises Rejected: prompt_not_found, invalid_checkpoint."""
-        path = prompt_path(self.of_prompt(prompt_id), prompt_id).with_suffix(".json")
-        if not path.exists():
+    def folder(self, prompt_id: str) -> Path | None:
+        """Returns the folder in which a prompt lies, or None.
+
+        Raises:
+            Rejected: prompt_not_found, for an id that is no safe file name.
+        """
+        folders = (self.shipped, self.own)
+        return next((folder for folder in folders if prompt_path(folder, prompt_id).exists()), None)
+
+    def card(self, prompt_id: str) -> PromptCard:
+        """Returns the card of a prompt.
+
+        Raises:
+            Rejected: prompt_not_found, invalid_checkpoint.
+        """
+        folder = self.folder(prompt_id)
+        if folder is None or not (path := prompt_path(folder, prompt_id).with_suffix(".json")).exists():
             raise Rejected("prompt_not_found", f"there is no prompt {prompt_id!r} on this machine")
         return read_prompt_card(path)
+
+    def load(self, card: PromptCard) -> ContextVectors | Bank:
+        """Returns the context vectors that a card names, or the bank.
+
+        Raises:
+            Rejected: prompt_not_found, digest_mismatch, invalid_checkpoint.
+        """
+        return load_prompt_or_bank(self.folder(card.id) or self.own, card)

@@ -2,28 +2,29 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from certrad.models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES
 from certrad.models.certificates.schema import StatedSamples, Statement
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
 from certrad.models.images.model_input import ModelInput
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import (
-    load_prompt_or_bank,
     member_digests,
     prompt_to_bytes,
     require_backbone,
-    require_use,
 )
 from certrad.models.prompts.context import ContextVectors
-from certrad.models.prompts.store import Folders
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from certrad.models.smoothing.encoded import EncodedSampler
 from certrad.models.smoothing.selector import RouteSelector
 from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types.defaults import require_use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +70,13 @@ class Rebuilt:
         return Draws(stated=stated, sampler=self.sampler.with_sigma(sigma), classifier=self.classifier(sigma))
 
 
-def rebuild(statement: Statement, image: ModelInput, folders: Folders) -> Rebuilt:
+def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: PromptStore) -> Rebuilt:
     """Rebuilds what a document names; a prompt that was adapted is adapted again, from the same noise.
 
     Raises ValueError where a digest is not the stated one; Rejected for a backbone or prompt that is not here.
     """
     stated, spec = statement.classifier, statement.request.classifier
-    backbone = _backbone(statement, folders)
+    backbone = _backbone(statement, backbones)
     sampler = NoisySampler(
         image=image.pixels,
         sigma=statement.params.sigma,
@@ -85,7 +86,7 @@ def rebuild(statement: Statement, image: ModelInput, folders: Folders) -> Rebuil
     )
     encoded = EncodedSampler.of(sampler, backbone.encode_image)
     prompt = prompt_in_force(
-        backbone, spec, _prompt(statement, backbone, folders), lambda n: encoded.first(Stream.ADAPT, n)
+        backbone, spec, _prompt(statement, backbone, prompts), lambda n: encoded.first(Stream.ADAPT, n)
     )
     head = TextHead.of_spec(backbone, spec, prompt)
     _compare("context", None if prompt is None else _sha256(prompt_to_bytes(prompt)), stated.context_sha256)
@@ -95,14 +96,14 @@ def rebuild(statement: Statement, image: ModelInput, folders: Folders) -> Rebuil
     return Rebuilt(backbone=backbone, head=head, sampler=sampler, same_text=same_text)
 
 
-def _backbone(statement: Statement, folders: Folders) -> Backbone:
+def _backbone(statement: Statement, directory: Path) -> Backbone:
     stated = statement.classifier
     if stated.dtype not in DTYPES or (card := shipped_backbones().get(stated.backbone)) is None:
         raise ValueError(f"backbone {stated.backbone!r} in {stated.dtype} is not known here")
     torch.set_num_threads(stated.threads)
     backbone = load_backbone(
         card,
-        weights_directory(card, folders.backbones),
+        weights_directory(card, directory),
         device=torch.device("cuda" if stated.device == "cuda" and torch.cuda.is_available() else "cpu"),
         dtype=DTYPES[stated.dtype],
     )
@@ -110,16 +111,16 @@ def _backbone(statement: Statement, folders: Folders) -> Backbone:
     return backbone
 
 
-def _prompt(statement: Statement, backbone: Backbone, folders: Folders) -> ContextVectors | Bank | None:
+def _prompt(statement: Statement, backbone: Backbone, prompts: PromptStore) -> ContextVectors | Bank | None:
     """The checkpoint that is named, None for a template."""
     stated = statement.classifier
     if stated.prompt == TEMPLATE_PROMPT:
         return None
-    card = folders.prompt_card(stated.prompt)
+    card = prompts.card(stated.prompt)
     require_backbone(card, backbone)
     require_use(card, stated.adaptation)
     _compare("prompt checkpoint", card.sha256, stated.prompt_sha256)
-    return load_prompt_or_bank(folders.of_prompt(card.id), card)
+    return prompts.load(card)
 
 
 def _compare(what: str, found: object, stated: object) -> None:

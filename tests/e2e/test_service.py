@@ -18,13 +18,13 @@ from redis import Redis
 from certrad.app.api.schemas.job import ProblemBody, Result
 from certrad.app.cli.client import Client, Event, Job
 from certrad.app.cli.private_service import private_stack
-from certrad.models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
+from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.certificates.signature import is_signed
 from certrad.models.errors import PROBLEMS
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.context import ContextVectors
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import PromptCard
-from certrad.workers.contract.catalogue import shipped_tasks
 from certrad.workers.contract.names import input_key, prompt_bytes_key
 from certrad.workers.engine.prompt_store import publish
 from certrad.workers.local.redis_server import EmbeddedRedis

@@ -18,8 +18,9 @@ from certrad.app.api import events
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types import PromptCard
-from certrad.workers.contract.catalogue import Catalogue, WorkerCard, shipped_tasks
+from certrad.workers.contract.catalogue import Catalogue, WorkerCard
 from certrad.workers.contract.job import Created
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 from certrad.workers.contract.names import ACTIVE, GPU_QUEUE, INTAKE_QUEUE, JOBS, record_key
@@ -476,6 +477,20 @@ def test_withdrawn_prompt_is_unknown(api: TestClient, redis: Redis) -> None:
     assert api.delete(f"/prompts/{card().id}").status_code == 204
     assert_problem(api.get(f"/prompts/{card().id}"), "prompt_not_found")
     assert_problem(api.post("/certify", content=PNG, params={"prompt": card().id}), "unknown_prompt")
+
+
+def test_withdrawn_prompt_is_restored_as_no_tasks_choice(api: TestClient, redis: Redis) -> None:
+    Catalogue(redis).publish_prompt(card())
+    assert api.patch(f"/prompts/{card().id}", json={"default_for": "mednist"}).status_code == 200
+    assert api.patch(f"/prompts/{card().id}", json={"withdrawn": True}).status_code == 200
+    assert_problem(api.get(f"/prompts/{card().id}"), "prompt_not_found")
+    assert_problem(api.patch(f"/prompts/{card().id}", json={"default_for": "mednist"}), "prompt_not_found")
+    restored = api.patch(f"/prompts/{card().id}", json={"withdrawn": False})
+    assert (restored.status_code, restored.json()["default_for"]) == (200, [])
+    assert api.get(f"/prompts/{card().id}").json()["card"]["id"] == card().id
+    assert_problem(api.patch("/prompts/nobody", json={"withdrawn": False}), "prompt_not_found")
+    for change in ({}, {"withdrawn": False, "default_for": "mednist"}, {"withdrawn": None}):
+        assert_problem(api.patch(f"/prompts/{card().id}", json=change), "invalid_request")
 
 
 def test_prompt_becomes_the_default_of_a_task_with_its_classes(api: TestClient, redis: Redis) -> None:

@@ -9,8 +9,9 @@ from certrad.app.api.defaults import resolve
 from certrad.app.api.problems import InvalidRequest
 from certrad.app.api.schemas.certify import parse
 from certrad.app.settings import ApiSettings
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types import CertifyRequest, SmoothingParams, ZeroShotAdaptation
-from certrad.workers.contract.catalogue import Catalogue, shipped_tasks
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import REQUEST
 
 ROUTING = shipped_tasks()["mednist"].sigma_routing

@@ -2,20 +2,17 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
-from typer.testing import CliRunner, Result
 
-from certrad.app.cli import main as cli
 from certrad.app.cli.client import Client, Event, ProblemError
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.records import Records
-from certrad.workers.local.redis_server import EmbeddedRedis
+from tests.integration.cli_service import Work, certrad, playing_workers
 from tests.support.api_server import api_server
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
@@ -47,18 +44,14 @@ COMMON: dict[str, Any] = {
 CERTIFIED = {"outcome": "certified", "label": "a", "class_index": 0, "radius": 0.5816, **COMMON}
 ABSTAINED = {"outcome": "abstained", "reason": "no_majority", **COMMON}
 
-Work = Callable[[Records, str], object]
+
+def sampled(records: Records, job_id: str) -> object:
+    records.enter(job_id, "estimating")
+    return records.progress(job_id, samples_done=4_196, counts=(4_000, 96), invalid=0)
 
 
-@pytest.fixture
-def settings(redis_server: EmbeddedRedis, tmp_path: Path) -> ApiSettings:
-    return ApiSettings(redis_url=redis_server.url, data_dir=tmp_path / "data", keep_alive=0.05)
-
-
-@pytest.fixture
-def url(redis: Redis, settings: ApiSettings) -> Iterator[str]:
-    with api_server(settings) as address:
-        yield address
+def playing(redis: Redis, settings: ApiSettings, *works: Work) -> AbstractContextManager[None]:
+    return playing_workers(redis, settings, *works, before=sampled)
 
 
 @pytest.fixture
@@ -66,30 +59,6 @@ def image(tmp_path: Path) -> str:
     path = tmp_path / "image.png"
     path.write_bytes(PNG)
     return str(path)
-
-
-@contextmanager
-def working(redis: Redis, settings: ApiSettings, *works: Work) -> Iterator[None]:
-    """Ends jobs as they come, the first by the first function, and so on; the last function ends all the others."""
-    records = Records(redis, ttl=settings.job_ttl)
-    stop = threading.Event()
-
-    def run() -> None:
-        done = 0
-        while not stop.is_set():
-            for job_id in records.active():
-                records.enter(job_id, "estimating")
-                records.progress(job_id, samples_done=4_196, counts=(4_000, 96), invalid=0)
-                works[min(done, len(works) - 1)](records, job_id)
-                done += 1
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def certified(records: Records, job_id: str) -> object:
@@ -102,10 +71,6 @@ def abstained(records: Records, job_id: str) -> object:
 
 def failed(records: Records, job_id: str) -> object:
     return records.fail(job_id, "unreadable_image", "the file is truncated")
-
-
-def certrad(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.app, list(arguments), env={"COLUMNS": "200"})
 
 
 @pytest.mark.parametrize(
@@ -121,39 +86,39 @@ def certrad(*arguments: str) -> Result:
     ids=["certified", "abstained", "failed", "certified-abstained", "failed-abstained", "certified-certified"],
 )
 def test_exit_code_is_that_of_the_worst_file(
-    redis: Redis, settings: ApiSettings, url: str, image: str, works: tuple[Work, ...], code: int
+    redis: Redis, api_settings: ApiSettings, api_url: str, image: str, works: tuple[Work, ...], code: int
 ) -> None:
-    with working(redis, settings, *works):
-        assert certrad("certify", *[image] * len(works), "--url", url).exit_code == code
+    with playing(redis, api_settings, *works):
+        assert certrad("certify", *[image] * len(works), "--url", api_url).exit_code == code
 
 
 def test_radius_is_shown_with_grey_levels_and_its_scope_in_words(
-    redis: Redis, settings: ApiSettings, url: str, image: str
+    redis: Redis, api_settings: ApiSettings, api_url: str, image: str
 ) -> None:
-    with working(redis, settings, certified):
-        output = certrad("certify", image, "--url", url).stdout
+    with playing(redis, api_settings, certified):
+        output = certrad("certify", image, "--url", api_url).stdout
     for words in ("0.5816", "1.34", "frozen_prompt", FROZEN, "says nothing about whether the class is right"):
         assert words in output  # 1.34 = 255 * 0.5816 / sqrt(3 * 64 * 64)
 
 
 def test_abstention_is_shown_with_its_reason_and_no_radius(
-    redis: Redis, settings: ApiSettings, url: str, image: str
+    redis: Redis, api_settings: ApiSettings, api_url: str, image: str
 ) -> None:
-    with working(redis, settings, abstained):
-        output = certrad("certify", image, "--url", url).stdout
+    with playing(redis, api_settings, abstained):
+        output = certrad("certify", image, "--url", api_url).stdout
     assert "ABSTAINED (no_majority)" in output
     assert "0.5816" not in output
 
 
-def test_json_is_one_object_a_file(redis: Redis, settings: ApiSettings, url: str, image: str) -> None:
-    with working(redis, settings, certified, failed):
-        lines = certrad("certify", image, image, "--url", url, "--json").stdout.splitlines()
+def test_json_is_one_object_a_file(redis: Redis, api_settings: ApiSettings, api_url: str, image: str) -> None:
+    with playing(redis, api_settings, certified, failed):
+        lines = certrad("certify", image, image, "--url", api_url, "--json").stdout.splitlines()
     first, second = (json.loads(line) for line in lines)
     assert (first["file"], first["result"]["radius"], first["result"]["scope"]) == (image, 0.5816, "frozen_prompt")
     assert second["error"]["code"] == "unreadable_image"
 
 
-def test_every_field_reaches_the_service(redis: Redis, settings: ApiSettings, url: str, image: str) -> None:
+def test_every_field_reaches_the_service(redis: Redis, api_settings: ApiSettings, api_url: str, image: str) -> None:
     options = {
         "classes": '["a", "b"]',
         "template": "a {}.",
@@ -175,8 +140,8 @@ def test_every_field_reaches_the_service(redis: Redis, settings: ApiSettings, ur
         "priority": "urgent",
     }
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-    with working(redis, settings, certified):
-        job = json.loads(certrad("certify", image, "--url", url, "--json", *flags).stdout)
+    with playing(redis, api_settings, certified):
+        job = json.loads(certrad("certify", image, "--url", api_url, "--json", *flags).stdout)
     assert job["request"] == {
         "classifier": {
             "backbone": "demo",
@@ -195,8 +160,8 @@ def test_every_field_reaches_the_service(redis: Redis, settings: ApiSettings, ur
     }
 
 
-def test_refused_field_is_bad_usage(url: str, image: str) -> None:
-    result = certrad("certify", image, "--url", url, "--sigma", "nan")
+def test_refused_field_is_bad_usage(api_url: str, image: str) -> None:
+    result = certrad("certify", image, "--url", api_url, "--sigma", "nan")
     assert result.exit_code == 2
     assert "sigma" in result.stderr
 
@@ -207,18 +172,20 @@ def test_service_that_is_not_there_is_a_failure(image: str) -> None:
     assert "certrad up" in result.stderr
 
 
-def test_jobs_are_listed_with_radius_and_scope(redis: Redis, settings: ApiSettings, url: str, image: str) -> None:
-    with working(redis, settings, certified):
-        certrad("certify", image, "--url", url)
-    output = certrad("jobs", "--url", url).stdout
+def test_jobs_are_listed_with_radius_and_scope(
+    redis: Redis, api_settings: ApiSettings, api_url: str, image: str
+) -> None:
+    with playing(redis, api_settings, certified):
+        certrad("certify", image, "--url", api_url)
+    output = certrad("jobs", "--url", api_url).stdout
     assert "0.5816" in output
     assert "frozen_prompt" in output
-    assert len(json.loads(certrad("jobs", "--url", url, "--json").stdout)) == 1
+    assert len(json.loads(certrad("jobs", "--url", api_url, "--json").stdout)) == 1
 
 
-def test_client_sees_each_event_once_in_order(redis: Redis, settings: ApiSettings, url: str) -> None:
+def test_client_sees_each_event_once_in_order(redis: Redis, api_settings: ApiSettings, api_url: str) -> None:
     seen: list[Event] = []
-    with Client(url) as client, working(redis, settings, certified):
+    with Client(api_url) as client, playing(redis, api_settings, certified):
         job = client.wait(client.submit(PNG).id, seen.append)
     assert [event.name for event in seen] == ["phase", "progress", "end"]
     assert seen[1].data == {"samples_done": 4_196, "counts": [4_000, 96], "invalid": 0}
@@ -226,9 +193,9 @@ def test_client_sees_each_event_once_in_order(redis: Redis, settings: ApiSetting
     assert job.result["radius"] == 0.5816
 
 
-def test_client_goes_on_over_a_restart_of_the_service(redis: Redis, settings: ApiSettings) -> None:
+def test_client_goes_on_over_a_restart_of_the_service(redis: Redis, api_settings: ApiSettings) -> None:
     seen: list[str] = []
-    with api_server(settings) as first, Client(first) as client:
+    with api_server(api_settings) as first, Client(first) as client:
         job = client.submit(PNG)
         port = int(first.rpartition(":")[2])
     refused, restarted = threading.Event(), threading.Event()
@@ -241,21 +208,21 @@ def test_client_goes_on_over_a_restart_of_the_service(redis: Redis, settings: Ap
     thread = threading.Thread(target=lambda: waiting.wait(job.id, lambda event: seen.append(event.name)))
     thread.start()
     refused.wait()
-    with api_server(settings, port=port), working(redis, settings, certified):
+    with api_server(api_settings, port=port), playing(redis, api_settings, certified):
         restarted.set()
         thread.join()
     waiting.close()
     assert seen[-1] == "end"
 
 
-def test_client_cancels_and_reads_what_it_is_told(url: str) -> None:
-    with Client(url) as client:
+def test_client_cancels_and_reads_what_it_is_told(api_url: str) -> None:
+    with Client(api_url) as client:
         job = client.submit(PNG, idempotency_key="k")
         assert client.submit(PNG, idempotency_key="k").id == job.id
         client.cancel(job.id)
         assert client.job(job.id).status == "cancelled"
         assert [found.id for found in client.jobs()] == [job.id]
         with pytest.raises(ProblemError, match="job_has_no_certificate"):
-            client.certificate(job)
+            client.certificate(job.id)
         with pytest.raises(ProblemError, match="job_not_found"):
             list(client.events("nobody"))

@@ -2,27 +2,25 @@
 
 import io
 import json
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
-from typer.testing import CliRunner, Result
 
-from certrad.app.cli import main as cli
 from certrad.app.cli.client import Client
 from certrad.app.cli.console import progress_bars
 from certrad.app.settings import ApiSettings
+from certrad.models.shipped import shipped_prompts
+from certrad.models.types.codec import encode_card
 from certrad.workers.contract import uploads
-from certrad.workers.contract.catalogue import Catalogue, shipped_prompts, to_json
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.records import Records
-from certrad.workers.local.redis_server import EmbeddedRedis
-from tests.support.api_server import api_server
+from tests.integration.cli_service import Work, certrad, playing_workers
 
 pytestmark = pytest.mark.integration
 
@@ -41,19 +39,6 @@ CARD = replace(
     },
 )
 
-Work = Callable[[Records, str], object]
-
-
-@pytest.fixture
-def settings(redis_server: EmbeddedRedis, tmp_path: Path) -> ApiSettings:
-    return ApiSettings(redis_url=redis_server.url, data_dir=tmp_path / "data", keep_alive=0.05)
-
-
-@pytest.fixture
-def url(redis: Redis, settings: ApiSettings) -> Iterator[str]:
-    with api_server(settings) as address:
-        yield address
-
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
@@ -63,34 +48,21 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-@contextmanager
-def working(redis: Redis, settings: ApiSettings, work: Work) -> Iterator[None]:
-    """Ends jobs as they come."""
-    records = Records(redis, ttl=settings.job_ttl)
-    stop = threading.Event()
+def begun(records: Records, job_id: str) -> object:
+    records.enter(job_id, "unpacking")
+    records.images_progress(job_id, images_done=1, images_total=2)
+    records.enter(job_id, "tuning")
+    return records.epoch_progress(job_id, epochs_done=1, epochs_total=2, loss=1.5)
 
-    def run() -> None:
-        while not stop.is_set():
-            for job_id in records.active():
-                records.enter(job_id, "unpacking")
-                records.images_progress(job_id, images_done=1, images_total=2)
-                records.enter(job_id, "tuning")
-                records.epoch_progress(job_id, epochs_done=1, epochs_total=2, loss=1.5)
-                work(records, job_id)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def playing(redis: Redis, settings: ApiSettings, work: Work) -> AbstractContextManager[None]:
+    return playing_workers(redis, settings, work, before=begun)
 
 
 def tuned(redis: Redis) -> Work:
     def work(records: Records, job_id: str) -> object:
         Catalogue(redis).publish_prompt(CARD)
-        return records.succeed(job_id, {"prompt": CARD.id, "card": to_json(CARD)})
+        return records.succeed(job_id, {"prompt": CARD.id, "card": json.loads(encode_card(CARD))})
 
     return work
 
@@ -99,57 +71,55 @@ def failed(records: Records, job_id: str) -> object:
     return records.fail(job_id, "unreadable_image", "`breast/000001`: the file is truncated")
 
 
-def certrad(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.app, list(arguments), env={"COLUMNS": "200"})
-
-
-def test_the_prompt_is_shown_with_its_figures(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
-    with working(redis, settings, tuned(redis)):
-        result = certrad("tune", str(images), "--url", url)
-    assert result.exit_code == 0, result.output
+def test_the_prompt_is_shown_with_its_figures(
+    redis: Redis, api_settings: ApiSettings, api_url: str, images: Path
+) -> None:
+    with playing(redis, api_settings, tuned(redis)):
+        result = certrad("tune", str(images), "--url", api_url)
+    assert result.exit_code == 0, result.stderr
     for words in (CARD.id, "96 images of 6 classes", "loss 0.2500", "30 other images: 96.7%", "90.0% at sigma 0.25"):
         assert words in result.stdout
 
 
-def test_json_is_the_job(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
-    with working(redis, settings, tuned(redis)):
-        job = json.loads(certrad("tune", str(images), "--url", url, "--json").stdout)
+def test_json_is_the_job(redis: Redis, api_settings: ApiSettings, api_url: str, images: Path) -> None:
+    with playing(redis, api_settings, tuned(redis)):
+        job = json.loads(certrad("tune", str(images), "--url", api_url, "--json").stdout)
     assert (job["status"], job["result"]["prompt"]) == ("succeeded", CARD.id)
 
 
-def test_it_can_become_a_default_at_once(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
-    with working(redis, settings, tuned(redis)):
-        result = certrad("tune", str(images), "--url", url, "--default-for", "mednist")
-    assert result.exit_code == 0, result.output
+def test_it_can_become_a_default_at_once(redis: Redis, api_settings: ApiSettings, api_url: str, images: Path) -> None:
+    with playing(redis, api_settings, tuned(redis)):
+        result = certrad("tune", str(images), "--url", api_url, "--default-for", "mednist")
+    assert result.exit_code == 0, result.stderr
     assert Catalogue(redis).default_prompts("mednist")[0].id == CARD.id
 
 
 def test_a_prompt_that_is_to_be_a_default_is_tuned_on_the_classes_of_its_task(
-    redis: Redis, settings: ApiSettings, url: str, images: Path
+    redis: Redis, api_settings: ApiSettings, api_url: str, images: Path
 ) -> None:
-    with working(redis, settings, tuned(redis)):
-        result = certrad("tune", str(images), "--url", url, "--default-for", "mednist", "--json")
+    with playing(redis, api_settings, tuned(redis)):
+        result = certrad("tune", str(images), "--url", api_url, "--default-for", "mednist", "--json")
     assert json.loads(result.stdout)["request"]["task"] == "mednist"
 
 
 @pytest.mark.parametrize("others", [("--task", "covid"), ("--classes", '["a", "b"]')], ids=lambda other: other[0])
 def test_a_prompt_for_other_classes_is_no_default_before_anything_is_sent(
-    others: tuple[str, str], redis: Redis, url: str, images: Path
+    others: tuple[str, str], redis: Redis, api_url: str, images: Path
 ) -> None:
-    result = certrad("tune", str(images), "--url", url, "--default-for", "mednist", *others)
+    result = certrad("tune", str(images), "--url", api_url, "--default-for", "mednist", *others)
     assert result.exit_code == 2
     assert "cannot be --default-for mednist" in result.stderr
     assert redis.keys("certrad:job:*") == []
 
 
-def test_an_unknown_task_is_refused_before_anything_is_sent(redis: Redis, url: str, images: Path) -> None:
-    result = certrad("tune", str(images), "--url", url, "--default-for", "nonsense")
+def test_an_unknown_task_is_refused_before_anything_is_sent(redis: Redis, api_url: str, images: Path) -> None:
+    result = certrad("tune", str(images), "--url", api_url, "--default-for", "nonsense")
     assert result.exit_code == 2
     assert "--default-for must be one of" in result.stderr
     assert redis.keys("certrad:job:*") == []
 
 
-def test_every_option_reaches_the_service(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
+def test_every_option_reaches_the_service(redis: Redis, api_settings: ApiSettings, api_url: str, images: Path) -> None:
     given = {
         "name": "mine",
         "method": "few_shot",
@@ -165,8 +135,8 @@ def test_every_option_reaches_the_service(redis: Redis, settings: ApiSettings, u
         "seed": "7",
     }
     options = [part for name, value in given.items() for part in (f"--{name}", value)]
-    with working(redis, settings, tuned(redis)):
-        answer = certrad("tune", str(images), "--url", url, "--json", "--class-specific", *options)
+    with playing(redis, api_settings, tuned(redis)):
+        answer = certrad("tune", str(images), "--url", api_url, "--json", "--class-specific", *options)
     request = json.loads(answer.stdout)["request"]
     assert (request["name"], request["backbone"], request["class_names"]) == ("mine", "demo", ["a", "b"])
     assert request["params"] == {
@@ -184,29 +154,31 @@ def test_every_option_reaches_the_service(redis: Redis, settings: ApiSettings, u
 
 
 def test_a_zip_is_sent_as_it_is_and_a_folder_without_file_names(
-    redis: Redis, settings: ApiSettings, url: str, images: Path, tmp_path: Path
+    redis: Redis, api_settings: ApiSettings, api_url: str, images: Path, tmp_path: Path
 ) -> None:
     sent: list[bytes] = []
 
     def look(records: Records, job_id: str) -> object:
-        sent.append(uploads.read(settings.blobs_dir, job_id))
+        sent.append(uploads.read(api_settings.blobs_dir, job_id))
         return failed(records, job_id)
 
     own = tmp_path / "own.zip"
     with zipfile.ZipFile(own, "w") as archive:
         archive.writestr("a/named.png", b"1")
         archive.writestr("b/named.png", b"2")
-    with working(redis, settings, look):
-        certrad("tune", str(own), "--url", url)
-        certrad("tune", str(images), "--url", url)
+    with playing(redis, api_settings, look):
+        certrad("tune", str(own), "--url", api_url)
+        certrad("tune", str(images), "--url", api_url)
     assert sent[0] == own.read_bytes()
     with zipfile.ZipFile(io.BytesIO(sent[1])) as archive:
         assert archive.namelist() == ["abdomen/000001", "breast/000001"]
 
 
-def test_a_failure_names_the_file_as_the_user_does(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
-    with working(redis, settings, failed):
-        result = certrad("tune", str(images), "--url", url)
+def test_a_failure_names_the_file_as_the_user_does(
+    redis: Redis, api_settings: ApiSettings, api_url: str, images: Path
+) -> None:
+    with playing(redis, api_settings, failed):
+        result = certrad("tune", str(images), "--url", api_url)
     assert result.exit_code == 1
     assert f"`{images}/breast/jane doe.png`: the file is truncated (unreadable_image)" in result.stderr
 
@@ -214,21 +186,21 @@ def test_a_failure_names_the_file_as_the_user_does(redis: Redis, settings: ApiSe
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("/nowhere",), "does not exist"),
+        (("/nowhere",), "must be an existing file or folder"),
         (("{images}/breast",), "at least 2 classes are expected, got 0"),
-        (("{images}", "--method", "magic"), "invalid_request"),
+        (("{images}", "--method", "magic"), "`--method` must be one of few_shot, coop, advpt"),
         (("{images}", "--task", "nonsense"), "unknown_task"),
-        (("{images}", "--sigmas", "many"), "invalid_request"),
+        (("{images}", "--sigmas", "many"), "`--sigmas` must be numbers"),
     ],
 )
-def test_bad_usage_ends_with_2(url: str, images: Path, arguments: tuple[str, ...], words: str) -> None:
-    result = certrad("tune", *(part.replace("{images}", str(images)) for part in arguments), "--url", url)
+def test_bad_usage_ends_with_2(api_url: str, images: Path, arguments: tuple[str, ...], words: str) -> None:
+    result = certrad("tune", *(part.replace("{images}", str(images)) for part in arguments), "--url", api_url)
     assert result.exit_code == 2
     assert words in result.stderr
 
 
-def test_a_refusal_is_json_too(url: str, images: Path) -> None:
-    result = certrad("tune", str(images), "--url", url, "--task", "nonsense", "--json")
+def test_a_refusal_is_json_too(api_url: str, images: Path) -> None:
+    result = certrad("tune", str(images), "--url", api_url, "--task", "nonsense", "--json")
     assert json.loads(result.stdout)["error"]["code"] == "unknown_task"
 
 
@@ -237,7 +209,7 @@ def test_a_service_that_is_not_there_is_a_failure(images: Path) -> None:
 
 
 def test_ctrl_c_cancels_the_tuning(
-    redis: Redis, settings: ApiSettings, url: str, images: Path, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, api_settings: ApiSettings, api_url: str, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     followed: list[Any] = []
 
@@ -246,17 +218,19 @@ def test_ctrl_c_cancels_the_tuning(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("certrad.app.cli.console.follow", interrupted)
-    assert certrad("tune", str(images), "--url", url).exit_code != 0
-    assert Records(redis, ttl=settings.job_ttl).status(followed[0].id) == "cancelled"
+    assert certrad("tune", str(images), "--url", api_url).exit_code != 0
+    assert Records(redis, ttl=api_settings.job_ttl).status(followed[0].id) == "cancelled"
 
 
-def test_the_bar_counts_images_and_then_epochs(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
+def test_the_bar_counts_images_and_then_epochs(
+    redis: Redis, api_settings: ApiSettings, api_url: str, images: Path
+) -> None:
     from certrad.app.cli import console
 
     states: list[tuple[object, float, float | None, str]] = []
     with (
-        Client(url) as client,
-        working(redis, settings, tuned(redis)),
+        Client(api_url) as client,
+        playing(redis, api_settings, tuned(redis)),
         zipped(images) as archive,
         progress_bars() as progress,
     ):
@@ -286,9 +260,9 @@ def zipped(folder: Path) -> Iterator[Any]:
     yield buffer
 
 
-def test_the_list_of_jobs_names_the_prompt(redis: Redis, settings: ApiSettings, url: str, images: Path) -> None:
-    with working(redis, settings, tuned(redis)):
-        certrad("tune", str(images), "--url", url)
-    listed = certrad("jobs", "--url", url).stdout
+def test_the_list_of_jobs_names_the_prompt(redis: Redis, api_settings: ApiSettings, api_url: str, images: Path) -> None:
+    with playing(redis, api_settings, tuned(redis)):
+        certrad("tune", str(images), "--url", api_url)
+    listed = certrad("jobs", "--url", api_url).stdout
     assert CARD.id in listed
     assert "1/2 epochs" in listed

@@ -15,6 +15,7 @@ from redis import Redis
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import template_features
+from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import NoisySampler, certify
 from certrad.models.types import (
     Certificate,
@@ -24,7 +25,6 @@ from certrad.models.types import (
     SmoothingParams,
     ZeroShotAdaptation,
 )
-from certrad.workers.contract.catalogue import shipped_tasks
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import document_key, events_key, input_key, ledger_key

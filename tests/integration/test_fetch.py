@@ -15,7 +15,7 @@ from certrad.models.backbones.base import load_backbone
 from certrad.models.backbones.weights import file_sha256
 from certrad.models.errors import Rejected
 from certrad.models.types import BackboneCard
-from certrad.workers.cli.fetch import fetch
+from certrad.workers.offline.fetch import fetch
 from tests.support import bert_models, tiny_clip
 
 REPOSITORY = "test/tiny"

@@ -20,9 +20,10 @@ from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import member_digests, save_prompt
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.gate import Gate
+from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import certify
 from certrad.models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, PromptCard, SmoothingParams
-from certrad.workers.contract.catalogue import Catalogue, shipped_tasks
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.engine.prompt_store import publish
 from certrad.workers.engine.runtime import Runtime, build

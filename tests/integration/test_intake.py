@@ -25,8 +25,9 @@ from certrad.models.certificates.document import document, result
 from certrad.models.certificates.signature import is_signed
 from certrad.models.images.model_input import image_scale, model_input
 from certrad.models.images.units import ImageScale
+from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
-from certrad.workers.contract.catalogue import shipped_backbones
+from certrad.workers import issue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import SIGNING_KEYS, document_key, input_key
@@ -155,7 +156,7 @@ def test_decoding_beyond_its_memory_is_refused(
     monkeypatch.setenv("CERTRAD_INTAKE_MEMORY_BYTES", str(256 << 20))
     job_id = submit(encoded(np.zeros((6000, 6000), np.uint8), "png"))
     # A process of its own: the freed memory of the tests before this one would be the child's to use.
-    decode = "import sys; from workers import intake; intake.decode(sys.argv[1])"
+    decode = "import sys; from certrad.workers.intake import tasks; tasks.decode(sys.argv[1])"
     subprocess.run([sys.executable, "-c", decode, job_id], check=True)
     assert read(records, job_id).error == {
         "code": "image_too_large",
@@ -244,7 +245,7 @@ def test_a_missing_upload_fails_the_job_with_its_code(
 
 def test_a_document_that_expired_fails_the_job_with_its_code(submit: Callable[..., str], records: Records) -> None:
     job_id = submit(encoded(GREY, "png"))
-    intake.finish(job_id)
+    issue.finish(job_id)
     error = read(records, job_id).error
     assert error is not None
     assert error["code"] == "worker_lost"
@@ -367,7 +368,7 @@ def finish(records: Records, redis: Redis) -> Finish:
         )
         left, told = canonical(document(facts)), json.dumps(result(facts, warnings=[], timing={}))
         redis.hset(document_key(job_id), mapping={"document": change(left), "result": told.encode()})
-        intake.finish(job_id)
+        issue.finish(job_id)
         return left, json.loads(told)
 
     return _finish
@@ -393,7 +394,7 @@ def test_finish_stores_the_signed_certificate_and_ends_the_job(
     assert [key.public_key for key in Keyring(redis).signing_keys()] == [document["signature"]["public_key"]]
     assert list(settings.blobs_dir.iterdir()) == []
     assert not redis.exists(input_key(job_id), document_key(job_id))
-    intake.finish(job_id)
+    issue.finish(job_id)
     assert read(records, job_id) == record
 
 
@@ -407,7 +408,7 @@ def test_the_key_is_public_before_the_certificate_is_stored(
         assert json.loads(content)["signature"]["public_key"] in public[-1]
         return "0" * 64
 
-    monkeypatch.setattr(intake, "store_certificate", store)
+    monkeypatch.setattr(issue, "store_certificate", store)
     finish(submit(encoded(GREY, "png")))
     assert len(public) == 1
 
@@ -468,7 +469,7 @@ def test_finish_of_a_cancelled_job_stores_nothing(
     intake.decode(job_id)
     records.cancel(job_id)
     redis.hset(document_key(job_id), mapping={"document": b"{}", "result": b"{}"})
-    intake.finish(job_id)
+    issue.finish(job_id)
     assert read(records, job_id).status == "cancelled"
     assert not settings.certificates_dir.exists()
     assert list(settings.blobs_dir.iterdir()) == []
@@ -480,7 +481,7 @@ def test_a_full_disk_fails_the_job_with_a_code(
     def full(*_: Any) -> str:
         raise OSError(28, "No space left on device", "/secret/path")
 
-    monkeypatch.setattr(intake, "store_certificate", full)
+    monkeypatch.setattr(issue, "store_certificate", full)
     job_id = submit(encoded(GREY, "png"))
     finish(job_id)
     assert read(records, job_id).error == {

@@ -10,14 +10,15 @@ import torch
 from redis import Redis
 from structlog.testing import capture_logs
 
-from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone, shipped_backbones
+from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone
 from certrad.models.errors import Rejected
 from certrad.models.prompts.checkpoint import load_prompt, prompt_path, write_card
 from certrad.models.prompts.context import ContextVectors
+from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.models.types import PromptCard
 from certrad.models.types.cards import ContextPosition
 from certrad.workers.cli import main as cli
-from certrad.workers.contract.catalogue import Catalogue, shipped_prompts, shipped_tasks
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.names import WITHDRAWN, prompt_bytes_key
 from certrad.workers.engine.prompt_store import import_checkpoint, publish, publish_all
 from certrad.workers.engine.runtime import Runtime, build
@@ -197,7 +198,7 @@ def test_the_command_imports_publishes_and_prints_the_card(
 ) -> None:
     monkeypatch.setenv("CERTRAD_REDIS_URL", settings.redis_url)
     monkeypatch.setenv("CERTRAD_DATA_DIR", str(settings.data_dir))
-    arguments = ["import-prompt", str(checkpoint), "--backbone", "demo", "--task", "mednist", "--name", "site"]
+    arguments = ["prompts", "import", str(checkpoint), "--backbone", "demo", "--task", "mednist", "--name", "site"]
     assert cli.main(arguments) == 0
     card = json.loads(capsys.readouterr().out)
     assert card["method"] == "imported"

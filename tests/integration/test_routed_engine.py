@@ -12,10 +12,10 @@ from redis import Redis
 from certrad.models.certificates.labels import labels_of
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.prompts.context import template_features
+from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
 from certrad.models.smoothing.routing import estimate_routes, select_route
 from certrad.models.types import CertifyRequest, ClassifierSpec, SigmaRouting, SmoothingParams
-from certrad.workers.contract.catalogue import shipped_tasks
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import ledger_key
 from certrad.workers.engine.runtime import Runtime, build

@@ -17,8 +17,9 @@ from redis import Redis
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
+from certrad.models.shipped import shipped_prompts
+from certrad.models.types.codec import encode_card
 from certrad.models.types.tuning import TuningParams
-from certrad.workers.contract.catalogue import shipped_prompts, to_json
 from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE
 from certrad.workers.contract.queues import queue, vehicle
 from certrad.workers.contract.records import Records
@@ -194,10 +195,10 @@ def test_the_result_names_the_prompt_with_its_card(api: TestClient, records: Rec
     job_id = accepted(tune(api))["id"]
     card = next(iter(shipped_prompts().values()))
     records.enter(job_id, "finishing")
-    records.succeed(job_id, {"prompt": card.id, "card": to_json(card)})
+    records.succeed(job_id, {"prompt": card.id, "card": json.loads(encode_card(card))})
     job = api.get(f"/jobs/{job_id}").json()
     assert job["status"] == "succeeded"
-    assert job["result"] == {"prompt": card.id, "card": json.loads(json.dumps(to_json(card)))}
+    assert job["result"] == {"prompt": card.id, "card": json.loads(encode_card(card))}
     assert job["links"]["certificate"] is None
 
 

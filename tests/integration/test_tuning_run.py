@@ -22,9 +22,12 @@ from certrad.models.errors import Rejected
 from certrad.models.images.model_input import model_input
 from certrad.models.prompts.training.embedding_bank import adversarial_rows
 from certrad.models.prompts.training.tuning import Tuned, TuningSet, attack_params, finish
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types import PromptCard
+from certrad.models.types.codec import encode_card
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest
-from certrad.workers.contract.catalogue import Catalogue, shipped_tasks, to_json
+from certrad.workers import issue
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import Phase, document_key, events_key, input_key, ledger_key
 from certrad.workers.contract.progress import Tuning
@@ -104,11 +107,11 @@ def error_of(records: Records, job_id: str = "job") -> dict[str, Any]:
 def tuned(runtime: Runtime, records: Records, job_id: str) -> PromptCard:
     """The prompt that one attempt publishes."""
     TuningRun(runtime, records, read(records, job_id)).tune()
-    intake.finish(job_id)
+    issue.finish(job_id)
     record = read(records, job_id)
     assert record.result is not None, record.error
     card = Catalogue(runtime.redis).prompts()[record.result["prompt"]]
-    assert record.result["card"] == to_json(card)
+    assert record.result["card"] == json.loads(encode_card(card))
     return card
 
 

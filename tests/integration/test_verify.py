@@ -1,7 +1,6 @@
 """Verification through the HTTP interface, and on this machine: real documents of the embedded model, drawn again."""
 
 import json
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -22,12 +21,12 @@ from certrad.models.certificates.labels import labels_of, merkle_root, run_lengt
 from certrad.models.certificates.schema import parse, read
 from certrad.models.certificates.signature import public_key, signed
 from certrad.models.certificates.verify import same_image
-from certrad.models.prompts.store import Folders
+from certrad.models.prompts.store import PromptStore
 from certrad.models.replay.rebuild import rebuild
 from certrad.models.replay.replay import fresh, replay, select_again
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, SmoothingParams, ZeroShotAdaptation
-from certrad.workers.cli import verify as verify_command
-from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.workers.cli.main import main
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 from certrad.workers.contract.names import EPOCHS
 from certrad.workers.engine.runtime import build
@@ -35,6 +34,7 @@ from certrad.workers.intake.decode import decode_limited
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
 from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, genuine
+from tests.support.commands import arguments
 from tests.support.engine_jobs import attempt, waiting
 from tests.support.images import encoded
 
@@ -165,9 +165,8 @@ def verify(
         file.write_bytes(content)
         key.write_text(public_key(ISSUER))
         picture.write_bytes(image or b"")
-        usual = {"replay": 0, "fresh": False, "frame": None, "region": None, "key": key, "json": True}
-        given = {**usual, "file": file, "image": picture if image else None, **options}
-        code = verify_command.run(Namespace(**given))
+        given = {"key": key, "json": True, "image": picture if image else None, **options}
+        code = main(arguments("verify", file, **given))
         return code, json.loads(capsys.readouterr().out or "{}")
 
     return run
@@ -241,7 +240,7 @@ def test_forged_labels_are_found_by_drawing_them_again(
     forged = relabelled(content)
     statement = read(parse(forged))
     decoded, _ = decode_limited(picture, REQUESTS["learned prompt"], WorkerSettings())
-    rebuilt = rebuild(statement, decoded, Folders(backbones=Path(), prompts=Path()))
+    rebuilt = rebuild(statement, decoded, Path(), PromptStore(own=Path()))
     for tolerant in (False, True):
         with pytest.raises(ValueError, match="of 60 random samples of 100 have their label; another machine"):
             replay(statement, rebuilt, 60, Random(0), tolerant=tolerant)
@@ -256,7 +255,7 @@ def test_exaggerated_claim_is_contradicted_by_samples_of_another_key(
     """The template is far from certain about this image: 100 samples tell both claims from what is true."""
     document = json.loads(certified(PLAIN))
     decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
-    rebuilt = rebuild(read(parse(canonical(document))), decoded, Folders(backbones=Path(), prompts=Path()))
+    rebuilt = rebuild(read(parse(canonical(document))), decoded, Path(), PromptStore(own=Path()))
     assert "do not contradict" in fresh(read(parse(canonical(document))), rebuilt, bytes(range(32)))
     for exaggerated in ({"p_a_lower": "0.999"}, {"p_b_upper": "0.001"}):
         statement = read(parse(canonical(replaced(document, **exaggerated))))
@@ -269,7 +268,7 @@ def test_forged_selection_is_found_by_drawing_it_again(
 ) -> None:
     document = json.loads(certified(PLAIN))
     decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
-    rebuilt = rebuild(read(parse(canonical(document))), decoded, Folders(backbones=Path(), prompts=Path()))
+    rebuilt = rebuild(read(parse(canonical(document))), decoded, Path(), PromptStore(own=Path()))
     document["selection"]["per_class"] = [
         *document["selection"]["per_class"][1:],
         document["selection"]["per_class"][0],
@@ -309,7 +308,7 @@ def test_classifier_with_another_digest_is_refused(
     for field, what in (("backbone", "weights"), ("prompt", "prompt checkpoint"), ("context", "context")):
         other = {**document, "classifier": {**document["classifier"], f"{field}_sha256": "ab" * 32}}
         with pytest.raises(ValueError, match=f"{what}: this machine has"):
-            rebuild(read(parse(canonical(other))), decoded, Folders(backbones=Path(), prompts=Path()))
+            rebuild(read(parse(canonical(other))), decoded, Path(), PromptStore(own=Path()))
 
 
 def test_command_says_in_words_what_was_checked_and_what_it_means(
@@ -317,8 +316,7 @@ def test_command_says_in_words_what_was_checked_and_what_it_means(
 ) -> None:
     file = tmp_path / "certificate.json"
     file.write_bytes(genuine(OWN))
-    usual = {"replay": 0, "fresh": False, "frame": None, "region": None, "key": None, "json": False, "image": None}
-    assert verify_command.run(Namespace(file=file, **usual)) == 0
+    assert main(arguments("verify", file)) == 0
     shown = capsys.readouterr().out
     for words in (
         "issuer not checked",

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from certrad.bench.common.mednist import SIDE
-from certrad.models.datasets.cards import shipped_datasets
+from certrad.models.shipped import shipped_datasets
 
 
 def write_mednist_zip(path: Path, images_per_class: int) -> None:

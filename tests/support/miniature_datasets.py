@@ -10,7 +10,7 @@ import numpy as np
 from openpyxl import Workbook
 from scipy.io import savemat
 
-from certrad.models.datasets.cards import shipped_datasets
+from certrad.models.shipped import shipped_datasets
 from tests.support import images
 from tests.support.mednist_zip import write_mednist_zip
 

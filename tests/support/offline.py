@@ -7,9 +7,9 @@ import torch
 from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.prompts.context import template_features
+from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import certify
 from certrad.models.types import CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams
-from certrad.workers.contract.catalogue import shipped_backbones
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.settings import WorkerSettings
 

@@ -1,284 +1,69 @@
-"""`certrad attack FILE|DIR`: images decoded as intake decodes uploads, attacked without and with knowing the prompt.
+"""`certrad attack`: images attacked with and without knowledge of the prompt."""
 
-Attacked images are rounded to pictures of 8 bits inside the ball, and the classes shown are those of the pictures.
-"""
-
-import json
-import sys
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from fractions import Fraction
-from functools import partial
-from pathlib import Path
-from typing import Final
 
-import torch
-from PIL import Image
-from rich.progress import Progress, TaskID
-from torch import Tensor
-
-from certrad.models.attacks.autoattack.suite import AutoAttackParams, auto_attack
-from certrad.models.attacks.base import WHITE, Attack, Classify, RobustAccuracy, accuracy, attacked, classes, grid
-from certrad.models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, PGD_40, adaptive_pgd, embedding_pgd
-from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
-from certrad.models.backbones.device import chosen_device
-from certrad.models.classifier import TextHead
-from certrad.models.errors import Rejected
-from certrad.models.evaluation.attack_report import AttackReport, Kind
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
-from certrad.models.prompts.store import Folders
-from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
-from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
-from certrad.workers.intake.decode import decode_limited
-from certrad.workers.intake.image_folder import (
-    files_of_classes,
-    nothing_read,
-    tell_refused,
-    visible_files,
-    visible_folders,
-)
-from certrad.workers.settings import WorkerSettings
-
-EPSILONS: Final = {"pgd10": PGD_10.epsilon, "pgd40": PGD_40.epsilon, "autoattack": AutoAttackParams().epsilon}
-"""The attacks by name, with the epsilon each was published with."""
-
-_BATCH: Final = 16
+from certrad.workers.cli.common import add_data_dir, add_json, backbone, prompt_is_there, task
+from certrad.workers.contract.arguments import Kind, Parser, choice, existing, integer, path, text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
-    """One image file; label: index of the class whose folder it lies in, None without such folders."""
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    sources = existing("file", "folder", metavar="FILE|DIR")
+    parser.argument("paths", sources, "image files, or one folder; a folder for each class gives accuracies", many=True)
+    parser.option("--task", task(), "task whose classes are told apart", default="mednist")
+    parser.option("--backbone", backbone(), "backbone", without="that of the prompt or task")
+    parser.option("--prompt", text("ID"), "learned prompt, or template", without="the task's default prompt")
+    parser.option("--attack", choice("pgd10", "pgd40", "autoattack"), "attack", default="pgd40")
+    parser.option("--epsilon", _fraction(), "largest change of a value", without="as the attack was published")
+    parser.option(
+        "--iterations", integer(1, 10_000), "iterations of AutoAttack; fewer make a reduced attack", without="100"
+    )
+    parser.option(
+        "--queries",
+        integer(1, 1_000_000),
+        "queries of AutoAttack's Square; fewer make a reduced attack",
+        without="5000",
+    )
+    parser.option(
+        "--limit", integer(1, 1_000_000), "number of images to attack, of each class: the first by name", without="all"
+    )
+    parser.option("--out", path("DIR"), "folder to write the attacked images to, as PNG")
+    parser.option("--seed", integer(0, 2**63 - 1), "random seed", default=0)
+    add_data_dir(parser)
+    add_json(parser)
+    parser.check(prompt_is_there("prompt", "--prompt"))
+    parser.check(_rules)
 
-    path: Path
-    label: int | None
+
+def _rules(options: Namespace) -> Iterator[str]:
+    if options.attack not in (None, "autoattack"):
+        for name in ("iterations", "queries"):
+            if getattr(options, name) is not None:
+                yield f"`--{name}` goes with `--attack autoattack` only"
+    paths = [given for given in options.paths if given is not None]
+    if len(paths) > 1 and any(given.is_dir() for given in paths):
+        yield f"`FILE|DIR` must be files, or one folder; got {len(paths)} paths with a folder among them"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Asked:
-    """What is attacked, every default filled in. prompt: None for the template."""
+def _fraction() -> Kind:
+    """The kind of numbers of grey levels, as the papers write them."""
 
-    task: TaskCard
-    spec: ClassifierSpec
-    prompt: PromptCard | None
-    attack: str
-    epsilon: float
-    auto_attack: AutoAttackParams
-    seed: int
+    def read(given: str) -> float:
+        try:
+            epsilon = float(Fraction(given))
+        except (ValueError, ArithmeticError):
+            epsilon = 0.0
+        if not 1 / 255 <= epsilon <= 1:
+            raise ValueError("must be 1/255 to 1, written such as 16/255")
+        return epsilon
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Model:
-    """The backbone in float32, and what classifies with the template and with the prompt, without noise."""
-
-    backbone: Backbone
-    template: Classify
-    prompt: Classify
+    return Kind(read=read, metavar="N/255", values="1/255 to 1")
 
 
 def run(options: Namespace) -> int:
-    """Attacks and prints; 0, 1 for a failure, 2 for bad usage."""
-    service = WorkerSettings()
-    folders = Folders(backbones=service.backbones_dir, prompts=service.prompts_dir)
-    try:
-        asked = _asked(options, folders)
-        sources, images, refused = _decoded(_sources(options.paths, asked.task, options.limit), asked.spec, service)
-        if options.out is not None:
-            options.out.mkdir(parents=True, exist_ok=True)
-        torch.set_num_threads(service.threads)
-        model = _loaded(asked, folders, chosen_device(service.device))
-    except (ValueError, OSError, Rejected) as error:
-        return fail(str(error), BAD_USAGE)
-    try:
-        report, pictures = _attacked(sources, images, asked, model)
-        if options.out is not None:
-            _write(pictures, options.out)
-    except OSError as error:
-        return fail(f"the pictures were not written: {error.strerror}", FAILURE)
-    tell_refused(refused)
-    sys.stdout.write(json.dumps(report.as_json()) + "\n" if options.json else report.as_text())
-    return 0
+    """Attacks and prints."""
+    from certrad.workers.offline import attack
 
-
-def _asked(options: Namespace, folders: Folders) -> _Asked:
-    """The options with every default filled in. Raises ValueError, Rejected."""
-    task = named("--task", options.task, shipped_tasks())
-    backbone = named("--backbone", options.backbone or task.default_backbone, shipped_backbones()).id
-    name = options.prompt or (task.default_prompt if backbone == task.default_backbone else None) or TEMPLATE_PROMPT
-    prompt = None if name == TEMPLATE_PROMPT else folders.prompt_card(name)
-    require_use(prompt, None)
-    if prompt is not None and (prompt.backbone, prompt.class_names) != (backbone, task.class_names):
-        raise ValueError(f"prompt {prompt.id!r} is not of backbone {backbone!r} and the classes of task {task.id!r}")
-    published = named("--attack", options.attack, EPSILONS)
-    epsilon = published if options.epsilon is None else _epsilon(options.epsilon)
-    fewer = {name: getattr(options, name) for name in ("iterations", "queries") if getattr(options, name) is not None}
-    if fewer and options.attack != "autoattack":
-        raise ValueError(f"--{next(iter(fewer))} goes with --attack autoattack only")
-    return _Asked(
-        task=task,
-        spec=ClassifierSpec(
-            backbone=backbone,
-            prompt=name,
-            class_names=task.class_names,
-            template="{}" if prompt else task.template,
-        ),
-        prompt=prompt,
-        attack=options.attack,
-        epsilon=epsilon,
-        auto_attack=AutoAttackParams(epsilon=epsilon, **fewer),
-        seed=options.seed,
-    )
-
-
-def _epsilon(text: str) -> float:
-    try:
-        epsilon = float(Fraction(text))
-    except (ValueError, ArithmeticError):
-        epsilon = 0.0
-    if not 1 / WHITE <= epsilon <= 1:
-        raise ValueError(f"--epsilon is expected in 1/255..1, written such as 16/255, got {text!r}")
-    return epsilon
-
-
-def _sources(paths: Sequence[Path], task: TaskCard, limit: int | None) -> list[_Source]:
-    """The files named, or those of a folder by name; with a folder for each class, the first `limit` of each.
-
-    Raises ValueError for a mixture of files and folders, Rejected for folders that are not those of the classes.
-    """
-    if all(path.is_file() for path in paths):
-        return [_Source(path=path, label=None) for path in paths[:limit]]
-    if len(paths) > 1 or not paths[0].is_dir():
-        raise ValueError("files, or one folder, are expected")
-    if not visible_folders(paths[0]):
-        return [_Source(path=path, label=None) for path in visible_files(paths[0])[:limit]]
-    return [
-        _Source(path=path, label=label)
-        for label, files in enumerate(files_of_classes(paths[0], task))
-        for path in files[:limit]
-    ]
-
-
-def _decoded(
-    sources: Sequence[_Source], spec: ClassifierSpec, service: WorkerSettings
-) -> tuple[list[_Source], Tensor, Counter[str]]:
-    """The files that are images, their model inputs (N, 3, S, S), and why the others were left out.
-
-    Raises ValueError where none is an image.
-    """
-    request = CertifyRequest(classifier=spec)
-    taken: list[_Source] = []
-    images: list[Tensor] = []
-    refused: Counter[str] = Counter()
-    for source in sources:
-        try:
-            decoded, _ = decode_limited(source.path.read_bytes(), request, service)
-        except Rejected as rejected:
-            refused[rejected.code] += 1
-            continue
-        taken.append(source)
-        images.append(torch.from_numpy(decoded.pixels.copy()))
-    if not images:
-        raise nothing_read(refused)
-    return taken, torch.stack(images), refused
-
-
-def _loaded(asked: _Asked, folders: Folders, device: torch.device) -> _Model:
-    card = shipped_backbones()[asked.spec.backbone]
-    backbone = load_backbone(card, weights_directory(card, folders.backbones), device=device)
-    template = TextHead.of_template(backbone, asked.task.class_names, asked.task.template)
-    head = template
-    if asked.prompt is not None:
-        require_backbone(asked.prompt, backbone)
-        learned = load_prompt_or_bank(folders.of_prompt(asked.prompt.id), asked.prompt)
-        head = TextHead.of_prompt(backbone, asked.task.class_names, learned)
-    return _Model(backbone=backbone, template=_plainly(backbone, template), prompt=_plainly(backbone, head))
-
-
-def _plainly(backbone: Backbone, head: TextHead) -> Classify:
-    classifier = head.classifier(backbone, sigma=0.0)  # a single prompt is the same for every sigma
-    return lambda pixels, _: classifier.logits(pixels)
-
-
-def _attacks(asked: _Asked, model: _Model) -> dict[Kind, tuple[str, Attack]]:
-    """The attack that does not know the prompt and the one that does, with what each is called.
-
-    AutoAttack on the template is both where the template is what is attacked; attacks of one name are one, made once.
-    """
-    n_classes = len(asked.task.class_names)
-    if asked.attack == "autoattack":
-        name = asked.auto_attack.name(n_classes)
-        if asked.prompt is None:
-            on_template = (f"{name} on the template", auto_attack(model.template, n_classes, asked.auto_attack))
-            return {"non_adaptive": on_template, "adaptive": on_template}
-        return {
-            "non_adaptive": (f"{name} on the template", auto_attack(model.template, n_classes, asked.auto_attack)),
-            "adaptive": (f"{name} on the prompt", auto_attack(model.prompt, n_classes, asked.auto_attack)),
-        }
-    published = PGD_10 if asked.attack == "pgd10" else PGD_40
-    blind = replace(published, epsilon=asked.epsilon)
-    knowing = replace(ADAPTIVE_PGD_40, epsilon=asked.epsilon, steps=published.steps)
-    return {
-        "non_adaptive": (f"PGD-{blind.steps} on image features", embedding_pgd(model.backbone, blind)),
-        "adaptive": (f"PGD-{knowing.steps} on the prompt", adaptive_pgd(model.prompt, knowing)),
-    }
-
-
-def _attacked(
-    sources: Sequence[_Source], images: Tensor, asked: _Asked, model: _Model
-) -> tuple[AttackReport, dict[Kind, Tensor]]:
-    """The report, and of each attack the pictures (N, 3, S, S) that it ended in."""
-    generator = torch.Generator().manual_seed(asked.seed)
-    found: dict[Kind, Tensor] = {"clean": classes(model.prompt, images, generator, batch_size=_BATCH)}
-    given = [source.label for source in sources if source.label is not None]
-    labels = torch.tensor(given) if given else found["clean"]
-    attacks = _attacks(asked, model)
-    made: dict[str, Tensor] = {}
-    with progress_bar() as progress:
-        for name, attack in dict(attacks.values()).items():
-            adversarial = attacked(
-                attack,
-                images,
-                labels,
-                epsilon=asked.epsilon,
-                generator=generator,
-                batch_size=_BATCH,
-                on_batch=partial(_advance, progress, progress.add_task(name, total=len(images))),
-            )
-            made[name] = grid(images, adversarial, asked.epsilon)
-    pictures = {kind: made[name] for kind, (name, _) in attacks.items()}
-    for kind, ended_in in pictures.items():
-        found[kind] = classes(model.prompt, ended_in / WHITE, generator, batch_size=_BATCH)
-    shares = {kind: accuracy(predicted, labels) for kind, predicted in found.items()}
-    report = AttackReport(
-        class_names=asked.task.class_names,
-        backbone=asked.spec.backbone,
-        prompt=asked.spec.prompt,
-        seed=asked.seed,
-        files=[str(source.path) for source in sources],
-        labelled=bool(given),
-        labels=labels,
-        classes=found,
-        accuracy=RobustAccuracy(
-            clean=shares["clean"],
-            non_adaptive=shares["non_adaptive"],
-            adaptive=shares["adaptive"],
-            epsilon=asked.epsilon,
-            non_adaptive_attack=attacks["non_adaptive"][0],
-            adaptive_attack=attacks["adaptive"][0],
-        ),
-    )
-    return report, pictures
-
-
-def _advance(progress: Progress, bar: TaskID, done: int) -> None:
-    progress.update(bar, completed=done)
-
-
-def _write(pictures: dict[Kind, Tensor], directory: Path) -> None:
-    """`<kind>/<number>.png`, numbered as the report's rows: a file's own name may be a patient's."""
-    for kind, images in pictures.items():
-        (directory / kind).mkdir(exist_ok=True)
-        for number, pixels in enumerate(images, start=1):
-            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(directory / kind / f"{number:05d}.png")
+    return attack.attack_images(options)

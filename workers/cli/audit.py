@@ -1,103 +1,39 @@
-"""`certrad audit --images DIR`: images decoded as intake decodes uploads, attacked, and asked about again."""
+"""`certrad audit`: what the service certifies, attacked inside its radius and asked about again."""
 
-import json
-import sys
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
+from certrad.models.types import SmoothingParams
+from certrad.models.types.smoothing import N0_MIN, N_MAX, SIGMA_RANGE
+from certrad.workers.cli.common import add_data_dir, add_json, backbone, prompt_is_there, task
+from certrad.workers.contract.arguments import Parser, existing, integer, number, path, text
 
-from certrad.models.attacks.smooth_adv import WHITE
-from certrad.models.audit.modes import ModeSpec, chosen_modes, mode_specs
-from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
-from certrad.models.audit.verdict import SOUND, Verdict, as_markdown
-from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
-from certrad.models.errors import Rejected
-from certrad.models.prompts.store import Folders
-from certrad.models.types import CertifyRequest, SmoothingParams
-from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
-from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
-from certrad.workers.settings import WorkerSettings
 
-NOTES: Final = (
-    "contradiction: an image and its attacked version, certified for different classes, one within the other's radius",
-    "p-value: P(Bin(images, (1 + targets) alpha) >= contradictions), the chance of so many where every certificate "
-    f"holds; a mode below {SOUND} does not keep its claim",
-    "attacked as the model sees the images: 3 x S x S integers in 0..255, within 0.95 of the radius",
-    "frozen_prompt and planted modes do not claim what is tested here; their figures stand for comparison",
-)
-_UNNOTICED: Final = "not even the planted mode was caught: on these images the audit has no power"
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    n0, sigma = SmoothingParams().n0, SmoothingParams().sigma
+    parser.option("--images", existing("folder", metavar="DIR"), "folder of images", required=True)
+    parser.option("--task", task(), "task whose classes are told apart", default="mednist")
+    parser.option("--backbone", backbone(), "backbone", without="that of the prompt or task")
+    parser.option("--prompt", text("ID"), "learned prompt", without="the task's default prompts")
+    parser.option("--sigma", number(*SIGMA_RANGE), "noise standard deviation, pixels in [0, 1]", default=sigma)
+    parser.option("--n", integer(max(n0, N0_MIN), N_MAX), "number of samples of each certificate", default=1000)
+    parser.option(
+        "--modes", text("NAME,..."), "modes to audit, such as few-shot/none, separated by commas", without="all"
+    )
+    parser.option("--targets", integer(1, 999), "number of classes each image is attacked towards", default=1)
+    parser.option("--limit", integer(1), "number of images to audit: the first by name", without="all")
+    parser.option("--journal", path(), "file from which an interrupted run goes on")
+    parser.option(
+        "--processes", integer(1, 64), "number of processes of one thread each", without="one for each processor"
+    )
+    parser.option("--seed", integer(0, 2**63 - 1), "random seed of the noise", default=0)
+    add_data_dir(parser)
+    add_json(parser)
+    parser.check(prompt_is_there("prompt", "--prompt", template=False))
 
 
 def run(options: Namespace) -> int:
-    """Audits and prints; 0 when nothing contradicts an `input_independent` mode, 1 otherwise, 2 for bad usage."""
-    service = WorkerSettings()
-    folders = Folders(backbones=service.backbones_dir, prompts=service.prompts_dir)
-    try:
-        specs = _specs(options, folders)
-        # A picture that counted twice would get the same noise twice; the p-value takes the answers for independent.
-        request = CertifyRequest(classifier=specs[0].classifier)
-        images, refused = distinct_pictures(options.images, options.limit, request, service, _on_grid)
-        device = chosen_device(service.device)
-        settings = AuditSettings(
-            modes=tuple(specs),
-            images_sha256=images_sha256(images),
-            targets=options.targets,
-            device=device.type,
-            dtype=dtype_name(chosen_dtype(service.dtype, device)),
-            seed=options.seed,
-        )
-        journal = open_journal(options.journal, settings)
-    except (ValueError, OSError, Rejected) as error:
-        return fail(str(error), BAD_USAGE)
-    processes = options.processes if settings.device == "cpu" else 1
-    try:
-        with progress_bar() as progress:
-            bar = progress.add_task("audit", total=len(images))
-            verdicts = audit(
-                images,
-                settings,
-                folders,
-                journal=journal,
-                processes=processes,
-                on_image=lambda: progress.advance(bar),
-            )
-    except Rejected as rejected:
-        return fail(str(rejected), FAILURE)
-    _show(verdicts, refused, settings, as_json=options.json)
-    return FAILURE if any(verdict.broken for verdict in verdicts) else 0
+    """Audits and prints; exit code 0 where no guarantee is contradicted, 1 where one is."""
+    from certrad.workers.offline import audit
 
-
-def _specs(options: Namespace, folders: Folders) -> list[ModeSpec]:
-    """The modes asked for, on the backbone and with the prompt named, else the task's. Raises ValueError, Rejected."""
-    task = named("--task", options.task, shipped_tasks())
-    backbone = named("--backbone", options.backbone or task.default_backbone, shipped_backbones()).id
-    own = (task.default_prompt, task.default_bank) if backbone == task.default_backbone else ()
-    prompts = [folders.prompt_card(name) for name in ((options.prompt,) if options.prompt else own) if name is not None]
-    for card in prompts:
-        if (card.backbone, card.class_names) != (backbone, task.class_names):
-            raise ValueError(f"prompt {card.id!r} is not of backbone {backbone!r} and the classes of task {task.id!r}")
-    params = SmoothingParams(sigma=options.sigma, n=options.n)
-    return chosen_modes(mode_specs(task, backbone, prompts, params), options.modes)
-
-
-def _on_grid(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(pixels.astype(np.float64) * WHITE).astype(np.uint8)
-
-
-def _show(verdicts: Sequence[Verdict], refused: Counter[str], settings: AuditSettings, *, as_json: bool) -> None:
-    """The result on standard output; what was left out on standard error."""
-    tell_refused(refused)
-    if as_json:
-        sound = not any(verdict.broken for verdict in verdicts)
-        document = {"sound": sound, "verdicts": [asdict(verdict) for verdict in verdicts], "settings": asdict(settings)}
-        sys.stdout.write(json.dumps(document) + "\n")
-        return
-    sys.stdout.write(as_markdown(verdicts) + "".join(f"{note}\n" for note in NOTES))
-    if any(verdict.planted and verdict.p_value >= SOUND for verdict in verdicts):
-        sys.stdout.write(f"{_UNNOTICED}\n")
+    return audit.audit_images(options)

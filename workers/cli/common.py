@@ -1,39 +1,91 @@
-"""What commands that compute have in common: exit codes, choices by name, the device, a progress bar."""
+"""What several commands declare alike: the data directory, the cards a name may be of, prompts."""
 
-import sys
-from collections.abc import Mapping
-from typing import Final, TypeVar
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-FAILURE: Final = 1
-BAD_USAGE: Final = 2
-
-_Value = TypeVar("_Value")
+from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types.tuning import PROMPT_NAME
+from certrad.workers.contract.arguments import Check, Kind, Parser, known, path
 
 
-def named(option: str, name: str, known: Mapping[str, _Value]) -> _Value:
-    """The value an option names; raises ValueError with the names there are."""
-    if name not in known:
-        raise ValueError(f"{option} is expected of {', '.join(known)}, got {name!r}")
-    return known[name]
-
-
-def progress_bar(unit: str = "images") -> Progress:
-    """Bars on standard error that count images or another unit, gone when the work is done."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+def add_data_dir(parser: Parser) -> None:
+    """Declares `--data-dir`."""
+    parser.option(
+        "--data-dir",
+        path("DIR"),
+        "folder of everything the service keeps",
+        without="CERTRAD_DATA_DIR, else certrad-data in the working directory",
     )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def fail(message: str, code: int) -> int:
-    """Says why on standard error; returns `code`."""
-    sys.stderr.write(f"certrad: {message}\n")
-    return code
+def add_json(parser: Parser) -> None:
+    """Declares `--json`."""
+    parser.flag("--json", "print machine-readable output")
+
+
+def task() -> Kind:
+    """Returns the kind of tasks."""
+    return _card("tasks")
+
+
+def backbone() -> Kind:
+    """Returns the kind of backbones."""
+    return _card("backbones/specs")
+
+
+def dataset() -> Kind:
+    """Returns the kind of data sets."""
+    return _card("datasets/cards")
+
+
+def prompt_name() -> Kind:
+    """Returns the kind of names a new prompt may get."""
+
+    def read(given: str) -> str:
+        if not PROMPT_NAME.fullmatch(given):
+            raise ValueError("must be 1 to 64 lowercase letters, digits, dots, dashes and underscores")
+        return given
+
+    return Kind(read=read, metavar="NAME")
+
+
+def prompt_is_there(dest: str, shown: str, *, template: bool = True) -> Check:
+    """Returns the rule that a prompt is one of those shipped or in the data directory.
+
+    Args:
+        dest: The name of the option in the parsed ones.
+        shown: The name of the option to a reader.
+        template: Whether `template` is one too.
+    """
+
+    def problems(options: Namespace) -> Iterator[str]:
+        name: str | None = getattr(options, dest)
+        if name is None or (template and name == TEMPLATE_PROMPT):
+            return
+        there = [*_names("demo/prompts"), *_stored(options.data_dir)]
+        if name not in there:
+            choices = ", ".join([TEMPLATE_PROMPT] * template + there)
+            yield f"`{shown}` must be one of {choices}; got {name!r}"
+
+    return problems
+
+
+def _card(folder: str) -> Kind:
+    names = _names(folder)
+    return known("ID", lambda: names, values=f"one of {', '.join(names)}")
+
+
+def _names(folder: str) -> Sequence[str]:
+    """The ids of the cards in a folder of the package: their files are called by them."""
+    directory = files("certrad.models").joinpath(folder)
+    return sorted(entry.name.removesuffix(".json") for entry in directory.iterdir() if entry.name.endswith(".json"))
+
+
+def _stored(data_dir: Path | None) -> Sequence[str]:
+    """The ids of the prompts in the data directory."""
+    from certrad.workers.contract.settings import SharedSettings  # pydantic: only where a prompt is named
+
+    directory = (data_dir or SharedSettings().data_dir) / "prompts"
+    return sorted(card.stem for card in directory.glob("*.json"))

@@ -1,252 +1,66 @@
-"""`certrad evaluate --task NAME --data DIR`: certified accuracy on a split of a data set, offline."""
+"""`certrad evaluate`: certified accuracy on a split of a data set."""
 
-import hashlib
-import json
-import sys
-import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Iterator
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
-from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
-from certrad.models.backbones.weights import write_json
-from certrad.models.datasets.cards import published_labels, shipped_datasets
-from certrad.models.datasets.sample import balanced_sample
-from certrad.models.datasets.split import Split, load_split
-from certrad.models.errors import Rejected
-from certrad.models.evaluation.certified import COLUMNS, Evaluation, Row, summary
-from certrad.models.evaluation.journal import Journal
-from certrad.models.images.model_input import fitted
-from certrad.models.prompts.bank import Bank
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone, require_use
-from certrad.models.prompts.context import ContextVectors
-from certrad.models.prompts.store import Folders
-from certrad.models.smoothing.accuracy import Share
-from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
-from certrad.models.types import (
-    TEMPLATE_PROMPT,
-    Adaptation,
-    BackboneCard,
-    ClassifierSpec,
-    DatasetCard,
-    GatedAdaptation,
-    PromptCard,
-    SmoothingParams,
-    TaskCard,
-    ZeroShotAdaptation,
-)
-from certrad.workers.cli.common import BAD_USAGE, FAILURE, fail, named, progress_bar
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
-from certrad.workers.intake.archive import match_classes
-from certrad.workers.intake.decode import decode, decode_as_uploaded
-from certrad.workers.settings import WorkerSettings
-
-ADAPTATIONS: Final[dict[str, Adaptation | None]] = {
-    "none": None,
-    "zero_shot": ZeroShotAdaptation(),
-    "gated": GatedAdaptation(),
-}
-_FROZEN: Final = (
-    "frozen_prompt: the prompt was tuned on each image itself; the radius holds for the classifier with that prompt"
-)
+from certrad.models.types import TEMPLATE_PROMPT, SmoothingParams
+from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE
+from certrad.workers.cli.common import add_data_dir, add_json, backbone, dataset, prompt_is_there
+from certrad.workers.cli.plot import matplotlib_is_there, picture
+from certrad.workers.contract.arguments import Parser, choice, existing, integer, number, path, text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Asked:
-    """What is to be evaluated, every default filled in.
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    defaults = SmoothingParams()
+    parser.option("--task", dataset(), "data set; `folders` for your own images", required=True)
+    parser.option(
+        "--data",
+        existing("file", "folder", metavar="DIR"),
+        "folder or zip of the data set, or the folder that holds it",
+        required=True,
+    )
+    parser.option("--split", choice("train", "val", "test"), "split of the data set", default="test")
+    parser.option(
+        "--images", integer(1, N_MAX), "number of images of the split, taken from the classes in turn", default=500
+    )
+    parser.option("--prompt", text("ID"), "learned prompt, or template", without="the task's default prompt")
+    parser.option(
+        "--template",
+        text("TEXT"),
+        "text with one {} for the class name, with `--prompt template`",
+        without="the data set's own",
+    )
+    parser.option(
+        "--adaptation",
+        choice("none", "zero_shot", "gated"),
+        "adaptation of the prompt",
+        without="as the service: gated with a bank, none with another learned prompt, else zero_shot",
+    )
+    parser.option("--sigma", number(*SIGMA_RANGE), "noise standard deviation, pixels in [0, 1]", default=defaults.sigma)
+    parser.option("--alpha", number(*ALPHA_RANGE), "failure probability of one certificate", default=defaults.alpha)
+    parser.option("--n0", integer(N0_MIN, N_MAX), "number of samples that choose the class", default=defaults.n0)
+    parser.option("--n", integer(N0_MIN, N_MAX), "number of samples that bound its probability", default=defaults.n)
+    parser.option("--backbone", backbone(), "backbone", without="that of the prompt or data set")
+    parser.option("--seed", integer(0, 2**63 - 1), "random seed of the choice of images and of the noise", default=0)
+    parser.option("--out", path("TSV"), "table of the rows; an interrupted run goes on from it")
+    parser.option("--plot", picture(), "picture of certified accuracy against radius to write")
+    add_data_dir(parser)
+    add_json(parser)
+    parser.check(prompt_is_there("prompt", "--prompt"))
+    parser.check(matplotlib_is_there("plot"))
+    parser.check(_rules)
 
-    chosen: indices into the split. folders: what the split calls each class of the classifier.
-    """
 
-    data: DatasetCard
-    split: Split
-    chosen: Sequence[int]
-    backbone: BackboneCard
-    prompt: PromptCard | None
-    spec: ClassifierSpec
-    params: SmoothingParams
-    folders: Sequence[str]
+def _rules(options: Namespace) -> Iterator[str]:
+    if options.n0 is not None and options.n is not None and options.n0 > options.n:
+        yield f"`--n0` must be at most `--n`, {options.n}; got {options.n0}"
+    if options.template is not None and options.prompt not in (None, TEMPLATE_PROMPT):
+        yield "`--template` goes with `--prompt template` only"
 
 
 def run(options: Namespace) -> int:
-    """Evaluates, appends to the table, and prints; 0, 1 for a failure, 2 for bad usage."""
-    service = WorkerSettings()
-    folders = Folders(backbones=service.backbones_dir, prompts=service.prompts_dir)
-    try:
-        asked = _asked(options, folders, service)
-        backbone, prompt = _loaded(asked, folders, service)
-        settings = _settings(asked, backbone, options, service)
-        journal = _journal(options.out, settings)
-        done = [Row.from_line(line) for line in journal.lines]
-    except (ValueError, OSError, Rejected) as error:
-        return fail(str(error), BAD_USAGE)
-    evaluation = Evaluation(
-        backbone=backbone,
-        spec=asked.spec,
-        classes=[asked.split.class_names.index(folder) for folder in asked.folders],
-        prompt=prompt,
-        params=asked.params,
-        seed=options.seed,
-        batch_size=settings["batch_size"],
-    )
-    present = {row.index for row in done}
-    missing = [index for index in asked.chosen if index not in present]
-    try:
-        with progress_bar() as progress:
-            bar = progress.add_task("evaluate", total=len(asked.chosen), completed=len(done))
-            for row in evaluation.certified(_inputs(asked, missing), time.perf_counter):
-                journal.append(row.to_line())
-                done.append(row)
-                progress.advance(bar)
-    except (OSError, Rejected) as error:
-        return fail(str(error), FAILURE)
-    _show(summary(done), settings, asked, as_json=options.json)
-    return 0
+    """Certifies the images, appends to the table, and prints."""
+    from certrad.workers.offline import evaluation
 
-
-def _asked(options: Namespace, stores: Folders, service: WorkerSettings) -> _Asked:
-    """The options with every default filled in. Raises ValueError, Rejected."""
-    data = named("--task", options.task, shipped_datasets())
-    task = None if data.task is None else shipped_tasks()[data.task]
-    wish: str | None = options.backbone or (task.default_backbone if task else data.default_backbone)
-    prompt = _prompt(options, task, wish, stores)
-    wish = wish or (None if prompt is None else prompt.backbone)
-    if wish is None:
-        raise ValueError(f"--backbone is expected: {data.id} has no default")
-    params = SmoothingParams(sigma=options.sigma, alpha=options.alpha, n0=options.n0, n=options.n)
-    own = partial(decode_as_uploaded, max_pixels=service.max_pixels)
-    split = load_split(data, options.data, options.split, decode=own if data.layout == "folders" else decode)
-    class_names = tuple(dict.fromkeys(split.class_names))  # two classes of ImageNet share a name, twice
-    folders = class_names
-    if prompt is not None and data.layout == "folders":  # matched as those the prompt was tuned on
-        found = match_classes(class_names, prompt.class_names, published_labels(prompt.task))
-        class_names, folders = found.class_names, found.folders
-    if prompt is not None and prompt.class_names != class_names:
-        raise Rejected("prompt_mismatch", f"prompt {prompt.id!r} was tuned for other classes than those of {data.id}")
-    return _Asked(
-        data=data,
-        split=split,
-        chosen=balanced_sample(split.labels, len(split.class_names), min(options.images, len(split)), options.seed),
-        backbone=named("--backbone", wish, shipped_backbones()),
-        prompt=prompt,
-        spec=ClassifierSpec(
-            backbone=wish,
-            prompt=TEMPLATE_PROMPT if prompt is None else prompt.id,
-            class_names=class_names,
-            template=_template(options.template, split, prompt),
-            adaptation=ADAPTATIONS[options.adaptation],
-        ),
-        params=params,
-        folders=folders,
-    )
-
-
-def _prompt(options: Namespace, task: TaskCard | None, backbone: str | None, folders: Folders) -> PromptCard | None:
-    """The prompt that is named, else the task's own on its own backbone; None for the template."""
-    name: str | None = options.prompt
-    if name is None and task is not None and backbone == task.default_backbone:
-        name = task.default_bank if options.adaptation == "gated" else task.default_prompt
-    card = None if name in (None, TEMPLATE_PROMPT) else folders.prompt_card(name)
-    require_use(card, ADAPTATIONS[options.adaptation])
-    if card is not None and backbone not in (None, card.backbone):
-        raise Rejected("prompt_mismatch", f"prompt {card.id!r} was tuned for backbone {card.backbone!r}")
-    return card
-
-
-def _template(wish: str | None, split: Split, prompt: PromptCard | None) -> str:
-    """The hand-written template, of a learned prompt the bare one. Raises ValueError for none, or one in the way."""
-    if prompt is not None and wish is not None:
-        raise ValueError("--template is expected without a learned prompt only")
-    template = "{}" if prompt is not None else wish or split.template
-    if template is None:
-        raise ValueError("--template or a learned --prompt is expected: these images come without a template")
-    return template
-
-
-def _loaded(asked: _Asked, folders: Folders, service: WorkerSettings) -> tuple[Backbone, ContextVectors | Bank | None]:
-    torch.set_num_threads(service.threads)
-    device = chosen_device(service.device)
-    directory = weights_directory(asked.backbone, folders.backbones)
-    backbone = load_backbone(asked.backbone, directory, device=device, dtype=chosen_dtype(service.dtype, device))
-    if asked.prompt is None:
-        return backbone, None
-    require_backbone(asked.prompt, backbone)
-    return backbone, load_prompt_or_bank(folders.of_prompt(asked.prompt.id), asked.prompt)
-
-
-def _settings(asked: _Asked, backbone: Backbone, options: Namespace, service: WorkerSettings) -> dict[str, Any]:
-    """Everything that decides the rows, as JSON."""
-    images = [(asked.split.items[index].name, asked.split.label(index)) for index in asked.chosen]
-    document = {
-        "data": asked.data.id,
-        "split": options.split,
-        "split_rule": asked.split.rule,
-        "images_of_split": len(asked.split),
-        "images": len(images),
-        "images_sha256": hashlib.sha256(json.dumps(images).encode()).hexdigest(),
-        "classifier": asdict(asked.spec),
-        "scope": asked.spec.scope,
-        "params": asdict(asked.params),
-        "backbone_sha256": backbone.sha256,
-        "dtype": dtype_name(backbone.dtype),
-        "device": backbone.device.type,
-        "batch_size": service.block_size or (BLOCK_CPU if backbone.device.type == "cpu" else BLOCK_GPU),
-        "seed": options.seed,
-    }
-    restored: dict[str, Any] = json.loads(json.dumps(document))
-    return restored
-
-
-def _journal(out: Path | None, settings: dict[str, Any]) -> Journal:
-    """The table, which an interrupted run goes on with; what decided its rows stands in the JSON file beside it."""
-    if out is not None:
-        beside = out.with_suffix(".json")
-        if out.exists() and not beside.exists():
-            raise ValueError(f"{out} is there without {beside.name}, which says what its rows are; choose another file")
-        if beside.exists() and json.loads(beside.read_text(encoding="utf-8")) != settings:
-            raise ValueError(f"{beside} says that {out} belongs to other settings; choose another file or delete both")
-        write_json(beside, settings)
-    return Journal(out, "\t".join(COLUMNS))
-
-
-def _inputs(asked: _Asked, indices: Sequence[int]) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """(index, label, model input) of some images. Raises Rejected with the index: a name may be a patient's."""
-    for index in indices:
-        try:
-            pixels = fitted(asked.split.image(index), asked.backbone.image_size, asked.backbone.fit).pixels
-        except Rejected as rejected:
-            raise Rejected(rejected.code, f"image {index} of the split, by name: {rejected.detail}") from None
-        yield index, asked.split.label(index), pixels
-
-
-def _show(found: dict[str, Any], settings: dict[str, Any], asked: _Asked, *, as_json: bool) -> None:
-    if as_json:
-        shares = {
-            **found,
-            "abstained": asdict(found["abstained"]),
-            "certified_accuracy": {radius: asdict(share) for radius, share in found["certified_accuracy"].items()},
-        }
-        sys.stdout.write(json.dumps({"settings": settings, **shares}) + "\n")
-        return
-    reached = {r: share for r, share in found["certified_accuracy"].items() if share.value or r == "0"}
-    columns = {"certified" if radius == "0" else f"R ≥ {radius}": share for radius, share in reached.items()}
-    table = [f"| {name} | {_percent(share)} |" for name, share in {**columns, "abstained": found["abstained"]}.items()]
-    seen = f"{found['images']} of {len(asked.split)} images, n = {asked.params.n}, σ = {asked.params.sigma:g}"
-    notes = [f"{seen}, {found['seconds_per_image']} s an image; intervals: exact, 95%"]
-    if asked.split.rule == "seeded":
-        notes.append("the split was drawn with a fixed seed: there is no published one, or its file is not there")
-    if settings["scope"] == "frozen_prompt":
-        notes.append(_FROZEN)
-    sys.stdout.write("\n".join(["| certified accuracy | % |", "| --- | --- |", *table, *notes]) + "\n")
-
-
-def _percent(share: Share) -> str:
-    return f"{100 * share.value:.1f} ({100 * share.low:.1f}–{100 * share.high:.1f})"
+    return evaluation.evaluate_data(options)

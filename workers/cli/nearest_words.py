@@ -1,69 +1,22 @@
-"""`certrad prompts words ID`: the words nearest to the context vectors of a learned prompt."""
+"""`certrad prompts words`: the words nearest to the context vectors of a prompt."""
 
-import argparse
-import json
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from argparse import Namespace
 
-from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
-from certrad.models.errors import Rejected
-from certrad.models.prompts.bank import Bank
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card, require_backbone
-from certrad.models.prompts.nearest_words import Interpretation, interpret
-from certrad.models.types import PromptCard
-from certrad.workers.contract.catalogue import shipped_backbones
-from certrad.workers.settings import StackSettings
-
-SHIPPED = Path(__file__).parents[2] / "models" / "demo" / "prompts"
+from certrad.workers.cli.common import add_data_dir, add_json, prompt_is_there
+from certrad.workers.contract.arguments import Parser, integer, text
 
 
-def run(options: argparse.Namespace) -> int:
-    """Prints the words; returns the exit code: 0, 1 for a failure."""
-    settings = StackSettings() if options.data_dir is None else StackSettings(data_dir=options.data_dir)
-    try:
-        directory, card = _found(options.id, (SHIPPED, settings.prompts_dir))
-        backbone = _backbone(card, settings.backbones_dir)
-        prompt = load_prompt_or_bank(directory, card)
-        members = prompt.members if isinstance(prompt, Bank) else (prompt,)
-        prompts = [interpret(backbone, member, top=options.top) for member in members]
-    except Rejected as rejected:
-        sys.stderr.write(f"certrad: {rejected}\n")
-        return 1
-    if options.json:
-        document = [[asdict(vector) for vector in vectors] for vectors in prompts]
-        sys.stdout.write(json.dumps({"prompt": card.id, "backbone": card.backbone, "prompts": document}) + "\n")
-        return 0
-    sys.stdout.write("\n".join(_lines(card, prompts)) + "\n")
-    return 0
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    parser.argument("id", text("ID"), "id of a learned prompt")
+    parser.option("--top", integer(1, 100), "number of words for each vector", default=5)
+    add_data_dir(parser)
+    add_json(parser)
+    parser.check(prompt_is_there("id", "ID", template=False))
 
 
-def _found(prompt_id: str, directories: Sequence[Path]) -> tuple[Path, PromptCard]:
-    """The card of a prompt and the folder it lies in; raises Rejected prompt_not_found, invalid_checkpoint."""
-    for directory in directories:
-        path = prompt_path(directory, prompt_id).with_suffix(".json")
-        if path.exists():
-            return directory, read_prompt_card(path)
-    raise Rejected("prompt_not_found", f"there is no prompt {prompt_id!r} on this machine")
+def run(options: Namespace) -> int:
+    """Prints the words."""
+    from certrad.workers.offline import nearest_words
 
-
-def _backbone(card: PromptCard, directory: Path) -> Backbone:
-    backbone_card = shipped_backbones()[card.backbone]
-    backbone = load_backbone(backbone_card, weights_directory(backbone_card, directory))
-    require_backbone(card, backbone)
-    return backbone
-
-
-def _lines(card: PromptCard, prompts: Sequence[Sequence[Interpretation]]) -> Iterator[str]:
-    yield f"{card.id}: tokens of {card.backbone} nearest to each context vector, by Euclidean distance"
-    for number, vectors in enumerate(prompts, 1):
-        if len(prompts) > 1:
-            yield f"prompt {number} of the bank"
-        for vector in vectors:
-            of_class = "" if vector.class_index is None else f"{card.class_names[vector.class_index]}, "
-            words = "  ".join(f"{near.word} {near.distance:.4f}" for near in vector.words)
-            yield f"{of_class}vector {vector.place + 1}, norm {vector.norm:.4f}: {words}"
-            chance = vector.same_norm
-            share = f"{100 * chance.share_nearer:.0f}% of them as near"
-            yield f"  random vectors of this norm: {chance.mean:.4f} +- {chance.std:.4f}, {share}"
+    return nearest_words.show(options)

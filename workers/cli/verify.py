@@ -1,158 +1,37 @@
-"""`certrad verify FILE`: what a document shows by itself and, with its image, what this machine finds by sampling."""
+"""`certrad verify`: what a certificate shows by itself and, with its image, what this machine finds by sampling."""
 
-import json
-import secrets
-import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from functools import partial
-from hashlib import sha256
-from pathlib import Path
-from random import SystemRandom
-from typing import Final
+from collections.abc import Iterator
 
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from certrad.models.types.smoothing import N_MAX
+from certrad.workers.cli.common import add_data_dir, add_json
+from certrad.workers.contract.arguments import Parser, existing, integer, region
 
-from certrad.models.certificates.schema import StatedCertificate, Statement, parse, read
-from certrad.models.certificates.verify import Check, Issuer, Verification, check, same_image, verify
-from certrad.models.errors import Rejected
-from certrad.workers.settings import WorkerSettings
 
-_NOT_VALID: Final = 1
-_BAD_USAGE: Final = 2
-_KEY_BYTES: Final = 32
-_CAVEAT: Final = "A certificate says nothing about whether the class is right."
-_SAME: Final = "weights, prompt and text features have the stated digests"
-_ROUNDED: Final = "weights and prompt have the stated digests; this machine rounds the text features differently"
-_OnSamples = Callable[[int], None]
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    parser.argument("file", existing("file"), "certificate document")
+    parser.option(
+        "--key", existing("file"), "keys of the issuer: its /.well-known/certrad-keys, saved, or one key in hexadecimal"
+    )
+    parser.option("--image", existing("file"), "image the certificate is about, to compare with it")
+    parser.option("--frame", integer(1), "frame of a multi-frame image")
+    parser.option("--region", region(), "part of the image that was classified, in pixels")
+    parser.option("--replay", integer(1, N_MAX), "number of samples to draw again here; needs --image")
+    parser.flag("--fresh", "draw as many samples of other noise here; needs --image")
+    add_data_dir(parser)
+    add_json(parser)
+    parser.check(_needs_image)
+
+
+def _needs_image(options: Namespace) -> Iterator[str]:
+    asked = [name for name in ("replay", "fresh", "frame", "region") if getattr(options, name)]
+    if asked and options.image is None:
+        yield f"`--image` is required with {' and '.join(f'`--{name}`' for name in asked)}"
 
 
 def run(options: Namespace) -> int:
-    """Checks and prints; 0 for a valid document, 1 for any other, 2 for bad usage."""
-    if _samples(options) and options.image is None:
-        return _fail("--replay and --fresh need the image: --image FILE")
-    try:
-        content, issuer = options.file.read_bytes(), None if options.key is None else read_issuer(options.key)
-        image = None if options.image is None else options.image.read_bytes()
-    except (OSError, ValueError) as error:
-        return _fail(str(error))
-    statement = None
-    try:
-        verification = verify(content, issuer)
-    except Rejected as rejected:
-        verification = Verification(checks=(Check("document", False, rejected.detail),), issuer="not_checked")
-    if verification.valid:
-        statement = read(parse(content))
-        if image is not None:
-            of_image = _of_image(statement, image, options, WorkerSettings())
-            verification = replace(verification, checks=(*verification.checks, *of_image))
-    _show(verification, statement, as_json=options.json)
-    return 0 if verification.valid else _NOT_VALID
+    """Checks and prints; exit code 0 valid, 1 not valid."""
+    from certrad.workers.offline import verification
 
-
-def read_issuer(path: Path) -> Issuer:
-    """What an issuer has published: the saved answer of /.well-known/certrad-keys, or a public key in hexadecimal.
-
-    Raises OSError, or ValueError for a file that is neither.
-    """
-    text = path.read_text(encoding="utf-8").strip()
-    try:
-        published = json.loads(text) if text.startswith("{") else {"keys": [{"public_key": text}]}
-        keys = [bytes.fromhex(key["public_key"]) for key in published["keys"]]
-        revoked = [str(key["sha256"]) for key in published.get("revoked", [])]
-        committed = {str(epoch["sha256"]): epoch["secret"] for epoch in published.get("epochs", [])}
-        revealed = [bytes.fromhex(secret) for secret in committed.values() if secret]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        keys, revoked, published, committed, revealed = [], [], {}, {}, []
-    if not keys or any(len(key) != _KEY_BYTES for key in keys):
-        raise ValueError(f"{path} must hold the answer of /.well-known/certrad-keys, or one public key in hexadecimal")
-    return Issuer(
-        public_keys=frozenset(key.hex() for key in keys),
-        revoked=frozenset(revoked),
-        secrets={sha256(secret).hexdigest(): secret for secret in revealed},
-        epochs=frozenset(committed) if "epochs" in published else None,
-    )
-
-
-def _samples(options: Namespace) -> bool:
-    return bool(options.replay or options.fresh)
-
-
-def _of_image(statement: Statement, image: bytes, options: Namespace, settings: WorkerSettings) -> Iterator[Check]:
-    """The checks that need the image and, to sample, the model; a refusal of either ends them."""
-    from certrad.workers.intake.decode import decode_limited  # pydicom and Pillow
-
-    try:
-        request = replace(statement.request, frame=options.frame, region=options.region)
-        decoded, facts = decode_limited(image, request, settings)
-        yield Check("image", True, same_image(statement, facts))
-    except (Rejected, ValueError) as error:
-        yield Check("image", False, str(error))
-        return
-    if not _samples(options):
-        return
-    from certrad.models.prompts.store import Folders
-    from certrad.models.replay import replay  # torch
-    from certrad.models.replay.rebuild import rebuild
-
-    folders = Folders(backbones=settings.backbones_dir, prompts=settings.prompts_dir)
-    try:
-        rebuilt = rebuild(statement, decoded, folders)
-    except (Rejected, ValueError) as error:
-        yield Check("classifier", False, str(error))
-        return
-    yield Check("classifier", True, _SAME if rebuilt.same_text else _ROUNDED)
-    agrees = False
-    if options.fresh:
-        with _bar("fresh run") as on_samples:
-            key = secrets.token_bytes(_KEY_BYTES)
-            found = check("fresh", lambda: replay.fresh(statement, rebuilt, key, on_samples))
-        agrees = found.ok
-        yield found
-    if options.replay:
-        yield check("selection", lambda: replay.select_again(statement, rebuilt, tolerant=agrees))
-        with _bar("replay") as on_samples:
-            again = partial(replay.replay, tolerant=agrees, on_samples=on_samples)
-            yield check("replay", lambda: again(statement, rebuilt, options.replay, SystemRandom()))
-
-
-@contextmanager
-def _bar(task: str) -> Iterator[_OnSamples]:
-    """How many samples were drawn so far; the model sets the pace."""
-    columns = (
-        TextColumn("{task.description}"),
-        SpinnerColumn(),
-        TextColumn("{task.completed} samples"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(task, total=None)
-        yield lambda done: progress.update(bar, completed=done)
-
-
-def _show(verification: Verification, statement: Statement | None, *, as_json: bool) -> None:
-    if as_json:
-        body = {"valid": verification.valid, "issuer": verification.issuer}
-        sys.stdout.write(json.dumps({**body, "checks": [asdict(each) for each in verification.checks]}) + "\n")
-        return
-    for each in verification.checks:
-        sys.stdout.write(f"{'ok' if each.ok else 'REFUSED':8} {each.name:12} {each.detail}\n")
-    if statement is not None:
-        sys.stdout.write(f"\n{_claim(statement)}\nscope {statement.scope}: {statement.scope_text}\n{_CAVEAT}\n")
-    sys.stdout.write(f"{'valid' if verification.valid else 'NOT VALID'}\n")
-
-
-def _claim(statement: Statement) -> str:
-    match statement.claim:
-        case StatedCertificate(label=label, radius=radius):
-            return f"{label}, radius {radius} (L2 over the model input, pixels in [0, 1])"
-        case abstention:
-            return f"ABSTAINED ({abstention.reason})"
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"certrad: {message}\n")
-    return _BAD_USAGE
+    return verification.verify_document(options)

@@ -1,20 +1,15 @@
 """The cards of backbones, tasks and prompts: those shipped with the package and those workers publish."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from typing import Any, Final, cast
+from typing import cast
 
-from pydantic import TypeAdapter
 from redis import Redis
 
-from certrad.models.types import BackboneCard, PromptCard, TaskCard
+from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
+from certrad.models.types import PromptCard
+from certrad.models.types.codec import decode_card, encode_card
+from certrad.models.types.defaults import default_prompts
 from certrad.workers.contract.names import DEFAULTS, PROMPTS, WITHDRAWN, WORKERS
-
-_BACKBONE: Final = TypeAdapter(BackboneCard)
-_TASK: Final = TypeAdapter(TaskCard)
-_PROMPT: Final = TypeAdapter(PromptCard)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,36 +21,6 @@ class WorkerCard:
     dtype: str
     backbones: tuple[str, ...]
     seen_at: float
-
-
-_WORKER: Final = TypeAdapter(WorkerCard)
-
-
-def shipped_backbones() -> dict[str, BackboneCard]:
-    """The backbone cards inside the package, by id."""
-    cards = [_BACKBONE.validate_json(text) for text in _texts("backbones/specs", ".json")]
-    return {card.id: card for card in cards}
-
-
-def shipped_tasks() -> dict[str, TaskCard]:
-    """The task cards inside the package, by id."""
-    cards = [_TASK.validate_json(text) for text in _texts("tasks", ".json")]
-    return {card.id: card for card in cards}
-
-
-def shipped_prompts() -> dict[str, PromptCard]:
-    """The cards of the prompt checkpoints inside the package, by id."""
-    cards = [_PROMPT.validate_json(text) for text in _texts("demo/prompts", ".json")]
-    return {card.id: card for card in cards}
-
-
-def _texts(folder: str, suffix: str) -> Iterator[str]:
-    root: Traversable = files("certrad.models")
-    for part in folder.split("/"):
-        root = root / part
-    for entry in sorted(root.iterdir(), key=lambda item: item.name):
-        if entry.name.endswith(suffix):
-            yield entry.read_text("utf-8")
 
 
 class Catalogue:
@@ -70,7 +35,7 @@ class Catalogue:
     def prompts(self) -> dict[str, PromptCard]:
         """Every prompt that is not withdrawn, by id."""
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(PROMPTS))
-        published = {key.decode(): _PROMPT.validate_json(value) for key, value in stored.items()}
+        published = {key.decode(): _prompt(value) for key, value in stored.items()}
         withdrawn = {member.decode() for member in cast("set[bytes]", self._redis.smembers(WITHDRAWN))}
         known = {**self._shipped_prompts, **published}
         return {prompt_id: card for prompt_id, card in sorted(known.items()) if prompt_id not in withdrawn}
@@ -78,26 +43,21 @@ class Catalogue:
     def prompt(self, prompt_id: str) -> PromptCard | None:
         """The card of a prompt, withdrawn or not: jobs accepted before it was withdrawn still use it."""
         stored = cast("bytes | None", self._redis.hget(PROMPTS, prompt_id))
-        return self._shipped_prompts.get(prompt_id) if stored is None else _PROMPT.validate_json(stored)
+        return self._shipped_prompts.get(prompt_id) if stored is None else _prompt(stored)
 
     def default_prompts(self, task: str) -> list[PromptCard]:
-        """What a task uses when the request names no prompt, the first that fits: the operator's, its bank, its prompt.
-
-        Withdrawn and unknown ones are left out.
-        """
+        """Lists the prompts a task may use when a request names none, by preference; without withdrawn ones."""
         chosen = cast("bytes | None", self._redis.hget(DEFAULTS, task))
-        card, prompts = self.tasks[task], self.prompts()
-        names = [chosen.decode() if chosen else None, card.default_bank, card.default_prompt]
-        return [prompts[name] for name in names if name is not None and name in prompts]
+        return default_prompts(self.tasks[task], self.prompts(), chosen.decode() if chosen else None)
 
     def publish_prompt(self, card: PromptCard) -> None:
         """Makes a prompt known to every process; one that was withdrawn stays so.
 
         Raises ValueError for a card with a field of a wrong type, which nobody could read.
         """
-        payload = _PROMPT.dump_json(card, warnings=False)
-        _PROMPT.validate_json(payload)
-        self._redis.hset(PROMPTS, card.id, payload.decode())
+        payload = encode_card(card)
+        decode_card(PromptCard, payload)
+        self._redis.hset(PROMPTS, card.id, payload)
 
     def reinstate_prompt(self, prompt_id: str) -> None:
         """Puts a withdrawn prompt into use again."""
@@ -119,7 +79,7 @@ class Catalogue:
 
     def publish_worker(self, card: WorkerCard) -> None:
         """Says that an engine is there."""
-        self._redis.hset(WORKERS, card.name, _WORKER.dump_json(card).decode())
+        self._redis.hset(WORKERS, card.name, encode_card(card))
 
     def forget_worker(self, name: str) -> None:
         """Says that an engine is gone."""
@@ -128,9 +88,9 @@ class Catalogue:
     def workers(self) -> list[WorkerCard]:
         """The engines that published themselves, also ones that died since."""
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(WORKERS))
-        return [_WORKER.validate_json(value) for _, value in sorted(stored.items())]
+        return [decode_card(WorkerCard, value, allow_unknown=True) for _, value in sorted(stored.items())]
 
 
-def to_json(card: BackboneCard | TaskCard | PromptCard | WorkerCard) -> dict[str, Any]:
-    """A card as a JSON object."""
-    return cast("dict[str, Any]", TypeAdapter(type(card)).dump_python(card, mode="json"))
+def _prompt(payload: bytes) -> PromptCard:
+    """A published card; one of a newer release may have more fields."""
+    return decode_card(PromptCard, payload, allow_unknown=True)

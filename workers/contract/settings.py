@@ -14,6 +14,9 @@ class SharedSettings(BaseSettings):
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey; `unix://` works too")
     data_dir: Path = Field(Path("certrad-data"), description="blobs, certificates, prompts, weights and secrets")
     job_ttl: int = Field(86_400, ge=60, description="seconds a job record is kept")
+    output_ttl: int = Field(
+        3_600, ge=60, description="seconds after the end of a job that what the model saw of its image is kept"
+    )
     job_timeout: int = Field(7_200, ge=10, description="seconds one stage of a job may run, per attempt")
     job_retries: int = Field(5, ge=0, description="times a job is started again after its process died")
 
@@ -21,6 +24,11 @@ class SharedSettings(BaseSettings):
     def blobs_dir(self) -> Path:
         """Uploads, shared by API and intake only; each is deleted when its job ends."""
         return self.data_dir / "blobs"
+
+    @property
+    def outputs_dir(self) -> Path:
+        """What was made of uploads for people to look at; deleted `output_ttl` after the job ends."""
+        return self.data_dir / "outputs"
 
     @property
     def certificates_dir(self) -> Path:

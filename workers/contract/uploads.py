@@ -1,4 +1,7 @@
-"""Uploads between API and intake: one file per job, readable by its owner only, gone when the job ends."""
+"""Uploads between API and intake: one file per job, readable by its owner only, gone when the job ends.
+
+What intake makes of an upload lies in a folder of its own, in the same way.
+"""
 
 import hashlib
 import os

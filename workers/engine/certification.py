@@ -26,12 +26,13 @@ from certrad.models.classifier import TextHead, prompt_in_force, text_features_s
 from certrad.models.errors import Rejected
 from certrad.models.images.units import ImageScale
 from certrad.models.prompts.bank import Bank
-from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes, require_backbone, require_use
+from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes, require_backbone
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.smoothing import Noise, NoisySampler, Stream, estimate, select
 from certrad.models.smoothing.encoded import EncodedSampler
 from certrad.models.smoothing.routing import estimate_routes, select_route
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, LabelCounts, NoiseLaw, PromptCard
+from certrad.models.types.defaults import require_use
 from certrad.models.types.routing import RouteSelection
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring

@@ -8,9 +8,11 @@ from redis import Redis
 
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
+from certrad.models.files import replace_file
 from certrad.models.prompts.checkpoint import prompt_path, read_prompt_card, save_prompt
 from certrad.models.prompts.context import layout
 from certrad.models.prompts.foreign_checkpoint import import_context
+from certrad.models.prompts.store import PromptStore
 from certrad.models.types import PromptCard, TaskCard
 from certrad.models.types.cards import ContextPosition
 from certrad.workers.contract.catalogue import Catalogue
@@ -40,6 +42,20 @@ def publish_all(redis: Redis, directory: Path) -> None:
         except (Rejected, ValueError) as error:
             reason = error.code if isinstance(error, Rejected) else "invalid_checkpoint"
             _log.warning("prompt not published", prompt=path.stem, reason=reason)
+
+
+def fetch(redis: Redis, store: PromptStore, card: PromptCard) -> None:
+    """Puts the bytes of a published prompt into the store of this node, where they are missing, from Redis.
+
+    Raises Rejected: invalid_checkpoint, where Redis has no bytes either; prompt_not_found, digest_mismatch.
+    """
+    if store.folder(card.id) is not None:
+        return
+    payload = redis.get(prompt_bytes_key(card.sha256))
+    if not isinstance(payload, bytes):
+        raise Rejected("invalid_checkpoint", "the prompt's card is published, but its bytes are nowhere to be found")
+    content = verified(payload, card)  # before it is kept: a bad copy would fail every later job
+    replace_file(prompt_path(store.own, card.id), content)
 
 
 def verified(content: bytes, card: PromptCard) -> bytes:

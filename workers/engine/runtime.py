@@ -1,7 +1,6 @@
 """What an engine keeps between jobs: device, secrets, resident backbones and their text features."""
 
 import hashlib
-import os
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -14,18 +13,17 @@ import torch
 from redis import Redis
 
 import certrad.models
-from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone, weights_directory
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import find_weights, pinned
 from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
-from certrad.models.prompts.checkpoint import load_prompt_or_bank
 from certrad.models.prompts.context import ContextVectors
-from certrad.models.smoothing.sampling import BLOCK_CPU, BLOCK_GPU
+from certrad.models.prompts.store import PromptStore
 from certrad.models.types import BackboneCard, PromptCard
+from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
-from certrad.workers.contract.names import prompt_bytes_key
-from certrad.workers.engine.prompt_store import verified
+from certrad.workers.engine.prompt_store import fetch
 from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.settings import WorkerSettings
 
@@ -78,24 +76,9 @@ class Runtime:
         card = self.catalogue.prompt(prompt_id)
         if card is None:
             raise Rejected("unknown_prompt", "the prompt is not published")
-        return card, load_prompt_or_bank(self._prompt_directory(card), card)
-
-    def _prompt_directory(self, card: PromptCard) -> Path:
-        name = f"{card.id}.safetensors"
-        for directory in (EMBEDDED / "prompts", self.settings.prompts_dir):
-            if (directory / name).exists():
-                return directory
-        payload = self.redis.get(prompt_bytes_key(card.sha256))
-        if not isinstance(payload, bytes):
-            raise Rejected(
-                "invalid_checkpoint", "the prompt's card is published, but its bytes are nowhere to be found"
-            )
-        content = verified(payload, card)  # before it is kept: a bad copy would fail every later job
-        self.settings.prompts_dir.mkdir(parents=True, exist_ok=True)
-        part = self.settings.prompts_dir / f".{name}.{os.getpid()}"
-        part.write_bytes(content)
-        part.replace(self.settings.prompts_dir / name)
-        return self.settings.prompts_dir
+        store = PromptStore(own=self.settings.prompts_dir)
+        fetch(self.redis, store, card)
+        return card, store.load(card)
 
     def card(self, name: str) -> WorkerCard:
         """What this engine says of itself."""

@@ -9,7 +9,7 @@ import json
 import math
 import struct
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Final, cast
 
@@ -34,7 +34,7 @@ from certrad.models.prompts.training.tuning import (
 )
 from certrad.models.types import PromptCard
 from certrad.models.types.tuning import TuningRequest
-from certrad.workers.contract.catalogue import Catalogue, to_json
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import ENDED, Phase, input_key, ledger_key
 from certrad.workers.contract.records import Records
@@ -97,7 +97,7 @@ class TuningRun:
         tuned = finish(self._backbone, data, class_names, params, epochs.state, epochs.losses, on_batch=self._go_on)
         self._require_under_way()
         card = self._store(tuned)
-        result = {"prompt": card.id, "card": to_json(card)}
+        result = {"prompt": card.id, "card": asdict(card)}
         if not self._records.leave_result(self._job_id, json.dumps(result).encode(), self._ttl):
             raise JobEndedError(self._job_id)
         self._enter("finishing")

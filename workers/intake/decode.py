@@ -11,8 +11,8 @@ from certrad.models.datasets.pixels import Pixels, rgb
 from certrad.models.errors import Rejected
 from certrad.models.images.model_input import ModelInput, image_scale, model_input
 from certrad.models.images.picture import ImageFacts, check_size
+from certrad.models.shipped import shipped_backbones
 from certrad.models.types import BackboneCard, CertifyRequest, Region
-from certrad.workers.contract.catalogue import shipped_backbones
 from certrad.workers.contract.formats import sniff
 from certrad.workers.decoders import dicom, raster
 from certrad.workers.sandbox.child import Answer, run_limited

@@ -1,11 +1,14 @@
 """The ends of a job that touch the disk: `decode` or `unpack` before the engine, `finish` after it."""
 
+import io
 from collections.abc import Callable
 from typing import cast
 
+import structlog
 from redis import Redis
 
 from certrad.models.errors import Rejected
+from certrad.models.images.model_input import ModelInput
 from certrad.models.types import CertifyRequest
 from certrad.models.types.tuning import TuningRequest
 from certrad.workers.connection import connect
@@ -16,9 +19,12 @@ from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.tuning_images import LEFT
 from certrad.workers.intake.decode import decode_limited
+from certrad.workers.intake.seen_image import encode_png
 from certrad.workers.intake.tuning_images import leave_images
 from certrad.workers.queue.failures import failing_the_job
 from certrad.workers.settings import WorkerSettings
+
+_log = structlog.get_logger()
 
 
 def decode(job_id: str) -> None:
@@ -61,7 +67,17 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     request = cast("CertifyRequest", record.request)
     pixels, facts = decode_limited(_upload(settings, record.id), request, settings)
     left = records.leave_input(record.id, pixels.tobytes(), settings.input_ttl)
+    if left:
+        _keep_what_the_model_sees(record.id, pixels, settings)
     return left and records.enter(record.id, "waiting", image=facts)
+
+
+def _keep_what_the_model_sees(job_id: str, pixels: ModelInput, settings: WorkerSettings) -> None:
+    """Stores the picture of GET /jobs/{id}/input; a certificate does not need it, so a full disk costs no more."""
+    try:
+        uploads.store(settings.outputs_dir, job_id, io.BytesIO(encode_png(pixels)))
+    except Rejected as rejected:
+        _log.warning("model input not kept", job_id=job_id, reason=rejected.detail)
 
 
 def _unpack(record: JobRecord, settings: WorkerSettings, redis: Redis, records: Records) -> bool:

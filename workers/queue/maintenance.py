@@ -30,7 +30,7 @@ def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] =
 
     A vehicle RQ has lost is sent again, and the job goes on from its ledger. One that RQ has given up ends the job.
     A job whose record cannot be read is ended. Uploads of ended jobs are deleted, and those that no job ever named
-    once they are an hour old.
+    once they are an hour old; outputs of ended jobs likewise, once they are past their time to live.
     """
     records = Records(redis, ttl=settings.job_ttl, clock=clock)
     for job_id in records.active():
@@ -41,6 +41,7 @@ def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] =
             records.fail(job_id, "internal_error", "the record of the job cannot be read")
     records.forget_expired()
     _delete_uploads(records, settings, clock())
+    _delete_outputs(records, settings, clock())
     _forget_workers(redis)
 
 
@@ -109,6 +110,27 @@ def _delete_uploads(records: Records, settings: WorkerSettings, now: float) -> N
         status = records.status(path.name)
         if status in ENDED if status else _age(path, now) > _ORPHAN_SECONDS:
             path.unlink(missing_ok=True)
+
+
+def _delete_outputs(records: Records, settings: WorkerSettings, now: float) -> None:
+    if not settings.outputs_dir.exists():
+        return
+    for path in settings.outputs_dir.iterdir():
+        ended_at = _ended_at(records, path.name)
+        expired = _age(path, now) > _ORPHAN_SECONDS if ended_at is None else now - ended_at > settings.output_ttl
+        if expired:
+            path.unlink(missing_ok=True)
+
+
+def _ended_at(records: Records, job_id: str) -> float | None:
+    """When a job ended; infinity for one that has not, None for one there is no record of that can be read."""
+    try:
+        record = records.read(job_id)
+    except UnreadableRecordError:
+        return None
+    if record is None:
+        return None
+    return record.updated_at if record.ended else float("inf")
 
 
 def _age(path: Path, now: float) -> float:

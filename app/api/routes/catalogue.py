@@ -1,10 +1,10 @@
 """The catalogue: tasks, backbones and prompts a request may name."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
@@ -54,9 +54,18 @@ class PromptChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    default_for: str = Field(
-        min_length=1, max_length=128, description="task whose default it becomes", examples=["mednist"]
+    default_for: str | None = Field(
+        None, min_length=1, max_length=128, description="task whose default it becomes", examples=["mednist"]
     )
+    withdrawn: bool | None = Field(
+        None, description="false puts a withdrawn prompt into use again, as no task's choice; true withdraws it"
+    )
+
+    @model_validator(mode="after")
+    def _one_change(self) -> Self:
+        if (self.default_for is None) == (self.withdrawn is None):
+            raise ValueError("exactly one of `default_for` and `withdrawn` is required")
+        return self
 
 
 @router.get("/tasks", operation_id="list_tasks", summary="List tasks", responses=problem_responses())
@@ -93,15 +102,17 @@ def get_prompt(prompt_id: PromptId, services: ServicesDep) -> PromptView:
 @router.patch(
     "/prompts/{prompt_id}",
     operation_id="change_prompt",
-    summary="Make a prompt a task's default",
+    summary="Make a prompt a task's default, withdraw or restore it",
     responses=problem_responses(
         "prompt_not_found", "unknown_task", "prompt_mismatch", "invalid_request", "unknown_field"
     ),
 )
 def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesDep) -> PromptView:
-    """Makes a prompt the default of a task that has its classes."""
+    """Makes a prompt the default of a task that has its classes, takes it out of use, or puts it into use again."""
+    if change.withdrawn is not None:
+        return _withdraw_or_restore(services, prompt_id, withdrawn=change.withdrawn)
     card = _card(services, prompt_id)
-    task = services.catalogue.tasks.get(change.default_for)
+    task = services.catalogue.tasks.get(change.default_for or "")
     if task is None:
         raise Rejected("unknown_task", f"`default_for` must be one of {', '.join(sorted(services.catalogue.tasks))}")
     if task.class_names != card.class_names:
@@ -121,6 +132,17 @@ def withdraw_prompt(prompt_id: PromptId, services: ServicesDep) -> Response:
     """Takes a prompt out of use; certificates made with it stay."""
     services.catalogue.withdraw_prompt(_card(services, prompt_id).id)
     return Response(status_code=204)
+
+
+def _withdraw_or_restore(services: Services, prompt_id: str, *, withdrawn: bool) -> PromptView:
+    card = services.catalogue.prompt(prompt_id)
+    if card is None:
+        raise Rejected("prompt_not_found", "the id is unknown")
+    if withdrawn:
+        services.catalogue.withdraw_prompt(card.id)
+    else:
+        services.catalogue.reinstate_prompt(card.id)
+    return _view(services, card)
 
 
 def _in_use(services: Services, task: TaskCard) -> TaskCard:

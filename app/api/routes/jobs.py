@@ -59,6 +59,25 @@ def get_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
     return job_view(record)
 
 
+@router.get(
+    "/{job_id}/input",
+    operation_id="get_job_input",
+    summary="See what the model saw",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The model input, rounded to 8 bits: for people to look at. It is kept for "
+            "`CERTRAD_OUTPUT_TTL` after the job ends.",
+            "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **problem_responses("job_not_found", "job_unreadable", "job_has_no_input", "output_expired", "invalid_request"),
+    },
+)
+def get_job_input(job_id: str, services: ServicesDep) -> Response:
+    """The image as it was given to the model: resized, cropped, in the file's own window, before noise."""
+    return Response(services.jobs.model_input(job_id), media_type="image/png")
+
+
 @router.delete(
     "/{job_id}",
     operation_id="delete_job",

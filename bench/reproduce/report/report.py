@@ -18,9 +18,10 @@ from certrad.bench.reproduce.report.plot import write_plot
 from certrad.bench.reproduce.report.table import LEGEND, as_csv, as_markdown
 from certrad.bench.reproduce.run.materials import Materials
 from certrad.bench.reproduce.run.result import Cell, Place
-from certrad.models.backbones.base import shipped_backbones, weights_directory
+from certrad.models.backbones.base import weights_directory
 from certrad.models.backbones.weights import file_sha256, find_weights, pinned
 from certrad.models.errors import Rejected
+from certrad.models.shipped import shipped_backbones
 from certrad.models.types import SmoothingParams
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from certrad.models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES
 from certrad.models.backbones.weights import file_sha256, find_weights, pinned, read_tensors
-from certrad.models.datasets.cards import shipped_datasets
 from certrad.models.datasets.sample import SplitName, balanced_sample
 from certrad.models.datasets.split import Split, load_split, model_inputs
 from certrad.models.errors import Rejected
+from certrad.models.shipped import shipped_backbones, shipped_datasets
 from certrad.models.types import BackboneCard
 from certrad.workers.intake.decode import decode
 

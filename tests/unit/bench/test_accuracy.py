@@ -12,12 +12,12 @@ from certrad.bench.common.journal import Journal
 from certrad.bench.common.mednist import LabelledImages, balanced_sample
 from certrad.bench.common.noisy_images import Job, MethodCounts, Record, Study, StudySettings, as_input
 from certrad.bench.measure.certified_accuracy import jobs
-from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.prompts.context import template_features
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.smoothing import certify
 from certrad.models.types import SmoothingParams, ZeroShotAdaptation
-from certrad.workers.contract.catalogue import shipped_tasks
 
 SETTINGS = StudySettings(
     dtype="float32",

@@ -13,10 +13,10 @@ from certrad.bench.common import plain_loop
 from certrad.bench.common.architectures import load_clip
 from certrad.bench.common.machine import this_machine
 from certrad.bench.measure import certify_cost
-from certrad.models.backbones.base import load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.prompts.context import template_features
-from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 
 
 def parse(*options: str) -> argparse.Namespace:

@@ -14,9 +14,9 @@ from certrad.bench.demo import write_cards as write_demo_cards
 from certrad.bench.demo.common import PROMPTS, task
 from certrad.models.prompts.checkpoint import load_prompt, load_prompt_or_bank, prompt_path, read_prompt_card
 from certrad.models.prompts.training.tuning import trainer_params
+from certrad.models.shipped import shipped_backbones, shipped_prompts
 from certrad.models.types import PromptCard
 from certrad.models.types.tuning import TuningMethod, TuningParams
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_prompts
 from tests.support.mednist_zip import write_mednist_zip
 
 

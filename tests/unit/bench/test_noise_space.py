@@ -7,8 +7,8 @@ import torch
 from certrad.bench.common.native_noise import Found, Job, compare, smaller
 from certrad.bench.common.noisy_images import as_input
 from certrad.bench.measure.noise_space import Comparison, as_markdown, recipe
-from certrad.models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
-from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.models.backbones.base import EMBEDDED, load_backbone
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 
 
 def found(model: float | None, native: float | None) -> Found:

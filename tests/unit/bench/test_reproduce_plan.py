@@ -25,8 +25,7 @@ from certrad.bench.reproduce.report.orders import orders, paired_p, summary
 from certrad.bench.reproduce.run.certified import CERTIFICATE, TRAINING, Measured, best_sigma
 from certrad.bench.reproduce.run.result import BEST_SIGMA, KNOWN, NOT_KNOWN, Cell, Place, share_cell
 from certrad.bench.reproduce.run.words import DISTANCE
-from certrad.models.backbones.base import shipped_backbones
-from certrad.models.datasets.cards import shipped_datasets
+from certrad.models.shipped import shipped_backbones, shipped_datasets
 from certrad.models.types.tuning import TuningParams
 
 BY_ID = {experiment.id: experiment for experiment in PLAN}

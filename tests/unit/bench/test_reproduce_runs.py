@@ -39,10 +39,10 @@ from certrad.bench.reproduce.run.noisy_pass import NoisyImage, PassWorker
 from certrad.bench.reproduce.run.result import BEST_SIGMA, KNOWN, NOT_KNOWN
 from certrad.bench.reproduce.run.units import Kept, Workforce
 from certrad.bench.reproduce.run.words import RANDOM, nearest_words
-from certrad.models.backbones.base import shipped_backbones
 from certrad.models.backbones.weights import file_sha256
 from certrad.models.baselines.denoiser_training import DenoiserParams
 from certrad.models.errors import Rejected
+from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing.encoded import EncodedSampler
 from certrad.models.types.tuning import TuningParams
 from tests.support import miniature_datasets

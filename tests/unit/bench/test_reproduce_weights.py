@@ -17,7 +17,7 @@ from certrad.bench.reproduce.run.certified import certified_accuracy
 from certrad.bench.reproduce.run.materials import Materials
 from certrad.bench.reproduce.run.surrogates import trained_surrogate
 from certrad.models.attacks.surrogate import HeadParams, body_and_head
-from certrad.models.backbones.base import shipped_backbones
+from certrad.models.shipped import shipped_backbones
 from tests.support.diffusion_models import tiny_unet, write_pipeline
 from tests.support.mednist_zip import write_mednist_zip
 

@@ -1,100 +1,130 @@
 """What the command line parses, and what it hands on."""
 
-import inspect
 import os
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from certrad.app.api.schemas.certify import CertifyForm
 from certrad.app.api.schemas.tune import TuningForm
-from certrad.app.cli import demo
-from certrad.app.cli import main as cli
+from certrad.app.cli import certify, demo, tune
+from certrad.app.cli.main import GROUPS, REQUESTS, dispatch, listing
+from certrad.workers.contract.arguments import Parser
+from certrad.workers.contract.commands import BAD_USAGE, COMPUTING, DONE
+
+
+def options_of(module: object) -> set[str]:
+    """The names of the options of a command."""
+    parser = Parser("name", "summary")
+    module.add_arguments(parser)  # type: ignore[attr-defined]
+    return {action.dest for action in parser._actions} - {"help"}
 
 
 def test_certify_has_an_option_for_every_field() -> None:
-    options = set(inspect.signature(cli.certify).parameters) - {"files", "url", "local", "as_json"}
-    assert options == set(CertifyForm.model_fields)
+    assert set(certify.FIELDS) == set(CertifyForm.model_fields)
+    assert options_of(certify) - {"paths", "url", "local", "data_dir", "save", "json"} == set(CertifyForm.model_fields)
 
 
 def test_tune_has_an_option_for_every_field() -> None:
-    options = set(inspect.signature(cli.tune).parameters) - {"images", "url", "local", "as_json", "default_for"}
-    assert options == set(TuningForm.model_fields)
+    assert set(tune.FIELDS) == set(TuningForm.model_fields)
+    assert options_of(tune) - {"images", "url", "local", "data_dir", "json", "default_for"} == set(
+        TuningForm.model_fields
+    )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "handed_on"),
-    [
-        (["up"], ["up", "--host", "127.0.0.1", "--port", "8000", "--engines", "1"]),
-        (
-            ["up", "--host", "::1", "--port", "0", "--engines", "2", "--data-dir", "d"],
-            ["up", "--host", "::1", "--port", "0", "--engines", "2", "--data-dir", "d"],
-        ),
-        (["worker", "gpu"], ["worker", "gpu"]),
-        (["worker", "intake"], ["worker", "intake"]),
-        (["fetch", "plip"], ["fetch", "plip"]),
-        (["prompts", "words", "p-1"], ["words", "--top", "5", "--", "p-1"]),
-        (
-            ["prompts", "words", "p-1", "--top", "2", "--data-dir", "d", "--json"],
-            ["words", "--top", "2", "--data-dir", "d", "--json", "--", "p-1"],
-        ),
-        (["keys", "list"], ["keys", "list"]),
-        (["keys", "rotate-signing", "--data-dir", "d"], ["keys", "--data-dir", "d", "rotate-signing"]),
-        (
-            ["keys", "revoke-signing", "ab", "--reason", "it leaked"],
-            ["keys", "revoke-signing", "ab", "--reason=it leaked"],
-        ),
-        (["keys", "rotate-epoch"], ["keys", "rotate-epoch"]),
-        (["keys", "reveal-epoch", "ab"], ["keys", "reveal-epoch", "ab"]),
-        (["verify", __file__], ["verify", "--", __file__]),
-        (
-            [
-                "verify",
-                __file__,
-                "--key",
-                "k",
-                "--image",
-                "i",
-                "--region",
-                "1,2,3,4",
-                "--replay",
-                "9",
-                "--fresh",
-                "--json",
-            ],
-            ["verify", "--key=k", "--image=i", "--region=1,2,3,4", "--replay=9", "--fresh", "--json", "--", __file__],
-        ),
-    ],
-)
-def test_commands_that_compute_become_the_workers_command(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], handed_on: list[str]
-) -> None:
+def test_every_command_is_listed_once() -> None:
+    listed = [name for names in GROUPS.values() for name in names]
+    assert sorted(listed) == sorted([*REQUESTS, *COMPUTING])
+
+
+@pytest.mark.parametrize("name", COMPUTING)
+def test_commands_that_compute_get_their_arguments_as_they_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
-    CliRunner().invoke(cli.app, arguments)
-    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", *handed_on]]
+
+    def execv(_: str, command: list[str]) -> None:
+        became.append(command)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", execv)
+    arguments = ["-x", "a b", "--", "--json", "--help"]
+    with pytest.raises(SystemExit):
+        dispatch([*name.split(), *arguments])
+    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", *name.split(), *arguments]]
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        ["certify"],
-        ["certify", "/nowhere/image.png"],
-        ["certify", "--colour", "red", __file__],
-        ["certify", "--n", "many", __file__],
-        ["up", "--engines", "0"],
-        ["worker", "cpu"],
-        ["verify", "/nowhere/certificate.json"],
-        ["verify", __file__, "--replay", "0"],
-        ["demo", "--n", "1"],
-        ["nonsense"],
+        (["certify"], ["`FILE|DIR` is required"]),
+        (
+            ["certify", "/nowhere/image.png"],
+            ["`FILE|DIR` must be an existing file or folder; got '/nowhere/image.png'"],
+        ),
+        (
+            ["certify", "--colour", "red", __file__],
+            ["'--colour' is not an option", "`FILE|DIR` must be an existing file or folder; got 'red'"],
+        ),
+        (["certify", "--n", "many", __file__], ["`--n` must be a whole number, 10 to 1000000; got 'many'"]),
+        (
+            ["certify", "--sigma", "nan", "--adaptation", "some", "--frame", "0", "--data-dir", "d"],
+            [
+                "`--sigma`",
+                "`--adaptation` must be one of none, zero_shot, gated",
+                "`--frame`",
+                "`FILE|DIR`",
+                "`--data-dir`",
+            ],
+        ),
+        (["certify", "--n0", "500", "--n", "100", __file__], ["`--n0` must be at most `--n`; got 500 and 100"]),
+        (["demo", "--n", "1"], ["`--n` must be a whole number, 100 to 1000000; got '1'"]),
+        (["prompts", "default", "p-1"], ["`--task` is required"]),
+        (["certificate", "--out"], ["`--out` needs a value"]),
+        (["nonsense"], ["'nonsense' is not a command"]),
     ],
 )
-def test_bad_usage_ends_with_2(arguments: list[str]) -> None:
-    assert CliRunner().invoke(cli.app, arguments).exit_code == 2
+def test_every_error_of_the_arguments_is_told_in_a_line_of_its_own(
+    arguments: list[str], said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dispatch(arguments) == BAD_USAGE
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(said), lines
+    for words in said:
+        assert any(words in line for line in lines), (words, lines)
+    assert all(line.startswith("certrad: ") for line in lines)
+
+
+def test_a_folder_without_files_is_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / ".hidden").write_text("nothing")
+    assert dispatch(["certify", str(tmp_path)]) == BAD_USAGE
+    assert "a folder with files" in capsys.readouterr().err
+
+
+def test_a_folder_stands_for_its_visible_files_by_name(tmp_path: Path) -> None:
+    for name in ("b.png", "a.png", ".c.png", "more/d.png", ".git/e.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    names = [str(file.relative_to(tmp_path)) for file in certify.visible_files(tmp_path)]
+    assert names == ["a.png", "b.png", "more/d.png"]
+
+
+def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib.metadata import version
+
+    assert dispatch(["--version"]) == DONE
+    assert capsys.readouterr().out == f"certrad {version('certrad')}\n"
+
+
+def test_the_help_lists_every_command_and_that_of_prompts_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(["--help"]) == DONE
+    assert capsys.readouterr().out == listing()
+    for name, command in {**REQUESTS, **COMPUTING}.items():
+        assert f"  {name:19}{command.summary}\n" in listing()
+    assert dispatch(["prompts"]) == BAD_USAGE
+    own = capsys.readouterr().out
+    assert "prompts restore" in own
+    assert "evaluate" not in own
 
 
 def test_images_of_the_demonstration_are_found_without_pydicom() -> None:

@@ -18,23 +18,23 @@ def result(radius: float | None, scale: ImageScale = CT) -> dict[str, Any]:
     return found if radius is None else {**found, "radius": radius}
 
 
-def test_the_radius_is_told_in_the_pictures_own_units() -> None:
+def test_the_radius_is_told_in_the_images_own_units() -> None:
     assert image_units(result(0.5)) == (
-        "the class stays for any change of the picture by L2 norm below 519.845 HU, so by at most 0.5076 HU in every "
-        "value at once, or by 10 HU in up to 2702 pixels"
+        "no change below 519.845 HU (L2) alters the class: for example 0.5076 HU in every value, "
+        "or 10 HU in 2702 pixels"
     )
 
 
 def test_no_budget_of_no_pixels_is_told() -> None:
     words = image_units(result(0.005))
     assert words is not None
-    assert words.endswith("HU in every value at once")
+    assert words.endswith("HU in every value")
 
 
 def test_why_there_is_none_is_told() -> None:
     words = image_units(result(0.0001, ImageScale(**{**asdict(CT), "rounding": 0.1})))
     assert words is not None
-    assert words.startswith("no radius in the picture's own units: ")
+    assert words.startswith("no radius in the image's own units: ")
 
 
 def test_of_an_abstention_nothing_is_told() -> None:

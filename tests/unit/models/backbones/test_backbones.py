@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from certrad.bench.demo.pin_embedded import card_of_files
-from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone, weights_directory
 from certrad.models.backbones.weights import file_sha256, write_json
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import template_features
+from certrad.models.shipped import shipped_backbones
 from certrad.models.types import BackboneCard
 from tests.support import tiny_clip
 

@@ -20,7 +20,7 @@ from certrad.models.prompts.training.trainer import FewShotParams, image_feature
 from certrad.models.prompts.zero_shot import adapt, entropy_of_mean
 from certrad.models.prompts.zero_shot import initial_context as context_of_template
 from certrad.models.types import BackboneCard, ZeroShotAdaptation
-from certrad.workers.cli.fetch import fetch
+from certrad.workers.offline.fetch import fetch
 from tests.support import bert_models
 
 FORMATS = ("medclip", "biomedclip")

@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from certrad.models.backbones.base import shipped_backbones
-from certrad.models.datasets.cards import shipped_datasets
 from certrad.models.datasets.pixels import rgb
 from certrad.models.datasets.sample import balanced_sample
 from certrad.models.datasets.split import LAYOUTS, Split, load_split, model_inputs
 from certrad.models.errors import Rejected
-from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.models.shipped import shipped_backbones, shipped_datasets, shipped_tasks
 from certrad.workers.intake.decode import decode, decode_as_uploaded
 from tests.support import images
 from tests.support.miniature_datasets import CARDS, WRITERS, picture, split_json, table, text, write

@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from certrad.models.backbones.base import shipped_backbones
 from certrad.models.errors import Rejected
 from certrad.models.images.model_input import image_scale, model_input
 from certrad.models.images.picture import ImageFacts, Picture
 from certrad.models.images.resize import AxisResize
+from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
 from certrad.workers.decoders.raster import decode
 from certrad.workers.intake.decode import decode_limited

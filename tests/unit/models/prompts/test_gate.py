@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from certrad.models.backbones.base import Backbone, load_backbone, shipped_backbones, weights_directory
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.classifier import TextHead, VisionLanguageClassifier
 from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
@@ -16,15 +16,16 @@ from certrad.models.prompts.checkpoint import (
     context_to_bytes,
     load_prompt,
     load_prompt_or_bank,
-    require_use,
     save_prompt,
 )
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.gate import Gate, mixed_similarities
 from certrad.models.prompts.training.bank import BankParams, tune_bank
 from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
+from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import labels
 from certrad.models.types import GatedAdaptation, ZeroShotAdaptation
+from certrad.models.types.defaults import require_use
 from tests.support import tiny_clip
 
 NAMES = ("adipose tissue", "mucus")

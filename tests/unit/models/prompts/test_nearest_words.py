@@ -12,9 +12,8 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.nearest_words import interpret, nearest_words
 from certrad.models.randomness import seeded
-from certrad.workers.cli import main as cli
-from certrad.workers.cli import nearest_words as words_command
-from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.models.shipped import shipped_tasks
+from certrad.workers.cli.main import main
 from tests.support import bert_models, tiny_clip
 
 TASK = shipped_tasks()["mednist"]
@@ -131,27 +130,27 @@ def test_more_words_than_there_are_cannot_be_asked_for(clip: Backbone, top: int)
 
 
 def test_the_command_prints_the_words_of_a_shipped_prompt(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert cli.main(["words", TASK.default_prompt or "", "--top", "2", "--json", "--data-dir", str(tmp_path)]) == 0
+    assert (
+        main(["prompts", "words", TASK.default_prompt or "", "--top", "2", "--json", "--data-dir", str(tmp_path)]) == 0
+    )
     document = json.loads(capsys.readouterr().out)
     (vectors,) = document["prompts"]
     assert len(vectors) == 6 * 5
     assert len(vectors[0]["words"]) == 2
-    assert cli.main(["words", TASK.default_prompt or "", "--top", "2", "--data-dir", str(tmp_path)]) == 0
+    assert main(["prompts", "words", TASK.default_prompt or "", "--top", "2", "--data-dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith(f"abdomen CT, vector 1, norm {vectors[0]['norm']:.4f}: {vectors[0]['words'][0]['word']}")
     assert "random vectors of this norm" in lines[2]
 
 
 def test_the_command_knows_every_prompt_of_a_bank(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert cli.main(["words", TASK.default_bank or "", "--top", "1", "--json", "--data-dir", str(tmp_path)]) == 0
+    assert main(["prompts", "words", TASK.default_bank or "", "--top", "1", "--json", "--data-dir", str(tmp_path)]) == 0
     assert len(json.loads(capsys.readouterr().out)["prompts"]) == 8
 
 
 @pytest.mark.parametrize("prompt_id", ["nonsense", "../../etc/passwd", f"mednist-coop-{'0' * 16}"])
-def test_an_unknown_prompt_is_a_failure(prompt_id: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert cli.main(["words", "--data-dir", str(tmp_path), "--", prompt_id]) == 1
-    assert "prompt_not_found" in capsys.readouterr().err
-
-
-def test_shipped_prompts_are_where_the_command_looks() -> None:
-    assert list(words_command.SHIPPED.glob("*.safetensors"))
+def test_an_unknown_prompt_is_bad_usage(prompt_id: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["prompts", "words", "--data-dir", str(tmp_path), "--", prompt_id]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("certrad: `ID` must be one of ")
+    assert str(TASK.default_bank) in said

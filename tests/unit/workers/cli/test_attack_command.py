@@ -1,9 +1,6 @@
 """`certrad attack`: images in, both accuracies out, and the attacked images as pictures."""
 
 import json
-import os
-import sys
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from certrad.app.cli import main as cli
 from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.classifier import TextHead
+from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.models.types import CertifyRequest, ClassifierSpec
-from certrad.workers.cli import attack as attack_command
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_prompts, shipped_tasks
+from certrad.workers.cli.main import main
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.settings import WorkerSettings
+from tests.support.commands import arguments
 from tests.support.images import encoded
 
 TASK = shipped_tasks()["mednist"]
@@ -59,20 +55,12 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def options(*paths: Path, **changes: object) -> Namespace:
-    fields: dict[str, object] = {
-        "paths": list(paths),
-        "task": "mednist",
-        "backbone": None,
-        "prompt": None,
-        "attack": "pgd10",
-    }
-    fields |= {"epsilon": None, "iterations": None, "queries": None, "limit": None, "out": None, "seed": 0}
-    return Namespace(**(fields | {"json": True} | changes))
+def options(*paths: Path, **changes: object) -> list[str]:
+    return arguments("attack", *paths, **({"attack": "pgd10", "json": True} | changes))
 
 
 def answer(capfd: pytest.CaptureFixture[str], *paths: Path, **changes: object) -> tuple[dict[str, Any], str]:
-    assert attack_command.run(options(*paths, **changes)) == 0
+    assert main(options(*paths, **changes)) == 0
     out, err = capfd.readouterr()
     return json.loads(out), err
 
@@ -85,7 +73,7 @@ def test_folder_for_each_class_gives_accuracies(folder: Path, capfd: pytest.Capt
     for kind in ("clean", "non_adaptive", "adaptive"):
         rate = report["accuracy"][kind]
         assert (rate["hits"], rate["images"]) == (sum(row[kind] == row["label"] for row in rows), 6)
-    assert (report["epsilon"], report["prompt"]) == (8 / 255, TASK.default_prompt)
+    assert (report["epsilon"], report["prompt"]) == (8 / 255, TASK.default_bank)  # as the service answers
     assert report["attacks"] == {"non_adaptive": "PGD-10 on image features", "adaptive": "PGD-10 on the prompt"}
     assert "1 file left out: unsupported_format" in err
 
@@ -101,7 +89,7 @@ def test_hidden_files_and_folders_are_passed_over(folder: Path, capfd: pytest.Ca
 def test_clean_class_is_the_label_of_a_file_and_that_is_said(
     files: list[Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert attack_command.run(options(*files, json=False, limit=1)) == 0
+    assert main(options(*files, json=False, limit=1)) == 0
     out, _ = capfd.readouterr()
     assert out.count(str(files[0])) == 1
     assert str(files[1]) not in out
@@ -151,7 +139,7 @@ def test_autoattack_on_the_template_is_one_attack_where_the_template_is_the_prom
     files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     changes = {"attack": "autoattack", "iterations": 1, "queries": 2, "prompt": "template", "out": tmp_path / "out"}
-    assert attack_command.run(options(files[0], json=False, **changes)) == 0
+    assert main(options(files[0], json=False, **changes)) == 0
     out, _ = capfd.readouterr()
     assert "the template is the prompt" in out
     assert "without knowledge" not in out
@@ -162,29 +150,29 @@ def test_autoattack_on_the_template_is_one_attack_where_the_template_is_the_prom
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"attack": "pgd"}, "--attack is expected of pgd10, pgd40, autoattack"),
+        ({"attack": "pgd"}, "`--attack` must be one of pgd10, pgd40, autoattack; got 'pgd'"),
         ({"epsilon": "0"}, "--epsilon"),
         ({"epsilon": "300/255"}, "--epsilon"),
         ({"epsilon": "much"}, "--epsilon"),
         ({"epsilon": "1/0"}, "--epsilon"),
         ({"epsilon": "1e400"}, "--epsilon"),
-        ({"queries": 5}, "--queries goes with --attack autoattack"),
+        ({"queries": 5}, "`--queries` goes with `--attack autoattack` only"),
         ({"task": "nothing"}, "--task"),
         ({"backbone": "nobody"}, "--backbone"),
-        ({"prompt": "nothing-0123456789abcdef"}, "prompt_not_found"),
-        ({"prompt": BANK}, "prompt_mismatch"),
+        ({"prompt": "nothing-0123456789abcdef"}, "`--prompt` must be one of template, "),
+        ({"prompt": BANK, "backbone": "plip"}, "prompt_mismatch"),
     ],
 )
 def test_bad_usage_ends_with_2_and_says_what_was_expected(
     files: list[Path], capfd: pytest.CaptureFixture[str], wrong: dict[str, object], told: str
 ) -> None:
-    assert attack_command.run(options(*files, **wrong)) == 2
+    assert main(options(*files, **wrong)) == 2
     assert told in capfd.readouterr().err
 
 
 def test_nothing_that_is_an_image_ends_with_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "Jane Doe.txt").write_text("no image")
-    assert attack_command.run(options(tmp_path)) == 2
+    assert main(options(tmp_path)) == 2
     out, err = capfd.readouterr()
     assert err == "certrad: an image is expected, got 1 file (unsupported_format)\n"
     assert "Jane" not in out + err
@@ -192,17 +180,9 @@ def test_nothing_that_is_an_image_ends_with_2(tmp_path: Path, capfd: pytest.Capt
 
 def test_folders_that_are_not_those_of_the_classes_end_with_2(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (folder / "another").mkdir()
-    assert attack_command.run(options(folder)) == 2
+    assert main(options(folder)) == 2
     assert "class_mismatch" in capfd.readouterr().err
 
 
 def test_file_beside_a_folder_ends_with_2(folder: Path, files: list[Path]) -> None:
-    assert attack_command.run(options(files[0], folder)) == 2
-
-
-def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, files: list[Path]) -> None:
-    became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
-    CliRunner().invoke(cli.app, ["attack", str(files[0]), str(files[1]), "--epsilon", "4/255", "--json"])
-    handed_on = ["attack", "--epsilon=4/255", "--json", "--", str(files[0]), str(files[1])]
-    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", *handed_on]]
+    assert main(options(files[0], folder)) == 2

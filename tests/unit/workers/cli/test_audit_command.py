@@ -1,34 +1,31 @@
 """`certrad audit` and `python -m certrad.bench audit`: images in, verdicts out, and a journal between two runs."""
 
 import json
-import os
-import sys
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
-from certrad.app.cli import main as cli
 from certrad.models.attacks.smooth_adv import SmoothAdv
 from certrad.models.audit.modes import chosen_modes, mode_specs
 from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
 from certrad.models.audit.verdict import Verdict, as_markdown
 from certrad.models.evaluation.journal import Journal
-from certrad.models.prompts.store import Folders
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_prompts, shipped_tasks
 from certrad.models.types import SmoothingParams
-from certrad.workers.cli import audit as audit_command
-from certrad.workers.contract.catalogue import shipped_prompts, shipped_tasks
+from certrad.workers.cli.main import main
+from certrad.workers.offline import audit as offline_audit
+from tests.support.commands import arguments
 from tests.support.images import encoded, noise
 
 TASK = shipped_tasks()["mednist"]
 LEARNED = shipped_prompts()[TASK.default_prompt or ""]
 BANK = replace(LEARNED, id="bank-0123456789abcdef", method="bank")
 SPECS = mode_specs(TASK, "demo", [LEARNED, BANK], SmoothingParams(sigma=0.25, n0=10, n=50))
-NOWHERE = Folders(backbones=Path("nowhere"), prompts=Path("nowhere"))
+NOWHERE = Path("nowhere"), PromptStore(own=Path("nowhere"))
 
 
 def discs() -> list[NDArray[np.uint8]]:
@@ -47,7 +44,7 @@ def settings_of(images: list[NDArray[np.uint8]], *names: str) -> AuditSettings:
 
 
 def run_audit(images: list[NDArray[np.uint8]], settings: AuditSettings, path: Path) -> list[Verdict]:
-    return audit(images, settings, NOWHERE, journal=open_journal(path, settings), processes=1)
+    return audit(images, settings, *NOWHERE, journal=open_journal(path, settings), processes=1)
 
 
 def verdict(**changes: object) -> Verdict:
@@ -56,18 +53,9 @@ def verdict(**changes: object) -> Verdict:
     return Verdict(**(fields | changes))  # type: ignore[arg-type]
 
 
-def options(directory: Path, **changes: object) -> Namespace:
-    fields = {"images": directory, "task": "mednist", "backbone": None, "prompt": None, "sigma": 0.25, "n": 100}
-    fields |= {
-        "targets": 1,
-        "modes": "template/none",
-        "limit": None,
-        "journal": None,
-        "processes": 1,
-        "seed": 0,
-        "json": False,
-    }
-    return Namespace(**(fields | changes))
+def options(directory: Path, **changes: object) -> list[str]:
+    fields: dict[str, object] = {"images": directory, "n": 100, "modes": "template/none", "processes": 1}
+    return arguments("audit", **(fields | changes))
 
 
 @pytest.fixture
@@ -85,7 +73,7 @@ def folder(tmp_path: Path) -> Path:
 def audited(monkeypatch: pytest.MonkeyPatch) -> list[Verdict]:
     """What the audit is going to say; it is not made."""
     verdicts: list[Verdict] = []
-    monkeypatch.setattr(audit_command, "audit", lambda *_, **__: verdicts)
+    monkeypatch.setattr(offline_audit, "audit", lambda *_, **__: verdicts)
     return verdicts
 
 
@@ -173,8 +161,8 @@ def test_folder_is_audited_with_its_images_and_no_name_is_told(
         seen.append(images)
         return [verdict()]
 
-    monkeypatch.setattr(audit_command, "audit", recorded)
-    assert audit_command.run(options(folder, json=True)) == 0
+    monkeypatch.setattr(offline_audit, "audit", recorded)
+    assert main(options(folder, json=True)) == 0
     out, err = capfd.readouterr()
     assert [(image.shape, image.dtype) for image in seen[0]] == [((3, 64, 64), np.uint8)] * 2
     assert json.loads(out)["sound"] is True
@@ -187,7 +175,7 @@ def test_a_picture_counts_once_however_many_files_hold_it(
 ) -> None:
     audited.append(verdict())
     (folder / "a copy.png").write_bytes((folder / "Jane Doe 1.png").read_bytes())
-    assert audit_command.run(options(folder, limit=3)) == 0
+    assert main(options(folder, limit=3)) == 0
     assert "1 file left out: same_picture" in capfd.readouterr().err
 
 
@@ -204,12 +192,12 @@ def test_exit_code_is_1_where_a_claim_that_was_made_is_contradicted(
     folder: Path, audited: list[Verdict], told: list[Verdict], code: int
 ) -> None:
     audited += told
-    assert audit_command.run(options(folder)) == code
+    assert main(options(folder)) == code
 
 
 def test_audit_without_power_says_so(folder: Path, audited: list[Verdict], capfd: pytest.CaptureFixture[str]) -> None:
     audited += [verdict(), verdict(mode="planted", planted=True, p_value=0.5)]
-    audit_command.run(options(folder))
+    main(options(folder))
     assert "no power" in capfd.readouterr().out
 
 
@@ -225,12 +213,4 @@ def test_audit_without_power_says_so(folder: Path, audited: list[Verdict], capfd
     ],
 )
 def test_bad_usage_ends_with_2(folder: Path, wrong: dict[str, object]) -> None:
-    assert audit_command.run(options(folder, **wrong)) == 2
-
-
-def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
-    CliRunner().invoke(cli.app, ["audit", "--images", str(tmp_path), "--sigma", "0.5", "--modes", "planted", "--json"])
-    handed_on = ["audit", f"--images={tmp_path}", "--sigma=0.5", "--modes=planted", "--json"]
-    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", *handed_on]]
+    assert main(options(folder, **wrong)) == 2

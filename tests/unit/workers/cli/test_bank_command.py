@@ -1,30 +1,25 @@
 """`certrad prompts bank`: a few labelled images of each class in, a bank that can be gated out."""
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from certrad.app.cli import main as client
 from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.classifier import TextHead
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import load_prompt_or_bank, read_prompt_card
 from certrad.models.prompts.training.bank import bank_accuracy
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.types import ClassifierSpec, GatedAdaptation
 from certrad.workers.cli import main as cli
-from certrad.workers.cli import tune_bank as bank_command
-from certrad.workers.contract.catalogue import shipped_backbones, shipped_tasks
+from certrad.workers.offline import bank as offline_bank
 from tests.support.images import encoded, noise
 
 TASK = shipped_tasks()["mednist"]
-PROMPTS = Path(bank_command.__file__).parents[2] / "models" / "demo" / "prompts"
-WHOLE = bank_command.BankParams
+WHOLE = offline_bank.BankParams
 IMAGES = 3
 
 
@@ -47,8 +42,8 @@ def bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("CERTRAD_REDIS_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("CERTRAD_THREADS", "1")
     few: dict[str, Any] = {"sigmas": (0.25, 0.5), "member_sigmas": (0.5,), "epochs": 1, "steps": 2, "gate_batch": 4}
-    monkeypatch.setattr(bank_command, "BankParams", lambda **given: WHOLE(**given, **few))
-    options = ("tune-bank", "--name", "site", "--shots", "2", "--copies", "2", "--images")
+    monkeypatch.setattr(offline_bank, "BankParams", lambda **given: WHOLE(**given, **few))
+    options = ("prompts", "bank", "--name", "site", "--shots", "2", "--copies", "2", "--images")
     return lambda images, *more: cli.main([*options, str(images), *map(str, more)])
 
 
@@ -95,7 +90,7 @@ def test_without_images_left_nothing_is_measured(folder: Path, bank: Any, tmp_pa
 def test_accuracy_counts_the_copies_that_get_their_label() -> None:
     backbone = load_backbone(shipped_backbones()["demo"], EMBEDDED)
     images = torch.rand((5, 3, 64, 64), generator=torch.Generator().manual_seed(0))
-    shipped = load_prompt_or_bank(PROMPTS, read_prompt_card(PROMPTS / f"{TASK.default_bank}.json"))
+    shipped = load_prompt_or_bank(SHIPPED_PROMPTS, read_prompt_card(SHIPPED_PROMPTS / f"{TASK.default_bank}.json"))
     assert isinstance(shipped, Bank)
     sigma = 1e-6  # below what could move a picture to another class
     classifier = TextHead.of_prompt(backbone, TASK.class_names, shipped).classifier(backbone, sigma)
@@ -123,8 +118,8 @@ def test_an_image_that_cannot_be_read_is_named_by_its_place(
     [
         (("--shots", IMAGES + 1), 1, "too_few_images"),
         (("--task", "pannuke"), 1, "class_mismatch"),
-        (("--task", "nothing"), 2, "--task"),
-        (("--name", "../site"), 2, "name"),
+        (("--task", "nothing"), 2, "`--task` must be one of"),
+        (("--name", "../site"), 2, "`--name` must be"),
         (("--template", "{} in a picture"), 1, "invalid_request"),
         (("--template", f"{'a very long story about ' * 20}{{}}."), 1, "prompt_too_long"),
     ],
@@ -143,12 +138,3 @@ def test_what_cannot_become_a_bank_is_refused_before_an_image_is_encoded(
     assert bank(folder, *options) == code
     assert message in capsys.readouterr().err
     assert not encoded_images
-
-
-def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
-    options = ["--images", str(tmp_path), "--name", "site", "--shots", "4"]
-    CliRunner().invoke(client.app, ["prompts", "bank", *options])
-    handed_on = ["tune-bank", f"--images={tmp_path}", "--name=site", "--shots=4"]
-    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", *handed_on]]

@@ -1,20 +1,16 @@
 """`certrad prompts calibrate`: a folder of unlabelled images in, a prompt that names its pool out."""
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from certrad.app.cli import main as client
 from certrad.models.prompts.checkpoint import load_prompt, read_prompt_card
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types import ClassifierSpec
-from certrad.workers.cli import calibrate as calibrate_command
 from certrad.workers.cli import main as cli
-from certrad.workers.contract.catalogue import shipped_tasks
+from certrad.workers.offline import calibration
 from tests.support.images import encoded, noise
 
 TASK = shipped_tasks()["mednist"]
@@ -36,11 +32,11 @@ def calibrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The command with few samples, on a data directory of its own and without a service."""
     monkeypatch.setenv("CERTRAD_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("CERTRAD_REDIS_URL", "redis://127.0.0.1:1/0")
-    whole = calibrate_command.CalibrationParams
+    whole = calibration.CalibrationParams
     monkeypatch.setattr(
-        calibrate_command, "CalibrationParams", lambda **given: whole(**given, copies=1, steps=2, batch_size=4)
+        calibration, "CalibrationParams", lambda **given: whole(**given, copies=1, steps=2, batch_size=4)
     )
-    return lambda *options: cli.main(["calibrate-prompt", *map(str, options)])
+    return lambda *options: cli.main(["prompts", "calibrate", *map(str, options)])
 
 
 @pytest.mark.parametrize("start", [TASK.default_prompt, "template"])
@@ -68,7 +64,7 @@ def test_the_prompt_is_stored_and_names_its_pool_but_no_file(
     ("options", "code"),
     [
         (("--prompt", TASK.default_bank), 1),
-        (("--prompt", "nothing-0123456789abcdef"), 1),
+        (("--prompt", "nothing-0123456789abcdef"), 2),
         (("--task", "nothing"), 2),
         (("--sigmas", "0.25,many"), 2),
         (("--sigmas", "9"), 2),
@@ -81,12 +77,3 @@ def test_what_cannot_be_adapted_is_refused(options: tuple[str, ...], code: int, 
 
 def test_a_folder_without_images_is_refused(calibrate: Any, tmp_path: Path) -> None:
     assert calibrate("--images", tmp_path, "--name", "site") == 2
-
-
-def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
-    options = ["--images", str(tmp_path), "--name", "site", "--sigmas", "0.5"]
-    CliRunner().invoke(client.app, ["prompts", "calibrate", *options])
-    handed_on = ["calibrate-prompt", f"--images={tmp_path}", "--name=site", "--sigmas=0.5"]
-    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", *handed_on]]

@@ -1,9 +1,6 @@
 """`certrad evaluate`: a split of a data set in, rows of the field's table and certified accuracy out."""
 
 import json
-import os
-import sys
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,30 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
-from certrad.app.cli import main as cli
-from certrad.models.backbones.base import EMBEDDED, load_backbone, shipped_backbones
+from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.evaluation.certified import ABSTAINED, Evaluation, Row, summary
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.smoothing.accuracy import RADII
 from certrad.models.types import ClassifierSpec, SmoothingParams, ZeroShotAdaptation
-from certrad.workers.cli import evaluate as evaluate_command
-from certrad.workers.contract.catalogue import shipped_tasks
-from certrad.workers.options import argument_parser
+from certrad.workers.cli.main import main
 from tests.support import images
+from tests.support.commands import arguments
 from tests.support.miniature_datasets import folders_of_classes, write
 
 TASK = shipped_tasks()["mednist"]
 HEADER = "idx\tlabel\tpredict\tradius\tcorrect\ttime"
 
 
-def options(data: Path, **changes: object) -> Namespace:
-    """The arguments as certrad.workers.options parses them, few and small."""
-    fields = {"task": "mednist", "data": data, "images": 3, "n0": 10, "n": 20, "prompt": "template"} | changes
-    given = [f"--{name}={value}" for name, value in fields.items() if value is not None and name != "json"]
-    parsed = argument_parser().parse_args(["evaluate", *given, *(["--json"] if changes.get("json") else [])])
-    assert isinstance(parsed, Namespace)
-    return parsed
+def options(data: Path, **changes: object) -> list[str]:
+    """The arguments, few and small."""
+    fields = {"task": "mednist", "data": data, "images": 3, "n0": 10, "n": 20, "prompt": "template"}
+    return arguments("evaluate", **(fields | changes))
 
 
 def row(index: int, label: int = 0, predict: int = 0, radius: float = 0.3) -> Row:
@@ -150,13 +142,13 @@ def test_adaptation_starts_anew_for_every_image() -> None:
 @pytest.mark.usefixtures("small")
 def test_interrupted_run_goes_on_to_the_rows_of_an_uninterrupted_one(mednist: Path, tmp_path: Path) -> None:
     whole, torn = tmp_path / "whole.tsv", tmp_path / "torn.tsv"
-    assert evaluate_command.run(options(mednist, out=whole)) == 0
+    assert main(options(mednist, out=whole)) == 0
     lines = whole.read_text().splitlines(keepends=True)
     assert lines[0] == HEADER + "\n"
     assert len(lines) == 4
     torn.write_text(lines[0] + lines[1] + lines[2][:4])
     torn.with_suffix(".json").write_text(whole.with_suffix(".json").read_text())
-    assert evaluate_command.run(options(mednist, out=torn)) == 0
+    assert main(options(mednist, out=torn)) == 0
     assert torn.read_text().startswith(lines[0] + lines[1])
     assert without_times(torn) == without_times(whole)
 
@@ -166,10 +158,10 @@ def test_finished_table_is_summed_up_again_without_another_certificate(
     mednist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "t.tsv"
-    assert evaluate_command.run(options(mednist, out=out, json=True)) == 0
+    assert main(options(mednist, out=out, json=True)) == 0
     first = json.loads(capfd.readouterr().out)
     monkeypatch.setattr("certrad.models.evaluation.certified.estimate", None)
-    assert evaluate_command.run(options(mednist, out=out, json=True)) == 0
+    assert main(options(mednist, out=out, json=True)) == 0
     assert json.loads(capfd.readouterr().out) == first
     assert first["images"] == 3
     assert first["settings"]["images_of_split"] == 12
@@ -178,21 +170,34 @@ def test_finished_table_is_summed_up_again_without_another_certificate(
 
 
 @pytest.mark.usefixtures("small")
+def test_certified_accuracy_is_drawn_against_the_radius(mednist: Path, tmp_path: Path) -> None:
+    assert main(options(mednist, images=1, plot=tmp_path / "p.svg")) == 0
+    assert "<svg" in (tmp_path / "p.svg").read_text()
+
+
+@pytest.mark.usefixtures("small")
 def test_table_of_other_settings_is_neither_continued_nor_overwritten(mednist: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.tsv"
-    assert evaluate_command.run(options(mednist, out=out, images=1)) == 0
+    assert main(options(mednist, out=out, images=1)) == 0
     before = out.read_bytes()
-    assert evaluate_command.run(options(mednist, out=out, images=1, sigma=0.5)) == 2
+    assert main(options(mednist, out=out, images=1, sigma=0.5)) == 2
     out.with_suffix(".json").unlink()
-    assert evaluate_command.run(options(mednist, out=out, images=1)) == 2
+    assert main(options(mednist, out=out, images=1)) == 2
     assert out.read_bytes() == before
 
 
 @pytest.mark.usefixtures("small")
-def test_default_is_the_prompt_of_the_task_and_gated_its_bank(mednist: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    asked = {"none": TASK.default_prompt, "gated": TASK.default_bank, "zero_shot": TASK.default_prompt}
+def test_default_is_the_bank_that_the_service_answers_with_and_without_a_gate_the_prompt_of_the_task(
+    mednist: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = {
+        None: TASK.default_bank,
+        "none": TASK.default_prompt,
+        "gated": TASK.default_bank,
+        "zero_shot": TASK.default_prompt,
+    }
     for adaptation, prompt in asked.items():
-        assert evaluate_command.run(options(mednist, prompt=None, adaptation=adaptation, images=1, json=True)) == 0
+        assert main(options(mednist, prompt=None, adaptation=adaptation, images=1, json=True)) == 0
         settings = json.loads(capfd.readouterr().out)["settings"]
         assert settings["classifier"]["prompt"] == prompt
         assert settings["scope"] == ("frozen_prompt" if adaptation == "zero_shot" else "input_independent")
@@ -202,7 +207,7 @@ def test_default_is_the_prompt_of_the_task_and_gated_its_bank(mednist: Path, cap
 def test_table_says_what_the_figures_cover(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write("covid", tmp_path)
     asked = options(tmp_path, task="covid", backbone="demo", images=100, prompt=None, adaptation="zero_shot", n0=10)
-    assert evaluate_command.run(asked) == 0
+    assert main(asked) == 0
     told = capfd.readouterr().out
     assert "6 of 6 images" in told
     assert "fixed seed" in told
@@ -215,7 +220,7 @@ def test_two_classes_of_one_name_are_told_apart_by_their_first_label(tmp_path: P
     names = "n01440764 missile", "n01443537 missile", "n02085620 chest X-ray"
     (tmp_path / "imagenet" / "classnames.txt").write_text("\n".join(names))
     out = tmp_path / "t.tsv"
-    assert evaluate_command.run(options(tmp_path, task="imagenet", backbone="demo", out=out)) == 0
+    assert main(options(tmp_path, task="imagenet", backbone="demo", out=out)) == 0
     rows = [Row.from_line(line) for line in out.read_text().splitlines()[1:]]
     assert sorted(row.label for row in rows) == [0, 1, 2]
     assert {row.predict for row in rows} <= {ABSTAINED, 0, 2}
@@ -227,10 +232,10 @@ def test_own_folder_is_evaluated_with_a_template_and_told_no_file_name(
 ) -> None:
     folders_of_classes(tmp_path, ("polyp", "normal"), 1)
     asked = {"task": "folders", "backbone": "demo", "prompt": None, "images": 5}
-    assert evaluate_command.run(options(tmp_path, **asked)) == 2
-    assert evaluate_command.run(options(tmp_path, **asked, template="an image of {}.")) == 0
+    assert main(options(tmp_path, **asked)) == 2
+    assert main(options(tmp_path, **asked, template="an image of {}.")) == 0
     (tmp_path / "normal" / "Jane Doe.png").write_bytes(b"no picture")
-    assert evaluate_command.run(options(tmp_path, **asked, template="an image of {}.")) == 1
+    assert main(options(tmp_path, **asked, template="an image of {}.")) == 1
     out, err = capfd.readouterr()
     assert "image 1 of the split" in err
     assert "Jane" not in out + err
@@ -246,7 +251,7 @@ def test_own_folder_is_evaluated_with_a_template_and_told_no_file_name(
         {"backbone": "plip", "prompt": None},
         {"backbone": "plip", "prompt": TASK.default_prompt},
         {"prompt": "nothing-0123456789abcdef"},
-        {"prompt": TASK.default_bank},
+        {"prompt": TASK.default_bank, "adaptation": "none"},
         {"adaptation": "gated"},
         {"sigma": 9.0},
         {"template": "two {} {}"},
@@ -259,20 +264,19 @@ def test_bad_usage_ends_with_2_and_one_line(
 ) -> None:
     data = wrong.pop("data", mednist)
     assert isinstance(data, Path)
-    assert evaluate_command.run(options(data, **wrong)) == 2
+    assert main(options(data, **wrong)) == 2
     assert capfd.readouterr().err.count("\n") == 1
 
 
 def test_seed_below_zero_is_refused_by_its_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        options(tmp_path, seed=-1)
-    assert "--seed: must be in [0," in capfd.readouterr().err
+    assert main(options(tmp_path, seed=-1)) == 2
+    assert "`--seed` must be a whole number, 0 to " in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("small")
 def test_prompt_of_other_classes_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     asked = options(write("covid", tmp_path), task="covid", backbone="demo", prompt=TASK.default_prompt, images=1)
-    assert evaluate_command.run(asked) == 2
+    assert main(asked) == 2
     assert "other classes" in capfd.readouterr().err
 
 
@@ -285,7 +289,7 @@ def test_own_folders_are_matched_with_the_classes_of_the_prompt_as_when_it_was_t
         folders_of_classes(tmp_path / name, folders, 1)
         out = tmp_path / f"{name}.tsv"
         asked = options(tmp_path / name, task="folders", prompt=TASK.default_prompt, images=6, n=100, out=out)
-        assert evaluate_command.run(asked) == 0
+        assert main(asked) == 0
         rows = map(Row.from_line, out.read_text().splitlines()[1:])
         class_of = dict(zip(folders, TASK.class_names, strict=True))
         return {class_of[sorted(folders)[row.label]] for row in rows if row.correct}
@@ -299,14 +303,5 @@ def test_own_folders_that_are_not_the_classes_of_the_prompt_are_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folders_of_classes(tmp_path, ("a", "b"), 1)
-    assert evaluate_command.run(options(tmp_path, task="folders", prompt=TASK.default_prompt, images=1)) == 2
+    assert main(options(tmp_path, task="folders", prompt=TASK.default_prompt, images=1)) == 2
     assert "class_mismatch" in capfd.readouterr().err
-
-
-def test_command_becomes_the_workers_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
-    CliRunner().invoke(cli.app, ["evaluate", "--task", "dtd", "--data", str(tmp_path), "--sigma", "0.5", "--json"])
-    handed_on = ["--task=dtd", f"--data={tmp_path}", "--split=test", "--images=500", "--adaptation=none", "--sigma=0.5"]
-    assert became == [[sys.executable, "-m", "certrad.workers.cli.main", "evaluate", *handed_on, "--json"]]
-    assert argument_parser().parse_args(became[0][3:]).n == 10_000

@@ -39,11 +39,12 @@ def test_a_command_sets_it_before_torch_is_loaded(tmp_path: Path) -> None:
     """In a process of its own: this one has torch already."""
     probe = (
         "import os, sys\n"
-        "from workers import cli\n"
+        "from certrad.workers.cli import main as cli\n"
+        "from certrad.models.shipped import shipped_prompts\n"
         "seen = []\n"
         "sys.addaudithook(lambda event, args: event == 'import' and args[0] == 'torch' "
         f"and seen.append(os.environ.get({VARIABLE!r})))\n"
-        "code = cli.main(['words', '--', 'nothing-0123456789abcdef'])\n"
+        "code = cli.main(['prompts', 'words', '--', next(iter(shipped_prompts()))])\n"
         "print(code, seen[0])\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
@@ -60,7 +61,7 @@ def test_a_command_sets_it_before_torch_is_loaded(tmp_path: Path) -> None:
 def test_the_operators_own_count_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "7")
     with pytest.raises(SystemExit):
-        cli.main(["--help"])
+        cli.main(["fetch", "--help"])
     assert cli.main(["fetch", "nothing"]) == 2
     assert os.environ[VARIABLE] == "7"
 

@@ -12,8 +12,9 @@ from certrad.app.api.schemas.tune import TuningForm, parse
 from certrad.app.api.tuning_defaults import resolve
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest
-from certrad.workers.contract.catalogue import Catalogue, shipped_tasks
+from certrad.workers.contract.catalogue import Catalogue
 
 METHODS: tuple[TuningMethod, ...] = ("few_shot", "coop", "advpt")
 EXTREMES = {

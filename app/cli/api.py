@@ -1,0 +1,38 @@
+"""`certrad api`: the HTTP process alone."""
+
+import sys
+from argparse import Namespace
+
+from certrad.workers.contract.arguments import Parser, integer, text
+from certrad.workers.contract.commands import DONE
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    parser.option(
+        "--host", text("ADDRESS"), "address to listen on; there is no access control yet", default="127.0.0.1"
+    )
+    parser.option("--port", integer(0, 65_535), "port to listen on", default=8000)
+
+
+def run(options: Namespace) -> int:
+    """Serves until a signal."""
+    import uvicorn  # only the extra `api` installs it
+
+    from certrad.app.settings import ApiSettings
+    from certrad.workers.contract.waiting import tell_if_redis_is_away
+
+    settings = ApiSettings()
+    sys.stderr.write(f"certrad: starting the API on {options.host} port {options.port}\n")
+    tell_if_redis_is_away(settings.redis_url)
+    uvicorn.run(
+        "certrad.app.main:create_app",
+        factory=True,
+        host=options.host,
+        port=options.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+    return DONE

@@ -1,0 +1,32 @@
+"""`certrad cancel`: a job stopped before its end."""
+
+import sys
+from argparse import Namespace
+
+from certrad.app.cli.client import Client
+from certrad.app.cli.service import add_url, with_service
+from certrad.workers.contract.arguments import Parser, text
+from certrad.workers.contract.commands import DONE, FAILURE, fail
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    parser.argument("job", text("JOB"), "id of a job")
+    add_url(parser)
+
+
+def run(options: Namespace) -> int:
+    """Cancels the job; one that has ended stays as it is, for the service would erase it."""
+
+    def cancel(client: Client) -> int:
+        job = client.job(options.job)
+        if job.ended:
+            return fail(f"job {job.id} has ended already: it {_ENDED[job.status]}", FAILURE)
+        client.cancel(job.id)
+        sys.stdout.write(f"job {job.id} is cancelled\n")
+        return DONE
+
+    return with_service(options, cancel)
+
+
+_ENDED = {"succeeded": "succeeded", "failed": "failed", "cancelled": "was cancelled"}

@@ -1,0 +1,1 @@
+"""`certrad prompts`: the prompts of a service."""

@@ -1,0 +1,26 @@
+"""`certrad prompts show`: the card of one prompt."""
+
+import json
+import sys
+from argparse import Namespace
+
+from certrad.app.cli.client import Client
+from certrad.app.cli.service import add_url, with_service
+from certrad.workers.contract.arguments import Parser, text
+from certrad.workers.contract.commands import DONE
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    parser.argument("id", text("ID"), "id of a prompt")
+    add_url(parser)
+
+
+def run(options: Namespace) -> int:
+    """Prints the card as JSON, for reading."""
+
+    def show(client: Client) -> int:
+        sys.stdout.write(json.dumps(client.prompt(options.id), indent=2) + "\n")
+        return DONE
+
+    return with_service(options, show)

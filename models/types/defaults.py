@@ -1,0 +1,131 @@
+"""The backbone, prompt and adaptation that a request means; one rule for the service and for every command."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from certrad.models.errors import Rejected
+from certrad.models.types.cards import PromptCard, TaskCard
+from certrad.models.types.request import TEMPLATE_PROMPT, Adaptation, GatedAdaptation, ZeroShotAdaptation
+
+AdaptationName = Literal["none", "zero_shot", "gated"]
+NamedPrompt = PromptCard | Literal["template"]
+
+ADAPTATIONS: Final[Mapping[AdaptationName, Adaptation | None]] = {
+    "none": None,
+    "zero_shot": ZeroShotAdaptation(),
+    "gated": GatedAdaptation(),
+}
+BARE_TEMPLATE: Final = "{}"
+"""The template of every learned prompt: words that are never encoded must not change the noise key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierChoice:
+    """What classifies: the backbone by its id, the learned prompt or None for the template, and the adaptation."""
+
+    backbone: str
+    prompt: PromptCard | None
+    adaptation: Adaptation | None
+
+    @property
+    def prompt_id(self) -> str:
+        """The id of the learned prompt, or `template`."""
+        return TEMPLATE_PROMPT if self.prompt is None else self.prompt.id
+
+    def template(self, hand_written: str) -> str:
+        """Returns the template in force: the hand-written one, or the bare one of a learned prompt."""
+        return hand_written if self.prompt is None else BARE_TEMPLATE
+
+
+def default_prompts(task: TaskCard, known: Mapping[str, PromptCard], chosen: str | None = None) -> list[PromptCard]:
+    """Lists the prompts that a task may use by itself: the operator's choice, the task's bank, the task's prompt.
+
+    Args:
+        task: The task.
+        known: The prompts in use by their id, without withdrawn ones.
+        chosen: Id of the prompt that the operator made the task's default.
+
+    Returns:
+        Those of the three that are known, the preferred one first.
+    """
+    names = (chosen, task.default_bank, task.default_prompt)
+    return [known[name] for name in names if name is not None and name in known]
+
+
+def choose_classifier(
+    *,
+    class_names: tuple[str, ...] | None,
+    candidates: Sequence[PromptCard],
+    default_backbone: str | None,
+    backbone: str | None = None,
+    prompt: NamedPrompt | None = None,
+    adaptation: AdaptationName | None = None,
+    default_adaptation: AdaptationName | None = None,
+) -> ClassifierChoice:
+    """Fills in what a request does not name.
+
+    A named prompt must fit; without one the first candidate that fits is taken, else the template. The backbone is the
+    named one, that of the prompt, or the default, in this order. An adaptation that is not named is `gated` with a
+    bank, else the default, else `none` where a learned prompt serves the classes, else `zero_shot`.
+
+    Args:
+        class_names: The classes in their order; None where the named prompt brings them.
+        candidates: The prompts to choose from where none is named, as `default_prompts` lists them.
+        default_backbone: That of the task or data set, for the template.
+        backbone: The backbone that is named.
+        prompt: The prompt that is named, or `template` for the hand-written one.
+        adaptation: The adaptation that is named.
+        default_adaptation: The one configured for requests that name none.
+
+    Returns:
+        The choice; a zero-shot adaptation has its published parameters.
+
+    Raises:
+        Rejected: prompt_mismatch, where a named prompt is for another backbone, other classes or another adaptation;
+            unknown_backbone, where nothing names a backbone.
+    """
+    wish = adaptation or default_adaptation
+    own = next((card for card in candidates if _fits(card, class_names, backbone, wish)), None)
+    learned = own if prompt is None else None
+    if isinstance(prompt, PromptCard):
+        _require_fit(prompt, class_names, backbone)
+        learned = prompt
+    usual: AdaptationName = "none" if learned or own else "zero_shot"
+    chosen = adaptation or ("gated" if learned and learned.method == "bank" else default_adaptation or usual)
+    require_use(learned, ADAPTATIONS[chosen])
+    backbone = backbone or (learned.backbone if learned else default_backbone)
+    if backbone is None:
+        raise Rejected("unknown_backbone", "`backbone` must be named: neither the prompt nor the task has a default")
+    return ClassifierChoice(backbone=backbone, prompt=learned, adaptation=ADAPTATIONS[chosen])
+
+
+def require_use(card: PromptCard | None, adaptation: Adaptation | None) -> None:
+    """Checks that a bank is used with a gate, and a gate with a bank.
+
+    Args:
+        card: The learned prompt; None for the template.
+        adaptation: The adaptation it is used with.
+
+    Raises:
+        Rejected: prompt_mismatch.
+    """
+    is_bank, is_gated = card is not None and card.method == "bank", isinstance(adaptation, GatedAdaptation)
+    if is_bank and not is_gated:
+        raise Rejected("prompt_mismatch", "`prompt` is a bank, which goes with `adaptation=gated` only")
+    if is_gated and not is_bank:
+        raise Rejected("prompt_mismatch", "`adaptation=gated` needs a bank of prompts, not a single `prompt`")
+
+
+def _fits(
+    card: PromptCard, class_names: tuple[str, ...] | None, backbone: str | None, wish: AdaptationName | None
+) -> bool:
+    same = class_names in (None, card.class_names) and backbone in (None, card.backbone)
+    return same and (wish is None or (wish == "gated") == (card.method == "bank"))
+
+
+def _require_fit(card: PromptCard, class_names: tuple[str, ...] | None, backbone: str | None) -> None:
+    if backbone not in (None, card.backbone):
+        raise Rejected("prompt_mismatch", "`prompt` was tuned for another `backbone`")
+    if class_names not in (None, card.class_names):
+        raise Rejected("prompt_mismatch", "`prompt` was tuned for other classes, or for these in another order")

@@ -1,0 +1,142 @@
+"""Which backbone, prompt and adaptation a request means, as a table."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from certrad.models.errors import Rejected
+from certrad.models.types import GatedAdaptation, PromptCard, TaskCard, ZeroShotAdaptation
+from certrad.models.types.defaults import choose_classifier, default_prompts
+
+CLASSES = ("abdomen CT", "chest X-ray")
+FEW_SHOT = PromptCard(
+    id="site-0000000000000001",
+    name="site",
+    method="few_shot",
+    backbone="demo",
+    backbone_sha256="0" * 64,
+    class_names=CLASSES,
+    task="mednist",
+    n_ctx=4,
+    class_specific=False,
+    position="end",
+    sha256="1" * 64,
+)
+BANK = replace(FEW_SHOT, id="bank-0000000000000002", method="bank")
+ELSEWHERE = replace(FEW_SHOT, id="plip-0000000000000003", backbone="plip")
+OTHERS = replace(FEW_SHOT, id="rsna-0000000000000004", class_names=("normal", "opacity"))
+OWN = (BANK, FEW_SHOT)
+
+
+def choose(**fields: Any) -> tuple[str, str, object]:
+    choice = choose_classifier(**{"class_names": CLASSES, "candidates": OWN, "default_backbone": "demo", **fields})
+    name = {None: "none", ZeroShotAdaptation(): "zero_shot", GatedAdaptation(): "gated"}[choice.adaptation]
+    return choice.backbone, choice.prompt_id, name
+
+
+@pytest.mark.parametrize(
+    ("fields", "prompt", "adaptation"),
+    [
+        # Nothing is named: the first candidate that fits decides.
+        ({}, BANK.id, "gated"),
+        ({"candidates": (FEW_SHOT, BANK)}, FEW_SHOT.id, "none"),
+        ({"candidates": (OTHERS, ELSEWHERE, FEW_SHOT)}, ELSEWHERE.id, "none"),
+        ({"candidates": (OTHERS,)}, "template", "zero_shot"),
+        ({"candidates": ()}, "template", "zero_shot"),
+        # The adaptation is named: only prompts that go with it are candidates.
+        ({"adaptation": "none"}, FEW_SHOT.id, "none"),
+        ({"adaptation": "zero_shot"}, FEW_SHOT.id, "zero_shot"),
+        ({"adaptation": "gated", "candidates": (FEW_SHOT, BANK)}, BANK.id, "gated"),
+        ({"adaptation": "none", "candidates": ()}, "template", "none"),
+        # The operator's default stands for an adaptation that is not named, but not above a bank that is.
+        ({"default_adaptation": "none"}, FEW_SHOT.id, "none"),
+        ({"default_adaptation": "zero_shot"}, FEW_SHOT.id, "zero_shot"),
+        ({"default_adaptation": "none", "candidates": ()}, "template", "none"),
+        ({"default_adaptation": "zero_shot", "adaptation": "gated"}, BANK.id, "gated"),
+        ({"default_adaptation": "zero_shot", "prompt": BANK}, BANK.id, "gated"),
+        # A prompt is named.
+        ({"prompt": FEW_SHOT}, FEW_SHOT.id, "none"),
+        ({"prompt": FEW_SHOT, "candidates": ()}, FEW_SHOT.id, "none"),
+        ({"prompt": FEW_SHOT, "adaptation": "zero_shot"}, FEW_SHOT.id, "zero_shot"),
+        ({"prompt": BANK, "candidates": ()}, BANK.id, "gated"),
+        # The template is named: not adapted where a learned prompt would serve the classes.
+        ({"prompt": "template"}, "template", "none"),
+        ({"prompt": "template", "candidates": ()}, "template", "zero_shot"),
+        ({"prompt": "template", "candidates": (OTHERS,)}, "template", "zero_shot"),
+        ({"prompt": "template", "adaptation": "zero_shot"}, "template", "zero_shot"),
+        # The classes are those of the named prompt.
+        ({"class_names": None, "prompt": OTHERS, "candidates": ()}, OTHERS.id, "none"),
+    ],
+)
+def test_prompt_and_adaptation(fields: dict[str, Any], prompt: str, adaptation: str) -> None:
+    assert choose(**fields)[1:] == (prompt, adaptation)
+
+
+@pytest.mark.parametrize(
+    ("fields", "backbone", "prompt"),
+    [
+        ({}, "demo", BANK.id),
+        ({"candidates": (ELSEWHERE,)}, "plip", ELSEWHERE.id),
+        ({"candidates": (*OWN, ELSEWHERE), "backbone": "plip"}, "plip", ELSEWHERE.id),
+        ({"backbone": "plip"}, "plip", "template"),
+        ({"prompt": ELSEWHERE}, "plip", ELSEWHERE.id),
+        ({"prompt": ELSEWHERE, "default_backbone": None}, "plip", ELSEWHERE.id),
+        ({"prompt": "template"}, "demo", "template"),
+        ({"prompt": "template", "default_backbone": None, "backbone": "plip"}, "plip", "template"),
+    ],
+)
+def test_backbone(fields: dict[str, Any], backbone: str, prompt: str) -> None:
+    assert choose(**fields)[:2] == (backbone, prompt)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"prompt": ELSEWHERE, "backbone": "demo"}, "prompt_mismatch"),
+        ({"prompt": OTHERS}, "prompt_mismatch"),
+        ({"prompt": replace(FEW_SHOT, class_names=CLASSES[::-1])}, "prompt_mismatch"),
+        ({"prompt": BANK, "adaptation": "none"}, "prompt_mismatch"),
+        ({"prompt": BANK, "adaptation": "zero_shot"}, "prompt_mismatch"),
+        ({"prompt": FEW_SHOT, "adaptation": "gated"}, "prompt_mismatch"),
+        ({"prompt": "template", "adaptation": "gated"}, "prompt_mismatch"),
+        ({"candidates": (FEW_SHOT,), "adaptation": "gated"}, "prompt_mismatch"),
+        ({"candidates": (), "default_backbone": None}, "unknown_backbone"),
+    ],
+)
+def test_what_does_not_fit_is_refused(fields: dict[str, Any], code: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        choose(**fields)
+    assert caught.value.code == code
+
+
+def test_a_learned_prompt_has_the_bare_template() -> None:
+    learned, plain = (
+        choose_classifier(class_names=CLASSES, candidates=candidates, default_backbone="demo")
+        for candidates in (OWN, ())
+    )
+    assert learned.template("a photo of {}.") == "{}"
+    assert plain.template("a photo of {}.") == "a photo of {}."
+
+
+@pytest.mark.parametrize(
+    ("chosen", "known", "ids"),
+    [
+        (None, OWN, [BANK.id, FEW_SHOT.id]),
+        (ELSEWHERE.id, (*OWN, ELSEWHERE), [ELSEWHERE.id, BANK.id, FEW_SHOT.id]),
+        (ELSEWHERE.id, OWN, [BANK.id, FEW_SHOT.id]),  # withdrawn, or never published
+        (None, (FEW_SHOT,), [FEW_SHOT.id]),
+        (None, (ELSEWHERE,), []),
+    ],
+)
+def test_default_prompts_in_order(chosen: str | None, known: tuple[PromptCard, ...], ids: list[str]) -> None:
+    task = TaskCard(
+        id="mednist",
+        title="MedNIST",
+        class_names=CLASSES,
+        template="a photo of {}.",
+        default_backbone="demo",
+        default_prompt=FEW_SHOT.id,
+        default_bank=BANK.id,
+    )
+    assert [card.id for card in default_prompts(task, {card.id: card for card in known}, chosen)] == ids

@@ -1,0 +1,27 @@
+"""`certrad prompts import`: a prompt checkpoint of somebody else's code."""
+
+from argparse import Namespace
+from typing import get_args
+
+from certrad.models.types.cards import ContextPosition
+from certrad.workers.cli.common import add_data_dir, backbone, prompt_name, task
+from certrad.workers.contract.arguments import Parser, choice, existing
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    parser.argument("file", existing("file"), "checkpoint of CoOp, PromptSmooth or AdvPT; nothing in it is executed")
+    parser.option("--backbone", backbone(), "backbone it was tuned for", required=True)
+    parser.option("--task", task(), "task it was tuned for", required=True)
+    parser.option("--name", prompt_name(), "name of the prompt", required=True)
+    parser.option(
+        "--position", choice(*get_args(ContextPosition)), "place of the class name in the prompt", default="end"
+    )
+    add_data_dir(parser)
+
+
+def run(options: Namespace) -> int:
+    """Stores the prompt, publishes it if the service runs, and prints its card."""
+    from certrad.workers.offline import prompts
+
+    return prompts.make(prompts.imported, options)

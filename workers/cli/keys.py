@@ -1,0 +1,73 @@
+"""`certrad keys`: the signing keys and epoch secrets of a data directory, on the machine that holds them."""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import Final
+
+from certrad.workers.cli.common import add_data_dir
+from certrad.workers.contract.arguments import Parser, choice, text
+from certrad.workers.contract.commands import DONE, FAILURE, fail
+
+ACTIONS: Final = {
+    "list": "show the public keys and the epochs by their digests, as JSON",
+    "rotate-signing": "sign with a new key from now on; what the old key signed stays valid",
+    "revoke-signing": "declare worthless what the retired key SHA256 signed, for ever, as when the key has leaked",
+    "rotate-epoch": "draw the noise of new jobs with a new secret from now on; running jobs keep theirs",
+    "reveal-epoch": "make the retired secret SHA256 public, so that anyone can compute the noise keys drawn from it",
+}
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    parser.argument("action", choice(*ACTIONS), "action")
+    parser.argument("sha256", text("SHA256"), "SHA-256 of the key to revoke, or of the secret to reveal", optional=True)
+    parser.option("--reason", text("TEXT"), "reason of a revocation, for everyone to read")
+    add_data_dir(parser)
+    width = max(map(len, ACTIONS)) + 2
+    parser.epilog = "actions:\n" + "\n".join(f"  {name:{width}}{meaning}" for name, meaning in ACTIONS.items())
+    parser.check(_rules)
+
+
+def _rules(options: Namespace) -> Iterator[str]:
+    of_one = options.action in ("revoke-signing", "reveal-epoch")
+    if options.action is None:
+        return
+    if of_one and options.sha256 is None:
+        yield f"`SHA256` is required by {options.action}"
+    if not of_one and options.sha256 is not None:
+        yield f"`SHA256` goes with revoke-signing and reveal-epoch only; got {options.sha256!r}"
+    if options.action == "revoke-signing" and options.reason is None:
+        yield "`--reason` is required by revoke-signing"
+    if options.action != "revoke-signing" and options.reason is not None:
+        yield f"`--reason` goes with revoke-signing only; got {options.reason!r}"
+
+
+def run(options: Namespace) -> int:
+    """Shows the keys, or changes one and tells the service of it if it runs."""
+    from certrad.workers.keys import admin
+    from certrad.workers.offline.service_redis import running_redis
+    from certrad.workers.offline.settings import settings_of
+    from certrad.workers.settings import StackSettings
+
+    settings = settings_of(StackSettings, options.data_dir)
+    try:
+        match options.action:
+            case "list":
+                answer = admin.listed(settings)
+            case "rotate-signing":
+                answer = admin.rotate_signing(settings)
+            case "revoke-signing":
+                answer = admin.revoke_signing(settings, options.sha256, options.reason)
+            case "rotate-epoch":
+                answer = admin.rotate_epoch(settings)
+            case _:
+                answer = admin.reveal_epoch(settings, options.sha256)
+    except (OSError, ValueError) as error:
+        return fail(str(error), FAILURE)
+    if options.action != "list":
+        with running_redis(settings, otherwise="it publishes its keys once it starts") as redis:
+            admin.publish(settings, redis)
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return DONE

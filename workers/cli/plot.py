@@ -1,0 +1,49 @@
+"""`certrad plot`: certified accuracy against radius, of one or more tables of `certrad evaluate`."""
+
+from argparse import Namespace
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from certrad.workers.contract.arguments import Check, Kind, Parser, existing
+
+FORMATS: Final = (".pdf", ".png", ".svg")
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    parser.argument("tables", existing("file", metavar="TSV"), "tables that `certrad evaluate --out` wrote", many=True)
+    parser.option("--out", picture(), "file to write the picture to", required=True)
+    parser.check(matplotlib_is_there("out"))
+
+
+def picture() -> Kind:
+    """Returns the kind of paths of pictures to write."""
+
+    def read(given: str) -> Path:
+        path = Path(given)
+        if path.suffix not in FORMATS:
+            raise ValueError(f"must end in {', '.join(FORMATS)}")
+        if not path.absolute().parent.is_dir():
+            raise ValueError("must be in an existing folder")
+        return path
+
+    return Kind(read=read, metavar="FILE", values=f"ends in {', '.join(FORMATS)}")
+
+
+def matplotlib_is_there(dest: str) -> Check:
+    """Returns the rule that an option which draws needs the package that draws; it is looked for, not imported."""
+
+    def rule(options: Namespace) -> Iterator[str]:
+        if getattr(options, dest) is not None and find_spec("matplotlib") is None:
+            yield f"`--{dest}` needs matplotlib: pip install 'certrad[bench]'"
+
+    return rule
+
+
+def run(options: Namespace) -> int:
+    """Draws the picture."""
+    from certrad.workers.offline import plot
+
+    return plot.plot_tables(options)

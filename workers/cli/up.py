@@ -1,0 +1,77 @@
+"""`certrad up`: the whole service on this machine."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from certrad.workers.cli.common import add_data_dir
+from certrad.workers.contract.arguments import Parser, integer, text
+from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declares the options."""
+    parser.option("--host", text("ADDRESS"), "loopback address to listen on", default="127.0.0.1")
+    parser.option("--port", integer(0, 65_535), "port to listen on; 0 picks a free one", default=8000)
+    add_data_dir(parser)
+    parser.option("--engines", integer(1, 64), "number of engine processes", default=1)
+
+
+def run(options: Namespace) -> int:
+    """Runs the service until a signal."""
+    from certrad.workers import logs
+    from certrad.workers.local.redis_server import EmbeddedRedisError
+    from certrad.workers.local.stack import Stack, require_loopback
+    from certrad.workers.local.supervisor import StackError
+    from certrad.workers.offline.settings import settings_of
+    from certrad.workers.settings import StackSettings
+
+    try:
+        require_loopback(options.host)
+    except StackError as error:
+        return fail(str(error), BAD_USAGE)
+    settings = settings_of(StackSettings, options.data_dir)
+    data_dir = settings.data_dir.resolve()
+    _tell(f"data directory {data_dir} ({_origin(options.data_dir, settings)}; {_age(data_dir)})")
+    log_dir = data_dir / "logs"
+    log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    redis = "" if "redis_url" in settings.model_fields_set else "Redis, "
+    engines = f"{options.engines} {'engine' if options.engines == 1 else 'engines'}"
+    _tell(f"starting {redis}intake, {engines} and the API; logs in {log_dir}")
+
+    def announce(url: str) -> None:
+        sys.stdout.write(f"certrad ready on {url}\n")
+        sys.stdout.flush()
+        _tell(f"in another terminal: certrad certify IMAGE --url {url}; Ctrl+C stops the service")
+
+    with (log_dir / "stack.log").open("a") as log:
+        logs.configure("stack", log)
+        try:
+            stack = Stack(settings, host=options.host, port=options.port, engines=options.engines)
+            stack.run(on_ready=announce, on_death=_report_death)
+        except (StackError, EmbeddedRedisError) as error:
+            return fail(str(error), FAILURE)
+    return DONE
+
+
+def _origin(given: Path | None, settings: object) -> str:
+    """Who chose the data directory."""
+    if given is not None:
+        return "from --data-dir"
+    chosen = "data_dir" in getattr(settings, "model_fields_set", ())
+    return "from CERTRAD_DATA_DIR" if chosen else "the default, in the working directory"
+
+
+def _age(data_dir: Path) -> str:
+    """Whether the data directory is there already: a service started in another folder would begin anew."""
+    there = data_dir.is_dir() and any(data_dir.iterdir())
+    return "its jobs, prompts and keys are used" if there else "new, without earlier jobs, prompts or keys"
+
+
+def _report_death(name: str, code: int) -> None:
+    _tell(f"{name} ended with exit code {code} and is started again; see its log")
+
+
+def _tell(message: str) -> None:
+    sys.stderr.write(f"certrad: {message}\n")
+    sys.stderr.flush()

@@ -1,0 +1,301 @@
+"""The options of the command line: a parser that tells every error at once, and the kinds of values options take."""
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from certrad.models.types import Region
+
+Check = Callable[[argparse.Namespace], Iterable[str]]
+_PASSED_OVER: Final = ("expected one argument", "needs a value")
+
+
+class UsageError(Exception):
+    """The arguments of a command are wrong; `problems` are sentences, one for each error."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What values an option takes.
+
+    read: returns the value a text stands for; raises ValueError with what it must be, such as "must be 1 to 5".
+    metavar: what stands for the value in the help.
+    values: which ones there are, for the help; empty where the metavar says it.
+    """
+
+    read: Callable[[str], object]
+    metavar: str
+    values: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """One option or argument of a command, in words.
+
+    usage: such as `--n N`. facts: the values it takes, and whether it is required or what its default is.
+    """
+
+    usage: str
+    meaning: str
+    facts: str
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of one command: its options are declared by `option`, `flag` and `argument`, its rules by `check`."""
+
+    def __init__(self, name: str, summary: str) -> None:
+        super().__init__(
+            prog=f"certrad {name}",
+            description=f"{summary}.",
+            allow_abbrev=False,
+            exit_on_error=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.declarations: list[Declaration] = []
+        self._required: list[tuple[str, str]] = []
+        self._several: set[str] = set()
+        self._problems: list[str] = []
+        self._checks: list[Check] = []
+
+    def option(
+        self,
+        flag: str,
+        kind: Kind,
+        meaning: str,
+        *,
+        default: object = None,
+        without: str | None = None,
+        required: bool = False,
+    ) -> None:
+        """Declares an option with a value.
+
+        Args:
+            flag: Its name, with the dashes.
+            kind: The values it takes.
+            meaning: What it is, beginning with a noun or a verb.
+            default: The value of an option that is left out.
+            without: What happens where it is left out, if `default` does not say it.
+            required: Whether leaving it out is an error.
+        """
+        if required:
+            self._required.append((flag.lstrip("-").replace("-", "_"), flag))
+            without = "required"
+        elif without is None and default is not None:
+            without = f"default: {_shown(default)}"
+        elif without is not None:
+            without = f"default: {without}"
+        facts = "; ".join(filter(None, (kind.values, without)))
+        self.declarations.append(Declaration(usage=f"{flag} {kind.metavar}", meaning=meaning, facts=facts))
+        self.add_argument(
+            flag,
+            type=self._reader(flag, kind),
+            default=default,
+            metavar=kind.metavar,
+            help=_escaped(f"{meaning} ({facts})" if facts else meaning),
+        )
+
+    def flag(self, flag: str, meaning: str) -> None:
+        """Declares an option without a value."""
+        name = flag.lstrip("-").replace("-", "_")
+        self.declarations.append(Declaration(usage=flag, meaning=meaning, facts=""))
+        self.add_argument(flag, action="store_true", dest=name, help=_escaped(meaning))
+
+    def argument(self, name: str, kind: Kind, meaning: str, *, many: bool = False, optional: bool = False) -> None:
+        """Declares an argument without a name, which is required unless it is `optional`; `many` gives a list."""
+        of_few = kind.metavar.startswith("{")
+        shown, values = (name.upper(), kind.metavar) if of_few else (kind.metavar, kind.values)
+        if not optional:
+            self._required.append((name, shown))
+        self.declarations.append(Declaration(usage=shown, meaning=meaning, facts=values))
+        if many:
+            self._several.add(name)
+        self.add_argument(
+            name,
+            type=self._reader(shown, kind),
+            nargs="*" if many else "?",
+            metavar=shown,
+            help=_escaped(f"{meaning} ({values})" if values else meaning),
+        )
+
+    def check(self, rule: Check) -> None:
+        """Adds a rule about several options: it gives a sentence for each error. An option with an error is None."""
+        self._checks.append(rule)
+
+    def format_usage(self) -> str:
+        """Returns the usage: what must be there, and that there are options."""
+        must = " ".join(self._usage_of(action) for action in self._actions if self._must(action))
+        return f"usage: {' '.join(filter(None, (self.prog, must)))} [OPTIONS]\n"
+
+    def format_help(self) -> str:
+        """Returns the help: usage, summary, arguments and options."""
+        _, _, rest = super().format_help().partition("\n\n")
+        return f"{self.format_usage()}\n{rest}"
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Returns the options of a command.
+
+        Raises:
+            UsageError: Some are wrong; every error is told.
+            SystemExit: The help was asked for and printed.
+        """
+        self._problems = []
+        try:
+            options, extras = self.parse_known_intermixed_args(list(arguments))
+        except argparse.ArgumentError as error:
+            what = error.message.replace(*_PASSED_OVER)
+            raise UsageError([*self._problems, f"`{error.argument_name}` {what}"]) from None
+        self._problems += [f"{extra!r} is not an option or argument of `{self.prog}`" for extra in extras]
+        for dest, shown in self._required:
+            if not self._given(options, dest, shown):
+                self._problems.append(f"`{shown}` is required")
+        for rule in self._checks:
+            self._problems += rule(options)
+        if self._problems:
+            raise UsageError(self._problems)
+        return options
+
+    def _given(self, options: argparse.Namespace, dest: str, shown: str) -> bool:
+        wrong = any(problem.startswith(f"`{shown}` ") for problem in self._problems)
+        return wrong or getattr(options, dest) not in (None, [])
+
+    def _reader(self, shown: str, kind: Kind) -> Callable[[str], object]:
+        """What argparse reads a value with: an error is kept, so that the others are found too."""
+
+        def read(text: str) -> object:
+            try:
+                return kind.read(text)
+            except ValueError as problem:
+                self._problems.append(f"`{shown}` {problem}; got {text!r}")
+                return None
+
+        return read
+
+    def _must(self, action: argparse.Action) -> bool:
+        return not action.option_strings or action.dest in {dest for dest, _ in self._required}
+
+    def _usage_of(self, action: argparse.Action) -> str:
+        if action.option_strings:
+            return f"{action.option_strings[0]} {action.metavar}"
+        optional = action.dest not in {dest for dest, _ in self._required}
+        dots = "..." if action.dest in self._several else ""
+        return f"[{action.metavar}]" if optional else f"{action.metavar}{dots}"
+
+
+def _shown(default: object) -> str:
+    return ",".join(f"{value:g}" for value in default) if isinstance(default, tuple) else str(default)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+# -- kinds ----------------------------------------------------------------------------------------------------------
+
+FILE: Final = "FILE"
+FOLDER: Final = "DIR"
+
+
+def text(metavar: str) -> Kind:
+    """Returns the kind of any text."""
+    return Kind(read=str, metavar=metavar)
+
+
+def integer(low: int, high: int | None = None) -> Kind:
+    """Returns the kind of whole numbers from `low` to `high`."""
+    values = f"at least {low}" if high is None else f"{low} to {high}"
+
+    def read(given: str) -> int:
+        try:
+            value = int(given)
+        except ValueError:
+            value = None
+        if value is None or value < low or (high is not None and value > high):
+            raise ValueError(f"must be a whole number, {values}")
+        return value
+
+    return Kind(read=read, metavar="N", values=values)
+
+
+def number(low: float, high: float, *, above: bool = False) -> Kind:
+    """Returns the kind of numbers from `low` to `high`; `above`: `low` itself is left out."""
+    values = f"above {low:g}, up to {high:g}" if above else f"{low:g} to {high:g}"
+
+    def read(given: str) -> float:
+        try:
+            value = float(given)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high or (above and value == low):  # also refuses NaN
+            raise ValueError(f"must be a number, {values}")
+        return value
+
+    return Kind(read=read, metavar="X", values=values)
+
+
+def numbers(low: float, high: float) -> Kind:
+    """Returns the kind of several numbers, separated by commas."""
+    one = number(low, high)
+
+    def read(given: str) -> tuple[object, ...]:
+        try:
+            return tuple(map(one.read, given.split(",")))
+        except ValueError:
+            raise ValueError(f"must be numbers of {one.values}, separated by commas") from None
+
+    return Kind(read=read, metavar="X,...", values=f"each {one.values}")
+
+
+def choice(*names: str, values: str = "") -> Kind:
+    """Returns the kind of some words."""
+    return known("{" + ",".join(names) + "}", lambda: names, values=values)
+
+
+def known(metavar: str, names: Callable[[], Iterable[str]], *, values: str = "") -> Kind:
+    """Returns the kind of names that are only read where one is given, such as those of cards."""
+
+    def read(given: str) -> str:
+        there = list(names())
+        if given not in there:
+            raise ValueError(f"must be one of {', '.join(there)}")
+        return given
+
+    return Kind(read=read, metavar=metavar, values=values)
+
+
+def existing(*kinds: Literal["file", "folder"], metavar: str = FILE) -> Kind:
+    """Returns the kind of paths of what is there."""
+    what = f"an existing {' or '.join(kinds)}"
+
+    def read(given: str) -> Path:
+        path = Path(given)
+        if not (("file" in kinds and path.is_file()) or ("folder" in kinds and path.is_dir())):
+            raise ValueError(f"must be {what}")
+        return path
+
+    return Kind(read=read, metavar=metavar)
+
+
+def path(metavar: str = FILE) -> Kind:
+    """Returns the kind of paths that need not be there yet."""
+    return Kind(read=Path, metavar=metavar)
+
+
+def region() -> Kind:
+    """Returns the kind of rectangles in an image."""
+
+    def read(given: str) -> Region:
+        try:
+            x, y, w, h = map(int, given.split(","))
+            return Region(x=x, y=y, w=w, h=h)
+        except ValueError:
+            raise ValueError(
+                "must be x,y,w,h: four whole numbers of pixels, with a positive width and height"
+            ) from None
+
+    return Kind(read=read, metavar="X,Y,W,H")

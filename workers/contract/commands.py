@@ -1,0 +1,82 @@
+"""The command line: exit codes, how a command is found and run, and the commands that run on this machine."""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from certrad.workers.contract.arguments import Parser, UsageError
+
+DONE: Final = 0
+"""The command did what it was for: every image is certified, the document is valid, there is a prompt."""
+FAILURE: Final = 1
+BAD_USAGE: Final = 2
+ABSTAINED: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command.
+
+    module: has `add_arguments(parser)`, which declares the options, and `run(options)`, which returns the exit code.
+    summary: what it does, in one line without a full stop.
+    """
+
+    module: str
+    summary: str
+
+
+COMPUTING: Final[Mapping[str, Command]] = {
+    "up": Command("certrad.workers.cli.up", "Run the whole service on this machine until SIGTERM"),
+    "worker": Command("certrad.workers.cli.worker", "Run one worker alone, against CERTRAD_REDIS_URL"),
+    "verify": Command("certrad.workers.cli.verify", "Check a certificate by itself, or by drawing its samples again"),
+    "evaluate": Command("certrad.workers.cli.evaluate", "Measure certified accuracy on a labelled data set"),
+    "plot": Command("certrad.workers.cli.plot", "Plot certified accuracy against radius, from tables of `evaluate`"),
+    "attack": Command("certrad.workers.cli.attack", "Attack images, without and with knowledge of the prompt"),
+    "audit": Command("certrad.workers.cli.audit", "Attack certified images, and count contradicted certificates"),
+    "fetch": Command("certrad.workers.cli.fetch", "Download the weights of a backbone and pin their digest"),
+    "prompts import": Command("certrad.workers.cli.import_prompt", "Import a published prompt checkpoint"),
+    "prompts calibrate": Command("certrad.workers.cli.calibrate", "Adapt a prompt to unlabelled images of a site"),
+    "prompts bank": Command("certrad.workers.cli.tune_bank", "Tune a bank of prompts on labelled images"),
+    "prompts words": Command("certrad.workers.cli.nearest_words", "Show the words nearest to a prompt's vectors"),
+    "keys": Command("certrad.workers.cli.keys", "Show or change the signing keys and epoch secrets of this machine"),
+}
+"""The commands that run on this machine, by name; their modules import no torch, numpy or scipy to check options."""
+
+
+def find(arguments: Sequence[str], commands: Mapping[str, Command]) -> str | None:
+    """Returns the name of the command that arguments begin with: one word, or two as in `prompts words`."""
+    for words in (2, 1):
+        if (name := " ".join(arguments[:words])) in commands:
+            return name
+    return None
+
+
+def run(name: str, command: Command, arguments: Sequence[str]) -> int:
+    """Runs one command; its module alone is imported.
+
+    Args:
+        name: The name of the command.
+        command: Where it lies.
+        arguments: What comes after its name.
+
+    Returns:
+        The exit code.
+    """
+    module = importlib.import_module(command.module)
+    parser = Parser(name, command.summary)
+    module.add_arguments(parser)
+    try:
+        options = parser.parse(arguments)
+    except UsageError as error:
+        for problem in error.problems:
+            fail(problem, BAD_USAGE)
+        return BAD_USAGE
+    return int(module.run(options))
+
+
+def fail(message: str, code: int) -> int:
+    """Says on standard error why a command ends; returns the exit code."""
+    sys.stderr.write(f"certrad: {message}\n")
+    return code

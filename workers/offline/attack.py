@@ -1,0 +1,269 @@
+"""`certrad attack FILE|DIR`: images decoded as intake decodes uploads, attacked without and with knowing the prompt.
+
+Attacked images are rounded to pictures of 8 bits inside the ball, and the classes shown are those of the pictures.
+"""
+
+import json
+import sys
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import torch
+from PIL import Image
+from rich.progress import Progress, TaskID
+from torch import Tensor
+
+from certrad.models.attacks.autoattack.suite import AutoAttackParams, auto_attack
+from certrad.models.attacks.base import WHITE, Attack, Classify, RobustAccuracy, accuracy, attacked, classes, grid
+from certrad.models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, PGD_40, adaptive_pgd, embedding_pgd
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.backbones.device import chosen_device
+from certrad.models.classifier import TextHead
+from certrad.models.errors import Rejected
+from certrad.models.evaluation.attack_report import AttackReport, Kind
+from certrad.models.prompts.checkpoint import require_backbone
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.types import CertifyRequest, ClassifierSpec, PromptCard, TaskCard
+from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.intake.image_folder import (
+    files_of_classes,
+    nothing_read,
+    tell_refused,
+    visible_files,
+    visible_folders,
+)
+from certrad.workers.offline.classifiers import of_task
+from certrad.workers.offline.progress import progress_bar
+from certrad.workers.offline.settings import settings_of
+from certrad.workers.settings import WorkerSettings
+
+EPSILONS: Final = {"pgd10": PGD_10.epsilon, "pgd40": PGD_40.epsilon, "autoattack": AutoAttackParams().epsilon}
+"""The attacks by name, with the epsilon each was published with."""
+
+_BATCH: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """One image file; label: index of the class whose folder it lies in, None without such folders."""
+
+    path: Path
+    label: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AttackRequest:
+    """What is attacked, every default filled in. prompt: None for the template."""
+
+    task: TaskCard
+    spec: ClassifierSpec
+    prompt: PromptCard | None
+    attack: str
+    epsilon: float
+    auto_attack: AutoAttackParams
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Model:
+    """The backbone in float32, and what classifies with the template and with the prompt, without noise."""
+
+    backbone: Backbone
+    template: Classify
+    prompt: Classify
+
+
+def attack_images(options: Namespace) -> int:
+    """Attacks and prints; 0, 1 for a failure, 2 for bad usage."""
+    service = settings_of(WorkerSettings, options.data_dir)
+    store = PromptStore(own=service.prompts_dir)
+    try:
+        request = _request(options, store)
+        sources, images, refused = _decoded(_sources(options.paths, request.task, options.limit), request.spec, service)
+        if options.out is not None:
+            options.out.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(service.threads)
+        model = _loaded(request, store, service)
+    except (ValueError, OSError, Rejected) as error:
+        return fail(str(error), BAD_USAGE)
+    try:
+        report, pictures = _attacked(sources, images, request, model)
+        if options.out is not None:
+            _write(pictures, options.out)
+    except OSError as error:
+        return fail(f"the pictures were not written: {error.strerror}", FAILURE)
+    tell_refused(refused)
+    sys.stdout.write(json.dumps(report.as_json()) + "\n" if options.json else report.as_text())
+    return DONE
+
+
+def _request(options: Namespace, store: PromptStore) -> AttackRequest:
+    """The options with every default filled in. Raises ValueError, Rejected."""
+    task = shipped_tasks()[options.task]
+    # An adaptation to the image itself is left out: what is attacked is the classifier before it sees the image.
+    choice = of_task(task, store, backbone=options.backbone, prompt=options.prompt)
+    epsilon = EPSILONS[options.attack] if options.epsilon is None else options.epsilon
+    fewer = {name: getattr(options, name) for name in ("iterations", "queries") if getattr(options, name) is not None}
+    return AttackRequest(
+        task=task,
+        spec=ClassifierSpec(
+            backbone=choice.backbone,
+            prompt=choice.prompt_id,
+            class_names=task.class_names,
+            template=choice.template(task.template),
+        ),
+        prompt=choice.prompt,
+        attack=options.attack,
+        epsilon=epsilon,
+        auto_attack=AutoAttackParams(epsilon=epsilon, **fewer),
+        seed=options.seed,
+    )
+
+
+def _sources(paths: Sequence[Path], task: TaskCard, limit: int | None) -> list[_Source]:
+    """The files named, or those of a folder by name; with a folder for each class, the first `limit` of each.
+
+    Raises Rejected for folders that are not those of the classes.
+    """
+    if all(path.is_file() for path in paths):
+        return [_Source(path=path, label=None) for path in paths[:limit]]
+    if not visible_folders(paths[0]):
+        return [_Source(path=path, label=None) for path in visible_files(paths[0])[:limit]]
+    return [
+        _Source(path=path, label=label)
+        for label, files in enumerate(files_of_classes(paths[0], task))
+        for path in files[:limit]
+    ]
+
+
+def _decoded(
+    sources: Sequence[_Source], spec: ClassifierSpec, service: WorkerSettings
+) -> tuple[list[_Source], Tensor, Counter[str]]:
+    """The files that are images, their model inputs (N, 3, S, S), and why the others were left out.
+
+    Raises ValueError where none is an image.
+    """
+    request = CertifyRequest(classifier=spec)
+    taken: list[_Source] = []
+    images: list[Tensor] = []
+    refused: Counter[str] = Counter()
+    for source in sources:
+        try:
+            decoded, _ = decode_limited(source.path.read_bytes(), request, service)
+        except Rejected as rejected:
+            refused[rejected.code] += 1
+            continue
+        taken.append(source)
+        images.append(torch.from_numpy(decoded.pixels.copy()))
+    if not images:
+        raise nothing_read(refused)
+    return taken, torch.stack(images), refused
+
+
+def _loaded(request: AttackRequest, store: PromptStore, service: WorkerSettings) -> _Model:
+    card = shipped_backbones()[request.spec.backbone]
+    backbone = load_backbone(card, weights_directory(card, service.backbones_dir), device=chosen_device(service.device))
+    template = TextHead.of_template(backbone, request.task.class_names, request.task.template)
+    head = template
+    if request.prompt is not None:
+        require_backbone(request.prompt, backbone)
+        learned = store.load(request.prompt)
+        head = TextHead.of_prompt(backbone, request.task.class_names, learned)
+    return _Model(backbone=backbone, template=_plainly(backbone, template), prompt=_plainly(backbone, head))
+
+
+def _plainly(backbone: Backbone, head: TextHead) -> Classify:
+    classifier = head.classifier(
+        backbone, sigma=0.0
+    )  # a single prompt is the same for every sigma, a gate that of its smallest one
+    return lambda pixels, _: classifier.logits(pixels)
+
+
+def _attacks(request: AttackRequest, model: _Model) -> dict[Kind, tuple[str, Attack]]:
+    """The attack that does not know the prompt and the one that does, with what each is called.
+
+    AutoAttack on the template is both where the template is what is attacked; attacks of one name are one, made once.
+    """
+    n_classes = len(request.task.class_names)
+    if request.attack == "autoattack":
+        name = request.auto_attack.name(n_classes)
+        if request.prompt is None:
+            on_template = (f"{name} on the template", auto_attack(model.template, n_classes, request.auto_attack))
+            return {"non_adaptive": on_template, "adaptive": on_template}
+        return {
+            "non_adaptive": (f"{name} on the template", auto_attack(model.template, n_classes, request.auto_attack)),
+            "adaptive": (f"{name} on the prompt", auto_attack(model.prompt, n_classes, request.auto_attack)),
+        }
+    published = PGD_10 if request.attack == "pgd10" else PGD_40
+    blind = replace(published, epsilon=request.epsilon)
+    knowing = replace(ADAPTIVE_PGD_40, epsilon=request.epsilon, steps=published.steps)
+    return {
+        "non_adaptive": (f"PGD-{blind.steps} on image features", embedding_pgd(model.backbone, blind)),
+        "adaptive": (f"PGD-{knowing.steps} on the prompt", adaptive_pgd(model.prompt, knowing)),
+    }
+
+
+def _attacked(
+    sources: Sequence[_Source], images: Tensor, request: AttackRequest, model: _Model
+) -> tuple[AttackReport, dict[Kind, Tensor]]:
+    """The report, and of each attack the pictures (N, 3, S, S) that it ended in."""
+    generator = torch.Generator().manual_seed(request.seed)
+    found: dict[Kind, Tensor] = {"clean": classes(model.prompt, images, generator, batch_size=_BATCH)}
+    given = [source.label for source in sources if source.label is not None]
+    labels = torch.tensor(given) if given else found["clean"]
+    attacks = _attacks(request, model)
+    made: dict[str, Tensor] = {}
+    with progress_bar() as progress:
+        for name, attack in dict(attacks.values()).items():
+            adversarial = attacked(
+                attack,
+                images,
+                labels,
+                epsilon=request.epsilon,
+                generator=generator,
+                batch_size=_BATCH,
+                on_batch=partial(_advance, progress, progress.add_task(name, total=len(images))),
+            )
+            made[name] = grid(images, adversarial, request.epsilon)
+    pictures = {kind: made[name] for kind, (name, _) in attacks.items()}
+    for kind, ended_in in pictures.items():
+        found[kind] = classes(model.prompt, ended_in / WHITE, generator, batch_size=_BATCH)
+    shares = {kind: accuracy(predicted, labels) for kind, predicted in found.items()}
+    report = AttackReport(
+        class_names=request.task.class_names,
+        backbone=request.spec.backbone,
+        prompt=request.spec.prompt,
+        seed=request.seed,
+        files=[str(source.path) for source in sources],
+        labelled=bool(given),
+        labels=labels,
+        classes=found,
+        accuracy=RobustAccuracy(
+            clean=shares["clean"],
+            non_adaptive=shares["non_adaptive"],
+            adaptive=shares["adaptive"],
+            epsilon=request.epsilon,
+            non_adaptive_attack=attacks["non_adaptive"][0],
+            adaptive_attack=attacks["adaptive"][0],
+        ),
+    )
+    return report, pictures
+
+
+def _advance(progress: Progress, bar: TaskID, done: int) -> None:
+    progress.update(bar, completed=done)
+
+
+def _write(pictures: dict[Kind, Tensor], directory: Path) -> None:
+    """`<kind>/<number>.png`, numbered as the report's rows: a file's own name may be a patient's."""
+    for kind, images in pictures.items():
+        (directory / kind).mkdir(exist_ok=True)
+        for number, pixels in enumerate(images, start=1):
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(directory / kind / f"{number:05d}.png")

@@ -1,0 +1,106 @@
+"""`certrad audit --images DIR`: images decoded as intake decodes uploads, attacked, and asked about again."""
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certrad.models.attacks.smooth_adv import WHITE
+from certrad.models.audit.modes import ModeSpec, chosen_modes, mode_specs
+from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
+from certrad.models.audit.verdict import SOUND, Verdict, as_markdown
+from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
+from certrad.models.errors import Rejected
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_prompts, shipped_tasks
+from certrad.models.types import CertifyRequest, SmoothingParams
+from certrad.models.types.defaults import default_prompts
+from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
+from certrad.workers.offline.classifiers import of_task
+from certrad.workers.offline.progress import progress_bar
+from certrad.workers.offline.settings import settings_of
+from certrad.workers.settings import WorkerSettings
+
+NOTES: Final = (
+    "contradiction: an image and its attacked version, certified for different classes, one within the other's radius",
+    "p-value: P(Bin(images, (1 + targets) alpha) >= contradictions), the chance of so many where every certificate "
+    f"holds; a mode below {SOUND} does not keep its claim",
+    "attacked as the model sees the images: 3 x S x S integers in 0..255, within 0.95 of the radius",
+    "frozen_prompt and planted modes do not claim what is tested here; their figures stand for comparison",
+)
+_UNNOTICED: Final = "not even the planted mode was caught: on these images the audit has no power"
+
+
+def audit_images(options: Namespace) -> int:
+    """Audits and prints; 0 when nothing contradicts an `input_independent` mode, 1 otherwise, 2 for bad usage."""
+    service = settings_of(WorkerSettings, options.data_dir)
+    store = PromptStore(own=service.prompts_dir)
+    try:
+        specs = _specs(options, store)
+        # A picture that counted twice would get the same noise twice; the p-value takes the answers for independent.
+        request = CertifyRequest(classifier=specs[0].classifier)
+        images, refused = distinct_pictures(options.images, options.limit, request, service, _on_grid)
+        device = chosen_device(service.device)
+        settings = AuditSettings(
+            modes=tuple(specs),
+            images_sha256=images_sha256(images),
+            targets=options.targets,
+            device=device.type,
+            dtype=dtype_name(chosen_dtype(service.dtype, device)),
+            seed=options.seed,
+        )
+        journal = open_journal(options.journal, settings)
+    except (ValueError, OSError, Rejected) as error:
+        return fail(str(error), BAD_USAGE)
+    processes = (options.processes or min(64, os.cpu_count() or 1)) if settings.device == "cpu" else 1
+    try:
+        with progress_bar() as progress:
+            bar = progress.add_task("audit", total=len(images))
+            verdicts = audit(
+                images,
+                settings,
+                service.backbones_dir,
+                store,
+                journal=journal,
+                processes=processes,
+                on_image=lambda: progress.advance(bar),
+            )
+    except Rejected as rejected:
+        return fail(str(rejected), FAILURE)
+    _show(verdicts, refused, settings, as_json=options.json)
+    return FAILURE if any(verdict.broken for verdict in verdicts) else DONE
+
+
+def _specs(options: Namespace, store: PromptStore) -> list[ModeSpec]:
+    """The modes that are named, with the prompt that is named, else with the task's. Raises ValueError, Rejected."""
+    task = shipped_tasks()[options.task]
+    choice = of_task(task, store, backbone=options.backbone, prompt=options.prompt)
+    own = [card for card in default_prompts(task, shipped_prompts()) if card.backbone == choice.backbone]
+    prompts = own if options.prompt is None or choice.prompt is None else [choice.prompt]
+    params = SmoothingParams(sigma=options.sigma, n=options.n)
+    return chosen_modes(mode_specs(task, choice.backbone, prompts, params), options.modes)
+
+
+def _on_grid(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(pixels.astype(np.float64) * WHITE).astype(np.uint8)
+
+
+def _show(verdicts: Sequence[Verdict], refused: Counter[str], settings: AuditSettings, *, as_json: bool) -> None:
+    """The result on standard output; what was left out on standard error."""
+    tell_refused(refused)
+    if as_json:
+        sound = not any(verdict.broken for verdict in verdicts)
+        document = {"sound": sound, "verdicts": [asdict(verdict) for verdict in verdicts], "settings": asdict(settings)}
+        sys.stdout.write(json.dumps(document) + "\n")
+        return
+    sys.stdout.write(as_markdown(verdicts) + "".join(f"{note}\n" for note in NOTES))
+    if any(verdict.planted and verdict.p_value >= SOUND for verdict in verdicts):
+        sys.stdout.write(f"{_UNNOTICED}\n")

@@ -1,0 +1,124 @@
+"""`certrad prompts bank`: a bank of prompts and its gate, tuned on a few labelled images of a site."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.backbones.device import chosen_device
+from certrad.models.errors import Rejected
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import save_prompt
+from certrad.models.prompts.store import PromptStore
+from certrad.models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
+from certrad.models.prompts.training.image_choice import choose_images
+from certrad.models.prompts.training.tuning import TuningSet
+from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
+from certrad.models.types.tuning import TuningParams
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.intake.image_folder import files_of_classes
+from certrad.workers.offline.classifiers import of_task
+from certrad.workers.offline.progress import progress_bar
+from certrad.workers.settings import WorkerSettings
+
+
+def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard:
+    """The card of the bank, which is in the store then; its images stand in it by digest only.
+
+    It learns from the shots of each class, which the seed chooses; up to 50 others of each class are measured on.
+    Raises ValueError for parameters out of range; Rejected for a backbone without weights, folders that are not those
+    of the classes, a class with fewer images than shots, or an image that cannot be read, by its place in its folder.
+    """
+    torch.set_num_threads(settings.threads)
+    task = shipped_tasks()[options.task]
+    params = BankParams(
+        template=options.template or task.template, shots=options.shots, copies=options.copies, seed=options.seed
+    )
+    card = shipped_backbones()[of_task(task, PromptStore(own=settings.prompts_dir)).backbone]
+    files = files_of_classes(options.images, task)
+    device = chosen_device(settings.device)
+    backbone = load_backbone(card, weights_directory(card, settings.backbones_dir), device=device)
+    spec = ClassifierSpec(
+        backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
+    )
+    data = _decoded(files, spec, params, settings)
+    with progress_bar("stages") as progress:
+        bar = progress.add_task("tuning", total=params.stages)
+        bank = tune_bank(
+            backbone,
+            data.images,
+            data.labels,
+            task.class_names,
+            params,
+            on_stage=lambda name: progress.update(bar, advance=1, description=name),
+        )
+    return save_prompt(
+        settings.prompts_dir,
+        bank,
+        name=options.name,
+        method="bank",
+        backbone=backbone,
+        class_names=task.class_names,
+        task=task.id,
+        tuning={
+            **asdict(params),
+            "training_images": len(data.images),
+            "data_sha256": data.sha256,
+            "gate_sha256": bank.gate.sha256,
+        },
+        measured=_measured(backbone, bank, data, task.class_names, params),
+    )
+
+
+def _decoded(
+    files: Sequence[Sequence[Path]], spec: ClassifierSpec, params: BankParams, settings: WorkerSettings
+) -> TuningSet:
+    """The shots and the images to measure on as model inputs; no other file is opened.
+
+    files: those of each class, in the order of their names.
+    """
+    places = [(label, place) for label, of_class in enumerate(files) for place in range(len(of_class))]
+    choice = replace(TuningParams.published("few_shot"), shots=params.shots, seed=params.seed)
+    labels = [label for label, _ in places]
+    chosen = choose_images(labels, spec.class_names, choice)
+    request = CertifyRequest(classifier=spec)
+
+    def model_input(index: int) -> Tensor:
+        label, place = places[index]
+        try:
+            decoded, _ = decode_limited(files[label][place].read_bytes(), request, settings)
+        except Rejected as rejected:  # the name of a file may be a patient's
+            where = f"image {place + 1} of class {spec.class_names[label]!r}, by name"
+            raise Rejected(rejected.code, f"{where}: {rejected.detail}") from None
+        return torch.from_numpy(decoded.pixels.copy())
+
+    with progress_bar() as progress:
+        indices = [*chosen.training, *chosen.validation]
+        inputs = [model_input(index) for index in progress.track(indices, description="decoding")]
+    shots = len(chosen.training)
+    images, truth = torch.stack(inputs), torch.tensor([labels[index] for index in indices])
+    return TuningSet(
+        images=images[:shots],
+        labels=truth[:shots],
+        validation_images=images[shots:],
+        validation_labels=truth[shots:],
+    )
+
+
+def _measured(
+    backbone: Backbone, bank: Bank, data: TuningSet, class_names: Sequence[str], params: BankParams
+) -> dict[str, object]:
+    """Accuracy for one noisy copy of each validation image at every sigma of the gate."""
+    images, labels = data.validation_images, data.validation_labels
+    if not len(images):
+        return {}
+    accuracy = [
+        {"sigma": sigma, "accuracy": bank_accuracy(backbone, bank, images, labels, class_names, sigma, params.seed)}
+        for sigma in params.sigmas
+    ]
+    return {"validation": {"images": len(images), "noisy_accuracy": accuracy, "seed": params.seed}}

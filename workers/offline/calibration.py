@@ -1,0 +1,72 @@
+"""`certrad prompts calibrate`: a prompt adapted to a site's unlabelled images, none of which is ever certified."""
+
+from argparse import Namespace
+from dataclasses import asdict
+
+import numpy as np
+import torch
+
+from certrad.models.backbones.base import load_backbone, weights_directory
+from certrad.models.prompts.checkpoint import load_prompt, require_backbone, save_prompt
+from certrad.models.prompts.store import PromptStore
+from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
+from certrad.models.prompts.zero_shot import initial_context
+from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
+from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
+from certrad.workers.offline.classifiers import of_task
+from certrad.workers.offline.progress import progress_bar
+from certrad.workers.settings import WorkerSettings
+
+
+def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard:
+    """The card of the adapted prompt, which is in the store then; its pool stands in it by digest only.
+
+    It starts from the prompt that is named or, for `template`, from the words of the task's template.
+    Raises ValueError for a folder without images or parameters out of range; Rejected for a prompt or backbone that is
+    unknown, or of other weights or classes.
+    """
+    params = CalibrationParams(sigmas=options.sigmas, seed=options.seed)
+    task = shipped_tasks()[options.task]
+    store = PromptStore(own=settings.prompts_dir)
+    choice = of_task(task, store, prompt=options.prompt, adaptation="none")  # one prompt: a bank cannot be adapted
+    card = shipped_backbones()[choice.backbone]
+    backbone = load_backbone(card, weights_directory(card, settings.backbones_dir))
+    if choice.prompt is None:
+        start = initial_context(backbone, task.template, "tokens")
+    else:
+        require_backbone(choice.prompt, backbone)
+        start = load_prompt(store.folder(choice.prompt.id) or store.own, choice.prompt)
+    spec = ClassifierSpec(
+        backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
+    )
+    with progress_bar() as progress:
+        bar = progress.add_task("decoding", total=options.limit)
+        images, refused = distinct_pictures(
+            options.images,
+            options.limit,
+            CertifyRequest(classifier=spec),
+            settings,
+            np.copy,
+            on_file=lambda: progress.advance(bar),
+        )
+        tell_refused(refused)
+        progress.add_task(f"adapting to {len(images)}", total=None)
+        pool = torch.from_numpy(np.stack(images))
+        context = calibrate(backbone, pool, task.class_names, start, params)
+    return save_prompt(
+        settings.prompts_dir,
+        context,
+        name=options.name,
+        method="calibrated",
+        backbone=backbone,
+        class_names=task.class_names,
+        task=task.id,
+        tuning={
+            **asdict(params),
+            "start": choice.prompt_id,
+            "pool": "without labels",
+            "pool_images": len(pool),
+            "pool_sha256": pool_sha256(pool),
+        },
+    )

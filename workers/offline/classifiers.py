@@ -1,0 +1,53 @@
+"""Which classifier a command means: the one the service answers with, by the service's own rule."""
+
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_prompts
+from certrad.models.types import TEMPLATE_PROMPT, TaskCard
+from certrad.models.types.defaults import (
+    AdaptationName,
+    ClassifierChoice,
+    NamedPrompt,
+    choose_classifier,
+    default_prompts,
+)
+
+
+def named_prompt(name: str | None, store: PromptStore) -> NamedPrompt | None:
+    """Returns the prompt that an option names, or None where it names none.
+
+    Raises:
+        Rejected: prompt_not_found, invalid_checkpoint.
+    """
+    if name is None:
+        return None
+    return "template" if name == TEMPLATE_PROMPT else store.card(name)
+
+
+def of_task(
+    task: TaskCard,
+    store: PromptStore,
+    *,
+    backbone: str | None = None,
+    prompt: str | None = None,
+    adaptation: AdaptationName | None = None,
+) -> ClassifierChoice:
+    """Returns what a request for a task means, as shipped: an operator's choice of a default is the service's own.
+
+    Args:
+        task: The task.
+        store: The prompts on this machine.
+        backbone: The backbone that is named.
+        prompt: The prompt that is named.
+        adaptation: The adaptation that is named.
+
+    Raises:
+        Rejected: prompt_mismatch, prompt_not_found, invalid_checkpoint.
+    """
+    return choose_classifier(
+        class_names=task.class_names,
+        candidates=default_prompts(task, shipped_prompts()),
+        default_backbone=task.default_backbone,
+        backbone=backbone,
+        prompt=named_prompt(prompt, store),
+        adaptation=adaptation,
+    )

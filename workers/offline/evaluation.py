@@ -1,0 +1,244 @@
+"""`certrad evaluate --task NAME --data DIR`: certified accuracy on a split of a data set, offline."""
+
+import hashlib
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
+from certrad.models.backbones.weights import write_json
+from certrad.models.datasets.cards import published_labels
+from certrad.models.datasets.sample import balanced_sample
+from certrad.models.datasets.split import Split, load_split
+from certrad.models.errors import Rejected
+from certrad.models.evaluation.certified import COLUMNS, Evaluation, Row, summary
+from certrad.models.evaluation.journal import Journal
+from certrad.models.images.model_input import fitted
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import require_backbone
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_backbones, shipped_datasets, shipped_prompts, shipped_tasks
+from certrad.models.smoothing.accuracy import Share
+from certrad.models.types import (
+    BackboneCard,
+    ClassifierSpec,
+    DatasetCard,
+    PromptCard,
+    SmoothingParams,
+)
+from certrad.models.types.defaults import BARE_TEMPLATE, ClassifierChoice, choose_classifier, default_prompts
+from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
+from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.intake.archive import match_classes
+from certrad.workers.intake.decode import decode, decode_as_uploaded
+from certrad.workers.offline.classifiers import named_prompt
+from certrad.workers.offline.progress import progress_bar
+from certrad.workers.offline.settings import settings_of
+from certrad.workers.settings import WorkerSettings
+
+_FROZEN: Final = (
+    "frozen_prompt: the prompt was tuned on each image itself; the radius holds for the classifier with that prompt"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EvaluationRequest:
+    """What is to be evaluated, every default filled in.
+
+    chosen: indices into the split. folders: what the split calls each class of the classifier.
+    """
+
+    data: DatasetCard
+    split: Split
+    chosen: Sequence[int]
+    backbone: BackboneCard
+    prompt: PromptCard | None
+    spec: ClassifierSpec
+    params: SmoothingParams
+    folders: Sequence[str]
+
+
+def evaluate_data(options: Namespace) -> int:
+    """Evaluates, appends to the table, and prints; 0, 1 for a failure, 2 for bad usage."""
+    service = settings_of(WorkerSettings, options.data_dir)
+    store = PromptStore(own=service.prompts_dir)
+    try:
+        request = _request(options, store, service)
+        backbone, prompt = _loaded(request, store, service)
+        settings = _settings(request, backbone, options, service)
+        journal = _journal(options.out, settings)
+        done = [Row.from_line(line) for line in journal.lines]
+    except (ValueError, OSError, Rejected) as error:
+        return fail(str(error), BAD_USAGE)
+    evaluation = Evaluation(
+        backbone=backbone,
+        spec=request.spec,
+        classes=[request.split.class_names.index(folder) for folder in request.folders],
+        prompt=prompt,
+        params=request.params,
+        seed=options.seed,
+        batch_size=settings["batch_size"],
+    )
+    present = {row.index for row in done}
+    missing = [index for index in request.chosen if index not in present]
+    try:
+        with progress_bar() as progress:
+            bar = progress.add_task("evaluate", total=len(request.chosen), completed=len(done))
+            for row in evaluation.certified(_inputs(request, missing), time.perf_counter):
+                journal.append(row.to_line())
+                done.append(row)
+                progress.advance(bar)
+    except (OSError, Rejected) as error:
+        return fail(str(error), FAILURE)
+    _show(summary(done), settings, request, as_json=options.json)
+    if options.plot is not None:
+        from certrad.workers.offline.plot import Curve, called, draw  # matplotlib: only the extra `bench` installs it
+
+        draw([Curve(name=called(request.data.id, settings, len(done)), rows=done)], options.plot)
+    return DONE
+
+
+def _request(options: Namespace, store: PromptStore, service: WorkerSettings) -> EvaluationRequest:
+    """The options with every default filled in. Raises ValueError, Rejected."""
+    data = shipped_datasets()[options.task]
+    task = None if data.task is None else shipped_tasks()[data.task]
+    params = SmoothingParams(sigma=options.sigma, alpha=options.alpha, n0=options.n0, n=options.n)
+    prompt = named_prompt(options.prompt, store)
+    own = partial(decode_as_uploaded, max_pixels=service.max_pixels)
+    split = load_split(data, options.data, options.split, decode=own if data.layout == "folders" else decode)
+    class_names = tuple(dict.fromkeys(split.class_names))  # two classes of ImageNet share a name, twice
+    folders = class_names
+    if isinstance(prompt, PromptCard) and data.layout == "folders":  # matched as those the prompt was tuned on
+        found = match_classes(class_names, prompt.class_names, published_labels(prompt.task))
+        class_names, folders = found.class_names, found.folders
+    choice = choose_classifier(
+        class_names=class_names,
+        candidates=default_prompts(task, shipped_prompts()) if task else [],
+        default_backbone=task.default_backbone if task else data.default_backbone,
+        backbone=options.backbone,
+        prompt=prompt,
+        adaptation=options.adaptation,
+    )
+    return EvaluationRequest(
+        data=data,
+        split=split,
+        chosen=balanced_sample(split.labels, len(split.class_names), min(options.images, len(split)), options.seed),
+        backbone=shipped_backbones()[choice.backbone],
+        prompt=choice.prompt,
+        spec=ClassifierSpec(
+            backbone=choice.backbone,
+            prompt=choice.prompt_id,
+            class_names=class_names,
+            template=choice.template(_template(options.template, split, choice)),
+            adaptation=choice.adaptation,
+        ),
+        params=params,
+        folders=folders,
+    )
+
+
+def _template(wish: str | None, split: Split, choice: ClassifierChoice) -> str:
+    """The hand-written template; a learned prompt needs none. Raises ValueError for none, or one in the way."""
+    if choice.prompt is not None and wish is not None:
+        raise ValueError(f"`--template` goes with `--prompt template` only; without it {choice.prompt_id} is meant")
+    template = BARE_TEMPLATE if choice.prompt is not None else wish or split.template
+    if template is None:
+        raise ValueError("`--template` or a learned `--prompt` is required: these images come without a template")
+    return template
+
+
+def _loaded(
+    request: EvaluationRequest, store: PromptStore, service: WorkerSettings
+) -> tuple[Backbone, ContextVectors | Bank | None]:
+    torch.set_num_threads(service.threads)
+    device = chosen_device(service.device)
+    directory = weights_directory(request.backbone, service.backbones_dir)
+    backbone = load_backbone(request.backbone, directory, device=device, dtype=chosen_dtype(service.dtype, device))
+    if request.prompt is None:
+        return backbone, None
+    require_backbone(request.prompt, backbone)
+    return backbone, store.load(request.prompt)
+
+
+def _settings(
+    request: EvaluationRequest, backbone: Backbone, options: Namespace, service: WorkerSettings
+) -> dict[str, Any]:
+    """Everything that decides the rows, as JSON."""
+    images = [(request.split.items[index].name, request.split.label(index)) for index in request.chosen]
+    document = {
+        "data": request.data.id,
+        "split": options.split,
+        "split_rule": request.split.rule,
+        "images_of_split": len(request.split),
+        "images": len(images),
+        "images_sha256": hashlib.sha256(json.dumps(images).encode()).hexdigest(),
+        "classifier": asdict(request.spec),
+        "scope": request.spec.scope,
+        "params": asdict(request.params),
+        "backbone_sha256": backbone.sha256,
+        "dtype": dtype_name(backbone.dtype),
+        "device": backbone.device.type,
+        "batch_size": service.block_size or (BLOCK_CPU if backbone.device.type == "cpu" else BLOCK_GPU),
+        "seed": options.seed,
+    }
+    restored: dict[str, Any] = json.loads(json.dumps(document))
+    return restored
+
+
+def _journal(out: Path | None, settings: dict[str, Any]) -> Journal:
+    """The table, which an interrupted run goes on with; what decided its rows stands in the JSON file beside it."""
+    if out is not None:
+        beside = out.with_suffix(".json")
+        if out.exists() and not beside.exists():
+            raise ValueError(f"{out} is there without {beside.name}, which says what its rows are; choose another file")
+        if beside.exists() and json.loads(beside.read_text(encoding="utf-8")) != settings:
+            raise ValueError(f"{beside} says that {out} belongs to other settings; choose another file or delete both")
+        write_json(beside, settings)
+    return Journal(out, "\t".join(COLUMNS))
+
+
+def _inputs(request: EvaluationRequest, indices: Sequence[int]) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """(index, label, model input) of some images. Raises Rejected with the index: a name may be a patient's."""
+    for index in indices:
+        try:
+            pixels = fitted(request.split.image(index), request.backbone.image_size, request.backbone.fit).pixels
+        except Rejected as rejected:
+            raise Rejected(rejected.code, f"image {index} of the split, by name: {rejected.detail}") from None
+        yield index, request.split.label(index), pixels
+
+
+def _show(found: dict[str, Any], settings: dict[str, Any], request: EvaluationRequest, *, as_json: bool) -> None:
+    if as_json:
+        shares = {
+            **found,
+            "abstained": asdict(found["abstained"]),
+            "certified_accuracy": {radius: asdict(share) for radius, share in found["certified_accuracy"].items()},
+        }
+        sys.stdout.write(json.dumps({"settings": settings, **shares}) + "\n")
+        return
+    reached = {r: share for r, share in found["certified_accuracy"].items() if share.value or r == "0"}
+    columns = {"certified" if radius == "0" else f"R ≥ {radius}": share for radius, share in reached.items()}
+    table = [f"| {name} | {_percent(share)} |" for name, share in {**columns, "abstained": found["abstained"]}.items()]
+    seen = f"{found['images']} of {len(request.split)} images, n = {request.params.n}, σ = {request.params.sigma:g}"
+    notes = [f"{seen}, {found['seconds_per_image']} s an image; intervals: exact, 95%"]
+    if request.split.rule == "seeded":
+        notes.append("the split was drawn with a fixed seed: there is no published one, or its file is not there")
+    if settings["scope"] == "frozen_prompt":
+        notes.append(_FROZEN)
+    sys.stdout.write("\n".join(["| certified accuracy | % |", "| --- | --- |", *table, *notes]) + "\n")
+
+
+def _percent(share: Share) -> str:
+    return f"{100 * share.value:.1f} ({100 * share.low:.1f}–{100 * share.high:.1f})"

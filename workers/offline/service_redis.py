@@ -1,0 +1,28 @@
+"""The Redis of a service that may run on the same data directory."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import Redis
+from redis.exceptions import ConnectionError
+
+from certrad.workers.local.redis_server import EmbeddedRedis
+from certrad.workers.settings import StackSettings
+
+
+@contextmanager
+def running_redis(settings: StackSettings, *, otherwise: str) -> Iterator[Redis]:
+    """Gives a client of the Redis that was named, else of the one that `up` runs on the same data directory.
+
+    Args:
+        settings: Those of the data directory.
+        otherwise: What to say where no service runs; the body then ends where it first speaks to Redis.
+    """
+    named = "redis_url" in settings.model_fields_set
+    url = settings.redis_url if named else EmbeddedRedis(settings.data_dir.resolve() / "redis").url
+    try:
+        with Redis.from_url(url) as redis:
+            yield redis
+    except ConnectionError:
+        sys.stderr.write(f"certrad: no service runs here; {otherwise}\n")

@@ -1,0 +1,13 @@
+"""The settings of a command: those of the environment, with the data directory of its own option."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from certrad.workers.contract.settings import SharedSettings
+
+Settings = TypeVar("Settings", bound=SharedSettings)
+
+
+def settings_of(kind: type[Settings], data_dir: Path | None) -> Settings:
+    """Returns the settings; `data_dir` goes before CERTRAD_DATA_DIR."""
+    return kind() if data_dir is None else kind(data_dir=data_dir)
