@@ -49,6 +49,8 @@ COMMANDS: Final = {
     ),
     "write-demo-cards": ("certrad.bench.demo.write_cards", "write measured figures into the shipped cards"),
     "start-up": ("certrad.bench.measure.start_up", "what it takes until a process of the API answers"),
+    "picture": ("certrad.bench.docs.picture", "an SVG of what a command prints, for the documentation"),
+    "reference": ("certrad.bench.docs.reference", "the tables of docs/ that follow from the code"),
     "command-reference": (
         "certrad.bench.demo.command_reference",
         "docs/commands.md: every command and option, from their declarations",
@@ -64,7 +66,7 @@ COMMANDS: Final = {
 
 def main() -> None:
     """Runs one command; only its own module is imported."""
-    listing = "\n".join(f"  {name:20}{purpose}" for name, (_, purpose) in COMMANDS.items())
+    listing = "\n".join(f"  {name:22}{purpose}" for name, (_, purpose) in COMMANDS.items())
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="python -m certrad.bench", description=f"commands:\n{listing}", formatter_class=raw
