@@ -13,7 +13,7 @@ float pixels, windows that are steps, and photometric interpretation against pre
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Final
@@ -96,10 +96,18 @@ _READ: Final = tuple(
 )
 
 
-def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Region | None = None) -> DecodedImage:
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int,
+    frame: int | None = None,
+    region: Region | None = None,
+    on_size: Callable[[int], None] | None = None,
+) -> DecodedImage:
     """One frame of a DICOM file (PS3.10).
 
     frame: counted from 1; may be left out when there is only one.
+    on_size: called with the number of pixels before one of them is decoded.
 
     Raises Rejected: unreadable_image, image_too_large, image_too_small, unsupported_pixels, dicom_without_pixels,
     dicom_not_an_image, dicom_unsupported, frame_required, frame_out_of_range, region_out_of_range.
@@ -109,6 +117,8 @@ def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Re
         dataset, element = _header(data)
         layout = _layout(dataset, syntax)
         check_size(rows=layout.rows, columns=layout.columns, max_pixels=max_pixels)
+        if on_size is not None:
+            on_size(layout.rows * layout.columns)
         number = _frame(frame, layout.frames)
         check_pixel_shape(dataset, number)
         whole, stream_lossy = stored_values(data, element, dataset, syntax, layout, number)
