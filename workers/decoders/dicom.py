@@ -8,7 +8,8 @@ bits. Overlays, padding values, supplemental palettes and presentation LUT seque
 
 Only the elements named here are parsed; names, dates, identifiers, private elements and overlays are skipped unread.
 Refused: deflated and referenced (JPIP, SMPTE) transfer syntaxes, video, objects that are not images, 1-, 32-bit and
-float pixels, windows that are steps, and photometric interpretation against presentation LUT shape.
+float pixels, pixels that are not square, windows that are steps, half a rescale or window, and photometric
+interpretation against presentation LUT shape. docs/decoding.md has the whole table.
 """
 
 import io

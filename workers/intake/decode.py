@@ -61,8 +61,8 @@ def decode_limited(data: bytes, request: CertifyRequest, settings: WorkerSetting
 def cpu_allowance(size: int, pixels: int = 0) -> int:
     """Returns the processor seconds that a file of `size` bytes, with so many pixels, may take to decode.
 
-    That is about four times what JPEG 2000 in colour, the slowest, was measured to take, and some for the start. A small
-    file cannot keep a worker busy for long, whatever it says of itself.
+    That is about four times what JPEG 2000 in colour, the slowest, was measured to take, and some for the start. A
+    small file cannot keep a worker busy for long, whatever it says of itself.
     """
     return math.ceil(_CPU_FLOOR + size * _CPU_PER_BYTE + pixels * _CPU_PER_PIXEL)
 
