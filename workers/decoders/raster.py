@@ -171,10 +171,20 @@ def _eight_bits(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
     match image.mode:
         case "1" | "L" | "LA" | "La":
             return np.asarray(upright.convert("L"))
-        case "RGB" | "RGBA" | "RGBa" | "P" | "PA":
+        case "P" | "PA":
+            _check_indices(image)
+            return np.asarray(upright.convert("RGB"))
+        case "RGB" | "RGBA" | "RGBa":
             return np.asarray(upright.convert("RGB"))
         case _:
             raise _unsupported(image.mode)
+
+
+def _check_indices(image: ImageFile.ImageFile) -> None:
+    """Raises Rejected for an index behind the end of the palette, which Pillow takes for black."""
+    colours = len(image.palette.palette) // len(image.palette.mode) if image.palette else 0
+    if int(np.asarray(image.getchannel(0)).max()) >= colours:
+        raise Rejected("unreadable_image", f"a palette of {colours} colours has no colour for some pixels")
 
 
 def _rawmode(args: _TileArgs) -> str:
