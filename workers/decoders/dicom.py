@@ -8,12 +8,13 @@ bits. Overlays, padding values, supplemental palettes and presentation LUT seque
 
 Only the elements named here are parsed; names, dates, identifiers, private elements and overlays are skipped unread.
 Refused: deflated and referenced (JPIP, SMPTE) transfer syntaxes, video, objects that are not images, 1-, 32-bit and
-float pixels, windows that are steps, and photometric interpretation against presentation LUT shape.
+float pixels, pixels that are not square, windows that are steps, half a rescale or window, and photometric
+interpretation against presentation LUT shape. docs/decoding.md has the whole table.
 """
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Final
@@ -88,10 +89,18 @@ _READ: Final = tuple(
 )
 
 
-def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Region | None = None) -> DecodedImage:
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int,
+    frame: int | None = None,
+    region: Region | None = None,
+    on_size: Callable[[int], None] | None = None,
+) -> DecodedImage:
     """One frame of a DICOM file (PS3.10).
 
     frame: counted from 1; may be left out when there is only one.
+    on_size: called with the number of pixels before one of them is decoded.
 
     Raises Rejected: unreadable_image, image_too_large, image_too_small, unsupported_pixels, dicom_without_pixels,
     dicom_not_an_image, dicom_unsupported, frame_required, frame_out_of_range, region_out_of_range.
@@ -101,6 +110,8 @@ def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Re
         dataset, element = _header(data)
         layout = _layout(dataset, syntax)
         check_size(rows=layout.rows, columns=layout.columns, max_pixels=max_pixels)
+        if on_size is not None:
+            on_size(layout.rows * layout.columns)
         number = _frame(frame, layout.frames)
         check_pixel_shape(dataset, number)
         whole, stream_lossy = stored_values(data, element, dataset, syntax, layout, number)

@@ -136,6 +136,8 @@ def _check_agreement(stream: Codestream, syntax: TransferSyntax, layout: PixelLa
         raise Rejected(
             "unreadable_image", f"{layout.allocated} bits are allocated, the codestream has {stream.precision}"
         )
+    if stream.precision < layout.bits and stream.signed != layout.signed:  # which bit is the sign is then not known
+        raise Rejected("unreadable_image", "header and codestream disagree about bits and sign")
     if stream.process == "jpeg_2000":
         _check_jpeg_2000(stream, layout)
 
@@ -144,8 +146,6 @@ def _check_jpeg_2000(stream: Codestream, layout: PixelLayout) -> None:
     small = stream.tiles > _FEW_TILES and stream.tiles * _TILE_PIXELS > layout.rows * layout.columns
     if small or stream.tiles > _TILES_MAX:
         raise Rejected("unsupported_pixels", f"JPEG 2000 of {stream.tiles} small tiles is not supported")
-    if stream.precision < layout.bits and stream.signed != layout.signed:
-        raise Rejected("unreadable_image", "header and codestream disagree about bits and sign")
     if layout.photometric in (_YBR if stream.colour_transform else _JPEG_2000_COLOURS):
         raise Rejected("unsupported_pixels", f"{layout.photometric} disagrees with the codestream's colour transform")
 

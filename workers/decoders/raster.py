@@ -45,8 +45,17 @@ _WITH_ALPHA: Final = {"LA", "La", "PA", "RGBA", "RGBa"}
 _LOWER_BYTE: Final = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 
 
-def decode(data: bytes, image_format: RasterFormat, *, max_pixels: int, region: Region | None = None) -> DecodedImage:
+def decode(
+    data: bytes,
+    image_format: RasterFormat,
+    *,
+    max_pixels: int,
+    region: Region | None = None,
+    on_size: Callable[[int], None] | None = None,
+) -> DecodedImage:
     """The one image of a file.
+
+    on_size: called with the number of pixels before one of them is decoded.
 
     Raises Rejected: unreadable_image, image_too_large, image_too_small, animated_image, unsupported_pixels,
     region_out_of_range.
@@ -55,6 +64,8 @@ def decode(data: bytes, image_format: RasterFormat, *, max_pixels: int, region: 
         data, inverted = tiff.without_inversion(data) if image_format == "tiff" else (data, False)
         image = _open(data, image_format)
         check_size(rows=image.height, columns=image.width, max_pixels=max_pixels)
+        if on_size is not None:
+            on_size(image.height * image.width)
         if getattr(image, "n_frames", 1) > 1:
             raise Rejected("animated_image", "one image in the file is expected, got several")
         rawmodes = {_rawmode(tile.args) for tile in image.tile}  # asked now, because loading empties `tile`
@@ -161,10 +172,20 @@ def _eight_bits(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
     match image.mode:
         case "1" | "L" | "LA" | "La":
             return np.asarray(upright.convert("L"))
-        case "RGB" | "RGBA" | "RGBa" | "P" | "PA":
+        case "P" | "PA":
+            _check_indices(image)
+            return np.asarray(upright.convert("RGB"))
+        case "RGB" | "RGBA" | "RGBa":
             return np.asarray(upright.convert("RGB"))
         case _:
             raise _unsupported(image.mode)
+
+
+def _check_indices(image: ImageFile.ImageFile) -> None:
+    """Raises Rejected for an index behind the end of the palette, which Pillow takes for black."""
+    colours = len(image.palette.palette) // len(image.palette.mode) if image.palette else 0
+    if int(np.asarray(image.getchannel(0)).max()) >= colours:
+        raise Rejected("unreadable_image", f"a palette of {colours} colours has no colour for some pixels")
 
 
 def _rawmode(args: _TileArgs) -> str:

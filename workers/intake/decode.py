@@ -1,5 +1,7 @@
 """Decodes the bytes of an untrusted image into the model input, in a sandbox, with the facts of the image."""
 
+import math
+from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from typing import Any, Final
@@ -15,10 +17,13 @@ from certrad.models.types import BackboneCard, CertifyRequest, Region
 from certrad.models.types.image import ImageFacts, ImageRecord
 from certrad.workers.contract.formats import sniff
 from certrad.workers.decoders import dicom, raster
-from certrad.workers.sandbox.child import Answer, run_limited
+from certrad.workers.sandbox.child import Answer, allow_cpu_seconds, run_limited
 from certrad.workers.settings import WorkerSettings
 
 _FACTS: Final = TypeAdapter(ImageFacts)
+_CPU_FLOOR: Final = 5.0  # imports and the libraries' own start
+_CPU_PER_BYTE: Final = 0.25e-6
+_CPU_PER_PIXEL: Final = 0.5e-6
 
 
 def decode_limited(data: bytes, request: CertifyRequest, settings: WorkerSettings) -> tuple[ModelInput, ImageRecord]:
@@ -35,16 +40,34 @@ def decode_limited(data: bytes, request: CertifyRequest, settings: WorkerSetting
     """
     card = backbone_card(request.classifier.backbone)
     answer = run_limited(
-        partial(decode_bytes, data, card, max_pixels=settings.max_pixels, frame=request.frame, region=request.region),
+        partial(
+            decode_bytes,
+            data,
+            card,
+            max_pixels=settings.max_pixels,
+            frame=request.frame,
+            region=request.region,
+            on_size=lambda pixels: allow_cpu_seconds(cpu_allowance(len(data), pixels)),
+        ),
         memory_bytes=settings.intake_memory_bytes,
         cpu_seconds=settings.intake_cpu_seconds,
         max_payload=ModelInput.size_in_bytes(card.image_size),
         hidden=settings.data_dir,
+        first_cpu_seconds=cpu_allowance(len(data)),
     )
     try:
         return _checked(answer, request, settings.max_pixels, card)
     except (ValueError, ValidationError) as error:
         raise Rejected("unreadable_image", "the decoder broke on this file") from error
+
+
+def cpu_allowance(size: int, pixels: int = 0) -> int:
+    """Returns the processor seconds that a file of `size` bytes, with so many pixels, may take to decode.
+
+    That is about four times what JPEG 2000 in colour, the slowest, was measured to take, and some for the start. A
+    small file cannot keep a worker busy for long, whatever it says of itself.
+    """
+    return math.ceil(_CPU_FLOOR + size * _CPU_PER_BYTE + pixels * _CPU_PER_PIXEL)
 
 
 def backbone_card(backbone: str) -> BackboneCard:
@@ -62,7 +85,13 @@ def backbone_card(backbone: str) -> BackboneCard:
 
 
 def decode_bytes(
-    data: bytes, card: BackboneCard, *, max_pixels: int, frame: int | None = None, region: Region | None = None
+    data: bytes,
+    card: BackboneCard,
+    *,
+    max_pixels: int,
+    frame: int | None = None,
+    region: Region | None = None,
+    on_size: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """Returns the facts and digest of an image, and its model input; runs in the sandbox.
 
@@ -72,6 +101,7 @@ def decode_bytes(
         max_pixels: Pixels that are decoded, at most.
         frame: Frame of a multi-frame image, from 1.
         region: The part of the image to decode.
+        on_size: Called with the number of pixels once it is known and allowed, before one of them is decoded.
 
     Raises:
         Rejected: The bytes, the frame or the region are to blame.
@@ -82,11 +112,11 @@ def decode_bytes(
         case None:
             raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
         case "dicom":
-            image = dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region)
+            image = dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region, on_size=on_size)
         case raster_format:
             if frame not in (None, 1):
                 raise Rejected("frame_out_of_range", f"`frame` is expected in 1..1, got {frame}")
-            image = raster.decode(data, raster_format, max_pixels=max_pixels, region=region)
+            image = raster.decode(data, raster_format, max_pixels=max_pixels, region=region, on_size=on_size)
     header = {"facts": _FACTS.dump_python(image.facts, mode="json"), "pixels_sha256": image.sha256}
     return header, model_input(image, card.image_size, card.fit).tobytes()
 

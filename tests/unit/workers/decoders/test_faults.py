@@ -62,6 +62,16 @@ def test_a_stream_of_more_bits_than_are_allocated_is_refused(kind: str) -> None:
     assert refusal(compressed(kind, codestream(kind, smooth(bits=12), bits=12), GREY)) == "unreadable_image"
 
 
+@pytest.mark.parametrize("kind", ["jpeg_ls", "jpeg_2000"])
+def test_signed_values_of_fewer_bits_than_are_stored_are_refused(kind: str) -> None:
+    """Of 10 bits, is the tenth the sign, or the twelfth?"""
+    frame = codestream(kind, smooth(bits=10), bits=10)
+    signed = compressed(kind, frame, smooth(bits=10).astype(np.int16), BitsStored=12, HighBit=11)
+    unsigned = compressed(kind, frame, smooth(bits=10), BitsStored=12, HighBit=11)
+    assert refusal(signed) == "unreadable_image"
+    assert np.array_equal(image(unsigned).pixels[..., 0], smooth(bits=10) / 4095)
+
+
 @pytest.mark.parametrize("kind", WITH_A_SIZE)
 @pytest.mark.parametrize("label", WITH_A_SIZE)
 def test_a_stream_of_another_kind_than_the_label_says_is_refused(kind: str, label: str) -> None:

@@ -151,6 +151,16 @@ def test_interlaced_png_is_decoded_whole_or_refused() -> None:
     assert refusal(with_pixels(interlaced(array), rows_missing), "png") == "unreadable_image"
 
 
+def test_an_index_behind_the_end_of_a_palette_is_refused() -> None:
+    """Pillow takes it for black."""
+    image = Image.fromarray(GREY % 4).convert("P")
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 255, 0, 128])
+    parts = chunks(saved(image, "png"))
+    assert pixels(png(parts), "png").shape == (64, 96, 3)
+    shorter = [(kind, part[:9] if kind == b"PLTE" else part) for kind, part in parts]
+    assert refusal(png(shorter), "png") == "unreadable_image"
+
+
 # -- JPEG --------------------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +182,11 @@ def test_damaged_jpeg(name: str, options: dict[str, Any], fault: str) -> None:
         "zeros at the end": data[:-400] + bytes(398) + b"\xff\xd9",
     }[fault]
     assert refusal(damaged, "jpeg") == "unreadable_image"
+
+
+def test_jpeg_with_something_behind_its_end_is_decoded() -> None:
+    data = encoded(GREY, "jpeg")
+    assert np.array_equal(pixels(data + b"trailer", "jpeg"), pixels(data, "jpeg"))
 
 
 # -- TIFF --------------------------------------------------------------------------------------------------------------
