@@ -149,8 +149,8 @@ def job_view(record: JobRecord) -> JobView:
             events=f"{path}/events",
             certificate=f"/certificates/{record.certificate}" if record.certificate else None,
         ),
-        created_at=_moment(record.created_at),
-        updated_at=_moment(record.updated_at),
+        created_at=moment(record.created_at),
+        updated_at=moment(record.updated_at),
     )
 
 
@@ -176,5 +176,6 @@ def _result(record: JobRecord) -> Result | TuningResult | None:
     return kind.model_validate(record.result)
 
 
-def _moment(seconds: float) -> datetime:
+def moment(seconds: float) -> datetime:
+    """Returns a time that is kept as seconds since 1970."""
     return datetime.fromtimestamp(seconds, UTC)
