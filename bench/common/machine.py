@@ -1,15 +1,16 @@
 """What a measured time depends on: processor, its instructions, threads, accelerator, library versions; no names."""
 
-import argparse
+from __future__ import annotations
+
 import os
 import platform
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import torch
-
-from certrad.models.backbones.device import DTYPES
 
 CPUINFO: Final = Path("/proc/cpuinfo")
 INSTRUCTIONS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16")
@@ -53,11 +54,13 @@ def this_machine() -> Machine:
     )
 
 
-def add_dtype(parser: argparse.ArgumentParser) -> None:
-    """Declare the option of the image encoder's precision."""
-    parser.add_argument(
-        "--dtype", choices=("auto", *DTYPES), default="auto", help="of the image encoder; auto: bfloat16 if in hardware"
-    )
+def timed(action: Callable[[], None], device: torch.device) -> float:
+    """Return the seconds until an action is done, on the device too."""
+    started = time.perf_counter()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
 
 
 def _cpuinfo() -> dict[str, str]:

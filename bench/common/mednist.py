@@ -56,8 +56,8 @@ def _grey(pixels: Pixels, index: int) -> npt.NDArray[np.uint8]:
 TASK: Final = "mednist"
 
 
-def balanced_sample(labels: npt.NDArray[np.int64], n_classes: int, images: int, seed: int) -> list[int]:
-    """Indices of at least `images` random images, as many of each class, one of each class in turn.
+def equal_sample(labels: npt.NDArray[np.int64], n_classes: int, images: int, seed: int) -> list[int]:
+    """Return the indices of as many random images of each class, at least `images` in all, one of each class in turn.
 
     Raises ValueError where a class has too few images.
     """

@@ -12,15 +12,15 @@ from typing import Final
 
 import numpy as np
 
+from certrad.bench.common.mednist import TASK
+from certrad.bench.common.options import use_threads
 from certrad.bench.demo.common import (
-    TASK,
     add_common_arguments,
     as_inputs,
     backbone_of,
     save,
     task,
     training_images,
-    use_threads,
 )
 from certrad.models.prompts.checkpoint import load_prompt, prompt_path, read_prompt_card, require_backbone
 from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256

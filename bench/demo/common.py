@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from certrad.bench.common.mednist import LabelledImages, read_split
+from certrad.bench.common.mednist import TASK, LabelledImages, read_split
 from certrad.bench.common.noisy_images import as_input
+from certrad.bench.common.options import add_threads
 from certrad.bench.demo.files import write_json
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.weights import file_sha256
@@ -23,7 +24,6 @@ from certrad.models.shipped import SHIPPED_PROMPTS, TASK_CARDS, shipped_backbone
 from certrad.models.types import PromptCard, TaskCard
 from certrad.models.types.cards import PromptMethod
 
-TASK: Final = "mednist"
 TASK_CARD: Final = TASK_CARDS / f"{TASK}.json"
 LICENCE: Final = (
     "CC BY-SA 4.0. Tuned on images of MedNIST, gathered from TCIA, the RSNA Bone Age Challenge and the NIH Chest X-ray "
@@ -38,18 +38,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", default="demo", choices=sorted(shipped_backbones()))
     parser.add_argument("--backbones", type=Path, default=Path("backbones"), help="folder of fetched backbones")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    add_threads(parser)
 
 
 def task() -> TaskCard:
     """The card of the task."""
     return shipped_tasks()[TASK]
-
-
-def use_threads(arguments: argparse.Namespace) -> None:
-    """Lets torch compute in as many threads as were asked for."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
 
 
 def backbone_of(arguments: argparse.Namespace, dtype: torch.dtype = torch.float32) -> Backbone:

@@ -12,8 +12,9 @@ from typing import Final
 import torch
 from tqdm import tqdm
 
+from certrad.bench.common.mednist import TASK
+from certrad.bench.common.options import use_threads
 from certrad.bench.demo.common import (
-    TASK,
     add_common_arguments,
     as_inputs,
     backbone_of,
@@ -21,7 +22,6 @@ from certrad.bench.demo.common import (
     save,
     task,
     training_images,
-    use_threads,
 )
 from certrad.models.prompts.training.bank import BankParams, tune_bank
 from certrad.models.prompts.training.trainer import sample_shots

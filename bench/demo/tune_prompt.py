@@ -22,9 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from certrad.bench.common.machine import this_machine
-from certrad.bench.common.mednist import LabelledImages
+from certrad.bench.common.mednist import TASK, LabelledImages
+from certrad.bench.common.options import use_threads
 from certrad.bench.demo.common import (
-    TASK,
     add_common_arguments,
     as_inputs,
     backbone_of,
@@ -32,7 +32,6 @@ from certrad.bench.demo.common import (
     save,
     task,
     training_images,
-    use_threads,
 )
 from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.training.embedding_bank import embedding_bank

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from certrad.bench.common.machine import add_dtype, this_machine
-from certrad.bench.common.mednist import TASK, balanced_sample, read_split
+from certrad.bench.common.machine import this_machine
+from certrad.bench.common.mednist import TASK, equal_sample, read_split
+from certrad.bench.common.options import add_dtype
 from certrad.models.audit.modes import chosen_modes, mode_specs
 from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
 from certrad.models.audit.verdict import as_markdown
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     cards = shipped_prompts()
     prompts = [cards[name] for name in (task.default_prompt, task.default_bank) if name is not None]
     split = read_split(arguments.data, "test")
-    chosen = balanced_sample(split.labels, len(task.class_names), arguments.images, arguments.seed)
+    chosen = equal_sample(split.labels, len(task.class_names), arguments.images, arguments.seed)
     images = [np.repeat(split.pixels[index][None], 3, axis=0) for index in chosen]
     specs = (
         spec

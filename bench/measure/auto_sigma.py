@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from certrad.bench.common.classifier import default_classifier
-from certrad.bench.common.machine import add_dtype, this_machine
-from certrad.bench.common.mednist import TASK, LabelledImages, balanced_sample, read_split
+from certrad.bench.common.machine import this_machine
+from certrad.bench.common.mednist import TASK, LabelledImages, equal_sample, read_split
 from certrad.bench.common.noisy_images import SECRET, as_input
+from certrad.bench.common.options import add_sampling, use_threads
 from certrad.models.backbones.device import dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
 from certrad.models.certificates.noise_key import noise_key
@@ -43,17 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--journal", type=Path, required=True, help="scratch file, one JSON line an image")
     parser.add_argument("--out", type=Path, required=True, help="result")
     parser.add_argument("--images", type=int, default=48, help="rounded up to as many of each class")
-    parser.add_argument("--n0", type=int, default=100)
-    parser.add_argument("--n", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    add_dtype(parser)
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    add_sampling(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Certifies what the journal lacks, then writes and prints the result."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    use_threads(arguments)
     routing = shipped_tasks()[TASK].sigma_routing
     if routing is None:
         raise ValueError(f"the task {TASK} needs a selector: python -m certrad.bench tune-sigma-selector")
@@ -70,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     }
     journal = Journal(arguments.journal, json.dumps(settings, sort_keys=True))
     images = read_split(arguments.data, "test")
-    chosen = balanced_sample(images.labels, one.n_classes, arguments.images, arguments.seed)
+    chosen = equal_sample(images.labels, one.n_classes, arguments.images, arguments.seed)
     for index in tqdm(chosen[len(journal.lines) :], unit="image"):
         params = SamplingParams(n0=arguments.n0, n=arguments.n)
         journal.append(json.dumps(measure(images, index, by_sigma, params, routing)))

@@ -13,8 +13,7 @@ import json
 import math
 import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,8 @@ from tqdm import tqdm
 
 from certrad.bench.common import plain_loop
 from certrad.bench.common.architectures import load_clip, random_clip
-from certrad.bench.common.machine import Machine, this_machine
+from certrad.bench.common.machine import Machine, this_machine, timed
+from certrad.bench.common.options import add_threads, use_threads
 from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.device import chosen_device
 from certrad.models.backbones.towers import clip_towers
@@ -151,14 +151,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bare-batch-sizes", type=int, nargs="+", help="among which (b) chooses the fastest")
     parser.add_argument("--baseline-samples", type=int, help="of (b) and (c) in a round, then scaled; default n0 + n")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    add_threads(parser)
     parser.add_argument("--json", action="store_true")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measures and prints."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    use_threads(arguments)
     cost = measure(arguments)
     if arguments.json:
         print(json.dumps(asdict(cost), indent=2))
@@ -254,15 +253,6 @@ def time_round(work: Workload, bare_half: int, bare_batch_size: int, plain_half:
         bare=(seconds[0] + seconds[4]) / (2 * bare_half) * total,
         plain=(seconds[1] + seconds[3]) / (2 * plain_half) * total,
     )
-
-
-def timed(action: Callable[[], None], device: torch.device) -> float:
-    """Seconds until an action is done, on the device too."""
-    started = time.perf_counter()
-    action()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
 
 
 def notes(arguments: argparse.Namespace, machine: Machine, total: int, bare: int, plain: int) -> list[str]:

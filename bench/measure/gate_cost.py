@@ -18,10 +18,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from certrad.bench.common.machine import Machine, add_dtype, this_machine
+from certrad.bench.common.machine import Machine, this_machine, timed
 from certrad.bench.common.mednist import TASK
 from certrad.bench.common.noisy_images import learned_prompt
-from certrad.bench.measure.certify_cost import timed
+from certrad.bench.common.options import add_dtype, add_threads, use_threads
 from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.classifier import TextHead
@@ -60,13 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
     parser.add_argument("--sigma", type=float, default=SmoothingParams().sigma)
     add_dtype(parser)
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    add_threads(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measures and prints."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    use_threads(arguments)
     print(json.dumps(asdict(measure(arguments)), indent=2))
 
 

@@ -21,9 +21,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from certrad.bench.common.classifier import default_classifier
-from certrad.bench.common.machine import add_dtype, this_machine
-from certrad.bench.common.mednist import LabelledImages, balanced_sample, read_split
+from certrad.bench.common.machine import this_machine
+from certrad.bench.common.mednist import LabelledImages, equal_sample, read_split
 from certrad.bench.common.noisy_images import SECRET, as_input
+from certrad.bench.common.options import add_sampling, use_threads
 from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.device import dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
@@ -81,27 +82,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--images", type=int, default=204, help="test images, rounded up to as many of each class")
     parser.add_argument("--sigmas", type=float, nargs="+", default=[0.25, 0.5])
-    parser.add_argument("--n0", type=int, default=100)
-    parser.add_argument("--n", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    add_dtype(parser)
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    add_sampling(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, certify, write and print the table."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    use_threads(arguments)
     machine = this_machine()
     gated = default_classifier(arguments.dtype)
     bank = {sigma: gated(sigma) for sigma in arguments.sigmas}
     first = bank[arguments.sigmas[0]]
     training, test = read_split(arguments.data, "train"), read_split(arguments.data, "test")
-    learned = balanced_sample(training.labels, first.n_classes, arguments.training_images, arguments.seed)
+    learned = equal_sample(training.labels, first.n_classes, arguments.training_images, arguments.seed)
     features = noisy_features(first.backbone, training, learned, arguments)
     labels = torch.from_numpy(training.labels[learned])
     probes = trained(features, labels, first.n_classes, arguments)
-    chosen = balanced_sample(test.labels, first.n_classes, arguments.images, arguments.seed)
+    chosen = equal_sample(test.labels, first.n_classes, arguments.images, arguments.seed)
     rows = []
     for sigma, probe in probes.items():
         params = SmoothingParams(sigma=sigma, n0=arguments.n0, n=arguments.n)

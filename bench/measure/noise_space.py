@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from certrad.bench.common.machine import this_machine
-from certrad.bench.common.mednist import SIDE, TASK, LabelledImages, balanced_sample, read_split
+from certrad.bench.common.mednist import SIDE, TASK, LabelledImages, equal_sample, read_split
 from certrad.bench.common.native_noise import Found, Job, Space, compare, smaller, tuned_text_features
 from certrad.bench.common.noisy_images import learned_context
 from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def jobs(images: LabelledImages, arguments: argparse.Namespace) -> list[Job]:
     """The same images at every side and sigma."""
-    chosen = balanced_sample(images.labels, len(shipped_tasks()[TASK].class_names), arguments.images, arguments.seed)
+    chosen = equal_sample(images.labels, len(shipped_tasks()[TASK].class_names), arguments.images, arguments.seed)
     return [
         Job(
             pixels=smaller(images.pixels[index], side),

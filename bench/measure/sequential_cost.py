@@ -29,9 +29,10 @@ from tqdm import tqdm
 from certrad.bench.common import plain_loop
 from certrad.bench.common.architectures import load_clip
 from certrad.bench.common.journal import Lines
-from certrad.bench.common.machine import add_dtype, this_machine
-from certrad.bench.common.mednist import TASK, balanced_sample, read_split
+from certrad.bench.common.machine import this_machine
+from certrad.bench.common.mednist import TASK, equal_sample, read_split
 from certrad.bench.common.noisy_images import as_input, learned_prompt
+from certrad.bench.common.options import add_dtype
 from certrad.bench.common.sequential_records import Record, Settings, summarise
 from certrad.bench.common.sequential_simulation import pure_table
 from certrad.models.backbones.base import load_backbone, weights_directory
@@ -95,7 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     machine, settings = this_machine(), study_settings(arguments)
     images = read_split(arguments.data, "test")
-    chosen = balanced_sample(images.labels, len(settings.class_names), arguments.images, arguments.seed)
+    chosen = equal_sample(images.labels, len(settings.class_names), arguments.images, arguments.seed)
     todo = [Image(index=index, pixels=images.pixels[index], label=int(images.labels[index])) for index in chosen]
     journal = Lines(arguments.journal, settings, Record.from_json)
     done = {record.index for record in journal.records}

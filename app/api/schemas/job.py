@@ -93,8 +93,8 @@ def job_view(record: JobRecord) -> JobView:
             events=f"{path}/events",
             certificate=f"/certificates/{record.certificate}" if record.certificate else None,
         ),
-        created_at=_moment(record.created_at),
-        updated_at=_moment(record.updated_at),
+        created_at=moment(record.created_at),
+        updated_at=moment(record.updated_at),
     )
 
 
@@ -113,5 +113,6 @@ def _progress(record: JobRecord) -> Progress | TuningProgress:
     return tuning
 
 
-def _moment(seconds: float) -> datetime:
+def moment(seconds: float) -> datetime:
+    """Returns a time that is kept as seconds since 1970."""
     return datetime.fromtimestamp(seconds, UTC)
