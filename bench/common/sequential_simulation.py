@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from certrad.models.smoothing import SequentialTest, Verdict
+from certrad.models.smoothing import SequentialDecision, SequentialTest
 from certrad.models.smoothing.accuracy import certified_accuracy
 from certrad.models.types import LabelCounts, SmoothingParams
 
@@ -46,7 +46,7 @@ def pure_table(runs: int, seed: int) -> str:
 
 def simulated(
     p: Sequence[float], params: SmoothingParams, generator: np.random.Generator, look_every: int = LOOK_EVERY
-) -> tuple[int, Verdict]:
+) -> tuple[int, SequentialDecision]:
     """How many estimation samples are drawn from class probabilities p, and what they decide."""
     selection = _counts(generator.multinomial(params.n0, p))
     test, drawn = SequentialTest(params, selection, look_every=look_every), np.zeros(len(p), dtype=np.int64)

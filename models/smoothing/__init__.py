@@ -14,7 +14,7 @@ from certrad.models.smoothing.bounds import (
 from certrad.models.smoothing.certify import Certification, Estimation, certify, estimate, predict, select
 from certrad.models.smoothing.noise import Noise, Stream
 from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
-from certrad.models.smoothing.sequential import SequentialTest, Verdict
+from certrad.models.smoothing.sequential import SequentialDecision, SequentialTest
 
 __all__ = [
     "LABEL_DTYPE",
@@ -25,9 +25,9 @@ __all__ = [
     "MemoryBlocks",
     "Noise",
     "NoisySampler",
+    "SequentialDecision",
     "SequentialTest",
     "Stream",
-    "Verdict",
     "certify",
     "clopper_pearson_lower",
     "clopper_pearson_upper",

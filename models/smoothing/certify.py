@@ -14,7 +14,7 @@ from certrad.models.smoothing.blocks import Blocks, MemoryBlocks
 from certrad.models.smoothing.bounds import decide, decide_class
 from certrad.models.smoothing.noise import Noise, Stream
 from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, Sampler, count, labels
-from certrad.models.smoothing.sequential import SequentialTest, Verdict
+from certrad.models.smoothing.sequential import SequentialDecision, SequentialTest
 from certrad.models.types import Decision, LabelCounts, NoiseLaw, Outcome, SamplingBudget, SmoothingParams
 
 BATCH_SIZE: Final = 64
@@ -216,7 +216,7 @@ def estimate(
                 break
     # Without one, look once, at n samples: Clopper-Pearson bounds hold at a number of samples that was fixed before.
     if verdict is None:
-        verdict = Verdict(outcome=decide(selection, counts, params), decision=Decision())
+        verdict = SequentialDecision(outcome=decide(selection, counts, params), decision=Decision())
     return Estimation(labels=b"".join(drawn), counts=counts, outcome=verdict.outcome, decision=verdict.decision)
 
 

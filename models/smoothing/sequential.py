@@ -33,7 +33,7 @@ _LOG_PRIOR: Final = float(special.betaln(_PRIOR, _PRIOR))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class SequentialDecision:
     """A decision.
 
     Attributes:
@@ -161,7 +161,7 @@ class SequentialTest:
         """Returns the largest radius that was shown so far, 0 before: never above the true one but w.p. <= alpha."""
         return 0.0 if self._class_index is None else _radius(self._shown(self._class_index))
 
-    def look(self, counts: LabelCounts) -> Verdict | None:
+    def look(self, counts: LabelCounts) -> SequentialDecision | None:
         """Returns the decision after samples 0..counts.total - 1, or None to go on; at n there is one.
 
         Args:
@@ -195,7 +195,7 @@ class SequentialTest:
         not_p_b = max(p_a, self._others.millionths)
         return publish(class_index, p_a / _MILLIONTHS, (_MILLIONTHS - not_p_b) / _MILLIONTHS, self._params.sigma)
 
-    def _give_up(self, counts: LabelCounts, class_index: int, shown: Outcome) -> Verdict | None:
+    def _give_up(self, counts: LabelCounts, class_index: int, shown: Outcome) -> SequentialDecision | None:
         rule: Rule
         if self._is_out_of_reach(counts, class_index):
             rule = "curtailment"
@@ -223,8 +223,8 @@ class SequentialTest:
         p_a_lower, p_b_upper = confidence_bounds(top, runner_up, self._params.n, self._split)
         return radius(p_a_lower, p_b_upper, self._params.sigma) < self._target
 
-    def _verdict(self, outcome: Outcome, rule: Rule) -> Verdict:
-        return Verdict(outcome=outcome, decision=Decision(rule=rule, look_every=self._look_every))
+    def _verdict(self, outcome: Outcome, rule: Rule) -> SequentialDecision:
+        return SequentialDecision(outcome=outcome, decision=Decision(rule=rule, look_every=self._look_every))
 
 
 def _radius(outcome: Outcome) -> float:

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from operator import mul
@@ -44,6 +44,7 @@ from certrad.models.baselines.denoiser_training import DenoiserParams
 from certrad.models.errors import Rejected
 from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing.encoded import EncodedSampler
+from certrad.models.smoothing.sampling import NoisySampler
 from certrad.models.types.tuning import TuningParams
 from tests.support import miniature_datasets
 from tests.support.mednist_zip import write_mednist_zip
@@ -136,11 +137,10 @@ def test_all_methods_of_a_backbone_share_one_pass_of_noisy_images(
 ) -> None:
     encoded = []
 
-    def counted(pixels: Any, encode: Any) -> EncodedSampler:
-        def counting(batch: torch.Tensor) -> torch.Tensor:
-            encoded.append(len(batch))
-            features: torch.Tensor = encode(batch)
-            return features
+    def counted(*, pixels: NoisySampler, encode: Callable[[torch.Tensor], torch.Tensor]) -> EncodedSampler:
+        def counting(noisy: torch.Tensor) -> torch.Tensor:
+            encoded.append(len(noisy))
+            return encode(noisy)
 
         return EncodedSampler(pixels=pixels, encode=counting)
 

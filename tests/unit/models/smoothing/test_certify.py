@@ -17,9 +17,9 @@ from certrad.models.smoothing import (
     MemoryBlocks,
     Noise,
     NoisySampler,
+    SequentialDecision,
     SequentialTest,
     Stream,
-    Verdict,
     certify,
     count,
     decide,
@@ -302,7 +302,7 @@ def test_a_target_stops_at_the_first_look_that_decides() -> None:
     test = SequentialTest(TARGETED, SELECTION, look_every=64)
     looks = [test.look(count(whole[:n], 4)) for n in range(64, stop + 1, 64)]
     assert looks[:-1] == [None] * (stop // 64 - 1)
-    assert looks[-1] == Verdict(outcome=result.outcome, decision=result.decision)
+    assert looks[-1] == SequentialDecision(outcome=result.outcome, decision=result.decision)
     assert isinstance(result.outcome, Certificate)
     assert result.outcome.radius >= 0.05
 

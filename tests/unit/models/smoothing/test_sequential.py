@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 
 from certrad.models.smoothing import decide
-from certrad.models.smoothing.sequential import ConfidenceSequence, SequentialTest, Verdict, log_e_value
+from certrad.models.smoothing.sequential import ConfidenceSequence, SequentialDecision, SequentialTest, log_e_value
 from certrad.models.types import ETA, Abstention, Certificate, LabelCounts, SmoothingParams
 
 PARAMS = SmoothingParams(sigma=0.25, target_radius=0.25)
@@ -249,7 +249,7 @@ def test_giving_up_states_what_was_shown_until_then() -> None:
     assert 0 <= radius - running < 1e-4
 
 
-def last(test: SequentialTest, *per_class: int) -> Verdict:
+def last(test: SequentialTest, *per_class: int) -> SequentialDecision:
     verdict = test.look(counts(*per_class))
     assert verdict is not None
     return verdict
