@@ -129,6 +129,7 @@ def test_an_archive_is_never_in_the_memory_of_the_api_as_a_whole(
     monkeypatch.setattr(SpooledTemporaryFile, "read", watched)
     job_id = accepted(tune(api))["id"]
     assert (api_settings.blobs_dir / job_id).read_bytes() == ARCHIVE
+    assert asked
     assert all(0 < size <= 1 << 20 for size in asked)
 
 

@@ -84,6 +84,7 @@ def test_a_retired_private_key_is_kept_nowhere(keys: SigningKeys) -> None:
     pem = (keys.directory / "private.pem").read_bytes()
     keys.rotate()
     kept = [path.read_bytes() for path in keys.directory.rglob("*") if path.is_file()]
+    assert kept
     assert all(former not in content and pem != content for content in kept)
 
 
