@@ -170,4 +170,4 @@ def test_a_blank_image_is_no_damage(kind: str) -> None:
 @pytest.mark.parametrize("options", [{"optimize": True}, {"progressive": True}, {"optimize": True, "quality": 5}])
 @pytest.mark.parametrize("stored", [GREY, COLOUR, np.zeros((512, 512), np.uint8)], ids=["grey", "colour", "black"])
 def test_jpeg_with_tables_of_its_own_is_no_damage(stored: Any, options: dict[str, Any]) -> None:
-    image(compressed("jpeg", encoded(stored, "jpeg", **options), stored))
+    assert image(compressed("jpeg", encoded(stored, "jpeg", **options), stored)).facts.lossy
