@@ -3,8 +3,9 @@
 import sys
 from argparse import Namespace
 
-from certrad.workers.contract.arguments import Parser, integer, text
+from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.commands import DONE
+from certrad.workers.contract.option_kinds import integer, text
 
 
 def add_arguments(parser: Parser) -> None:

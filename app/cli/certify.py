@@ -11,8 +11,9 @@ from certrad.app.cli.saved_results import save
 from certrad.app.cli.service import add_json, add_local, add_url, with_private_service, with_service
 from certrad.models.types import Bound, Region, SmoothingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
-from certrad.workers.contract.arguments import Kind, Parser, choice, existing, integer, number, path, region, text
+from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.commands import ABSTAINED, BAD_USAGE, DONE, FAILURE
+from certrad.workers.contract.option_kinds import Kind, choice, existing, integer, number, path, region, text
 
 P = ParamSpec("P")
 _WORST_FIRST: Final = (FAILURE, BAD_USAGE, ABSTAINED, DONE)

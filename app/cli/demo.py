@@ -17,8 +17,9 @@ from certrad.app.cli.console import CAVEAT, Row, add_bar, follow, print_results,
 from certrad.app.cli.service import add_json, with_private_service
 from certrad.models.types import SmoothingParams
 from certrad.models.types.smoothing import N_MAX
-from certrad.workers.contract.arguments import Parser, integer, path
+from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.commands import DONE, FAILURE, fail
+from certrad.workers.contract.option_kinds import integer, path
 
 _PACKAGE: Final = "data_store"  # what pydicom-data installs
 _LARGEST_SIGMA: Final = 1.0  # of the grid 0.1, 0.25, 0.5, 1

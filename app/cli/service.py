@@ -14,8 +14,9 @@ from typing import Final
 from certrad.app.cli import console
 from certrad.app.cli.client import Client, ProblemError
 from certrad.app.cli.private_service import LocalStackError, private_stack
-from certrad.workers.contract.arguments import Parser, path, text
+from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.commands import FAILURE, fail
+from certrad.workers.contract.option_kinds import path, text
 
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from certrad.workers.cli.common import add_data_dir, add_json, backbone, prompt_is_there, task
-from certrad.workers.contract.arguments import Kind, Parser, choice, existing, integer, path, text
+from certrad.workers.contract.arguments import Parser
+from certrad.workers.contract.option_kinds import Kind, choice, existing, integer, path, text
 
 
 def add_arguments(parser: Parser) -> None:

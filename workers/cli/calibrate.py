@@ -4,7 +4,8 @@ from argparse import Namespace
 
 from certrad.models.types.smoothing import SIGMA_RANGE
 from certrad.workers.cli.common import add_data_dir, prompt_is_there, prompt_name, task
-from certrad.workers.contract.arguments import Parser, existing, integer, numbers, text
+from certrad.workers.contract.arguments import Parser
+from certrad.workers.contract.option_kinds import existing, integer, numbers, text
 
 
 def add_arguments(parser: Parser) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from certrad.models.types import TEMPLATE_PROMPT
 from certrad.models.types.tuning import PROMPT_NAME
-from certrad.workers.contract.arguments import Check, Kind, Parser, known, path
+from certrad.workers.contract.arguments import Check, Parser
+from certrad.workers.contract.option_kinds import Kind, known, path
 
 
 def add_data_dir(parser: Parser) -> None:

@@ -7,7 +7,8 @@ from certrad.models.types import TEMPLATE_PROMPT, SmoothingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE
 from certrad.workers.cli.common import add_data_dir, add_json, backbone, dataset, prompt_is_there
 from certrad.workers.cli.plot import matplotlib_is_there, picture
-from certrad.workers.contract.arguments import Parser, choice, existing, integer, number, path, text
+from certrad.workers.contract.arguments import Parser
+from certrad.workers.contract.option_kinds import choice, existing, integer, number, path, text
 
 
 def add_arguments(parser: Parser) -> None:

@@ -5,7 +5,8 @@ from typing import get_args
 
 from certrad.models.types.cards import ContextPosition
 from certrad.workers.cli.common import add_data_dir, backbone, prompt_name, task
-from certrad.workers.contract.arguments import Parser, choice, existing
+from certrad.workers.contract.arguments import Parser
+from certrad.workers.contract.option_kinds import choice, existing
 
 
 def add_arguments(parser: Parser) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from certrad.workers.cli.common import add_data_dir
-from certrad.workers.contract.arguments import Parser, choice, text
+from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.commands import DONE, FAILURE, fail
+from certrad.workers.contract.option_kinds import choice, text
 
 ACTIONS: Final = {
     "list": "show the public keys and the epochs by their digests, as JSON",

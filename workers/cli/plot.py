@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from certrad.workers.contract.arguments import Check, Kind, Parser, existing
+from certrad.workers.contract.arguments import Check, Parser
+from certrad.workers.contract.option_kinds import Kind, existing
 
 FORMATS: Final = (".pdf", ".png", ".svg")
 

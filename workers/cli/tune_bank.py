@@ -3,7 +3,8 @@
 from argparse import Namespace
 
 from certrad.workers.cli.common import add_data_dir, prompt_name, task
-from certrad.workers.contract.arguments import Parser, existing, integer, text
+from certrad.workers.contract.arguments import Parser
+from certrad.workers.contract.option_kinds import existing, integer, text
 
 
 def add_arguments(parser: Parser) -> None:

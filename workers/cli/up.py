@@ -5,8 +5,9 @@ from argparse import Namespace
 from pathlib import Path
 
 from certrad.workers.cli.common import add_data_dir
-from certrad.workers.contract.arguments import Parser, integer, text
+from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.option_kinds import integer, text
 
 
 def add_arguments(parser: Parser) -> None:

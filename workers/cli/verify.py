@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from certrad.models.types.smoothing import N_MAX
 from certrad.workers.cli.common import add_data_dir, add_json
-from certrad.workers.contract.arguments import Parser, existing, integer, region
+from certrad.workers.contract.arguments import Parser
+from certrad.workers.contract.option_kinds import existing, integer, region
 
 
 def add_arguments(parser: Parser) -> None:

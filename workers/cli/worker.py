@@ -5,9 +5,10 @@ import os
 import sys
 from argparse import Namespace
 
-from certrad.workers.contract.arguments import Parser, choice
+from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.commands import DONE, FAILURE
 from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
+from certrad.workers.contract.option_kinds import choice
 
 
 def add_arguments(parser: Parser) -> None:

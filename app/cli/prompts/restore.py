@@ -5,8 +5,9 @@ from argparse import Namespace
 
 from certrad.app.cli.client import Client
 from certrad.app.cli.service import add_url, with_service
-from certrad.workers.contract.arguments import Parser, text
+from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.commands import DONE
+from certrad.workers.contract.option_kinds import text
 
 
 def add_arguments(parser: Parser) -> None:

@@ -10,20 +10,9 @@ import pytest
 from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import Region
 from certrad.workers.cli.common import _names
-from certrad.workers.contract.arguments import (
-    Kind,
-    Parser,
-    UsageError,
-    choice,
-    existing,
-    integer,
-    number,
-    numbers,
-    path,
-    region,
-    text,
-)
+from certrad.workers.contract.arguments import Parser, UsageError
 from certrad.workers.contract.commands import COMPUTING, find
+from certrad.workers.contract.option_kinds import Kind, choice, existing, integer, number, numbers, path, region, text
 
 
 def parser() -> Parser:
