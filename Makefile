@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+DEMO := $(VENV)/.installed-demo
+ALL := $(VENV)/.installed-all
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -e
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -10,38 +12,48 @@ ARGS ?=
 help: ## List the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## Make .venv with every extra and the command certrad
-$(STAMP): pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[api,worker,local,demo,bench,evaluate,dev]'
-	touch $(STAMP)
+setup: $(ALL) ## Make .venv with every extra and the command certrad
 
-fmt: $(STAMP) ## Format the sources
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# What `demo` and `up` need. pip shows its progress: torch alone is a download of minutes.
+$(DEMO): pyproject.toml | $(BIN)/python
+	@echo "Installing the service and the images of the demo into $(VENV)."
+	$(INSTALL) '.[api,worker,local,demo]'
+	@touch $@
+
+$(ALL): pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) also what tests, checks, benchmarks and offline evaluation need."
+	$(INSTALL) '.[api,worker,local,demo,bench,evaluate,dev]'
+	@touch $(DEMO) $@
+
+fmt: $(ALL) ## Format the sources
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lint: $(STAMP) ## Formatting, rules, types and import contracts
+lint: $(ALL) ## Formatting, rules, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(STAMP) ## Unit, property, statistical, contract and integration tests; Python packages only
+test: $(ALL) ## Unit, property, statistical, contract and integration tests; Python packages only
 	$(BIN)/python -m pytest -m "not system and not soak" $(ARGS)
 
-test-system: $(STAMP) ## Real processes that are killed, a bare environment, the demo from end to end
+test-system: $(ALL) ## Real processes that are killed, a bare environment, the demo from end to end
 	$(BIN)/python -m pytest -m "system and not soak" $(ARGS)
 
-soak: $(STAMP) ## Jobs under random kill -9 for CERTRAD_SOAK_SECONDS (600); run by hand
+soak: $(ALL) ## Jobs under random kill -9 for CERTRAD_SOAK_SECONDS (600); run by hand
 	$(BIN)/python -m pytest -m soak tests/soak $(ARGS)
 
-demo: $(STAMP) ## Real DICOM images through the real service: a class and a certified radius, or an abstention
+demo: $(DEMO) ## Real DICOM images through the real service: a class and a certified radius, or an abstention
 	$(BIN)/certrad demo $(ARGS)
 
-up: $(STAMP) ## Run the local stack until interrupted
+up: $(DEMO) ## Run the local stack until interrupted
 	$(BIN)/certrad up $(ARGS)
 
-bench: $(STAMP) ## What a certificate costs, beside the bare encoder and a plain loop
+bench: $(ALL) ## What a certificate costs, beside the bare encoder and a plain loop
 	$(BIN)/python -m certrad.bench certify-cost --backbone demo $(ARGS)
 
 .PHONY: help setup fmt lint test test-system soak demo up bench

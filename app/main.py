@@ -10,7 +10,12 @@ from fastapi.openapi.utils import get_openapi
 
 from certrad.app.api import problems
 from certrad.app.api.dependencies import Services
-from certrad.app.api.middleware import AnswerHeaders, BodyLimit, DefectReport, HostCheck
+from certrad.app.api.middleware import (
+    AllowedHostMiddleware,
+    BodySizeLimitMiddleware,
+    ErrorMiddleware,
+    SecurityHeadersMiddleware,
+)
 from certrad.app.api.routes import catalogue, certificates, certify, health, jobs, keys, verify
 from certrad.app.api.routes import prompts as tuning
 from certrad.app.settings import ApiSettings
@@ -44,10 +49,12 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.state.services = services
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # the documented way to extend the schema
     problems.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, larger={tuning.PATH: settings.max_archive_bytes})
-    app.add_middleware(HostCheck, names=settings.host_names)
-    app.add_middleware(DefectReport)
-    app.add_middleware(AnswerHeaders)
+    app.add_middleware(
+        BodySizeLimitMiddleware, max_bytes=settings.max_body_bytes, larger={tuning.PATH: settings.max_archive_bytes}
+    )
+    app.add_middleware(AllowedHostMiddleware, names=settings.host_names)
+    app.add_middleware(ErrorMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware)
     for module in (certify, jobs, certificates, verify, tuning, catalogue, health, keys):
         app.include_router(module.router)
     return app

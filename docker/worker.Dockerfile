@@ -14,4 +14,4 @@ COPY --from=build /venv /venv
 USER certrad
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 CERTRAD_DATA_DIR=/data
 ENTRYPOINT ["certrad", "worker"]
-CMD ["gpu"]
+CMD ["engine"]

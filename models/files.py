@@ -1,42 +1,81 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all; every file that a reader could meet half written is written here."""
 
 import os
-import tempfile
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file that only its owner may read, in the place of any other; a power cut leaves the one or the other.
+def replace_file(path: Path, content: bytes, *, private: bool = True) -> None:
+    """Writes a file in the place of any other; a power cut leaves the one or the other.
 
-    A folder that is missing is made, for its owner only. Raises OSError when the disk refuses.
+    Args:
+        path: Where the file is to lie; a folder that is missing is made.
+        content: All of its bytes.
+        private: Only the owner may read the file, and a folder that is made; else what the umask allows.
+
+    Raises:
+        OSError: The disk refuses.
     """
-    with _complete_copy(path, content) as copy:
-        os.replace(copy, path)
+    with replacement(path, private=private) as file:
+        file.write(content)
 
 
 def create_file(path: Path, content: bytes) -> None:
-    """Writes a file as `replace_file` does, but leaves one that is there: of several writers the first one's stands."""
-    with _complete_copy(path, content) as copy, suppress(FileExistsError):
-        os.link(copy, path)
+    """Writes a private file as `replace_file` does, but leaves one that is there: of several writers the first wins."""
+
+    def link(copy: Path) -> None:
+        with suppress(FileExistsError):
+            os.link(copy, path)
+
+    with _copy_beside(path, link, private=True, durable=True) as file:
+        file.write(content)
 
 
 @contextmanager
-def _complete_copy(path: Path, content: bytes) -> Iterator[str]:
-    """A file beside `path` with all of the content; whatever name it gets inside the block outlives a power cut."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, copy = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+def replacement(path: Path, *, private: bool = True, durable: bool = True) -> Iterator[BinaryIO]:
+    """Opens a file that takes the place of another once the block ends; after an error the other one stays.
+
+    Args:
+        path: As of `replace_file`.
+        private: As of `replace_file`.
+        durable: Bytes and name are on the disk when the block has ended, so that a power cut cannot take them.
+
+    Yields:
+        The file, for writing.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    with _copy_beside(path, lambda copy: os.replace(copy, path), private=private, durable=durable) as file:
+        yield file
+
+
+@contextmanager
+def _copy_beside(path: Path, name: Callable[[Path], None], *, private: bool, durable: bool) -> Iterator[BinaryIO]:
+    """Opens a file in the folder of `path`, and names it when all of it is written."""
+    path.parent.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
+    copy = path.parent / f".{secrets.token_hex(8)}.part"
+    mode = 0o600 if private else 0o666
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        with os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            yield file
             file.flush()
-            os.fsync(file.fileno())
-        yield copy
+            if durable:
+                os.fsync(file.fileno())
+        name(copy)
     finally:
-        Path(copy).unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+        copy.unlink(missing_ok=True)
+    if durable:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts the names in a folder on the disk: without them its files may be lost although their bytes are there."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)  # else the name may be lost with the power although the bytes are there
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

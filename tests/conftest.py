@@ -1,6 +1,7 @@
 """What tests share: a real Redis, settings that recover in seconds, and processes that do not outlive their test."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,13 @@ hypothesis_settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_copy_of_each_package() -> Iterator[None]:
+    """Fails the session if a test imported a folder by its bare name: its classes are others than those of certrad."""
+    yield
+    assert {"app", "bench", "models", "workers"} & sys.modules.keys() == set()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from fastapi.sse import format_sse_event
 from redis.asyncio import Redis
 
 from certrad.models.errors import Rejected
@@ -24,9 +25,9 @@ class StreamEvent:
     name: str
     data: str
 
-    def encode(self) -> str:
-        """The event as `text/event-stream` has it."""
-        return f"id: {self.id}\nevent: {self.name}\ndata: {self.data}\n\n"
+    def encode(self) -> bytes:
+        """Returns the event as `text/event-stream` has it."""
+        return format_sse_event(id=self.id, event=self.name, data_str=self.data)
 
 
 def position(last_event_id: str | None) -> str:

@@ -28,7 +28,7 @@ from certrad.workers.contract.job import (
 )
 from certrad.workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
 from certrad.workers.contract.progress import Request
-from certrad.workers.contract.queues import enqueue, vehicle
+from certrad.workers.contract.queues import enqueue, rq_job
 from certrad.workers.contract.records import Records
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -109,13 +109,13 @@ class Jobs:
         if not self._records.cancel(job_id):
             return
         for stage in TASKS:
-            carrier = vehicle(self._redis, stage, job_id)
-            if carrier is None:
+            sent = rq_job(self._redis, stage, job_id)
+            if sent is None:
                 continue
-            if carrier.get_status() == JobStatus.STARTED:
-                self._stop(carrier.id)
+            if sent.get_status() == JobStatus.STARTED:
+                self._stop(sent.id)
             else:
-                carrier.delete()
+                sent.delete()
         self._delete_files(job_id)
 
     def erase(self, job_id: str) -> None:
@@ -163,9 +163,9 @@ class Jobs:
         if replay_key is not None:
             self._redis.delete(idempotency_key(replay_key))
 
-    def _stop(self, vehicle_id: str) -> None:
+    def _stop(self, rq_job_id: str) -> None:
         try:
-            send_stop_job_command(self._redis, vehicle_id, serializer=JSONSerializer)
+            send_stop_job_command(self._redis, rq_job_id, serializer=JSONSerializer)
         except (InvalidJobOperation, NoSuchJobError):
             return  # it stopped by itself in between
 

@@ -1,4 +1,4 @@
-"""What surrounds every request: its host, the limit of its body, the headers of its answer, the net under it."""
+"""ASGI middleware: security headers, last-resort error handler, host allow-list, body size limit."""
 
 import json
 import logging
@@ -25,8 +25,8 @@ _HEADERS: Final = {
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]+))(?::[0-9]*)?")
 
 
-class AnswerHeaders:
-    """Adds the security headers an answer does not set itself; nothing is cached unless a route says so."""
+class SecurityHeadersMiddleware:
+    """Adds the security headers that a response does not set itself; nothing is cached unless a route says so."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -47,8 +47,8 @@ class AnswerHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-class DefectReport:
-    """Answers `internal_error` to what nobody expected and logs where it happened, without any value."""
+class ErrorMiddleware:
+    """Answers an unexpected error with `internal_error` and logs its type and place, but no value."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -79,11 +79,13 @@ class DefectReport:
                 await problem_response("internal_error")(scope, receive, send)
 
 
-class HostCheck:
-    """Answers only requests whose Host is a loopback address or a name that was allowed.
+class AllowedHostMiddleware:
+    """Refuses requests whose Host is neither a loopback address nor an allowed name.
 
-    Until there is access control, loopback is the only fence; a web page whose name resolves to 127.0.0.1 (DNS
-    rebinding) would climb it with the browser of anyone on this machine.
+    Until there is access control, only the loopback address protects the service. A web page whose name resolves to
+    127.0.0.1 (DNS rebinding) would reach it through the browser of anyone on this machine. Starlette's
+    `TrustedHostMiddleware` knows names only: it would need a list of all loopback addresses, and takes the first of
+    several Host headers.
     """
 
     def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
@@ -105,11 +107,11 @@ class HostCheck:
         return name in self._names or _is_loopback(name)
 
 
-class BodyLimit:
-    """Refuses a body over the limit with 413, whether its length is declared or only found out by counting.
+class BodySizeLimitMiddleware:
+    """Refuses a body over the limit with 413, whether its length is declared or counted.
 
-    What follows is read and thrown away, as much again as the limit, so that a client that sends first and reads
-    later sees the answer instead of a reset connection.
+    The rest of the body is read and discarded, up to the limit once more: a client that sends first and reads later
+    then sees the response instead of a reset connection. FastAPI's `max_body_size` does not do that (ADR 18).
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, larger: Mapping[str, int]) -> None:

@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 from urllib.parse import quote
 
 import httpx
+from httpx_sse import EventSource
 
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
 _TIMEOUT: Final = httpx.Timeout(30.0)
@@ -180,7 +181,7 @@ class Client:
                 if response.is_error:
                     response.read()
                     raise _problem(response)
-                yield from parse_events(response.iter_lines())
+                yield from parse_events(response)
         except httpx.TransportError as error:
             raise _unreachable(error) from error
 
@@ -234,16 +235,11 @@ class Client:
         return response
 
 
-def parse_events(lines: Iterable[str]) -> Iterator[Event]:
-    """The events in the lines of a `text/event-stream`; comments and an event cut off by the end are left out."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(": ")
-        if name:
-            fields[name] = value
-        elif line == "" and "event" in fields:
-            yield Event(id=fields["id"], name=fields["event"], data=json.loads(fields["data"]))
-            fields = {}
+def parse_events(response: httpx.Response) -> Iterator[Event]:
+    """Yields the events of a `text/event-stream`, without comments and without an event that the end cuts off."""
+    for event in EventSource(response).iter_sse():
+        if event.data:
+            yield Event(id=event.id, name=event.event, data=json.loads(event.data))
 
 
 def _problem(response: httpx.Response) -> ProblemError:

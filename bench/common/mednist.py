@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from certrad.models.datasets import sample
-from certrad.models.datasets.pixels import WHITE, Pixels
+from certrad.models.datasets.pixels import Pixels
 from certrad.models.datasets.split import load_split
 from certrad.models.shipped import shipped_datasets
+from certrad.models.types.pixels import WHITE
 
 SIDE = 64
 

@@ -24,10 +24,10 @@ from certrad.models.prompts.context import text_features
 from certrad.models.prompts.training.trainer import FewShotParams, image_features, initial_context, train_epochs
 from certrad.models.smoothing import certify
 from certrad.models.types import Certificate, Outcome, SmoothingParams
+from certrad.models.types.pixels import WHITE
 
 Space = Literal["model input", "image"]
 
-LEVELS = 255
 SECRET = b"python -m certrad.bench noise-space"
 """Published, unlike an installation's: anyone can draw the same noise."""
 
@@ -90,7 +90,7 @@ def compare(job: Job, backbone: Backbone, texts: Mapping[tuple[int, Space], Tens
         sigma=job.sigma,
         native_sigma=native_sigma,
         model=pulled_back.l2 if isinstance(pulled_back, ImageRadius) else None,
-        native=None if on_image is None else LEVELS * on_image,
+        native=None if on_image is None else WHITE * on_image,
     )
 
 
@@ -105,10 +105,10 @@ def grey_picture(pixels: npt.NDArray[np.uint8]) -> Picture:
         decoder="bench",
         lossy=False,
         unit="grey level",
-        slope=1 / LEVELS,
+        slope=1 / WHITE,
     )
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-    return Picture(pixels=pixels[..., None] / LEVELS, sha256=digest, facts=facts)
+    return Picture(pixels=pixels[..., None] / WHITE, sha256=digest, facts=facts)
 
 
 def enlargement(scale: ImageScale) -> float:
@@ -134,7 +134,7 @@ def tuned_text_features(
         inputs = np.stack([model_input(grey_picture(image), size).pixels for image in pixels])
         source = image_features(backbone, torch.from_numpy(inputs), params)
     else:
-        images = torch.from_numpy(pixels[:, None] / np.float32(LEVELS))
+        images = torch.from_numpy(pixels[:, None] / np.float32(WHITE))
         scale = image_scale(grey_picture(pixels[0]).facts, None, size)
         levels = torch.tensor(params.sigmas) / enlargement(scale)
         unprompted = VisionLanguageClassifier(backbone, torch.zeros(len(class_names), backbone.embed_dim))

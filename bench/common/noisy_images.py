@@ -35,6 +35,7 @@ from certrad.models.prompts.context import ContextVectors, text_features
 from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import Noise, NoisySampler, Stream, labels
 from certrad.models.types import PromptCard, ZeroShotAdaptation
+from certrad.models.types.pixels import WHITE
 
 SECRET = b"python -m certrad.bench certified-accuracy"
 """Published, unlike an installation's: anyone can draw the same noise."""
@@ -248,7 +249,7 @@ def _card(backbone: Backbone, prompts: Path, prompt_id: str) -> PromptCard:
 
 def as_input(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """A grey image (H, W) as (3, H, W) in [0, 1]."""
-    grey = pixels.astype(np.float32) / np.float32(255)
+    grey = pixels.astype(np.float32) / np.float32(WHITE)
     return np.repeat(grey[None], 3, axis=0)
 
 

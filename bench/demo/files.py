@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import torch
 from open_clip.model import CLIP
 from safetensors.torch import load, save
 from torch import Tensor
+
+from certrad.models.files import replace_file
 
 WEIGHTS = "backbone.safetensors"
 CONFIG = "open_clip_config.json"
@@ -26,7 +27,7 @@ def half_precision(model: CLIP) -> dict[str, Tensor]:
 def write_weights(folder: Path, model: CLIP) -> str:
     """Write the weights in float16 and return their SHA-256."""
     content = save(half_precision(model))
-    _replace(folder / WEIGHTS, content)
+    replace_file(folder / WEIGHTS, content, private=False)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -38,11 +39,4 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:
     """Write a JSON document, indented, ending in a newline."""
-    _replace(path, (json.dumps(document, indent=2) + "\n").encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    # Others read these files while they are trained anew: they must see the old file or the new one.
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    replace_file(path, (json.dumps(document, indent=2) + "\n").encode(), private=False)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from certrad.bench.demo.augmentation import AugmentationConfig, augment
 from certrad.bench.demo.captions import CaptionConfig, compose, matches, measure_facts
 from certrad.bench.demo.contrastive import contrastive_loss, encode_images, encode_texts, tokenize
 from certrad.bench.demo.files import CARD, CONFIG, read_weights, write_json, write_weights
+from certrad.models.files import replacement
 from certrad.models.shipped import shipped_tasks
 
 TASK = "mednist"
@@ -174,9 +174,8 @@ class Progress:
 def save_checkpoint(path: Path, model: CLIP, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Store what a resumed run needs, so that a kill at any moment leaves the old file or the new one."""
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
-    partial = path.with_suffix(".part")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    with replacement(path, private=False) as file:
+        torch.save(state, file)
 
 
 def load_checkpoint(path: Path, model: CLIP, optimizer: torch.optim.Optimizer) -> Progress:

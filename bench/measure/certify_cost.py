@@ -31,13 +31,15 @@ from certrad.bench.common import plain_loop
 from certrad.bench.common.architectures import load_clip, random_clip
 from certrad.bench.common.machine import Machine, this_machine
 from certrad.models.backbones.base import Backbone
+from certrad.models.backbones.device import chosen_device
 from certrad.models.backbones.towers import clip_towers
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.prompts.context import template_features
 from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import certify
 from certrad.models.smoothing.certify import BATCH_SIZE
-from certrad.models.types import BackboneCard, NoiseLaw, SmoothingParams
+from certrad.models.smoothing.device import noise_law
+from certrad.models.types import BackboneCard, SmoothingParams
 
 CLASS_NAMES = (
     "adipose tissue",
@@ -120,7 +122,7 @@ class Workload:
     def certificate(self) -> None:
         """(a): text features, selection, estimation, decision."""
         classifier = VisionLanguageClassifier(self.backbone, template_features(self.backbone, CLASS_NAMES, TEMPLATE))
-        law: NoiseLaw = "philox-ziggurat-f64" if self.backbone.device.type == "cpu" else "philox-boxmuller-f64"
+        law = noise_law(self.backbone.device)
         certify(self.image, classifier, self.params, key=bytes(32), law=law, batch_size=self.batch_size)
 
     def bare_passes(self, samples: int, batch_size: int) -> None:
@@ -208,7 +210,7 @@ def measure(arguments: argparse.Namespace) -> CertifyCost:
 def workload(arguments: argparse.Namespace, machine: Machine) -> Workload:
     """Load or build the backbone and draw the image."""
     card = shipped_backbones()[arguments.backbone]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device("auto")
     name = arguments.dtype if arguments.dtype != "auto" else "bfloat16" if machine.has_bf16 else "float32"
     model = random_clip(card) if arguments.random_weights else load_clip(card, arguments.backbones)
     # The backbone changes the image tower to its dtype: the plain loop needs another copy.

@@ -2,9 +2,9 @@
 
     python -m certrad.bench install --folder /var/tmp
 
-Clones the repository as it is committed, times `make demo` there, which installs everything into a `.venv` of the
-clone first, times it again once installed, and deletes the clone. The sizes of the packages are added up from pip's own
-log. Takes minutes and several GB of disk.
+Clones the repository as it is committed, times `make demo` there, which first installs what the demo needs into a
+`.venv` of the clone, times it again once installed, and deletes the clone. The sizes of the packages are added up from
+pip's own log. Takes minutes and several GB of disk.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from certrad.bench.reproduce.run.efficiency import training_efficiency
 from certrad.bench.reproduce.run.materials import Materials
 from certrad.bench.reproduce.run.result import Cell
 from certrad.bench.reproduce.run.words import nearest_words
-from certrad.models.backbones.device import DTYPES, chosen_dtype, dtype_name
+from certrad.models.backbones.device import DTYPES, chosen_device, chosen_dtype, dtype_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("reproduction"), help="results, prompts, banks, journals")
     parser.add_argument("--rows", nargs="+", help="only these rows of the tables")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=str(chosen_device("auto")))
     parser.add_argument(
         "--processes", type=int, help="each computes in one thread; default: one a core, on an accelerator one"
     )

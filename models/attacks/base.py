@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from certrad.models.smoothing.accuracy import Share
+from certrad.models.types.pixels import WHITE
 
 Attack = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """Images (B, 3, S, S) float32 in [0, 1], labels (B,), generator on the CPU -> adversarial images.
@@ -24,8 +25,6 @@ A row depends on its own image only, so that what else is in a batch cannot chan
 
 ROUNDING: Final = 1e-6
 """By how much float32 arithmetic may leave the ball: 1/4000 of a grey level."""
-
-WHITE: Final = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-WHITE = 255
-"""The largest value of a pixel: the grid is 0..255 in every channel."""
+from certrad.models.types.pixels import WHITE
 
 Logits = Callable[[Tensor], Tensor]
 """Noisy pixels (B, C, H, W) in the units of [0, 1], unclipped -> logits (B, K), differentiable."""

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from certrad.models.attacks.smooth_adv import WHITE, SmoothAdv, attack, squared_length
+from certrad.models.attacks.smooth_adv import SmoothAdv, attack, squared_length
 from certrad.models.audit.modes import Mode
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.smoothing import MemoryBlocks, Noise, Stream, estimate, select
@@ -25,6 +25,7 @@ from certrad.models.smoothing.encoded import EncodedSampler, EncodingClassifier,
 from certrad.models.smoothing.routing import estimate_routes, select_route
 from certrad.models.smoothing.sampling import NoisySampler
 from certrad.models.types import Certificate, NoiseLaw, Outcome, SigmaRouting
+from certrad.models.types.pixels import WHITE
 
 REACH = 0.95
 """An attack stays within this share of the certified radius."""

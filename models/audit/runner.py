@@ -27,8 +27,8 @@ from certrad.models.evaluation.journal import Journal
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_backbones
+from certrad.models.smoothing.device import default_batch_size, noise_law
 from certrad.models.types import TEMPLATE_PROMPT
-from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 
 Images = Sequence[NDArray[np.uint8]]
 
@@ -72,7 +72,6 @@ def load_audit(settings: AuditSettings, backbones: Path, prompts: PromptStore) -
         prompt = prompts.card(prompt_id)
         require_backbone(prompt, backbone)
         learned[prompt_id] = prompts.load(prompt)
-    on_cpu = backbone.device.type == "cpu"
     return Audit(
         modes=modes(settings.modes, backbone, learned),
         encode=backbone.encode_image,
@@ -80,8 +79,8 @@ def load_audit(settings: AuditSettings, backbones: Path, prompts: PromptStore) -
         attack=settings.attack,
         targets=settings.targets,
         device=backbone.device,
-        law="philox-ziggurat-f64" if on_cpu else "philox-boxmuller-f64",
-        batch_size=BLOCK_CPU if on_cpu else BLOCK_GPU,
+        law=noise_law(backbone.device),
+        batch_size=default_batch_size(backbone.device),
     )
 
 

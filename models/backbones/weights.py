@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from certrad.models.errors import Rejected
+from certrad.models.files import replace_file
 from certrad.models.types import BackboneCard
 
 PIN_FILE = "pin.json"
@@ -47,9 +47,8 @@ def file_sha256(path: Path) -> str:
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write sorted JSON atomically: readers see the old file or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    replace_file(path, text.encode(), private=False)
 
 
 def pinned(card: BackboneCard, directory: Path) -> BackboneCard:

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from certrad.models.errors import Rejected
+from certrad.models.types.pixels import WHITE
 
 Pixels = NDArray[np.float64]
 """(height, width, 1 or 3) in [0, 1]."""
 Decoder = Callable[[bytes], Pixels]
 """From the bytes of a file to pixels; raises Rejected."""
 
-WHITE: Final = 255
 _MORE_THAN_8_BITS: Final = ("I", "F")  # and "I;16": Pillow would clip them, not scale them
 
 

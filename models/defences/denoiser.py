@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from certrad.models.backbones.weights import file_sha256, load_strictly
 from certrad.models.defences.model_files import find_file, read_model_config, read_model_tensors
 from certrad.models.defences.purifier import NoiseAndDenoise, Purifier
 from certrad.models.errors import Rejected
+from certrad.models.files import replace_file
 
 DEPTH, CHANNELS = 17, 64
 """Convolutions of a DnCNN and the channels between them (Zhang et al. 2017)."""
@@ -88,12 +88,9 @@ def save_denoiser(directory: Path, model: DnCnn, *, name: str, sigma: float, tra
         sha256=sha256,
         training=training,
     )
-    directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(asdict(card), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     for path, written in ((f"{card.id}.safetensors", content), (f"{card.id}.json", text.encode())):
-        partial = directory / (path + ".partial")
-        partial.write_bytes(written)
-        os.replace(partial, directory / path)
+        replace_file(directory / path, written, private=False)
     return card
 
 

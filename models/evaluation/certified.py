@@ -16,8 +16,9 @@ from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, estimate, select
 from certrad.models.smoothing.accuracy import RADII, Share
+from certrad.models.smoothing.device import noise_law
 from certrad.models.smoothing.encoded import EncodedSampler
-from certrad.models.types import Certificate, ClassifierSpec, NoiseLaw, SmoothingParams, ZeroShotAdaptation
+from certrad.models.types import Certificate, ClassifierSpec, SmoothingParams, ZeroShotAdaptation
 
 COLUMNS: Final = ("idx", "label", "predict", "radius", "correct", "time")
 ABSTAINED: Final = -1
@@ -106,11 +107,10 @@ class Evaluation:
         secret = hashlib.sha256(f"certrad evaluate {self.seed}".encode()).digest()
         settings = hashlib.sha256(f"{pixels.shape} {self.params.sigma}".encode()).hexdigest()
         digest = hashlib.sha256(pixels.astype("<f4").tobytes()).hexdigest()
-        law: NoiseLaw = "philox-ziggurat-f64" if self.backbone.device.type == "cpu" else "philox-boxmuller-f64"
         return NoisySampler(
             image=pixels,
             sigma=self.params.sigma,
-            noise=Noise(noise_key(secret, digest, settings), law),
+            noise=Noise(noise_key(secret, digest, settings), noise_law(self.backbone.device)),
             batch_size=self.batch_size,
             device=self.backbone.device,
         )

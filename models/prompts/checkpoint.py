@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from safetensors.torch import load, save
 
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
+from certrad.models.files import replace_file
 from certrad.models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.types import PromptCard
@@ -90,15 +89,14 @@ def save_prompt(
         tuning=tuning or {},
         measured=measured or {},
     )
-    directory.mkdir(parents=True, exist_ok=True)
-    _write(prompt_path(directory, card.id), content)
+    replace_file(prompt_path(directory, card.id), content)
     write_card(directory, card)
     return card
 
 
 def write_card(directory: Path, card: PromptCard) -> None:
     """Write or replace the card beside a prompt, for example with new measurements."""
-    _write(prompt_path(directory, card.id).with_suffix(".json"), encode_card(card).encode())
+    replace_file(prompt_path(directory, card.id).with_suffix(".json"), encode_card(card).encode())
 
 
 def read_prompt_card(path: Path) -> PromptCard:
@@ -156,16 +154,3 @@ def prompt_path(directory: Path, prompt_id: str) -> Path:
     if not PROMPT_NAME.fullmatch(name) or not re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS}}}", digest):
         raise Rejected("prompt_not_found", "a prompt id is a name and 16 hexadecimal digits")
     return directory / f"{prompt_id}.safetensors"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, also when the power goes, and whoever else writes it at the same time."""
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)

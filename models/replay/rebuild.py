@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
-from certrad.models.backbones.device import DTYPES
+from certrad.models.backbones.device import DTYPES, chosen_device
 from certrad.models.certificates.schema import StatedSamples, Statement
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
 from certrad.models.images.model_input import ModelInput
@@ -104,7 +104,7 @@ def _backbone(statement: Statement, directory: Path) -> Backbone:
     backbone = load_backbone(
         card,
         weights_directory(card, directory),
-        device=torch.device("cuda" if stated.device == "cuda" and torch.cuda.is_available() else "cpu"),
+        device=chosen_device("auto" if stated.device == "cuda" else "cpu"),
         dtype=DTYPES[stated.dtype],
     )
     _compare("weights", backbone.sha256, stated.backbone_sha256)

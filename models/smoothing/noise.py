@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from certrad.models.types import NoiseLaw
+from certrad.models.types.pixels import WHITE
 
 KEY_BYTES = 32
 
-GRID = 255
+GRID = WHITE
 """Noisy pixels lie on the grid k / 255, k an integer of any sign."""
 
 _CPU_STEP = 1 << 18  # normals drawn at once: the int64 temporaries of Philox stay in the cache

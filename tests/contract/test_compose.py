@@ -16,21 +16,21 @@ def has_exit(service: str) -> bool:
     return any(not COMPOSE["networks"][network].get("internal", False) for network in SERVICES[service]["networks"])
 
 
-@pytest.mark.parametrize("service", ["redis", "intake", "gpu"])
+@pytest.mark.parametrize("service", ["redis", "intake", "engine"])
 def test_what_holds_images_has_no_way_out(service: str) -> None:
     assert not has_exit(service)
 
 
-def test_fetch_has_a_way_out_but_none_to_redis_and_stores_where_engines_read() -> None:
+def test_fetch_reaches_the_net_but_not_redis_and_stores_for_engines() -> None:
     assert has_exit("fetch")
     assert not set(SERVICES["fetch"]["networks"]) & set(SERVICES["redis"]["networks"])
     assert SERVICES["fetch"]["volumes"] == ["models:/data"]
-    assert "models:/data" in SERVICES["gpu"]["volumes"]
+    assert "models:/data" in SERVICES["engine"]["volumes"]
 
 
 @pytest.mark.parametrize(
     ("volume", "holders"),
-    [("signing:/data/signing", {"intake", "keys"}), ("epochs:/data/secrets", {"gpu", "keys"})],
+    [("signing:/data/signing", {"intake", "keys"}), ("epochs:/data/secrets", {"engine", "keys"})],
 )
 def test_a_secret_is_mounted_where_it_is_used_and_nowhere_else(volume: str, holders: set[str]) -> None:
     name = volume.partition(":")[0]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.processes import ROOT
 
+BARE = {"app", "bench", "models", "workers"}
 HEAVY = ("torch", "torchvision", "numpy", "scipy", "PIL", "pydicom", "open_clip", "transformers", "safetensors")
 
 
@@ -42,6 +43,26 @@ def test_command_line_loads_of_the_workers_what_it_shares_with_them_and_nothing_
         "contract.arguments",
         "contract.commands",
     }
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "certrad",
+        "certrad.app.main",
+        "certrad.app.cli.main",
+        "certrad.workers.cli.main",
+        "certrad.workers.intake.tasks",
+        "certrad.workers.engine.process",
+        "certrad.workers.engine.tasks",
+        "certrad.bench.__main__",
+    ],
+)
+def test_process_holds_no_second_copy_of_a_package(module: str) -> None:
+    """In the repository's root, where `import models` would work too and make other classes of the same names."""
+    loaded = run(f"import json, sys, {module}\nprint(json.dumps(sorted(sys.modules)))")
+    assert isinstance(loaded, list)
+    assert {name.partition(".")[0] for name in loaded} & BARE == set()
 
 
 def seconds(code: str) -> float:

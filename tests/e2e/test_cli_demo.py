@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from certrad.app.cli import demo
+from certrad.app.cli.console import CAVEAT
 from tests.support.processes import ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -69,7 +70,7 @@ def test_demo_prints_a_table_that_can_be_read_without_its_source(short_tmp: Path
         assert re.search(r"ABSTAINED \(\w+\)|\d\.\d{4}", row)
     for scope in {re.search(r"input_independent|frozen_prompt", row)[0] for row in rows}:  # type: ignore[index]
         assert re.search(rf"^scope {scope}: \w+ \w+", done.stdout, re.MULTILINE)
-    for words in ("demonstration model", "n = 100 is reduced", demo.CAVEAT):
+    for words in ("demonstration model", "n = 100 is reduced", CAVEAT):
         assert words in done.stdout
     up, curl = (shlex.split(line) for line in done.stdout.splitlines()[-2:])
     assert (ROOT / up[0]).samefile(Path(sys.executable).with_name("certrad"))

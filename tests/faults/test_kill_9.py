@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from rq.job import Job
 
-from certrad.workers.contract.queues import vehicle_id
+from certrad.workers.contract.queues import rq_job_id
 from certrad.workers.settings import WorkerSettings
 from tests.support.offline import Offline, estimation_counts
 from tests.support.processes import Processes, kill_9, wait_for
@@ -41,7 +41,7 @@ def kill_in_mid_job(stack: RunningStack, image: bytes) -> Callable[..., str]:
 def was_repeated(stack: RunningStack, job_id: str) -> bool:
     """Whether the job was started again, once or, on a machine so busy that heartbeats stay out, more often."""
     with stack.redis() as redis:
-        left = redis.hget(Job.key_for(vehicle_id(job_id, "certify")), "retries_left")
+        left = redis.hget(Job.key_for(rq_job_id(job_id, "certify")), "retries_left")
     return left is not None and int(left) < WorkerSettings().job_retries
 
 
@@ -57,7 +57,7 @@ def test_kill_9_of_the_engine_leaves_the_counts_as_they_are(
 def test_kill_9_of_the_rq_parent_leaves_the_counts_as_they_are(
     stack: RunningStack, kill_in_mid_job: Callable[..., str], offline: Offline
 ) -> None:
-    job_id = kill_in_mid_job("worker", "gpu")
+    job_id = kill_in_mid_job("worker", "engine")
     document = stack.document(job_id)
     assert was_repeated(stack, job_id)
     assert estimation_counts(document) == offline.estimation(document)

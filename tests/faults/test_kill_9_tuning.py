@@ -1,15 +1,15 @@
 """`kill -9` of the engine in mid-tuning: the job goes on at its last epoch, to the prompt it would have made."""
 
-import json
 from typing import Any
 
 import pytest
 from rq.job import Job
 
-from certrad.workers.contract.names import events_key, ledger_key
-from certrad.workers.contract.queues import vehicle_id
+from certrad.workers.contract.names import ledger_key
+from certrad.workers.contract.queues import rq_job_id
 from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, zipped
+from tests.support.engine_jobs import events_of
 from tests.support.processes import Processes, kill_9, wait_for
 from tests.support.stack import JOB_SECONDS, RunningStack, start_stack
 
@@ -41,18 +41,18 @@ def kill_the_engine(stack: RunningStack, job_id: str) -> None:
 
 def was_repeated(stack: RunningStack, job_id: str) -> bool:
     with stack.redis() as redis:
-        left = redis.hget(Job.key_for(vehicle_id(job_id, "tune")), "retries_left")
+        left = redis.hget(Job.key_for(rq_job_id(job_id, "tune")), "retries_left")
     return left is not None and int(left) < WorkerSettings().job_retries
 
 
 def epochs_told(stack: RunningStack, job_id: str) -> list[int]:
     """The epochs of the progress events, in their order; one that is gone on from is told again."""
     with stack.redis() as redis:
-        told = [json.loads(fields[b"data"]) for _, fields in redis.xrange(events_key(job_id))]
-    return [data["epochs_done"] for data in told if "epochs_done" in data]
+        events = events_of(redis, job_id)
+    return [data["epochs_done"] for _, data in events if "epochs_done" in data]
 
 
-def test_kill_9_of_the_engine_costs_at_most_one_epoch_and_leaves_the_prompt_as_it_is(stack: RunningStack) -> None:
+def test_kill_9_of_the_engine_costs_one_epoch_at_most_and_no_prompt(stack: RunningStack) -> None:
     undisturbed = succeeded(stack, stack.tune(ARCHIVE, **FEW_SHOT))
     job_id = stack.tune(ARCHIVE, **FEW_SHOT)
     wait_for(lambda: stack.job(job_id)["progress"]["epochs_done"] >= 3, timeout=JOB_SECONDS, what="some epochs")

@@ -9,7 +9,7 @@ import pytest
 from rq.job import Job
 
 from certrad.workers.contract.names import ledger_key
-from certrad.workers.contract.queues import vehicle_id
+from certrad.workers.contract.queues import rq_job_id
 from tests.support.offline import Offline, estimation_counts
 from tests.support.processes import Processes, wait_for
 from tests.support.stack import JOB_SECONDS, START_SECONDS, RunningStack, start_stack
@@ -37,7 +37,7 @@ def all_engines(stack: RunningStack) -> set[str]:
 def worker_of(stack: RunningStack, job_id: str) -> str:
     """The engine that has, or had last, the job."""
     with stack.redis() as redis:
-        name = redis.hget(Job.key_for(vehicle_id(job_id, "certify")), "worker_name")
+        name = redis.hget(Job.key_for(rq_job_id(job_id, "certify")), "worker_name")
     return (name or b"").decode()
 
 
@@ -103,7 +103,7 @@ def test_a_job_cancelled_in_mid_block_ends_at_once_and_the_engine_stays(
         assert not redis.exists(ledger_key(job_id)), "a block was committed after the end"
 
 
-def test_an_engine_that_does_not_hear_is_killed_after_the_grace_and_replaced(
+def test_an_engine_that_does_not_hear_is_killed_and_replaced(
     stack: RunningStack, all_engines: set[str], image: bytes, cancel: Callable[[str], None]
 ) -> None:
     job_id = stack.submit(image, **REQUEST, n=100_000)
@@ -127,4 +127,5 @@ def cancel(stack: RunningStack) -> Callable[[str], None]:
 
 def is_idle(stack: RunningStack, name: str) -> bool:
     with stack.redis() as redis:
-        return redis.hget(f"rq:worker:{name}", "state") == b"idle"
+        state: object = redis.hget(f"rq:worker:{name}", "state")
+    return state == b"idle"

@@ -7,6 +7,7 @@ import signal
 import socket
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -37,10 +38,23 @@ class Bomb:
 def write_job(redis: Redis, data: bytes, **fields: str) -> AllowedJob:
     """A job as an intruder writes it, past every check of RQ's own API."""
     name = "hand-made"
-    record = {"data": zlib.compress(data), "status": "queued", "origin": INTAKE_QUEUE, "timeout": "10", **fields}
-    redis.hset(Job.key_for(name), mapping={"created_at": "2026-01-01T00:00:00.000000Z", **record})
+    record: dict[Any, Any] = {  # any key and value that a client of Redis takes
+        "data": zlib.compress(data),
+        "status": "queued",
+        "origin": INTAKE_QUEUE,
+        "timeout": "10",
+        "created_at": "2026-01-01T00:00:00.000000Z",
+        **fields,
+    }
+    redis.hset(Job.key_for(name), mapping=record)
     redis.rpush(f"rq:queue:{INTAKE_QUEUE}", name)
-    return AllowedJob.fetch(name, connection=redis, serializer=JSONSerializer)
+    return fetch(redis, name)
+
+
+def fetch(redis: Redis, name: str) -> AllowedJob:
+    job = AllowedJob.fetch(name, connection=redis, serializer=JSONSerializer)
+    assert isinstance(job, AllowedJob)
+    return job
 
 
 def call(function: str, *args: object, instance: object = None) -> bytes:
@@ -71,12 +85,13 @@ def test_a_function_off_the_list_is_not_run(redis: Redis, settings: WorkerSettin
 
 @pytest.mark.parametrize("when", ["on_success", "on_failure", "on_stopped"])
 def test_callbacks_are_refused(redis: Redis, when: str) -> None:
+    callback: dict[str, Any] = {when: Callback("os.getcwd")}
     job = AllowedJob.create(
         "certrad.workers.intake.tasks.decode",
         args=("job",),
         connection=redis,
         serializer=JSONSerializer,
-        **{when: Callback("os.getcwd")},
+        **callback,
     )
     kind = {"on_success": "success_callback", "on_failure": "failure_callback", "on_stopped": "stopped_callback"}
     with pytest.raises(PermissionError, match="callbacks are not accepted"):
@@ -87,7 +102,7 @@ def test_a_hand_made_callback_is_not_run(redis: Redis, settings: WorkerSettings,
     marker = tmp_path / "marker"
     write_job(redis, call("os.mkdir", str(marker)), failure_callback_name="tests.integration.test_allow_list.mark")
     work_off(settings)
-    assert AllowedJob.fetch("hand-made", connection=redis, serializer=JSONSerializer).get_status() == JobStatus.FAILED
+    assert fetch(redis, "hand-made").get_status() == JobStatus.FAILED
     assert not marker.exists()
     assert redis.get("marked") is None
 

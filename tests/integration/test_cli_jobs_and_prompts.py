@@ -74,8 +74,9 @@ def test_what_cannot_be_saved_is_a_failure_that_is_told(
     redis: Redis, api_settings: ApiSettings, api_url: str, folder: Path, tmp_path: Path
 ) -> None:
     def without_input(records: Records, job_id: str) -> object:
-        certifying(api_settings)(records, job_id)
-        return uploads.delete(api_settings.outputs_dir, job_id)
+        ended = certifying(api_settings)(records, job_id)
+        uploads.delete(api_settings.outputs_dir, job_id)
+        return ended
 
     image = str(folder / "one" / "scan.png")
     with playing_workers(redis, api_settings, without_input):

@@ -94,7 +94,7 @@ def test_it_can_become_a_default_at_once(redis: Redis, api_settings: ApiSettings
     assert Catalogue(redis).default_prompts("mednist")[0].id == CARD.id
 
 
-def test_a_prompt_that_is_to_be_a_default_is_tuned_on_the_classes_of_its_task(
+def test_a_default_prompt_is_tuned_on_the_classes_of_its_task(
     redis: Redis, api_settings: ApiSettings, api_url: str, images: Path
 ) -> None:
     with playing(redis, api_settings, tuned(redis)):

@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,61 +11,58 @@ import pytest
 import torch
 from redis import Redis
 
-from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import template_features
-from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import NoisySampler, certify
 from certrad.models.types import (
     Certificate,
     CertifyRequest,
-    ClassifierSpec,
     LabelCounts,
     SmoothingParams,
     ZeroShotAdaptation,
 )
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
-from certrad.workers.contract.names import document_key, events_key, input_key, ledger_key
+from certrad.workers.contract.names import document_key, input_key, ledger_key
 from certrad.workers.contract.records import Records
 from certrad.workers.engine.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.settings import WorkerSettings
-from tests.support.engine_jobs import StoppedError, decoded, stopping_after
+from tests.support.engine_jobs import (
+    TASK,
+    TEMPLATE,
+    Image,
+    StoppedError,
+    Submit,
+    events_of,
+    stopping_after,
+    submitter,
+    template_classifier,
+)
 from tests.support.engine_jobs import attempt as run
 
-TASK = shipped_tasks()["mednist"]
 N = 150
 TARGET = 0.02
-SPEC = ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template)
-REQUEST = CertifyRequest(classifier=SPEC, params=SmoothingParams(sigma=0.25, n0=20, n=N))
+REQUEST = CertifyRequest(classifier=TEMPLATE, params=SmoothingParams(sigma=0.25, n0=20, n=N))
 QUICK = replace(REQUEST, params=replace(REQUEST.params, n=20))
-ADAPTED = replace(REQUEST, classifier=replace(SPEC, adaptation=ZeroShotAdaptation(samples=20)))
+ADAPTED = replace(REQUEST, classifier=replace(TEMPLATE, adaptation=ZeroShotAdaptation(samples=20)))
 
 
 @pytest.fixture(scope="module")
-def image() -> np.ndarray[Any, np.dtype[np.float32]]:
+def image() -> Image:
     """A ramp, which noise moves between classes: other noise has other counts."""
     ramp = np.linspace(0, 1, 64)
     return np.broadcast_to((ramp[:, None] + ramp[None, :]) / 2, (3, 64, 64)).astype(np.float32)
 
 
 @pytest.fixture
-def submit(redis: Redis, image: np.ndarray[Any, np.dtype[np.float32]]) -> Callable[..., JobRecord]:
-    """Leaves a job as intake does and returns its record."""
-
-    def leave(job_id: str, request: CertifyRequest = REQUEST) -> JobRecord:
-        return decoded(redis, job_id, request, image)
-
-    return leave
+def submit(redis: Redis, image: Image) -> Submit:
+    return submitter(redis, image, REQUEST)
 
 
-def test_counts_are_recomputed_offline_from_the_revealed_key(
-    runtime: Runtime, submit: Callable[..., JobRecord], image: np.ndarray[Any, np.dtype[np.float32]]
-) -> None:
+def test_counts_are_recomputed_offline_from_the_revealed_key(runtime: Runtime, submit: Submit, image: Image) -> None:
     document, result = run(runtime, submit("job"))
-    backbone = runtime.backbone("demo", getattr(torch, document["classifier"]["dtype"]))
-    classifier = VisionLanguageClassifier(backbone, template_features(backbone, TASK.class_names, TASK.template))
+    classifier = template_classifier(runtime, document)
     offline = certify(image, classifier, REQUEST.params, key=bytes.fromhex(document["noise"]["key"]))
     assert tuple(result["counts"]) == offline.estimation.counts.per_class
     assert np.count_nonzero(result["counts"]) > 1  # else the counts of any other noise would agree
@@ -75,15 +71,14 @@ def test_counts_are_recomputed_offline_from_the_revealed_key(
 
 @pytest.mark.usefixtures("known_secret")
 def test_a_job_with_a_target_stops_early_with_what_the_library_certifies(
-    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], image: np.ndarray[Any, np.dtype[np.float32]]
+    runtime: Runtime, redis: Redis, submit: Submit, image: Image
 ) -> None:
     params = replace(REQUEST.params, n=2000, target_radius=TARGET)
     document, result = run(runtime, submit("job", replace(REQUEST, params=params)))
     identity = document["classifier"]
-    backbone = runtime.backbone("demo", getattr(torch, identity["dtype"]))
     offline = certify(
         image,
-        VisionLanguageClassifier(backbone, template_features(backbone, TASK.class_names, TASK.template)),
+        template_classifier(runtime, document),
         params,
         key=bytes.fromhex(document["noise"]["key"]),
         batch_size=int(identity["block_size"]),
@@ -95,17 +90,13 @@ def test_a_job_with_a_target_stops_early_with_what_the_library_certifies(
     assert (result["target_radius"], result["p_a_lower"]) == (TARGET, offline.outcome.p_a_lower)
     assert isinstance(offline.outcome, Certificate)
     assert (result["radius"], result["target_reached"]) == (offline.outcome.radius, True)
-    events = [
-        json.loads(fields[b"data"]) for _, fields in redis.xrange(events_key("job")) if fields[b"event"] == b"progress"
-    ]
-    assert all(event.get("running_radius", 0.0) <= offline.outcome.radius for event in events)
+    radii = [data["running_radius"] for _, data in events_of(redis, "job") if "running_radius" in data]
+    assert 0 < max(radii) <= offline.outcome.radius
 
 
 @pytest.mark.usefixtures("known_secret")
 @pytest.mark.parametrize("blocks", [1, 2])
-def test_a_job_with_a_target_is_resumed_to_the_same_stop(
-    blocks: int, runtime: Runtime, submit: Callable[..., JobRecord]
-) -> None:
+def test_a_job_with_a_target_is_resumed_to_the_same_stop(blocks: int, runtime: Runtime, submit: Submit) -> None:
     request = replace(REQUEST, params=replace(REQUEST.params, n=2000, target_radius=TARGET))
     undisturbed = run(runtime, submit("undisturbed", request))[0]
     record = submit("resumed", request)
@@ -116,7 +107,7 @@ def test_a_job_with_a_target_is_resumed_to_the_same_stop(
 
 @pytest.mark.parametrize("request_", [REQUEST, ADAPTED], ids=["template", "zero-shot"])
 def test_commit_size_does_not_change_the_counts(
-    request_: CertifyRequest, settings: WorkerSettings, redis: Redis, submit: Callable[..., JobRecord]
+    request_: CertifyRequest, settings: WorkerSettings, redis: Redis, submit: Submit
 ) -> None:
     counts = []
     for size in (1, 16, 64):
@@ -128,7 +119,7 @@ def test_commit_size_does_not_change_the_counts(
 
 @pytest.mark.parametrize("request_", [REQUEST, ADAPTED], ids=["template", "zero-shot"])
 def test_one_engine_finishes_what_another_began_with_the_same_counts(
-    request_: CertifyRequest, runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord]
+    request_: CertifyRequest, runtime: Runtime, redis: Redis, submit: Submit
 ) -> None:
     undisturbed = run(runtime, submit("undisturbed", request_))[1]["counts"]
     record = submit("resumed", request_)
@@ -156,7 +147,7 @@ def begun(runtime: Runtime, record: JobRecord, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
-    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = begun(runtime, submit("job"), monkeypatch)
     record = submit("another")
@@ -184,7 +175,7 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     )
 
 
-def test_the_first_fixed_entry_stands(redis: Redis, submit: Callable[..., JobRecord]) -> None:
+def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
     submit("job")
     ledger = RedisLedger(redis, "job", ttl=600, may_go_on=lambda: None)
     first = Fixed(
@@ -211,18 +202,16 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Callable[..., JobRec
     assert replace(standing, text_features=first.text_features) == first
 
 
-def test_equal_requests_make_equal_documents(runtime: Runtime, submit: Callable[..., JobRecord]) -> None:
+def test_equal_requests_make_equal_documents(runtime: Runtime, submit: Submit) -> None:
     assert run(runtime, submit("first"))[0] == run(runtime, submit("second"))[0]
 
 
-def test_another_setting_draws_other_noise(runtime: Runtime, submit: Callable[..., JobRecord]) -> None:
+def test_another_setting_draws_other_noise(runtime: Runtime, submit: Submit) -> None:
     other = replace(REQUEST, params=replace(REQUEST.params, sigma=0.3))
     assert run(runtime, submit("a"))[0]["noise"]["key"] != run(runtime, submit("b", other))[0]["noise"]["key"]
 
 
-def test_an_adapted_prompt_is_certified_as_the_frozen_one_and_says_so(
-    runtime: Runtime, submit: Callable[..., JobRecord]
-) -> None:
+def test_an_adapted_prompt_is_certified_as_the_frozen_one_and_says_so(runtime: Runtime, submit: Submit) -> None:
     document, result = run(runtime, submit("job", ADAPTED))
     assert result["scope"] == document["scope"] == "frozen_prompt"
     assert "frozen" in document["scope_text"]
@@ -230,7 +219,7 @@ def test_an_adapted_prompt_is_certified_as_the_frozen_one_and_says_so(
 
 
 def test_a_cancelled_job_takes_no_more_blocks(
-    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = submit("job")
     records = Records(redis, ttl=600)
@@ -241,9 +230,7 @@ def test_a_cancelled_job_takes_no_more_blocks(
     assert not redis.exists(ledger_key("job"), input_key("job"), document_key("job"))
 
 
-def test_an_input_that_changed_in_the_store_is_refused(
-    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord]
-) -> None:
+def test_an_input_that_changed_in_the_store_is_refused(runtime: Runtime, redis: Redis, submit: Submit) -> None:
     record = submit("job")
     redis.setrange(input_key("job"), 100, b"\x00\x00\x00\x00")
     with pytest.raises(Exception, match="digest_mismatch"):
@@ -251,7 +238,7 @@ def test_an_input_that_changed_in_the_store_is_refused(
 
 
 def test_an_engine_without_the_secret_of_a_job_does_not_go_on_with_it(
-    runtime: Runtime, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = submit("job", QUICK)
     begun(runtime, record, monkeypatch)
@@ -261,7 +248,7 @@ def test_an_engine_without_the_secret_of_a_job_does_not_go_on_with_it(
 
 
 def test_a_job_begun_before_a_rotation_ends_with_the_secret_it_began_with(
-    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = run(runtime, submit("undisturbed", QUICK))[0]
     record = submit("job", QUICK)
@@ -271,9 +258,7 @@ def test_a_job_begun_before_a_rotation_ends_with_the_secret_it_began_with(
     assert run(build(runtime.settings, redis), record)[0] == undisturbed
 
 
-def test_a_rotation_holds_for_the_next_job_of_a_running_engine(
-    runtime: Runtime, submit: Callable[..., JobRecord]
-) -> None:
+def test_a_rotation_holds_for_the_next_job_of_a_running_engine(runtime: Runtime, submit: Submit) -> None:
     former = run(runtime, submit("former", QUICK))[0]["noise"]
     new = runtime.epochs.rotate()
     noise = run(runtime, submit("next", QUICK))[0]["noise"]
@@ -282,7 +267,7 @@ def test_a_rotation_holds_for_the_next_job_of_a_running_engine(
 
 
 def test_a_secret_is_committed_to_before_it_draws_noise(
-    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     committed: list[list[str]] = []
     draw = NoisySampler.batches
@@ -297,8 +282,8 @@ def test_a_secret_is_committed_to_before_it_draws_noise(
     assert all(epochs == [document["noise"]["epoch_sha256"]] for epochs in committed)
 
 
-def test_an_engine_whose_proposal_comes_second_goes_on_with_the_first_one_s_secret(
-    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+def test_an_engine_that_proposes_second_uses_the_first_ones_secret(
+    runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record, fix, other = submit("job", QUICK), RedisLedger.fix, build(runtime.settings, redis)
 
@@ -316,7 +301,7 @@ def test_an_engine_whose_proposal_comes_second_goes_on_with_the_first_one_s_secr
 
 @pytest.mark.parametrize("request_", [QUICK, ADAPTED], ids=["template", "zero-shot"])
 def test_noise_key_follows_from_a_revealed_secret_and_the_document_alone(
-    request_: CertifyRequest, runtime: Runtime, submit: Callable[..., JobRecord]
+    request_: CertifyRequest, runtime: Runtime, submit: Submit
 ) -> None:
     document, _ = run(runtime, submit("job", request_))
     classifier, params, noise = document["classifier"], document["params"], document["noise"]
@@ -339,7 +324,7 @@ def test_noise_key_follows_from_a_revealed_secret_and_the_document_alone(
 
 
 def test_an_engine_with_other_software_does_not_go_on_with_a_job(
-    runtime: Runtime, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = submit("job")
     begun(runtime, record, monkeypatch)
@@ -349,7 +334,7 @@ def test_an_engine_with_other_software_does_not_go_on_with_a_job(
 
 
 def test_selection_stops_when_the_process_is_asked_to(
-    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop() -> None:
         raise StoppedError

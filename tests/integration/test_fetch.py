@@ -186,9 +186,7 @@ def test_a_connection_that_breaks_once_does_not_fail_the_download(hub: Hub, card
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_failed_download_is_no_backbone_and_the_next_call_gets_what_is_missing(
-    hub: Hub, card: BackboneCard, tmp_path: Path
-) -> None:
+def test_a_failed_download_is_no_backbone_and_is_completed_later(hub: Hub, card: BackboneCard, tmp_path: Path) -> None:
     hub.withheld = True
     assert refusal(card, tmp_path, hub) == "backbone_unavailable"
     assert not (tmp_path / "tiny").exists()

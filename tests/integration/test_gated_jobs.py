@@ -1,6 +1,5 @@
 """`adaptation=gated`: from the fields of a request to a document that names gate and members."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,15 @@ from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import member_digests, save_prompt
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.gate import Gate
-from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import certify
 from certrad.models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, PromptCard, SmoothingParams
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.engine.prompt_store import publish
 from certrad.workers.engine.runtime import Runtime, build
+from tests.support.engine_jobs import TASK, Image, Submit, decoded, stopping_after
 from tests.support.engine_jobs import attempt as run
-from tests.support.engine_jobs import decoded, stopping_after
 
-TASK = shipped_tasks()["mednist"]
 PARAMS = SmoothingParams(sigma=0.25, n0=20, n=150)
 
 
@@ -66,12 +63,12 @@ def card(runtime: Runtime, bank: Bank, redis: Redis, tmp_path: Path) -> PromptCa
 
 
 @pytest.fixture
-def image() -> np.ndarray[Any, np.dtype[np.float32]]:
+def image() -> Image:
     return np.random.default_rng(7).random((3, 64, 64)).astype(np.float32)
 
 
 @pytest.fixture
-def submit(redis: Redis, image: np.ndarray[Any, np.dtype[np.float32]], card: PromptCard) -> Callable[..., JobRecord]:
+def submit(redis: Redis, image: Image, card: PromptCard) -> Submit:
     """Leaves a gated job as intake does and returns its record."""
     spec = ClassifierSpec(
         backbone="demo", prompt=card.id, class_names=TASK.class_names, template="{}", adaptation=GatedAdaptation()
@@ -83,12 +80,12 @@ def submit(redis: Redis, image: np.ndarray[Any, np.dtype[np.float32]], card: Pro
     return leave
 
 
-def test_a_gated_job_counts_what_its_bank_gives_offline_and_names_gate_and_members(
+def test_a_gated_job_counts_what_its_bank_gives_and_names_its_members(
     runtime: Runtime,
-    submit: Callable[..., JobRecord],
+    submit: Submit,
     bank: Bank,
     card: PromptCard,
-    image: np.ndarray[Any, np.dtype[np.float32]],
+    image: Image,
 ) -> None:
     document, result = run(runtime, submit("job"))
     stated = document["classifier"]
@@ -103,7 +100,7 @@ def test_a_gated_job_counts_what_its_bank_gives_offline_and_names_gate_and_membe
 
 
 def test_another_engine_finishes_a_gated_job_with_the_same_counts(
-    runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord]
+    runtime: Runtime, redis: Redis, submit: Submit
 ) -> None:
     undisturbed = run(runtime, submit("undisturbed"))[1]["counts"]
     record = submit("resumed")
@@ -112,7 +109,7 @@ def test_another_engine_finishes_a_gated_job_with_the_same_counts(
     assert run(build(runtime.settings, redis), record)[1]["counts"] == undisturbed
 
 
-def test_an_engine_refuses_a_bank_without_its_gate(runtime: Runtime, submit: Callable[..., JobRecord]) -> None:
+def test_an_engine_refuses_a_bank_without_its_gate(runtime: Runtime, submit: Submit) -> None:
     with pytest.raises(Rejected) as caught:
         run(runtime, submit("job", adaptation=None))
     assert caught.value.code == "prompt_mismatch"

@@ -31,7 +31,7 @@ from certrad.workers import issue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import SIGNING_KEYS, document_key, input_key
-from certrad.workers.contract.queues import vehicle
+from certrad.workers.contract.queues import rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.decoders.dicom import decode as decode_dicom
 from certrad.workers.intake import decode as decoding
@@ -101,7 +101,7 @@ def test_an_upload_becomes_the_model_input(
     assert record.image["shape"] == [3, size, size]
     assert record.image["transforms"] == ["window_linear", "invert"]
     assert ImageScale(**record.image["scale"]) == image_scale(picture.facts, None, size)
-    assert vehicle(redis, "certify", job_id) is not None
+    assert rq_job(redis, "certify", job_id) is not None
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_bad_uploads_fail_with_their_code_and_leave_nothing(
     assert record.error["code"] == code
     assert list(settings.blobs_dir.iterdir()) == []
     assert not redis.exists(input_key(job_id))
-    assert vehicle(redis, "certify", job_id) is None
+    assert rq_job(redis, "certify", job_id) is None
 
 
 def test_decoding_beyond_its_memory_is_refused(
@@ -194,7 +194,7 @@ def test_a_job_cancelled_while_decoding_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job_id = submit(encoded(GREY, "png"))
-    decode_limited = intake.decode_limited
+    decode_limited = decoding.decode_limited
 
     def cancelled_meanwhile(*args: Any) -> Any:
         result = decode_limited(*args)
@@ -205,14 +205,14 @@ def test_a_job_cancelled_while_decoding_leaves_nothing(
     intake.decode(job_id)
     assert not redis.exists(input_key(job_id))
     assert list(settings.blobs_dir.iterdir()) == []
-    assert vehicle(redis, "certify", job_id) is None
+    assert rq_job(redis, "certify", job_id) is None
 
 
 def test_a_cancelled_job_gets_no_input_even_if_redis_is_lost_right_after(
     submit: Callable[..., str], records: Records, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = submit(encoded(GREY, "png"))
-    decode_limited, enter = intake.decode_limited, Records.enter
+    decode_limited, enter = decoding.decode_limited, Records.enter
 
     def cancelled_meanwhile(*args: Any) -> Any:
         result = decode_limited(*args)
@@ -341,7 +341,7 @@ def test_header_values_stay_inside(
 
 
 def _dump(redis: Redis) -> str:
-    readers = {
+    readers: dict[object, Callable[[bytes], object]] = {
         b"hash": redis.hgetall,
         b"string": redis.get,
         b"list": lambda key: redis.lrange(key, 0, -1),
@@ -349,7 +349,7 @@ def _dump(redis: Redis) -> str:
         b"zset": lambda key: redis.zrange(key, 0, -1),
         b"stream": redis.xrange,
     }
-    return str([(key, readers[redis.type(key)](key)) for key in redis.scan_iter()])  # type: ignore[union-attr]
+    return str([(key, readers[redis.type(key)](key)) for key in redis.scan_iter()])
 
 
 @pytest.fixture
@@ -420,7 +420,7 @@ def test_finish_does_not_sign_what_does_not_verify(
     finish(job_id, lambda left: left.replace(b'"n":"10000"', b'"n":"9999"'))
     record = read(records, job_id)
     assert (record.status, (record.error or {})["code"]) == ("failed", "invalid_certificate")
-    assert record.certificate is record.result is None
+    assert (record.certificate, record.result) == (None, None)
     assert not settings.certificates_dir.exists()
     assert list(settings.blobs_dir.iterdir()) == []
 

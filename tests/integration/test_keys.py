@@ -93,7 +93,7 @@ def test_a_revoked_key_is_not_known_for_a_moment_while_redis_learns_of_it(
     assert former not in [key.public_key for key in keyring.signing_keys()]
 
 
-def test_a_rotated_epoch_is_committed_to_and_the_former_one_can_be_revealed(
+def test_a_rotated_epoch_is_committed_to_and_the_former_revealed(
     keys: Command, settings: WorkerSettings, redis: Redis
 ) -> None:
     former = EpochSecrets(settings.secrets_dir).current()

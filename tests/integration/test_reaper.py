@@ -17,7 +17,7 @@ from certrad.workers.contract.catalogue import Catalogue, WorkerCard
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import ACTIVE, JOBS, TASKS, Phase, Stage, record_key
 from certrad.workers.contract.progress import Request
-from certrad.workers.contract.queues import enqueue, queue, vehicle, vehicle_id
+from certrad.workers.contract.queues import enqueue, queue, rq_job, rq_job_id
 from certrad.workers.contract.records import Records
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.settings import WorkerSettings
@@ -67,10 +67,10 @@ def reap_later(redis: Redis, settings: WorkerSettings, seconds: float = 10) -> N
 
 
 def give_up(redis: Redis, stage: Stage, status: JobStatus) -> None:
-    """Leaves the vehicle as RQ does when it takes a job from its lists for good."""
-    carrier = queue(redis, TASKS[stage][0])
-    carrier.remove(vehicle_id(JOB, stage))
-    job = vehicle(redis, stage, JOB)
+    """Leaves the RQ job as RQ does when it takes a job from its lists for good."""
+    rq_queue = queue(redis, TASKS[stage][0])
+    rq_queue.remove(rq_job_id(JOB, stage))
+    job = rq_job(redis, stage, JOB)
     assert job is not None
     job.set_status(status)
 
@@ -82,48 +82,48 @@ def read(records: Records) -> JobRecord:
 
 
 @pytest.mark.parametrize(("stage", "phase", "request_"), STAGE_PHASES)
-def test_a_vehicle_that_vanished_is_sent_again(
+def test_a_rq_job_that_vanished_is_sent_again(
     redis: Redis, settings: WorkerSettings, records: Records, stage: Stage, phase: Phase, request_: Request
 ) -> None:
     create(records, phase, request=request_)
     reap_later(redis, settings)
-    assert queue(redis, TASKS[stage][0]).job_ids == [vehicle_id(JOB, stage)]
+    assert queue(redis, TASKS[stage][0]).job_ids == [rq_job_id(JOB, stage)]
     assert not read(records).ended
 
 
-def test_a_queued_vehicle_that_is_in_no_list_is_sent_again(
+def test_a_queued_rq_job_that_is_in_no_list_is_sent_again(
     redis: Redis, settings: WorkerSettings, records: Records
 ) -> None:
     create(records, "waiting")
     enqueue(redis, "certify", JOB, settings=settings)
-    carrier = queue(redis, TASKS["certify"][0])
-    redis.delete(carrier.key)
+    rq_queue = queue(redis, TASKS["certify"][0])
+    redis.delete(rq_queue.key)
     reap_later(redis, settings)
-    assert carrier.job_ids == [vehicle_id(JOB, "certify")]
+    assert rq_queue.job_ids == [rq_job_id(JOB, "certify")]
 
 
-def test_a_started_vehicle_that_nobody_performs_is_sent_again(
+def test_a_started_rq_job_that_nobody_performs_is_sent_again(
     redis: Redis, settings: WorkerSettings, records: Records
 ) -> None:
     create(records, "estimating")
     enqueue(redis, "certify", JOB, settings=settings)
     give_up(redis, "certify", JobStatus.STARTED)
     reap_later(redis, settings)
-    assert queue(redis, TASKS["certify"][0]).job_ids == [vehicle_id(JOB, "certify")]
+    assert queue(redis, TASKS["certify"][0]).job_ids == [rq_job_id(JOB, "certify")]
 
 
 @pytest.mark.parametrize("place", ["queue", "intermediate", "started"])
-def test_a_vehicle_on_its_way_is_left_alone(
+def test_a_rq_job_on_its_way_is_left_alone(
     redis: Redis, settings: WorkerSettings, records: Records, place: str
 ) -> None:
     create(records, "estimating")
     enqueue(redis, "certify", JOB, settings=settings)
-    carrier, name = queue(redis, TASKS["certify"][0]), vehicle_id(JOB, "certify")
+    rq_queue, name = queue(redis, TASKS["certify"][0]), rq_job_id(JOB, "certify")
     if place != "queue":
-        redis.lmove(carrier.key, carrier.intermediate_queue_key)
+        redis.lmove(rq_queue.key, rq_queue.intermediate_queue_key)
     if place == "started":
-        redis.delete(carrier.intermediate_queue_key)
-        registry = StartedJobRegistry(queue=carrier)
+        redis.delete(rq_queue.intermediate_queue_key)
+        registry = StartedJobRegistry(queue=rq_queue)
         redis.zadd(registry.key, {f"{name}:execution": time.time() + 60})
     before = snapshot(redis)
     reap_later(redis, settings)
@@ -131,7 +131,7 @@ def test_a_vehicle_on_its_way_is_left_alone(
 
 
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.STOPPED])
-def test_a_vehicle_that_rq_has_given_up_ends_the_job(
+def test_a_rq_job_that_rq_has_given_up_ends_the_job(
     redis: Redis, settings: WorkerSettings, records: Records, status: JobStatus
 ) -> None:
     create(records, "estimating")
@@ -197,7 +197,7 @@ def test_a_record_that_cannot_be_read_is_ended_and_stops_nobody_elses_job(
     told = [entry["job_id"] for entry in logged if entry["event"] == "job record cannot be read"]
     assert told == ["a-broken"]
     assert records.active() == [JOB]
-    assert queue(redis, TASKS["decode"][0]).job_ids == [vehicle_id(JOB, "decode")]
+    assert queue(redis, TASKS["decode"][0]).job_ids == [rq_job_id(JOB, "decode")]
     ended = redis.hgetall(record_key("a-broken"))
     assert (ended[b"status"], json.loads(ended[b"error"])["code"]) == (b"failed", "internal_error")
     assert not upload.exists()

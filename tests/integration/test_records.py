@@ -13,7 +13,7 @@ from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.workers.contract.job import Created, JobRecord, Page, QueueFullError
 from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE, JOBS, document_key, events_key, input_key, record_key
 from certrad.workers.contract.progress import Sampling
-from certrad.workers.contract.queues import enqueue, queue, vehicle_id
+from certrad.workers.contract.queues import enqueue, queue, rq_job_id
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
@@ -171,7 +171,7 @@ def test_the_last_page_names_no_following_one(records: Records) -> None:
 
 def test_the_record_of_a_version_that_knew_one_kind_of_job_is_read(redis: Redis, records: Records) -> None:
     create(records)
-    of_today = json.loads(redis.hget(record_key(JOB), "request"))
+    of_today = json.loads(redis.hget(record_key(JOB), "request") or b"")
     of_before = {name: value for name, value in of_today.items() if name != "kind"}
     redis.hset(record_key(JOB), "request", json.dumps(of_before))
     assert read(records).request == REQUEST
@@ -212,7 +212,7 @@ def test_finish_goes_before_every_decoding(redis: Redis, settings: WorkerSetting
     for job_id in ("a", "b"):
         enqueue(redis, "decode", job_id, settings=settings, urgent=True)
     enqueue(redis, "finish", JOB, settings=settings)
-    assert queue(redis, INTAKE_QUEUE).job_ids[0] == vehicle_id(JOB, "finish")
+    assert queue(redis, INTAKE_QUEUE).job_ids[0] == rq_job_id(JOB, "finish")
 
 
 def test_a_succeeded_job_shows_the_samples_it_used(records: Records) -> None:

@@ -1,8 +1,6 @@
 """Jobs with automatic sigma, against a real Redis and the embedded backbone."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,23 +8,18 @@ import torch
 from redis import Redis
 
 from certrad.models.certificates.labels import labels_of
-from certrad.models.classifier import VisionLanguageClassifier
-from certrad.models.prompts.context import template_features
-from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
 from certrad.models.smoothing.routing import estimate_routes, select_route
-from certrad.models.types import CertifyRequest, ClassifierSpec, SigmaRouting, SmoothingParams
-from certrad.workers.contract.job import JobRecord
+from certrad.models.types import CertifyRequest, SigmaRouting, SmoothingParams
 from certrad.workers.contract.names import ledger_key
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.settings import WorkerSettings
+from tests.support.engine_jobs import TEMPLATE, Image, Submit, stopping_after, submitter, template_classifier
 from tests.support.engine_jobs import attempt as run
-from tests.support.engine_jobs import decoded, stopping_after
 
 # How many routes are sampled depends on the noise: of a random secret, one of 600 leaves the second route out.
 pytestmark = pytest.mark.usefixtures("known_secret")
 
-TASK = shipped_tasks()["mednist"]
 N = 100
 ROUTING = SigmaRouting(
     sigmas=(0.1, 0.25, 0.5),
@@ -37,34 +30,28 @@ ROUTING = SigmaRouting(
 )
 """The middle route for the image below, but not for each of its noisy samples."""
 REQUEST = CertifyRequest(
-    classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template),
+    classifier=TEMPLATE,
     params=SmoothingParams(sigma=0.5, n0=20, n=N, alpha=0.05),
     routing=ROUTING,
 )
 
 
 @pytest.fixture(scope="module")
-def image() -> np.ndarray[Any, np.dtype[np.float32]]:
+def image() -> Image:
     ramp = np.linspace(0, 1, 64)
     return np.broadcast_to(ramp, (3, 64, 64)).astype(np.float32)
 
 
 @pytest.fixture
-def submit(redis: Redis, image: np.ndarray[Any, np.dtype[np.float32]]) -> Callable[..., JobRecord]:
-    """Leaves a job as intake does and returns its record."""
-
-    def leave(job_id: str, request: CertifyRequest = REQUEST) -> JobRecord:
-        return decoded(redis, job_id, request, image)
-
-    return leave
+def submit(redis: Redis, image: Image) -> Submit:
+    return submitter(redis, image, REQUEST)
 
 
 def test_the_outcome_is_recomputed_offline_from_the_revealed_key(
-    runtime: Runtime, submit: Callable[..., JobRecord], image: np.ndarray[Any, np.dtype[np.float32]]
+    runtime: Runtime, submit: Submit, image: Image
 ) -> None:
     document, result = run(runtime, submit("job"))
-    backbone = runtime.backbone("demo", getattr(torch, document["classifier"]["dtype"]))
-    classifier = VisionLanguageClassifier(backbone, template_features(backbone, TASK.class_names, TASK.template))
+    classifier = template_classifier(runtime, document)
     sampler = NoisySampler(
         image=image,
         sigma=1.0,
@@ -90,9 +77,7 @@ def test_the_outcome_is_recomputed_offline_from_the_revealed_key(
     assert result["outcome"] == ("certified" if hasattr(offline.outcome, "radius") else "abstained")
 
 
-def test_the_document_holds_the_samples_of_the_selector_and_of_every_sampled_route(
-    runtime: Runtime, submit: Callable[..., JobRecord]
-) -> None:
+def test_the_document_holds_the_samples_of_selector_and_sampled_routes(runtime: Runtime, submit: Submit) -> None:
     document, result = run(runtime, submit("job"))
     routing = document["routing"]
     sampled = [i for i, row in enumerate(result["routing"]["outcomes"]) if row["sampled"]]
@@ -108,7 +93,7 @@ def test_the_document_holds_the_samples_of_the_selector_and_of_every_sampled_rou
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
 def test_one_engine_finishes_what_another_began_with_the_same_document(
-    stop_after: int, runtime: Runtime, redis: Redis, submit: Callable[..., JobRecord]
+    stop_after: int, runtime: Runtime, redis: Redis, submit: Submit
 ) -> None:
     undisturbed = run(runtime, submit("undisturbed"))[0]
     record = submit("resumed")
@@ -118,9 +103,7 @@ def test_one_engine_finishes_what_another_began_with_the_same_document(
     assert run(build(runtime.settings, redis), record)[0] == undisturbed
 
 
-def test_commit_size_does_not_change_the_document(
-    settings: WorkerSettings, redis: Redis, submit: Callable[..., JobRecord]
-) -> None:
+def test_commit_size_does_not_change_the_document(settings: WorkerSettings, redis: Redis, submit: Submit) -> None:
     documents = [
         run(build(settings.model_copy(update={"commit_size": size}), redis), submit(f"job-{size}"))[0]
         for size in (16, 64)
@@ -128,6 +111,6 @@ def test_commit_size_does_not_change_the_document(
     assert documents[0] == documents[1]
 
 
-def test_another_selector_draws_other_noise(runtime: Runtime, submit: Callable[..., JobRecord]) -> None:
+def test_another_selector_draws_other_noise(runtime: Runtime, submit: Submit) -> None:
     other = replace(REQUEST, routing=replace(ROUTING, biases=(0.0, -0.17, -0.05)))
     assert run(runtime, submit("a"))[0]["noise"]["key"] != run(runtime, submit("b", other))[0]["noise"]["key"]

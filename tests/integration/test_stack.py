@@ -42,7 +42,7 @@ def test_readiness_is_told_on_one_line_of_standard_output(stack: RunningStack) -
 
 
 def test_logs_are_json_lines(stack: RunningStack) -> None:
-    for name in ("stack", "intake-1", "gpu-1"):
+    for name in ("stack", "intake-1", "engine-1"):
         for line in (stack.data_dir / "logs" / f"{name}.log").read_text().splitlines():
             assert {"event", "level", "timestamp", "process"} <= json.loads(line).keys()
 
@@ -112,7 +112,7 @@ def test_a_killed_child_is_started_again(stack: RunningStack, words: tuple[str, 
 
 def test_a_killed_engine_is_replaced_with_its_worker(stack: RunningStack) -> None:
     former = wait_for(stack.engines, timeout=START_SECONDS)
-    victim = wait_for(lambda: stack.child("worker", "gpu"), what="the worker")
+    victim = wait_for(lambda: stack.child("worker", "engine"), what="the worker")
     kill_9(victim.pid)
     wait_for(lambda: stack.engines() - former, timeout=START_SECONDS, what="another engine")
 

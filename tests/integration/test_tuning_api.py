@@ -3,28 +3,26 @@
 import errno
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
 from certrad.models.shipped import shipped_prompts
 from certrad.models.types.codec import encode_card
 from certrad.models.types.tuning import TuningParams
 from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE
-from certrad.workers.contract.queues import queue, vehicle
+from certrad.workers.contract.queues import queue, rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.archives import classes, zipped
+from tests.support.problems import Response
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +31,7 @@ MAX_BODY, MAX_ARCHIVE = 20_000, 60_000
 
 
 @pytest.fixture
-def settings(redis_server: EmbeddedRedis, tmp_path: Path) -> ApiSettings:
+def api_settings(redis_server: EmbeddedRedis, tmp_path: Path) -> ApiSettings:
     return ApiSettings(
         redis_url=redis_server.url,
         data_dir=tmp_path,
@@ -44,39 +42,24 @@ def settings(redis_server: EmbeddedRedis, tmp_path: Path) -> ApiSettings:
     )
 
 
-@pytest.fixture
-def api(redis: Redis, settings: ApiSettings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
-        yield client
+def tune(api: TestClient, archive: bytes = ARCHIVE, headers: dict[str, str] | None = None, **data: str) -> Response:
+    return api.post("/prompts", files={"images": ("jane^doe.zip", archive)}, data=data, headers=headers or {})
 
 
-@pytest.fixture
-def records(redis: Redis, settings: ApiSettings) -> Records:
-    return Records(redis, ttl=settings.job_ttl)
-
-
-def tune(
-    api: TestClient, archive: bytes = ARCHIVE, headers: dict[str, str] | None = None, **data: str
-) -> httpx.Response:
-    files = {"images": ("jane^doe.zip", archive)}
-    response: httpx.Response = api.post("/prompts", files=files, data=data, headers=headers or {})
-    return response
-
-
-def accepted(response: httpx.Response) -> dict[str, Any]:
+def accepted(response: Response) -> dict[str, Any]:
     assert response.status_code == 202, response.text
     body: dict[str, Any] = response.json()
     return body
 
 
-def code_of(response: httpx.Response) -> str:
+def code_of(response: Response) -> str:
     body = response.json()
     assert response.status_code == body["status"] == PROBLEMS[body["code"]].status
     return str(body["code"])
 
 
 def test_an_archive_is_accepted_with_every_default_filled_in(
-    api: TestClient, redis: Redis, settings: ApiSettings
+    api: TestClient, redis: Redis, api_settings: ApiSettings
 ) -> None:
     response = tune(api, epochs="3", sigmas="[0.25]")
     job = accepted(response)
@@ -92,14 +75,14 @@ def test_an_archive_is_accepted_with_every_default_filled_in(
         "task": None,
         "params": expected,
     }
-    assert (settings.blobs_dir / job["id"]).read_bytes() == ARCHIVE
+    assert (api_settings.blobs_dir / job["id"]).read_bytes() == ARCHIVE
     assert queue(redis, INTAKE_QUEUE).job_ids == [f"{job['id']}-unpack"]
 
 
 def test_the_name_of_the_file_is_kept_nowhere(api: TestClient, redis: Redis) -> None:
     job = accepted(tune(api))
     assert "jane" not in api.get(f"/jobs/{job['id']}").text
-    assert all(b"jane" not in redis.dump(key) for key in redis.keys("*"))
+    assert all(b"jane" not in (redis.dump(key) or b"") for key in redis.keys("*"))
 
 
 @pytest.mark.parametrize(
@@ -115,11 +98,11 @@ def test_the_name_of_the_file_is_kept_nowhere(api: TestClient, redis: Redis) -> 
     ],
 )
 def test_a_refusal_leaves_nothing(
-    archive: bytes, fields: dict[str, str], code: str, api: TestClient, redis: Redis, settings: ApiSettings
+    archive: bytes, fields: dict[str, Any], code: str, api: TestClient, redis: Redis, api_settings: ApiSettings
 ) -> None:
     assert code_of(tune(api, archive, **fields)) == code
     assert redis.zcard(ACTIVE) == 0
-    assert not settings.blobs_dir.exists() or not list(settings.blobs_dir.iterdir())
+    assert not api_settings.blobs_dir.exists() or not list(api_settings.blobs_dir.iterdir())
 
 
 def test_a_body_that_is_no_form_is_refused(api: TestClient) -> None:
@@ -134,7 +117,7 @@ def test_an_archive_may_be_larger_than_an_image(api: TestClient) -> None:
 
 
 def test_an_archive_is_never_in_the_memory_of_the_api_as_a_whole(
-    api: TestClient, settings: ApiSettings, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, api_settings: ApiSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     read = SpooledTemporaryFile.read
@@ -145,7 +128,7 @@ def test_an_archive_is_never_in_the_memory_of_the_api_as_a_whole(
 
     monkeypatch.setattr(SpooledTemporaryFile, "read", watched)
     job_id = accepted(tune(api))["id"]
-    assert (settings.blobs_dir / job_id).read_bytes() == ARCHIVE
+    assert (api_settings.blobs_dir / job_id).read_bytes() == ARCHIVE
     assert all(0 < size <= 1 << 20 for size in asked)
 
 
@@ -216,8 +199,10 @@ def test_both_kinds_of_job_are_listed(api: TestClient) -> None:
     assert [(job["id"], job["request"]["kind"]) for job in listed] == [(certifying, "certify"), (tuning, "tune")]
 
 
-def test_a_cancelled_tuning_leaves_no_upload_and_no_task(api: TestClient, redis: Redis, settings: ApiSettings) -> None:
+def test_a_cancelled_tuning_leaves_no_upload_and_no_task(
+    api: TestClient, redis: Redis, api_settings: ApiSettings
+) -> None:
     job_id = accepted(tune(api))["id"]
     assert api.delete(f"/jobs/{job_id}").json()["status"] == "cancelled"
-    assert vehicle(redis, "unpack", job_id) is None
-    assert not list(settings.blobs_dir.iterdir())
+    assert rq_job(redis, "unpack", job_id) is None
+    assert not list(api_settings.blobs_dir.iterdir())

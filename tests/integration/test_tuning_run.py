@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -29,9 +29,9 @@ from certrad.models.types.tuning import TuningMethod, TuningParams, TuningReques
 from certrad.workers import issue
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
-from certrad.workers.contract.names import Phase, document_key, events_key, input_key, ledger_key
+from certrad.workers.contract.names import Phase, document_key, input_key, ledger_key
 from certrad.workers.contract.progress import Tuning
-from certrad.workers.contract.queues import vehicle
+from certrad.workers.contract.queues import rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.decoders.raster import decode
 from certrad.workers.engine import tasks as engine
@@ -42,6 +42,7 @@ from certrad.workers.intake import tasks as intake
 from certrad.workers.queue import stop as stopping
 from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, textured, zipped
+from tests.support.engine_jobs import events_of
 from tests.support.images import encoded, noise
 from tests.support.processes import environment
 
@@ -118,7 +119,7 @@ def tuned(runtime: Runtime, records: Records, job_id: str) -> PromptCard:
 # -- unpacking --------------------------------------------------------------------------------------------------------
 
 
-def test_only_the_images_that_are_needed_are_left_in_the_order_that_is_told(
+def test_only_the_needed_images_are_left_in_the_order_that_is_told(
     submit: Submit, records: Records, redis: Redis, settings: WorkerSettings
 ) -> None:
     job_id = submit(zipped(classes(NAMES, 60)))
@@ -130,12 +131,10 @@ def test_only_the_images_that_are_needed_are_left_in_the_order_that_is_told(
     assert record.image["validation_labels"] == [0] * 50 + [1] * 50 + [2] * 50
     assert redis.hlen(input_key(job_id)) == 156
     assert 0 < redis.ttl(input_key(job_id)) <= settings.input_ttl
-    assert vehicle(redis, "tune", job_id) is not None
+    assert rq_job(redis, "tune", job_id) is not None
 
 
-def test_folders_called_as_the_published_data_set_of_a_task_are_matched_by_that(
-    submit: Submit, records: Records
-) -> None:
+def test_folders_with_the_published_names_of_a_task_are_matched(submit: Submit, records: Records) -> None:
     task = shipped_tasks()["sicapv2"]  # sorted, its folder NC of the first class is the last
     sizes = {"NC": 5, "G3": 4, "G4": 3, "G5": 2}
     archive = {path: content for name, size in sizes.items() for path, content in classes([name], size).items()}
@@ -220,18 +219,18 @@ def test_an_image_that_kills_its_decoder_is_named_among_many(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_bad_archive_fails_the_job_with_its_code_before_an_engine_hears_of_it(
+def test_a_bad_archive_fails_the_job_before_an_engine_hears_of_it(
     archive: bytes, wanted: TuningRequest, code: str, named: str, submit: Submit, records: Records, redis: Redis
 ) -> None:
     submit(archive, wanted=wanted)
     error = error_of(records)
     assert error["code"] == code
     assert named in error["detail"]
-    assert vehicle(redis, "tune", "job") is None
+    assert rq_job(redis, "tune", "job") is None
     assert not redis.exists(input_key("job"))
 
 
-def test_more_images_than_the_job_store_has_room_for_are_refused_before_one_is_decoded(
+def test_more_images_than_the_job_store_holds_are_refused_undecoded(
     submit: Submit, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = dict.fromkeys(classes(NAMES, 30), b"no image")  # 22 of 64 x 64 fit into the limit
@@ -240,10 +239,10 @@ def test_more_images_than_the_job_store_has_room_for_are_refused_before_one_is_d
     assert error_of(records)["code"] == "archive_too_large"
 
 
-def test_images_that_would_leave_other_jobs_no_room_are_refused_before_one_is_decoded(
+def test_images_that_leave_other_jobs_no_room_are_refused_undecoded(
     submit: Submit, records: Records, redis: Redis, request: pytest.FixtureRequest
 ) -> None:
-    request.addfinalizer(partial(redis.config_set, "maxmemory", redis.config_get("maxmemory")["maxmemory"]))
+    request.addfinalizer(partial(redis.config_set, "maxmemory", redis.config_get("maxmemory")["maxmemory"] or "0"))
     room = len(NAMES) * (SHOTS + 1) * 3 * 64 * 64 * 4
     images = dict.fromkeys(classes(NAMES, SHOTS + 1), b"no image")
     redis.config_set("maxmemory", redis.info("memory")["used_memory"] + room)
@@ -288,7 +287,7 @@ def test_a_job_cancelled_while_unpacking_leaves_nothing(
     job_id = submit()
     assert not redis.exists(input_key(job_id))
     assert list(settings.blobs_dir.iterdir()) == []
-    assert vehicle(redis, "tune", job_id) is None
+    assert rq_job(redis, "tune", job_id) is None
 
 
 # -- tuning -----------------------------------------------------------------------------------------------------------
@@ -316,8 +315,8 @@ def test_events_tell_every_phase_and_every_epoch(
 ) -> None:
     job_id = submit(wanted=request("advpt"))
     tuned(runtime, records, job_id)
-    events = [(fields[b"event"], json.loads(fields[b"data"])) for _, fields in redis.xrange(events_key(job_id))]
-    phases = [data["phase"] for name, data in events if name == b"phase"]
+    events = events_of(redis, job_id)
+    phases = [data["phase"] for name, data in events if name == "phase"]
     assert list(dict.fromkeys(phases)) == [
         "unpacking",
         "waiting",
@@ -410,7 +409,7 @@ def test_a_step_that_cannot_be_read_is_done_anew(
     job_id = submit()
     interrupted(runtime, records, job_id, monkeypatch)
     (step,) = redis.hkeys(ledger_key(job_id))
-    content = bytearray(redis.hget(ledger_key(job_id), step) or b"")
+    content = bytearray(cast("bytes", redis.hget(ledger_key(job_id), step)))
     content[-1] ^= 1
     redis.hset(ledger_key(job_id), step, {"bit": bytes(content), "cut": bytes(content[:40]), "empty": b""}[damage])
     steps = steps_of(monkeypatch)
@@ -550,4 +549,4 @@ def test_the_task_of_the_engine_ends_a_refused_job(
     redis.delete(input_key(job_id))
     engine.tune(job_id)
     assert error_of(records)["code"] == "worker_lost"
-    assert vehicle(redis, "finish", job_id) is not None
+    assert rq_job(redis, "finish", job_id) is not None

@@ -55,7 +55,7 @@ def test_a_prompt_tuned_over_http_works_in_certify_without_a_restart(
 
 def test_the_events_of_a_tuning_are_followed_to_its_end(stack: RunningStack, tuned: dict[str, object]) -> None:
     with httpx.stream("GET", f"{stack.url}/jobs/{tuned['id']}/events", timeout=TIMEOUT) as response:
-        events = list(parse_events(response.iter_lines()))
+        events = list(parse_events(response))
     assert [event.data["phase"] for event in events if event.name == "phase"][:2] == ["unpacking", "waiting"]
     epochs = [event.data for event in events if "epochs_done" in event.data]
     assert [(data["epochs_done"], data["epochs_total"]) for data in epochs] == [(1, 2), (2, 2)]

@@ -24,8 +24,7 @@ from certrad.models.certificates.verify import same_image
 from certrad.models.prompts.store import PromptStore
 from certrad.models.replay.rebuild import rebuild
 from certrad.models.replay.replay import fresh, replay, select_again
-from certrad.models.shipped import shipped_tasks
-from certrad.models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, SmoothingParams, ZeroShotAdaptation
+from certrad.models.types import CertifyRequest, GatedAdaptation, SmoothingParams, ZeroShotAdaptation
 from certrad.workers.cli.main import main
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 from certrad.workers.contract.names import EPOCHS
@@ -35,15 +34,13 @@ from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
 from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, genuine
 from tests.support.commands import arguments
-from tests.support.engine_jobs import attempt, waiting
+from tests.support.engine_jobs import TASK, TEMPLATE, attempt, waiting
 from tests.support.images import encoded
 
 OWN = CASES[6]
 """Certified, of two classes at a fixed n."""
 FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
-TASK = shipped_tasks()["mednist"]
 FEW_SHOT, BANK = TASK.default_prompt, TASK.default_bank
-TEMPLATE = ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template)
 LEARNED = replace(TEMPLATE, prompt=str(FEW_SHOT), template="{}")
 PARAMS = SmoothingParams(sigma=0.25, n0=20, n=100, alpha=1e-6)  # `--fresh` refuses a true claim w.p. < 1e-11
 PLAIN = CertifyRequest(classifier=TEMPLATE, params=PARAMS)
@@ -133,7 +130,7 @@ def test_noise_key_is_checked_once_its_secret_was_revealed(api: TestClient, redi
     assert [check["name"] for check in body["checks"] if not check["ok"]] == ["noise_key"]
 
 
-def test_certificate_with_noise_of_a_secret_that_nobody_committed_to_is_refused(api: TestClient, redis: Redis) -> None:
+def test_certificate_with_noise_of_an_unknown_secret_is_refused(api: TestClient, redis: Redis) -> None:
     redis.delete(EPOCHS)
     body = api.post("/verify", content=genuine(OWN)).json()
     assert [check["name"] for check in body["checks"] if not check["ok"]] == ["noise_key"]
@@ -344,7 +341,7 @@ def test_saved_answer_of_the_service_is_a_key_file(api: TestClient, verify: Veri
     assert verify(canonical(signed(json.loads(genuine(OWN)), FORGER)), key=saved)[1]["issuer"] == "unknown"
 
 
-def test_certificate_of_a_revoked_key_is_refused_and_the_same_one_signed_anew_is_not(
+def test_certificate_of_a_revoked_key_is_refused_until_signed_anew(
     api: TestClient, verify: Verify, redis: Redis, tmp_path: Path
 ) -> None:
     Keyring(redis).publish_key(PublicKey(public_key=public_key(FORGER), first_used=2.0))

@@ -115,7 +115,8 @@ WIDE = (3, 224, 224)
 
 
 def exact_grid(x: NDArray[np.float64], eps: NDArray[np.float64]) -> NDArray[np.longdouble]:
-    return np.rint((x.astype(np.longdouble) + np.longdouble(0.25) * eps) * 255)
+    rounded: NDArray[np.longdouble] = np.rint((x.astype(np.longdouble) + np.longdouble(0.25) * eps) * 255)
+    return rounded
 
 
 @pytest.mark.parametrize(("law", "rows"), [("philox-ziggurat-f64", 67), ("philox-boxmuller-f64", 7)])
@@ -138,5 +139,5 @@ def test_a_float32_sum_rounds_elsewhere_than_long_double() -> None:
     for index in range(10):
         eps = noise.standard_normal(Stream.ESTIMATE, index, WIDE)
         in_float32 = np.rint((x.astype(np.float32) + np.float32(0.25) * eps.astype(np.float32)) * np.float32(255))
-        mismatches += np.count_nonzero(in_float32 != exact_grid(x, eps))
+        mismatches += int(np.count_nonzero(in_float32 != exact_grid(x, eps)))
     assert mismatches > 3

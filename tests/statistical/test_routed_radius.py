@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import special, stats
 
 from certrad.models.smoothing.bounds import clopper_pearson_lower, clopper_pearson_upper, radius
 from certrad.models.smoothing.routing import bound_routes, decide_routed, routed_radius
 from certrad.models.types import AlphaSplit, Certificate, LabelCounts, SmoothingParams
 from certrad.models.types.routing import RouteBounds, RouteSelection, RoutingSplit, SigmaRouting, routing_split
-from tests.support.routed_line import OFFSETS, Pieces, RoutedLine
+from tests.support.routed_line import OFFSETS, Floats, Pieces, RoutedLine
 
 FALSE_ALARM = 1e-6
 ALPHA = 0.2
@@ -27,7 +28,7 @@ INVALID = replace(NEAR, selector=Pieces(cuts=(0.3,), values=(0, 2)))
 SIZES = {NEAR: 1000, NEARER: 1000, RARE: 10_000, INVALID: 1000}
 
 
-def counts_of(draw: np.ndarray) -> LabelCounts:  # type: ignore[type-arg]
+def counts_of(draw: NDArray[np.int64]) -> LabelCounts:
     *per_class, invalid = draw.tolist()
     return LabelCounts(per_class=tuple(per_class), invalid=invalid)
 
@@ -40,7 +41,9 @@ def routing_of(line: RoutedLine) -> SigmaRouting:
 
 
 def chosen(line: RoutedLine, route: int, class_index: int) -> RouteSelection:
-    one_hot = lambda size, i: LabelCounts(per_class=tuple(int(i == j) for j in range(size)))  # noqa: E731
+    def one_hot(size: int, index: int) -> LabelCounts:
+        return LabelCounts(per_class=tuple(int(index == other) for other in range(size)))
+
     return RouteSelection(selector=one_hot(len(line.routes), route), classes=one_hot(line.n_classes, class_index))
 
 
@@ -160,14 +163,14 @@ def random_pieces(rng: np.random.Generator, n_values: int) -> Pieces:
     return Pieces(cuts=tuple(np.sort(rng.normal(0, 1.5, n_cuts)).tolist()), values=tuple(values.tolist()))
 
 
-def random_choice(rng: np.random.Generator, line: RoutedLine, q: np.ndarray, p: list[np.ndarray]) -> RouteSelection:  # type: ignore[type-arg]
+def random_choice(rng: np.random.Generator, line: RoutedLine, q: Floats, p: list[Floats]) -> RouteSelection:
     if rng.random() < 0.1:
         return chosen(line, int(rng.integers(len(line.routes))), int(rng.integers(line.n_classes)))
     route = int(q[:-1].argmax())
     return chosen(line, route, int(p[route][:-1].argmax()))
 
 
-def test_the_radius_of_exact_probabilities_is_never_above_the_distance_to_another_answer() -> None:
+def test_the_exact_radius_is_never_above_the_distance_to_another_answer() -> None:
     """The theorem itself, for any b* and c; and it is tight."""
     rng, ratios = np.random.default_rng(3), []
     for _ in range(3000):
@@ -195,7 +198,7 @@ def z(p: float) -> float:
     return float(special.ndtri(min(max(p, 1e-12), 1 - 1e-12)))
 
 
-def margin(p: np.ndarray, c: int, sigma: float) -> float:  # type: ignore[type-arg]
+def margin(p: Floats, c: int, sigma: float) -> float:
     return sigma * (z(p[c]) - z(float(np.delete(p, c).max()))) / 2
 
 

@@ -66,7 +66,7 @@ def numerator_not_truncated(successes: Floats, failures: Floats, p0: float) -> F
 
 
 def clamped_without_guard(successes: Floats, failures: Floats, p0: float) -> Floats:
-    above = np.maximum(special.betaincc(0.5 + successes, 0.5 + failures, p0), 1e-300)
+    above: Floats = np.maximum(special.betaincc(0.5 + successes, 0.5 + failures, p0), 1e-300)
     return numerator_not_truncated(successes, failures, p0) + np.log(above)
 
 

@@ -28,6 +28,7 @@ from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate
 from certrad.models.smoothing.routing import estimate_routes, select_route
 from certrad.models.types import (
     Adaptation,
+    Bound,
     CertifyRequest,
     ClassifierSpec,
     GatedAdaptation,
@@ -232,6 +233,14 @@ _PARAMS: Final = (
     SmoothingParams(sigma=0.5, n0=50, n=640, alpha=0.05, target_radius=0.15),
     SmoothingParams(sigma=1.0, n0=50, n=320, alpha=0.05, target_radius=1.2345, bound="cohen"),
 )
+_TARGETS: Final[tuple[tuple[float, float, Bound], ...]] = (
+    (0.6, 0.4, "two_class"),
+    (0.7, 0.45, "two_class"),
+    (0.45, 0.1, "two_class"),
+    (0.75, 0.3, "cohen"),
+    (0.78, 0.35, "cohen"),
+    (0.4, 0.05, "two_class"),
+)
 _ADAPTATIONS: Final = (None, ZeroShotAdaptation(), GatedAdaptation())
 CASES: Final = (
     *(
@@ -243,14 +252,7 @@ CASES: Final = (
     *(Case(probabilities=(0.6, 0.1, 0.05), params=params) for params in _PARAMS[:3]),
     *(
         Case(probabilities=_spread(4, top), params=replace(_PARAMS[2], target_radius=target, bound=bound))
-        for top, target, bound in (
-            (0.6, 0.4, "two_class"),
-            (0.7, 0.45, "two_class"),
-            (0.45, 0.1, "two_class"),
-            (0.75, 0.3, "cohen"),
-            (0.78, 0.35, "cohen"),
-            (0.4, 0.05, "two_class"),
-        )
+        for top, target, bound in _TARGETS
     ),
     *(
         Case(probabilities=probabilities, params=replace(_PARAMS[0], sigma=0.5, alpha=0.01), routing=_routing(*biases))

@@ -22,7 +22,7 @@ Formula = Callable[[Tensor, int], Tensor]
 def tiny_unet(channels_out: int = 3) -> UNet2DModel:
     """The blocks of guided diffusion (scale-shift norm, residual resampling, attention) at a tiny width."""
     torch.manual_seed(0)
-    unet = UNet2DModel(
+    unet: UNet2DModel = UNet2DModel(
         sample_size=SIDE,
         out_channels=channels_out,
         layers_per_block=1,
@@ -33,7 +33,8 @@ def tiny_unet(channels_out: int = 3) -> UNet2DModel:
         attention_head_dim=8,
         resnet_time_scale_shift="scale_shift",
     )
-    return unet.requires_grad_(False).train(False)
+    unet.requires_grad_(False).train(False)
+    return unet
 
 
 def write_pipeline(
@@ -89,6 +90,7 @@ def knowing(clean: Tensor, side: int | None = SIDE) -> DiffusionModel:
 
     def noise(x: Tensor, t: int) -> Tensor:
         share = float(scheduler.alphas_cumprod[t])
-        return (x - share**0.5 * (2 * clean - 1)) / (1 - share) ** 0.5
+        predicted: Tensor = (x - share**0.5 * (2 * clean - 1)) / (1 - share) ** 0.5
+        return predicted
 
     return known_model(noise, side)

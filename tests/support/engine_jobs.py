@@ -2,31 +2,42 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from redis import Redis
 
-from certrad.models.types import CertifyRequest
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.prompts.context import template_features
+from certrad.models.shipped import shipped_tasks
+from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.workers.contract.job import JobRecord
-from certrad.workers.contract.names import document_key, input_key
+from certrad.workers.contract.names import document_key, events_key, input_key
 from certrad.workers.contract.records import Records
 from certrad.workers.engine.certification import Run
 from certrad.workers.engine.ledger import RedisLedger
 from certrad.workers.engine.runtime import Runtime
 from tests.support.certificates import SCALE
 
+Image = NDArray[np.float32]
+Submit = Callable[..., JobRecord]
+
+TASK = shipped_tasks()["mednist"]
+TEMPLATE = ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template)
+"""The hand-written prompt of the task on the embedded backbone."""
+
 
 class StoppedError(Exception):
     """The test's own interruption."""
 
 
-def decoded(redis: Redis, job_id: str, request: CertifyRequest, image: NDArray[np.float32]) -> JobRecord:
+def decoded(redis: Redis, job_id: str, request: CertifyRequest, image: Image) -> JobRecord:
     """Leaves a job as intake does, with an invented picture behind its model input, and returns its record."""
     payload = image.astype("<f4").tobytes()
     digest = hashlib.sha256(payload).hexdigest()
@@ -45,11 +56,32 @@ def waiting(redis: Redis, job_id: str, request: CertifyRequest, payload: bytes, 
     return record
 
 
+def submitter(redis: Redis, image: Image, usual: CertifyRequest) -> Submit:
+    """A function that leaves the job of an id, with the usual request or another one, and returns its record."""
+
+    def submit(job_id: str, request: CertifyRequest = usual) -> JobRecord:
+        return decoded(redis, job_id, request, image)
+
+    return submit
+
+
 def attempt(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[str, Any]]:
     """Document and result that one attempt leaves."""
     Run(runtime, Records(runtime.redis, ttl=600), record).certify()
     left: Any = runtime.redis.hgetall(document_key(record.id))
     return json.loads(left[b"document"]), json.loads(left[b"result"])
+
+
+def template_classifier(runtime: Runtime, document: dict[str, Any]) -> VisionLanguageClassifier:
+    """The classifier of `TEMPLATE`, in the precision that a document names."""
+    backbone = runtime.backbone(TEMPLATE.backbone, getattr(torch, document["classifier"]["dtype"]))
+    return VisionLanguageClassifier(backbone, template_features(backbone, TEMPLATE.class_names, TEMPLATE.template))
+
+
+def events_of(redis: Redis, job_id: str) -> list[tuple[str, dict[str, Any]]]:
+    """Name and data of every event of a job, in order."""
+    entries: Any = redis.xrange(events_key(job_id))
+    return [(fields[b"event"].decode(), json.loads(fields[b"data"])) for _, fields in entries]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 Integers = NDArray[np.integer[Any]]
@@ -136,7 +136,7 @@ def dicom(stored: Integers, **elements: Any) -> bytes:
     return written(dataset)
 
 
-def written(dataset: Dataset, transfer_syntax: str = ExplicitVRLittleEndian) -> bytes:
+def written(dataset: Dataset, transfer_syntax: UID = ExplicitVRLittleEndian) -> bytes:
     """The file of a data set that is encoded as explicit little endian."""
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = transfer_syntax

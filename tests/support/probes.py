@@ -15,10 +15,10 @@ from rq.serializers import JSONSerializer
 
 from certrad.workers import logs
 from certrad.workers.connection import connect
-from certrad.workers.contract.names import GPU_QUEUE
+from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.contract.queues import AllowedJob
-from certrad.workers.engine.process import Horse, serve
-from certrad.workers.engine.worker import ResidentWorker
+from certrad.workers.engine.process import JobPerformer, serve
+from certrad.workers.engine.worker import EngineWorker
 from certrad.workers.parent_death import die_with
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.worker import worker_name
@@ -34,17 +34,17 @@ class ProbeJob(AllowedJob):
 
     @property
     def func(self) -> Callable[..., Any]:
-        if self.func_name.startswith(f"{__name__}."):
+        if (self.func_name or "").startswith(f"{__name__}."):
             return Job.func.fget(self)  # type: ignore[no-any-return, attr-defined]
         return super().func
 
 
-class ProbeHorse(Horse):
+class ProbePerformer(JobPerformer):
     job_class = ProbeJob
 
 
-class ProbeWorker(ResidentWorker):
-    """A resident worker whose engine loads nothing."""
+class ProbeWorker(EngineWorker):
+    """An engine worker whose engine loads nothing."""
 
     engine_module = "tests.support.probe_engine"
     job_class = ProbeJob
@@ -54,7 +54,7 @@ def send(
     redis: Redis, task: Callable[[str], None], token: str = "token", *, retries: int = 3, timeout: int = 60
 ) -> Job:
     """Enqueues one of the tasks below."""
-    queue = Queue(GPU_QUEUE, connection=redis, serializer=JSONSerializer, job_class=ProbeJob)
+    queue = Queue(ENGINE_QUEUE, connection=redis, serializer=JSONSerializer, job_class=ProbeJob)
     path = f"{__name__}.{task.__name__}"
     retry = Retry(max=retries) if retries else None
     return queue.enqueue_call(func=path, args=(token,), timeout=timeout, retry=retry)
@@ -113,8 +113,8 @@ def run_worker() -> None:
     """Runs a probe worker until it is told to stop."""
     logs.configure("worker")
     settings = WorkerSettings()
-    name = worker_name(GPU_QUEUE)
-    ProbeWorker(GPU_QUEUE, name=name, redis=connect(settings.redis_url), settings=settings).work()
+    name = worker_name(ENGINE_QUEUE)
+    ProbeWorker(ENGINE_QUEUE, name=name, redis=connect(settings.redis_url), settings=settings).work()
 
 
 def run_engine() -> None:
@@ -123,7 +123,7 @@ def run_engine() -> None:
     die_with(int(parent_pid))
     logs.configure("engine")
     with socket(fileno=int(channel_fd)) as channel:
-        serve(ProbeHorse(GPU_QUEUE, name=name, settings=WorkerSettings()), lambda _: None, channel)
+        serve(ProbePerformer(ENGINE_QUEUE, name=name, settings=WorkerSettings()), lambda _: None, channel)
 
 
 def _redis() -> Redis:

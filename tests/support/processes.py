@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], *, timeout: float = 120.0, what: str = "the condition") -> T:
+def wait_for(condition: Callable[[], T | None], *, timeout: float = 120.0, what: str = "the condition") -> T:
     """The first true answer of the condition; fails the test when none comes in time.
 
     timeout: seconds; so many that a busy machine never needs them, since only a failure waits that long.

@@ -52,7 +52,8 @@ class RoutedLine:
         chosen = self.selector_probabilities(OFFSETS).argmax(axis=1)
         of_route = [self.class_probabilities(b, OFFSETS).argmax(axis=1) for b in range(len(self.routes))]
         of_route.append(np.full(len(OFFSETS), self.n_classes))
-        return np.stack(of_route)[chosen, np.arange(len(OFFSETS))]
+        answers: NDArray[np.int64] = np.stack(of_route)[chosen, np.arange(len(OFFSETS))]
+        return answers
 
     def distance(self, class_index: int) -> float:
         """How far, within STEP and REACH, the nearest x is at which h is not the class."""

@@ -77,7 +77,8 @@ class ToyService:
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Image features (B, D)."""
-        return (pixels.flatten(1) - 0.5) @ self._encoder.T
+        features: Tensor = (pixels.flatten(1) - 0.5) @ self._encoder.T
+        return features
 
     def images(self, count: int) -> list[NDArray[np.uint8]]:
         """Uniform noise."""

@@ -2,16 +2,21 @@
 
 import importlib
 import os
+import sys
 from argparse import Namespace
 
 from certrad.workers.contract.arguments import Parser, choice
 from certrad.workers.contract.commands import DONE, FAILURE
-from certrad.workers.contract.names import GPU_QUEUE, INTAKE_QUEUE
+from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
 
 
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
-    parser.argument("queue", choice(INTAKE_QUEUE, GPU_QUEUE), "queue to serve")
+    parser.argument(
+        "queue",
+        choice(INTAKE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE),
+        "queue to serve; gpu is the old name of engine",
+    )
 
 
 def run(options: Namespace) -> int:
@@ -19,21 +24,25 @@ def run(options: Namespace) -> int:
     from certrad.workers import logs
     from certrad.workers.connection import connect
     from certrad.workers.contract.waiting import tell_if_redis_is_away
-    from certrad.workers.engine.worker import ResidentWorker
+    from certrad.workers.engine.worker import EngineWorker
     from certrad.workers.environment import ONE_THREAD
     from certrad.workers.queue.worker import IntakeWorker, worker_name
     from certrad.workers.settings import WorkerSettings
 
-    logs.configure(options.queue)
+    queue = options.queue
+    if queue == FORMER_ENGINE_QUEUE:
+        sys.stderr.write("certrad: the queue `gpu` is now called `engine`; the next release drops the old name\n")
+        queue = ENGINE_QUEUE
+    logs.configure(queue)
     settings = WorkerSettings()
     tell_if_redis_is_away(settings.redis_url)
-    name, redis = worker_name(options.queue), connect(settings.redis_url)
-    worker: ResidentWorker | IntakeWorker
-    if options.queue == GPU_QUEUE:
-        worker = ResidentWorker(options.queue, name=name, redis=redis, settings=settings)
+    name, redis = worker_name(queue), connect(settings.redis_url)
+    worker: EngineWorker | IntakeWorker
+    if queue == ENGINE_QUEUE:
+        worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
     else:
         os.environ |= ONE_THREAD
         importlib.import_module("certrad.workers.intake.tasks")  # once, before every fork
-        worker = IntakeWorker(options.queue, name=name, redis=redis, settings=settings)
+        worker = IntakeWorker(queue, name=name, redis=redis, settings=settings)
     worker.work()
     return DONE if worker.stop_was_asked else FAILURE

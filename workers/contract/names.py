@@ -56,12 +56,13 @@ EVENTS: Final[dict[Event, str]] = {
 ENDED: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "cancelled"})
 
 INTAKE_QUEUE: Final = "intake"
-GPU_QUEUE: Final = "gpu"
+ENGINE_QUEUE: Final = "engine"
+FORMER_ENGINE_QUEUE: Final = "gpu"  # its name in the release before this one, which left jobs there
 TASKS: Final[dict[Stage, tuple[str, str]]] = {
     "decode": (INTAKE_QUEUE, "certrad.workers.intake.tasks.decode"),
-    "certify": (GPU_QUEUE, "certrad.workers.engine.tasks.certify"),
+    "certify": (ENGINE_QUEUE, "certrad.workers.engine.tasks.certify"),
     "unpack": (INTAKE_QUEUE, "certrad.workers.intake.tasks.unpack"),
-    "tune": (GPU_QUEUE, "certrad.workers.engine.tasks.tune"),
+    "tune": (ENGINE_QUEUE, "certrad.workers.engine.tasks.tune"),
     "finish": (INTAKE_QUEUE, "certrad.workers.issue.finish"),
 }
 FORMER_TASKS: Final[dict[str, str]] = {

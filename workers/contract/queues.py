@@ -12,7 +12,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import import_attribute
 
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
-from certrad.workers.contract.names import FORMER_TASKS, GPU_QUEUE, INTAKE_QUEUE, TASKS, Stage
+from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_TASKS, INTAKE_QUEUE, TASKS, Stage
 from certrad.workers.contract.settings import SharedSettings
 
 _ALLOWED: Final = frozenset(path for _, path in TASKS.values())
@@ -66,7 +66,7 @@ def queue(redis: Redis, name: str) -> Queue:
     return Queue(name, connection=redis, serializer=JSONSerializer, job_class=AllowedJob)
 
 
-def vehicle_id(job_id: str, stage: Stage) -> str:
+def rq_job_id(job_id: str, stage: Stage) -> str:
     """The id of the RQ job that carries one stage of a job."""
     return f"{job_id}-{stage}"
 
@@ -81,7 +81,7 @@ def enqueue(redis: Redis, stage: Stage, job_id: str, *, settings: SharedSettings
         queue(redis, name).enqueue_call(
             func=path,
             args=(job_id,),
-            job_id=vehicle_id(job_id, stage),
+            job_id=rq_job_id(job_id, stage),
             timeout=settings.job_timeout,
             result_ttl=60,
             failure_ttl=settings.job_ttl,
@@ -93,12 +93,12 @@ def enqueue(redis: Redis, stage: Stage, job_id: str, *, settings: SharedSettings
         return
 
 
-def vehicle(redis: Redis, stage: Stage, job_id: str) -> Job | None:
+def rq_job(redis: Redis, stage: Stage, job_id: str) -> Job | None:
     """The RQ job that carries a stage, or None when RQ does not know it (any more)."""
-    return queue(redis, TASKS[stage][0]).fetch_job(vehicle_id(job_id, stage))
+    return queue(redis, TASKS[stage][0]).fetch_job(rq_job_id(job_id, stage))
 
 
-QUEUES: Final = (INTAKE_QUEUE, GPU_QUEUE)
+QUEUES: Final = (INTAKE_QUEUE, ENGINE_QUEUE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,5 +130,5 @@ def alive_workers(redis: Redis, queue: str) -> list[Worker]:
 
 def alive_engines(redis: Redis, catalogue: Catalogue) -> list[WorkerCard]:
     """The cards of the engines whose worker is alive."""
-    alive = {worker.name for worker in alive_workers(redis, GPU_QUEUE)}
+    alive = {worker.name for worker in alive_workers(redis, ENGINE_QUEUE)}
     return [card for card in catalogue.workers() if card.name in alive]

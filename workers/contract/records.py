@@ -1,4 +1,4 @@
-"""Job records: our own truth about every job; the RQ job is only its vehicle."""
+"""Job records: our own truth about every job; an RQ job only carries one stage of it."""
 
 import json
 import time

@@ -4,12 +4,12 @@ What intake makes of an upload lies in a folder of its own, in the same way.
 """
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from certrad.models.errors import Rejected
+from certrad.models.files import replacement
 
 _CHUNK: Final = 1 << 20
 _JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
@@ -28,15 +28,9 @@ def store(blobs_dir: Path, job_id: str, data: BinaryIO) -> str:
     It is read piece by piece, for it may be larger than memory. It is not synced to disk: an upload lost with the power
     is sent again, one that outlives its purpose is a leak.
     """
-    part = blobs_dir / f"{job_id}.part"
     try:
-        blobs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                digest = _copy(data, file)
-            part.rename(path_of(blobs_dir, job_id))
-        finally:
-            part.unlink(missing_ok=True)
+        with replacement(path_of(blobs_dir, job_id), durable=False) as file:
+            digest = _copy(data, file)
     except OSError as error:
         raise Rejected("storage_unavailable", f"the upload was not stored: {error.strerror}") from error
     return digest

@@ -29,9 +29,10 @@ from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes, require_backbone
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.smoothing import Noise, NoisySampler, Stream, estimate, select
+from certrad.models.smoothing.device import noise_law
 from certrad.models.smoothing.encoded import EncodedSampler
 from certrad.models.smoothing.routing import estimate_routes, select_route
-from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, LabelCounts, NoiseLaw, PromptCard
+from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, LabelCounts, PromptCard
 from certrad.models.types.defaults import require_use
 from certrad.models.types.routing import RouteSelection
 from certrad.workers.contract.job import JobRecord
@@ -134,11 +135,10 @@ class Run:
     ) -> NoisySampler:
         settings_sha256 = self._settings_sha256(backbone, card)
         key = noise_key(epoch.secret, self._image_facts()["pixels_sha256"], settings_sha256)
-        own: NoiseLaw = "philox-ziggurat-f64" if self.runtime.device.type == "cpu" else "philox-boxmuller-f64"
         return NoisySampler(
             image=self._image(input_shape(backbone)),
             sigma=self.request.params.sigma,
-            noise=Noise(key, own if fixed is None else fixed.law),
+            noise=Noise(key, noise_law(self.runtime.device) if fixed is None else fixed.law),
             batch_size=self.runtime.block_size if fixed is None else fixed.block_size,
             device=self.runtime.device,
         )

@@ -1,4 +1,4 @@
-"""The engine process: loads the models once and performs, one after another, the jobs its RQ parent names.
+"""The engine process: loads the models once and performs, one after another, the jobs that its parent orders.
 
 `python -m certrad.workers.engine.process NAME CHANNEL_FD PARENT_PID`: orders come through the channel
 as JSON lines, and one byte goes back for each.
@@ -16,7 +16,7 @@ from rq.job import Job
 
 from certrad.workers import logs
 from certrad.workers.connection import connect
-from certrad.workers.contract.names import GPU_QUEUE
+from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.engine.protocol import DONE, LEAVING, READY, Order
 from certrad.workers.parent_death import die_with
 from certrad.workers.queue import stop as stopping
@@ -24,7 +24,7 @@ from certrad.workers.queue.worker import QueueWorker
 from certrad.workers.settings import WorkerSettings
 
 
-class Horse(QueueWorker):
+class JobPerformer(QueueWorker):
     """The RQ worker inside the engine process: performs jobs under the name of its parent."""
 
     def __init__(self, queue_name: str, *, name: str, settings: WorkerSettings) -> None:
@@ -51,7 +51,7 @@ class Horse(QueueWorker):
         self.leaving |= issubclass(kind, SystemExit)
 
 
-def serve(horse: Horse, start: Callable[[str], None], channel: socket) -> None:
+def serve(performer: JobPerformer, start: Callable[[str], None], channel: socket) -> None:
     """Loads, then performs orders until they end, a task raises SystemExit, or SIGTERM asks to stop.
 
     On SIGTERM a running task is asked through `certrad.workers.queue.stop`; without one the process ends at once.
@@ -59,22 +59,22 @@ def serve(horse: Horse, start: Callable[[str], None], channel: socket) -> None:
 
     def stop(_: int, __: FrameType | None) -> None:
         stopping.request()
-        if not horse.busy:
+        if not performer.busy:
             raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    start(horse.name)
+    start(performer.name)
     channel.sendall(READY)
     with channel.makefile("rb") as orders:
         for line in orders:
-            horse.busy = True
-            horse.perform(Order.from_line(line))
-            leaving = horse.leaving or stopping.requested()
+            performer.busy = True
+            performer.perform(Order.from_line(line))
+            leaving = performer.leaving or stopping.requested()
             channel.sendall(LEAVING if leaving else DONE)
             if leaving:
                 return
-            horse.busy = False
+            performer.busy = False
 
 
 def main() -> None:
@@ -82,12 +82,10 @@ def main() -> None:
     name, channel_fd, parent_pid = sys.argv[1:]
     die_with(int(parent_pid))
     logs.configure("engine")
-    from certrad.workers.engine import (
-        tasks as engine,  # the first import of torch: it takes seconds, in which the parent may die
-    )
+    from certrad.workers.engine import tasks  # the first import of torch takes seconds, in which the parent may die
 
     with socket(fileno=int(channel_fd)) as channel:
-        serve(Horse(GPU_QUEUE, name=name, settings=WorkerSettings()), engine.start, channel)
+        serve(JobPerformer(ENGINE_QUEUE, name=name, settings=WorkerSettings()), tasks.start, channel)
 
 
 if __name__ == "__main__":

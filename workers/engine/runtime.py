@@ -1,28 +1,25 @@
 """What an engine keeps between jobs: device, secrets, resident backbones and their text features."""
 
-import hashlib
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from importlib.resources import files
-from pathlib import Path
 from typing import Final
 
 import torch
 from redis import Redis
 
-import certrad.models
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
-from certrad.models.backbones.device import chosen_dtype, dtype_name
+from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
 from certrad.models.backbones.weights import find_weights, pinned
 from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
+from certrad.models.smoothing.device import default_batch_size
 from certrad.models.types import BackboneCard, PromptCard
-from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
+from certrad.workers.engine.code_digest import code_sha256
 from certrad.workers.engine.prompt_store import fetch
 from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.settings import WorkerSettings
@@ -47,7 +44,7 @@ class Runtime:
     @property
     def block_size(self) -> int:
         """Samples per block where the operator did not choose."""
-        return self.settings.block_size or (BLOCK_GPU if self.device.type == "cuda" else BLOCK_CPU)
+        return self.settings.block_size or default_batch_size(self.device)
 
     def backbone(self, backbone_id: str, dtype: torch.dtype) -> Backbone:
         """The backbone, resident on the device; the longest unused one makes room.
@@ -102,7 +99,7 @@ class Runtime:
 
 def build(settings: WorkerSettings, redis: Redis) -> Runtime:
     """The runtime of a new engine process."""
-    device = _device(settings.device)
+    device = chosen_device(settings.device)
     torch.set_num_threads(settings.threads)
     return Runtime(
         settings=settings,
@@ -115,21 +112,5 @@ def build(settings: WorkerSettings, redis: Redis) -> Runtime:
     )
 
 
-def _device(wish: str) -> torch.device:
-    if wish == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wish)
-
-
 def _software() -> dict[str, str]:
-    return {**{name: version(name) for name in _PACKAGES}, "code_sha256": _code_sha256()}
-
-
-def _code_sha256() -> str:
-    """SHA-256 over the sources of `models`, in the order of their names: the code that computes a certificate."""
-    root = Path(str(files(certrad.models)))
-    hasher = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        hasher.update(f"{path.relative_to(root)}\0".encode())
-        hasher.update(hashlib.sha256(path.read_bytes()).digest())
-    return hasher.hexdigest()
+    return {**{name: version(name) for name in _PACKAGES}, "code_sha256": code_sha256()}

@@ -1,4 +1,4 @@
-"""The RQ worker of an engine: its work horse is one process that keeps the models over all jobs."""
+"""The RQ worker of an engine: one process that keeps the models over all jobs performs its jobs."""
 
 import os
 import select
@@ -17,6 +17,7 @@ from rq.job import Job
 from certrad.workers.contract.names import WORKERS
 from certrad.workers.engine.protocol import DONE, LEAVING, READY, Order
 from certrad.workers.environment import ALLOCATOR, SPINNING
+from certrad.workers.queue.maintenance import move_former_jobs
 from certrad.workers.queue.worker import QueueWorker
 from certrad.workers.settings import WorkerSettings
 
@@ -27,8 +28,8 @@ class EngineFailedError(Exception):
     """The engine ended before it had loaded its models; its log says why."""
 
 
-class Engine:
-    """The parent's side of one engine process: orders go in, one byte a job comes back.
+class EngineProcess:
+    """One engine process, as its parent sees it: orders go in, one byte per job comes back.
 
     The process dies with the thread that made this object, and at the end of its orders.
     """
@@ -87,7 +88,7 @@ class Engine:
             return self._process.wait()
 
 
-class ResidentWorker(QueueWorker):
+class EngineWorker(QueueWorker):
     """An RQ worker that sends its jobs to an engine process instead of forking one for each.
 
     A CUDA context does not survive a fork and models take seconds to load, so one engine stays; heartbeats, time
@@ -99,17 +100,19 @@ class ResidentWorker(QueueWorker):
 
     def __init__(self, queue_name: str, *, name: str, redis: Redis, settings: WorkerSettings) -> None:
         super().__init__(queue_name, name=name, redis=redis, settings=settings)
-        self._engine: Engine | None = None
+        self._engine: EngineProcess | None = None
         self._card: bytes | str | None = None
         self._ordered: Order | None = None
         self._ordered_lock = Lock()
 
     def run_maintenance_tasks(self) -> None:
-        """RQ's maintenance; then an engine that died while idle is replaced, and its card if that was forgotten.
+        """Does RQ's maintenance, moves jobs from the former queue, and replaces an engine that died while idle.
 
-        The card is forgotten when this worker seems dead for a while, as when its machine slept.
+        Publishes the engine's card again if it was forgotten: this worker seemed dead for a while, as when its machine
+        slept. RQ calls this at the start and then every `maintenance_seconds`.
         """
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]  # rq is untyped here
+        move_former_jobs(self.connection, self.settings)
         if not self._stop_requested:
             self._await_engine()
             if self._card is not None:
@@ -188,26 +191,26 @@ class ResidentWorker(QueueWorker):
                 self._greet(engine)
             self.heartbeat()
 
-    def _greet(self, engine: Engine) -> None:
+    def _greet(self, engine: EngineProcess) -> None:
         if engine.answer() != READY:
             raise EngineFailedError("the engine ended before it had loaded its models")
         self._card = self.connection.hget(WORKERS, self.name)
 
-    def _live_engine(self) -> Engine:
+    def _live_engine(self) -> EngineProcess:
         if self._engine is not None and not self._engine.alive:
             self._part_with(self._engine)
         if self._engine is None:
-            self._engine = Engine(self.engine_module, self.name)
+            self._engine = EngineProcess(self.engine_module, self.name)
         return self._engine
 
-    def _part_with(self, engine: Engine) -> int:
+    def _part_with(self, engine: EngineProcess) -> int:
         """Ends the engine and forgets its card, which the next one publishes when it is loaded; its exit code."""
         code = engine.close()
         self._engine = self._card = None
         self.connection.hdel(WORKERS, self.name)
         return code
 
-    def _kill_if_still_on(self, engine: Engine, order: Order) -> None:
+    def _kill_if_still_on(self, engine: EngineProcess, order: Order) -> None:
         with self._ordered_lock:
             if self._ordered == order:
                 engine.signal(signal.SIGKILL)

@@ -19,7 +19,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq import Worker
 
-from certrad.workers.contract.names import GPU_QUEUE, INTAKE_QUEUE, WORKERS
+from certrad.workers.contract.names import ENGINE_QUEUE, INTAKE_QUEUE, WORKERS
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.local.supervisor import Child, StackError, end
 from certrad.workers.parent_death import dying_with_parent
@@ -58,7 +58,7 @@ class Stack:
         self._workers = [self._intake_worker(f"intake-{number}", shared) for number in range(1, min(engines, 2) + 1)]
         if "threads" not in settings.model_fields_set:  # engines share the processors
             shared |= {"CERTRAD_THREADS": str(max(1, settings.threads // engines))}
-        self._workers += [self._gpu_worker(f"gpu-{number}", shared) for number in range(1, engines + 1)]
+        self._workers += [self._engine_worker(f"engine-{number}", shared) for number in range(1, engines + 1)]
 
     @property
     def url(self) -> str:
@@ -98,8 +98,8 @@ class Stack:
     def _intake_worker(self, name: str, env: Mapping[str, str]) -> Child:
         return Child(name, lambda: self._spawn(name, _worker_command(INTAKE_QUEUE), env))
 
-    def _gpu_worker(self, name: str, env: Mapping[str, str]) -> Child:
-        return Child(name, lambda: self._spawn(name, _worker_command(GPU_QUEUE), env))
+    def _engine_worker(self, name: str, env: Mapping[str, str]) -> Child:
+        return Child(name, lambda: self._spawn(name, _worker_command(ENGINE_QUEUE), env))
 
     def _api_command(self) -> list[str]:
         options = ["--fd", str(self._listener.fileno()), "--timeout-graceful-shutdown", "3", "--no-access-log"]

@@ -19,7 +19,7 @@ from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from certrad.models.attacks.autoattack.suite import AutoAttackParams, auto_attack
-from certrad.models.attacks.base import WHITE, Attack, Classify, RobustAccuracy, accuracy, attacked, classes, grid
+from certrad.models.attacks.base import Attack, Classify, RobustAccuracy, accuracy, attacked, classes, grid
 from certrad.models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, PGD_40, adaptive_pgd, embedding_pgd
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_device
@@ -30,6 +30,7 @@ from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import CertifyRequest, ClassifierSpec, PromptCard, TaskCard
+from certrad.models.types.pixels import WHITE
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.image_folder import (

@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from certrad.models.attacks.smooth_adv import WHITE
 from certrad.models.audit.modes import ModeSpec, chosen_modes, mode_specs
 from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
 from certrad.models.audit.verdict import SOUND, Verdict, as_markdown
@@ -22,6 +21,7 @@ from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_prompts, shipped_tasks
 from certrad.models.types import CertifyRequest, SmoothingParams
 from certrad.models.types.defaults import default_prompts
+from certrad.models.types.pixels import WHITE
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
 from certrad.workers.offline.classifiers import of_task

@@ -31,6 +31,7 @@ from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_backbones, shipped_datasets, shipped_prompts, shipped_tasks
 from certrad.models.smoothing.accuracy import Share
+from certrad.models.smoothing.device import default_batch_size
 from certrad.models.types import (
     BackboneCard,
     ClassifierSpec,
@@ -39,7 +40,6 @@ from certrad.models.types import (
     SmoothingParams,
 )
 from certrad.models.types.defaults import BARE_TEMPLATE, ClassifierChoice, choose_classifier, default_prompts
-from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode, decode_as_uploaded
@@ -190,7 +190,7 @@ def _settings(
         "backbone_sha256": backbone.sha256,
         "dtype": dtype_name(backbone.dtype),
         "device": backbone.device.type,
-        "batch_size": service.block_size or (BLOCK_CPU if backbone.device.type == "cpu" else BLOCK_GPU),
+        "batch_size": service.block_size or default_batch_size(backbone.device),
         "seed": options.seed,
     }
     restored: dict[str, Any] = json.loads(json.dumps(document))

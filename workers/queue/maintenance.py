@@ -1,4 +1,4 @@
-"""The reaper: finds jobs whose RQ vehicle is lost or has given up, and uploads and workers nobody speaks for."""
+"""Maintenance: finds jobs whose RQ job is lost or given up, and uploads and worker cards that nobody owns."""
 
 import time
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from rq.job import Job
 
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord, UnreadableRecordError
-from certrad.workers.contract.names import ENDED, FIRST_STAGE, TASKS, Phase, Stage
-from certrad.workers.contract.queues import enqueue, queue, vehicle_id
+from certrad.workers.contract.names import ENDED, ENGINE_QUEUE, FIRST_STAGE, FORMER_ENGINE_QUEUE, TASKS, Phase, Stage
+from certrad.workers.contract.queues import enqueue, queue, rq_job_id
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.settings import WorkerSettings
@@ -21,15 +21,15 @@ from certrad.workers.settings import WorkerSettings
 _INTAKE: Final[frozenset[Phase]] = frozenset({"queued", "decoding", "unpacking"})
 _ORPHAN_SECONDS: Final = 3_600
 
-_Vehicle = Literal["on its way", "lost", "given up", "finished"]
+_RQState = Literal["on its way", "lost", "given up", "finished"]
 _log = structlog.get_logger()
 
 
 def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] = time.time) -> None:
     """Looks after every job that has not ended; may run in any number of processes at any time.
 
-    A vehicle RQ has lost is sent again, and the job goes on from its ledger. One that RQ has given up ends the job.
-    A job whose record cannot be read is ended. Uploads of ended jobs are deleted, and those that no job ever named
+    An RQ job that RQ has lost is sent again, and our job goes on from its ledger. One that RQ has given up ends our
+    job. A job whose record cannot be read is ended. Uploads of ended jobs are deleted, and those that no job ever named
     once they are an hour old; outputs of ended jobs likewise, once they are past their time to live.
     """
     records = Records(redis, ttl=settings.job_ttl, clock=clock)
@@ -50,15 +50,15 @@ def _look_after(job_id: str, redis: Redis, records: Records, settings: WorkerSet
     if record is None:
         records.erase(job_id)
         return
-    # A record that moved just now has a vehicle, or whoever moved it is about to send one.
+    # A record that moved just now has an RQ job, or whoever moved it is about to send one.
     if record.ended or now - record.updated_at < settings.maintenance_seconds:
         return
     stage = stage_of(record)
-    vehicle = _vehicle(redis, stage, job_id)
-    if vehicle == "on its way" or records.read(job_id) != record:
+    rq_state = _rq_state(redis, stage, job_id, now)
+    if rq_state == "on its way" or records.read(job_id) != record:
         return
-    _log.warning("job without a vehicle", job_id=job_id, stage=stage, vehicle=vehicle)
-    match vehicle:
+    _log.warning("job without an RQ job", job_id=job_id, stage=stage, rq_state=rq_state)
+    match rq_state:
         case "lost":
             _send_again(redis, stage, record, settings)
         case "given up":
@@ -74,32 +74,58 @@ def stage_of(record: JobRecord) -> Stage:
     return "finish" if record.phase == "finishing" else record.request.kind
 
 
-def _vehicle(redis: Redis, stage: Stage, job_id: str) -> _Vehicle:
-    """Where the RQ job of a stage is.
+def move_former_jobs(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] = time.time) -> None:
+    """Sends what the release before this one left in the engines' former queue to their queue of today.
+
+    May run in any number of processes at any time: an RQ job belongs to the process that takes its id from the former
+    queue. If that process dies before it has sent the job again, the job is lost to RQ and `reap` sends it.
+    """
+    records = Records(redis, ttl=settings.job_ttl, clock=clock)
+    former = queue(redis, FORMER_ENGINE_QUEUE)
+    for rq_id in former.job_ids:
+        if not redis.lrem(former.key, 0, rq_id):
+            continue
+        job_id = rq_id.rpartition("-")[0]
+        try:
+            record = records.read(job_id)
+        except UnreadableRecordError:
+            continue  # `reap` ends it
+        if record is None or record.ended:
+            redis.delete(Job.key_for(rq_id))
+        elif _rq_state(redis, stage_of(record), job_id, clock()) == "lost":
+            _send_again(redis, stage_of(record), record, settings)
+            _log.info("job moved", job_id=job_id, queue=ENGINE_QUEUE)
+
+
+def _rq_state(redis: Redis, stage: Stage, job_id: str, now: float) -> _RQState:
+    """Returns where the RQ job of a stage is.
 
     RQ keeps every job it will perform in one of three places: the queue, the intermediate queue between queue and
-    worker, and the registry of started executions, whose entries RQ itself retries when their heartbeats end.
+    worker, and the registry of started executions, whose entries RQ itself retries when their heartbeats end. An
+    engine of the release before this one has its executions in the registry of its own queue, which RQ cleans no more:
+    there a heartbeat that has ended counts for nothing.
     """
-    carrier = queue(redis, TASKS[stage][0])
-    vehicle = vehicle_id(job_id, stage)
+    rq_queue, former = queue(redis, TASKS[stage][0]), queue(redis, FORMER_ENGINE_QUEUE)
+    rq_id = rq_job_id(job_id, stage)
     with redis.pipeline(transaction=True) as snapshot:
-        snapshot.hget(Job.key_for(vehicle), "status")
-        snapshot.lpos(carrier.key, vehicle)
-        snapshot.lpos(carrier.intermediate_queue_key, vehicle)
-        snapshot.zrange(carrier.started_job_registry.key, 0, -1)
-        status, queued, dequeued, started = snapshot.execute()
+        snapshot.hget(Job.key_for(rq_id), "status")
+        snapshot.lpos(rq_queue.key, rq_id)
+        snapshot.lpos(rq_queue.intermediate_queue_key, rq_id)
+        snapshot.zrange(rq_queue.started_job_registry.key, 0, -1)
+        snapshot.zrangebyscore(former.started_job_registry.key, now, "+inf")
+        status, queued, dequeued, started, started_by_former = snapshot.execute()
     if status in (b"failed", b"stopped", b"canceled"):
         return "given up"
     if status == b"finished":
         return "finished"
-    running = any(execution.startswith(f"{vehicle}:".encode()) for execution in started)
+    running = any(execution.startswith(f"{rq_id}:".encode()) for execution in (*started, *started_by_former))
     if status is None or (queued is None and dequeued is None and not running):
         return "lost"
     return "on its way"
 
 
 def _send_again(redis: Redis, stage: Stage, record: JobRecord, settings: SharedSettings) -> None:
-    redis.delete(Job.key_for(vehicle_id(record.id, stage)))
+    redis.delete(Job.key_for(rq_job_id(record.id, stage)))
     enqueue(redis, stage, record.id, settings=settings, urgent=record.request.urgent)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import RedisError
 
@@ -115,19 +116,17 @@ async def follow_job(
     job_id: str,
     services: ServicesDep,
     last_event_id: Annotated[str | None, Header(description="go on after this event")] = None,
-) -> StreamingResponse:
+) -> EventSourceResponse:
     """The job's events from the first one, or from the one after `Last-Event-ID`, as they come."""
     after = events.position(last_event_id)
     await run_in_threadpool(services.jobs.read, job_id)
-    return StreamingResponse(
-        _stream(services, job_id, after), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
-    )
+    return EventSourceResponse(_stream(services, job_id, after), headers={"X-Accel-Buffering": "no"})
 
 
-async def _stream(services: Services, job_id: str, after: str) -> AsyncIterator[str]:
-    yield f"retry: {_RECONNECT_MS}\n\n"
+async def _stream(services: Services, job_id: str, after: str) -> AsyncIterator[bytes]:
+    yield format_sse_event(retry=_RECONNECT_MS)
     try:
         async for event in events.follow(services.async_redis, job_id, after=after, beat=services.settings.keep_alive):
-            yield event.encode() if event else ": still here\n\n"
+            yield event.encode() if event else format_sse_event(comment="still here")
     except RedisError:
         return  # the client comes back with Last-Event-ID

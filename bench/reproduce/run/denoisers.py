@@ -10,12 +10,12 @@ from dataclasses import asdict
 
 from torch import Tensor
 
-from certrad.bench.reproduce.run.learned import write_bytes
 from certrad.bench.reproduce.run.materials import Materials, inputs, listing_sha256
 from certrad.models.baselines.denoiser_training import DenoiserParams, DenoiserState, train
 from certrad.models.datasets.split import Split
 from certrad.models.defences.denoiser import DenoiserCard, save_denoiser
 from certrad.models.defences.model_files import read_model_config
+from certrad.models.files import replace_file
 from certrad.models.types import BackboneCard
 
 
@@ -50,8 +50,8 @@ def trained_denoiser(
         return inputs(split, indices.tolist(), card)
 
     def keep(state: DenoiserState) -> None:
-        write_bytes(timed, repr(before + time.perf_counter() - started).encode())
-        write_bytes(state_path, state.to_bytes())
+        replace_file(timed, repr(before + time.perf_counter() - started).encode(), private=False)
+        replace_file(state_path, state.to_bytes(), private=False)
 
     resume = DenoiserState.from_bytes(state_path.read_bytes()) if state_path.exists() else None
     model = train(images, len(split), params, device=materials.device, resume=resume, on_epoch=keep)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from certrad.bench.reproduce.run.materials import READ_TOGETHER, Materials, inpu
 from certrad.models.attacks.pgd import PgdParams
 from certrad.models.backbones.base import Backbone
 from certrad.models.datasets.split import Split
+from certrad.models.files import replace_file
 from certrad.models.prompts.checkpoint import load_prompt, read_prompt_card, save_prompt
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.training.embedding_bank import (
@@ -102,8 +102,8 @@ def embeddings(
         path, timed = folder / f"{name}.safetensors", folder / f"{name}.seconds"
         if not path.exists():
             rows = _rows(backbone, images, own)
-            write_bytes(timed, repr(time.perf_counter() - started).encode())
-            write_bytes(path, bank_to_bytes(rows))
+            replace_file(timed, repr(time.perf_counter() - started).encode(), private=False)
+            replace_file(path, bank_to_bytes(rows), private=False)
         parts.append(bank_from_bytes(path.read_bytes()))
         seconds += float(timed.read_text())
     return torch.cat(parts), seconds
@@ -144,8 +144,8 @@ class _Progress:
             return
         self.losses.append(state.loss)
         self.state = state
-        write_bytes(self._facts, json.dumps({"losses": self.losses, "seconds": self.seconds}).encode())
-        write_bytes(self._path, state.to_bytes())
+        replace_file(self._facts, json.dumps({"losses": self.losses, "seconds": self.seconds}).encode(), private=False)
+        replace_file(self._path, state.to_bytes(), private=False)
 
     def remove(self) -> None:
         """What is finished is not resumed."""
@@ -199,10 +199,3 @@ def _known(materials: Materials, name: str) -> LearnedPrompt | None:
         card = read_prompt_card(path)
         return LearnedPrompt(context=load_prompt(folder, card), card=card)
     return None
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: readers see the old one or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

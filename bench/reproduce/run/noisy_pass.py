@@ -24,8 +24,9 @@ from certrad.models.defences.purifier import Denoise
 from certrad.models.prompts import zero_shot
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.smoothing import Noise, NoisySampler, Stream, labels
+from certrad.models.smoothing.device import noise_law
 from certrad.models.smoothing.encoded import EncodedSampler
-from certrad.models.types import NoiseLaw, ZeroShotAdaptation
+from certrad.models.types import ZeroShotAdaptation
 
 BATCH_SIZE = 50
 SECRET = b"python -m certrad.bench reproduce"
@@ -146,11 +147,10 @@ class PassWorker:
     def _sampler(self, image: npt.NDArray[np.float32], digest: str, sigma: float) -> EncodedSampler:
         # Not the experiment's name: the same image has the same noise in every table.
         settings_sha256 = hashlib.sha256(f"{self.settings.seed} {sigma}".encode()).hexdigest()
-        law: NoiseLaw = "philox-ziggurat-f64" if self.backbone.device.type == "cpu" else "philox-boxmuller-f64"
         pixels = NoisySampler(
             image=image,
             sigma=sigma,
-            noise=Noise(noise_key(SECRET, digest, settings_sha256), law),
+            noise=Noise(noise_key(SECRET, digest, settings_sha256), noise_law(self.backbone.device)),
             batch_size=self.settings.batch_size,
             device=self.backbone.device,
         )

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from certrad.bench.reproduce.run.learned import write_bytes
 from certrad.bench.reproduce.run.materials import Materials, inputs, listing_sha256
 from certrad.models.attacks.surrogate import HeadParams, load_resnet50, surrogate, train_head
 from certrad.models.defences.purifier import Logits
+from certrad.models.files import replace_file
 from certrad.models.types import BackboneCard
 
 
@@ -57,5 +57,9 @@ def trained_surrogate(materials: Materials, card: BackboneCard, dataset: str, se
             return inputs(train, indices.tolist(), card)
 
         head = train_head(body, images, torch.from_numpy(train.labels), len(train.class_names), params)
-        write_bytes(path, save({key: value.detach().cpu().contiguous() for key, value in head.state_dict().items()}))
+        replace_file(
+            path,
+            save({key: value.detach().cpu().contiguous() for key, value in head.state_dict().items()}),
+            private=False,
+        )
     return TrainedSurrogate(sha256, name)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from certrad.bench.common.mednist import read_split
 from certrad.bench.common.noisy_images import ADAPTED, Study
 from certrad.bench.demo import calibrate_prompt, tune_bank
 from certrad.bench.demo.common import TASK
@@ -65,7 +66,7 @@ def test_gated_is_measured_beside_few_shot_on_the_same_pass(archive: Path, bank:
     )
     assert not ADAPTED & set(settings.methods)
     study = Study(settings, Path(), directory)
-    images = certified_accuracy.read_split(archive, "test")
+    images = read_split(archive, "test")
     arguments = argparse.Namespace(images=6, seed=0, sigmas=[0.25], check_images=0, check_sigmas=[])
     job = certified_accuracy.jobs(images, len(settings.class_names), arguments)[0]
     record = study.measure(job)

@@ -1,6 +1,7 @@
 """docs/commands.md says what the commands declare."""
 
 from certrad.app.cli.main import REQUESTS
+from certrad.bench.common.machine import this_machine
 from certrad.bench.demo.command_reference import COMMANDS, WHEN, reference
 from certrad.bench.measure import command_start
 from certrad.workers.contract.commands import COMPUTING, find
@@ -24,7 +25,7 @@ def test_the_seconds_of_every_command_are_told_beside_the_aims() -> None:
             command_start.CommandStart(command=name, usage_error=0.25, help=0.125) for name in (*REQUESTS, *COMPUTING)
         ),
         rounds=1,
-        machine=command_start.this_machine(),
+        machine=this_machine(),
     )
     told = command_start.as_text(starts)
     assert "slowest usage error 0.25 s (aim 2), slowest help 0.12 s (aim 0.5)" in told

@@ -11,10 +11,10 @@ import pytest
 from certrad.bench.common.mednist import read_split
 from certrad.bench.demo import tune_prompt as tune_demo_prompt
 from certrad.bench.demo import write_cards as write_demo_cards
-from certrad.bench.demo.common import PROMPTS, task
+from certrad.bench.demo.common import task
 from certrad.models.prompts.checkpoint import load_prompt, load_prompt_or_bank, prompt_path, read_prompt_card
 from certrad.models.prompts.training.tuning import trainer_params
-from certrad.models.shipped import shipped_backbones, shipped_prompts
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_prompts
 from certrad.models.types import PromptCard
 from certrad.models.types.tuning import TuningMethod, TuningParams
 from tests.support.mednist_zip import write_mednist_zip
@@ -77,7 +77,7 @@ def test_times_are_printed_by_the_clock_and_by_the_processor(
 
 @pytest.mark.parametrize("card", shipped_prompts().values(), ids=lambda card: card.name)
 def test_a_shipped_prompt_is_what_its_card_says(card: PromptCard) -> None:
-    assert load_prompt_or_bank(PROMPTS, card).n_ctx == card.n_ctx
+    assert load_prompt_or_bank(SHIPPED_PROMPTS, card).n_ctx == card.n_ctx
     assert card.backbone_sha256 == shipped_backbones()[card.backbone].sha256
     assert card.class_names == task().class_names
     assert "CC BY-SA 4.0" in card.licence

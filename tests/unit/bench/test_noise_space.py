@@ -16,7 +16,7 @@ def found(model: float | None, native: float | None) -> Found:
 
 
 @pytest.mark.parametrize("side", [64, 32])
-def test_both_kinds_of_noise_reach_the_same_radius_when_every_sample_agrees(side: int) -> None:
+def test_both_noises_reach_the_same_radius_when_every_sample_agrees(side: int) -> None:
     backbone = load_backbone(shipped_backbones()["demo"], EMBEDDED)
     pixels = np.random.default_rng(0).integers(90, 160, (side, side), dtype=np.uint8)
     with torch.inference_mode():
@@ -33,7 +33,7 @@ def test_both_kinds_of_noise_reach_the_same_radius_when_every_sample_agrees(side
     assert both.native == pytest.approx(both.model, abs=0.1)  # the radius on the image is floored to 255 / 10,000
 
 
-def test_images_are_counted_at_each_radius_with_either_noise_and_with_one_only() -> None:
+def test_images_are_counted_at_each_radius_with_either_noise_or_one() -> None:
     comparison = Comparison.of([found(6.0, 12.0), found(5.0, None), found(None, 0.5), found(None, None)])
     assert (comparison.images, comparison.model[:3], comparison.native[:3]) == (4, [2, 2, 0], [2, 1, 1])
     assert (comparison.only_model[:3], comparison.only_native[:3]) == ([1, 1, 0], [1, 0, 1])

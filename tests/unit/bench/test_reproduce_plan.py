@@ -113,7 +113,7 @@ def test_printed_values_are_those_of_the_papers(name: str, place: Place, value: 
     assert published_values(BY_ID[name])[place] == Printed(value=value, detail=detail)
 
 
-def test_reduced_experiment_says_which_contexts_stand_in_the_place_of_the_papers() -> None:
+def test_reduced_experiment_names_the_contexts_that_replace_the_papers() -> None:
     title = reduced(BY_ID["promptsmooth-table4"]).title
     assert title.endswith("; contexts 'a medical image of {}.', 'a noisy medical image of {}.'")
 
@@ -126,7 +126,7 @@ def test_reduced_experiments_run_on_mednist_with_the_demonstration_model() -> No
             assert all(method.denoiser is None for method in experiment.methods)
 
 
-def test_advpt_has_its_own_hyper_parameters_for_a_large_vit_and_for_imagenet() -> None:
+def test_advpt_has_own_hyper_parameters_for_large_vit_and_imagenet() -> None:
     published = TuningParams.published("advpt")
     assert as_in_advpt(published, "clip-vit-b-16", "pets") == published
     large = as_in_advpt(published, "clip-vit-l-14", "imagenet")

@@ -113,7 +113,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_table_runs_on_the_published_layout_and_stands_beside_the_printed_values(as_published: Materials) -> None:
+def test_table_runs_on_the_published_layout_beside_the_printed_values(as_published: Materials) -> None:
     table = tiny_table(replace(TABLE_2, methods=tuple(m for m in TABLE_2.methods if m.denoiser != "dncnn")))
     report = write_report(table, certified_accuracy(table, as_published), as_published)
     best = {(r["row"], r["column"]): r for r in rows_of(report.csv) if r["condition"] == BEST_SIGMA}

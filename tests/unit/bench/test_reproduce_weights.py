@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from tests.support.diffusion_models import tiny_unet, write_pipeline
 from tests.support.mednist_zip import write_mednist_zip
 
 IMAGES = 2
-SMALL = {"backbones": ("demo",), "datasets": ("mednist",), "images": IMAGES}
+SMALL: dict[str, Any] = {"backbones": ("demo",), "datasets": ("mednist",), "images": IMAGES}
 
 
 def scaled(path: Path, factor: float) -> None:

@@ -77,13 +77,13 @@ def test_text_features_are_identified_by_their_float32_bytes() -> None:
 SPEC = ClassifierSpec(backbone="tiny", prompt="template", class_names=tuple(NAMES), template="a photo of {}.")
 
 
-def test_without_adaptation_the_prompt_in_force_is_the_checkpoint_and_no_noise_is_drawn(backbone: Backbone) -> None:
+def test_without_adaptation_the_checkpoint_is_used_and_no_noise_is_drawn(backbone: Backbone) -> None:
     checkpoint = ContextVectors.random(2, backbone.text_width, torch.Generator().manual_seed(0))
     for prompt in (None, checkpoint):
         assert prompt_in_force(backbone, SPEC, prompt, lambda n: pytest.fail(f"{n} noisy copies")) is prompt
 
 
-def test_an_adapted_prompt_starts_from_the_checkpoint_or_else_from_the_template(backbone: Backbone) -> None:
+def test_an_adapted_prompt_starts_from_the_checkpoint_or_the_template(backbone: Backbone) -> None:
     spec = replace(SPEC, adaptation=ZeroShotAdaptation(samples=4, lr=1e-6))
     checkpoint = ContextVectors.random(2, backbone.text_width, torch.Generator().manual_seed(0))
     features = backbone.encode_image(pixels()).detach()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from certrad.models.files import create_file, replace_file
 from certrad.workers.certificate_store import store_certificate
 from certrad.workers.contract import uploads
 
@@ -39,28 +38,6 @@ def test_certificate_is_its_owners_only(tmp_path: Path) -> None:
     digest = store_certificate(tmp_path / "certificates", b"document")
     assert (tmp_path / "certificates").stat().st_mode & 0o077 == 0
     assert (tmp_path / "certificates" / f"{digest}.json").stat().st_mode & 0o077 == 0
-
-
-def test_of_several_writers_the_first_one_s_file_stands(tmp_path: Path) -> None:
-    for content in (b"first", b"second"):
-        create_file(tmp_path / "keys" / "key", content)
-    assert [(path.name, path.read_bytes()) for path in (tmp_path / "keys").iterdir()] == [("key", b"first")]
-
-
-def power_cut(*_: object) -> None:
-    raise OSError("power cut")
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_file(tmp_path / "key", b"old")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", power_cut)
-        with pytest.raises(OSError, match="power cut"):
-            replace_file(tmp_path / "key", b"new")
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("key", b"old")]
-    replace_file(tmp_path / "key", b"new")
-    assert (tmp_path / "key").read_bytes() == b"new"
-    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
 
 
 def test_blob_is_read_and_deleted(tmp_path: Path) -> None:

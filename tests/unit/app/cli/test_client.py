@@ -6,20 +6,30 @@ import pytest
 from certrad.app.cli.client import Client, Event, ProblemError, parse_events
 
 
+def event_stream(*lines: str) -> httpx.Response:
+    return httpx.Response(200, headers={"content-type": "text/event-stream"}, text="\n".join(lines))
+
+
 def test_comments_hints_and_a_cut_off_event_are_left_out() -> None:
-    lines = [
+    response = event_stream(
         "retry: 2000",
-        "",
-        ": still here",
         "",
         "id: 1-0",
         "event: phase",
         'data: {"phase": "decoding"}',
         "",
+        ": still here",
+        "",
         "id: 2-0",
         "event: end",
-    ]
-    assert list(parse_events(lines)) == [Event(id="1-0", name="phase", data={"phase": "decoding"})]
+        'data: {"status": "succeeded"}',
+    )
+    assert list(parse_events(response)) == [Event(id="1-0", name="phase", data={"phase": "decoding"})]
+
+
+def test_data_of_several_lines_is_kept() -> None:
+    response = event_stream("event: progress", "id: 1-0", 'data: {"samples_done":', "data:  64}", "", "")
+    assert list(parse_events(response)) == [Event(id="1-0", name="progress", data={"samples_done": 64})]
 
 
 @pytest.mark.parametrize("body", [b"<html>proxy</html>", b"[]", b'{"error": 1}', b""])

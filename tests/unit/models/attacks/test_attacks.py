@@ -120,7 +120,7 @@ def test_logits_that_are_not_finite_are_the_class_of_no_label() -> None:
 
 
 @pytest.mark.parametrize("epsilon", [0.5 / 255, 8 / 255, 16 / 255])
-def test_pictures_of_8_bits_stay_in_the_ball_and_next_to_the_adversarial_image(images: Tensor, epsilon: float) -> None:
+def test_pictures_of_8_bits_stay_in_the_ball_near_the_adversarial_image(images: Tensor, epsilon: float) -> None:
     corner = (images + epsilon * torch.rand(images.shape, generator=seeded()).sub(0.5).sign()).clamp(0, 1)
     pictures = grid(images, corner, epsilon)
     assert pictures.dtype == torch.uint8

@@ -42,13 +42,13 @@ def attacked(backbone: Backbone, images: Tensor, params: PgdParams = PARAMS, see
     return attack(backbone, images, embedding_divergence(clean), params, torch.Generator().manual_seed(seed))
 
 
-def test_the_divergence_is_the_kl_of_the_clean_from_the_adversarial_distribution() -> None:
+def test_the_divergence_is_the_kl_of_clean_from_adversarial() -> None:
     clean, adversarial = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     p, q = clean.softmax(-1), adversarial.softmax(-1)
     assert torch.isclose(embedding_divergence(clean)(adversarial), (p * (p / q).log()).sum())
 
 
-def test_the_divergence_has_no_gradient_at_the_clean_image_so_the_start_is_random() -> None:
+def test_the_divergence_has_no_gradient_at_the_clean_image() -> None:
     clean = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
     at_clean = clean.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(embedding_divergence(clean)(at_clean), at_clean)
@@ -92,9 +92,7 @@ def test_papers_attack_knows_no_label(backbone: Backbone, images: Tensor) -> Non
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
-def test_adaptive_attack_on_a_linear_classifier_ends_in_the_corner_of_its_gradient(
-    images: Tensor, loss: LossName
-) -> None:
+def test_adaptive_attack_on_a_linear_classifier_ends_in_its_corner(images: Tensor, loss: LossName) -> None:
     classify, weights = linear(n_classes=2)
     labels = torch.tensor([0, 1, 0, 1, 0, 1])
     adversarial = adaptive_pgd(classify, ADAPTIVE, loss=loss)(images, labels, torch.Generator().manual_seed(0))

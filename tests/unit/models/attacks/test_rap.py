@@ -128,9 +128,7 @@ def test_images_are_asked_for_once_and_never_more_than_a_batch(body: nn.Module, 
     assert asked == [[0, 1], [2]]
 
 
-def test_last_layer_is_the_same_from_the_same_seed_and_leaves_the_global_seed_alone(
-    body: nn.Module, images: Tensor
-) -> None:
+def test_last_layer_depends_on_its_seed_and_leaves_the_global_one_alone(body: nn.Module, images: Tensor) -> None:
     state = torch.get_rng_state()
     first, again = (
         train_head(body, images.__getitem__, LABELS, 3, HeadParams(epochs=3, batch_size=2)) for _ in range(2)

@@ -150,7 +150,7 @@ def test_each_mode_is_found_out_alone_as_beside_the_others(service: ToyService, 
     assert len(set(map(str, together))) == len(modes)
 
 
-def test_versions_are_sampled_once_for_all_modes_and_each_with_noise_of_its_own(
+def test_versions_are_sampled_once_for_all_modes_each_with_own_noise(
     service: ToyService, pixels: NDArray[np.uint8]
 ) -> None:
     drawn: list[Tensor] = []
@@ -187,7 +187,7 @@ def test_shared_features_give_the_estimation_of_the_pixels(tmp_path: Path) -> No
     assert min(expected.estimation.counts.per_class) > 10
 
 
-def test_each_image_is_attacked_towards_as_many_classes_as_are_asked_the_most_probable_first(
+def test_each_image_is_attacked_towards_the_most_probable_classes_first(
     service: ToyService, pixels: NDArray[np.uint8]
 ) -> None:
     mode = toy_mode("fixed", service.prompt, PARAMS)
@@ -200,7 +200,7 @@ def test_each_image_is_attacked_towards_as_many_classes_as_are_asked_the_most_pr
         assert Finding.from_json(json.loads(json.dumps(asdict(found)))) == found
 
 
-def test_any_attacked_version_may_contradict_and_each_counts_in_the_p_value(service: ToyService) -> None:
+def test_any_attacked_version_may_contradict_and_counts_in_the_p_value(service: ToyService) -> None:
     spec = toy_mode("fixed", service.prompt, PARAMS).spec
     agrees, differs = (Attacked(claim=says(label, 0.3), squared_distance=100) for label in (0, 1))
     found = [Finding(clean=says(0, 0.5), attacked=versions) for versions in ((agrees, differs), (agrees, agrees))]
@@ -209,7 +209,7 @@ def test_any_attacked_version_may_contradict_and_each_counts_in_the_p_value(serv
     assert verdict.p_value == p_value(1, 2, spec.params.alpha, attacks=2)
 
 
-def test_automatic_sigma_is_attacked_through_the_classifier_of_its_own_sigma(service: ToyService) -> None:
+def test_automatic_sigma_is_attacked_through_its_own_classifier(service: ToyService) -> None:
     mode, chosen = service.automatic(PARAMS), set()
     for pixels in service.images(6):
         prompts = {sigma: Prompt(head.texts) for sigma, head in mode.unadapted.items() if isinstance(head, Prompt)}
@@ -268,7 +268,7 @@ def test_features_of_one_sigma_are_not_taken_for_those_of_another(service: ToySe
         (says(0, 1.0), says(1, 0.2), 255**2 - 1, True),
     ],
 )
-def test_contradiction_needs_two_classes_and_one_image_strictly_within_the_radius_of_the_other(
+def test_contradiction_needs_two_classes_strictly_within_a_radius(
     clean: Claim, attacked: Claim | None, squared: int, contradiction: bool
 ) -> None:
     assert finding(clean, attacked, squared).contradiction is contradiction

@@ -318,7 +318,7 @@ def test_few_shot_training_lowers_the_loss(backbone: Backbone) -> None:
     assert not torch.equal(states[1].vectors, start.vectors)
 
 
-def test_zero_shot_adaptation_lowers_the_entropy_from_the_templates_own_features(backbone: Backbone) -> None:
+def test_zero_shot_adaptation_lowers_the_entropy_of_the_template(backbone: Backbone) -> None:
     with torch.no_grad():
         features = backbone.encode_image(pixels_of(backbone.image_size, 4))
     start = context_of_template(backbone, TEMPLATE, "tokens")
@@ -363,7 +363,7 @@ def test_fetching_medclip_pins_the_files_that_were_unpacked(tmp_path: Path) -> N
     assert caught.value.code == "digest_mismatch"
 
 
-def test_fetching_medclip_before_it_was_unpacked_says_what_to_unpack_and_where(tmp_path: Path) -> None:
+def test_fetching_medclip_before_it_was_unpacked_says_what_to_do(tmp_path: Path) -> None:
     card = bert_models.card("medclip", hub="https://example.org/medclip.zip")
     with pytest.raises(Rejected) as caught:
         fetch(card, tmp_path)

@@ -98,7 +98,7 @@ def test_a_step_is_taken_on_the_images_of_the_published_attack(
     assert losses == pytest.approx([float(F.cross_entropy(logits, LABELS[:1]))], rel=1e-5)
 
 
-def test_the_seconds_of_an_epoch_are_those_of_as_many_steps_as_see_every_image(
+def test_the_seconds_of_an_epoch_are_of_the_steps_that_see_every_image(
     backbone: Backbone, texts: Tensor, images: Tensor
 ) -> None:
     ticks: Iterator[float] = iter((100.0, 110.0))

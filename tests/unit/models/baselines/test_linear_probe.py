@@ -52,7 +52,7 @@ def test_where_every_penalty_does_the_search_ends_below_the_largest_c() -> None:
     assert accuracy(head, apart) == 1
 
 
-def test_it_classifies_pixels_by_their_features_and_an_attack_can_follow_it(tmp_path: Path) -> None:
+def test_it_classifies_by_features_and_an_attack_can_follow_it(tmp_path: Path) -> None:
     backbone = tiny_backbone(tmp_path)
     images = torch.rand(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(12) % 3

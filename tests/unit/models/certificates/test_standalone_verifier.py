@@ -153,7 +153,7 @@ def test_both_verifiers_refuse_a_forgery_for_the_same_things(
         lambda: forged(FIXED, decision__rule="certified_selection"),
     ],
 )
-def test_what_one_verifier_refuses_for_its_cause_the_other_may_for_its_effect(
+def test_one_verifier_refuses_the_cause_and_the_other_the_effect(
     forgery: Callable[[], bytes], run: Callable[..., Outcome]
 ) -> None:
     content = forgery()

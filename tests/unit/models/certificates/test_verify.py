@@ -333,7 +333,7 @@ def test_what_is_no_document_has_a_code_of_its_own(content: bytes) -> None:
 @pytest.mark.parametrize(("case", "part"), [(SEVEN, ""), (ROUTED, "routing")], ids=["seven classes", "routed"])
 def test_no_malformed_field_is_accepted_or_breaks_the_verifier(case: Case, part: str) -> None:
     document = json.loads(genuine(case))
-    hostile = (None, [], {}, True, "", "-1", "0", "9" * 15, "9" * 400)
+    hostile: tuple[object, ...] = (None, [], {}, True, "", "-1", "0", "9" * 15, "9" * 400)
     accepted = [
         (path, value)
         for path in leaves(document)

@@ -119,7 +119,7 @@ def test_every_default_backbone_is_shipped_and_is_the_one_of_the_papers() -> Non
         for card in shipped_datasets().values()
     }
     pathology = {"kathercolon", "pannuke", "sicapv2", "skincancer"}
-    expected = dict.fromkeys(WRITERS, "clip-vit-b-16") | dict.fromkeys(pathology, "plip")
+    expected: dict[str, str | None] = {**dict.fromkeys(WRITERS, "clip-vit-b-16"), **dict.fromkeys(pathology, "plip")}
     expected |= {"covid": "medclip-vit", "rsna": "medclip-vit", "mednist": "demo", "folders": None}
     assert defaults == expected
     assert set(defaults.values()) - {None} <= set(shipped_backbones())
@@ -166,7 +166,7 @@ def test_split_says_whether_it_is_the_published_one(data: Path, card_id: str) ->
 
 
 @pytest.mark.parametrize("card_id", WRITERS)
-def test_items_are_sorted_whatever_the_file_system_and_its_own_folder_will_do(
+def test_items_are_sorted_whatever_the_file_system_does(
     data: Path, card_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sorted_names, listed = names_of(load(card_id, data)), Path.iterdir
@@ -408,7 +408,7 @@ def test_split_file_with_other_classes_than_the_task_is_refused(tmp_path: Path) 
     assert refusal("eurosat", tmp_path).code == "invalid_dataset"
 
 
-def test_image_that_a_split_file_names_and_nobody_has_is_refused_when_it_is_read(tmp_path: Path) -> None:
+def test_a_missing_image_of_a_split_file_is_refused_when_it_is_read(tmp_path: Path) -> None:
     root = write("pets", tmp_path)
     split_json(root, "pets", BREEDS)
     (root / "images/a_3.jpg").unlink()
@@ -469,7 +469,7 @@ def test_model_inputs_are_what_the_backbone_takes(data: Path, backbone: str) -> 
 UNEVEN = np.repeat([0, 1, 2], [5, 2, 9])
 
 
-def test_balanced_sample_takes_one_of_each_class_in_turn_until_a_class_is_used_up() -> None:
+def test_balanced_sample_takes_classes_in_turn_until_one_is_used_up() -> None:
     chosen = balanced_sample(UNEVEN, 3, 10, seed=1)
     assert UNEVEN[chosen].tolist() == [0, 1, 2, 0, 1, 2, 0, 2, 0, 2]
     assert len(set(chosen)) == 10
@@ -485,6 +485,6 @@ def test_balanced_sample_refuses_more_images_than_there_are(count: int) -> None:
         balanced_sample(UNEVEN, 3, count, seed=1)
 
 
-def test_larger_balanced_sample_begins_with_the_smaller_one_and_another_seed_gives_another() -> None:
+def test_larger_balanced_sample_begins_with_the_smaller_one() -> None:
     assert balanced_sample(UNEVEN, 3, 12, seed=1)[:7] == balanced_sample(UNEVEN, 3, 7, seed=1)
     assert balanced_sample(UNEVEN, 3, 7, seed=2) != balanced_sample(UNEVEN, 3, 7, seed=1)

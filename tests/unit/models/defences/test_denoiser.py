@@ -41,6 +41,13 @@ def brightness(pixels: Tensor) -> Tensor:
     return 10 * pixels.mean(dim=(2, 3))
 
 
+def weight(model: DnCnn, place: int) -> Tensor:
+    """The weight of the convolution at a place of the network."""
+    layer = model.noise[place]
+    assert isinstance(layer, nn.Conv2d)
+    return layer.weight
+
+
 def equal(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
@@ -63,13 +70,13 @@ def test_a_fresh_denoiser_changes_nothing() -> None:
 
 
 def test_inner_convolutions_start_orthogonal() -> None:
-    flat = DnCnn().initialise(seeded()).noise[2].weight.flatten(1)
+    flat = weight(DnCnn().initialise(seeded()), 2).flatten(1)
     assert torch.allclose(flat @ flat.T, torch.eye(64), atol=1e-5)
 
 
 def test_what_the_network_predicts_is_taken_off() -> None:
     model = DnCnn(3, 4).initialise(seeded()).train(False)
-    nn.init.normal_(model.noise[-1].weight, generator=seeded())
+    nn.init.normal_(weight(model, -1), generator=seeded())
     noisy = smooth(2)
     assert model.noise(noisy).abs().max() > 0.1
     assert torch.allclose(model(noisy), noisy - model.noise(noisy))
@@ -120,7 +127,8 @@ def test_one_seed_is_one_denoiser() -> None:
 
 
 def test_a_training_that_is_resumed_ends_as_if_it_had_never_stopped() -> None:
-    images, states = smooth(), []
+    images = smooth()
+    states: list[DenoiserState] = []
     whole = train(images.__getitem__, 32, PARAMS, on_epoch=states.append)
     stopped = DenoiserState.from_bytes(states[1].to_bytes())
     resumed = train(images.__getitem__, 32, PARAMS, resume=stopped)
@@ -148,7 +156,7 @@ def test_parameters_out_of_range_are_refused(fields: dict[str, object], message:
 @pytest.fixture
 def model() -> DnCnn:
     model = DnCnn(4, 16).initialise(seeded())
-    nn.init.normal_(model.noise[-1].weight, generator=seeded())
+    nn.init.normal_(weight(model, -1), generator=seeded())
     return model.train(False)
 
 
@@ -221,7 +229,7 @@ def test_the_noise_of_the_certificate_is_the_only_noise() -> None:
     assert torch.equal(shown[0], pixels)
 
 
-def test_dncnn_and_one_shot_diffusion_certify_in_front_of_a_vision_language_model(tmp_path: Path, model: DnCnn) -> None:
+def test_denoisers_certify_in_front_of_a_vision_language_model(tmp_path: Path, model: DnCnn) -> None:
     backbone = tiny_backbone(tmp_path)
     texts = F.normalize(torch.randn(3, backbone.embed_dim, generator=seeded()), dim=-1)
     image = smooth(1, 32)

@@ -76,7 +76,7 @@ def test_a_defence_without_a_gradient_passes_on_that_of_its_result() -> None:
     assert torch.equal(gradient, upstream)
 
 
-def test_an_adaptive_attack_climbs_through_the_defences_in_front_of_a_classifier() -> None:
+def test_an_adaptive_attack_climbs_through_the_defences() -> None:
     weight = torch.randn(3, 3 * 16 * 16, generator=seeded(3))
     classify = defended(compose(WaveletDenoising(), Rescale.proportional(16)), lambda x: x.flatten(1) @ weight.T)
     images, labels = smooth(4, 16), torch.tensor([0, 1, 2, 0])
@@ -102,7 +102,7 @@ def test_the_published_proportions_are_kept_at_any_size(side: int, low: int, pad
     assert Rescale.proportional(side) == Rescale(low=low, padded=padded)
 
 
-def test_sides_of_the_whole_range_and_no_other_are_drawn_for_each_image_anew() -> None:
+def test_sides_of_the_whole_range_are_drawn_for_each_image_anew() -> None:
     white = torch.ones(400, 3, 32, 32)
     shrunk = Rescale(low=40, padded=44)(white, seeded()).mean(dim=(1, 2, 3))
     # The padding is black: what remains of white is the square of side / padded, up to the interpolation at its rim.
@@ -194,7 +194,8 @@ def network() -> Swin2SRForImageSuperResolution:
     config = Swin2SRConfig(image_size=16, embed_dim=16, depths=[2], num_heads=[2], window_size=8, upscale=2)
     model = Swin2SRForImageSuperResolution(config)
     model.load_state_dict(random_tensors(model, 0))
-    return model.requires_grad_(False).train(False)
+    model.requires_grad_(False).train(False)
+    return model
 
 
 def write(directory: Path, model: Swin2SRForImageSuperResolution, **extra: Tensor) -> Path:

@@ -68,7 +68,7 @@ def test_the_operator_of_an_axis_is_that_of_the_square_without_its_padding(n: in
     assert np.abs(axis.apply(pixels, 0) - whole @ pixels).max() < 1e-14
 
 
-def test_no_change_of_a_picture_moves_its_padded_input_further_than_the_scale_says() -> None:
+def test_no_change_moves_a_padded_input_further_than_the_scale_says() -> None:
     facts = replace(FACTS, rows=90, columns=150)
     scale = image_scale(facts, None, 64, "pad")
     assert (scale.rows, scale.columns) == (90, 150)
@@ -94,7 +94,7 @@ def test_the_scale_of_a_padded_region_is_that_of_the_region() -> None:
 
 
 @pytest.mark.parametrize("shape", [(8, 513), (513, 8), (8, 8_000_000)])
-def test_a_picture_that_would_be_padded_into_a_line_thinner_than_a_pixel_is_refused(shape: tuple[int, int]) -> None:
+def test_a_picture_padded_into_a_line_thinner_than_a_pixel_is_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(Rejected) as caught:
         image_scale(replace(FACTS, rows=shape[0], columns=shape[1]), None, 64, "pad")
     assert caught.value.code == "image_too_small"

@@ -307,8 +307,10 @@ def test_no_change_of_the_radius_leaves_it_at_the_model_input(name: str) -> None
         assert np.array_equal(case.input(case.stored), x)
 
     def changed(direction: Floats) -> Floats:
-        change = direction * (stored_radius / np.linalg.norm(direction))
-        return case.stored + (to_whole(change) if name in HAS_TABLE else change)  # a table knows whole values only
+        change: Floats = direction * (stored_radius / np.linalg.norm(direction))
+        # A table knows whole values only.
+        moved: Floats = case.stored + (to_whole(change) if name in HAS_TABLE else change)
+        return moved
 
     def reached(directions: Iterator[Floats]) -> list[float]:
         """How far the model input moves; that of a grey picture is one channel three times, so that three fit in."""

@@ -89,7 +89,7 @@ def test_equal_contexts_give_equal_bytes() -> None:
     assert len({context_to_bytes(replace(CONTEXT, vectors=CONTEXT.vectors.clone())) for _ in range(20)}) == 1
 
 
-def test_contexts_that_differ_only_in_their_frozen_words_have_different_ids() -> None:
+def test_contexts_that_differ_in_frozen_words_have_different_ids() -> None:
     assert context_to_bytes(CONTEXT) != context_to_bytes(replace(CONTEXT, tail=(8721,)))
 
 

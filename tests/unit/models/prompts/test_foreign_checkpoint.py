@@ -52,7 +52,7 @@ def genuine(backbone: Backbone, ctx: Tensor = CTX, prefix: str = "", half: bool 
     parameter = nn.Parameter(ctx.clone())
     optimizer = torch.optim.SGD([parameter], lr=0.002, momentum=0.9, weight_decay=5e-4)
     scheduler = ConstantWarmupScheduler(optimizer, CosineAnnealingLR(optimizer, 50))
-    parameter.sum().backward()
+    parameter.sum().backward()  # type: ignore[no-untyped-call]  # torch has no types for it
     optimizer.step()
     return {
         "state_dict": state,

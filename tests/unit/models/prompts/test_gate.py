@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,7 +63,7 @@ def noisy(n: int, side: int, seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_sample_has_the_same_logits_in_any_position_beside_any_companions(dtype: torch.dtype) -> None:
+def test_a_sample_has_the_same_logits_beside_any_companions(dtype: torch.dtype) -> None:
     card = shipped_backbones()["demo"]
     demo = load_backbone(card, weights_directory(card, Path()), dtype=dtype)
     classifier = TextHead.of_prompt(demo, NAMES, random_bank(demo.text_width, demo.embed_dim)).classifier(demo, 0.25)
@@ -80,9 +81,7 @@ def test_a_sample_has_the_same_logits_in_any_position_beside_any_companions(dtyp
     assert bool(found[0].isfinite().all())
 
 
-def test_logits_are_similarities_to_the_mixture_that_the_gate_makes_for_the_sample(
-    backbone: Backbone, bank: Bank
-) -> None:
+def test_logits_are_similarities_to_the_mixture_of_the_sample(backbone: Backbone, bank: Bank) -> None:
     head = TextHead.of_prompt(backbone, NAMES, bank)
     features = backbone.encode_image(noisy(5, 32, 0))
     directions = F.normalize(features, dim=-1)
@@ -113,7 +112,7 @@ def test_a_non_finite_feature_is_labelled_invalid(backbone: Backbone, bank: Bank
     assert labels(classifier.logits_of_features(features)).tolist() == [len(NAMES)]
 
 
-def test_beyond_the_sigmas_it_was_tuned_at_a_gate_is_that_at_the_nearer_end(bank: Bank) -> None:
+def test_beyond_its_tuned_sigmas_a_gate_is_that_of_the_nearer_end(bank: Bank) -> None:
     assert torch.equal(bank.gate.at(2.0).hidden_bias, bank.gate.at(1.0).hidden_bias)
     assert torch.equal(bank.gate.at(0.02).hidden_bias, bank.gate.at(0.1).hidden_bias)
     assert not torch.equal(bank.gate.at(0.25).hidden_bias, bank.gate.at(0.5).hidden_bias)
@@ -169,7 +168,8 @@ def test_a_gate_with_a_number_that_is_none_is_refused(bank: Bank) -> None:
 
 
 def test_the_digest_of_a_gate_covers_every_tensor_and_the_range_of_sigma(bank: Bank) -> None:
-    changed = [replace(bank.gate, **{name: tensor + 1}) for name, tensor in bank.gate.tensors.items()]
+    changes: list[dict[str, Any]] = [{name: tensor + 1} for name, tensor in bank.gate.tensors.items()]
+    changed = [replace(bank.gate, **change) for change in changes]
     digests = {gate.sha256 for gate in (bank.gate, *changed, replace(bank.gate, sigma_range=(0.1, 0.5)))}
     assert len(digests) == 7
 
@@ -192,7 +192,7 @@ def test_a_tuned_gate_tells_apart_what_the_shots_show(backbone: Backbone) -> Non
     assert torch.equal(found, truth)
 
 
-def test_calibration_sees_only_its_pool_and_brings_noisy_copies_nearer_to_the_clean_prediction(
+def test_calibration_sees_its_pool_only_and_brings_noisy_copies_nearer(
     backbone: Backbone,
 ) -> None:
     pool, start = shots()[0], ContextVectors.random(4, backbone.text_width, torch.Generator().manual_seed(0))

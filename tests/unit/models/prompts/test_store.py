@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from certrad.models.shipped import SHIPPED_PROMPTS, shipped_prompts, shipped_tas
 CARD = shipped_prompts()[shipped_tasks()["mednist"].default_prompt or ""]
 
 
-def own_copy(folder: Path, **changes: str) -> None:
+def own_copy(folder: Path, **changes: Any) -> None:
     shutil.copy(prompt_path(SHIPPED_PROMPTS, CARD.id), folder)
     write_card(folder, replace(CARD, **changes))
 

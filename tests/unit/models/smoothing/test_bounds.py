@@ -331,7 +331,7 @@ def test_predict_abstains_when_invalid_is_most_frequent() -> None:
 
 # -- certified accuracy ----------------------------------------------------------------------------------------------
 
-RESULTS = [
+RESULTS: list[tuple[Certificate | Abstention, int]] = [
     (Certificate(class_index=0, radius=0.5, p_a_lower=0.9, p_b_upper=0.1), 0),
     (Certificate(class_index=0, radius=0.25, p_a_lower=0.8, p_b_upper=0.2), 0),
     (Certificate(class_index=1, radius=0.75, p_a_lower=0.9, p_b_upper=0.1), 0),

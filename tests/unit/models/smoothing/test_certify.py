@@ -337,7 +337,7 @@ def test_a_target_interrupted_and_resumed_gives_the_same_result(share: float, co
 
 @pytest.mark.parametrize("favoured", [0, 3])
 @pytest.mark.parametrize("finished", [0.2, 0.6, 1.0])
-def test_shards_that_finish_in_an_order_of_their_labels_give_the_same_result(favoured: int, finished: float) -> None:
+def test_shards_that_finish_in_any_order_give_the_same_result(favoured: int, finished: float) -> None:
     """Blocks with many labels of one class come first, as they would if its samples were faster."""
     order = sorted(complete().items(), key=lambda block: -block[1].count(bytes([favoured, 0])))
     first_home = dict(order[: int(finished * len(order))])
@@ -367,7 +367,7 @@ def test_the_running_radius_grows_up_to_the_certificate() -> None:
     seen: list[float | None] = []
     result = estimated(MemoryBlocks(), TARGETED, on_progress=lambda _, running_radius: seen.append(running_radius))
     assert isinstance(result.outcome, Certificate)
-    assert seen == sorted(seen)
+    assert seen == sorted(radius for radius in seen if radius is not None)
     assert seen[0] == 0.0
     assert seen[-1] == result.outcome.radius
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from certrad.models.smoothing.routing import (
     select_route,
 )
 from certrad.models.smoothing.selector import RouteSelector
-from certrad.models.types import Abstention, Certificate, LabelCounts, SmoothingParams
+from certrad.models.types import Abstention, Bound, Certificate, LabelCounts, SmoothingParams
 from certrad.models.types.routing import RouteBounds, Routed, RouteSelection, SigmaRouting, routing_split
 from tests.support.threshold_classifier import ThresholdClassifier
 
@@ -50,7 +51,8 @@ def test_the_radius_is_the_smallest_of_what_holds_for_each_outcome() -> None:
 
 
 def test_alpha_is_spent_exactly_once() -> None:
-    for n_classes, bound in ((2, "two_class"), (6, "two_class"), (6, "cohen")):
+    cases: tuple[tuple[int, Bound], ...] = ((2, "two_class"), (6, "two_class"), (6, "cohen"))
+    for n_classes, bound in cases:
         split = routing_split(replace(PARAMS, bound=bound), n_classes)
         assert split.classes.p_a + split.classes.p_b + split.selector.p_a + split.selector.p_b == pytest.approx(0.001)
     for share in (SPLIT.classes, SPLIT.selector):
@@ -84,7 +86,7 @@ def test_an_invalid_outcome_of_the_selector_limits_the_radius() -> None:
     assert routed_radius(broken) == broken[-1].exclusion_radius < clean[-1].exclusion_radius
 
 
-def test_eta_is_spent_in_every_bound_and_numbers_are_rounded_against_the_claim() -> None:
+def test_eta_is_spent_in_every_bound_and_rounding_is_against_the_claim() -> None:
     """n = 10,000, all of one route and class: Clopper-Pearson's bound is alpha^(1/n), no other outcome is seen."""
     n = 10_000
     counts = {1: LabelCounts(per_class=(n, 0, 0))}
@@ -126,7 +128,7 @@ def test_leaving_routes_out_never_changes_the_radius() -> None:
     assert left_out > 100
 
 
-def test_the_selected_route_is_sampled_first_and_an_excluded_one_not_at_all() -> None:
+def test_the_selected_route_is_sampled_first_an_excluded_one_never() -> None:
     nothing = bounds_of((0.0, 0.1), (0.0, 0.0), (0.0, 2.0), (0.0, 2.0))
     assert next_route(1, nothing, {}) == 1
     own = bounds_of((0.0, 0.1), (1.2, 0.0), (0.0, 2.0), (0.0, 2.0))
@@ -166,7 +168,7 @@ def test_the_selector_refuses_a_grid_that_does_not_divide_the_image() -> None:
         ({"weights": ((0.0, 0.0),) * 3}, "weights"),
     ],
 )
-def test_a_malformed_routing_is_refused(change: dict[str, object], message: str) -> None:
+def test_a_malformed_routing_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(ROUTING, **change)
 

@@ -272,7 +272,7 @@ def test_at_n_the_larger_radius_counts() -> None:
     assert by_process.outcome.radius == running
 
 
-def test_at_n_without_any_radius_the_bounds_are_those_of_clopper_and_pearson() -> None:
+def test_at_n_without_a_radius_the_bounds_are_clopper_and_pearsons() -> None:
     params = replace(PARAMS, n=100)
     verdict = last(sequential(params), 34, 33, 33)
     assert verdict.outcome == decide(counts(95, 3, 2), counts(34, 33, 33), params)

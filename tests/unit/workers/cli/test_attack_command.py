@@ -99,7 +99,7 @@ def test_clean_class_is_the_label_of_a_file_and_that_is_said(
     assert "\nadaptive: " in out
 
 
-def test_written_pictures_stay_in_the_ball_and_get_the_classes_that_were_told(
+def test_written_pictures_stay_in_the_ball_and_get_the_told_classes(
     files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     report, _ = answer(capfd, *files, out=tmp_path / "out", epsilon="12/255", prompt="template")
@@ -135,7 +135,7 @@ def test_small_autoattack_is_called_reduced(files: list[Path], capfd: pytest.Cap
         assert name.startswith("reduced AutoAttack (apgd-ce, apgd-t, fab-t, square; 1 iterations, 5 targets, 2 queries")
 
 
-def test_autoattack_on_the_template_is_one_attack_where_the_template_is_the_prompt(
+def test_autoattack_on_the_template_prompt_is_one_attack(
     files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     changes = {"attack": "autoattack", "iterations": 1, "queries": 2, "prompt": "template", "out": tmp_path / "out"}

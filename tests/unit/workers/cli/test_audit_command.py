@@ -109,7 +109,7 @@ def test_automatic_sigma_is_one_mode_beside_those_of_several_sigmas() -> None:
         chosen_modes(specs, "gated,nothing")
 
 
-def test_automatic_sigma_of_the_shipped_bank_is_audited_and_has_a_row_of_its_own(tmp_path: Path) -> None:
+def test_automatic_sigma_of_the_shipped_bank_has_a_row_of_its_own(tmp_path: Path) -> None:
     cards = [shipped_prompts()[TASK.default_bank or ""]]
     (spec,) = chosen_modes(mode_specs(TASK, "demo", cards, SmoothingParams(n0=10, n=50)), "gated/auto")
     assert spec.routing is not None
@@ -164,7 +164,7 @@ def test_folder_is_audited_with_its_images_and_no_name_is_told(
     monkeypatch.setattr(offline_audit, "audit", recorded)
     assert main(options(folder, json=True)) == 0
     out, err = capfd.readouterr()
-    assert [(image.shape, image.dtype) for image in seen[0]] == [((3, 64, 64), np.uint8)] * 2
+    assert [(image.shape, image.dtype) for image in seen[0]] == [((3, 64, 64), np.dtype(np.uint8))] * 2
     assert json.loads(out)["sound"] is True
     assert "1 file left out: unsupported_format" in err
     assert "Jane" not in out + err

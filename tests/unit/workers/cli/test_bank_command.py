@@ -11,7 +11,7 @@ from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.classifier import TextHead
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import load_prompt_or_bank, read_prompt_card
-from certrad.models.prompts.training.bank import bank_accuracy
+from certrad.models.prompts.training.bank import BankParams, bank_accuracy
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.types import ClassifierSpec, GatedAdaptation
 from certrad.workers.cli import main as cli
@@ -19,7 +19,7 @@ from certrad.workers.offline import bank as offline_bank
 from tests.support.images import encoded, noise
 
 TASK = shipped_tasks()["mednist"]
-WHOLE = offline_bank.BankParams
+WHOLE = BankParams
 IMAGES = 3
 
 

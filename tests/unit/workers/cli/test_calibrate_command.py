@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from certrad.models.prompts.checkpoint import load_prompt, read_prompt_card
+from certrad.models.prompts.training.calibration import CalibrationParams
 from certrad.models.shipped import shipped_tasks
 from certrad.models.types import ClassifierSpec
 from certrad.workers.cli import main as cli
@@ -32,7 +33,7 @@ def calibrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The command with few samples, on a data directory of its own and without a service."""
     monkeypatch.setenv("CERTRAD_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("CERTRAD_REDIS_URL", "redis://127.0.0.1:1/0")
-    whole = calibration.CalibrationParams
+    whole = CalibrationParams
     monkeypatch.setattr(
         calibration, "CalibrationParams", lambda **given: whole(**given, copies=1, steps=2, batch_size=4)
     )

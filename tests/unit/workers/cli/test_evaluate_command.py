@@ -281,7 +281,7 @@ def test_prompt_of_other_classes_is_refused(tmp_path: Path, capfd: pytest.Captur
 
 
 @pytest.mark.usefixtures("small")
-def test_own_folders_are_matched_with_the_classes_of_the_prompt_as_when_it_was_tuned(tmp_path: Path) -> None:
+def test_own_folders_are_matched_as_when_the_prompt_was_tuned(tmp_path: Path) -> None:
     spelled = ("abdomenct", "breastmri", "cxr", "chestct", "hand", "headct")  # sorted, "cxr" is behind "chestct"
 
     def correct(name: str, folders: Sequence[str]) -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from certrad.bench.measure import waiting_threads
 from certrad.workers.cli import main as cli
-from certrad.workers.engine.worker import Engine
+from certrad.workers.engine.worker import EngineProcess
 from certrad.workers.environment import SPINNING
 
 ((VARIABLE, COUNT),) = SPINNING.items()
@@ -31,7 +31,7 @@ def test_an_engine_starts_with_the_count_unless_the_operator_has_one(
     if of_operator:
         monkeypatch.setenv(VARIABLE, of_operator)
     monkeypatch.setattr("certrad.workers.engine.worker.subprocess.Popen", popen)
-    Engine("certrad.workers.engine.process", "name")._channel.close()
+    EngineProcess("certrad.workers.engine.process", "name")._channel.close()
     assert started == [expected]
 
 

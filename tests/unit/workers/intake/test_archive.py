@@ -266,7 +266,7 @@ def test_other_folders_are_matched_in_sorted_order() -> None:
 
 
 @pytest.mark.parametrize("spelled", [str, str.lower])
-def test_folders_called_as_the_published_data_set_calls_them_are_matched_by_that(spelled: Callable[[str], str]) -> None:
+def test_folders_with_the_names_of_the_published_data_set_are_matched(spelled: Callable[[str], str]) -> None:
     names, published = ["benign", "grade 3", "grade 4", "grade 5"], ["NC", "G3", "G4", "G5"]  # sorted, NC is the last
     folders = list(map(spelled, published))
     assert matched(sorted(folders), names, published) == dict(zip(names, folders, strict=True))
@@ -277,7 +277,7 @@ def test_numbers_are_in_order_of_their_value() -> None:
     assert matched(sorted(map(str, range(12))), names) == {name: str(number) for number, name in enumerate(names)}
 
 
-def test_a_folder_at_the_place_of_another_class_of_the_published_data_set_is_refused() -> None:
+def test_a_folder_at_the_place_of_another_published_class_is_refused() -> None:
     with pytest.raises(Rejected) as caught:
         match_classes(["G3", "G4", "G5", "normal"], ["benign", "three", "four", "five"], ["NC", "G3", "G4", "G5"])
     assert caught.value.code == "class_mismatch"

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from certrad.workers.keys.epochs import EpochSecrets
+from certrad.models.files import replace_file
+from certrad.workers.keys import epochs as epochs_module
+from certrad.workers.keys.epochs import Epoch, EpochSecrets
 
 
 @pytest.fixture
@@ -40,17 +42,15 @@ def test_every_former_secret_is_found_by_its_digest(epochs: EpochSecrets) -> Non
 
 
 def test_no_secret_is_lost_by_two_rotations_at_once(epochs: EpochSecrets, monkeypatch: pytest.MonkeyPatch) -> None:
-    from certrad.workers.keys import epochs as module
-
     epochs.current()
-    replace_file, inner = module.replace_file, []
+    inner: list[Epoch] = []
 
     def overtaken(path: Path, content: bytes) -> None:
-        monkeypatch.setattr(module, "replace_file", replace_file)
+        monkeypatch.setattr(epochs_module, "replace_file", replace_file)
         inner.append(epochs.rotate())
         replace_file(path, content)
 
-    monkeypatch.setattr(module, "replace_file", overtaken)
+    monkeypatch.setattr(epochs_module, "replace_file", overtaken)
     outer = epochs.rotate()
     assert epochs.current() == outer
     assert epochs.named(inner[0].sha256) == inner[0]

@@ -40,8 +40,8 @@ def test_processes_that_start_at_once_agree_on_one_key(keys: SigningKeys) -> Non
         "print(public_key(SigningKeys(Path(sys.argv[1])).current()))"
     )
     command = [sys.executable, "-c", code, str(keys.directory)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    running = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(4)]
+    pipe = subprocess.PIPE
+    running = [subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe) for _ in range(4)]
     for process in running:
         assert process.stdout is not None
         process.stdout.readline()

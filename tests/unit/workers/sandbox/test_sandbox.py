@@ -41,7 +41,7 @@ def run(
     return run_limited(function, memory_bytes=memory, cpu_seconds=cpu, max_payload=payload, hidden=hidden)
 
 
-def refusal(function: Callable[[], Result], **limits: int) -> str:
+def refusal(function: Callable[[], Result], **limits: Any) -> str:
     with pytest.raises(Rejected) as refused:
         run(function, **limits)
     return refused.value.code

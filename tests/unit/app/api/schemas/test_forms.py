@@ -19,6 +19,7 @@ def refused(*fields: tuple[str, str]) -> Rejected:
 
 
 def params_of(form: CertifyForm) -> SmoothingParams:
+    assert isinstance(form.sigma, float)
     return SmoothingParams(
         sigma=form.sigma,
         alpha=form.alpha,

@@ -206,7 +206,7 @@ def test_class_specific_vectors_keep_their_place_in_the_prompt(backbone: Backbon
     assert (tuple(context.vectors.shape), context.position) == ((2, 2, tiny_clip.WIDTH), "front")
 
 
-def test_a_prompt_that_cannot_be_laid_out_is_refused_before_any_image_is_encoded(backbone: Backbone) -> None:
+def test_a_prompt_that_cannot_be_laid_out_is_refused_before_encoding(backbone: Backbone) -> None:
     with pytest.raises(Rejected, match="prompt_too_long"):
         require_fit(backbone, ("one word " * 10, "mucus"), small("coop", n_ctx=64))
     require_fit(backbone, NAMES, small("coop", n_ctx=64))

@@ -14,7 +14,7 @@ from rq.job import Job, JobStatus
 from rq.results import Result
 from rq.serializers import JSONSerializer
 
-from certrad.workers.contract.names import GPU_QUEUE
+from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.settings import WorkerSettings
 from tests.support import probes
 from tests.support.processes import ROOT, Processes, children, environment, gone, kill_9, wait_for
@@ -136,7 +136,7 @@ def test_an_idle_engine_that_died_is_replaced(redis: Redis, start_worker: StartW
     assert job.retries_left == 3
 
 
-def test_kill_9_of_the_parent_takes_the_engine_with_it_and_another_worker_goes_on(
+def test_kill_9_of_the_parent_ends_its_engine_and_another_worker_goes_on(
     redis: Redis, start_worker: StartWorker
 ) -> None:
     worker = start_worker("first")
@@ -157,7 +157,7 @@ def test_sigterm_hands_the_running_job_back_at_no_cost(redis: Redis, start_worke
     worker.send_signal(SIGTERM)
     assert worker.wait(STOP_SECONDS) == 0
     assert job.get_status() == JobStatus.QUEUED
-    job.refresh()
+    job.refresh()  # type: ignore[no-untyped-call]  # RQ has no types for it
     assert job.retries_left == 3
     assert probes.steps(redis) < probes.STEPS
     start_worker("second")
@@ -174,14 +174,14 @@ def test_sigterm_ends_an_idle_worker_and_its_engine(redis: Redis, start_worker: 
     assert Worker.all(redis) == []
 
 
-def test_an_engine_that_gives_itself_up_is_replaced_before_the_job_is_repeated(
+def test_an_engine_that_gives_up_is_replaced_before_the_job_is_repeated(
     redis: Redis, start_worker: StartWorker
 ) -> None:
     start_worker()
     job = probes.send(redis, probes.poison)
     wait_for(lambda: finished(job))
     assert len(set(probes.pids(redis))) == 2
-    job.refresh()
+    job.refresh()  # type: ignore[no-untyped-call]  # RQ has no types for it
     assert job.retries_left == 2
 
 
@@ -194,11 +194,12 @@ def test_a_job_that_kills_its_engine_is_given_up_after_its_retries(redis: Redis,
 
 def test_functions_off_the_list_are_refused(redis: Redis, start_worker: StartWorker) -> None:
     start_worker()
-    queue = Queue(GPU_QUEUE, connection=redis, serializer=JSONSerializer)
+    queue = Queue(ENGINE_QUEUE, connection=redis, serializer=JSONSerializer)
     job = queue.enqueue_call(func="os.mkdir", args=("/tmp/certrad-refused",))
     wait_for(lambda: job.get_status() == JobStatus.FAILED)
 
 
-def test_the_parent_of_an_engine_never_imports_torch() -> None:
-    code = "import sys, certrad.workers.engine.worker, certrad.workers.cli.main; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("foreign", ["torch", "certrad.workers.engine.process"])
+def test_the_parent_of_an_engine_never_imports_what_its_child_runs(foreign: str) -> None:
+    code = f"import sys, certrad.workers.engine.worker, certrad.workers.cli.main; sys.exit({foreign!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,16 @@
+"""What the device decides about smoothing: how noise is drawn, and how many samples a batch holds."""
+
+import torch
+
+from certrad.models.types import NoiseLaw
+from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
+
+
+def noise_law(device: torch.device) -> NoiseLaw:
+    """Returns the noise law of a device: numpy's ziggurat on a CPU, Box-Muller in torch operations elsewhere."""
+    return "philox-ziggurat-f64" if device.type == "cpu" else "philox-boxmuller-f64"
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Returns the samples of a batch, which is a block of the ledger, where the operator did not choose."""
+    return BLOCK_CPU if device.type == "cpu" else BLOCK_GPU

@@ -1,0 +1,66 @@
+"""What holds of every response: which hosts are served, headers, unknown addresses, and defects."""
+
+import pytest
+from fastapi.testclient import TestClient
+from redis import Redis
+
+from certrad.app.main import create_app
+from certrad.app.settings import ApiSettings
+from tests.support.api import PNG, assert_nothing_left, submit
+from tests.support.problems import assert_problem
+
+
+def test_unknown_address_and_method_are_problems(api: TestClient) -> None:
+    assert_problem(api.get("/nowhere"), "not_found")
+    answer = api.put("/certify")
+    assert_problem(answer, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LocalHost:8000", "127.0.0.1", "127.0.1.1:80", "[::1]", "[::1]:8000", "testserver:"]
+)
+def test_loopback_and_allowed_hosts_are_answered(api: TestClient, host: str) -> None:
+    assert api.get("/health/live", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil.example",
+     "10.0.0.1", "[::2]:80", "[::1].evil.example", "::1", "", "localhost:80:80", "localhost,evil.example"],
+)  # fmt: skip
+def test_other_hosts_are_refused_and_leave_nothing_behind(
+    api: TestClient, redis: Redis, api_settings: ApiSettings, host: str
+) -> None:
+    assert_problem(api.get("/health/live", headers={"host": host}), "host_not_allowed")
+    assert_problem(api.post("/certify", content=PNG, headers={"host": host}), "host_not_allowed")
+    assert_nothing_left(redis, api_settings)
+
+
+def test_host_given_twice_is_refused(api: TestClient) -> None:
+    answer = api.get("/health/live", headers=[("host", "localhost"), ("host", "evil.example")])
+    assert_problem(answer, "host_not_allowed")
+
+
+def test_answers_are_not_cached_and_not_sniffed(api: TestClient) -> None:
+    for answer in (api.get(f"/jobs/{submit(api)}"), api.get("/nowhere"), api.post("/certify", content=bytes(200_000))):
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_defect_is_reported_without_what_was_sent(
+    redis: Redis, api_settings: ApiSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(api_settings)
+
+    def broken() -> None:
+        raise ValueError("Jane Doe")
+
+    app.add_api_route("/broken", broken)
+    with TestClient(app) as api:
+        answer = api.get("/broken")
+    assert_problem(answer, "internal_error")
+    output = caplog.text
+    assert "ValueError" in output
+    assert "broken" in output
+    assert "Jane Doe" not in answer.text + output
