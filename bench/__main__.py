@@ -1,11 +1,10 @@
 """`python -m certrad.bench <command> [options]`: the figures of the documentation and the cards."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
+from typing import Final
 
-COMMANDS = {
+COMMANDS: Final = {
     "audit": ("certrad.bench.measure.audit", "attacks on what every mode certified, and the contradictions they found"),
     "autoattack-agreement": (
         "certrad.bench.measure.autoattack_agreement",
@@ -66,8 +65,8 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Run one command; only its own module is imported."""
-    listing = "\n".join(f"  {name:20}{purpose}" for name, (_, purpose) in COMMANDS.items())
+    """Runs one command; only its own module is imported."""
+    listing = "\n".join(f"  {name:22}{purpose}" for name, (_, purpose) in COMMANDS.items())
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="python -m certrad.bench", description=f"commands:\n{listing}", formatter_class=raw

@@ -13,14 +13,16 @@ from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors, template_features, text_features
 from certrad.models.prompts.gate import Gate, SampleGate, mixed_similarities
 from certrad.models.prompts.zero_shot import adapt, initial_context
-from certrad.models.types import ClassifierSpec, SigmaRouting, ZeroShotAdaptation
+from certrad.models.types import ClassifierSpec, ZeroShotAdaptation
 
 
 class VisionLanguageClassifier:
-    """Classifies pixels by the text feature their image feature is most similar to; the text is encoded only once.
+    """Classifies pixels by the text feature that their image feature is most similar to; the text is encoded only once.
 
-    text_features: (K, D), L2-normalised; with a gate (B, K, D), those of the B prompts it weighs on each sample.
-    gate: at the sigma of the noise that is to be classified.
+    Attributes:
+        backbone: The image encoder.
+        gate: Of a bank, at the sigma of the noise that is to be classified; None for one prompt.
+        text_features: (K, D), L2-normalised; with a gate (B, K, D), of the B prompts that it weighs on each sample.
     """
 
     def __init__(self, backbone: Backbone, text_features: Tensor, gate: SampleGate | None = None) -> None:
@@ -28,35 +30,42 @@ class VisionLanguageClassifier:
         expected = (*members, text_features.shape[-2] if text_features.ndim > 1 else 0, backbone.embed_dim)
         if tuple(text_features.shape) != expected:
             axes = ", ".join(map(str, (*members, "K", backbone.embed_dim)))
-            raise ValueError(f"text features of shape ({axes}) are required, got {tuple(text_features.shape)}")
+            raise ValueError(f"text features must be of shape ({axes}), got {tuple(text_features.shape)}")
         self.backbone = backbone
         self.gate = None if gate is None else gate.to(backbone.device)
         self.text_features = text_features.detach().to(backbone.device, torch.float32)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one input."""
+        """Returns (channels, height, width) of one input."""
         return (3, self.backbone.image_size, self.backbone.image_size)
 
     @property
     def n_classes(self) -> int:
-        """K."""
+        """Returns the number K of classes."""
         return self.text_features.shape[-2]
 
     @property
     def device(self) -> torch.device:
-        """Where the classifier computes."""
+        """Returns where the classifier computes."""
         return self.backbone.device
 
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Logits (B, K), float32, of pixels (B, 3, H, W) in the units of [0, 1], noise included and unclipped."""
+    def logits(self, pixels: Tensor, /) -> Tensor:
+        """Returns logits (B, K), float32.
+
+        Args:
+            pixels: (B, 3, H, W) in the units of [0, 1], noise included and unclipped.
+        """
         return self.logits_of_features(self.backbone.encode_image(pixels))
 
     def logits_of_features(self, features: Tensor) -> Tensor:
-        """Logits (B, K), float32, of image features (B, D): one pass of noisy images can serve many prompts.
+        """Returns logits (B, K), float32, of image features: one pass of noisy images can serve many prompts.
 
         logits = exp(logit_scale)·⟨v/|v|, u_k⟩, with a gate u_k = Σ_b w_b(v/|v|) u_bk; a non-finite feature gives
         non-finite logits. A row depends on its own feature only.
+
+        Args:
+            features: (B, D), v in the formula.
         """
         directions = F.normalize(features.to(self.device, torch.float32), dim=-1)
         if self.gate is not None:
@@ -67,9 +76,11 @@ class VisionLanguageClassifier:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TextHead:
-    """What makes a base classifier out of a backbone, for any sigma: text features and, of a bank, the gate.
+    """The text side of a base classifier, for any sigma.
 
-    text_features: (K, D), with a gate (B, K, D).
+    Attributes:
+        text_features: (K, D), with a gate (B, K, D).
+        gate: Of a bank; None for one prompt.
     """
 
     text_features: Tensor
@@ -77,34 +88,53 @@ class TextHead:
 
     @staticmethod
     def of_spec(backbone: Backbone, spec: ClassifierSpec, prompt: ContextVectors | Bank | None) -> "TextHead":
-        """Of the prompt that is in force, see `prompt_in_force`; of the template of `spec` where there is none."""
+        """Returns the head of the prompt in force, see `prompt_in_force`; of the template where there is none.
+
+        Args:
+            backbone: The text encoder.
+            spec: Names the classes and the template.
+            prompt: The prompt in force.
+        """
         if prompt is None:
             return TextHead.of_template(backbone, spec.class_names, spec.template)
         return TextHead.of_prompt(backbone, spec.class_names, prompt)
 
     @staticmethod
     def of_template(backbone: Backbone, class_names: Sequence[str], template: str) -> "TextHead":
-        """Of a hand-written template."""
+        """Returns the head of a hand-written template.
+
+        Args:
+            backbone: The text encoder.
+            class_names: The names of the classes.
+            template: Text with one `{}`.
+        """
         with torch.no_grad():
             return TextHead(text_features=template_features(backbone, class_names, template))
 
     @staticmethod
     def of_prompt(backbone: Backbone, class_names: Sequence[str], prompt: ContextVectors | Bank) -> "TextHead":
-        """Of a learned prompt or a bank."""
+        """Returns the head of a learned prompt or a bank.
+
+        Args:
+            backbone: The text encoder.
+            class_names: The names of the classes.
+            prompt: Context vectors, or a bank.
+        """
         with torch.no_grad():
             if isinstance(prompt, Bank):
                 return TextHead(text_features=prompt.text_features(backbone, class_names), gate=prompt.gate)
             return TextHead(text_features=text_features(backbone, class_names, prompt))
 
     def classifier(self, backbone: Backbone, sigma: float) -> VisionLanguageClassifier:
-        """The base classifier for noise of this standard deviation; without a gate it is the same for all."""
+        """Returns the base classifier for noise of this standard deviation; without a gate it is the same for all.
+
+        Args:
+            backbone: The image encoder.
+            sigma: Noise standard deviation in pixels of [0, 1].
+        """
         return VisionLanguageClassifier(
             backbone, self.text_features, None if self.gate is None else self.gate.at(sigma)
         )
-
-    def by_route(self, backbone: Backbone, routing: SigmaRouting) -> Callable[[int], VisionLanguageClassifier]:
-        """The base classifier of each route of an automatic sigma, for noise of the route's own sigma."""
-        return lambda route: self.classifier(backbone, routing.sigmas[route])
 
 
 def prompt_in_force(
@@ -113,11 +143,18 @@ def prompt_in_force(
     prompt: ContextVectors | Bank | None,
     noisy_features: Callable[[int], Tensor],
 ) -> ContextVectors | Bank | None:
-    """The prompt a spec asks for: the checkpoint it names, None for a template, or what either is adapted to.
+    """Returns the prompt a spec asks for: the checkpoint it names, None for a template, or what either is adapted to.
 
-    noisy_features: the first T samples of the image in the adaptation stream, encoded: (T, D). Called only where the
-        prompt is adapted to the image.
-    Raises TypeError for a bank that would have to be tuned on an image, Rejected for a template without a word to tune.
+    Args:
+        backbone: The text encoder.
+        spec: Names the template and the adaptation.
+        prompt: The checkpoint that the spec names, None for a template.
+        noisy_features: The first T samples of the image in the adaptation stream, encoded: (T, D). Called only where
+            the prompt is adapted to the image.
+
+    Raises:
+        TypeError: A bank would have to be tuned on an image.
+        Rejected: The template has no word to tune.
     """
     adaptation = spec.adaptation
     if not isinstance(adaptation, ZeroShotAdaptation):
@@ -129,6 +166,10 @@ def prompt_in_force(
 
 
 def text_features_sha256(text_features: Tensor) -> str:
-    """SHA-256 of the float32 bytes, row by row, little-endian: the identity of a prompt or bank as it was encoded."""
+    """Returns the SHA-256 of the float32 bytes, row by row, little-endian: the identity of a prompt or bank as encoded.
+
+    Args:
+        text_features: (K, D), of a bank (B, K, D).
+    """
     values = text_features.detach().to("cpu", torch.float32).contiguous()
     return hashlib.sha256(values.numpy().astype("<f4").tobytes()).hexdigest()

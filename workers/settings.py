@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from certrad.models.certificates.facts import BLOCK_MAX, THREADS_MAX
+from certrad.models.types.identity import BLOCK_MAX, THREADS_MAX
 from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 from certrad.workers.contract.settings import SharedSettings
 

@@ -9,11 +9,13 @@ from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
 from certrad.models.types import (
     Adaptation,
+    AutoSigma,
     CertifyRequest,
     ClassifierSpec,
+    FixedSigma,
     PromptCard,
-    SigmaRouting,
-    SmoothingParams,
+    SamplingParams,
+    SigmaChoice,
     TaskCard,
     ZeroShotAdaptation,
 )
@@ -54,7 +56,6 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
     if choice.prompt is not None:
         _check_unworded(form)
     adaptation = _with_options(choice.adaptation, form)
-    sigma, routing = _sigma(form, labels.task, adaptation, catalogue)
     return CertifyRequest(
         classifier=ClassifierSpec(
             backbone=choice.backbone,
@@ -63,15 +64,10 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
             template=choice.template(labels.template),
             adaptation=adaptation,
         ),
-        params=SmoothingParams(
-            sigma=sigma,
-            alpha=form.alpha,
-            n0=form.n0,
-            n=form.n,
-            bound=form.bound,
-            target_radius=form.target_radius,
+        sigma=_sigma(form, labels.task, adaptation, catalogue),
+        params=SamplingParams(
+            alpha=form.alpha, n0=form.n0, n=form.n, bound=form.bound, target_radius=form.target_radius
         ),
-        routing=routing,
         task=labels.task.id if labels.task else None,
         frame=form.frame,
         region=form.rectangle,
@@ -147,16 +143,16 @@ def _with_options(adaptation: Adaptation | None, form: CertifyForm) -> Adaptatio
 
 def _sigma(
     form: CertifyForm, task: TaskCard | None, adaptation: Adaptation | None, catalogue: Catalogue
-) -> tuple[float, SigmaRouting | None]:
-    """The sigma that was asked for, or that of the selector and what `auto` chooses from."""
+) -> SigmaChoice:
+    """Returns the sigma that was asked for, or what `auto` chooses from."""
     if form.sigma != "auto":
-        return form.sigma, None
+        return FixedSigma(form.sigma)
     if isinstance(adaptation, ZeroShotAdaptation):
         raise InvalidRequest({"sigma": "`auto` not with `adaptation=zero_shot`, which tunes the prompt on the image"})
     if task is None or task.sigma_routing is None:
         known = ", ".join(sorted(name for name, card in catalogue.tasks.items() if card.sigma_routing))
         raise InvalidRequest({"sigma": f"`auto` needs a task that has a selector: {known}"})
-    return task.sigma_routing.selector_sigma, task.sigma_routing
+    return AutoSigma(task.sigma_routing)
 
 
 def _task(name: str, catalogue: Catalogue) -> TaskCard:

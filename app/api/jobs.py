@@ -18,7 +18,6 @@ from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
 from certrad.workers.contract import uploads
 from certrad.workers.contract.job import (
-    REQUEST,
     Created,
     IdempotencyConflictError,
     JobRecord,
@@ -27,9 +26,9 @@ from certrad.workers.contract.job import (
     UnreadableRecordError,
 )
 from certrad.workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
-from certrad.workers.contract.progress import Request
 from certrad.workers.contract.queues import enqueue, rq_job
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.request import Request, write_request
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -172,4 +171,4 @@ class Jobs:
 
 def _digest(upload_sha256: str, request: Request) -> str:
     """SHA-256 of what an Idempotency-Key stands for: the upload and the resolved request."""
-    return hashlib.sha256(bytes.fromhex(upload_sha256) + REQUEST.dump_json(request)).hexdigest()
+    return hashlib.sha256(bytes.fromhex(upload_sha256) + write_request(request)).hexdigest()

@@ -1,7 +1,7 @@
 """Prometheus metrics, read from Redis at scrape time, so that every API process shows the whole installation."""
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Final, cast
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -9,11 +9,17 @@ from prometheus_client.registry import Collector
 from redis import Redis
 
 from certrad.workers.contract.names import ACTIVE, JOBS
-from certrad.workers.contract.queues import QUEUES, alive_workers
+from certrad.workers.contract.queues import QUEUES, alive_workers, stage_counts
+
+_STAGES: Final = {
+    "waiting": "Stages of jobs waiting for a worker",
+    "running": "Stages of jobs a worker has",
+    "failed": "Stages of jobs whose worker gave up",
+}
 
 
 class InstallationCollector(Collector):
-    """Jobs, queues and workers. Only lengths are read: RQ's own counters clean up, and so change, what they count."""
+    """Jobs, queues and workers."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -23,23 +29,14 @@ class InstallationCollector(Collector):
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.zcard(ACTIVE)
             pipe.zcard(JOBS)
-            for queue in QUEUES:
-                pipe.llen(f"rq:queue:{queue}")
-                pipe.zcard(f"rq:wip:{queue}")
-                pipe.zcard(f"rq:failed:{queue}")
-            active, known, *lengths = cast("list[int]", pipe.execute())
+            active, known = cast("list[int]", pipe.execute())
+        counts = stage_counts(self._redis)
         yield GaugeMetricFamily("certrad_jobs_active", "Jobs queued or running", value=active)
         yield GaugeMetricFamily("certrad_jobs_listed", "Jobs in the list, ended ones included", value=known)
-        for offset, (name, words) in enumerate(
-            {
-                "waiting": "Stages of jobs waiting for a worker",
-                "running": "Stages of jobs a worker has",
-                "failed": "Stages of jobs whose worker gave up",
-            }.items()
-        ):
+        for name, words in _STAGES.items():
             family = GaugeMetricFamily(f"certrad_stages_{name}", words, labels=["queue"])
-            for index, queue in enumerate(QUEUES):
-                family.add_metric([queue], lengths[3 * index + offset])
+            for queue, of_queue in counts.items():
+                family.add_metric([queue], getattr(of_queue, name))
             yield family
         workers = GaugeMetricFamily("certrad_workers", "Workers with a heartbeat", labels=["queue"])
         for queue in QUEUES:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, JsonValue
 from redis import exceptions as redis_errors
 from starlette.exceptions import HTTPException
 
+from certrad.app.api.remedies import REMEDIES
 from certrad.models.errors import PROBLEMS, Rejected
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -38,7 +39,7 @@ class ProblemBody(BaseModel):
     title: str = Field(examples=[PROBLEMS["job_not_found"].title])
     status: int = Field(examples=[404])
     code: str = Field(examples=["job_not_found"], json_schema_extra={"enum": list[JsonValue](sorted(PROBLEMS))})
-    detail: str = Field(examples=[PROBLEMS["job_not_found"].what_to_do])
+    detail: str = Field(examples=[REMEDIES["job_not_found"].what_to_do])
     instance: str | None = Field(None, examples=["/jobs/0f8fad5bd9cb469fa16570867728950e"])
     errors: list[FieldError] | None = Field(None, description="the fields that were refused")
 
@@ -53,13 +54,13 @@ class InvalidRequest(Rejected):
 
 def problem(code: str, detail: str = "", **members: object) -> dict[str, Any]:
     """The problem object of a code; `members` are its extension members."""
-    known = PROBLEMS[code]
+    remedy = REMEDIES[code]
     return {
         "type": f"urn:certrad:problem:{code}",
-        "title": known.title,
-        "status": known.status,
+        "title": PROBLEMS[code].title,
+        "status": remedy.status,
         "code": code,
-        "detail": detail or known.what_to_do,
+        "detail": detail or remedy.what_to_do,
         **members,
     }
 
@@ -81,7 +82,7 @@ def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with these codes, one example for each."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code in (*codes, "host_not_allowed", "redis_unavailable", "internal_error"):
-        status = PROBLEMS[code].status
+        status = REMEDIES[code].status
         response = responses.setdefault(
             status,
             {

@@ -1,7 +1,5 @@
 """From counts per image to certified accuracy at each radius, with exact binomial intervals, as JSON and Markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

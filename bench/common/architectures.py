@@ -1,10 +1,8 @@
 """The CLIP a backbone card names, with its own weights or with random ones of the true architecture."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import open_clip
 import torch
@@ -16,7 +14,7 @@ from certrad.models.backbones.base import EMBEDDED, weights_directory
 from certrad.models.backbones.weights import CONFIG_FILES, find_weights, pinned
 from certrad.models.types import BackboneCard
 
-OPEN_CLIP_NAMES = {
+OPEN_CLIP_NAMES: Final = {
     "clip-vit-b-16": "ViT-B-16-quickgelu",
     "clip-vit-b-32": "ViT-B-32-quickgelu",
     "clip-vit-l-14": "ViT-L-14-quickgelu",

@@ -1,7 +1,5 @@
 """The classifier that the service answers with by default."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

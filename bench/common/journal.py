@@ -1,7 +1,5 @@
 """The journal of a long measurement: settings first, then a JSON line for each image and sigma, never rewritten."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -31,12 +29,12 @@ class Lines(Generic[L]):
     Raises ValueError where the file belongs to a study of other settings.
     """
 
-    def __init__(self, path: Path, settings: DataclassInstance, from_json: Callable[[str], L]) -> None:
+    def __init__(self, path: Path, settings: "DataclassInstance", from_json: Callable[[str], L]) -> None:
         self._kept = journal.Journal(path, json.dumps(asdict(settings), sort_keys=True))
         self.records = [from_json(line) for line in self._kept.lines]
 
     def append(self, record: L) -> None:
-        """Keep one more record."""
+        """Keeps one more record."""
         self._kept.append(record.to_json())
         self.records.append(record)
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 
-from certrad.models.backbones.device import DTYPES
-
-CPUINFO = Path("/proc/cpuinfo")
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16")
+CPUINFO: Final = Path("/proc/cpuinfo")
+INSTRUCTIONS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16")
 """Instruction sets that decide how fast float32 and bfloat16 matrix products are."""
-BF16_INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+BF16_INSTRUCTIONS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +54,13 @@ def this_machine() -> Machine:
     )
 
 
-def add_dtype(parser: argparse.ArgumentParser) -> None:
-    """Declare the option of the image encoder's precision."""
-    parser.add_argument(
-        "--dtype", choices=("auto", *DTYPES), default="auto", help="of the image encoder; auto: bfloat16 if in hardware"
-    )
+def timed(action: Callable[[], None], device: torch.device) -> float:
+    """Return the seconds until an action is done, on the device too."""
+    started = time.perf_counter()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
 
 
 def _cpuinfo() -> dict[str, str]:

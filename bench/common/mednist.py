@@ -4,11 +4,9 @@ The images are data of others (TCIA, RSNA Bone Age Challenge, NIH Chest X-ray; p
 Clinic; CC BY-SA 4.0) and are never part of this repository.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +17,7 @@ from certrad.models.datasets.split import load_split
 from certrad.models.shipped import shipped_datasets
 from certrad.models.types.pixels import WHITE
 
-SIDE = 64
+SIDE: Final = 64
 
 Split = Literal["train", "test"]
 
@@ -38,7 +36,7 @@ class LabelledImages:
 
 
 def read_split(archive: Path, split: Split) -> LabelledImages:
-    """Return every image of one split, sorted by name so that the order does not depend on how the zip was packed.
+    """Returns every image of one split, sorted by name so that the order does not depend on how the zip was packed.
 
     Raises:
         Rejected: The zip holds no image of that split.
@@ -55,11 +53,11 @@ def _grey(pixels: Pixels, index: int) -> npt.NDArray[np.uint8]:
     return np.rint(pixels[..., 0] * WHITE).astype(np.uint8)
 
 
-TASK = "mednist"
+TASK: Final = "mednist"
 
 
-def balanced_sample(labels: npt.NDArray[np.int64], n_classes: int, images: int, seed: int) -> list[int]:
-    """Indices of at least `images` random images, as many of each class, one of each class in turn.
+def equal_sample(labels: npt.NDArray[np.int64], n_classes: int, images: int, seed: int) -> list[int]:
+    """Return the indices of as many random images of each class, at least `images` in all, one of each class in turn.
 
     Raises ValueError where a class has too few images.
     """

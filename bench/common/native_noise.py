@@ -1,12 +1,10 @@
 """One grey image certified twice: with noise in the model input, and with noise in its own grey levels."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +15,19 @@ from certrad.bench.common.native_space import NativeSpaceClassifier
 from certrad.models.backbones.base import Backbone
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.images.model_input import image_scale, model_input
-from certrad.models.images.picture import ImageFacts, Picture
-from certrad.models.images.units import ImageRadius, ImageScale, radius_in_image_units
+from certrad.models.images.units import radius_in_image_units
 from certrad.models.prompts.context import text_features
-from certrad.models.prompts.training.trainer import FewShotParams, image_features, initial_context, train_epochs
+from certrad.models.prompts.training.trainer import FewShotParams, image_features, random_context, train_epochs
 from certrad.models.smoothing import certify
 from certrad.models.types import Certificate, Outcome, SmoothingParams
+from certrad.models.types.image import ImageFacts, ImageRadius, ImageScale
 from certrad.models.types.pixels import WHITE
 
 Space = Literal["model input", "image"]
 
-SECRET = b"python -m certrad.bench noise-space"
+SECRET: Final = b"python -m certrad.bench noise-space"
 """Published, unlike an installation's: anyone can draw the same noise."""
 
 
@@ -94,7 +93,7 @@ def compare(job: Job, backbone: Backbone, texts: Mapping[tuple[int, Space], Tens
     )
 
 
-def grey_picture(pixels: npt.NDArray[np.uint8]) -> Picture:
+def grey_picture(pixels: npt.NDArray[np.uint8]) -> DecodedImage:
     """A square grey image as the service would decode it."""
     facts = ImageFacts(
         format="png",
@@ -108,7 +107,7 @@ def grey_picture(pixels: npt.NDArray[np.uint8]) -> Picture:
         slope=1 / WHITE,
     )
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-    return Picture(pixels=pixels[..., None] / WHITE, sha256=digest, facts=facts)
+    return DecodedImage(pixels=pixels[..., None] / WHITE, sha256=digest, facts=facts)
 
 
 def enlargement(scale: ImageScale) -> float:
@@ -148,7 +147,7 @@ def tuned_text_features(
             return backbone.encode_image(native.model_inputs(noisy))
 
     *_, last = train_epochs(backbone, source, labels, class_names, params)
-    context = initial_context(backbone, len(class_names), params).with_vectors(last.vectors)
+    context = random_context(backbone, len(class_names), params).with_vectors(last.vectors)
     with torch.inference_mode():
         return text_features(backbone, class_names, context)
 

@@ -4,14 +4,12 @@ All methods start from the image features of the selection, estimation and adapt
 not, or a gated bank of prompts.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -37,13 +35,13 @@ from certrad.models.smoothing import Noise, NoisySampler, Stream, labels
 from certrad.models.types import PromptCard, ZeroShotAdaptation
 from certrad.models.types.pixels import WHITE
 
-SECRET = b"python -m certrad.bench certified-accuracy"
+SECRET: Final = b"python -m certrad.bench certified-accuracy"
 """Published, unlike an installation's: anyone can draw the same noise."""
 
-ADAPTED = frozenset({"zero_shot", "combined"})
+ADAPTED: Final = frozenset({"zero_shot", "combined"})
 """The methods whose prompt is tuned on the image itself; their scope is `frozen_prompt`."""
 
-METHODS = ("template", "coop", "few_shot", "calibrated", "gated", "zero_shot", "combined")
+METHODS: Final = ("template", "coop", "few_shot", "calibrated", "gated", "zero_shot", "combined")
 """All methods; `coop`, `few_shot`, which `combined` needs, `calibrated` and `gated` where there is a checkpoint."""
 
 
@@ -76,7 +74,7 @@ class StudySettings:
         """Digest of all settings, part of the noise key."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
-    def passes(self, job: Job) -> int:
+    def passes(self, job: "Job") -> int:
         """How many images one job encodes: the image itself and its noisy copies."""
         adapted = self.adaptation.samples if ADAPTED & set(self.methods) else 0
         return 1 + self.n0 + adapted + (self.check_n if job.check else self.n)
@@ -121,7 +119,7 @@ class Record:
         return json.dumps(asdict(self))
 
     @staticmethod
-    def from_json(line: str) -> Record:
+    def from_json(line: str) -> "Record":
         """The inverse of `to_json`."""
         document = json.loads(line)
         methods = {name: MethodCounts(**_as_tuples(counts)) for name, counts in document.pop("methods").items()}
@@ -144,7 +142,7 @@ class Study:
 
     @torch.inference_mode()
     def measure(self, job: Job) -> Record:
-        """Label the noisy copies of one image by every method."""
+        """Labels the noisy copies of one image by every method."""
         image = as_input(job.pixels)
         sampler = self._sampler(image, job)
         n, check_n = self.settings.n, self.settings.check_n

@@ -4,9 +4,8 @@ Float32; for every batch of 100 the normalisation is undone and done again and t
 the full length of the text tower; the labels are counted one by one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from open_clip.model import CLIP
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from certrad.models.backbones.base import Backbone
 
-BATCH_SIZE = 100
+BATCH_SIZE: Final = 100
 
 
 @torch.no_grad()

@@ -1,7 +1,5 @@
 """The labels of certified images in order, and what a target radius would have made of them."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections import Counter
@@ -10,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from certrad.models.smoothing import SequentialTest, Verdict, count, decide
+from certrad.models.smoothing import SequentialDecision, SequentialTest, count, decide
 from certrad.models.smoothing.accuracy import certified_accuracy
 from certrad.models.smoothing.sampling import LABEL_DTYPE
 from certrad.models.types import LabelCounts, SmoothingParams
@@ -55,7 +53,7 @@ class Record:
         return json.dumps(asdict(self))
 
     @staticmethod
-    def from_json(line: str) -> Record:
+    def from_json(line: str) -> "Record":
         """The inverse of `to_json`."""
         document = json.loads(line)
         return Record(**{**document, "selection": tuple(document["selection"])})
@@ -99,7 +97,7 @@ def summarise(records: Sequence[Record], settings: Settings, target: float) -> T
     )
 
 
-def decided(record: Record, params: SmoothingParams, look_every: int) -> tuple[int, Verdict]:
+def decided(record: Record, params: SmoothingParams, look_every: int) -> tuple[int, SequentialDecision]:
     """samples_used, and the decision that the labels of a record lead to where they are looked at as they come."""
     selection, _ = _all_counts(record)
     labels = np.frombuffer(bytes.fromhex(record.labels), LABEL_DTYPE)

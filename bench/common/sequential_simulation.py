@@ -1,20 +1,19 @@
 """How many samples SEQ-CERTIFY takes where the class probabilities are known: the rule alone, on simulated labels."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from certrad.models.smoothing import SequentialTest, Verdict
+from certrad.models.smoothing import SequentialDecision, SequentialTest
 from certrad.models.smoothing.accuracy import certified_accuracy
 from certrad.models.types import LabelCounts, SmoothingParams
 
-LOOK_EVERY = 25
-PURE_CASES: tuple[tuple[str, tuple[float, ...], float], ...] = (
+LOOK_EVERY: Final = 25
+PURE_CASES: Final[tuple[tuple[str, tuple[float, ...], float], ...]] = (
     ("K = 2, p_A = 1", (1.0, 0.0), 1.0),
     ("K = 2, p_A = 0.99", (0.99, 0.01), 1.0),
     ("K = 2, p_A = 0.95", (0.95, 0.05), 1.0),
@@ -47,7 +46,7 @@ def pure_table(runs: int, seed: int) -> str:
 
 def simulated(
     p: Sequence[float], params: SmoothingParams, generator: np.random.Generator, look_every: int = LOOK_EVERY
-) -> tuple[int, Verdict]:
+) -> tuple[int, SequentialDecision]:
     """How many estimation samples are drawn from class probabilities p, and what they decide."""
     selection = _counts(generator.multinomial(params.n0, p))
     test, drawn = SequentialTest(params, selection, look_every=look_every), np.zeros(len(p), dtype=np.int64)

@@ -3,8 +3,6 @@
 No noise and no blur on purpose: the demonstration model must meet Gaussian noise for the first time at certification.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -44,7 +42,7 @@ class AugmentedBatch:
 
 
 def augment(images: Tensor, config: AugmentationConfig, generator: torch.Generator) -> AugmentedBatch:
-    """Return every image cropped, turned, mirrored and toned by its own random draw.
+    """Returns every image cropped, turned, mirrored and toned by its own random draw.
 
     Args:
         images: Grey images in [0,1], shape (n, 1, h, w).

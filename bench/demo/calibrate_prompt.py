@@ -5,30 +5,29 @@
 The pool is of training images, drawn by the seed; their labels are not used. Its digest stands in the card.
 """
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
+from certrad.bench.common.mednist import TASK
+from certrad.bench.common.options import use_threads
 from certrad.bench.demo.common import (
-    TASK,
     add_common_arguments,
     as_inputs,
     backbone_of,
     save,
     task,
     training_images,
-    use_threads,
 )
 from certrad.models.prompts.checkpoint import load_prompt, prompt_path, read_prompt_card, require_backbone
 from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
 from certrad.models.shipped import SHIPPED_PROMPTS
 from certrad.models.types import PromptCard
 
-DEFAULTS = CalibrationParams()
+DEFAULTS: Final = CalibrationParams()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,26 +4,25 @@ A caption states some facts and leaves the others open. It therefore fits every 
 and `matches` tells which; images that a caption fits are never its negatives in the contrastive loss.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from certrad.bench.demo.augmentation import AugmentedBatch
 
-OPEN = -1
+OPEN: Final = -1
 """The value of a fact that a caption leaves open."""
 
-FACTS = ("class", "modality", "region", "brightness", "contrast", "orientation", "zoom", "filling")
+FACTS: Final = ("class", "modality", "region", "brightness", "contrast", "orientation", "zoom", "filling")
 
-_MODALITY_OF_CLASS = torch.tensor([0, 1, 2, 0, 2, 0])
-_REGION_OF_CLASS = torch.tensor([0, 1, 2, 2, 3, 4])
+_MODALITY_OF_CLASS: Final = torch.tensor([0, 1, 2, 0, 2, 0])
+_REGION_OF_CLASS: Final = torch.tensor([0, 1, 2, 2, 3, 4])
 
-_CLASS_SUBJECTS = (
+_CLASS_SUBJECTS: Final = (
     ("abdomen CT", "abdominal CT", "CT of the abdomen", "computed tomography of the abdomen", "belly CT scan",
      "abdominal CT slice", "axial slice through the abdomen", "liver and bowel on CT"),
     ("breast MRI", "MRI of the breast", "magnetic resonance image of the breast", "breast MR scan", "mammary MRI",
@@ -37,21 +36,21 @@ _CLASS_SUBJECTS = (
     ("head CT", "CT of the head", "cranial CT", "brain CT scan", "computed tomography of the skull",
      "axial slice through the brain", "head CT slice"),
 )  # fmt: skip
-_MODALITY_SUBJECTS = (
+_MODALITY_SUBJECTS: Final = (
     ("CT", "CT scan", "computed tomography", "axial CT slice", "tomographic slice"),
     ("MRI", "MR image", "magnetic resonance image", "MRI scan"),
     ("X-ray", "radiograph", "plain film", "X-ray film", "projection radiograph"),
 )
-_REGION_SUBJECTS = (
+_REGION_SUBJECTS: Final = (
     ("the abdomen", "the belly", "abdominal organs"),
     ("the breast", "breast tissue"),
     ("the chest", "the thorax", "the lungs", "the rib cage"),
     ("the hand", "the fingers and the wrist", "hand bones"),
     ("the head", "the brain", "the skull"),
 )
-_OPEN_SUBJECTS = ("a patient", "anatomy", "a body part", "the body", "tissue")
+_OPEN_SUBJECTS: Final = ("a patient", "anatomy", "a body part", "the body", "tissue")
 
-_ADJECTIVES = {
+_ADJECTIVES: Final = {
     "brightness": (
         ("dark", "dim", "underexposed"),
         ("medium-bright", "evenly lit"),
@@ -59,7 +58,7 @@ _ADJECTIVES = {
     ),
     "contrast": (("low-contrast", "flat", "faint"), ("medium-contrast", "balanced"), ("high-contrast", "stark")),
 }
-_ADDITIONS = {
+_ADDITIONS: Final = {
     "orientation": (
         ("upright", "in normal orientation"),
         ("turned a quarter to one side", "rotated by 90 degrees"),
@@ -77,7 +76,7 @@ _ADDITIONS = {
         ("filling the frame", "without black margin"),
     ),
 }
-_TEMPLATES = (
+_TEMPLATES: Final = (
     "{adjectives}{subject}{additions}.",
     "a medical image of {adjectives}{subject}{additions}.",
     "an image of {adjectives}{subject}{additions}.",
@@ -110,7 +109,7 @@ class Caption:
 
 
 def measure_facts(batch: AugmentedBatch, labels: Tensor) -> Tensor:
-    """Return the value of every fact for every image, shape (n, len(FACTS)), columns in the order of `FACTS`."""
+    """Returns the value of every fact for every image, shape (n, len(FACTS)), columns in the order of `FACTS`."""
     pixels = batch.images.flatten(1)
     columns = (
         labels,
@@ -126,7 +125,7 @@ def measure_facts(batch: AugmentedBatch, labels: Tensor) -> Tensor:
 
 
 def compose(facts: Sequence[int], config: CaptionConfig, rng: random.Random) -> Caption:
-    """Return a random true sentence about an image with these facts (values in the order of `FACTS`)."""
+    """Returns a random true sentence about an image with these facts (values in the order of `FACTS`)."""
     known = dict(zip(FACTS, facts, strict=True))
     kind = rng.choices(("class", "modality", "region", None), config.subject_weights)[0]
     count = rng.choices((0, 1, 2), config.stated_attributes)[0]
@@ -143,7 +142,7 @@ def compose(facts: Sequence[int], config: CaptionConfig, rng: random.Random) -> 
 
 
 def matches(captions: Sequence[Caption], facts: Tensor) -> Tensor:
-    """Return which caption fits which image: a boolean tensor of shape (captions, images)."""
+    """Returns which caption fits which image: a boolean tensor of shape (captions, images)."""
     stated = torch.tensor([[caption.stated.get(name, OPEN) for name in FACTS] for caption in captions])
     agrees = (stated.unsqueeze(1) == OPEN) | (stated.unsqueeze(1) == facts.unsqueeze(0))
     return agrees.all(dim=2)

@@ -1,20 +1,19 @@
 """What the commands that make prompts of the task `mednist` have in common: options, backbone, images, checkpoint."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from certrad.bench.common.mednist import LabelledImages, read_split
+from certrad.bench.common.mednist import TASK, LabelledImages, read_split
 from certrad.bench.common.noisy_images import as_input
+from certrad.bench.common.options import add_threads
 from certrad.bench.demo.files import write_json
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.weights import file_sha256
@@ -25,9 +24,8 @@ from certrad.models.shipped import SHIPPED_PROMPTS, TASK_CARDS, shipped_backbone
 from certrad.models.types import PromptCard, TaskCard
 from certrad.models.types.cards import PromptMethod
 
-TASK = "mednist"
-TASK_CARD = TASK_CARDS / f"{TASK}.json"
-LICENCE = (
+TASK_CARD: Final = TASK_CARDS / f"{TASK}.json"
+LICENCE: Final = (
     "CC BY-SA 4.0. Tuned on images of MedNIST, gathered from TCIA, the RSNA Bone Age Challenge and the NIH Chest X-ray "
     "data set, prepared by Dr. B. J. Erickson, Mayo Clinic (CC BY-SA 4.0)."
 )
@@ -40,18 +38,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", default="demo", choices=sorted(shipped_backbones()))
     parser.add_argument("--backbones", type=Path, default=Path("backbones"), help="folder of fetched backbones")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    add_threads(parser)
 
 
 def task() -> TaskCard:
     """The card of the task."""
     return shipped_tasks()[TASK]
-
-
-def use_threads(arguments: argparse.Namespace) -> None:
-    """Let torch compute in as many threads as were asked for."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
 
 
 def backbone_of(arguments: argparse.Namespace, dtype: torch.dtype = torch.float32) -> Backbone:
@@ -82,7 +74,7 @@ def save(
     tuning: Mapping[str, Any],
     measured: Mapping[str, Any] | None = None,
 ) -> PromptCard:
-    """Save a checkpoint whose card names the command, the data and their licence."""
+    """Saves a checkpoint whose card names the command, the data and their licence."""
     return save_prompt(
         arguments.out,
         prompt,
@@ -103,6 +95,6 @@ def save(
 
 
 def make_default(field: Literal["default_prompt", "default_bank"], card: PromptCard) -> None:
-    """Write the prompt into the card of the task."""
+    """Writes the prompt into the card of the task."""
     document = json.loads(TASK_CARD.read_text(encoding="utf-8"))
     write_json(TASK_CARD, {**document, field: card.id})

@@ -1,7 +1,5 @@
 """The two towers at training time and the contrastive loss with several positives per caption and per image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -13,7 +11,7 @@ from torch.nn import functional
 
 
 def tokenize(texts: Sequence[str]) -> Tensor:
-    """Return token ids padded to the longest text only, not to the context length.
+    """Returns token ids padded to the longest text only, not to the context length.
 
     The text tower is causal, so what follows the end token cannot change its feature.
     """
@@ -23,7 +21,7 @@ def tokenize(texts: Sequence[str]) -> Tensor:
 
 
 def encode_texts(model: CLIP, tokens: Tensor) -> Tensor:
-    """Return the L2-normalised text features of token rows that may be shorter than the context length."""
+    """Returns the L2-normalised text features of token rows that may be shorter than the context length."""
     length = tokens.shape[1]
     hidden = model.token_embedding(tokens) + model.positional_embedding[:length]
     hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
@@ -32,12 +30,12 @@ def encode_texts(model: CLIP, tokens: Tensor) -> Tensor:
 
 
 def encode_images(model: CLIP, images: Tensor) -> Tensor:
-    """Return the L2-normalised image features."""
+    """Returns the L2-normalised image features."""
     return functional.normalize(model.encode_image(images), dim=1)
 
 
 def contrastive_loss(logits: Tensor, fits: Tensor) -> Tensor:
-    """Return CLIP's symmetric loss in which a caption and an image that fit each other are never negatives.
+    """Returns CLIP's symmetric loss in which a caption and an image that fit each other are never negatives.
 
     Every pair on the diagonal competes with the misfits of its row and of its column only. The other fits are left
     out rather than made positives: asking all of them to be equally similar would collapse a class to one point.

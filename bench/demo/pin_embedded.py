@@ -6,13 +6,14 @@ To be run whenever the embedded weights were trained anew; a test fails until it
 """
 
 from dataclasses import asdict, replace
+from typing import Final
 
 from certrad.models.backbones.base import EMBEDDED
 from certrad.models.backbones.weights import file_sha256, read_config, write_json
 from certrad.models.shipped import BACKBONE_CARDS, shipped_backbones
 from certrad.models.types import BackboneCard
 
-CARD = BACKBONE_CARDS / "demo.json"
+CARD: Final = BACKBONE_CARDS / "demo.json"
 
 
 def card_of_files() -> BackboneCard:

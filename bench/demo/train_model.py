@@ -7,8 +7,6 @@ Resuming a finished run with other options is a warm restart of the learning rat
 leg. Copies of the checkpoints of earlier legs can be averaged into the last one (--average-with).
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import random
@@ -16,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from open_clip.model import CLIP
@@ -30,21 +28,21 @@ from certrad.bench.demo.files import CARD, CONFIG, read_weights, write_json, wri
 from certrad.models.files import replacement
 from certrad.models.shipped import shipped_tasks
 
-TASK = "mednist"
-TEMPLATE = "a medical image of {}."
-MODEL_CFG: dict[str, Any] = {
+TASK: Final = "mednist"
+TEMPLATE: Final = "a medical image of {}."
+MODEL_CFG: Final[dict[str, Any]] = {
     "embed_dim": 128,
     "vision_cfg": {"image_size": 64, "layers": 7, "width": 128, "patch_size": 8, "head_width": 32},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 3},
 }
-PREPROCESS_CFG: dict[str, Any] = {
+PREPROCESS_CFG: Final[dict[str, Any]] = {
     "mean": [0.35, 0.35, 0.35],
     "std": [0.28, 0.28, 0.28],
     "interpolation": "bicubic",
     "resize_mode": "shortest",
 }
 
-GENTLE = AugmentationConfig(
+GENTLE: Final = AugmentationConfig(
     smallest_zoom=0.9, largest_tilt=5.0, turned_share=0.0, gamma=0.15, contrast=0.15, brightness=0.05
 )
 
@@ -71,7 +69,7 @@ class TrainingConfig:
 
 
 def build_model(config: TrainingConfig) -> CLIP:
-    """Return the untrained model.
+    """Returns the untrained model.
 
     The patch filters start equal in red, green and blue: grey images would never train a difference between them, and
     it would stay for ever what it was drawn as. The token and position tables keep their initial draw: words that no
@@ -89,7 +87,7 @@ def build_model(config: TrainingConfig) -> CLIP:
 
 
 def build_optimizer(model: CLIP, config: TrainingConfig) -> torch.optim.AdamW:
-    """Return AdamW with decay on matrices only."""
+    """Returns AdamW with decay on matrices only."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.ndim >= 2]
     others = [parameter for parameter in trained if parameter.ndim < 2]
@@ -98,7 +96,7 @@ def build_optimizer(model: CLIP, config: TrainingConfig) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
-    """Return the rate of one step: linear warm-up, then half a cosine down to zero."""
+    """Returns the rate of one step: linear warm-up, then half a cosine down to zero."""
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
@@ -106,7 +104,7 @@ def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
 
 
 def to_model_input(grey: Tensor) -> Tensor:
-    """Return grey images in [0,1], shape (n, 1, h, w), as normalised RGB."""
+    """Returns grey images in [0,1], shape (n, 1, h, w), as normalised RGB."""
     mean = torch.tensor(PREPROCESS_CFG["mean"]).view(1, 3, 1, 1)
     std = torch.tensor(PREPROCESS_CFG["std"]).view(1, 3, 1, 1)
     normalised: Tensor = (grey - mean) / std
@@ -116,7 +114,7 @@ def to_model_input(grey: Tensor) -> Tensor:
 def train_epoch(
     model: CLIP, optimizer: torch.optim.Optimizer, data: LabelledImages, config: TrainingConfig, epoch: int
 ) -> Iterator[tuple[int, float]]:
-    """Train for one epoch and yield (step within the epoch, loss) after every step."""
+    """Trains for one epoch and yields (step within the epoch, loss) after every step."""
     model.train()
     # The patch dropout of open_clip knows no other generator than the global one.
     generator = torch.manual_seed(config.seed * 10_000 + epoch)
@@ -146,7 +144,7 @@ def train_epoch(
 
 @torch.inference_mode()
 def template_accuracy(model: CLIP, data: LabelledImages) -> float:
-    """Return the share of clean images whose own class name, in the template, is the most similar."""
+    """Returns the share of clean images whose own class name, in the template, is the most similar."""
     model.eval()
     texts = encode_texts(model, tokenize([TEMPLATE.format(name) for name in shipped_tasks()[TASK].class_names]))
     correct = 0
@@ -164,8 +162,8 @@ class Progress:
     epochs_done: int = 0
     legs: tuple[str, ...] = ()
 
-    def start_leg(self, config: TrainingConfig) -> Progress:
-        """Return the progress with the options of the run that starts; going on with the same is no new leg."""
+    def start_leg(self, config: TrainingConfig) -> "Progress":
+        """Returns the progress with the options of the run that starts; going on with the same is no new leg."""
         options = f"--epochs {config.epochs} --lr {config.lr} --patch-dropout {config.patch_dropout}"
         leg = f"{options} --gentle-epochs {config.gentle_epochs}"
         return self if self.legs[-1:] == (leg,) else replace(self, legs=(*self.legs, leg))
@@ -194,7 +192,7 @@ def train(
     checkpoint: Path,
     resume: bool,
 ) -> Progress:
-    """Train to the last epoch, with a line of progress and a checkpoint after each."""
+    """Trains to the last epoch, with a line of progress and a checkpoint after each."""
     optimizer = build_optimizer(model, config)
     progress = load_checkpoint(checkpoint, model, optimizer) if resume else Progress()
     progress = progress.start_leg(config)
@@ -216,7 +214,7 @@ def train(
 def card(
     config: TrainingConfig, progress: Progress, accuracy: float, test_images: int, sha256: str
 ) -> dict[str, object]:
-    """Return what a reader must know before using the weights."""
+    """Returns what a reader must know before using the weights."""
     return {
         "id": "demo",
         "purpose": "demonstration of certrad on a laptop CPU; not a medical device, not for clinical use",
@@ -246,7 +244,7 @@ def card(
 
 
 def package(model: CLIP, test_images: LabelledImages, config: TrainingConfig, progress: Progress, out: Path) -> float:
-    """Write weights, configuration and card, and return the clean accuracy of the weights as stored."""
+    """Writes weights, configuration and card, and returns the clean accuracy of the weights as stored."""
     out.mkdir(parents=True, exist_ok=True)
     sha256 = write_weights(out, model)
     model.load_state_dict(read_weights(out))

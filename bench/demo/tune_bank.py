@@ -5,16 +5,16 @@
 Nothing but those few training images per class is seen: prompts and gate learn from their noisy copies.
 """
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
+from typing import Final
 
 import torch
 from tqdm import tqdm
 
+from certrad.bench.common.mednist import TASK
+from certrad.bench.common.options import use_threads
 from certrad.bench.demo.common import (
-    TASK,
     add_common_arguments,
     as_inputs,
     backbone_of,
@@ -22,13 +22,12 @@ from certrad.bench.demo.common import (
     save,
     task,
     training_images,
-    use_threads,
 )
 from certrad.models.prompts.training.bank import BankParams, tune_bank
 from certrad.models.prompts.training.trainer import sample_shots
 from certrad.models.types import PromptCard
 
-DEFAULTS = BankParams(template="{}")
+DEFAULTS: Final = BankParams(template="{}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def tune(arguments: argparse.Namespace) -> PromptCard:
-    """Tune on the shots that the seed chooses and save the checkpoint with its card."""
+    """Tunes on the shots that the seed chooses and saves the checkpoint with its card."""
     class_names = task().class_names
     params = BankParams(
         template=task().template,

@@ -10,8 +10,6 @@ service's. What is not named has the value of the paper of the method. Prompts o
 the fewer shots are among those of the more.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Iterator
@@ -24,9 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from certrad.bench.common.machine import this_machine
-from certrad.bench.common.mednist import LabelledImages
+from certrad.bench.common.mednist import TASK, LabelledImages
+from certrad.bench.common.options import use_threads
 from certrad.bench.demo.common import (
-    TASK,
     add_common_arguments,
     as_inputs,
     backbone_of,
@@ -34,10 +32,9 @@ from certrad.bench.demo.common import (
     save,
     task,
     training_images,
-    use_threads,
 )
 from certrad.models.backbones.base import Backbone
-from certrad.models.prompts.training.embedding_bank import adversarial_bank
+from certrad.models.prompts.training.embedding_bank import embedding_bank
 from certrad.models.prompts.training.image_choice import VALIDATION_PER_CLASS
 from certrad.models.prompts.training.trainer import sample_shots
 from certrad.models.prompts.training.tuning import TuningSet, attack_params, finish, tune_epochs
@@ -72,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def tune(arguments: argparse.Namespace) -> PromptCard:
-    """Tune on the images that the seed chooses and save the checkpoint with its card."""
+    """Tunes on the images that the seed chooses and saves the checkpoint with its card."""
     params = tuning_params(arguments)
     backbone = backbone_of(arguments)
     class_names = task().class_names
@@ -137,6 +134,6 @@ def timed(what: str) -> Iterator[None]:
 
 def _bank(backbone: Backbone, data: TuningSet, params: TuningParams) -> Tensor:
     with tqdm(total=len(data.images), unit="image") as progress, timed(f"bank of {len(data.images)} images"):
-        return adversarial_bank(
+        return embedding_bank(
             backbone, data.images, attack_params(params), on_batch=lambda done: progress.update(done - progress.n)
         )

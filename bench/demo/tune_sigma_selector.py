@@ -7,14 +7,13 @@ when a request names nothing: its bank, else its prompt. It need not be certifie
 `auto` get, never whether they are true.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +22,9 @@ from scipy import special
 from tqdm import tqdm
 
 from certrad.bench.common.classifier import default_classifier
-from certrad.bench.common.machine import add_dtype
-from certrad.bench.common.mednist import TASK, LabelledImages, balanced_sample, read_split
+from certrad.bench.common.mednist import TASK, LabelledImages, equal_sample, read_split
 from certrad.bench.common.noisy_images import as_input
+from certrad.bench.common.options import add_dtype
 from certrad.bench.demo.common import TASK_CARD
 from certrad.bench.demo.files import write_json
 from certrad.models.classifier import VisionLanguageClassifier
@@ -36,8 +35,8 @@ from certrad.models.types import LabelCounts, SigmaRouting, SmoothingParams
 
 Floats = npt.NDArray[np.float64]
 
-SIGMAS = (0.25, 0.35, 0.5, 0.7, 1.0)
-DECIMALS = 4
+SIGMAS: Final = (0.25, 0.35, 0.5, 0.7, 1.0)
+DECIMALS: Final = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     by_sigma = {sigma: classifier(sigma) for sigma in arguments.sigmas}
     images = read_split(arguments.data, "train")
     n_classes = len(shipped_tasks()[TASK].class_names)
-    chosen = balanced_sample(images.labels, n_classes, arguments.images, arguments.seed)
+    chosen = equal_sample(images.labels, n_classes, arguments.images, arguments.seed)
     radii = np.array(
         [estimated_radii(images, index, by_sigma, arguments.samples) for index in tqdm(chosen, unit="image")]
     )

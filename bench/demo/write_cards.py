@@ -3,21 +3,19 @@
 python -m certrad.bench write-demo-cards --accuracy accuracy.json
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from certrad.bench.demo.files import write_json
 from certrad.models.prompts.checkpoint import prompt_path, read_prompt_card, write_card
 from certrad.models.shipped import SHIPPED_PROMPTS
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
-OF_CHECKPOINT = {
+DEMO: Final = Path(__file__).parents[2] / "models" / "demo"
+OF_CHECKPOINT: Final = {
     "few_shot": ("few_shot", "combined"),
     "coop": ("coop",),
     "calibrated": ("calibrated",),
@@ -34,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write every card that the figures belong to; raises ValueError where a card is of other weights."""
+    """Writes every card that the figures belong to; raises ValueError where a card is of other weights."""
     accuracy = json.loads(arguments.accuracy.read_text(encoding="utf-8"))
     settings = accuracy["settings"]
     backbone = json.loads(arguments.backbone_card.read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
+from certrad.app.api.remedies import REMEDIES
 from certrad.app.api.schemas.certify import CertifyForm
 from certrad.app.api.schemas.tune import TuningForm
 from certrad.app.settings import ApiSettings
@@ -72,7 +73,7 @@ def settings_table(kind: type[BaseSettings], without: type[BaseSettings] | None 
 def errors_table() -> str:
     """Returns one row per error code."""
     rows = [
-        (f"`{code}`", str(problem.status), _cell(problem.raised_if), _cell(problem.what_to_do))
+        (f"`{code}`", str(REMEDIES[code].status), _cell(problem.raised_if), _cell(REMEDIES[code].what_to_do))
         for code, problem in PROBLEMS.items()
     ]
     return _table(("code", "HTTP", "raised if", "what to do"), rows)

@@ -7,8 +7,6 @@ is attacked on its own grid, 0..255 in each of three channels; a picture of that
 that was stopped goes on where the journal ends.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -19,8 +17,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from certrad.bench.common.machine import add_dtype, this_machine
-from certrad.bench.common.mednist import TASK, balanced_sample, read_split
+from certrad.bench.common.machine import this_machine
+from certrad.bench.common.mednist import TASK, equal_sample, read_split
+from certrad.bench.common.options import add_dtype
 from certrad.models.audit.modes import chosen_modes, mode_specs
 from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
 from certrad.models.audit.verdict import as_markdown
@@ -28,7 +27,7 @@ from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_prompts, shipped_tasks
-from certrad.models.types import SmoothingParams
+from certrad.models.types import FixedSigma, SamplingParams
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,12 +53,12 @@ def run(arguments: argparse.Namespace) -> None:
     cards = shipped_prompts()
     prompts = [cards[name] for name in (task.default_prompt, task.default_bank) if name is not None]
     split = read_split(arguments.data, "test")
-    chosen = balanced_sample(split.labels, len(task.class_names), arguments.images, arguments.seed)
+    chosen = equal_sample(split.labels, len(task.class_names), arguments.images, arguments.seed)
     images = [np.repeat(split.pixels[index][None], 3, axis=0) for index in chosen]
     specs = (
         spec
         for sigma in arguments.sigmas
-        for spec in mode_specs(task, task.default_backbone, prompts, SmoothingParams(sigma=sigma, n=arguments.n))
+        for spec in mode_specs(task, task.default_backbone, prompts, FixedSigma(sigma), SamplingParams(n=arguments.n))
     )
     settings = AuditSettings(
         modes=tuple(chosen_modes(specs, arguments.modes)),

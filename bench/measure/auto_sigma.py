@@ -6,24 +6,22 @@ The classifier is the one that serves the task when a request names nothing. Fix
 images, each certificate with the full alpha of its own. A run that was stopped goes on where the journal ends.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from certrad.bench.common.classifier import default_classifier
-from certrad.bench.common.machine import add_dtype, this_machine
-from certrad.bench.common.mednist import TASK, LabelledImages, balanced_sample, read_split
+from certrad.bench.common.machine import this_machine
+from certrad.bench.common.mednist import TASK, LabelledImages, equal_sample, read_split
 from certrad.bench.common.noisy_images import SECRET, as_input
+from certrad.bench.common.options import add_sampling, use_threads
 from certrad.models.backbones.device import dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
 from certrad.models.certificates.noise_key import noise_key
@@ -32,11 +30,11 @@ from certrad.models.evaluation.journal import Journal
 from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
 from certrad.models.smoothing.routing import estimate_routes, select_route
-from certrad.models.types import Certificate, Outcome, SigmaRouting, SmoothingParams
+from certrad.models.types import Certificate, Outcome, SamplingParams, SigmaRouting
 
-BATCH_SIZE = 50
-AUTO = "auto"
-RADII = (0, 0.1, 0.25, 0.5, 0.75, 1.0)
+BATCH_SIZE: Final = 50
+AUTO: Final = "auto"
+RADII: Final = (0, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,36 +43,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--journal", type=Path, required=True, help="scratch file, one JSON line an image")
     parser.add_argument("--out", type=Path, required=True, help="result")
     parser.add_argument("--images", type=int, default=48, help="rounded up to as many of each class")
-    parser.add_argument("--n0", type=int, default=100)
-    parser.add_argument("--n", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    add_dtype(parser)
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    add_sampling(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Certify what the journal lacks, then write and print the result."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    """Certifies what the journal lacks, then writes and prints the result."""
+    use_threads(arguments)
     routing = shipped_tasks()[TASK].sigma_routing
     if routing is None:
         raise ValueError(f"the task {TASK} needs a selector: python -m certrad.bench tune-sigma-selector")
     classifier = default_classifier(arguments.dtype)
-    by_route = [classifier(sigma) for sigma in routing.sigmas]
+    by_sigma = {sigma: classifier(sigma) for sigma in routing.sigmas}
+    one = by_sigma[routing.sigmas[0]]
     settings = {
-        "text_features_sha256": text_features_sha256(by_route[0].text_features),
-        "backbone_sha256": by_route[0].backbone.sha256,
-        "dtype": dtype_name(by_route[0].backbone.dtype),
+        "text_features_sha256": text_features_sha256(one.text_features),
+        "backbone_sha256": one.backbone.sha256,
+        "dtype": dtype_name(one.backbone.dtype),
         "data_sha256": file_sha256(arguments.data),
         "routing": asdict(routing),
         **{name: getattr(arguments, name) for name in ("images", "n0", "n", "seed")},
     }
     journal = Journal(arguments.journal, json.dumps(settings, sort_keys=True))
     images = read_split(arguments.data, "test")
-    chosen = balanced_sample(images.labels, by_route[0].n_classes, arguments.images, arguments.seed)
+    chosen = equal_sample(images.labels, one.n_classes, arguments.images, arguments.seed)
     for index in tqdm(chosen[len(journal.lines) :], unit="image"):
-        params = SmoothingParams(sigma=routing.selector_sigma, n0=arguments.n0, n=arguments.n)
-        journal.append(json.dumps(measure(images, index, by_route, params, routing)))
+        params = SamplingParams(n0=arguments.n0, n=arguments.n)
+        journal.append(json.dumps(measure(images, index, by_sigma, params, routing)))
     records = [json.loads(line) for line in journal.lines]
     document = {
         "settings": settings,
@@ -89,27 +83,31 @@ def run(arguments: argparse.Namespace) -> None:
 def measure(
     images: LabelledImages,
     index: int,
-    by_route: Sequence[VisionLanguageClassifier],
-    params: SmoothingParams,
+    by_sigma: Mapping[float, VisionLanguageClassifier],
+    params: SamplingParams,
     routing: SigmaRouting,
 ) -> dict[str, Any]:
     """The radius of every fixed sigma and of `auto`, 0 where the true class was not certified; and what `auto` did."""
     image, label = as_input(images.pixels[index]), int(images.labels[index])
     key = noise_key(SECRET, hashlib.sha256(image.tobytes()).hexdigest(), hashlib.sha256(b"auto-sigma").hexdigest())
     sampler = NoisySampler(
-        image=image, sigma=params.sigma, noise=Noise(key), batch_size=BATCH_SIZE, device=by_route[0].device
+        image=image,
+        sigma=routing.selector_sigma,
+        noise=Noise(key),
+        batch_size=BATCH_SIZE,
+        device=by_sigma[routing.sigmas[0]].device,
     )
     radii, blocks = {}, [MemoryBlocks() for _ in routing.sigmas]
-    for sigma, classifier, kept in zip(routing.sigmas, by_route, blocks, strict=True):
-        at_sigma, fixed = sampler.with_sigma(sigma), SmoothingParams(sigma=sigma, n0=params.n0, n=params.n)
+    for (sigma, classifier), kept in zip(by_sigma.items(), blocks, strict=True):
+        at_sigma, fixed = sampler.with_sigma(sigma), params.at(sigma)
         found = estimate(at_sigma, classifier, fixed, select(at_sigma, classifier, fixed), kept)
         radii[str(sigma)] = radius_of(found.outcome, label)
     routed = estimate_routes(
         sampler,
-        by_route.__getitem__,
+        by_sigma.__getitem__,
         params,
         routing,
-        select_route(sampler, by_route.__getitem__, params, routing),
+        select_route(sampler, by_sigma.__getitem__, params, routing),
         lambda route: MemoryBlocks() if route is None else blocks[route],
     )
     radii[AUTO] = radius_of(routed.outcome, label)

@@ -8,13 +8,12 @@ their own, so that Square, a random search, may differ by an image or two. The a
 at least.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +22,8 @@ from certrad.bench.common.machine import this_machine
 from certrad.models.attacks.autoattack.suite import AutoAttackParams, Part, auto_attack
 from certrad.models.attacks.base import Classify, attacked, classes, require_within
 
-SIDE = 16
-_TARGETED_NEEDS = 4
+SIDE: Final = 16
+_TARGETED_NEEDS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Attack the same images twice and print a row for each part."""
+    """Attacks the same images twice and prints a row for each part."""
     torch.set_num_threads(1)
     params = AutoAttackParams(epsilon=arguments.epsilon, iterations=arguments.iterations, queries=arguments.queries)
     machine = this_machine()

@@ -7,8 +7,6 @@ Every image at every sigma is one line of the journal; a run that was stopped go
 count everywhere else.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -23,9 +21,10 @@ from tqdm import tqdm
 
 from certrad.bench.common.accuracy_report import as_markdown, summarise
 from certrad.bench.common.journal import Journal
-from certrad.bench.common.machine import add_dtype, this_machine
-from certrad.bench.common.mednist import TASK, LabelledImages, balanced_sample, read_split
+from certrad.bench.common.machine import this_machine
+from certrad.bench.common.mednist import TASK, LabelledImages, equal_sample, read_split
 from certrad.bench.common.noisy_images import METHODS, Job, Record, Study, StudySettings
+from certrad.bench.common.options import add_dtype
 from certrad.models.backbones.base import weights_directory
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, find_weights, pinned, write_json
@@ -66,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure what the journal lacks, then write and print the result."""
+    """Measures what the journal lacks, then writes and prints the result."""
     machine = this_machine()
     settings = study_settings(arguments)
     images = read_split(arguments.data, "test")
@@ -127,7 +126,7 @@ def study_settings(arguments: argparse.Namespace) -> StudySettings:
 
 def jobs(images: LabelledImages, n_classes: int, arguments: argparse.Namespace) -> list[Job]:
     """Every image at every sigma, class by class in turn; the first images carry the check."""
-    chosen = balanced_sample(images.labels, n_classes, arguments.images, arguments.seed)
+    chosen = equal_sample(images.labels, n_classes, arguments.images, arguments.seed)
     return [
         Job(
             index=index,

@@ -7,20 +7,17 @@ loop, and compares only what was measured in the same round: halves of (b) and (
 a machine that slows down or speeds up does so for all three.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import json
 import math
 import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -29,7 +26,8 @@ from tqdm import tqdm
 
 from certrad.bench.common import plain_loop
 from certrad.bench.common.architectures import load_clip, random_clip
-from certrad.bench.common.machine import Machine, this_machine
+from certrad.bench.common.machine import Machine, this_machine, timed
+from certrad.bench.common.options import add_threads, use_threads
 from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.device import chosen_device
 from certrad.models.backbones.towers import clip_towers
@@ -41,7 +39,7 @@ from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.models.smoothing.device import noise_law
 from certrad.models.types import BackboneCard, SmoothingParams
 
-CLASS_NAMES = (
+CLASS_NAMES: Final = (
     "adipose tissue",
     "background",
     "debris",
@@ -52,14 +50,14 @@ CLASS_NAMES = (
     "cancer-associated stroma",
     "colorectal adenocarcinoma epithelium",
 )
-TEMPLATE = "An H&E image patch of {}."
+TEMPLATE: Final = "An H&E image patch of {}."
 """The classes and the template of KatherColon, the first data set of PromptSmooth."""
 
-DEVICE_BATCH_SIZE = 256
-BATCH_SIZES = {"cpu": (8, 16, 32, 64, 128), "cuda": (64, 128, 256, 512)}
+DEVICE_BATCH_SIZE: Final = 256
+BATCH_SIZES: Final = {"cpu": (8, 16, 32, 64, 128), "cuda": (64, 128, 256, 512)}
 """Batch sizes among which the bare passes choose the fastest."""
-CALIBRATION_SECONDS = 1.0
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+CALIBRATION_SECONDS: Final = 1.0
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,14 +151,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bare-batch-sizes", type=int, nargs="+", help="among which (b) chooses the fastest")
     parser.add_argument("--baseline-samples", type=int, help="of (b) and (c) in a round, then scaled; default n0 + n")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    add_threads(parser)
     parser.add_argument("--json", action="store_true")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure and print."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    """Measures and prints."""
+    use_threads(arguments)
     cost = measure(arguments)
     if arguments.json:
         print(json.dumps(asdict(cost), indent=2))
@@ -208,7 +205,7 @@ def measure(arguments: argparse.Namespace) -> CertifyCost:
 
 
 def workload(arguments: argparse.Namespace, machine: Machine) -> Workload:
-    """Load or build the backbone and draw the image."""
+    """Loads or builds the backbone and draws the image."""
     card = shipped_backbones()[arguments.backbone]
     device = chosen_device("auto")
     name = arguments.dtype if arguments.dtype != "auto" else "bfloat16" if machine.has_bf16 else "float32"
@@ -246,7 +243,7 @@ def calibrate(work: Workload, batch_sizes: Sequence[int]) -> dict[int, float]:
 
 
 def time_round(work: Workload, bare_half: int, bare_batch_size: int, plain_half: int) -> Round:
-    """Time half of (b), half of (c), all of (a), half of (c), half of (b)."""
+    """Times half of (b), half of (c), all of (a), half of (c), half of (b)."""
     device, total = work.backbone.device, work.params.n0 + work.params.n
     bare = partial(work.bare_passes, bare_half, bare_batch_size)
     plain = partial(work.plain_passes, plain_half)
@@ -256,15 +253,6 @@ def time_round(work: Workload, bare_half: int, bare_batch_size: int, plain_half:
         bare=(seconds[0] + seconds[4]) / (2 * bare_half) * total,
         plain=(seconds[1] + seconds[3]) / (2 * plain_half) * total,
     )
-
-
-def timed(action: Callable[[], None], device: torch.device) -> float:
-    """Seconds until an action is done, on the device too."""
-    started = time.perf_counter()
-    action()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
 
 
 def notes(arguments: argparse.Namespace, machine: Machine, total: int, bare: int, plain: int) -> list[str]:

@@ -6,8 +6,6 @@ Three things are timed in turns on batches of the service's size, so that a mach
 the encoder, the head of one learned prompt, and the head of the bank with its gate, both on given image features.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics
@@ -15,14 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from certrad.bench.common.machine import Machine, add_dtype, this_machine
+from certrad.bench.common.machine import Machine, this_machine, timed
 from certrad.bench.common.mednist import TASK
 from certrad.bench.common.noisy_images import learned_prompt
-from certrad.bench.measure.certify_cost import timed
+from certrad.bench.common.options import add_dtype, add_threads, use_threads
 from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.classifier import TextHead
@@ -30,7 +29,7 @@ from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_t
 from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.models.types import SmoothingParams
 
-HEADS_PER_ENCODER = 20
+HEADS_PER_ENCODER: Final = 20
 """Passes of each head for one of the encoder, which takes a thousand times as long."""
 
 
@@ -61,13 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
     parser.add_argument("--sigma", type=float, default=SmoothingParams().sigma)
     add_dtype(parser)
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    add_threads(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure and print."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    """Measures and prints."""
+    use_threads(arguments)
     print(json.dumps(asdict(measure(arguments)), indent=2))
 
 

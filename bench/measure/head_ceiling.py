@@ -7,14 +7,13 @@ each class. Like the bank it is a function of one noisy sample, so its certifica
 that neither reaches are hardly there to be had with this encoder. Both are certified on the same noise.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -22,9 +21,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from certrad.bench.common.classifier import default_classifier
-from certrad.bench.common.machine import add_dtype, this_machine
-from certrad.bench.common.mednist import LabelledImages, balanced_sample, read_split
+from certrad.bench.common.machine import this_machine
+from certrad.bench.common.mednist import LabelledImages, equal_sample, read_split
 from certrad.bench.common.noisy_images import SECRET, as_input
+from certrad.bench.common.options import add_sampling, use_threads
 from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.device import dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
@@ -35,8 +35,8 @@ from certrad.models.smoothing.accuracy import Share, certified_accuracy
 from certrad.models.smoothing.encoded import EncodedSampler, Head
 from certrad.models.types import Outcome, SmoothingParams
 
-BATCH_SIZE = 50
-RADII = (0, 0.1, 0.25, 0.5, 0.75, 1.0)
+BATCH_SIZE: Final = 50
+RADII: Final = (0, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,27 +82,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--images", type=int, default=204, help="test images, rounded up to as many of each class")
     parser.add_argument("--sigmas", type=float, nargs="+", default=[0.25, 0.5])
-    parser.add_argument("--n0", type=int, default=100)
-    parser.add_argument("--n", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    add_dtype(parser)
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    add_sampling(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, certify, write and print the table."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    use_threads(arguments)
     machine = this_machine()
     gated = default_classifier(arguments.dtype)
     bank = {sigma: gated(sigma) for sigma in arguments.sigmas}
     first = bank[arguments.sigmas[0]]
     training, test = read_split(arguments.data, "train"), read_split(arguments.data, "test")
-    learned = balanced_sample(training.labels, first.n_classes, arguments.training_images, arguments.seed)
+    learned = equal_sample(training.labels, first.n_classes, arguments.training_images, arguments.seed)
     features = noisy_features(first.backbone, training, learned, arguments)
     labels = torch.from_numpy(training.labels[learned])
     probes = trained(features, labels, first.n_classes, arguments)
-    chosen = balanced_sample(test.labels, first.n_classes, arguments.images, arguments.seed)
+    chosen = equal_sample(test.labels, first.n_classes, arguments.images, arguments.seed)
     rows = []
     for sigma, probe in probes.items():
         params = SmoothingParams(sigma=sigma, n0=arguments.n0, n=arguments.n)
@@ -187,11 +182,11 @@ def certified_rows(
         key = noise_key(
             SECRET, hashlib.sha256(image.tobytes()).hexdigest(), hashlib.sha256(b"head-ceiling").hexdigest()
         )
-        sampler = EncodedSampler.of(
-            NoisySampler(
+        sampler = EncodedSampler(
+            pixels=NoisySampler(
                 image=image, sigma=params.sigma, noise=Noise(key), batch_size=BATCH_SIZE, device=backbone.device
             ),
-            backbone.encode_image,
+            encode=backbone.encode_image,
         )
         for name, head in heads.items():
             classifier = sampler.classifier(head)

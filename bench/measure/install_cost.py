@@ -7,8 +7,6 @@ Clones the repository as it is committed, times `make demo` there, which first i
 pip's own log. Takes minutes and several GB of disk.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -20,13 +18,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from certrad.bench.common.machine import Machine, this_machine
 
-_ROOT = Path(__file__).parents[2]
-_TOLD = re.compile(r"\b(Downloading|Using cached) \S+ \(([\d.]+) (bytes|kB|MB|GB)\)")
-_AT_HAND = re.compile(r"\bProcessing (/\S+)")
-_BYTES = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+_ROOT: Final = Path(__file__).parents[2]
+_TOLD: Final = re.compile(r"\b(Downloading|Using cached) \S+ \(([\d.]+) (bytes|kB|MB|GB)\)")
+_AT_HAND: Final = re.compile(r"\bProcessing (/\S+)")
+_BYTES: Final = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure and print."""
+    """Measures and prints."""
     machine = this_machine()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         clone, log = Path(place) / "clone", Path(place) / "pip.log"

@@ -10,8 +10,6 @@ either sees them. The prompt is the few-shot one that is shipped, tuned under no
 `--tuned`, one that is tuned on the spot for each side and kind of noise, by the recipe of the shipped one.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -21,6 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from certrad.bench.common.machine import this_machine
-from certrad.bench.common.mednist import SIDE, TASK, LabelledImages, balanced_sample, read_split
+from certrad.bench.common.mednist import SIDE, TASK, LabelledImages, equal_sample, read_split
 from certrad.bench.common.native_noise import Found, Job, Space, compare, smaller, tuned_text_features
 from certrad.bench.common.noisy_images import learned_context
 from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone
@@ -39,9 +38,9 @@ from certrad.models.prompts.training.trainer import FewShotParams, sample_shots
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.types import SmoothingParams
 
-BACKBONE = "demo"
-SPACES: tuple[Space, ...] = ("model input", "image")
-RADII = (0, 5, 10, 20, 30, 40, 60, 80, 120, 160)
+BACKBONE: Final = "demo"
+SPACES: Final[tuple[Space, ...]] = ("model input", "image")
+RADII: Final = (0, 5, 10, 20, 30, 40, 60, 80, 120, 160)
 """L2 radii in grey levels; 0 stands for certified at all."""
 
 Texts = Mapping[tuple[int, Space], Tensor]
@@ -66,7 +65,7 @@ class Comparison:
     only_native: list[int]
 
     @classmethod
-    def of(cls, found: Sequence[Found]) -> Comparison:
+    def of(cls, found: Sequence[Found]) -> "Comparison":
         """Of the images of one side at one sigma."""
         model = np.array([[_reaches(one.model, radius) for radius in RADII] for one in found])
         native = np.array([[_reaches(one.native, radius) for radius in RADII] for one in found])
@@ -124,7 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def jobs(images: LabelledImages, arguments: argparse.Namespace) -> list[Job]:
     """The same images at every side and sigma."""
-    chosen = balanced_sample(images.labels, len(shipped_tasks()[TASK].class_names), arguments.images, arguments.seed)
+    chosen = equal_sample(images.labels, len(shipped_tasks()[TASK].class_names), arguments.images, arguments.seed)
     return [
         Job(
             pixels=smaller(images.pixels[index], side),

@@ -8,8 +8,6 @@ both certificates are paired on the same noise. Every image is one line of the j
 where it ended. In the end a few images are really certified with the first target, side by side with the plain loop.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json
@@ -21,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -30,9 +29,10 @@ from tqdm import tqdm
 from certrad.bench.common import plain_loop
 from certrad.bench.common.architectures import load_clip
 from certrad.bench.common.journal import Lines
-from certrad.bench.common.machine import add_dtype, this_machine
-from certrad.bench.common.mednist import TASK, balanced_sample, read_split
+from certrad.bench.common.machine import this_machine
+from certrad.bench.common.mednist import TASK, equal_sample, read_split
 from certrad.bench.common.noisy_images import as_input, learned_prompt
+from certrad.bench.common.options import add_dtype
 from certrad.bench.common.sequential_records import Record, Settings, summarise
 from certrad.bench.common.sequential_simulation import pure_table
 from certrad.models.backbones.base import load_backbone, weights_directory
@@ -45,7 +45,7 @@ from certrad.models.smoothing import certify
 from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.models.types import SmoothingParams
 
-SECRET = b"python -m certrad.bench sequential-cost"
+SECRET: Final = b"python -m certrad.bench sequential-cost"
 """Published, unlike an installation's: anyone can draw the same noise."""
 
 
@@ -90,13 +90,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure what the journal lacks, then write and print the result."""
+    """Measures what the journal lacks, then writes and prints the result."""
     if arguments.pure:
         print(pure_table(arguments.runs, arguments.seed))
         return
     machine, settings = this_machine(), study_settings(arguments)
     images = read_split(arguments.data, "test")
-    chosen = balanced_sample(images.labels, len(settings.class_names), arguments.images, arguments.seed)
+    chosen = equal_sample(images.labels, len(settings.class_names), arguments.images, arguments.seed)
     todo = [Image(index=index, pixels=images.pixels[index], label=int(images.labels[index])) for index in chosen]
     journal = Lines(arguments.journal, settings, Record.from_json)
     done = {record.index for record in journal.records}
@@ -161,7 +161,7 @@ class Study:
         self.plain_model = load_clip(self.card, directory)
 
     def measure(self, image: Image) -> Record:
-        """Certify an image with all n samples."""
+        """Certifies an image with all n samples."""
         made = certify(as_input(image.pixels), self.classifier, self.settings.params, key=self.noise_key(image))
         return Record(
             index=image.index,
@@ -171,7 +171,7 @@ class Study:
         )
 
     def clock(self, image: Image, target: float, plain_samples: int) -> Clock:
-        """Time one certificate with a target radius as it is really made, and some samples of the plain loop."""
+        """Times one certificate with a target radius as it is really made, and some samples of the plain loop."""
         pixels, params = as_input(image.pixels), replace(self.settings.params, target_radius=target)
         mean, std = self.card.mean, self.card.std
         normalised = plain_loop.normalise(torch.from_numpy(pixels)[None], mean, std)[0]

@@ -7,8 +7,6 @@ kills it once it has answered with 200: neither pauses between tries nor a shutd
 needed for this answer, and none runs.
 """
 
-from __future__ import annotations
-
 import argparse
 import http.client
 import json
@@ -20,10 +18,11 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from certrad.bench.common.machine import Machine, this_machine
 
-_ANSWER_SECONDS = 120.0
+_ANSWER_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure and print."""
+    """Measures and prints."""
     machine = this_machine()
     rounds = tuple(start() for _ in range(arguments.rounds))
     figures = StartUp(
@@ -64,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def start() -> Start:
-    """Start one process of the API and take the time. Raises OSError, HTTPException or RuntimeError without a 200."""
+    """Starts one process of the API and takes the time. Raises OSError, HTTPException or RuntimeError without a 200."""
     with tempfile.TemporaryDirectory() as data_dir, socket.create_server(("127.0.0.1", 0)) as listener:
         command = ["-m", "uvicorn", "certrad.app.main:create_app", "--factory", "--log-level", "warning"]
         began = time.perf_counter()

@@ -7,8 +7,6 @@ machine, and everything where another process has their processor: then they kee
 count is timed in a process of its own, in turns, alone and beside a process that computes without end.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -19,6 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -29,8 +28,8 @@ from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.workers.environment import SPINNING
 
-VARIABLE = next(iter(SPINNING))
-COUNTS = (None, 0, 1000, 3000, 10_000, 100_000)
+VARIABLE: Final = next(iter(SPINNING))
+COUNTS: Final = (None, 0, 1000, 3000, 10_000, 100_000)
 """None: the variable is not set, which is torch's own choice."""
 
 
@@ -55,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure and print."""
+    """Measures and prints."""
     if arguments.here:
         print(encoder_ms(arguments))
         return

@@ -9,8 +9,6 @@ units of work, prompts and embedding banks are kept there. What needs a data set
 cell `not run`, with the line that says what to do.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import time

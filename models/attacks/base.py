@@ -1,4 +1,4 @@
-"""What an attack is and must keep to, and accuracy under attack: without and with knowledge of the defence."""
+"""The interface of attacks, and accuracy under attack: without and with knowledge of the defence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from certrad.models.types.pixels import WHITE
 Attack = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """Images (B, 3, S, S) float32 in [0, 1], labels (B,), generator on the CPU -> adversarial images.
 
-They lie in [0, 1], within epsilon (L-infinity) of the images, on their device. What an attack knows is bound when it is
-built. All randomness comes from the generator.
+They lie in [0, 1], within epsilon (L-infinity) of the images, on their device. An attack gets its knowledge of the
+classifier when it is built. All randomness comes from the generator.
 """
 
 Classify = Callable[[Tensor, torch.Generator], Tensor]
-"""Images (B, 3, S, S) and a generator on the CPU, for a randomised defence -> logits (B, K) of what is attacked.
+"""Images (B, 3, S, S) and a generator on the CPU, for a randomised defence -> logits (B, K) of the attacked classifier.
 
-A row depends on its own image only, so that what else is in a batch cannot change what an attack finds.
+A row depends on its own image only, so that the rest of a batch cannot change the result of an attack.
 """
 
 ROUNDING: Final = 1e-6
@@ -32,7 +32,15 @@ class RobustAccuracy:
     """Accuracy on clean images, under the attack that does not know the defence, and under the one that does.
 
     The second alone says how well attacks made for something else transfer, which is what the papers report; robustness
-    is the third. Neither can be told without the other.
+    is the third. Figures are reported with both.
+
+    Attributes:
+        clean: share of clean images classified correctly.
+        non_adaptive: the same share under the attack that does not know the defence.
+        adaptive: the same share under the attack that does.
+        epsilon: half the side of the L-infinity ball of both attacks, in pixels of [0, 1].
+        non_adaptive_attack: name of the first attack.
+        adaptive_attack: name of the second attack.
     """
 
     clean: Share
@@ -65,10 +73,21 @@ def attacked(
     batch_size: int = 32,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Adversarial images (N, 3, S, S) on the device of `images`, made in batches and checked.
+    """Returns adversarial images (N, 3, S, S) on the device of `images`, made in batches and checked.
 
-    Through a defence that draws nothing, the size of the batches changes no image, float rounding aside; RAP's it does.
-    on_batch: called with the number of images done. Raises ValueError when the attack left the ball or the range.
+    If the defence is deterministic, the batch size changes no image, float rounding aside; it does change RAP's images.
+
+    Args:
+        attack: the attack.
+        images: (N, 3, S, S) in [0, 1].
+        labels: (N,).
+        epsilon: half the side of the L-infinity ball, in pixels of [0, 1].
+        generator: the source of all randomness, on the CPU.
+        batch_size: images attacked together.
+        on_batch: called with the number of images done.
+
+    Raises:
+        ValueError: if an image is outside the ball or the range.
     """
     done = []
     for start in range(0, len(images), batch_size):
@@ -82,9 +101,15 @@ def attacked(
 
 
 def require_within(images: Tensor, adversarial: Tensor, epsilon: float) -> None:
-    """Raises ValueError unless every adversarial image is in [0, 1] and within epsilon of its image, rounding aside."""
+    """Checks that every adversarial image is in [0, 1] and within epsilon of its image, rounding aside.
+
+    Raises:
+        ValueError: if one is not.
+    """
     if adversarial.shape != images.shape:
-        raise ValueError(f"adversarial images of shape {tuple(images.shape)} are expected, got {adversarial.shape}")
+        raise ValueError(
+            f"adversarial images must have the shape {tuple(images.shape)}; got {tuple(adversarial.shape)}"
+        )
     distance = float((adversarial.double() - images.double().to(adversarial.device)).abs().max())
     if not distance <= epsilon + ROUNDING:  # also refuses NaN
         raise ValueError(f"adversarial images must be within epsilon = {epsilon:.6f}, got a distance of {distance:.6f}")
@@ -94,29 +119,31 @@ def require_within(images: Tensor, adversarial: Tensor, epsilon: float) -> None:
 
 
 def classes(classify: Classify, images: Tensor, generator: torch.Generator, *, batch_size: int = 32) -> Tensor:
-    """The class (N,) of every image, on the CPU; where logits are not finite it is -1, the class of no label."""
-    found = []
+    """Returns the class (N,) of every image, on the CPU; -1, the class of no label, where logits are not finite."""
+    batches = []
     with torch.no_grad():
         for batch in torch.split(images, batch_size):
             logits = classify(batch, generator)
             valid = logits.isfinite().all(dim=-1)
-            found.append(torch.where(valid, logits.argmax(dim=-1), -1).cpu())
-    return torch.cat(found)
+            batches.append(torch.where(valid, logits.argmax(dim=-1), -1).cpu())
+    return torch.cat(batches)
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> Share:
-    """The share of predicted classes (N,) that are the labels (N,)."""
+    """Returns the share of predicted classes (N,) that equal the labels (N,)."""
     return Share.of(int((predicted.cpu() == labels.cpu()).sum()), len(labels))
 
 
 def grid(images: Tensor, adversarial: Tensor, epsilon: float) -> Tensor:
-    """The pictures of 8 bits (uint8, same shape) nearest to adversarial images among those within epsilon.
+    """Returns the 8-bit images (uint8, same shape) nearest to adversarial images among those within epsilon.
 
-    k / 255 is what a PNG of it holds, so it can be sent; rounding alone could leave the ball by half a grey level.
-    Raises ValueError for epsilon below half a grey level, for there may be no picture so near.
+    A PNG holds k / 255, so such an image can be sent; rounding alone could leave the ball by half a grey level.
+
+    Raises:
+        ValueError: for epsilon below half a grey level, because there may be no 8-bit image so near.
     """
     if epsilon < 0.5 / WHITE:
-        raise ValueError(f"epsilon must be >= 0.5/255 for pictures of 8 bits, got {epsilon!r}")
+        raise ValueError(f"epsilon must be >= 0.5/255 for 8-bit images, got {epsilon!r}")
     levels = images.double() * WHITE
     slack = ROUNDING * WHITE
     low = (levels - WHITE * epsilon - slack).ceil()

@@ -1,4 +1,4 @@
-"""The losses that attacks climb, and their gradient through a classifier, averaged over a randomised defence."""
+"""The losses that attacks maximise, and their gradient through a classifier, averaged over a randomised defence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from certrad.models.attacks.base import Classify
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Logits (B, K) in float64, labels (B,) -> what an attack maximises, of each image (B,)."""
+"""Logits (B, K) in float64, labels (B,) -> the value of each image (B,) that an attack maximises."""
 
 LossName = Literal["cross_entropy", "margin", "dlr"]
 
@@ -19,25 +19,25 @@ _NO_ZERO: Final = 1e-12
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy of the labels."""
+    """Returns the cross-entropy of the labels (B,)."""
     return F.cross_entropy(logits, labels, reduction="none")
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """The best wrong logit minus that of the label: above 0 where the image is misclassified, for any K >= 2."""
+    """Returns the best wrong logit minus that of the label (B,): above 0 where misclassified, for any K >= 2."""
     own = labels.unsqueeze(1)
     wrong = logits.scatter(1, own, -torch.inf).amax(dim=1)
     return wrong - logits.gather(1, own).squeeze(1)
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """The difference of logits ratio, K >= 3 (Croce & Hein 2020, eq. 6): the margin, free of the logits' scale."""
+    """Returns the difference of logits ratio, K >= 3 (Croce & Hein 2020, eq. 6): a margin free of the logits' scale."""
     top = logits.topk(3, dim=1).values
     return margin(logits, labels) / (top[:, 0] - top[:, 2] + _NO_ZERO)
 
 
 def targeted_dlr(targets: Tensor) -> Loss:
-    """The difference of logits ratio towards `targets` (B,), K >= 4 (Croce & Hein 2020, eq. 7)."""
+    """Returns the loss of the difference of logits ratio towards `targets` (B,), K >= 4 (Croce & Hein, eq. 7)."""
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         top = logits.topk(4, dim=1).values
@@ -48,7 +48,7 @@ def targeted_dlr(targets: Tensor) -> Loss:
 
 
 def towards(targets: Tensor) -> Loss:
-    """The logit of `targets` (B,) minus that of the label."""
+    """Returns the loss with the logit of `targets` (B,) minus that of the label."""
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         wanted = targets.to(logits.device).unsqueeze(1)
@@ -62,9 +62,12 @@ LOSSES: Final[dict[LossName, Loss]] = {"cross_entropy": cross_entropy, "margin":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slope:
-    """What an attack sees at its images, averaged over the draws of the defence, on the device of the images.
+    """Loss, gradient and margin at the images of an attack, averaged over the draws of the defence, on their device.
 
-    gradient: (B, 3, S, S) of the loss. loss, margin: (B,).
+    Attributes:
+        gradient: (B, 3, S, S), the gradient of the loss.
+        loss: (B,).
+        margin: (B,).
     """
 
     gradient: Tensor
@@ -73,12 +76,21 @@ class Slope:
 
 
 def mean_gradient(
-    classify: Classify, loss: Loss, images: Tensor, labels: Tensor, *, eot: int, generator: torch.Generator
+    classify: Classify, loss: Loss, images: Tensor, labels: Tensor, *, eot_draws: int, generator: torch.Generator
 ) -> Slope:
-    """Loss and gradient at `images` (B, 3, S, S), the mean of `eot` draws of a randomised defence."""
+    """Returns loss and gradient at `images` (B, 3, S, S), the mean of `eot_draws` draws of a randomised defence.
+
+    Args:
+        classify: the classifier, with any defence in front of it.
+        loss: the loss that the attack maximises.
+        images: (B, 3, S, S) in [0, 1].
+        labels: (B,).
+        eot_draws: draws of the defence (expectation over transformation, Athalye et al. 2018).
+        generator: the source of the draws, on the CPU.
+    """
     gradient = torch.zeros_like(images)
     losses, margins = [], []
-    for _ in range(eot):
+    for _ in range(eot_draws):
         point = images.detach().clone().requires_grad_(True)
         with torch.enable_grad():
             # In float64 the cross-entropy of a confident classifier still has a gradient.
@@ -89,7 +101,7 @@ def mean_gradient(
         losses.append(each.detach())
         margins.append(margin(logits.detach(), own))
     return Slope(
-        gradient=gradient / eot,
+        gradient=gradient / eot_draws,
         loss=torch.stack(losses).mean(0).to(images.device),
         margin=torch.stack(margins).mean(0).to(images.device),
     )
@@ -98,7 +110,7 @@ def mean_gradient(
 def mean_margin(
     classify: Classify, images: Tensor, labels: Tensor, *, draws: int, generator: torch.Generator
 ) -> Tensor:
-    """The margin (B,) in float64, the mean over `draws` of a randomised defence, without any gradient."""
+    """Returns the margin (B,) in float64, the mean over `draws` of a randomised defence, without any gradient."""
     with torch.no_grad():
         margins = []
         for _ in range(draws):

@@ -1,6 +1,6 @@
 """Projected gradient ascent: on image features (AdvPT, ECCV 2024, section 4.1), and through a whole classifier.
 
-For the first the released code's choices are kept: a one-sided random start and a step of 1.25 epsilon / steps.
+On image features it keeps the released code's choices: a one-sided random start and a step of 1.25 epsilon / steps.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,16 @@ from certrad.models.backbones.base import Backbone
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PgdParams:
-    """Projected gradient ascent in an L-infinity ball.
+    """Settings of projected gradient ascent in an L-infinity ball.
 
-    epsilon: half the side of the ball, in pixels of [0, 1]. steps: gradient steps.
-    start: `one_sided` draws from U(0, epsilon) as the released code does, `two_sided` from U(-epsilon, epsilon). Never
-        the clean image, where the gradient of the embedding loss is exactly zero.
-    step_factor: length of a step in units of epsilon / steps; 1.25 is that of AdvPT's released code, with which a value
-        cannot cross the ball.
+    Attributes:
+        epsilon: half the side of the ball, in pixels of [0, 1].
+        steps: gradient steps.
+        start: `one_sided` draws from U(0, epsilon) as the released code does, `two_sided` from U(-epsilon, epsilon).
+            Never the clean image, where the gradient of the embedding loss is exactly zero.
+        step_factor: length of a step in units of epsilon / steps; 1.25 is that of AdvPT's released code, with which a
+            value cannot cross the ball.
+        seed: random seed, for callers that make the generator.
     """
 
     epsilon: float = 8 / 255
@@ -45,24 +48,24 @@ class PgdParams:
 
 
 PGD_10: Final = PgdParams(epsilon=8 / 255, steps=10)
-"""The attack that the bank of AdvPT is made with."""
+"""The attack that makes the bank of AdvPT."""
 PGD_40: Final = PgdParams(epsilon=16 / 255, steps=40)
-"""The attack that AdvPT is evaluated with."""
+"""The attack that evaluates AdvPT."""
 ADAPTIVE_PGD_40: Final = PgdParams(epsilon=16 / 255, steps=40, start="two_sided", step_factor=2.5)
 """The same budget, with steps that reach every corner of the ball (Madry et al. 2018)."""
 
 Objective = Callable[[Tensor], Tensor]
-"""What an attack maximises: image features (B, D) of adversarial images, not normalised -> a scalar, summed over B.
+"""Image features (B, D) of adversarial images, not normalised -> the scalar that an attack maximises, summed over B.
 
-A sum, not a mean, so that the step of one image does not depend on what else is in the batch.
+A sum, not a mean, so that the step of one image does not depend on the rest of the batch.
 """
 
 
 def embedding_divergence(clean: Tensor) -> Objective:
-    """KL(softmax(clean) || softmax(adversarial)) over the coordinates of the features (B, D), AdvPT eq. 3.
+    """Returns the objective KL(softmax(clean) || softmax(adversarial)) over the coordinates of features (AdvPT eq. 3).
 
-    Temperature 1, features not normalised. It knows no prompt: against a learned one it is the papers' non-adaptive
-    attack.
+    Temperature 1, features (B, D) not normalised. It knows no prompt: against a learned one it is the papers'
+    non-adaptive attack.
     """
     log_clean = F.log_softmax(clean, dim=-1)
 
@@ -74,7 +77,7 @@ def embedding_divergence(clean: Tensor) -> Objective:
 
 
 def embedding_pgd(backbone: Backbone, params: PgdParams) -> Attack:
-    """The papers' attack: it knows the image encoder, and neither labels nor prompt nor defence."""
+    """Returns the papers' attack: it knows the image encoder, but neither labels nor prompt nor defence."""
 
     def embedding_attack(images: Tensor, _: Tensor, generator: torch.Generator) -> Tensor:
         with torch.no_grad():
@@ -84,17 +87,28 @@ def embedding_pgd(backbone: Backbone, params: PgdParams) -> Attack:
     return embedding_attack
 
 
-def adaptive_pgd(classify: Classify, params: PgdParams, *, eot: int = 1, loss: LossName = "cross_entropy") -> Attack:
-    """The attack that knows everything: it climbs the loss of the true label through defence and prompt.
+def adaptive_pgd(
+    classify: Classify, params: PgdParams, *, eot_draws: int = 1, loss: LossName = "cross_entropy"
+) -> Attack:
+    """Returns the attack that knows everything: it climbs the loss of the true label through defence and prompt.
 
-    eot: draws of a randomised defence over which each gradient is averaged (Athalye et al. 2018).
+    Args:
+        classify: the classifier, with any defence in front of it.
+        params: settings of the ascent.
+        eot_draws: draws of a randomised defence over which each gradient is averaged (Athalye et al. 2018).
+        loss: the loss to maximise.
+
+    Raises:
+        ValueError: if `eot_draws` is below 1.
     """
-    if eot < 1:
-        raise ValueError(f"eot must be >= 1, got {eot!r}")
+    if eot_draws < 1:
+        raise ValueError(f"eot_draws must be >= 1, got {eot_draws!r}")
 
     def adaptive_attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         def gradient(adversarial: Tensor) -> Tensor:
-            return mean_gradient(classify, LOSSES[loss], adversarial, labels, eot=eot, generator=generator).gradient
+            return mean_gradient(
+                classify, LOSSES[loss], adversarial, labels, eot_draws=eot_draws, generator=generator
+            ).gradient
 
         return ascend(images, gradient, params, generator)
 
@@ -104,9 +118,14 @@ def adaptive_pgd(classify: Classify, params: PgdParams, *, eot: int = 1, loss: L
 def attack(
     backbone: Backbone, images: Tensor, objective: Objective, params: PgdParams, generator: torch.Generator
 ) -> Tensor:
-    """Adversarial images (B, 3, H, W) in [0, 1], within epsilon of `images` in every value, float32.
+    """Returns adversarial images (B, 3, H, W) in [0, 1], within epsilon of `images` in every value, float32.
 
-    images: (B, 3, H, W) in [0, 1]. generator: draws the start.
+    Args:
+        backbone: the model whose image features are attacked.
+        images: (B, 3, H, W) in [0, 1].
+        objective: the function of the features to maximise.
+        params: settings of the ascent.
+        generator: draws the start.
     """
 
     def gradient(adversarial: Tensor) -> Tensor:
@@ -119,9 +138,14 @@ def attack(
 def ascend(
     images: Tensor, gradient: Callable[[Tensor], Tensor], params: PgdParams, generator: torch.Generator
 ) -> Tensor:
-    """The end of `params.steps` steps along the sign of a gradient, each projected to the ball and to [0, 1].
+    """Returns the images after `params.steps` steps along the sign of a gradient, projected to the ball and to [0, 1].
 
-    gradient: adversarial images (B, 3, H, W), possibly outside [0, 1] at the start -> what to climb, same shape.
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+        gradient: takes adversarial images (B, 3, H, W), possibly outside [0, 1] at the start; returns the gradient to
+            climb, same shape.
+        params: settings of the ascent.
+        generator: draws the start.
     """
     start = torch.rand(images.shape, generator=generator).to(images.device) * params.epsilon
     delta = start if params.start == "one_sided" else 2 * start - params.epsilon

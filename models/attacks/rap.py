@@ -1,7 +1,7 @@
-"""RAP: adversarial images that transfer, for reverse perturbations do not undo them (Qin et al. 2022, NeurIPS).
+"""RAP: adversarial images that transfer, because reverse perturbations do not undo them (Qin et al. 2022, NeurIPS).
 
-A black-box attack: it climbs on a surrogate and knows nothing of what is evaluated on its images. The settings are
-those of AdvPT's evaluation: MaxLogit, diverse inputs, late start.
+This black-box attack climbs on a surrogate and knows nothing of the classifier evaluated on its images. The settings
+are those of AdvPT's evaluation: MaxLogit, diverse inputs, late start.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,17 @@ Surrogate = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RapParams:
-    """Sizes are in pixels of [0, 1].
+    """Settings of RAP; sizes are in pixels of [0, 1].
 
-    epsilon: half the side of the L-infinity ball. step: of each of the `iterations`.
-    late_start: the iteration from which the image is attacked where a reverse perturbation has moved it to; with
-        `late_start` = `iterations` it is the attack without RAP.
-    reverse_epsilon, reverse_steps: of the projected descent that looks for the reverse perturbation.
-    diversity: probability that the surrogate sees the image shrunk, by half at most, and padded with black.
+    Attributes:
+        epsilon: half the side of the L-infinity ball.
+        step: length of a step.
+        iterations: number of steps.
+        late_start: the iteration from which the image is attacked at the point to which a reverse perturbation has
+            moved it; with `late_start` = `iterations` it is the attack without RAP.
+        reverse_epsilon: half the side of the ball of the reverse perturbation.
+        reverse_steps: steps of the projected descent that looks for it.
+        diversity: probability that the surrogate sees the image shrunk, by half at most, and padded with black.
     """
 
     epsilon: float = 16 / 255
@@ -48,7 +52,7 @@ class RapParams:
 
 
 def rap(surrogate: Surrogate, params: RapParams) -> Attack:
-    """The attack on `surrogate`.
+    """Returns the attack on `surrogate`.
 
     The images of a batch are shrunk alike, as in the released code: other batches give other images.
     """
@@ -60,9 +64,9 @@ def rap(surrogate: Surrogate, params: RapParams) -> Attack:
         low, high = (images - params.epsilon).clamp(0, 1), (images + params.epsilon).clamp(0, 1)
         here = torch.clamp(images + params.epsilon * (2 * draws.uniform(*images.shape[1:]) - 1), low, high)
         for iteration in range(params.iterations):
-            moved = _reversed(surrogate, here, labels, params, draws) if iteration >= params.late_start else here
+            moved = _reverse(surrogate, here, labels, params, draws) if iteration >= params.late_start else here
             gradient = _gradient(
-                lambda pixels: _true_logits(surrogate(_diverse(pixels, params, shapes)), labels), moved
+                lambda pixels: _true_logits(surrogate(_diversify(pixels, params, shapes)), labels), moved
             )
             here = torch.clamp(here - params.step * gradient.sign(), low, high)
         return here
@@ -70,8 +74,8 @@ def rap(surrogate: Surrogate, params: RapParams) -> Attack:
     return attack
 
 
-def _reversed(surrogate: Surrogate, images: Tensor, labels: Tensor, params: RapParams, draws: ImageDraws) -> Tensor:
-    """The images moved to where the true label is likeliest nearby: what the attack is to withstand."""
+def _reverse(surrogate: Surrogate, images: Tensor, labels: Tensor, params: RapParams, draws: ImageDraws) -> Tensor:
+    """Returns the images moved to where the true label is likeliest nearby: the attack must withstand this."""
     epsilon = params.reverse_epsilon
     low, high = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
     moved = torch.clamp(images + epsilon * (2 * draws.uniform(*images.shape[1:]) - 1), low, high)
@@ -95,8 +99,8 @@ def _gradient(loss: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         return torch.autograd.grad(loss(point).sum(), point)[0]
 
 
-def _diverse(images: Tensor, params: RapParams, shapes: torch.Generator) -> Tensor:
-    """The images, or with probability `diversity` shrunk to a random side in [S/2, S) and padded to S at random."""
+def _diversify(images: Tensor, params: RapParams, shapes: torch.Generator) -> Tensor:
+    """Returns the images, or with probability `diversity` shrunk to a random side in [S/2, S) and padded to S."""
     side = images.shape[-1]
     small = _whole(side // 2, side, shapes)
     left, top = _whole(0, side - small + 1, shapes), _whole(0, side - small + 1, shapes)

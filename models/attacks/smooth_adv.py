@@ -1,13 +1,14 @@
 """SmoothAdv (Salman et al. 2019): ascent through the smoothed classifier in an L2 ball, ended on the pixel grid.
 
 Written by hand: the libraries attack one image in [0, 1] through a plain classifier, not the expectation under noise,
-and leave an image between the grid's points that nobody could send.
+and return an image between the grid points, which nobody could send.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Final
 
 import numpy as np
 import torch
@@ -22,7 +23,13 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmoothAdv:
-    """steps: of gradient ascent. draws: noisy copies averaged in each. step: its length, in units of the radius."""
+    """Settings of the attack.
+
+    Attributes:
+        steps: steps of gradient ascent.
+        draws: noisy copies averaged in each step.
+        step: length of a step, in units of the radius.
+    """
 
     steps: int = 25
     draws: int = 32
@@ -45,12 +52,19 @@ def attack(
     params: SmoothAdv,
     generator: torch.Generator,
 ) -> NDArray[np.uint8]:
-    """The image of the grid within `radius` of another one that makes `target` most probable under noise.
+    """Returns the image on the grid, within `radius` of another one, that makes `target` most probable under noise.
 
-    pixels: (C, H, W) on the grid 0..255. sigma, radius: in pixels of [0, 1]. generator: draws the noise, on the device
-    the attack runs on.
     Each step climbs log mean softmax(logits(x + delta + sigma eps))[target] over fresh noise (Salman et al. 2019, eq.
     9, targeted), normalised, projected to the ball and to [0, 1]. The last image is rounded by `nearest_on_grid`.
+
+    Args:
+        pixels: (C, H, W) on the grid 0..255.
+        logits: returns logits (B, K) of noisy pixels (B, C, H, W), differentiable.
+        target: index of the class to reach.
+        sigma: standard deviation of the noise, in pixels of [0, 1].
+        radius: L2 radius of the ball, in pixels of [0, 1].
+        params: settings of the attack.
+        generator: draws the noise, on the device the attack runs on.
     """
     device = generator.device
     x = torch.from_numpy(pixels.astype(np.float32) / np.float32(WHITE)).to(device)
@@ -67,12 +81,17 @@ def attack(
 
 
 def nearest_on_grid(pixels: NDArray[np.uint8], delta: NDArray[np.float64], budget: int) -> NDArray[np.uint8]:
-    """The image k of the grid with |k - pixels|² <= budget that lies furthest in the direction of `delta`.
+    """Returns the image k of the grid with |k - pixels|² <= budget that lies furthest in the direction of `delta`.
 
-    delta, budget: in units of the grid. It is the rounding of delta scaled by the largest factor for which it fits:
-    the j-th unit step of coordinate i gains |delta_i| and costs 2j - 1, so the steps worth taking are those with
-    |delta_i| / (2j - 1) above a threshold, and their number is |delta_i| / (2 threshold) rounded. Rounding delta itself
-    would lengthen it: below half a grey level a coordinate vanishes, above it becomes a whole one.
+    It is the rounding of delta scaled by the largest factor for which it fits: the j-th unit step of coordinate i gains
+    |delta_i| and costs 2j - 1, so the steps worth taking are those with |delta_i| / (2j - 1) above a threshold, and
+    their number is |delta_i| / (2 threshold) rounded. Rounding delta itself would lengthen it: a coordinate below half
+    a grey level vanishes, one above it becomes a whole one.
+
+    Args:
+        pixels: (C, H, W) on the grid 0..255.
+        delta: (C, H, W), the direction, in units of the grid.
+        budget: largest squared L2 distance, in squared units of the grid.
     """
 
     def scaled(factor: float) -> NDArray[np.int64]:
@@ -91,14 +110,14 @@ def nearest_on_grid(pixels: NDArray[np.uint8], delta: NDArray[np.float64], budge
     return moved
 
 
-_BISECTIONS = 60  # as many as a float64 has bits
+_BISECTIONS: Final = 60  # as many as a float64 has bits
 
 
 def squared_budget(radius: float) -> int:
-    """The largest integer not above (255 radius)², with the radius read as the decimal it is printed as."""
+    """Returns the largest integer not above (255 radius)², with the radius read as the decimal it is printed as."""
     return math.floor((WHITE * Fraction(repr(radius))) ** 2)
 
 
 def squared_length(steps: NDArray[np.int64]) -> int:
-    """The squared L2 norm of integers, exact."""
+    """Returns the squared L2 norm of integers, exact."""
     return int((steps * steps).sum())

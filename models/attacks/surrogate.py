@@ -1,7 +1,7 @@
-"""The surrogate of black-box attacks: a ResNet-50 of torchvision, with a last layer trained for the classes at hand.
+"""The surrogate of black-box attacks: a ResNet-50 of torchvision whose last layer is trained for the classes.
 
 Unlike AdvPT's released code it sees the normalisation it was trained with, its batch norms keep their statistics, and
-nothing but the last layer is trained.
+only the last layer is trained.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,14 @@ STD: Final = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadParams:
-    """How the last layer is trained: AdamW at `lr`, lowered along a cosine (settings of AdvPT's released code)."""
+    """Settings of the training of the last layer: AdamW at `lr`, lowered along a cosine (AdvPT's released code).
+
+    Attributes:
+        epochs: passes over all images.
+        lr: initial learning rate.
+        batch_size: images in a step.
+        seed: random seed.
+    """
 
     epochs: int = 90
     lr: float = 1e-3
@@ -33,18 +40,21 @@ class HeadParams:
 
 
 def load_resnet50(directory: Path) -> tuple[nn.Module, nn.Linear]:
-    """Body and last layer of the ResNet-50 whose weights, as torchvision publishes them, are the one `resnet50*` there.
+    """Loads a ResNet-50 from the one `resnet50*` file of the directory, with weights as torchvision publishes them.
 
-    The last layer is that of ImageNet's 1000 classes.
-    Raises Rejected: `model_unavailable` where there is no such file or more than one, `invalid_weights`.
+    Returns:
+        The network without its last layer, and that layer, with ImageNet's 1000 classes.
+
+    Raises:
+        Rejected: model_unavailable where there is no such file or more than one; invalid_weights.
     """
-    from torchvision.models import resnet50  # seconds that only this attack needs to spend
+    from torchvision.models import resnet50  # takes seconds to import, and only this attack needs it
 
     files = sorted(path for path in directory.glob("resnet50*") if path.suffix in (".pth", ".safetensors"))
     if len(files) != 1:
         raise Rejected(
             "model_unavailable",
-            f"one resnet50*.pth of torchvision is expected in {directory.name!r}, found {len(files)}",
+            f"{directory.name!r} must hold exactly one resnet50*.pth of torchvision; got {len(files)}",
         )
     with torch.device("meta"):
         model = resnet50()
@@ -56,27 +66,40 @@ def load_resnet50(directory: Path) -> tuple[nn.Module, nn.Linear]:
 
 
 def body_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
-    """A ResNet without its last layer, frozen and in evaluation mode, and that layer."""
+    """Returns a ResNet without its last layer, frozen and in evaluation mode, and that layer.
+
+    Raises:
+        TypeError: if its `fc` is not a linear layer.
+    """
     head = model.fc
     if not isinstance(head, nn.Linear):
-        raise TypeError(f"a ResNet whose `fc` is a linear layer is expected, got {type(head).__name__}")
+        raise TypeError(f"`fc` of the ResNet must be a linear layer; got {type(head).__name__}")
     model.fc = nn.Identity()
     return model.requires_grad_(False).train(False), head.requires_grad_(False)
 
 
 def surrogate(body: nn.Module, head: nn.Linear) -> Surrogate:
-    """Logits of images (B, 3, S, S) in [0, 1], normalised here."""
+    """Returns the function from images (B, 3, S, S) in [0, 1], which it normalises, to logits."""
     return lambda images: F.linear(_features(body, images), head.weight, head.bias)
 
 
 def train_head(
     body: nn.Module, images: Callable[[Tensor], Tensor], labels: Tensor, n_classes: int, params: HeadParams
 ) -> nn.Linear:
-    """A last layer for `n_classes`, trained from zero on the features of N labelled images, labels (N,).
+    """Trains a last layer for `n_classes`, from zero, on the features of N labelled images.
 
-    images: indices (B,) -> pixels (B, 3, S, S) in [0, 1]. Each is asked for once, a batch at a time: the body is
-        frozen, so that only the features stay in memory.
     Equal arguments give equal weights on one machine.
+
+    Args:
+        body: the frozen network without its last layer.
+        images: returns the pixels (B, 3, S, S) in [0, 1] at indices (B,). It is called once for each image, in batches:
+            the body is frozen, so only the features stay in memory.
+        labels: (N,).
+        n_classes: K.
+        params: settings of the training.
+
+    Returns:
+        The layer, frozen.
     """
     batches = torch.split(torch.arange(len(labels)), params.batch_size)
     with torch.no_grad():

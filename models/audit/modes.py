@@ -1,4 +1,4 @@
-"""The modes of the service that an audit asks: prompts and adaptations on one backbone."""
+"""The modes of the service that an audit covers: prompts and adaptations on one backbone."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +12,13 @@ from certrad.models.smoothing import Stream
 from certrad.models.smoothing.encoded import EncodedSampler, Head
 from certrad.models.types import (
     TEMPLATE_PROMPT,
+    AutoSigma,
     ClassifierSpec,
+    FixedSigma,
     GatedAdaptation,
     PromptCard,
-    SigmaRouting,
-    SmoothingParams,
+    SamplingParams,
+    SigmaChoice,
     TaskCard,
     ZeroShotAdaptation,
 )
@@ -25,31 +27,33 @@ from certrad.models.types.smoothing import TARGET_DECIMALS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModeSpec:
-    """One way to ask the service, by name.
+    """One way to use the service, by name.
 
-    planted: unsound on purpose, to show that an audit would have noticed.
-    routing: choose sigma by certified selection; `params.sigma` is then that of the selector.
+    Attributes:
+        name: prompt and adaptation, for example `few-shot/none`.
+        classifier: the parts of the classifier.
+        sigma: the noise level, or what it is chosen from.
+        params: numbers of samples, error probability, and the target radius if there is one.
+        planted: unsound on purpose, to show that an audit would have noticed.
     """
 
     name: str
     classifier: ClassifierSpec
-    params: SmoothingParams
+    sigma: SigmaChoice
+    params: SamplingParams
     planted: bool = False
-    routing: SigmaRouting | None = None
-
-    @property
-    def sigmas(self) -> tuple[float, ...]:
-        """What sigma of the noise a class may be counted under."""
-        return (self.params.sigma,) if self.routing is None else self.routing.sigmas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mode:
-    """A mode that can be asked: how its base classifier comes about.
+    """A mode with its loaded classifiers.
 
-    unadapted: the classifier before it sees the image, for each sigma of `spec`; attacks climb its gradient, for
-        adaptation is mostly sharpening and hides it. Modes that share this object share attacked images.
-    adapt: the classifier for one image, from its noisy copies; None if it is the unadapted one for every image.
+    Attributes:
+        spec: the description of the mode.
+        unadapted: the classifier before it sees the image, for each sigma of `spec`; attacks climb its gradient,
+            because adaptation is mostly sharpening and hides it. Modes that share this object share attacked images.
+        adapt: returns the classifier for one image, from its noisy copies; None if it is the unadapted one for every
+            image.
     """
 
     spec: ModeSpec
@@ -57,23 +61,32 @@ class Mode:
     adapt: Callable[[EncodedSampler], Head] | None = None
 
     @property
-    def params(self) -> SmoothingParams:
-        """Of every certificate."""
+    def params(self) -> SamplingParams:
+        """Returns the parameters of every certificate."""
         return self.spec.params
 
 
 TO_CERTAINTY: Final = ZeroShotAdaptation(steps=20, lr=0.02)
-"""Zero-shot adaptation until hardly a noisy copy disagrees, whatever the image shows: the planted mode."""
+"""Zero-shot adaptation until hardly any noisy copy disagrees, whatever the image: the planted mode."""
 
 Learned = Mapping[str, ContextVectors | Bank]
-"""Prompt id -> what its checkpoint holds."""
+"""Prompt id -> the prompt in its checkpoint."""
 
 
-def mode_specs(task: TaskCard, backbone: str, prompts: Sequence[PromptCard], params: SmoothingParams) -> list[ModeSpec]:
-    """Every mode there is with the template and these prompts, called by their methods; the planted one last.
+def mode_specs(
+    task: TaskCard, backbone: str, prompts: Sequence[PromptCard], sigma: FixedSigma, params: SamplingParams
+) -> list[ModeSpec]:
+    """Returns every mode possible with the template and these prompts, named after their methods; the planted one last.
 
-    `target` stops early, at a target radius of sigma; a bank is `gated`; `auto` chooses sigma itself, among those of
-    the task, whatever that of `params`.
+    `target` stops early, at a target radius of sigma; a bank is `gated`; `auto` chooses sigma among those of the task,
+    whatever `sigma`.
+
+    Args:
+        task: the classes, the template and the settings of `auto`.
+        backbone: id of the backbone.
+        prompts: cards of the learned prompts.
+        sigma: the noise level of every mode but `auto`.
+        params: parameters of every certificate.
     """
     template = ClassifierSpec(
         backbone=backbone, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
@@ -86,35 +99,50 @@ def mode_specs(task: TaskCard, backbone: str, prompts: Sequence[PromptCard], par
         else:
             fixed[card.method.replace("_", "-")] = learned
     last = list(fixed)[-1]
-    sequential = replace(params, target_radius=round(params.sigma, TARGET_DECIMALS))
+    sequential = replace(params, target_radius=round(sigma.sigma, TARGET_DECIMALS))
     tuned = {name: replace(spec, adaptation=ZeroShotAdaptation()) for name, spec in fixed.items()}
     return [
-        *(ModeSpec(name=f"{name}/none", classifier=spec, params=params) for name, spec in fixed.items()),
-        ModeSpec(name=f"{last}/target", classifier=fixed[last], params=sequential),
-        *(ModeSpec(name="gated", classifier=spec, params=params) for spec in banks),
-        *_automatic(task, {"gated": banks[0]} if banks else {last: fixed[last]}, params),
-        *(ModeSpec(name=f"{name}/zero_shot", classifier=spec, params=params) for name, spec in tuned.items()),
-        ModeSpec(name="planted", classifier=replace(template, adaptation=TO_CERTAINTY), params=params, planted=True),
+        *(ModeSpec(name=f"{name}/none", classifier=spec, sigma=sigma, params=params) for name, spec in fixed.items()),
+        ModeSpec(name=f"{last}/target", classifier=fixed[last], sigma=sigma, params=sequential),
+        *(ModeSpec(name="gated", classifier=spec, sigma=sigma, params=params) for spec in banks),
+        *_automatic_modes(task, {"gated": banks[0]} if banks else {last: fixed[last]}, params),
+        *(
+            ModeSpec(name=f"{name}/zero_shot", classifier=spec, sigma=sigma, params=params)
+            for name, spec in tuned.items()
+        ),
+        ModeSpec(
+            name="planted",
+            classifier=replace(template, adaptation=TO_CERTAINTY),
+            sigma=sigma,
+            params=params,
+            planted=True,
+        ),
     ]
 
 
 def chosen_modes(specs: Iterable[ModeSpec], names: str | None) -> list[ModeSpec]:
-    """The modes with these names, separated by commas, in the order of the specs and each once; all for None.
+    """Returns the modes with these names, in the order of the specs and each once.
 
-    Raises ValueError for a name that none has.
+    Args:
+        specs: all modes.
+        names: names separated by commas; None for all.
+
+    Raises:
+        ValueError: for a name that no mode has.
     """
     distinct = list(dict.fromkeys(specs))
     known = {spec.name for spec in distinct}
     wanted = known if names is None else set(names.split(","))
     if strange := wanted - known:
-        raise ValueError(f"--modes is expected of {', '.join(sorted(known))}, got {', '.join(sorted(strange))!r}")
+        raise ValueError(f"--modes must be names of {', '.join(sorted(known))}; got {', '.join(sorted(strange))!r}")
     return [spec for spec in distinct if spec.name in wanted]
 
 
-def modes(specs: Sequence[ModeSpec], backbone: Backbone, learned: Learned) -> list[Mode]:
-    """The modes, ready to be asked; those that differ only in zero-shot adaptation share the classifier before it.
+def build_modes(specs: Sequence[ModeSpec], backbone: Backbone, learned: Learned) -> list[Mode]:
+    """Returns the modes with their classifiers; modes that differ only in zero-shot adaptation share the unadapted one.
 
-    Raises Rejected for a template that cannot be adapted.
+    Raises:
+        Rejected: for a template that cannot be adapted.
     """
     heads: dict[str, TextHead] = {}
     classifiers: dict[tuple[str, float], VisionLanguageClassifier] = {}
@@ -130,20 +158,21 @@ def modes(specs: Sequence[ModeSpec], backbone: Backbone, learned: Learned) -> li
     return [
         Mode(
             spec=spec,
-            unadapted={sigma: unadapted(spec, sigma) for sigma in spec.sigmas},
+            unadapted={sigma: unadapted(spec, sigma) for sigma in spec.sigma.sigmas},
             adapt=_adaptation(spec, backbone, learned),
         )
         for spec in specs
     ]
 
 
-def _automatic(task: TaskCard, by_name: Mapping[str, ClassifierSpec], params: SmoothingParams) -> Iterable[ModeSpec]:
-    """`sigma=auto`, where the task has what it chooses from."""
+def _automatic_modes(
+    task: TaskCard, by_name: Mapping[str, ClassifierSpec], params: SamplingParams
+) -> Iterable[ModeSpec]:
+    """Yields the modes of `sigma=auto`, if the task states sigmas to choose from."""
     if (routing := task.sigma_routing) is None:
         return
-    of_selector = replace(params, sigma=routing.selector_sigma)
     for name, classifier in by_name.items():
-        yield ModeSpec(name=f"{name}/auto", classifier=classifier, params=of_selector, routing=routing)
+        yield ModeSpec(name=f"{name}/auto", classifier=classifier, sigma=AutoSigma(routing), params=params)
 
 
 def _checkpoint(spec: ModeSpec, learned: Learned) -> ContextVectors | Bank | None:
@@ -153,13 +182,15 @@ def _checkpoint(spec: ModeSpec, learned: Learned) -> ContextVectors | Bank | Non
 def _adaptation(
     spec: ModeSpec, backbone: Backbone, learned: Learned
 ) -> Callable[[EncodedSampler], VisionLanguageClassifier] | None:
-    """What the engine does with an image before it selects a class; None if nothing."""
-    asked = spec.classifier
-    if not isinstance(asked.adaptation, ZeroShotAdaptation):
+    """Returns the adaptation that the engine applies to an image before it selects a class; None if there is none."""
+    classifier_spec = spec.classifier
+    if not isinstance(classifier_spec.adaptation, ZeroShotAdaptation):
         return None
 
-    def adapted(sampler: EncodedSampler) -> VisionLanguageClassifier:
-        prompt = prompt_in_force(backbone, asked, _checkpoint(spec, learned), lambda n: sampler.first(Stream.ADAPT, n))
-        return TextHead.of_spec(backbone, asked, prompt).classifier(backbone, spec.params.sigma)
+    def adapt(sampler: EncodedSampler) -> VisionLanguageClassifier:
+        prompt = prompt_in_force(
+            backbone, classifier_spec, _checkpoint(spec, learned), lambda n: sampler.first(Stream.ADAPT, n)
+        )
+        return TextHead.of_spec(backbone, classifier_spec, prompt).classifier(backbone, spec.sigma.first)
 
-    return adapted
+    return adapt

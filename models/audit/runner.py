@@ -1,7 +1,7 @@
-"""An audit of many images: several processes, and a journal from which an interrupted run goes on.
+"""An audit of many images: several processes, and a journal from which an interrupted run resumes.
 
-Images are audited as the model sees them, on the grid of its input: (3, S, S) integers in 0..255. A picture of that
-size reaches the model unchanged, so that every attacked image could be sent to the service.
+Images are audited as the model sees them, on the grid of its input: (3, S, S) integers in 0..255. An image of that size
+reaches the model unchanged, so every attacked image could be sent to the service.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from certrad.models.attacks.smooth_adv import SmoothAdv
 from certrad.models.audit.contradictions import Audit, Finding
-from certrad.models.audit.modes import ModeSpec, modes
+from certrad.models.audit.modes import ModeSpec, build_modes
 from certrad.models.audit.verdict import Verdict, summarise
 from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES
@@ -35,9 +35,16 @@ Images = Sequence[NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSettings:
-    """Everything that decides what is found: modes, attack, device, the digest of the images, the seed of all noise.
+    """Everything that decides the findings: modes, attack, device, the digest of the images, the seed of all noise.
 
-    targets: see `Audit`. device: `cpu` or `cuda`. dtype: of the image encoder.
+    Attributes:
+        modes: the modes to audit.
+        images_sha256: digest of the images, see `images_sha256`.
+        attack: settings of the attack.
+        targets: see `Audit`.
+        device: `cpu` or `cuda`.
+        dtype: name of the dtype of the image encoder.
+        seed: random seed of all noise.
     """
 
     modes: tuple[ModeSpec, ...]
@@ -50,7 +57,7 @@ class AuditSettings:
 
 
 def images_sha256(images: Images) -> str:
-    """SHA-256 over shape and pixels of all images, in their order."""
+    """Returns the SHA-256 over shape and pixels of all images, in their order."""
     hasher = hashlib.sha256()
     for pixels in images:
         hasher.update(f"{pixels.shape}".encode() + pixels.tobytes())
@@ -58,9 +65,15 @@ def images_sha256(images: Images) -> str:
 
 
 def load_audit(settings: AuditSettings, backbones: Path, prompts: PromptStore) -> Audit:
-    """The audit of these settings, with backbone and prompts loaded.
+    """Returns the audit of these settings, with backbone and prompts loaded.
 
-    Raises Rejected: unknown or damaged files, a prompt of another backbone, a template that cannot be adapted.
+    Args:
+        settings: the settings.
+        backbones: folder of the fetched backbones.
+        prompts: the prompt checkpoints.
+
+    Raises:
+        Rejected: for unknown or damaged files, a prompt of another backbone, or a template that cannot be adapted.
     """
     (backbone_id,) = {spec.classifier.backbone for spec in settings.modes}
     card = shipped_backbones()[backbone_id]
@@ -73,7 +86,7 @@ def load_audit(settings: AuditSettings, backbones: Path, prompts: PromptStore) -
         require_backbone(prompt, backbone)
         learned[prompt_id] = prompts.load(prompt)
     return Audit(
-        modes=modes(settings.modes, backbone, learned),
+        modes=build_modes(settings.modes, backbone, learned),
         encode=backbone.encode_image,
         secret=hashlib.sha256(f"certrad audit {settings.seed}".encode()).digest(),
         attack=settings.attack,
@@ -85,7 +98,11 @@ def load_audit(settings: AuditSettings, backbones: Path, prompts: PromptStore) -
 
 
 def open_journal(path: Path | None, settings: AuditSettings) -> Journal:
-    """The findings that a run of these settings left in a file. Raises ValueError for a file of other settings."""
+    """Returns the journal of the findings of earlier runs with these settings.
+
+    Raises:
+        ValueError: if the file belongs to other settings.
+    """
     return Journal(path, json.dumps(asdict(settings), sort_keys=True))
 
 
@@ -99,34 +116,42 @@ def audit(
     processes: int,
     on_image: Callable[[], None] = lambda: None,
 ) -> list[Verdict]:
-    """The verdict on each mode; what the journal, see `open_journal`, holds is not computed again.
+    """Returns the verdict on each mode; findings in the journal, see `open_journal`, are not computed again.
 
-    processes: each loads the models and computes in one thread. on_image: called for every image that is done, also
-        before.
-    Raises Rejected as `load_audit` does.
+    Args:
+        images: (3, S, S) on the grid 0..255.
+        settings: the settings.
+        backbones: folder of the fetched backbones.
+        prompts: the prompt checkpoints.
+        journal: the findings so far; new ones are appended.
+        processes: number of processes; each loads the models and computes in one thread.
+        on_image: called for every finished image, including those in the journal.
+
+    Raises:
+        Rejected: as `load_audit` does.
     """
-    found = dict(map(_from_line, journal.lines))
-    for _ in found:
+    by_index = dict(map(_from_line, journal.lines))
+    for _ in by_index:
         on_image()
-    missing = [index for index in range(len(images)) if index not in found]
+    missing = [index for index in range(len(images)) if index not in by_index]
     start = partial(_start, settings, backbones, prompts)
-    for index, findings in _computed(images, missing, start, min(processes, len(missing))):
+    for index, findings in _compute_findings(images, missing, start, min(processes, len(missing))):
         journal.append(_to_line(index, findings))
-        found[index] = findings
+        by_index[index] = findings
         on_image()
     return [
-        summarise(spec, [found[index][place] for index in range(len(images))], settings.targets)
+        summarise(spec, [by_index[index][place] for index in range(len(images))], settings.targets)
         for place, spec in enumerate(settings.modes)
     ]
 
 
-def _computed(
+def _compute_findings(
     images: Images, missing: Sequence[int], start: Callable[[], None], processes: int
 ) -> Iterator[tuple[int, list[Finding]]]:
-    """The findings of the missing images, as they come."""
+    """Yields the findings of the missing images as they are completed."""
     if not missing:
         return
-    start()  # here first: what cannot be loaded is said by name, not by a broken pool
+    start()  # here first: an error names the file that cannot be loaded; in a pool it would be a broken pool
     if processes == 1:
         yield from ((index, _findings(images[index])) for index in missing)
         return

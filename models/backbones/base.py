@@ -1,4 +1,4 @@
-"""One vision-language model, whatever its format on disk: one image path and one soft-prompt text path."""
+"""One vision-language model in any on-disk format: one image path and one soft-prompt text path."""
 
 from importlib import import_module
 from pathlib import Path
@@ -26,11 +26,19 @@ LOADERS: dict[BackboneFormat, str] = {
 class Backbone:
     """A frozen vision-language model. The image tower runs in `dtype`, the text tower always in float32.
 
-    image_size: side of the square input in pixels. embed_dim: D. text_width: d, the width of a context vector.
-    context_length: most tokens of a prompt, start and end token included.
-    start_token, end_token, pad_token: ids of the token before every prompt, of the one after it, and of all behind.
-    logit_scale: the learned factor of the cosine similarity, read from the weights.
-    sha256: digest of the weights file.
+    Attributes:
+        card: the card of the backbone.
+        sha256: digest of the weights file.
+        image_size: side of the square input in pixels.
+        embed_dim: D, the width of a feature.
+        text_width: d, the width of a context vector.
+        context_length: most tokens of a prompt, start and end token included.
+        start_token: id of the token before every prompt.
+        end_token: id of the token after every prompt.
+        pad_token: id of the tokens behind the end token.
+        logit_scale: the learned factor of the cosine similarity, read from the weights.
+        device: the device of both towers.
+        dtype: the dtype of the image tower.
     """
 
     def __init__(
@@ -55,39 +63,46 @@ class Backbone:
 
     @property
     def image_tower(self) -> nn.Module:
-        """The image encoder behind the normalisation. It is frozen: who trains it trains that of a deep copy."""
+        """The image encoder behind the normalisation. Frozen; to train it, deep-copy the backbone first."""
         return self._model.visual
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Image features (B, D) in `dtype`, not normalised, of pixels (B, 3, H, W) in the units of [0, 1].
+        """Returns image features (B, D) in `dtype`, not normalised, of pixels (B, 3, H, W) in the units of [0, 1].
 
-        Pixels may lie outside [0, 1]: noise is not clipped. Gradients reach the pixels when these ask for them.
+        Pixels may lie outside [0, 1]: noise is not clipped. Gradients reach the pixels if these require them.
         """
         normalised = (pixels.to(self.device, torch.float32) - self._mean) / self._std
         features: Tensor = self._model.visual(normalised.to(self.dtype))
         return features
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text, as the vocabulary of the text tower has them, without start and end token."""
+        """Returns the token ids of a text in the vocabulary of the text tower, without start and end token.
+
+        Raises:
+            Rejected: invalid_request for a text that contains a special token.
+        """
         return self._model.text.tokenize(text)
 
     def vocabulary(self) -> list[str]:
-        """Every token by its id, as the vocabulary of the text tower spells it, special ones included."""
+        """Returns every token by its id, as the vocabulary of the text tower spells it, special ones included."""
         return self._model.text.vocabulary()
 
     def padded_length(self, longest: int) -> int:
-        """The length to which all prompts are padded when the longest has that many tokens."""
+        """Returns the length to which all prompts are padded when the longest has `longest` tokens."""
         return self._model.text.padded_length(longest)
 
     def embed_tokens(self, ids: list[int]) -> Tensor:
-        """Token embeddings (n, d), without positions."""
+        """Returns token embeddings (n, d), without positions."""
         return self._model.text.embed_tokens(torch.tensor(ids, dtype=torch.long, device=self.device))
 
     def encode_prompts(self, embeddings: Tensor, eot: Tensor) -> Tensor:
-        """Text features (K, D) in float32, not normalised, of prompt embeddings (K, L, d) without positions.
+        """Returns text features (K, D) in float32, not normalised, of prompt embeddings without positions.
 
-        eot: (K,) index of the end token of each prompt. It is given, never searched for: a context vector has no id.
-        L: `padded_length`; a tower that reads no padding takes any length that holds the end tokens.
+        Args:
+            embeddings: (K, L, d); L is `padded_length`, but a tower that reads no padding takes any length that holds
+                the end tokens.
+            eot: (K,) index of the end token of each prompt. It cannot be searched for, because a context vector has no
+                id.
         """
         return self._model.text.encode(embeddings.to(self.device), eot.to(self.device))
 
@@ -100,10 +115,20 @@ def load_backbone(
     dtype: torch.dtype = torch.float32,
     activation: Activation | None = None,
 ) -> Backbone:
-    """Load a backbone from the directory its files lie in, never from the network.
+    """Loads a backbone from the directory of its files, never from the network.
 
-    activation: overrides the card's, for weights whose configuration contradicts their training.
-    Raises `backbone_unavailable`, `digest_mismatch`, or `invalid_weights` naming the first keys at fault.
+    Args:
+        card: the card of the backbone.
+        directory: the folder of its files, see `weights_directory`.
+        device: the device of both towers.
+        dtype: the dtype of the image tower.
+        activation: overrides the card's, for weights whose configuration contradicts their training.
+
+    Returns:
+        The backbone, with the weights of the card or of the pin beside them.
+
+    Raises:
+        Rejected: backbone_unavailable, digest_mismatch, or invalid_weights naming the first keys at fault.
     """
     card = pinned(card, directory)
     weights = find_weights(card, directory)
@@ -120,5 +145,5 @@ def load_backbone(
 
 
 def weights_directory(card: BackboneCard, root: Path) -> Path:
-    """Where the files of a backbone lie: inside the package when embedded, else in `root/<id>` as fetched."""
+    """Returns the folder of the files of a backbone: inside the package when embedded, else `root/<id>` as fetched."""
     return EMBEDDED if card.hub is None else root / card.id

@@ -1,11 +1,12 @@
-"""BERT as a text tower: soft prompts enter as word embeddings, behind a real attention mask.
+"""BERT as a text tower: soft prompts enter as word embeddings, with a real attention mask.
 
-The released code of PromptSmooth passed the finished embeddings of BERT in their place, so that positions, types and
-the layer norm were applied twice, and token ids as the mask.
+The released code of PromptSmooth passed the finished embeddings of BERT instead, so that positions, types and the layer
+norm were applied twice, and token ids as the mask.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,9 @@ from certrad.models.errors import Rejected
 from certrad.models.types import BackboneCard
 from certrad.models.types.cards import Activation
 
-HEAD_WIDTH = 64
-"""Width of an attention head in every published BERT; the shapes in a file do not tell it."""
-NORMALISATION = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+HEAD_WIDTH: Final = 64
+"""Width of an attention head in every published BERT; the shapes in a file do not show it."""
+NORMALISATION: Final = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 
 Pooling = Callable[[Sequence[Tensor]], Tensor]
 """From the hidden states (K, L, d) of all layers, the embeddings first, to one vector (K, d) for each prompt."""
@@ -31,7 +32,17 @@ Pooling = Callable[[Sequence[Tensor]], Tensor]
 class BertText(TextTower):
     """A BERT, its pooling and its projection to the common space.
 
-    padded: whether the pooling reads the padding too, so that every prompt has to be padded to `context_length`.
+    Args:
+        transformer: the BERT.
+        proj: projection to the common space.
+        pooling: reduces the hidden states to one vector for each prompt.
+        tokenizer: WordPiece tokenizer of the same vocabulary.
+        context_length: most tokens of a prompt.
+        embed_dim: D.
+        padded: whether the pooling reads the padding too, so that every prompt has to be padded to `context_length`.
+
+    Raises:
+        Rejected: invalid_weights where tokenizer and weights have different vocabularies.
     """
 
     def __init__(
@@ -48,7 +59,7 @@ class BertText(TextTower):
         super().__init__()
         words = transformer.config.vocab_size
         if len(tokenizer) != words:
-            raise Rejected("invalid_weights", f"{VOCABULARY} has {len(tokenizer)} words, the weights are of {words}")
+            raise Rejected("invalid_weights", f"{VOCABULARY} has {len(tokenizer)} words, the weights are for {words}")
         self.transformer = transformer
         self.proj = proj
         self.width = transformer.config.hidden_size
@@ -61,38 +72,46 @@ class BertText(TextTower):
         self._padded = padded
 
     def tokenize(self, text: str) -> list[int]:
-        """WordPiece token ids of a text; a word that the vocabulary cannot spell is `[UNK]`."""
+        """Returns the WordPiece token ids of a text; a word that the vocabulary cannot spell is `[UNK]`.
+
+        Raises:
+            Rejected: invalid_request for a text that contains a special token.
+        """
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         if set(ids) & (set(self._tokenizer.all_special_ids) - {self._tokenizer.unk_token_id}):
             raise Rejected("invalid_request", "the text must not contain a special token of the vocabulary")
         return ids
 
     def vocabulary(self) -> list[str]:
-        """Every token of the WordPiece vocabulary; `##` goes on with a word."""
+        """Returns every token of the WordPiece vocabulary; `##` marks one that continues a word."""
         return list(self._tokenizer.convert_ids_to_tokens(list(range(len(self._tokenizer)))))
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        """Word embeddings, before positions, types and layer norm."""
+        """Returns word embeddings, before positions, types and layer norm."""
         embeddings: Tensor = self.transformer.embeddings.word_embeddings(ids)
         return embeddings
 
     def encode(self, embeddings: Tensor, ends: Tensor) -> Tensor:
-        """The projected pooling of the hidden states; no token attends to what stands behind the end token."""
+        """Returns the projected pooling of the hidden states; no token attends to the padding behind the end token."""
         mask = torch.arange(embeddings.shape[1], device=embeddings.device) <= ends.unsqueeze(1)
         output = self.transformer(inputs_embeds=embeddings, attention_mask=mask.long(), output_hidden_states=True)
         features: Tensor = self.proj(self._pooling(output.hidden_states))
         return features
 
     def padded_length(self, longest: int) -> int:
-        """`context_length` where the pooling reads the padding."""
+        """Returns `context_length` if the pooling reads the padding."""
         return self.context_length if self._padded else longest
 
 
 def empty_bert(tensors: dict[str, Tensor], prefix: str) -> BertModel:
-    """A BERT without values whose architecture is that of the tensors under a prefix; no file beside them names it."""
+    """Returns a BERT without values whose architecture is read from the tensors under a prefix; no file states it.
+
+    Raises:
+        Rejected: invalid_weights for tensors of another architecture.
+    """
     words, width = shape_of(tensors, f"{prefix}embeddings.word_embeddings.weight", 2)
     if width % HEAD_WIDTH:
-        raise Rejected("invalid_weights", f"a BERT with heads of width {HEAD_WIDTH} is expected, got width {width}")
+        raise Rejected("invalid_weights", f"the width of a BERT must be a multiple of {HEAD_WIDTH}; got {width}")
     config = BertConfig(
         vocab_size=words,
         hidden_size=width,
@@ -107,11 +126,13 @@ def empty_bert(tensors: dict[str, Tensor], prefix: str) -> BertModel:
 
 
 def read_tokenizer(card: BackboneCard, directory: Path) -> BertTokenizer:
-    """The WordPiece tokenizer of the vocabulary beside the weights.
+    """Returns the WordPiece tokenizer of the vocabulary beside the weights.
 
-    Lower-casing is what `tokenizer_config.json` says, and the library's own default, which is to do it, where that
-    file is not there or says nothing: the authors' code got no other.
-    Raises `backbone_unavailable` without a vocabulary, `invalid_weights` for one without BERT's special tokens.
+    `tokenizer_config.json` decides lower-casing. If that file is missing or says nothing, the library's own default
+    applies, which is to lower-case: the authors' code used no other.
+
+    Raises:
+        Rejected: backbone_unavailable without a vocabulary, invalid_weights for one without BERT's special tokens.
     """
     try:
         words = (directory / VOCABULARY).read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -128,6 +149,10 @@ def read_tokenizer(card: BackboneCard, directory: Path) -> BertTokenizer:
 
 
 def check_activation(card: BackboneCard, activation: Activation) -> None:
-    """Raises `invalid_weights` for another activation than GELU, the only one of these architectures."""
+    """Checks that the activation is GELU, the only one of these architectures.
+
+    Raises:
+        Rejected: invalid_weights for another activation.
+    """
     if activation == "quick_gelu":
         raise Rejected("invalid_weights", f"the towers of {card.id!r} have GELU, not {activation}")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from open_clip.timm_model import TimmModel
@@ -17,9 +17,9 @@ from certrad.models.errors import Rejected
 from certrad.models.types import BackboneCard
 from certrad.models.types.cards import Activation
 
-VISION_FIELDS = {"image_size", "timm_model_name", "timm_model_pretrained", "timm_pool", "timm_proj"}
-# Where BERT came from when it was trained is no matter: its values are in the file.
-TEXT_FIELDS = {
+VISION_FIELDS: Final = {"image_size", "timm_model_name", "timm_model_pretrained", "timm_pool", "timm_proj"}
+# The names of BERT's pretrained weights do not matter: the values are in the file.
+TEXT_FIELDS: Final = {
     "context_length",
     "hf_model_name",
     "hf_model_pretrained",
@@ -27,12 +27,12 @@ TEXT_FIELDS = {
     "hf_proj_type",
     "hf_tokenizer_name",
 }
-REQUIRED = {"hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler"}
-BERT = "text.transformer."
+REQUIRED: Final = {"hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler"}
+BERT: Final = "text.transformer."
 
 
 def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
-    """The towers of BiomedCLIP, float32, on the CPU; BERT's architecture is read from the shapes of its tensors."""
+    """Returns the towers of BiomedCLIP, float32, on the CPU; the shapes of its tensors give BERT's architecture."""
     check_activation(card, activation)
     config = read_model_config(card, directory)
     check_architecture(config, VISION_FIELDS, TEXT_FIELDS)
@@ -45,7 +45,7 @@ def load(card: BackboneCard, directory: Path, weights: Path, activation: Activat
 
 
 def hidden_state_of_start(hidden_states: Sequence[Tensor]) -> Tensor:
-    """The last hidden state of the start token, `[CLS]`, without BERT's own pooling layer."""
+    """Returns the last hidden state of the start token, `[CLS]`, without BERT's own pooling layer."""
     return hidden_states[-1][:, 0]
 
 
@@ -54,7 +54,7 @@ def _vision(config: dict[str, Any]) -> TimmModel:
     name = fields.get("timm_model_name")
     # A name with a scheme, as "hf-hub:", would be looked up on the network.
     if not isinstance(name, str) or not re.fullmatch(r"vit_\w+", name):
-        raise Rejected("invalid_weights", f"a vision transformer of timm is expected, got {name!r}")
+        raise Rejected("invalid_weights", f"timm_model_name must be a vision transformer of timm; got {name!r}")
     try:
         with torch.device("meta"):
             return TimmModel(

@@ -1,4 +1,4 @@
-"""The precision an image encoder computes in; a certificate names it, because it is part of the classifier."""
+"""The device and the precision of an image encoder; a certificate names the precision, part of the classifier."""
 
 from typing import Final
 
@@ -7,16 +7,16 @@ import torch
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def chosen_dtype(wish: str, device: torch.device) -> torch.dtype:
-    """The dtype of that name; for `auto` bfloat16 where the device multiplies it in hardware, else float32."""
-    if wish != "auto":
-        return DTYPES[wish]
+def chosen_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Returns the dtype of that name; for `auto` bfloat16 where the device multiplies it in hardware, else float32."""
+    if name != "auto":
+        return DTYPES[name]
     native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bfloat16()
     return torch.bfloat16 if native else torch.float32
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """`float32`, `bfloat16` or `float16`."""
+    """Returns the name of a dtype: `float32`, `bfloat16` or `float16`."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -24,8 +24,8 @@ def _cpu_multiplies_bfloat16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
-def chosen_device(wish: str) -> torch.device:
-    """The device of that name; for `auto` a GPU where there is one."""
-    if wish == "auto":
+def chosen_device(name: str) -> torch.device:
+    """Returns the device of that name; for `auto` a GPU where there is one."""
+    if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wish)
+    return torch.device(name)

@@ -1,7 +1,7 @@
 """Backbones on disk as Hugging Face `CLIPModel` directories, converted to open_clip's layout while they are read."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from open_clip.model import CLIP
@@ -15,10 +15,10 @@ from certrad.models.errors import Rejected
 from certrad.models.types import BackboneCard
 from certrad.models.types.cards import Activation
 
-IGNORED_KEYS = frozenset({"text_model.embeddings.position_ids", "vision_model.embeddings.position_ids"})
+IGNORED_KEYS: Final = frozenset({"text_model.embeddings.position_ids", "vision_model.embeddings.position_ids"})
 """Constant buffers that older versions of the library wrote into the file."""
 
-OUTSIDE_BLOCKS = {
+OUTSIDE_BLOCKS: Final = {
     "logit_scale": "logit_scale",
     "text_model.embeddings.position_embedding.weight": "positional_embedding",
     "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
@@ -32,12 +32,12 @@ OUTSIDE_BLOCKS = {
     "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",  # the library's own spelling
     "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight",
 }
-TRANSPOSED = {"text_projection.weight": "text_projection", "visual_projection.weight": "visual.proj"}
-BLOCKS = {
+TRANSPOSED: Final = {"text_projection.weight": "text_projection", "visual_projection.weight": "visual.proj"}
+BLOCKS: Final = {
     "text_model.encoder.layers.": "transformer.resblocks.",
     "vision_model.encoder.layers.": "visual.transformer.resblocks.",
 }
-INSIDE_BLOCKS = {
+INSIDE_BLOCKS: Final = {
     "layer_norm1": "ln_1",
     "layer_norm2": "ln_2",
     "mlp.fc1": "mlp.c_fc",
@@ -47,12 +47,16 @@ INSIDE_BLOCKS = {
 
 
 def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
-    """The towers of a Hugging Face CLIP directory, as open_clip's modules, float32, on the CPU."""
+    """Returns the towers of a Hugging Face CLIP directory, as open_clip's modules, float32, on the CPU."""
     return clip_towers(load_clip(card, directory, weights, activation))
 
 
 def load_clip(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> CLIP:
-    """The model of a Hugging Face CLIP directory as open_clip's CLIP."""
+    """Returns the model of a Hugging Face CLIP directory as open_clip's CLIP.
+
+    Raises:
+        Rejected: backbone_unavailable for a missing file; invalid_weights for another model.
+    """
     try:
         config = CLIPConfig.from_dict(read_config(card, directory))
     except (TypeError, ValueError, KeyError) as error:
@@ -61,7 +65,11 @@ def load_clip(card: BackboneCard, directory: Path, weights: Path, activation: Ac
 
 
 def model_config(config: CLIPConfig) -> dict[str, Any]:
-    """The same architecture in open_clip's words."""
+    """Returns the same architecture in open_clip's words.
+
+    Raises:
+        Rejected: invalid_weights for an activation other than gelu and quick_gelu.
+    """
     vision: Any = config.vision_config
     text: Any = config.text_config
     activations = {vision.hidden_act, text.hidden_act}
@@ -92,13 +100,13 @@ def model_config(config: CLIPConfig) -> dict[str, Any]:
 
 
 def convert(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a `CLIPModel` under open_clip's names; a key without a counterpart stays and is foreign there."""
+    """Returns the weights of a `CLIPModel` under open_clip's names; loading refuses a key without a counterpart."""
     converted: dict[str, Tensor] = {}
     for key, value in tensors.items():
         if key in TRANSPOSED:
             converted[TRANSPOSED[key]] = value.T.contiguous()
         elif key not in IGNORED_KEYS:
-            converted[_renamed(key)] = value
+            converted[_rename_key(key)] = value
     for key in [key for key in converted if ".self_attn.q_proj." in key]:
         parts = [key.replace(".q_proj.", f".{part}_proj.") for part in "qkv"]
         if all(part in converted for part in parts):
@@ -107,7 +115,7 @@ def convert(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def _renamed(key: str) -> str:
+def _rename_key(key: str) -> str:
     for prefix, target in BLOCKS.items():
         if key.startswith(prefix):
             index, _, rest = key.removeprefix(prefix).partition(".")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import isqrt
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +17,18 @@ from certrad.models.backbones.weights import count_under, load_strictly, read_te
 from certrad.models.types import BackboneCard
 from certrad.models.types.cards import Activation
 
-CONTEXT_LENGTH = 25
+CONTEXT_LENGTH: Final = 25
 """Tokens of every prompt, padding included, as PromptSmooth pads them: the pooling reads the padding."""
-MAX_LOGIT_SCALE = 4.6052
+MAX_LOGIT_SCALE: Final = 4.6052
 """Upper end of the range [0, ln 100] to which MedCLIP clamps its logit scale before every use."""
 
-PREFIXES = {
+PREFIXES: Final = {
     "vision_model.": "visual.",
     "text_model.model.": "text.transformer.",
     "text_model.projection_head.": "text.proj.",
 }
-BIAS_TABLE = "attention.relative_position_bias.relative_position_bias_table"
-RENAMED = {
+BIAS_TABLE: Final = "attention.relative_position_bias.relative_position_bias_table"
+RENAMED: Final = {
     ".attention.self.query.": ".attention.q_proj.",
     ".attention.self.key.": ".attention.k_proj.",
     ".attention.self.value.": ".attention.v_proj.",
@@ -37,10 +38,10 @@ RENAMED = {
     ".output.dense.": ".mlp.fc2.",
 }
 """Names inside a Swin block: those of the published file and those of the library."""
-DERIVED = (".embeddings.position_ids", ".attention.self.relative_position_index")
+DERIVED: Final = (".embeddings.position_ids", ".attention.self.relative_position_index")
 """Ends of the keys of constant buffers that older versions of the library wrote; they follow from the architecture."""
-SWIN = "visual.model."
-BERT = "text.transformer."
+SWIN: Final = "visual.model."
+BERT: Final = "text.transformer."
 
 
 class SwinVision(nn.Module):
@@ -52,13 +53,13 @@ class SwinVision(nn.Module):
         self.projection_head = nn.Linear(model.num_features, embed_dim, bias=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Image features (B, D)."""
+        """Returns image features (B, D)."""
         features: Tensor = self.projection_head(self.model(pixels).pooler_output)
         return features
 
 
 def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
-    """The towers of MedCLIP-ViT, float32, on the CPU; the architecture is read from the shapes of its tensors."""
+    """Returns the towers of MedCLIP-ViT, float32, on the CPU; the shapes of its tensors give the architecture."""
     check_activation(card, activation)
     tensors = convert(read_tensors(weights))
     embed_dim, width = shape_of(tensors, "text.proj.weight", 2)
@@ -80,28 +81,28 @@ def load(card: BackboneCard, directory: Path, weights: Path, activation: Activat
 
 
 def mean_of_layers(hidden_states: Sequence[Tensor]) -> Tensor:
-    """The mean over all tokens, padding included, of the first, second and last layer."""
+    """Returns the mean over all tokens, padding included, of the first, second and last layer."""
     layers = torch.stack([hidden_states[1], hidden_states[2], hidden_states[-1]])
     return layers.mean(dim=2).mean(dim=0)
 
 
 def convert(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under our names; a key without a counterpart stays and is foreign there."""
-    return {_renamed(key): value for key, value in tensors.items() if not key.endswith(DERIVED)}
+    """Returns the weights under our names; loading refuses a key without a counterpart."""
+    return {_rename_key(key): value for key, value in tensors.items() if not key.endswith(DERIVED)}
 
 
-def _renamed(key: str) -> str:
+def _rename_key(key: str) -> str:
     for prefix, ours in PREFIXES.items():
         if key.startswith(prefix):
             key = ours + key.removeprefix(prefix)
-    if key.startswith(SWIN):  # BERT has the published names to this day
+    if key.startswith(SWIN):  # BERT still has the published names
         for published, name in RENAMED.items():
             key = key.replace(published, name)
     return key
 
 
 def empty_swin(tensors: dict[str, Tensor], image_size: int) -> SwinModel:
-    """A Swin transformer without values whose architecture is that of the tensors."""
+    """Returns a Swin transformer without values whose architecture is read from the tensors."""
     width, channels, patch, _ = shape_of(tensors, f"{SWIN}embeddings.patch_embeddings.projection.weight", 4)
     hidden, _ = shape_of(tensors, f"{SWIN}encoder.layers.0.blocks.0.mlp.fc1.weight", 2)
     stages = [f"{SWIN}encoder.layers.{i}.blocks." for i in range(count_under(tensors, f"{SWIN}encoder.layers."))]

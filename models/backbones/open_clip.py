@@ -3,7 +3,7 @@
 from collections.abc import Set
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
@@ -15,7 +15,7 @@ from certrad.models.types import BackboneCard
 from certrad.models.types.cards import Activation
 
 # `patch_dropout` acts in training only, so it changes nothing here.
-VISION_FIELDS = {
+VISION_FIELDS: Final = {
     "image_size",
     "layers",
     "width",
@@ -25,26 +25,27 @@ VISION_FIELDS = {
     "norm_kwargs",
     "patch_dropout",
 }
-TEXT_FIELDS = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs"}
+TEXT_FIELDS: Final = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs"}
 
 
 def load(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> Towers:
-    """The towers of a CLIP in an open_clip directory, float32, on the CPU."""
+    """Returns the towers of a CLIP in an open_clip directory, float32, on the CPU."""
     return clip_towers(load_clip(card, directory, weights, activation))
 
 
 def load_clip(card: BackboneCard, directory: Path, weights: Path, activation: Activation) -> CLIP:
-    """The CLIP of an open_clip directory.
+    """Returns the CLIP of an open_clip directory.
 
-    The activation `config` is what the file says, and open_clip's own default GELU where it says nothing.
+    With the activation `config` the file decides, and open_clip's own default GELU if it says nothing.
     """
     return build(read_model_config(card, directory), activation, read_tensors(weights))
 
 
 def read_model_config(card: BackboneCard, directory: Path) -> dict[str, Any]:
-    """What `open_clip_config.json` says of the architecture.
+    """Returns the architecture in `open_clip_config.json`.
 
-    Raises `invalid_weights` when it contradicts the normalisation of the card.
+    Raises:
+        Rejected: invalid_weights when it contradicts the normalisation of the card.
     """
     config = read_config(card, directory)
     _check_preprocessing(card, config.get("preprocess_cfg", {}))
@@ -53,9 +54,12 @@ def read_model_config(card: BackboneCard, directory: Path) -> dict[str, Any]:
 
 
 def build(model_config: dict[str, Any], activation: Activation, tensors: dict[str, torch.Tensor]) -> CLIP:
-    """A CLIP with a vision transformer and a causal text tower; any other architecture is refused, not guessed.
+    """Returns a CLIP with a vision transformer and a causal text tower; any other architecture is refused, not guessed.
 
-    Raises `invalid_weights`. Nothing is initialised at random: a tensor the file lacks cannot go unnoticed.
+    Nothing is initialised at random: a tensor that the file lacks cannot go unnoticed.
+
+    Raises:
+        Rejected: invalid_weights.
     """
     check_architecture(model_config, VISION_FIELDS, TEXT_FIELDS)
     if not isinstance(model_config["vision_cfg"].get("layers", 12), int):
@@ -75,7 +79,11 @@ def build(model_config: dict[str, Any], activation: Activation, tensors: dict[st
 
 
 def check_architecture(config: dict[str, Any], vision_fields: Set[str], text_fields: Set[str]) -> None:
-    """Raises `invalid_weights` for a field that is not among these and differs from open_clip's default."""
+    """Checks that every field is among the known ones or equals open_clip's default.
+
+    Raises:
+        Rejected: invalid_weights if one does not.
+    """
     unsupported = [key for key in config if key not in {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}]
     for part, known, kind in (("vision_cfg", vision_fields, CLIPVisionCfg), ("text_cfg", text_fields, CLIPTextCfg)):
         if not isinstance(config.get(part), dict):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from certrad.models.errors import Rejected
 
-VOCABULARY = 49_408
+VOCABULARY: Final = 49_408
 """Size of the CLIP byte-pair vocabulary, the only one its tokenizer knows."""
 
 _WORD_END: Final = "</w>"
@@ -21,9 +21,13 @@ _WORD_END: Final = "</w>"
 class TextTower(nn.Module, ABC):
     """Turns prompts into text features, always in float32.
 
-    width: d, of a word embedding and so of a context vector. embed_dim: D, of a text feature.
-    context_length: most tokens of a prompt, start and end token included.
-    start_token, end_token, pad_token: ids of what stands before, behind and far behind every prompt.
+    Attributes:
+        width: d, the width of a word embedding and so of a context vector.
+        embed_dim: D, the width of a text feature.
+        context_length: most tokens of a prompt, start and end token included.
+        start_token: id of the token before every prompt.
+        end_token: id of the token after every prompt.
+        pad_token: id of the tokens behind the end token.
     """
 
     width: int
@@ -35,29 +39,42 @@ class TextTower(nn.Module, ABC):
 
     @abstractmethod
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text without start and end token; `invalid_request` when it contains a special one."""
+        """Returns the token ids of a text without start and end token.
+
+        Raises:
+            Rejected: invalid_request for a text that contains a special token.
+        """
 
     @abstractmethod
     def vocabulary(self) -> list[str]:
-        """Every token by its id, as the vocabulary spells it."""
+        """Returns every token by its id, as the vocabulary spells it."""
 
     @abstractmethod
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        """Word embeddings (n, d), without positions."""
+        """Returns word embeddings (n, d), without positions."""
 
     @abstractmethod
     def encode(self, embeddings: Tensor, ends: Tensor) -> Tensor:
-        """Text features (K, D), not normalised, of word embeddings (K, L, d); ends: (K,) index of the end tokens."""
+        """Returns text features (K, D), not normalised, of word embeddings.
+
+        Args:
+            embeddings: (K, L, d), without positions.
+            ends: (K,) index of the end token of each prompt.
+        """
 
     def padded_length(self, longest: int) -> int:
-        """L, to which all prompts are padded when the longest has that many tokens."""
+        """Returns L, the length to which all prompts are padded when the longest has `longest` tokens."""
         return longest
 
 
 class Towers(nn.Module):
-    """A vision-language model: pixels (B, 3, S, S), normalised, to image features (B, D); prompts to text features.
+    """A vision-language model: normalised pixels (B, 3, S, S) to image features (B, D); prompts to text features.
 
-    image_size: (height, width) of the input. logit_scale: the logarithm of the factor of the cosine similarity.
+    Attributes:
+        visual: the image tower.
+        text: the text tower.
+        image_size: (height, width) of the input.
+        logit_scale: the logarithm of the factor of the cosine similarity.
     """
 
     def __init__(
@@ -71,14 +88,20 @@ class Towers(nn.Module):
 
 
 class ClipText(TextTower):
-    """CLIP's causal transformer: the feature is read at the end token, so nothing behind it has an effect."""
+    """CLIP's causal transformer: the feature is read at the end token, so nothing behind it has an effect.
+
+    Raises:
+        Rejected: invalid_weights for a foreign vocabulary.
+    """
 
     attn_mask: Tensor
 
     def __init__(self, model: CLIP) -> None:
         super().__init__()
         if model.vocab_size != VOCABULARY:
-            raise Rejected("invalid_weights", f"{VOCABULARY} token embeddings are expected, got {model.vocab_size}")
+            raise Rejected(
+                "invalid_weights", f"the model must have {VOCABULARY} token embeddings; got {model.vocab_size}"
+            )
         self.token_embedding = model.token_embedding
         self.positional_embedding = model.positional_embedding
         self.transformer = model.transformer
@@ -91,27 +114,32 @@ class ClipText(TextTower):
         self.start_token, self.end_token, self.pad_token = VOCABULARY - 2, VOCABULARY - 1, 0
 
     def tokenize(self, text: str) -> list[int]:
-        """Byte-pair token ids of a text, lower-cased."""
+        """Returns the byte-pair token ids of a text, lower-cased.
+
+        Raises:
+            Rejected: invalid_request for a text that contains the start or end token.
+        """
         ids: list[int] = _tokenizer().encode(text)
         if any(token >= self.start_token for token in ids):
             raise Rejected("invalid_request", "the text must not contain the start or end token of the vocabulary")
         return ids
 
     def vocabulary(self) -> list[str]:
-        """Every token of the byte-pair vocabulary; `</w>` ends a word.
+        """Returns every token of the byte-pair vocabulary; `</w>` ends a word.
 
-        Bytes are put back to characters; a token that is part of a character only keeps the vocabulary's own spelling.
+        Bytes are put back to characters; a token that is only a part of a character keeps the vocabulary's own
+        spelling.
         """
         tokenizer = _tokenizer()
-        return [_spelled(tokenizer.decoder[token], tokenizer.byte_decoder) for token in range(VOCABULARY)]
+        return [_decode_token(tokenizer.decoder[token], tokenizer.byte_decoder) for token in range(VOCABULARY)]
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        """Token embeddings."""
+        """Returns token embeddings."""
         embeddings: Tensor = self.token_embedding(ids)
         return embeddings
 
     def encode(self, embeddings: Tensor, ends: Tensor) -> Tensor:
-        """The projected hidden states at the end tokens; everything behind the last of them is cut off."""
+        """Returns the projected hidden states at the end tokens; everything behind the last of them is cut off."""
         rows, length = torch.arange(len(embeddings), device=embeddings.device), int(ends.max()) + 1
         hidden = embeddings[:, :length] + self.positional_embedding[:length]
         hidden = self.transformer(hidden, attn_mask=self.attn_mask[:length, :length])
@@ -120,7 +148,11 @@ class ClipText(TextTower):
 
 
 def clip_towers(model: CLIP) -> Towers:
-    """A CLIP as two towers, which share its tensors; raises `invalid_weights` for a foreign vocabulary."""
+    """Returns a CLIP as two towers, which share its tensors.
+
+    Raises:
+        Rejected: invalid_weights for a foreign vocabulary.
+    """
     height, width = model.visual.image_size
     return Towers(model.visual, ClipText(model), image_size=(height, width), logit_scale=model.logit_scale)
 
@@ -130,7 +162,7 @@ def _tokenizer() -> SimpleTokenizer:
     return SimpleTokenizer()
 
 
-def _spelled(token: str, bytes_of: Mapping[str, int]) -> str:
+def _decode_token(token: str, bytes_of: Mapping[str, int]) -> str:
     word = token.removesuffix(_WORD_END)
     try:
         return bytes(bytes_of[character] for character in word).decode("utf-8") + token[len(word) :]

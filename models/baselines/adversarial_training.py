@@ -1,4 +1,4 @@
-"""Adversarial training of the image encoder, the costly way to what AdvPT does with a prompt: PGD and Fast AT."""
+"""Adversarial training of the image encoder by PGD and Fast AT: the costly alternative to AdvPT's prompt."""
 
 import copy
 import hashlib
@@ -24,17 +24,24 @@ FAST_STEP: Final = 1.25
 
 Method = Literal["pgd", "fast"]
 Images = Callable[[Tensor], Tensor]
-"""Pixels (B, 3, S, S) in [0, 1] of the training images with these indices (B,); of a tensor its `__getitem__`."""
+"""Pixels (B, 3, S, S) in [0, 1] of the training images with these indices (B,); for a tensor, its `__getitem__`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingParams:
-    """How the encoder is trained: SGD on the cross-entropy of adversarial images, made anew for every batch.
+    """Settings of the training: SGD on the cross-entropy of adversarial images, made anew for every batch.
 
-    method: `pgd` attacks the image features by PGD-10 as AdvPT does (label-free), `fast` the cross-entropy by one step
-        of 1.25 epsilon from U(-epsilon, epsilon) (Wong et al. 2020).
-    steps: batches trained on, in as many epochs as they fill.
     The papers state neither learning rate nor momentum; the defaults here are small enough to keep a CLIP encoder.
+
+    Attributes:
+        method: `pgd` attacks the image features by PGD-10 as AdvPT does (label-free), `fast` the cross-entropy by one
+            step of 1.25 epsilon from U(-epsilon, epsilon) (Wong et al. 2020).
+        steps: batches trained on, in as many epochs as they fill.
+        epsilon: half the side of the L-infinity ball, in pixels of [0, 1].
+        batch_size: images in a step.
+        lr: learning rate.
+        momentum: momentum of SGD.
+        seed: random seed.
     """
 
     method: Method
@@ -55,11 +62,15 @@ class TrainingParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trained:
-    """A trained copy of a backbone and what it cost.
+class TrainedEncoder:
+    """A trained copy of a backbone and the cost of training it.
 
-    seconds: of all steps, attacks included. steps_per_epoch: batches that hold every training image once.
-    accuracy: of the adversarial images that were trained on, over the last epoch or the part of it there was.
+    Attributes:
+        backbone: the copy.
+        seconds: time of all steps, attacks included.
+        steps: batches trained on.
+        steps_per_epoch: batches that hold every training image once.
+        accuracy: accuracy on the adversarial images of the last epoch, or of the part of it that was run.
     """
 
     backbone: Backbone
@@ -67,11 +78,6 @@ class Trained:
     steps: int
     steps_per_epoch: int
     accuracy: float
-
-    @property
-    def seconds_per_epoch(self) -> float:
-        """The seconds that one look at every training image takes."""
-        return self.seconds / self.steps * self.steps_per_epoch
 
 
 def train(
@@ -83,15 +89,26 @@ def train(
     *,
     clock: Callable[[], float] = time.perf_counter,
     on_step: Callable[[int, float], None] | None = None,
-) -> Trained:
-    """Trains a copy of the image encoder against the text features (K, D), L2-normalised, of a frozen template.
+) -> TrainedEncoder:
+    """Trains a copy of the image encoder against the text features of a frozen template.
 
-    labels: (N,) of all training images. on_step: called with the number of steps done and the loss of the last one.
-    The backbone that is given stays as it is; the copy has an id and a digest of its own. Raises ValueError unless the
-    encoder runs in float32.
+    Args:
+        backbone: the model whose image encoder is copied; it stays as it is.
+        text_features: (K, D), L2-normalised.
+        images: returns the pixels of the training images at given indices.
+        labels: (N,) of all training images.
+        params: settings of the training.
+        clock: returns the time in seconds.
+        on_step: called with the number of steps done and the loss of the last one.
+
+    Returns:
+        The trained copy, with an id and a digest of its own, and the cost of training it.
+
+    Raises:
+        ValueError: unless the encoder runs in float32.
     """
     if backbone.dtype != torch.float32:
-        raise ValueError(f"an encoder in float32 is required, got {backbone.dtype}")
+        raise ValueError(f"the encoder must run in float32; got {backbone.dtype}")
     trained = copy.deepcopy(backbone)
     trained.image_tower.requires_grad_(True)
     classifier = VisionLanguageClassifier(trained, text_features)
@@ -118,7 +135,7 @@ def train(
     trained.card = replace(trained.card, id=f"{backbone.card.id}-at-{params.method}", sha256=None)
     trained.sha256 = _sha256(parameters)
     last = params.steps % steps_per_epoch or steps_per_epoch
-    return Trained(
+    return TrainedEncoder(
         backbone=trained,
         seconds=seconds,
         steps=params.steps,
@@ -135,7 +152,7 @@ def _attack(classifier: VisionLanguageClassifier, params: TrainingParams) -> Att
 
 
 def _batches(n_images: int, params: TrainingParams) -> Iterator[tuple[Tensor, torch.Generator]]:
-    """Batches without end, each epoch in an order of its own, and the generator of their attacks."""
+    """Yields batches without end, each epoch in an order of its own, and the generator of their attacks."""
     for epoch in count():
         generator = seeded(params.seed, "epoch", epoch)
         for indices in torch.split(torch.randperm(n_images, generator=generator), params.batch_size):
@@ -143,6 +160,6 @@ def _batches(n_images: int, params: TrainingParams) -> Iterator[tuple[Tensor, to
 
 
 def _sha256(parameters: list[torch.nn.Parameter]) -> str:
-    """SHA-256 of the trained parameters as a safetensors file."""
+    """Returns the SHA-256 of the trained parameters as a safetensors file."""
     tensors = {f"{index:05}": value.detach().cpu().contiguous() for index, value in enumerate(parameters)}
     return hashlib.sha256(save(tensors)).hexdigest()

@@ -1,11 +1,11 @@
 """Training of a denoiser for one sigma (Salman et al. 2020), resumable after every epoch.
 
-Each epoch draws its randomness from (seed, epoch) alone, so that a resumed training goes on as if never interrupted.
+Each epoch draws its randomness from (seed, epoch) alone, so that a resumed training continues as if never interrupted.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -21,18 +21,28 @@ from certrad.models.types.smoothing import SIGMA_RANGE
 
 Objective = Literal["mse", "stability"]
 Images = Callable[[Tensor], Tensor]
-"""Pixels (B, 3, H, W) in [0, 1] of the training images with these indices (B,); of a tensor its `__getitem__`."""
+"""Pixels (B, 3, H, W) in [0, 1] of the training images with these indices (B,); for a tensor, its `__getitem__`."""
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+_MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenoiserParams:
     """Hyper-parameters; the defaults are those of the released code of Denoised Smoothing.
 
-    sigma: of the noise, in pixels of [0, 1], never clipped. objective: `mse` to the clean pixels, or `stability`, the
-    cross-entropy of the classifier's answer on the denoised image to its own answer on the clean one.
-    The learning rate is multiplied by lr_factor after every lr_epochs epochs.
+    Attributes:
+        sigma: standard deviation of the noise, in pixels of [0, 1], never clipped.
+        objective: `mse` to the clean pixels, or `stability`, the cross-entropy of the classifier's answer on the
+            denoised image to its own answer on the clean one.
+        epochs: passes over all images.
+        batch_size: images in a step.
+        lr: initial learning rate.
+        weight_decay: weight decay of Adam.
+        lr_epochs: epochs after each of which the learning rate is multiplied by lr_factor.
+        lr_factor: see lr_epochs.
+        depth: number of convolutions.
+        channels: channels between them.
+        seed: random seed.
     """
 
     sigma: float
@@ -59,15 +69,20 @@ class DenoiserParams:
             raise ValueError(f"lr must be in (0, 1], got {self.lr!r}")
 
     def learning_rate(self, epoch: int) -> float:
-        """Of an epoch counted from 0."""
+        """Returns the learning rate of an epoch counted from 0."""
         return self.lr * self.lr_factor ** (epoch // self.lr_epochs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DenoiserState:
-    """Everything training needs to go on after `epoch` finished epochs; `loss` is the mean over the last one.
+    """Everything that training needs to continue after `epoch` finished epochs.
 
-    steps: of Adam so far. weights: of the denoiser, running statistics included. moments: of Adam, by parameter.
+    Attributes:
+        epoch: number of finished epochs.
+        loss: mean loss over the last one.
+        steps: steps of Adam so far.
+        weights: weights of the denoiser, running statistics included.
+        moments: moments of Adam, by parameter.
     """
 
     epoch: int
@@ -77,7 +92,7 @@ class DenoiserState:
     moments: dict[str, Tensor]
 
     def to_bytes(self) -> bytes:
-        """The state as a safetensors file."""
+        """Returns the state as a safetensors file."""
         scalars = torch.tensor([self.epoch, self.loss, self.steps], dtype=torch.float64)
         weights = {f"weights.{key}": value for key, value in self.weights.items()}
         moments = {f"moments.{key}": value for key, value in self.moments.items()}
@@ -86,18 +101,24 @@ class DenoiserState:
 
     @staticmethod
     def from_bytes(content: bytes) -> "DenoiserState":
-        """The state in a safetensors file; raises `invalid_checkpoint`."""
+        """Returns the state in a safetensors file.
+
+        Raises:
+            Rejected: invalid_checkpoint.
+        """
         try:
             tensors = load(content)
             epoch, loss, steps = tensors["scalars"].tolist()
         except (SafetensorError, KeyError, ValueError) as error:
-            raise Rejected("invalid_checkpoint", f"not the state of a training: {type(error).__name__}") from error
+            raise Rejected(
+                "invalid_checkpoint", f"the content is not the state of a training: {type(error).__name__}"
+            ) from error
         return DenoiserState(
             epoch=int(epoch),
             loss=loss,
             steps=int(steps),
-            weights=_under(tensors, "weights."),
-            moments=_under(tensors, "moments."),
+            weights=_with_prefix(tensors, "weights."),
+            moments=_with_prefix(tensors, "moments."),
         )
 
 
@@ -111,11 +132,21 @@ def train(
     resume: DenoiserState | None = None,
     on_epoch: Callable[[DenoiserState], None] | None = None,
 ) -> DnCnn:
-    """A denoiser in evaluation mode, trained on noisy copies of `n_images` images; the classifier stays frozen.
+    """Trains a denoiser on noisy copies of `n_images` images; the classifier stays frozen.
 
-    logits: of the classifier, differentiable, on the same device; `stability` needs it, `mse` does not read it.
-    on_epoch: called after each epoch with the state to resume from.
     The same seed gives the same weights, bit for bit, on one machine.
+
+    Args:
+        images: returns the pixels of the training images at given indices.
+        n_images: number of training images.
+        params: hyper-parameters.
+        logits: logits of the classifier, differentiable, on the same device; only for `stability`.
+        device: where to train.
+        resume: state to continue from.
+        on_epoch: called after each epoch with the state to resume from.
+
+    Returns:
+        The denoiser, frozen and in evaluation mode.
     """
     model = DnCnn(params.depth, params.channels)
     for state in train_epochs(images, n_images, params, logits=logits, device=device, resume=resume):
@@ -135,9 +166,18 @@ def train_epochs(
     device: torch.device | str = "cpu",
     resume: DenoiserState | None = None,
 ) -> Iterator[DenoiserState]:
-    """Trains by Adam in float32; yields the state after each epoch, and a given state to resume from first."""
+    """Trains a denoiser by Adam in float32; see `train` for the arguments.
+
+    Yields:
+        The state after each epoch; before them, the given state to resume from.
+
+    Raises:
+        ValueError: unless `logits` are given for the objective `stability`, and only for it.
+    """
     if (params.objective == "stability") != (logits is not None):
-        raise ValueError(f"logits go with 'stability' and with nothing else, got objective {params.objective!r}")
+        raise ValueError(
+            f"logits must be given for 'stability' and only for it; got the objective {params.objective!r}"
+        )
     model = DnCnn(params.depth, params.channels).initialise(seeded(params.seed, "denoiser")).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
     if resume is not None:
@@ -190,5 +230,5 @@ def _restore(model: DnCnn, optimizer: torch.optim.Adam, state: DenoiserState) ->
         optimizer.state[parameter] = {"step": torch.tensor(float(state.steps)), **moments}
 
 
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

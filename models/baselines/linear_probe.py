@@ -15,7 +15,7 @@ from torch import Tensor
 from certrad.models.backbones.base import Backbone
 
 EXPONENTS: Final = (6.0, 4.0, 2.0, 0.0, -2.0, -4.0, -6.0)
-"""Of C, the inverse strength of the penalty, in CoOp's sweep; the first of equals wins."""
+"""Exponents of C, the inverse strength of the penalty, in CoOp's sweep; the first of equals wins."""
 HALVINGS: Final = 8
 MAX_ITERATIONS: Final = 1_000
 TOLERANCE: Final = 1e-4  # of the gradient of the mean loss, as in scikit-learn
@@ -26,14 +26,20 @@ Labelled = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LinearHead:
-    """weight: (K, D), bias: (K,), float32. c: the inverse strength of the penalty that they were fitted with."""
+    """A linear layer on image features.
+
+    Attributes:
+        weight: (K, D), float32.
+        bias: (K,), float32.
+        c: the inverse strength of the penalty that they were fitted with.
+    """
 
     weight: Tensor
     bias: Tensor
     c: float
 
     def logits(self, features: Tensor) -> Tensor:
-        """Logits (B, K), float32, of image features (B, D), not normalised."""
+        """Returns logits (B, K), float32, of image features (B, D), not normalised."""
         return features.float() @ self.weight.T + self.bias
 
 
@@ -42,7 +48,7 @@ class LinearProbe:
 
     def __init__(self, backbone: Backbone, head: LinearHead) -> None:
         if head.weight.shape[1] != backbone.embed_dim:
-            raise ValueError(f"a head of {backbone.embed_dim} features is required, got {head.weight.shape[1]}")
+            raise ValueError(f"the head must take {backbone.embed_dim} features; got {head.weight.shape[1]}")
         self.backbone = backbone
         device = backbone.device
         self.head = LinearHead(weight=head.weight.to(device), bias=head.bias.to(device), c=head.c)
@@ -59,22 +65,22 @@ class LinearProbe:
 
     @property
     def device(self) -> torch.device:
-        """Where the classifier computes."""
+        """The device on which the classifier computes."""
         return self.backbone.device
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Logits (B, K), float32, of pixels (B, 3, S, S) in the units of [0, 1]."""
+        """Returns logits (B, K), float32, of pixels (B, 3, S, S) in the units of [0, 1]."""
         return self.logits_of_features(self.backbone.encode_image(pixels))
 
     def logits_of_features(self, features: Tensor) -> Tensor:
-        """Logits (B, K), float32, of image features (B, D), not normalised."""
+        """Returns logits (B, K), float32, of image features (B, D), not normalised."""
         return self.head.logits(features)
 
 
 def search(train: Labelled, validation: Labelled, n_classes: int) -> LinearHead:
-    """The head whose C is best on the validation features: CoOp's sweep, then eight halvings around its peak.
+    """Returns the head whose C is best on the validation features: CoOp's sweep, then eight halvings around its peak.
 
-    Of two ends of equal accuracy the smaller C, the stronger penalty, is kept.
+    Of two ends of equal accuracy it keeps the smaller C, the stronger penalty.
     """
 
     @cache
@@ -94,19 +100,28 @@ def search(train: Labelled, validation: Labelled, n_classes: int) -> LinearHead:
 
 
 def fit(features: Tensor, labels: Tensor, n_classes: int, c: float) -> LinearHead:
-    """Minimises c Σ cross-entropy + |weight|²/2 by L-BFGS in float64; the bias is not penalised.
+    """Returns the head that minimises c Σ cross-entropy + |weight|²/2, by L-BFGS in float64; the bias is not penalised.
 
-    features: (N, D), not normalised. labels: (N,) in 0..n_classes-1. The loss is divided by c N, as scikit-learn does.
+    The loss is divided by c N, as scikit-learn does.
+
+    Args:
+        features: (N, D), not normalised.
+        labels: (N,) in 0..n_classes-1.
+        n_classes: K.
+        c: inverse strength of the penalty, above 0.
+
+    Raises:
+        ValueError: for c <= 0, other shapes or labels out of range.
     """
     if not c > 0:
         raise ValueError(f"c must be > 0, got {c!r}")
     x = features.detach().double().cpu().numpy()
     y = labels.cpu().numpy()
     if x.ndim != 2 or y.shape != (len(x),) or not len(x):
-        raise ValueError(f"features (N, D) and labels (N,) are required, got {x.shape} and {y.shape}")
+        raise ValueError(f"features must have the shape (N, D) and labels (N,); got {x.shape} and {y.shape}")
     if y.min() < 0 or y.max() >= n_classes:
         raise ValueError(f"labels must be in 0..{n_classes - 1}, got {y.min()}..{y.max()}")
-    found = minimize(
+    result = minimize(
         _loss,
         np.zeros(n_classes * (x.shape[1] + 1)),
         args=(x, np.eye(n_classes)[y], 1 / (c * len(x))),
@@ -114,14 +129,14 @@ def fit(features: Tensor, labels: Tensor, n_classes: int, c: float) -> LinearHea
         method="L-BFGS-B",
         options={"maxiter": MAX_ITERATIONS, "maxfun": 20 * MAX_ITERATIONS, "gtol": TOLERANCE, "ftol": 1e-14},
     )
-    solution = torch.from_numpy(found.x.reshape(n_classes, -1)).float()
+    solution = torch.from_numpy(result.x.reshape(n_classes, -1)).float()
     return LinearHead(weight=solution[:, :-1].contiguous(), bias=solution[:, -1].contiguous(), c=c)
 
 
 def _loss(
     flat: NDArray[np.float64], x: NDArray[Any], targets: NDArray[Any], penalty: float
 ) -> tuple[float, NDArray[np.float64]]:
-    """The mean cross-entropy and its gradient, the penalised weights included; flat: (K, D + 1), the bias last."""
+    """Returns the mean cross-entropy and its gradient, penalty included; flat: (K, D + 1), the bias last."""
     parameters = flat.reshape(targets.shape[1], -1)
     weight, bias = parameters[:, :-1], parameters[:, -1]
     logits = x @ weight.T + bias

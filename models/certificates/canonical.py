@@ -6,12 +6,23 @@ from decimal import Decimal
 
 
 def canonical(value: object) -> bytes:
-    """UTF-8 JSON, keys sorted, no spaces, every number a decimal string: equal facts have equal bytes everywhere."""
+    """Returns UTF-8 JSON, keys sorted, no spaces, every number a decimal string: equal facts have equal bytes.
+
+    Args:
+        value: Numbers, strings, booleans and None, in mappings and sequences.
+
+    Raises:
+        TypeError: It holds a value of another type.
+    """
     return compact(_stringified(value))
 
 
 def compact(value: object) -> bytes:
-    """UTF-8 JSON, keys sorted, no spaces, values as they are: the bytes of a document that was read from JSON."""
+    """Returns UTF-8 JSON, keys sorted, no spaces, values as they are: the bytes of a document that was read from JSON.
+
+    Args:
+        value: What was read from JSON.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

@@ -1,7 +1,7 @@
-"""What follows from the labels in a certificate document, compared with what it states.
+"""Compares what a certificate document states with what follows from the labels in it.
 
-Each test says what it found, or raises ValueError with the reason of a refusal. labels: of the estimation samples, in
-index order.
+Each check returns what it found, or raises ValueError with the reason of a refusal. `labels` are those of the
+estimation samples, in index order.
 """
 
 from collections import Counter
@@ -23,8 +23,9 @@ from certrad.models.certificates.exact import (
 )
 from certrad.models.certificates.labels import merkle_root
 from certrad.models.certificates.schema import StatedAbstention, StatedSamples, Statement
-from certrad.models.images.units import CHANGES, NoImageRadius
+from certrad.models.images.units import CHANGES
 from certrad.models.types import ETA, AlphaSplit
+from certrad.models.types.image import NoImageRadius
 
 _GAVE_UP: Final = ("futility", "curtailment")
 _ANYTIME: Final = ("e_process", *_GAVE_UP)
@@ -32,7 +33,18 @@ _GREY_TO_RGB: Final = 1.73205081  # sqrt(3), raised to 10 digits behind a margin
 
 
 def counts(stated: StatedSamples, labels: Sequence[int]) -> str:
-    """Whether the labels count to what is stated."""
+    """Checks that the labels count to what is stated.
+
+    Args:
+        stated: The estimation samples.
+        labels: Their labels.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     expected, found = Counter(dict(enumerate((*stated.per_class, stated.invalid)))), Counter(labels)
     wrong = [label for label in expected | found if expected[label] != found[label]]
     if wrong:
@@ -42,14 +54,35 @@ def counts(stated: StatedSamples, labels: Sequence[int]) -> str:
 
 
 def root(stated: StatedSamples, labels: Sequence[int]) -> str:
-    """Whether the root of the Merkle tree is that of the labels."""
+    """Checks that the root of the Merkle tree is that of the labels.
+
+    Args:
+        stated: The estimation samples.
+        labels: Their labels.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     if (found := merkle_root(labels)) != stated.merkle_root:
         raise ValueError(f"the root of these labels is {found}")
     return "the root is that of the labels"
 
 
 def alpha_split(statement: Statement) -> str:
-    """Whether eta and the shares of alpha are those of the parameters."""
+    """Checks that eta and the shares of alpha are those of the parameters.
+
+    Args:
+        statement: The document.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     expected = _split(statement)
     if (statement.params.eta, statement.params.alpha_split) != (ETA, expected):
         raise ValueError(f"eta = {ETA} and {expected} are expected")
@@ -57,7 +90,18 @@ def alpha_split(statement: Statement) -> str:
 
 
 def samples(statement: Statement, labels: Sequence[int]) -> str:
-    """Whether n0 and n samples were drawn, or as many as up to a stop at a look."""
+    """Checks that n0 and n samples were drawn, or as many as up to a stop at a look.
+
+    Args:
+        statement: The document.
+        labels: The labels of the estimation samples.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     params, every, n = statement.request.params, statement.decision.look_every, len(labels)
     if statement.selection.total != params.n0 or statement.samples_used != params.n0 + n:
         raise ValueError(f"n0 = {params.n0} selection samples are expected, and samples_used = {params.n0} + {n}")
@@ -73,7 +117,17 @@ def samples(statement: Statement, labels: Sequence[int]) -> str:
 
 
 def class_index(statement: Statement) -> str:
-    """Whether the selection samples chose the class, and the reason of an abstention is that of the rule."""
+    """Checks that the selection samples chose the class, and that the reason of an abstention is that of the rule.
+
+    Args:
+        statement: The document.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     selected, names, claim = statement.selection.top, statement.classifier.class_names, statement.claim
     gave_up = selected is not None and statement.decision.rule in _GAVE_UP
     if isinstance(claim, StatedAbstention):
@@ -87,7 +141,18 @@ def class_index(statement: Statement) -> str:
 
 
 def bounds(statement: Statement, labels: Sequence[int]) -> str:
-    """Whether p_a_lower and p_b_upper follow from the labels by the rule that is named."""
+    """Checks that p_a_lower and p_b_upper follow from the labels by the rule that is named.
+
+    Args:
+        statement: The document.
+        labels: The labels of the estimation samples.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     selection, claimed = statement.selection, claimed_bounds(statement)
     if selection.top is None:
         if claimed != NOTHING:
@@ -104,7 +169,17 @@ def bounds(statement: Statement, labels: Sequence[int]) -> str:
 
 
 def radius(statement: Statement) -> str:
-    """Whether the radius follows from p_a_lower and p_b_upper, and whether it reaches the target."""
+    """Checks that the radius follows from p_a_lower and p_b_upper, and whether it reaches the target.
+
+    Args:
+        statement: The document.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     target, claim = statement.params.target_radius, statement.claim
     follow = radii(claimed_bounds(statement), statement.params.sigma)
     if isinstance(claim, StatedAbstention):
@@ -120,7 +195,17 @@ def radius(statement: Statement) -> str:
 
 
 def image_units(statement: Statement) -> str:
-    """Whether the radius on the picture follows from the radius and the stated factors; those need the picture."""
+    """Checks that the radius on the image follows from the radius and the stated factors; those need the image.
+
+    Args:
+        statement: The document.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     stated, claim = statement.radius_in_image_units, statement.claim
     if isinstance(stated, NoImageRadius):
         return f"none: {stated.reason}"
@@ -149,12 +234,27 @@ def image_units(statement: Statement) -> str:
 
 
 def claimed_bounds(statement: Statement) -> Bounds:
-    """Those of the claim; raises ValueError for more than 6 decimals."""
+    """Returns the claimed bounds in millionths.
+
+    Args:
+        statement: The document.
+
+    Raises:
+        ValueError: A bound has more than 6 decimals.
+    """
     return Bounds(units(statement.claim.p_a_lower, MILLIONTHS), units(statement.claim.p_b_upper, MILLIONTHS))
 
 
 def units(published: float, per_one: int) -> int:
-    """A published number in units of its last decimal; raises ValueError where it has more decimals."""
+    """Returns a published number in units of its last decimal.
+
+    Args:
+        published: The number.
+        per_one: Units of 1.
+
+    Raises:
+        ValueError: It has more decimals.
+    """
     scaled = Decimal(repr(published)) * per_one
     if scaled != int(scaled):
         raise ValueError(f"a multiple of 1/{per_one} is expected, got {published!r}")

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from certrad.models.certificates.facts import SCHEMA, Facts
-from certrad.models.certificates.labels import label_numbers, merkle_root, run_lengths
+from certrad.models.certificates.labels import merkle_root, run_lengths
 from certrad.models.certificates.text import formula, limits, scope_text
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import (
@@ -17,11 +17,28 @@ from certrad.models.types import (
     LabelCounts,
     ZeroShotAdaptation,
 )
+from certrad.models.types.evidence import Evidence, RoutedEvidence, label_numbers
+from certrad.models.types.image import ImageRadius, NoImageRadius
+from certrad.models.types.result import (
+    AbstainedResult,
+    AdaptationName,
+    CertificationResult,
+    CertifiedResult,
+    Provenance,
+    RouteSummary,
+    RoutingSummary,
+)
 from certrad.models.types.routing import Routed
 
 
 def document(facts: Facts) -> dict[str, Any]:
-    """The certificate document, free of patient data and of time, so that one claim has one digest; not signed yet."""
+    """Returns the certificate document, free of patient data and of time, so that one claim has one digest.
+
+    It is not signed yet: `signature` is None.
+
+    Args:
+        facts: All that it states.
+    """
     request, evidence = facts.request, facts.evidence
     return {
         "schema": SCHEMA,
@@ -31,18 +48,18 @@ def document(facts: Facts) -> dict[str, Any]:
         "limits": limits(evidence.selection_samples, evidence.estimation_samples),
         "params": {
             **asdict(request.params),
-            "sigma": facts.sigma,
+            "sigma": evidence.sigma,
             "eta": ETA,
-            "alpha_split": asdict(facts.alpha_split),
-            "formula": formula(evidence.decision.rule, facts.alpha_split),
+            "alpha_split": asdict(evidence.alpha_split),
+            "formula": formula(evidence.decision.rule, evidence.alpha_split),
         },
         "decision": asdict(evidence.decision),
         "selection": asdict(evidence.selection),
-        "estimation": transcript(evidence.labels, evidence.estimation),
-        **({} if evidence.routed is None else {"routing": routing_block(evidence.routed)}),
+        "estimation": _transcript(evidence.labels, evidence.estimation),
+        **_routing(evidence),
         "samples_used": evidence.samples_used,
         "subject": asdict(facts.subject),
-        "radius_in_image_units": _radius_in_image_units(facts),
+        "radius_in_image_units": asdict(_image_radius(facts)),
         "classifier": asdict(facts.classifier),
         "noise": asdict(facts.noise),
         "software": dict(facts.software),
@@ -50,17 +67,25 @@ def document(facts: Facts) -> dict[str, Any]:
     }
 
 
-def result(facts: Facts, *, warnings: Sequence[str], timing: Mapping[str, float]) -> dict[str, Any]:
-    """The body of a job's `result`: the facts with JSON numbers, and what is about this run: warnings and timing."""
-    spec, evidence = facts.request.classifier, facts.evidence
-    return {
-        **_claim(facts),
+def certification_result(facts: Facts, *, warnings: Sequence[str], timing: Mapping[str, float]) -> CertificationResult:
+    """Returns the `result` of a job: the facts, and what is about this run.
+
+    Args:
+        facts: All that the certificate states.
+        warnings: Sentences for the reader.
+        timing: Name -> seconds.
+    """
+    request, evidence = facts.request, facts.evidence
+    spec, params, outcome = request.classifier, request.params, evidence.outcome
+    common: dict[str, Any] = {
         "scope": spec.scope,
         "scope_text": scope_text(spec),
-        **asdict(facts.request.params),
-        "sigma": facts.sigma,
-        "decision": asdict(evidence.decision),
+        **asdict(params),
+        "sigma": evidence.sigma,
+        "decision": evidence.decision,
         "samples_used": evidence.samples_used,
+        "p_a_lower": outcome.p_a_lower,
+        "p_b_upper": outcome.p_b_upper,
         "counts": evidence.estimation.per_class,
         "invalid": evidence.estimation.invalid,
         "class_names": spec.class_names,
@@ -69,17 +94,28 @@ def result(facts: Facts, *, warnings: Sequence[str], timing: Mapping[str, float]
         "backbone": spec.backbone,
         "pixels_sha256": facts.subject.pixels_sha256,
         "input_sha256": facts.subject.input_sha256,
-        "radius_in_image_units": _radius_in_image_units(facts),
-        "routing": None if evidence.routed is None else routing_summary(evidence.routed),
-        "warnings": warnings,
-        "provenance": {
-            "input_shape": facts.subject.input_shape,
-            "classifier": asdict(facts.classifier),
-            "noise": asdict(facts.noise),
-            "software": dict(facts.software),
-        },
+        "radius_in_image_units": _image_radius(facts),
+        "routing": _routing_summary(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
+        "warnings": tuple(warnings),
+        "provenance": Provenance(
+            input_shape=facts.subject.input_shape,
+            classifier=facts.classifier,
+            noise=facts.noise,
+            software=dict(facts.software),
+        ),
         "timing": dict(timing),
     }
+    match outcome:
+        case Certificate(class_index=index, radius=radius):
+            return CertifiedResult(
+                label=spec.class_names[index],
+                class_index=index,
+                radius=radius,
+                target_reached=None if params.target_radius is None else radius >= params.target_radius,
+                **common,
+            )
+        case Abstention(reason=reason):
+            return AbstainedResult(reason=reason, **common)
 
 
 def _claim(facts: Facts) -> dict[str, Any]:
@@ -94,12 +130,12 @@ def _claim(facts: Facts) -> dict[str, Any]:
             return {"outcome": "abstained", "reason": reason, **bounds}
 
 
-def _radius_in_image_units(facts: Facts) -> dict[str, Any]:
+def _image_radius(facts: Facts) -> ImageRadius | NoImageRadius:
     outcome = facts.evidence.outcome
-    return asdict(radius_in_image_units(outcome.radius if isinstance(outcome, Certificate) else None, facts.scale))
+    return radius_in_image_units(outcome.radius if isinstance(outcome, Certificate) else None, facts.scale)
 
 
-def _adaptation_name(spec: ClassifierSpec) -> str:
+def _adaptation_name(spec: ClassifierSpec) -> AdaptationName:
     match spec.adaptation:
         case ZeroShotAdaptation():
             return "zero_shot"
@@ -109,35 +145,40 @@ def _adaptation_name(spec: ClassifierSpec) -> str:
             return "none"
 
 
-def transcript(labels: bytes, counts: LabelCounts) -> dict[str, Any]:
-    """Labels and their counts as a document states them."""
+def _transcript(labels: bytes, counts: LabelCounts) -> dict[str, Any]:
+    """Returns labels and their counts as a document states them."""
     numbers = label_numbers(labels)
     return {**asdict(counts), "labels": run_lengths(numbers), "merkle_root": merkle_root(numbers)}
 
 
-def routing_block(routed: Routed) -> dict[str, Any]:
-    """All about an automatic choice of sigma that a document does not state already about the selected route."""
+def _routing(evidence: Evidence) -> dict[str, Any]:
+    """Returns the block about an automatic choice of sigma, without what the document states already."""
+    if not isinstance(evidence, RoutedEvidence):
+        return {}
+    routed = evidence.routed
     outcomes = [
         {"sigma": sigma, **asdict(bounds), "estimation": None}
         for sigma, bounds in zip((*routed.routing.sigmas, None), routed.bounds, strict=True)
     ]
     for route, drawn in routed.routes.items():
         if route != routed.selection.route:
-            outcomes[route]["estimation"] = transcript(drawn.labels, drawn.counts)
-    return {
+            outcomes[route]["estimation"] = _transcript(drawn.labels, drawn.counts)
+    block = {
         "settings": asdict(routed.routing),
         "alpha_split": {"p_a": routed.split.selector.p_a, "p_b": routed.split.selector.p_b},
         "route": routed.selection.route,
         "selection": asdict(routed.selection.selector),
-        "estimation": transcript(routed.selector.labels, routed.selector.counts),
+        "estimation": _transcript(routed.selector.labels, routed.selector.counts),
         "outcomes": outcomes,
     }
+    return {"routing": block}
 
 
-def routing_summary(routed: Routed) -> dict[str, Any]:
-    """Which route was selected and what each outcome of the selector limits the radius to, without the samples."""
-    outcomes = [
-        {"sigma": sigma, "sampled": route in routed.routes, **asdict(bounds)}
+def _routing_summary(routed: Routed) -> RoutingSummary:
+    outcomes = (
+        RouteSummary(sigma=sigma, sampled=route in routed.routes, **asdict(bounds))
         for route, (sigma, bounds) in enumerate(zip((*routed.routing.sigmas, None), routed.bounds, strict=True))
-    ]
-    return {"route": routed.selection.route, "selector_sigma": routed.routing.selector_sigma, "outcomes": outcomes}
+    )
+    return RoutingSummary(
+        route=routed.selection.route, selector_sigma=routed.routing.selector_sigma, outcomes=tuple(outcomes)
+    )

@@ -30,7 +30,13 @@ _Real = Any  # mpmath has no types
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The counts after the first n estimation samples: of the selected class, and of the most frequent other label."""
+    """The counts at one look.
+
+    Attributes:
+        n: Estimation samples so far.
+        top: Those of the selected class.
+        runner_up: Those of the most frequent other label.
+    """
 
     n: int
     top: int
@@ -39,7 +45,12 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """p_a_lower and p_b_upper as published, in millionths."""
+    """The two published probability bounds.
+
+    Attributes:
+        p_a_lower: In millionths.
+        p_b_upper: In millionths.
+    """
 
     p_a_lower: int
     p_b_upper: int
@@ -53,7 +64,15 @@ NOTHING: Final = Bounds(0, MILLIONTHS)
 
 
 def radii(bounds: Bounds, sigma: float) -> set[int]:
-    """floor4(sigma/2 (z(p_a_lower) - z(p_b_upper))) in units of the last decimal; 0 where that is not positive."""
+    """Returns floor4(sigma/2 (z(p_a_lower) - z(p_b_upper))) in units of the last decimal, 0 where that is not positive.
+
+    Args:
+        bounds: The published bounds.
+        sigma: Noise standard deviation in pixels of [0, 1].
+
+    Returns:
+        One radius, or both neighbours of a tie.
+    """
     if not (0 < bounds.p_a_lower < MILLIONTHS and 0 < bounds.p_b_upper < MILLIONTHS):
         return {0}
     with mp.workdps(_DIGITS):
@@ -62,7 +81,13 @@ def radii(bounds: Bounds, sigma: float) -> set[int]:
 
 
 def is_clopper_pearson(claimed: Bounds, look: Look, split: AlphaSplit) -> bool:
-    """Whether they are floor6(cp_lower - eta) and raise6(min(1 - cp_lower, cp_upper) + eta) of all n samples."""
+    """Returns whether bounds are floor6(cp_lower - eta) and raise6(min(1 - cp_lower, cp_upper) + eta) of all n samples.
+
+    Args:
+        claimed: The published bounds.
+        look: The counts of all n samples.
+        split: The shares of alpha.
+    """
     with mp.workdps(_DIGITS):
         eta = _exact(ETA)
 
@@ -78,10 +103,15 @@ def is_clopper_pearson(claimed: Bounds, look: Look, split: AlphaSplit) -> bool:
 
 
 def is_e_process(claimed: Bounds, looks: Sequence[Look], split: AlphaSplit) -> bool:
-    """Whether p_a_lower is the largest p, and 1 - p_b_upper the larger of it and the largest q, that a look shows.
+    """Returns whether p_a_lower is the largest p that a look shows, and 1 - p_b_upper the larger of p and largest q.
 
     A look shows p if the test martingale of the class rejects "at most p + eta", and q if that of all labels but the
     most frequent other one does.
+
+    Args:
+        claimed: The published bounds.
+        looks: The counts at every look.
+        split: The shares of alpha.
     """
     with mp.workdps(_DIGITS):
         rises = partial(_rejects, [(look.top, look.n) for look in looks], split.p_a_anytime)

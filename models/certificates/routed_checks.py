@@ -1,4 +1,4 @@
-"""What follows from the labels of a certificate with automatic sigma; the tests are as in `derivation`."""
+"""Compares what a certificate with automatic sigma states with what follows from its labels; as in `checks`."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from certrad.models.certificates.exact import (
     is_clopper_pearson,
     radii,
 )
-from certrad.models.certificates.labels import labels_of
+from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.schema import StatedAbstention, StatedRouting, StatedSamples, Statement
 from certrad.models.types import ETA, AlphaSplit, Decision
 from certrad.models.types.routing import RoutingSplit, routing_split
@@ -22,7 +22,15 @@ Drawn = Sequence[tuple[StatedSamples, Sequence[int]]]
 
 
 def drawn(statement: Statement, routing: StatedRouting) -> Drawn:
-    """All labels; raises ValueError unless there are outcomes, counts and samples where they belong."""
+    """Returns every set of estimation samples with its labels.
+
+    Args:
+        statement: The document.
+        routing: Its choice of sigma.
+
+    Raises:
+        ValueError: Outcomes, counts or samples are not where they belong.
+    """
     settings, outcomes = routing.settings, routing.outcomes
     if tuple(outcome.sigma for outcome in outcomes) != (*settings.sigmas, None):
         raise ValueError("an outcome for every sigma, and a last one for `invalid`, are expected")
@@ -34,23 +42,54 @@ def drawn(statement: Statement, routing: StatedRouting) -> Drawn:
     others = [outcome.estimation for outcome in routing.outcomes if outcome.estimation is not None]
     if any(len(samples.per_class) != len(statement.classifier.class_names) for samples in others):
         raise ValueError("counts of the same classes are expected of every route")
-    return [(samples, labels_of(samples.labels)) for samples in (statement.estimation, routing.estimation, *others)]
+    return [(samples, parse_labels(samples.labels)) for samples in (statement.estimation, routing.estimation, *others)]
 
 
 def all_counts(sets: Drawn) -> str:
-    """Whether all labels count to what is stated."""
+    """Checks that all labels count to what is stated.
+
+    Args:
+        sets: See `drawn`.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     return "; ".join(counts(*each) for each in sets)
 
 
 def all_roots(sets: Drawn) -> str:
-    """Whether the root of every Merkle tree is that of its labels."""
+    """Checks that the root of every Merkle tree is that of its labels.
+
+    Args:
+        sets: See `drawn`.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     for each in sets:
         root(*each)
     return "the roots are those of the labels"
 
 
 def alpha_split(statement: Statement, routing: StatedRouting) -> str:
-    """Whether eta and the shares of alpha, the selector's included, are those of the parameters."""
+    """Checks that eta and the shares of alpha, the selector's included, are those of the parameters.
+
+    Args:
+        statement: The document.
+        routing: Its choice of sigma.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     split, shares = _split(statement), routing.alpha_split
     stated = statement.params.eta, statement.params.alpha_split, shares.p_a, shares.p_b
     if stated != (ETA, split.classes, split.selector.p_a, split.selector.p_b):
@@ -59,7 +98,19 @@ def alpha_split(statement: Statement, routing: StatedRouting) -> str:
 
 
 def samples(statement: Statement, routing: StatedRouting, sets: Drawn) -> str:
-    """Whether every set of selection and of estimation samples is complete, and no other was drawn."""
+    """Checks that every set of selection and of estimation samples is complete, and that no other was drawn.
+
+    Args:
+        statement: The document.
+        routing: Its choice of sigma.
+        sets: See `drawn`.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     n0, n = statement.params.n0, statement.params.n
     if statement.decision != Decision(rule="certified_selection"):
         raise ValueError("a decision by certified selection, without looks, is expected")
@@ -71,7 +122,18 @@ def samples(statement: Statement, routing: StatedRouting, sets: Drawn) -> str:
 
 
 def route(statement: Statement, routing: StatedRouting) -> str:
-    """Whether the selection samples chose the route, and its classifier the class."""
+    """Checks that the selection samples chose the route, and its classifier the class.
+
+    Args:
+        statement: The document.
+        routing: Its choice of sigma.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     votes, sigmas = routing.selection.per_class, routing.settings.sigmas
     if routing.route != votes.index(max(votes)):
         raise ValueError("it is not the route that the selection samples chose")
@@ -81,7 +143,18 @@ def route(statement: Statement, routing: StatedRouting) -> str:
 
 
 def bounds(statement: Statement, routing: StatedRouting) -> str:
-    """Whether all probabilities and radii of all outcomes follow from the labels."""
+    """Checks that all probabilities and radii of all outcomes follow from the labels.
+
+    Args:
+        statement: The document.
+        routing: Its choice of sigma.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     split, index, chosen = _split(statement), statement.selection.top, routing.route
     selected = (*routing.estimation.per_class, routing.estimation.invalid)
     for b, stated in enumerate(routing.outcomes):
@@ -102,7 +175,18 @@ def bounds(statement: Statement, routing: StatedRouting) -> str:
 
 
 def radius(statement: Statement, routing: StatedRouting) -> str:
-    """Whether the radius is the smallest over all outcomes of the larger of the two that each has."""
+    """Checks that the radius is the smallest over all outcomes of the larger of the two that each has.
+
+    Args:
+        statement: The document.
+        routing: Its choice of sigma.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
     claim = statement.claim
     least = min(max(outcome.radius, outcome.exclusion_radius) for outcome in routing.outcomes)
     if isinstance(claim, StatedAbstention):

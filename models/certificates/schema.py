@@ -1,41 +1,45 @@
-"""What a certificate document states, as types; whether one thing follows from another is left open."""
+"""The fields of a certificate document, as types.
 
-import json
-import re
+The meaning of a field of schema 2 must not change, and no field may be added to it: documents of it are stored and are
+verified for years. What must be said in another way gets a new schema, and a reader of its own.
+"""
+
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
-from types import NoneType, UnionType
-from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Literal
 
-from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.facts import SCHEMA, ClassifierIdentity, NoiseIdentity, Subject
-from certrad.models.errors import Rejected
-from certrad.models.images.units import ImageRadius, NoImageRadius
 from certrad.models.types import (
     AbstentionReason,
     AlphaSplit,
+    AutoSigma,
     Bound,
     CertifyRequest,
     ClassifierSpec,
     Decision,
+    FixedSigma,
     LabelCounts,
+    SamplingParams,
     Scope,
-    SmoothingParams,
 )
+from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
+from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.smoothing import N_MAX
-
-MAX_BYTES: Final = 8 << 20
-"""No document is longer: a million labels, each a run of its own, take four to seven bytes apiece."""
-
-_MAY_BE_ABSENT: Final = ("routing", "target_reached")
-_FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})\.[0-9]{1,400}")
-_INT: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedCertificate:
-    """A class with its radius. target_reached: only with a target radius."""
+    """A class with its radius.
+
+    Attributes:
+        outcome: Always `certified`.
+        class_index: The class, from 0.
+        label: Its name.
+        radius: L2 radius in model-input pixels of [0, 1].
+        p_a_lower: Lower bound of its probability.
+        p_b_upper: Upper bound of every other class's probability.
+        target_reached: Whether the radius is at least the target; None without a target.
+    """
 
     outcome: Literal["certified"]
     class_index: int
@@ -48,7 +52,14 @@ class StatedCertificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedAbstention:
-    """No class, no radius."""
+    """No class and no radius.
+
+    Attributes:
+        outcome: Always `abstained`.
+        reason: Why there is no class.
+        p_a_lower: Lower bound of the selected class's probability.
+        p_b_upper: Upper bound of every other class's probability.
+    """
 
     outcome: Literal["abstained"]
     reason: AbstentionReason
@@ -58,7 +69,19 @@ class StatedAbstention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedParams:
-    """The parameters, and what follows from them. sigma: with routing that of the selected route."""
+    """The parameters, and what follows from them.
+
+    Attributes:
+        sigma: Noise standard deviation; with routing that of the selected route.
+        alpha: Failure probability.
+        n0: Selection samples.
+        n: Estimation samples at most.
+        bound: How the runner-up is bounded.
+        target_radius: The radius at which sampling stops.
+        eta: Bound on the total variation of one noise draw.
+        alpha_split: The shares of alpha for the class.
+        formula: How the numbers follow from the labels, in words.
+    """
 
     sigma: float
     alpha: float
@@ -73,7 +96,14 @@ class StatedParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedSamples:
-    """Estimation samples: their counts, their labels in index order as text, and the root of the Merkle tree."""
+    """Estimation samples.
+
+    Attributes:
+        per_class: Samples of each class.
+        invalid: Samples without finite logits.
+        labels: The labels in index order, as text.
+        merkle_root: The root of their Merkle tree, in hexadecimal.
+    """
 
     per_class: tuple[int, ...]
     invalid: int
@@ -82,12 +112,23 @@ class StatedSamples:
 
     def __post_init__(self) -> None:
         if (total := sum(self.per_class) + self.invalid) > N_MAX:  # bounds of more samples take ever longer
-            raise ValueError(f"counts of at most {N_MAX} samples are expected, got {total}")
+            raise ValueError(f"counts must be of at most {N_MAX} samples, got {total}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedOutcome:
-    """One outcome of the selector of an automatic sigma; a route that was sampled and not selected has its samples."""
+    """One outcome of the selector of an automatic sigma.
+
+    Attributes:
+        sigma: Noise standard deviation of the route; None for `invalid`.
+        p_a_lower: See `RouteBounds`.
+        p_b_upper: See `RouteBounds`.
+        radius: See `RouteBounds`.
+        q_a_lower: See `RouteBounds`.
+        q_b_upper: See `RouteBounds`.
+        exclusion_radius: See `RouteBounds`.
+        estimation: The samples of a route that was sampled and not selected, else None.
+    """
 
     sigma: float | None
     p_a_lower: float
@@ -101,7 +142,12 @@ class StatedOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectorShares:
-    """The shares of alpha that an automatic sigma spends on its selector."""
+    """The shares of alpha that an automatic sigma spends on its selector.
+
+    Attributes:
+        p_a: On the lower bound of the selected route's probability.
+        p_b: On the upper bound of one other outcome's.
+    """
 
     p_a: float
     p_b: float
@@ -109,7 +155,16 @@ class SelectorShares:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedRouting:
-    """An automatic choice of sigma."""
+    """An automatic choice of sigma.
+
+    Attributes:
+        settings: The noise levels and the selector.
+        alpha_split: The shares of alpha for the selector.
+        route: Index of the selected route.
+        selection: The selection samples of the selector.
+        estimation: The estimation samples of the selector.
+        outcomes: One for every route, and last one for `invalid`.
+    """
 
     settings: SigmaRouting
     alpha_split: SelectorShares
@@ -121,7 +176,13 @@ class StatedRouting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedSignature:
-    """Whose it is, and the signature."""
+    """Who signed, and the signature.
+
+    Attributes:
+        algorithm: Always `Ed25519`.
+        public_key: 32 bytes in hexadecimal.
+        value: 64 bytes in hexadecimal.
+    """
 
     algorithm: Literal["Ed25519"]
     public_key: str
@@ -130,7 +191,27 @@ class StatedSignature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """A document: every field of the schema, and no other."""
+    """A document: every field of the schema, and no other.
+
+    Attributes:
+        schema: Name of the schema.
+        claim: The outcome.
+        scope: What the certificate covers.
+        scope_text: The scope in words.
+        limits: What a reader must not read into the claim.
+        params: The parameters, and what follows from them.
+        decision: The rule that decided.
+        selection: The selection samples of the class.
+        estimation: The estimation samples of the class.
+        routing: An automatic choice of sigma; None for a sigma of the sender's.
+        samples_used: Selection and estimation samples together.
+        subject: The image, by digest.
+        radius_in_image_units: The radius on the image that was sent.
+        classifier: The base classifier, by digest.
+        noise: What the noise can be drawn again from.
+        software: Name -> version of what computed it.
+        signature: The signature; None before it is signed.
+    """
 
     schema: Literal["certrad.certificate/2"]
     claim: StatedCertificate | StatedAbstention
@@ -152,7 +233,11 @@ class Statement:
 
     @property
     def request(self) -> CertifyRequest:
-        """What was asked; raises ValueError for a request that cannot be made."""
+        """Returns what was asked for.
+
+        Raises:
+            ValueError: Such a request cannot be made.
+        """
         classifier, params, routing = self.classifier, self.params, self.routing
         return CertifyRequest(
             classifier=ClassifierSpec(
@@ -162,88 +247,13 @@ class Statement:
                 template=classifier.template,
                 adaptation=classifier.adaptation,
             ),
-            params=SmoothingParams(
-                sigma=params.sigma if routing is None else routing.settings.selector_sigma,
-                alpha=params.alpha,
-                n0=params.n0,
-                n=params.n,
-                bound=params.bound,
-                target_radius=params.target_radius,
+            sigma=FixedSigma(params.sigma) if routing is None else AutoSigma(routing.settings),
+            params=SamplingParams(
+                alpha=params.alpha, n0=params.n0, n=params.n, bound=params.bound, target_radius=params.target_radius
             ),
-            routing=None if routing is None else routing.settings,
         )
 
-
-def parse(content: bytes) -> dict[str, Any]:
-    """The JSON object of a certificate document; raises Rejected `not_a_certificate`."""
-    if len(content) > MAX_BYTES:
-        raise Rejected("not_a_certificate", f"at most {MAX_BYTES} bytes are expected, got {len(content)}")
-    try:
-        document = json.loads(content)
-        canonical(document)
-    except (ValueError, RecursionError):  # also nested too deeply, or text that is no Unicode
-        raise Rejected("not_a_certificate", "the bytes are not the JSON of a document") from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise Rejected("not_a_certificate", f"an object with the schema {SCHEMA} is expected")
-    return document
-
-
-def read(document: Mapping[str, Any]) -> Statement:
-    """The statement of a document; raises ValueError for a field missing, unknown, malformed or out of range."""
-    statement: Statement = _decode(document, Statement, "document")
-    return statement
-
-
-def _decode(value: object, kind: Any, at: str) -> Any:  # noqa: ANN401  # `kind` is any type hint, the result one of it
-    """A value of canonical JSON as a value of that type. at: where it stands, for the message."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if isinstance(kind, type) and is_dataclass(kind):
-        return _decode_fields(value, kind, at)
-    if origin in (Union, UnionType):
-        return _decode_union(value, arguments, at)
-    if origin is tuple and isinstance(value, list):
-        kinds = arguments[:1] * len(value) if arguments[-1] is ... else arguments
-        if len(kinds) != len(value):
-            raise ValueError(f"{at} must have {len(kinds)} items, got {len(value)}")
-        return tuple(_decode(item, kind, f"{at}[{i}]") for i, (item, kind) in enumerate(zip(value, kinds, strict=True)))
-    if origin is Mapping and isinstance(value, dict):
-        return {key: _decode(item, arguments[1], f"{at}.{key}") for key, item in value.items()}
-    return _decode_plain(value, kind, at)
-
-
-def _decode_fields(value: object, kind: type[Any], at: str) -> object:
-    if not isinstance(value, dict):
-        raise ValueError(f"{at} must be an object, got {value!r:.40}")
-    hints = get_type_hints(kind)
-    absent = {name for name in _MAY_BE_ABSENT if value.get(name) is None}
-    if strange := value.keys() ^ (hints.keys() - absent):
-        raise ValueError(f"{at}: missing or unknown: {', '.join(sorted(strange))}")
-    return kind(**{name: _decode(item, hints[name], f"{at}.{name}") for name, item in value.items()})
-
-
-def _decode_union(value: object, kinds: tuple[Any, ...], at: str) -> object:
-    refusals = []
-    for kind in kinds:
-        try:
-            return _decode(value, kind, at)
-        except ValueError as refusal:
-            refusals.append(str(refusal))
-    raise ValueError("; or ".join(refusals))
-
-
-def _decode_plain(value: object, kind: Any, at: str) -> object:  # noqa: ANN401  # as above
-    if (kind in (str, bool) and isinstance(value, kind)) or (kind is NoneType and value is None):
-        return value
-    choices = {str(choice): choice for choice in get_args(kind)}
-    if isinstance(value, str) and value in choices:
-        return choices[value]
-    if kind is int and isinstance(value, str) and _INT.fullmatch(value):
-        return int(value)
-    if (
-        kind is float
-        and isinstance(value, str)
-        and _FLOAT.fullmatch(value)
-        and canonical(float(value)) == canonical(value)
-    ):
-        return float(value)
-    raise ValueError(f"{at} must be {' or '.join(choices) or getattr(kind, '__name__', kind)}, got {value!r:.40}")
+    @property
+    def selections(self) -> tuple[LabelCounts, ...]:
+        """Returns the counts of every run of selection samples: the selector's, if there is one, then the class's."""
+        return (self.selection,) if self.routing is None else (self.routing.selection, self.selection)

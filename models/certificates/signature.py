@@ -15,8 +15,13 @@ _PUBLIC_KEY: Final = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{128}")
 
 
-def signed(document: Mapping[str, Any], key: Ed25519PrivateKey) -> dict[str, Any]:
-    """The document with its signature; equal documents and keys give equal signatures (RFC 8032)."""
+def sign(document: Mapping[str, Any], key: Ed25519PrivateKey) -> dict[str, Any]:
+    """Returns the document with its signature; equal documents and keys give equal signatures (RFC 8032).
+
+    Args:
+        document: The document, whatever its `signature` is.
+        key: The signing key.
+    """
     return {
         **document,
         "signature": {
@@ -28,10 +33,11 @@ def signed(document: Mapping[str, Any], key: Ed25519PrivateKey) -> dict[str, Any
 
 
 def is_signed(document: Mapping[str, Any]) -> bool:
-    """Whether the document is what the holder of the key that it names has signed; whose key that is, is not asked.
+    """Returns whether the document is what the holder of the key that it names has signed; not whose key that is.
 
-    document: as read from JSON; False for one that is not signed, or in which anything was changed or is spelled in
-        another way, a number instead of its decimal string, say.
+    Args:
+        document: As read from JSON; False for one that is not signed, or in which anything was changed or is spelled in
+            another way, a number instead of its decimal string, say.
     """
     match document.get("signature"):
         case {"algorithm": "Ed25519", "public_key": str(holder), "value": str(value), **rest} if not rest:
@@ -49,5 +55,9 @@ def is_signed(document: Mapping[str, Any]) -> bool:
 
 
 def public_key(key: Ed25519PrivateKey) -> str:
-    """The 32 bytes of the public key, hexadecimal: who the signer is."""
+    """Returns the 32 bytes of the public key, in hexadecimal: who the signer is.
+
+    Args:
+        key: The signing key.
+    """
     return key.public_key().public_bytes_raw().hex()

@@ -41,11 +41,15 @@ _LIMITS: Final = (
 
 
 def formula(rule: Rule, split: AlphaSplit) -> str:
-    """How the published numbers follow from the labels.
+    """Returns how the published numbers follow from the labels, in words.
 
     z is the standard normal quantile and Phi its inverse; floor4, floor6 and raise6 round to 4 and 6 decimals. k_A
     counts the class among the n estimation samples, k_2 the most frequent other label, `invalid` included. The looks
     are after every `look_every` samples and after the last.
+
+    Args:
+        rule: The rule that decided.
+        split: The shares of alpha.
     """
     if rule == "clopper_pearson" and not split.p_b:
         return f"{_RADIUS}; p_a_lower = floor6(cp_lower - eta), p_b_upper = raise6(1 - cp_lower + eta); {_CP_LOWER}"
@@ -53,7 +57,11 @@ def formula(rule: Rule, split: AlphaSplit) -> str:
 
 
 def scope_text(spec: ClassifierSpec) -> str:
-    """The scope in words, to stand wherever the radius does."""
+    """Returns the scope in words, to stand wherever the radius does.
+
+    Args:
+        spec: The base classifier, by name.
+    """
     match spec.adaptation:
         case ZeroShotAdaptation():
             return (
@@ -70,7 +78,12 @@ def scope_text(spec: ClassifierSpec) -> str:
 
 
 def limits(selected: int, estimated: int) -> list[str]:
-    """What a reader must not read into the claim, and the numbers of selection and estimation samples it rests on."""
+    """Returns what a reader must not read into the claim, and the numbers of samples that it rests on.
+
+    Args:
+        selected: Number of selection samples.
+        estimated: Number of estimation samples.
+    """
     samples = (
         f"It rests on {selected} noisy samples that chose the class and on {estimated} others that bound its "
         "probability; more samples might have shown more."

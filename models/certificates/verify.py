@@ -5,22 +5,22 @@ The labels themselves are checked by drawing them again, which needs the image a
 """
 
 import hashlib
-import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from certrad.models.certificates import checks as derivation
-from certrad.models.certificates import routed_checks as routed_derivation
+from certrad.models.certificates import checks, routed_checks
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.labels import labels_of
-from certrad.models.certificates.noise_key import settings_digest
-from certrad.models.certificates.schema import MAX_BYTES, StatedCertificate, StatedRouting, Statement, parse, read
+from certrad.models.certificates.labels import parse_labels
+from certrad.models.certificates.noise_key import noise_key, settings_digest
+from certrad.models.certificates.reader import MAX_BYTES, parse, read
+from certrad.models.certificates.schema import StatedCertificate, StatedRouting, Statement
 from certrad.models.certificates.signature import is_signed
 from certrad.models.certificates.text import formula, limits, scope_text
-from certrad.models.images.units import ImageScale, radius_in_image_units
+from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import CertifyRequest
+from certrad.models.types.image import ImageRecord
 
 __all__ = ["MAX_BYTES", "Check", "Issuer", "Verification", "check", "same_image", "verify"]
 
@@ -29,7 +29,13 @@ IssuerStatus = Literal["known", "unknown", "revoked", "not_checked"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was checked: its name, whether it holds, and what was found or why it is refused."""
+    """One thing that was checked.
+
+    Attributes:
+        name: Its name.
+        ok: Whether it holds.
+        detail: What was found, or why it is refused.
+    """
 
     name: str
     ok: bool
@@ -38,10 +44,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuer:
-    """What an issuer has published: its public keys in hexadecimal, and its revealed noise secrets by their SHA-256.
+    """What an issuer has published.
 
-    revoked: SHA-256 of the public keys that it has disowned.
-    epochs: SHA-256 of every noise secret that it committed to; None where only its keys are known.
+    Attributes:
+        public_keys: Its public keys in hexadecimal.
+        revoked: SHA-256 of the public keys that it has disowned.
+        secrets: SHA-256 of a noise secret -> the revealed secret.
+        epochs: SHA-256 of every noise secret that it committed to; None where only its keys are known.
     """
 
     public_keys: frozenset[str]
@@ -52,21 +61,36 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """Every check of a document, and whether it is signed with a key of the issuer's."""
+    """Every check of a document.
+
+    Attributes:
+        checks: The checks, in order.
+        issuer: Whether it is signed with a key of the issuer's.
+    """
 
     checks: tuple[Check, ...]
     issuer: IssuerStatus
 
     @property
     def valid(self) -> bool:
-        """Whether every check holds."""
+        """Returns whether every check holds."""
         return all(check.ok for check in self.checks)
 
 
 def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
     """Checks a document, byte for byte as it was stored; without an issuer, not who signed it.
 
-    A document of the largest size takes some seconds. Raises Rejected `not_a_certificate` for bytes that are none.
+    A document of the largest size takes some seconds.
+
+    Args:
+        content: The bytes of the document.
+        issuer: What the issuer has published; None if it is not known.
+
+    Returns:
+        Every check, refused ones included.
+
+    Raises:
+        Rejected: `not_a_certificate`, for bytes that are no document.
     """
     document = parse(content)
     status = _status(_signer(document), issuer)
@@ -85,26 +109,36 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
     return Verification(checks=(*checks, *(check(name, test) for name, test in tests.items())), issuer=status)
 
 
-def same_image(statement: Statement, facts: Mapping[str, Any]) -> str:
-    """Whether an image decoded by intake is the subject; raises ValueError with the reason of a refusal.
+def same_image(statement: Statement, image: ImageRecord) -> str:
+    """Checks that an image is the subject of a document, and returns what was found.
 
-    facts: `pixels_sha256`, `input_sha256` and `scale` of the image, as intake tells them.
+    Args:
+        statement: The document.
+        image: The facts of the image, as intake decoded it.
+
+    Raises:
+        ValueError: The image is another one; the message says in what.
     """
     subject, claim = statement.subject, statement.claim
-    if facts["pixels_sha256"] != subject.pixels_sha256:
+    if image.pixels_sha256 != subject.pixels_sha256:
         raise ValueError(
             "the pixels are not those of the certificate; of several frames or regions, name the one meant"
         )
-    if facts["input_sha256"] != subject.input_sha256:
+    if image.input_sha256 != subject.input_sha256:
         raise ValueError("the model input made of these pixels is not that of the certificate")
     radius = claim.radius if isinstance(claim, StatedCertificate) else None
-    if radius_in_image_units(radius, ImageScale(**facts["scale"])) != statement.radius_in_image_units:
+    if radius_in_image_units(radius, image.scale) != statement.radius_in_image_units:
         raise ValueError("radius_in_image_units does not follow from the image")
     return "pixels and model input are those of the certificate, and radius_in_image_units follows from them"
 
 
 def check(name: str, test: Callable[[], str]) -> Check:
-    """The result of a test, which says what it found or raises ValueError with the reason of a refusal."""
+    """Returns the check that a test makes.
+
+    Args:
+        name: Name of the check.
+        test: Returns what it found, or raises ValueError with the reason of a refusal.
+    """
     try:
         return Check(name, True, test())
     except ValueError as refusal:
@@ -123,33 +157,33 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
         "scope": partial(_scope, statement, request),
         "words": partial(_words, statement),
         **(_of_one_sigma(statement) if routing is None else _of_routes(statement, routing)),
-        "image_units": partial(derivation.image_units, statement),
+        "image_units": partial(checks.image_units, statement),
     }
 
 
 def _of_one_sigma(statement: Statement) -> dict[str, Callable[[], str]]:
-    labels = labels_of(statement.estimation.labels)
+    labels = parse_labels(statement.estimation.labels)
     return {
-        "labels": partial(derivation.counts, statement.estimation, labels),
-        "merkle_root": partial(derivation.root, statement.estimation, labels),
-        "samples": partial(derivation.samples, statement, labels),
-        "alpha_split": partial(derivation.alpha_split, statement),
-        "class": partial(derivation.class_index, statement),
-        "bounds": partial(derivation.bounds, statement, labels),
-        "radius": partial(derivation.radius, statement),
+        "labels": partial(checks.counts, statement.estimation, labels),
+        "merkle_root": partial(checks.root, statement.estimation, labels),
+        "samples": partial(checks.samples, statement, labels),
+        "alpha_split": partial(checks.alpha_split, statement),
+        "class": partial(checks.class_index, statement),
+        "bounds": partial(checks.bounds, statement, labels),
+        "radius": partial(checks.radius, statement),
     }
 
 
 def _of_routes(statement: Statement, routing: StatedRouting) -> dict[str, Callable[[], str]]:
-    drawn = routed_derivation.drawn(statement, routing)
+    drawn = routed_checks.drawn(statement, routing)
     return {
-        "labels": partial(routed_derivation.all_counts, drawn),
-        "merkle_root": partial(routed_derivation.all_roots, drawn),
-        "samples": partial(routed_derivation.samples, statement, routing, drawn),
-        "alpha_split": partial(routed_derivation.alpha_split, statement, routing),
-        "class": partial(routed_derivation.route, statement, routing),
-        "bounds": partial(routed_derivation.bounds, statement, routing),
-        "radius": partial(routed_derivation.radius, statement, routing),
+        "labels": partial(routed_checks.all_counts, drawn),
+        "merkle_root": partial(routed_checks.all_roots, drawn),
+        "samples": partial(routed_checks.samples, statement, routing, drawn),
+        "alpha_split": partial(routed_checks.alpha_split, statement, routing),
+        "class": partial(routed_checks.route, statement, routing),
+        "bounds": partial(routed_checks.bounds, statement, routing),
+        "radius": partial(routed_checks.radius, statement, routing),
     }
 
 
@@ -222,8 +256,8 @@ def _noise_key(statement: Statement, issuer: Issuer | None) -> str:
     secret = None if issuer is None else issuer.secrets.get(epoch)
     if secret is None:
         return "not checked: the secret of this epoch has not been revealed"
-    message = bytes.fromhex(statement.subject.pixels_sha256 + statement.noise.settings_sha256)
-    if hmac.new(secret, message, hashlib.sha256).hexdigest() != statement.noise.key:
+    key = noise_key(secret, statement.subject.pixels_sha256, statement.noise.settings_sha256)
+    if key.hex() != statement.noise.key:
         raise ValueError("the noise key is not that of this image and these settings")
     return "the noise key follows from the image, the settings and the revealed secret"
 
@@ -238,7 +272,7 @@ def _scope(statement: Statement, request: CertifyRequest) -> str:
 def _words(statement: Statement) -> str:
     if statement.params.formula != formula(statement.decision.rule, statement.params.alpha_split):
         raise ValueError("the formula is not that of the rule")
-    selected = statement.params.n0 * (1 if statement.routing is None else 2)
+    selected = statement.request.selection_samples
     if list(statement.limits) != limits(selected, statement.samples_used - selected):
         raise ValueError("the limits are not those of this schema and these numbers of samples")
     return "formula and limits are those of the schema"

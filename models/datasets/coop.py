@@ -1,7 +1,7 @@
 """The data sets whose splits CoOp published as `split_zhou_<Name>.json` (Zhou et al. 2022), and COVID.
 
-Without that file the split is made by the rule that CoOp made it by. CoOp shuffled without a seed, so that the rule
-gives the published sizes and classes but, except for official test images, other images.
+Where that file is missing, the split follows the rule by which CoOp made it. CoOp shuffled without a seed, so the rule
+gives the published sizes and classes but other images; only official test images are the same.
 """
 
 import re
@@ -12,30 +12,40 @@ from typing import Any
 
 from certrad.models.datasets.files import Files
 from certrad.models.datasets.listing import Item, Listing, unique
-from certrad.models.datasets.sample import SplitName, thirds, train_or_val
+from certrad.models.datasets.sample import SplitName, coop_split, train_or_val_split
 
 _Classes = dict[int, str]
 _Images = list[tuple[str, int]]
 """Paths under the folder of the images, with labels."""
 
 
-def class_folders(files: Files, split: SplitName) -> Listing:
-    """A folder of images for each class: Food-101, DTD, EuroSAT, and COVID, which has no published split.
+def list_class_folders(files: Files, split: SplitName) -> Listing:
+    """Returns the images of a data set with one folder per class: Food-101, DTD, EuroSAT, and COVID.
 
-    The path `images` of the card has `{}` for the class.
+    COVID has no published split. The path `images` of the card has `{}` for the class.
+
+    Raises:
+        Rejected: dataset_unavailable where a file or folder is missing; invalid_dataset where a file is not as
+            published.
     """
-    if published := _published(files, split):
+    if published := _read_published(files, split):
         return published
     base, _, below = files.part("images").partition("{}")
     raw = files.card.raw_labels or tuple(files.folders(base or "."))
     by_label = {label: files.images(f"{base}{name}{below}") for label, name in enumerate(raw)}
     names = None if files.card.raw_labels else dict(enumerate(raw))
-    return _seeded(files, by_label, names, lambda images: thirds(images, split))
+    return _seeded_split(files, by_label, names, lambda images: coop_split(images, split))
 
 
-def flowers(files: Files, split: SplitName) -> Listing:
-    """Oxford Flowers 102: labels from imagelabels.mat, names from cat_to_name.json; both count from 1."""
-    if published := _published(files, split):
+def list_flowers(files: Files, split: SplitName) -> Listing:
+    """Returns the images of Oxford Flowers 102: labels from imagelabels.mat, names from cat_to_name.json.
+
+    Labels and names count from 1.
+
+    Raises:
+        Rejected: dataset_unavailable where a file is missing; invalid_dataset where a file is not as published.
+    """
+    if published := _read_published(files, split):
         return published
     from scipy.io import loadmat  # only here, and slow to import
 
@@ -47,13 +57,16 @@ def flowers(files: Files, split: SplitName) -> Listing:
     by_label = defaultdict(list)
     for number, label in enumerate(labels, start=1):
         by_label[label - 1].append(f"{files.part('images')}/image_{number:05}.jpg")
-    classes = {label: _named(names, str(label + 1), files) for label in sorted(by_label)}
-    return _seeded(files, by_label, classes, lambda images: thirds(images, split))
+    classes = {label: _class_name(names, str(label + 1), files) for label in sorted(by_label)}
+    return _seeded_split(files, by_label, classes, lambda images: coop_split(images, split))
 
 
-def pets(files: Files, split: SplitName) -> Listing:
-    """Oxford-IIIT Pets: official test images; breed from the file name, lower-cased; labels count from 1."""
-    if published := _published(files, split):
+def list_pets(files: Files, split: SplitName) -> Listing:
+    """Returns the images of Oxford-IIIT Pets, with the official test images.
+
+    The breed is the file name in lower case; labels count from 1.
+    """
+    if published := _read_published(files, split):
         return published
     images, classes = [], {}
     for line in files.lines(f"annotations/{'test' if split == 'test' else 'trainval'}.txt"):
@@ -61,40 +74,54 @@ def pets(files: Files, split: SplitName) -> Listing:
         label = _number(number, files) - 1
         classes[label] = name.rpartition("_")[0].lower()
         images.append((f"{name}.jpg", label))
-    return _official(files, split, images, classes)
+    return _official_split(files, split, images, classes)
 
 
-def sun397(files: Files, split: SplitName) -> Listing:
-    """SUN397: partition 01; a name is the parts of the path after the first letter, the last one first."""
-    if published := _published(files, split):
+def list_sun397(files: Files, split: SplitName) -> Listing:
+    """Returns the images of SUN397, partition 01.
+
+    A class name is the parts of the path after the first letter, the last one first.
+    """
+    if published := _read_published(files, split):
         return published
     paths = [line.strip("/") for line in files.lines("ClassName.txt")]
     classes = {label: " ".join(reversed(path.split("/")[1:])) for label, path in enumerate(paths)}
     labels = {path: label for label, path in enumerate(paths)}
     images = [
-        (name, _known(labels, str(PurePosixPath(name).parent), files))
+        (name, _label_of_class(labels, str(PurePosixPath(name).parent), files))
         for line in files.lines("Testing_01.txt" if split == "test" else "Training_01.txt")
         if (name := line.strip("/"))
     ]
-    return _official(files, split, images, classes)
+    return _official_split(files, split, images, classes)
 
 
-def ucf101(files: Files, split: SplitName) -> Listing:
-    """UCF101: list 01; CamelCase names split by underscores, as the folders of the middle frames are."""
-    if published := _published(files, split):
+def list_ucf101(files: Files, split: SplitName) -> Listing:
+    """Returns the images of UCF101, list 01.
+
+    CamelCase names are split by underscores, like the folders of the middle frames.
+    """
+    if published := _read_published(files, split):
         return published
     numbered = [_fields(line, 2, files) for line in files.lines("ucfTrainTestlist/classInd.txt")]
     labels = {action: _number(number, files) - 1 for number, action in numbered}
-    classes = {label: _separated(action) for action, label in labels.items()}
+    classes = {label: _split_camel_case(action) for action, label in labels.items()}
     images = []
     for line in files.lines(f"ucfTrainTestlist/{'test' if split == 'test' else 'train'}list01.txt"):
         action, _, video = line.split()[0].partition("/")
-        images.append((f"{_separated(action)}/{video.removesuffix('.avi')}.jpg", _known(labels, action, files)))
-    return _official(files, split, images, classes)
+        images.append(
+            (f"{_split_camel_case(action)}/{video.removesuffix('.avi')}.jpg", _label_of_class(labels, action, files))
+        )
+    return _official_split(files, split, images, classes)
 
 
-def _published(files: Files, split: SplitName) -> Listing | None:
-    """The split in CoOp's file: {"train", "val", "test": [[path, label, class name], ...]}."""
+def _read_published(files: Files, split: SplitName) -> Listing | None:
+    """Returns the split in CoOp's file; None without the file.
+
+    The file holds {"train", "val", "test": [[path, label, class name], ...]}.
+
+    Raises:
+        Rejected: invalid_dataset for another form, or a label with two names.
+    """
     if "split" not in files.card.paths or not files.has(files.card.paths["split"]):
         return None
     document = files.json(files.card.paths["split"])
@@ -113,18 +140,18 @@ def _published(files: Files, split: SplitName) -> Listing | None:
     return Listing(items=items, read=files.image, class_names=_in_order(classes, files))
 
 
-def _official(files: Files, split: SplitName, images: _Images, classes: _Classes) -> Listing:
-    """Of the test images all, of the others those of each class that are for training or validation."""
+def _official_split(files: Files, split: SplitName, images: _Images, classes: _Classes) -> Listing:
+    """Returns all official test images, or the other images split by class into training and validation."""
     base, by_label = files.part("images"), defaultdict(list)
     for name, label in images:
         by_label[label].append(f"{base}/{name}")
     if split == "test":
         items = unique((Item(f"{base}/{name}", label) for name, label in images), files)
         return Listing(items=items, read=files.image, class_names=_in_order(classes, files))
-    return _seeded(files, by_label, classes, lambda names: train_or_val(names, split))
+    return _seeded_split(files, by_label, classes, lambda names: train_or_val_split(names, split))
 
 
-def _seeded(
+def _seeded_split(
     files: Files,
     by_label: Mapping[int, Sequence[str]],
     classes: _Classes | None,
@@ -137,34 +164,34 @@ def _seeded(
 
 def _in_order(classes: _Classes, files: Files) -> tuple[str, ...]:
     if sorted(classes) != list(range(len(classes))):
-        raise files.malformed(f"labels 0..{len(classes) - 1} are expected, got {sorted(classes)[:3]}, ...")
+        raise files.malformed(f"the labels must be 0..{len(classes) - 1}; got {sorted(classes)[:3]}, ...")
     return tuple(classes[label] for label in range(len(classes)))
 
 
-def _separated(action: str) -> str:
+def _split_camel_case(action: str) -> str:
     return "_".join(re.findall("[A-Z][^A-Z]*", action))
 
 
 def _fields(line: str, count: int, files: Files) -> list[str]:
     fields = line.split()
     if len(fields) != count:
-        raise files.malformed(f"{count} fields are expected in each line, got {len(fields)}")
+        raise files.malformed(f"each line must have {count} fields; got {len(fields)}")
     return fields
 
 
 def _number(text: str, files: Files) -> int:
     if not text.isdecimal():
-        raise files.malformed(f"a number is expected, got {text!r}")
+        raise files.malformed(f"a label must be a number; got {text!r}")
     return int(text)
 
 
-def _known(labels: Mapping[str, int], name: str, files: Files) -> int:
+def _label_of_class(labels: Mapping[str, int], name: str, files: Files) -> int:
     if name not in labels:
         raise files.malformed(f"the class {name!r} is not in the list of classes")
     return labels[name]
 
 
-def _named(names: Any, key: str, files: Files) -> str:  # noqa: ANN401  # whatever the JSON file holds
+def _class_name(names: Any, key: str, files: Files) -> str:  # noqa: ANN401  # whatever the JSON file holds
     if not isinstance(names, dict) or key not in names:
         raise files.malformed(f"cat_to_name.json names no class {key}")
     return str(names[key])

@@ -1,23 +1,29 @@
-"""Data sets of which each class has a folder, and each split too."""
+"""Data sets with one folder for each split, and in it one for each class."""
+
+from typing import Final
 
 from certrad.models.datasets.files import Files
 from certrad.models.datasets.listing import Item, Listing, unique
 from certrad.models.datasets.sample import SplitName
 from certrad.models.errors import Rejected
 
-_FEWEST_CLASSES = 2
+_FEWEST_CLASSES: Final = 2
 
 
-def split_folders(files: Files, split: SplitName) -> Listing:
-    """NCT-CRC-HE and MedNIST: a folder for each split, and in it one for each class, called as the card says."""
+def list_split_folders(files: Files, split: SplitName) -> Listing:
+    """Returns the images of NCT-CRC-HE or MedNIST: folders by split, and in them by class, named as the card says."""
     return _by_folder(files, files.part(split), files.card.raw_labels)
 
 
-def own_folders(files: Files, split: SplitName) -> Listing:
-    """The operator's own: `train`, `val` and `test` with a folder for each class, else one for each class.
+def list_own_folders(files: Files, split: SplitName) -> Listing:
+    """Returns the images of the operator's own data.
 
-    The classes are called like their folders, in sorted order. Where there is no folder of any split, all images are
-    of every split.
+    The data set has the folders `train`, `val` and `test` with a folder for each class, or only a folder for each
+    class. The classes are named after their folders, in sorted order. Where there is no folder of any split, every
+    split holds all images.
+
+    Raises:
+        Rejected: dataset_unavailable where this split has no folder, or there are fewer than two classes.
     """
     splits = [name for name in ("train", "val", "test") if files.has(name)]
     if splits and split not in splits:
@@ -27,7 +33,7 @@ def own_folders(files: Files, split: SplitName) -> Listing:
     if len(classes) < _FEWEST_CLASSES:
         raise Rejected(
             "dataset_unavailable",
-            f"{files.card.id}: {files.root / base} is expected to hold a folder for each of two classes or more",
+            f"{files.card.id}: {files.root / base} must hold folders for at least two classes; got {len(classes)}",
         )
     listing = _by_folder(files, base, classes)
     return Listing(items=listing.items, read=listing.read, class_names=classes)
@@ -38,21 +44,21 @@ def _by_folder(files: Files, base: str, classes: tuple[str, ...]) -> Listing:
     return Listing(items=unique(named, files), read=files.image)
 
 
-def all_classes(files: Files, split: SplitName) -> Listing:
-    """ImageNet and ImageNet-Sketch: a folder for each wnid of `classnames.txt`, in sorted order."""
+def list_imagenet(files: Files, split: SplitName) -> Listing:
+    """Returns the images of ImageNet or ImageNet-Sketch: a folder for each wnid of `classnames.txt`, sorted."""
     names = _class_names(files)
     for wnid in sorted(names):
         files.path(f"{files.part(split)}/{wnid}")  # else the labels would shift
     return _by_wnid(files, split, names)
 
 
-def some_classes(files: Files, split: SplitName) -> Listing:
-    """ImageNet-A and ImageNet-R: folders of some wnids of `classnames.txt`, in sorted order."""
+def list_imagenet_subset(files: Files, split: SplitName) -> Listing:
+    """Returns the images of ImageNet-A or ImageNet-R: folders of some wnids of `classnames.txt`, in sorted order."""
     return _by_wnid(files, split, _class_names(files))
 
 
-def ordinals(files: Files, split: SplitName) -> Listing:
-    """ImageNet-V2: folder `i` holds the class of line i of `classnames.txt`, counted from 0."""
+def list_imagenet_ordinals(files: Files, split: SplitName) -> Listing:
+    """Returns the images of ImageNet-V2: folder `i` holds the class of line i of `classnames.txt`, from 0."""
     names, base = tuple(_class_names(files).values()), files.part(split)
     items = (Item(name, label) for label in range(len(names)) for name in files.images(f"{base}/{label}"))
     return Listing(items=unique(items, files), read=files.image, class_names=names)
@@ -68,6 +74,6 @@ def _by_wnid(files: Files, split: SplitName, names: dict[str, str]) -> Listing:
 
 
 def _class_names(files: Files) -> dict[str, str]:
-    """The name of each wnid, in the order of the file."""
+    """Returns the name of each wnid, in the order of the file."""
     pairs = (line.partition(" ") for line in files.lines("classnames.txt"))
     return {wnid: name.strip() for wnid, _, name in pairs}

@@ -1,4 +1,4 @@
-"""What a loader makes of the files of a data set: which images are of a split, and what they show."""
+"""The images of one split with their labels, as a loader lists them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SplitRule = Literal["published", "seeded"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image: where it lies in its data set, unique there, and the index of its class."""
+    """One image: its path in its data set, unique there, and the index of its class."""
 
     name: str
     label: int
@@ -24,9 +24,11 @@ class Item:
 class Listing:
     """The images of one split.
 
-    class_names: None where the task of the data set names them.
-    read: the bytes of the file, or the grey levels (height, width) or (height, width, 3), of an image by its name.
-    rule: `seeded` where no split was published, or its file is not there, and one was drawn with a fixed seed.
+    Attributes:
+        items: the images with their labels.
+        read: returns the bytes of an image file by name, or its grey levels (height, width) or (height, width, 3).
+        class_names: None where the task of the data set names them.
+        rule: `seeded` where no split was published, or its file is missing, so that one was drawn with a fixed seed.
     """
 
     items: Sequence[Item]
@@ -36,7 +38,11 @@ class Listing:
 
 
 def unique(items: Iterable[Item], files: Files) -> tuple[Item, ...]:
-    """Each image once, sorted by name. Raises Rejected where one has two labels, without its name."""
+    """Returns each image once, sorted by name.
+
+    Raises:
+        Rejected: invalid_dataset where one image has two labels; the message omits its name.
+    """
     labels: dict[str, int] = {}
     for item in items:
         if labels.setdefault(item.name, item.label) != item.label:
@@ -45,9 +51,13 @@ def unique(items: Iterable[Item], files: Files) -> tuple[Item, ...]:
 
 
 def label_of(raw: str, files: Files) -> int:
-    """The class index of what the files call a class. Raises Rejected for what the card does not name."""
+    """Returns the class index of the name that the files use for a class.
+
+    Raises:
+        Rejected: invalid_dataset for a name that the card does not list.
+    """
     try:
         return files.card.raw_labels.index(raw)
     except ValueError:
         expected = ", ".join(files.card.raw_labels)
-        raise files.malformed(f"a class of {expected} is expected, got {raw!r}") from None
+        raise files.malformed(f"the class must be one of {expected}; got {raw!r}") from None

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from certrad.models.datasets.files import Files
 from certrad.models.datasets.listing import Item, Listing, label_of, unique
-from certrad.models.datasets.sample import SplitName, thirds
+from certrad.models.datasets.sample import SplitName, coop_split
+from certrad.models.errors import Rejected
 
 BENIGN: Final = 0
 MALIGNANT: Final = 1
@@ -22,8 +23,8 @@ _PLIP_SEED: Final = 1
 _PLIP_TRAIN_SHARE: Final = 0.7
 
 
-def skincancer(files: Files, split: SplitName) -> Listing:
-    """tiles-v2.csv: one row a tile with its class and its set; paths start above its folder."""
+def list_skincancer(files: Files, split: SplitName) -> Listing:
+    """Returns the images in tiles-v2.csv: one row per tile with its class and its set; paths start above its folder."""
     wanted, table = files.part(split), files.part("table")
     items = [
         Item(row["file"], label_of(row["class"], files))
@@ -33,22 +34,30 @@ def skincancer(files: Files, split: SplitName) -> Listing:
     return Listing(items=unique(items, files), read=files.image)
 
 
-def sicapv2(files: Files, split: SplitName) -> Listing:
-    """A sheet for each split with a column for each grade; the label is the first of the largest."""
+def list_sicapv2(files: Files, split: SplitName) -> Listing:
+    """Returns the images of SICAPv2: a sheet for each split with a column for each grade.
+
+    The label is the first of the largest grades.
+    """
     base, columns = files.part("images"), files.card.raw_labels
     items = []
-    for row in _sheet(files, files.part(split), ("image_name", *columns)):
+    for row in _read_sheet(files, files.part(split), ("image_name", *columns)):
         grades = [float(row[column] or 0) for column in columns]
         items.append(Item(f"{base}/{row['image_name']}", grades.index(max(grades))))
     return Listing(items=unique(items, files), read=files.image)
 
 
-def pannuke(files: Files, split: SplitName) -> Listing:
-    """Binary labels and split by the recipe of PLIP (Huang et al. 2023, preprocess_PanNuke.py and _dataset_loader.py).
+def list_pannuke(files: Files, split: SplitName) -> Listing:
+    """Returns the images of PanNuke with the labels and the split of PLIP (Huang et al. 2023).
 
-    Images without nuclei are dropped. Malignant: at least 10 neoplastic nuclei and more than 30% of all; benign: none;
-    others are dropped. 70% of each tissue and label are for training, drawn as pandas' `sample` draws with seed 1.
-    Counts follow PLIP's code: different values minus one in each of the six channels of the mask, as 8-bit integers.
+    The recipe is that of preprocess_PanNuke.py and _dataset_loader.py. Images without nuclei are dropped. Malignant: at
+    least 10 neoplastic nuclei and more than 30% of all; benign: none; other images are dropped. 70% of each tissue and
+    label are for training, drawn as pandas' `sample` draws with seed 1. Counts follow PLIP's code: different values
+    minus one in each of the six channels of the mask, as 8-bit integers.
+
+    Raises:
+        Rejected: dataset_unavailable for the split `val` or a missing file; invalid_dataset where a file is not as
+            published.
     """
     if split == "val":
         raise files.unpublished(split, ("train", "test"))
@@ -56,34 +65,34 @@ def pannuke(files: Files, split: SplitName) -> Listing:
     labelled = [
         (f"{fold.relative_to(files.root).as_posix()}/images/{fold_name}/images.npy#{index}", tissue, label)
         for (fold, fold_name) in folds
-        for index, tissue, label in _labelled(files, fold, fold_name)
+        for index, tissue, label in _label_images(files, fold, fold_name)
     ]
     malignant_first = [row for label in (MALIGNANT, BENIGN) for row in labelled if row[2] == label]
-    rows = [malignant_first[place] for place in _as_pandas_samples(len(malignant_first))]
+    rows = [malignant_first[place] for place in _pandas_order(len(malignant_first))]
     items = []
     for tissue, label in {(tissue, label) for _, tissue, label in rows}:
-        of_both = [name for name, its_tissue, its_label in rows if (its_tissue, its_label) == (tissue, label)]
-        shuffled = [of_both[place] for place in _as_pandas_samples(len(of_both))]
+        names = [name for name, its_tissue, its_label in rows if (its_tissue, its_label) == (tissue, label)]
+        shuffled = [names[place] for place in _pandas_order(len(names))]
         cut = int(len(shuffled) * _PLIP_TRAIN_SHARE)
         items += [Item(name, label) for name in (shuffled[:cut] if split == "train" else shuffled[cut:])]
 
     def read(name: str) -> NDArray[np.uint8]:
         path, _, index = name.rpartition("#")
-        return np.asarray(_array(files, files.root / path)[int(index)], dtype=np.uint8)
+        return np.asarray(_map_array(files, files.root / path)[int(index)], dtype=np.uint8)
 
     return Listing(items=unique(items, files), read=read)
 
 
 def _fold(files: Files, number: int) -> tuple[Path, str]:
-    """The folder of a fold, which the zip of the fold is unpacked to, here or in a folder called like the zip."""
+    """Returns the folder to which the zip of a fold is unpacked: at the top, or in a folder named after the zip."""
     nested = f"fold_{number}/Fold {number}"
     return files.path(nested if files.has(nested) else f"Fold {number}"), f"fold{number}"
 
 
-def _labelled(files: Files, fold: Path, name: str) -> Iterator[tuple[int, str, int]]:
-    """(index, tissue, label) of the images of a fold that get a label."""
-    tissues = _array(files, fold / "images" / name / "types.npy")
-    masks = _array(files, fold / "masks" / name / "masks.npy")
+def _label_images(files: Files, fold: Path, name: str) -> Iterator[tuple[int, str, int]]:
+    """Yields (index, tissue, label) for the images of a fold that get a label."""
+    tissues = _map_array(files, fold / "images" / name / "types.npy")
+    masks = _map_array(files, fold / "masks" / name / "masks.npy")
     if len(tissues) != len(masks):
         raise files.malformed(f"{name} has {len(tissues)} tissue types and {len(masks)} masks")
     for index, tissue in enumerate(tissues.tolist()):
@@ -93,7 +102,7 @@ def _labelled(files: Files, fold: Path, name: str) -> Iterator[tuple[int, str, i
 
 
 def _binary_label(mask: NDArray[np.uint8]) -> int | None:
-    """PLIP's label of a mask (256, 256, 6); None for an image that is dropped."""
+    """Returns PLIP's label of a mask (256, 256, 6); None for an image that is dropped."""
     if not mask[..., _NUCLEI].any():
         return None
     counts = [np.count_nonzero(np.bincount(channel.ravel())) - 1 for channel in np.moveaxis(mask, -1, 0)]
@@ -104,14 +113,14 @@ def _binary_label(mask: NDArray[np.uint8]) -> int | None:
     return MALIGNANT if enough else None
 
 
-def _as_pandas_samples(n: int) -> list[int]:
-    """The order that `DataFrame.sample(frac=1, random_state=1)` gives n rows."""
+def _pandas_order(n: int) -> list[int]:
+    """Returns the order that `DataFrame.sample(frac=1, random_state=1)` gives n rows."""
     order: list[int] = np.random.RandomState(_PLIP_SEED).permutation(n).tolist()
     return order
 
 
-def _array(files: Files, path: Path) -> NDArray[Any]:
-    """A .npy file, mapped into memory; pickled objects are not read."""
+def _map_array(files: Files, path: Path) -> NDArray[Any]:
+    """Returns a .npy file, mapped into memory; pickled objects are not read."""
     if not path.exists():
         raise files.missing(path.relative_to(files.root).as_posix())
     try:
@@ -121,13 +130,19 @@ def _array(files: Files, path: Path) -> NDArray[Any]:
     return array
 
 
-def _sheet(files: Files, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The rows of the first sheet of an Excel file, by its header."""
+def _read_sheet(files: Files, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Yields the rows of the first sheet of an Excel file, by its header.
+
+    Raises:
+        Rejected: dataset_unavailable without the file or openpyxl; invalid_dataset where it has another form.
+    """
     try:
         from openpyxl import load_workbook
         from openpyxl.utils.exceptions import InvalidFileException
     except ImportError:
-        raise files.missing(f"{name}, and openpyxl to read it: the extra `evaluate`,") from None
+        raise Rejected(
+            "dataset_unavailable", f"{files.card.id}: {name} needs openpyxl; install the extra `evaluate`"
+        ) from None
     path = files.path(name)
     try:
         rows = load_workbook(path, read_only=True, data_only=True).worksheets[0].iter_rows(values_only=True)
@@ -141,13 +156,16 @@ def _sheet(files: Files, name: str, columns: tuple[str, ...]) -> Iterator[dict[s
             yield dict(zip(header, row, strict=True))
 
 
-def rsna(files: Files, split: SplitName) -> Listing:
-    """The labelled images, split by patient with a fixed seed; a patient with several findings is one row of each."""
+def list_rsna(files: Files, split: SplitName) -> Listing:
+    """Returns the labelled images, split by patient with a fixed seed.
+
+    A patient with several findings is one row of each.
+    """
     base, rows = files.part("images"), files.rows(files.part("table"), ("patientId", "class"))
     patients = unique((Item(f"{base}/{row['patientId']}.dcm", label_of(row["class"], files)) for row in rows), files)
     items = (
         Item(name, label)
         for label in range(len(files.card.raw_labels))
-        for name in thirds([item.name for item in patients if item.label == label], split)
+        for name in coop_split([item.name for item in patients if item.label == label], split)
     )
     return Listing(items=unique(items, files), read=files.image, rule="seeded")

@@ -1,4 +1,4 @@
-"""Pictures of published data sets as the papers' code reads them: whatever Pillow opens, as 8-bit grey or RGB."""
+"""Images of published data sets, read as the papers' code reads them: whatever Pillow opens, as 8-bit grey or RGB."""
 
 import io
 from collections.abc import Callable
@@ -19,27 +19,31 @@ Decoder = Callable[[bytes], Pixels]
 _MORE_THAN_8_BITS: Final = ("I", "F")  # and "I;16": Pillow would clip them, not scale them
 
 
-def rgb(content: bytes) -> Pixels:
-    """The first picture of a PNG, JPEG, TIFF, GIF, ...: grey stays grey, everything else becomes RGB.
+def decode_with_pillow(content: bytes) -> Pixels:
+    """Returns the first image of a PNG, JPEG, TIFF, GIF or other file: grey stays grey, everything else becomes RGB.
 
-    Alpha is dropped, CMYK converted without a profile, the orientation in the file not applied: as
-    `Image.open(...).convert("RGB")` does, which is what CoOp, PLIP and both papers feed to the model.
-    Raises Rejected unsupported_format, unreadable_image, image_too_large, or unsupported_pixels for more than 8 bits
-    a sample.
+    Alpha is dropped, CMYK is converted without a profile, and the orientation in the file is not applied: as
+    `Image.open(...).convert("RGB")` does, which CoOp, PLIP and both papers feed to the model.
+
+    Raises:
+        Rejected: unsupported_format, unreadable_image, image_too_large, or unsupported_pixels for more than 8 bits per
+            sample.
     """
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.mode.startswith(_MORE_THAN_8_BITS):
-                raise Rejected("unsupported_pixels", f"8 bits a sample are expected, got mode {picture.mode}")
-            return in_unit(np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB")))
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode.startswith(_MORE_THAN_8_BITS):
+                raise Rejected(
+                    "unsupported_pixels", f"an image must have 8 bits per sample; got the Pillow mode {image.mode}"
+                )
+            return scale_to_unit(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
     except UnidentifiedImageError as error:
-        raise Rejected("unsupported_format", "a picture that Pillow reads is expected") from error
+        raise Rejected("unsupported_format", "Pillow does not recognise the format of this file") from error
     except Image.DecompressionBombError as error:
-        raise Rejected("image_too_large", "more pixels than Pillow decodes") from error
+        raise Rejected("image_too_large", "the image has more pixels than Pillow decodes") from error
     except (OSError, ValueError, SyntaxError) as error:  # what its decoders raise on damaged files
         raise Rejected("unreadable_image", "the file is truncated or corrupt") from error
 
 
-def in_unit(levels: NDArray[np.uint8]) -> Pixels:
-    """Grey levels (height, width) or (height, width, 3), 0..255, as pixels."""
+def scale_to_unit(levels: NDArray[np.uint8]) -> Pixels:
+    """Returns grey levels 0..255, (height, width) or (height, width, 3), as pixels in [0, 1]."""
     return (levels if levels.ndim == 3 else levels[..., None]).astype(np.float64) / WHITE

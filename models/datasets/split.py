@@ -1,4 +1,4 @@
-"""A split of a data set: class names, labels, and images that are read when they are asked for."""
+"""A split of a data set: class names, labels, and images that are read on access."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ from certrad.models.datasets import coop, folders, medical
 from certrad.models.datasets.cards import names_and_template
 from certrad.models.datasets.files import Files
 from certrad.models.datasets.listing import Item, Listing, SplitRule
-from certrad.models.datasets.pixels import Decoder, Pixels, in_unit, rgb
+from certrad.models.datasets.pixels import Decoder, Pixels, decode_with_pillow, scale_to_unit
 from certrad.models.datasets.sample import SplitName
 from certrad.models.images.model_input import fitted
 from certrad.models.types import BackboneCard, DatasetCard
 from certrad.models.types.cards import DatasetLayout
 
 LAYOUTS: Final[dict[DatasetLayout, Callable[[Files, SplitName], Listing]]] = {
-    "folders": folders.own_folders,
-    "split_folders": folders.split_folders,
-    "class_folders": coop.class_folders,
-    "flowers": coop.flowers,
-    "pets": coop.pets,
-    "sun397": coop.sun397,
-    "ucf101": coop.ucf101,
-    "imagenet": folders.all_classes,
-    "imagenet_subset": folders.some_classes,
-    "imagenet_ordinals": folders.ordinals,
-    "pannuke": medical.pannuke,
-    "sicapv2": medical.sicapv2,
-    "skincancer": medical.skincancer,
-    "rsna": medical.rsna,
+    "folders": folders.list_own_folders,
+    "split_folders": folders.list_split_folders,
+    "class_folders": coop.list_class_folders,
+    "flowers": coop.list_flowers,
+    "pets": coop.list_pets,
+    "sun397": coop.list_sun397,
+    "ucf101": coop.list_ucf101,
+    "imagenet": folders.list_imagenet,
+    "imagenet_subset": folders.list_imagenet_subset,
+    "imagenet_ordinals": folders.list_imagenet_ordinals,
+    "pannuke": medical.list_pannuke,
+    "sicapv2": medical.list_sicapv2,
+    "skincancer": medical.list_skincancer,
+    "rsna": medical.list_rsna,
 }
 
 
@@ -42,9 +42,11 @@ LAYOUTS: Final[dict[DatasetLayout, Callable[[Files, SplitName], Listing]]] = {
 class Split:
     """The images of one split, sorted by name.
 
-    class_names: in the order of the labels; two may be equal, as two of CLIP's names for ImageNet are.
-    template: hand-written, with one `{}`; None for the operator's own images.
-    rule: `seeded` where it is not the published split but one drawn with a fixed seed.
+    Attributes:
+        class_names: in the order of the labels; two may be equal, as two of CLIP's names for ImageNet are.
+        template: hand-written, with one `{}`; None for the operator's own images.
+        items: the images with their labels.
+        rule: `seeded` where the split was not published but drawn with a fixed seed.
     """
 
     class_names: tuple[str, ...]
@@ -63,30 +65,36 @@ class Split:
         return np.array([item.label for item in self.items], dtype=np.int64)
 
     def label(self, index: int) -> int:
-        """The class index of one image."""
+        """Returns the class index of one image."""
         return self.items[index].label
 
     def image(self, index: int) -> Pixels:
-        """The pixels of one image, float64 (height, width, 1 or 3) in [0, 1].
+        """Returns the pixels of one image, float64 (height, width, 1 or 3) in [0, 1], read from its file.
 
-        Raises Rejected: dataset_unavailable where its file is not there, or what the decoder refuses.
+        Raises:
+            Rejected: dataset_unavailable where its file is missing, or what the decoder refuses.
         """
         content = self._read(self.items[index].name)
-        return self._decode(content) if isinstance(content, bytes) else in_unit(content)
+        return self._decode(content) if isinstance(content, bytes) else scale_to_unit(content)
 
 
-def load_split(card: DatasetCard, directory: Path, split: SplitName, *, decode: Decoder = rgb) -> Split:
-    """The images of a split, none of them read yet.
+def load_split(card: DatasetCard, directory: Path, split: SplitName, *, decode: Decoder = decode_with_pillow) -> Split:
+    """Returns a split, with its images listed but not read.
 
-    directory: the data set's own folder or zip, or the folder that holds it under the name of its card.
-    decode: what makes pixels of a file; the default reads no DICOM.
-    Raises Rejected dataset_unavailable, for what is missing or was never published, or invalid_dataset.
+    Args:
+        card: the card of the data set.
+        directory: its own folder or zip, or the folder that holds it under the name in the card.
+        split: `train`, `val` or `test`.
+        decode: turns the bytes of a file into pixels; the default reads no DICOM.
+
+    Raises:
+        Rejected: dataset_unavailable for a part that is missing or was never published, or invalid_dataset.
     """
     files = Files.of(card, directory)
     listing = LAYOUTS[card.layout](files, split)
     names, template = names_and_template(card)
     if names is not None and listing.class_names not in (None, names):
-        raise files.malformed(f"its classes are expected to be those of the task {card.task!r}")
+        raise files.malformed(f"the classes of its files differ from those of the task {card.task!r}")
     if not listing.items:
         raise files.malformed(f"the {split} split holds no image")
     return Split(
@@ -100,9 +108,10 @@ def load_split(card: DatasetCard, directory: Path, split: SplitName, *, decode: 
 
 
 def model_inputs(split: Split, indices: Sequence[int], card: BackboneCard) -> Tensor:
-    """Some images of a split, float32 (N, 3, S, S) in [0, 1], resized to the backbone's square as the service does.
+    """Returns some images of a split, float32 (N, 3, S, S) in [0, 1], resized to the model input as the service does.
 
-    Raises Rejected as `Split.image` does, or image_too_small.
+    Raises:
+        Rejected: as `Split.image` does, or image_too_small.
     """
     inputs = [fitted(split.image(index), card.image_size, card.fit).pixels for index in indices]
     return torch.stack([torch.from_numpy(pixels.copy()) for pixels in inputs])

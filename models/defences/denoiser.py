@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors.torch import save
@@ -12,17 +12,18 @@ from torch import Tensor, nn
 
 from certrad.models.backbones.weights import file_sha256, load_strictly
 from certrad.models.defences.model_files import find_file, read_model_config, read_model_tensors
-from certrad.models.defences.purifier import NoiseAndDenoise, Purifier
 from certrad.models.errors import Rejected
 from certrad.models.files import replace_file
 
-DEPTH, CHANNELS = 17, 64
-"""Convolutions of a DnCNN and the channels between them (Zhang et al. 2017)."""
-DIGEST_DIGITS = 16
+DEPTH: Final = 17
+"""Convolutions of a DnCNN (Zhang et al. 2017)."""
+CHANNELS: Final = 64
+"""Channels between them."""
+DIGEST_DIGITS: Final = 16
 
 
 class DnCnn(nn.Module):
-    """Predicts the noise on an image and takes it off; a fresh one predicts none and so changes nothing.
+    """Predicts the noise on an image and subtracts it; a fresh one predicts none and so changes nothing.
 
     Convolutions start orthogonal, the last one at zero. In evaluation mode it is a `Denoise`.
     """
@@ -30,17 +31,21 @@ class DnCnn(nn.Module):
     def __init__(self, depth: int = DEPTH, channels: int = CHANNELS) -> None:
         super().__init__()
         if depth < 2 or channels < 1:
-            raise ValueError(f"depth >= 2 and channels >= 1 are required, got {depth!r} and {channels!r}")
+            raise ValueError(f"depth must be >= 2 and channels >= 1, got {depth!r} and {channels!r}")
         layers: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):
             norm = nn.BatchNorm2d(channels, eps=1e-4, momentum=0.95)
-            norm.num_batches_tracked = torch.zeros(())  # never read; a float like all else in the file
+            norm.num_batches_tracked = torch.zeros(())  # never read; a float like everything else in the file
             layers += [nn.Conv2d(channels, channels, 3, padding=1, bias=False), norm, nn.ReLU()]
         self.noise = nn.Sequential(*layers, nn.Conv2d(channels, 3, 3, padding=1, bias=False))
         self.depth, self.channels = depth, channels
 
     def initialise(self, generator: torch.Generator) -> "DnCnn":
-        """Fresh weights from the generator; returns itself."""
+        """Draws fresh weights from the generator.
+
+        Returns:
+            The network itself.
+        """
         *inner, last = (layer for layer in self.noise if isinstance(layer, nn.Conv2d))
         for convolution in inner:
             nn.init.orthogonal_(convolution.weight, generator=generator)
@@ -50,22 +55,22 @@ class DnCnn(nn.Module):
         return self
 
     def forward(self, noisy: Tensor) -> Tensor:
-        """The images (B, 3, H, W) under the noise, of any height and width."""
+        """Returns the images (B, 3, H, W) under the noise, of any height and width."""
         denoised: Tensor = noisy - self.noise(noisy)
         return denoised
-
-
-def denoiser_purifier(model: DnCnn, sigma: float) -> Purifier:
-    """Adds noise of `sigma` and removes it: one sample of Denoised Smoothing as a defence."""
-    return NoiseAndDenoise(f"DnCNN {sigma:g}", model, sigma)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenoiserCard:
     """A trained denoiser: the noise it is for, its architecture, its digest and how it was trained.
 
-    id: the name and the first 16 hex digits of the file's SHA-256. sigma: in pixels of [0, 1].
-    training: hyper-parameters, seed and digests of the data and of the classifier, free of patient data.
+    Attributes:
+        id: the name and the first 16 hex digits of the file's SHA-256.
+        sigma: standard deviation of the noise, in pixels of [0, 1].
+        depth: number of convolutions.
+        channels: channels between them.
+        sha256: digest of the weights file.
+        training: hyper-parameters, seed and digests of the data and of the classifier, free of patient data.
     """
 
     id: str
@@ -77,7 +82,11 @@ class DenoiserCard:
 
 
 def save_denoiser(directory: Path, model: DnCnn, *, name: str, sigma: float, training: dict[str, Any]) -> DenoiserCard:
-    """Write a denoiser atomically as `<id>.safetensors` and `<id>.json`; returns its card."""
+    """Writes a denoiser atomically as `<id>.safetensors` and `<id>.json`.
+
+    Returns:
+        Its card.
+    """
     content = save({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()})
     sha256 = hashlib.sha256(content).hexdigest()
     card = DenoiserCard(
@@ -95,9 +104,10 @@ def save_denoiser(directory: Path, model: DnCnn, *, name: str, sigma: float, tra
 
 
 def load_denoiser(directory: Path, id: str, device: torch.device | str = "cpu") -> tuple[DnCnn, DenoiserCard]:
-    """A denoiser in evaluation mode, and its card.
+    """Returns a denoiser in evaluation mode, and its card.
 
-    Raises `model_unavailable`, `digest_mismatch`, or `invalid_weights` naming the first keys at fault.
+    Raises:
+        Rejected: model_unavailable, digest_mismatch, or invalid_weights naming the first keys at fault.
     """
     weights = f"{id}.safetensors"
     try:

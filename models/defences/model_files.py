@@ -1,4 +1,4 @@
-"""Files of a model that is evaluated: read from a local directory, never from the network, and never by its code."""
+"""Files of an evaluated model, read from a local directory; neither the network nor code from the files is used."""
 
 import json
 from pathlib import Path
@@ -11,25 +11,37 @@ from certrad.models.errors import Rejected
 
 
 def find_file(directory: Path, names: tuple[str, ...]) -> Path:
-    """The first of the names that is a file there; raises `model_unavailable` naming all that were looked for."""
+    """Returns the first of the names that is a file in the directory.
+
+    Raises:
+        Rejected: model_unavailable, with all the names.
+    """
     for name in names:
         if (path := directory / name).is_file():
             return path
-    raise Rejected("model_unavailable", f"{' or '.join(names)} is expected in {directory.name!r}, found nothing")
+    raise Rejected("model_unavailable", f"there is no {' or '.join(names)} in {directory.name!r}")
 
 
 def read_model_config(directory: Path, *names: str) -> dict[str, Any]:
-    """The JSON object in the first of these files; raises `model_unavailable` or `invalid_weights`."""
+    """Returns the JSON object in the first of these files.
+
+    Raises:
+        Rejected: model_unavailable where none exists; invalid_weights where it is not a JSON object.
+    """
     path = find_file(directory, names)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise Rejected("invalid_weights", f"{path.name} is not JSON: {type(error).__name__}") from error
     if not isinstance(config, dict):
-        raise Rejected("invalid_weights", f"{path.name} is no JSON object")
+        raise Rejected("invalid_weights", f"{path.name} is not a JSON object")
     return config
 
 
 def read_model_tensors(directory: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
-    """The named tensors of the first of these files; raises `model_unavailable` or `invalid_weights`."""
+    """Returns the named tensors of the first of these files.
+
+    Raises:
+        Rejected: model_unavailable where none exists; invalid_weights where it cannot be read.
+    """
     return read_tensors(find_file(directory, names))

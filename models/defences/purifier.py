@@ -1,4 +1,4 @@
-"""What a defence is, and how defences are put in front of one another and of a classifier."""
+"""The interface of defences, and their composition with one another and with a classifier."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Backward = Literal["exact", "bpda"]
-"""What an adaptive attack differentiates: the defence itself, or the identity in its place (BPDA, Athalye 2018)."""
+"""The function that an adaptive attack differentiates: the defence, or the identity instead (BPDA, Athalye 2018)."""
 
 Logits = Callable[[Tensor], Tensor]
 """Pixels (B, 3, S, S) in the units of [0, 1] -> logits (B, K), differentiable."""
@@ -19,14 +19,15 @@ Denoise = Callable[[Tensor], Tensor]
 
 
 class Purifier(Protocol):
-    """A defence in pixel space. It knows neither the clean image nor the attack, and projects onto nobody's ball.
+    """A defence in pixel space.
 
-    Where it holds a model, the pixels must be on the device of that model.
+    It knows neither the clean image nor the attack, and does not project onto the attack's ball. If it holds a model,
+    the pixels must be on the device of that model.
     """
 
     @property
     def name(self) -> str:
-        """As tables show it."""
+        """The name for tables."""
 
     @property
     def randomised(self) -> bool:
@@ -34,15 +35,19 @@ class Purifier(Protocol):
 
     @property
     def backward(self) -> Backward:
-        """What its gradient is."""
+        """The kind of its gradient."""
 
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """Purified pixels of the same shape, of pixels (B, 3, S, S) in the units of [0, 1]."""
+        """Returns purified pixels, of the same shape as pixels (B, 3, S, S) in the units of [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """Several defences, the first of `parts` applied first; exact only where each of them is."""
+    """Several defences, the first of `parts` applied first; exact only if each of them is.
+
+    Attributes:
+        parts: the defences, in order.
+    """
 
     parts: tuple[Purifier, ...]
 
@@ -53,70 +58,51 @@ class Composition:
 
     @property
     def randomised(self) -> bool:
-        """Whether any part is."""
+        """Whether any part is randomised."""
         return any(part.randomised for part in self.parts)
 
     @property
     def backward(self) -> Backward:
-        """`exact` where every part is."""
+        """`exact` if every part is exact, else `bpda`."""
         return "exact" if all(part.backward == "exact" for part in self.parts) else "bpda"
 
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """The pixels after every part."""
+        """Returns the pixels after every part."""
         for part in self.parts:
             pixels = part(pixels, generator)
         return pixels
 
 
-@dataclass(frozen=True, slots=True)
-class NoiseAndDenoise:
-    """Adds the Gaussian noise of `sigma`, in pixels of [0, 1], and removes it: the noise drowns the attack."""
-
-    name: str
-    denoise: Denoise
-    sigma: float
-
-    @property
-    def randomised(self) -> bool:
-        """It draws noise."""
-        return True
-
-    @property
-    def backward(self) -> Backward:
-        """Through the denoiser."""
-        return "exact"
-
-    def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """One denoised noisy copy of each image."""
-        return self.denoise(pixels + self.sigma * normal(pixels.shape, generator, pixels.device))
-
-
 def compose(*purifiers: Purifier) -> Purifier:
-    """The defences one after the other, the first one first; one alone is itself."""
+    """Returns the defences one after the other, the first one first; a single one is returned itself.
+
+    Raises:
+        ValueError: if there is no defence.
+    """
     if not purifiers:
-        raise ValueError("at least one defence is required, got none")
+        raise ValueError("compose needs at least one defence; got none")
     return purifiers[0] if len(purifiers) == 1 else Composition(purifiers)
 
 
-def defended(purifier: Purifier | None, logits: Logits) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """Pixels and a generator -> the logits of the purified pixels; None is no defence."""
+def defend(purifier: Purifier | None, logits: Logits) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """Returns a function of pixels and a generator to the logits of the purified pixels; None is no defence."""
     if purifier is None:
         return lambda pixels, _: logits(pixels)
     return lambda pixels, generator: logits(purifier(pixels, generator))
 
 
 def straight_through(pixels: Tensor, purified: Tensor) -> Tensor:
-    """`purified` itself, with the gradient of `pixels`: the backward pass is the identity (BPDA)."""
+    """Returns `purified` with the gradient of `pixels`: the backward pass is the identity (BPDA)."""
     return cast("Tensor", _StraightThrough.apply(pixels, purified))
 
 
-def normal(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Standard normal noise, drawn where the generator is, so that one seed is one noise on every device."""
+def normal_noise(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Returns standard normal noise, drawn on the generator's device: a seed gives the same noise on every device."""
     return torch.randn(shape, generator=generator, device=generator.device).to(device)
 
 
-def resized(pixels: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Pixels (B, 3, H, W) at another (height, width), bilinear as the peers do; themselves where it is their own."""
+def resize(pixels: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Returns pixels (B, 3, H, W) at another (height, width), bilinear as the peers do; unchanged at the same size."""
     if tuple(pixels.shape[-2:]) == tuple(size):
         return pixels
     return F.interpolate(pixels, size=tuple(size), mode="bilinear", align_corners=False)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from certrad.models.defences.purifier import Backward, Purifier, compose, straig
 if TYPE_CHECKING:
     from transformers.models.swin2sr.modeling_swin2sr import Swin2SRForImageSuperResolution
 
-DERIVED = (".relative_position_index", ".relative_coords_table", ".attn_mask")
+DERIVED: Final = (".relative_position_index", ".relative_coords_table", ".attn_mask")
 """Ends of the keys of constant buffers that older versions of the library wrote; they follow from the architecture."""
 
 
@@ -24,7 +24,8 @@ DERIVED = (".relative_position_index", ".relative_coords_table", ".attn_mask")
 class WaveletDenoising:
     """Soft wavelet shrinkage with BayesShrink thresholds in YCbCr.
 
-    sigma: of the noise that is assumed, in pixels of [0, 1]: 0.02 in AdvPT's code, 0.2 in its paper.
+    Attributes:
+        sigma: standard deviation of the assumed noise, in pixels of [0, 1]: 0.02 in AdvPT's code, 0.2 in its paper.
     """
 
     sigma: float = 0.02
@@ -35,21 +36,21 @@ class WaveletDenoising:
 
     @property
     def name(self) -> str:
-        """As tables show it."""
+        """The name for tables."""
         return f"wavelet {self.sigma:g}"
 
     @property
     def randomised(self) -> bool:
-        """It draws nothing."""
+        """False: it draws nothing."""
         return False
 
     @property
     def backward(self) -> Backward:
-        """scikit-image knows no gradient."""
+        """`bpda`: scikit-image computes no gradient."""
         return "bpda"
 
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """The denoised images, clipped to [0, 1]."""
+        """Returns the denoised images, clipped to [0, 1]."""
         from skimage.restoration import denoise_wavelet  # only evaluations need it
 
         images = pixels.detach().to("cpu", torch.float64).permute(0, 2, 3, 1).numpy()
@@ -73,27 +74,31 @@ class WaveletDenoising:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Enlarger:
-    """A Swin2SR network, and the way back to the size that came in."""
+    """A Swin2SR network, followed by a reduction to the original size.
+
+    Attributes:
+        network: the Swin2SR network.
+    """
 
     network: "Swin2SRForImageSuperResolution"
 
     @property
     def name(self) -> str:
-        """As tables show it."""
+        """The name for tables."""
         return f"Swin2SR x{self.network.config.upscale}"
 
     @property
     def randomised(self) -> bool:
-        """It draws nothing."""
+        """False: it draws nothing."""
         return False
 
     @property
     def backward(self) -> Backward:
-        """Through the network."""
+        """`exact`: the gradient passes through the network."""
         return "exact"
 
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """Enlarged, clipped to [0, 1], and reduced again with an antialiased bilinear filter."""
+        """Returns the images enlarged, clipped to [0, 1], and reduced again with an antialiased bilinear filter."""
         height, width = pixels.shape[-2:]
         window, factor = self.network.config.window_size, self.network.config.upscale
         padded = F.pad(pixels, (0, -width % window, 0, -height % window), mode="replicate")  # whole windows only
@@ -102,18 +107,25 @@ class Enlarger:
 
 
 def super_resolution(enlarger: Enlarger | None = None, *, sigma: float = 0.02) -> Purifier:
-    """The defence of AdvPT's tables: wavelet denoising and, as Mustafa et al. have it, an enlargement after it.
+    """Returns the defence of AdvPT's tables: wavelet denoising and, as in Mustafa et al., an enlargement after it.
 
-    AdvPT's released code stops before the enlargement: no network is its reading.
+    AdvPT's released code stops before the enlargement: None reproduces it.
+
+    Args:
+        enlarger: the enlargement, or None.
+        sigma: standard deviation of the assumed noise, in pixels of [0, 1].
     """
     wavelet = WaveletDenoising(sigma=sigma)
     return wavelet if enlarger is None else compose(wavelet, enlarger)
 
 
 def load_enlarger(directory: Path, device: torch.device | str = "cpu") -> Enlarger:
-    """A Swin2SR from a local directory as its hub has it: config.json and model.safetensors or pytorch_model.bin.
+    """Returns a Swin2SR from a local directory as its hub has it.
 
-    Raises `model_unavailable` for a missing file and `invalid_weights` naming the first keys at fault.
+    The directory holds config.json and model.safetensors or pytorch_model.bin.
+
+    Raises:
+        Rejected: model_unavailable for a missing file; invalid_weights naming the first keys at fault.
     """
     from transformers.initialization import no_init_weights
     from transformers.models.swin2sr.configuration_swin2sr import Swin2SRConfig

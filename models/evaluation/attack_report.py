@@ -1,4 +1,4 @@
-"""What `certrad attack` found, as JSON and as text: never one of the two accuracies without the other."""
+"""The result of `certrad attack`, as JSON and as text: never one of the two accuracies without the other."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ KINDS: Final[tuple[Kind, ...]] = ("clean", "non_adaptive", "adaptive")
 NOTES: Final = (
     "non-adaptive: made without knowledge of the prompt, as the papers measure; it says how well such images transfer",
     "adaptive: made with knowledge of the prompt; only this is robustness, and only against the attack that was run",
-    "classes are those of the attacked images as pictures of 8 bits, within epsilon of the model input",
+    "classes are those of the attacked images as 8-bit images, within epsilon of the model input",
 )
 _ONE_ATTACK: Final = "one attack made both figures: it knows the template, and the template is the prompt"
 _UNLABELLED: Final = "no labels: the class of the clean image is taken for the true one"
@@ -24,10 +24,18 @@ _MASKED: Final = "the adaptive attack did worse than the other: it failed, and i
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AttackReport:
-    """What was attacked, how, and what came of it.
+    """The attacked images, the attacks, and the classes and accuracies that came out.
 
-    files: as the user named them. labels: indices of the true classes (N,); with `labelled` false those of the clean
-        images. classes: of each kind of image the predicted classes (N,), -1 where the logits are not finite.
+    Attributes:
+        class_names: names of the classes, by index.
+        backbone: id of the backbone.
+        prompt: id of the prompt.
+        seed: random seed of the attacks.
+        files: names of the image files, as the user gave them.
+        labelled: whether the true classes are known.
+        labels: indices of the true classes (N,); if not `labelled`, the classes of the clean images.
+        classes: predicted classes (N,) for each kind of image, -1 where the logits are not finite.
+        accuracy: the three accuracies.
     """
 
     class_names: tuple[str, ...]
@@ -41,7 +49,7 @@ class AttackReport:
     accuracy: RobustAccuracy
 
     def as_json(self) -> dict[str, Any]:
-        """One document; `images` in the order of the files."""
+        """Returns one JSON document; `images` in the order of the files."""
         rows = [
             {
                 "file": file,
@@ -66,7 +74,7 @@ class AttackReport:
         }
 
     def as_text(self) -> str:
-        """A row for each image, the accuracies, and what they mean."""
+        """Returns a table with a row for each image, the accuracies, and their meaning."""
         table = [["#", "file", *(["label"] if self.labelled else []), "clean", "non-adaptive", "adaptive"]]
         table.append(["---"] * len(table[0]))
         for index, file in enumerate(self.files):

@@ -26,10 +26,14 @@ ABSTAINED: Final = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What was certified of one image.
+    """The certification result of one image.
 
-    index: its place in the split. predict: the class, `ABSTAINED` if none. radius: 0 then.
-    seconds: for adaptation, selection and estimation together.
+    Attributes:
+        index: place of the image in the split.
+        label: index of its true class.
+        predict: the certified class, or `ABSTAINED`.
+        radius: certified radius, in pixels of [0, 1]; 0 for an abstention.
+        seconds: time of adaptation, selection and estimation together.
     """
 
     index: int
@@ -44,13 +48,17 @@ class Row:
         return self.predict == self.label
 
     def to_line(self) -> str:
-        """The row of the table (Cohen et al. 2019: the code's), radius in full, time as h:mm:ss.ssssss."""
+        """Returns the row of the table as in the code of Cohen et al. 2019, radius in full, time as h:mm:ss.ssssss."""
         time = timedelta(seconds=self.seconds)
         return "\t".join(map(str, (self.index, self.label, self.predict, self.radius, int(self.correct), time)))
 
     @staticmethod
     def from_line(line: str) -> "Row":
-        """The inverse of `to_line`. Raises ValueError."""
+        """Returns the row that `to_line` wrote.
+
+        Raises:
+            ValueError: if the line has another format.
+        """
         index, label, predict, radius, _, time = line.split("\t")
         days, _, clock = time.rpartition(", ")
         hours, minutes, seconds = clock.split(":")
@@ -66,12 +74,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluation:
-    """A base classifier that is certified image by image.
+    """A base classifier to certify image by image.
 
-    spec: what it is made of; its class names are distinct, as those of ImageNet are not: `classes` are the indices that
-        its classes have among the labels, of two classes of one name that of the first.
-    prompt: what the checkpoint that `spec` names holds; None for a template.
-    seed: of all noise. What is found of an image is a function of the seed, its pixels and what is named here.
+    The result of an image is a function of the seed, its pixels and these attributes.
+
+    Attributes:
+        backbone: the loaded backbone.
+        spec: the parts of the classifier; its class names are distinct, unlike those of ImageNet.
+        classes: index of each class of `spec` among the labels; of two classes of one name, the index of the first.
+        prompt: the prompt of the checkpoint that `spec` names; None for a template.
+        params: parameters of the smoothing.
+        seed: random seed of all noise.
+        batch_size: noisy copies in one forward pass.
     """
 
     backbone: Backbone
@@ -85,25 +99,33 @@ class Evaluation:
     def certified(
         self, images: Iterable[tuple[int, int, NDArray[np.float32]]], clock: Callable[[], float]
     ) -> Iterator[Row]:
-        """The row of each image, given as its place in the split, its label, and pixels (3, S, S) in [0, 1]."""
+        """Yields the row of each image.
+
+        Args:
+            images: for each image its place in the split, its label, and pixels (3, S, S) in [0, 1].
+            clock: returns the time in seconds.
+        """
         adapted = isinstance(self.spec.adaptation, ZeroShotAdaptation)
         fixed = None if adapted else self._classifier(self.prompt)
         for index, label, pixels in images:
             began, sampler = clock(), self.sampler(pixels)
-            classifier = fixed or self._classifier(self._adapted(sampler))
+            classifier = fixed or self._classifier(self._adapt(sampler))
             selection = select(sampler, classifier, self.params)
             outcome = estimate(sampler, classifier, self.params, selection, MemoryBlocks()).outcome
-            shown = outcome if isinstance(outcome, Certificate) else None
+            certificate = outcome if isinstance(outcome, Certificate) else None
             yield Row(
                 index=index,
                 label=label,
-                predict=ABSTAINED if shown is None else self.classes[shown.class_index],
-                radius=0.0 if shown is None else shown.radius,
+                predict=ABSTAINED if certificate is None else self.classes[certificate.class_index],
+                radius=0.0 if certificate is None else certificate.radius,
                 seconds=clock() - began,
             )
 
     def sampler(self, pixels: NDArray[np.float32]) -> NoisySampler:
-        """Noisy copies of an image: the same for every prompt and adaptation, so that these are compared on them."""
+        """Returns the sampler of noisy copies of an image.
+
+        It is the same for every prompt and adaptation, so that they can be compared.
+        """
         secret = hashlib.sha256(f"certrad evaluate {self.seed}".encode()).digest()
         settings = hashlib.sha256(f"{pixels.shape} {self.params.sigma}".encode()).hexdigest()
         digest = hashlib.sha256(pixels.astype("<f4").tobytes()).hexdigest()
@@ -115,9 +137,9 @@ class Evaluation:
             device=self.backbone.device,
         )
 
-    def _adapted(self, sampler: NoisySampler) -> ContextVectors | Bank | None:
-        """The prompt as it is tuned on one image (Zero-Shot PromptSmooth)."""
-        encoded = EncodedSampler.of(sampler, self.backbone.encode_image)
+    def _adapt(self, sampler: NoisySampler) -> ContextVectors | Bank | None:
+        """Returns the prompt tuned on one image (Zero-Shot PromptSmooth)."""
+        encoded = EncodedSampler(pixels=sampler, encode=self.backbone.encode_image)
         return prompt_in_force(
             self.backbone, self.spec, self.prompt, lambda samples: encoded.first(Stream.ADAPT, samples)
         )
@@ -127,10 +149,14 @@ class Evaluation:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """Certified accuracy over the images that were really seen, each share with its 95% interval; no radius, no row."""
+    """Returns the certified accuracy over the rows, each share with its 95% interval.
+
+    Raises:
+        ValueError: if there is no row.
+    """
     images = len(rows)
     if not images:
-        raise ValueError("at least one image is required, got none")
+        raise ValueError("a summary needs at least one image; got none")
     return {
         "images": images,
         "abstained": Share.of(sum(row.predict == ABSTAINED for row in rows), images),

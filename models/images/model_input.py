@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import ImageFacts, Picture, _check_region
+from certrad.models.images.decoded_image import DecodedImage, _check_region
 from certrad.models.images.resize import AxisResize
-from certrad.models.images.units import ImageScale
 from certrad.models.types import Region
 from certrad.models.types.cards import Fit
+from certrad.models.types.image import ImageFacts, ImageScale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,23 +54,23 @@ class ModelInput:
         return hashlib.sha256(self.tobytes()).hexdigest()
 
 
-def model_input(picture: Picture, image_size: int, fit: Fit = "crop") -> ModelInput:
+def model_input(image: DecodedImage, image_size: int, fit: Fit = "crop") -> ModelInput:
     """Resizes to a square of side `image_size`, clips to [0, 1] and makes three channels.
 
-    fit: `crop` resizes the shorter side to `image_size` and crops the centre; `pad` puts the picture into the middle of
+    fit: `crop` resizes the shorter side to `image_size` and crops the centre; `pad` puts the image into the middle of
         a black square whose side is the longer one, and at least `image_size`, and resizes that.
 
     Sizes and crop are those of open_clip's preprocessing (longer side truncated, offset rounded half to even); the
     kernel is Pillow's antialiased bicubic. Every step but the last is float64, and sums run in a fixed order, so the
-    same picture gives the same bytes on every machine.
+    same image gives the same bytes on every machine.
 
-    Raises Rejected image_too_small for a picture that would be padded into a line thinner than a pixel.
+    Raises Rejected image_too_small for an image that would be padded into a line thinner than a pixel.
     """
-    return fitted(picture.pixels, image_size, fit)
+    return fitted(image.pixels, image_size, fit)
 
 
 def fitted(pixels: NDArray[np.float64], image_size: int, fit: Fit = "crop") -> ModelInput:
-    """As `model_input`, from the pixels (height, width, 1 or 3) of a picture whose file does not matter."""
+    """As `model_input`, from the pixels (height, width, 1 or 3) of an image whose file does not matter."""
     sides = pixels.shape[:2]
     resizes = _resizes(sides, image_size, fit)
     # The longer side first: it shrinks most, and a strip of 8 x 8,000,000 pixels must not grow before it is cropped.
@@ -81,7 +81,7 @@ def fitted(pixels: NDArray[np.float64], image_size: int, fit: Fit = "crop") -> M
 
 
 def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: Fit = "crop") -> ImageScale:
-    """How far a change of a picture of these facts can move its model input.
+    """How far a change of an image of these facts can move its model input.
 
     region: what of it was taken. The norms are those of the executed operator: of its cropped rows, in float64.
 
@@ -113,7 +113,7 @@ def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: 
 def _resizes(sides: tuple[int, ...], image_size: int, fit: Fit) -> tuple[AxisResize, AxisResize]:
     shorter, longer = min(sides), max(sides)
     if fit == "pad":
-        if image_size * shorter < longer:  # also bounds the operator, which is as wide as the picture
+        if image_size * shorter < longer:  # also bounds the operator, which is as wide as the image
             raise Rejected(
                 "image_too_small",
                 f"beside {longer} pixels at least {math.ceil(longer / image_size)} are expected, got {shorter}",
@@ -125,7 +125,7 @@ def _resizes(sides: tuple[int, ...], image_size: int, fit: Fit) -> tuple[AxisRes
 
 
 def _note(facts: ImageFacts) -> str:
-    """What the picture's values are, and what of the file is not one of them."""
+    """What the image's values are, and what of the file is not one of them."""
     match facts.unit:
         case "grey level":
             levels = f"grey levels 0 to {(1 << facts.bits) - 1} of the decoded picture"

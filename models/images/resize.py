@@ -1,6 +1,6 @@
 """Pillow's antialiased bicubic resize of one axis as an explicit linear operator, with its norm.
 
-A picture X is resized to A_v X A_h^T, so the L2 Lipschitz constant of the resize is the product of the two spectral
+An image X is resized to A_v X A_h^T, so the L2 Lipschitz constant of the resize is the product of the two spectral
 norms (the singular values of a Kronecker product are the products of those of its factors).
 """
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from safetensors import SafetensorError
@@ -15,14 +16,16 @@ from certrad.models.prompts.context import ContextVectors, text_features
 from certrad.models.prompts.gate import Gate
 from certrad.models.types.cards import ContextPosition
 
-HEADER = "certrad.bank.v1"
+HEADER: Final = "certrad.bank.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bank:
     """B prompts of one shape and layout, and the gate that combines them on each noisy sample.
 
-    members: at least one; all of the same number of vectors, position and frozen words.
+    Attributes:
+        members: at least one prompt; all with the same number of vectors, position and frozen words.
+        gate: weighs the members.
     """
 
     members: tuple[ContextVectors, ...]
@@ -30,7 +33,7 @@ class Bank:
 
     def __post_init__(self) -> None:
         if len({(m.vectors.shape, m.position, m.split, m.tail) for m in self.members}) != 1:
-            raise ValueError("the prompts of a bank must be of one shape and layout")
+            raise ValueError("the prompts of a bank must have one shape and layout")
         if len(self.members) != self.gate.n_members:
             raise ValueError(f"the gate weighs {self.gate.n_members} prompts, the bank has {len(self.members)}")
 
@@ -46,16 +49,16 @@ class Bank:
 
     @property
     def position(self) -> ContextPosition:
-        """Where the vectors stand."""
+        """The position of the vectors relative to the class name."""
         return self.members[0].position
 
     def text_features(self, backbone: Backbone, class_names: Sequence[str]) -> Tensor:
-        """L2-normalised text features (B, K, D) of the class names under every prompt."""
+        """Returns L2-normalised text features (B, K, D) of the class names under every prompt."""
         return torch.stack([text_features(backbone, class_names, member) for member in self.members])
 
 
 def bank_to_bytes(bank: Bank) -> bytes:
-    """The bank as a safetensors file; equal banks give equal bytes."""
+    """Returns the bank as a safetensors file; equal banks give equal bytes."""
     first = bank.members[0]
     header = {
         "position": first.position,
@@ -70,7 +73,11 @@ def bank_to_bytes(bank: Bank) -> bytes:
 
 
 def bank_from_bytes(content: bytes) -> Bank:
-    """The bank in a safetensors file; raises `invalid_checkpoint` when there is none."""
+    """Returns the bank in a safetensors file.
+
+    Raises:
+        Rejected: invalid_checkpoint where there is none.
+    """
     try:
         length = int.from_bytes(content[:8], "little")
         header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
@@ -86,4 +93,6 @@ def bank_from_bytes(content: bytes) -> Bank:
         )
         return Bank(members=tuple(replace(first, vectors=vectors) for vectors in contexts), gate=gate)
     except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise Rejected("invalid_checkpoint", f"not a bank of prompts of certrad: {type(error).__name__}") from error
+        raise Rejected(
+            "invalid_checkpoint", f"the content is not a bank of prompts of certrad: {type(error).__name__}"
+        ) from error

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -19,13 +19,13 @@ from certrad.models.types.cards import PromptMethod
 from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.tuning import PROMPT_NAME, check_prompt_name
 
-TENSOR = "context"
-HEADER = "certrad.context.v1"
-DIGEST_DIGITS = 16
+TENSOR: Final = "context"
+HEADER: Final = "certrad.context.v1"
+DIGEST_DIGITS: Final = 16
 
 
 def context_to_bytes(context: ContextVectors) -> bytes:
-    """The context as a safetensors file; equal contexts give equal bytes."""
+    """Returns the context as a safetensors file; equal contexts give equal bytes."""
     header = {"position": context.position, "split": context.split, "tail": context.tail}
     # One metadata entry only: safetensors does not keep the order of several.
     metadata = {HEADER: json.dumps(header, sort_keys=True)}
@@ -33,7 +33,11 @@ def context_to_bytes(context: ContextVectors) -> bytes:
 
 
 def context_from_bytes(content: bytes) -> ContextVectors:
-    """The context in a safetensors file; raises `invalid_checkpoint` when there is none."""
+    """Returns the context in a safetensors file.
+
+    Raises:
+        Rejected: invalid_checkpoint where there is none.
+    """
     try:
         length = int.from_bytes(content[:8], "little")
         header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
@@ -42,11 +46,13 @@ def context_from_bytes(content: bytes) -> ContextVectors:
             vectors=vectors, position=header["position"], split=header["split"], tail=tuple(header["tail"])
         )
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise Rejected("invalid_checkpoint", f"not a prompt checkpoint of certrad: {type(error).__name__}") from error
+        raise Rejected(
+            "invalid_checkpoint", f"the content is not a prompt checkpoint of certrad: {type(error).__name__}"
+        ) from error
 
 
 def prompt_to_bytes(prompt: ContextVectors | Bank) -> bytes:
-    """A prompt as it is stored; equal prompts give equal bytes."""
+    """Returns a prompt as it is stored; equal prompts give equal bytes."""
     return bank_to_bytes(prompt) if isinstance(prompt, Bank) else context_to_bytes(prompt)
 
 
@@ -63,14 +69,32 @@ def save_prompt(
     tuning: dict[str, Any] | None = None,
     measured: dict[str, Any] | None = None,
 ) -> PromptCard:
-    """Write a prompt atomically as `<id>.safetensors` and `<id>.json`; returns its card.
+    """Writes a prompt atomically as `<id>.safetensors` and `<id>.json`.
 
     The id is `name` and the first 16 hex digits of the file's SHA-256: the same vectors saved again are the same
     prompt, and only its card is replaced.
+
+    Args:
+        directory: folder to write to; made if missing.
+        prompt: the context vectors or the bank.
+        name: first part of the id.
+        method: how the prompt was learned; `bank` for a bank only.
+        backbone: the backbone it was tuned with.
+        class_names: the classes it was tuned for.
+        task: id of their task, or None.
+        licence: licence of the prompt.
+        tuning: hyper-parameters and digests of the data.
+        measured: figures measured on other images.
+
+    Returns:
+        The card of the prompt.
+
+    Raises:
+        ValueError: for a bad name, or if a bank is saved with another method or another prompt with `bank`.
     """
     check_prompt_name(name)
     if isinstance(prompt, Bank) != (method == "bank"):
-        raise ValueError(f"a bank, and nothing else, is saved with the method 'bank', got {method!r}")
+        raise ValueError(f"the method must be 'bank' for a bank and only for a bank, got {method!r}")
     content = prompt_to_bytes(prompt)
     sha256 = hashlib.sha256(content).hexdigest()
     card = PromptCard(
@@ -95,12 +119,16 @@ def save_prompt(
 
 
 def write_card(directory: Path, card: PromptCard) -> None:
-    """Write or replace the card beside a prompt, for example with new measurements."""
+    """Writes or replaces the card beside a prompt, for example with new measurements."""
     replace_file(prompt_path(directory, card.id).with_suffix(".json"), encode_card(card).encode())
 
 
 def read_prompt_card(path: Path) -> PromptCard:
-    """The prompt card in a JSON file; raises `invalid_checkpoint`."""
+    """Returns the prompt card in a JSON file.
+
+    Raises:
+        Rejected: invalid_checkpoint.
+    """
     try:
         return decode_card(PromptCard, path.read_bytes())
     except (OSError, ValueError) as error:
@@ -108,9 +136,10 @@ def read_prompt_card(path: Path) -> PromptCard:
 
 
 def load_prompt_or_bank(directory: Path, card: PromptCard) -> ContextVectors | Bank:
-    """The context vectors a card names, or the bank.
+    """Returns the context vectors that a card names, or the bank.
 
-    Raises `prompt_not_found`, `digest_mismatch`, or `invalid_checkpoint` when card and vectors differ in shape.
+    Raises:
+        Rejected: prompt_not_found, digest_mismatch, or invalid_checkpoint when card and vectors differ in shape.
     """
     try:
         content = prompt_path(directory, card.id).read_bytes()
@@ -130,7 +159,11 @@ def load_prompt_or_bank(directory: Path, card: PromptCard) -> ContextVectors | B
 
 
 def load_prompt(directory: Path, card: PromptCard) -> ContextVectors:
-    """As `load_prompt_or_bank`, where one prompt is needed: a bank raises `prompt_mismatch`."""
+    """Returns the context vectors that a card names, where a bank cannot be used.
+
+    Raises:
+        Rejected: prompt_mismatch for a bank; otherwise as `load_prompt_or_bank`.
+    """
     prompt = load_prompt_or_bank(directory, card)
     if isinstance(prompt, Bank):
         raise Rejected("prompt_mismatch", f"prompt {card.id!r} is a bank, which only `adaptation=gated` can use")
@@ -138,19 +171,27 @@ def load_prompt(directory: Path, card: PromptCard) -> ContextVectors:
 
 
 def member_digests(bank: Bank) -> tuple[str, ...]:
-    """SHA-256 of each member of a bank as a checkpoint of its own."""
+    """Returns the SHA-256 of each member of a bank as a checkpoint of its own."""
     return tuple(hashlib.sha256(context_to_bytes(member)).hexdigest() for member in bank.members)
 
 
 def require_backbone(card: PromptCard, backbone: Backbone) -> None:
-    """Raises `prompt_mismatch` unless the prompt was tuned with exactly these weights."""
+    """Checks that the prompt was tuned with exactly these weights.
+
+    Raises:
+        Rejected: prompt_mismatch if it was not.
+    """
     if card.backbone_sha256 != backbone.sha256:
         raise Rejected("prompt_mismatch", f"prompt {card.id!r} was tuned with other weights than {backbone.card.id!r}")
 
 
 def prompt_path(directory: Path, prompt_id: str) -> Path:
-    """Where the vectors of a prompt lie; an id that is no safe file name raises `prompt_not_found`."""
+    """Returns the path of the vectors of a prompt.
+
+    Raises:
+        Rejected: prompt_not_found for an id that is no safe file name.
+    """
     name, _, digest = prompt_id.rpartition("-")
     if not PROMPT_NAME.fullmatch(name) or not re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS}}}", digest):
-        raise Rejected("prompt_not_found", "a prompt id is a name and 16 hexadecimal digits")
+        raise Rejected("prompt_not_found", "a prompt id must be a name, a hyphen and 16 hexadecimal digits")
     return directory / f"{prompt_id}.safetensors"

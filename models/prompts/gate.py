@@ -1,8 +1,8 @@
-"""The gate: how much each prompt of a bank counts for one noisy sample, as a function of that sample and of sigma.
+"""The gate: the weight of each prompt of a bank for one noisy sample, as a function of that sample and of sigma.
 
-Adaptation inside the base classifier: any fixed function of the single noisy sample keeps the certificate, because the
-smoothed classifier is then that of one base classifier (docs/mathematics.md, 3.4; Salman et al. 2019, Levine et al.
-2019).
+This is adaptation inside the base classifier: any fixed function of the single noisy sample keeps the certificate,
+because the smoothed classifier is then that of one base classifier (docs/mathematics.md, 3.4; Salman et al. 2019,
+Levine et al. 2019).
 """
 
 import hashlib
@@ -18,8 +18,13 @@ from torch.nn import functional as F
 class SampleGate:
     """The gate at one sigma: signed weights of B prompts from the direction v of one image feature.
 
-    w(v) = output·gelu(hidden·v + hidden_bias) + output_bias; hidden (H, D), hidden_bias (H,), output (B, H),
-    output_bias (B,), float32.
+    w(v) = output·gelu(hidden·v + hidden_bias) + output_bias
+
+    Attributes:
+        hidden: (H, D), float32.
+        hidden_bias: (H,), float32.
+        output: (B, H), float32.
+        output_bias: (B,), float32.
     """
 
     hidden: Tensor
@@ -28,11 +33,11 @@ class SampleGate:
     output_bias: Tensor
 
     def weights(self, directions: Tensor) -> Tensor:
-        """Weights (N, B) of L2-normalised image features (N, D); each row depends on its own feature only."""
+        """Returns weights (N, B) of L2-normalised image features (N, D); each row depends on its own feature only."""
         return F.linear(F.gelu(F.linear(directions, self.hidden, self.hidden_bias)), self.output, self.output_bias)
 
     def to(self, device: torch.device) -> "SampleGate":
-        """The same gate on another device."""
+        """Returns the same gate on another device."""
         return SampleGate(
             hidden=self.hidden.to(device),
             hidden_bias=self.hidden_bias.to(device),
@@ -45,8 +50,14 @@ class SampleGate:
 class Gate:
     """A gate that knows sigma, which is public: ln sigma is one more input of its hidden layer.
 
-    hidden (H, D), of_sigma (H,), hidden_bias (H,), output (B, H), output_bias (B,), float32.
-    sigma_range: the smallest and the largest sigma it was tuned at; beyond them it is that at the nearer one.
+    Attributes:
+        hidden: (H, D), float32.
+        of_sigma: (H,), float32, the weights of ln sigma.
+        hidden_bias: (H,), float32.
+        output: (B, H), float32.
+        output_bias: (B,), float32.
+        sigma_range: the smallest and the largest sigma it was tuned at; a sigma beyond them is replaced by the nearer
+            one.
     """
 
     hidden: Tensor
@@ -61,7 +72,7 @@ class Gate:
         h, d, b = len(self.hidden), self.hidden.shape[-1], len(self.output_bias)
         expected = {"hidden": (h, d), "of_sigma": (h,), "hidden_bias": (h,), "output": (b, h), "output_bias": (b,)}
         if shapes != expected or any(tensor.dtype != torch.float32 for tensor in self.tensors.values()):
-            raise ValueError(f"float32 tensors of the shapes {expected} are required, got {shapes}")
+            raise ValueError(f"the tensors must be float32 of the shapes {expected}, got {shapes}")
         if not all(bool(tensor.isfinite().all()) for tensor in self.tensors.values()):
             raise ValueError("the tensors of a gate must be finite")
         low, high = self.sigma_range
@@ -88,7 +99,7 @@ class Gate:
         return hasher.hexdigest()
 
     def at(self, sigma: float) -> SampleGate:
-        """The gate for samples with noise of one standard deviation."""
+        """Returns the gate for samples with noise of one standard deviation."""
         low, high = self.sigma_range
         return SampleGate(
             hidden=self.hidden,
@@ -99,7 +110,7 @@ class Gate:
 
 
 def mixed_similarities(directions: Tensor, text_features: Tensor, weights: Tensor) -> Tensor:
-    """Similarities (N, K) of directions v (N, D) to the mixtures of B prompts with the weights (N, B).
+    """Returns similarities (N, K) of directions v (N, D) to the mixtures of B prompts with the weights (N, B).
 
     ⟨v, Σ_b w_b u_bk⟩ with text_features u (B, K, D). Up to a term that is the same for all classes, it is the sum of
     the members' log-probabilities with these weights, so the same class is the largest.

@@ -16,6 +16,10 @@ class PromptStore:
     """Two folders of prompt checkpoints: the shipped ones, and the installation's own.
 
     A prompt that lies in both is taken from the shipped folder.
+
+    Attributes:
+        own: the installation's folder.
+        shipped: the shipped folder.
     """
 
     own: Path

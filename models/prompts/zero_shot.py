@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -12,17 +12,24 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout
 from certrad.models.types import ZeroShotAdaptation
 
-BETAS = (0.9, 0.999)
-EPS = 1e-8
-WEIGHT_DECAY = 0.01
+BETAS: Final = (0.9, 0.999)
+EPS: Final = 1e-8
+WEIGHT_DECAY: Final = 0.01
 
 
 def initial_context(backbone: Backbone, template: str, context: Literal["words", "tokens"]) -> ContextVectors:
-    """The context vectors from which a template is adapted: its words before and after the class name.
+    """Returns the context vectors from which a template is adapted: its words before and after the class name.
 
-    A full stop always follows, so one at the end of the template is not learned a second time.
-    In the mode `tokens` a template that ends in a full stop gives, before the first step, its own text features.
-    Raises `invalid_request` for a template without a word that could be learned.
+    A full stop always follows, so one at the end of the template is not learned a second time. With the context
+    `tokens`, a template that ends in a full stop gives its own text features before the first step.
+
+    Args:
+        backbone: embeds the words.
+        template: text with one `{}` for the class name.
+        context: see `ContextVectors.from_text`.
+
+    Raises:
+        Rejected: invalid_request for a template without a word that could be learned.
     """
     before, _, after = template.partition("{}")
     return ContextVectors.from_text(backbone, before, after.strip().removesuffix("."), context=context)
@@ -35,14 +42,23 @@ def adapt(
     initial: ContextVectors,
     params: ZeroShotAdaptation,
 ) -> ContextVectors:
-    """Context vectors that make the mean prediction over noisy copies of one image more certain.
+    """Returns context vectors that make the mean prediction over noisy copies of one image more certain.
 
-    features: (T, D) image features of the T = `params.samples` noisy copies; encoded once, used in every step.
-    Each of the `params.steps` AdamW steps lowers the entropy of the mean softmax; float32, and no loss scaling, whose
-    overflow would silently skip the step. Every call starts from `initial` with empty optimizer state.
+    Each of the `params.steps` AdamW steps lowers the entropy of the mean softmax, in float32 and without loss scaling,
+    whose overflow would silently skip the step. Every call starts from `initial` with empty optimizer state.
+
+    Args:
+        backbone: the frozen backbone.
+        features: (T, D) image features of T = `params.samples` noisy copies; encoded once, used in every step.
+        class_names: K names.
+        initial: the vectors to start from.
+        params: steps, samples and learning rate.
+
+    Raises:
+        ValueError: for another number of features.
     """
     if len(features) != params.samples:
-        raise ValueError(f"features of {params.samples} noisy copies are required, got {len(features)}")
+        raise ValueError(f"features must be of {params.samples} noisy copies, got {len(features)}")
     with torch.inference_mode(False), torch.enable_grad():
         # Cloned: tensors made in inference mode cannot take part in a graph.
         images = F.normalize(features.detach().clone().to(backbone.device, torch.float32), dim=-1)
@@ -58,6 +74,6 @@ def adapt(
 
 
 def entropy_of_mean(logits: Tensor) -> Tensor:
-    """Entropy, in nats, of the mean of the softmax vectors of logits (T, K): 0 ≤ H ≤ ln K (PromptSmooth eq. 2)."""
+    """Returns the entropy, in nats, of the mean softmax of logits (T, K): 0 ≤ H ≤ ln K (PromptSmooth eq. 2)."""
     log_mean = torch.logsumexp(F.log_softmax(logits, dim=-1), dim=0) - math.log(len(logits))
     return -(log_mean * log_mean.exp()).sum()

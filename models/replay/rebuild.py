@@ -1,4 +1,4 @@
-"""What a certificate names, rebuilt on this machine: its classifier, and the sampler of its noise."""
+"""Rebuilds on this machine the classifier that a certificate names, and the sampler of its noise."""
 
 import hashlib
 from dataclasses import dataclass
@@ -29,7 +29,13 @@ from certrad.models.types.defaults import require_use
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draws:
-    """One set of estimation samples: what is stated of them, and what they are drawn with and classified by."""
+    """One set of estimation samples.
+
+    Attributes:
+        stated: the samples as the document states them.
+        sampler: draws them again.
+        classifier: classifies them.
+    """
 
     stated: StatedSamples
     sampler: NoisySampler
@@ -40,7 +46,11 @@ class Draws:
 class Rebuilt:
     """The classifier of a document, for any sigma, and the noise of the document in batches of its block size.
 
-    same_text: whether the text features have the stated digest to the last bit, as on the machine that certified.
+    Attributes:
+        backbone: the backbone that the document names.
+        head: text features and gate.
+        sampler: the noise.
+        same_text: whether the text features have the stated digest to the last bit, as on the machine that certified.
     """
 
     backbone: Backbone
@@ -49,11 +59,11 @@ class Rebuilt:
     same_text: bool
 
     def classifier(self, sigma: float) -> BaseClassifier:
-        """The base classifier for noise of that standard deviation."""
+        """Returns the base classifier for noise of that standard deviation."""
         return self.head.classifier(self.backbone, sigma)
 
     def draws(self, statement: Statement) -> list[Draws]:
-        """The estimation samples of the class and, with automatic sigma, of the other routes and of the selector."""
+        """Returns the estimation samples of the class and, with automatic sigma, of other routes and selector."""
         of_sigma = [(statement.params.sigma, statement.estimation)]
         if (routing := statement.routing) is None:
             return [self._draws(*each) for each in of_sigma]
@@ -71,9 +81,19 @@ class Rebuilt:
 
 
 def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: PromptStore) -> Rebuilt:
-    """Rebuilds what a document names; a prompt that was adapted is adapted again, from the same noise.
+    """Returns the classifier and the noise that a document names.
 
-    Raises ValueError where a digest is not the stated one; Rejected for a backbone or prompt that is not here.
+    A prompt that was adapted is adapted again, from the same noise.
+
+    Args:
+        statement: the parsed document.
+        image: the model input that was certified.
+        backbones: folder of the fetched backbones.
+        prompts: the prompt checkpoints.
+
+    Raises:
+        ValueError: if a digest differs from the stated one.
+        Rejected: for a backbone or prompt that is not on this machine.
     """
     stated, spec = statement.classifier, statement.request.classifier
     backbone = _backbone(statement, backbones)
@@ -84,7 +104,7 @@ def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: P
         batch_size=stated.block_size,
         device=backbone.device,
     )
-    encoded = EncodedSampler.of(sampler, backbone.encode_image)
+    encoded = EncodedSampler(pixels=sampler, encode=backbone.encode_image)
     prompt = prompt_in_force(
         backbone, spec, _prompt(statement, backbone, prompts), lambda n: encoded.first(Stream.ADAPT, n)
     )
@@ -99,7 +119,7 @@ def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: P
 def _backbone(statement: Statement, directory: Path) -> Backbone:
     stated = statement.classifier
     if stated.dtype not in DTYPES or (card := shipped_backbones().get(stated.backbone)) is None:
-        raise ValueError(f"backbone {stated.backbone!r} in {stated.dtype} is not known here")
+        raise ValueError(f"this machine does not know the backbone {stated.backbone!r} in {stated.dtype}")
     torch.set_num_threads(stated.threads)
     backbone = load_backbone(
         card,
@@ -112,7 +132,7 @@ def _backbone(statement: Statement, directory: Path) -> Backbone:
 
 
 def _prompt(statement: Statement, backbone: Backbone, prompts: PromptStore) -> ContextVectors | Bank | None:
-    """The checkpoint that is named, None for a template."""
+    """Returns the checkpoint that the document names, None for a template."""
     stated = statement.classifier
     if stated.prompt == TEMPLATE_PROMPT:
         return None
@@ -123,9 +143,9 @@ def _prompt(statement: Statement, backbone: Backbone, prompts: PromptStore) -> C
     return prompts.load(card)
 
 
-def _compare(what: str, found: object, stated: object) -> None:
-    if found != stated:
-        raise ValueError(f"{what}: this machine has {found}, stated is {stated}")
+def _compare(what: str, computed: object, stated: object) -> None:
+    if computed != stated:
+        raise ValueError(f"{what}: the document states {stated}, this machine has {computed}")
 
 
 def _sha256(content: bytes) -> str:

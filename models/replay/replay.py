@@ -1,4 +1,4 @@
-"""Replay of a certificate on this machine: its labels drawn again from the revealed key, or others from a fresh one."""
+"""Replays a certificate on this machine: draws its labels again from the revealed key, or others from a fresh one."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch.nn import functional as F
 
-from certrad.models.certificates.labels import labels_of
+from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.schema import StatedCertificate, Statement
 from certrad.models.replay.rebuild import Draws, Rebuilt
 from certrad.models.smoothing import (
@@ -19,10 +19,9 @@ from certrad.models.smoothing import (
     clopper_pearson_upper,
     decide,
     labels,
-    select,
 )
-from certrad.models.smoothing.routing import select_route
-from certrad.models.types import Certificate, LabelCounts, SmoothingParams
+from certrad.models.smoothing.plan import plan_samples
+from certrad.models.types import Certificate, FixedSigma, LabelCounts, SmoothingParams
 
 TOLERANCE: Final = 0.002
 """Share of labels that may differ by another machine's last bits, if a fresh run agrees (docs/mathematics.md, 7.1)."""
@@ -40,56 +39,82 @@ def replay(
     tolerant: bool,
     on_samples: _OnSamples = lambda _: None,
 ) -> str:
-    """Whether n random samples of every set, all where there are fewer, have the labels of the transcript.
+    """Checks that n random samples of every set, or all if there are fewer, have the labels of the transcript.
 
-    random: draws their indices; whoever forged the labels must not know it. tolerant: a share of up to `TOLERANCE` may
-    differ. on_samples: gets the number of samples done. Raises ValueError with the reason of a refusal.
+    Args:
+        statement: the parsed document.
+        rebuilt: its classifier and noise.
+        n: number of samples of each set.
+        random: draws their indices; whoever forged the labels must not know it.
+        tolerant: whether a share of up to `TOLERANCE` may differ.
+        on_samples: called with the number of samples done.
+
+    Returns:
+        A sentence that says what agrees, and how much a forger could hide.
+
+    Raises:
+        ValueError: if too many labels differ, with the reason.
     """
-    found, done = [], 0
+    sentences, done = [], 0
 
-    def tell(more: int) -> None:
+    def report_done(more: int) -> None:
         nonlocal done
         done += more
         on_samples(done)
 
     for draws in rebuilt.draws(statement):
-        transcript = labels_of(draws.stated.labels)
+        transcript = parse_labels(draws.stated.labels)
         indices = sorted(random.sample(range(len(transcript)), min(n, len(transcript))))
-        drawn = _draw(draws, indices, tell)
+        drawn = _draw(draws, indices, report_done)
         differ = sum(label != transcript[index] for label, index in zip(drawn, indices, strict=True))
-        found.append(f"{len(indices) - differ} of {len(indices)} random samples of {len(transcript)} have their label")
+        sentences.append(
+            f"{len(indices) - differ} of {len(indices)} random samples of {len(transcript)} have their label"
+        )
         if differ > (TOLERANCE * len(indices) if tolerant else 0):
-            raise ValueError(f"{found[-1]}; {_ON_DIFFERENCES}")
-        found.append(_undetected(statement, differ, len(indices), len(transcript)))
-    return "; ".join(found)
+            raise ValueError(f"{sentences[-1]}; {_ON_DIFFERENCES}")
+        sentences.append(_describe_undetected(statement, differ, len(indices), len(transcript)))
+    return "; ".join(sentences)
 
 
 def select_again(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> str:
-    """Whether the selection samples, all of them, count to what is stated; tolerant: whether they choose the same.
+    """Checks that the selection samples, all of them, give the stated counts.
 
-    Raises ValueError with the reason of a refusal.
+    Args:
+        statement: the parsed document.
+        rebuilt: its classifier and noise.
+        tolerant: whether it is enough that they choose the same class.
+
+    Returns:
+        A sentence that says that they agree.
+
+    Raises:
+        ValueError: if they do not, with the reason.
     """
-    params, routing = statement.request.params, statement.routing
-    if routing is None:
-        pairs = [(select(rebuilt.sampler, rebuilt.classifier(params.sigma), params), statement.selection)]
-    else:
-        sigmas = routing.settings.sigmas
-        found = select_route(rebuilt.sampler, lambda b: rebuilt.classifier(sigmas[b]), params, routing.settings)
-        pairs = [(found.selector, routing.selection), (found.classes, statement.selection)]
-    for counted, stated in pairs:
+    request = statement.request
+    selection = plan_samples(request.sigma, request.params).select(rebuilt.sampler, rebuilt.classifier)
+    for counted, stated in zip(selection.runs, statement.selections, strict=True):
         if counted != stated and not (tolerant and counted.top == stated.top):
-            raise ValueError(f"they count to {counted}, stated is {stated}; {_ON_DIFFERENCES}")
+            raise ValueError(f"the selection samples give {counted}, the document states {stated}; {_ON_DIFFERENCES}")
     return "all of them choose what is stated"
 
 
 def fresh(statement: Statement, rebuilt: Rebuilt, key: bytes, on_samples: _OnSamples = lambda _: None) -> str:
-    """Whether as many samples of other noise agree with the claim; a true claim is refused with probability <= 4 alpha.
+    """Checks that as many samples of other noise agree with the claim; a true claim fails with probability <= 4 alpha.
 
-    key: of the noise, 32 bytes that whoever made the certificate could not know. on_samples: see `replay`.
-    Raises ValueError with the reason of a refusal.
+    Args:
+        statement: the parsed document.
+        rebuilt: its classifier and noise.
+        key: key of the noise, 32 bytes that whoever made the certificate could not know.
+        on_samples: called with the number of samples done.
+
+    Returns:
+        A sentence with the radius that these samples give.
+
+    Raises:
+        ValueError: if they contradict the claim, with the reason.
     """
     claim, stated = statement.claim, statement.params
-    n = max(len(labels_of(statement.estimation.labels)), stated.n0)
+    n = max(len(parse_labels(statement.estimation.labels)), stated.n0)
     certification = certify(
         rebuilt.sampler.image,
         rebuilt.classifier(stated.sigma),
@@ -109,39 +134,45 @@ def fresh(statement: Statement, rebuilt: Rebuilt, key: bytes, on_samples: _OnSam
         if most < claim.p_a_lower or least > claim.p_b_upper:
             raise ValueError(
                 f"another key shows p_A <= {most:.6f} and p_B >= {least:.6f}, "
-                f"stated are p_a_lower {claim.p_a_lower} and p_b_upper {claim.p_b_upper}"
+                f"the document states p_a_lower {claim.p_a_lower} and p_b_upper {claim.p_b_upper}"
             )
-    shown = f"radius {outcome.radius}" if isinstance(outcome, Certificate) else "no radius"
-    return f"{counts.total} samples of another key show {shown} and do not contradict the claim"
+    radius = f"radius {outcome.radius}" if isinstance(outcome, Certificate) else "no radius"
+    return f"{counts.total} samples of another key show {radius} and do not contradict the claim"
 
 
-def _draw(draws: Draws, indices: list[int], tell: _OnSamples) -> list[int]:
-    """The labels of some estimation samples, in batches of the block size, the last one padded."""
-    one, size, found = replace(draws.sampler, batch_size=1), draws.sampler.batch_size, list[int]()
+def _draw(draws: Draws, indices: list[int], on_drawn: _OnSamples) -> list[int]:
+    """Returns the labels of some estimation samples, in batches of the block size, the last one padded."""
+    one, size, drawn = replace(draws.sampler, batch_size=1), draws.sampler.batch_size, list[int]()
     for first in range(0, len(indices), size):
         part = indices[first : first + size]
         pixels = torch.cat([one.batch(Stream.ESTIMATE, index) for index in part])
         with torch.inference_mode():
             logits = draws.classifier.logits(F.pad(pixels, (0, 0) * 3 + (0, size - len(part))))
-        found += labels(logits).tolist()[: len(part)]
-        tell(len(part))
-    return found
+        drawn += labels(logits).tolist()[: len(part)]
+        on_drawn(len(part))
+    return drawn
 
 
-def _undetected(statement: Statement, differ: int, replayed: int, total: int) -> str:
-    """How many labels may be forged in spite of it, and which radius they would leave (docs/mathematics.md, 7.1)."""
+def _describe_undetected(statement: Statement, differ: int, replayed: int, total: int) -> str:
+    """Returns a sentence: how many labels may be forged unnoticed, and the radius without them.
+
+    See docs/mathematics.md, 7.1.
+    """
     alpha = statement.params.alpha
     share = differ / total if replayed == total else clopper_pearson_upper(differ, replayed, alpha)
     forged = int(share * total)
     words = f"with confidence {1 - alpha:g} at most {forged} are forged"
-    if statement.routing is not None or not isinstance(statement.claim, StatedCertificate):
-        return words
-    left = _radius_without(statement, forged)
-    return f"{words}, which would leave {f'a radius of {left}' if left > 0 else 'no radius: replay more samples'}"
+    match statement.request.sigma, statement.claim:
+        case FixedSigma(sigma), StatedCertificate():
+            remaining = _radius_without(statement, statement.request.params.at(sigma), forged)
+        case _:
+            return words
+    end = f"a radius of {remaining}" if remaining > 0 else "no radius: replay more samples"
+    return f"{words}, which would leave {end}"
 
 
-def _radius_without(statement: Statement, forged: int) -> float:
-    """The radius that follows if so many labels of the class were in truth the runner-up's."""
+def _radius_without(statement: Statement, params: SmoothingParams, forged: int) -> float:
+    """Returns the radius that follows if so many labels of the class were in truth the runner-up's."""
     counted, selection = statement.estimation.per_class, statement.selection
     if (index := selection.top) is None or forged > counted[index]:
         return 0.0
@@ -149,7 +180,7 @@ def _radius_without(statement: Statement, forged: int) -> float:
     worst = [*counted, statement.estimation.invalid]
     worst[index] -= forged
     worst[max(others)[1]] += forged
-    counts, params = LabelCounts(per_class=tuple(worst[:-1]), invalid=worst[-1]), statement.request.params
+    counts = LabelCounts(per_class=tuple(worst[:-1]), invalid=worst[-1])
     if params.target_radius is None:
         outcome = decide(selection, counts, params)
         return outcome.radius if isinstance(outcome, Certificate) else 0.0

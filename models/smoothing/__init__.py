@@ -1,27 +1,20 @@
 """Randomized smoothing: bounds, noise, sampling, and CERTIFY and PREDICT made of them."""
 
+from certrad.models.smoothing.blocks import Blocks, MemoryBlocks
 from certrad.models.smoothing.bounds import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     confidence_bounds,
     decide,
     decide_class,
-    published,
+    publish,
+    published_bounds,
     radius,
 )
-from certrad.models.smoothing.certify import (
-    Blocks,
-    Certification,
-    Estimation,
-    MemoryBlocks,
-    certify,
-    estimate,
-    predict,
-    select,
-)
+from certrad.models.smoothing.certify import Certification, Estimation, certify, estimate, predict, select
 from certrad.models.smoothing.noise import Noise, Stream
 from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
-from certrad.models.smoothing.sequential import SequentialTest, Verdict
+from certrad.models.smoothing.sequential import SequentialDecision, SequentialTest
 
 __all__ = [
     "LABEL_DTYPE",
@@ -32,9 +25,9 @@ __all__ = [
     "MemoryBlocks",
     "Noise",
     "NoisySampler",
+    "SequentialDecision",
     "SequentialTest",
     "Stream",
-    "Verdict",
     "certify",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
@@ -45,7 +38,8 @@ __all__ = [
     "estimate",
     "labels",
     "predict",
-    "published",
+    "publish",
+    "published_bounds",
     "radius",
     "select",
 ]

@@ -14,7 +14,15 @@ INTERVAL_ALPHA: Final = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A share of the images, hits / images, with its exact 95% interval (Clopper & Pearson 1934); made by `of`."""
+    """A share of the images with its exact 95% interval (Clopper & Pearson 1934); made by `of`.
+
+    Attributes:
+        hits: Images that count.
+        images: All images, at least 1.
+        value: hits / images.
+        low: Lower end of the interval, rounded to 6 decimals.
+        high: Upper end of the interval, rounded to 6 decimals.
+    """
 
     hits: int
     images: int
@@ -24,9 +32,17 @@ class Share:
 
     @staticmethod
     def of(hits: int, images: int) -> "Share":
-        """The share hits / images. Raises ValueError unless 0 <= hits <= images and images >= 1."""
+        """Returns the share hits / images.
+
+        Args:
+            hits: Images that count, in [0, images].
+            images: All images, at least 1.
+
+        Raises:
+            ValueError: A number is out of its range.
+        """
         if not 0 <= hits <= images or images < 1:
-            raise ValueError(f"0 <= hits <= images and images >= 1 are required, got {hits} of {images}")
+            raise ValueError(f"hits and images must satisfy 0 <= hits <= images, images >= 1; got {hits} of {images}")
         return Share(
             hits=hits,
             images=images,
@@ -37,9 +53,16 @@ class Share:
 
 
 def certified_accuracy(results: Iterable[tuple[Outcome, int]], r: float) -> float:
-    """The fraction of images, given as (outcome, true class), certified for their true class at radius >= r.
+    """Returns the fraction of images that are certified for their true class at radius >= r.
 
-    At r = 0 every certified and correct image counts. Raises ValueError without images or if r is not >= 0.
+    At r = 0 every certified and correct image counts.
+
+    Args:
+        results: (outcome, true class) of every image.
+        r: L2 radius in pixels of [0, 1], at least 0.
+
+    Raises:
+        ValueError: There is no image, or r is not >= 0.
     """
     if not r >= 0:
         raise ValueError(f"r must be >= 0, got {r!r}")
@@ -48,5 +71,5 @@ def certified_accuracy(results: Iterable[tuple[Outcome, int]], r: float) -> floa
         for outcome, label in results
     ]
     if not hits:
-        raise ValueError("at least one image is required, got none")
+        raise ValueError("results must hold at least one image, got none")
     return sum(hits) / len(hits)

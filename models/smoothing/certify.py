@@ -2,56 +2,33 @@
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import add
-from typing import Any, Protocol
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from certrad.models.smoothing.blocks import Blocks, MemoryBlocks
 from certrad.models.smoothing.bounds import decide, decide_class
 from certrad.models.smoothing.noise import Noise, Stream
-from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
-from certrad.models.smoothing.sequential import SequentialTest, Verdict
-from certrad.models.types import Decision, LabelCounts, NoiseLaw, Outcome, SmoothingParams
+from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, Sampler, count, labels
+from certrad.models.smoothing.sequential import SequentialDecision, SequentialTest
+from certrad.models.types import Decision, LabelCounts, NoiseLaw, Outcome, SamplingBudget, SmoothingParams
 
-BATCH_SIZE = 64
-
-
-class Blocks(Protocol):
-    """Where the labels of the estimation samples are kept, each sample once."""
-
-    def committed(self) -> Mapping[int, bytes]:
-        """Start index -> labels, little-endian uint16, of every block committed so far, by whomever."""
-
-    def commit(self, start: int, labels: bytes) -> bytes:
-        """Keeps the labels of samples start, start + 1, … and returns those that stand: the first ones committed.
-
-        May raise to stop the sampling: what was committed before stays.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryBlocks:
-    """Blocks in the memory of this process."""
-
-    _blocks: dict[int, bytes] = field(default_factory=dict)
-
-    def committed(self) -> Mapping[int, bytes]:
-        """A copy of the blocks committed so far."""
-        return dict(self._blocks)
-
-    def commit(self, start: int, labels: bytes) -> bytes:
-        """Keeps the first labels committed for a start, and returns them."""
-        return self._blocks.setdefault(start, labels)
+BATCH_SIZE: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimation:
     """The estimation samples up to the stop, and what they decide.
 
-    labels: of samples 0, 1, … in order, little-endian uint16, K for `invalid`. counts: how often each occurs in them.
+    Attributes:
+        labels: Labels of samples 0, 1, … in order, little-endian uint16; `invalid` is label K.
+        counts: How often each label occurs.
+        outcome: What is certified, or why nothing is.
+        decision: The rule that decided.
     """
 
     labels: bytes
@@ -62,24 +39,29 @@ class Estimation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certification:
-    """The outcome of CERTIFY and the samples that it follows from."""
+    """The outcome of CERTIFY and the samples that it follows from.
+
+    Attributes:
+        selection: Counts of the selection samples.
+        estimation: The estimation samples.
+    """
 
     selection: LabelCounts
     estimation: Estimation
 
     @property
     def outcome(self) -> Outcome:
-        """What is certified, or why nothing is."""
+        """Returns what is certified, or why nothing is."""
         return self.estimation.outcome
 
     @property
     def decision(self) -> Decision:
-        """How it was decided."""
+        """Returns how it was decided."""
         return self.estimation.decision
 
     @property
     def samples_used(self) -> int:
-        """Selection samples, and estimation samples up to the stop."""
+        """Returns the number of selection samples, and of estimation samples up to the stop."""
         return self.selection.total + self.estimation.counts.total
 
 
@@ -95,12 +77,27 @@ def certify(
     commit_size: int | None = None,
     on_progress: Callable[[LabelCounts, float | None], None] | None = None,
 ) -> Certification:
-    """CERTIFY: with probability >= 1 - alpha over the key, the smoothed classifier is constant within the radius.
+    """Certifies an image: with probability >= 1 - alpha, the smoothed classifier is constant within the radius.
 
-    image: (C, H, W) pixels in [0, 1], the shape that the base classifier takes.
-    key: 32 bytes, see `noise_key`; the same key gives the same noise, and so the same result.
-    batch_size: with a target radius also the distance of two looks, so that it changes how many samples are used.
-    blocks, commit_size, on_progress: see `estimate`.
+    CERTIFY of Cohen et al. 2019, over the noise that the key draws.
+
+    Args:
+        image: (C, H, W) pixels in [0, 1], float32 or float64, the shape that the base classifier takes.
+        base_classifier: The classifier that is smoothed.
+        params: Noise level, numbers of samples, error probability.
+        key: 32 bytes, see `noise_key`; the same key gives the same noise, and so the same result.
+        law: The named law of the noise.
+        batch_size: Samples of one batch. With a target radius also the distance of two looks, so that it changes how
+            many samples are used.
+        blocks: See `estimate`; None keeps them in memory.
+        commit_size: See `estimate`.
+        on_progress: See `estimate`.
+
+    Returns:
+        The outcome, and the samples that it follows from.
+
+    Raises:
+        ValueError: The image is not of the classifier's shape, or not in [0, 1].
     """
     sampler = _sampler(image, base_classifier, params, Noise(key, law), batch_size)
     selection = select(sampler, base_classifier, params)
@@ -125,29 +122,46 @@ def predict(
     law: NoiseLaw = "philox-ziggurat-f64",
     batch_size: int = BATCH_SIZE,
 ) -> int | None:
-    """PREDICT: the class of the smoothed classifier at the image, or None if n samples cannot tell it.
+    """Returns the class of the smoothed classifier at the image, or None if n samples cannot tell it.
 
-    Another class is returned with probability at most alpha over the key. Of `params`, sigma, alpha and n count.
+    PREDICT of Cohen et al. 2019: another class is returned with probability at most alpha over the key.
+
+    Args:
+        image: See `certify`.
+        base_classifier: The classifier that is smoothed.
+        params: sigma, alpha and n count.
+        key: See `certify`.
+        law: The named law of the noise.
+        batch_size: Samples of one batch.
+
+    Raises:
+        ValueError: See `certify`.
     """
     sampler = _sampler(image, base_classifier, params, Noise(key, law), batch_size)
     return decide_class(_count_first(sampler, base_classifier, Stream.PREDICT, params.n), params.alpha)
 
 
 def select(
-    sampler: NoisySampler,
+    sampler: Sampler,
     base_classifier: BaseClassifier,
-    params: SmoothingParams,
+    params: SamplingBudget,
     on_progress: Callable[[int], None] | None = None,
 ) -> LabelCounts:
-    """The labels of the n0 selection samples: they choose the class, and nothing else.
+    """Returns the counts of the n0 selection samples: they choose the class, and nothing else.
 
-    on_progress: called after each batch with the number of samples done; may raise to stop.
+    Args:
+        sampler: Draws batches of inputs of the classifier.
+        base_classifier: The classifier that is smoothed.
+        params: n0 counts.
+        on_progress: Called after each batch with the number of samples done; may raise to stop.
     """
+    # Samples of their own stream, independent of the estimation samples: whatever class they choose, the bounds made of
+    # the estimation samples are for a class that was fixed before those were drawn.
     return _count_first(sampler, base_classifier, Stream.SELECT, params.n0, on_progress)
 
 
 def estimate(
-    sampler: NoisySampler,
+    sampler: Sampler,
     base_classifier: BaseClassifier,
     params: SmoothingParams,
     selection: LabelCounts,
@@ -162,11 +176,22 @@ def estimate(
     Only batches with a block missing from `blocks` are computed, whole, and only their missing blocks are committed.
     The result depends neither on commit_size nor on who committed what, when.
 
-    commit_size: samples of one block, a divisor of the batch size (default: the batch size), the same for everyone
-        who works on these blocks.
-    on_progress: called after each batch that was computed with the counts up to there and, with a target radius, the
-        running radius: never above the true one but with probability at most alpha. May raise to stop.
-    Raises ValueError if `blocks` holds blocks of another size.
+    Args:
+        sampler: Draws batches of inputs of the classifier.
+        base_classifier: The classifier that is smoothed.
+        params: Noise level, numbers of samples, error probability.
+        selection: Counts of the n0 selection samples.
+        blocks: Where the labels are kept.
+        commit_size: Samples of one block, a divisor of the batch size (default: the batch size), the same for everyone
+            who works on these blocks.
+        on_progress: Called after each batch that was computed with the counts up to there and, with a target radius,
+            the running radius: never above the true one but with probability at most alpha. May raise to stop.
+
+    Returns:
+        The samples up to the stop, and what they decide.
+
+    Raises:
+        ValueError: `commit_size` does not divide the batch size, or `blocks` holds blocks of another size.
     """
     n, n_classes, batch_size = params.n, base_classifier.n_classes, sampler.batch_size
     size = batch_size if commit_size is None else commit_size
@@ -175,23 +200,28 @@ def estimate(
     test = None if params.target_radius is None else SequentialTest(params, selection, look_every=batch_size)
     counts, verdict = LabelCounts(per_class=(0,) * n_classes), None
     drawn = []
+    # Draw fresh noise, which the choice of the class did not see, and classify it batch by batch. Each label is
+    # committed once: a resumed or second engine reads it and cannot draw it again, so nobody picks among draws.
     with closing(_prefix(sampler, base_classifier, n, blocks, size)) as batches:
         for batch_labels, computed in batches:
             drawn.append(batch_labels)
             counts = _add(counts, count(np.frombuffer(batch_labels, LABEL_DTYPE), n_classes))
+            # With a target radius, look after every batch. Ville's inequality makes the confidence sequences true at
+            # all looks together, so that stopping at one of them costs no more of alpha.
             if test is not None:
                 verdict = test.look(counts)
             if computed and on_progress is not None:
                 on_progress(counts, None if test is None else test.running_radius)
             if verdict is not None:
                 break
+    # Without one, look once, at n samples: Clopper-Pearson bounds hold at a number of samples that was fixed before.
     if verdict is None:
-        verdict = Verdict(outcome=decide(selection, counts, params), decision=Decision())
+        verdict = SequentialDecision(outcome=decide(selection, counts, params), decision=Decision())
     return Estimation(labels=b"".join(drawn), counts=counts, outcome=verdict.outcome, decision=verdict.decision)
 
 
 def _prefix(
-    sampler: NoisySampler, base_classifier: BaseClassifier, n: int, blocks: Blocks, size: int
+    sampler: Sampler, base_classifier: BaseClassifier, n: int, blocks: Blocks, size: int
 ) -> Generator[tuple[bytes, bool], None, None]:
     """The labels of each batch of estimation samples in order, as they stand, and whether it was computed for it."""
     batch_size, present = sampler.batch_size, dict(blocks.committed())
@@ -221,7 +251,7 @@ def _sampler(
 
 
 def _count_first(
-    sampler: NoisySampler,
+    sampler: Sampler,
     base_classifier: BaseClassifier,
     stream: Stream,
     n: int,
@@ -238,15 +268,15 @@ def _count_first(
 
 
 def _labelled(
-    sampler: NoisySampler, base_classifier: BaseClassifier, stream: Stream, starts: Iterable[int]
+    sampler: Sampler, base_classifier: BaseClassifier, stream: Stream, starts: Iterable[int]
 ) -> Generator[tuple[int, NDArray[np.uint16]], None, None]:
     expected = (sampler.batch_size, base_classifier.n_classes)
     with closing(sampler.batches(stream, starts)) as batches:
-        for start, pixels in batches:
+        for start, inputs in batches:
             with torch.inference_mode():
-                logits = base_classifier.logits(pixels)
+                logits = base_classifier.logits(inputs)
             if logits.shape != expected:
-                raise ValueError(f"logits of shape {expected} are required, got {tuple(logits.shape)}")
+                raise ValueError(f"logits must be of shape {expected}, got {tuple(logits.shape)}")
             yield start, labels(logits)
 
 
@@ -255,7 +285,7 @@ def _check_blocks(blocks: Mapping[int, bytes], n: int, size: int) -> None:
     for start, block in blocks.items():
         expected = min(size, n - start)
         if start % size or not 0 <= start < n or len(block) != expected * LABEL_DTYPE.itemsize:
-            raise ValueError(f"blocks of {size} samples in 0..{n - 1} are required, got {len(block)} bytes at {start}")
+            raise ValueError(f"blocks must be of {size} samples in 0..{n - 1}, got {len(block)} bytes at {start}")
 
 
 def _add(a: LabelCounts, b: LabelCounts) -> LabelCounts:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 import numpy as np
 import torch
@@ -12,14 +13,14 @@ from numpy.typing import NDArray
 from certrad.models.types import NoiseLaw
 from certrad.models.types.pixels import WHITE
 
-KEY_BYTES = 32
+KEY_BYTES: Final = 32
 
-GRID = WHITE
+GRID: Final = WHITE
 """Noisy pixels lie on the grid k / 255, k an integer of any sign."""
 
-_CPU_STEP = 1 << 18  # normals drawn at once: the int64 temporaries of Philox stay in the cache
-_DEVICE_STEP = 1 << 24  # enough to hide the launches of a hundred kernels; 64 MB a temporary
-_WORD = 0xFFFFFFFF
+_CPU_STEP: Final = 1 << 18  # normals drawn at once: the int64 temporaries of Philox stay in the cache
+_DEVICE_STEP: Final = 1 << 24  # enough to hide the launches of a hundred kernels; 64 MB a temporary
+_WORD: Final = 0xFFFFFFFF
 
 
 class Stream(IntEnum):
@@ -32,9 +33,9 @@ class Stream(IntEnum):
 
 
 def total_variation(law: NoiseLaw, sigma: float, d: int) -> float:
-    """Upper bound on the total variation between one executed noisy image and the exact Gaussian one, on the grid.
+    """Returns an upper bound on the total variation between one executed noisy image and the exact Gaussian one.
 
-    d: pixels times channels of the image, each in [0, 1]. With u = 2^-53, per coordinate:
+    Both lie on the grid. With u = 2^-53, per coordinate:
 
     - Arithmetic, both laws: (x + sigma eps) * 255 in float64 errs by at most 255 u (3 sigma |eps| + 2), E |eps| < 0.8;
       the rounded value changes with at most twice that probability.
@@ -47,6 +48,11 @@ def total_variation(law: NoiseLaw, sigma: float, d: int) -> float:
 
     The words of Philox are taken as ideal. For d = 3 * 224 * 224: 1.1e-7 and 2.7e-7 at sigma = 1, 1.9e-7 and 5.2e-7 at
     sigma = 2.
+
+    Args:
+        law: The named law of the noise.
+        sigma: Noise standard deviation in pixels of [0, 1].
+        d: Pixels times channels of the image, each in [0, 1].
     """
     u = 2.0**-53
     arithmetic = 2 * GRID * u * (3 * 0.8 * sigma + 2)
@@ -61,8 +67,9 @@ def total_variation(law: NoiseLaw, sigma: float, d: int) -> float:
 class Noise:
     """Standard normal noise for one certificate.
 
-    key: 32 bytes, see `noise_key`.
-    law: `philox-ziggurat-f64`, numpy on the CPU, or `philox-boxmuller-f64`, torch operations on any device.
+    Attributes:
+        key: 32 bytes, see `noise_key`.
+        law: `philox-ziggurat-f64`, numpy on the CPU, or `philox-boxmuller-f64`, torch operations on any device.
     """
 
     key: bytes
@@ -70,12 +77,18 @@ class Noise:
 
     def __post_init__(self) -> None:
         if len(self.key) != KEY_BYTES:
-            raise ValueError(f"the noise key needs {KEY_BYTES} bytes, got {len(self.key)}")
+            raise ValueError(f"the noise key must have {KEY_BYTES} bytes, got {len(self.key)}")
         if self.law not in ("philox-ziggurat-f64", "philox-boxmuller-f64"):
             raise ValueError(f"unknown noise law {self.law!r}")
 
     def standard_normal(self, stream: Stream, index: int, shape: Sequence[int]) -> NDArray[np.float64]:
-        """The noise of sample `index` of `stream`, of the given shape, float64, on the CPU."""
+        """Returns the noise of sample `index` of `stream`, float64, on the CPU.
+
+        Args:
+            stream: What the noise is for.
+            index: The sample.
+            shape: Shape of the noise.
+        """
         d, indices = math.prod(shape), range(index, index + 1)
         if self.law == "philox-ziggurat-f64":
             return next(ziggurat(self.key, stream, indices, d)).reshape(shape)
@@ -84,10 +97,16 @@ class Noise:
 
 
 def ziggurat(key: bytes, stream: Stream, indices: range, d: int) -> Iterator[NDArray[np.float64]]:
-    """Law `philox-ziggurat-f64`: the d normals of each sample in turn, float64, always in the same memory.
+    """Yields the d normals of each sample in turn by the law `philox-ziggurat-f64`, float64, always in the same memory.
 
     Philox4x64-10 (Salmon et al. 2011) with key = the first 16 bytes as two little-endian words and counter words
     [0, 0, index, stream], least significant first: the block counter runs through words 0 and 1. Then numpy's ziggurat.
+
+    Args:
+        key: 32 bytes.
+        stream: What the noise is for.
+        indices: The samples.
+        d: Normals of each sample.
     """
     philox = np.random.Philox(key=np.frombuffer(key, dtype="<u8", count=2))
     generator = np.random.Generator(philox)
@@ -101,13 +120,20 @@ def ziggurat(key: bytes, stream: Stream, indices: range, d: int) -> Iterator[NDA
 
 
 def boxmuller(key: bytes, stream: Stream, indices: range, d: int, device: torch.device) -> torch.Tensor:
-    """Law `philox-boxmuller-f64`: (len(indices), d) float64 normals on `device`, one row a sample.
+    """Returns (len(indices), d) float64 normals on `device` by the law `philox-boxmuller-f64`, one row per sample.
 
     Philox4x32-10 with key = the first 8 bytes as two little-endian words and counter words [pair, 0, index, stream].
     Its words w0..w3 make u1 = (v + 1) 2^-53 with v the upper 53 bits of w0 w1, u2 = v' 2^-53 with v' those of w2 w3,
     and r = sqrt(-2 ln u1) gives normals r cos(2 pi u2) and r sin(2 pi u2) at positions 2 pair and 2 pair + 1 (Box &
     Muller 1958). The uniforms are bit-exact everywhere; the normals agree between devices to about 1e-14, which
     rounding to the grid absorbs but for a share of the budget in `total_variation`.
+
+    Args:
+        key: 32 bytes.
+        stream: What the noise is for.
+        indices: The samples.
+        d: Normals of each sample.
+        device: Where the normals are drawn.
     """
     pairs = torch.arange((d + 1) // 2, dtype=torch.int64, device=device)
     normals = torch.empty((len(indices), len(pairs), 2), dtype=torch.float64, device=device)
@@ -127,10 +153,14 @@ def boxmuller(key: bytes, stream: Stream, indices: range, d: int, device: torch.
 def philox4x32(
     counter: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], key: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Philox4x32-10 (Salmon et al. 2011) of each counter: four words of 32 bits in int64 tensors that broadcast.
+    """Returns Philox4x32-10 (Salmon et al. 2011) of each counter: four words of 32 bits in int64 tensors.
 
     The 64-bit products wrap around in int64; both their halves come out right, for the upper one is masked after the
     arithmetic shift.
+
+    Args:
+        counter: Four words of 32 bits in int64 tensors that broadcast.
+        key: Two words of 32 bits.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key

@@ -13,17 +13,12 @@ minimum runs over every outcome: over routes that were never seen, and over `inv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from certrad.models.smoothing.bounds import (
-    PROBABILITY_DECIMALS,
-    confidence_bounds,
-    floor_decimals,
-    published,
-    raise_decimals,
-)
-from certrad.models.smoothing.certify import Blocks, estimate, select
+from certrad.models.smoothing.blocks import Blocks
+from certrad.models.smoothing.bounds import publish, published_bounds
+from certrad.models.smoothing.certify import estimate, select
 from certrad.models.smoothing.sampling import BaseClassifier, NoisySampler
 from certrad.models.smoothing.selector import RouteSelector
-from certrad.models.types import ETA, Abstention, AlphaSplit, Certificate, LabelCounts, Outcome, SmoothingParams
+from certrad.models.types import Abstention, AlphaSplit, Certificate, LabelCounts, Outcome, SamplingParams
 from certrad.models.types.routing import (
     RouteBounds,
     Routed,
@@ -35,44 +30,56 @@ from certrad.models.types.routing import (
     selected_route,
 )
 
-_NOTHING: Final = Abstention(reason="no_majority", p_a_lower=0.0, p_b_upper=1.0)
+_NOTHING_SHOWN: Final = Abstention(reason="no_majority", p_a_lower=0.0, p_b_upper=1.0)
+
+ClassifierAt = Callable[[float], BaseClassifier]
+"""The base classifier for noise of a sigma."""
 
 OnProgress = Callable[[int, LabelCounts | None], None]
 """(estimation samples done by now, class counts of the route at hand, or None for the selector's)"""
 
 
 def routed_radius(bounds: Iterable[RouteBounds]) -> float:
-    """R = min over b of max(R_c(b), R_ex(b)) of every outcome of the selector, `invalid` included.
+    """Returns R = min over b of max(R_c(b), R_ex(b)) of every outcome of the selector, `invalid` included.
 
     R is too large only if, for the one outcome b0 that attains the true minimum, R_c(b0) or R_ex(b0) is: b0 is fixed
     before the samples, so no share of alpha is divided by the number of routes. R_ex(b0) rests on two bounds, of q(b*)
     and of q(b0), and each has its own share (docs/mathematics.md, 4.2). Which samples two bounds share does not matter.
+
+    Args:
+        bounds: One for every outcome.
     """
     return min(max(bound.radius, bound.exclusion_radius) for bound in bounds)
 
 
 def select_route(
     sampler: NoisySampler,
-    classifier_of: Callable[[int], BaseClassifier],
-    params: SmoothingParams,
+    classifier_at: ClassifierAt,
+    params: SamplingParams,
     routing: SigmaRouting,
     on_progress: Callable[[int], None] | None = None,
 ) -> RouteSelection:
-    """The n0 selection samples of the selector, then those of the selected route's classifier.
+    """Draws the n0 selection samples of the selector, then those of the selected route's classifier.
 
-    sampler: of the image; its sigma does not matter. classifier_of: route -> its classifier. on_progress: see `select`.
+    Args:
+        sampler: Of the image; its sigma does not matter.
+        classifier_at: The base classifier for noise of a sigma.
+        params: n0 counts.
+        routing: The noise levels and the selector.
+        on_progress: See `select`.
     """
     selector = RouteSelector.of(sampler, routing)
     selected = select(sampler.with_sigma(routing.selector_sigma), selector, params, on_progress)
     route = selected_route(selected)
-    classes = select(sampler.with_sigma(routing.sigmas[route]), classifier_of(route), params, on_progress)
+    sigma = routing.sigmas[route]
+    classes = select(sampler.with_sigma(sigma), classifier_at(sigma), params, on_progress)
     return RouteSelection(selector=selected, classes=classes)
 
 
 def estimate_routes(
     sampler: NoisySampler,
-    classifier_of: Callable[[int], BaseClassifier],
-    params: SmoothingParams,
+    classifier_at: ClassifierAt,
+    params: SamplingParams,
     routing: SigmaRouting,
     selection: RouteSelection,
     blocks_of: Callable[[int | None], Blocks],
@@ -83,9 +90,22 @@ def estimate_routes(
 
     Selector and routes may use the same noise at their own sigma: no bound assumes another's independent. The selected
     class and route must come from other noise, which the selection stream is.
-    sampler, classifier_of: as in `select_route`.
-    blocks_of: route -> where its labels are kept, None -> the selector's. commit_size: see `estimate`.
-    on_progress: called after each batch that was computed; may raise to stop.
+
+    Args:
+        sampler: As in `select_route`.
+        classifier_at: As in `select_route`.
+        params: Numbers of samples and error probability, without a target radius.
+        routing: The noise levels and the selector.
+        selection: What `select_route` returned.
+        blocks_of: Route -> where its labels are kept, None -> where the selector's are.
+        commit_size: See `estimate`.
+        on_progress: Called after each batch that was computed; may raise to stop.
+
+    Returns:
+        The outcome, and all that it follows from.
+
+    Raises:
+        ValueError: `params` has a target radius.
     """
     selector = RouteSelector.of(sampler, routing)
     routes: dict[int, RouteSamples] = {}
@@ -97,16 +117,16 @@ def estimate_routes(
 
     def samples(route: int | None) -> RouteSamples:
         sigma = routing.selector_sigma if route is None else routing.sigmas[route]
-        found = estimate(
+        drawn = estimate(
             sampler.with_sigma(sigma),
-            selector if route is None else classifier_of(route),
-            params,
+            selector if route is None else classifier_at(sigma),
+            params.at(sigma),
             selection.selector if route is None else selection.classes,
             blocks_of(route),
             commit_size,
             lambda counts, _: tell(route, counts),
         )
-        return RouteSamples(labels=found.labels, counts=found.counts)
+        return RouteSamples(labels=drawn.labels, counts=drawn.counts)
 
     split = routing_split(params, len(selection.classes.per_class))
     selected = samples(None)
@@ -134,22 +154,27 @@ def bound_routes(
     routing: SigmaRouting,
     split: RoutingSplit,
 ) -> tuple[RouteBounds, ...]:
-    """The bounds of every route, and last of `invalid`.
+    """Returns the bounds on every route, and last those on `invalid`.
 
-    selector: how often each route was selected among the estimation samples. classes: class counts of the estimation
-    samples of the routes that were sampled, each of a size fixed before; about the others nothing is claimed.
+    Args:
+        selection: The selected route and its class.
+        selector: How often each route was selected among the estimation samples.
+        classes: Route -> class counts of its estimation samples, for the routes that were sampled, each of a size that
+            was fixed before; about the others nothing is claimed.
+        routing: The noise levels and the selector.
+        split: The shares of alpha.
     """
     b_star, c = selection.route, selection.class_index
     bounds = []
     for b, selected in enumerate((*selector.per_class, selector.invalid)):
-        own: Outcome = _NOTHING
-        excluded: Outcome = _NOTHING
+        own: Outcome = _NOTHING_SHOWN
+        excluded: Outcome = _NOTHING_SHOWN
         if c is not None and b in classes:
             top, runner_up = classes[b].per_class[c], classes[b].runner_up(c)
-            own = _shown(c, top, runner_up, classes[b].total, split.classes, routing.sigmas[b])
+            own = _claim(c, top, runner_up, classes[b].total, split.classes, routing.sigmas[b])
         if b != b_star:
             top = selector.per_class[b_star]
-            excluded = _shown(b_star, top, selected, selector.total, split.selector, routing.selector_sigma)
+            excluded = _claim(b_star, top, selected, selector.total, split.selector, routing.selector_sigma)
         bounds.append(
             RouteBounds(
                 p_a_lower=own.p_a_lower,
@@ -164,11 +189,16 @@ def bound_routes(
 
 
 def next_route(b_star: int, bounds: Sequence[RouteBounds], sampled: Iterable[int]) -> int | None:
-    """The route to sample next: the selected one first, then the least excluded; None when no other can matter.
+    """Returns the route to sample next: the selected one first, then the least excluded; None when no other matters.
 
     A route left out counts with R_c = 0, which claims nothing, so that any rule may leave it out. This one leaves out
     only routes whose R_ex is not below what another outcome already limits the radius to: R is the same as if all had
     been sampled.
+
+    Args:
+        b_star: The selected route.
+        bounds: One for every outcome.
+        sampled: The routes that were sampled.
     """
     done = set(sampled)
     if b_star not in done:
@@ -180,7 +210,14 @@ def next_route(b_star: int, bounds: Sequence[RouteBounds], sampled: Iterable[int
 
 
 def decide_routed(selection: RouteSelection, bounds: Sequence[RouteBounds]) -> Outcome:
-    """The class of the selection samples within the routed radius if that is > 0: wrong with probability <= alpha."""
+    """Returns the class of the selection samples within the routed radius if that is > 0, else an abstention.
+
+    Wrong with probability at most alpha over the noise.
+
+    Args:
+        selection: The selected route and its class.
+        bounds: One for every outcome.
+    """
     own, radius = bounds[selection.route], routed_radius(bounds)
     if radius > 0 and selection.class_index is not None:
         return Certificate(
@@ -189,12 +226,9 @@ def decide_routed(selection: RouteSelection, bounds: Sequence[RouteBounds]) -> O
     return Abstention(reason="no_majority", p_a_lower=own.p_a_lower, p_b_upper=own.p_b_upper)
 
 
-def _shown(index: int, top: int, runner_up: int, n: int, split: AlphaSplit, sigma: float) -> Outcome:
-    """What the counts of two outcomes claim about the first, by the numbers rule: eta spent, then rounded."""
-    p_a, p_b = confidence_bounds(top, runner_up, n, split)
-    p_a_lower = max(0.0, floor_decimals(p_a - ETA, PROBABILITY_DECIMALS))
-    p_b_upper = min(1.0, raise_decimals(p_b + ETA, PROBABILITY_DECIMALS))
-    return published(index, p_a_lower, p_b_upper, sigma)
+def _claim(index: int, top: int, runner_up: int, n: int, split: AlphaSplit, sigma: float) -> Outcome:
+    """Returns what the counts of two outcomes claim about the first."""
+    return publish(index, *published_bounds(top, runner_up, n, split), sigma)
 
 
 def _radius(outcome: Outcome) -> float:

@@ -1,10 +1,10 @@
-"""Noisy copies of an image in aligned batches, and the labels a base classifier gives them."""
+"""Noisy copies of an image in aligned batches, and the labels of their logits."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -13,10 +13,29 @@ from numpy.typing import NDArray
 from certrad.models.smoothing.noise import GRID, Noise, Stream, boxmuller, total_variation, ziggurat
 from certrad.models.types import ETA, LabelCounts
 
-LABEL_DTYPE = np.dtype("<u2")
+LABEL_DTYPE: Final = np.dtype("<u2")
 """Labels are stored as little-endian 16-bit integers."""
 
-_LOOK_AHEAD = 2  # batches drawn before they are asked for: one in the making, one ready
+_LOOK_AHEAD: Final = 2  # batches drawn before they are asked for: one in the making, one ready
+
+
+class Sampler(Protocol):
+    """Draws batches of inputs of a base classifier: noisy pixels, or what an encoder makes of them.
+
+    Batch b always holds samples b * batch_size .. (b + 1) * batch_size - 1.
+    """
+
+    @property
+    def batch_size(self) -> int:
+        """Returns the number of samples of every batch."""
+
+    def batches(self, stream: Stream, starts: Iterable[int]) -> Generator[tuple[int, torch.Tensor], None, None]:
+        """Yields (start, inputs) for every start, in order; close it where the loop may stop early.
+
+        Args:
+            stream: What the noise is for.
+            starts: Indices of first samples, multiples of the batch size.
+        """
 
 
 class BaseClassifier(Protocol):
@@ -28,18 +47,22 @@ class BaseClassifier(Protocol):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of the pixels it takes."""
+        """Returns (channels, height, width) of the image that is classified."""
 
     @property
     def n_classes(self) -> int:
-        """The number K of classes."""
+        """Returns the number K of classes."""
 
     @property
     def device(self) -> torch.device:
-        """Where it wants the pixels."""
+        """Returns where it wants its inputs."""
 
-    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) float32 noisy pixels, not clipped to [0, 1], to (B, K) logits of any float dtype."""
+    def logits(self, inputs: torch.Tensor, /) -> torch.Tensor:
+        """Returns the logits (B, K), of any float dtype, of a batch of a `Sampler`.
+
+        Args:
+            inputs: For a `NoisySampler`, float32 pixels (B, C, H, W), noise included and not clipped to [0, 1].
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,10 +73,14 @@ class NoisySampler:
     of z tells x apart from its neighbours, as bits of a float32 sum do (Voracek & Hein 2023). What is left of the
     difference, `total_variation`, is within ETA, which the bounds pay for.
 
-    image: (channels, height, width), float32 or float64, in [0, 1].
-    sigma: noise standard deviation in pixels of [0, 1].
-    batch_size: rows of every batch. Batch b always holds samples b * batch_size .. (b + 1) * batch_size - 1, so that
-        the companions of a sample, and with them its last bits in any kernel, do not depend on who computes it.
+    Attributes:
+        image: (channels, height, width), float32 or float64, in [0, 1].
+        sigma: Noise standard deviation in pixels of [0, 1].
+        noise: The key and the law of the noise.
+        batch_size: Rows of every batch. Batch b always holds samples b * batch_size .. (b + 1) * batch_size - 1, so
+            that the companions of a sample, and with them its last bits in any kernel, do not depend on who computes
+            it.
+        device: Where the batches are made.
     """
 
     image: NDArray[Any]
@@ -81,23 +108,36 @@ class NoisySampler:
             )
 
     def with_sigma(self, sigma: float) -> "NoisySampler":
-        """The same noise at another sigma."""
+        """Returns the sampler of the same noise at another sigma.
+
+        Args:
+            sigma: Noise standard deviation in pixels of [0, 1].
+        """
         return replace(self, sigma=sigma)
 
     def batches(self, stream: Stream, starts: Iterable[int]) -> Generator[tuple[int, torch.Tensor], None, None]:
-        """(start, `batch(stream, start)`) for every start, in order.
+        """Yields (start, `batch(stream, start)`) for every start, in order.
 
         The CPU law draws the next batches in a background thread, which ends when the iterator is exhausted or closed:
         close it (`contextlib.closing`) where the loop may stop early.
+
+        Args:
+            stream: What the noise is for.
+            starts: Indices of first samples, multiples of the batch size.
         """
         if self.noise.law == "philox-ziggurat-f64":
             return _drawn_ahead(lambda start: self.batch(stream, start), starts)
         return ((start, self.batch(stream, start)) for start in starts)
 
     def batch(self, stream: Stream, start: int) -> torch.Tensor:
-        """Samples start .. start + batch_size - 1 of `stream`: (batch_size, C, H, W) float32 on the device.
+        """Returns samples start .. start + batch_size - 1 of `stream`: (batch_size, C, H, W) float32 on the device.
 
-        Raises ValueError unless start is a multiple of batch_size.
+        Args:
+            stream: What the noise is for.
+            start: Index of the first sample.
+
+        Raises:
+            ValueError: `start` is not a multiple of batch_size.
         """
         if start < 0 or start % self.batch_size:
             raise ValueError(f"start must be a multiple of the batch size {self.batch_size}, got {start!r}")
@@ -127,16 +167,25 @@ class NoisySampler:
 
 
 def labels(logits: torch.Tensor) -> NDArray[np.uint16]:
-    """The label of each row of (B, K) logits: the largest, the lowest index among ties, K (`invalid`) if not finite."""
+    """Returns the label of each row: the largest logit, the lowest index among ties, K (`invalid`) if not finite.
+
+    Args:
+        logits: (B, K).
+    """
     values = logits.double().cpu().numpy()
     winners = np.where(np.isfinite(values).all(axis=1), values.argmax(axis=1), values.shape[1])
     return np.asarray(winners, dtype=LABEL_DTYPE)
 
 
 def count(labels: NDArray[np.uint16], n_classes: int) -> LabelCounts:
-    """How often each of the classes 0..n_classes - 1, and n_classes (`invalid`), occurs among the labels.
+    """Returns how often each of the classes 0..n_classes - 1, and n_classes (`invalid`), occurs among the labels.
 
-    Raises ValueError if a label is above n_classes.
+    Args:
+        labels: uint16.
+        n_classes: The number K of classes.
+
+    Raises:
+        ValueError: A label is above n_classes.
     """
     if labels.size and labels.max() > n_classes:
         raise ValueError(f"labels must be in 0..{n_classes}, got {labels.max()}")

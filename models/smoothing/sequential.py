@@ -19,7 +19,7 @@ from certrad.models.smoothing.bounds import (
     clopper_pearson_upper,
     confidence_bounds,
     decide,
-    published,
+    publish,
     radius,
 )
 from certrad.models.types import ETA, Abstention, Certificate, Decision, LabelCounts, Outcome, Rule, SmoothingParams
@@ -33,15 +33,20 @@ _LOG_PRIOR: Final = float(special.betaln(_PRIOR, _PRIOR))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What was decided, and how."""
+class SequentialDecision:
+    """A decision.
+
+    Attributes:
+        outcome: What is certified, or why nothing is.
+        decision: The rule that decided.
+    """
 
     outcome: Outcome
     decision: Decision
 
 
 def log_e_value(successes: int, failures: int, p0: float) -> float:
-    """The logarithm of M, the test martingale against "a success has probability at most p0", 0 < p0 < 1.
+    """Returns the logarithm of M, the test martingale against "a success has probability at most p0".
 
     M = B(a+S, b+F) Ic(p0; a+S, b+F) / (B(a, b) Ic(p0; a, b) p0^S (1-p0)^F), a = b = 1/2, Ic = 1 - I the complement of
     the regularized incomplete beta function: the mean likelihood ratio of q against p0, q > p0 drawn from the prior
@@ -50,6 +55,14 @@ def log_e_value(successes: int, failures: int, p0: float) -> float:
 
     -inf where S <= n p0. There M < 1, for the ratio falls in q > p0 >= S / n; and there alone Ic(p0; a+S, b+F) can
     underflow: elsewhere it is the weight that Beta(a+S, b+F) has above a point below S / n.
+
+    Args:
+        successes: S.
+        failures: F.
+        p0: The null hypothesis, in (0, 1).
+
+    Raises:
+        ValueError: p0 is not in (0, 1).
     """
     if not 0 < p0 < 1:
         raise ValueError(f"p0 must be in (0, 1), got {p0!r}")
@@ -70,8 +83,6 @@ def log_e_value(successes: int, failures: int, p0: float) -> float:
 class ConfidenceSequence:
     """Lower bounds of the probability of a success, after every look: any of them too large w.p. <= alpha < 1 / e.
 
-    millionths: the largest bound so far, in units of a published probability; 0 before the first.
-
     The bound after n samples is the largest published p of which M rejects "the probability is at most p + ETA": the
     executed noise is within ETA of the exact one (docs/mathematics.md, 6.3). The largest of all looks is as true as
     each: let p be the smallest that is too large. Its null is true, and a look that shows p or more rejects it, which
@@ -81,13 +92,22 @@ class ConfidenceSequence:
     at least e. For ln M can rise only where S - n p0 <= p0 (1-p0) f / Ic(p0; a, b) <= sqrt(p0) / 2, f the prior
     density at p0. There ln M is at most the largest log likelihood ratio, which is at most (S - n p0)^2 /
     (n p0 (1-p0)) <= 1 / (4 n (1-p0)): less than 1 unless n (1-p0) <= 1/4, and then S = n and M <= p0^-n <= 4/3.
+
+    Attributes:
+        alpha: Error probability of all looks together.
+        millionths: The largest bound so far, in units of a published probability; 0 before the first.
     """
 
     alpha: float
     millionths: int = 0
 
     def look(self, successes: int, n: int) -> None:
-        """Takes the number of successes among the first n samples into account."""
+        """Takes the number of successes among the first n samples into account.
+
+        Args:
+            successes: In [0, n].
+            n: Samples so far.
+        """
         threshold = -math.log(self.alpha)
         first_kept = bisect_left(
             range(_MILLIONTHS),
@@ -112,13 +132,19 @@ class SequentialTest:
     """
 
     def __init__(self, params: SmoothingParams, selection: LabelCounts, *, look_every: int) -> None:
-        """look_every: samples between two looks, for the record.
+        """Begins the test.
 
-        Raises ValueError unless params has a target radius and selection holds n0 samples.
+        Args:
+            params: The parameters of CERTIFY, with a target radius.
+            selection: Counts of the n0 selection samples.
+            look_every: Samples between two looks, for the record.
+
+        Raises:
+            ValueError: There is no target radius, or `selection` holds another number of samples.
         """
         if params.target_radius is None or selection.total != params.n0:
             raise ValueError(
-                f"a target radius and {params.n0} selection samples are required, "
+                f"params must have a target radius and selection {params.n0} samples, "
                 f"got {params.target_radius!r} and {selection.total}"
             )
         self._params = params
@@ -132,34 +158,44 @@ class SequentialTest:
 
     @property
     def running_radius(self) -> float:
-        """The largest radius that was shown so far, 0 before: never above the true one but w.p. <= alpha."""
+        """Returns the largest radius that was shown so far, 0 before: never above the true one but w.p. <= alpha."""
         return 0.0 if self._class_index is None else _radius(self._shown(self._class_index))
 
-    def look(self, counts: LabelCounts) -> Verdict | None:
-        """The decision after samples 0..counts.total - 1, the contiguous prefix; None: go on. At n there is one."""
+    def look(self, counts: LabelCounts) -> SequentialDecision | None:
+        """Returns the decision after samples 0..counts.total - 1, or None to go on; at n there is one.
+
+        Args:
+            counts: Counts of the contiguous prefix of the estimation samples.
+        """
         class_index = self._class_index
         if class_index is None:
             return self._verdict(Abstention(reason="no_majority", p_a_lower=0.0, p_b_upper=1.0), "curtailment")
+        # Move both confidence sequences on: the lower bounds of the class and of "any but the runner-up".
         self._top.look(counts.per_class[class_index], counts.total)
         if self._split.p_b_anytime:
             self._others.look(counts.total - counts.runner_up(class_index), counts.total)
         shown = self._shown(class_index)
+        # At n spend what is left of alpha on Clopper-Pearson bounds as well, and take the larger radius: a union
+        # bound covers both.
         if counts.total == self._params.n:
             fixed = decide(self._selection, counts, self._params)
             if _radius(shown) > _radius(fixed):
                 return self._verdict(shown, "e_process")
             return self._verdict(fixed, "clopper_pearson")
+        # Before n stop as soon as the sequences show the target. They are true at all looks together, so that stopping
+        # at a look that was not fixed before costs nothing.
         if _radius(shown) >= self._target:
             return self._verdict(shown, "e_process")
+        # Or stop because the target cannot be reached any more: an abstention claims nothing, so it is never wrong.
         return self._give_up(counts, class_index, shown)
 
     def _shown(self, class_index: int) -> Outcome:
         """What the confidence sequences claim by now."""
         p_a = self._top.millionths
         not_p_b = max(p_a, self._others.millionths)
-        return published(class_index, p_a / _MILLIONTHS, (_MILLIONTHS - not_p_b) / _MILLIONTHS, self._params.sigma)
+        return publish(class_index, p_a / _MILLIONTHS, (_MILLIONTHS - not_p_b) / _MILLIONTHS, self._params.sigma)
 
-    def _give_up(self, counts: LabelCounts, class_index: int, shown: Outcome) -> Verdict | None:
+    def _give_up(self, counts: LabelCounts, class_index: int, shown: Outcome) -> SequentialDecision | None:
         rule: Rule
         if self._is_out_of_reach(counts, class_index):
             rule = "curtailment"
@@ -187,8 +223,8 @@ class SequentialTest:
         p_a_lower, p_b_upper = confidence_bounds(top, runner_up, self._params.n, self._split)
         return radius(p_a_lower, p_b_upper, self._params.sigma) < self._target
 
-    def _verdict(self, outcome: Outcome, rule: Rule) -> Verdict:
-        return Verdict(outcome=outcome, decision=Decision(rule=rule, look_every=self._look_every))
+    def _verdict(self, outcome: Outcome, rule: Rule) -> SequentialDecision:
+        return SequentialDecision(outcome=outcome, decision=Decision(rule=rule, look_every=self._look_every))
 
 
 def _radius(outcome: Outcome) -> float:

@@ -1,21 +1,25 @@
 """A certification request with every default resolved: what the API writes and the workers read."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from certrad.models.types.cards import check_classes
 from certrad.models.types.routing import SigmaRouting
-from certrad.models.types.smoothing import Scope, SmoothingParams
+from certrad.models.types.smoothing import DEFAULT_SIGMA, SamplingParams, Scope, check_sigma
 
-TEMPLATE_PROMPT = "template"
+TEMPLATE_PROMPT: Final = "template"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroShotAdaptation:
-    """Zero-Shot PromptSmooth on the submitted image (PromptSmooth eq. 2); its scope is `frozen_prompt`.
+    """Zero-Shot PromptSmooth on the submitted image (PromptSmooth, eq. 2); its scope is `frozen_prompt`.
 
-    steps, samples, lr: AdamW steps, noisy copies averaged, learning rate.
-    context: `words` counts learnable context by words as the released code does; `tokens` makes every token learnable.
+    Attributes:
+        steps: AdamW steps, in [1, 100].
+        samples: Noisy copies of the image that are averaged, in [2, 1000].
+        lr: Learning rate, in [1e-6, 1].
+        context: `words` counts learnable context by words as the released code does; `tokens` makes every token
+            learnable.
     """
 
     steps: int = 1
@@ -38,7 +42,8 @@ class ZeroShotAdaptation:
 class GatedAdaptation:
     """A bank of prompts weighed on each noisy sample by itself, inside the base classifier (docs/mathematics.md, 3.4).
 
-    gate: the one there is; the field tells the two adaptations apart in JSON.
+    Attributes:
+        gate: Always `per_sample`; the field tells the two adaptations apart in JSON.
     """
 
     gate: Literal["per_sample"] = "per_sample"
@@ -51,9 +56,13 @@ Adaptation = ZeroShotAdaptation | GatedAdaptation
 class ClassifierSpec:
     """The base classifier by name: backbone, prompt, classes and adaptation.
 
-    prompt: `template`, or the id of a prompt checkpoint.
-    template: hand-written template with one `{}`; also the initial context of zero-shot adaptation. Always the bare
-        `{}` with a learned prompt, so that one classifier has one description, and with it one noise key.
+    Attributes:
+        backbone: Id of a backbone card.
+        prompt: `template`, or the id of a prompt checkpoint.
+        class_names: The names of the 2 to 1000 classes, in order.
+        template: Hand-written template with one `{}`; also the initial context of zero-shot adaptation. Always the bare
+            `{}` with a learned prompt, so that one classifier has one description, and with it one noise key.
+        adaptation: How the prompt is adapted, None for not at all.
     """
 
     backbone: str
@@ -67,13 +76,20 @@ class ClassifierSpec:
 
     @property
     def scope(self) -> Scope:
-        """What the certificate covers: a prompt tuned on the image itself is covered only as the frozen one."""
+        """Returns what the certificate covers: a prompt tuned on the image itself is covered only as the frozen one."""
         return "frozen_prompt" if isinstance(self.adaptation, ZeroShotAdaptation) else "input_independent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """A rectangle of the image in pixels: left, top, width, height."""
+    """A rectangle of the image.
+
+    Attributes:
+        x: Left edge in pixels, from 0.
+        y: Top edge in pixels, from 0.
+        w: Width in pixels, at least 1.
+        h: Height in pixels, at least 1.
+    """
 
     x: int
     y: int
@@ -85,17 +101,92 @@ class Region:
             raise ValueError(f"region needs x, y >= 0 and w, h >= 1, got {self.x},{self.y},{self.w},{self.h}")
 
 
+@dataclass(frozen=True, slots=True)
+class FixedSigma:
+    """The sender's own noise level.
+
+    Attributes:
+        sigma: Noise standard deviation in model-input pixels of [0, 1], in [0.02, 2].
+    """
+
+    sigma: float = DEFAULT_SIGMA
+
+    def __post_init__(self) -> None:
+        check_sigma(self.sigma)
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """Returns the noise levels under which the claimed class may be counted."""
+        return (self.sigma,)
+
+    @property
+    def first(self) -> float:
+        """Returns the noise level of the first samples that are drawn."""
+        return self.sigma
+
+    @property
+    def selection_runs(self) -> int:
+        """Returns how many times n0 selection samples are drawn."""
+        return 1
+
+    @property
+    def estimation_runs(self) -> int:
+        """Returns how many times n estimation samples may be drawn."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class AutoSigma:
+    """A noise level chosen for the image by certified selection (docs/mathematics.md, 4).
+
+    Attributes:
+        routing: The noise levels to choose from, and the selector.
+    """
+
+    routing: SigmaRouting
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """Returns the noise levels under which the claimed class may be counted: one for each route."""
+        return self.routing.sigmas
+
+    @property
+    def first(self) -> float:
+        """Returns the noise level of the first samples that are drawn: the selector's."""
+        return self.routing.selector_sigma
+
+    @property
+    def selection_runs(self) -> int:
+        """Returns how many times n0 selection samples are drawn: for the route, then for its class."""
+        return 2
+
+    @property
+    def estimation_runs(self) -> int:
+        """Returns how many times n estimation samples may be drawn: for the selector, and for every route."""
+        return 1 + len(self.routing.sigmas)
+
+
+SigmaChoice = FixedSigma | AutoSigma
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifyRequest:
-    """Certify one image with one classifier; `frame` is counted from 1 as in DICOM.
+    """A request to certify one image with one classifier.
 
-    routing: choose sigma by certified selection; `params.sigma` is then that of the selector.
-    kind: tells requests apart in JSON.
+    Attributes:
+        classifier: The base classifier, by name.
+        sigma: The noise level, or what it is chosen from.
+        params: Numbers of samples, error probability, and the target radius if there is one.
+        task: Id of the task card; None for the sender's own classes.
+        frame: Frame of a multi-frame image, from 1 as in DICOM.
+        region: The part of the image to classify; None for all of it.
+        urgent: Whether the job goes before every normal one.
+        kind: Tells requests apart in JSON.
     """
 
     classifier: ClassifierSpec
-    params: SmoothingParams = field(default_factory=SmoothingParams)
-    routing: SigmaRouting | None = None
+    sigma: SigmaChoice = field(default_factory=FixedSigma)
+    params: SamplingParams = field(default_factory=SamplingParams)
     task: str | None = None
     frame: int | None = None
     region: Region | None = None
@@ -105,23 +196,24 @@ class CertifyRequest:
     def __post_init__(self) -> None:
         if self.frame is not None and self.frame < 1:
             raise ValueError(f"frame must be >= 1, got {self.frame!r}")
-        self._check_routing()
+        match self.sigma:
+            case FixedSigma(sigma):
+                self.params.at(sigma)  # a target radius must be within reach of sigma
+            case AutoSigma():
+                self._check_auto()
 
     @property
     def samples_max(self) -> int:
-        """The number of noisy samples that it may take: with routing those of the selector and of every route."""
-        if self.routing is None:
-            return self.params.n0 + self.params.n
-        return 2 * self.params.n0 + (1 + len(self.routing.sigmas)) * self.params.n
+        """Returns the number of noisy samples that the job may take."""
+        return self.selection_samples + self.sigma.estimation_runs * self.params.n
 
-    def _check_routing(self) -> None:
-        if self.routing is None:
-            return
+    @property
+    def selection_samples(self) -> int:
+        """Returns the number of selection samples."""
+        return self.sigma.selection_runs * self.params.n0
+
+    def _check_auto(self) -> None:
         if isinstance(self.classifier.adaptation, ZeroShotAdaptation):
-            raise ValueError("routing needs a prompt that does not depend on the image, got zero-shot adaptation")
+            raise ValueError("sigma=auto needs a prompt that does not depend on the image, got zero-shot adaptation")
         if self.params.target_radius is not None:
-            raise ValueError(f"routing needs a fixed n, got target_radius={self.params.target_radius!r}")
-        if self.params.sigma != self.routing.selector_sigma:
-            raise ValueError(
-                f"with routing sigma is the selector's, {self.routing.selector_sigma!r}, got {self.params.sigma!r}"
-            )
+            raise ValueError(f"sigma=auto needs a fixed n, got target_radius={self.params.target_radius!r}")

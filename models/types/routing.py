@@ -1,6 +1,7 @@
 """Automatic sigma: a route for each noise standard deviation, and the selector that sends an image down one of them."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from certrad.models.types.smoothing import (
     RUNNER_UP_SHARE,
@@ -8,25 +9,29 @@ from certrad.models.types.smoothing import (
     AlphaSplit,
     LabelCounts,
     Outcome,
-    SmoothingParams,
+    SamplingParams,
 )
 
-ROUTES_RANGE = (2, 8)
-GRID_RANGE = (1, 16)
-CLASS_SHARE = 0.5
+ROUTES_RANGE: Final = (2, 8)
+GRID_RANGE: Final = (1, 16)
+CLASS_SHARE: Final = 0.5
 """Share of alpha spent on the class probabilities of the routes; the rest bounds the selector's probabilities."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigmaRouting:
-    """The noise standard deviations to choose from, and a linear selector on a thumbnail of one noisy sample.
+    """The noise levels to choose from, and a linear selector on a thumbnail of one noisy sample.
 
-    sigmas: one route each, ascending; the classifier of a route is smoothed with its sigma.
-    selector_sigma: that the selector is smoothed with. A route can be excluded within about 3 selector_sigma at most,
-        so it is best no smaller than the largest sigma.
-    grid: side of the thumbnail, the mean over channels and over grid x grid equal rectangles.
-    weights, biases: (B, grid * grid) and (B,): a sample goes to the route with the largest weights . thumbnail + bias.
-        They decide how large radii get, never whether they are true.
+    Weights and biases decide how large radii get, never whether they are true.
+
+    Attributes:
+        sigmas: Noise standard deviations in pixels of [0, 1], 2 to 8 of them, ascending. Each is a route, whose
+            classifier is smoothed with it.
+        selector_sigma: Noise standard deviation that the selector is smoothed with. A route can be excluded within
+            about 3 selector_sigma at most, so it is best no smaller than the largest sigma.
+        grid: Side of the thumbnail, in [1, 16]: means over channels and over grid x grid equal rectangles.
+        weights: (B, grid * grid). A sample goes to the route with the largest weights . thumbnail + bias.
+        biases: (B,).
     """
 
     sigmas: tuple[float, ...]
@@ -38,7 +43,7 @@ class SigmaRouting:
     def __post_init__(self) -> None:
         low, high = SIGMA_RANGE
         if not ROUTES_RANGE[0] <= len(self.sigmas) <= ROUTES_RANGE[1]:
-            raise ValueError(f"{ROUTES_RANGE[0]}..{ROUTES_RANGE[1]} sigmas are required, got {len(self.sigmas)}")
+            raise ValueError(f"sigmas must be {ROUTES_RANGE[0]} to {ROUTES_RANGE[1]} values, got {len(self.sigmas)}")
         if not all(low <= sigma <= high for sigma in (*self.sigmas, self.selector_sigma)):  # also refuses NaN
             raise ValueError(f"sigmas must be in [{low}, {high}], got {self.sigmas!r} and {self.selector_sigma!r}")
         if any(a >= b for a, b in zip(self.sigmas, self.sigmas[1:], strict=False)):
@@ -48,7 +53,7 @@ class SigmaRouting:
         shapes = [len(row) for row in self.weights], len(self.biases)
         if shapes != ([self.grid**2] * len(self.sigmas), len(self.sigmas)):
             raise ValueError(
-                f"{len(self.sigmas)} rows of {self.grid**2} weights and a bias each are required, got {shapes}"
+                f"weights must be {len(self.sigmas)} rows of {self.grid**2}, each with a bias; got the shapes {shapes}"
             )
 
 
@@ -56,16 +61,26 @@ class SigmaRouting:
 class RoutingSplit:
     """The shares of alpha, together alpha: a union bound over these bounds needs no more, see `routed_radius`.
 
-    classes: p_a and p_b, of the class bounds of one route. selector: p_a, of the lower bound of the selected route's
-    probability, and p_b, of the upper bound of one other outcome's.
+    Attributes:
+        classes: Shares of the class bounds of one route.
+        selector: p_a is spent on the lower bound of the selected route's probability, p_b on the upper bound of one
+            other outcome's.
     """
 
     classes: AlphaSplit
     selector: AlphaSplit
 
 
-def routing_split(params: SmoothingParams, n_classes: int) -> RoutingSplit:
-    """How automatic sigma spends alpha; raises ValueError with a target radius, for which it has no rule."""
+def routing_split(params: SamplingParams, n_classes: int) -> RoutingSplit:
+    """Returns how automatic sigma spends alpha.
+
+    Args:
+        params: The error probability and the bound.
+        n_classes: The number K of classes.
+
+    Raises:
+        ValueError: `params` has a target radius, for which automatic sigma has no rule.
+    """
     if params.target_radius is not None:
         raise ValueError(f"routing needs a fixed n, got target_radius={params.target_radius!r}")
     plain, rest = params.alpha_split(n_classes), (1 - CLASS_SHARE) * params.alpha
@@ -76,40 +91,67 @@ def routing_split(params: SmoothingParams, n_classes: int) -> RoutingSplit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RouteSelection:
-    """What the selection samples chose before the first estimation sample.
+class Selection:
+    """The selection samples at one noise level: they choose the class before the first estimation sample.
 
-    selector: how often each route was selected. classes: the classes of the selected route's classifier.
+    Attributes:
+        classes: How often each class was predicted.
     """
 
-    selector: LabelCounts
     classes: LabelCounts
 
     @property
-    def route(self) -> int:
-        """b*, the route selected most often, the lowest index among ties."""
-        return selected_route(self.selector)
+    def runs(self) -> tuple[LabelCounts, ...]:
+        """Returns the counts of every run of n0 samples."""
+        return (self.classes,)
 
     @property
     def class_index(self) -> int | None:
-        """c, the one class that is to be certified for every route; None if `invalid` is on top."""
+        """Returns c, the one class that is to be certified; None if `invalid` is on top."""
         return self.classes.top
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSelection(Selection):
+    """The selection samples of an automatic choice of sigma: they choose a route, and the class of its classifier.
+
+    Attributes:
+        selector: How often each route was selected.
+    """
+
+    selector: LabelCounts
+
+    @property
+    def runs(self) -> tuple[LabelCounts, ...]:
+        """Returns the counts of every run of n0 samples: the selector's, then the class's."""
+        return self.selector, self.classes
+
+    @property
+    def route(self) -> int:
+        """Returns b*, the route selected most often, the lowest index among ties."""
+        return selected_route(self.selector)
+
+
 def selected_route(selector: LabelCounts) -> int:
-    """The route selected most often, the lowest index among ties; whatever is chosen here, the radius holds."""
+    """Returns the route selected most often, the lowest index among ties; whatever is chosen, the radius holds.
+
+    Args:
+        selector: How often each route was selected.
+    """
     return selector.per_class.index(max(selector.per_class))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteBounds:
-    """What is shown about one outcome b of the selector, in published numbers.
+    """The bounds on one outcome b of the selector, in published numbers.
 
-    p_a_lower, p_b_upper: of class c under the route's classifier; 0 and 1 where it was not sampled.
-    radius: R_c(b), within which this classifier answers c; 0 where that is not shown.
-    q_a_lower, q_b_upper: of the probabilities that the selected route and that b is selected; for the selected route
-        itself 0 and 1.
-    exclusion_radius: R_ex(b), within which b is not selected; 0 where that is not shown.
+    Attributes:
+        p_a_lower: Lower bound of class c's probability under the route's classifier; 0 where it was not sampled.
+        p_b_upper: Upper bound of every other class's probability; 1 where it was not sampled.
+        radius: R_c(b), within which this classifier answers c; 0 where that is not shown.
+        q_a_lower: Lower bound of the probability that the selected route is selected; 0 for that route itself.
+        q_b_upper: Upper bound of the probability that b is selected; 1 for the selected route itself.
+        exclusion_radius: R_ex(b), within which b is not selected; 0 where that is not shown.
     """
 
     p_a_lower: float
@@ -124,7 +166,9 @@ class RouteBounds:
 class RouteSamples:
     """The estimation samples of the selector or of one route.
 
-    labels: of samples 0..n - 1 in order, little-endian uint16, the number of outcomes for `invalid`.
+    Attributes:
+        labels: Labels of samples 0..n - 1 in order, little-endian uint16; `invalid` is the number of outcomes.
+        counts: How often each label occurs.
     """
 
     labels: bytes
@@ -133,12 +177,16 @@ class RouteSamples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
-    """What automatic sigma certifies, and all that it follows from.
+    """The outcome of automatic sigma, and all that it follows from.
 
-    split: the shares of alpha that were spent.
-    selector: the selector's estimation samples. routes: those of the routes that were sampled, by index.
-    bounds: of every route, and last of `invalid`.
-    outcome: with the p_a_lower and p_b_upper of the selected route; its radius is the `routed_radius` of the bounds.
+    Attributes:
+        routing: The noise levels and the selector.
+        split: The shares of alpha that were spent.
+        selection: The selection samples of the selector and of the class.
+        selector: The selector's estimation samples.
+        routes: The estimation samples of the routes that were sampled, by index.
+        bounds: The bounds on every route, and last those on `invalid`.
+        outcome: Has the p_a_lower and p_b_upper of the selected route; its radius is the `routed_radius` of the bounds.
     """
 
     routing: SigmaRouting
@@ -151,10 +199,10 @@ class Routed:
 
     @property
     def sigma(self) -> float:
-        """That of the selected route."""
+        """Returns the noise level of the selected route."""
         return self.routing.sigmas[self.selection.route]
 
     @property
     def selected(self) -> RouteSamples:
-        """The estimation samples of the selected route."""
+        """Returns the estimation samples of the selected route."""
         return self.routes[self.selection.route]

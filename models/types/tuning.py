@@ -1,10 +1,11 @@
-"""What a prompt is tuned with: method, hyper-parameters, and the classes the images are sorted into."""
+"""A tuning: its method and hyper-parameters, the classes that the images are sorted into, and its result."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from certrad.models.types.cards import ContextPosition, check_classes
+from certrad.models.types.cards import ContextPosition, PromptCard, check_classes
+from certrad.models.types.result import STRICT
 from certrad.models.types.smoothing import SIGMA_RANGE
 
 TuningMethod = Literal["few_shot", "coop", "advpt"]
@@ -14,11 +15,18 @@ EPOCHS_MAX: Final = 1_000
 BATCH_MAX: Final = 1_024
 N_CTX_MAX: Final = 64
 PROMPT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-"""What a prompt may be called: the name begins its id, which is a file's name and a part of an address."""
+"""The name of a prompt begins its id, which is a file's name and a part of an address."""
 
 
 def check_prompt_name(name: str) -> None:
-    """Raises ValueError for what a prompt may not be called."""
+    """Checks the name of a prompt.
+
+    Args:
+        name: 1 to 64 of a-z, 0-9, dot, underscore and dash, not beginning with a sign.
+
+    Raises:
+        ValueError: It is not such a name.
+    """
     if not PROMPT_NAME.fullmatch(name):
         raise ValueError(f"a prompt name must match {PROMPT_NAME.pattern}, got {name!r}")
 
@@ -27,11 +35,18 @@ def check_prompt_name(name: str) -> None:
 class TuningParams:
     """How a prompt is tuned; `TuningParams.published(method)` gives the papers' hyper-parameters.
 
-    method: `few_shot` learns on noisy images (PromptSmooth, eq. 1), `coop` on clean ones, `advpt` on a bank of
-        adversarial embeddings (AdvPT, 4.1 and 4.2).
-    shots: labelled images of each class that are used; None uses all there are.
-    sigmas: standard deviations of the noise of `few_shot`, in pixels of [0, 1]; empty for the other methods.
-    seed: of the choice of images, of the first context vectors, of all noise.
+    Attributes:
+        method: `few_shot` learns on noisy images (PromptSmooth, eq. 1), `coop` on clean ones, `advpt` on a bank of
+            adversarial embeddings (AdvPT, 4.1 and 4.2).
+        shots: Labelled images of each class that are used, in [1, 10,000]; None uses all there are.
+        epochs: Passes over the images, in [1, 1,000].
+        lr: Learning rate, in (0, 1].
+        batch_size: Images of one step, in [1, 1,024].
+        n_ctx: Context vectors of the prompt, in [1, 64].
+        sigmas: Noise standard deviations of `few_shot`, in pixels of [0, 1]; empty for the other methods.
+        class_specific: Whether each class has context vectors of its own.
+        position: Where the class name stands among the context vectors.
+        seed: Random seed of the choice of images, of the first context vectors, and of all noise.
     """
 
     method: TuningMethod
@@ -60,7 +75,11 @@ class TuningParams:
 
     @staticmethod
     def published(method: TuningMethod) -> "TuningParams":
-        """The hyper-parameters of the papers: PromptSmooth's, and AdvPT's for a ViT-B/16."""
+        """Returns the hyper-parameters of the papers: PromptSmooth's, and AdvPT's for a ViT-B/16.
+
+        Args:
+            method: The method of tuning.
+        """
         return _PUBLISHED[method]
 
 
@@ -83,10 +102,14 @@ _PUBLISHED: Final[dict[TuningMethod, TuningParams]] = {
 class TuningRequest:
     """One prompt to be tuned, with every default filled in.
 
-    class_names: the names of the folders that hold their images where these are the same names, else in the sorted
-        order of the folders; None until the folders, whose names they then are, have been seen.
-    task: the task whose classes these are; None for the sender's own.
-    kind: tells requests apart in JSON.
+    Attributes:
+        name: Its name.
+        backbone: Id of the backbone's card.
+        class_names: The names of the folders that hold their images where these are the same names, else in the sorted
+            order of the folders; None until the folders, whose names they then are, have been seen.
+        task: Id of the task whose classes these are; None for the sender's own.
+        params: How it is tuned.
+        kind: Tells requests apart in JSON.
     """
 
     name: str
@@ -103,5 +126,20 @@ class TuningRequest:
 
     @property
     def urgent(self) -> bool:
-        """Never: it takes minutes that others' images would wait."""
+        """Returns False: a tuning takes minutes that others' images would wait."""
         return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningResult:
+    """The result of a tuning: a prompt that POST /certify takes at once.
+
+    Attributes:
+        prompt: Id of the prompt.
+        card: Its card.
+    """
+
+    __pydantic_config__ = STRICT
+
+    prompt: str = field(metadata={"description": "its id", "examples": ["mednist-few-shot-c3fd994275dfb3bb"]})
+    card: PromptCard

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import pytest
 
+from certrad.app.api.remedies import REMEDIES
 from certrad.app.api.schemas.certify import CertifyForm
 from certrad.app.api.schemas.tune import TuningForm
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
-from certrad.models.errors import PROBLEMS
 
 SNAPSHOT: Final = Path(__file__).with_name("openapi.json")
 
@@ -73,7 +73,7 @@ def test_every_error_is_a_problem_with_an_example(openapi: dict[str, Any]) -> No
             examples = response["content"]["application/problem+json"]["examples"]
             assert examples, name
             for code, example in examples.items():
-                assert example["value"]["status"] == PROBLEMS[code].status == int(status)
+                assert example["value"]["status"] == REMEDIES[code].status == int(status)
 
 
 def test_both_kinds_of_submission_describe_every_field(openapi: dict[str, Any]) -> None:

@@ -4,7 +4,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from certrad.app.api.problems import ProblemBody, problem, problem_response
+from certrad.app.api.remedies import REMEDIES
 from certrad.models.errors import PROBLEMS, Rejected
+
+
+def test_every_code_has_one_remedy() -> None:
+    assert set(REMEDIES) == set(PROBLEMS)
 
 
 @pytest.mark.parametrize("code", PROBLEMS)
@@ -15,7 +20,7 @@ def test_every_code_makes_a_valid_problem(code: str) -> None:
     assert body.detail
 
 
-@pytest.mark.parametrize("code", [code for code, known in PROBLEMS.items() if known.status == 503])
+@pytest.mark.parametrize("code", [code for code, remedy in REMEDIES.items() if remedy.status == 503])
 def test_service_that_is_away_says_when_to_come_back(code: str) -> None:
     assert int(problem_response(code).headers["retry-after"]) > 0
 

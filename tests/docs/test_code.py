@@ -34,7 +34,7 @@ def test_tutorial_s_bright_image_is_certified_as_bright(capsys: pytest.CaptureFi
 
 @pytest.mark.timeout(600)
 def test_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no annotations
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     printed = "".join(
         output.text
@@ -47,7 +47,7 @@ def test_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
 
 
 def test_notebook_is_stored_with_its_figures_and_without_a_trace_of_a_machine() -> None:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no annotations
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert all(output.get("name") != "stderr" and output.output_type != "error" for output in outputs)

@@ -16,7 +16,6 @@ from PIL import Image
 from redis import Redis
 
 from certrad.app.api.problems import ProblemBody
-from certrad.app.api.schemas.job import Result
 from certrad.app.cli.client import Client, Event, Job
 from certrad.app.cli.private_service import private_stack
 from certrad.models.backbones.base import EMBEDDED, load_backbone
@@ -26,6 +25,8 @@ from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import PromptCard
+from certrad.models.types.result import AbstainedResult, CertifiedResult
+from certrad.workers.contract.job import RESULT
 from certrad.workers.contract.names import input_key, prompt_bytes_key
 from certrad.workers.engine.prompt_store import publish
 from certrad.workers.local.redis_server import EmbeddedRedis
@@ -66,8 +67,9 @@ def certified(client: Client, image: bytes, **fields: str) -> Job:
 def test_result_is_documented_and_its_certificate_is_kept_by_digest(client: Client) -> None:
     job = certified(client, png())
     assert job.result is not None
-    documented = Result.model_validate(job.result)
-    assert not documented.model_extra
+    documented = RESULT.validate_python(job.result)
+    assert isinstance(documented, CertifiedResult | AbstainedResult)
+    assert RESULT.dump_python(documented, mode="json") == job.result
     assert sum(documented.counts) + documented.invalid == 200
     document = client.certificate(job.id)
     assert job.certificate == f"/certificates/{hashlib.sha256(document).hexdigest()}"

@@ -57,7 +57,7 @@ def test_kill_9_of_the_engine_leaves_the_counts_as_they_are(
 def test_kill_9_of_the_rq_parent_leaves_the_counts_as_they_are(
     stack: RunningStack, kill_in_mid_job: Callable[..., str], offline: Offline
 ) -> None:
-    job_id = kill_in_mid_job("worker", "engine")
+    job_id = kill_in_mid_job("worker engine")
     document = stack.document(job_id)
     assert was_repeated(stack, job_id)
     assert estimation_counts(document) == offline.estimation(document)

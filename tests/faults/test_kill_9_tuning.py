@@ -52,7 +52,7 @@ def epochs_told(stack: RunningStack, job_id: str) -> list[int]:
     return [data["epochs_done"] for _, data in events if "epochs_done" in data]
 
 
-def test_kill_9_of_the_engine_costs_one_epoch_at_most_and_no_prompt(stack: RunningStack) -> None:
+def test_kill_9_of_the_engine_costs_one_epoch_and_keeps_the_prompt(stack: RunningStack) -> None:
     undisturbed = succeeded(stack, stack.tune(ARCHIVE, **FEW_SHOT))
     job_id = stack.tune(ARCHIVE, **FEW_SHOT)
     wait_for(lambda: stack.job(job_id)["progress"]["epochs_done"] >= 3, timeout=JOB_SECONDS, what="some epochs")

@@ -10,9 +10,9 @@ from certrad.app.api.problems import InvalidRequest
 from certrad.app.api.schemas.certify import parse
 from certrad.app.settings import ApiSettings
 from certrad.models.shipped import shipped_tasks
-from certrad.models.types import CertifyRequest, SmoothingParams, ZeroShotAdaptation
+from certrad.models.types import AutoSigma, CertifyRequest, FixedSigma, ZeroShotAdaptation
 from certrad.workers.contract.catalogue import Catalogue
-from certrad.workers.contract.job import REQUEST
+from certrad.workers.contract.request import read_request, write_request
 
 ROUTING = shipped_tasks()["mednist"].sigma_routing
 
@@ -30,18 +30,17 @@ def refused(redis: Redis, **fields: str) -> dict[str, str]:
 def test_auto_takes_the_selector_of_the_task(redis: Redis) -> None:
     request = resolved(redis)
     assert ROUTING is not None
-    assert request.routing == ROUTING
-    assert request.params.sigma == ROUTING.selector_sigma
+    assert request.sigma == AutoSigma(ROUTING)
     assert request.samples_max == 2 * 100 + (1 + len(ROUTING.sigmas)) * 10_000
 
 
 def test_a_routed_request_survives_the_job_store(redis: Redis) -> None:
     request = resolved(redis, n="500")
-    assert REQUEST.validate_json(REQUEST.dump_json(request)) == request
+    assert read_request(write_request(request)) == request
 
 
 def test_a_number_has_no_routing(redis: Redis) -> None:
-    assert resolved(redis, sigma="0.5").routing is None
+    assert resolved(redis, sigma="0.5").sigma == FixedSigma(0.5)
 
 
 def test_auto_is_refused_with_a_target_radius(redis: Redis) -> None:
@@ -67,7 +66,6 @@ def test_a_request_cannot_combine_what_has_no_proof(redis: Redis) -> None:
     for change in (
         {"classifier": zero_shot},
         {"params": replace(request.params, target_radius=0.25)},
-        {"params": SmoothingParams(sigma=0.25)},
     ):
-        with pytest.raises(ValueError, match="routing"):
+        with pytest.raises(ValueError, match="sigma=auto"):
             replace(request, **change)

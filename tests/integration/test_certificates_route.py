@@ -9,35 +9,7 @@ from certrad.app.settings import ApiSettings
 from certrad.workers.contract.records import Records
 from tests.support.api import submit
 from tests.support.problems import assert_problem
-
-RESULT = {
-    "outcome": "abstained",
-    "reason": "no_majority",
-    "scope": "input_independent",
-    "scope_text": "covers the named classifier",
-    "sigma": 0.25,
-    "alpha": 0.001,
-    "n0": 100,
-    "n": 10_000,
-    "bound": "two_class",
-    "samples_used": 10_100,
-    "p_a_lower": 0.4,
-    "p_b_upper": 0.5,
-    "counts": [1, 2],
-    "invalid": 0,
-    "class_names": ["a", "b"],
-    "prompt": "template",
-    "adaptation": "none",
-    "backbone": "demo",
-    "pixels_sha256": "0" * 64,
-    "input_sha256": "0" * 64,
-    "radius_in_image_units": {"value": None, "reason": "an abstention has no radius"},
-    "target_radius": None,
-    "decision": {"rule": "clopper_pearson", "look_every": None},
-    "warnings": [],
-    "provenance": {},
-    "timing": {"total": 1.0},
-}
+from tests.support.results import abstained, as_json
 
 
 def test_certificate_is_served_byte_for_byte(api: TestClient, records: Records, api_settings: ApiSettings) -> None:
@@ -47,7 +19,7 @@ def test_certificate_is_served_byte_for_byte(api: TestClient, records: Records, 
     digest = hashlib.sha256(document).hexdigest()
     api_settings.certificates_dir.mkdir(parents=True)
     (api_settings.certificates_dir / f"{digest}.json").write_bytes(document)
-    records.succeed(job_id, RESULT, certificate=digest)
+    records.succeed(job_id, abstained(), certificate=digest)
     link = api.get(f"/jobs/{job_id}").json()["links"]["certificate"]
     for path in (link, f"/jobs/{job_id}/certificate"):
         answer = api.get(path)
@@ -79,5 +51,5 @@ def test_changed_certificate_is_not_served(api: TestClient, api_settings: ApiSet
 
 def test_result_is_shown_as_it_was_stored(api: TestClient, records: Records) -> None:
     job_id = submit(api)
-    records.succeed(job_id, RESULT, certificate="0" * 64)
-    assert api.get(f"/jobs/{job_id}").json()["result"] == RESULT
+    records.succeed(job_id, abstained(), certificate="0" * 64)
+    assert api.get(f"/jobs/{job_id}").json()["result"] == as_json(abstained())

@@ -14,9 +14,11 @@ from certrad.app.settings import ApiSettings
 from certrad.models.shipped import shipped_tasks
 from certrad.workers.contract import uploads
 from certrad.workers.contract.catalogue import Catalogue
+from certrad.workers.contract.job import RESULT
 from certrad.workers.contract.records import Records
 from tests.integration.cli_service import Result, Work, certrad, playing_workers
 from tests.integration.test_cli_requests import ABSTAINED, CERTIFIED, PNG
+from tests.support.image_facts import image_facts
 
 pytestmark = pytest.mark.integration
 
@@ -34,8 +36,8 @@ def certifying(settings: ApiSettings, result: dict[str, Any] = CERTIFIED) -> Wor
         settings.certificates_dir.mkdir(parents=True, exist_ok=True)
         (settings.certificates_dir / f"{DIGEST}.json").write_bytes(DOCUMENT)
         uploads.store(settings.outputs_dir, job_id, io.BytesIO(SEEN))
-        records.enter(job_id, "waiting", image={"shape": [3, 64, 64]})
-        return records.succeed(job_id, result, certificate=DIGEST)
+        records.enter(job_id, "waiting", image=image_facts())
+        return records.succeed(job_id, RESULT.validate_python(result), certificate=DIGEST)
 
     return work
 

@@ -11,9 +11,11 @@ from redis import Redis
 
 from certrad.app.cli.client import Client, Event, ProblemError
 from certrad.app.settings import ApiSettings
+from certrad.workers.contract.job import RESULT
 from certrad.workers.contract.records import Records
 from tests.integration.cli_service import Work, certrad, playing_workers
 from tests.support.api_server import api_server
+from tests.support.results import provenance
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 FROZEN = "covers the classifier with this tuned prompt frozen, not a service that would tune again on the altered image"
@@ -38,7 +40,7 @@ COMMON: dict[str, Any] = {
     "input_sha256": "0" * 64,
     "radius_in_image_units": {"value": None, "reason": "of the test"},
     "warnings": [],
-    "provenance": {"input_shape": [3, 64, 64]},
+    "provenance": provenance(),
     "timing": {"select_s": 0.5, "estimate_s": 2.0},
 }
 CERTIFIED = {"outcome": "certified", "label": "a", "class_index": 0, "radius": 0.5816, **COMMON}
@@ -62,11 +64,11 @@ def image(tmp_path: Path) -> str:
 
 
 def certified(records: Records, job_id: str) -> object:
-    return records.succeed(job_id, CERTIFIED, certificate="0" * 64)
+    return records.succeed(job_id, RESULT.validate_python(CERTIFIED), certificate="0" * 64)
 
 
 def abstained(records: Records, job_id: str) -> object:
-    return records.succeed(job_id, ABSTAINED, certificate="0" * 64)
+    return records.succeed(job_id, RESULT.validate_python(ABSTAINED), certificate="0" * 64)
 
 
 def failed(records: Records, job_id: str) -> object:

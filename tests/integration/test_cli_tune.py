@@ -16,7 +16,7 @@ from certrad.app.cli.client import Client
 from certrad.app.cli.console import progress_bars
 from certrad.app.settings import ApiSettings
 from certrad.models.shipped import shipped_prompts
-from certrad.models.types.codec import encode_card
+from certrad.models.types.tuning import TuningResult
 from certrad.workers.contract import uploads
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.records import Records
@@ -62,7 +62,7 @@ def playing(redis: Redis, settings: ApiSettings, work: Work) -> AbstractContextM
 def tuned(redis: Redis) -> Work:
     def work(records: Records, job_id: str) -> object:
         Catalogue(redis).publish_prompt(CARD)
-        return records.succeed(job_id, {"prompt": CARD.id, "card": json.loads(encode_card(CARD))})
+        return records.succeed(job_id, TuningResult(prompt=CARD.id, card=CARD))
 
     return work
 

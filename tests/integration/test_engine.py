@@ -17,15 +17,17 @@ from certrad.models.smoothing import NoisySampler, certify
 from certrad.models.types import (
     Certificate,
     CertifyRequest,
+    FixedSigma,
     LabelCounts,
-    SmoothingParams,
+    SamplingParams,
     ZeroShotAdaptation,
 )
+from certrad.models.types.routing import Selection
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import document_key, input_key, ledger_key
 from certrad.workers.contract.records import Records
-from certrad.workers.engine.ledger import EngineIdentity, Fixed, JobEndedError, RedisLedger
+from certrad.workers.engine.ledger import EngineIdentity, JobEndedError, LedgerEntry, RedisLedger
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import (
@@ -43,7 +45,7 @@ from tests.support.engine_jobs import attempt as run
 
 N = 150
 TARGET = 0.02
-REQUEST = CertifyRequest(classifier=TEMPLATE, params=SmoothingParams(sigma=0.25, n0=20, n=N))
+REQUEST = CertifyRequest(classifier=TEMPLATE, params=SamplingParams(n0=20, n=N))
 QUICK = replace(REQUEST, params=replace(REQUEST.params, n=20))
 ADAPTED = replace(REQUEST, classifier=replace(TEMPLATE, adaptation=ZeroShotAdaptation(samples=20)))
 
@@ -63,7 +65,7 @@ def submit(redis: Redis, image: Image) -> Submit:
 def test_counts_are_recomputed_offline_from_the_revealed_key(runtime: Runtime, submit: Submit, image: Image) -> None:
     document, result = run(runtime, submit("job"))
     classifier = template_classifier(runtime, document)
-    offline = certify(image, classifier, REQUEST.params, key=bytes.fromhex(document["noise"]["key"]))
+    offline = certify(image, classifier, REQUEST.params.at(0.25), key=bytes.fromhex(document["noise"]["key"]))
     assert tuple(result["counts"]) == offline.estimation.counts.per_class
     assert np.count_nonzero(result["counts"]) > 1  # else the counts of any other noise would agree
     assert document["selection"]["per_class"] == [str(count) for count in offline.selection.per_class]
@@ -79,7 +81,7 @@ def test_a_job_with_a_target_stops_early_with_what_the_library_certifies(
     offline = certify(
         image,
         template_classifier(runtime, document),
-        params,
+        params.at(0.25),
         key=bytes.fromhex(document["noise"]["key"]),
         batch_size=int(identity["block_size"]),
     )
@@ -130,7 +132,7 @@ def test_one_engine_finishes_what_another_began_with_the_same_counts(
     assert run(second, record)[1]["counts"] == undisturbed
 
 
-def begun(runtime: Runtime, record: JobRecord, monkeypatch: pytest.MonkeyPatch) -> Fixed:
+def begun(runtime: Runtime, record: JobRecord, monkeypatch: pytest.MonkeyPatch) -> LedgerEntry:
     """What is fixed of a job whose engine stops after its first block."""
 
     def stop() -> None:
@@ -153,10 +155,10 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     record = submit("another")
     backbone = runtime.backbone("demo", torch.float32)
     features = template_features(backbone, tuple(reversed(TASK.class_names)), TASK.template)
-    fixed = Fixed(
+    fixed = LedgerEntry(
         text_features=features,
         context_sha256=None,
-        selection=LabelCounts(per_class=(20, 0, 0, 0, 0, 0)),
+        selection=Selection(classes=LabelCounts(per_class=(20, 0, 0, 0, 0, 0))),
         engine=first.engine,
         dtype="float32",
         threads=1,
@@ -178,10 +180,10 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
 def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
     submit("job")
     ledger = RedisLedger(redis, "job", ttl=600, may_go_on=lambda: None)
-    first = Fixed(
+    first = LedgerEntry(
         text_features=torch.zeros(6, 4),
         context_sha256="c" * 64,
-        selection=LabelCounts(per_class=(1, 2), invalid=3),
+        selection=Selection(classes=LabelCounts(per_class=(1, 2), invalid=3)),
         engine=EngineIdentity(
             backbone_sha256="b" * 64,
             prompt_sha256=None,
@@ -207,7 +209,7 @@ def test_equal_requests_make_equal_documents(runtime: Runtime, submit: Submit) -
 
 
 def test_another_setting_draws_other_noise(runtime: Runtime, submit: Submit) -> None:
-    other = replace(REQUEST, params=replace(REQUEST.params, sigma=0.3))
+    other = replace(REQUEST, sigma=FixedSigma(0.3))
     assert run(runtime, submit("a"))[0]["noise"]["key"] != run(runtime, submit("b", other))[0]["noise"]["key"]
 
 
@@ -287,7 +289,7 @@ def test_an_engine_that_proposes_second_uses_the_first_ones_secret(
 ) -> None:
     record, fix, other = submit("job", QUICK), RedisLedger.fix, build(runtime.settings, redis)
 
-    def overtaken(ledger: RedisLedger, proposal: Fixed) -> Fixed:
+    def overtaken(ledger: RedisLedger, proposal: LedgerEntry) -> LedgerEntry:
         monkeypatch.setattr(RedisLedger, "fix", fix)
         other.epochs.rotate()
         begun(other, record, monkeypatch)

@@ -9,7 +9,7 @@ from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 
 from certrad.models.shipped import shipped_tasks
-from certrad.models.types import CertifyRequest, ClassifierSpec, SmoothingParams
+from certrad.models.types import CertifyRequest, ClassifierSpec, SamplingParams
 from certrad.workers.contract.names import TASKS, record_key
 from certrad.workers.contract.queues import queue, rq_job
 from certrad.workers.contract.records import Records
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 TASK = shipped_tasks()["mednist"]
 REQUEST = CertifyRequest(
     classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template),
-    params=SmoothingParams(n0=10, n=20),
+    params=SamplingParams(n0=10, n=20),
 )
 QUEUE, FUNCTION = TASKS["certify"]
 

@@ -20,7 +20,13 @@ from certrad.models.prompts.checkpoint import member_digests, save_prompt
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.gate import Gate
 from certrad.models.smoothing import certify
-from certrad.models.types import CertifyRequest, ClassifierSpec, GatedAdaptation, PromptCard, SmoothingParams
+from certrad.models.types import (
+    CertifyRequest,
+    ClassifierSpec,
+    GatedAdaptation,
+    PromptCard,
+    SamplingParams,
+)
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.engine.prompt_store import publish
@@ -28,7 +34,7 @@ from certrad.workers.engine.runtime import Runtime, build
 from tests.support.engine_jobs import TASK, Image, Submit, decoded, stopping_after
 from tests.support.engine_jobs import attempt as run
 
-PARAMS = SmoothingParams(sigma=0.25, n0=20, n=150)
+PARAMS = SamplingParams(n0=20, n=150)
 
 
 def random_bank(backbone: Backbone) -> Bank:
@@ -90,8 +96,8 @@ def test_a_gated_job_counts_what_its_bank_gives_and_names_its_members(
     document, result = run(runtime, submit("job"))
     stated = document["classifier"]
     backbone = runtime.backbone("demo", getattr(torch, stated["dtype"]))
-    classifier = TextHead.of_prompt(backbone, TASK.class_names, bank).classifier(backbone, PARAMS.sigma)
-    offline = certify(image, classifier, PARAMS, key=bytes.fromhex(document["noise"]["key"]))
+    classifier = TextHead.of_prompt(backbone, TASK.class_names, bank).classifier(backbone, 0.25)
+    offline = certify(image, classifier, PARAMS.at(0.25), key=bytes.fromhex(document["noise"]["key"]))
     assert tuple(result["counts"]) == offline.estimation.counts.per_class
     assert (document["scope"], result["adaptation"]) == ("input_independent", "gated")
     assert stated["members"] == list(member_digests(bank))

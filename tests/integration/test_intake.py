@@ -21,14 +21,14 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.document import document, result
+from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.signature import is_signed
 from certrad.models.images.model_input import image_scale, model_input
-from certrad.models.images.units import ImageScale
 from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
+from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
-from certrad.workers.contract.job import JobRecord
+from certrad.workers.contract.job import RESULT, JobError, JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import SIGNING_KEYS, document_key, input_key
 from certrad.workers.contract.queues import rq_job
@@ -95,12 +95,12 @@ def test_an_upload_becomes_the_model_input(
     assert redis.get(input_key(job_id)) == expected.tobytes()
     assert 0 < redis.ttl(input_key(job_id)) <= settings.input_ttl
     assert (record.status, record.phase) == ("running", "waiting")
-    assert record.image is not None
-    assert record.image["pixels_sha256"] == picture.sha256
-    assert record.image["input_sha256"] == expected.sha256
-    assert record.image["shape"] == [3, size, size]
-    assert record.image["transforms"] == ["window_linear", "invert"]
-    assert ImageScale(**record.image["scale"]) == image_scale(picture.facts, None, size)
+    assert isinstance(record.image, ImageRecord)
+    assert record.image.pixels_sha256 == picture.sha256
+    assert record.image.input_sha256 == expected.sha256
+    assert record.image.shape == (3, size, size)
+    assert record.image.transforms == ("window_linear", "invert")
+    assert record.image.scale == image_scale(picture.facts, None, size)
     assert rq_job(redis, "certify", job_id) is not None
 
 
@@ -144,7 +144,7 @@ def test_bad_uploads_fail_with_their_code_and_leave_nothing(
     record = read(records, job_id)
     assert record.status == "failed"
     assert record.error is not None
-    assert record.error["code"] == code
+    assert record.error.code == code
     assert list(settings.blobs_dir.iterdir()) == []
     assert not redis.exists(input_key(job_id))
     assert rq_job(redis, "certify", job_id) is None
@@ -158,10 +158,9 @@ def test_decoding_beyond_its_memory_is_refused(
     # A process of its own: the freed memory of the tests before this one would be the child's to use.
     decode = "import sys; from certrad.workers.intake import tasks; tasks.decode(sys.argv[1])"
     subprocess.run([sys.executable, "-c", decode, job_id], check=True)
-    assert read(records, job_id).error == {
-        "code": "image_too_large",
-        "detail": "decoding needs more memory than is allowed",
-    }
+    assert read(records, job_id).error == JobError(
+        code="image_too_large", detail="decoding needs more memory than is allowed"
+    )
 
 
 def test_a_second_decode_does_no_harm(submit: Callable[..., str], records: Records, redis: Redis) -> None:
@@ -237,10 +236,9 @@ def test_a_missing_upload_fails_the_job_with_its_code(
     job_id = submit(encoded(GREY, "png"))
     (settings.blobs_dir / job_id).unlink()
     intake.decode(job_id)
-    assert read(records, job_id).error == {
-        "code": "storage_unavailable",
-        "detail": "the upload cannot be read: No such file or directory",
-    }
+    assert read(records, job_id).error == JobError(
+        code="storage_unavailable", detail="the upload cannot be read: No such file or directory"
+    )
 
 
 def test_a_document_that_expired_fails_the_job_with_its_code(submit: Callable[..., str], records: Records) -> None:
@@ -248,7 +246,7 @@ def test_a_document_that_expired_fails_the_job_with_its_code(submit: Callable[..
     issue.finish(job_id)
     error = read(records, job_id).error
     assert error is not None
-    assert error["code"] == "worker_lost"
+    assert error.code == "worker_lost"
 
 
 def test_a_defect_is_an_internal_error(
@@ -266,7 +264,7 @@ def test_a_defect_is_an_internal_error(
         intake.decode(job_id)
     error = read(records, job_id).error
     assert error is not None
-    assert error["code"] == "internal_error"
+    assert error.code == "internal_error"
     assert [entry["event"] for entry in logged] == ["intake failed"]
     assert logged[0]["in_sandbox"].startswith("ZeroDivisionError:test_intake.py:")
     assert CANARY not in str(logged) + str(error)
@@ -302,7 +300,7 @@ def test_a_sandbox_that_lies_is_not_believed(
         assert CANARY not in str(record)
         if "patient" not in lie[0].get("facts", {}):
             assert record.error is not None, number
-            assert record.error["code"] in ("unreadable_image", "image_too_large"), number
+            assert record.error.code in ("unreadable_image", "image_too_large"), number
 
 
 def test_header_values_stay_inside(
@@ -358,16 +356,17 @@ def finish(records: Records, redis: Redis) -> Finish:
 
     def _finish(job_id: str, change: Callable[[bytes], bytes] = lambda left: left) -> tuple[bytes, dict[str, Any]]:
         intake.decode(job_id)
-        image = read(records, job_id).image or {}
+        image = read(records, job_id).image
+        assert isinstance(image, ImageRecord)
         facts = answered(
             REQUEST,
             (0.9, 0.1),
-            pixels_sha256=image["pixels_sha256"],
-            input_sha256=image["input_sha256"],
-            scale=ImageScale(**image["scale"]),
+            pixels_sha256=image.pixels_sha256,
+            input_sha256=image.input_sha256,
+            scale=image.scale,
         )
-        left, told = canonical(document(facts)), json.dumps(result(facts, warnings=[], timing={}))
-        redis.hset(document_key(job_id), mapping={"document": change(left), "result": told.encode()})
+        left, told = canonical(document(facts)), RESULT.dump_json(certification_result(facts, warnings=[], timing={}))
+        redis.hset(document_key(job_id), mapping={"document": change(left), "result": told})
         issue.finish(job_id)
         return left, json.loads(told)
 
@@ -384,7 +383,7 @@ def test_finish_stores_the_signed_certificate_and_ends_the_job(
     job_id = submit(encoded(GREY, "png"))
     left, told = finish(job_id)
     record = read(records, job_id)
-    assert (record.status, record.result) == ("succeeded", told)
+    assert (record.status, record.result) == ("succeeded", RESULT.validate_python(told))
     content = stored(settings, record)
     document = json.loads(content)
     assert hashlib.sha256(content).hexdigest() == record.certificate
@@ -419,7 +418,7 @@ def test_finish_does_not_sign_what_does_not_verify(
     job_id = submit(encoded(GREY, "png"))
     finish(job_id, lambda left: left.replace(b'"n":"10000"', b'"n":"9999"'))
     record = read(records, job_id)
-    assert (record.status, (record.error or {})["code"]) == ("failed", "invalid_certificate")
+    assert (record.status, record.error.code if record.error else None) == ("failed", "invalid_certificate")
     assert (record.certificate, record.result) == (None, None)
     assert not settings.certificates_dir.exists()
     assert list(settings.blobs_dir.iterdir()) == []
@@ -455,10 +454,9 @@ def test_a_signing_key_that_cannot_be_read_fails_the_job_with_a_code(
     (settings.signing_dir / "private.pem").mkdir(parents=True)
     job_id = submit(encoded(GREY, "png"))
     finish(job_id)
-    assert read(records, job_id).error == {
-        "code": "storage_unavailable",
-        "detail": "the certificate was not stored: Is a directory",
-    }
+    assert read(records, job_id).error == JobError(
+        code="storage_unavailable", detail="the certificate was not stored: Is a directory"
+    )
     assert not settings.certificates_dir.exists()
 
 
@@ -484,10 +482,9 @@ def test_a_full_disk_fails_the_job_with_a_code(
     monkeypatch.setattr(issue, "store_certificate", full)
     job_id = submit(encoded(GREY, "png"))
     finish(job_id)
-    assert read(records, job_id).error == {
-        "code": "storage_unavailable",
-        "detail": "the certificate was not stored: No space left on device",
-    }
+    assert read(records, job_id).error == JobError(
+        code="storage_unavailable", detail="the certificate was not stored: No space left on device"
+    )
 
 
 def test_redis_down_is_raised_so_that_the_job_is_tried_again(

@@ -16,9 +16,9 @@ from certrad.models.types.tuning import TuningParams, TuningRequest
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import ACTIVE, JOBS, TASKS, Phase, Stage, record_key
-from certrad.workers.contract.progress import Request
 from certrad.workers.contract.queues import enqueue, queue, rq_job, rq_job_id
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.request import Request
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.settings import WorkerSettings
 
@@ -142,7 +142,7 @@ def test_a_rq_job_that_rq_has_given_up_ends_the_job(
     record = read(records)
     assert record.status == "failed"
     assert record.error is not None
-    assert record.error["code"] == "worker_lost"
+    assert record.error.code == "worker_lost"
     assert not upload.exists()
 
 
@@ -155,7 +155,7 @@ def test_a_task_that_ended_without_an_outcome_ends_the_job(
     reap_later(redis, settings)
     error = read(records).error
     assert error is not None
-    assert error["code"] == "internal_error"
+    assert error.code == "internal_error"
 
 
 def test_a_job_that_moved_just_now_is_left_alone(redis: Redis, settings: WorkerSettings, records: Records) -> None:

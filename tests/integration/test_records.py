@@ -12,11 +12,13 @@ from redis.exceptions import OutOfMemoryError
 from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.workers.contract.job import Created, JobRecord, Page, QueueFullError
 from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE, JOBS, document_key, events_key, input_key, record_key
-from certrad.workers.contract.progress import Sampling
+from certrad.workers.contract.payloads import HandOver, Payloads
+from certrad.workers.contract.progress import SamplesDone
 from certrad.workers.contract.queues import enqueue, queue, rq_job_id
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
+from tests.support.results import abstained
 
 pytestmark = pytest.mark.integration
 
@@ -24,6 +26,7 @@ REQUEST = CertifyRequest(
     classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=("a", "b"), template="a photo of {}")
 )
 TTL = 600
+HAND_OVER = HandOver(result=abstained(), document=b"document")
 JOB = "job-1"
 
 
@@ -63,9 +66,9 @@ def read(records: Records, job_id: str = JOB) -> JobRecord:
     return record
 
 
-def sampling(records: Records) -> Sampling:
+def sampling(records: Records) -> SamplesDone:
     progress = read(records).progress
-    assert isinstance(progress, Sampling)
+    assert isinstance(progress, SamplesDone)
     return progress
 
 
@@ -114,7 +117,7 @@ def test_another_creation_finds_the_queue_full(records: Records) -> None:
 def test_a_job_ends_although_redis_is_full(small_redis: Redis, status: str) -> None:
     records = Records(small_redis, ttl=TTL)
     create(records)
-    records.leave_input(JOB, b"pixels", TTL)
+    Payloads(small_redis, ttl=TTL).put_input(JOB, b"pixels")
     fill(small_redis)
     ended = records.cancel(JOB) if status == "cancelled" else records.fail(JOB, "internal_error", "full")
     assert ended
@@ -124,33 +127,37 @@ def test_a_job_ends_although_redis_is_full(small_redis: Redis, status: str) -> N
 
 
 def test_an_input_of_an_ended_job_is_refused(redis: Redis, records: Records) -> None:
+    payloads = Payloads(redis, ttl=TTL)
     create(records)
     records.cancel(JOB)
-    assert not records.leave_input(JOB, b"pixels", TTL)
+    assert not payloads.put_input(JOB, b"pixels")
     assert not redis.exists(input_key(JOB))
 
 
 def test_a_document_of_an_ended_job_is_refused(redis: Redis, records: Records) -> None:
+    payloads = Payloads(redis, ttl=TTL)
     create(records)
     records.cancel(JOB)
-    assert not records.leave_document(JOB, b"document", b"result", TTL)
+    assert not payloads.put_hand_over(JOB, HAND_OVER)
     assert not redis.exists(document_key(JOB))
 
 
 def test_input_and_document_of_an_erased_job_are_refused(redis: Redis, records: Records) -> None:
+    payloads = Payloads(redis, ttl=TTL)
     create(records)
     records.erase(JOB)
-    assert not records.leave_input(JOB, b"pixels", TTL)
-    assert not records.leave_document(JOB, b"document", b"result", TTL)
+    assert not payloads.put_input(JOB, b"pixels")
+    assert not payloads.put_hand_over(JOB, HAND_OVER)
     assert redis.keys(f"{record_key(JOB)}*") == []
 
 
 def test_input_and_document_of_an_active_job_are_kept_for_their_time(redis: Redis, records: Records) -> None:
+    payloads = Payloads(redis, ttl=TTL)
     create(records)
-    assert records.leave_input(JOB, b"pixels", TTL)
-    assert records.leave_document(JOB, b"document", b"result", TTL)
+    assert payloads.put_input(JOB, b"pixels")
+    assert payloads.put_hand_over(JOB, HAND_OVER)
     assert redis.get(input_key(JOB)) == b"pixels"
-    assert redis.hgetall(document_key(JOB)) == {b"document": b"document", b"result": b"result"}
+    assert payloads.read_hand_over(JOB) == HAND_OVER
     assert all(0 < redis.ttl(key) <= TTL for key in (input_key(JOB), document_key(JOB)))
 
 
@@ -218,7 +225,7 @@ def test_finish_goes_before_every_decoding(redis: Redis, settings: WorkerSetting
 def test_a_succeeded_job_shows_the_samples_it_used(records: Records) -> None:
     create(records)
     records.progress(JOB, samples_done=100, counts=(1, 2), invalid=0)
-    records.succeed(JOB, {"samples_used": 164}, certificate="0" * 64)
+    records.succeed(JOB, abstained(164), certificate="0" * 64)
     assert sampling(records).samples_done == 164
 
 
@@ -242,7 +249,7 @@ def test_an_ended_job_never_changes_again(redis: Redis, records: Records, end: s
     create(records)
     match end:
         case "succeed":
-            records.succeed(JOB, {"samples_used": 100}, certificate="0" * 64)
+            records.succeed(JOB, abstained(100), certificate="0" * 64)
         case "fail":
             records.fail(JOB, "internal_error", "")
         case "cancel":
@@ -251,7 +258,7 @@ def test_an_ended_job_never_changes_again(redis: Redis, records: Records, end: s
     changed = [
         records.enter(JOB, "estimating"),
         records.progress(JOB, samples_done=1, counts=(1, 0), invalid=0),
-        records.succeed(JOB, {"samples_used": 1}, certificate="1" * 64),
+        records.succeed(JOB, abstained(1), certificate="1" * 64),
         records.fail(JOB, "worker_lost", ""),
         records.cancel(JOB),
     ]

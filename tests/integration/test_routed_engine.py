@@ -7,10 +7,15 @@ import pytest
 import torch
 from redis import Redis
 
-from certrad.models.certificates.labels import labels_of
+from certrad.models.certificates.labels import parse_labels
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
 from certrad.models.smoothing.routing import estimate_routes, select_route
-from certrad.models.types import CertifyRequest, SigmaRouting, SmoothingParams
+from certrad.models.types import (
+    AutoSigma,
+    CertifyRequest,
+    SamplingParams,
+    SigmaRouting,
+)
 from certrad.workers.contract.names import ledger_key
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.settings import WorkerSettings
@@ -31,8 +36,8 @@ ROUTING = SigmaRouting(
 """The middle route for the image below, but not for each of its noisy samples."""
 REQUEST = CertifyRequest(
     classifier=TEMPLATE,
-    params=SmoothingParams(sigma=0.5, n0=20, n=N, alpha=0.05),
-    routing=ROUTING,
+    sigma=AutoSigma(ROUTING),
+    params=SamplingParams(n0=20, n=N, alpha=0.05),
 )
 
 
@@ -86,7 +91,7 @@ def test_the_document_holds_the_samples_of_selector_and_sampled_routes(runtime: 
     assert len(sampled) > 1  # the image lies between two routes
     others = [row["estimation"] for row in routing["outcomes"] if row["estimation"]]
     for transcript in (document["estimation"], routing["estimation"], *others):
-        assert len(labels_of(transcript["labels"])) == N
+        assert len(parse_labels(transcript["labels"])) == N
     assert int(document["samples_used"]) == result["samples_used"] == 2 * 20 + N * (1 + len(sampled))
     assert document["decision"]["rule"] == "certified_selection"
 
@@ -112,5 +117,5 @@ def test_commit_size_does_not_change_the_document(settings: WorkerSettings, redi
 
 
 def test_another_selector_draws_other_noise(runtime: Runtime, submit: Submit) -> None:
-    other = replace(REQUEST, routing=replace(ROUTING, biases=(0.0, -0.17, -0.05)))
+    other = replace(REQUEST, sigma=AutoSigma(replace(ROUTING, biases=(0.0, -0.17, -0.05))))
     assert run(runtime, submit("a"))[0]["noise"]["key"] != run(runtime, submit("b", other))[0]["noise"]["key"]

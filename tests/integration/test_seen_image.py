@@ -13,9 +13,10 @@ from PIL import Image
 from redis import Redis
 
 from certrad.app.api.jobs import Jobs
+from certrad.app.api.remedies import REMEDIES
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
-from certrad.models.errors import PROBLEMS, Rejected
+from certrad.models.errors import Rejected
 from certrad.models.images.model_input import ModelInput
 from certrad.workers.contract import uploads
 from certrad.workers.contract.names import input_key
@@ -49,7 +50,7 @@ def submit(api: TestClient) -> str:
 def code_of(api: TestClient, job_id: str) -> str:
     answer = api.get(f"/jobs/{job_id}/input")
     code = str(answer.json()["code"])
-    assert answer.status_code == PROBLEMS[code].status
+    assert answer.status_code == REMEDIES[code].status
     return code
 
 

@@ -112,7 +112,7 @@ def test_a_killed_child_is_started_again(stack: RunningStack, words: tuple[str, 
 
 def test_a_killed_engine_is_replaced_with_its_worker(stack: RunningStack) -> None:
     former = wait_for(stack.engines, timeout=START_SECONDS)
-    victim = wait_for(lambda: stack.child("worker", "engine"), what="the worker")
+    victim = wait_for(lambda: stack.child("worker engine"), what="the worker")
     kill_9(victim.pid)
     wait_for(lambda: stack.engines() - former, timeout=START_SECONDS, what="another engine")
 

@@ -12,11 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
+from certrad.app.api.remedies import REMEDIES
 from certrad.app.settings import ApiSettings
-from certrad.models.errors import PROBLEMS
 from certrad.models.shipped import shipped_prompts
 from certrad.models.types.codec import encode_card
-from certrad.models.types.tuning import TuningParams
+from certrad.models.types.tuning import TuningParams, TuningResult
 from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE
 from certrad.workers.contract.queues import queue, rq_job
 from certrad.workers.contract.records import Records
@@ -54,7 +54,7 @@ def accepted(response: Response) -> dict[str, Any]:
 
 def code_of(response: Response) -> str:
     body = response.json()
-    assert response.status_code == body["status"] == PROBLEMS[body["code"]].status
+    assert response.status_code == body["status"] == REMEDIES[body["code"]].status
     return str(body["code"])
 
 
@@ -129,6 +129,7 @@ def test_an_archive_is_never_in_the_memory_of_the_api_as_a_whole(
     monkeypatch.setattr(SpooledTemporaryFile, "read", watched)
     job_id = accepted(tune(api))["id"]
     assert (api_settings.blobs_dir / job_id).read_bytes() == ARCHIVE
+    assert asked
     assert all(0 < size <= 1 << 20 for size in asked)
 
 
@@ -178,7 +179,7 @@ def test_the_result_names_the_prompt_with_its_card(api: TestClient, records: Rec
     job_id = accepted(tune(api))["id"]
     card = next(iter(shipped_prompts().values()))
     records.enter(job_id, "finishing")
-    records.succeed(job_id, {"prompt": card.id, "card": json.loads(encode_card(card))})
+    records.succeed(job_id, TuningResult(prompt=card.id, card=card))
     job = api.get(f"/jobs/{job_id}").json()
     assert job["status"] == "succeeded"
     assert job["result"] == {"prompt": card.id, "card": json.loads(encode_card(card))}
@@ -188,7 +189,7 @@ def test_the_result_names_the_prompt_with_its_card(api: TestClient, records: Rec
 def test_the_certificate_of_a_tuning_is_said_not_to_be(api: TestClient, records: Records) -> None:
     job_id = accepted(tune(api))["id"]
     assert code_of(api.get(f"/jobs/{job_id}/certificate")) == "job_not_finished"
-    records.succeed(job_id, {"prompt": "p", "card": {}})
+    records.succeed(job_id, TuningResult(prompt="p", card=next(iter(shipped_prompts().values()))))
     assert code_of(api.get(f"/jobs/{job_id}/certificate")) == "job_has_no_certificate"
 
 

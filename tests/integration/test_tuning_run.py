@@ -1,11 +1,10 @@
 """A tuning from upload to prompt, on a real Redis and with the embedded backbone: what is unpacked, kept, resumed."""
 
-import json
 import os
 import signal
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, cast
 
@@ -20,24 +19,25 @@ from rq.timeouts import JobTimeoutException
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.images.model_input import model_input
-from certrad.models.prompts.training.embedding_bank import adversarial_rows
-from certrad.models.prompts.training.tuning import Tuned, TuningSet, attack_params, finish
+from certrad.models.prompts.training.embedding_bank import embedding_bank_rows
+from certrad.models.prompts.training.tuning import TunedPrompt, TuningSet, attack_params, finish
 from certrad.models.shipped import shipped_tasks
 from certrad.models.types import PromptCard
-from certrad.models.types.codec import encode_card
-from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest
+from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest, TuningResult
 from certrad.workers import issue
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import Phase, document_key, input_key, ledger_key
-from certrad.workers.contract.progress import Tuning
+from certrad.workers.contract.payloads import Payloads
+from certrad.workers.contract.progress import EpochsDone
 from certrad.workers.contract.queues import rq_job
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.decoders.raster import decode
 from certrad.workers.engine import tasks as engine
 from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.runtime import Runtime, build
-from certrad.workers.engine.tuning import TuningRun
+from certrad.workers.engine.tuning import Tuning
 from certrad.workers.intake import tasks as intake
 from certrad.workers.queue import stop as stopping
 from certrad.workers.settings import WorkerSettings
@@ -102,17 +102,17 @@ def read(records: Records, job_id: str = "job") -> JobRecord:
 def error_of(records: Records, job_id: str = "job") -> dict[str, Any]:
     error = read(records, job_id).error
     assert error is not None
-    return error
+    return asdict(error)
 
 
 def tuned(runtime: Runtime, records: Records, job_id: str) -> PromptCard:
     """The prompt that one attempt publishes."""
-    TuningRun(runtime, records, read(records, job_id)).tune()
+    Tuning(runtime, records, read(records, job_id)).tune()
     issue.finish(job_id)
     record = read(records, job_id)
-    assert record.result is not None, record.error
-    card = Catalogue(runtime.redis).prompts()[record.result["prompt"]]
-    assert record.result["card"] == json.loads(encode_card(card))
+    assert isinstance(record.result, TuningResult), record.error
+    card = Catalogue(runtime.redis).prompts()[record.result.prompt]
+    assert record.result.card == card
     return card
 
 
@@ -125,10 +125,10 @@ def test_only_the_needed_images_are_left_in_the_order_that_is_told(
     job_id = submit(zipped(classes(NAMES, 60)))
     record = read(records)
     assert record.phase == "waiting"
-    assert record.image is not None
-    assert record.image["class_names"] == NAMES
-    assert record.image["training_labels"] == [0, 0, 1, 1, 2, 2]
-    assert record.image["validation_labels"] == [0] * 50 + [1] * 50 + [2] * 50
+    assert isinstance(record.image, TuningImages)
+    assert record.image.class_names == tuple(NAMES)
+    assert record.image.training_labels == (0, 0, 1, 1, 2, 2)
+    assert record.image.validation_labels == (0,) * 50 + (1,) * 50 + (2,) * 50
     assert redis.hlen(input_key(job_id)) == 156
     assert 0 < redis.ttl(input_key(job_id)) <= settings.input_ttl
     assert rq_job(redis, "tune", job_id) is not None
@@ -140,8 +140,8 @@ def test_folders_with_the_published_names_of_a_task_are_matched(submit: Submit, 
     archive = {path: content for name, size in sizes.items() for path, content in classes([name], size).items()}
     submit(zipped(archive), wanted=replace(request(shots=None), class_names=task.class_names, task=task.id))
     image = read(records).image
-    assert image is not None, error_of(records)
-    assert [image["training_labels"].count(label) for label in range(4)] == list(sizes.values())
+    assert isinstance(image, TuningImages), error_of(records)
+    assert [image.training_labels.count(label) for label in range(4)] == list(sizes.values())
 
 
 def test_an_image_is_what_certification_would_see_under_its_own_label(
@@ -150,10 +150,10 @@ def test_an_image_is_what_certification_would_see_under_its_own_label(
     wanted = replace(request(), class_names=("cow", "ant", "bee"))
     job_id = submit(zipped({**classes(NAMES, SHOTS), **classes(NAMES[:2], 6), **classes(NAMES[:1], 12)}), wanted=wanted)
     image = read(records).image
-    assert image is not None
+    assert isinstance(image, TuningImages)
     assert wanted.class_names is not None
     for label, name in enumerate(wanted.class_names):
-        places = [place for place, found in enumerate(image["training_labels"]) if found == label]
+        places = [place for place, found in enumerate(image.training_labels) if found == label]
         left = {redis.hget(input_key(job_id), str(place)) for place in places}
         pictures = (decode(textured(NAMES.index(name), number), "png", max_pixels=10**6) for number in range(12))
         assert len(left) == SHOTS
@@ -256,7 +256,7 @@ def test_a_full_job_store_is_said_to_be_full(submit: Submit, records: Records, m
     def full(*_: Any, **__: Any) -> bool:
         raise OutOfMemoryError
 
-    monkeypatch.setattr(Records, "leave_image", full)
+    monkeypatch.setattr(Payloads, "put_image", full)
     submit()
     assert error_of(records)["code"] == "redis_unavailable"
 
@@ -267,7 +267,7 @@ def test_unpacking_that_takes_too_long_is_not_begun_again(
     def timed_out(*_: Any, **__: Any) -> bool:
         raise JobTimeoutException
 
-    monkeypatch.setattr(Records, "leave_image", timed_out)
+    monkeypatch.setattr(Payloads, "put_image", timed_out)
     job_id = submit()
     assert error_of(records)["code"] == "job_timeout"
     assert not (settings.blobs_dir / job_id).exists()
@@ -276,14 +276,14 @@ def test_unpacking_that_takes_too_long_is_not_begun_again(
 def test_a_job_cancelled_while_unpacking_leaves_nothing(
     submit: Submit, records: Records, redis: Redis, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave = Records.leave_image
+    put = Payloads.put_image
 
-    def cancelled_meanwhile(self: Records, job_id: str, index: int, pixels: bytes, ttl: int) -> bool:
+    def cancelled_meanwhile(self: Payloads, job_id: str, index: int, pixels: bytes) -> bool:
         if index == 1:
-            self.cancel(job_id)
-        return leave(self, job_id, index, pixels, ttl)
+            records.cancel(job_id)
+        return put(self, job_id, index, pixels)
 
-    monkeypatch.setattr(Records, "leave_image", cancelled_meanwhile)
+    monkeypatch.setattr(Payloads, "put_image", cancelled_meanwhile)
     job_id = submit()
     assert not redis.exists(input_key(job_id))
     assert list(settings.blobs_dir.iterdir()) == []
@@ -304,7 +304,7 @@ def test_every_method_makes_a_prompt_with_its_card(
     assert card.measured["validation"]["images"] == len(NAMES)
     assert (settings.prompts_dir / f"{card.id}.safetensors").exists()
     record = read(records)
-    assert isinstance(record.progress, Tuning)
+    assert isinstance(record.progress, EpochsDone)
     assert (record.status, record.progress.epochs_done) == ("succeeded", EPOCHS)
     assert not redis.exists(input_key(job_id), ledger_key(job_id), document_key(job_id))
     assert list(settings.blobs_dir.iterdir()) == []
@@ -343,11 +343,11 @@ class StoppedError(Exception):
 
 
 def dying_after(kind: str, count: int) -> Callable[..., bool]:
-    """`Records.leave_step` of a process that dies right after the n-th step of a kind."""
-    leave, left = Records.leave_step, iter(range(count - 1))
+    """`Payloads.put_step` of a process that dies right after the n-th step of a kind."""
+    put, left = Payloads.put_step, iter(range(count - 1))
 
-    def dying(self: Records, job_id: str, step: str, state: bytes, ttl: int) -> bool:
-        answer = leave(self, job_id, step, state, ttl)
+    def dying(self: Payloads, job_id: str, step: str, state: bytes) -> bool:
+        answer = put(self, job_id, step, state)
         if kind in step and next(left, None) is None:
             raise StoppedError
         return answer
@@ -358,7 +358,7 @@ def dying_after(kind: str, count: int) -> Callable[..., bool]:
 @pytest.fixture
 def small_bank_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     def rows(backbone: Backbone, data: TuningSet, params: TuningParams, start: int) -> torch.Tensor:
-        return adversarial_rows(backbone, data.images, attack_params(params), start, batch_size=4)
+        return embedding_bank_rows(backbone, data.images, attack_params(params), start, batch_size=4)
 
     monkeypatch.setattr("certrad.workers.engine.tuning.bank_starts", lambda n_images: range(0, n_images, 4))
     monkeypatch.setattr("certrad.workers.engine.tuning.bank_rows", rows)
@@ -373,9 +373,9 @@ def test_an_interrupted_tuning_goes_on_where_it_was_to_the_same_prompt(
     undisturbed = tuned(runtime, records, submit(job_id="undisturbed", wanted=wanted))
     job_id = submit(job_id="resumed", wanted=wanted)
     with monkeypatch.context() as patch:
-        patch.setattr(Records, "leave_step", dying_after(kind, count))
+        patch.setattr(Payloads, "put_step", dying_after(kind, count))
         with pytest.raises(StoppedError):
-            TuningRun(runtime, records, read(records, job_id)).tune()
+            Tuning(runtime, records, read(records, job_id)).tune()
     steps = steps_of(monkeypatch)
     assert tuned(runtime, records, job_id) == undisturbed
     assert sum(kind in step for step in steps) == (EPOCHS if kind == "state" else 2) - count
@@ -384,22 +384,22 @@ def test_an_interrupted_tuning_goes_on_where_it_was_to_the_same_prompt(
 def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The steps that are left from now on."""
     steps: list[str] = []
-    leave = Records.leave_step
+    put = Payloads.put_step
 
-    def noted(self: Records, job_id: str, step: str, state: bytes, ttl: int) -> bool:
+    def noted(self: Payloads, job_id: str, step: str, state: bytes) -> bool:
         steps.append(step)
-        return leave(self, job_id, step, state, ttl)
+        return put(self, job_id, step, state)
 
-    monkeypatch.setattr(Records, "leave_step", noted)
+    monkeypatch.setattr(Payloads, "put_step", noted)
     return steps
 
 
 def interrupted(runtime: Runtime, records: Records, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attempt that dies after its first epoch."""
     with monkeypatch.context() as patch:
-        patch.setattr(Records, "leave_step", dying_after("state", 1))
+        patch.setattr(Payloads, "put_step", dying_after("state", 1))
         with pytest.raises(StoppedError):
-            TuningRun(runtime, records, read(records, job_id)).tune()
+            Tuning(runtime, records, read(records, job_id)).tune()
 
 
 @pytest.mark.parametrize("damage", ["bit", "cut", "empty"])
@@ -438,13 +438,13 @@ def test_a_job_cancelled_within_an_epoch_stops_there(
     def cancelled_meanwhile(self: Records, job_id: str, phase: Phase, **fields: Any) -> bool:
         answer = enter(self, job_id, phase, **fields)
         if phase == "tuning":
-            self.cancel(job_id)
+            records.cancel(job_id)
         return answer
 
     monkeypatch.setattr(Records, "enter", cancelled_meanwhile)
     steps = steps_of(monkeypatch)
     with pytest.raises(JobEndedError):
-        TuningRun(runtime, records, read(records, job_id)).tune()
+        Tuning(runtime, records, read(records, job_id)).tune()
     assert steps == []
     assert not redis.exists(input_key(job_id), ledger_key(job_id))
 
@@ -456,7 +456,7 @@ def test_a_stop_request_hands_the_job_back_within_an_epoch(
     steps = steps_of(monkeypatch)
     monkeypatch.setattr(stopping, "requested", lambda: True)
     with pytest.raises(stopping.StopRequested):
-        TuningRun(runtime, records, read(records, job_id)).tune()
+        Tuning(runtime, records, read(records, job_id)).tune()
     assert steps == []
     assert not read(records, job_id).ended
 
@@ -471,7 +471,7 @@ def test_images_that_are_not_those_of_intake_are_refused(
     else:
         redis.hset(input_key(job_id), "0", np.zeros((3, 64, 64), "<f4").tobytes())
     with pytest.raises(Rejected) as caught:
-        TuningRun(runtime, records, read(records, job_id)).tune()
+        Tuning(runtime, records, read(records, job_id)).tune()
     assert caught.value.code == code
 
 
@@ -481,7 +481,7 @@ def test_prompts_too_long_are_refused_before_an_image_is_looked_at(
     job_id = submit(zipped(classes(["ant", f"a {'very ' * 20}large ant"], SHOTS)), wanted=request("advpt", n_ctx=64))
     redis.delete(input_key(job_id))
     with pytest.raises(Rejected) as caught:
-        TuningRun(runtime, records, read(records, job_id)).tune()
+        Tuning(runtime, records, read(records, job_id)).tune()
     assert caught.value.code == "prompt_too_long"
 
 
@@ -493,7 +493,7 @@ def test_a_training_that_diverges_fails_the_job(
         torch.nn.functional, "cross_entropy", lambda logits, _: logits.sum() * torch.tensor(float("nan"))
     )
     with pytest.raises(Rejected) as caught:
-        TuningRun(runtime, records, read(records, job_id)).tune()
+        Tuning(runtime, records, read(records, job_id)).tune()
     assert caught.value.code == "invalid_request"
     assert "epoch 1" in caught.value.detail
 
@@ -506,7 +506,7 @@ def test_a_job_that_ended_meanwhile_puts_no_prompt_into_use(
     before = catalogue.prompts()
     job_id = submit()
 
-    def ended_meanwhile(*arguments: Any, **options: Any) -> Tuned:
+    def ended_meanwhile(*arguments: Any, **options: Any) -> TunedPrompt:
         monkeypatch.setattr("certrad.workers.engine.tuning.finish", finish)
         answer = finish(*arguments, **options)
         if end == "cancelled":
@@ -516,7 +516,7 @@ def test_a_job_that_ended_meanwhile_puts_no_prompt_into_use(
             catalogue.withdraw_prompt(card.id)
         return answer
 
-    attempt = TuningRun(runtime, records, read(records, job_id))
+    attempt = Tuning(runtime, records, read(records, job_id))
     monkeypatch.setattr("certrad.workers.engine.tuning.finish", ended_meanwhile)
     with pytest.raises(JobEndedError):
         attempt.tune()

@@ -17,14 +17,21 @@ from redis import Redis
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.labels import labels_of, merkle_root, run_lengths
-from certrad.models.certificates.schema import parse, read
-from certrad.models.certificates.signature import public_key, signed
+from certrad.models.certificates.labels import merkle_root, parse_labels, run_lengths
+from certrad.models.certificates.reader import parse, read
+from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import same_image
 from certrad.models.prompts.store import PromptStore
 from certrad.models.replay.rebuild import rebuild
 from certrad.models.replay.replay import fresh, replay, select_again
-from certrad.models.types import CertifyRequest, GatedAdaptation, SmoothingParams, ZeroShotAdaptation
+from certrad.models.types import (
+    AutoSigma,
+    CertifyRequest,
+    FixedSigma,
+    GatedAdaptation,
+    SamplingParams,
+    ZeroShotAdaptation,
+)
 from certrad.workers.cli.main import main
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 from certrad.workers.contract.names import EPOCHS
@@ -42,7 +49,7 @@ OWN = CASES[6]
 FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 FEW_SHOT, BANK = TASK.default_prompt, TASK.default_bank
 LEARNED = replace(TEMPLATE, prompt=str(FEW_SHOT), template="{}")
-PARAMS = SmoothingParams(sigma=0.25, n0=20, n=100, alpha=1e-6)  # `--fresh` refuses a true claim w.p. < 1e-11
+PARAMS = SamplingParams(n0=20, n=100, alpha=1e-6)  # `--fresh` refuses a true claim w.p. < 1e-11
 PLAIN = CertifyRequest(classifier=TEMPLATE, params=PARAMS)
 REQUESTS = {
     "learned prompt": CertifyRequest(classifier=LEARNED, params=PARAMS),
@@ -58,8 +65,8 @@ REQUESTS = {
     "target radius": CertifyRequest(classifier=TEMPLATE, params=replace(PARAMS, n=640, target_radius=0.05)),
     "automatic sigma": CertifyRequest(
         classifier=LEARNED,
-        params=replace(PARAMS, sigma=TASK.sigma_routing.selector_sigma if TASK.sigma_routing else 0.0),
-        routing=TASK.sigma_routing,
+        sigma=AutoSigma(TASK.sigma_routing) if TASK.sigma_routing else FixedSigma(),
+        params=PARAMS,
     ),
 }
 
@@ -106,7 +113,7 @@ def test_own_certificate_is_valid_and_its_issuer_known(api: TestClient) -> None:
 
 
 def test_certificate_of_another_issuer_is_refused_and_says_so(api: TestClient) -> None:
-    foreign = canonical(signed(json.loads(genuine(OWN)), FORGER))
+    foreign = canonical(sign(json.loads(genuine(OWN)), FORGER))
     body = api.post("/verify", content=foreign).json()
     assert (body["valid"], body["issuer"]) == (False, "unknown")
     assert [check["name"] for check in body["checks"] if not check["ok"]] == ["issuer"]
@@ -126,7 +133,7 @@ def test_noise_key_is_checked_once_its_secret_was_revealed(api: TestClient, redi
     document = json.loads(genuine(OWN))
     Keyring(redis).reveal_epoch(document["noise"]["epoch_sha256"], EPOCH_SECRET)
     document["noise"]["key"] = "ab" * 32
-    body = api.post("/verify", content=canonical(signed(document, ISSUER))).json()
+    body = api.post("/verify", content=canonical(sign(document, ISSUER))).json()
     assert [check["name"] for check in body["checks"] if not check["ok"]] == ["noise_key"]
 
 
@@ -183,7 +190,7 @@ def certified(settings: WorkerSettings, redis: Redis, picture: bytes) -> Callabl
     def certify(request: CertifyRequest) -> bytes:
         pixels, facts = decode_limited(picture, request, settings)
         record = waiting(redis, "job", request, pixels.tobytes(), facts)
-        return canonical(signed(attempt(build(settings, redis), record)[0], ISSUER))
+        return canonical(sign(attempt(build(settings, redis), record)[0], ISSUER))
 
     return certify
 
@@ -219,14 +226,14 @@ def relabelled(content: bytes, key: Ed25519PrivateKey = ISSUER) -> bytes:
     """The document with every third label changed, counted and hashed as if that were so."""
     document = json.loads(content)
     changed = [
-        label if i % 3 else (label + 1) % 6 for i, label in enumerate(labels_of(document["estimation"]["labels"]))
+        label if i % 3 else (label + 1) % 6 for i, label in enumerate(parse_labels(document["estimation"]["labels"]))
     ]
     document["estimation"] |= {
         "per_class": [str(changed.count(label)) for label in range(6)],
         "labels": run_lengths(changed),
         "merkle_root": merkle_root(changed),
     }
-    return canonical(signed(document, key))
+    return canonical(sign(document, key))
 
 
 def test_forged_labels_are_found_by_drawing_them_again(
@@ -271,7 +278,7 @@ def test_forged_selection_is_found_by_drawing_it_again(
         document["selection"]["per_class"][0],
     ]
     for tolerant in (False, True):
-        with pytest.raises(ValueError, match="they count to"):
+        with pytest.raises(ValueError, match="the selection samples give"):
             select_again(read(parse(canonical(document))), rebuilt, tolerant=tolerant)
 
 
@@ -282,9 +289,9 @@ def test_image_that_differs_in_one_fact_is_another(
     statement = read(parse(certified(REQUESTS["learned prompt"])))
     _, facts = decode_limited(picture, REQUESTS["learned prompt"], WorkerSettings())
     assert same_image(statement, facts)
-    other = {"scale": {**facts["scale"], "rows": 7}}.get(fact, "ab" * 32)
+    other: Any = replace(facts.scale, rows=7) if fact == "scale" else "ab" * 32
     with pytest.raises(ValueError, match=r"is not|are not|does not"):
-        same_image(statement, {**facts, fact: other})
+        same_image(statement, replace(facts, **{fact: other}))
 
 
 def replaced(document: dict[str, Any], **claim: str) -> dict[str, Any]:
@@ -304,7 +311,7 @@ def test_classifier_with_another_digest_is_refused(
     decoded, _ = decode_limited(picture, REQUESTS["adapted prompt"], WorkerSettings())
     for field, what in (("backbone", "weights"), ("prompt", "prompt checkpoint"), ("context", "context")):
         other = {**document, "classifier": {**document["classifier"], f"{field}_sha256": "ab" * 32}}
-        with pytest.raises(ValueError, match=f"{what}: this machine has"):
+        with pytest.raises(ValueError, match=f"{what}: the document states .*, this machine has"):
             rebuild(read(parse(canonical(other))), decoded, Path(), PromptStore(own=Path()))
 
 
@@ -327,7 +334,7 @@ def test_command_says_in_words_what_was_checked_and_what_it_means(
 
 def test_exit_codes_are_0_valid_1_not_valid_2_bad_usage(verify: Verify, tmp_path: Path) -> None:
     assert verify(genuine(OWN))[0] == 0
-    assert verify(canonical(signed(json.loads(genuine(OWN)), FORGER)))[0] == 1
+    assert verify(canonical(sign(json.loads(genuine(OWN)), FORGER)))[0] == 1
     assert verify(b"no certificate")[0] == 1
     assert verify(genuine(OWN), replay=5)[0] == 2  # without the image
     assert verify(genuine(OWN), key=tmp_path / "nowhere")[0] == 2
@@ -338,7 +345,7 @@ def test_saved_answer_of_the_service_is_a_key_file(api: TestClient, verify: Veri
     saved = tmp_path / "certrad-keys"
     saved.write_bytes(api.get("/.well-known/certrad-keys").content)
     assert verify(genuine(OWN), key=saved)[1]["issuer"] == "known"
-    assert verify(canonical(signed(json.loads(genuine(OWN)), FORGER)), key=saved)[1]["issuer"] == "unknown"
+    assert verify(canonical(sign(json.loads(genuine(OWN)), FORGER)), key=saved)[1]["issuer"] == "unknown"
 
 
 def test_certificate_of_a_revoked_key_is_refused_until_signed_anew(
@@ -347,7 +354,7 @@ def test_certificate_of_a_revoked_key_is_refused_until_signed_anew(
     Keyring(redis).publish_key(PublicKey(public_key=public_key(FORGER), first_used=2.0))
     digest = sha256(bytes.fromhex(public_key(ISSUER))).hexdigest()
     Keyring(redis).publish_revocation(Revocation(sha256=digest, revoked_at=3.0, reason="it leaked"))
-    anew, saved = canonical(signed(json.loads(genuine(OWN)), FORGER)), tmp_path / "certrad-keys"
+    anew, saved = canonical(sign(json.loads(genuine(OWN)), FORGER)), tmp_path / "certrad-keys"
     saved.write_bytes(api.get("/.well-known/certrad-keys").content)
     for content, expected in ((genuine(OWN), (False, "revoked")), (anew, (True, "known"))):
         answered, printed = api.post("/verify", content=content).json(), verify(content, key=saved)[1]

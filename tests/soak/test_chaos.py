@@ -30,7 +30,7 @@ VICTIMS: Final[tuple[tuple[str, ...], ...]] = (
     ("redis.sock",),
     ("uvicorn",),
     ("worker", "intake"),
-    ("worker", "engine"),
+    ("worker engine",),
     ("certrad.workers.engine.process",),
 )
 OUTSTANDING: Final = 3

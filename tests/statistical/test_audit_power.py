@@ -4,8 +4,8 @@ import pytest
 
 from certrad.models.audit.contradictions import Audit
 from certrad.models.audit.verdict import SOUND, Verdict, summarise
-from certrad.models.types import SmoothingParams
-from tests.support.toy_service import SIGMA, ToyService, toy_mode
+from certrad.models.types import SamplingParams
+from tests.support.toy_service import ToyService, toy_mode
 
 FALSE_ALARM = 1e-6
 IMAGES = 24
@@ -14,7 +14,7 @@ IMAGES = 24
 @pytest.fixture(scope="module")
 def verdicts() -> dict[str, Verdict]:
     service = ToyService()
-    params = SmoothingParams(sigma=SIGMA, n=1000)
+    params = SamplingParams(n=1000)
     modes = [
         toy_mode("fixed", service.prompt, params),
         toy_mode("per sample", service.bank, params),

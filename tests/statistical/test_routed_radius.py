@@ -10,7 +10,7 @@ from scipy import special, stats
 
 from certrad.models.smoothing.bounds import clopper_pearson_lower, clopper_pearson_upper, radius
 from certrad.models.smoothing.routing import bound_routes, decide_routed, routed_radius
-from certrad.models.types import AlphaSplit, Certificate, LabelCounts, SmoothingParams
+from certrad.models.types import AlphaSplit, Certificate, LabelCounts, SamplingParams
 from certrad.models.types.routing import RouteBounds, RouteSelection, RoutingSplit, SigmaRouting, routing_split
 from tests.support.routed_line import OFFSETS, Floats, Pieces, RoutedLine
 
@@ -218,7 +218,7 @@ def test_a_route_never_seen_limits_the_radius() -> None:
 
     The 1.565 of docs/mathematics.md, 4.2, is without the cap q_b <= 1 - q_b*, which the shipped bound has and gains by.
     """
-    n, params = 10_000, SmoothingParams(sigma=1.0, alpha=0.001, n=10_000)
+    n, params = 10_000, SamplingParams(alpha=0.001, n=10_000)
     lower = clopper_pearson_lower(n, n, params.alpha)
     assert radius(lower, 1 - lower, 1.0) == pytest.approx(3.1986, abs=5e-5)
     split = routing_split(params, 3)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from certrad.bench.common.sequential_simulation import simulated
-from certrad.models.smoothing import Verdict
+from certrad.models.smoothing import SequentialDecision
 from certrad.models.types import Abstention, Certificate, SmoothingParams
 
 RUNS = 200
 
 
-def runs(p: Sequence[float], target: float) -> list[tuple[int, Verdict]]:
+def runs(p: Sequence[float], target: float) -> list[tuple[int, SequentialDecision]]:
     """Runs at sigma = 1."""
     generator = np.random.default_rng(2406)
     return [simulated(p, SmoothingParams(sigma=1.0, target_radius=target), generator) for _ in range(RUNS)]

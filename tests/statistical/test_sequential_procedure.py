@@ -12,7 +12,7 @@ from itertools import product
 import pytest
 from scipy import special, stats
 
-from certrad.models.smoothing import published
+from certrad.models.smoothing import publish
 from certrad.models.smoothing.sequential import ConfidenceSequence, SequentialTest
 from certrad.models.types import AlphaSplit, Certificate, LabelCounts, Outcome, SmoothingParams
 
@@ -51,7 +51,7 @@ class EitherBoundSuffices(SequentialTest):
 
     def _shown(self, class_index: int) -> Outcome:
         p_a = max(sequence.millionths for sequence in sequences(self)) / 10**6
-        return published(class_index, p_a, round(1 - p_a, 6), self._params.sigma)
+        return publish(class_index, p_a, round(1 - p_a, 6), self._params.sigma)
 
 
 class RunnerUpFromSelection(LabelCounts):

@@ -13,28 +13,26 @@ from scipy import special
 
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import document
-from certrad.models.certificates.facts import (
-    ClassifierIdentity,
-    Evidence,
-    Facts,
-    NoiseIdentity,
-    Subject,
-    routed_evidence,
-)
+from certrad.models.certificates.facts import Facts
 from certrad.models.certificates.noise_key import noise_key, settings_digest
-from certrad.models.certificates.signature import signed
-from certrad.models.images.units import ImageScale
-from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, estimate, select
-from certrad.models.smoothing.routing import estimate_routes, select_route
+from certrad.models.certificates.signature import sign
+from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
+from certrad.models.smoothing.plan import plan_samples
 from certrad.models.types import (
     Adaptation,
+    AutoSigma,
     Bound,
     CertifyRequest,
     ClassifierSpec,
+    FixedSigma,
     GatedAdaptation,
+    SamplingParams,
     SmoothingParams,
     ZeroShotAdaptation,
 )
+from certrad.models.types.evidence import Evidence
+from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
+from certrad.models.types.image import ImageScale
 from certrad.models.types.routing import SigmaRouting
 
 ISSUER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -100,7 +98,14 @@ class Case:
             template="{}" if learned else "a medical image of {}.",
             adaptation=self.adaptation,
         )
-        return CertifyRequest(classifier=spec, params=self.params, routing=self.routing)
+        fixed = self.params
+        return CertifyRequest(
+            classifier=spec,
+            sigma=FixedSigma(fixed.sigma) if self.routing is None else AutoSigma(self.routing),
+            params=SamplingParams(
+                alpha=fixed.alpha, n0=fixed.n0, n=fixed.n, bound=fixed.bound, target_radius=fixed.target_radius
+            ),
+        )
 
 
 def facts(case: Case, *, batch_size: int = 64) -> Facts:
@@ -126,7 +131,7 @@ def answered(
     key = noise_key(EPOCH_SECRET, pixels_sha256, settings)
     sampler = NoisySampler(
         image=IMAGE,
-        sigma=request.params.sigma,
+        sigma=request.sigma.first,
         noise=Noise(key),
         batch_size=batch_size,
         device=torch.device("cpu"),
@@ -187,34 +192,18 @@ def stated(
 
 def genuine(case: Case) -> bytes:
     """The signed document of a case, as it is stored."""
-    return canonical(signed(document(facts(case)), ISSUER))
+    return canonical(sign(document(facts(case)), ISSUER))
 
 
 def _evidence(request: CertifyRequest, probabilities: tuple[float, ...], sampler: NoisySampler) -> Evidence:
     """What the service's own algorithms find."""
-    if request.routing is not None:
-        return _routed_evidence(request, request.routing, probabilities, sampler)
-    dice = Dice(probabilities=probabilities, sigma=request.params.sigma)
-    selection = select(sampler, dice, request.params)
-    estimation = estimate(sampler, dice, request.params, selection, MemoryBlocks())
-    return Evidence(
-        selection=selection,
-        estimation=estimation.counts,
-        labels=estimation.labels,
-        outcome=estimation.outcome,
-        decision=estimation.decision,
-    )
+    blocks: defaultdict[str, MemoryBlocks] = defaultdict(MemoryBlocks)
+    plan = plan_samples(request.sigma, request.params)
 
+    def dice(sigma: float) -> Dice:
+        return Dice(probabilities=probabilities, sigma=sigma)
 
-def _routed_evidence(
-    request: CertifyRequest, routing: SigmaRouting, probabilities: tuple[float, ...], sampler: NoisySampler
-) -> Evidence:
-    def dice(route: int) -> Dice:
-        return Dice(probabilities=probabilities, sigma=routing.sigmas[route])
-
-    blocks: defaultdict[int | None, MemoryBlocks] = defaultdict(MemoryBlocks)
-    selection = select_route(sampler, dice, request.params, routing)
-    return routed_evidence(estimate_routes(sampler, dice, request.params, routing, selection, blocks.__getitem__))
+    return plan.estimate(sampler, dice, plan.select(sampler, dice), blocks.__getitem__)
 
 
 def _spread(n_classes: int, top: float) -> tuple[float, ...]:

@@ -4,17 +4,20 @@ import struct
 from dataclasses import replace
 from typing import Any
 
-from certrad.models.certificates.facts import Evidence, Facts, Subject
+from certrad.models.certificates.facts import Facts
 from certrad.models.types import (
     Adaptation,
     Certificate,
     CertifyRequest,
     ClassifierSpec,
     Decision,
+    FixedSigma,
     LabelCounts,
     Outcome,
-    SmoothingParams,
+    SamplingParams,
 )
+from certrad.models.types.evidence import Evidence
+from certrad.models.types.identity import Subject
 from tests.support.certificates import stated
 
 CERTIFIED = Certificate(class_index=0, radius=0.3181, p_a_lower=0.9, p_b_upper=0.1)
@@ -32,8 +35,11 @@ def facts(
     spec = ClassifierSpec(
         backbone="demo", prompt="few-shot", class_names=("a", "b", "ç"), template="{}", adaptation=adaptation
     )
-    request = CertifyRequest(classifier=spec, params=replace(SmoothingParams(n0=20, n=100), **params))
+    sigma = FixedSigma(params.pop("sigma", FixedSigma().sigma))
+    request = CertifyRequest(classifier=spec, sigma=sigma, params=replace(SamplingParams(n0=20, n=100), **params))
     evidence = Evidence(
+        sigma=sigma.sigma,
+        alpha_split=request.params.alpha_split(3),
         selection=LabelCounts(per_class=(19, 1, 0)),
         estimation=LabelCounts(per_class=tuple(map(labels.count, range(3))), invalid=labels.count(3)),
         labels=struct.pack(f"<{len(labels)}H", *labels),

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,14 @@ from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.prompts.context import template_features
 from certrad.models.shipped import shipped_tasks
 from certrad.models.types import CertifyRequest, ClassifierSpec
+from certrad.models.types.image import ImageRecord
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import document_key, events_key, input_key
 from certrad.workers.contract.records import Records
-from certrad.workers.engine.certification import Run
+from certrad.workers.engine.certification import Certification, CertificationInput
 from certrad.workers.engine.ledger import RedisLedger
 from certrad.workers.engine.runtime import Runtime
-from tests.support.certificates import SCALE
+from tests.support.image_facts import image_facts
 
 Image = NDArray[np.float32]
 Submit = Callable[..., JobRecord]
@@ -38,15 +38,14 @@ class StoppedError(Exception):
 
 
 def decoded(redis: Redis, job_id: str, request: CertifyRequest, image: Image) -> JobRecord:
-    """Leaves a job as intake does, with an invented picture behind its model input, and returns its record."""
+    """Puts a job into Redis as intake does, with an invented image behind its model input, and returns its record."""
     payload = image.astype("<f4").tobytes()
     digest = hashlib.sha256(payload).hexdigest()
-    facts = {"pixels_sha256": "ab" * 32, "input_sha256": digest, "scale": asdict(SCALE)}
-    return waiting(redis, job_id, request, payload, facts)
+    return waiting(redis, job_id, request, payload, image_facts(input_sha256=digest, side=image.shape[-1]))
 
 
-def waiting(redis: Redis, job_id: str, request: CertifyRequest, payload: bytes, facts: dict[str, Any]) -> JobRecord:
-    """Leaves a job with the model input and the facts of its image, and returns its record."""
+def waiting(redis: Redis, job_id: str, request: CertifyRequest, payload: bytes, facts: ImageRecord) -> JobRecord:
+    """Puts a job with its model input and the facts of its image into Redis, and returns its record."""
     records = Records(redis, ttl=600)
     records.create(job_id, request, max_active=100, digest="0" * 64)
     redis.set(input_key(job_id), payload)
@@ -66,10 +65,10 @@ def submitter(redis: Redis, image: Image, usual: CertifyRequest) -> Submit:
 
 
 def attempt(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Document and result that one attempt leaves."""
-    Run(runtime, Records(runtime.redis, ttl=600), record).certify()
-    left: Any = runtime.redis.hgetall(document_key(record.id))
-    return json.loads(left[b"document"]), json.loads(left[b"result"])
+    """Document and result that one attempt hands over."""
+    Certification(runtime, Records(runtime.redis, ttl=600), CertificationInput.of(record)).certify()
+    stored: Any = runtime.redis.hgetall(document_key(record.id))
+    return json.loads(stored[b"document"]), json.loads(stored[b"result"])
 
 
 def template_classifier(runtime: Runtime, document: dict[str, Any]) -> VisionLanguageClassifier:

@@ -71,7 +71,7 @@ def _png(width: int, height: int, *, depth: int, colour: int, raw: bytes) -> byt
 
 
 def tiff_16(
-    array: NDArray[np.uint16], *, order: str = "<", deflate: bool = False, white_is_zero: bool = False
+    array: NDArray[np.integer[Any]], *, order: str = "<", deflate: bool = False, white_is_zero: bool = False
 ) -> bytes:
     """A 16-bit TIFF of grey (height, width) or RGB, in one strip."""
     height, width = array.shape[:2]

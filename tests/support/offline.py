@@ -9,7 +9,13 @@ from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.prompts.context import template_features
 from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import certify
-from certrad.models.types import CertifyRequest, ClassifierSpec, LabelCounts, SmoothingParams
+from certrad.models.types import (
+    CertifyRequest,
+    ClassifierSpec,
+    FixedSigma,
+    LabelCounts,
+    SamplingParams,
+)
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.settings import WorkerSettings
 
@@ -38,7 +44,8 @@ class Offline:
         )
         request = CertifyRequest(
             classifier=spec,
-            params=SmoothingParams(sigma=float(params["sigma"]), n0=int(params["n0"]), n=int(params["n"])),
+            sigma=FixedSigma(float(params["sigma"])),
+            params=SamplingParams(n0=int(params["n0"]), n=int(params["n"])),
         )
         model_input, _ = decode_limited(self._image, request, WorkerSettings())
         card = shipped_backbones()[spec.backbone]
@@ -55,7 +62,7 @@ class Offline:
             return certify(
                 model_input.pixels,
                 VisionLanguageClassifier(backbone, features),
-                request.params,
+                request.params.at(request.sigma.first),
                 key=bytes.fromhex(document["noise"]["key"]),
                 law=document["noise"]["law"],
                 batch_size=int(identity["block_size"]),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from certrad.app.api.remedies import REMEDIES
 from certrad.models.errors import PROBLEMS
 
 
@@ -25,7 +26,7 @@ def assert_problem(response: Response, code: str) -> dict[str, Any]:
     """Checks that a response is the problem of a code and returns its body."""
     body: dict[str, Any] = response.json()
     assert body["code"] == code, body
-    assert response.status_code == body["status"] == PROBLEMS[code].status
+    assert response.status_code == body["status"] == REMEDIES[code].status
     assert response.headers["content-type"] == "application/problem+json"
     assert body["title"] == PROBLEMS[code].title
     assert body["type"] == f"urn:certrad:problem:{code}"

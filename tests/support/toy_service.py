@@ -1,7 +1,7 @@
 """A service small enough to audit in a second: a linear encoder, three prompts near each other, one tuned per image."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from certrad.models.audit.modes import Mode, ModeSpec
 from certrad.models.prompts.zero_shot import entropy_of_mean
 from certrad.models.smoothing import Stream
 from certrad.models.smoothing.encoded import EncodedSampler, Head
-from certrad.models.types import ClassifierSpec, SigmaRouting, SmoothingParams, ZeroShotAdaptation
+from certrad.models.types import AutoSigma, ClassifierSpec, FixedSigma, SamplingParams, SigmaRouting, ZeroShotAdaptation
 
 SHAPE = (1, 16, 16)
 SIGMA = 0.145
@@ -95,13 +95,13 @@ class ToyService:
         optimizer.step()
         return Prompt(self._texts(context.detach()))
 
-    def automatic(self, params: SmoothingParams) -> Mode:
+    def automatic(self, params: SamplingParams) -> Mode:
         """Two sigmas to choose from, by which half of the image is brighter; each has a prompt of its own."""
         left, right = (-1.0, 1.0) * 2, (1.0, -1.0) * 2
         routing = SigmaRouting(
             sigmas=(SIGMA / 2, SIGMA), selector_sigma=SIGMA, grid=2, weights=(left, right), biases=(0.0, 0.0)
         )
-        spec = ModeSpec(name="auto", classifier=_FIXED, params=replace(params, sigma=SIGMA), routing=routing)
+        spec = ModeSpec(name="auto", classifier=_FIXED, sigma=AutoSigma(routing), params=params)
         of_route = self.prompt, Prompt(self._texts(self._others[0]))
         return Mode(spec=spec, unadapted=dict(zip(routing.sigmas, of_route, strict=True)))
 
@@ -110,7 +110,7 @@ class ToyService:
 
 
 def toy_mode(
-    name: str, unadapted: Head, params: SmoothingParams, adapt: Callable[[EncodedSampler], Head] | None = None
+    name: str, unadapted: Head, params: SamplingParams, adapt: Callable[[EncodedSampler], Head] | None = None
 ) -> Mode:
     """A mode of the toy; `frozen_prompt` and planted where it adapts to the image."""
     adaptation = None if adapt is None else ZeroShotAdaptation()
@@ -122,7 +122,7 @@ def toy_mode(
         adaptation=adaptation,
     )
     return Mode(
-        spec=ModeSpec(name=name, classifier=spec, params=params, planted=adapt is not None),
-        unadapted={params.sigma: unadapted},
+        spec=ModeSpec(name=name, classifier=spec, sigma=FixedSigma(SIGMA), params=params, planted=adapt is not None),
+        unadapted={SIGMA: unadapted},
         adapt=adapt,
     )

@@ -1,33 +1,59 @@
-"""The record of one job, and what may come of creating one."""
+"""The record of one job, and the errors of creating and reading a job."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from pydantic import TypeAdapter
 
-from certrad.workers.contract.names import (
-    ENDED,
-    PHASES,
-    STATUSES,
-    Phase,
-    Status,
-)
-from certrad.workers.contract.progress import Progress, Request, from_fields
+from certrad.models.types.image import ImageRecord
+from certrad.models.types.result import AbstainedResult, CertifiedResult
+from certrad.models.types.tuning import TuningResult
+from certrad.workers.contract.names import ENDED, PHASES, STATUSES, Phase, Status
+from certrad.workers.contract.progress import Progress, from_fields
+from certrad.workers.contract.request import Request, read_request
+from certrad.workers.contract.tuning_images import TuningImages
 
-# Told apart by what they hold, for a record of a version that knew one kind of job names none.
-REQUEST: Final[TypeAdapter[Request]] = TypeAdapter(Request)
+JobInput = ImageRecord | TuningImages
+"""The facts of what an engine works on: the image of a certification, or the images of a tuning."""
+
+JobResult = CertifiedResult | AbstainedResult | TuningResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobError:
+    """Why a job failed.
+
+    Attributes:
+        code: A code of `certrad.models.errors`.
+        detail: What was wrong, as a sentence without patient data.
+    """
+
+    code: str
+    detail: str
+
+
+INPUT: Final[TypeAdapter[JobInput]] = TypeAdapter(JobInput)
+RESULT: Final[TypeAdapter[JobResult]] = TypeAdapter(JobResult)
+ERROR: Final = TypeAdapter(JobError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
     """One job as it stands.
 
-    image: facts of the decoded image that hold no patient data (digests, size), once intake has decoded it; of a
-        tuning the classes and labels of the images that were left for the engine, and their digest.
-    result: the body of `result` of a succeeded job. error: `{code, detail}` of a failed one.
-    certificate: SHA-256 of the certificate document.
+    Attributes:
+        id: Its id.
+        status: Where it is in its life.
+        phase: What is being done for it.
+        request: The request with every default filled in.
+        progress: How far it is.
+        created_at: Seconds since 1970.
+        updated_at: Seconds since 1970.
+        image: Facts of the decoded image or images, free of patient data, once intake has decoded them.
+        result: The result of a succeeded job.
+        error: The error of a failed job.
+        certificate: SHA-256 of the certificate document, 64 hexadecimal digits.
     """
 
     id: str
@@ -37,22 +63,58 @@ class JobRecord:
     progress: Progress
     created_at: float
     updated_at: float
-    image: dict[str, Any] | None = None
-    result: dict[str, Any] | None = None
-    error: dict[str, Any] | None = None
+    image: JobInput | None = None
+    result: JobResult | None = None
+    error: JobError | None = None
     certificate: str | None = None
 
     @property
     def ended(self) -> bool:
-        """Whether the job has reached a status it cannot leave."""
+        """Returns whether the job has reached a status it cannot leave."""
         return self.status in ENDED
+
+    @staticmethod
+    def from_fields(job_id: str, stored: Mapping[bytes, bytes]) -> "JobRecord":
+        """Returns the record that is stored in a hash.
+
+        Args:
+            job_id: The job's id.
+            stored: The fields of the hash.
+
+        Raises:
+            KeyError: A field is missing.
+            ValueError: A field is not what this version writes.
+        """
+        status, phase = cast("Status", stored[b"status"].decode()), cast("Phase", stored[b"phase"].decode())
+        if status not in STATUSES or phase not in PHASES or (status in ENDED) != (phase == "done"):
+            raise ValueError(f"status and phase must be known and fit each other, got {status!r} and {phase!r}")
+        request = read_request(stored[b"request"])
+        image, result, error = (stored.get(name) for name in (b"image", b"result", b"error"))
+        certificate = stored.get(b"certificate")
+        return JobRecord(
+            id=job_id,
+            status=status,
+            phase=phase,
+            request=request,
+            progress=from_fields(request, stored),
+            created_at=float(stored[b"created_at"]),
+            updated_at=float(stored[b"updated_at"]),
+            image=INPUT.validate_json(image) if image else None,
+            result=RESULT.validate_json(result) if result else None,
+            error=ERROR.validate_json(error) if error else None,
+            certificate=certificate.decode() if certificate else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some of the records, newest first; `following` is the `before` of the next page, None on the last one.
+    """Some of the records, newest first.
 
     A page may hold fewer records than asked for, or none, and still have one that follows.
+
+    Attributes:
+        records: The records.
+        following: The `before` of the next page, None on the last one.
     """
 
     records: tuple[JobRecord, ...]
@@ -61,7 +123,12 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """The job an accepted submission belongs to; `replayed` when an Idempotency-Key named an earlier one."""
+    """The job an accepted submission belongs to.
+
+    Attributes:
+        job_id: Its id.
+        replayed: Whether an Idempotency-Key named an earlier one.
+    """
 
     job_id: str
     replayed: bool
@@ -77,27 +144,3 @@ class UnreadableRecordError(Exception):
 
 class IdempotencyConflictError(Exception):
     """The Idempotency-Key was used for another request."""
-
-
-def _decode(job_id: str, stored: Mapping[bytes, bytes]) -> JobRecord:
-    def optional(name: bytes) -> dict[str, Any] | None:
-        return json.loads(stored[name]) if name in stored else None
-
-    status, phase = cast("Status", stored[b"status"].decode()), cast("Phase", stored[b"phase"].decode())
-    if status not in STATUSES or phase not in PHASES or (status in ENDED) != (phase == "done"):
-        raise ValueError(f"status and phase must be known and fit each other, got {status!r} and {phase!r}")
-    certificate = stored.get(b"certificate")
-    request = REQUEST.validate_json(stored[b"request"])
-    return JobRecord(
-        id=job_id,
-        status=status,
-        phase=phase,
-        request=request,
-        progress=from_fields(request, stored),
-        created_at=float(stored[b"created_at"]),
-        updated_at=float(stored[b"updated_at"]),
-        image=optional(b"image"),
-        result=optional(b"result"),
-        error=optional(b"error"),
-        certificate=certificate.decode() if certificate else None,
-    )

@@ -95,22 +95,22 @@ def record_key(job_id: str) -> str:
 
 def events_key(job_id: str) -> str:
     """The stream of a job's events, read by SSE."""
-    return f"{PREFIX}:job:{job_id}:events"
+    return f"{record_key(job_id)}:events"
 
 
 def input_key(job_id: str) -> str:
     """The float32 tensor of a running job, of a tuning a hash of one for each image; deleted when it ends."""
-    return f"{PREFIX}:job:{job_id}:input"
+    return f"{record_key(job_id)}:input"
 
 
 def ledger_key(job_id: str) -> str:
     """The block ledger of a running job, or how far a tuning has come; deleted when it ends."""
-    return f"{PREFIX}:job:{job_id}:ledger"
+    return f"{record_key(job_id)}:ledger"
 
 
 def document_key(job_id: str) -> str:
     """What an engine has for intake, which ends the job: a certificate document, a result; deleted when it ends."""
-    return f"{PREFIX}:job:{job_id}:document"
+    return f"{record_key(job_id)}:document"
 
 
 def idempotency_key(key_sha256: str) -> str:

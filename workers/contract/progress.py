@@ -3,17 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from certrad.models.types import CertifyRequest
 from certrad.models.types.tuning import TuningRequest
-
-Request = CertifyRequest | TuningRequest
+from certrad.workers.contract.request import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """Samples of selection and estimation together.
+class SamplesDone:
+    """How far a certification is.
 
-    running_radius: of a job with a target radius, what its e-processes have shown so far; None at a fixed n.
+    Attributes:
+        samples_done: Samples of selection and estimation that are done.
+        samples_total: Samples that it may take.
+        running_radius: With a target radius, the radius that the e-processes have shown so far; None at a fixed n.
     """
 
     samples_done: int
@@ -22,11 +23,15 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tuning:
-    """Epochs, and images while they are decoded or attacked.
+class EpochsDone:
+    """How far a tuning is.
 
-    loss: the mean over the last epoch done.
-    images_done, images_total: of the phase; None where it does not go by images.
+    Attributes:
+        epochs_done: Epochs that are done.
+        epochs_total: Epochs that it takes.
+        loss: Mean over the last epoch that is done.
+        images_done: Images decoded or attacked in this phase; None where it does not go by images.
+        images_total: Images of this phase.
     """
 
     epochs_done: int
@@ -36,23 +41,40 @@ class Tuning:
     images_total: int | None = None
 
 
-Progress = Sampling | Tuning
+Progress = SamplesDone | EpochsDone
 
 
 def at_start(request: Request) -> Progress:
-    """The progress of a job that has just been created."""
+    """Returns the progress of a job that has just been created.
+
+    Args:
+        request: The request of the job.
+    """
     if isinstance(request, TuningRequest):
-        return Tuning(epochs_done=0, epochs_total=request.params.epochs)
-    return Sampling(samples_done=0, samples_total=request.samples_max)
+        return EpochsDone(epochs_done=0, epochs_total=request.params.epochs)
+    return SamplesDone(samples_done=0, samples_total=request.samples_max)
 
 
 def to_fields(progress: Progress) -> dict[str, str]:
-    """The progress as fields of the record's hash."""
+    """Returns the progress as fields of the record's hash.
+
+    Args:
+        progress: The progress.
+    """
     return {name: repr(value) for name, value in asdict(progress).items() if value is not None}
 
 
 def from_fields(request: Request, stored: Mapping[bytes, bytes]) -> Progress:
-    """The progress in a record's hash; raises KeyError or ValueError."""
+    """Returns the progress in a record's hash.
+
+    Args:
+        request: The request of the job.
+        stored: The fields of the hash.
+
+    Raises:
+        KeyError: A field is missing.
+        ValueError: A field is not a number.
+    """
 
     def number(name: bytes) -> float | None:
         return float(stored[name]) if name in stored else None
@@ -61,14 +83,14 @@ def from_fields(request: Request, stored: Mapping[bytes, bytes]) -> Progress:
         return int(stored[name]) if name in stored else None
 
     if isinstance(request, TuningRequest):
-        return Tuning(
+        return EpochsDone(
             epochs_done=int(stored[b"epochs_done"]),
             epochs_total=int(stored[b"epochs_total"]),
             loss=number(b"loss"),
             images_done=count(b"images_done"),
             images_total=count(b"images_total"),
         )
-    return Sampling(
+    return SamplesDone(
         samples_done=int(stored[b"samples_done"]),
         samples_total=int(stored[b"samples_total"]),
         running_radius=number(b"running_radius"),

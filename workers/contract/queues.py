@@ -10,6 +10,8 @@ from rq.exceptions import DuplicateJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.utils import import_attribute
+from rq.worker import Worker as RqWorker
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
 from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_TASKS, INTAKE_QUEUE, TASKS, Stage
@@ -112,20 +114,51 @@ class Worker:
 
 def alive_workers(redis: Redis, queue: str) -> list[Worker]:
     """The workers of a queue; RQ lets the key of one without heartbeat expire."""
-    keys = sorted(cast("set[bytes]", redis.smembers(f"rq:workers:{queue}")))
+    keys = sorted(cast("set[bytes]", redis.smembers(WORKERS_BY_QUEUE_KEY % queue)))
     with redis.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.hmget(key, "birth", "state", "last_heartbeat")
         answers = cast("list[list[bytes | None]]", pipe.execute())
     return [
         Worker(
-            name=key.decode().removeprefix("rq:worker:"),
+            name=key.decode().removeprefix(RqWorker.redis_worker_namespace_prefix),
             state=(state or b"").decode(),
             last_heartbeat=(heartbeat or b"").decode(),
         )
         for key, (birth, state, heartbeat) in zip(keys, answers, strict=True)
         if birth is not None
     ]
+
+
+def worker_exists(redis: Redis, name: str) -> bool:
+    """Says whether RQ knows a worker of this name whose heartbeat has not run out."""
+    return bool(redis.exists(f"{RqWorker.redis_worker_namespace_prefix}{name}"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageCounts:
+    """How many stages of jobs a queue has: waiting for a worker, with one, and given up by it."""
+
+    waiting: int
+    running: int
+    failed: int
+
+
+def stage_counts(redis: Redis) -> dict[str, StageCounts]:
+    """Returns the counts of every queue.
+
+    Only lengths are read: RQ's own counters clean up, and so change, what they count.
+    """
+    with redis.pipeline(transaction=False) as pipe:
+        for rq_queue in (queue(redis, name) for name in QUEUES):
+            pipe.llen(rq_queue.key)
+            pipe.zcard(rq_queue.started_job_registry.key)
+            pipe.zcard(rq_queue.failed_job_registry.key)
+        lengths = iter(cast("list[int]", pipe.execute()))
+    return {
+        name: StageCounts(waiting=waiting, running=running, failed=failed)
+        for name, waiting, running, failed in zip(QUEUES, lengths, lengths, lengths, strict=True)
+    }
 
 
 def alive_engines(redis: Redis, catalogue: Catalogue) -> list[WorkerCard]:

@@ -1,4 +1,4 @@
-"""Job records: our own truth about every job; an RQ job only carries one stage of it."""
+"""Job records: the truth about every job; RQ jobs only carry it from queue to queue."""
 
 import json
 import time
@@ -7,15 +7,20 @@ from typing import Any, Final, cast
 
 from redis import Redis
 
+from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.workers.contract.job import (
-    REQUEST,
+    ERROR,
+    INPUT,
+    RESULT,
     Created,
     IdempotencyConflictError,
+    JobError,
+    JobInput,
     JobRecord,
+    JobResult,
     Page,
     QueueFullError,
     UnreadableRecordError,
-    _decode,
 )
 from certrad.workers.contract.names import (
     ACTIVE,
@@ -29,14 +34,18 @@ from certrad.workers.contract.names import (
     ledger_key,
     record_key,
 )
-from certrad.workers.contract.progress import Request, at_start, to_fields
-from certrad.workers.contract.scripts import ADVANCE, CREATE, END, LEAVE
+from certrad.workers.contract.progress import at_start, to_fields
+from certrad.workers.contract.request import Request, write_request
+from certrad.workers.contract.scripts import ADVANCE, CREATE, END
 
 _EVENTS_KEPT: Final = 2_000
 
 
 class Records:
-    """Reads and changes job records; a job that has ended never changes again."""
+    """Reads and changes job records; a job that has ended never changes again.
+
+    A method that answers False says that the job has ended meanwhile, so that the caller must stop.
+    """
 
     def __init__(self, redis: Redis, *, ttl: int, clock: Callable[[], float] = time.time) -> None:
         self._redis = redis
@@ -45,7 +54,6 @@ class Records:
         self._create = redis.register_script(CREATE)
         self._advance = redis.register_script(ADVANCE)
         self._end = redis.register_script(END)
-        self._leave = redis.register_script(LEAVE)
 
     def create(
         self,
@@ -58,14 +66,25 @@ class Records:
     ) -> Created:
         """Creates a queued job, or finds the one that the same Idempotency-Key created.
 
-        digest: SHA-256 over the upload and the request, compared on a replay.
-        Raises QueueFullError, IdempotencyConflictError.
+        Args:
+            job_id: Id of the job, if it is created.
+            request: The request with every default filled in.
+            max_active: Jobs that may be active at once.
+            digest: SHA-256 over the upload and the request, compared on a replay.
+            idempotency_sha256: SHA-256 of the Idempotency-Key, None where there is none.
+
+        Returns:
+            The job that the submission belongs to.
+
+        Raises:
+            QueueFullError: As many jobs are active as may be.
+            IdempotencyConflictError: The key was used for another upload or request.
         """
         now = self._clock()
         fields = {
             "status": "queued",
             "phase": "queued",
-            "request": REQUEST.dump_json(request).decode(),
+            "request": write_request(request).decode(),
             **to_fields(at_start(request)),
             "created_at": repr(now),
             "updated_at": repr(now),
@@ -83,23 +102,40 @@ class Records:
         return Created(job_id=known_id, replayed=known_id != job_id)
 
     def read(self, job_id: str) -> JobRecord | None:
-        """The record, or None when there is none (any more). Raises UnreadableRecordError."""
+        """Returns the record, or None when there is none (any more).
+
+        Args:
+            job_id: The job's id.
+
+        Raises:
+            UnreadableRecordError: The record is not one that this version writes.
+        """
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(record_key(job_id)))
         try:
-            return _decode(job_id, stored) if b"status" in stored else None
+            return JobRecord.from_fields(job_id, stored) if b"status" in stored else None
         except (KeyError, ValueError) as error:
             raise UnreadableRecordError(job_id) from error
 
     def status(self, job_id: str) -> Status | None:
-        """The status alone, also of a record that `read` cannot make sense of; None when there is no record."""
+        """Returns the status alone, also of a record that `read` cannot make sense of; None when there is no record.
+
+        Args:
+            job_id: The job's id.
+        """
         stored = cast("bytes | None", self._redis.hget(record_key(job_id), "status"))
         return None if stored is None else cast("Status", stored.decode())
 
-    def enter(self, job_id: str, phase: Phase, *, image: Mapping[str, Any] | None = None) -> bool:
-        """Moves a job to a phase; False when it has ended meanwhile, so the caller must stop."""
+    def enter(self, job_id: str, phase: Phase, *, image: JobInput | None = None) -> bool:
+        """Moves a job to a phase.
+
+        Args:
+            job_id: The job's id.
+            phase: The phase it enters.
+            image: Facts of the decoded image or images, where they are known from now on.
+        """
         fields = {"status": "running", "phase": phase}
         if image is not None:
-            fields["image"] = json.dumps(image)
+            fields["image"] = INPUT.dump_json(image).decode()
         return self._change(job_id, "phase", {"phase": phase}, fields)
 
     def progress(
@@ -111,7 +147,15 @@ class Records:
         invalid: int,
         running_radius: float | None = None,
     ) -> bool:
-        """Publishes progress of a certification; False when the job has ended meanwhile, so the caller must stop."""
+        """Publishes progress of a certification.
+
+        Args:
+            job_id: The job's id.
+            samples_done: Samples of selection and estimation that are done.
+            counts: Estimation samples of each class so far.
+            invalid: Estimation samples without finite logits so far.
+            running_radius: With a target radius, the radius that is shown so far.
+        """
         data: dict[str, Any] = {"samples_done": samples_done, "counts": counts, "invalid": invalid}
         fields = {"samples_done": str(samples_done)}
         if running_radius is not None:
@@ -120,62 +164,79 @@ class Records:
         return self._change(job_id, "progress", data, fields)
 
     def images_progress(self, job_id: str, *, images_done: int, images_total: int) -> bool:
-        """Publishes how many images of a tuning are decoded or attacked; False as in `progress`."""
-        return self._tell(job_id, {"images_done": images_done, "images_total": images_total})
+        """Publishes how many images of a tuning are decoded or attacked.
+
+        Args:
+            job_id: The job's id.
+            images_done: Images that are done.
+            images_total: Images of this phase.
+        """
+        return self._publish(job_id, {"images_done": images_done, "images_total": images_total})
 
     def epoch_progress(self, job_id: str, *, epochs_done: int, epochs_total: int, loss: float) -> bool:
-        """Publishes that an epoch of a tuning is done, with its mean loss; False as in `progress`."""
-        return self._tell(job_id, {"epochs_done": epochs_done, "epochs_total": epochs_total, "loss": loss})
+        """Publishes that an epoch of a tuning is done.
 
-    def leave_input(self, job_id: str, pixels: bytes, ttl: int) -> bool:
-        """Leaves the decoded image for the engines, for ttl seconds; False when the job has ended meanwhile."""
-        return self._leave_at(input_key(job_id), job_id, ttl, "SET", pixels)
+        Args:
+            job_id: The job's id.
+            epochs_done: Epochs that are done.
+            epochs_total: Epochs that it takes.
+            loss: Mean loss of the last one.
+        """
+        return self._publish(job_id, {"epochs_done": epochs_done, "epochs_total": epochs_total, "loss": loss})
 
-    def leave_image(self, job_id: str, index: int, pixels: bytes, ttl: int) -> bool:
-        """Leaves one of the images of a tuning for the engines; ttl and answer as in `leave_input`."""
-        return self._leave_at(input_key(job_id), job_id, ttl, "HSET", str(index), pixels)
+    def succeed(self, job_id: str, result: JobResult, *, certificate: str | None = None) -> bool:
+        """Ends a job with its result.
 
-    def leave_step(self, job_id: str, step: str, state: bytes, ttl: int) -> bool:
-        """Leaves how far a tuning has come for whoever goes on with it; ttl and answer as in `leave_input`."""
-        return self._leave_at(ledger_key(job_id), job_id, ttl, "HSET", step, state)
-
-    def leave_result(self, job_id: str, result: bytes, ttl: int) -> bool:
-        """Leaves the result (JSON) of a job without a document for intake; ttl and answer as in `leave_input`."""
-        return self._leave_at(document_key(job_id), job_id, ttl, "HSET", "result", result)
-
-    def leave_document(self, job_id: str, document: bytes, result: bytes, ttl: int) -> bool:
-        """Leaves certificate document and result (JSON) for intake, for ttl seconds; False as in `leave_input`."""
-        return self._leave_at(document_key(job_id), job_id, ttl, "HSET", "document", document, "result", result)
-
-    def succeed(self, job_id: str, result: Mapping[str, Any], *, certificate: str | None = None) -> bool:
-        """Ends a job with its result and, of a certification, the document; False when it had ended before."""
-        fields = {"result": json.dumps(result)}
+        Args:
+            job_id: The job's id.
+            result: The result.
+            certificate: Of a certification, SHA-256 of the signed document.
+        """
+        fields = {"result": RESULT.dump_json(result).decode()}
         if certificate is not None:
-            fields |= {"certificate": certificate, "samples_done": str(result["samples_used"])}
+            fields["certificate"] = certificate
+        if isinstance(result, CertifiedResult | AbstainedResult):
+            fields["samples_done"] = str(result.samples_used)
         return self._finish(job_id, "succeeded", fields)
 
     def fail(self, job_id: str, code: str, detail: str) -> bool:
-        """Ends a job with an error code; False when it had ended before."""
-        return self._finish(job_id, "failed", {"error": json.dumps({"code": code, "detail": detail})})
+        """Ends a job with an error.
+
+        Args:
+            job_id: The job's id.
+            code: A code of `certrad.models.errors`.
+            detail: What was wrong, as a sentence without patient data.
+        """
+        return self._finish(job_id, "failed", {"error": ERROR.dump_json(JobError(code=code, detail=detail)).decode()})
 
     def cancel(self, job_id: str) -> bool:
-        """Ends a job at its owner's wish; False when it had ended before."""
+        """Ends a job at its owner's wish.
+
+        Args:
+            job_id: The job's id.
+        """
         return self._finish(job_id, "cancelled", {})
 
     def erase(self, job_id: str) -> None:
-        """Removes every trace of a job from Redis."""
-        self._redis.delete(*_all_keys(job_id))
+        """Removes every trace of a job from Redis.
+
+        Args:
+            job_id: The job's id.
+        """
+        self._redis.delete(*(key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)))
         self._redis.zrem(JOBS, job_id)
         self._redis.zrem(ACTIVE, job_id)
 
     def active(self) -> list[str]:
-        """The ids of jobs that have not ended, oldest first."""
+        """Returns the ids of jobs that have not ended, oldest first."""
         return [member.decode() for member in cast("list[bytes]", self._redis.zrange(ACTIVE, 0, -1))]
 
     def page(self, *, before: float, limit: int) -> Page:
-        """The records among the `limit` newest jobs created before a time (exclusive).
+        """Returns the records among the newest jobs created before a time; expired and unreadable ones are left out.
 
-        What has expired or cannot be read is left out.
+        Args:
+            before: Seconds since 1970, exclusive.
+            limit: Jobs to look at, at most.
         """
         listed = cast(
             "list[tuple[bytes, float]]",
@@ -199,11 +260,8 @@ class Records:
         except UnreadableRecordError:
             return None
 
-    def _tell(self, job_id: str, numbers: Mapping[str, float]) -> bool:
+    def _publish(self, job_id: str, numbers: Mapping[str, float]) -> bool:
         return self._change(job_id, "progress", numbers, {name: repr(value) for name, value in numbers.items()})
-
-    def _leave_at(self, key: str, job_id: str, ttl: int, *command: bytes | str) -> bool:
-        return bool(self._leave(keys=[record_key(job_id), key], args=[ttl, *command]))
 
     def _change(self, job_id: str, event: str, data: Mapping[str, Any], fields: Mapping[str, str]) -> bool:
         changed = self._advance(
@@ -239,7 +297,3 @@ class Records:
 
 def _flat(fields: Mapping[str, str]) -> list[str]:
     return [part for pair in fields.items() for part in pair]
-
-
-def _all_keys(job_id: str) -> list[str]:
-    return [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)]

@@ -55,7 +55,7 @@ return 1
 """
 
 # KEYS record, key; ARGV ttl, the command that writes the key, its arguments
-LEAVE: Final = f"""{HAS_ENDED}
+PUT: Final = f"""{HAS_ENDED}
 if has_ended(KEYS[1]) then return 0 end
 redis.call(ARGV[2], KEYS[2], unpack(ARGV, 3))
 redis.call('EXPIRE', KEYS[2], ARGV[1])

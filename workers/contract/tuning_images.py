@@ -1,17 +1,17 @@
-"""What intake tells engines of the images of a tuning that it left in Redis."""
+"""The facts of the images of a tuning that intake put into Redis for an engine."""
 
 from dataclasses import dataclass
-from typing import Final
-
-from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftImages:
-    """The images that were left for an engine, in the order of their indices: those to tune on, then the others.
+class TuningImages:
+    """The decoded images of a tuning, in the order of their indices: those to tune on, then those to validate with.
 
-    training_labels, validation_labels: the class of each, as an index into `class_names`.
-    images_sha256: SHA-256 of all of their bytes.
+    Attributes:
+        class_names: The names of the classes, in order.
+        training_labels: Class of each image to tune on, as an index into `class_names`.
+        validation_labels: Class of each image to validate with.
+        images_sha256: SHA-256 of the bytes of all images, one after the other; 64 hexadecimal digits.
     """
 
     class_names: tuple[str, ...]
@@ -21,8 +21,5 @@ class LeftImages:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Returns the number of images."""
         return len(self.training_labels) + len(self.validation_labels)
-
-
-LEFT: Final = TypeAdapter(LeftImages)

@@ -2,40 +2,44 @@
 
 Monochrome: stored values -> modality (table or rescale) -> VOI (table, else the first window, else the full range of
 the stored bits after the modality step) -> [0, 1] -> inverted for MONOCHROME1. The full range is taken rather than the
-picture's own minimum and maximum, because a scale that depends on the pixels has no Lipschitz constant: such a picture
+image's own minimum and maximum, because a scale that depends on the pixels has no Lipschitz constant: such an image
 may be dark, but its radius is true. Colour: RGB, YBR (converted by the decoder) and palettes, over the range of their
 bits. Overlays, padding values, supplemental palettes and presentation LUT sequences are not drawn.
 
 Only the elements named here are parsed; names, dates, identifiers, private elements and overlays are skipped unread.
-Refused: deflated and referenced (JPIP, SMPTE) transfer syntaxes, video, objects that are not pictures, 1-, 32-bit and
-float pixels, windows that are steps, and photometric interpretation against presentation LUT shape.
+Refused: deflated and referenced (JPIP, SMPTE) transfer syntaxes, video, objects that are not images, 1-, 32-bit and
+float pixels, pixels that are not square, windows that are steps, half a rescale or window, and photometric
+interpretation against presentation LUT shape. docs/decoding.md has the whole table.
 """
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
+from pydicom._uid_dict import UID_dictionary
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.pixels.utils import pixel_array
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import ImageFacts, Picture, Transform, check_size, crop, pixels_sha256
-from certrad.models.images.units import Unit
+from certrad.models.images.decoded_image import DecodedImage, check_size, crop, pixels_sha256
 from certrad.models.types import Region
-from certrad.workers.decoders.dicom_rendering import monochrome_steps, unit_of
-from certrad.workers.decoders.grayscale import Integers, Step, full_range, parameters, render, slope, transform
+from certrad.models.types.image import ImageFacts, ImageWarning, Transform, Unit
+from certrad.workers.decoders.dicom_rendering import check_pixel_shape, monochrome_steps, unit_of, warnings_of
+from certrad.workers.decoders.grayscale import Step, full_range, parameters, render, slope, transform
+from certrad.workers.decoders.pixel_data import Integers, PixelElement, PixelLayout, stored_values
 from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 
 _NOT_AN_IMAGE: Final = {"SEG", "RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "RTPLAN", "DOC", "PM"}
 _COLOURS: Final = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 _JPEG_2000_COLOURS: Final = {"YBR_ICT", "YBR_RCT"}
+_IMAGES_BY_ANOTHER_NAME: Final = {"1.2.840.10008.5.1.4.1.1.6.2"}  # Enhanced US Volume Storage
+_ELEMENTS_MAX: Final = 1 << 16
 _PIXEL_DATA: Final = 0x7FE00010
 _FLOAT_PIXEL_DATA: Final = {0x7FE00008, 0x7FE00009}
 _META_START: Final = 132
@@ -50,6 +54,7 @@ _PALETTES: Final = tuple(
 _READ: Final = tuple(
     tag
     for keyword in (
+        "SOPClassUID",
         "Modality",
         "SamplesPerPixel",
         "PhotometricInterpretation",
@@ -60,6 +65,12 @@ _READ: Final = tuple(
         "BitsStored",
         "HighBit",
         "PixelRepresentation",
+        "PixelAspectRatio",
+        "PixelSpacing",
+        "ImagerPixelSpacing",
+        "PlanarConfiguration",
+        "ExtendedOffsetTable",
+        "ExtendedOffsetTableLengths",
         "WindowCenter",
         "WindowWidth",
         "VOILUTFunction",
@@ -78,36 +89,36 @@ _READ: Final = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layout:
-    """How the stored values lie, as far as it is accepted."""
-
-    rows: int
-    columns: int
-    samples: int
-    frames: int
-    bits: int
-    signed: bool
-    photometric: str
-
-
-def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Region | None = None) -> Picture:
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int,
+    frame: int | None = None,
+    region: Region | None = None,
+    on_size: Callable[[int], None] | None = None,
+) -> DecodedImage:
     """One frame of a DICOM file (PS3.10).
 
     frame: counted from 1; may be left out when there is only one.
+    on_size: called with the number of pixels before one of them is decoded.
 
     Raises Rejected: unreadable_image, image_too_large, image_too_small, unsupported_pixels, dicom_without_pixels,
     dicom_not_an_image, dicom_unsupported, frame_required, frame_out_of_range, region_out_of_range.
     """
     with _pydicom():
         syntax = _syntax(data)
-        dataset = _header(data)
+        dataset, element = _header(data)
         layout = _layout(dataset, syntax)
         check_size(rows=layout.rows, columns=layout.columns, max_pixels=max_pixels)
+        if on_size is not None:
+            on_size(layout.rows * layout.columns)
         number = _frame(frame, layout.frames)
-        stored = crop(_stored(data, syntax, layout, number), region)
+        check_pixel_shape(dataset, number)
+        whole, stream_lossy = stored_values(data, element, dataset, syntax, layout, number)
+        stored = crop(whole, region)
         steps: tuple[Step, ...]
         bits, of_one = layout.bits, 1.0
+        warned: tuple[ImageWarning, ...] = ()
         unit: Unit = "grey level"
         if layout.photometric == "PALETTE COLOR":
             stored, bits = _through_palette(stored, dataset)
@@ -119,9 +130,10 @@ def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Re
                 dataset, number, bits=bits, signed=layout.signed, inverted=layout.photometric == "MONOCHROME1"
             )
             unit, of_one = unit_of(dataset, number, steps)
+            warned = warnings_of(steps)
         steepest = slope(steps, stored.dtype)
-        lossy = syntax.lossy or str(dataset.get("LossyImageCompression", "")) == "01"
-    return Picture(
+        lossy = syntax.lossy or stream_lossy or str(dataset.get("LossyImageCompression", "")) == "01"
+    return DecodedImage(
         pixels=render(steps, stored if stored.ndim == 3 else stored[..., None]),
         sha256=pixels_sha256(stored, [parameters(step) for step in steps]),
         facts=ImageFacts(
@@ -138,6 +150,7 @@ def decode(data: bytes, *, max_pixels: int, frame: int | None = None, region: Re
             transforms=(*_PALETTE_TRANSFORM.get(layout.photometric, ()), *map(transform, steps)),
             unit=unit,
             slope=steepest / of_one,
+            warnings=warned,
         ),
     )
 
@@ -168,49 +181,69 @@ def _syntax(data: bytes) -> TransferSyntax:
     return syntax
 
 
-def _header(data: bytes) -> Dataset:
-    """The elements of `_READ`; raises Rejected dicom_without_pixels unless integer pixels follow them."""
-    pixel_tags: list[int] = []
+def _header(data: bytes) -> tuple[Dataset, PixelElement]:
+    """The elements of `_READ` and where the pixels are; raises Rejected unless integer pixels of an image follow."""
+    buffer, seen = io.BytesIO(data), 0
+    pixels: list[tuple[int, str | None, int]] = []
 
-    def at_pixels(tag: int, _vr: str | None, _length: int) -> bool:
+    def at_pixels(tag: int, representation: str | None, length: int) -> bool:
+        nonlocal seen
+        seen += 1
+        if seen > _ELEMENTS_MAX:
+            raise Rejected("dicom_unsupported", f"more than {_ELEMENTS_MAX} elements before the pixels")
         if tag == _PIXEL_DATA or tag in _FLOAT_PIXEL_DATA:
-            pixel_tags.append(tag)
-        return bool(pixel_tags)
+            pixels.append((tag, representation, length))
+        return bool(pixels)
 
-    dataset = read_partial(io.BytesIO(data), stop_when=at_pixels, specific_tags=list(_READ))
+    dataset = read_partial(buffer, stop_when=at_pixels, specific_tags=list(_READ))
     if dataset.get("Modality") in _NOT_AN_IMAGE:
         raise Rejected("dicom_not_an_image", "an image object is expected")
-    if not pixel_tags:
+    if not pixels:
         raise Rejected("dicom_without_pixels", "a pixel data element is expected")
-    if pixel_tags[0] != _PIXEL_DATA:
+    _check_class(dataset)
+    tag, representation, length = pixels[0]
+    if tag != _PIXEL_DATA:
         raise Rejected("unsupported_pixels", "integer pixels are expected, got float")
-    return dataset
+    # Whether an element has a value representation is asked of itself: files are not always encoded as they say.
+    head = 12 if representation in EXPLICIT_VR_LENGTH_32 else 8
+    return dataset, PixelElement(start=buffer.tell() + head, length=length, representation=representation)
 
 
-def _layout(dataset: Dataset, syntax: TransferSyntax) -> _Layout:
-    layout = _Layout(
+def _check_class(dataset: Dataset) -> None:
+    """Raises Rejected for a storage class of the standard that is not of images; unknown ones may be images.
+
+    A map or a dose may give the modality of the image that it was made from.
+    """
+    for sop_class in (dataset.get("SOPClassUID"), dataset.file_meta.get("MediaStorageSOPClassUID")):
+        name = UID_dictionary.get(str(sop_class), ("Image",))[0]
+        if "Image" not in name and sop_class not in _IMAGES_BY_ANOTHER_NAME:
+            raise Rejected("dicom_not_an_image", f"an image object is expected, got {name}")
+
+
+def _layout(dataset: Dataset, syntax: TransferSyntax) -> PixelLayout:
+    layout = PixelLayout(
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         samples=int(dataset.get("SamplesPerPixel") or 1),
         frames=int(dataset.get("NumberOfFrames") or 1),
+        allocated=int(dataset.BitsAllocated),
         bits=int(dataset.BitsStored),
         signed=bool(dataset.get("PixelRepresentation")),
         photometric=str(dataset.get("PhotometricInterpretation")),
     )
-    allocated = int(dataset.BitsAllocated)
-    if allocated not in (8, 16) or not 1 < layout.bits <= allocated:
-        raise Rejected("unsupported_pixels", "2 to 16 bits in 8 or 16 are expected")
+    if layout.allocated not in (8, 16) or not 1 < layout.bits <= layout.allocated:
+        raise Rejected("unsupported_pixels", "only 2 to 16 bits stored in 8- or 16-bit words are supported")
     if int(dataset.get("HighBit", layout.bits - 1)) != layout.bits - 1:
-        raise Rejected("unsupported_pixels", "the high bit is expected to be the last of those stored")
+        raise Rejected("unsupported_pixels", "the high bit must be the last of the bits stored")
     if syntax.keyword == "JPEGExtended12Bit" and layout.bits > 8:
-        raise Rejected("dicom_unsupported", "JPEG of 8 bits is expected: there is no decoder for 12")
+        raise Rejected("dicom_unsupported", "12-bit JPEG is not supported")
     if layout.photometric in _COLOURS:
-        converted = layout.photometric not in _JPEG_2000_COLOURS or syntax.plugin == "pylibjpeg"
+        converted = layout.photometric not in _JPEG_2000_COLOURS or syntax.process == "jpeg_2000"
         accepted = layout.samples == 3 and not layout.signed and converted
     else:
         accepted = layout.samples == 1 and layout.photometric in _ONE_SAMPLE
     if not accepted:
-        raise Rejected("unsupported_pixels", "monochrome, palette, RGB or YBR pixels are expected")
+        raise Rejected("unsupported_pixels", "only monochrome, palette, RGB and YBR pixels are supported")
     return layout
 
 
@@ -221,15 +254,6 @@ def _frame(frame: int | None, frames: int) -> int:
     if not 1 <= number <= frames:
         raise Rejected("frame_out_of_range", f"`frame` is expected in 1..{frames}, got {number}")
     return number
-
-
-def _stored(data: bytes, syntax: TransferSyntax, layout: _Layout, number: int) -> Integers:
-    """Stored values (rows, columns) or RGB (rows, columns, 3) of one frame; unused bits are cleared."""
-    stored = pixel_array(io.BytesIO(data), index=number - 1, decoding_plugin=syntax.plugin)
-    expected = (layout.rows, layout.columns) if layout.samples == 1 else (layout.rows, layout.columns, 3)
-    if stored.shape != expected:
-        raise Rejected("unreadable_image", "the pixels are not of the declared size")
-    return stored
 
 
 def _through_palette(stored: Integers, dataset: Dataset) -> tuple[Integers, int]:

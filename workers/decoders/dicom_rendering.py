@@ -1,14 +1,16 @@
 """How the header of a DICOM object wants its monochrome values rendered, and what unit they are in."""
 
-from typing import Any, Literal, cast
+from typing import Final, cast
 
-import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from certrad.models.errors import Rejected
-from certrad.models.images.units import Unit
-from certrad.workers.decoders.grayscale import Invert, Rescale, Step, Table, Window, full_range
+from certrad.models.types.image import ImageWarning, Unit
+from certrad.workers.decoders.grayscale import FullRange, Invert, Rescale, Step, Table, Window, full_range
+from certrad.workers.decoders.lookup_tables import read_table, uses_fewer_bits
+
+_NEARLY_SQUARE: Final = 1.1  # people differ by more
 
 
 def monochrome_steps(dataset: Dataset, number: int, *, bits: int, signed: bool, inverted: bool) -> tuple[Step, ...]:
@@ -18,12 +20,14 @@ def monochrome_steps(dataset: Dataset, number: int, *, bits: int, signed: bool, 
     """
     shape = dataset.get("PresentationLUTShape") or None
     if shape is not None and shape != ("INVERSE" if inverted else "IDENTITY"):
-        # Viewers disagree about which of the two decides, so there is no one picture to speak of.
+        # Viewers disagree about which of the two decides, so there is no one image to speak of.
         raise Rejected(
             "unsupported_pixels", "photometric interpretation and presentation LUT shape are expected to agree"
         )
-    modality = _modality(_macro(dataset, number, "PixelValueTransformationSequence"))
-    voi = _voi(_macro(dataset, number, "FrameVOILUTSequence"))
+    modality = _modality(_macro(dataset, number, "PixelValueTransformationSequence"), signed=signed)
+    stored = full_range(bits, signed=signed, modality=None)
+    negative = _may_be_negative(modality, stored, ct=dataset.get("Modality") == "CT")
+    voi = _voi(_macro(dataset, number, "FrameVOILUTSequence"), signed_input=negative)
     return (
         *(() if modality is None else (modality,)),
         full_range(bits, signed=signed, modality=modality) if voi is None else voi,
@@ -32,7 +36,7 @@ def monochrome_steps(dataset: Dataset, number: int, *, bits: int, signed: bool, 
 
 
 def unit_of(dataset: Dataset, number: int, steps: tuple[Step, ...]) -> tuple[Unit, float]:
-    """The unit a user of the picture reads its values in, and how many of it one stored value is.
+    """The unit a user of the image reads its values in, and how many of it one stored value is.
 
     A CT image without Rescale Type is in Hounsfield units (PS3.3 C.8.2.1: required if it is another).
     """
@@ -45,6 +49,27 @@ def unit_of(dataset: Dataset, number: int, steps: tuple[Step, ...]) -> tuple[Uni
     return "stored value", 1.0
 
 
+def warnings_of(steps: tuple[Step, ...]) -> tuple[ImageWarning, ...]:
+    """Returns what a user should know of these steps."""
+    reduced = any(isinstance(step, Table) and step.kind == "voi_lut" and uses_fewer_bits(step) for step in steps)
+    return ("voi_lut_reduced",) if reduced else ()
+
+
+def check_pixel_shape(dataset: Dataset, number: int) -> None:
+    """Raises Rejected unless the pixels of frame `number` are nearly square, by their ratio or by their spacing.
+
+    Viewers stretch an image whose pixels are not; the model would see another shape than its user.
+    """
+    measures = _macro(dataset, number, "PixelMeasuresSequence")
+    for source, keyword in ((dataset, "PixelAspectRatio"), (measures, "PixelSpacing"), (dataset, "ImagerPixelSpacing")):
+        down, across = (*_numbers(source, keyword), 0.0, 0.0)[:2]
+        if down > 0 and across > 0 and not 1 / _NEARLY_SQUARE <= down / across <= _NEARLY_SQUARE:
+            raise Rejected(
+                "unsupported_pixels",
+                f"{keyword} says that pixels are {down:g} x {across:g}: resample the image to square pixels",
+            )
+
+
 def _macro(dataset: Dataset, number: int, keyword: str) -> Dataset:
     """Where a frame keeps some of its elements: its own functional group, the shared one, or the data set itself."""
     for groups, index in (("PerFrameFunctionalGroupsSequence", number - 1), ("SharedFunctionalGroupsSequence", 0)):
@@ -53,34 +78,51 @@ def _macro(dataset: Dataset, number: int, keyword: str) -> Dataset:
     return dataset
 
 
-def _modality(dataset: Dataset) -> Rescale | Table | None:
+def _modality(dataset: Dataset, *, signed: bool) -> Rescale | Table | None:
     if tables := dataset.get("ModalityLUTSequence"):
-        return _table("modality_lut", tables[0])
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    if slope is None or intercept is None:
+        return read_table("modality_lut", tables[0], signed_input=signed)
+    slope, intercept = _numbers(dataset, "RescaleSlope"), _numbers(dataset, "RescaleIntercept")
+    if not slope and not intercept and not ("RescaleSlope" in dataset or "RescaleIntercept" in dataset):
         return None
-    return Rescale(float(slope), float(intercept))
+    if len(slope) != 1 or len(intercept) != 1:
+        raise Rejected(
+            "unsupported_pixels",
+            "Rescale Slope and Rescale Intercept must both have a value, or both be absent: half a rescale is none",
+        )
+    return Rescale(slope[0], intercept[0])
 
 
-def _voi(dataset: Dataset) -> Table | Window | None:
+def _voi(dataset: Dataset, *, signed_input: bool) -> Table | Window | None:
     if tables := dataset.get("VOILUTSequence"):
-        return _table("voi_lut", tables[0])
-    centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
-    if centre is None or width is None:
+        return read_table("voi_lut", tables[0], signed_input=signed_input)
+    centres, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
+    if not centres and not widths:
         return None
-    return Window(str(dataset.get("VOILUTFunction") or "LINEAR"), float(centre), float(width))
+    if len(centres) != len(widths):
+        raise Rejected(
+            "unsupported_pixels",
+            f"Window Center and Window Width must have as many values, got {len(centres)} and {len(widths)}",
+        )
+    return Window(str(dataset.get("VOILUTFunction") or "LINEAR"), centres[0], widths[0])
 
 
-def _table(kind: Literal["modality_lut", "voi_lut"], item: Dataset) -> Table:
-    entries, first, bits = (int(value) for value in item.LUTDescriptor)
-    data = item.LUTData
-    if isinstance(data, bytes):
-        data = np.frombuffer(data, dtype="<u2" if item.original_encoding[1] else ">u2")
-    values = np.atleast_1d(np.asarray(data, dtype=np.float64))
-    if values.size < (entries or 1 << 16):
-        raise Rejected("unsupported_pixels", "a lookup table with as many entries as it declares is expected")
-    return Table(kind, first, values[: entries or 1 << 16], bits)
+def _numbers(dataset: Dataset, keyword: str) -> list[float]:
+    """The values of an element, none where it is absent or empty; raises Rejected where one of several is blank."""
+    value = dataset.get(keyword)
+    values = list(value) if isinstance(value, MultiValue) else [value]
+    given = [each for each in values if each not in (None, "")]
+    if len(given) not in (0, len(values)):
+        raise Rejected("unsupported_pixels", f"{keyword} has a blank value among others")
+    return [float(each) for each in given]
 
 
-def _first(value: Any) -> Any:  # noqa: ANN401  # pydicom's values have many types
-    return value[0] if isinstance(value, MultiValue) else value
+def _may_be_negative(modality: Rescale | Table | None, stored: FullRange, *, ct: bool) -> bool:
+    """Whether values after the modality step are signed: those of a table never, those of a CT rescale always."""
+    match modality:
+        case Table():
+            return False
+        case Rescale():
+            ends = (stored.low * modality.slope, stored.high * modality.slope)
+            return ct or min(ends) + modality.intercept < 0
+        case None:
+            return stored.low < 0

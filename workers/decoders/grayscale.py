@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import Transform
+from certrad.models.types.image import Transform
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer[Any]]
@@ -91,7 +91,7 @@ Step = Rescale | Table | Window | FullRange | Invert
 def apply(step: Step, x: Floats | Integers) -> Floats:
     """The values after a step; those of Window, FullRange, Invert and the VOI table are in [0, 1].
 
-    Integers are taken as they are, because a float64 copy of a large colour picture alone is gigabytes.
+    Integers are taken as they are, because a float64 copy of a large colour image alone is gigabytes.
     """
     match step:
         case Rescale():

@@ -2,12 +2,12 @@
 
 - Grey of 1, 2, 4, 8, 12 (TIFF) and 16 bits, and RGB of 8 and 16 bits, are taken with all their bits.
 - A palette becomes the RGB it stands for.
-- Alpha, or a transparent colour, is dropped when every pixel is opaque; otherwise the picture is refused, because what
+- Alpha, or a transparent colour, is dropped when every pixel is opaque; otherwise the image is refused, because what
   shows through it is not in the file.
 - CMYK, Lab, YCbCr outside JPEG compression, float, signed and 32-bit pixels, 16-bit grey with alpha, 16-bit planes and
-  16-bit pictures with a transparent colour are refused.
+  16-bit images with a transparent colour are refused.
 - The orientation the file states is applied, as viewers do. Colour profiles and gamma are not.
-- A file of several pictures is refused.
+- A file of several images is refused.
 """
 
 import io
@@ -23,9 +23,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, __version__
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import ImageFacts, Picture, check_size, crop, pixels_sha256
+from certrad.models.images.decoded_image import DecodedImage, check_size, crop, pixels_sha256
 from certrad.models.types import Region
+from certrad.models.types.image import ImageFacts
+from certrad.workers.decoders import jpeg, png, tiff
+from certrad.workers.decoders.codestream import read_codestream
+from certrad.workers.decoders.decoder_messages import heed_messages
 from certrad.workers.decoders.grayscale import apply, full_range, parameters, slope
+from certrad.workers.decoders.zero_runs import check_zero_runs
 
 RasterFormat = Literal["png", "jpeg", "tiff"]
 _TileArgs = str | tuple[Any, ...] | None  # a decoder's arguments: the raw mode, or a tuple that begins with it
@@ -40,25 +45,40 @@ _WITH_ALPHA: Final = {"LA", "La", "PA", "RGBA", "RGBa"}
 _LOWER_BYTE: Final = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 
 
-def decode(data: bytes, image_format: RasterFormat, *, max_pixels: int, region: Region | None = None) -> Picture:
-    """The one picture of a file.
+def decode(
+    data: bytes,
+    image_format: RasterFormat,
+    *,
+    max_pixels: int,
+    region: Region | None = None,
+    on_size: Callable[[int], None] | None = None,
+) -> DecodedImage:
+    """The one image of a file.
+
+    on_size: called with the number of pixels before one of them is decoded.
 
     Raises Rejected: unreadable_image, image_too_large, image_too_small, animated_image, unsupported_pixels,
     region_out_of_range.
     """
     with _pillow(max_pixels):
+        data, inverted = tiff.without_inversion(data) if image_format == "tiff" else (data, False)
         image = _open(data, image_format)
         check_size(rows=image.height, columns=image.width, max_pixels=max_pixels)
+        if on_size is not None:
+            on_size(image.height * image.width)
         if getattr(image, "n_frames", 1) > 1:
-            raise Rejected("animated_image", "one picture in the file is expected, got several")
+            raise Rejected("animated_image", "one image in the file is expected, got several")
         rawmodes = {_rawmode(tile.args) for tile in image.tile}  # asked now, because loading empties `tile`
         palette = image.mode in _PALETTES
         oriented = image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9)
         lossy = image_format == "jpeg" or image.info.get("compression") in _LOSSY_COMPRESSIONS
-        stored, bits = _samples(image, rawmodes, partial(_open, data, image_format))
+        stored, bits = heed_messages(partial(_samples, image, rawmodes, partial(_open, data, image_format)))
+        _check_intact(data, image)
+        if inverted:
+            stored = np.subtract((1 << bits) - 1, stored, dtype=stored.dtype)
     cropped = crop(stored, region)
     to_unit = full_range(bits, signed=False, modality=None)
-    return Picture(
+    return DecodedImage(
         pixels=apply(to_unit, cropped if cropped.ndim == 3 else cropped[..., None]),
         sha256=pixels_sha256(cropped, [parameters(to_unit)]),
         facts=ImageFacts(
@@ -98,6 +118,18 @@ def _open(data: bytes, image_format: RasterFormat) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(data), formats=[image_format.upper()])
 
 
+def _check_intact(data: bytes, image: ImageFile.ImageFile) -> None:
+    """Raises Rejected for damage that Pillow decodes without a word."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tiff.check_intact(data, image.tag_v2)
+    elif image.format == "PNG":
+        png.check_intact(data)
+    else:
+        stream = read_codestream(data)
+        jpeg.check_intact(data, components=stream.components)
+        check_zero_runs(data, stream)
+
+
 def _samples(
     image: ImageFile.ImageFile, rawmodes: set[str], again: Callable[[], ImageFile.ImageFile]
 ) -> tuple[Integers, int]:
@@ -105,7 +137,7 @@ def _samples(
 
     rawmodes: how Pillow unpacks the samples of each tile. again: opens the same file anew.
     """
-    if image.mode == "I;16":
+    if image.mode in ("I;16", "I;16B"):
         return _grey_16(image, rawmodes)
     if any(";16" in rawmode for rawmode in rawmodes) or _tiff_bits(image) > 8:
         return _colour_16(image, again(), rawmodes)
@@ -140,10 +172,20 @@ def _eight_bits(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
     match image.mode:
         case "1" | "L" | "LA" | "La":
             return np.asarray(upright.convert("L"))
-        case "RGB" | "RGBA" | "RGBa" | "P" | "PA":
+        case "P" | "PA":
+            _check_indices(image)
+            return np.asarray(upright.convert("RGB"))
+        case "RGB" | "RGBA" | "RGBa":
             return np.asarray(upright.convert("RGB"))
         case _:
             raise _unsupported(image.mode)
+
+
+def _check_indices(image: ImageFile.ImageFile) -> None:
+    """Raises Rejected for an index behind the end of the palette, which Pillow takes for black."""
+    colours = len(image.palette.palette) // len(image.palette.mode) if image.palette else 0
+    if int(np.asarray(image.getchannel(0)).max()) >= colours:
+        raise Rejected("unreadable_image", f"a palette of {colours} colours has no colour for some pixels")
 
 
 def _rawmode(args: _TileArgs) -> str:
@@ -171,7 +213,7 @@ def _refuse_transparent_colour(image: ImageFile.ImageFile) -> None:
 
 def _require_opaque(alpha: NDArray[np.integer[Any]], opaque: int) -> None:
     if int(alpha.min()) != opaque:
-        raise Rejected("unsupported_pixels", "an opaque picture is expected, got transparent pixels")
+        raise Rejected("unsupported_pixels", "an opaque image is expected, got transparent pixels")
 
 
 def _unsupported(mode: str) -> Rejected:

@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 
 from certrad.models.prompts.gate import Gate
 from certrad.models.types import LabelCounts, NoiseLaw
+from certrad.models.types.routing import RouteSelection, Selection
 from certrad.workers.contract.names import ledger_key, record_key
 from certrad.workers.contract.scripts import HAS_ENDED
 
@@ -32,7 +33,12 @@ class JobEndedError(Exception):
 class EngineIdentity:
     """What an engine brings to a job and no ledger can hand over; only engines of one identity may share a job.
 
-    key_sha256: digest of the noise key, which depends on the epoch secret. software: versions, and digest of the code.
+    Attributes:
+        backbone_sha256: SHA-256 of the backbone's weights.
+        prompt_sha256: SHA-256 of the prompt checkpoint; None for a template.
+        key_sha256: SHA-256 of the noise key, which depends on the epoch secret.
+        device: Kind of device.
+        software: Name -> version, with the digest of the code.
     """
 
     backbone_sha256: str
@@ -42,26 +48,38 @@ class EngineIdentity:
     software: dict[str, str]
 
     def differences(self, other: "EngineIdentity") -> list[str]:
-        """The names of the fields in which two identities differ."""
+        """Returns the names of the fields in which two identities differ.
+
+        Args:
+            other: Another identity.
+        """
         return [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fixed:
+class LedgerEntry:
     """What every engine that works on a job must share, fixed before the first estimation sample.
 
-    text_features: (K, D) float32, of a bank (B, K, D). context_sha256: digest of the context vectors that made them, or
-        of the bank; None for a template.
-    gate: of a bank, None for one prompt. members: digests of the prompts of a bank.
-    selector: the selection samples of the selector where sigma is chosen automatically; those of the class are then of
-        the selected route's classifier.
-    epoch_sha256: names the secret of the noise key; another may be in use by the time the job is resumed.
-    A second engine reads these and never recomputes them: counts of two different classifiers must not be merged.
+    A second engine reads it and never computes it again: counts of two different classifiers must not be merged.
+
+    Attributes:
+        text_features: (K, D) float32, of a bank (B, K, D).
+        context_sha256: SHA-256 of the context vectors that made them, or of the bank; None for a template.
+        selection: The selection samples.
+        engine: Identity of the engine that fixed it.
+        dtype: Precision of the image encoder.
+        threads: Threads of the arithmetic.
+        block_size: Samples of one batch.
+        commit_size: Samples of one block, a divisor of `block_size`.
+        law: Law of the noise.
+        epoch_sha256: Names the secret of the noise key; another may be in use by the time the job is resumed.
+        gate: Of a bank; None for one prompt.
+        members: Of a bank, SHA-256 of each member's context vectors.
     """
 
     text_features: torch.Tensor
     context_sha256: str | None
-    selection: LabelCounts
+    selection: Selection
     engine: EngineIdentity
     dtype: str
     threads: int
@@ -69,16 +87,16 @@ class Fixed:
     commit_size: int
     law: NoiseLaw
     epoch_sha256: str
-    selector: LabelCounts | None = None
     gate: Gate | None = None
     members: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
-        """A length-prefixed JSON header, then the tensors as safetensors."""
+        """Returns a length-prefixed JSON header, then the tensors as safetensors."""
+        selector = self.selection.selector if isinstance(self.selection, RouteSelection) else None
         rest = {
             "context_sha256": self.context_sha256,
-            "per_class": self.selection.per_class,
-            "invalid": self.selection.invalid,
+            "per_class": self.selection.classes.per_class,
+            "invalid": self.selection.classes.invalid,
             "engine": asdict(self.engine),
             "dtype": self.dtype,
             "threads": self.threads,
@@ -86,7 +104,7 @@ class Fixed:
             "commit_size": self.commit_size,
             "law": self.law,
             "epoch_sha256": self.epoch_sha256,
-            "selector": None if self.selector is None else asdict(self.selector),
+            "selector": None if selector is None else asdict(selector),
             "sigma_range": None if self.gate is None else self.gate.sigma_range,
             "members": self.members,
         }
@@ -97,14 +115,19 @@ class Fixed:
         return len(header).to_bytes(4, "little") + header + packed
 
     @classmethod
-    def from_bytes(cls, payload: bytes) -> "Fixed":
-        """Reads what `to_bytes` wrote."""
+    def from_bytes(cls, payload: bytes) -> "LedgerEntry":
+        """Returns what `to_bytes` wrote.
+
+        Args:
+            payload: The bytes.
+        """
         end = 4 + int.from_bytes(payload[:4], "little")
         rest = json.loads(payload[4:end])
-        selection = LabelCounts(per_class=tuple(rest.pop("per_class")), invalid=rest.pop("invalid"))
-        engine = EngineIdentity(**rest.pop("engine"))
+        classes = LabelCounts(per_class=tuple(rest.pop("per_class")), invalid=rest.pop("invalid"))
+        engine, selection = EngineIdentity(**rest.pop("engine")), Selection(classes=classes)
         if (selector := rest.pop("selector")) is not None:
-            rest["selector"] = LabelCounts(per_class=tuple(selector["per_class"]), invalid=selector["invalid"])
+            votes = LabelCounts(per_class=tuple(selector["per_class"]), invalid=selector["invalid"])
+            selection = RouteSelection(classes=classes, selector=votes)
         tensors = load(payload[end:])
         features, sigma_range = tensors.pop("text_features"), rest.pop("sigma_range")
         gate = None if sigma_range is None else Gate(sigma_range=tuple(sigma_range), **tensors)
@@ -113,12 +136,18 @@ class Fixed:
 
 
 class RedisLedger:
-    """The ledger of one job in Redis; entries are written once and never change (satisfies `smoothing.Blocks`).
-
-    part: keeps the blocks of one of several runs of samples apart, those of a route for one; "" where there is one.
-    """
+    """The ledger of one job in Redis; entries are written once and never change (satisfies `smoothing.Blocks`)."""
 
     def __init__(self, redis: Redis, job_id: str, *, ttl: int, may_go_on: Callable[[], None], part: str = "") -> None:
+        """Opens the ledger.
+
+        Args:
+            redis: The job store.
+            job_id: The job's id.
+            ttl: Seconds that it is kept.
+            may_go_on: Called after each commit; raises to stop.
+            part: Name of one of several runs of samples, whose blocks are kept apart; "" where there is one run.
+        """
         self._redis = redis
         self._job_id = job_id
         self._ttl = ttl
@@ -126,27 +155,40 @@ class RedisLedger:
         self._part = part
         self._commit = redis.register_script(_COMMIT)
 
-    def fixed(self) -> Fixed | None:
-        """What was fixed, or None when no engine came that far."""
+    def fixed(self) -> LedgerEntry | None:
+        """Returns what was fixed, or None when no engine came that far."""
         payload = cast("bytes | None", self._redis.hget(ledger_key(self._job_id), _FIXED))
-        return None if payload is None else Fixed.from_bytes(payload)
+        return None if payload is None else LedgerEntry.from_bytes(payload)
 
-    def fix(self, proposal: Fixed) -> Fixed:
-        """Fixes the proposal, unless another engine was first: then its entry stands and is returned.
+    def fix(self, proposal: LedgerEntry) -> LedgerEntry:
+        """Fixes the proposal, unless another engine was first, and returns the entry that stands.
 
-        Raises JobEndedError.
+        Args:
+            proposal: What this engine would share.
+
+        Raises:
+            JobEndedError: The job has ended.
         """
-        return Fixed.from_bytes(self._write(_FIXED, proposal.to_bytes()))
+        return LedgerEntry.from_bytes(self._write(_FIXED, proposal.to_bytes()))
 
     def committed(self) -> dict[int, bytes]:
-        """Labels by the index of their first sample."""
+        """Returns labels by the index of their first sample."""
         entries = cast("dict[bytes, bytes]", self._redis.hgetall(ledger_key(self._job_id)))
         part = self._part.encode()
         of_part = {field[len(part) :]: labels for field, labels in entries.items() if field.startswith(part)}
         return {int(start): labels for start, labels in of_part.items() if start.isdigit()}
 
     def commit(self, start: int, labels: bytes) -> bytes:
-        """Commits the labels of consecutive samples once, and returns those that stand. Raises JobEndedError."""
+        """Commits the labels of consecutive samples once, and returns those that stand.
+
+        Args:
+            start: Index of the first sample.
+            labels: Little-endian uint16.
+
+        Raises:
+            JobEndedError: The job has ended.
+            StopRequested: The process is to stop.
+        """
         standing = self._write(f"{self._part}{start}", labels)
         self._may_go_on()
         return standing

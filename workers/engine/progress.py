@@ -1,4 +1,4 @@
-"""How far the sampling of one job has come, told to whoever watches it."""
+"""Publishes the progress of the sampling of one job."""
 
 import time
 from dataclasses import dataclass
@@ -14,35 +14,54 @@ _PROGRESS_SECONDS: Final = 0.25
 
 @dataclass(slots=True)
 class SamplingProgress:
-    """Publishes the samples done, a few times a second at most; every method raises JobEndedError once it has ended."""
+    """Publishes the samples done, a few times a second at most.
+
+    Every method raises JobEndedError once the job has ended.
+
+    Attributes:
+        records: The job records.
+        job_id: The job's id.
+        request: Says how many selection samples and classes there are.
+        published_at: Monotonic seconds of the last publication.
+    """
 
     records: Records
     job_id: str
     request: CertifyRequest
-    told: float = 0.0
+    published_at: float = 0.0
 
     def selection(self, done: int) -> None:
-        """Of the selection samples, while no class is counted; also raises what `stopping.check` raises."""
+        """Publishes selection samples, while no class is counted.
+
+        Args:
+            done: Samples of this run of selection samples.
+
+        Raises:
+            JobEndedError: The job has ended.
+            StopRequested: The process is to stop.
+        """
         stopping.check()
-        self._tell(done, self._none)
+        self._publish(done, None, None)
 
-    def estimation(self, counts: LabelCounts, running_radius: float | None) -> None:
-        """Of the estimation samples of one sigma."""
-        self._tell(self.request.params.n0 + counts.total, counts, running_radius)
+    def estimation(self, done: int, counts: LabelCounts | None, running_radius: float | None) -> None:
+        """Publishes estimation samples.
 
-    def routes(self, done: int, counts: LabelCounts | None) -> None:
-        """Of the estimation samples of automatic sigma: all that are done, and the classes of the route at hand."""
-        self._tell(2 * self.request.params.n0 + done, counts or self._none)
+        Args:
+            done: Estimation samples that are done, of all runs.
+            counts: Counts of the class's samples at hand; None while the selector's are drawn.
+            running_radius: With a target radius, the radius that is shown so far.
 
-    @property
-    def _none(self) -> LabelCounts:
-        return LabelCounts(per_class=(0,) * len(self.request.classifier.class_names))
+        Raises:
+            JobEndedError: The job has ended.
+        """
+        self._publish(self.request.selection_samples + done, counts, running_radius)
 
-    def _tell(self, done: int, counts: LabelCounts, running_radius: float | None = None) -> None:
+    def _publish(self, done: int, counts: LabelCounts | None, running_radius: float | None) -> None:
         now = time.monotonic()
-        if now - self.told < _PROGRESS_SECONDS:
+        if now - self.published_at < _PROGRESS_SECONDS:
             return
-        self.told = now
+        self.published_at = now
+        counts = counts or LabelCounts(per_class=(0,) * len(self.request.classifier.class_names))
         if not self.records.progress(
             self.job_id,
             samples_done=done,

@@ -16,11 +16,12 @@ from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
-from certrad.workers.engine.certification import Run, input_shape
+from certrad.workers.engine.certification import Certification, CertificationInput
 from certrad.workers.engine.ledger import JobEndedError
+from certrad.workers.engine.model import input_shape
 from certrad.workers.engine.prompt_store import publish_all
 from certrad.workers.engine.runtime import Runtime, build
-from certrad.workers.engine.tuning import TuningRun
+from certrad.workers.engine.tuning import Tuning
 from certrad.workers.queue import stop as stopping
 from certrad.workers.settings import WorkerSettings
 
@@ -29,7 +30,11 @@ _runtime: Runtime | None = None
 
 
 def start(worker_name: str) -> None:
-    """Makes this process an engine: loads and warms up the default backbone, and publishes what it offers."""
+    """Makes this process an engine: loads and warms up the default backbone, and publishes what it offers.
+
+    Args:
+        worker_name: Name of the RQ worker.
+    """
     global _runtime  # RQ calls a task by its name, so an engine's state is its process's
     settings = WorkerSettings()
     _runtime = build(settings, connect(settings.redis_url))
@@ -45,16 +50,36 @@ def certify(job_id: str) -> None:
 
     Expected refusals end the job with their code. A lost Redis, a stop request or a dying process does not end it:
     RQ starts it again, here or elsewhere, and it goes on from the ledger.
+
+    Args:
+        job_id: The job's id.
+
+    Raises:
+        ConnectionError: Redis cannot be reached.
+        TimeoutError: Redis does not answer.
+        StopRequested: The process is to stop.
+        SystemExit: The accelerator failed.
     """
-    _perform(job_id, lambda runtime, records, record: Run(runtime, records, record).certify())
+    _perform(job_id, _certify)
 
 
 def tune(job_id: str) -> None:
     """Tunes a prompt on the images that intake has decoded, publishes it, and hands the result to `finish`.
 
     Errors are treated as by `certify`; it goes on from the last epoch.
+
+    Args:
+        job_id: The job's id.
     """
-    _perform(job_id, lambda runtime, records, record: TuningRun(runtime, records, record).tune())
+    _perform(job_id, _tune)
+
+
+def _certify(runtime: Runtime, records: Records, record: JobRecord) -> None:
+    Certification(runtime, records, CertificationInput.of(record)).certify()
+
+
+def _tune(runtime: Runtime, records: Records, record: JobRecord) -> None:
+    Tuning(runtime, records, record).tune()
 
 
 def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -> None:

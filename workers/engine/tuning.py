@@ -1,6 +1,6 @@
-"""One attempt at one tuning: what an earlier attempt left is gone on with, and the prompt is known before the job ends.
+"""Runs one tuning job; resumes from the last finished epoch, and publishes the prompt before the job ends.
 
-Unlike the blocks of a certificate, epochs need no engine of one kind: an engine goes on with what its own kind left and
+Unlike the blocks of a certificate, epochs need no engine of one kind: an engine resumes what its own kind has done and
 otherwise begins anew, so that one seed gives one prompt on one kind of machine.
 """
 
@@ -9,7 +9,7 @@ import json
 import math
 import struct
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, cast
 
@@ -21,10 +21,10 @@ from torch import Tensor
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.prompts.checkpoint import save_prompt
-from certrad.models.prompts.training.embedding_bank import bank_from_bytes, bank_to_bytes
+from certrad.models.prompts.training.embedding_bank import embedding_bank_from_bytes, embedding_bank_to_bytes
 from certrad.models.prompts.training.trainer import TrainerState
 from certrad.models.prompts.training.tuning import (
-    Tuned,
+    TunedPrompt,
     TuningSet,
     bank_rows,
     bank_starts,
@@ -33,12 +33,13 @@ from certrad.models.prompts.training.tuning import (
     tune_epochs,
 )
 from certrad.models.types import PromptCard
-from certrad.models.types.tuning import TuningRequest
+from certrad.models.types.tuning import TuningRequest, TuningResult
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import ENDED, Phase, input_key, ledger_key
+from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
-from certrad.workers.contract.tuning_images import LEFT
+from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.prompt_store import publish
 from certrad.workers.engine.runtime import Runtime
@@ -52,43 +53,62 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Epochs:
-    """The state after the last finished epoch, and the mean loss of each one."""
+    """The state after the last finished epoch.
+
+    Attributes:
+        state: The state of the trainer.
+        losses: The mean loss of each epoch.
+    """
 
     state: TrainerState
     losses: tuple[float, ...]
 
     def to_bytes(self) -> bytes:
-        """The number of losses, the losses, the state."""
+        """Returns the number of losses, the losses, the state."""
         return struct.pack(f"<I{len(self.losses)}d", len(self.losses), *self.losses) + self.state.to_bytes()
 
     @staticmethod
     def from_bytes(content: bytes) -> "Epochs":
-        """The inverse; raises struct.error or Rejected."""
+        """Returns what `to_bytes` wrote.
+
+        Args:
+            content: The bytes.
+
+        Raises:
+            struct.error: The bytes end too early.
+            Rejected: The state is not one of a trainer.
+        """
         (count,) = struct.unpack_from("<I", content)
         losses = struct.unpack_from(f"<{count}d", content, 4)
         return Epochs(state=TrainerState.from_bytes(content[4 + 8 * count :]), losses=losses)
 
 
-class TuningRun:
+class Tuning:
     """One attempt at one job."""
 
     def __init__(self, runtime: Runtime, records: Records, record: JobRecord) -> None:
         if not isinstance(record.request, TuningRequest):
-            raise TypeError(f"a request to tune is expected, got one to {record.request.kind}")
+            raise TypeError(f"the engine must get a request to tune, got one to {record.request.kind}")
+        if not isinstance(record.image, TuningImages):
+            raise TypeError("the engine must get a job whose images intake has decoded")
         self._runtime = runtime
         self._records = records
         self._job_id = record.id
         self._request = record.request
-        self._left = LEFT.validate_python(record.image)
+        self._images = record.image
+        self._payloads = Payloads(runtime.redis, ttl=runtime.settings.input_ttl)
         self._looked = 0.0
 
     def tune(self) -> None:
-        """Tunes the prompt, measures, stores and publishes it, and leaves the result for `finish`.
+        """Tunes the prompt, measures, stores and publishes it, and hands the result over to `finish`.
 
-        Raises JobEndedError when the job was cancelled, Rejected, or what `stopping.check` raises.
+        Raises:
+            JobEndedError: The job was cancelled.
+            Rejected: The images or the parameters are to blame, or the prompt cannot be stored.
+            StopRequested: The process is to stop.
         """
         self._enter("loading")
-        class_names, params = self._left.class_names, self._request.params
+        class_names, params = self._images.class_names, self._request.params
         require_fit(self._backbone, class_names, params)
         data = self._data()
         bank = self._bank(data) if params.method == "advpt" else None
@@ -97,8 +117,8 @@ class TuningRun:
         tuned = finish(self._backbone, data, class_names, params, epochs.state, epochs.losses, on_batch=self._go_on)
         self._require_under_way()
         card = self._store(tuned)
-        result = {"prompt": card.id, "card": asdict(card)}
-        if not self._records.leave_result(self._job_id, json.dumps(result).encode(), self._ttl):
+        hand_over = HandOver(result=TuningResult(prompt=card.id, card=card))
+        if not self._payloads.put_hand_over(self._job_id, hand_over):
             raise JobEndedError(self._job_id)
         self._enter("finishing")
 
@@ -114,10 +134,6 @@ class TuningRun:
         settings, device = self._runtime.settings, self._runtime.device.type
         identity = [self._backbone.sha256, device, settings.threads, self._runtime.software]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-    @property
-    def _ttl(self) -> int:
-        return self._runtime.settings.input_ttl
 
     def _enter(self, phase: Phase) -> None:
         if not self._records.enter(self._job_id, phase):
@@ -137,45 +153,45 @@ class TuningRun:
             raise JobEndedError(self._job_id)
 
     def _data(self) -> TuningSet:
-        """The images that intake left, checked against their digest."""
-        left = self._left
+        """Returns the images that intake put into Redis, checked against their digest."""
+        decoded = self._images
         side = self._backbone.image_size
-        stored = self._runtime.redis.hmget(input_key(self._job_id), [str(index) for index in range(left.count)])
+        stored = self._runtime.redis.hmget(input_key(self._job_id), [str(index) for index in range(decoded.count)])
         payloads = [payload for payload in cast("list[bytes | None]", stored) if payload is not None]
-        if len(payloads) != left.count:
+        if len(payloads) != decoded.count:
             raise Rejected("worker_lost", "the decoded images waited longer in the job store than they are kept")
         content = bytearray().join(payloads)
-        if hashlib.sha256(content).hexdigest() != left.images_sha256:
+        if hashlib.sha256(content).hexdigest() != decoded.images_sha256:
             raise Rejected("digest_mismatch", "the decoded images changed in the job store")
-        images = torch.from_numpy(np.frombuffer(content, dtype="<f4").reshape(left.count, 3, side, side))
-        training = len(left.training_labels)
+        images = torch.from_numpy(np.frombuffer(content, dtype="<f4").reshape(decoded.count, 3, side, side))
+        training = len(decoded.training_labels)
         return TuningSet(
             images=images[:training],
-            labels=torch.tensor(left.training_labels),
+            labels=torch.tensor(decoded.training_labels),
             validation_images=images[training:],
-            validation_labels=torch.tensor(left.validation_labels, dtype=torch.int64),
+            validation_labels=torch.tensor(decoded.validation_labels, dtype=torch.int64),
         )
 
     def _bank(self, data: TuningSet) -> Tensor:
         self._enter("attacking")
-        self._tell_images(0, len(data.images))
+        self._publish_images(0, len(data.images))
         rows = []
         for start in bank_starts(len(data.images)):
             self._go_on()
             rows.append(self._bank_rows(data, start))
-            self._tell_images(sum(map(len, rows)), len(data.images))
+            self._publish_images(sum(map(len, rows)), len(data.images))
         return torch.cat(rows)
 
-    def _tell_images(self, done: int, total: int) -> None:
+    def _publish_images(self, done: int, total: int) -> None:
         if not self._records.images_progress(self._job_id, images_done=done, images_total=total):
             raise JobEndedError(self._job_id)
 
     def _bank_rows(self, data: TuningSet, start: int) -> Tensor:
         step = f"bank-{start}"
         if (content := self._recall(step)) is not None:
-            return bank_from_bytes(content)
+            return embedding_bank_from_bytes(content)
         rows = bank_rows(self._backbone, data, self._request.params, start)
-        self._keep(step, bank_to_bytes(rows))
+        self._keep(step, embedding_bank_to_bytes(rows))
         return rows
 
     def _train(self, data: TuningSet, bank: Tensor | None) -> Epochs:
@@ -187,7 +203,7 @@ class TuningRun:
         states = tune_epochs(
             self._backbone,
             data,
-            self._left.class_names,
+            self._images.class_names,
             params,
             bank=bank,
             resume=resumed.state if resumed else None,
@@ -213,23 +229,23 @@ class TuningRun:
         return state.loss
 
     def _keep(self, step: str, content: bytes) -> None:
-        """Leaves a step for whoever goes on with this job on an engine of this kind."""
-        sealed = hashlib.sha256(content).digest() + content
-        if not self._records.leave_step(self._job_id, f"{self._kind}:{step}", sealed, self._ttl):
+        """Puts a finished step into Redis for whoever resumes this job on an engine of this kind."""
+        checked = hashlib.sha256(content).digest() + content
+        if not self._payloads.put_step(self._job_id, f"{self._kind}:{step}", checked):
             raise JobEndedError(self._job_id)
 
     def _recall(self, step: str) -> bytes | None:
-        """The step that an engine of this kind has left; None, and it is done anew, if that is not what was left."""
-        sealed = cast("bytes | None", self._runtime.redis.hget(ledger_key(self._job_id), f"{self._kind}:{step}"))
-        if sealed is None:
+        """Returns the step that an engine of this kind has put; None, so that it is done anew, if it is not whole."""
+        checked = cast("bytes | None", self._runtime.redis.hget(ledger_key(self._job_id), f"{self._kind}:{step}"))
+        if checked is None:
             return None
-        digest, content = sealed[:_DIGEST_BYTES], sealed[_DIGEST_BYTES:]
+        digest, content = checked[:_DIGEST_BYTES], checked[_DIGEST_BYTES:]
         if hashlib.sha256(content).digest() != digest:
             _log.warning("a step of a tuning cannot be read", job_id=self._job_id, step=step)
             return None
         return content
 
-    def _store(self, tuned: Tuned) -> PromptCard:
+    def _store(self, tuned: TunedPrompt) -> PromptCard:
         """Stores the prompt on this node and makes it known to every other, in use even if it was withdrawn before."""
         redis, directory = self._runtime.redis, self._runtime.settings.prompts_dir
         try:
@@ -239,7 +255,7 @@ class TuningRun:
                 name=self._request.name,
                 method=self._request.params.method,
                 backbone=self._backbone,
-                class_names=self._left.class_names,
+                class_names=self._images.class_names,
                 task=self._request.task,
                 tuning=tuned.tuning,
                 measured=tuned.measured,

@@ -41,7 +41,12 @@ _BROKEN: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveLimits:
-    """What an archive may unpack to: files, and bytes of all of them together."""
+    """What an archive may unpack to.
+
+    Attributes:
+        files: Files at most.
+        unpacked_bytes: Bytes of all of them together at most.
+    """
 
     files: int
     unpacked_bytes: int
@@ -49,18 +54,29 @@ class ArchiveLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classes:
-    """The classes of an archive: their names, and the folder that each one's images lie in."""
+    """The classes of an archive.
+
+    Attributes:
+        class_names: Their names, in order.
+        folders: The folder that each one's images lie in.
+    """
 
     class_names: tuple[str, ...]
     folders: tuple[str, ...]
 
 
 def list_images(archive: bytes, limits: ArchiveLimits) -> dict[str, list[str]]:
-    """The paths of the files in each class's folder, sorted, by the folder's name in NFC; all from the directory alone.
+    """Returns folder -> sorted paths of its files, read from the directory of the archive alone; names are in NFC.
 
     A single common top folder, `__MACOSX` and names that begin with a dot are passed over; the folder they lie in is
     not, so that one that holds nothing else is an empty class.
-    Raises Rejected: invalid_archive, unsafe_archive, archive_too_large, duplicate_file, empty_class.
+
+    Args:
+        archive: The zip.
+        limits: What it may unpack to.
+
+    Raises:
+        Rejected: `invalid_archive`, `unsafe_archive`, `archive_too_large`, `duplicate_file` or `empty_class`.
     """
     with _opened(archive) as file:
         entries = file.infolist()
@@ -87,9 +103,16 @@ def list_images(archive: bytes, limits: ArchiveLimits) -> dict[str, list[str]]:
 
 
 def read_images(archive: bytes, paths: Iterable[str]) -> Iterator[bytes]:
-    """The bytes of these files, one after the other; at no moment more of a file than its header says.
+    """Yields the bytes of these files, one after the other; at no moment more of a file than its header says.
 
-    The directory, which may be long, is read once. Raises Rejected invalid_archive.
+    The directory, which may be long, is read once.
+
+    Args:
+        archive: The zip.
+        paths: Paths in it.
+
+    Raises:
+        Rejected: `invalid_archive`.
     """
     with _opened(archive) as file:
         for path in paths:
@@ -104,26 +127,33 @@ def read_images(archive: bytes, paths: Iterable[str]) -> Iterator[bytes]:
 
 
 def match_classes(folders: Iterable[str], class_names: Sequence[str] | None, published: Sequence[str]) -> Classes:
-    """Which folder holds which class: by name where the names are the same, else in the sorted order of the folders.
+    """Returns the folder of each class: by name where the names are the same, else in the sorted order of the folders.
 
     Names are the same if they differ in case, spaces and punctuation only, as `Chest_CT` and `chest CT` do: taken for
     others, sorted into another order, they would teach the prompt wrong classes without a word. Numbers are in order
     of their value, so that folder 2 comes before folder 10.
-    class_names: None makes the names of the folders those of the classes.
-    published: what the published data set with these classes calls its folders, class by class; as good as the names,
-        and empty where there is no such data set.
-    Raises Rejected: too_few_classes, class_mismatch.
+
+    Args:
+        folders: The names of the folders.
+        class_names: The names of the classes; None makes those of the folders the names of the classes.
+        published: What the published data set with these classes calls its folders, class by class; as good as the
+            names, and empty where there is no such data set.
+
+    Raises:
+        Rejected: `too_few_classes` or `class_mismatch`.
     """
     ordered = sorted(folders)
     if len(ordered) < 2:
-        raise Rejected("too_few_classes", f"at least 2 folders are expected, got {len(ordered)}")
+        raise Rejected("too_few_classes", f"the archive must have at least 2 folders of images, got {len(ordered)}")
     names = tuple(ordered if class_names is None else class_names)
     try:
         check_classes(names, "{}")
     except ValueError as error:
         raise Rejected("class_mismatch", str(error)) from None
     if len(names) != len(ordered):
-        raise Rejected("class_mismatch", f"{len(names)} folders are expected, one for each class, got {len(ordered)}")
+        raise Rejected(
+            "class_mismatch", f"the archive must have {len(names)} folders, one for each class; got {len(ordered)}"
+        )
     in_order = sorted(ordered, key=int) if all(map(str.isdecimal, ordered)) else ordered
     readings = [_places(in_order, known) for known in (names, published) if known]
     for places in readings:
@@ -138,13 +168,17 @@ def match_classes(folders: Iterable[str], class_names: Sequence[str] | None, pub
 
 
 def shown(path: str) -> str:
-    """A path as an error names it: its end, if it is long."""
+    """Returns a path as an error names it: its end, if it is long.
+
+    Args:
+        path: The path.
+    """
     return path if len(path) <= _SHOWN else f"…{path[-_SHOWN:]}"
 
 
 @contextmanager
 def _opened(archive: bytes) -> Iterator[zipfile.ZipFile]:
-    """The archive; whatever the standard library raises on it is refused, its message dropped."""
+    """Yields the archive; whatever the standard library raises on it is refused, its message dropped."""
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as file:
             yield file
@@ -199,20 +233,20 @@ def _check_names(folders: Mapping[str, Sequence[str]]) -> None:
 
 
 def _common_top(paths: Sequence[str]) -> int:
-    """1 when everything lies in one folder that itself has folders, else 0."""
+    """Returns 1 when everything lies in one folder that itself has folders, else 0."""
     below = [_parts(path) if _is_folder(path) else _parts(path)[:-1] for path in paths]
     return int(len({parts[0] for parts in below if parts}) == 1 and all(below) and any(len(p) > 1 for p in below))
 
 
 def _places(folders: Sequence[str], names: Sequence[str]) -> list[int | None]:
-    """Of each folder the place among the names of the one that is the same; None where there is none."""
+    """Returns, for each folder, the index of the class name that it matches, or None."""
     spell = _spelling(names, folders)
     place_of = {spell(name): place for place, name in enumerate(names)}
     return [place_of.get(spell(folder)) for folder in folders]
 
 
 def _spelling(names: Sequence[str], folders: Sequence[str]) -> Callable[[str], str]:
-    """What names are compared by: their letters and digits, or the names as they are where those are not enough."""
+    """Returns what names are compared by: their letters and digits, or the names themselves where those are too few."""
     if all(len({_letters(name) for name in group} - {""}) == len(group) for group in (names, folders)):
         return _letters
     return _nfc
@@ -223,7 +257,7 @@ def _letters(name: str) -> str:
 
 
 def _visible(path: str) -> str:
-    """The path, or that of the folder a hidden file or folder lies in; empty where there is none."""
+    """Returns the path, or that of the folder a hidden file or folder lies in; empty where there is none."""
     parts = _parts(path)
     for place, part in enumerate(parts):
         if part.startswith(".") or part == "__MACOSX":

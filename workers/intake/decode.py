@@ -1,42 +1,59 @@
-"""From the bytes of an untrusted image to the model input, in a sandbox, and what may be told of the image."""
+"""Decodes the bytes of an untrusted image into the model input, in a sandbox, with the facts of the image."""
 
-import re
-from dataclasses import asdict
+import math
+from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from certrad.models.datasets.pixels import Pixels, rgb
+from certrad.models.datasets.pixels import Pixels, decode_with_pillow
 from certrad.models.errors import Rejected
+from certrad.models.images.decoded_image import check_size
 from certrad.models.images.model_input import ModelInput, image_scale, model_input
-from certrad.models.images.picture import ImageFacts, check_size
 from certrad.models.shipped import shipped_backbones
 from certrad.models.types import BackboneCard, CertifyRequest, Region
+from certrad.models.types.image import ImageFacts, ImageRecord
 from certrad.workers.contract.formats import sniff
 from certrad.workers.decoders import dicom, raster
-from certrad.workers.sandbox.child import Answer, run_limited
+from certrad.workers.sandbox.child import Answer, allow_cpu_seconds, run_limited
 from certrad.workers.settings import WorkerSettings
 
 _FACTS: Final = TypeAdapter(ImageFacts)
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_CPU_FLOOR: Final = 5.0  # imports and the libraries' own start
+_CPU_PER_BYTE: Final = 0.25e-6
+_CPU_PER_PIXEL: Final = 0.5e-6
 
 
-def decode_limited(data: bytes, request: CertifyRequest, settings: WorkerSettings) -> tuple[ModelInput, dict[str, Any]]:
-    """The model input of an upload, decoded in a sandbox, and what may be told of the image.
+def decode_limited(data: bytes, request: CertifyRequest, settings: WorkerSettings) -> tuple[ModelInput, ImageRecord]:
+    """Returns the model input of an upload, decoded in a sandbox, and the facts of its image.
 
-    The facts are those of `ImageFacts` with `pixels_sha256`, `input_sha256` and `shape` of the input, and `scale`, the
-    `ImageScale` between the two.
+    Args:
+        data: The upload, a PNG, JPEG, TIFF or DICOM file.
+        request: Names the backbone, the frame and the region.
+        settings: Limits of the sandbox.
 
-    Raises Rejected for what the bytes or the request are to blame for; SandboxError for defects of ours.
+    Raises:
+        Rejected: The bytes or the request are to blame.
+        SandboxError: Our code is to blame.
     """
     card = backbone_card(request.classifier.backbone)
     answer = run_limited(
-        partial(decode_bytes, data, card, max_pixels=settings.max_pixels, frame=request.frame, region=request.region),
+        partial(
+            decode_bytes,
+            data,
+            card,
+            max_pixels=settings.max_pixels,
+            frame=request.frame,
+            region=request.region,
+            on_size=lambda pixels: allow_cpu_seconds(cpu_allowance(len(data), pixels)),
+        ),
         memory_bytes=settings.intake_memory_bytes,
         cpu_seconds=settings.intake_cpu_seconds,
         max_payload=ModelInput.size_in_bytes(card.image_size),
         hidden=settings.data_dir,
+        first_cpu_seconds=cpu_allowance(len(data)),
     )
     try:
         return _checked(answer, request, settings.max_pixels, card)
@@ -44,61 +61,113 @@ def decode_limited(data: bytes, request: CertifyRequest, settings: WorkerSetting
         raise Rejected("unreadable_image", "the decoder broke on this file") from error
 
 
+def cpu_allowance(size: int, pixels: int = 0) -> int:
+    """Returns the processor seconds that a file of `size` bytes, with so many pixels, may take to decode.
+
+    That is about four times what JPEG 2000 in colour, the slowest, was measured to take, and some for the start. A
+    small file cannot keep a worker busy for long, whatever it says of itself.
+    """
+    return math.ceil(_CPU_FLOOR + size * _CPU_PER_BYTE + pixels * _CPU_PER_PIXEL)
+
+
 def backbone_card(backbone: str) -> BackboneCard:
-    """The card of a backbone; raises Rejected unknown_backbone."""
+    """Returns the card of a backbone.
+
+    Args:
+        backbone: Its id.
+
+    Raises:
+        Rejected: `unknown_backbone`.
+    """
     if (card := shipped_backbones().get(backbone)) is None:
         raise Rejected("unknown_backbone", f"no card is named {backbone!r}")
     return card
 
 
 def decode_bytes(
-    data: bytes, card: BackboneCard, *, max_pixels: int, frame: int | None = None, region: Region | None = None
+    data: bytes,
+    card: BackboneCard,
+    *,
+    max_pixels: int,
+    frame: int | None = None,
+    region: Region | None = None,
+    on_size: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, Any], bytes]:
-    """The facts and digest of an image and its model input; runs in the sandbox. Raises Rejected."""
+    """Returns the facts and digest of an image, and its model input; runs in the sandbox.
+
+    Args:
+        data: The upload.
+        card: The backbone, which names the size of the model input.
+        max_pixels: Pixels that are decoded, at most.
+        frame: Frame of a multi-frame image, from 1.
+        region: The part of the image to decode.
+        on_size: Called with the number of pixels once it is known and allowed, before one of them is decoded.
+
+    Raises:
+        Rejected: The bytes, the frame or the region are to blame.
+    """
     if not data:
         raise Rejected("empty_image", "an image is expected, got 0 bytes")
     match sniff(data):
         case None:
             raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
         case "dicom":
-            picture = dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region)
+            image = dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region, on_size=on_size)
         case raster_format:
             if frame not in (None, 1):
                 raise Rejected("frame_out_of_range", f"`frame` is expected in 1..1, got {frame}")
-            picture = raster.decode(data, raster_format, max_pixels=max_pixels, region=region)
-    header = {"facts": _FACTS.dump_python(picture.facts, mode="json"), "pixels_sha256": picture.sha256}
-    return header, model_input(picture, card.image_size, card.fit).tobytes()
+            image = raster.decode(data, raster_format, max_pixels=max_pixels, region=region, on_size=on_size)
+    header = {"facts": _FACTS.dump_python(image.facts, mode="json"), "pixels_sha256": image.sha256}
+    return header, model_input(image, card.image_size, card.fit).tobytes()
 
 
 def _checked(
     answer: Answer, request: CertifyRequest, max_pixels: int, card: BackboneCard
-) -> tuple[ModelInput, dict[str, Any]]:
-    """What the sandbox said, believed only as far as it can be checked; raises ValueError or Rejected otherwise."""
+) -> tuple[ModelInput, ImageRecord]:
+    """Returns what the sandbox said, as far as it can be checked; raises ValueError or Rejected otherwise."""
     pixels = ModelInput.from_bytes(answer.payload, card.image_size)
     facts = _FACTS.validate_python(answer.header.get("facts"))
     check_size(rows=facts.rows, columns=facts.columns, max_pixels=max_pixels)
     digest = answer.header.get("pixels_sha256")
-    if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-        raise ValueError("pixels_sha256 must be 64 hexadecimal digits")
-    return pixels, {
-        **_FACTS.dump_python(facts, mode="json"),
-        "pixels_sha256": digest,
-        "input_sha256": pixels.sha256,
-        "shape": pixels.pixels.shape,
-        "scale": asdict(image_scale(facts, request.region, card.image_size, card.fit)),
-    }
+    if not isinstance(digest, str):
+        raise ValueError(f"pixels_sha256 must be 64 hexadecimal digits, got {type(digest).__name__}")
+    channels, height, width = pixels.pixels.shape
+    return pixels, ImageRecord(
+        **{field.name: getattr(facts, field.name) for field in fields(facts)},
+        pixels_sha256=digest,
+        input_sha256=pixels.sha256,
+        shape=(channels, height, width),
+        scale=image_scale(facts, request.region, card.image_size, card.fit),
+    )
 
 
 _MAX_PIXELS: Final = 64_000_000
 
 
 def decode(content: bytes) -> Pixels:
-    """A file of a published data set: DICOM as the service reads it, any other as the papers' code does."""
-    return decode_as_uploaded(content, max_pixels=_MAX_PIXELS) if sniff(content) == "dicom" else rgb(content)
+    """Returns the pixels of a file of a published data set: DICOM as uploads, any other as the papers' code does.
+
+    Args:
+        content: The file.
+
+    Raises:
+        Rejected: The bytes are no such image.
+    """
+    if sniff(content) == "dicom":
+        return decode_as_uploaded(content, max_pixels=_MAX_PIXELS)
+    return decode_with_pillow(content)
 
 
 def decode_as_uploaded(content: bytes, *, max_pixels: int) -> Pixels:
-    """A file as the service would read it as an upload, but in this process. Raises Rejected as it does."""
+    """Returns the pixels of a file as the service would decode it as an upload, but in this process.
+
+    Args:
+        content: The file.
+        max_pixels: Pixels that are decoded, at most.
+
+    Raises:
+        Rejected: The bytes are no such image.
+    """
     match sniff(content):
         case None:
             raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")

@@ -1,4 +1,4 @@
-"""A folder of pictures as a model sees them, decoded as intake decodes uploads; no name of a file is told."""
+"""The images of a folder as a model sees them, decoded as intake decodes uploads; the name of a file is never shown."""
 
 import sys
 from collections import Counter
@@ -19,7 +19,7 @@ from certrad.workers.settings import WorkerSettings
 _Value = TypeVar("_Value", bound=np.generic)
 
 
-def distinct_pictures(
+def distinct_images(
     directory: Path,
     limit: int | None,
     request: CertifyRequest,
@@ -27,10 +27,20 @@ def distinct_pictures(
     of_input: Callable[[NDArray[np.float32]], NDArray[_Value]],
     on_file: Callable[[], None] = lambda: None,
 ) -> tuple[list[NDArray[_Value]], Counter[str]]:
-    """What `of_input` makes of the model inputs of a folder, in the order of the names; and why files were left out.
+    """Returns what `of_input` makes of the model inputs of a folder, by name, and why files were left out.
 
-    limit: pictures at most. A picture counts once, however many files hold it. on_file: called after each file.
-    Raises ValueError where no file is an image.
+    An image counts once, however many files hold it.
+
+    Args:
+        directory: The folder, with those below it.
+        limit: Images at most; None for all.
+        request: Names the backbone.
+        service: Limits of the sandbox.
+        of_input: Makes an array of a model input.
+        on_file: Called after each file.
+
+    Raises:
+        ValueError: No file is an image.
     """
     found: dict[bytes, NDArray[Any]] = {}
     refused: Counter[str] = Counter()
@@ -42,9 +52,9 @@ def distinct_pictures(
         except Rejected as rejected:
             refused[rejected.code] += 1
         else:
-            picture = of_input(decoded.pixels)
-            refused["same_picture"] += picture.tobytes() in found
-            found[picture.tobytes()] = picture
+            image = of_input(decoded.pixels)
+            refused["same_picture"] += image.tobytes() in found
+            found[image.tobytes()] = image
         on_file()
     if not found:
         raise nothing_read(refused)
@@ -52,19 +62,32 @@ def distinct_pictures(
 
 
 def visible_files(directory: Path) -> list[Path]:
-    """The files below a folder, by name; hidden ones and what lies in hidden folders are passed over."""
+    """Returns the files below a folder, by name; hidden ones and what lies in hidden folders are passed over.
+
+    Args:
+        directory: The folder.
+    """
     return sorted(path for path in directory.rglob("*") if path.is_file() and not _hidden(path.relative_to(directory)))
 
 
 def visible_folders(directory: Path) -> list[Path]:
-    """The folders in a folder, by name; hidden ones are passed over."""
+    """Returns the folders in a folder, by name; hidden ones are passed over.
+
+    Args:
+        directory: The folder.
+    """
     return sorted(path for path in directory.iterdir() if path.is_dir() and not _hidden(Path(path.name)))
 
 
 def files_of_classes(directory: Path, task: TaskCard) -> list[list[Path]]:
-    """The files of each class of a task, from a folder of one folder for each, matched as a tuning matches them.
+    """Returns the files of each class of a task, from a folder with a folder for each, matched as for a tuning.
 
-    Raises Rejected: too_few_classes, class_mismatch.
+    Args:
+        directory: The folder.
+        task: The task.
+
+    Raises:
+        Rejected: `too_few_classes` or `class_mismatch`.
     """
     names = [path.name for path in visible_folders(directory)]
     folders = match_classes(names, task.class_names, published_labels(task.id)).folders
@@ -72,13 +95,21 @@ def files_of_classes(directory: Path, task: TaskCard) -> list[list[Path]]:
 
 
 def nothing_read(refused: Counter[str]) -> ValueError:
-    """The error for files of which none is an image, with why."""
+    """Returns the error for files of which none is an image, with why.
+
+    Args:
+        refused: Reason -> number of files.
+    """
     reasons = ", ".join(f"{_files(count)} ({code})" for code, count in sorted((+refused).items()))
-    return ValueError(f"an image is expected, got {reasons or 'no file'}")
+    return ValueError(f"at least one file must be an image, got {reasons or 'no file'}")
 
 
 def tell_refused(refused: Counter[str]) -> None:
-    """What was left out, by reason, on standard error; a file's name may be a patient's."""
+    """Writes what was left out, by reason, to standard error; a file's name may be a patient's.
+
+    Args:
+        refused: Reason -> number of files.
+    """
     for code, files in sorted(refused.items()):
         sys.stderr.write(f"certrad: {_files(files)} left out: {code}\n")
 

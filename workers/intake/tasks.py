@@ -1,4 +1,4 @@
-"""The ends of a job that touch the disk: `decode` or `unpack` before the engine, `finish` after it."""
+"""RQ tasks of the intake queue: decode or unpack an upload, and send the job to an engine."""
 
 import io
 from collections.abc import Callable
@@ -15,12 +15,13 @@ from certrad.workers.connection import connect
 from certrad.workers.contract import uploads
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import input_key
+from certrad.workers.contract.payloads import Payloads
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
-from certrad.workers.contract.tuning_images import LEFT
+from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.seen_image import encode_png
-from certrad.workers.intake.tuning_images import leave_images
+from certrad.workers.intake.tuning_images import put_images
 from certrad.workers.queue.failures import failing_the_job
 from certrad.workers.settings import WorkerSettings
 
@@ -28,17 +29,27 @@ _log = structlog.get_logger()
 
 
 def decode(job_id: str) -> None:
-    """Decodes the upload of a job into the model input, leaves it in Redis and sends the job to an engine.
+    """Decodes the upload of a job into the model input, puts it into Redis and sends the job to an engine.
 
-    A second run does no harm. That Redis cannot be reached is raised, so that RQ tries again; all else ends the job.
+    A second run does no harm. Every error but a lost Redis ends the job with a code.
+
+    Args:
+        job_id: The job's id.
+
+    Raises:
+        ConnectionError: Redis cannot be reached, so that RQ tries again.
+        TimeoutError: Redis does not answer, so that RQ tries again.
     """
     _begin(job_id, _decode)
 
 
 def unpack(job_id: str) -> None:
-    """Decodes the images of a tuning that the engine needs, leaves them in Redis and sends the job to an engine.
+    """Decodes the images of a tuning that the engine needs, puts them into Redis and sends the job to an engine.
 
     A second run does no harm; errors are treated as by `decode`.
+
+    Args:
+        job_id: The job's id.
     """
     _begin(job_id, _unpack)
 
@@ -65,11 +76,12 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     if not records.enter(record.id, "decoding"):
         return False
     request = cast("CertifyRequest", record.request)
-    pixels, facts = decode_limited(_upload(settings, record.id), request, settings)
-    left = records.leave_input(record.id, pixels.tobytes(), settings.input_ttl)
-    if left:
+    pixels, image = decode_limited(_upload(settings, record.id), request, settings)
+    payloads = Payloads(redis, ttl=settings.input_ttl)
+    is_there = payloads.put_input(record.id, pixels.tobytes())
+    if is_there:
         _keep_what_the_model_sees(record.id, pixels, settings)
-    return left and records.enter(record.id, "waiting", image=facts)
+    return is_there and records.enter(record.id, "waiting", image=image)
 
 
 def _keep_what_the_model_sees(job_id: str, pixels: ModelInput, settings: WorkerSettings) -> None:
@@ -81,13 +93,13 @@ def _keep_what_the_model_sees(job_id: str, pixels: ModelInput, settings: WorkerS
 
 
 def _unpack(record: JobRecord, settings: WorkerSettings, redis: Redis, records: Records) -> bool:
-    if record.image is not None and redis.hlen(input_key(record.id)) == LEFT.validate_python(record.image).count:
+    if isinstance(record.image, TuningImages) and redis.hlen(input_key(record.id)) == record.image.count:
         return True
     if not records.enter(record.id, "unpacking"):
         return False
     request = cast("TuningRequest", record.request)
-    left = leave_images(record.id, _upload(settings, record.id), request, settings, redis, records)
-    return left is not None and records.enter(record.id, "waiting", image=left)
+    images = put_images(record.id, _upload(settings, record.id), request, settings, redis, records)
+    return images is not None and records.enter(record.id, "waiting", image=images)
 
 
 def _upload(settings: WorkerSettings, job_id: str) -> bytes:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Any, Final, cast
 
@@ -16,8 +15,9 @@ from certrad.models.prompts.training.image_choice import choose_images
 from certrad.models.types import BackboneCard
 from certrad.models.types.tuning import TuningRequest
 from certrad.workers.contract.names import input_key
+from certrad.workers.contract.payloads import Payloads
 from certrad.workers.contract.records import Records
-from certrad.workers.contract.tuning_images import LeftImages
+from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.intake.archive import PATH_MAX, ArchiveLimits, list_images, match_classes, read_images, shown
 from certrad.workers.intake.decode import backbone_card, decode_bytes
 from certrad.workers.sandbox.child import run_limited
@@ -29,13 +29,25 @@ _LISTING: Final = TypeAdapter(dict[str, list[str]])
 _OF_A_LISTING: Final = {"image_too_large": "archive_too_large", "unreadable_image": "invalid_archive"}
 
 
-def leave_images(
+def put_images(
     job_id: str, archive: bytes, request: TuningRequest, settings: WorkerSettings, redis: Redis, records: Records
-) -> dict[str, Any] | None:
-    """Decodes the images that the request needs, leaves each in Redis, and returns `LeftImages` as JSON has it.
+) -> TuningImages | None:
+    """Decodes the images that a request needs, and puts each into Redis.
 
-    None when the job has ended meanwhile.
-    Raises Rejected, with the path of the file that is to blame where it is one; SandboxError for defects of ours.
+    Args:
+        job_id: The job's id.
+        archive: The upload, a zip with a folder of images for each class.
+        request: What is tuned.
+        settings: Limits of archive and sandbox.
+        redis: The job store.
+        records: Gets the progress.
+
+    Returns:
+        The facts of the images; None when the job has ended meanwhile.
+
+    Raises:
+        Rejected: The archive is to blame; the detail names the path of the file where it is one.
+        SandboxError: Our code is to blame.
     """
     card = backbone_card(request.backbone)
     folders = _listed(archive, settings)
@@ -45,22 +57,21 @@ def leave_images(
     chosen = choose_images(labels, classes.class_names, request.params)
     order = (*chosen.training, *chosen.validation)
     _check_room(job_id, len(order), card, settings, redis)
-    digest, done = hashlib.sha256(), 0
+    payloads, digest, done = Payloads(redis, ttl=settings.input_ttl), hashlib.sha256(), 0
     for start in range(0, len(order), _TOGETHER):
         for pixels in _decoded(archive, [paths[index] for index in order[start : start + _TOGETHER]], card, settings):
             digest.update(pixels)
-            if not records.leave_image(job_id, done, pixels, settings.input_ttl):
+            if not payloads.put_image(job_id, done, pixels):
                 return None
             done += 1
         if not records.images_progress(job_id, images_done=done, images_total=len(order)):
             return None
-    left = LeftImages(
+    return TuningImages(
         class_names=classes.class_names,
         training_labels=tuple(labels[index] for index in chosen.training),
         validation_labels=tuple(labels[index] for index in chosen.validation),
         images_sha256=digest.hexdigest(),
     )
-    return asdict(left)
 
 
 def _check_room(job_id: str, count: int, card: BackboneCard, settings: WorkerSettings, redis: Redis) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
+from certrad.workers.local.supervisor import StartError
 from certrad.workers.parent_death import dying_with_parent
 
 _LONGEST_SOCKET_PATH: Final = 100  # bytes; the kernel's limit is 107, macOS's 103
@@ -22,7 +23,7 @@ _OLDEST_VERSION: Final = (7, 0)  # --enable-module-command and --enable-debug-co
 _PAUSE_SECONDS: Final = 0.01
 
 
-class EmbeddedRedisError(Exception):
+class EmbeddedRedisError(StartError):
     """The embedded Redis cannot be started; the message says why and what to do."""
 
 

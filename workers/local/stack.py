@@ -17,9 +17,9 @@ from typing import Final, cast
 import structlog
 from redis import Redis
 from redis.exceptions import RedisError
-from rq import Worker
 
 from certrad.workers.contract.names import ENGINE_QUEUE, INTAKE_QUEUE, WORKERS
+from certrad.workers.contract.queues import worker_exists
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.local.supervisor import Child, StackError, end
 from certrad.workers.parent_death import dying_with_parent
@@ -124,7 +124,7 @@ class Stack:
     def _engine_is_alive(self) -> bool:
         try:
             names = cast("list[bytes]", self._client.hkeys(WORKERS))
-            return any(self._client.exists(Worker.redis_worker_namespace_prefix.encode() + name) for name in names)
+            return any(worker_exists(self._client, name.decode()) for name in names)
         except RedisError:
             return False
 

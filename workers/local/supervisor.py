@@ -9,8 +9,6 @@ from typing import Final
 
 import structlog
 
-from certrad.workers.local.redis_server import EmbeddedRedisError
-
 _DEATHS_COUNTED_SECONDS: Final = 60.0
 _MOST_DEATHS: Final = 10
 _FIRST_PAUSE_SECONDS: Final = 0.1
@@ -21,6 +19,10 @@ _log = structlog.get_logger()
 
 class StackError(Exception):
     """The stack cannot be started or kept up; the message says why."""
+
+
+class StartError(Exception):
+    """A process could not be started; the message says why. A `Child` tries again after a pause."""
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Child:
         if self.process is None and now >= self.start_at:
             try:
                 self.process = self.spawn()
-            except EmbeddedRedisError:
+            except StartError:
                 self._count_death(now)
             else:
                 _log.info("child started", child=self.name, pid=self.process.pid)

@@ -19,11 +19,11 @@ from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_n
 from certrad.models.errors import Rejected
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_prompts, shipped_tasks
-from certrad.models.types import CertifyRequest, SmoothingParams
+from certrad.models.types import CertifyRequest, FixedSigma, SamplingParams
 from certrad.models.types.defaults import default_prompts
 from certrad.models.types.pixels import WHITE
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
-from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
+from certrad.workers.intake.image_folder import distinct_images, tell_refused
 from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
@@ -47,7 +47,7 @@ def audit_images(options: Namespace) -> int:
         specs = _specs(options, store)
         # A picture that counted twice would get the same noise twice; the p-value takes the answers for independent.
         request = CertifyRequest(classifier=specs[0].classifier)
-        images, refused = distinct_pictures(options.images, options.limit, request, service, _on_grid)
+        images, refused = distinct_images(options.images, options.limit, request, service, _on_grid)
         device = chosen_device(service.device)
         settings = AuditSettings(
             modes=tuple(specs),
@@ -85,8 +85,8 @@ def _specs(options: Namespace, store: PromptStore) -> list[ModeSpec]:
     choice = of_task(task, store, backbone=options.backbone, prompt=options.prompt)
     own = [card for card in default_prompts(task, shipped_prompts()) if card.backbone == choice.backbone]
     prompts = own if options.prompt is None or choice.prompt is None else [choice.prompt]
-    params = SmoothingParams(sigma=options.sigma, n=options.n)
-    return chosen_modes(mode_specs(task, choice.backbone, prompts, params), options.modes)
+    specs = mode_specs(task, choice.backbone, prompts, FixedSigma(options.sigma), SamplingParams(n=options.n))
+    return chosen_modes(specs, options.modes)
 
 
 def _on_grid(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from certrad.models.prompts.training.calibration import CalibrationParams, calib
 from certrad.models.prompts.zero_shot import initial_context
 from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
-from certrad.workers.intake.image_folder import distinct_pictures, tell_refused
+from certrad.workers.intake.image_folder import distinct_images, tell_refused
 from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.settings import WorkerSettings
@@ -42,7 +42,7 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
     )
     with progress_bar() as progress:
         bar = progress.add_task("decoding", total=options.limit)
-        images, refused = distinct_pictures(
+        images, refused = distinct_images(
             options.images,
             options.limit,
             CertifyRequest(classifier=spec),

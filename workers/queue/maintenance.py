@@ -7,13 +7,12 @@ from typing import Final, Literal
 
 import structlog
 from redis import Redis
-from rq import Worker
 from rq.job import Job
 
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord, UnreadableRecordError
 from certrad.workers.contract.names import ENDED, ENGINE_QUEUE, FIRST_STAGE, FORMER_ENGINE_QUEUE, TASKS, Phase, Stage
-from certrad.workers.contract.queues import enqueue, queue, rq_job_id
+from certrad.workers.contract.queues import enqueue, queue, rq_job_id, worker_exists
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.settings import WorkerSettings
@@ -170,5 +169,5 @@ def _forget_workers(redis: Redis) -> None:
     """Forgets the engines whose RQ worker is gone without having signed off."""
     catalogue = Catalogue(redis)
     for card in catalogue.workers():
-        if not redis.exists(f"{Worker.redis_worker_namespace_prefix}{card.name}"):
+        if not worker_exists(redis, card.name):
             catalogue.forget_worker(card.name)

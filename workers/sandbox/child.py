@@ -51,10 +51,13 @@ def run_limited(
     cpu_seconds: int,
     max_payload: int,
     hidden: Path,
+    first_cpu_seconds: int | None = None,
 ) -> Answer:
     """What `function` returns, computed in a forked child.
 
     memory_bytes: address space the child may add to what it was forked with.
+    cpu_seconds: processor time of the child.
+    first_cpu_seconds: of which it has so much until it calls `allow_cpu_seconds`; all of it if left out.
     hidden: the directory of which the child opens nothing.
     max_payload: bytes of the second part of the answer.
 
@@ -65,7 +68,8 @@ def run_limited(
     source, sink = os.pipe()
     pid = _fork()
     if pid == 0:
-        _be_child(function, sink, memory_bytes, cpu_seconds, hidden, parent=os.getppid())
+        limits = (min(first_cpu_seconds or cpu_seconds, cpu_seconds), cpu_seconds)
+        _be_child(function, sink, memory_bytes, limits, hidden, parent=os.getppid())
     os.close(sink)
     limit = _LENGTHS.size + _MAX_HEADER + max_payload
     status = None
@@ -87,6 +91,12 @@ def _fork() -> int:
         return os.fork()
 
 
+def allow_cpu_seconds(seconds: int) -> None:
+    """Lets this process, a child of `run_limited`, use so much processor time in all, up to the limit of the caller."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds if hard == resource.RLIM_INFINITY else min(seconds, hard), hard))
+
+
 # -- the child ---------------------------------------------------------------------------------------------------------
 
 
@@ -94,7 +104,7 @@ def _be_child(
     function: Callable[[], tuple[dict[str, Any], bytes]],
     sink: int,
     memory_bytes: int,
-    cpu_seconds: int,
+    cpu_seconds: tuple[int, int],
     hidden: Path,
     parent: int,
 ) -> NoReturn:
@@ -128,7 +138,7 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}{where}"
 
 
-def _confine(sink: int, memory_bytes: int, cpu_seconds: int, hidden: Path, parent: int) -> None:
+def _confine(sink: int, memory_bytes: int, cpu_seconds: tuple[int, int], hidden: Path, parent: int) -> None:
     die_with(parent)
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
@@ -141,7 +151,8 @@ def _confine(sink: int, memory_bytes: int, cpu_seconds: int, hidden: Path, paren
         _limit(resource.RLIMIT_AS, inherited + memory_bytes)
         confinement.hide(hidden)
         confinement.give_up_sockets()
-    _limit(resource.RLIMIT_CPU, cpu_seconds)
+    _limit(resource.RLIMIT_CPU, cpu_seconds[1])
+    allow_cpu_seconds(cpu_seconds[0])
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NPROC, 0)

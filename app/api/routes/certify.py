@@ -3,12 +3,11 @@
 from io import BytesIO
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Request
 
-from certrad.app.api.accepted import IdempotencyKey, Prefer, answer, job_responses
+from certrad.app.api.accepted import AcceptanceDep, job_responses
 from certrad.app.api.defaults import resolve
-from certrad.app.api.dependencies import Services, ServicesDep
+from certrad.app.api.dependencies import Services
 from certrad.app.api.multipart import form_content, is_form, read_form
 from certrad.app.api.schemas.certify import CertifyForm, parse
 from certrad.app.api.schemas.job import JobView
@@ -53,10 +52,7 @@ _FORM: Final = CertifyForm.model_json_schema()
 )
 async def certify(
     request: Request,
-    response: Response,
-    services: ServicesDep,
-    idempotency_key: IdempotencyKey = None,
-    prefer: Prefer = None,
+    acceptance: AcceptanceDep,
 ) -> JobView:
     """Submits an image, as a form or as the raw body with the fields in the query, and answers with its job.
 
@@ -69,8 +65,8 @@ async def certify(
             fields += in_form
     else:
         image = await request.body()
-    created = await run_in_threadpool(_submit, services, image, fields, idempotency_key)
-    return await answer(services, created.job_id, prefer, response)
+    created = await acceptance.submit(_submit, image, fields)
+    return await acceptance.answer(created)
 
 
 def _submit(services: Services, image: bytes, fields: list[tuple[str, str]], idempotency: str | None) -> Created:

@@ -1,7 +1,7 @@
 """The keys certificates can be checked with."""
 
 from base64 import urlsafe_b64encode
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from fastapi import APIRouter
@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.problems import problem_responses
+from certrad.app.api.schemas.job import moment
 from certrad.workers.contract.keyring import PublicEpoch, PublicKey
 
 router = APIRouter(tags=["keys"])
@@ -85,7 +86,7 @@ def keys(services: ServicesDep) -> Keys:
     return Keys(
         keys=[_signing_key(key, _status(key, found[-1])) for key in found],
         revoked=[
-            RevokedKey(key_id=key.id, sha256=key.sha256, revoked_at=_moment(key.revoked_at), reason=key.reason)
+            RevokedKey(key_id=key.id, sha256=key.sha256, revoked_at=moment(key.revoked_at), reason=key.reason)
             for key in revoked
         ],
         epochs=[_epoch(epoch, _status(epoch, epochs[-1])) for epoch in epochs],
@@ -103,13 +104,9 @@ def _signing_key(key: PublicKey, status: Status) -> SigningKey:
         public_key=key.public_key,
         jwk=Jwk(kid=key.id, x=x),
         status=status,
-        first_used=_moment(key.first_used),
+        first_used=moment(key.first_used),
     )
 
 
 def _epoch(epoch: PublicEpoch, status: Status) -> Epoch:
-    return Epoch(sha256=epoch.sha256, status=status, first_used=_moment(epoch.first_used), secret=epoch.secret)
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    return Epoch(sha256=epoch.sha256, status=status, first_used=moment(epoch.first_used), secret=epoch.secret)

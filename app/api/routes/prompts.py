@@ -2,11 +2,10 @@
 
 from typing import Any, BinaryIO, Final
 
-from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Request
 
-from certrad.app.api.accepted import IdempotencyKey, Prefer, answer, job_responses
-from certrad.app.api.dependencies import Services, ServicesDep
+from certrad.app.api.accepted import AcceptanceDep, job_responses
+from certrad.app.api.dependencies import Services
 from certrad.app.api.multipart import form_content, is_form, read_form
 from certrad.app.api.problems import InvalidRequest
 from certrad.app.api.schemas.job import JobView
@@ -45,10 +44,7 @@ _ARCHIVE: Final = {
 )
 async def tune_prompt(
     request: Request,
-    response: Response,
-    services: ServicesDep,
-    idempotency_key: IdempotencyKey = None,
-    prefer: Prefer = None,
+    acceptance: AcceptanceDep,
 ) -> JobView:
     """Submits labelled images, one folder for each class, and answers with the job that tunes a prompt on them.
 
@@ -59,8 +55,8 @@ async def tune_prompt(
         raise InvalidRequest({"images": "required once, as a file part of a multipart form"})
     async with read_form(request, "images") as (part, fields):
         fields += request.query_params.multi_items()
-        created = await run_in_threadpool(_submit, services, part.file, fields, idempotency_key)
-    return await answer(services, created.job_id, prefer, response)
+        created = await acceptance.submit(_submit, part.file, fields)
+    return await acceptance.answer(created)
 
 
 def _submit(services: Services, archive: BinaryIO, fields: list[tuple[str, str]], idempotency: str | None) -> Created:

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core.core_schema import ValidationInfo
 
 from certrad.app.api.problems import InvalidRequest, refusal
-from certrad.models.types import Bound, Region, SmoothingParams
+from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -31,7 +31,7 @@ Sigma = Annotated[
 
 Form = TypeVar("Form", bound=BaseModel)
 
-_PARAMS: Final = SmoothingParams()
+_PARAMS: Final = SamplingParams()
 _REGION: Final = r"^\d{1,6},\d{1,6},\d{1,6},\d{1,6}$"
 
 
@@ -79,7 +79,7 @@ class CertifyForm(BaseModel):
         "`zero_shot`, not with a learned prompt; default `tokens`",
     )
     sigma: Sigma = Field(
-        _PARAMS.sigma,
+        FixedSigma().sigma,
         description="noise standard deviation, pixels in [0, 1]; `auto` chooses one for this image by certified "
         "selection: only for a task with a selector, without `target_radius` and `zero_shot`",
     )

@@ -1,9 +1,7 @@
 """An experiment: one table or figure of a paper as data, nothing of how it is computed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from certrad.models.attacks.autoattack.suite import AutoAttackParams
 from certrad.models.types import Scope, ZeroShotAdaptation
@@ -14,7 +12,7 @@ Denoiser = Literal["dncnn", "diffusion"]
 Threat = Literal["clean", "pgd40", "autoattack", "rap"]
 Defence = Literal["none", "rescale", "super_resolution", "diffpure"]
 
-EPSILON = 16 / 255
+EPSILON: Final = 16 / 255
 """The L-infinity budget of AdvPT's evaluation."""
 
 

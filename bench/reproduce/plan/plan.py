@@ -1,7 +1,5 @@
 """The plan: an experiment for every table and figure of the two papers that has measured values."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Final
 

@@ -1,7 +1,5 @@
 """The values that the papers print, from the files in `published/`, by the place of their cell."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Any experiment at a reduced size on MedNIST with the demonstration model: minutes on two cores."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Final, overload
 

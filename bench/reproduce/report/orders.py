@@ -1,7 +1,5 @@
 """Where the order of two methods differs from the papers', and whether the images tell them apart."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, permutations

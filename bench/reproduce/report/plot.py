@@ -1,7 +1,5 @@
 """The plot of an experiment: measured values as lines or bars, printed ones dashed or as marks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +18,7 @@ Points = dict[str, list[tuple[float, float]]]
 
 
 def write_plot(path: Path, experiment: AnyExperiment, cells: Sequence[Cell], printed: Mapping[Place, Printed]) -> None:
-    """Write a PNG with a panel for each backbone and data set."""
+    """Writes a PNG with a panel for each backbone and data set."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # what only this needs to load
     from matplotlib.figure import Figure
 
@@ -44,7 +42,7 @@ def write_plot(path: Path, experiment: AnyExperiment, cells: Sequence[Cell], pri
     figure.savefig(path, format="png", dpi=110)
 
 
-def _draw(panel: Axes, experiment: AnyExperiment, cells: Sequence[Cell], printed: Mapping[Place, Printed]) -> None:
+def _draw(panel: "Axes", experiment: AnyExperiment, cells: Sequence[Cell], printed: Mapping[Place, Printed]) -> None:
     if isinstance(experiment, TrainingEfficiency):
         _draw_lines(panel, _against_seconds(cells), "seconds of training", "accuracy, %", beside={})
         return
@@ -63,7 +61,7 @@ def _draw(panel: Axes, experiment: AnyExperiment, cells: Sequence[Cell], printed
         _draw_bars(panel, known, marks)
 
 
-def _draw_lines(panel: Axes, measured: Points, x: str, y: str, *, beside: Points) -> None:
+def _draw_lines(panel: "Axes", measured: Points, x: str, y: str, *, beside: Points) -> None:
     """Measured lines whole, printed ones dashed, each name in one colour."""
     names = list(dict.fromkeys([*measured, *beside]))
     for points, style, suffix in ((measured, "-", ""), (beside, "--", ", printed")):
@@ -75,7 +73,7 @@ def _draw_lines(panel: Axes, measured: Points, x: str, y: str, *, beside: Points
     panel.set_ylabel(y)
 
 
-def _draw_bars(panel: Axes, bars: Mapping[str, float], marks: Mapping[str, float]) -> None:
+def _draw_bars(panel: "Axes", bars: Mapping[str, float], marks: Mapping[str, float]) -> None:
     labels = list(dict.fromkeys([*bars, *marks]))
     if bars:
         panel.barh([labels.index(label) for label in bars], list(bars.values()), label="measured")

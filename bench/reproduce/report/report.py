@@ -1,7 +1,5 @@
 """The report of an experiment: CSV, plot, and Markdown that says where, on what and how it was measured."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,7 +32,7 @@ class Report:
 
 
 def write_report(experiment: AnyExperiment, cells: Sequence[Cell], materials: Materials) -> Report:
-    """Write `<id>.csv`, `<id>.md` and `<id>.png` into the folder of results."""
+    """Writes `<id>.csv`, `<id>.md` and `<id>.png` into the folder of results."""
     printed = published_values(experiment)
     report = Report(csv=as_csv(experiment, cells, printed), markdown=_markdown(experiment, cells, printed, materials))
     materials.out.mkdir(parents=True, exist_ok=True)

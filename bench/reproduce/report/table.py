@@ -1,7 +1,5 @@
 """The cells of an experiment as CSV and as Markdown, each beside the printed value."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """One batch of test images under every attack of an experiment, without and with knowledge of prompt and defence."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
@@ -21,13 +19,13 @@ from certrad.models.baselines.linear_probe import LinearHead, LinearProbe
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.datasets.split import Split
 from certrad.models.defences.diffusion import DiffPure, load_diffusion
-from certrad.models.defences.purifier import Logits, Purifier, defended
-from certrad.models.defences.rescale import Rescale
+from certrad.models.defences.purifier import Logits, Purifier, defend
+from certrad.models.defences.rescale import RandomResizing
 from certrad.models.defences.super_resolution import load_enlarger, super_resolution
 from certrad.models.prompts.context import template_features
 from certrad.models.randomness import seeded
 
-EOT = 10
+EOT: Final = 10
 """Draws of a randomised defence that the adaptive PGD averages a gradient over."""
 
 WEIGHTS: Final[Mapping[Defence, str]] = {"diffpure": "diffusion", "super_resolution": "super-resolution"}
@@ -66,8 +64,8 @@ class AttackPass:
     seed: int
     surrogate: TrainedSurrogate | None = None
 
-    def __call__(self) -> AttackWorker:
-        """Load what a process needs."""
+    def __call__(self) -> "AttackWorker":
+        """Loads what a process needs."""
         return AttackWorker(self)
 
 
@@ -95,7 +93,7 @@ class AttackWorker:
         self.split = of.materials.split(of.dataset, "test")
         self.backbone = of.materials.backbone(of.backbone)
         self.purifier = purifier(of.defence, of.materials, self.backbone.image_size)
-        self.rows = {row.name: defended(self.purifier, self._logits(row)) for row in of.rows}
+        self.rows = {row.name: defend(self.purifier, self._logits(row)) for row in of.rows}
         self.surrogate = of.surrogate(of.materials) if of.surrogate else None
 
     def __call__(self, unit: Batch) -> dict[str, Any]:
@@ -128,7 +126,7 @@ class AttackWorker:
             params = replace(PGD_40, epsilon=self.of.epsilon, steps=self.of.steps)
             return embedding_pgd(self.backbone, params), f"PGD-{params.steps} on image features"
         if self.of.threat == "autoattack":
-            attack, name = self._auto_attack(defended(None, self._template_logits()), randomised=False)
+            attack, name = self._auto_attack(defend(None, self._template_logits()), randomised=False)
             return attack, f"{name} on the template"
         if self.surrogate is None:
             raise ValueError("RAP needs a surrogate")
@@ -140,7 +138,7 @@ class AttackWorker:
         randomised = self.purifier is not None and self.purifier.randomised
         if self.of.threat == "pgd40":
             params = replace(ADAPTIVE_PGD_40, epsilon=self.of.epsilon, steps=self.of.steps)
-            attack = adaptive_pgd(classify, params, eot=EOT if randomised else 1)
+            attack = adaptive_pgd(classify, params, eot_draws=EOT if randomised else 1)
             return attack, f"PGD-{params.steps} on the logits" + (f", EOT {EOT}" if randomised else "")
         if self.of.threat == "autoattack":
             attack, name = self._auto_attack(classify, randomised=randomised)
@@ -186,7 +184,7 @@ def purifier(defence: Defence, materials: Materials, side: int) -> Purifier | No
     if defence == "none":
         return None
     if defence == "rescale":
-        return Rescale.proportional(side)
+        return RandomResizing.proportional(side)
     weights = WEIGHTS[defence]
     if defence == "diffpure":
         return DiffPure(model=load_diffusion(materials.weights(weights), materials.device))

@@ -1,7 +1,5 @@
 """Clean and attacked accuracy of every method of an experiment, behind every defence."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Certified accuracy of every method of an experiment, and what a certificate costs in seconds."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,8 +23,10 @@ from certrad.models.types import Certificate, LabelCounts, Scope, SmoothingParam
 
 BOUND: Final = "cohen"
 """The bound of the papers: p_B = 1 - p_A."""
-CLEAN, NOISY = "clean", "noisy samples"
-TRAINING, CERTIFICATE = "training", "certificate"
+CLEAN: Final = "clean"
+NOISY: Final = "noisy samples"
+TRAINING: Final = "training"
+CERTIFICATE: Final = "certificate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,8 +202,8 @@ class TimedPass:
 
     of: NoisyPass
 
-    def __call__(self) -> TimedWorker:
-        """Load what a process needs."""
+    def __call__(self) -> "TimedWorker":
+        """Loads what a process needs."""
         return TimedWorker(self.of)
 
 

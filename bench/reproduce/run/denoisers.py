@@ -1,7 +1,5 @@
 """The DnCNN of each sigma for Denoised Smoothing, trained on the images of a data set, resumed after a kill."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

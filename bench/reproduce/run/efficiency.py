@@ -1,10 +1,8 @@
 """Accuracy against seconds of training: a prompt by AdvPT, the image encoder by adversarial training and by Fast AT."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
@@ -28,15 +26,15 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.baselines.adversarial_training import TrainingParams, train
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.datasets.split import Split
-from certrad.models.defences.purifier import defended
+from certrad.models.defences.purifier import defend
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import template_features, text_features
 from certrad.models.randomness import seeded
 
-SECONDS = "training seconds"
-CLEAN = "clean"
-ROWS: dict[str, Literal["pgd", "fast"]] = {"adversarial training": "pgd", "Fast AT": "fast"}
-PROMPT = "advpt"
+SECONDS: Final = "training seconds"
+CLEAN: Final = "clean"
+ROWS: Final[dict[str, Literal["pgd", "fast"]]] = {"adversarial training": "pgd", "Fast AT": "fast"}
+PROMPT: Final = "advpt"
 
 
 def training_efficiency(experiment: TrainingEfficiency, materials: Materials) -> list[Cell]:
@@ -116,7 +114,7 @@ class Trainings:
 
     def _accuracy(self, backbone: Backbone, texts: Tensor) -> dict[str, Any]:
         """Whether each test image is answered rightly: clean, under the papers' attack, and under the adaptive one."""
-        classify = defended(None, VisionLanguageClassifier(backbone, texts).logits)
+        classify = defend(None, VisionLanguageClassifier(backbone, texts).logits)
         not_known, known = (
             replace(params, epsilon=self.experiment.epsilon, steps=self.experiment.steps)
             for params in (PGD_40, ADAPTIVE_PGD_40)

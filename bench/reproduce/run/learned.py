@@ -1,7 +1,5 @@
 """Prompts and denoisers that the methods need, learned once, kept in the folder of results, resumed after a kill."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time
@@ -20,11 +18,11 @@ from certrad.models.files import replace_file
 from certrad.models.prompts.checkpoint import load_prompt, read_prompt_card, save_prompt
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.training.embedding_bank import (
-    adversarial_rows,
-    bank_features,
-    bank_from_bytes,
-    bank_sha256,
-    bank_to_bytes,
+    embedding_bank_features,
+    embedding_bank_from_bytes,
+    embedding_bank_rows,
+    embedding_bank_sha256,
+    embedding_bank_to_bytes,
 )
 from certrad.models.prompts.training.image_choice import choose_images
 from certrad.models.prompts.training.trainer import TrainerState, train_epochs
@@ -80,9 +78,14 @@ def prompt_of_embeddings(
     progress = _Progress(materials.out / "prompts" / f"{name}.part", time.perf_counter() - seconds)
     labels = torch.from_numpy(split.labels[list(chosen)])
     states = train_epochs(
-        backbone, bank_features(bank), labels, split.class_names, trainer_params(params), resume=progress.state
+        backbone,
+        embedding_bank_features(bank),
+        labels,
+        split.class_names,
+        trainer_params(params),
+        resume=progress.state,
     )
-    digest = hashlib.sha256(bank_to_bytes(bank)).hexdigest()
+    digest = hashlib.sha256(embedding_bank_to_bytes(bank)).hexdigest()
     return _trained(materials, backbone, split, params, name, progress, states, digest)
 
 
@@ -96,15 +99,15 @@ def embeddings(
     for start in range(0, len(chosen), READ_TOGETHER):
         started = time.perf_counter()
         images = inputs(split, chosen[start : start + READ_TOGETHER], backbone.card)
-        # `adversarial_rows` knows a row by its place in the images it is given: here these are a part of the data set.
+        # `embedding_bank_rows` knows a row by its place in the images it is given, here a part of the data set.
         own = attack and replace(attack, seed=attack.seed + start)
-        name = bank_sha256(backbone.sha256, images, own)
+        name = embedding_bank_sha256(backbone.sha256, images, own)
         path, timed = folder / f"{name}.safetensors", folder / f"{name}.seconds"
         if not path.exists():
             rows = _rows(backbone, images, own)
             replace_file(timed, repr(time.perf_counter() - started).encode(), private=False)
-            replace_file(path, bank_to_bytes(rows), private=False)
-        parts.append(bank_from_bytes(path.read_bytes()))
+            replace_file(path, embedding_bank_to_bytes(rows), private=False)
+        parts.append(embedding_bank_from_bytes(path.read_bytes()))
         seconds += float(timed.read_text())
     return torch.cat(parts), seconds
 
@@ -113,7 +116,7 @@ def _rows(backbone: Backbone, images: Tensor, attack: PgdParams | None) -> Tenso
     if attack is None:
         with torch.no_grad():
             return backbone.encode_image(images).float().cpu()
-    return adversarial_rows(backbone, images, attack, 0, batch_size=len(images))
+    return embedding_bank_rows(backbone, images, attack, 0, batch_size=len(images))
 
 
 class _Progress:
@@ -139,7 +142,7 @@ class _Progress:
         return time.perf_counter() - self._started
 
     def keep(self, state: TrainerState) -> None:
-        """Keep a finished epoch; the facts first, so that they are never behind the state."""
+        """Keeps a finished epoch; the facts first, so that they are never behind the state."""
         if self.state is not None and state.epoch <= self.state.epoch:
             return
         self.losses.append(state.loss)

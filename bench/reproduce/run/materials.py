@@ -1,12 +1,11 @@
 """What a run works with: data sets, backbones and other weights on disk, and the folder of its results."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -22,8 +21,8 @@ from certrad.models.shipped import shipped_backbones, shipped_datasets
 from certrad.models.types import BackboneCard
 from certrad.workers.intake.decode import decode
 
-READ_TOGETHER = 64
-WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pth"})
+READ_TOGETHER: Final = 64
+WEIGHT_SUFFIXES: Final = frozenset({".safetensors", ".bin", ".pth"})
 
 
 class Missing(Rejected):

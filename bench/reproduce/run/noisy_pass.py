@@ -1,12 +1,10 @@
 """One pass of noisy copies of an image through the image encoder, and what every method of the pass makes of it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +26,8 @@ from certrad.models.smoothing.device import noise_law
 from certrad.models.smoothing.encoded import EncodedSampler
 from certrad.models.types import ZeroShotAdaptation
 
-BATCH_SIZE = 50
-SECRET = b"python -m certrad.bench reproduce"
+BATCH_SIZE: Final = 50
+SECRET: Final = b"python -m certrad.bench reproduce"
 """Published, unlike an installation's: anyone can draw the same noise."""
 
 
@@ -77,8 +75,8 @@ class NoisyPass:
         """Samples that are drawn and encoded together, never more than are asked for."""
         return min(self.n0, BATCH_SIZE)
 
-    def __call__(self) -> PassWorker:
-        """Load what a process needs."""
+    def __call__(self) -> "PassWorker":
+        """Loads what a process needs."""
         return PassWorker(self)
 
 
@@ -154,7 +152,7 @@ class PassWorker:
             batch_size=self.settings.batch_size,
             device=self.backbone.device,
         )
-        return EncodedSampler.of(pixels, self._encoder(sigma))
+        return EncodedSampler(pixels=pixels, encode=self._encoder(sigma))
 
     def _encoder(self, sigma: float) -> Callable[[Tensor], Tensor]:
         if self.settings.denoiser is None:

@@ -1,7 +1,5 @@
 """What an executor hands to the report: cells, each a measured number or the reason why there is none."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple

@@ -1,7 +1,5 @@
 """RAP's surrogate: a ResNet-50 with a head trained on the data set, kept in the folder of results."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Units of work: each is computed once, in whatever process, and kept in a journal that a killed run goes on from."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +46,7 @@ class Kept:
         return self._values[key]
 
     def keep(self, key: Key, value: Json) -> None:
-        """Keep the value of a unit."""
+        """Keeps the value of a unit."""
         self._journal.append(json.dumps([list(key), value]))
         self._values[key] = value
 

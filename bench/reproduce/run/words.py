@@ -1,8 +1,7 @@
 """The words nearest to learned context vectors, and how near those of random vectors are."""
 
-from __future__ import annotations
-
 from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -19,8 +18,8 @@ from certrad.models.prompts.nearest_words import NearWord
 from certrad.models.prompts.nearest_words import nearest_words as words_near
 from certrad.models.randomness import seeded
 
-DISTANCE = "distance"
-RANDOM = "random vectors"
+DISTANCE: Final = "distance"
+RANDOM: Final = "random vectors"
 """As many, each as long as a learned one: to some word any vector is nearest."""
 
 

@@ -17,17 +17,23 @@ _RHO: Final = 0.75
 def apgd(
     slope: Callable[[Tensor], Slope], images: Tensor, *, epsilon: float, iterations: int, draws: ImageDraws
 ) -> Tensor:
-    """Of all images visited, that of the largest margin: (B, 3, S, S), within epsilon of `images` and in [0, 1].
+    """Returns the visited image of the largest margin, for each image: (B, 3, S, S), in [0, 1] and in the epsilon ball.
 
-    slope: adversarial images -> loss, its gradient, and the margin.
-    An image's step begins at 2 epsilon and is halved at checkpoints where the loss rose in too few steps, or its best
-    did not rise since the last one; it then goes on from the best image so far.
+    An image's step begins at 2 epsilon. It is halved at a checkpoint if the loss rose in too few steps, or if its best
+    value did not rise since the last checkpoint; the search then resumes from the best image so far.
+
+    Args:
+        slope: returns loss, gradient and margin at adversarial images (B, 3, S, S).
+        images: (B, 3, S, S) in [0, 1].
+        epsilon: half the side of the L-infinity ball, in pixels of [0, 1].
+        iterations: number of gradient steps.
+        draws: random numbers of each image, for the start.
     """
     low, high = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
     here = torch.clamp(images + epsilon * (2 * draws.uniform(*images.shape[1:]) - 1), low, high)
     before, seen = here, slope(here)
     best, best_seen = here, seen
-    found, found_margin = here, seen.margin
+    strongest, strongest_margin = here, seen.margin
     step = torch.full_like(seen.loss, 2 * epsilon, dtype=images.dtype)
     rises = torch.zeros_like(seen.loss)
     halved, best_at_last = torch.ones_like(rises, dtype=torch.bool), seen.loss
@@ -41,20 +47,20 @@ def apgd(
         seen = slope(here)
         rises += seen.loss > previous.loss
         best, best_seen = _where(seen.loss > best_seen.loss, (here, seen), (best, best_seen))
-        fools_more = seen.margin > found_margin
-        found = torch.where(_per_image(fools_more), here, found)
-        found_margin = torch.where(fools_more, seen.margin, found_margin)
+        fools_more = seen.margin > strongest_margin
+        strongest = torch.where(_per_image(fools_more), here, strongest)
+        strongest_margin = torch.where(fools_more, seen.margin, strongest_margin)
         if iteration in checkpoints:
             stuck = ~halved & (best_seen.loss <= best_at_last)
             halved = (rises < _RHO * (iteration - last)) | stuck
             step = torch.where(halved, step / 2, step)
             here, seen = _where(halved, (best, best_seen), (here, seen))
             best_at_last, rises, last = best_seen.loss, torch.zeros_like(rises), iteration
-    return found
+    return strongest
 
 
 def _checkpoints(iterations: int) -> set[int]:
-    """After 22% of the iterations, then at distances that shrink by 3% of them each time, down to 6%."""
+    """Returns the checkpoints: after 22% of the iterations, then at distances that shrink by 3% down to 6%."""
     distance, shrink, shortest = (max(int(share * iterations), 1) for share in (0.22, 0.03, 0.06))
     points, point = set(), distance
     while point <= iterations:
@@ -65,7 +71,7 @@ def _checkpoints(iterations: int) -> set[int]:
 
 
 def _where(chosen: Tensor, yes: tuple[Tensor, Slope], no: tuple[Tensor, Slope]) -> tuple[Tensor, Slope]:
-    """The images of `yes` and what was seen there for the chosen ones (B,), those of `no` for the others."""
+    """Returns images and slope from `yes` where `chosen` (B,) is true, from `no` elsewhere."""
     wide = _per_image(chosen)
     seen = Slope(
         gradient=torch.where(wide, yes[1].gradient, no[1].gradient),

@@ -23,11 +23,17 @@ def fab(
     epsilon: float,
     iterations: int,
 ) -> Tensor:
-    """The nearest misclassified images found, moved into the ball where they lie outside: (B, 3, S, S) in [0, 1].
+    """Returns the nearest misclassified images, moved into the ball where they lie outside: (B, 3, S, S) in [0, 1].
 
-    slope: of the target's logit minus the label's. margin: above 0 where an image is misclassified, as any class.
-    Each step goes to where the linearised boundary is nearest, drawn a little towards the original; a misclassified
-    point is kept if it is the nearest so far, and the search goes on from nine tenths of the way to it.
+    Each step goes to the nearest point of the linearised boundary, drawn a little towards the original. A misclassified
+    point is kept if it is the nearest so far, and the search resumes from nine tenths of the way to it.
+
+    Args:
+        slope: returns the target's logit minus the label's, with its gradient, at images (B, 3, S, S).
+        margin: returns a value above 0 where an image is misclassified, as any class.
+        images: (B, 3, S, S) in [0, 1].
+        epsilon: half the side of the L-infinity ball, in pixels of [0, 1].
+        iterations: number of steps.
     """
     here, nearest = images, images
     distance = torch.full_like(images[:, 0, 0, 0], torch.inf)
@@ -50,7 +56,7 @@ def fab(
 
 
 def _to_plane(points: Tensor, normal: Tensor, missing: Tensor) -> Tensor:
-    """The step d, shortest in L-infinity, with ⟨normal, d⟩ = missing (B,) and points + d in [0, 1].
+    """Returns the step d, shortest in L-infinity, with ⟨normal, d⟩ = missing (B,) and points + d in [0, 1].
 
     Every value moves by the same amount, as far as it has room. Where no step is long enough, it is the longest.
     """

@@ -11,7 +11,7 @@ from torch import Tensor
 from certrad.models.randomness import ImageDraws
 
 _FIRST_SHARE: Final = 0.8
-"""Of the pixels of an image that the first squares cover."""
+"""Share of the pixels of an image that the first squares cover."""
 _HALVED_AFTER: Final = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries after which the share is halved; AutoAttack does not stretch this schedule to its 5,000."""
 
@@ -19,27 +19,31 @@ _HALVED_AFTER: Final = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 def square(
     margin: Callable[[Tensor, Tensor], Tensor], images: Tensor, *, epsilon: float, queries: int, draws: ImageDraws
 ) -> Tensor:
-    """The images of the largest margin found: (B, 3, S, S), within epsilon of `images` and in [0, 1].
+    """Returns the images of the largest margin among those tried: (B, 3, S, S), within epsilon of `images`, in [0, 1].
 
-    queries: of each image at most, the first of stripes.
-    margin: images (b, 3, S, S) and which of the B they are, indices (b,) -> (b,), above 0 where misclassified; such
-        images are not searched further.
+    Args:
+        margin: takes images (b, 3, S, S) and their indices (b,) among the B; returns (b,), above 0 where misclassified.
+            Misclassified images are not searched further.
+        images: (B, 3, S, S) in [0, 1].
+        epsilon: half the side of the L-infinity ball, in pixels of [0, 1].
+        queries: the most queries for each image; the first one tries stripes.
+        draws: random numbers of each image.
     """
     _, channels, height, width = images.shape
     best = (images + epsilon * draws.signs(channels, 1, width)).clamp(0, 1)
     best_margin = margin(best, torch.arange(len(images), device=images.device))
     for query in range(1, queries):  # the stripes were the first
-        left = (~(best_margin > 0)).nonzero().flatten()
-        if not len(left):
+        remaining = (~(best_margin > 0)).nonzero().flatten()
+        if not len(remaining):
             break
         side = _side(query, height, width)
-        change = 2 * epsilon * _squares(draws.of(left), channels, height, width, side)
-        proposed = images[left] + (best[left] + change - images[left]).clamp(-epsilon, epsilon)
+        change = 2 * epsilon * _squares(draws.of(remaining), channels, height, width, side)
+        proposed = images[remaining] + (best[remaining] + change - images[remaining]).clamp(-epsilon, epsilon)
         proposed = proposed.clamp(0, 1)
-        proposed_margin = margin(proposed, left)
-        better = proposed_margin > best_margin[left]
-        best[left[better]] = proposed[better]
-        best_margin[left[better]] = proposed_margin[better]
+        proposed_margin = margin(proposed, remaining)
+        better = proposed_margin > best_margin[remaining]
+        best[remaining[better]] = proposed[better]
+        best_margin[remaining[better]] = proposed_margin[better]
     return best
 
 
@@ -49,7 +53,7 @@ def _side(query: int, height: int, width: int) -> int:
 
 
 def _squares(draws: ImageDraws, channels: int, height: int, width: int, side: int) -> Tensor:
-    """One square of ones or minus ones in each channel, at a place of its own in each image, on zeros."""
+    """Returns one square of ones or minus ones in each channel, at a random place in each image, on zeros."""
     drawn = draws.uniform(2 + channels)
     top, left = ((drawn[:, i] * (size - side + 1)).long().view(-1, 1, 1, 1) for i, size in ((0, height), (1, width)))
     rows = torch.arange(height, device=drawn.device).view(1, 1, -1, 1)

@@ -35,14 +35,18 @@ _UNTARGETED: Final[dict[Part, Loss]] = {"apgd-ce": cross_entropy, "apgd-dlr": dl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutoAttackParams:
-    """The published settings, unless changed.
+    """Settings of AutoAttack; the defaults are the published ones.
 
-    epsilon: half the side of the L-infinity ball, in pixels of [0, 1].
-    version: `standard`, or `rand` for randomised defences, whose gradients are averaged.
-    iterations: of every APGD and FAB. queries: of Square. targets: classes that targeted parts aim at, at most K - 1.
-    parts: which parts, in order; None for all of the version, see `parts_for`.
-    eot: draws of the defence behind each gradient and each query; None for 1, or 20 with `rand`.
-    evaluations: draws over which a candidate must be misclassified on average to count; None for 1, or 10 with `rand`.
+    Attributes:
+        epsilon: half the side of the L-infinity ball, in pixels of [0, 1].
+        version: `standard`, or `rand` for randomised defences, whose gradients are averaged.
+        iterations: steps of every APGD and FAB.
+        queries: queries of Square for each image.
+        targets: number of classes that targeted parts aim at, at most K - 1.
+        parts: the parts to run, in order; None for all of the version, see `parts_for`.
+        eot_draws: draws of the defence averaged for each gradient and each query; None for 1, or 20 with `rand`.
+        evaluations: draws over which a candidate must be misclassified on average to count; None for 1, or 10 with
+            `rand`.
     """
 
     epsilon: float = 16 / 255
@@ -51,7 +55,7 @@ class AutoAttackParams:
     queries: int = 5000
     targets: int = 9
     parts: tuple[Part, ...] | None = None
-    eot: int | None = None
+    eot_draws: int | None = None
     evaluations: int | None = None
 
     def __post_init__(self) -> None:
@@ -60,14 +64,14 @@ class AutoAttackParams:
         if self.version not in ("standard", "rand"):
             raise ValueError(f"version must be 'standard' or 'rand', got {self.version!r}")
         if min(self.iterations, self.queries, self.targets, self.gradient_draws, self.candidate_draws) < 1:
-            raise ValueError("iterations, queries, targets, eot and evaluations must be >= 1")
+            raise ValueError("iterations, queries, targets, eot_draws and evaluations must be >= 1")
         if self.parts is not None and not self.parts:
-            raise ValueError("parts must name one part at least")
+            raise ValueError("parts must name at least one part; got none")
 
     @property
     def gradient_draws(self) -> int:
         """Draws of the defence behind each gradient."""
-        return self.eot if self.eot is not None else {"standard": 1, "rand": 20}[self.version]
+        return self.eot_draws if self.eot_draws is not None else {"standard": 1, "rand": 20}[self.version]
 
     @property
     def candidate_draws(self) -> int:
@@ -75,12 +79,16 @@ class AutoAttackParams:
         return self.evaluations if self.evaluations is not None else {"standard": 1, "rand": 10}[self.version]
 
     def parts_for(self, n_classes: int) -> tuple[Part, ...]:
-        """The parts against K classes; raises ValueError for a part that K classes cannot have.
+        """Returns the parts to run against K classes.
 
-        The targeted ratio of logits needs K >= 4 and the untargeted one K >= 3; below, the margin takes their place.
+        The targeted ratio of logits needs K >= 4 and the untargeted one K >= 3; with fewer classes the margin replaces
+        them.
+
+        Raises:
+            ValueError: for K < 2, or a part that K classes cannot have.
         """
         if n_classes < 2:
-            raise ValueError(f"2 classes at least are required, got {n_classes}")
+            raise ValueError(f"AutoAttack needs at least 2 classes; got {n_classes}")
         for part in self.parts or ():
             if n_classes < _CLASSES_NEEDED.get(part, 2):
                 raise ValueError(f"{part} needs {_CLASSES_NEEDED[part]} classes, got {n_classes}")
@@ -91,11 +99,11 @@ class AutoAttackParams:
         return ("apgd-ce", "apgd-t" if n_classes >= _CLASSES_NEEDED["apgd-t"] else "apgd-margin", "fab-t", "square")
 
     def targets_for(self, n_classes: int) -> int:
-        """How many classes the targeted parts aim at."""
+        """Returns the number of classes that the targeted parts aim at."""
         return min(self.targets, n_classes - 1)
 
     def name(self, n_classes: int) -> str:
-        """What a table may call this run: `AutoAttack` only with nothing left out, else `reduced AutoAttack`."""
+        """Returns the name of this run for tables: `AutoAttack` if nothing is reduced, else `reduced AutoAttack`."""
         whole = AutoAttackParams(version=self.version)
         parts = self.parts_for(n_classes)
         reduced = (
@@ -116,10 +124,18 @@ class AutoAttackParams:
 
 
 def auto_attack(classify: Classify, n_classes: int, params: AutoAttackParams) -> Attack:
-    """The attack that tries `params.parts_for(n_classes)` in turn on what `classify` still gets right.
+    """Returns the attack that tries `params.parts_for(n_classes)` in turn on what `classify` still gets right.
 
-    An image that is misclassified from the start comes back as it is; one that no part fools, as the candidate of the
-    largest margin. Raises ValueError for a part that so few classes cannot have.
+    The attack returns an image that is misclassified from the start unchanged, and for one that no part fools the
+    candidate of the largest margin.
+
+    Args:
+        classify: the classifier, with any defence in front of it.
+        n_classes: K.
+        params: settings of the attack.
+
+    Raises:
+        ValueError: for a part that so few classes cannot have.
     """
     parts = params.parts_for(n_classes)
 
@@ -134,15 +150,15 @@ def auto_attack(classify: Classify, n_classes: int, params: AutoAttackParams) ->
         best = images.clone()
         best_margin = margins(best, torch.arange(len(images), device=images.device))
         for part, rank in _runs(parts, params.targets_for(n_classes)):
-            left = (~(best_margin > 0)).nonzero().flatten()
-            if not len(left):
+            remaining = (~(best_margin > 0)).nonzero().flatten()
+            if not len(remaining):
                 break
-            on = _Images(images[left], labels[left], ranked[left, rank], draws.of(left))
+            on = _Images(images[remaining], labels[remaining], ranked[remaining, rank], draws.of(remaining))
             candidates = _run(part, classify, on, params, generator)
-            candidate_margin = margins(candidates, left)
-            better = candidate_margin > best_margin[left]
-            best[left[better]] = candidates[better]
-            best_margin[left[better]] = candidate_margin[better]
+            candidate_margin = margins(candidates, remaining)
+            better = candidate_margin > best_margin[remaining]
+            best[remaining[better]] = candidates[better]
+            best_margin[remaining[better]] = candidate_margin[better]
         return best
 
     return attack
@@ -159,14 +175,14 @@ class _Images:
 
 
 def _run(part: Part, classify: Classify, on: _Images, params: AutoAttackParams, generator: torch.Generator) -> Tensor:
-    """The candidates of one part against one target."""
-    eot = params.gradient_draws
+    """Returns the candidates of one part against one target."""
+    draws = params.gradient_draws
 
-    def climbing(loss: Loss) -> Callable[[Tensor], Slope]:
-        return lambda pixels: mean_gradient(classify, loss, pixels, on.labels, eot=eot, generator=generator)
+    def slope_of(loss: Loss) -> Callable[[Tensor], Slope]:
+        return lambda pixels: mean_gradient(classify, loss, pixels, on.labels, eot_draws=draws, generator=generator)
 
     def margin_of(pixels: Tensor, of: Tensor) -> Tensor:
-        return mean_margin(classify, pixels, on.labels[of], draws=eot, generator=generator)
+        return mean_margin(classify, pixels, on.labels[of], draws=draws, generator=generator)
 
     epsilon, iterations = params.epsilon, params.iterations
     match part:
@@ -175,7 +191,7 @@ def _run(part: Part, classify: Classify, on: _Images, params: AutoAttackParams, 
         case "fab-t":
             everyone = torch.arange(len(on.pixels), device=on.pixels.device)
             return fab(
-                climbing(towards(on.targets)),
+                slope_of(towards(on.targets)),
                 lambda pixels: margin_of(pixels, everyone),
                 on.pixels,
                 epsilon=epsilon,
@@ -183,11 +199,11 @@ def _run(part: Part, classify: Classify, on: _Images, params: AutoAttackParams, 
             )
         case _:
             loss = targeted_dlr(on.targets) if part == "apgd-t" else _UNTARGETED[part]
-            return apgd(climbing(loss), on.pixels, epsilon=epsilon, iterations=iterations, draws=on.draws)
+            return apgd(slope_of(loss), on.pixels, epsilon=epsilon, iterations=iterations, draws=on.draws)
 
 
 def _runs(parts: tuple[Part, ...], targets: int) -> Iterator[tuple[Part, int]]:
-    """Each part once, a targeted one once for every rank of target."""
+    """Yields each part once, a targeted one once for every rank of target."""
     for part in parts:
         for rank in range(targets if part in ("apgd-t", "fab-t") else 1):
             yield part, rank
@@ -196,7 +212,7 @@ def _runs(parts: tuple[Part, ...], targets: int) -> Iterator[tuple[Part, int]]:
 def _ranked_targets(
     classify: Classify, images: Tensor, labels: Tensor, draws: int, generator: torch.Generator
 ) -> Tensor:
-    """The wrong classes (B, K - 1) of each image, the most likely one on the clean image first."""
+    """Returns the wrong classes (B, K - 1) of each image, the most likely one on the clean image first."""
     with torch.no_grad():
         logits = torch.stack([classify(images, generator) for _ in range(draws)]).mean(0).to(images.device)
     wrong = logits.scatter(1, labels.unsqueeze(1), -torch.inf)

@@ -1,1 +1,1 @@
-"""Learning prompts and banks, and adapting them to a site's images."""
+"""Training of prompts and banks, and their adaptation to a site's images."""

@@ -1,21 +1,22 @@
 """CoOp's augmentation of training images: random resized crop and horizontal flip."""
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-AREA = (0.08, 1.0)
-LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
-ATTEMPTS = 10
+AREA: Final = (0.08, 1.0)
+LOG_RATIO: Final = (math.log(3 / 4), math.log(4 / 3))
+ATTEMPTS: Final = 10
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image (B, 3, H, W) in [0, 1] cropped at random, resized back by bicubic interpolation, mirrored or not.
+    """Returns each image (B, 3, H, W) in [0, 1] cropped at random, resized back, and mirrored or not.
 
-    The law is that of torchvision's RandomResizedCrop with a share of 0.08..1 of the area, but every draw comes from
-    the given generator.
+    Resizing is bicubic. The distribution is that of torchvision's RandomResizedCrop with a share of 0.08..1 of the
+    area, but every draw comes from the given generator.
     """
     height, width = size = (images.shape[-2], images.shape[-1])
     rows = []
@@ -28,7 +29,7 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _crop(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """Top, left, height, width of a crop; the whole image when no attempt fits."""
+    """Returns top, left, height and width of a crop; the whole image when no attempt fits."""
     for _ in range(ATTEMPTS):
         area = height * width * _uniform(*AREA, generator)
         ratio = math.exp(_uniform(*LOG_RATIO, generator))

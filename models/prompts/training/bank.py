@@ -1,4 +1,4 @@
-"""Tuning of a bank: prompts learned at several sigma from two starts, then the gate that combines them.
+"""Tuning of a bank: prompts learned at several sigmas from two starts, then the gate that combines them.
 
 Everything is learned from the same few labelled images per class, whose noisy copies are encoded once.
 """
@@ -6,6 +6,7 @@ Everything is learned from the same few labelled images per class, whose noisy c
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -18,20 +19,28 @@ from certrad.models.prompts.gate import Gate, mixed_similarities
 from certrad.models.prompts.training.trainer import FewShotParams, TrainerState, sample_shots, train_epochs
 from certrad.models.randomness import seeded
 
-_ENCODED_TOGETHER = 64
+_ENCODED_TOGETHER: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BankParams:
     """Hyper-parameters of a bank.
 
-    sigmas: noise levels of the gate's samples, in pixels of [0, 1].
-    member_sigmas: each of them tunes two prompts, one from random vectors and one from the words of the template.
-    template: its words before the class name are that start; what follows the class name is left out.
-    copies: noisy copies of every shot at every level, encoded once.
-    epochs, batch_size, lr: of the members, see `FewShotParams`.
-    hidden, steps, gate_batch, gate_lr, gate_weight_decay: hidden units of the gate, and its AdamW steps, which follow
-        half a cosine down to 0.
+    Attributes:
+        shots: labelled images per class.
+        sigmas: noise levels of the gate's samples, in pixels of [0, 1].
+        member_sigmas: each of them tunes two prompts, one from random vectors and one from the words of the template.
+        template: its words before the class name are that start; the text after the class name is dropped.
+        copies: noisy copies of every shot at every level, encoded once.
+        epochs: epochs of each member, see `FewShotParams`.
+        batch_size: batch size of the members.
+        lr: learning rate of the members.
+        hidden: hidden units of the gate.
+        steps: AdamW steps of the gate; the learning rate follows half a cosine down to 0.
+        gate_batch: noisy copies in a step of the gate.
+        gate_lr: initial learning rate of the gate.
+        gate_weight_decay: weight decay of the gate.
+        seed: random seed.
     """
 
     shots: int = 16
@@ -60,11 +69,11 @@ class BankParams:
 
     @property
     def stages(self) -> int:
-        """How often `tune_bank` says that something is finished: every level of noise, every prompt, the gate."""
+        """How often `tune_bank` reports that something is finished: every level of noise, every prompt, the gate."""
         return len(self.sigmas) + 2 * len(self.member_sigmas) + 1
 
     def member(self, sigma: float, seed: int, n_ctx: int) -> FewShotParams:
-        """The hyper-parameters of one prompt."""
+        """Returns the hyper-parameters of one prompt."""
         return FewShotParams(
             shots=self.shots,
             epochs=self.epochs,
@@ -86,13 +95,22 @@ def tune_bank(
     *,
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> Bank:
-    """A bank from a few labelled images per class, never from an image that is to be certified.
+    """Returns a bank tuned on a few labelled images per class, never on an image that is to be certified.
 
-    images: (N, 3, H, W) float in [0, 1] at the backbone's input size. labels: (N,) integers in 0..K-1.
-    The shots are those that `few_shot.train` takes with the same seed. The same seed gives the same bank, bit for bit,
-    on one machine. on_stage: called with what was finished.
-    Raises Rejected, before anything is encoded: `prompt_too_long`, or `invalid_request` for a template without a word
-    before the class name.
+    The shots are those that `trainer.train` takes with the same seed. The same seed gives the same bank, bit for bit,
+    on one machine.
+
+    Args:
+        backbone: the frozen backbone.
+        images: (N, 3, H, W) float in [0, 1] at the backbone's input size.
+        labels: (N,) integers in 0..K-1.
+        class_names: K names.
+        params: hyper-parameters.
+        on_stage: called with the name of each finished stage.
+
+    Raises:
+        Rejected: before anything is encoded: prompt_too_long, or invalid_request for a template without a word before
+            the class name.
     """
     start = ContextVectors.from_text(backbone, params.template.partition("{}")[0])
     layout(backbone, class_names, start)
@@ -117,7 +135,10 @@ def tune_bank(
 def noisy_directions(
     backbone: Backbone, images: Tensor, params: BankParams, on_stage: Callable[[str], None] = lambda _: None
 ) -> Tensor:
-    """L2-normalised features (S, N, C, D) of C noisy copies of each image at each of the S levels; not clipped."""
+    """Returns L2-normalised features (S, N, C, D) of C noisy copies of each image at each of S levels.
+
+    The noise is not clipped.
+    """
     levels = []
     for sigma in params.sigmas:
         generator = seeded(params.seed, "copies", repr(sigma))
@@ -135,7 +156,17 @@ def noisy_directions(
 def bank_accuracy(
     backbone: Backbone, bank: Bank, images: Tensor, labels: Tensor, class_names: Sequence[str], sigma: float, seed: int
 ) -> float:
-    """The share of images (N, 3, H, W) of which one noisy copy gets its label (N,), to 4 decimals."""
+    """Returns the share of images of which one noisy copy is classified correctly, to 4 decimals.
+
+    Args:
+        backbone: the backbone.
+        bank: the bank.
+        images: (N, 3, H, W) in [0, 1].
+        labels: (N,).
+        class_names: K names.
+        sigma: standard deviation of the noise, in pixels of [0, 1].
+        seed: random seed of the noise.
+    """
     generator, gate = seeded(seed, "validation", repr(sigma)), bank.gate.at(sigma)
     texts = bank.text_features(backbone, class_names).cpu()
     correct = 0
@@ -149,11 +180,17 @@ def bank_accuracy(
 
 
 def tune_gate(texts: Tensor, directions: Tensor, labels: Tensor, logit_scale: float, params: BankParams) -> Gate:
-    """The gate that lowers the cross-entropy of the combined logits, over all levels of noise alike; by AdamW.
+    """Returns the gate with the lowest cross-entropy of the combined logits, over all levels of noise alike, by AdamW.
 
-    It starts from equal weights. Its hidden units see every coordinate of a direction centred and scaled to variance 1,
-    which is folded into their weights at the end.
-    texts: text features (B, K, D) of the members. directions: (S, N, C, D), see `noisy_directions`. labels: (N,).
+    It starts from equal weights. Its hidden units see every coordinate of a direction centred and scaled to variance 1;
+    that scaling is folded into their weights at the end.
+
+    Args:
+        texts: text features (B, K, D) of the members.
+        directions: (S, N, C, D), see `noisy_directions`.
+        labels: (N,).
+        logit_scale: factor of the cosine similarity.
+        params: hyper-parameters.
     """
     generator = seeded(params.seed, "gate")
     n_levels, n_images, n_copies, width = directions.shape
@@ -187,7 +224,7 @@ def tune_gate(texts: Tensor, directions: Tensor, labels: Tensor, logit_scale: fl
 
 
 def _initial_gate(n_members: int, width: int, hidden: int, generator: torch.Generator) -> list[Tensor]:
-    """Random hidden units without influence: all members weigh 1/B."""
+    """Returns random hidden units without influence: all members weigh 1/B."""
     bound = 1 / math.sqrt(width + 1)
     random = (torch.rand((hidden, width + 2), generator=generator) * 2 - 1) * bound
     layer = [
@@ -208,9 +245,15 @@ def _member(
     params: FewShotParams,
     start: ContextVectors | None,
 ) -> ContextVectors:
-    """One class-specific prompt, from random vectors or from those of the given words.
+    """Returns one tuned class-specific prompt, from random vectors or from those of the given words.
 
-    directions: (N, C, D) of the noisy copies of the shots at its sigma.
+    Args:
+        backbone: the backbone.
+        directions: (N, C, D) of the noisy copies of the shots at its sigma.
+        labels: (N,).
+        class_names: K names.
+        params: hyper-parameters.
+        start: vectors of the words, or None.
     """
 
     def source(indices: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,12 +1,13 @@
 """Adaptation of a prompt to a pool of unlabelled images, fixed before any image comes (docs/mathematics.md, 3.5).
 
-The pool stands for a site, a scanner or a stain. Because no image that is certified is in it, the prompt is one fixed
+The pool represents a site, a scanner or a stain. Because no image that is certified is in it, the prompt is one fixed
 prompt and its certificates keep their full scope. A poisoned pool is out of scope.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -16,15 +17,20 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout
 from certrad.models.randomness import seeded
 
-_ENCODED_TOGETHER = 64
+_ENCODED_TOGETHER: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationParams:
     """Hyper-parameters of the adaptation to a pool.
 
-    sigmas: noise levels, in pixels of [0, 1]. copies: noisy copies of each image at each level, encoded once.
-    steps, batch_size, lr: AdamW steps, noisy copies in each, learning rate.
+    Attributes:
+        sigmas: noise levels, in pixels of [0, 1].
+        copies: noisy copies of each image at each level, encoded once.
+        steps: AdamW steps.
+        batch_size: noisy copies in each step.
+        lr: learning rate.
+        seed: random seed.
     """
 
     sigmas: tuple[float, ...] = (0.25, 0.5)
@@ -45,7 +51,7 @@ class CalibrationParams:
 
 
 def pool_sha256(pool: Tensor) -> str:
-    """SHA-256 over shape and float32 pixels of a pool (N, 3, H, W): the identity of what a prompt was adapted to."""
+    """Returns the SHA-256 over shape and float32 pixels of a pool (N, 3, H, W): the identity of that pool."""
     hasher = hashlib.sha256(f"{tuple(pool.shape)}".encode())
     for image in pool:
         hasher.update(image.contiguous().numpy().astype("<f4").tobytes())
@@ -55,13 +61,19 @@ def pool_sha256(pool: Tensor) -> str:
 def calibrate(
     backbone: Backbone, pool: Tensor, class_names: Sequence[str], initial: ContextVectors, params: CalibrationParams
 ) -> ContextVectors:
-    """Context vectors under which noisy copies of each image of the pool agree with the image without noise.
+    """Returns context vectors under which noisy copies of each image of the pool agree with the image without noise.
 
-    pool: (N, 3, H, W) float in [0, 1] at the backbone's input size, none of them ever to be certified.
-    Noise-consistency: the cross-entropy of the prediction on a noisy copy against that which `initial` makes on the
+    Noise-consistency: the cross-entropy of the prediction on a noisy copy against the prediction of `initial` on the
     clean image, a target that stays fixed. The same seed gives the same vectors, bit for bit, on one machine.
+
+    Args:
+        backbone: the frozen backbone.
+        pool: (N, 3, H, W) float in [0, 1] at the backbone's input size; none of the images may ever be certified.
+        class_names: K names.
+        initial: the prompt to adapt.
+        params: hyper-parameters.
     """
-    clean, noisy = _encoded(backbone, pool, params)
+    clean, noisy = _encode(backbone, pool, params)
     vectors = initial.vectors.clone().to(backbone.device).requires_grad_(True)
     prompts = layout(backbone, class_names, initial)
     with torch.no_grad():
@@ -80,8 +92,8 @@ def calibrate(
 
 
 @torch.no_grad()
-def _encoded(backbone: Backbone, pool: Tensor, params: CalibrationParams) -> tuple[Tensor, Tensor]:
-    """L2-normalised features (N, D) of the images and (N, levels·copies, D) of their noisy copies."""
+def _encode(backbone: Backbone, pool: Tensor, params: CalibrationParams) -> tuple[Tensor, Tensor]:
+    """Returns L2-normalised features (N, D) of the images and (N, levels·copies, D) of their noisy copies."""
     generator = seeded(params.seed, "pool noise")
     levels = torch.tensor(params.sigmas).repeat_interleave(params.copies).view(-1, 1, 1, 1)
     noisy = []

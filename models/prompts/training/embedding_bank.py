@@ -1,6 +1,6 @@
 """AdvPT (ECCV 2024): prompts aligned with a bank of adversarial embeddings, made once, without labels or text.
 
-The image encoder is needed for the bank only; the prompts are then learned by the one trainer on the bank's rows.
+Only the bank needs the image encoder; the trainer then learns the prompts from the bank's rows.
 """
 
 import hashlib
@@ -20,38 +20,45 @@ from certrad.models.errors import Rejected
 from certrad.models.prompts.training.trainer import FeatureSource
 from certrad.models.randomness import seeded
 
-BANK_BATCH: Final = 32
-"""Images attacked together: a bank that was interrupted goes on at a multiple of it."""
+EMBEDDING_BANK_BATCH: Final = 32
+"""Images attacked together: an interrupted bank resumes at a multiple of it."""
 
 _BANK: Final = "embeddings"
 
 
-def adversarial_bank(
+def embedding_bank(
     backbone: Backbone,
     images: Tensor,
     params: PgdParams,
     *,
-    batch_size: int = BANK_BATCH,
+    batch_size: int = EMBEDDING_BANK_BATCH,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """The embeddings (N, D) of adversarial versions of `images` (N, 3, H, W) in [0, 1], float32, not normalised.
+    """Returns the embeddings (N, D) of adversarial versions of images, float32, not normalised.
 
-    on_batch: called with the number of images done. The same seed gives the same bank, bit for bit, on one machine.
+    The same seed gives the same bank, bit for bit, on one machine.
+
+    Args:
+        backbone: the backbone.
+        images: (N, 3, H, W) in [0, 1].
+        params: settings of the attack.
+        batch_size: images attacked together.
+        on_batch: called with the number of images done.
     """
     rows = []
     for start in range(0, len(images), batch_size):
-        rows.append(adversarial_rows(backbone, images, params, start, batch_size=batch_size))
+        rows.append(embedding_bank_rows(backbone, images, params, start, batch_size=batch_size))
         if on_batch:
             on_batch(min(start + batch_size, len(images)))
     return torch.cat(rows)
 
 
-def adversarial_rows(
-    backbone: Backbone, images: Tensor, params: PgdParams, start: int, *, batch_size: int = BANK_BATCH
+def embedding_bank_rows(
+    backbone: Backbone, images: Tensor, params: PgdParams, start: int, *, batch_size: int = EMBEDDING_BANK_BATCH
 ) -> Tensor:
-    """The rows of the bank of one batch, that which begins at image `start`, a multiple of `batch_size`.
+    """Returns the rows of the bank of one batch, which begins at image `start`, a multiple of `batch_size`.
 
-    They depend on the images of the batch and on `start` alone, so that a bank can be made in pieces.
+    They depend on the images of the batch and on `start` alone, so a bank can be made in pieces.
     """
     batch = images[start : start + batch_size].to(backbone.device, torch.float32)
     with torch.no_grad():
@@ -61,10 +68,13 @@ def adversarial_rows(
         return backbone.encode_image(adversarial).float().cpu()
 
 
-def bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams | None) -> str:
-    """What the rows of images that are attacked together are kept under: a digest of weights, pixels and attack.
+def embedding_bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams | None) -> str:
+    """Returns the key under which the rows of one batch are kept: a digest of weights, pixels and attack.
 
-    params: None for the embeddings of the images as they are.
+    Args:
+        backbone_sha256: digest of the weights.
+        images: (b, 3, H, W), the images attacked together.
+        params: settings of the attack; None for the embeddings of the images as they are.
     """
     digest = hashlib.sha256(json.dumps([backbone_sha256, params and asdict(params), list(images.shape)]).encode())
     for image in images:
@@ -72,23 +82,31 @@ def bank_sha256(backbone_sha256: str, images: Tensor, params: PgdParams | None) 
     return digest.hexdigest()
 
 
-def bank_to_bytes(bank: Tensor) -> bytes:
-    """The bank as a safetensors file."""
+def embedding_bank_to_bytes(bank: Tensor) -> bytes:
+    """Returns the embedding bank as a safetensors file."""
     content: bytes = save({_BANK: bank.contiguous()})
     return content
 
 
-def bank_from_bytes(content: bytes) -> Tensor:
-    """The bank in a safetensors file; raises `invalid_checkpoint`."""
+def embedding_bank_from_bytes(content: bytes) -> Tensor:
+    """Returns the embedding bank in a safetensors file.
+
+    Raises:
+        Rejected: invalid_checkpoint where there is none.
+    """
     try:
         bank: Tensor = load(content)[_BANK]
     except (SafetensorError, KeyError, ValueError) as error:
-        raise Rejected("invalid_checkpoint", f"not an adversarial embedding bank: {type(error).__name__}") from error
+        raise Rejected(
+            "invalid_checkpoint", f"the content is not an adversarial embedding bank: {type(error).__name__}"
+        ) from error
     if bank.ndim != 2 or bank.dtype != torch.float32:
-        raise Rejected("invalid_checkpoint", f"a float32 bank (N, D) is expected, got {bank.dtype} {tuple(bank.shape)}")
+        raise Rejected(
+            "invalid_checkpoint", f"the bank must be float32 of shape (N, D); got {bank.dtype} {tuple(bank.shape)}"
+        )
     return bank
 
 
-def bank_features(bank: Tensor) -> FeatureSource:
-    """The rows of the bank as a source of image features for `few_shot.train_epochs`."""
+def embedding_bank_features(bank: Tensor) -> FeatureSource:
+    """Returns the rows of the bank as a source of image features for `trainer.train_epochs`."""
     return lambda indices, _: bank[indices]

@@ -1,4 +1,4 @@
-"""Which of the labelled images a prompt is tuned on and which it is measured on; fixed before any is decoded.
+"""Choice of the labelled images for tuning and for measuring, fixed before any is decoded.
 
 Standard library only: the process that decodes images loads no torch.
 """
@@ -12,7 +12,7 @@ from certrad.models.errors import Rejected
 from certrad.models.types.tuning import TuningParams
 
 VALIDATION_PER_CLASS: Final = 50
-"""Most images of a class that accuracy is measured on."""
+"""The most images of a class on which accuracy is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +24,18 @@ class ChosenImages:
 
 
 def choose_images(labels: Sequence[int], class_names: Sequence[str], params: TuningParams) -> ChosenImages:
-    """`params.shots` images of each class to tune on, all where it is None; validation is among those that are left.
+    """Returns a choice of `params.shots` images of each class for tuning, all if it is None, and validation images.
 
-    labels: the class of every image, as an index into `class_names`; the images in an order that does not depend on
-        the file system, such as sorted by name. The choice depends on them, on the shots and on the seed alone.
-    Raises `too_few_images` for a class without an image, or with fewer than the shots.
+    Validation images are among the rest. The choice depends on the labels, the shots and the seed alone.
+
+    Args:
+        labels: the class of every image, as an index into `class_names`; the images must be in an order that does not
+            depend on the file system, such as sorted by name.
+        class_names: the classes.
+        params: shots and seed.
+
+    Raises:
+        Rejected: too_few_images for a class without an image, or with fewer images than the shots.
     """
     training: list[int] = []
     validation: list[int] = []
@@ -45,5 +52,5 @@ def choose_images(labels: Sequence[int], class_names: Sequence[str], params: Tun
 
 
 def _permutation(size: int, purpose: str) -> list[int]:
-    """A permutation of 0..size-1 by the digests of the places: random for any use, and the same everywhere."""
+    """Returns a permutation of 0..size-1 by the digests of the places: random for any use, and the same everywhere."""
     return sorted(range(size), key=lambda place: hashlib.sha256(f"{purpose} {place}".encode()).digest())

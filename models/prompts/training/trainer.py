@@ -1,6 +1,6 @@
 """The only trainer of prompts: Few-Shot PromptSmooth (eq. 1), which without noise is CoOp.
 
-Each epoch draws its randomness from (seed, epoch) alone, so that a resumed training goes on as if never interrupted.
+Each epoch draws its randomness from (seed, epoch) alone, so that a resumed training continues as if never interrupted.
 """
 
 import math
@@ -28,9 +28,22 @@ FeatureSource = Callable[[Tensor, torch.Generator], Tensor]
 class FewShotParams:
     """Hyper-parameters; the defaults are those of PromptSmooth (MICCAI 2024), and of CoOp where that says nothing.
 
-    sigmas: each image of a batch gets Gaussian noise of one of these standard deviations, in pixels of [0, 1], drawn
-        uniformly, never clipped; none at all is CoOp.
-    augment: random resized crop and horizontal flip before the noise, as CoOp.
+    Attributes:
+        shots: labelled images per class.
+        epochs: passes over all shots.
+        lr: initial learning rate.
+        batch_size: images in a step.
+        n_ctx: number of context vectors.
+        class_specific: whether every class has vectors of its own.
+        position: position of the class name.
+        sigmas: each image of a batch gets Gaussian noise of one of these standard deviations, in pixels of [0, 1],
+            drawn uniformly, never clipped; an empty tuple is CoOp.
+        augment: random resized crop and horizontal flip before the noise, as CoOp.
+        momentum: momentum of SGD.
+        weight_decay: weight decay of SGD.
+        warmup_epochs: epochs at the learning rate warmup_lr.
+        warmup_lr: learning rate of the warm-up.
+        seed: random seed.
     """
 
     shots: int = 16
@@ -58,7 +71,7 @@ class FewShotParams:
             raise ValueError(f"sigmas must be in (0, 2], got {self.sigmas!r}")
 
     def learning_rate(self, epoch: int) -> float:
-        """Constant warm-up, then half a cosine over all epochs, stepped once per epoch (CoOp, Dassl)."""
+        """Returns the learning rate of an epoch: constant warm-up, then half a cosine over all epochs (CoOp, Dassl)."""
         if epoch < self.warmup_epochs:
             return self.warmup_lr
         return 0.5 * self.lr * (1 + math.cos(math.pi * (epoch - self.warmup_epochs) / self.epochs))
@@ -66,7 +79,14 @@ class FewShotParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainerState:
-    """Everything training needs to go on after `epoch` finished epochs; `loss` is the mean over the last one."""
+    """Everything that training needs to continue after `epoch` finished epochs.
+
+    Attributes:
+        epoch: number of finished epochs.
+        loss: mean loss over the last one.
+        vectors: the context vectors.
+        momentum: the momentum of SGD.
+    """
 
     epoch: int
     loss: float
@@ -74,19 +94,25 @@ class TrainerState:
     momentum: Tensor
 
     def to_bytes(self) -> bytes:
-        """The state as a safetensors file."""
+        """Returns the state as a safetensors file."""
         scalars = torch.tensor([self.epoch, self.loss], dtype=torch.float64)
         return save({"scalars": scalars, "vectors": self.vectors, "momentum": self.momentum})
 
     @staticmethod
     def from_bytes(content: bytes) -> "TrainerState":
-        """The state in a safetensors file; raises `invalid_checkpoint`."""
+        """Returns the state in a safetensors file.
+
+        Raises:
+            Rejected: invalid_checkpoint.
+        """
         try:
             tensors = load(content)
             epoch, loss = tensors["scalars"].tolist()
             return TrainerState(epoch=int(epoch), loss=loss, vectors=tensors["vectors"], momentum=tensors["momentum"])
         except (SafetensorError, KeyError, ValueError) as error:
-            raise Rejected("invalid_checkpoint", f"not a trainer state: {type(error).__name__}") from error
+            raise Rejected(
+                "invalid_checkpoint", f"the content is not a trainer state: {type(error).__name__}"
+            ) from error
 
 
 def train(
@@ -99,18 +125,28 @@ def train(
     resume: TrainerState | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> ContextVectors:
-    """Learn context vectors from a few noisy labelled images per class; the backbone stays frozen.
+    """Returns context vectors learned from a few noisy labelled images per class; the backbone stays frozen.
 
-    images: (N, 3, H, W) float in [0, 1] at the backbone's input size. labels: (N,) integers in 0..K-1.
-    on_epoch: called after each epoch with the number of epochs done and the mean loss.
     The same seed gives the same vectors, bit for bit, on one machine.
+
+    Args:
+        backbone: the frozen backbone.
+        images: (N, 3, H, W) float in [0, 1] at the backbone's input size.
+        labels: (N,) integers in 0..K-1.
+        class_names: K names.
+        params: hyper-parameters.
+        resume: state to continue from.
+        on_epoch: called after each epoch with the number of epochs done and the mean loss.
+
+    Raises:
+        ValueError: for images of another size.
     """
     side = backbone.image_size
     if images.shape[1:] != (3, side, side):
-        raise ValueError(f"images of shape (N, 3, {side}, {side}) are required, got {tuple(images.shape)}")
+        raise ValueError(f"images must have the shape (N, 3, {side}, {side}), got {tuple(images.shape)}")
     chosen = sample_shots(labels, len(class_names), params.shots, params.seed)
     source = image_features(backbone, images[chosen], params)
-    context = initial_context(backbone, len(class_names), params)
+    context = random_context(backbone, len(class_names), params)
     for state in train_epochs(backbone, source, labels[chosen], class_names, params, resume=resume):
         context = context.with_vectors(state.vectors)
         if on_epoch:
@@ -127,18 +163,28 @@ def train_epochs(
     *,
     resume: TrainerState | None = None,
 ) -> Iterator[TrainerState]:
-    """Minimise the cross-entropy of the image features of `source` by SGD on the context vectors, in float32.
+    """Minimises the cross-entropy of the image features of `source` by SGD on the context vectors, in float32.
 
-    Yields the state after each epoch, and a given state to resume from first. The last batch is dropped when it is
-    not full, unless it is the only one (Dassl).
+    The last batch is dropped when it is not full, unless it is the only one (Dassl).
+
+    Args:
+        backbone: the frozen backbone.
+        source: image features of the training items.
+        labels: (N,) integers in 0..K-1.
+        class_names: K names.
+        params: hyper-parameters.
+        resume: state to continue from.
+
+    Yields:
+        The state after each epoch; before them, the given state to resume from.
     """
-    context = initial_context(backbone, len(class_names), params)
+    context = random_context(backbone, len(class_names), params)
     if resume is None:
         start, vectors, momentum = 0, context.vectors, torch.zeros_like(context.vectors)
     else:
         start, vectors, momentum = resume.epoch, resume.vectors, resume.momentum
         yield resume
-    # The caller keeps the states it was given: they must not change under it.
+    # The caller keeps the states that it received, so they must not change.
     vectors = vectors.clone().to(backbone.device).requires_grad_(True)
     prompts = layout(backbone, class_names, context)
     optimizer = torch.optim.SGD([vectors], lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay)
@@ -165,7 +211,10 @@ def train_epochs(
 
 
 def image_features(backbone: Backbone, images: Tensor, params: FewShotParams) -> FeatureSource:
-    """Image features of `images` (N, 3, H, W), augmented and noisy as `params` say; clean ones are encoded once."""
+    """Returns a source of features of `images` (N, 3, H, W), augmented and noisy as `params` say.
+
+    Clean images are encoded once.
+    """
     levels = torch.tensor(params.sigmas)
 
     @torch.no_grad()
@@ -186,8 +235,8 @@ def image_features(backbone: Backbone, images: Tensor, params: FewShotParams) ->
     return lambda indices, _: features[indices.to(features.device)]
 
 
-def initial_context(backbone: Backbone, n_classes: int, params: FewShotParams) -> ContextVectors:
-    """The random context vectors training starts from."""
+def random_context(backbone: Backbone, n_classes: int, params: FewShotParams) -> ContextVectors:
+    """Returns the random context vectors from which training starts."""
     return ContextVectors.random(
         params.n_ctx,
         backbone.text_width,
@@ -198,9 +247,10 @@ def initial_context(backbone: Backbone, n_classes: int, params: FewShotParams) -
 
 
 def sample_shots(labels: Tensor, n_classes: int, shots: int, seed: int) -> Tensor:
-    """Indices of `shots` random items of each class, all of a class that has fewer; class by class.
+    """Returns the indices of `shots` random items of each class, all of a class that has fewer; class by class.
 
-    Raises ValueError for a label outside 0..n_classes-1 or a class without an item.
+    Raises:
+        ValueError: for a label outside 0..n_classes-1 or a class without an item.
     """
     counts = torch.bincount(labels, minlength=n_classes)
     if len(counts) != n_classes or int(counts.min()) == 0:

@@ -1,6 +1,6 @@
-"""A prompt tuned from labelled images: the one trainer and AdvPT's bank, in steps that a caller may stop and resume.
+"""Tuning of a prompt from labelled images, by the trainer and AdvPT's bank, in steps that a caller may stop and resume.
 
-Nothing here knows disks, queues or clocks; what is random is fixed by the seed of the parameters.
+Nothing here accesses disks, queues or clocks; the seed of the parameters fixes all randomness.
 """
 
 import hashlib
@@ -15,17 +15,21 @@ from torch.nn import functional as F
 from certrad.models.attacks.pgd import PgdParams
 from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout, text_features
-from certrad.models.prompts.training.embedding_bank import BANK_BATCH, adversarial_rows, bank_features
+from certrad.models.prompts.training.embedding_bank import (
+    EMBEDDING_BANK_BATCH,
+    embedding_bank_features,
+    embedding_bank_rows,
+)
 from certrad.models.prompts.training.trainer import (
     FeatureSource,
     FewShotParams,
     TrainerState,
     image_features,
-    initial_context,
+    random_context,
     train_epochs,
 )
 from certrad.models.randomness import seeded
-from certrad.models.smoothing import labels as labels_of
+from certrad.models.smoothing import labels as predicted_labels
 from certrad.models.types.tuning import TuningParams
 
 _ENCODED_TOGETHER: Final = 32
@@ -33,10 +37,13 @@ _ENCODED_TOGETHER: Final = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TuningSet:
-    """The images a prompt is tuned on, and others that it is measured on.
+    """The images for tuning a prompt, and others for measuring it.
 
-    images: (N, 3, S, S) float32 in [0, 1] at the backbone's input size. labels: (N,) int64, of all classes.
-    validation_images, validation_labels: the same of V images, none of them among the first; V may be 0.
+    Attributes:
+        images: (N, 3, S, S) float32 in [0, 1] at the backbone's input size.
+        labels: (N,) int64, of all classes.
+        validation_images: (V, 3, S, S), none of them among `images`; V may be 0.
+        validation_labels: (V,) int64.
     """
 
     images: Tensor
@@ -47,14 +54,14 @@ class TuningSet:
     def __post_init__(self) -> None:
         shapes = [tuple(images.shape) for images in (self.images, self.validation_images)]
         if len({shape[1:] for shape in shapes}) != 1 or len(shapes[0]) != 4 or shapes[0][1] != 3 or not shapes[0][0]:
-            raise ValueError(f"images (N, 3, S, S) and (V, 3, S, S) with N > 0 are required, got {shapes}")
+            raise ValueError(f"images must have the shapes (N, 3, S, S) and (V, 3, S, S) with N > 0, got {shapes}")
         sizes = [len(self.images), len(self.validation_images)]
         if [len(self.labels), len(self.validation_labels)] != sizes:
-            raise ValueError(f"{sizes} labels are required, got {len(self.labels)} and {len(self.validation_labels)}")
+            raise ValueError(f"there must be {sizes} labels, got {len(self.labels)} and {len(self.validation_labels)}")
 
     @property
     def sha256(self) -> str:
-        """SHA-256 over shape, float32 pixels and labels of what is tuned on: the identity of the data."""
+        """SHA-256 over shape, float32 pixels and labels of the images for tuning: the identity of the data."""
         hasher = hashlib.sha256(f"{tuple(self.images.shape)}".encode())
         for image in self.images:
             hasher.update(image.contiguous().numpy().astype("<f4").tobytes())
@@ -63,8 +70,14 @@ class TuningSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Tuned:
-    """A tuned prompt with what its card says: how it was tuned, and the figures measured on the other images."""
+class TunedPrompt:
+    """A tuned prompt with the facts for its card.
+
+    Attributes:
+        context: the context vectors.
+        tuning: how it was tuned.
+        measured: figures measured on the other images.
+    """
 
     context: ContextVectors
     tuning: dict[str, Any]
@@ -72,10 +85,10 @@ class Tuned:
 
 
 def trainer_params(params: TuningParams) -> FewShotParams:
-    """The hyper-parameters of the one trainer.
+    """Returns the hyper-parameters of the trainer.
 
-    `coop` crops and flips at random, as every released configuration of CoOp does (Zhou et al. 2022); `few_shot` has
-    noise in the place of that, and `advpt` learns from embeddings, which nothing is done to.
+    `coop` crops and flips at random, as every released configuration of CoOp does (Zhou et al. 2022); `few_shot` adds
+    noise instead, and `advpt` learns from unchanged embeddings.
     """
     return FewShotParams(
         epochs=params.epochs,
@@ -91,23 +104,27 @@ def trainer_params(params: TuningParams) -> FewShotParams:
 
 
 def attack_params(params: TuningParams) -> PgdParams:
-    """The attack that AdvPT's bank is made with: PGD-10 within 8/255, the paper's."""
+    """Returns the attack that makes AdvPT's bank: PGD-10 within 8/255, the paper's."""
     return PgdParams(seed=params.seed)
 
 
 def require_fit(backbone: Backbone, class_names: Sequence[str], params: TuningParams) -> None:
-    """Raises `prompt_too_long` where the prompts could not be laid out; before any image is encoded."""
-    layout(backbone, class_names, initial_context(backbone, len(class_names), trainer_params(params)))
+    """Checks that the prompts can be laid out, before any image is encoded.
+
+    Raises:
+        Rejected: prompt_too_long if they cannot.
+    """
+    layout(backbone, class_names, random_context(backbone, len(class_names), trainer_params(params)))
 
 
 def bank_starts(n_images: int) -> range:
-    """Where the batches of an adversarial embedding bank begin."""
-    return range(0, n_images, BANK_BATCH)
+    """Returns the image at which each batch of an adversarial embedding bank begins."""
+    return range(0, n_images, EMBEDDING_BANK_BATCH)
 
 
 def bank_rows(backbone: Backbone, data: TuningSet, params: TuningParams, start: int) -> Tensor:
-    """The rows (b, D) of one batch of the bank; those of all `bank_starts`, one below the other, are the bank."""
-    return adversarial_rows(backbone, data.images, attack_params(params), start)
+    """Returns the rows (b, D) of one batch of the bank; the bank is the rows of all `bank_starts`, concatenated."""
+    return embedding_bank_rows(backbone, data.images, attack_params(params), start)
 
 
 def tune_epochs(
@@ -120,17 +137,30 @@ def tune_epochs(
     resume: TrainerState | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Iterator[TrainerState]:
-    """The state after each epoch, and first a given state to resume from.
+    """Yields the state after each epoch; before them, the given state to resume from.
 
-    bank: (N, D), of `advpt` and of nothing else. on_batch: called before every batch; what it raises stops the tuning.
     The same seed gives the same vectors, bit for bit, on one machine, also when resumed after any epoch.
+
+    Args:
+        backbone: the frozen backbone.
+        data: the images.
+        class_names: K names.
+        params: method and hyper-parameters.
+        bank: (N, D), for `advpt` and for no other method.
+        resume: state to continue from.
+        on_batch: called before every batch; an exception from it stops the tuning.
+
+    Raises:
+        ValueError: if the bank is missing, incomplete or not of use to the method.
     """
     rows = 0 if bank is None else len(bank)
     if rows != (len(data.images) if params.method == "advpt" else 0):
-        raise ValueError(f"a bank of all images is required for advpt, and none else; got {params.method}, {rows} rows")
+        raise ValueError(f"advpt needs a bank of all images, other methods none; got {params.method} with {rows} rows")
     trainer = trainer_params(params)
-    source = image_features(backbone, data.images, trainer) if bank is None else bank_features(bank)
-    yield from train_epochs(backbone, _announced(source, on_batch), data.labels, class_names, trainer, resume=resume)
+    source = image_features(backbone, data.images, trainer) if bank is None else embedding_bank_features(bank)
+    yield from train_epochs(
+        backbone, _announce_batches(source, on_batch), data.labels, class_names, trainer, resume=resume
+    )
 
 
 def finish(
@@ -142,10 +172,23 @@ def finish(
     losses: Sequence[float],
     *,
     on_batch: Callable[[], None] = lambda: None,
-) -> Tuned:
-    """The prompt of the last state, measured; losses: the mean of each epoch, in order."""
+) -> TunedPrompt:
+    """Returns the prompt of the last state, measured on the validation images.
+
+    Args:
+        backbone: the frozen backbone.
+        data: the images.
+        class_names: K names.
+        params: method and hyper-parameters.
+        state: the last state.
+        losses: the mean loss of each epoch, in order.
+        on_batch: called before every batch; an exception from it stops the measurement.
+
+    Raises:
+        ValueError: if the state is not the last one, or losses are missing.
+    """
     if not state.epoch == len(losses) == params.epochs:
-        raise ValueError(f"{params.epochs} epochs are required, got {state.epoch} and {len(losses)} losses")
+        raise ValueError(f"tuning must end after {params.epochs} epochs, got {state.epoch} with {len(losses)} losses")
     context = ContextVectors(vectors=state.vectors, position=params.position)
     facts = asdict(trainer_params(params)) | {
         "shots": params.shots,
@@ -156,11 +199,11 @@ def finish(
     }
     if params.method == "advpt":
         facts["attack"] = asdict(attack_params(params))
-    measured = _measured(backbone, data, class_names, context, params, on_batch)
-    return Tuned(context=context, tuning=facts, measured=measured)
+    measured = _measure(backbone, data, class_names, context, params, on_batch)
+    return TunedPrompt(context=context, tuning=facts, measured=measured)
 
 
-def _measured(
+def _measure(
     backbone: Backbone,
     data: TuningSet,
     class_names: Sequence[str],
@@ -168,7 +211,7 @@ def _measured(
     params: TuningParams,
     on_batch: Callable[[], None],
 ) -> dict[str, Any]:
-    """Accuracy on the validation images, without noise and on one noisy copy of each at every level."""
+    """Returns the accuracy on the validation images, without noise and on one noisy copy of each at every level."""
     if not len(data.validation_images):
         return {}
     levels = params.sigmas or TuningParams.published("few_shot").sigmas
@@ -204,11 +247,11 @@ def _accuracy(
         on_batch()
         noisy = images.float() + sigma * torch.randn(images.shape, generator=generator)
         features = F.normalize(backbone.encode_image(noisy).float(), dim=-1)
-        correct += int((labels_of(features @ texts.T) == truth.numpy()).sum())
+        correct += int((predicted_labels(features @ texts.T) == truth.numpy()).sum())
     return round(correct / len(data.validation_labels), 4)
 
 
-def _announced(source: FeatureSource, on_batch: Callable[[], None]) -> FeatureSource:
+def _announce_batches(source: FeatureSource, on_batch: Callable[[], None]) -> FeatureSource:
     def announced(indices: Tensor, generator: torch.Generator) -> Tensor:
         on_batch()
         return source(indices, generator)

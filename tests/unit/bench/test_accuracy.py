@@ -9,7 +9,7 @@ import pytest
 
 from certrad.bench.common.accuracy_report import as_markdown, summarise
 from certrad.bench.common.journal import Journal
-from certrad.bench.common.mednist import LabelledImages, balanced_sample
+from certrad.bench.common.mednist import LabelledImages, equal_sample
 from certrad.bench.common.noisy_images import Job, MethodCounts, Record, Study, StudySettings, as_input
 from certrad.bench.measure.certified_accuracy import jobs
 from certrad.models.backbones.base import load_backbone, weights_directory
@@ -52,21 +52,21 @@ def job(index: int, *, check: bool = False) -> Job:
     return Job(index=index, pixels=np.zeros((2, 2), dtype=np.uint8), label=0, sigma=0.5, check=check)
 
 
-def test_balanced_sample_takes_as_many_images_of_each_class_in_turn() -> None:
+def test_equal_sample_takes_as_many_images_of_each_class_in_turn() -> None:
     labels = np.repeat(np.arange(3), 10)
-    chosen = balanced_sample(labels, 3, 8, seed=1)
+    chosen = equal_sample(labels, 3, 8, seed=1)
     assert labels[chosen].tolist() == [0, 1, 2] * 3
     assert len(set(chosen)) == 9
 
 
 def test_larger_balanced_sample_begins_with_the_smaller_one() -> None:
     labels = np.repeat(np.arange(3), 10)
-    assert balanced_sample(labels, 3, 30, seed=1)[:6] == balanced_sample(labels, 3, 6, seed=1)
+    assert equal_sample(labels, 3, 30, seed=1)[:6] == equal_sample(labels, 3, 6, seed=1)
 
 
-def test_balanced_sample_refuses_a_class_with_too_few_images() -> None:
+def test_equal_sample_refuses_a_class_with_too_few_images() -> None:
     with pytest.raises(ValueError, match="3 images of each class are required"):
-        balanced_sample(np.array([0, 0, 0, 1, 1]), 2, 6, seed=0)
+        equal_sample(np.array([0, 0, 0, 1, 1]), 2, 6, seed=0)
 
 
 def test_only_the_first_images_at_the_check_sigmas_carry_the_check() -> None:

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from certrad.bench.common.mednist import read_split
+from certrad.bench.common.mednist import TASK, read_split
 from certrad.bench.common.noisy_images import ADAPTED, Study
 from certrad.bench.demo import calibrate_prompt, tune_bank
-from certrad.bench.demo.common import TASK
 from certrad.bench.measure import certified_accuracy
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import load_prompt, load_prompt_or_bank

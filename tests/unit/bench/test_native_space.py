@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from certrad.bench.common.native_space import NativeSpaceClassifier
+from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.images.model_input import model_input
-from certrad.models.images.picture import ImageFacts, Picture
 from certrad.models.smoothing import certify
 from certrad.models.types import Certificate, SmoothingParams
+from certrad.models.types.image import ImageFacts
 from tests.support.threshold_classifier import ThresholdClassifier
 
 
@@ -26,13 +27,13 @@ class HalfSpaces:
         return torch.stack([distance, -distance], dim=1)
 
 
-def picture(*shape: int) -> Picture:
+def picture(*shape: int) -> DecodedImage:
     pixels = np.random.default_rng(1).uniform(0.4, 0.62, shape)
     facts = ImageFacts(
         format="png", rows=shape[0], columns=shape[1], channels=1 if shape[2] == 1 else 3, bits=8, decoder="test 1",
         lossy=False, unit="grey level", slope=1 / 255,
     )  # fmt: skip
-    return Picture(pixels=pixels, sha256="0" * 64, facts=facts)
+    return DecodedImage(pixels=pixels, sha256="0" * 64, facts=facts)
 
 
 @pytest.mark.parametrize("shape", [(20, 33, 1), (70, 41, 3), (32, 32, 1)])

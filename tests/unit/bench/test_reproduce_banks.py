@@ -15,9 +15,9 @@ from certrad.bench.reproduce.run.materials import Materials, inputs
 from certrad.models.attacks.pgd import PgdParams
 from certrad.models.backbones.base import Backbone
 from certrad.models.datasets.listing import Item
-from certrad.models.datasets.pixels import rgb
+from certrad.models.datasets.pixels import decode_with_pillow
 from certrad.models.datasets.split import Split
-from certrad.models.prompts.training.embedding_bank import adversarial_rows
+from certrad.models.prompts.training.embedding_bank import embedding_bank_rows
 from tests.support.tiny_clip import tiny_backbone
 
 ATTACK = PgdParams(steps=1)
@@ -32,7 +32,7 @@ def split_of(pixels: NDArray[np.uint8], dataset: str = "a") -> Split:
         items=tuple(Item(name=f"{dataset}/{index}", label=index % 2) for index in range(len(pixels))),
         rule="published",
         _read=lambda name: pixels[int(name.split("/")[1])],
-        _decode=rgb,
+        _decode=decode_with_pillow,
     )
 
 
@@ -101,5 +101,5 @@ def test_batches_of_a_bank_are_attacked_with_a_seed_each(
     split = split_of(pixels)
     bank, _ = embeddings(materials, backbone, split, range(N), ATTACK)
     second = inputs(split, range(4, 8), backbone.card)
-    rows = adversarial_rows(backbone, second, replace(ATTACK, seed=ATTACK.seed + 4), 0)
+    rows = embedding_bank_rows(backbone, second, replace(ATTACK, seed=ATTACK.seed + 4), 0)
     assert torch.equal(bank[4:8], rows)

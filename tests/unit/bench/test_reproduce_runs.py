@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from operator import mul
@@ -44,6 +44,7 @@ from certrad.models.baselines.denoiser_training import DenoiserParams
 from certrad.models.errors import Rejected
 from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing.encoded import EncodedSampler
+from certrad.models.smoothing.sampling import NoisySampler
 from certrad.models.types.tuning import TuningParams
 from tests.support import miniature_datasets
 from tests.support.mednist_zip import write_mednist_zip
@@ -135,17 +136,15 @@ def test_all_methods_of_a_backbone_share_one_pass_of_noisy_images(
     on_demo: Materials, mednist_table: CertifiedAccuracy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = []
-    sampled = EncodedSampler.of
 
-    def counted(sampler: Any, encode: Any) -> Any:
-        def counting(pixels: torch.Tensor) -> torch.Tensor:
-            encoded.append(len(pixels))
-            features: torch.Tensor = encode(pixels)
-            return features
+    def counted(*, pixels: NoisySampler, encode: Callable[[torch.Tensor], torch.Tensor]) -> EncodedSampler:
+        def counting(noisy: torch.Tensor) -> torch.Tensor:
+            encoded.append(len(noisy))
+            return encode(noisy)
 
-        return sampled(sampler, counting)
+        return EncodedSampler(pixels=pixels, encode=counting)
 
-    monkeypatch.setattr(EncodedSampler, "of", counted)
+    monkeypatch.setattr("certrad.bench.reproduce.run.noisy_pass.EncodedSampler", counted)
     certified_accuracy(mednist_table, on_demo)
     # The clean image, and the samples of selection, estimation and adaptation.
     assert sum(encoded) == 3 * (1 + 10 + 20 + 10)

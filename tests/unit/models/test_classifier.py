@@ -12,7 +12,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force, text_features_sha256
 from certrad.models.prompts.context import ContextVectors, template_features
 from certrad.models.smoothing.sampling import BaseClassifier
-from certrad.models.types import ClassifierSpec, SigmaRouting, ZeroShotAdaptation
+from certrad.models.types import ClassifierSpec, ZeroShotAdaptation
 from tests.support import tiny_clip
 
 NAMES = ["adipose tissue", "mucus", "debris"]
@@ -93,13 +93,3 @@ def test_an_adapted_prompt_starts_from_the_checkpoint_or_the_template(backbone: 
     of_template = TextHead.of_spec(backbone, spec, prompt_in_force(backbone, spec, None, lambda n: features[:n]))
     expected = TextHead.of_spec(backbone, SPEC, None).text_features
     assert 0 < float((of_template.text_features - expected).abs().max()) < 1e-3
-
-
-def test_routes_are_the_classifier_at_the_sigma_of_each(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[float] = []
-    monkeypatch.setattr(TextHead, "classifier", lambda _, __, sigma: seen.append(sigma))
-    routing = SigmaRouting(sigmas=(0.1, 0.3), selector_sigma=0.5, grid=1, weights=((0.0,), (0.0,)), biases=(0.0, 0.0))
-    by_route = TextHead.of_spec(backbone, SPEC, None).by_route(backbone, routing)
-    by_route(1)
-    by_route(0)
-    assert seen == [0.3, 0.1]

@@ -2,18 +2,21 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.document import document, result
+from certrad.models.certificates.document import certification_result, document
 from certrad.models.errors import Rejected
-from certrad.workers.contract.job import JobRecord
+from certrad.models.types.image import ImageRecord
+from certrad.workers.contract.job import RESULT, JobRecord
+from certrad.workers.contract.payloads import HandOver
 from certrad.workers.contract.progress import at_start
-from certrad.workers.issue import sealed
+from certrad.workers.issue import sign_document
 from tests.support.certificates import CASES, ISSUER, SCALE, Case, facts, genuine
+from tests.support.image_facts import image_facts
 
 RULES = {
     "fixed n": CASES[6],
@@ -28,13 +31,13 @@ CASE = RULES["fixed n"]
 
 def left_by_engine(case: Case) -> tuple[bytes, dict[str, Any]]:
     """Document and result, as they come out of Redis."""
-    found = facts(case)
-    return canonical(document(found)), json.loads(json.dumps(result(found, warnings=[], timing={"select_s": 1.0})))
+    stated = facts(case)
+    result = certification_result(stated, warnings=[], timing={"select_s": 1.0})
+    return canonical(document(stated)), RESULT.dump_python(result, mode="json")
 
 
 def record_of(case: Case) -> JobRecord:
     subject = facts(case).subject
-    image = {"pixels_sha256": subject.pixels_sha256, "input_sha256": subject.input_sha256, "scale": asdict(SCALE)}
     return JobRecord(
         id="job",
         status="running",
@@ -43,13 +46,13 @@ def record_of(case: Case) -> JobRecord:
         progress=at_start(case.request),
         created_at=0.0,
         updated_at=0.0,
-        image=image,
+        image=image_facts(pixels_sha256=subject.pixels_sha256, input_sha256=subject.input_sha256),
     )
 
 
 def refused(left: bytes, told: dict[str, Any], record: JobRecord) -> str:
     with pytest.raises(Rejected) as caught:
-        sealed(left, told, record, ISSUER)
+        sign_document(left, RESULT.validate_python(told), record, ISSUER)
     assert caught.value.code == "invalid_certificate"
     return caught.value.detail
 
@@ -57,7 +60,8 @@ def refused(left: bytes, told: dict[str, Any], record: JobRecord) -> str:
 @pytest.mark.parametrize("rule", RULES)
 def test_what_an_engine_found_is_signed_as_it_was_left(rule: str) -> None:
     case = RULES[rule]
-    assert sealed(*left_by_engine(case), record_of(case), ISSUER) == genuine(case)
+    left, told = left_by_engine(case)
+    assert sign_document(left, RESULT.validate_python(told), record_of(case), ISSUER) == genuine(case)
 
 
 def changed(left: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
@@ -103,8 +107,9 @@ def test_a_document_of_another_job_is_not_signed() -> None:
 )
 def test_a_document_of_another_image_is_not_signed(fact: str, reason: str) -> None:
     record = record_of(CASE)
-    other = {"pixels_sha256": "0" * 64, "input_sha256": "0" * 64, "scale": asdict(replace(SCALE, slope=1.0))}
-    image = {**(record.image or {}), fact: other[fact]}
+    other: dict[str, Any] = {"pixels_sha256": "0" * 64, "input_sha256": "0" * 64, "scale": replace(SCALE, slope=1.0)}
+    assert isinstance(record.image, ImageRecord)
+    image = replace(record.image, **{fact: other[fact]})
     assert reason in refused(*left_by_engine(CASE), replace(record, image=image))
 
 
@@ -113,11 +118,9 @@ def test_a_document_of_another_image_is_not_signed(fact: str, reason: str) -> No
     [
         {"radius": 9.0},
         {"label": "class 1"},
-        {"outcome": "abstained"},
         {"scope": "frozen_prompt"},
         {"samples_used": 1},
         {"target_reached": True},
-        {"reason": "no_majority"},
         {"radius_in_image_units": {"value": None, "reason": "words"}},
     ],
 )
@@ -126,7 +129,21 @@ def test_a_result_that_says_something_else_is_not_published(lie: dict[str, Any])
     assert "result" in refused(left, told | lie, record_of(CASE))
 
 
-def test_a_result_that_keeps_something_back_is_not_published() -> None:
-    left, told = left_by_engine(CASE)
+def test_the_result_of_another_outcome_is_not_published() -> None:
+    left, _ = left_by_engine(CASE)
+    _, abstained = left_by_engine(RULES["nothing selected"])
+    assert "result" in refused(left, abstained, record_of(CASE))
+
+
+@pytest.mark.parametrize("change", [{"outcome": "abstained"}, {"reason": "no_majority"}, {"patient": "Jane Doe"}])
+def test_a_result_of_other_fields_is_none(change: dict[str, Any]) -> None:
+    _, told = left_by_engine(CASE)
+    with pytest.raises(ValueError, match=next(iter(change)) if "outcome" not in change else "reason"):
+        HandOver.from_fields({b"result": json.dumps(told | change).encode()})
+
+
+def test_a_result_that_keeps_something_back_is_none() -> None:
+    _, told = left_by_engine(CASE)
     del told["scope_text"]
-    assert "result" in refused(left, told, record_of(CASE))
+    with pytest.raises(ValueError, match="scope_text"):
+        HandOver.from_fields({b"result": json.dumps(told).encode()})

@@ -4,7 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 from certrad.app.cli.console import image_units
-from certrad.models.images.units import ImageScale, radius_in_image_units
+from certrad.models.images.units import radius_in_image_units
+from certrad.models.types.image import ImageScale
 
 CT = ImageScale(
     unit="HU", slope=1 / 399, rows=1024, columns=1024, channels=1, resize_vertical=0.4707, resize_horizontal=0.4707,

@@ -123,7 +123,9 @@ def test_expectation_over_the_defence_finds_what_one_draw_cannot() -> None:
     images, labels = torch.full((4, 3, 8, 8), 0.5), torch.zeros(4, dtype=torch.long)
     once = replace(ADAPTIVE, steps=1, step_factor=2.0)
     right = {
-        eot: (adaptive_pgd(classify, once, eot=eot)(images, labels, torch.Generator().manual_seed(0)) - images).sign()
+        eot: (
+            adaptive_pgd(classify, once, eot_draws=eot)(images, labels, torch.Generator().manual_seed(0)) - images
+        ).sign()
         == direction
         for eot in (1, 64)
     }

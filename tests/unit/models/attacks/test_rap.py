@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18, resnet50
 
 from certrad.models.attacks.base import attacked
-from certrad.models.attacks.rap import RapParams, _diverse, rap
+from certrad.models.attacks.rap import RapParams, _diversify, rap
 from certrad.models.attacks.surrogate import MEAN, STD, HeadParams, body_and_head, load_resnet50, surrogate, train_head
 from certrad.models.errors import Rejected
 from tests.support.toy_classifiers import network
@@ -91,7 +91,7 @@ def test_what_rap_finds_withstands_the_reverse_perturbation_better() -> None:
 
 def test_diverse_inputs_are_shrunk_by_half_at_most_and_padded_with_black() -> None:
     images, shapes = torch.ones(1, 3, 32, 32), seeded()
-    seen = [_diverse(images, FEW, shapes) for _ in range(400)]
+    seen = [_diversify(images, FEW, shapes) for _ in range(400)]
     sides = [round(float(image[0, 0].sum()) ** 0.5) for image in seen]
     assert {image.shape for image in seen} == {images.shape}
     assert all(int(image[0, 0].sum()) == side**2 for image, side in zip(seen, sides, strict=True))

@@ -17,18 +17,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from certrad.models.attacks.smooth_adv import SmoothAdv, attack, nearest_on_grid, squared_budget, squared_length
-from certrad.models.audit.contradictions import Attacked, Audit, Claim, Finding
+from certrad.models.audit.contradictions import AttackedVersion, Audit, Claim, Finding
 from certrad.models.audit.modes import Mode
 from certrad.models.audit.verdict import p_value, summarise
 from certrad.models.classifier import VisionLanguageClassifier
-from certrad.models.smoothing import MemoryBlocks, Noise, Stream, certify, estimate, select
+from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, certify, estimate, select
 from certrad.models.smoothing.encoded import EncodedSampler, EncodingClassifier
+from certrad.models.smoothing.plan import RoutedPlan
 from certrad.models.smoothing.routing import estimate_routes, select_route
-from certrad.models.types import SmoothingParams
+from certrad.models.types import AutoSigma, SamplingParams, SmoothingParams
+from certrad.models.types.routing import RouteSelection
 from tests.support.tiny_clip import tiny_backbone
 from tests.support.toy_service import SHAPE, SIGMA, Prompt, ToyService, toy_mode
 
-PARAMS = SmoothingParams(sigma=SIGMA, n0=50, n=300)
+PARAMS = SamplingParams(n0=50, n=300)
 QUICK = SmoothAdv(steps=3, draws=8)
 
 
@@ -47,7 +49,7 @@ def audit_of(service: ToyService, *modes: Mode, encode: Callable[[Tensor], Tenso
 
 
 def finding(clean: Claim, attacked: Claim | None, squared_distance: int = 100) -> Finding:
-    versions = () if attacked is None else (Attacked(claim=attacked, squared_distance=squared_distance),)
+    versions = () if attacked is None else (AttackedVersion(claim=attacked, squared_distance=squared_distance),)
     return Finding(clean=clean, attacked=versions)
 
 
@@ -174,9 +176,8 @@ def test_shared_features_give_the_estimation_of_the_pixels(tmp_path: Path) -> No
     backbone = tiny_backbone(tmp_path)
     image = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
     params, noise = SmoothingParams(sigma=0.5, n0=50, n=100), Noise(bytes(32))
-    sampler = EncodedSampler(
-        image=image, sigma=0.5, noise=noise, batch_size=64, device=backbone.device, encode=backbone.encode_image
-    )
+    pixels = NoisySampler(image=image, sigma=0.5, noise=noise, batch_size=64, device=backbone.device)
+    sampler = EncodedSampler(pixels=pixels, encode=backbone.encode_image)
     # The classes are two noisy copies, so that the others are now nearer to this one, now to that.
     classifier = VisionLanguageClassifier(backbone, F.normalize(sampler.first(Stream.PREDICT, 2), dim=1))
     expected = certify(image, classifier, params, key=noise.key, batch_size=64)
@@ -202,7 +203,7 @@ def test_each_image_is_attacked_towards_the_most_probable_classes_first(
 
 def test_any_attacked_version_may_contradict_and_counts_in_the_p_value(service: ToyService) -> None:
     spec = toy_mode("fixed", service.prompt, PARAMS).spec
-    agrees, differs = (Attacked(claim=says(label, 0.3), squared_distance=100) for label in (0, 1))
+    agrees, differs = (AttackedVersion(claim=says(label, 0.3), squared_distance=100) for label in (0, 1))
     found = [Finding(clean=says(0, 0.5), attacked=versions) for versions in ((agrees, differs), (agrees, agrees))]
     verdict = summarise(spec, found, targets=9)
     assert (verdict.targets, verdict.attacked, verdict.contradictions) == (2, 2, 1)
@@ -216,7 +217,9 @@ def test_automatic_sigma_is_attacked_through_its_own_classifier(service: ToyServ
         (found,) = audit_of(service, replace(mode, unadapted=prompts)).findings(pixels)
         for version in found.attacked:
             brighter = int(pixels[..., 8:].sum() < pixels[..., :8].sum())
-            assert [sigma for sigma, prompt in prompts.items() if prompt.attacked_with] == [mode.spec.sigmas[brighter]]
+            assert [sigma for sigma, prompt in prompts.items() if prompt.attacked_with] == [
+                mode.spec.sigma.sigmas[brighter]
+            ]
             assert version.squared_distance**0.5 / 255 <= 0.95 * found.clean.radius
             chosen.add(brighter)
     assert chosen == {0, 1}
@@ -225,32 +228,28 @@ def test_automatic_sigma_is_attacked_through_its_own_classifier(service: ToyServ
 def test_automatic_sigma_is_asked_as_the_service_does(service: ToyService, pixels: NDArray[np.uint8]) -> None:
     mode, samplers = service.automatic(PARAMS), []
 
-    def recorded(*arguments: Any) -> Any:
-        samplers.append(arguments[0])
-        return select_route(*arguments)
+    chosen = RoutedPlan.select
+
+    def recorded(plan: RoutedPlan, sampler: NoisySampler, *others: Any) -> RouteSelection:
+        samplers.append(sampler)
+        return chosen(plan, sampler, *others)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("certrad.models.audit.contradictions.select_route", recorded)
+        patch.setattr(RoutedPlan, "select", recorded)
         (found,) = audit_of(service, mode).findings(pixels)
-    assert mode.spec.routing is not None
-    heads = [mode.unadapted[sigma] for sigma in mode.spec.routing.sigmas]
-    classifiers = [EncodingClassifier(head, SHAPE, torch.device("cpu"), service.encode) for head in heads]
+    assert isinstance(mode.spec.sigma, AutoSigma)
+    classifiers = {
+        sigma: EncodingClassifier(head, SHAPE, torch.device("cpu"), service.encode)
+        for sigma, head in mode.unadapted.items()
+    }
+    routing = mode.spec.sigma.routing
     for sampler, claim in zip(samplers, (found.clean, found.attacked[0].claim), strict=True):
-        selection = select_route(sampler, classifiers.__getitem__, mode.params, mode.spec.routing)
+        selection = select_route(sampler, classifiers.__getitem__, mode.params, routing)
         routed = estimate_routes(
-            sampler, classifiers.__getitem__, mode.params, mode.spec.routing, selection, lambda _: MemoryBlocks()
+            sampler, classifiers.__getitem__, mode.params, routing, selection, lambda _: MemoryBlocks()
         )
         assert Claim.of(routed.outcome) == claim
     assert samplers[0].noise.key != samplers[1].noise.key
-
-
-def test_features_of_one_sigma_are_not_taken_for_those_of_another(service: ToyService) -> None:
-    image = np.full(SHAPE, 0.5, dtype=np.float32)
-    sampler = EncodedSampler(
-        image=image, sigma=0.1, noise=Noise(bytes(32)), batch_size=8, device=torch.device("cpu"), encode=service.encode
-    )
-    first, other = sampler.first(Stream.SELECT, 8), sampler.with_sigma(0.5).first(Stream.SELECT, 8)
-    assert float(other.std()) > 4 * float(first.std())
 
 
 # -- the verdict -----------------------------------------------------------------------------------------------------

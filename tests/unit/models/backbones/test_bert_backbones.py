@@ -16,7 +16,7 @@ from certrad.models.backbones.base import Backbone, load_backbone
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import ContextVectors, layout, template_features, text_features
 from certrad.models.prompts.foreign_checkpoint import import_context
-from certrad.models.prompts.training.trainer import FewShotParams, image_features, initial_context, train_epochs
+from certrad.models.prompts.training.trainer import FewShotParams, image_features, random_context, train_epochs
 from certrad.models.prompts.zero_shot import adapt, entropy_of_mean
 from certrad.models.prompts.zero_shot import initial_context as context_of_template
 from certrad.models.types import BackboneCard, ZeroShotAdaptation
@@ -311,7 +311,7 @@ def test_few_shot_training_lowers_the_loss(backbone: Backbone) -> None:
     labels = torch.tensor([0, 1] * 2)
     images = 0.2 * pixels_of(backbone.image_size, 4) + 0.6 * labels.view(-1, 1, 1, 1)
     params = FewShotParams(epochs=2, warmup_epochs=0, lr=0.01, batch_size=4, n_ctx=3, sigmas=())
-    start = initial_context(backbone, 2, params)
+    start = random_context(backbone, 2, params)
     states = list(train_epochs(backbone, image_features(backbone, images, params), labels, NAMES, params))
     assert states[1].loss < states[0].loss
     assert states[1].vectors.shape == (3, 768)

@@ -70,7 +70,7 @@ def test_it_classifies_by_features_and_an_attack_can_follow_it(tmp_path: Path) -
 
 def test_a_head_for_other_features_is_refused(tmp_path: Path) -> None:
     head = LinearHead(weight=torch.zeros(3, 5), bias=torch.zeros(3), c=1.0)
-    with pytest.raises(ValueError, match="head of 16 features is required, got 5"):
+    with pytest.raises(ValueError, match="the head must take 16 features; got 5"):
         LinearProbe(tiny_backbone(tmp_path), head)
 
 

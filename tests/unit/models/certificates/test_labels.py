@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from certrad.models.certificates.labels import labels_of, merkle_root, run_lengths
+from certrad.models.certificates.labels import merkle_root, parse_labels, run_lengths
 
 
 def random_labels(n: int, seed: int) -> list[int]:
@@ -35,7 +35,7 @@ def test_runs_are_written_as_the_schema_says() -> None:
 @pytest.mark.parametrize("n", [1, 2, 3, 500])
 def test_labels_come_back_from_their_text(n: int) -> None:
     labels = random_labels(n, seed=n)
-    assert labels_of(run_lengths(labels)) == labels
+    assert parse_labels(run_lengths(labels)) == labels
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_labels_come_back_from_their_text(n: int) -> None:
 )
 def test_every_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"required|must be"):
-        labels_of(text)
+        parse_labels(text)
 
 
 def test_refusing_a_huge_transcript_costs_nothing() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="1000000 of them at most"):
-            labels_of("0*9999999")
+            parse_labels("0*9999999")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -103,7 +103,7 @@ def test_a_million_labels_take_three_seconds_at_most() -> None:
     digests = seconds(lambda: [hashlib.sha256(node).digest() for _ in range(1_000_000)])
 
     def there_and_back() -> None:
-        assert labels_of(run_lengths(labels)) == labels
+        assert parse_labels(run_lengths(labels)) == labels
         merkle_root(labels)
 
     assert seconds(there_and_back) <= max(3.0, 10 * digests)

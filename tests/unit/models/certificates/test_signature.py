@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import document
-from certrad.models.certificates.signature import is_signed, public_key, signed
+from certrad.models.certificates.signature import is_signed, public_key, sign
 from tests.support.document_facts import facts
 
 # RFC 8032, section 7.1, TEST 1.
@@ -23,7 +23,7 @@ PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
 @pytest.fixture(scope="module")
 def genuine() -> dict[str, Any]:
     """A signed document, as read from its file."""
-    made: dict[str, Any] = json.loads(canonical(signed(document(facts(target_radius=0.25)), KEY)))
+    made: dict[str, Any] = json.loads(canonical(sign(document(facts(target_radius=0.25)), KEY)))
     return made
 
 
@@ -70,7 +70,7 @@ def test_every_single_change_of_a_document_is_found(genuine: dict[str, Any]) -> 
 
 
 def test_a_signature_of_another_key_does_not_hold(genuine: dict[str, Any]) -> None:
-    foreign = signed(genuine, Ed25519PrivateKey.from_private_bytes(b"\x01" * 32))
+    foreign = sign(genuine, Ed25519PrivateKey.from_private_bytes(b"\x01" * 32))
     assert is_signed(foreign)
     assert foreign["signature"]["public_key"] != PUBLIC
     for name in ("public_key", "value"):
@@ -96,4 +96,4 @@ def test_a_document_without_the_field_is_not_signed() -> None:
 
 
 def test_signing_again_gives_the_same_bytes(genuine: dict[str, Any]) -> None:
-    assert canonical(signed(genuine, KEY)) == canonical(genuine)
+    assert canonical(sign(genuine, KEY)) == canonical(genuine)

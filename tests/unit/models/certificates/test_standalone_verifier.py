@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.signature import public_key, signed
+from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import verify
 from certrad.models.types import SmoothingParams
 from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, Case, genuine
@@ -180,14 +180,14 @@ def a_look_after_each_of_many_samples() -> bytes:
     labels = [0, 0, 0, 0, 1] * 60_000
     document = json.loads(relabelled(PAIR, lambda _: labels))
     document["params"]["n"], document["decision"]["look_every"] = "300001", "1"
-    return canonical(signed(document, FORGER))
+    return canonical(sign(document, FORGER))
 
 
 def more_routes_than_there_can_be() -> bytes:
     document = json.loads(genuine(ROUTED))
     samples = {**document["estimation"], "labels": "0*1000000"}
     document["routing"]["outcomes"] = [{"estimation": samples}] * 10_000
-    return canonical(signed(document, FORGER))
+    return canonical(sign(document, FORGER))
 
 
 @pytest.mark.parametrize(

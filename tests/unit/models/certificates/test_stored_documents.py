@@ -9,7 +9,7 @@ import pytest
 
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import document
-from certrad.models.certificates.signature import signed
+from certrad.models.certificates.signature import sign
 from certrad.models.certificates.verify import verify
 from tests.support.certificates import CASES, ISSUER, answered
 
@@ -28,7 +28,7 @@ def test_same_facts_make_the_stored_bytes(index: int) -> None:
 
     facts = answered(case.request, case.probabilities, pixels_sha256=stored["pixels_sha256"])
 
-    assert canonical(signed(document(facts), ISSUER)).decode() == stored["document"]
+    assert canonical(sign(document(facts), ISSUER)).decode() == stored["document"]
 
 
 @pytest.mark.parametrize("index", range(14))

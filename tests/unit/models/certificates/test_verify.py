@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.exact import Bounds, Look, is_clopper_pearson, is_e_process, radii
-from certrad.models.certificates.labels import labels_of, merkle_root, run_lengths
-from certrad.models.certificates.signature import is_signed, public_key, signed
+from certrad.models.certificates.labels import merkle_root, parse_labels, run_lengths
+from certrad.models.certificates.signature import is_signed, public_key, sign
 from certrad.models.certificates.verify import Issuer, Verification, verify
 from certrad.models.errors import Rejected
 from certrad.models.smoothing import confidence_bounds, radius
@@ -115,13 +115,13 @@ def forged(case: Case, **parts: object) -> bytes:
     document = json.loads(genuine(case))
     for name, value in parts.items():
         document = replaced(document, tuple(name.split("__")), value)
-    return canonical(signed(document, FORGER))
+    return canonical(sign(document, FORGER))
 
 
 def relabelled(case: Case, change: Callable[[list[int]], list[int]]) -> bytes:
     """A document of other labels whose counts and root fit them, signed by the forger."""
     document = json.loads(genuine(case))
-    labels = change(labels_of(document["estimation"]["labels"]))
+    labels = change(parse_labels(document["estimation"]["labels"]))
     *per_class, invalid = (str(labels.count(label)) for label in range(len(document["selection"]["per_class"]) + 1))
     estimation = {
         "per_class": per_class,
@@ -130,7 +130,7 @@ def relabelled(case: Case, change: Callable[[list[int]], list[int]]) -> bytes:
         "merkle_root": merkle_root(labels),
     }
     used = str(int(document["params"]["n0"]) + len(labels))
-    return canonical(signed({**document, "estimation": estimation, "samples_used": used}, FORGER))
+    return canonical(sign({**document, "estimation": estimation, "samples_used": used}, FORGER))
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_every_change_of_a_single_field_is_refused(case: Case) -> None:
             continue
         name = ".".join(map(str, path))
         changed = replaced(document, path, another(value_at(document, path)))
-        reasons = refused(verify(canonical(signed(changed, FORGER)), KNOWN))
+        reasons = refused(verify(canonical(sign(changed, FORGER)), KNOWN))
         if is_signed(changed) or "issuer" not in reasons:
             accepted.append(name)
         if len(reasons) == 1 and not name.startswith(SIGNED_ONLY):
@@ -352,10 +352,10 @@ def test_missing_and_unknown_fields_are_refused() -> None:
             rest = {key: value for key, value in there.items() if key != name}
             cut = rest if section is None else {**document, section: rest}
             if name not in ("schema", "signature"):
-                assert "schema" in refused(verify(canonical(signed(cut, FORGER)))), (section, name)
+                assert "schema" in refused(verify(canonical(sign(cut, FORGER)))), (section, name)
         more = {**there, "note": "trust me"}
         assert "schema" in refused(
-            verify(canonical(signed(more if section is None else {**document, section: more}, FORGER)))
+            verify(canonical(sign(more if section is None else {**document, section: more}, FORGER)))
         )
 
 
@@ -373,7 +373,7 @@ def many_classes_and_looks() -> bytes:
     document["classifier"]["class_names"] = [str(label) for label in labels]
     document["params"] |= {"n0": "60000", "n": "100000"}
     document["decision"]["look_every"] = "1"
-    return canonical(signed(document, FORGER))
+    return canonical(sign(document, FORGER))
 
 
 def more_samples_than_there_can_be() -> bytes:
@@ -384,7 +384,7 @@ def more_samples_than_there_can_be() -> bytes:
     per_class[:2] = ["5" + "0" * 15] * 2
     document["estimation"]["per_class"] = per_class
     document["routing"]["outcomes"][route] |= {"p_a_lower": "0.499999", "p_b_upper": "0.500002"}
-    return canonical(signed(document, FORGER))
+    return canonical(sign(document, FORGER))
 
 
 @pytest.mark.parametrize("hostile", [many_classes_and_looks, more_samples_than_there_can_be])
@@ -398,7 +398,7 @@ def test_work_is_bounded_by_the_length_of_the_document(hostile: Callable[[], byt
 def test_class_name_that_could_forge_what_a_terminal_shows_is_refused(name: str) -> None:
     document = json.loads(genuine(FIXED))
     document["claim"]["label"] = document["classifier"]["class_names"][0] = name
-    assert "printable" in refused(verify(canonical(signed(document, FORGER))))["schema"]
+    assert "printable" in refused(verify(canonical(sign(document, FORGER))))["schema"]
 
 
 @pytest.mark.parametrize("field", ["threads", "block_size"])

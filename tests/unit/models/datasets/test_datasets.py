@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from certrad.models.datasets.pixels import rgb
+from certrad.models.datasets.pixels import decode_with_pillow
 from certrad.models.datasets.sample import balanced_sample
 from certrad.models.datasets.split import LAYOUTS, Split, load_split, model_inputs
 from certrad.models.errors import Rejected
@@ -192,14 +192,14 @@ def test_missing_part_is_named_with_its_place_and_source(tmp_path: Path, card_id
 def test_data_set_that_is_not_there_is_said_in_one_line(tmp_path: Path, card_id: str) -> None:
     refused = refusal(card_id, tmp_path / "nowhere")
     assert refused.code == "dataset_unavailable"
-    assert refused.detail.startswith(f"{card_id}: a folder or zip is expected at")
+    assert refused.detail.startswith(f"{card_id}: there is no folder or zip at")
 
 
 @pytest.mark.parametrize("card_id", ["kathercolon", "pannuke", "sicapv2", "imagenet", "imagenet-a", "mednist"])
 def test_split_that_was_never_published_is_refused(data: Path, card_id: str) -> None:
     refused = refusal(card_id, data, "val")
     assert refused.code == "dataset_unavailable"
-    assert "published splits are" in refused.detail
+    assert "the split must be a published one (" in refused.detail
 
 
 @pytest.mark.parametrize(("card_id", "step"), [("kathercolon", 20), ("skincancer", 10), ("rsna", 40), ("imagenet", 40)])
@@ -412,7 +412,7 @@ def test_a_missing_image_of_a_split_file_is_refused_when_it_is_read(tmp_path: Pa
     root = write("pets", tmp_path)
     split_json(root, "pets", BREEDS)
     (root / "images/a_3.jpg").unlink()
-    with pytest.raises(Rejected, match=r"dataset_unavailable: pets: an image of the split is not in") as refused:
+    with pytest.raises(Rejected, match=r"dataset_unavailable: pets: an image of the split is missing from") as refused:
         load("pets", tmp_path).image(0)
     assert "a_3" not in refused.value.detail
 
@@ -425,12 +425,12 @@ def test_published_pictures_become_rgb_as_pillow_does_it(mode: str) -> None:
     kind = "JPEG" if mode == "CMYK" else "PNG"
     content = images.saved(Image.fromarray(images.noise(9, 11, 3)).convert(mode), kind)
     with Image.open(io.BytesIO(content)) as opened:
-        assert np.array_equal(np.rint(rgb(content) * 255), np.asarray(opened.convert("RGB")))
+        assert np.array_equal(np.rint(decode_with_pillow(content) * 255), np.asarray(opened.convert("RGB")))
 
 
 def test_grey_picture_keeps_its_levels() -> None:
     levels = images.noise(9, 11)
-    assert np.array_equal(rgb(images.encoded(levels, "PNG"))[..., 0], levels / 255)
+    assert np.array_equal(decode_with_pillow(images.encoded(levels, "PNG"))[..., 0], levels / 255)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_grey_picture_keeps_its_levels() -> None:
 )
 def test_picture_that_cannot_be_read_is_refused_with_a_code(content: bytes, code: str) -> None:
     with pytest.raises(Rejected) as refused:
-        rgb(content)
+        decode_with_pillow(content)
     assert refused.value.code == code
 
 
@@ -481,7 +481,7 @@ def test_balanced_sample_may_be_all_images() -> None:
 
 @pytest.mark.parametrize("count", [0, 17])
 def test_balanced_sample_refuses_more_images_than_there_are(count: int) -> None:
-    with pytest.raises(ValueError, match=r"1\.\.16 images"):
+    with pytest.raises(ValueError, match=r"count must be 1\.\.16, the number of images"):
         balanced_sample(UNEVEN, 3, count, seed=1)
 
 

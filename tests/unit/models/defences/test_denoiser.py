@@ -1,30 +1,20 @@
-"""The DnCNN of Denoised Smoothing: its architecture, its training, its files, and certificates through it."""
+"""The DnCNN of Denoised Smoothing: its architecture, its training and its files."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from certrad.models.baselines.denoised_smoothing import DenoisedClassifier
 from certrad.models.baselines.denoiser_training import DenoiserParams, DenoiserState, train, train_epochs
-from certrad.models.classifier import VisionLanguageClassifier
-from certrad.models.defences.denoiser import DnCnn, denoiser_purifier, load_denoiser, save_denoiser
-from certrad.models.defences.diffusion import one_shot
+from certrad.models.defences.denoiser import DnCnn, load_denoiser, save_denoiser
 from certrad.models.errors import Rejected
-from certrad.models.smoothing import certify
-from certrad.models.types import Certificate, SmoothingParams
-from tests.support.diffusion_models import knowing
-from tests.support.threshold_classifier import ThresholdClassifier
-from tests.support.tiny_clip import tiny_backbone
 
 SIGMA = 0.25
 PARAMS = DenoiserParams(sigma=SIGMA, epochs=4, batch_size=8, depth=4, channels=16, lr_epochs=3)
-KEY = bytes(32)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -192,63 +182,3 @@ def test_a_missing_file_is_named(tmp_path: Path, model: DnCnn, suffix: str) -> N
     (tmp_path / f"{card.id}{suffix}").unlink()
     with pytest.raises(Rejected, match=f"model_unavailable.*{suffix}"):
         load_denoiser(tmp_path, card.id)
-
-
-# -- certificates -----------------------------------------------------------------------------------------------------
-
-
-def test_a_certificate_is_that_of_the_classifier_behind_the_denoiser() -> None:
-    # Half the noise is taken off: the cut at 1/2 is met at twice the distance, as with half the sigma.
-    base = ThresholdClassifier(cuts=(128,))
-    params, image = SmoothingParams(sigma=SIGMA, n0=100, n=2_000), base.image(0.8)
-
-    def halved(noisy: Tensor) -> Tensor:
-        return 0.8 + (noisy - 0.8) / 2
-
-    plain, denoised = (
-        certify(image, classifier, params, key=KEY).outcome for classifier in (base, DenoisedClassifier(base, halved))
-    )
-    assert isinstance(plain, Certificate)
-    assert isinstance(denoised, Certificate)
-    assert denoised.class_index == 1
-    assert denoised.radius > 1.3 * plain.radius
-
-
-def test_the_noise_of_the_certificate_is_the_only_noise() -> None:
-    shown: list[Tensor] = []
-
-    def remember(noisy: Tensor) -> Tensor:
-        shown.append(noisy.clone())
-        return noisy
-
-    base = ThresholdClassifier(cuts=(128,))
-    classifier = DenoisedClassifier(base, remember)
-    assert (classifier.n_classes, classifier.input_shape, classifier.device) == (2, (3, 1, 1), base.device)
-    pixels = torch.randn(4, 3, 1, 1, generator=seeded())
-    assert torch.equal(classifier.logits(pixels), base.logits(pixels))
-    assert torch.equal(shown[0], pixels)
-
-
-def test_denoisers_certify_in_front_of_a_vision_language_model(tmp_path: Path, model: DnCnn) -> None:
-    backbone = tiny_backbone(tmp_path)
-    texts = F.normalize(torch.randn(3, backbone.embed_dim, generator=seeded()), dim=-1)
-    image = smooth(1, 32)
-    base = VisionLanguageClassifier(backbone, texts)
-    params = SmoothingParams(sigma=SIGMA, n0=10, n=200, alpha=0.05)
-    for denoise in (model, one_shot(knowing(image, None), SIGMA)):
-        outcome = certify(
-            np.asarray(image[0]), DenoisedClassifier(base, denoise), params, key=KEY, batch_size=50
-        ).outcome
-    # The last denoiser always finds the image itself, so every sample has its class.
-    assert isinstance(outcome, Certificate)
-    assert outcome.class_index == int(base.logits(image).argmax())
-    assert outcome.p_a_lower == pytest.approx(0.05 ** (1 / 200), abs=0.003)
-
-
-def test_as_a_defence_the_denoiser_sees_noise_of_its_own_sigma() -> None:
-    identity = DnCnn(3, 4).initialise(seeded()).train(False)
-    defence = denoiser_purifier(identity, SIGMA)
-    images = smooth(4)
-    expected = images + SIGMA * torch.randn(images.shape, generator=seeded())
-    assert torch.equal(defence(images, seeded()), expected)
-    assert (defence.name, defence.randomised, defence.backward) == ("DnCNN 0.25", True, "exact")

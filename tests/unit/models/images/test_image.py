@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from certrad.models.errors import Rejected
+from certrad.models.images.decoded_image import DecodedImage, check_size, crop, pixels_sha256
 from certrad.models.images.model_input import ModelInput, model_input
-from certrad.models.images.picture import ImageFacts, Picture, check_size, crop, pixels_sha256
 from certrad.models.images.resize import AxisResize
 from certrad.models.types import Region
+from certrad.models.types.image import ImageFacts
 from tests.support.images import noise
 
 FACTS = ImageFacts(
@@ -22,8 +23,8 @@ FACTS = ImageFacts(
 )
 
 
-def picture(pixels: NDArray[np.float64]) -> Picture:
-    return Picture(pixels=pixels, sha256="0" * 64, facts=FACTS)
+def picture(pixels: NDArray[np.float64]) -> DecodedImage:
+    return DecodedImage(pixels=pixels, sha256="0" * 64, facts=FACTS)
 
 
 def pillow_input(pixels: NDArray[np.float64], size: int) -> NDArray[np.float64]:

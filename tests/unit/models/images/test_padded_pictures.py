@@ -1,6 +1,6 @@
 """The model input of a backbone that pads a picture to a square, as MedCLIP's own processor does."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from certrad.models.errors import Rejected
+from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.images.model_input import image_scale, model_input
-from certrad.models.images.picture import ImageFacts, Picture
 from certrad.models.images.resize import AxisResize
 from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
+from certrad.models.types.image import ImageFacts
 from certrad.workers.decoders.raster import decode
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.settings import WorkerSettings
@@ -24,8 +25,8 @@ FACTS = ImageFacts(
 )
 
 
-def picture(pixels: NDArray[np.float64]) -> Picture:
-    return Picture(pixels=pixels, sha256="0" * 64, facts=FACTS)
+def picture(pixels: NDArray[np.float64]) -> DecodedImage:
+    return DecodedImage(pixels=pixels, sha256="0" * 64, facts=FACTS)
 
 
 def pillow_input(pixels: NDArray[np.float64], size: int) -> NDArray[np.float64]:
@@ -118,4 +119,4 @@ def test_an_upload_for_medclip_is_padded(settings: WorkerSettings) -> None:
     pixels, facts = decode_limited(data, CertifyRequest(classifier=classifier), settings)
     of_file = decode(data, "png", max_pixels=settings.max_pixels)
     assert pixels.sha256 == model_input(of_file, 224, "pad").sha256
-    assert facts["scale"] == asdict(image_scale(of_file.facts, None, 224, "pad"))
+    assert facts.scale == image_scale(of_file.facts, None, 224, "pad")

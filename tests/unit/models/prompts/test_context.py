@@ -176,5 +176,5 @@ def test_vectors_that_do_not_fit_backbone_or_classes_are_refused(backbone: Backb
     ],
 )
 def test_an_impossible_context_cannot_be_built(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"required|must be|is for"):
+    with pytest.raises(ValueError, match=r"must be"):
         ContextVectors(**fields)

@@ -113,7 +113,7 @@ def test_class_specific_vectors_are_imported(backbone: Backbone, path: Path) -> 
 @pytest.mark.parametrize("ctx", [CTX, CTX.expand(2, 5, 32)], ids=["shared", "class-specific"])
 def test_a_checkpoint_of_another_number_of_classes_is_a_mismatch(backbone: Backbone, path: Path, ctx: Tensor) -> None:
     torch.save(genuine(backbone, ctx), path)
-    with pytest.raises(Rejected, match=r"3 classes are expected, .* is of 2") as caught:
+    with pytest.raises(Rejected, match=r".* must have 3 classes; got 2") as caught:
         import_context(path, backbone, 3, position="end")
     assert caught.value.code == "prompt_mismatch"
 
@@ -185,6 +185,62 @@ def test_a_file_of_anything_else_is_refused(backbone: Backbone, path: Path, cont
 )
 def test_a_checkpoint_without_proper_vectors_is_refused(backbone: Backbone, path: Path, state: dict[str, Any]) -> None:
     torch.save({"state_dict": state}, path)
+    assert refusal(path, backbone) == "invalid_checkpoint"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ["prompt_learner.meta_net.linear1.weight", "prompt_learner.meta_net.linear1.bias"],
+        ["prompt_learner.compound_prompts_text.0", "prompt_learner.proj.weight"],
+        ["image_encoder.transformer.resblocks.1.VPT_shallow", "text_encoder.transformer.resblocks.1.VPT_shallow"],
+        ["image_encoder.VPT"],
+        ["clip_model.visual.VPT"],
+        ["clip_model.prompt_learner.meta_net.weight"],
+        ["adapter.fc.0.weight"],
+        ["ctx_vis"],
+    ],
+    ids=["CoCoOp", "MaPLe", "IVLP", "VPT", "VPT in the model", "CoCoOp in the model", "adapter", "visual context"],
+)
+@pytest.mark.parametrize("prefix", ["", "module.", "prompt_learner."])
+def test_a_checkpoint_that_learned_more_than_context_is_refused(
+    backbone: Backbone, path: Path, prefix: str, other: list[str]
+) -> None:
+    checkpoint = genuine(backbone, prefix=prefix)
+    checkpoint["state_dict"] |= {name: torch.ones(4, 4) for name in other}
+    torch.save(checkpoint, path)
+    assert refusal(path, backbone) == "invalid_checkpoint"
+
+
+def test_what_is_no_tensor_is_not_passed_over(backbone: Backbone, path: Path) -> None:
+    checkpoint = genuine(backbone)
+    checkpoint["state_dict"]["meta_net"] = torch.optim.SGD([nn.Parameter(CTX)], lr=0.1)
+    torch.save(checkpoint, path)
+    assert refusal(path, backbone) == "invalid_checkpoint"
+
+
+def test_a_frozen_backbone_beside_the_vectors_is_passed_over(backbone: Backbone, path: Path) -> None:
+    checkpoint = genuine(backbone)
+    checkpoint["state_dict"] |= {"medclip_model.text_model.model.embeddings.weight": torch.ones(4, 4)}
+    torch.save(checkpoint, path)
+    assert torch.equal(import_context(path, backbone, 2, position="end").vectors, CTX)
+
+
+@pytest.mark.parametrize("stored", ["bfloat16", "float32 of bfloat16"])
+def test_bfloat16_checkpoints_are_not_of_other_weights(backbone: Backbone, path: Path, stored: str) -> None:
+    checkpoint = genuine(backbone)
+    state = {key: value.bfloat16() for key, value in checkpoint["state_dict"].items()}
+    checkpoint["state_dict"] = state if stored == "bfloat16" else {key: value.float() for key, value in state.items()}
+    torch.save(checkpoint, path)
+    assert torch.equal(import_context(path, backbone, 2, position="end").vectors, CTX.bfloat16().float())
+    checkpoint["state_dict"]["token_prefix"] = checkpoint["state_dict"]["token_prefix"] * 1.05
+    torch.save(checkpoint, path)
+    assert refusal(path, backbone) == "prompt_mismatch"
+
+
+@pytest.mark.parametrize("ctx", [torch.zeros(5, 32), torch.cat([CTX[:4], torch.zeros(1, 32)])], ids=["all", "one"])
+def test_zero_vectors_are_refused(backbone: Backbone, path: Path, ctx: Tensor) -> None:
+    torch.save({"state_dict": {"ctx": ctx}}, path)
     assert refusal(path, backbone) == "invalid_checkpoint"
 
 

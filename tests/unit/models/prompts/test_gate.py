@@ -137,7 +137,7 @@ def test_a_bank_is_no_single_prompt(backbone: Backbone, bank: Bank, tmp_path: Pa
     with pytest.raises(Rejected) as caught:
         load_prompt(tmp_path, card)
     assert caught.value.code == "prompt_mismatch"
-    with pytest.raises(ValueError, match="method 'bank'"):
+    with pytest.raises(ValueError, match="method must be 'bank'"):
         save_prompt(tmp_path, bank, name="bank", method="few_shot", backbone=backbone, class_names=NAMES)
 
 

@@ -18,7 +18,7 @@ from certrad.models.smoothing.routing import (
     select_route,
 )
 from certrad.models.smoothing.selector import RouteSelector
-from certrad.models.types import Abstention, Bound, Certificate, LabelCounts, SmoothingParams
+from certrad.models.types import Abstention, Bound, Certificate, LabelCounts, SamplingParams
 from certrad.models.types.routing import RouteBounds, Routed, RouteSelection, SigmaRouting, routing_split
 from tests.support.threshold_classifier import ThresholdClassifier
 
@@ -29,7 +29,7 @@ ROUTING = SigmaRouting(
     weights=((0.0,), (8.0,), (16.0,)),
     biases=(0.0, -4.0, -12.0),
 )
-PARAMS = SmoothingParams(sigma=1.0, n0=20, n=200)
+PARAMS = SamplingParams(n0=20, n=200)
 SPLIT = routing_split(PARAMS, 3)
 CHOICE = RouteSelection(
     selector=LabelCounts(per_class=(0, 20, 0)),
@@ -159,12 +159,12 @@ def test_the_selector_refuses_a_grid_that_does_not_divide_the_image() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sigmas": (0.5,)}, "2..8 sigmas"),
+        ({"sigmas": (0.5,)}, "2 to 8 values"),
         ({"sigmas": (0.5, 0.25, 1.0)}, "ascending"),
         ({"sigmas": (0.25, 0.5, 3.0)}, "in \\["),
         ({"selector_sigma": float("nan")}, "in \\["),
         ({"grid": 0}, "grid"),
-        ({"biases": (0.0, 0.0)}, "bias each"),
+        ({"biases": (0.0, 0.0)}, "with a bias"),
         ({"weights": ((0.0, 0.0),) * 3}, "weights"),
     ],
 )
@@ -180,6 +180,7 @@ CLASSIFIERS = (
     ThresholdClassifier(cuts=(140,)),
     ThresholdClassifier(cuts=(150,)),
 )
+CLASSIFIER_AT = dict(zip(ROUTING.sigmas, CLASSIFIERS, strict=True))
 KEY = hashlib.sha256(b"routing").digest()
 
 
@@ -191,10 +192,10 @@ IMAGE = NoisySampler(
 def route(blocks: dict[int | None, MemoryBlocks]) -> Routed:
     return estimate_routes(
         IMAGE,
-        CLASSIFIERS.__getitem__,
+        CLASSIFIER_AT.__getitem__,
         PARAMS,
         ROUTING,
-        select_route(IMAGE, CLASSIFIERS.__getitem__, PARAMS, ROUTING),
+        select_route(IMAGE, CLASSIFIER_AT.__getitem__, PARAMS, ROUTING),
         lambda b: blocks.setdefault(b, MemoryBlocks()),
     )
 
@@ -205,7 +206,11 @@ def test_every_route_is_sampled_with_its_own_sigma_and_classifier() -> None:
     assert routed.selection.route in routed.routes
     for b, drawn in routed.routes.items():
         alone = estimate(
-            IMAGE.with_sigma(ROUTING.sigmas[b]), CLASSIFIERS[b], PARAMS, routed.selection.classes, MemoryBlocks()
+            IMAGE.with_sigma(ROUTING.sigmas[b]),
+            CLASSIFIERS[b],
+            PARAMS.at(ROUTING.sigmas[b]),
+            routed.selection.classes,
+            MemoryBlocks(),
         )
         assert drawn.labels == alone.labels
     with_selector_noise = IMAGE.with_sigma(ROUTING.selector_sigma).batch(Stream.ESTIMATE, 0)

@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 
 from certrad.models.smoothing import decide
-from certrad.models.smoothing.sequential import ConfidenceSequence, SequentialTest, Verdict, log_e_value
+from certrad.models.smoothing.sequential import ConfidenceSequence, SequentialDecision, SequentialTest, log_e_value
 from certrad.models.types import ETA, Abstention, Certificate, LabelCounts, SmoothingParams
 
 PARAMS = SmoothingParams(sigma=0.25, target_radius=0.25)
@@ -249,7 +249,7 @@ def test_giving_up_states_what_was_shown_until_then() -> None:
     assert 0 <= radius - running < 1e-4
 
 
-def last(test: SequentialTest, *per_class: int) -> Verdict:
+def last(test: SequentialTest, *per_class: int) -> SequentialDecision:
     verdict = test.look(counts(*per_class))
     assert verdict is not None
     return verdict
@@ -304,7 +304,7 @@ def test_no_selected_class_is_never_certified() -> None:
 
 
 def test_the_target_and_the_selection_are_fixed_before_the_first_sample() -> None:
-    with pytest.raises(ValueError, match="100 selection samples are required"):
+    with pytest.raises(ValueError, match="must have a target radius and selection 100 samples"):
         sequential(selection=counts(90, 3, 2))
     with pytest.raises(ValueError, match="a target radius"):
         sequential(replace(PARAMS, target_radius=None))

@@ -174,7 +174,7 @@ def test_nothing_that_is_an_image_ends_with_2(tmp_path: Path, capfd: pytest.Capt
     (tmp_path / "Jane Doe.txt").write_text("no image")
     assert main(options(tmp_path)) == 2
     out, err = capfd.readouterr()
-    assert err == "certrad: an image is expected, got 1 file (unsupported_format)\n"
+    assert err == "certrad: at least one file must be an image, got 1 file (unsupported_format)\n"
     assert "Jane" not in out + err
 
 

@@ -15,7 +15,7 @@ from certrad.models.audit.verdict import Verdict, as_markdown
 from certrad.models.evaluation.journal import Journal
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_prompts, shipped_tasks
-from certrad.models.types import SmoothingParams
+from certrad.models.types import AutoSigma, FixedSigma, SamplingParams
 from certrad.workers.cli.main import main
 from certrad.workers.offline import audit as offline_audit
 from tests.support.commands import arguments
@@ -24,7 +24,7 @@ from tests.support.images import encoded, noise
 TASK = shipped_tasks()["mednist"]
 LEARNED = shipped_prompts()[TASK.default_prompt or ""]
 BANK = replace(LEARNED, id="bank-0123456789abcdef", method="bank")
-SPECS = mode_specs(TASK, "demo", [LEARNED, BANK], SmoothingParams(sigma=0.25, n0=10, n=50))
+SPECS = mode_specs(TASK, "demo", [LEARNED, BANK], FixedSigma(0.25), SamplingParams(n0=10, n=50))
 NOWHERE = Path("nowhere"), PromptStore(own=Path("nowhere"))
 
 
@@ -92,29 +92,32 @@ def test_every_mode_of_the_service_and_one_planted_is_audited() -> None:
 
 
 def test_without_a_learned_prompt_the_template_is_audited() -> None:
-    specs = mode_specs(TASK, "demo", [], SmoothingParams())
+    specs = mode_specs(TASK, "demo", [], FixedSigma(), SamplingParams())
     names = [spec.name for spec in specs]
     assert names == ["template/none", "template/target", "template/auto", "template/zero_shot", "planted"]
 
 
 def test_a_task_without_a_selector_has_no_automatic_sigma() -> None:
-    specs = mode_specs(replace(TASK, sigma_routing=None), "demo", [LEARNED, BANK], SmoothingParams())
+    specs = mode_specs(replace(TASK, sigma_routing=None), "demo", [LEARNED, BANK], FixedSigma(), SamplingParams())
     assert not [spec.name for spec in specs if "auto" in spec.name]
 
 
 def test_automatic_sigma_is_one_mode_beside_those_of_several_sigmas() -> None:
-    specs = [spec for sigma in (0.25, 0.5) for spec in mode_specs(TASK, "demo", [BANK], SmoothingParams(sigma=sigma))]
-    assert [spec.params.sigma for spec in chosen_modes(specs, "gated/auto,gated")] == [0.25, 1.0, 0.5]
+    specs = [
+        spec for sigma in (0.25, 0.5) for spec in mode_specs(TASK, "demo", [BANK], FixedSigma(sigma), SamplingParams())
+    ]
+    assert [spec.sigma.first for spec in chosen_modes(specs, "gated/auto,gated")] == [0.25, 1.0, 0.5]
     with pytest.raises(ValueError, match=r"gated/auto.*got 'nothing'"):
         chosen_modes(specs, "gated,nothing")
 
 
 def test_automatic_sigma_of_the_shipped_bank_has_a_row_of_its_own(tmp_path: Path) -> None:
     cards = [shipped_prompts()[TASK.default_bank or ""]]
-    (spec,) = chosen_modes(mode_specs(TASK, "demo", cards, SmoothingParams(n0=10, n=50)), "gated/auto")
-    assert spec.routing is not None
-    few = replace(spec.routing, sigmas=spec.routing.sigmas[:2], weights=((0.0,) * 4,) * 2, biases=(1.0, 0.0))
-    settings = replace(settings_of(discs()[:1]), modes=(replace(spec, routing=few),))
+    (spec,) = chosen_modes(mode_specs(TASK, "demo", cards, FixedSigma(), SamplingParams(n0=10, n=50)), "gated/auto")
+    assert isinstance(spec.sigma, AutoSigma)
+    routing = spec.sigma.routing
+    few = replace(routing, sigmas=routing.sigmas[:2], weights=((0.0,) * 4,) * 2, biases=(1.0, 0.0))
+    settings = replace(settings_of(discs()[:1]), modes=(replace(spec, sigma=AutoSigma(few)),))
     (found,) = run_audit(discs()[:1], settings, tmp_path / "journal")
     assert (found.images, found.sigma, found.broken) == (1, None, False)
     assert as_markdown([found]).splitlines()[2].startswith("| auto | gated/auto | input_independent | 1 |")

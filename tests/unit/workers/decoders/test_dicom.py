@@ -12,7 +12,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import Picture
+from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.types import Region
 from certrad.workers.decoders.dicom import decode
 from tests.support.images import dicom, item, noise, sample, written
@@ -20,7 +20,7 @@ from tests.support.images import dicom, item, noise, sample, written
 LIMIT = 64_000_000
 
 
-def picture(data: bytes, **options: Any) -> Picture:
+def picture(data: bytes, **options: Any) -> DecodedImage:
     return decode(data, **{"max_pixels": LIMIT, **options})
 
 
@@ -246,7 +246,7 @@ def test_slope_is_the_largest_change_of_a_pixel_per_unit(elements: dict[str, Any
         ({"Modality": "CT", "RescaleType": "HU"}, "HU", 1 / 399),
         ({"Modality": "CT", "RescaleType": "Z_EFF"}, "stored value", 2.5 / 399),
         ({"Modality": "MR"}, "stored value", 2.5 / 399),
-        ({"Modality": "CT", "RescaleSlope": None}, "stored value", 1 / 399),
+        ({"Modality": "CT", "RescaleSlope": None, "RescaleIntercept": None}, "stored value", 1 / 399),
     ],
 )
 def test_hounsfield_units_are_told_apart(elements: dict[str, Any], unit: str, slope: float) -> None:

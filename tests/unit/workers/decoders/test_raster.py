@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from certrad.models.errors import Rejected
-from certrad.models.images.picture import pixels_sha256
+from certrad.models.images.decoded_image import pixels_sha256
 from certrad.models.types import Region
 from certrad.workers.decoders.raster import RasterFormat, decode
 from tests.support.images import encoded, noise, png_16, png_bomb, saved, tiff_16

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certrad.models.certificates.signature import is_signed, public_key, signed
+from certrad.models.certificates.signature import is_signed, public_key, sign
 from certrad.workers.contract.keyring import Revocation
 from certrad.workers.keys.signing import SigningKeys
 from tests.support.processes import ROOT
@@ -65,7 +65,7 @@ def test_of_two_keys_made_at_once_the_first_stands(keys: SigningKeys, monkeypatc
 
 def test_rotation_signs_with_another_key_and_keeps_the_public_ones(keys: SigningKeys) -> None:
     former = keys.current()
-    document = signed({"schema": "x"}, former)
+    document = sign({"schema": "x"}, former)
     new = keys.rotate()
     assert public_key(keys.current()) == public_key(new) != public_key(former)
     assert [key.public_key for key in keys.public_keys()] == [public_key(former), public_key(new)]
@@ -84,6 +84,7 @@ def test_a_retired_private_key_is_kept_nowhere(keys: SigningKeys) -> None:
     pem = (keys.directory / "private.pem").read_bytes()
     keys.rotate()
     kept = [path.read_bytes() for path in keys.directory.rglob("*") if path.is_file()]
+    assert kept
     assert all(former not in content and pem != content for content in kept)
 
 

@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import platform
+import resource
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from certrad.models.errors import Rejected
-from certrad.workers.sandbox.child import Answer, SandboxError, run_limited
+from certrad.workers.sandbox.child import Answer, SandboxError, allow_cpu_seconds, run_limited
 
 Result = tuple[dict[str, Any], bytes]
 
@@ -265,3 +266,32 @@ def test_no_child_is_left_when_the_parent_is_interrupted(monkeypatch: pytest.Mon
     with pytest.raises(KeyboardInterrupt):
         run(sleep)
     assert set(psutil.Process().children()) <= before
+
+
+def test_processor_time_is_given_in_two_parts() -> None:
+    """The second part is asked for once it is known how much there is to do, and is never more than the whole."""
+
+    def measure() -> Result:
+        limits = [resource.getrlimit(resource.RLIMIT_CPU)]
+        for seconds in (7, 1000):
+            allow_cpu_seconds(seconds)
+            limits.append(resource.getrlimit(resource.RLIMIT_CPU))
+        return {"limits": limits}, b""
+
+    arguments: dict[str, Any] = {"memory_bytes": 256 << 20, "max_payload": 0, "hidden": Path("/nowhere/data")}
+    answer = run_limited(measure, cpu_seconds=10, first_cpu_seconds=3, **arguments)
+    assert answer.header["limits"] == [[3, 10], [7, 10], [10, 10]]
+    answer = run_limited(measure, cpu_seconds=2, first_cpu_seconds=3, **arguments)
+    assert answer.header["limits"] == [[2, 2]] * 3
+
+
+def test_a_child_that_never_asks_for_more_time_ends_with_the_first_part() -> None:
+    def spin() -> Result:
+        while True:
+            pass
+
+    with pytest.raises(Rejected) as refused:
+        run_limited(
+            spin, memory_bytes=256 << 20, cpu_seconds=600, first_cpu_seconds=1, max_payload=0, hidden=Path("/nowhere")
+        )
+    assert refused.value.code == "image_too_large"

@@ -91,7 +91,7 @@ def test_few_classes_are_attacked_by_parts_that_they_can_have(
     images: Tensor, n_classes: int, version: str, parts: tuple[Part, ...]
 ) -> None:
     model = network(n_classes=n_classes)
-    params = AutoAttackParams(epsilon=8 / 255, version=version, iterations=6, queries=20, eot=1, evaluations=1)  # type: ignore[arg-type]
+    params = AutoAttackParams(epsilon=8 / 255, version=version, iterations=6, queries=20, eot_draws=1, evaluations=1)  # type: ignore[arg-type]
     labels = model(images).argmax(1)
     adversarial = run(auto_attack(lambda pixels, _: model(pixels), n_classes, params), images, labels, 8 / 255)
     assert params.parts_for(n_classes) == parts
@@ -153,10 +153,10 @@ def test_rand_averages_gradients_and_finds_what_one_draw_cannot() -> None:
     classify, direction = shifting(noise=6.0)
     images = torch.full((8, 3, 8, 8), 0.5) - 0.012 * direction
     labels = torch.zeros(8, dtype=torch.long)
-    rand = AutoAttackParams(epsilon=8 / 255, version="rand", iterations=5, eot=64, evaluations=64)
+    rand = AutoAttackParams(epsilon=8 / 255, version="rand", iterations=5, eot_draws=64, evaluations=64)
     margins = {}
     for eot in (1, 64):
-        found = run(auto_attack(classify, 2, replace(rand, eot=eot)), images, labels, 8 / 255)
+        found = run(auto_attack(classify, 2, replace(rand, eot_draws=eot)), images, labels, 8 / 255)
         # Measured where it is exact: without the noise of the defence.
         margins[eot] = float((direction * (found - 0.5)).sum(dim=(1, 2, 3)).mean())
     assert margins[64] > margins[1] + 0.5
@@ -170,7 +170,7 @@ def test_candidate_that_fools_one_draw_by_chance_does_not_count() -> None:
     classify, direction = shifting(noise=6.0, side=4)
     images = torch.full((128, 3, 4, 4), 0.5) - 0.02 * direction
     labels = torch.zeros(128, dtype=torch.long)
-    params = AutoAttackParams(epsilon=2 / 255, version="rand", iterations=1, eot=128, parts=("apgd-margin",))
+    params = AutoAttackParams(epsilon=2 / 255, version="rand", iterations=1, eot_draws=128, parts=("apgd-margin",))
     untouched = [
         int((run(auto_attack(classify, 2, replace(params, evaluations=draws)), images, labels) == images)
             .flatten(1).all(dim=1).sum())
@@ -184,7 +184,7 @@ def test_candidate_that_fools_one_draw_by_chance_does_not_count() -> None:
 
 
 def slope_of(classify: Classify, labels: Tensor, pixels: Tensor) -> Slope:
-    return mean_gradient(classify, margin, pixels, labels, eot=1, generator=seeded())
+    return mean_gradient(classify, margin, pixels, labels, eot_draws=1, generator=seeded())
 
 
 def test_apgd_climbs_higher_than_plain_pgd_of_the_same_steps() -> None:
@@ -260,7 +260,7 @@ def test_fab_finds_the_nearest_point_beyond_a_plane() -> None:
     distance = float(-margin(classify(image, seeded()), labels) / direction.abs().sum())
     found = fab(
         lambda pixels: mean_gradient(
-            classify, towards(torch.ones_like(labels)), pixels, labels, eot=1, generator=seeded()
+            classify, towards(torch.ones_like(labels)), pixels, labels, eot_draws=1, generator=seeded()
         ),
         lambda pixels: mean_margin(classify, pixels, labels, draws=1, generator=seeded()),
         image,
@@ -275,7 +275,7 @@ def test_fab_keeps_the_nearest_point_it_has_seen(classify: Classify, images: Ten
 
     def distances(iterations: int) -> Tensor:
         found = fab(
-            lambda pixels: mean_gradient(classify, towards(targets), pixels, labels, eot=1, generator=seeded()),
+            lambda pixels: mean_gradient(classify, towards(targets), pixels, labels, eot_draws=1, generator=seeded()),
             lambda pixels: mean_margin(classify, pixels, labels, draws=1, generator=seeded()),
             images,
             epsilon=1.0,
@@ -326,7 +326,7 @@ def test_square_only_ever_improves_and_stops_at_success(classify: Classify, imag
     asked.clear()
     many = found_after(80)
     assert (many >= few).all()
-    assert (many > 0).any()
+    assert 0 < int((many > 0).sum()) < len(many)
     assert all(asked.count(index) == 80 for index in (~(many > 0)).nonzero().flatten().tolist())
     assert all(asked.count(index) < 80 for index in (many > 0).nonzero().flatten().tolist())
 
@@ -361,7 +361,7 @@ def test_run_with_anything_left_out_is_called_reduced(less: dict[str, object]) -
     assert replace(AutoAttackParams(), **less).name(6).startswith("reduced AutoAttack (")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("less", [{"eot": 19}, {"evaluations": 9}, {"iterations": 99}])
+@pytest.mark.parametrize("less", [{"eot_draws": 19}, {"evaluations": 9}, {"iterations": 99}])
 def test_rand_with_fewer_draws_is_called_reduced(less: dict[str, object]) -> None:
     rand = AutoAttackParams(version="rand")
     assert replace(rand, **less).name(6).startswith("reduced AutoAttack rand (")  # type: ignore[arg-type]
@@ -373,7 +373,7 @@ def test_rand_with_fewer_draws_is_called_reduced(less: dict[str, object]) -> Non
         ({"epsilon": float("nan")}, "epsilon"),
         ({"version": "plus"}, "version"),
         ({"iterations": 0}, "iterations"),
-        ({"eot": 0}, "eot"),
+        ({"eot_draws": 0}, "eot_draws"),
         ({"parts": ()}, "parts"),
     ],
 )

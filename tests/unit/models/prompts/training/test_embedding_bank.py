@@ -10,11 +10,11 @@ from certrad.models.attacks.pgd import PgdParams, attack, embedding_divergence
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.prompts.training.embedding_bank import (
-    adversarial_bank,
-    bank_features,
-    bank_from_bytes,
-    bank_sha256,
-    bank_to_bytes,
+    embedding_bank,
+    embedding_bank_features,
+    embedding_bank_from_bytes,
+    embedding_bank_sha256,
+    embedding_bank_to_bytes,
 )
 from certrad.models.prompts.training.trainer import train_epochs
 from certrad.models.prompts.training.tuning import attack_params, trainer_params
@@ -40,7 +40,7 @@ def images() -> Tensor:
 
 
 def test_a_row_of_the_bank_is_the_embedding_of_the_attacked_image(backbone: Backbone, images: Tensor) -> None:
-    bank = adversarial_bank(backbone, images, PARAMS, batch_size=4)
+    bank = embedding_bank(backbone, images, PARAMS, batch_size=4)
     with torch.no_grad():
         clean = backbone.encode_image(images[4:8]).float()
     adversarial = attack(backbone, images[4:8], embedding_divergence(clean), PARAMS, seeded(PARAMS.seed, "bank", 4))
@@ -51,9 +51,9 @@ def test_a_row_of_the_bank_is_the_embedding_of_the_attacked_image(backbone: Back
 
 
 def test_one_seed_gives_one_bank(backbone: Backbone, images: Tensor) -> None:
-    first, second = (adversarial_bank(backbone, images, PARAMS, batch_size=4) for _ in range(2))
+    first, second = (embedding_bank(backbone, images, PARAMS, batch_size=4) for _ in range(2))
     assert torch.equal(first, second)
-    assert not torch.equal(first, adversarial_bank(backbone, images, replace(PARAMS, seed=1), batch_size=4))
+    assert not torch.equal(first, embedding_bank(backbone, images, replace(PARAMS, seed=1), batch_size=4))
 
 
 def test_the_digest_of_a_bank_tells_weights_images_order_and_attack_apart(images: Tensor) -> None:
@@ -66,26 +66,27 @@ def test_the_digest_of_a_bank_tells_weights_images_order_and_attack_apart(images
         ("a" * 64, images, replace(PARAMS, seed=1)),
         ("a" * 64, images, None),
     ]
-    assert len({bank_sha256(*variant) for variant in variants}) == len(variants)
+    assert len({embedding_bank_sha256(*variant) for variant in variants}) == len(variants)
 
 
 def test_a_bank_survives_its_file(backbone: Backbone, images: Tensor) -> None:
-    bank = adversarial_bank(backbone, images[:3], PARAMS)
-    assert torch.equal(bank_from_bytes(bank_to_bytes(bank)), bank)
+    bank = embedding_bank(backbone, images[:3], PARAMS)
+    assert torch.equal(embedding_bank_from_bytes(embedding_bank_to_bytes(bank)), bank)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"junk" * 9, bank_to_bytes(torch.zeros(3)), bank_to_bytes(torch.zeros(2, 2).half())]
+    "content",
+    [b"", b"junk" * 9, embedding_bank_to_bytes(torch.zeros(3)), embedding_bank_to_bytes(torch.zeros(2, 2).half())],
 )
 def test_what_is_no_bank_is_refused(content: bytes) -> None:
     with pytest.raises(Rejected, match="invalid_checkpoint"):
-        bank_from_bytes(content)
+        embedding_bank_from_bytes(content)
 
 
 def test_tuning_on_the_bank_lowers_the_loss_on_its_rows(backbone: Backbone, images: Tensor) -> None:
-    bank = adversarial_bank(backbone, images, PARAMS)
+    bank = embedding_bank(backbone, images, PARAMS)
     params = replace(trainer_params(ADVPT), epochs=6, batch_size=10, n_ctx=4, lr=0.05)
-    losses = [state.loss for state in train_epochs(backbone, bank_features(bank), LABELS, NAMES, params)]
+    losses = [state.loss for state in train_epochs(backbone, embedding_bank_features(bank), LABELS, NAMES, params)]
     assert losses[-1] < losses[0]
 
 

@@ -18,7 +18,7 @@ from certrad.models.prompts.training.trainer import (
     FewShotParams,
     TrainerState,
     image_features,
-    initial_context,
+    random_context,
     sample_shots,
     train,
     train_epochs,
@@ -129,7 +129,7 @@ def test_foreign_bytes_are_no_trainer_state() -> None:
 def test_two_steps_are_those_of_sgd_with_momentum_written_out(backbone: Backbone) -> None:
     params = FewShotParams(epochs=2, n_ctx=3, warmup_lr=0.01, lr=0.5, batch_size=4)
     features, labels = torch.randn(4, backbone.embed_dim, generator=torch.Generator().manual_seed(0)), LABELS[:4]
-    context = initial_context(backbone, 2, params)
+    context = random_context(backbone, 2, params)
     vectors, buffer = context.vectors, torch.zeros(())
     for rate in (0.01, 0.5):
         leaf = vectors.clone().requires_grad_(True)

@@ -1,85 +1,31 @@
-"""Decoded pictures, and their way to the model input: one linear operator in float64, clipped, rounded once at the end.
+"""Decoded images, and their way to the model input: one linear operator in float64, clipped, rounded once at the end.
 
-Nothing between the decoded integers and the model input rounds to 8 bits or looks at the content of the picture: the
-map is linear up to two clips, so a radius on the model input has a meaning on the picture (`image_scale`).
+Nothing between the decoded integers and the model input rounds to 8 bits or looks at the content of the image: the
+map is linear up to two clips, so a radius on the model input has a meaning on the image (`image_scale`).
 """
 
 import hashlib
 import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
-from certrad.models.images.units import Unit
 from certrad.models.types import Region
-
-PictureFormat = Literal["png", "jpeg", "tiff", "dicom"]
-Transform = Literal[
-    "orientation",
-    "palette",
-    "modality_lut",
-    "rescale",
-    "voi_lut",
-    "window_linear",
-    "window_linear_exact",
-    "window_sigmoid",
-    "full_range",
-    "invert",
-]
+from certrad.models.types.image import ImageFacts
 
 _Integer = TypeVar("_Integer", bound=np.integer[Any])
 
 MIN_SIDE: Final = 8
 _DIGEST_LAW: Final = "certrad-pixels-1"
-_PLAIN: Final = re.compile(r"[A-Za-z0-9 .,:()_/-]{1,80}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageFacts:
-    """What is told of a picture: never a value of its header that could name a patient, a place or a time.
-
-    rows, columns, channels: of the whole decoded picture or frame, before `region`.
-    bits: bits stored for one sample.
-    frames, frame: number of frames in the file and the one taken, from 1.
-    transfer_syntax: keyword of the DICOM transfer syntax. decoder: name and version of what decoded the pixels.
-    lossy: the pixels went through lossy compression, as the encoding shows or the file says.
-    transforms: what led from the stored values to [0, 1], in order.
-    unit, slope: the largest change of a value in [0, 1] per unit of the picture.
-    """
-
-    format: PictureFormat
-    rows: int
-    columns: int
-    channels: Literal[1, 3]
-    bits: int
-    frames: int = 1
-    frame: int = 1
-    transfer_syntax: str | None = None
-    decoder: str
-    lossy: bool
-    transforms: tuple[Transform, ...] = ()
-    unit: Unit
-    slope: float
-
-    def __post_init__(self) -> None:
-        if min(self.rows, self.columns, self.bits) < 1 or not 1 <= self.frame <= self.frames:
-            raise ValueError("rows, columns and bits must be >= 1 and frame in [1, frames]")
-        if not (self.slope >= 0 and math.isfinite(self.slope)):  # also refuses NaN
-            raise ValueError(f"slope must be finite and >= 0, got {self.slope!r}")
-        for text in (self.decoder, self.transfer_syntax):
-            if text is not None and not _PLAIN.fullmatch(text):
-                raise ValueError("decoder and transfer_syntax must be plain short names")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Picture:
-    """One decoded picture.
+class DecodedImage:
+    """One decoded image.
 
     pixels: float64 (height, width, channels), channels 1 or 3, in [0, 1]; after `region`.
     sha256: `pixels_sha256` of the stored values the pixels came from.
@@ -119,7 +65,7 @@ def _check_region(region: Region, *, rows: int, columns: int) -> None:
 
 
 def pixels_sha256(stored: NDArray[np.integer[Any]], rendering: Sequence[Mapping[str, Any]]) -> str:
-    """The identity of a picture: equal digests imply equal pixels in [0, 1], whatever file they came in.
+    """The identity of an image: equal digests imply equal pixels in [0, 1], whatever file they came in.
 
     stored: decoded integers (height, width) or (height, width, 3): after orientation, palette and `region`, before
         any modality or window transform.

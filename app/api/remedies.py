@@ -1,0 +1,99 @@
+"""How the API answers each error code of `certrad.models.errors.PROBLEMS`: the HTTP status and what to do."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remedy:
+    """The HTTP status of an error code, and what its receiver can do about it."""
+
+    status: int
+    what_to_do: str
+
+
+REMEDIES: Final[dict[str, Remedy]] = {
+    # -- the request ------------------------------------------------------------------------------------------------
+    "invalid_request": Remedy(status=422, what_to_do="correct the field named in `errors`"),
+    "unknown_field": Remedy(status=422, what_to_do="remove or rename the field"),
+    "unknown_task": Remedy(status=422, what_to_do="use an id of GET /tasks"),
+    "unknown_backbone": Remedy(status=422, what_to_do="use an id of GET /backbones"),
+    "unknown_prompt": Remedy(status=422, what_to_do="use `template` or an id of GET /prompts"),
+    "prompt_mismatch": Remedy(status=422, what_to_do="leave `backbone` and `task` out: a prompt carries both"),
+    "idempotency_conflict": Remedy(status=422, what_to_do="use a new key for a new request"),
+    "body_too_large": Remedy(status=413, what_to_do="send a smaller image, or fewer images"),
+    "host_not_allowed": Remedy(
+        status=421, what_to_do="use an allowed name, or add this one to `CERTRAD_ALLOWED_HOSTS`"
+    ),
+    "not_found": Remedy(status=404, what_to_do="see /openapi.json"),
+    "method_not_allowed": Remedy(status=405, what_to_do="see the `Allow` header"),
+    "job_not_found": Remedy(status=404, what_to_do="submit the image again"),
+    "certificate_not_found": Remedy(status=404, what_to_do="check the digest"),
+    "not_a_certificate": Remedy(
+        status=422, what_to_do="send the document byte for byte as GET /jobs/{id}/certificate answered it"
+    ),
+    "invalid_certificate": Remedy(
+        status=500,
+        what_to_do="submit the image again; if it happens again, look for a damaged or foreign engine in the log",
+    ),
+    "prompt_not_found": Remedy(status=404, what_to_do="use an id of GET /prompts"),
+    "job_not_finished": Remedy(status=409, what_to_do="poll the job until `succeeded`"),
+    "job_has_no_certificate": Remedy(status=409, what_to_do="read `error` or `result` of the job"),
+    "job_has_no_input": Remedy(status=409, what_to_do="poll the job until its phase is `waiting` or later"),
+    "output_expired": Remedy(
+        status=410, what_to_do="submit the image again; `CERTRAD_OUTPUT_TTL` says how long outputs are kept"
+    ),
+    # -- the image --------------------------------------------------------------------------------------------------
+    "empty_image": Remedy(status=422, what_to_do="send the image itself"),
+    "unsupported_format": Remedy(status=415, what_to_do="convert the image to one of the four"),
+    "unreadable_image": Remedy(status=422, what_to_do="send an intact file"),
+    "image_too_large": Remedy(status=422, what_to_do="crop or reduce the image before it is sent"),
+    "image_too_small": Remedy(status=422, what_to_do="send a larger image"),
+    "animated_image": Remedy(status=422, what_to_do="send one picture"),
+    "unsupported_pixels": Remedy(status=422, what_to_do="convert to 8- or 16-bit grey or RGB"),
+    "dicom_without_pixels": Remedy(status=422, what_to_do="send an image object"),
+    "dicom_not_an_image": Remedy(status=422, what_to_do="send the image it was made from"),
+    "dicom_unsupported": Remedy(status=422, what_to_do="send it uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000"),
+    "frame_required": Remedy(status=422, what_to_do="name the frame, from 1"),
+    "frame_out_of_range": Remedy(status=422, what_to_do="name an existing frame"),
+    "region_out_of_range": Remedy(status=422, what_to_do="name a region inside the image"),
+    # -- the images of a tuning -------------------------------------------------------------------------------------
+    "invalid_archive": Remedy(
+        status=422, what_to_do="zip the folders of the classes, and nothing else, without a password"
+    ),
+    "unsafe_archive": Remedy(status=422, what_to_do="zip plain files and folders with plain names"),
+    "archive_too_large": Remedy(status=422, what_to_do="send fewer or smaller images, or lower `shots`"),
+    "duplicate_file": Remedy(status=422, what_to_do="give every file of a folder a name of its own"),
+    "empty_class": Remedy(status=422, what_to_do="fill the folder or leave it out"),
+    "too_few_classes": Remedy(status=422, what_to_do="add a folder for each class"),
+    "class_mismatch": Remedy(
+        status=422, what_to_do="send one folder for each class, named like it or sorted as the classes are"
+    ),
+    "too_few_images": Remedy(status=422, what_to_do="lower `shots` or add images to the class that `detail` names"),
+    # -- the model --------------------------------------------------------------------------------------------------
+    "backbone_unavailable": Remedy(status=503, what_to_do="`certrad fetch NAME` on the worker"),
+    "invalid_weights": Remedy(status=500, what_to_do="fetch the weights again"),
+    "model_unavailable": Remedy(status=503, what_to_do="put the file named there, in the published layout"),
+    "digest_mismatch": Remedy(status=500, what_to_do="restore the file; do not change the card"),
+    "invalid_checkpoint": Remedy(status=422, what_to_do="import the checkpoint again"),
+    "prompt_too_long": Remedy(
+        status=422, what_to_do="shorten the class name or template, or use fewer context vectors"
+    ),
+    # -- data sets --------------------------------------------------------------------------------------------------
+    "dataset_unavailable": Remedy(
+        status=422, what_to_do="fetch it from the source that its card names, and unpack it where the message says"
+    ),
+    "invalid_dataset": Remedy(status=422, what_to_do="restore the published file"),
+    # -- the service ------------------------------------------------------------------------------------------------
+    "queue_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
+    "redis_unavailable": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
+    "no_worker": Remedy(status=503, what_to_do="start a worker"),
+    "storage_unavailable": Remedy(status=503, what_to_do="retry later; tell the operator"),
+    "job_timeout": Remedy(status=500, what_to_do="lower `n` or use a GPU worker"),
+    "job_unreadable": Remedy(
+        status=500, what_to_do="submit the image again; the record goes when its time to live is over"
+    ),
+    "worker_lost": Remedy(status=500, what_to_do="submit again; tell the operator"),
+    "engine_mismatch": Remedy(status=500, what_to_do="submit again; run one kind of engine per installation"),
+    "internal_error": Remedy(status=500, what_to_do="report it with the job id"),
+}

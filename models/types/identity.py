@@ -1,0 +1,89 @@
+"""What a certificate names: the image, the base classifier and the noise, by digest."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from certrad.models.types.request import Adaptation
+from certrad.models.types.smoothing import NoiseLaw
+
+THREADS_MAX: Final = 4096
+BLOCK_MAX: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The image a certificate is about, by digest only.
+
+    Attributes:
+        pixels_sha256: SHA-256 of the decoded pixels, before resizing.
+        input_sha256: SHA-256 of the float32 model input.
+        input_shape: (channels, height, width) of the model input.
+    """
+
+    pixels_sha256: str
+    input_sha256: str
+    input_shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierIdentity:
+    """Everything that decides what the base classifier computes.
+
+    Attributes:
+        backbone: Id of the backbone's card.
+        backbone_sha256: SHA-256 of its weights.
+        prompt: Id of the prompt checkpoint, or `template`.
+        prompt_sha256: SHA-256 of the prompt checkpoint; None for a hand-written template.
+        context_sha256: SHA-256 of the context vectors in force, adapted ones included, or of the whole bank; None for a
+            hand-written template.
+        text_features_sha256: SHA-256 of the text features of all class names; of a bank, of every member's in turn.
+        class_names: The names of the classes, in order.
+        template: The hand-written template, `{}` with a learned prompt.
+        adaptation: How the prompt was adapted, None for not at all.
+        logit_scale: Factor of the cosine similarities.
+        dtype: Precision of the image encoder.
+        device: Kind of device it ran on.
+        threads: Threads of the arithmetic, in [1, 4096].
+        block_size: Samples of one batch, in [1, 4096].
+        members: Of a bank, SHA-256 of each member's context vectors as a checkpoint of its own.
+        gate_sha256: Of a bank, SHA-256 of its gate.
+    """
+
+    backbone: str
+    backbone_sha256: str
+    prompt: str
+    prompt_sha256: str | None
+    context_sha256: str | None
+    text_features_sha256: str
+    class_names: tuple[str, ...]
+    template: str
+    adaptation: Adaptation | None
+    logit_scale: float
+    dtype: str
+    device: str
+    threads: int
+    block_size: int
+    members: tuple[str, ...] = ()
+    gate_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("threads", self.threads, THREADS_MAX), ("block_size", self.block_size, BLOCK_MAX)):
+            if not 1 <= value <= most:  # a replay takes as many
+                raise ValueError(f"{name} must be in 1..{most}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseIdentity:
+    """What the noise can be drawn again from.
+
+    Attributes:
+        law: Its named law.
+        key: The revealed noise key, 32 bytes in hexadecimal.
+        epoch_sha256: SHA-256 of the secret behind the key.
+        settings_sha256: Digest of the settings that the key is derived from.
+    """
+
+    law: NoiseLaw
+    key: str
+    epoch_sha256: str
+    settings_sha256: str

@@ -1,0 +1,188 @@
+"""The result of a certification as a job answers with it; the API's schema and the JSON in Redis derive from it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
+from certrad.models.types.image import ImageRadius, NoImageRadius
+from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
+
+AdaptationName = Literal["none", "zero_shot", "gated"]
+
+STRICT: Final = {"extra": "forbid"}
+"""Read by the JSON codec: a result with another field is none."""
+
+
+def _doc(description: str, *examples: object) -> dict[str, Any]:
+    """Returns the metadata of a field, which the API's schema shows."""
+    return {"description": description, **({"examples": list(examples)} if examples else {})}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSummary:
+    """What one outcome of the selector limits the radius to.
+
+    Attributes:
+        sigma: Noise standard deviation of the route; None for `invalid`.
+        sampled: Whether estimation samples of the route were drawn.
+        p_a_lower: See `RouteBounds`.
+        p_b_upper: See `RouteBounds`.
+        radius: See `RouteBounds`.
+        q_a_lower: See `RouteBounds`.
+        q_b_upper: See `RouteBounds`.
+        exclusion_radius: See `RouteBounds`.
+    """
+
+    sigma: float | None
+    sampled: bool
+    p_a_lower: float
+    p_b_upper: float
+    radius: float
+    q_a_lower: float
+    q_b_upper: float
+    exclusion_radius: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingSummary:
+    """An automatic choice of sigma, without its samples.
+
+    Attributes:
+        route: Index of the selected route.
+        selector_sigma: Noise standard deviation of the selector.
+        outcomes: One for every route, and last one for `invalid`.
+    """
+
+    route: int
+    selector_sigma: float
+    outcomes: tuple[RouteSummary, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What computed a result.
+
+    Attributes:
+        input_shape: (channels, height, width) of the model input.
+        classifier: The base classifier, by digest.
+        noise: What the noise can be drawn again from.
+        software: Name -> version, with the digest of the code.
+    """
+
+    input_shape: tuple[int, int, int]
+    classifier: ClassifierIdentity
+    noise: NoiseIdentity
+    software: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFacts:
+    """What a certificate and an abstention have in common; used by `CertifiedResult` and `AbstainedResult` only.
+
+    Attributes:
+        scope: What the certificate covers.
+        scope_text: The scope in words.
+        sigma: Noise standard deviation, pixels in [0, 1].
+        alpha: Failure probability of the certificate.
+        n0: Selection samples.
+        n: Estimation samples at most.
+        bound: How the runner-up is bounded.
+        target_radius: The radius at which sampling stops.
+        decision: The rule that decided.
+        samples_used: Selection and estimation samples together.
+        p_a_lower: Lower bound of the class's probability.
+        p_b_upper: Upper bound of every other class's probability.
+        counts: Estimation samples of each class.
+        invalid: Estimation samples without finite logits.
+        class_names: The names of the classes, in order.
+        prompt: Id of the prompt, or `template`.
+        adaptation: How the prompt was adapted.
+        backbone: Id of the backbone.
+        pixels_sha256: SHA-256 of the decoded pixels.
+        input_sha256: SHA-256 of the model input.
+        radius_in_image_units: The radius on the image that was sent.
+        routing: The automatic choice of sigma, None for a sigma of the sender's.
+        warnings: Sentences for the reader.
+        provenance: What computed it.
+        timing: Name -> seconds of this run.
+    """
+
+    scope: Scope
+    scope_text: str = field(metadata=_doc("the scope in words; to be shown wherever the radius is"))
+    sigma: float = field(metadata=_doc("of the selected route where `auto` was asked for", 0.25))
+    alpha: float = field(metadata=_doc("failure probability of the certificate", 0.001))
+    n0: int = field(metadata=_doc("samples that chose the class", 100))
+    n: int = field(metadata=_doc("samples, at most, that bound its probability", 10_000))
+    bound: Bound
+    target_radius: float | None = None
+    decision: Decision = field(
+        default_factory=Decision, metadata=_doc("the rule that decided, and when it could look at the samples")
+    )
+    samples_used: int = field(metadata=_doc("selection and estimation samples together", 10_100))
+    p_a_lower: float = field(metadata=_doc("lower bound of the class's probability under noise", 0.986321))
+    p_b_upper: float = field(metadata=_doc("upper bound of every other class's probability under noise", 0.011873))
+    counts: tuple[int, ...] = field(metadata=_doc("estimation samples per class", [3, 0, 9901, 90, 0, 6]))
+    invalid: int = field(metadata=_doc("samples without finite logits"))
+    class_names: tuple[str, ...]
+    prompt: str
+    adaptation: AdaptationName
+    backbone: str
+    pixels_sha256: str
+    input_sha256: str
+    radius_in_image_units: ImageRadius | NoImageRadius = field(
+        metadata=_doc("the radius on the image that was sent, in its own units; or `value` null and the `reason`")
+    )
+    routing: RoutingSummary | None = field(
+        default=None,
+        metadata=_doc("only with `sigma=auto`: the selected route, and what each outcome limits the radius to"),
+    )
+    warnings: tuple[str, ...]
+    provenance: Provenance
+    timing: dict[str, float] = field(metadata=_doc("seconds of this run"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifiedResult(ResultFacts):
+    """A class with its certified radius. A certificate says nothing about whether the class is right.
+
+    Attributes:
+        outcome: Always `certified`.
+        label: The name of the class.
+        class_index: The class, from 0.
+        radius: L2 radius in model-input pixels of [0, 1].
+        target_reached: Whether the radius is at least the target radius; None, and absent in JSON, without a target.
+    """
+
+    __pydantic_config__ = STRICT
+
+    outcome: Literal["certified"] = "certified"
+    label: str = field(metadata=_doc("the certified class", "chest X-ray"))
+    class_index: int = field(metadata=_doc("its place among `class_names`, from 0", 2))
+    radius: float = field(
+        metadata=_doc("no change of the model input (pixels in [0, 1]) of smaller L2 norm changes the class", 0.5513)
+    )
+    target_reached: bool | None = field(
+        default=None,
+        metadata={
+            **_doc("whether the radius is at least `target_radius`; only where one was asked for"),
+            "exclude_if": lambda reached: reached is None,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbstainedResult(ResultFacts):
+    """No class and no radius: the samples do not show one.
+
+    Attributes:
+        outcome: Always `abstained`.
+        reason: Why there is no class.
+    """
+
+    __pydantic_config__ = STRICT
+
+    outcome: Literal["abstained"] = "abstained"
+    reason: AbstentionReason = field(metadata=_doc("why there is no class"))
+
+
+CertificationResult = CertifiedResult | AbstainedResult

@@ -1,0 +1,55 @@
+"""The outcome of every DICOM file that pydicom and pydicom-data bring along; none of them crashes a decoder."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pydicom
+import pytest
+
+from certrad.models.errors import PROBLEMS, Rejected
+from certrad.workers.decoders.dicom import decode
+
+EXPECTED: Final[dict[str, str]] = json.loads(
+    (Path(__file__).parents[3] / "data" / "dicom_sample_outcomes.json").read_text()
+)
+
+
+@cache
+def samples() -> dict[str, Path]:
+    """Every file that ends in .dcm or has a DICOM prefix, by its name; of files of one name, the first."""
+    import data_store  # the module of pydicom-data
+
+    found: dict[str, Path] = {}
+    for root in (Path(pydicom.__file__).parent / "data", Path(data_store.__file__).parent):
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and (path.suffix == ".dcm" or path.read_bytes()[128:132] == b"DICM"):
+                found.setdefault(path.name, path)
+    return found
+
+
+def outcome(data: bytes) -> str:
+    """`ok`, or the code of the refusal; of several frames the first is taken."""
+    try:
+        decode(data, max_pixels=64_000_000)
+    except Rejected as refused:
+        if refused.code != "frame_required":
+            return refused.code
+    else:
+        return "ok"
+    try:
+        decode(data, max_pixels=64_000_000, frame=1)
+    except Rejected as refused:
+        return refused.code
+    return "ok"
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_sample_has_its_outcome(name: str) -> None:
+    assert outcome(samples()[name].read_bytes()) == EXPECTED[name]
+
+
+def test_the_outcome_of_every_sample_is_known() -> None:
+    assert set(samples()) == set(EXPECTED)
+    assert set(EXPECTED.values()) - {"ok"} <= set(PROBLEMS)

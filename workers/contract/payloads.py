@@ -1,0 +1,115 @@
+"""The payloads of a job under way: what intake puts into Redis for engines, and engines for `finish`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from redis import Redis
+
+from certrad.workers.contract.job import RESULT, JobResult
+from certrad.workers.contract.names import document_key, input_key, ledger_key, record_key
+from certrad.workers.contract.scripts import PUT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOver:
+    """What an engine hands over to `finish`.
+
+    Attributes:
+        result: The result of the job.
+        document: The certificate document, canonical JSON and not signed yet; None of a tuning, which has none.
+    """
+
+    result: JobResult
+    document: bytes | None = None
+
+    def to_fields(self) -> dict[str, bytes]:
+        """Returns the fields of the hash that holds it."""
+        fields = {"result": RESULT.dump_json(self.result)}
+        return fields if self.document is None else {"document": self.document, **fields}
+
+    @staticmethod
+    def from_fields(stored: Mapping[bytes, bytes]) -> "HandOver":
+        """Returns what `to_fields` wrote.
+
+        Args:
+            stored: The fields of the hash.
+
+        Raises:
+            KeyError: There is no result.
+            ValueError: The result is not what this version writes.
+        """
+        return HandOver(result=RESULT.validate_json(stored[b"result"]), document=stored.get(b"document"))
+
+
+class Payloads:
+    """Puts the payloads of jobs into Redis, each for its time to live; they are deleted when the job ends.
+
+    A method that answers False says that the job has ended meanwhile, so that the caller must stop.
+    """
+
+    def __init__(self, redis: Redis, *, ttl: int) -> None:
+        """Prepares the store.
+
+        Args:
+            redis: The job store.
+            ttl: Seconds that a payload is kept.
+        """
+        self._redis = redis
+        self._ttl = ttl
+        self._put = redis.register_script(PUT)
+
+    def put_input(self, job_id: str, pixels: bytes) -> bool:
+        """Puts the decoded image of a certification into Redis for the engines.
+
+        Args:
+            job_id: The job's id.
+            pixels: The float32 model input, little-endian, in C order.
+        """
+        return self._put_at(input_key(job_id), job_id, "SET", pixels)
+
+    def put_image(self, job_id: str, index: int, pixels: bytes) -> bool:
+        """Puts one of the decoded images of a tuning into Redis for the engines.
+
+        Args:
+            job_id: The job's id.
+            index: Its place among the images of the tuning.
+            pixels: See `put_input`.
+        """
+        return self._put_at(input_key(job_id), job_id, "HSET", str(index), pixels)
+
+    def put_step(self, job_id: str, step: str, state: bytes) -> bool:
+        """Puts the state of a tuning into Redis for whoever resumes it.
+
+        Args:
+            job_id: The job's id.
+            step: Name of the step that is done.
+            state: Its outcome.
+        """
+        return self._put_at(ledger_key(job_id), job_id, "HSET", step, state)
+
+    def put_hand_over(self, job_id: str, hand_over: HandOver) -> bool:
+        """Puts the result of a job, with the document of a certification, into Redis for `finish`.
+
+        Args:
+            job_id: The job's id.
+            hand_over: Result and document.
+        """
+        pairs = (part for pair in hand_over.to_fields().items() for part in pair)
+        return self._put_at(document_key(job_id), job_id, "HSET", *pairs)
+
+    def read_hand_over(self, job_id: str) -> HandOver | None:
+        """Returns what `put_hand_over` put, or None when it is gone.
+
+        Args:
+            job_id: The job's id.
+
+        Raises:
+            KeyError: There is no result in it.
+            ValueError: The result is not what this version writes.
+        """
+        stored = cast("dict[bytes, bytes]", self._redis.hgetall(document_key(job_id)))
+        return HandOver.from_fields(stored) if stored else None
+
+    def _put_at(self, key: str, job_id: str, *command: bytes | str) -> bool:
+        return bool(self._put(keys=[record_key(job_id), key], args=[self._ttl, *command]))

@@ -1,0 +1,133 @@
+"""The JSON of a request in job records and in the API's answers, as every release since the first spells it.
+
+Records of the release before are read, and an Idempotency-Key sent before an upgrade still finds its job after it,
+because the digest of a request is that of this JSON.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Final, Literal
+
+from pydantic import TypeAdapter
+
+from certrad.models.types import (
+    AutoSigma,
+    CertifyRequest,
+    ClassifierSpec,
+    FixedSigma,
+    Region,
+    SamplingParams,
+    SigmaRouting,
+)
+from certrad.models.types.smoothing import Bound
+from certrad.models.types.tuning import TuningRequest
+
+Request = CertifyRequest | TuningRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpelledParams:
+    """The parameters of a request with its sigma.
+
+    Attributes:
+        sigma: Noise standard deviation, pixels in [0, 1]; with `routing` the selector's.
+        alpha: See `SamplingParams`.
+        n0: See `SamplingParams`.
+        n: See `SamplingParams`.
+        bound: See `SamplingParams`.
+        target_radius: See `SamplingParams`.
+    """
+
+    sigma: float = FixedSigma().sigma
+    alpha: float = SamplingParams().alpha
+    n0: int = SamplingParams().n0
+    n: int = SamplingParams().n
+    bound: Bound = SamplingParams().bound
+    target_radius: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpelledCertifyRequest:
+    """A `CertifyRequest` as JSON has it.
+
+    Attributes:
+        classifier: The base classifier, by name.
+        params: The parameters, sigma included.
+        routing: What sigma is chosen from; null for a sigma of the sender's.
+        task: Id of the task card.
+        frame: Frame of a multi-frame image, from 1.
+        region: The part of the image to classify.
+        urgent: Whether the job goes before every normal one.
+        kind: Tells requests apart.
+    """
+
+    classifier: ClassifierSpec
+    params: SpelledParams = SpelledParams()
+    routing: SigmaRouting | None = None
+    task: str | None = None
+    frame: int | None = None
+    region: Region | None = None
+    urgent: bool = False
+    kind: Literal["certify"] = "certify"
+
+
+SpelledRequest = SpelledCertifyRequest | TuningRequest
+
+# Told apart by what they hold, for a record of a version that knew one kind of job names none.
+_SPELLED: Final[TypeAdapter[SpelledRequest]] = TypeAdapter(SpelledRequest)
+
+
+def spell(request: Request) -> SpelledRequest:
+    """Returns a request as JSON has it.
+
+    Args:
+        request: The request.
+    """
+    if isinstance(request, TuningRequest):
+        return request
+    return SpelledCertifyRequest(
+        classifier=request.classifier,
+        params=SpelledParams(sigma=request.sigma.first, **asdict(request.params)),
+        routing=request.sigma.routing if isinstance(request.sigma, AutoSigma) else None,
+        task=request.task,
+        frame=request.frame,
+        region=request.region,
+        urgent=request.urgent,
+    )
+
+
+def write_request(request: Request) -> bytes:
+    """Returns the JSON of a request.
+
+    Args:
+        request: The request.
+    """
+    return _SPELLED.dump_json(spell(request))
+
+
+def read_request(content: bytes) -> Request:
+    """Returns the request that `write_request` wrote, in this release or an earlier one.
+
+    Args:
+        content: JSON.
+
+    Raises:
+        ValueError: It is not the JSON of a request, or a value is out of range.
+    """
+    spelled = _SPELLED.validate_json(content)
+    if isinstance(spelled, TuningRequest):
+        return spelled
+    params = spelled.params
+    sigma = FixedSigma(params.sigma) if spelled.routing is None else AutoSigma(spelled.routing)
+    if sigma.first != params.sigma:
+        raise ValueError(f"with routing sigma must be the selector's, {sigma.first!r}, got {params.sigma!r}")
+    return CertifyRequest(
+        classifier=spelled.classifier,
+        sigma=sigma,
+        params=SamplingParams(
+            alpha=params.alpha, n0=params.n0, n=params.n, bound=params.bound, target_radius=params.target_radius
+        ),
+        task=spelled.task,
+        frame=spelled.frame,
+        region=spelled.region,
+        urgent=spelled.urgent,
+    )
