@@ -13,7 +13,7 @@ from tests.support.processes import ROOT
 README = (ROOT / "README.md").read_text("utf-8")
 SOURCES = frozenset(
     str(path.relative_to(ROOT))
-    for folder in ("app", "bench", "docs", "models", "tests", "workers")
+    for folder in ("app", "bench", "certrad", "docs", "models", "tests", "workers")
     for path in (ROOT / folder).rglob("*.py")
 )
 
