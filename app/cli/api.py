@@ -1,9 +1,10 @@
 """`certrad api`: the HTTP process alone."""
 
+import os
 import sys
 from argparse import Namespace
 
-from certrad.workers.contract.arguments import Parser
+from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import DONE
 from certrad.workers.contract.option_kinds import integer, text
 
@@ -14,6 +15,7 @@ def add_arguments(parser: Parser) -> None:
         "--host", text("ADDRESS"), "address to listen on; there is no access control yet", default="127.0.0.1"
     )
     parser.option("--port", integer(0, 65_535), "port to listen on", default=8000)
+    add_data_dir(parser)
 
 
 def run(options: Namespace) -> int:
@@ -23,6 +25,8 @@ def run(options: Namespace) -> int:
     from certrad.app.settings import ApiSettings
     from certrad.workers.contract.waiting import tell_if_redis_is_away
 
+    if options.data_dir is not None:  # uvicorn builds the application, which reads the environment
+        os.environ["CERTRAD_DATA_DIR"] = str(options.data_dir.resolve())
     settings = ApiSettings()
     sys.stderr.write(f"certrad: starting the API on {options.host} port {options.port}\n")
     tell_if_redis_is_away(settings.redis_url)

@@ -79,7 +79,8 @@ def image_units(result: Mapping[str, Any]) -> str | None:
     larger = next(budget for budget in on_picture["pixels"] if budget["change"] == _LARGER_CHANGE)
     if larger["max_pixels"] == 0:
         return words
-    return f"{words}, or {_LARGER_CHANGE} {unit} in {larger['max_pixels']} pixels"
+    count = larger["max_pixels"]
+    return f"{words}, or {_LARGER_CHANGE} {unit} in {count} {'pixel' if count == 1 else 'pixels'}"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Draws what a command of the command line prints, as an SVG for the documentation.
 
-    python -m certrad.bench picture --out docs/images/demo.svg --lines 18 -- demo --n 500
+    python -m certrad.bench picture --out docs/images/demo.svg --lines 19 -- demo --n 500
 
 Runs `certrad` with the arguments after `--`, and draws its standard output as it is, below the command itself.
 """
@@ -23,7 +23,7 @@ _FONT_FACES = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)  # fonts from anot
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--out", type=Path, required=True, help="SVG file to write")
-    parser.add_argument("--width", type=int, default=132, help="columns of the picture")
+    parser.add_argument("--width", type=int, default=152, help="columns of the picture")
     parser.add_argument("--lines", type=int, help="lines of the output to draw; default: all")
     parser.add_argument("command", nargs="+", help="arguments of certrad")
 

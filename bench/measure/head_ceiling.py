@@ -208,7 +208,7 @@ def certified_rows(
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """The table of the README, in percent."""
+    """Returns the table of docs/measurements.md, in percent."""
     radii = ("certified" if not radius else f"R ≥ {radius:g}" for radius in RADII)
     lines = [" | ".join(("| σ", "head", "noisy samples", *radii)) + " |", "|---" * (len(RADII) + 3) + "|"]
     for row in rows:

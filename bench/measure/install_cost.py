@@ -22,7 +22,7 @@ from typing import Final
 
 from certrad.bench.common.machine import Machine, this_machine
 
-_ROOT: Final = Path(__file__).parents[2]
+_ROOT: Final = Path(__file__).resolve().parents[2]
 _TOLD: Final = re.compile(r"\b(Downloading|Using cached) \S+ \(([\d.]+) (bytes|kB|MB|GB)\)")
 _AT_HAND: Final = re.compile(r"\bProcessing (/\S+)")
 _BYTES: Final = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}

@@ -69,7 +69,7 @@ def start() -> Start:
         began = time.perf_counter()
         process = subprocess.Popen(  # noqa: S603  # our own module
             [sys.executable, *command, "--fd", str(listener.fileno())],
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).resolve().parents[2],
             env={**os.environ, "CERTRAD_DATA_DIR": data_dir},
             pass_fds=(listener.fileno(),),
         )

@@ -125,7 +125,7 @@ def _timed(count: int | None, arguments: argparse.Namespace) -> float:
             "--passes",
             str(arguments.passes),
         ],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).resolve().parents[2],
         env=own,
         check=True,
         capture_output=True,

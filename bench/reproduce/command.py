@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="on MedNIST with the demonstration model, reduced; without a name: what README shows",
+        help="on MedNIST with the demonstration model, reduced; without a name: what docs/measurements.md shows",
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all data sets, or mednist.zip")
     parser.add_argument(

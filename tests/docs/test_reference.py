@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from certrad.app.api.remedies import REMEDIES
 from certrad.app.api.schemas.certify import CertifyForm
@@ -20,7 +21,7 @@ from certrad.models.errors import PROBLEMS
 from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.workers.contract.names import EVENTS, PHASES, STATUSES
 from certrad.workers.settings import StackSettings
-from tests.support.documentation import DOCS
+from tests.support.documentation import DOCS, blocks
 from tests.support.processes import ROOT
 
 STORED = ROOT / "tests" / "data" / "documents_of_schema_2.jsonl"
@@ -71,6 +72,12 @@ def test_every_error_code_has_its_status_cause_and_remedy() -> None:
         f"| `{code}` | {REMEDIES[code].status} | {problem.raised_if} | {REMEDIES[code].what_to_do} |"
         for code, problem in PROBLEMS.items()
     ]
+
+
+def test_example_of_a_problem_is_what_the_service_answers() -> None:
+    (example,) = blocks(DOCS / "errors.md", "json")
+    with TestClient(create_app(), base_url="http://127.0.0.1") as client:
+        assert client.get("/nothing").json() == json.loads(example)
 
 
 @pytest.mark.parametrize("table", [STATUSES, PHASES, EVENTS], ids=["statuses", "phases", "events"])

@@ -4,8 +4,8 @@ from argparse import Namespace
 from collections.abc import Iterator
 from fractions import Fraction
 
-from certrad.workers.cli.common import add_data_dir, add_json, backbone, prompt_is_there, task
-from certrad.workers.contract.arguments import Parser
+from certrad.workers.cli.common import add_json, backbone, prompt_is_there, task
+from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import Kind, choice, existing, integer, path, text
 
 

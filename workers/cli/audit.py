@@ -4,8 +4,8 @@ from argparse import Namespace
 
 from certrad.models.types import SmoothingParams
 from certrad.models.types.smoothing import N0_MIN, N_MAX, SIGMA_RANGE
-from certrad.workers.cli.common import add_data_dir, add_json, backbone, prompt_is_there, task
-from certrad.workers.contract.arguments import Parser
+from certrad.workers.cli.common import add_json, backbone, prompt_is_there, task
+from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import existing, integer, number, path, text
 
 

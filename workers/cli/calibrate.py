@@ -3,8 +3,8 @@
 from argparse import Namespace
 
 from certrad.models.types.smoothing import SIGMA_RANGE
-from certrad.workers.cli.common import add_data_dir, prompt_is_there, prompt_name, task
-from certrad.workers.contract.arguments import Parser
+from certrad.workers.cli.common import prompt_is_there, prompt_name, task
+from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import existing, integer, numbers, text
 
 

@@ -8,17 +8,7 @@ from pathlib import Path
 from certrad.models.types import TEMPLATE_PROMPT
 from certrad.models.types.tuning import PROMPT_NAME
 from certrad.workers.contract.arguments import Check, Parser
-from certrad.workers.contract.option_kinds import Kind, known, path
-
-
-def add_data_dir(parser: Parser) -> None:
-    """Declares `--data-dir`."""
-    parser.option(
-        "--data-dir",
-        path("DIR"),
-        "folder of everything the service keeps",
-        without="CERTRAD_DATA_DIR, else certrad-data in the working directory",
-    )
+from certrad.workers.contract.option_kinds import Kind, known
 
 
 def add_json(parser: Parser) -> None:

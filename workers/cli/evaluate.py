@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from certrad.models.types import TEMPLATE_PROMPT, SmoothingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE
-from certrad.workers.cli.common import add_data_dir, add_json, backbone, dataset, prompt_is_there
+from certrad.workers.cli.common import add_json, backbone, dataset, prompt_is_there
 from certrad.workers.cli.plot import matplotlib_is_there, picture
-from certrad.workers.contract.arguments import Parser
+from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import choice, existing, integer, number, path, text
 
 

@@ -5,8 +5,8 @@ import sys
 from argparse import Namespace
 from dataclasses import asdict
 
-from certrad.workers.cli.common import add_data_dir, backbone
-from certrad.workers.contract.arguments import Parser
+from certrad.workers.cli.common import backbone
+from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import DONE, FAILURE, fail
 
 

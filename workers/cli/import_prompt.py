@@ -4,8 +4,8 @@ from argparse import Namespace
 from typing import get_args
 
 from certrad.models.types.cards import ContextPosition
-from certrad.workers.cli.common import add_data_dir, backbone, prompt_name, task
-from certrad.workers.contract.arguments import Parser
+from certrad.workers.cli.common import backbone, prompt_name, task
+from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import choice, existing
 
 

@@ -6,8 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Final
 
-from certrad.workers.cli.common import add_data_dir
-from certrad.workers.contract.arguments import Parser
+from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import choice, text
 

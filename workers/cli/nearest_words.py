@@ -2,8 +2,8 @@
 
 from argparse import Namespace
 
-from certrad.workers.cli.common import add_data_dir, add_json, prompt_is_there
-from certrad.workers.contract.arguments import Parser
+from certrad.workers.cli.common import add_json, prompt_is_there
+from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import integer, text
 
 

@@ -1,11 +1,12 @@
 """`certrad up`: the whole service on this machine."""
 
+import os
+import shutil
 import sys
 from argparse import Namespace
 from pathlib import Path
 
-from certrad.workers.cli.common import add_data_dir
-from certrad.workers.contract.arguments import Parser
+from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import integer, text
 
@@ -43,7 +44,7 @@ def run(options: Namespace) -> int:
     def announce(url: str) -> None:
         sys.stdout.write(f"certrad ready on {url}\n")
         sys.stdout.flush()
-        _tell(f"in another terminal: certrad certify IMAGE --url {url}; Ctrl+C stops the service")
+        _tell(f"in another terminal: {_command()} certify IMAGE --url {url}; Ctrl+C stops the service")
 
     with (log_dir / "stack.log").open("a") as log:
         logs.configure("stack", log)
@@ -53,6 +54,13 @@ def run(options: Namespace) -> int:
         except (StackError, EmbeddedRedisError) as error:
             return fail(str(error), FAILURE)
     return DONE
+
+
+def _command() -> str:
+    """Returns how to call `certrad` from the working directory: by its name where the shell finds it, else by path."""
+    if shutil.which("certrad"):
+        return "certrad"
+    return os.path.relpath(Path(sys.executable).with_name("certrad"))
 
 
 def _origin(given: Path | None, settings: object) -> str:

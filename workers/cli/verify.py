@@ -4,8 +4,8 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from certrad.models.types.smoothing import N_MAX
-from certrad.workers.cli.common import add_data_dir, add_json
-from certrad.workers.contract.arguments import Parser
+from certrad.workers.cli.common import add_json
+from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import existing, integer, region
 
 

@@ -5,7 +5,7 @@ import os
 import sys
 from argparse import Namespace
 
-from certrad.workers.contract.arguments import Parser
+from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import DONE, FAILURE
 from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.contract.option_kinds import choice
@@ -18,10 +18,13 @@ def add_arguments(parser: Parser) -> None:
         choice(INTAKE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE),
         "queue to serve; gpu is the old name of engine",
     )
+    add_data_dir(parser)
 
 
 def run(options: Namespace) -> int:
     """Runs one worker until it is told to stop; one that ends unasked has failed."""
+    if options.data_dir is not None:  # for this process and the engine that it starts
+        os.environ["CERTRAD_DATA_DIR"] = str(options.data_dir.resolve())
     from certrad.workers import logs
     from certrad.workers.connection import connect
     from certrad.workers.contract.waiting import tell_if_redis_is_away

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from certrad.workers.contract.option_kinds import Kind
+from certrad.workers.contract.option_kinds import Kind, path
 
 Check = Callable[[argparse.Namespace], Iterable[str]]
 _PASSED_OVER: Final = ("expected one argument", "needs a value")
@@ -178,3 +178,13 @@ def _shown(default: object) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("%", "%%")
+
+
+def add_data_dir(parser: Parser) -> None:
+    """Declares `--data-dir`."""
+    parser.option(
+        "--data-dir",
+        path("DIR"),
+        "folder of everything the service keeps",
+        without="CERTRAD_DATA_DIR, else certrad-data in the working directory",
+    )
