@@ -55,7 +55,11 @@ def read(document: Mapping[str, Any]) -> Statement:
 
 
 def _decode(value: object, kind: Any, at: str) -> Any:  # noqa: ANN401  # `kind` is any type hint, the result one of it
-    """Returns a value of canonical JSON as a value of that type; `at` names its place in the message."""
+    """Returns a value of canonical JSON as a value of that type; `at` names its place in the message.
+
+    Raises:
+        ValueError: The value is not of that type.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if isinstance(kind, type) and is_dataclass(kind):
         return _decode_fields(value, kind, at)
