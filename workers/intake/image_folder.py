@@ -53,7 +53,7 @@ def distinct_images(
             refused[rejected.code] += 1
         else:
             image = of_input(decoded.pixels)
-            refused["same_picture"] += image.tobytes() in found
+            refused["same_image"] += image.tobytes() in found
             found[image.tobytes()] = image
         on_file()
     if not found:
