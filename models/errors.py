@@ -1,4 +1,4 @@
-"""Every stable error code of the project, with what it means."""
+"""All stable error codes of the project, each with its meaning."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,7 +6,12 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What one error code means: its title, and when it is raised."""
+    """The meaning of one error code.
+
+    Attributes:
+        title: Title of the problem.
+        raised_if: When it is raised.
+    """
 
     title: str
     raised_if: str
@@ -72,7 +77,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "invalid_certificate": Problem(
         title="The certificate was not signed",
-        raised_if="what an engine left does not verify, or is not about the image and the request of its job",
+        raised_if="the engine's result does not verify, or belongs to another image or request",
     ),
     "prompt_not_found": Problem(
         title="No such prompt",
@@ -118,8 +123,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "that pads",
     ),
     "animated_image": Problem(
-        title="More than one picture in the file",
-        raised_if="a PNG, JPEG or TIFF holds several pictures",
+        title="More than one image in the file",
+        raised_if="a PNG, JPEG or TIFF holds several images",
     ),
     "unsupported_pixels": Problem(
         title="A kind of pixel that is not converted",
@@ -128,7 +133,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "dicom_without_pixels": Problem(
         title="The DICOM object has no pixels",
-        raised_if="no pixel data element",
+        raised_if="the object has no pixel data element",
     ),
     "dicom_not_an_image": Problem(
         title="The DICOM object is not an image to classify",
@@ -136,7 +141,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "dicom_unsupported": Problem(
         title="The DICOM encoding is not accepted",
-        raised_if="no transfer syntax, a deflated or referenced one, or no decoder for it",
+        raised_if="the file has no transfer syntax, a deflated or referenced one, or one without a decoder",
     ),
     "frame_required": Problem(
         title="`frame` is required",
@@ -158,13 +163,13 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "unsafe_archive": Problem(
         title="An entry of the archive is no plain file in a folder",
-        raised_if="an absolute path, `..`, a backslash, a control character, a symbolic link or a device",
+        raised_if="an entry has an absolute path, `..`, a backslash or a control character, or is a link or a device",
     ),
     "archive_too_large": Problem(
         title="The archive unpacks to too much",
-        raised_if="more files than `CERTRAD_MAX_ARCHIVE_FILES`, more bytes than `CERTRAD_MAX_UNPACKED_BYTES`, an "
-        "entry that unpacks to over 1 MiB and to more than 250 times its size, or more chosen images than "
-        "fit `CERTRAD_MAX_TUNING_BYTES`",
+        raised_if="the archive holds more files than `CERTRAD_MAX_ARCHIVE_FILES`, more bytes than "
+        "`CERTRAD_MAX_UNPACKED_BYTES`, an entry that unpacks to over 1 MiB and to more than 250 times its size, or "
+        "more chosen images than fit `CERTRAD_MAX_TUNING_BYTES`",
     ),
     "duplicate_file": Problem(
         title="Two files of the archive have one name",
@@ -256,8 +261,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "engine_mismatch": Problem(
         title="The job was begun by another kind of engine",
-        raised_if="an engine with other weights, software, epoch secret or device was to go on with a job: counts "
-        "would mix",
+        raised_if="an engine with other weights, software, epoch secret or device picked up the job; it would mix "
+        "counts",
     ),
     "internal_error": Problem(
         title="A defect of the service",
@@ -267,7 +272,12 @@ PROBLEMS: Final[dict[str, Problem]] = {
 
 
 class Rejected(Exception):
-    """An expected refusal with a stable code; the detail says what was expected and what came, never patient data."""
+    """An expected refusal with a stable code.
+
+    Attributes:
+        code: One of `PROBLEMS`.
+        detail: A sentence: what was wrong, what was expected, what came; never patient data.
+    """
 
     def __init__(self, code: str, detail: str) -> None:
         if code not in PROBLEMS:

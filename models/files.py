@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all; every file that a reader could meet half written is written here."""
+"""Atomic writes, for every file that a reader could otherwise meet half written."""
 
 import os
 import secrets
@@ -9,12 +9,12 @@ from typing import BinaryIO
 
 
 def replace_file(path: Path, content: bytes, *, private: bool = True) -> None:
-    """Writes a file in the place of any other; a power cut leaves the one or the other.
+    """Writes a file, or replaces it; a power cut leaves the old file or the new one.
 
     Args:
-        path: Where the file is to lie; a folder that is missing is made.
+        path: Path of the file; a missing folder is made.
         content: All of its bytes.
-        private: Only the owner may read the file, and a folder that is made; else what the umask allows.
+        private: Whether only the owner may read the file and a folder that is made; else the umask decides.
 
     Raises:
         OSError: The disk refuses.
@@ -24,7 +24,15 @@ def replace_file(path: Path, content: bytes, *, private: bool = True) -> None:
 
 
 def create_file(path: Path, content: bytes) -> None:
-    """Writes a private file as `replace_file` does, but leaves one that is there: of several writers the first wins."""
+    """Writes a private file as `replace_file` does, but leaves one that is there: of several writers the first wins.
+
+    Args:
+        path: Path of the file; a missing folder is made.
+        content: All of its bytes.
+
+    Raises:
+        OSError: The disk refuses.
+    """
 
     def link(copy: Path) -> None:
         with suppress(FileExistsError):
@@ -36,12 +44,12 @@ def create_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacement(path: Path, *, private: bool = True, durable: bool = True) -> Iterator[BinaryIO]:
-    """Opens a file that takes the place of another once the block ends; after an error the other one stays.
+    """Opens a file that replaces another when the block ends; after an error the old file stays.
 
     Args:
-        path: As of `replace_file`.
-        private: As of `replace_file`.
-        durable: Bytes and name are on the disk when the block has ended, so that a power cut cannot take them.
+        path: See `replace_file`.
+        private: See `replace_file`.
+        durable: Whether bytes and name are on the disk when the block has ended, so that a power cut cannot take them.
 
     Yields:
         The file, for writing.

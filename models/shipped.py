@@ -1,4 +1,4 @@
-"""The cards that come with the package: backbones, tasks, data sets and prompts, each by its id."""
+"""The cards in the package: backbones, tasks, data sets and prompts, each by its id."""
 
 from functools import cache
 from pathlib import Path

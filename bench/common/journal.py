@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Line(Protocol):
-    """What one line of a journal holds."""
+    """The content of one line of a journal."""
 
     def to_json(self) -> str:
         """The line."""

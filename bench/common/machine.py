@@ -1,4 +1,4 @@
-"""What a measured time depends on: processor, its instructions, threads, accelerator, library versions; no names."""
+"""The machine that a measured time depends on: processor, its instructions, threads, accelerator, versions."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class StudySettings:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def passes(self, job: "Job") -> int:
-        """How many images one job encodes: the image itself and its noisy copies."""
+        """Returns the number of images that one job encodes: the image itself and its noisy copies."""
         adapted = self.adaptation.samples if ADAPTED & set(self.methods) else 0
         return 1 + self.n0 + adapted + (self.check_n if job.check else self.n)
 
@@ -92,7 +92,7 @@ class Job:
 
 
 Counts = tuple[int, ...]
-"""How often each of the K classes, and last `invalid`, was predicted."""
+"""Counts of the K predicted classes, and last of `invalid`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ def count_labels(
     sigma: float,
     n: int,
 ) -> list[int]:
-    """How often each of K prompts is the most similar to one of n noisy copies of an image.
+    """Returns for each of K prompts how often it is the most similar to one of n noisy copies of an image.
 
     image: (3, H, W), normalised, as a data loader hands it over. prompts: (K, context length) token ids.
     """

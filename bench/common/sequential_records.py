@@ -78,7 +78,7 @@ class TargetResult:
 
 
 def summarise(records: Sequence[Record], settings: Settings, target: float) -> TargetResult:
-    """What the target changes, on the labels of all n samples."""
+    """Returns the effect of a target radius on the labels of all n samples."""
     params = replace(settings.params, target_radius=target)
     pairs = [(decided(record, params, settings.batch_size), record) for record in records]
     used = [samples for (samples, _), _ in pairs]

@@ -1,4 +1,4 @@
-"""How many samples SEQ-CERTIFY takes where the class probabilities are known: the rule alone, on simulated labels."""
+"""Simulation of the samples that SEQ-CERTIFY takes for known class probabilities: the rule alone, no model."""
 
 import statistics
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def pure_table(runs: int, seed: int) -> str:
 def simulated(
     p: Sequence[float], params: SmoothingParams, generator: np.random.Generator, look_every: int = LOOK_EVERY
 ) -> tuple[int, SequentialDecision]:
-    """How many estimation samples are drawn from class probabilities p, and what they decide."""
+    """Returns the number of estimation samples drawn from class probabilities p, and their decision."""
     selection = _counts(generator.multinomial(params.n0, p))
     test, drawn = SequentialTest(params, selection, look_every=look_every), np.zeros(len(p), dtype=np.int64)
     while True:

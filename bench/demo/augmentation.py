@@ -31,7 +31,7 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class AugmentedBatch:
-    """What was made of a batch of images, and how."""
+    """An augmented batch of images, and the parameters of the augmentation."""
 
     images: Tensor
     """Grey, in [0,1], shape (n, 1, h, w)."""

@@ -92,7 +92,7 @@ _TEMPLATES: Final = (
 
 @dataclass(frozen=True)
 class CaptionConfig:
-    """How often a caption says what."""
+    """Frequencies of the parts of a caption."""
 
     subject_weights: tuple[float, float, float, float] = (0.7, 0.1, 0.1, 0.1)
     """Weights of naming the class, only the modality, only the region, or neither."""

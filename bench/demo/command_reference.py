@@ -35,7 +35,7 @@ WHEN = (
     ("change, revoke or reveal keys", "certrad keys ACTION"),
     ("run API and workers on several machines", "certrad api, certrad worker QUEUE"),
 )
-"""What a person wants to do, and the command for it."""
+"""Goals of a person, each with the command for it."""
 
 EXIT_CODES = (
     (DONE, "done: every image is certified, the document is valid, the prompt is there"),

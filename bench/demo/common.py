@@ -1,4 +1,4 @@
-"""What the commands that make prompts of the task `mednist` have in common: options, backbone, images, checkpoint."""
+"""Common parts of the commands that make prompts of the task `mednist`: options, backbone, images, checkpoint."""
 
 import argparse
 import json
@@ -47,7 +47,7 @@ def task() -> TaskCard:
 
 
 def backbone_of(arguments: argparse.Namespace, dtype: torch.dtype = torch.float32) -> Backbone:
-    """The backbone that was asked for."""
+    """Returns the backbone that the options name."""
     card = shipped_backbones()[arguments.backbone]
     return load_backbone(card, weights_directory(card, arguments.backbones), dtype=dtype)
 

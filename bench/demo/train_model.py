@@ -157,7 +157,7 @@ def template_accuracy(model: CLIP, data: LabelledImages) -> float:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training has come, and the options of every run that led there."""
+    """The progress of a training, and the options of every run that led there."""
 
     epochs_done: int = 0
     legs: tuple[str, ...] = ()

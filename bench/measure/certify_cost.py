@@ -1,4 +1,4 @@
-"""What a certificate costs beside the passes of the image encoder, and against a plain loop.
+"""Measures the cost of a certificate beside the passes of the image encoder, and against a plain loop.
 
     python -m certrad.bench certify-cost --backbone demo --n 10000
 
@@ -256,7 +256,7 @@ def time_round(work: Workload, bare_half: int, bare_batch_size: int, plain_half:
 
 
 def notes(arguments: argparse.Namespace, machine: Machine, total: int, bare: int, plain: int) -> list[str]:
-    """What a reader of the figures must not miss."""
+    """Returns the remarks that a reader of the figures must not miss."""
     found = []
     if arguments.random_weights:
         found.append("random weights of the true architecture: the times are real, the answers are not")

@@ -1,4 +1,4 @@
-"""What a command costs before it does anything: processor seconds of a usage error and of `--help`.
+"""Measures the cost of a command before it does anything: processor seconds of a usage error and of `--help`.
 
     python -m certrad.bench command-start
 

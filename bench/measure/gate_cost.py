@@ -1,4 +1,4 @@
-"""What the gate of a bank costs per sample, beside the pass of the image encoder that every sample needs.
+"""Measures the cost of the gate of a bank per sample, beside the pass of the image encoder that every sample needs.
 
     python -m certrad.bench gate-cost
 

@@ -1,4 +1,4 @@
-"""What a classifier behind the frozen image encoder can reach at all, beside the gated bank, on MedNIST test images.
+"""Measures the best classifier behind the frozen image encoder, beside the gated bank, on MedNIST test images.
 
     python -m certrad.bench head-ceiling --data mednist.zip --out ceiling.json
 
@@ -41,7 +41,7 @@ RADII: Final = (0, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What one head certifies at one sigma.
+    """The certificates of one head at one sigma.
 
     noisy_samples: share of single noisy samples with the right label. certified_accuracy: of each of `RADII`.
     """
@@ -174,7 +174,7 @@ def trained(features: Tensor, labels: Tensor, n_classes: int, arguments: argpars
 def certified_rows(
     backbone: Backbone, heads: dict[str, Head], test: LabelledImages, chosen: Sequence[int], params: SmoothingParams
 ) -> list[Row]:
-    """What each head certifies of the same noisy samples."""
+    """Returns the certificates of each head from the same noisy samples."""
     found: dict[str, list[tuple[Outcome, int]]] = {name: [] for name in heads}
     hits = dict.fromkeys(heads, 0)
     for index in tqdm(chosen, unit="image", desc=f"sigma {params.sigma:g}"):

@@ -1,4 +1,4 @@
-"""What it costs a person with a bare clone to see the demonstration.
+"""Measures what the demonstration costs a person with a bare clone.
 
     python -m certrad.bench install --folder /var/tmp
 
@@ -30,7 +30,7 @@ _BYTES: Final = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """Bytes of the packages that pip needed: over the network, and at hand in its cache or in a folder it was told of.
+    """Bytes of the packages that pip needed: over the network, and at hand in its cache or in a given folder.
 
     Exact for a folder; else to the digits that pip tells.
     """
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def fetched(log: str) -> Fetched:
-    """What a log of pip says it fetched; a package counts once for every time that it is named."""
+    """Returns the downloads in a log of pip; a package counts every time that it is named."""
     found = [(kind, float(size) * _BYTES[unit]) for kind, size, unit in _TOLD.findall(log)]
     files = [Path(path) for path in _AT_HAND.findall(log)]
     return Fetched(

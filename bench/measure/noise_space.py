@@ -45,7 +45,7 @@ RADII: Final = (0, 5, 10, 20, 30, 40, 60, 80, 120, 160)
 
 Texts = Mapping[tuple[int, Space], Tensor]
 _loaded: tuple[Backbone, Texts]
-"""What a worker process certifies with, loaded once by `_start`."""
+"""Classifiers of a worker process, loaded once by `_start`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Comparison:
 
     @classmethod
     def of(cls, found: Sequence[Found]) -> "Comparison":
-        """Of the images of one side at one sigma."""
+        """Returns the summary of the images of one side at one sigma."""
         model = np.array([[_reaches(one.model, radius) for radius in RADII] for one in found])
         native = np.array([[_reaches(one.native, radius) for radius in RADII] for one in found])
         return cls(
@@ -165,14 +165,14 @@ def prompts(arguments: argparse.Namespace) -> Texts:
 
 
 def recipe(prompt: str) -> FewShotParams:
-    """How a shipped prompt was tuned."""
+    """Returns the tuning parameters of a shipped prompt."""
     tuning = read_prompt_card(prompt_path(SHIPPED_PROMPTS, prompt).with_suffix(".json")).tuning
     known = {field.name: tuning[field.name] for field in fields(FewShotParams)}
     return FewShotParams(**{**known, "sigmas": tuple(known["sigmas"])})
 
 
 def measured(todo: Sequence[Job], texts: Texts, processes: int) -> Iterator[Found]:
-    """What is found for each job in turn, with a progress bar."""
+    """Yields the result of each job in turn, with a progress bar."""
     numbers = {use: features.numpy() for use, features in texts.items()}  # tensors would travel as open files
     with ProcessPoolExecutor(
         processes, mp_context=get_context("spawn"), initializer=_start, initargs=(numbers,)

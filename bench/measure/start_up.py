@@ -1,4 +1,4 @@
-"""What it takes until a process of the API answers.
+"""Measures the time until a process of the API answers.
 
     python -m certrad.bench start-up
 

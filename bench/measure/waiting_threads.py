@@ -1,4 +1,4 @@
-"""What a sample costs when the machine has other work, for several counts of `GOMP_SPINCOUNT`.
+"""Measures the cost of a sample when the machine has other work, for several counts of `GOMP_SPINCOUNT`.
 
     python -m certrad.bench waiting-threads
 

@@ -49,7 +49,7 @@ def counts(stated: StatedSamples, labels: Sequence[int]) -> str:
     wrong = [label for label in expected | found if expected[label] != found[label]]
     if wrong:
         label = min(wrong)
-        raise ValueError(f"label {label} occurs {found[label]} times, stated is {expected[label]}")
+        raise ValueError(f"label {label} occurs {found[label]} times, but {expected[label]} times by the counts")
     return f"{len(labels)} labels count to per_class and invalid"
 
 
@@ -85,7 +85,7 @@ def alpha_split(statement: Statement) -> str:
     """
     expected = _split(statement)
     if (statement.params.eta, statement.params.alpha_split) != (ETA, expected):
-        raise ValueError(f"eta = {ETA} and {expected} are expected")
+        raise ValueError(f"eta and alpha_split must be {ETA} and {expected}")
     return f"they sum to at most alpha = {statement.params.alpha}"
 
 
@@ -104,15 +104,15 @@ def samples(statement: Statement, labels: Sequence[int]) -> str:
     """
     params, every, n = statement.request.params, statement.decision.look_every, len(labels)
     if statement.selection.total != params.n0 or statement.samples_used != params.n0 + n:
-        raise ValueError(f"n0 = {params.n0} selection samples are expected, and samples_used = {params.n0} + {n}")
+        raise ValueError(f"selection must have n0 = {params.n0} samples, and samples_used must be {params.n0} + {n}")
     if (every is None) != (params.target_radius is None):
-        raise ValueError("looks are expected with a target radius, and only then")
+        raise ValueError("look_every must be given with a target radius, and only then")
     if n == params.n:
         return f"all {n} samples"
     if every is None or statement.decision.rule == "clopper_pearson":
-        raise ValueError(f"all n = {params.n} samples are expected, got {n}")
+        raise ValueError(f"the document must hold all n = {params.n} samples, got {n}")
     if not 1 <= every <= n < params.n or n % every:
-        raise ValueError(f"a stop after a multiple of {every} samples, below {params.n}, is expected, got {n}")
+        raise ValueError(f"sampling must stop after a multiple of {every} samples below {params.n}, got {n}")
     return f"{n} samples, up to a stop at a look"
 
 
@@ -133,10 +133,10 @@ def class_index(statement: Statement) -> str:
     if isinstance(claim, StatedAbstention):
         expected = "target_not_certifiable" if gave_up else "no_majority"
         if claim.reason != expected:
-            raise ValueError(f"the reason {expected} is expected, got {claim.reason}")
+            raise ValueError(f"the reason must be {expected}, got {claim.reason}")
         return "the reason is that of the rule"
     if selected is None or gave_up or (claim.class_index, claim.label) != (selected, names[selected]):
-        raise ValueError("it is not the class that the selection samples chose")
+        raise ValueError("the claimed class is not the one that the selection samples chose")
     return "it is the class that the selection samples chose"
 
 
@@ -156,7 +156,7 @@ def bounds(statement: Statement, labels: Sequence[int]) -> str:
     selection, claimed = statement.selection, claimed_bounds(statement)
     if selection.top is None:
         if claimed != NOTHING:
-            raise ValueError(f"no class was selected, so that {NOTHING} are expected, got {claimed}")
+            raise ValueError(f"without a selected class the bounds must be {NOTHING}, got {claimed}")
         return "nothing is shown about any class"
     looks, rule = _looks(statement, selection.top, labels), statement.decision.rule
     if rule == "clopper_pearson":
@@ -188,7 +188,9 @@ def radius(statement: Statement) -> str:
             raise ValueError("the bounds show a radius that calls for no abstention")
         return "the bounds show no radius, or one below the target"
     if not 0 < units(claim.radius, TEN_THOUSANDTHS) in follow:
-        raise ValueError(f"{min(follow) / TEN_THOUSANDTHS:.4f} follows from the bounds, stated is {claim.radius}")
+        raise ValueError(
+            f"{min(follow) / TEN_THOUSANDTHS:.4f} follows from the bounds, but the document states {claim.radius}"
+        )
     if claim.target_reached != (None if target is None else claim.radius >= target):
         raise ValueError("target_reached must say whether the radius is at least target_radius")
     return f"{claim.radius} follows from the bounds"
@@ -214,18 +216,18 @@ def image_units(statement: Statement) -> str:
     factors, region = stated.factors, stated.region
     lipschitz = prod(map(_exact, (factors.resize_vertical, factors.resize_horizontal, factors.channels, factors.slope)))
     if lipschitz <= 0 or min(region.rows, region.columns) < 1:
-        raise ValueError("factors > 0, and at least one row and column, are expected")
+        raise ValueError("factors must be > 0, rows and columns at least 1")
     if factors.channels != (_GREY_TO_RGB if region.channels == 1 else 1.0):
-        raise ValueError(f"the factor of one channel shown as three is {_GREY_TO_RGB}, that of three is 1")
+        raise ValueError(f"the channel factor must be {_GREY_TO_RGB} for one channel shown as three, 1 for three")
     steps = int((_exact(claim.radius) - _exact(factors.rounding)) / lipschitz * TEN_THOUSANDTHS // 1)
     if steps < 1:
-        raise ValueError("the radius is not above the rounding, which leaves none on the picture")
+        raise ValueError("the radius is not above the rounding, which leaves no radius on the image")
     below = steps * steps - 1
     uniform = isqrt(below // (region.rows * region.columns * region.channels))
     if (units(stated.l2, TEN_THOUSANDTHS), units(stated.uniform_change, TEN_THOUSANDTHS)) != (steps, uniform):
         raise ValueError(f"l2 and uniform_change must be {steps} and {uniform} / {TEN_THOUSANDTHS}")
     if tuple(budget.change for budget in stated.pixels) != CHANGES:
-        raise ValueError(f"changes of {CHANGES} are expected")
+        raise ValueError(f"changes must be {CHANGES}")
     for budget in stated.pixels:
         most = below // (region.channels * (budget.change * TEN_THOUSANDTHS) ** 2)
         if budget.max_pixels != min(most, region.rows * region.columns):
@@ -257,7 +259,7 @@ def units(published: float, per_one: int) -> int:
     """
     scaled = Decimal(repr(published)) * per_one
     if scaled != int(scaled):
-        raise ValueError(f"a multiple of 1/{per_one} is expected, got {published!r}")
+        raise ValueError(f"a number must be a multiple of 1/{per_one}, got {published!r}")
     return int(scaled)
 
 
@@ -270,7 +272,7 @@ def _split(statement: Statement) -> AlphaSplit:
 
 
 def _looks(statement: Statement, class_index: int, labels: Sequence[int]) -> list[Look]:
-    """The counts at every look; the last is at the end."""
+    """Returns the counts at every look; the last is at the end."""
     every, looks = statement.decision.look_every or len(labels), []
     seen: Counter[int] = Counter()
     runner_up = 0

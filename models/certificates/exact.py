@@ -60,7 +60,7 @@ class Bounds:
 
 
 NOTHING: Final = Bounds(0, MILLIONTHS)
-"""What is shown before anything is."""
+"""The bounds before any sample."""
 
 
 def radii(bounds: Bounds, sigma: float) -> set[int]:
@@ -122,14 +122,14 @@ def is_e_process(claimed: Bounds, looks: Sequence[Look], split: AlphaSplit) -> b
 
 
 def _rejects(looks: Sequence[tuple[int, int]], share: float, p: _Real, tie: int) -> bool:
-    """Whether the test martingale against "the probability is at most p + eta" reached 1/share at a look (s, n)."""
+    """Returns whether the martingale against "the probability is at most p + eta" reached 1/share at a look (s, n)."""
     null = p + _exact(ETA)
     if null >= 1 or not share:
         return False
     p0, log_p, log_q = float(null), float(mp.log(null)), float(mp.log1p(-null))
 
     def nearly(look: tuple[int, int]) -> float:
-        """In doubles, and without the one factor that is dear and, where M is large, within a thousandth of 1."""
+        """Returns ln M in doubles, without its costly factor, which is within a thousandth of 1 where M is large."""
         s, f = look[0], look[1] - look[0]
         return math.lgamma(s + 0.5) + math.lgamma(f + 0.5) - math.lgamma(s + f + 1) - s * log_p - f * log_q
 
@@ -139,7 +139,7 @@ def _rejects(looks: Sequence[tuple[int, int]], share: float, p: _Real, tie: int)
 
 
 def _log_martingale(s: int, n: int, p: _Real) -> _Real:
-    """The logarithm of the likelihood of s of n under Beta(1/2, 1/2) truncated to (p, 1], over that of p; for s > n p.
+    """Returns ln M: the likelihood of s of n under Beta(1/2, 1/2) truncated to (p, 1], over that of p; for s > n p.
 
     B(1/2, 1/2) (1 - I_p(1/2, 1/2)) = 2 acos(sqrt(p)) (docs/mathematics.md, 2.1).
     """
@@ -149,7 +149,7 @@ def _log_martingale(s: int, n: int, p: _Real) -> _Real:
 
 
 def _tail(k: int, n: int, p: _Real) -> _Real:
-    """P(Bin(n, p) >= k)."""
+    """Returns P(Bin(n, p) >= k)."""
     if k <= 0 or p >= 1:
         return mpf(1)
     if k > n or p <= 0:
@@ -158,7 +158,10 @@ def _tail(k: int, n: int, p: _Real) -> _Real:
 
 
 def _incomplete_beta(a: _Real, b: _Real, x: _Real) -> _Real:
-    """I_x(a, b), 0 < x < 1, by the continued fraction that converges on its side of the mean (DLMF 8.17.22)."""
+    """Returns I_x(a, b), 0 < x < 1, by the continued fraction that converges on its side of the mean.
+
+    DLMF 8.17.22.
+    """
     if x > (a + 1) / (a + b + 2):
         return 1 - _incomplete_beta(b, a, 1 - x)
     tiny, smallest = mpf(10) ** -_DIGITS, mpf(10) ** (-2 * _DIGITS)
@@ -190,9 +193,11 @@ def _floors(x: _Real, units: int) -> set[int]:
 
 
 def _is_largest(guess: int, holds: Callable[[_Real, int], bool]) -> bool:
-    """Whether so many millionths are the most up to which a property holds, as it is taken to do at 0.
+    """Returns whether a property holds up to so many millionths and no further; at 0 it is taken to hold.
 
-    holds: of a probability and a side of the tie: 1 for "as good as", -1 for "beyond doubt".
+    Args:
+        guess: The number of millionths.
+        holds: The property, of a probability and a side of the tie: 1 for "as good as", -1 for "beyond doubt".
     """
     if not 0 <= guess <= MILLIONTHS or (guess > 0 and not holds(mpf(guess) / MILLIONTHS, 1)):
         return False
@@ -200,5 +205,5 @@ def _is_largest(guess: int, holds: Callable[[_Real, int], bool]) -> bool:
 
 
 def _exact(published: float) -> _Real:
-    """The decimal number that a float stands for where it is published."""
+    """Returns the decimal number that a published float stands for."""
     return mpf(repr(published))

@@ -27,17 +27,17 @@ def parse(content: bytes) -> dict[str, Any]:
         content: The bytes of the document.
 
     Raises:
-        Rejected: `not_a_certificate`.
+        Rejected: `not_a_certificate`, the bytes are too long, not JSON, or of another schema.
     """
     if len(content) > MAX_BYTES:
-        raise Rejected("not_a_certificate", f"at most {MAX_BYTES} bytes are expected, got {len(content)}")
+        raise Rejected("not_a_certificate", f"a document must have at most {MAX_BYTES} bytes, got {len(content)}")
     try:
         document = json.loads(content)
         canonical(document)
     except (ValueError, RecursionError):  # also nested too deeply, or text that is no Unicode
         raise Rejected("not_a_certificate", "the bytes are not the JSON of a document") from None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise Rejected("not_a_certificate", f"an object with the schema {SCHEMA} is expected")
+        raise Rejected("not_a_certificate", f"a document must be an object of the schema {SCHEMA}")
     return document
 
 
@@ -55,7 +55,11 @@ def read(document: Mapping[str, Any]) -> Statement:
 
 
 def _decode(value: object, kind: Any, at: str) -> Any:  # noqa: ANN401  # `kind` is any type hint, the result one of it
-    """A value of canonical JSON as a value of that type. at: where it stands, for the message."""
+    """Returns a value of canonical JSON as a value of that type; `at` names its place in the message.
+
+    Raises:
+        ValueError: The value is not of that type.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if isinstance(kind, type) and is_dataclass(kind):
         return _decode_fields(value, kind, at)
@@ -77,7 +81,7 @@ def _decode_fields(value: object, kind: type[Any], at: str) -> object:
     hints = get_type_hints(kind)
     absent = {name for name in _MAY_BE_ABSENT if value.get(name) is None}
     if strange := value.keys() ^ (hints.keys() - absent):
-        raise ValueError(f"{at}: missing or unknown: {', '.join(sorted(strange))}")
+        raise ValueError(f"{at} has missing or unknown fields: {', '.join(sorted(strange))}")
     return kind(**{name: _decode(item, hints[name], f"{at}.{name}") for name, item in value.items()})
 
 

@@ -33,15 +33,15 @@ def drawn(statement: Statement, routing: StatedRouting) -> Drawn:
     """
     settings, outcomes = routing.settings, routing.outcomes
     if tuple(outcome.sigma for outcome in outcomes) != (*settings.sigmas, None):
-        raise ValueError("an outcome for every sigma, and a last one for `invalid`, are expected")
+        raise ValueError("outcomes must be one for every sigma, and a last one for `invalid`")
     routes = {len(settings.sigmas), len(routing.selection.per_class), len(routing.estimation.per_class)}
     if len(routes) != 1 or routing.route >= len(settings.sigmas):
-        raise ValueError(f"one of {len(settings.sigmas)} routes, and counts of them, are expected")
+        raise ValueError(f"the route must be one of {len(settings.sigmas)}, and counts must be of as many")
     if outcomes[routing.route].estimation is not None or outcomes[-1].estimation is not None:
-        raise ValueError("the samples of other routes than the selected one are expected")
+        raise ValueError("the selected route and `invalid` must have no samples of their own among the outcomes")
     others = [outcome.estimation for outcome in routing.outcomes if outcome.estimation is not None]
     if any(len(samples.per_class) != len(statement.classifier.class_names) for samples in others):
-        raise ValueError("counts of the same classes are expected of every route")
+        raise ValueError("the counts of every route must be of the same classes")
     return [(samples, parse_labels(samples.labels)) for samples in (statement.estimation, routing.estimation, *others)]
 
 
@@ -93,7 +93,7 @@ def alpha_split(statement: Statement, routing: StatedRouting) -> str:
     split, shares = _split(statement), routing.alpha_split
     stated = statement.params.eta, statement.params.alpha_split, shares.p_a, shares.p_b
     if stated != (ETA, split.classes, split.selector.p_a, split.selector.p_b):
-        raise ValueError(f"eta = {ETA} and {split} are expected")
+        raise ValueError(f"eta and the shares of alpha must be {ETA} and {split}")
     return f"they sum to at most alpha = {statement.params.alpha}"
 
 
@@ -113,11 +113,11 @@ def samples(statement: Statement, routing: StatedRouting, sets: Drawn) -> str:
     """
     n0, n = statement.params.n0, statement.params.n
     if statement.decision != Decision(rule="certified_selection"):
-        raise ValueError("a decision by certified selection, without looks, is expected")
+        raise ValueError("the decision must be by certified selection, without looks")
     if {statement.selection.total, routing.selection.total} != {n0} or {len(labels) for _, labels in sets} != {n}:
-        raise ValueError(f"n0 = {n0} and n = {n} samples of the selector and of every route are expected")
+        raise ValueError(f"selector and routes must have n0 = {n0} selection and n = {n} estimation samples each")
     if statement.samples_used != 2 * n0 + len(sets) * n:
-        raise ValueError(f"samples_used = {2 * n0 + len(sets) * n} is expected")
+        raise ValueError(f"samples_used must be {2 * n0 + len(sets) * n}, got {statement.samples_used}")
     return f"all {n} samples of the selector and of {len(sets) - 1} routes"
 
 
@@ -136,9 +136,9 @@ def route(statement: Statement, routing: StatedRouting) -> str:
     """
     votes, sigmas = routing.selection.per_class, routing.settings.sigmas
     if routing.route != votes.index(max(votes)):
-        raise ValueError("it is not the route that the selection samples chose")
+        raise ValueError("the stated route is not the one that the selection samples chose")
     if statement.params.sigma != sigmas[routing.route]:
-        raise ValueError(f"sigma is expected to be that of the route, {sigmas[routing.route]}")
+        raise ValueError(f"sigma must be that of the route, {sigmas[routing.route]}")
     return class_index(statement)
 
 
@@ -170,7 +170,7 @@ def bounds(statement: Statement, routing: StatedRouting) -> str:
         _agree(f"the exclusion of outcome {b}", excluding, excluded, split.selector, routing.settings.selector_sigma)
     own_bounds = routing.outcomes[chosen]
     if (statement.claim.p_a_lower, statement.claim.p_b_upper) != (own_bounds.p_a_lower, own_bounds.p_b_upper):
-        raise ValueError("p_a_lower and p_b_upper of the claim are expected to be those of the selected route")
+        raise ValueError("p_a_lower and p_b_upper of the claim must be those of the selected route")
     return "those of every outcome follow from the labels"
 
 
@@ -194,12 +194,16 @@ def radius(statement: Statement, routing: StatedRouting) -> str:
             raise ValueError(f"a radius of {least} is shown, which calls for no abstention")
         return "no radius is shown"
     if claim.radius != least or least <= 0 or claim.target_reached is not None:
-        raise ValueError(f"{least} is the least of all outcomes, stated is {claim.radius}")
+        raise ValueError(f"{least} is the least of all outcomes, but the document states {claim.radius}")
     return f"{least} is the least of all outcomes"
 
 
 def _agree(what: str, stated: tuple[float, float, float], look: Look | None, split: AlphaSplit, sigma: float) -> None:
-    """Compares (lower, upper, radius) with what a look shows; without one, nothing is shown."""
+    """Compares (lower, upper, radius) with what a look shows; without one, nothing is shown.
+
+    Raises:
+        ValueError: They disagree.
+    """
     claimed = Bounds(units(stated[0], MILLIONTHS), units(stated[1], MILLIONTHS))
     if not (claimed == NOTHING if look is None else is_clopper_pearson(claimed, look, split)):
         raise ValueError(f"{what}: {claimed} do not follow from the labels")

@@ -1,4 +1,4 @@
-"""What anyone can check in a certificate document: that nobody changed it, and that its claim follows from its labels.
+"""Verification of a certificate document: nobody changed it, and its claim follows from its labels.
 
 The labels themselves are checked by drawing them again, which needs the image and the model
 (`certrad.models.replay.replay`).
@@ -110,20 +110,21 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
 
 
 def same_image(statement: Statement, image: ImageRecord) -> str:
-    """Checks that an image is the subject of a document, and returns what was found.
+    """Checks that an image is the subject of a document.
 
     Args:
         statement: The document.
         image: The facts of the image, as intake decoded it.
 
+    Returns:
+        The result of the check, as a sentence.
+
     Raises:
-        ValueError: The image is another one; the message says in what.
+        ValueError: The image is another one; the message says where they differ.
     """
     subject, claim = statement.subject, statement.claim
     if image.pixels_sha256 != subject.pixels_sha256:
-        raise ValueError(
-            "the pixels are not those of the certificate; of several frames or regions, name the one meant"
-        )
+        raise ValueError("the pixels are not those of the certificate; name the frame or region if there are several")
     if image.input_sha256 != subject.input_sha256:
         raise ValueError("the model input made of these pixels is not that of the certificate")
     radius = claim.radius if isinstance(claim, StatedCertificate) else None
@@ -133,7 +134,7 @@ def same_image(statement: Statement, image: ImageRecord) -> str:
 
 
 def check(name: str, test: Callable[[], str]) -> Check:
-    """Returns the check that a test makes.
+    """Runs a test and returns its result.
 
     Args:
         name: Name of the check.
@@ -146,11 +147,15 @@ def check(name: str, test: Callable[[], str]) -> Check:
 
 
 def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[], str]]:
-    """The tests by name; raises ValueError for a request that cannot be made, counts or labels that do not fit it."""
+    """Returns the tests by name.
+
+    Raises:
+        ValueError: The request is impossible, or counts or labels do not fit it.
+    """
     request, routing = statement.request, statement.routing
     n_classes = len(request.classifier.class_names)
     if {len(statement.selection.per_class), len(statement.estimation.per_class)} != {n_classes}:
-        raise ValueError(f"counts of {n_classes} classes are expected")
+        raise ValueError(f"counts must be of {n_classes} classes")
     return {
         "settings": partial(_settings, statement, request),
         "noise_key": partial(_noise_key, statement, issuer),
@@ -227,7 +232,7 @@ def _issuer(status: IssuerStatus) -> str:
         case "known":
             return "signed with a key of the issuer's"
         case "unknown":
-            raise ValueError("signed with a key that is none of the issuer's")
+            raise ValueError("the document is signed with a key that is not the issuer's")
         case "revoked":
             raise ValueError("the signing key was revoked by the issuer: whoever had it may have signed this")
         case "not_checked":

@@ -27,8 +27,10 @@ _DIGEST_LAW: Final = "certrad-pixels-1"
 class DecodedImage:
     """One decoded image.
 
-    pixels: float64 (height, width, channels), channels 1 or 3, in [0, 1]; after `region`.
-    sha256: `pixels_sha256` of the stored values the pixels came from.
+    Attributes:
+        pixels: float64 (height, width, channels), channels 1 or 3, in [0, 1]; after `region`.
+        sha256: `pixels_sha256` of the stored values the pixels came from.
+        facts: The facts of the image.
     """
 
     pixels: NDArray[np.float64]
@@ -42,15 +44,32 @@ class DecodedImage:
 
 
 def check_size(*, rows: int, columns: int, max_pixels: int) -> None:
-    """Raises Rejected image_too_large or image_too_small; asked before anything of that size is allocated."""
+    """Checks the size of an image, before anything of that size is allocated.
+
+    Args:
+        rows: Rows of the image.
+        columns: Columns of the image.
+        max_pixels: Maximum number of pixels.
+
+    Raises:
+        Rejected: `image_too_large` or `image_too_small`.
+    """
     if rows * columns > max_pixels:
-        raise Rejected("image_too_large", f"at most {max_pixels} pixels are decoded, got {rows} x {columns}")
+        raise Rejected("image_too_large", f"the image must have at most {max_pixels} pixels, got {rows} x {columns}")
     if min(rows, columns) < MIN_SIDE:
-        raise Rejected("image_too_small", f"sides of at least {MIN_SIDE} pixels are expected, got {rows} x {columns}")
+        raise Rejected("image_too_small", f"sides must have at least {MIN_SIDE} pixels, got {rows} x {columns}")
 
 
 def crop(stored: NDArray[_Integer], region: Region | None) -> NDArray[_Integer]:
-    """The region of (height, width, ...); raises Rejected region_out_of_range or image_too_small."""
+    """Returns a region of an image.
+
+    Args:
+        stored: (height, width, ...).
+        region: The region; None for the whole image.
+
+    Raises:
+        Rejected: `region_out_of_range` or `image_too_small`.
+    """
     if region is None:
         return stored
     _check_region(region, rows=stored.shape[0], columns=stored.shape[1])
@@ -59,17 +78,15 @@ def crop(stored: NDArray[_Integer], region: Region | None) -> NDArray[_Integer]:
 
 def _check_region(region: Region, *, rows: int, columns: int) -> None:
     if region.y + region.h > rows or region.x + region.w > columns:
-        raise Rejected("region_out_of_range", f"the image has {rows} rows and {columns} columns")
+        raise Rejected(
+            "region_out_of_range", f"the region must lie within the {rows} rows and {columns} columns of the image"
+        )
     if min(region.h, region.w) < MIN_SIDE:
-        raise Rejected("image_too_small", f"a region of at least {MIN_SIDE} x {MIN_SIDE} pixels is expected")
+        raise Rejected("image_too_small", f"the region must have at least {MIN_SIDE} x {MIN_SIDE} pixels")
 
 
 def pixels_sha256(stored: NDArray[np.integer[Any]], rendering: Sequence[Mapping[str, Any]]) -> str:
-    """The identity of an image: equal digests imply equal pixels in [0, 1], whatever file they came in.
-
-    stored: decoded integers (height, width) or (height, width, 3): after orientation, palette and `region`, before
-        any modality or window transform.
-    rendering: the map from them to [0, 1], step by step with every parameter, as JSON.
+    """Returns the identity of an image: equal digests imply equal pixels in [0, 1], whatever the file.
 
     SHA-256 of the canonical JSON (sorted keys, no spaces, ASCII) of `{"dtype", "law", "rendering", "shape"}`, a
     newline, and the integers in C order, little-endian.

@@ -17,9 +17,10 @@ from certrad.models.types.image import ImageFacts, ImageScale
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelInput:
-    """What a backbone sees and noise is added to: float32 (3, S, S) in [0, 1], read-only, and the SHA-256 of its bytes.
+    """The input of a backbone, to which noise is added.
 
-    Raises ValueError unless `pixels` is that.
+    Attributes:
+        pixels: float32 (3, S, S) in [0, 1], read-only; anything else raises ValueError.
     """
 
     pixels: NDArray[np.float32]
@@ -34,43 +35,64 @@ class ModelInput:
 
     @staticmethod
     def size_in_bytes(image_size: int) -> int:
-        """The length of `tobytes` for a side of `image_size` pixels."""
+        """Returns the length of `tobytes` for a side of `image_size` pixels."""
         return 3 * image_size * image_size * np.dtype(np.float32).itemsize
 
     @classmethod
     def from_bytes(cls, data: bytes, image_size: int) -> "ModelInput":
-        """The inverse of `tobytes`; raises ValueError when these are not the bytes of a model input of this size."""
+        """Returns the model input whose `tobytes` are these.
+
+        Args:
+            data: The bytes.
+            image_size: Side of the model input in pixels.
+
+        Raises:
+            ValueError: The bytes are not those of a model input of this size.
+        """
         if len(data) != cls.size_in_bytes(image_size):
-            raise ValueError(f"expected {cls.size_in_bytes(image_size)} bytes, got {len(data)}")
+            raise ValueError(f"a model input must have {cls.size_in_bytes(image_size)} bytes, got {len(data)}")
         return cls(pixels=np.frombuffer(data, dtype="<f4").reshape(3, image_size, image_size))
 
     def tobytes(self) -> bytes:
-        """The pixels in C order, little-endian."""
+        """Returns the pixels in C order, little-endian."""
         return self.pixels.astype("<f4").tobytes()
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of `tobytes`, hexadecimal."""
+        """Returns the SHA-256 of `tobytes`, hexadecimal."""
         return hashlib.sha256(self.tobytes()).hexdigest()
 
 
 def model_input(image: DecodedImage, image_size: int, fit: Fit = "crop") -> ModelInput:
     """Resizes to a square of side `image_size`, clips to [0, 1] and makes three channels.
 
-    fit: `crop` resizes the shorter side to `image_size` and crops the centre; `pad` puts the image into the middle of
-        a black square whose side is the longer one, and at least `image_size`, and resizes that.
-
     Sizes and crop are those of open_clip's preprocessing (longer side truncated, offset rounded half to even); the
     kernel is Pillow's antialiased bicubic. Every step but the last is float64, and sums run in a fixed order, so the
     same image gives the same bytes on every machine.
 
-    Raises Rejected image_too_small for an image that would be padded into a line thinner than a pixel.
+    Args:
+        image: The decoded image.
+        image_size: Side of the model input in pixels.
+        fit: `crop` resizes the shorter side to `image_size` and crops the centre; `pad` puts the image into the middle
+            of a black square whose side is the longer one, and at least `image_size`, and resizes that.
+
+    Returns:
+        The model input.
+
+    Raises:
+        Rejected: `image_too_small`, the image would be padded into a line thinner than a pixel.
     """
     return fitted(image.pixels, image_size, fit)
 
 
 def fitted(pixels: NDArray[np.float64], image_size: int, fit: Fit = "crop") -> ModelInput:
-    """As `model_input`, from the pixels (height, width, 1 or 3) of an image whose file does not matter."""
+    """Returns the model input of an image whose file does not matter; see `model_input`.
+
+    Args:
+        pixels: (height, width, 1 or 3) in [0, 1].
+        image_size: See `model_input`.
+        fit: See `model_input`.
+    """
     sides = pixels.shape[:2]
     resizes = _resizes(sides, image_size, fit)
     # The longer side first: it shrinks most, and a strip of 8 x 8,000,000 pixels must not grow before it is cropped.
@@ -81,15 +103,22 @@ def fitted(pixels: NDArray[np.float64], image_size: int, fit: Fit = "crop") -> M
 
 
 def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: Fit = "crop") -> ImageScale:
-    """How far a change of an image of these facts can move its model input.
+    """Returns how far a change of an image with these facts can move its model input.
 
-    region: what of it was taken. The norms are those of the executed operator: of its cropped rows, in float64.
+    The norms are those of the executed operator: of its cropped rows, in float64.
 
-    Raises Rejected region_out_of_range or image_too_small.
+    For `rounding`: the model inputs x, x' are float32 roundings of values in [0, 1], off by at most 2^-25 each; float64
+    sums of t_v and t_h terms, with weights of absolute sum at most 1.27 a row, are off by at most 1.27^2 (t_v + t_h +
+    2) u, u = 2^-53. So for d values, ||x' - x|| <= ||T(u') - T(u)|| + 2 sqrt(d) (2^-25 + (t_v + t_h + 2) 2^-52).
 
-    rounding: the model inputs x, x' are float32 roundings of values in [0, 1], off by at most 2^-25 each; float64 sums
-    of t_v and t_h terms, with weights of absolute sum at most 1.27 a row, are off by at most 1.27^2 (t_v + t_h + 2) u,
-    u = 2^-53. So for d values, ||x' - x|| <= ||T(u') - T(u)|| + 2 sqrt(d) (2^-25 + (t_v + t_h + 2) 2^-52).
+    Args:
+        facts: The facts of the image.
+        region: The region of the image that is taken; None for all of it.
+        image_size: See `model_input`.
+        fit: See `model_input`.
+
+    Raises:
+        Rejected: `region_out_of_range` or `image_too_small`.
     """
     sides = facts.rows, facts.columns
     if region is not None:
@@ -116,7 +145,7 @@ def _resizes(sides: tuple[int, ...], image_size: int, fit: Fit) -> tuple[AxisRes
         if image_size * shorter < longer:  # also bounds the operator, which is as wide as the image
             raise Rejected(
                 "image_too_small",
-                f"beside {longer} pixels at least {math.ceil(longer / image_size)} are expected, got {shorter}",
+                f"the shorter side must have at least {math.ceil(longer / image_size)} pixels, got {shorter}",
             )
         height, width = (AxisResize.padded(side, max(longer, image_size), image_size) for side in sides)
     else:
@@ -125,7 +154,7 @@ def _resizes(sides: tuple[int, ...], image_size: int, fit: Fit) -> tuple[AxisRes
 
 
 def _note(facts: ImageFacts) -> str:
-    """What the image's values are, and what of the file is not one of them."""
+    """Returns in words what the image's values are, and which parts of the file are not among them."""
     match facts.unit:
         case "grey level":
             levels = f"grey levels 0 to {(1 << facts.bits) - 1} of the decoded picture"

@@ -18,10 +18,11 @@ _CUBIC_SUPPORT: Final = 2.0
 class AxisResize:
     """Some rows of the operator that resizes an axis of n samples.
 
-    n: samples of the axis before.
-    first: int64 (rows,), the first sample of each row's support.
-    weights: float64 (rows, taps) from there on, zero behind the end of the support; each row sums to 1, or to less
-        where its support reaches into padding.
+    Attributes:
+        n: Samples of the axis before.
+        first: int64 (rows,), the first sample of each row's support.
+        weights: float64 (rows, taps) from there on, zero behind the end of the support; each row sums to 1, or to less
+            where its support reaches into padding.
     """
 
     n: int
@@ -30,7 +31,13 @@ class AxisResize:
 
     @classmethod
     def padded(cls, n: int, side: int, size: int) -> "AxisResize":
-        """The `size` rows that n samples, with zeros before and behind them up to `side` samples, are resized to."""
+        """Returns the operator that pads n samples with zeros on both sides and resizes them.
+
+        Args:
+            n: Samples of the axis.
+            side: Samples after padding.
+            size: Rows of the result.
+        """
         whole = cls.of_rows(side, size, range(size))
         start = whole.first - (side - n) // 2
         first = np.clip(start, 0, n - 1)
@@ -41,13 +48,27 @@ class AxisResize:
 
     @classmethod
     def to_centre(cls, n: int, m: int, size: int) -> "AxisResize":
-        """The central `size` of the m rows that n samples are resized to; the offset is rounded half to even."""
+        """Returns the operator that resizes and keeps the centre; the offset is rounded half to even.
+
+        Args:
+            n: Samples of the axis.
+            m: Rows that they are resized to.
+            size: Rows that are kept.
+        """
         offset = round((m - size) / 2)
         return cls.of_rows(n, m, range(offset, offset + size))
 
     @classmethod
     def of_rows(cls, n: int, m: int, rows: range) -> "AxisResize":
-        """The formulas of Pillow's `precompute_coeffs` (src/libImaging/Resample.c), which computes in float64 too."""
+        """Returns some rows of the resize, by the formulas of Pillow's `precompute_coeffs`, in float64 as there.
+
+        The source of Pillow is src/libImaging/Resample.c.
+
+        Args:
+            n: Samples of the axis.
+            m: Rows that they are resized to.
+            rows: The rows that are kept.
+        """
         scale = n / m
         stretch = max(scale, 1.0)
         support = _CUBIC_SUPPORT * stretch
@@ -61,17 +82,25 @@ class AxisResize:
 
     @property
     def taps(self) -> int:
-        """Terms in the sum of one output sample."""
+        """Returns the number of terms in the sum of one output sample."""
         return int(self.weights.shape[1])
 
     @property
     def samples(self) -> range:
-        """From the first to the last sample that any row reads; the others do not matter."""
+        """Returns the range of samples that any row reads; the others do not matter."""
         read = (self.first[:, None] + np.arange(self.taps))[self.weights != 0]
         return range(int(read.min()), int(read.max()) + 1)
 
     def apply(self, pixels: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-        """Resizes that axis; products are added tap by tap in float64, so the bytes are the same on every machine."""
+        """Resizes one axis; adds products tap by tap in float64, so the bytes are the same on every machine.
+
+        Args:
+            pixels: The image.
+            axis: The axis.
+
+        Returns:
+            The resized image.
+        """
         shape = [1] * pixels.ndim
         shape[axis] = len(self.weights)
         resized = np.zeros((*pixels.shape[:axis], len(self.weights), *pixels.shape[axis + 1 :]))
@@ -81,7 +110,7 @@ class AxisResize:
         return resized
 
     def matrix(self) -> NDArray[np.float64]:
-        """The operator on `samples`, (rows, len(samples)); the other columns are zero and left out."""
+        """Returns the operator on `samples`, (rows, len(samples)); the other columns are zero and left out."""
         samples = self.samples
         matrix = np.zeros((len(self.weights), len(samples)))
         columns = np.clip(self.first[:, None] + np.arange(self.taps) - samples.start, 0, len(samples) - 1)
@@ -89,13 +118,13 @@ class AxisResize:
         return matrix
 
     def norm(self) -> float:
-        """The spectral norm: the root of the largest eigenvalue of A A^T, which is as small as the model input."""
+        """Returns the spectral norm: the root of the largest eigenvalue of A A^T, no larger than the model input."""
         matrix = self.matrix()
         return float(np.sqrt(np.linalg.eigvalsh(matrix @ matrix.T)[-1]))
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keys' cubic convolution kernel (1981, eq. 4) with a = -1/2, as Pillow evaluates it."""
+    """Returns Keys' cubic convolution kernel (1981, eq. 4) with a = -1/2, as Pillow evaluates it."""
     x = np.abs(x)
     a = _CUBIC_A
     near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0

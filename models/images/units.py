@@ -1,4 +1,4 @@
-"""What a radius on the model input means on the image that was sent, in the image's own units.
+"""The meaning of a radius on the model input for the image that was sent, in the image's own units.
 
 Between the decoded values u and the model input lies a map T of which every step has a Lipschitz constant: the
 rendering of each value onto [0, 1], the resize of each axis, crop and clips (1), one channel copied to three (sqrt 3),
@@ -23,12 +23,14 @@ _RAISED: Final = Context(prec=10, rounding=ROUND_UP)
 
 
 def radius_in_image_units(radius: float | None, scale: ImageScale) -> ImageRadius | NoImageRadius:
-    """The certified radius on the image, rounded against us.
-
-    radius: as published, on the model input with pixels in [0, 1]; None for an abstention.
+    """Returns the certified radius on the image, rounded against the claim.
 
     l2 = floor4((radius - rounding) / L) with the published factors. The statements in pixels hold strictly in integers:
     with a = 10^4 l2 and N values, N (10^4 uniform_change)^2 < a^2 and channels max_pixels change^2 10^8 < a^2.
+
+    Args:
+        radius: The published radius on the model input with pixels in [0, 1]; None for an abstention.
+        scale: How far a change of the image can move the model input.
     """
     if radius is None:
         return NoImageRadius(reason="an abstention has no radius")
@@ -74,7 +76,7 @@ def _raised(factor: float) -> float:
 
 
 def _l2_steps(radius: float, factors: Factors) -> int:
-    """10^4 l2."""
+    """Returns 10^4 l2."""
     lipschitz = (
         _exact(factors.resize_vertical)
         * _exact(factors.resize_horizontal)
@@ -85,5 +87,5 @@ def _l2_steps(radius: float, factors: Factors) -> int:
 
 
 def _exact(published: float) -> Fraction:
-    """The decimal number that a float stands for where it is published."""
+    """Returns the decimal number that a published float stands for."""
     return Fraction(Decimal(repr(published)))

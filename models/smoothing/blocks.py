@@ -1,4 +1,4 @@
-"""Blocks of labels: where the estimation samples are kept, each sample once."""
+"""Stores of labels: each keeps the labels of estimation samples in blocks, each sample once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,10 +6,10 @@ from typing import Protocol
 
 
 class Blocks(Protocol):
-    """Where the labels of the estimation samples are kept, each sample once."""
+    """A store of the labels of estimation samples, which keeps each sample once."""
 
     def committed(self) -> Mapping[int, bytes]:
-        """Returns start index -> labels, little-endian uint16, of every block committed so far, by whomever."""
+        """Returns start index -> labels, little-endian uint16, of every block that anyone has committed so far."""
 
     def commit(self, start: int, labels: bytes) -> bytes:
         """Keeps the labels of samples start, start + 1, … and returns those that stand: the first ones committed.
@@ -33,5 +33,13 @@ class MemoryBlocks:
         return dict(self._blocks)
 
     def commit(self, start: int, labels: bytes) -> bytes:
-        """Keeps the first labels committed for a start, and returns them."""
+        """Keeps the first labels committed for a start; see `Blocks.commit`.
+
+        Args:
+            start: Index of the first sample.
+            labels: Little-endian uint16.
+
+        Returns:
+            The first labels committed for this start.
+        """
         return self._blocks.setdefault(start, labels)

@@ -79,9 +79,11 @@ def confidence_bounds(top: int, runner_up: int, n: int, split: AlphaSplit) -> tu
     Raises:
         ValueError: A count is not in [0, n], or a share is not in (0, 1).
     """
+    # Spend p_a on the class. Without a share for the runner-up, all other probabilities together are at most 1 - p_A.
     p_a_lower = clopper_pearson_lower(top, n, split.p_a)
     if not split.p_b:
         return p_a_lower, 1 - p_a_lower
+    # Spend p_b on the runner-up; 1 - p_A bounds it as well, at no further share of alpha, so take the smaller one.
     return p_a_lower, min(1 - p_a_lower, clopper_pearson_upper(runner_up, n, split.p_b))
 
 
@@ -98,6 +100,7 @@ def published_bounds(top: int, runner_up: int, n: int, split: AlphaSplit) -> tup
         split: The shares of alpha.
     """
     p_a, p_b = confidence_bounds(top, runner_up, n, split)
+    # Take eta off p_A and put it on p_B before rounding, and round each away from the claim.
     p_a_lower = max(0.0, floor_decimals(p_a - ETA, PROBABILITY_DECIMALS))
     p_b_upper = min(1.0, raise_decimals(p_b + ETA, PROBABILITY_DECIMALS))
     return p_a_lower, p_b_upper
@@ -112,6 +115,7 @@ def publish(class_index: int, p_a_lower: float, p_b_upper: float, sigma: float) 
         p_b_upper: Published upper bound of every other class's probability.
         sigma: Noise standard deviation in pixels of [0, 1].
     """
+    # Compute the radius from the published numbers, so that a reader gets the same one from them.
     claimed = floor_decimals(radius(p_a_lower, p_b_upper, sigma), RADIUS_DECIMALS)
     if claimed > 0:
         return Certificate(class_index=class_index, radius=claimed, p_a_lower=p_a_lower, p_b_upper=p_b_upper)

@@ -27,7 +27,7 @@ class Estimation:
     Attributes:
         labels: Labels of samples 0, 1, … in order, little-endian uint16; `invalid` is label K.
         counts: How often each label occurs.
-        outcome: What is certified, or why nothing is.
+        outcome: A certificate, or an abstention.
         decision: The rule that decided.
     """
 
@@ -51,12 +51,12 @@ class Certification:
 
     @property
     def outcome(self) -> Outcome:
-        """Returns what is certified, or why nothing is."""
+        """Returns the certificate, or the abstention."""
         return self.estimation.outcome
 
     @property
     def decision(self) -> Decision:
-        """Returns how it was decided."""
+        """Returns the rule that decided."""
         return self.estimation.decision
 
     @property
@@ -223,7 +223,7 @@ def estimate(
 def _prefix(
     sampler: Sampler, base_classifier: BaseClassifier, n: int, blocks: Blocks, size: int
 ) -> Generator[tuple[bytes, bool], None, None]:
-    """The labels of each batch of estimation samples in order, as they stand, and whether it was computed for it."""
+    """Yields the committed labels of each batch of estimation samples in order, and whether it was computed now."""
     batch_size, present = sampler.batch_size, dict(blocks.committed())
     _check_blocks(present, n, size)
     of_batch = {start: range(start, min(start + batch_size, n), size) for start in range(0, n, batch_size)}
@@ -244,7 +244,9 @@ def _sampler(
     image: NDArray[Any], base_classifier: BaseClassifier, params: SmoothingParams, noise: Noise, batch_size: int
 ) -> NoisySampler:
     if image.shape != base_classifier.input_shape:
-        raise ValueError(f"the base classifier takes {base_classifier.input_shape}, got an image of {image.shape}")
+        raise ValueError(
+            f"the image must be of the classifier's shape {base_classifier.input_shape}, got {image.shape}"
+        )
     return NoisySampler(
         image=image, sigma=params.sigma, noise=noise, batch_size=batch_size, device=base_classifier.device
     )
@@ -257,7 +259,7 @@ def _count_first(
     n: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> LabelCounts:
-    """The counts of samples 0..n - 1 of a stream."""
+    """Returns the counts of samples 0..n - 1 of a stream."""
     drawn = []
     with closing(_labelled(sampler, base_classifier, stream, range(0, n, sampler.batch_size))) as batches:
         for start, batch_labels in batches:
@@ -281,7 +283,11 @@ def _labelled(
 
 
 def _check_blocks(blocks: Mapping[int, bytes], n: int, size: int) -> None:
-    """Raises ValueError unless every block is one of those that cut 0..n - 1 into blocks of `size`: none overlap."""
+    """Checks that every block is one of those that cut 0..n - 1 into blocks of `size`, so that none overlap.
+
+    Raises:
+        ValueError: A block is not.
+    """
     for start, block in blocks.items():
         expected = min(size, n - start)
         if start % size or not 0 <= start < n or len(block) != expected * LABEL_DTYPE.itemsize:
@@ -289,5 +295,5 @@ def _check_blocks(blocks: Mapping[int, bytes], n: int, size: int) -> None:
 
 
 def _add(a: LabelCounts, b: LabelCounts) -> LabelCounts:
-    """The counts of two disjoint sets of samples together."""
+    """Returns the sum of the counts of two disjoint sets of samples."""
     return LabelCounts(per_class=tuple(map(add, a.per_class, b.per_class)), invalid=a.invalid + b.invalid)

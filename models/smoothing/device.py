@@ -1,4 +1,4 @@
-"""What the device decides about smoothing: how noise is drawn, and how many samples a batch holds."""
+"""Choices that depend on the device: the noise law and the batch size."""
 
 import torch
 
@@ -7,10 +7,18 @@ from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 
 
 def noise_law(device: torch.device) -> NoiseLaw:
-    """Returns the noise law of a device: numpy's ziggurat on a CPU, Box-Muller in torch operations elsewhere."""
+    """Returns the noise law of a device: numpy's ziggurat on a CPU, Box-Muller in torch operations elsewhere.
+
+    Args:
+        device: The device.
+    """
     return "philox-ziggurat-f64" if device.type == "cpu" else "philox-boxmuller-f64"
 
 
 def default_batch_size(device: torch.device) -> int:
-    """Returns the samples of a batch, which is a block of the ledger, where the operator did not choose."""
+    """Returns the default number of samples of a batch, which is a block of the ledger.
+
+    Args:
+        device: The device.
+    """
     return BLOCK_CPU if device.type == "cpu" else BLOCK_GPU

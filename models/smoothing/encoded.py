@@ -1,4 +1,4 @@
-"""Noisy copies of an image behind its encoder: one pass of them serves every classifier of their features."""
+"""Noisy copies of an image behind its encoder; all classifiers of their features share one pass."""
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Head(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EncodedSampler:
-    """Draws image features: each batch passes the encoder once, whoever asks for it and however often.
+    """Draws image features: each batch passes the encoder only once.
 
     It satisfies `Sampler`; the classifiers of its batches are `FeatureClassifier`s.
 
@@ -43,7 +43,7 @@ class EncodedSampler:
         return self.pixels.batch_size
 
     def batches(self, stream: Stream, starts: Iterable[int]) -> Generator[tuple[int, Tensor], None, None]:
-        """Yields (start, `batch(stream, start)`) for every start, drawn in this thread.
+        """Yields (start, `batch(stream, start)`) for every start, in order; draws in this thread.
 
         Args:
             stream: What the noise is for.

@@ -24,7 +24,7 @@ _WORD: Final = 0xFFFFFFFF
 
 
 class Stream(IntEnum):
-    """What the noise is for; the streams of one key are independent of each other. Values are part of the law."""
+    """The purpose of the noise; the streams of one key are independent. Values are part of the law."""
 
     ADAPT = 0
     SELECT = 1
@@ -79,7 +79,7 @@ class Noise:
         if len(self.key) != KEY_BYTES:
             raise ValueError(f"the noise key must have {KEY_BYTES} bytes, got {len(self.key)}")
         if self.law not in ("philox-ziggurat-f64", "philox-boxmuller-f64"):
-            raise ValueError(f"unknown noise law {self.law!r}")
+            raise ValueError(f"the noise law must be philox-ziggurat-f64 or philox-boxmuller-f64, got {self.law!r}")
 
     def standard_normal(self, stream: Stream, index: int, shape: Sequence[int]) -> NDArray[np.float64]:
         """Returns the noise of sample `index` of `stream`, float64, on the CPU.
@@ -178,7 +178,7 @@ def philox4x32(
 
 
 def _uniform53(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
-    """The upper 53 of the 64 bits high || low, times 2^-53: a multiple of 2^-53 in [0, 1), exact in float64."""
+    """Returns the upper 53 of the 64 bits high || low, times 2^-53: in [0, 1), and exact in float64."""
     return (high << 21).bitwise_or_(low >> 11).to(torch.float64).mul_(2.0**-53)
 
 

@@ -1,4 +1,4 @@
-"""The sampling plan of a certificate: which samples are drawn, at which sigma, and how alpha is spent on them."""
+"""The sampling plan of a certificate: its samples, their sigma, and their shares of alpha."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ OnSamples = Callable[[int, LabelCounts | None, float | None], None]
 
 
 class SamplingPlan(Protocol):
-    """Draws the samples that a request needs, at the sigma that it names or lets choose."""
+    """Draws the samples of a request, at its fixed sigma or at one that is chosen for the image."""
 
     def select(
         self, sampler: NoisySampler, classifier_at: ClassifierAt, on_progress: Callable[[int], None] | None = None
     ) -> Selection:
-        """Draws the selection samples.
+        """Returns the selection samples, which it draws.
 
         Args:
             sampler: Draws noisy copies of the image; its sigma does not matter.
@@ -39,7 +39,7 @@ class SamplingPlan(Protocol):
         commit_size: int | None = None,
         on_progress: OnSamples | None = None,
     ) -> Evidence:
-        """Draws the estimation samples that are not committed yet, and decides.
+        """Returns the evidence; draws the estimation samples that are not committed yet, and decides.
 
         Args:
             sampler: As in `select`.
@@ -64,7 +64,7 @@ class FixedPlan:
     def select(
         self, sampler: NoisySampler, classifier_at: ClassifierAt, on_progress: Callable[[int], None] | None = None
     ) -> Selection:
-        """Draws n0 samples of the class; see `SamplingPlan.select`."""
+        """Returns n0 selection samples of the class; see `SamplingPlan.select`."""
         sigma = self.params.sigma
         return Selection(classes=select(sampler.with_sigma(sigma), classifier_at(sigma), self.params, on_progress))
 
@@ -77,7 +77,7 @@ class FixedPlan:
         commit_size: int | None = None,
         on_progress: OnSamples | None = None,
     ) -> Evidence:
-        """Draws up to n samples of the class; see `SamplingPlan.estimate`."""
+        """Returns the evidence of up to n samples of the class; see `SamplingPlan.estimate`."""
         params, sigma = self.params, self.params.sigma
 
         def tell(counts: LabelCounts, running_radius: float | None) -> None:
@@ -113,7 +113,7 @@ class RoutedPlan:
     def select(
         self, sampler: NoisySampler, classifier_at: ClassifierAt, on_progress: Callable[[int], None] | None = None
     ) -> RouteSelection:
-        """Draws n0 samples of the selector and n0 of the class; see `SamplingPlan.select`."""
+        """Returns n0 selection samples of the selector and n0 of the class; see `SamplingPlan.select`."""
         return select_route(sampler, classifier_at, self.params, self.routing, on_progress)
 
     def estimate(
@@ -125,13 +125,13 @@ class RoutedPlan:
         commit_size: int | None = None,
         on_progress: OnSamples | None = None,
     ) -> RoutedEvidence:
-        """Draws n samples of the selector and of every route that matters; see `SamplingPlan.estimate`.
+        """Returns the evidence of the selector and of every route that matters; see `SamplingPlan.estimate`.
 
         Raises:
             TypeError: The selection chose no route.
         """
         if not isinstance(selection, RouteSelection):
-            raise TypeError("an automatic sigma needs the selection samples of its selector, got those of a class only")
+            raise TypeError("an automatic sigma needs the selection samples of its selector, got only those of a class")
 
         def tell(done: int, counts: LabelCounts | None) -> None:
             if on_progress is not None:

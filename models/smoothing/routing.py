@@ -67,9 +67,13 @@ def select_route(
         params: n0 counts.
         routing: The noise levels and the selector.
         on_progress: See `select`.
+
+    Returns:
+        The counts of both.
     """
     selector = RouteSelector.of(sampler, routing)
     selected = select(sampler.with_sigma(routing.selector_sigma), selector, params, on_progress)
+    # Any rule may choose the route and the class, as long as it does not see the estimation samples.
     route = selected_route(selected)
     sigma = routing.sigmas[route]
     classes = select(sampler.with_sigma(sigma), classifier_at(sigma), params, on_progress)
@@ -164,14 +168,17 @@ def bound_routes(
         routing: The noise levels and the selector.
         split: The shares of alpha.
     """
+    # b* and c come from the selection samples, so they are fixed before the estimation samples are drawn.
     b_star, c = selection.route, selection.class_index
     bounds = []
     for b, selected in enumerate((*selector.per_class, selector.invalid)):
         own: Outcome = _NOTHING_SHOWN
         excluded: Outcome = _NOTHING_SHOWN
+        # R_c(b): within it g_b answers c. A route without samples, and `invalid`, claim nothing: R_c(b) = 0.
         if c is not None and b in classes:
             top, runner_up = classes[b].per_class[c], classes[b].runner_up(c)
             own = _claim(c, top, runner_up, classes[b].total, split.classes, routing.sigmas[b])
+        # R_ex(b): within it the selector prefers b* to b. b* itself cannot be excluded: R_ex(b*) = 0.
         if b != b_star:
             top = selector.per_class[b_star]
             excluded = _claim(b_star, top, selected, selector.total, split.selector, routing.selector_sigma)
@@ -218,6 +225,8 @@ def decide_routed(selection: RouteSelection, bounds: Sequence[RouteBounds]) -> O
         selection: The selected route and its class.
         bounds: One for every outcome.
     """
+    # At x + delta let b be the outcome of the selector. |delta| < R <= max(R_ex(b), R_c(b)), so b is excluded, or its
+    # classifier answers c. So h answers c within R, and R > 0 certifies it.
     own, radius = bounds[selection.route], routed_radius(bounds)
     if radius > 0 and selection.class_index is not None:
         return Certificate(

@@ -16,7 +16,7 @@ from certrad.models.types import ETA, LabelCounts
 LABEL_DTYPE: Final = np.dtype("<u2")
 """Labels are stored as little-endian 16-bit integers."""
 
-_LOOK_AHEAD: Final = 2  # batches drawn before they are asked for: one in the making, one ready
+_LOOK_AHEAD: Final = 2  # batches drawn ahead: one in the making, one ready
 
 
 class Sampler(Protocol):
@@ -55,7 +55,7 @@ class BaseClassifier(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Returns where it wants its inputs."""
+        """Returns the device of its inputs."""
 
     def logits(self, inputs: torch.Tensor, /) -> torch.Tensor:
         """Returns the logits (B, K), of any float dtype, of a batch of a `Sampler`.

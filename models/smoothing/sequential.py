@@ -34,10 +34,10 @@ _LOG_PRIOR: Final = float(special.betaln(_PRIOR, _PRIOR))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequentialDecision:
-    """A decision.
+    """The decision after a look.
 
     Attributes:
-        outcome: What is certified, or why nothing is.
+        outcome: A certificate, or an abstention.
         decision: The rule that decided.
     """
 
@@ -108,6 +108,9 @@ class ConfidenceSequence:
             successes: In [0, n].
             n: Samples so far.
         """
+        # A null "p at most p0" is rejected once its martingale reaches 1 / alpha (Ville). Bisect for the first null
+        # that is not rejected, from the bound of earlier looks on: a null once rejected stays rejected. Testing at
+        # p + ETA pays for the executed noise.
         threshold = -math.log(self.alpha)
         first_kept = bisect_left(
             range(_MILLIONTHS),
@@ -190,7 +193,9 @@ class SequentialTest:
         return self._give_up(counts, class_index, shown)
 
     def _shown(self, class_index: int) -> Outcome:
-        """What the confidence sequences claim by now."""
+        """Returns the claim of the confidence sequences so far."""
+        # U bounds the runner-up from above; so does 1 - L, for the other classes share what the class leaves. Take the
+        # smaller one.
         p_a = self._top.millionths
         not_p_b = max(p_a, self._others.millionths)
         return publish(class_index, p_a / _MILLIONTHS, (_MILLIONTHS - not_p_b) / _MILLIONTHS, self._params.sigma)
@@ -207,19 +212,21 @@ class SequentialTest:
         return self._verdict(outcome, rule)
 
     def _is_futile(self, counts: LabelCounts, class_index: int) -> bool:
-        """Whether the target would be missed at n if the samples to come were as good as those so far let one hope."""
+        """Returns whether the target would be missed at n even with the best further samples that are plausible."""
         top, runner_up, n = counts.per_class[class_index], counts.runner_up(class_index), counts.total
+        # Take the upper confidence limit of the class and the lower one of the runner-up for the samples to come: if
+        # the target is missed even so, stop. A wrong stop costs power, never soundness.
         to_come = self._params.n - n
         at_best = clopper_pearson_upper(top, n, FUTILITY), clopper_pearson_lower(runner_up, n, FUTILITY)
         return self._misses(top + round(to_come * at_best[0]), runner_up + round(to_come * at_best[1]))
 
     def _is_out_of_reach(self, counts: LabelCounts, class_index: int) -> bool:
-        """Whether the target would be missed at n even if all samples to come were of the selected class."""
+        """Returns whether the target would be missed at n even if all further samples were of the selected class."""
         to_come = self._params.n - counts.total
         return self._misses(counts.per_class[class_index] + to_come, counts.runner_up(class_index))
 
     def _misses(self, top: int, runner_up: int) -> bool:
-        """Whether the target is missed with these counts at n."""
+        """Returns whether the target is missed with these counts at n."""
         p_a_lower, p_b_upper = confidence_bounds(top, runner_up, self._params.n, self._split)
         return radius(p_a_lower, p_b_upper, self._params.sigma) < self._target
 

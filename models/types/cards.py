@@ -32,15 +32,22 @@ PromptMethod = Literal["coop", "few_shot", "advpt", "imported", "calibrated", "b
 class BackboneCard:
     """One vision-language model: where its files are, how pixels enter it, and its licence.
 
-    format: on-disk format, one loader module each.
-    image_size: side of the square model input in pixels.
-    fit: how a picture becomes a square: its centre is cropped, or it is padded with black.
-    mean, std: per-channel normalisation, applied inside the classifier.
-    activation: that of the transformer blocks; `config` is what the files beside the weights say.
-    weights: name of the weights file.
-    sha256: digest of the weights file; None until `certrad fetch` pins it on the operator's side.
-    hub: hub repository that `certrad fetch` reads, or address of an archive that the operator unpacks; None for
-        embedded weights.
+    Attributes:
+        id: Id of the backbone.
+        title: Name for people.
+        format: On-disk format; each has its own loader module.
+        image_size: Side of the square model input in pixels.
+        fit: How an image becomes a square: its centre is cropped, or it is padded with black.
+        mean: Mean of each channel, for the normalisation inside the classifier.
+        std: Standard deviation of each channel, for the normalisation inside the classifier.
+        activation: Activation of the transformer blocks; `config` takes it from the files beside the weights.
+        licence: Licence of the weights.
+        hub: Hub repository that `certrad fetch` reads, or address of an archive that the operator unpacks; None for
+            embedded weights.
+        weights: Name of the weights file.
+        sha256: SHA-256 of the weights file; None until `certrad fetch` pins it on the operator's side.
+        default_task: Id of the task for requests that name none.
+        notes: Remarks for people.
     """
 
     id: str
@@ -69,8 +76,16 @@ class BackboneCard:
 class TaskCard:
     """A classification task: class names in their fixed order and the hand-written template with one `{}`.
 
-    default_bank: the bank of prompts that `adaptation=gated` uses when the request names none.
-    sigma_routing: what `sigma=auto` chooses from; None where no selector was tuned for the task.
+    Attributes:
+        id: Id of the task.
+        title: Name for people.
+        class_names: Names of the 2 to 1000 classes, in order.
+        template: Hand-written template with one `{}`.
+        default_backbone: Id of the backbone for requests that name none.
+        default_prompt: Id of the learned prompt for requests that name none.
+        default_bank: Id of the bank of prompts that `adaptation=gated` uses when the request names none.
+        source: Where the classes come from.
+        sigma_routing: Noise levels and selector of `sigma=auto`; None where no selector was tuned for the task.
     """
 
     id: str
@@ -89,15 +104,20 @@ class TaskCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetCard:
-    """A data set of labelled images: where its publisher says that it is, and how its files are laid out.
+    """A data set of labelled images: its source, and the layout of its files.
 
-    layout: which loader of certrad.models.datasets reads it.
-    folder: name of its folder, or of its zip, as it is published or usually unpacked.
-    source: where it comes from, for the one who has to fetch it.
-    task: the task with these classes; None where their names are read from the files of the data set.
-    template, default_backbone: of a data set without a task; a task has its own.
-    raw_labels: what the files call the classes, in the order of the classes; empty where the files say that too.
-    paths: what the layout needs to know beside it: parts of the data set -> path under the folder.
+    Attributes:
+        id: Id of the data set.
+        title: Name for people.
+        layout: Loader of certrad.models.datasets that reads it.
+        folder: Name of its folder, or of its zip, as it is published or usually unpacked.
+        source: Where an operator can fetch it.
+        task: Id of the task with these classes; None where their names are read from the files of the data set.
+        template: Template of a data set without a task.
+        default_backbone: Id of the backbone of a data set without a task.
+        raw_labels: Names of the classes in the files, in the order of the classes; empty where the files say that too.
+        paths: Part of the data set -> path under the folder, as the layout needs it.
+        notes: Remarks for people.
     """
 
     id: str
@@ -121,14 +141,23 @@ class DatasetCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptCard:
-    """A learned prompt checkpoint: what it was tuned on, for which backbone and classes, and its digests.
+    """A learned prompt checkpoint: its tuning, its backbone and classes, and its digests.
 
-    id: the name and the first 16 hex digits of the file's SHA-256, unique in a store.
-    method: how it was tuned; `bank` is several prompts and their gate in one file, for `adaptation=gated` only.
-    sha256: SHA-256 of the safetensors file.
-    backbone_sha256: SHA-256 of the weights it was tuned with.
-    tuning: how it was trained (shots, epochs, sigmas, seed, data digest), free of patient data.
-    measured: figures measured on held-out images, each with the number of images.
+    Attributes:
+        id: The name and the first 16 hexadecimal digits of the file's SHA-256, unique in a store.
+        name: Name of the prompt.
+        method: Method of tuning; `bank` is several prompts and their gate in one file, for `adaptation=gated` only.
+        backbone: Id of the backbone.
+        backbone_sha256: SHA-256 of the weights it was tuned with.
+        class_names: Names of the classes, in order.
+        task: Id of the task with these classes; None for the sender's own.
+        n_ctx: Number of context vectors.
+        class_specific: Whether each class has its own context vectors.
+        position: Where the class name stands among the context vectors.
+        sha256: SHA-256 of the safetensors file.
+        licence: Licence of the prompt.
+        tuning: Record of the training (shots, epochs, sigmas, seed, data digest), free of patient data.
+        measured: Figures measured on held-out images, each with the number of images.
     """
 
     id: str
@@ -148,12 +177,19 @@ class PromptCard:
 
 
 def check_classes(class_names: tuple[str, ...], template: str) -> None:
-    """Raises ValueError unless there are 2..1000 distinct, printable class names and one `{}` in the template.
+    """Checks that there are 2 to 1000 distinct, printable class names and one `{}` in the template.
 
-    Printable, because a certificate that is signed puts them on the terminal of whoever verifies it.
+    Names must be printable because the verification of a certificate shows them on a terminal.
+
+    Args:
+        class_names: Names of the classes.
+        template: The template.
+
+    Raises:
+        ValueError: A name or the template breaks a rule.
     """
     if not 2 <= len(class_names) <= 1000:
-        raise ValueError(f"2..1000 classes are required, got {len(class_names)}")
+        raise ValueError(f"there must be 2 to 1000 classes, got {len(class_names)}")
     if len(set(class_names)) != len(class_names) or not all(name.strip() for name in class_names):
         raise ValueError("class names must be distinct and not empty")
     if not all(name.isprintable() for name in class_names):

@@ -10,7 +10,14 @@ Card = TypeVar("Card")
 
 
 def encode_card(card: object) -> str:
-    """Returns a card as sorted, indented JSON that ends in a newline."""
+    """Returns a card as sorted, indented JSON that ends in a newline.
+
+    Args:
+        card: The card.
+
+    Raises:
+        TypeError: The card is not a dataclass.
+    """
     if not is_dataclass(card) or isinstance(card, type):
         raise TypeError(f"a card must be a dataclass, got {type(card).__name__}")
     return json.dumps(asdict(card), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -39,7 +46,11 @@ def decode_card(kind: type[Card], text: str | bytes, *, allow_unknown: bool = Fa
 
 
 def _decode(value: object, kind: Any, at: str) -> Any:  # noqa: ANN401  # `kind` is any type hint, the result one of it
-    """Returns a JSON value as a value of that type; `at` says in the message where it stands."""
+    """Returns a JSON value as a value of that type; `at` names its place in the message.
+
+    Raises:
+        ValueError: The value is not of that type.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if isinstance(kind, type) and is_dataclass(kind):
         return _decode_fields(value, kind, at)

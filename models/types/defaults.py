@@ -1,4 +1,4 @@
-"""The backbone, prompt and adaptation that a request means; one rule for the service and for every command."""
+"""Defaults of backbone, prompt and adaptation; one rule for the service and for every command."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,13 @@ BARE_TEMPLATE: Final = "{}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierChoice:
-    """What classifies: the backbone by its id, the learned prompt or None for the template, and the adaptation."""
+    """The classifier that a request means.
+
+    Attributes:
+        backbone: Id of the backbone.
+        prompt: The learned prompt; None for the template.
+        adaptation: How the prompt is adapted; None for not at all.
+    """
 
     backbone: str
     prompt: PromptCard | None
@@ -30,24 +36,28 @@ class ClassifierChoice:
 
     @property
     def prompt_id(self) -> str:
-        """The id of the learned prompt, or `template`."""
+        """Returns the id of the learned prompt, or `template`."""
         return TEMPLATE_PROMPT if self.prompt is None else self.prompt.id
 
     def template(self, hand_written: str) -> str:
-        """Returns the template in force: the hand-written one, or the bare one of a learned prompt."""
+        """Returns the template in force: the hand-written one, or the bare one of a learned prompt.
+
+        Args:
+            hand_written: The hand-written template.
+        """
         return hand_written if self.prompt is None else BARE_TEMPLATE
 
 
 def default_prompts(task: TaskCard, known: Mapping[str, PromptCard], chosen: str | None = None) -> list[PromptCard]:
-    """Lists the prompts that a task may use by itself: the operator's choice, the task's bank, the task's prompt.
+    """Returns the prompts that a task may use by default: the operator's choice, the task's bank, the task's prompt.
 
     Args:
         task: The task.
-        known: The prompts in use by their id, without withdrawn ones.
+        known: The prompts by id, without withdrawn ones.
         chosen: Id of the prompt that the operator made the task's default.
 
     Returns:
-        Those of the three that are known, the preferred one first.
+        The known ones among the three, in order of preference.
     """
     names = (chosen, task.default_bank, task.default_prompt)
     return [known[name] for name in names if name is not None and name in known]
@@ -63,7 +73,7 @@ def choose_classifier(
     adaptation: AdaptationName | None = None,
     default_adaptation: AdaptationName | None = None,
 ) -> ClassifierChoice:
-    """Fills in what a request does not name.
+    """Returns the classifier of a request, with defaults for everything that the request does not name.
 
     A named prompt must fit; without one the first candidate that fits is taken, else the template. The backbone is the
     named one, that of the prompt, or the default, in this order. An adaptation that is not named is `gated` with a
@@ -72,7 +82,7 @@ def choose_classifier(
     Args:
         class_names: The classes in their order; None where the named prompt brings them.
         candidates: The prompts to choose from where none is named, as `default_prompts` lists them.
-        default_backbone: That of the task or data set, for the template.
+        default_backbone: The backbone of the task or data set, for the template.
         backbone: The backbone that is named.
         prompt: The prompt that is named, or `template` for the hand-written one.
         adaptation: The adaptation that is named.
@@ -82,8 +92,8 @@ def choose_classifier(
         The choice; a zero-shot adaptation has its published parameters.
 
     Raises:
-        Rejected: prompt_mismatch, where a named prompt is for another backbone, other classes or another adaptation;
-            unknown_backbone, where nothing names a backbone.
+        Rejected: `prompt_mismatch`, a named prompt is for another backbone, other classes or another adaptation;
+            `unknown_backbone`, nothing names a backbone.
     """
     wish = adaptation or default_adaptation
     own = next((card for card in candidates if _fits(card, class_names, backbone, wish)), None)
@@ -108,7 +118,7 @@ def require_use(card: PromptCard | None, adaptation: Adaptation | None) -> None:
         adaptation: The adaptation it is used with.
 
     Raises:
-        Rejected: prompt_mismatch.
+        Rejected: `prompt_mismatch`, prompt and adaptation do not go together.
     """
     is_bank, is_gated = card is not None and card.method == "bank", isinstance(adaptation, GatedAdaptation)
     if is_bank and not is_gated:

@@ -1,4 +1,4 @@
-"""The labels that were counted, and what they decide: the evidence of one certificate."""
+"""The evidence of one certificate: the counted labels and the outcome that follows from them."""
 
 import struct
 from collections import Counter
@@ -18,7 +18,7 @@ class Evidence:
         selection: Counts of the n0 selection samples, which chose the class.
         estimation: Counts of the estimation samples up to the stop, which bound its probability.
         labels: Labels of the estimation samples in index order, little-endian uint16; `invalid` is label K.
-        outcome: What is certified, or why nothing is.
+        outcome: A certificate, or an abstention.
         decision: The rule that decided.
     """
 
@@ -35,7 +35,7 @@ class Evidence:
 
     @property
     def selection_samples(self) -> int:
-        """Returns the number of samples that chose something."""
+        """Returns the number of samples that chose the class."""
         return self.selection.total
 
     @property
@@ -93,7 +93,11 @@ class RoutedEvidence(Evidence):
 
 
 def label_numbers(labels: bytes) -> tuple[int, ...]:
-    """Returns the labels that are stored as little-endian uint16."""
+    """Returns the labels that are stored as little-endian uint16.
+
+    Args:
+        labels: The stored bytes.
+    """
     return struct.unpack(f"<{len(labels) // 2}H", labels)
 
 

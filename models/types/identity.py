@@ -1,4 +1,4 @@
-"""What a certificate names: the image, the base classifier and the noise, by digest."""
+"""The identities in a certificate: image, base classifier and noise, by digest."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -27,7 +27,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierIdentity:
-    """Everything that decides what the base classifier computes.
+    """The identity of the base classifier: everything that its logits depend on.
 
     Attributes:
         backbone: Id of the backbone's card.
@@ -74,7 +74,7 @@ class ClassifierIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseIdentity:
-    """What the noise can be drawn again from.
+    """The identity of the noise: everything that is needed to draw it again.
 
     Attributes:
         law: Its named law.

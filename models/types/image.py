@@ -1,4 +1,4 @@
-"""Decoded images by their facts: what is told of one, and what a radius means on it. No pixels."""
+"""Facts of a decoded image, and the meaning of a radius on it; no pixels."""
 
 import re
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """What is told of an image: never a value of its header that could name a patient, a place or a time.
+    """The published facts of an image: never a value of its header that could name a patient, a place or a time.
 
     Attributes:
         format: Kind of file, by its bytes.

@@ -1,4 +1,4 @@
-"""A certification request with every default resolved: what the API writes and the workers read."""
+"""A certification request with every default resolved; the API writes it and the workers read it."""
 
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -76,7 +76,7 @@ class ClassifierSpec:
 
     @property
     def scope(self) -> Scope:
-        """Returns what the certificate covers: a prompt tuned on the image itself is covered only as the frozen one."""
+        """Returns the scope of the certificate: it covers a prompt tuned on the image itself only as frozen."""
         return "frozen_prompt" if isinstance(self.adaptation, ZeroShotAdaptation) else "input_independent"
 
 

@@ -1,4 +1,4 @@
-"""The result of a certification as a job answers with it; the API's schema and the JSON in Redis derive from it."""
+"""The result of a certification in a job; the API's schema and the JSON in Redis derive from it."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -10,7 +10,7 @@ from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Sc
 AdaptationName = Literal["none", "zero_shot", "gated"]
 
 STRICT: Final = {"extra": "forbid"}
-"""Read by the JSON codec: a result with another field is none."""
+"""Pydantic configuration of results: unknown fields are errors."""
 
 
 def _doc(description: str, *examples: object) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def _doc(description: str, *examples: object) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteSummary:
-    """What one outcome of the selector limits the radius to.
+    """The limit that one outcome of the selector sets on the radius.
 
     Attributes:
         sigma: Noise standard deviation of the route; None for `invalid`.
@@ -60,7 +60,7 @@ class RoutingSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """What computed a result.
+    """The origin of a result: model input, classifier, noise and software.
 
     Attributes:
         input_shape: (channels, height, width) of the model input.
@@ -77,7 +77,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultFacts:
-    """What a certificate and an abstention have in common; used by `CertifiedResult` and `AbstainedResult` only.
+    """The common fields of a certificate and an abstention; used by `CertifiedResult` and `AbstainedResult` only.
 
     Attributes:
         scope: What the certificate covers.

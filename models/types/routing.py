@@ -72,7 +72,7 @@ class RoutingSplit:
 
 
 def routing_split(params: SamplingParams, n_classes: int) -> RoutingSplit:
-    """Returns how automatic sigma spends alpha.
+    """Returns the shares of alpha of automatic sigma.
 
     Args:
         params: The error probability and the bound.

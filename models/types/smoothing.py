@@ -31,7 +31,7 @@ ETA: Final = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingBudget:
-    """How many noisy samples one certificate may take, and how its error probability is spent.
+    """The number of noisy samples of one certificate, and its error probability.
 
     Not used by itself: `SamplingParams` leaves sigma open, `SmoothingParams` fixes it.
 
@@ -62,7 +62,7 @@ class SamplingBudget:
             raise ValueError(f"target_radius must be > 0 with at most {TARGET_DECIMALS} decimals, got {target!r}")
 
     def alpha_split(self, n_classes: int) -> "AlphaSplit":
-        """Returns how alpha is spent: nothing on tests that are not made, and on two classes nothing on a runner-up.
+        """Returns the shares of alpha: none for tests that are not made, and with two classes none for a runner-up.
 
         With a target radius these are the shares of SEQ-CERTIFY (docs/mathematics.md, 2.4).
 
@@ -98,7 +98,7 @@ class SmoothingParams(SamplingBudget):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams(SamplingBudget):
-    """The parameters of a certificate but for sigma, which the request names apart: `FixedSigma` or `AutoSigma`."""
+    """The parameters of a certificate without sigma, which the request gives as `FixedSigma` or `AutoSigma`."""
 
     def at(self, sigma: float) -> SmoothingParams:
         """Returns the parameters of CERTIFY at one noise level.
@@ -113,7 +113,10 @@ class SamplingParams(SamplingBudget):
 
 
 def check_sigma(sigma: float) -> None:
-    """Checks a noise standard deviation, in model-input pixels of [0, 1].
+    """Checks a noise standard deviation.
+
+    Args:
+        sigma: Noise standard deviation in model-input pixels of [0, 1].
 
     Raises:
         ValueError: sigma is not in [0.02, 2], or not a number.
@@ -154,7 +157,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelCounts:
-    """How often each class was predicted under noise.
+    """Counts of the predicted classes under noise.
 
     Attributes:
         per_class: Samples of each of the K >= 2 classes.
@@ -172,7 +175,7 @@ class LabelCounts:
 
     @property
     def total(self) -> int:
-        """Returns the number of samples counted, invalid ones included."""
+        """Returns the number of counted samples, invalid ones included."""
         return sum(self.per_class) + self.invalid
 
     @property
@@ -182,7 +185,11 @@ class LabelCounts:
         return None if self.invalid > best else self.per_class.index(best)
 
     def runner_up(self, class_index: int) -> int:
-        """Returns the largest count of another outcome than `class_index`, `invalid` included."""
+        """Returns the largest count of another outcome than `class_index`, `invalid` included.
+
+        Args:
+            class_index: The class, from 0.
+        """
         return max(*(c for i, c in enumerate(self.per_class) if i != class_index), self.invalid)
 
 

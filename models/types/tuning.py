@@ -33,7 +33,7 @@ def check_prompt_name(name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningParams:
-    """How a prompt is tuned; `TuningParams.published(method)` gives the papers' hyper-parameters.
+    """The method and hyper-parameters of a tuning; `TuningParams.published(method)` has those of the papers.
 
     Attributes:
         method: `few_shot` learns on noisy images (PromptSmooth, eq. 1), `coop` on clean ones, `advpt` on a bank of

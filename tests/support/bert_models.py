@@ -43,7 +43,7 @@ WORDS = [
 GREY_MEAN, GREY_STD = 0.5862785803043838, 0.27950088968644304
 EMBED_DIM = 24
 CONTEXT_LENGTH = 40
-"""Of the tiny BiomedCLIP."""
+"""Context length of the tiny BiomedCLIP."""
 TINY_SWIN = SwinConfig(image_size=56, embed_dim=16, depths=[2, 2], num_heads=[1, 2], mlp_ratio=2.0)
 SWIN_T = SwinConfig(image_size=224, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24])
 TINY_VIT, VIT_B = "vit_tiny_patch16_224", "vit_base_patch16_224"

@@ -79,7 +79,7 @@ class Dice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What one document is about."""
+    """The facts of one document."""
 
     probabilities: tuple[float, ...]
     params: SmoothingParams
@@ -123,7 +123,7 @@ def answered(
     scale: ImageScale = SCALE,
     batch_size: int = 64,
 ) -> Facts:
-    """What an engine would find of an image with these class probabilities under noise."""
+    """Returns the facts that an engine would state about an image with these class probabilities under noise."""
     prompt_sha256 = None if request.classifier.prompt == "template" else _digest("prompt")
     settings = settings_digest(
         request, backbone_sha256=_digest("backbone"), prompt_sha256=prompt_sha256, input_shape=(3, 1, 1)
@@ -196,7 +196,7 @@ def genuine(case: Case) -> bytes:
 
 
 def _evidence(request: CertifyRequest, probabilities: tuple[float, ...], sampler: NoisySampler) -> Evidence:
-    """What the service's own algorithms find."""
+    """Returns the evidence of the service's own algorithms."""
     blocks: defaultdict[str, MemoryBlocks] = defaultdict(MemoryBlocks)
     plan = plan_samples(request.sigma, request.params)
 

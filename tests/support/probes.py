@@ -66,7 +66,7 @@ def pids(redis: Redis, token: str = "token") -> list[int]:
 
 
 def steps(redis: Redis, token: str = "token") -> int:
-    """How many steps `walk` has made over all its attempts."""
+    """Returns the number of steps that `walk` has made in all its attempts."""
     return int(redis.get(f"probe:{token}:steps") or 0)
 
 

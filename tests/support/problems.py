@@ -1,4 +1,4 @@
-"""What tests read of an HTTP response, and the checks of one that is an RFC 9457 problem."""
+"""The parts of an HTTP response that tests read, and the checks of one that is an RFC 9457 problem."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

@@ -56,6 +56,6 @@ class RoutedLine:
         return answers
 
     def distance(self, class_index: int) -> float:
-        """How far, within STEP and REACH, the nearest x is at which h is not the class."""
+        """Returns the distance, within STEP and REACH, of the nearest x at which h is not the class."""
         others = np.abs(OFFSETS[self.answers() != class_index])
         return float(others.min(initial=np.inf))

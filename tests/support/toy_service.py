@@ -42,7 +42,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class SurestPrompt:
-    """Of several prompts, for each noisy sample by itself, the one with the least entropy."""
+    """Uses for each noisy sample the prompt with the least entropy."""
 
     prompts: Sequence[Prompt]
 

@@ -30,13 +30,23 @@ _IRREVERSIBLE: Final = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codestream:
-    """What a codestream says of itself.
+    """The header of a codestream.
 
-    lossy: its own coding loses something (transform, near-lossless, point transform), whatever a file calls it.
-    identifiers, sampling: of each component, as the frame header of the JPEG family has them.
-    jfif, adobe_transform: whether there is a JFIF marker, and the colour transform of an Adobe marker.
-    signed, colour_transform, tiles, coding: of JPEG 2000: whether components are signed, and transformed together; how
-        many tiles there are; the COD segment.
+    Attributes:
+        process: Kind of codestream.
+        rows: Rows of the image.
+        columns: Columns of the image.
+        components: Number of components.
+        precision: Bits of a sample.
+        lossy: Whether the coding loses something (transform, near-lossless, point transform), whatever a file calls it.
+        identifiers: Identifier of each component, as the frame header of the JPEG family has them.
+        sampling: Sampling factors of each component, as the frame header of the JPEG family has them.
+        jfif: Whether there is a JFIF marker.
+        adobe_transform: Colour transform of the Adobe marker; None without such a marker.
+        signed: Whether the components of JPEG 2000 are signed.
+        colour_transform: Whether JPEG 2000 transforms the components together.
+        tiles: Number of tiles of JPEG 2000.
+        coding: The COD segment of JPEG 2000.
     """
 
     process: Process
@@ -61,7 +71,10 @@ class Codestream:
 
 
 def read_codestream(data: bytes) -> Codestream:
-    """Returns what the header of a JPEG, JPEG-LS or JPEG 2000 codestream says, from its first marker.
+    """Returns the header of a JPEG, JPEG-LS or JPEG 2000 codestream.
+
+    Args:
+        data: The codestream from its first marker on, or a JP2 file.
 
     Raises:
         Rejected: unreadable_image when there is no such header, or it ends early; unsupported_pixels for codestreams
@@ -106,6 +119,9 @@ def _jpeg(data: bytes) -> Codestream:
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     """Yields each marker of the JPEG family up to the end marker, its segment, and the coded data that follow a scan.
 
+    Args:
+        data: The codestream from its first marker on.
+
     Raises:
         Rejected: unreadable_image when segments do not follow each other up to the end marker.
     """
@@ -131,7 +147,10 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def _next_marker(data: bytes, at: int) -> int:
-    """The next marker that ends entropy-coded data: no stuffed byte, no restart marker; JPEG-LS stuffs single bits."""
+    """Returns where the next marker is that ends entropy-coded data.
+
+    Stuffed bytes and restart markers do not end them; JPEG-LS stuffs single bits.
+    """
     while (at := data.find(b"\xff", at)) != -1 and at + 1 < len(data):
         if data[at + 1] >= 0x80 and not 0xD0 <= data[at + 1] <= 0xD7 and data[at + 1] != 0xFF:
             return at
@@ -151,7 +170,7 @@ def _scan_loses(process: Process, body: bytes) -> bool:
 
 
 def _unboxed(data: bytes) -> bytes:
-    """The codestream of a JP2 file, or the data itself."""
+    """Returns the codestream of a JP2 file, or the data itself."""
     if data[4:8] != b"jP  ":
         return data
     at = 0
@@ -171,7 +190,7 @@ def _unboxed(data: bytes) -> bytes:
 
 def _jpeg_2000(data: bytes) -> Codestream:
     if data[:4] != _SOC_SIZ:
-        raise _broken("begins as no JPEG, JPEG-LS or JPEG 2000 codestream does")
+        raise _broken("does not begin like JPEG, JPEG-LS or JPEG 2000")
     x, y, left, top, tile_x, tile_y, tiles_left, tiles_top, components = struct.unpack_from(">8IH", data, 8)
     described = [struct.unpack_from("3B", data, 42 + 3 * index) for index in range(min(components, 4))]
     if not components or not tile_x or not tile_y or x <= left or y <= top:
@@ -196,7 +215,7 @@ def _jpeg_2000(data: bytes) -> Codestream:
 
 
 def _coding(data: bytes, at: int) -> tuple[bytes, set[int]]:
-    """The COD segment and the wavelets of all components; checks all lengths."""
+    """Returns the COD segment and the wavelets of all components; checks all lengths."""
     coding, wavelets = b"", set()
     while (marker := struct.unpack_from(">H", data, at)[0]) != _SOT:
         length = struct.unpack_from(">H", data, at + 2)[0]

@@ -1,4 +1,4 @@
-"""What GDCM's libjpeg and Pillow's libtiff say while they decode: they write to standard error, and go on."""
+"""Messages of GDCM's libjpeg and Pillow's libtiff: on damage both write to standard error and go on."""
 
 import os
 from collections.abc import Callable
@@ -14,13 +14,13 @@ _OF_DAMAGE: Final = (b"Corrupt JPEG data", b"Premature end of JPEG file", b"Deco
 
 
 def heed_messages(decode: Callable[[], Result]) -> Result:
-    """Returns what `decode` returns, unless a library complains of damage meanwhile; other messages are passed on.
+    """Returns the result of `decode`, unless a library reports damage meanwhile; passes other messages on.
 
     Args:
-        decode: decodes an image by code that writes to the standard error of this process.
+        decode: Decodes an image by code that writes to the standard error of this process.
 
     Raises:
-        Rejected: unreadable_image when a library complained.
+        Rejected: `unreadable_image`, a library reported damage.
     """
     source, sink = os.pipe()
     os.set_blocking(source, False)
@@ -36,7 +36,7 @@ def heed_messages(decode: Callable[[], Result]) -> Result:
         said = _read(source)
         os.close(source)
     if any(message in said for message in _OF_DAMAGE):
-        raise Rejected("unreadable_image", "the compressed data are damaged: some are missing or left over")
+        raise Rejected("unreadable_image", "the compressed data are damaged: bytes are missing or left over")
     if said:
         os.write(_STANDARD_ERROR, said)
     return result

@@ -1,4 +1,4 @@
-"""One frame of a DICOM object to pixels in [0, 1], by the grayscale pipeline of PS3.3 C.11 and PS3.4 N.2.
+"""Decodes one frame of a DICOM object into pixels in [0, 1], by the grayscale pipeline of PS3.3 C.11 and PS3.4 N.2.
 
 Monochrome: stored values -> modality (table or rescale) -> VOI (table, else the first window, else the full range of
 the stored bits after the modality step) -> [0, 1] -> inverted for MONOCHROME1. The full range is taken rather than the
@@ -97,13 +97,22 @@ def decode(
     region: Region | None = None,
     on_size: Callable[[int], None] | None = None,
 ) -> DecodedImage:
-    """One frame of a DICOM file (PS3.10).
+    """Decodes one frame of a DICOM file (PS3.10).
 
-    frame: counted from 1; may be left out when there is only one.
-    on_size: called with the number of pixels before one of them is decoded.
+    Args:
+        data: The file.
+        max_pixels: Maximum number of pixels.
+        frame: The frame, from 1; None where there is only one.
+        region: The part of the frame to keep; None for all of it.
+        on_size: Called with the number of pixels before one of them is decoded.
 
-    Raises Rejected: unreadable_image, image_too_large, image_too_small, unsupported_pixels, dicom_without_pixels,
-    dicom_not_an_image, dicom_unsupported, frame_required, frame_out_of_range, region_out_of_range.
+    Returns:
+        The decoded frame.
+
+    Raises:
+        Rejected: `unreadable_image`, `image_too_large`, `image_too_small`, `unsupported_pixels`,
+            `dicom_without_pixels`, `dicom_not_an_image`, `dicom_unsupported`, `frame_required`, `frame_out_of_range` or
+            `region_out_of_range`.
     """
     with _pydicom():
         syntax = _syntax(data)
@@ -157,7 +166,7 @@ def decode(
 
 @contextmanager
 def _pydicom() -> Iterator[None]:
-    """Whatever pydicom and its decoders raise is refused; messages and warnings, which quote values, are dropped."""
+    """Turns any error of pydicom and its decoders into Rejected; drops messages and warnings, which quote values."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -169,20 +178,21 @@ def _pydicom() -> Iterator[None]:
 
 
 def _syntax(data: bytes) -> TransferSyntax:
-    """Read before anything else: pydicom inflates a deflated data set whole, whatever is asked of it."""
+    """Returns the transfer syntax; read first, because pydicom inflates a deflated data set whole."""
     meta = read_dataset(
         io.BytesIO(data[_META_START:]), False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != _META_GROUP
     )
     syntax = TRANSFER_SYNTAXES.get(str(meta.get("TransferSyntaxUID", "")))
     if syntax is None:
         raise Rejected(
-            "dicom_unsupported", "a transfer syntax that is neither deflated, referenced nor private is expected"
+            "dicom_unsupported",
+            "this transfer syntax is not supported; send the image uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000",
         )
     return syntax
 
 
 def _header(data: bytes) -> tuple[Dataset, PixelElement]:
-    """The elements of `_READ` and where the pixels are; raises Rejected unless integer pixels of an image follow."""
+    """Returns the elements of `_READ` and where the pixels are; rejects all but integer pixels of an image."""
     buffer, seen = io.BytesIO(data), 0
     pixels: list[tuple[int, str | None, int]] = []
 
@@ -190,34 +200,34 @@ def _header(data: bytes) -> tuple[Dataset, PixelElement]:
         nonlocal seen
         seen += 1
         if seen > _ELEMENTS_MAX:
-            raise Rejected("dicom_unsupported", f"more than {_ELEMENTS_MAX} elements before the pixels")
+            raise Rejected("dicom_unsupported", f"the file has more than {_ELEMENTS_MAX} elements before its pixels")
         if tag == _PIXEL_DATA or tag in _FLOAT_PIXEL_DATA:
             pixels.append((tag, representation, length))
         return bool(pixels)
 
     dataset = read_partial(buffer, stop_when=at_pixels, specific_tags=list(_READ))
     if dataset.get("Modality") in _NOT_AN_IMAGE:
-        raise Rejected("dicom_not_an_image", "an image object is expected")
+        raise Rejected("dicom_not_an_image", f"the object must be an image, got modality {dataset.get('Modality')}")
     if not pixels:
-        raise Rejected("dicom_without_pixels", "a pixel data element is expected")
+        raise Rejected("dicom_without_pixels", "the object has no pixel data element")
     _check_class(dataset)
     tag, representation, length = pixels[0]
     if tag != _PIXEL_DATA:
-        raise Rejected("unsupported_pixels", "integer pixels are expected, got float")
-    # Whether an element has a value representation is asked of itself: files are not always encoded as they say.
+        raise Rejected("unsupported_pixels", "pixels must be integers, got floating-point numbers")
+    # The element itself shows whether it has a value representation: files are not always encoded as they say.
     head = 12 if representation in EXPLICIT_VR_LENGTH_32 else 8
     return dataset, PixelElement(start=buffer.tell() + head, length=length, representation=representation)
 
 
 def _check_class(dataset: Dataset) -> None:
-    """Raises Rejected for a storage class of the standard that is not of images; unknown ones may be images.
+    """Rejects storage classes of the standard that are not of images; unknown ones may be images.
 
     A map or a dose may give the modality of the image that it was made from.
     """
     for sop_class in (dataset.get("SOPClassUID"), dataset.file_meta.get("MediaStorageSOPClassUID")):
         name = UID_dictionary.get(str(sop_class), ("Image",))[0]
         if "Image" not in name and sop_class not in _IMAGES_BY_ANOTHER_NAME:
-            raise Rejected("dicom_not_an_image", f"an image object is expected, got {name}")
+            raise Rejected("dicom_not_an_image", f"the object must be an image, got {name}")
 
 
 def _layout(dataset: Dataset, syntax: TransferSyntax) -> PixelLayout:
@@ -234,7 +244,7 @@ def _layout(dataset: Dataset, syntax: TransferSyntax) -> PixelLayout:
     if layout.allocated not in (8, 16) or not 1 < layout.bits <= layout.allocated:
         raise Rejected("unsupported_pixels", "only 2 to 16 bits stored in 8- or 16-bit words are supported")
     if int(dataset.get("HighBit", layout.bits - 1)) != layout.bits - 1:
-        raise Rejected("unsupported_pixels", "the high bit must be the last of the bits stored")
+        raise Rejected("unsupported_pixels", "the high bit must be the last of the stored bits")
     if syntax.keyword == "JPEGExtended12Bit" and layout.bits > 8:
         raise Rejected("dicom_unsupported", "12-bit JPEG is not supported")
     if layout.photometric in _COLOURS:
@@ -252,18 +262,18 @@ def _frame(frame: int | None, frames: int) -> int:
         raise Rejected("frame_required", f"the image has {frames} frames; `frame` names one of them, from 1")
     number = 1 if frame is None else frame
     if not 1 <= number <= frames:
-        raise Rejected("frame_out_of_range", f"`frame` is expected in 1..{frames}, got {number}")
+        raise Rejected("frame_out_of_range", f"`frame` must be in 1..{frames}, got {number}")
     return number
 
 
 def _through_palette(stored: Integers, dataset: Dataset) -> tuple[Integers, int]:
-    """RGB and its bits."""
+    """Returns the RGB values of a palette image, and their bits."""
     if not dataset.original_encoding[1]:
         raise Rejected(
-            "unsupported_pixels", "a palette in little endian is expected: writers of the other order disagree"
+            "unsupported_pixels", "big-endian palettes are not supported (writers disagree on their byte order)"
         )
     bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
     coloured = apply_color_lut(stored, dataset)
     if bits not in (8, 16) or coloured.shape[2] != 3 or int(coloured.max()) >= 1 << bits:
-        raise Rejected("unsupported_pixels", "a palette of three colours of 8 or 16 bits is expected")
+        raise Rejected("unsupported_pixels", "a palette must have three colours of 8 or 16 bits")
     return coloured, bits

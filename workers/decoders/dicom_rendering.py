@@ -1,4 +1,4 @@
-"""How the header of a DICOM object wants its monochrome values rendered, and what unit they are in."""
+"""Rendering steps and unit of the monochrome values of a DICOM object, from its header."""
 
 from typing import Final, cast
 
@@ -14,16 +14,25 @@ _NEARLY_SQUARE: Final = 1.1  # people differ by more
 
 
 def monochrome_steps(dataset: Dataset, number: int, *, bits: int, signed: bool, inverted: bool) -> tuple[Step, ...]:
-    """Modality, VOI or full range, and inversion of frame `number`, from 1; inverted: it is MONOCHROME1.
+    """Returns the rendering steps of a frame: modality, VOI or full range, inversion.
 
-    Raises Rejected unsupported_pixels for what has no one rendering.
+    Args:
+        dataset: The header.
+        number: The frame, from 1.
+        bits: Bits stored for one value.
+        signed: Whether stored values are signed.
+        inverted: Whether the photometric interpretation is MONOCHROME1.
+
+    Returns:
+        The steps, in the order in which they are applied.
+
+    Raises:
+        Rejected: `unsupported_pixels`, the header does not define exactly one rendering.
     """
     shape = dataset.get("PresentationLUTShape") or None
     if shape is not None and shape != ("INVERSE" if inverted else "IDENTITY"):
         # Viewers disagree about which of the two decides, so there is no one image to speak of.
-        raise Rejected(
-            "unsupported_pixels", "photometric interpretation and presentation LUT shape are expected to agree"
-        )
+        raise Rejected("unsupported_pixels", "photometric interpretation and presentation LUT shape must agree")
     modality = _modality(_macro(dataset, number, "PixelValueTransformationSequence"), signed=signed)
     stored = full_range(bits, signed=signed, modality=None)
     negative = _may_be_negative(modality, stored, ct=dataset.get("Modality") == "CT")
@@ -36,9 +45,17 @@ def monochrome_steps(dataset: Dataset, number: int, *, bits: int, signed: bool, 
 
 
 def unit_of(dataset: Dataset, number: int, steps: tuple[Step, ...]) -> tuple[Unit, float]:
-    """The unit a user of the image reads its values in, and how many of it one stored value is.
+    """Returns the unit in which a user reads the values, and how many units one stored value is.
 
-    A CT image without Rescale Type is in Hounsfield units (PS3.3 C.8.2.1: required if it is another).
+    A CT image without Rescale Type is in Hounsfield units (PS3.3 C.8.2.1: the type must be given if it is another).
+
+    Args:
+        dataset: The header.
+        number: The frame, from 1.
+        steps: The rendering steps of the frame.
+
+    Returns:
+        The unit, and the units per stored value.
     """
     match steps[0]:
         case Rescale(slope=of_one):
@@ -50,15 +67,26 @@ def unit_of(dataset: Dataset, number: int, steps: tuple[Step, ...]) -> tuple[Uni
 
 
 def warnings_of(steps: tuple[Step, ...]) -> tuple[ImageWarning, ...]:
-    """Returns what a user should know of these steps."""
+    """Returns the warnings for a user about these steps.
+
+    Args:
+        steps: The rendering steps of a frame.
+    """
     reduced = any(isinstance(step, Table) and step.kind == "voi_lut" and uses_fewer_bits(step) for step in steps)
     return ("voi_lut_reduced",) if reduced else ()
 
 
 def check_pixel_shape(dataset: Dataset, number: int) -> None:
-    """Raises Rejected unless the pixels of frame `number` are nearly square, by their ratio or by their spacing.
+    """Checks that the pixels of a frame are nearly square, by their ratio or by their spacing.
 
     Viewers stretch an image whose pixels are not; the model would see another shape than its user.
+
+    Args:
+        dataset: The header.
+        number: The frame, from 1.
+
+    Raises:
+        Rejected: `unsupported_pixels`, the pixels are not nearly square.
     """
     measures = _macro(dataset, number, "PixelMeasuresSequence")
     for source, keyword in ((dataset, "PixelAspectRatio"), (measures, "PixelSpacing"), (dataset, "ImagerPixelSpacing")):
@@ -71,7 +99,7 @@ def check_pixel_shape(dataset: Dataset, number: int) -> None:
 
 
 def _macro(dataset: Dataset, number: int, keyword: str) -> Dataset:
-    """Where a frame keeps some of its elements: its own functional group, the shared one, or the data set itself."""
+    """Returns where a frame keeps some elements: its own functional group, the shared one, or the whole data set."""
     for groups, index in (("PerFrameFunctionalGroupsSequence", number - 1), ("SharedFunctionalGroupsSequence", 0)):
         if (items := dataset.get(groups)) and (macro := items[index].get(keyword)):
             return cast("Dataset", macro[0])
@@ -87,7 +115,7 @@ def _modality(dataset: Dataset, *, signed: bool) -> Rescale | Table | None:
     if len(slope) != 1 or len(intercept) != 1:
         raise Rejected(
             "unsupported_pixels",
-            "Rescale Slope and Rescale Intercept must both have a value, or both be absent: half a rescale is none",
+            "Rescale Slope and Rescale Intercept must both have a value, or both be absent",
         )
     return Rescale(slope[0], intercept[0])
 
@@ -101,13 +129,13 @@ def _voi(dataset: Dataset, *, signed_input: bool) -> Table | Window | None:
     if len(centres) != len(widths):
         raise Rejected(
             "unsupported_pixels",
-            f"Window Center and Window Width must have as many values, got {len(centres)} and {len(widths)}",
+            f"Window Center and Window Width must have the same number of values, got {len(centres)} and {len(widths)}",
         )
     return Window(str(dataset.get("VOILUTFunction") or "LINEAR"), centres[0], widths[0])
 
 
 def _numbers(dataset: Dataset, keyword: str) -> list[float]:
-    """The values of an element, none where it is absent or empty; raises Rejected where one of several is blank."""
+    """Returns the values of an element, none where it is absent or empty; rejects one blank among several."""
     value = dataset.get(keyword)
     values = list(value) if isinstance(value, MultiValue) else [value]
     given = [each for each in values if each not in (None, "")]
@@ -117,7 +145,7 @@ def _numbers(dataset: Dataset, keyword: str) -> list[float]:
 
 
 def _may_be_negative(modality: Rescale | Table | None, stored: FullRange, *, ct: bool) -> bool:
-    """Whether values after the modality step are signed: those of a table never, those of a CT rescale always."""
+    """Returns whether values after the modality step are signed: never after a table, always after a CT rescale."""
     match modality:
         case Table():
             return False

@@ -30,15 +30,18 @@ class Rescale:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.slope) and math.isfinite(self.intercept) and self.slope != 0):
-            raise Rejected("unsupported_pixels", "a finite rescale with a slope other than 0 is expected")
+            raise Rejected("unsupported_pixels", "Rescale Slope and Intercept must be finite, and the slope not 0")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
     """A lookup table (PS3.3 C.11.1.1.1): x -> values[x - first], the first and last entry beyond both ends.
 
-    kind: the modality table, or the VOI table, whose range of bits is [0, 1].
-    values: float64 entries of `bits` bits.
+    Attributes:
+        kind: The modality table, or the VOI table, whose range of bits is [0, 1].
+        first: The value that the first entry is for.
+        values: float64 entries of `bits` bits.
+        bits: Bits of an entry.
     """
 
     kind: Literal["modality_lut", "voi_lut"]
@@ -48,11 +51,11 @@ class Table:
 
     def __post_init__(self) -> None:
         if self.values.ndim != 1 or not self.values.size or not 8 <= self.bits <= 16:
-            raise Rejected("unsupported_pixels", "a lookup table with entries of 8 to 16 bits is expected")
+            raise Rejected("unsupported_pixels", f"lookup table entries must have 8 to 16 bits, got {self.bits} bits")
 
     @property
     def peak(self) -> int:
-        """The largest value the table can hold."""
+        """Returns the largest value the table can hold."""
         return (1 << self.bits) - 1
 
 
@@ -66,15 +69,15 @@ class Window:
 
     def __post_init__(self) -> None:
         if self.function not in _WINDOWS:
-            raise Rejected("unsupported_pixels", f"a VOI LUT function of {', '.join(_WINDOWS)} is expected")
+            raise Rejected("unsupported_pixels", f"the VOI LUT function must be one of {', '.join(_WINDOWS)}")
         narrowest = 1.0 if self.function == "LINEAR" else 0.0  # at which the window is a step
         if not (math.isfinite(self.centre) and math.isfinite(self.width) and self.width > narrowest):
-            raise Rejected("unsupported_pixels", f"a finite window wider than {narrowest} is expected")
+            raise Rejected("unsupported_pixels", f"a window must be finite and wider than {narrowest}")
 
 
 @dataclass(frozen=True, slots=True)
 class FullRange:
-    """What the bits can hold, onto [0, 1]."""
+    """The range of values that the bits can hold, onto [0, 1]."""
 
     low: float
     high: float
@@ -82,16 +85,20 @@ class FullRange:
 
 @dataclass(frozen=True, slots=True)
 class Invert:
-    """MONOCHROME1: the lowest value is white."""
+    """The inversion of MONOCHROME1, in which the lowest value is white."""
 
 
 Step = Rescale | Table | Window | FullRange | Invert
 
 
 def apply(step: Step, x: Floats | Integers) -> Floats:
-    """The values after a step; those of Window, FullRange, Invert and the VOI table are in [0, 1].
+    """Returns the values after a step; those of Window, FullRange, Invert and the VOI table are in [0, 1].
 
     Integers are taken as they are, because a float64 copy of a large colour image alone is gigabytes.
+
+    Args:
+        step: The step.
+        x: The values before the step.
     """
     match step:
         case Rescale():
@@ -115,7 +122,12 @@ def apply(step: Step, x: Floats | Integers) -> Floats:
 
 
 def render(steps: Sequence[Step], stored: Integers) -> Floats:
-    """Stored values through all steps: pixels in [0, 1] where the last but for Invert is Window, FullRange or VOI."""
+    """Returns stored values after all steps: pixels in [0, 1] if the last but for Invert is Window, FullRange or VOI.
+
+    Args:
+        steps: The steps, in order.
+        stored: The stored values.
+    """
     x: Any = stored
     for step in steps:
         x = apply(step, x)
@@ -123,16 +135,21 @@ def render(steps: Sequence[Step], stored: Integers) -> Floats:
 
 
 def slope(steps: Sequence[Step], stored: np.dtype[np.integer[Any]]) -> float:
-    """The largest change of a pixel in [0, 1] per change of its stored value by 1: the Lipschitz constant of `render`.
+    """Returns the largest change of a pixel in [0, 1] when its stored value changes by 1.
 
-    stored: the type of the stored values, of 8 or 16 bits.
+    It is the Lipschitz constant of `render`.
 
     Whole values a < b are sent apart by at most the steps between neighbours that lie between them (triangle
     inequality), so the largest step of `render` over all values of the type is its exact constant on them, tables
     after a broken rescale and float64 rounding included. Where no table makes it jump, the slope of the formulas is
     taken if it is larger; then the constant also holds for values that are not whole.
 
-    Raises Rejected unsupported_pixels where some value is rendered as no number.
+    Args:
+        steps: The steps, in order.
+        stored: The type of the stored values, of 8 or 16 bits.
+
+    Raises:
+        Rejected: `unsupported_pixels`, the steps overflow on some value.
     """
     limits = np.iinfo(stored)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -142,7 +159,7 @@ def slope(steps: Sequence[Step], stored: np.dtype[np.integer[Any]]) -> float:
     if len(formulas) == len(steps):
         largest = max(largest, math.prod(formulas, start=1.0))  # a NaN in first place stays
     if not math.isfinite(largest):
-        raise Rejected("unsupported_pixels", "a rescale and a window of moderate size are expected")
+        raise Rejected("unsupported_pixels", "rescale and window are too extreme: some pixel values overflow")
     return largest
 
 
@@ -161,7 +178,11 @@ def _steepest(step: Rescale | Window | FullRange | Invert) -> float:
 
 
 def transform(step: Step) -> Transform:
-    """The name of a step."""
+    """Returns the name of a step.
+
+    Args:
+        step: The step.
+    """
     match step:
         case Rescale():
             return "rescale"
@@ -176,7 +197,11 @@ def transform(step: Step) -> Transform:
 
 
 def parameters(step: Step) -> dict[str, Any]:
-    """Everything a step does, as JSON; equal parameters are equal maps."""
+    """Returns all parameters of a step as JSON; equal parameters are equal maps.
+
+    Args:
+        step: The step.
+    """
     match step:
         case Rescale():
             return {"rescale": [step.slope, step.intercept]}
@@ -192,7 +217,13 @@ def parameters(step: Step) -> dict[str, Any]:
 
 
 def full_range(bits: int, *, signed: bool, modality: Rescale | Table | None) -> FullRange:
-    """The range of the stored bits after the modality step."""
+    """Returns the range of the stored bits after the modality step.
+
+    Args:
+        bits: Bits stored for one value.
+        signed: Whether stored values are signed.
+        modality: The modality step; None where there is none.
+    """
     if isinstance(modality, Table):
         return FullRange(0.0, float(modality.peak))
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)

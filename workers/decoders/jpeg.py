@@ -1,4 +1,4 @@
-"""Lossy JPEG of 8 bits: whether a stream is whole, and its pixels in a DICOM file."""
+"""Lossy 8-bit JPEG: checks that a stream is whole, and decodes it in a DICOM file."""
 
 import io
 from typing import Final
@@ -19,8 +19,12 @@ _COARSEST: Final = 8  # the inverse transform is then cheap, while every coded b
 def check_intact(data: bytes, *, components: int) -> None:
     """Checks that a JPEG stream decodes without a warning of libjpeg, which Pillow does not pass on.
 
+    Args:
+        data: The stream.
+        components: Number of its components.
+
     Raises:
-        Rejected: unreadable_image when data are missing, left over, or no code of the stream's tables.
+        Rejected: `unreadable_image`, bytes are missing, left over, or not a code of the stream's tables.
     """
     try:
         simplejpeg.decode_jpeg(
@@ -32,19 +36,19 @@ def check_intact(data: bytes, *, components: int) -> None:
             strict=True,
         )
     except ValueError as error:
-        raise Rejected("unreadable_image", "the JPEG stream is damaged: data are missing or left over") from error
+        raise Rejected("unreadable_image", "the JPEG stream is damaged: bytes are missing or left over") from error
 
 
 def decode_jpeg(data: bytes, stream: Codestream, photometric: str) -> NDArray[np.uint8]:
     """Returns grey (rows, columns) or RGB (rows, columns, 3) of the JPEG stream of a DICOM frame.
 
     Args:
-        data: the stream.
-        stream: its header.
-        photometric: the photometric interpretation of the file, which decides where the stream says nothing.
+        data: The stream.
+        stream: Its header.
+        photometric: The photometric interpretation of the file, used where the stream does not say.
 
     Raises:
-        Rejected: unreadable_image for a damaged stream, unsupported_pixels for one of 12 bits.
+        Rejected: `unreadable_image`, the stream is damaged; `unsupported_pixels`, it has 12 bits.
     """
     if stream.precision != 8:
         raise Rejected("unsupported_pixels", "12-bit JPEG is not supported")
@@ -59,7 +63,7 @@ def decode_jpeg(data: bytes, stream: Codestream, photometric: str) -> NDArray[np
 
 
 def _libjpeg_takes_for_ybr(stream: Codestream) -> bool:
-    """The rule of libjpeg's `default_decompress_parms`."""
+    """Returns whether libjpeg takes a stream for YBR, by the rule of its `default_decompress_parms`."""
     if stream.jfif:
         return True
     if stream.adobe_transform is not None:
@@ -68,9 +72,9 @@ def _libjpeg_takes_for_ybr(stream: Codestream) -> bool:
 
 
 def _is_ybr(stream: Codestream, photometric: str) -> bool:
-    """Whether the components are Y, Cb and Cr: by a marker, else by their names, else by their sizes, else the header.
+    """Returns whether the components are Y, Cb and Cr: by a marker, else their names, their sizes, or the header.
 
-    Nobody makes green and blue smaller than red without saying so in a marker: GDCM calls such streams RGB.
+    No encoder makes green and blue smaller than red without a marker, though GDCM calls such streams RGB.
     """
     if stream.jfif or stream.adobe_transform is not None:
         return _libjpeg_takes_for_ybr(stream)

@@ -21,12 +21,12 @@ def read_table(kind: Literal["modality_lut", "voi_lut"], item: Dataset, *, signe
     (PS3.3 C.11.1.1.1, C.11.2.1.1). Entries of up to 8 bits may lie in a byte each.
 
     Args:
-        kind: which of the two sequences.
-        item: the item, with LUT Descriptor and LUT Data.
-        signed_input: the values that the table is applied to may be negative, and so may the first one.
+        kind: Which of the two sequences.
+        item: The item, with LUT Descriptor and LUT Data.
+        signed_input: Whether the table is applied to values that may be negative; then its first value may be, too.
 
     Raises:
-        Rejected: unsupported_pixels when entries are missing or larger than the descriptor says.
+        Rejected: `unsupported_pixels`, entries are missing or larger than the descriptor says.
     """
     entries, first, bits = (int(value) & _WORD for value in item.LUTDescriptor)
     if signed_input and first & _SIGN:
@@ -34,14 +34,17 @@ def read_table(kind: Literal["modality_lut", "voi_lut"], item: Dataset, *, signe
     values = _entries(item, entries or _ALL_ENTRIES, bits)
     table = Table(kind, first, values.astype(np.float64), bits)
     if int(values.max()) > table.peak:
-        raise Rejected("unsupported_pixels", f"a lookup table of {bits} bits has entries of more")
+        raise Rejected("unsupported_pixels", f"a lookup table of {bits} bits must have no larger entry")
     return table
 
 
 def uses_fewer_bits(table: Table) -> bool:
-    """Returns whether no entry needs all the bits that the descriptor says: an image through it is at most half bright.
+    """Returns whether no entry needs all the bits of the descriptor, so that images are at most half as bright.
 
-    That is right by the letter, and a frequent mistake of writers.
+    The standard allows it, but writers often do it by mistake.
+
+    Args:
+        table: The table.
     """
     return float(table.values.max()) < (table.peak + 1) / 2
 
@@ -52,7 +55,7 @@ def _entries(item: Dataset, count: int, bits: int) -> NDArray[np.uint16]:
         return np.frombuffer(words, dtype="<u2", count=count)
     if bits <= 8 and len(words) in (count, count + 1):
         return np.frombuffer(words, dtype=np.uint8, count=count).astype(np.uint16)
-    raise Rejected("unsupported_pixels", f"a lookup table of {count} entries is expected, got {len(words)} bytes")
+    raise Rejected("unsupported_pixels", f"a lookup table must have {count} entries, got {len(words)} bytes")
 
 
 def _bytes_in_little_endian(item: Dataset) -> bytes:

@@ -1,4 +1,4 @@
-"""Whether LZW data of a TIFF file end where they say: libtiff is content when it has enough rows."""
+"""Checks that LZW data of a TIFF file end with an end code: libtiff stops once it has enough rows."""
 
 from typing import Final
 
@@ -17,10 +17,10 @@ def check_end(data: bytes) -> None:
     """Checks that the codes lead from clear code to clear code up to an end code with nothing behind it.
 
     Args:
-        data: a strip or tile, packed with the first bit highest, as all but the oldest writers do.
+        data: A strip or tile, packed with the first bit highest, as all but the oldest writers do.
 
     Raises:
-        Rejected: unreadable_image.
+        Rejected: `unreadable_image`, the end code is missing or not at the end.
     """
     widths = np.full(_AT_ONCE, 9)
     for place, width in _LONGER_FROM:
@@ -43,7 +43,7 @@ def check_end(data: bytes) -> None:
 
 
 def _codes(padded: NDArray[np.int64], at: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The codes of these widths from these bits on: a code lies in three bytes."""
+    """Returns the codes of these widths that begin at these bits; a code lies within three bytes."""
     first = at // 8
     three = (padded[first] << 16) | (padded[first + 1] << 8) | padded[first + 2]
     return (three >> (24 - at % 8 - widths)) & ((1 << widths) - 1)

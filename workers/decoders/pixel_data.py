@@ -1,4 +1,4 @@
-"""From the pixel data element of a DICOM file to the stored values of one frame.
+"""Reads the stored values of one frame from the pixel data element of a DICOM file.
 
 The header of the file and the codestream of the frame must agree about rows, columns and samples (PS3.5 8.2).
 """
@@ -33,7 +33,7 @@ _YBR: Final = {"YBR_FULL", "YBR_FULL_422"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelLayout:
-    """How the stored values lie, as far as it is accepted."""
+    """The accepted layouts of stored values, by the attributes of the header."""
 
     rows: int
     columns: int
@@ -53,7 +53,13 @@ class PixelLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelElement:
-    """Where the value of the pixel data element lies, and its value representation; None in implicit encoding."""
+    """The place of the pixel data in the file.
+
+    Attributes:
+        start: First byte of the value.
+        length: Bytes of the value, or 0xFFFFFFFF where it is undefined.
+        representation: Value representation; None in implicit encoding.
+    """
 
     start: int
     length: int
@@ -68,15 +74,15 @@ def stored_values(
     The values are (rows, columns) or RGB (rows, columns, 3); bits above those stored are cleared.
 
     Args:
-        data: the file.
-        element: where in it the pixels are.
-        dataset: the header of the file.
-        syntax: the transfer syntax.
-        layout: what the header says of the pixels.
-        number: of the frame, from 1.
+        data: The file.
+        element: The place of the pixels in it.
+        dataset: The header of the file.
+        syntax: The transfer syntax.
+        layout: The layout that the header describes.
+        number: The frame, from 1.
 
     Raises:
-        Rejected: unreadable_image when pixels and header disagree or pixels are damaged; unsupported_pixels.
+        Rejected: `unreadable_image`, pixels and header disagree or the pixels are damaged; `unsupported_pixels`.
     """
     if not syntax.plugin:
         value = _uncompressed(data, element, layout)
@@ -97,7 +103,7 @@ def stored_values(
 
 
 def _uncompressed(data: bytes, element: PixelElement, layout: PixelLayout) -> memoryview:
-    """The value of all frames; what is behind them may be padding only."""
+    """Returns the value of all frames; only padding may follow them."""
     if element.length == _UNDEFINED:
         raise Rejected("unreadable_image", "uncompressed pixel data must have a defined length")
     value = memoryview(data)[element.start : element.start + element.length]
@@ -107,13 +113,13 @@ def _uncompressed(data: bytes, element: PixelElement, layout: PixelLayout) -> me
     if len(value) < element.length or len(value) < expected or any(value[expected:]):
         raise Rejected(
             "unreadable_image",
-            f"pixel data of {expected} bytes are expected by the header, got {len(value)} of {element.length}",
+            f"pixel data must have {expected} bytes by the header, got {len(value)} of {element.length}",
         )
     return value
 
 
 def _frame(data: bytes, element: PixelElement, dataset: Dataset, layout: PixelLayout, number: int) -> bytes:
-    """The compressed bytes of a frame."""
+    """Returns the compressed bytes of a frame."""
     buffer = io.BytesIO(data)
     buffer.seek(element.start)
     tables = (dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths"))
@@ -122,19 +128,19 @@ def _frame(data: bytes, element: PixelElement, dataset: Dataset, layout: PixelLa
 
 
 def _check_agreement(stream: Codestream, syntax: TransferSyntax, layout: PixelLayout) -> None:
-    """Raises Rejected unless the codestream is of the kind and shape that the header says."""
+    """Checks that the codestream has the kind and shape that the header says."""
     if stream.process != syntax.process:
-        raise Rejected("unreadable_image", f"the transfer syntax is {syntax.keyword}, the codestream is another kind")
+        raise Rejected("unreadable_image", f"the codestream is not of the transfer syntax {syntax.keyword}")
     said = (layout.rows, layout.columns, layout.samples)
     got = (stream.rows, stream.columns, stream.components)
     if got != said:
         raise Rejected(
             "unreadable_image",
-            "the header says {} rows, {} columns and {} samples, the codestream {}, {} and {}".format(*said, *got),
+            "the header says {} rows, {} columns and {} samples, but the codestream {}, {} and {}".format(*said, *got),
         )
     if stream.precision > layout.allocated:
         raise Rejected(
-            "unreadable_image", f"{layout.allocated} bits are allocated, the codestream has {stream.precision}"
+            "unreadable_image", f"the header allocates {layout.allocated} bits, the codestream has {stream.precision}"
         )
     if stream.precision < layout.bits and stream.signed != layout.signed:  # which bit is the sign is then not known
         raise Rejected("unreadable_image", "header and codestream disagree about bits and sign")
@@ -175,7 +181,7 @@ def _decoded(
     syntax: TransferSyntax,
     layout: PixelLayout,
 ) -> Integers:
-    """One frame as pydicom and its decoder give it, in RGB where it is YBR."""
+    """Returns one frame as pydicom and its decoder give it, with YBR converted to RGB."""
     options: dict[str, Any] = {
         "rows": layout.rows,
         "columns": layout.columns,
@@ -196,6 +202,6 @@ def _decoded(
 
 
 def _cleared(stored: Integers, layout: PixelLayout) -> Integers:
-    """Without the bits above those stored, which may hold an overlay; signed values keep their sign."""
+    """Returns values without the bits above those stored, which may hold an overlay; signed ones keep their sign."""
     shift = 8 * stored.dtype.itemsize - layout.bits
     return np.right_shift(np.left_shift(stored, shift), shift) if shift else stored

@@ -1,4 +1,4 @@
-"""Whether a PNG file is whole: its chunks, their checksums, and as many bytes of pixels as its header says.
+"""Checks that a PNG file is whole: its chunks, their checksums, and the number of pixel bytes.
 
 Decoders stop at the last row they need and look neither at checksums behind it nor at rows that are missing.
 """
@@ -20,10 +20,10 @@ def check_intact(data: bytes) -> None:
     """Checks every chunk's checksum up to the end chunk, and that the pixels inflate to their exact length.
 
     Args:
-        data: a PNG file of which the size has been checked.
+        data: A PNG file whose size has been checked.
 
     Raises:
-        Rejected: unreadable_image.
+        Rejected: `unreadable_image`, the file is damaged.
     """
     pixels = zlib.decompressobj()
     inflated, header = 0, b""
@@ -35,7 +35,7 @@ def check_intact(data: bytes) -> None:
     if not pixels.eof or pixels.unused_data:
         raise _broken("the pixels end early or go on after their end")
     if inflated != _expected(header):
-        raise _broken(f"{_expected(header)} bytes of pixels are expected by the header, got {inflated}")
+        raise _broken(f"the header announces {_expected(header)} bytes of pixels, got {inflated}")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -54,7 +54,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _inflate(pixels: "zlib._Decompress", body: bytes | memoryview) -> int:
-    """How many bytes these inflate to, of which never many are held."""
+    """Returns how many bytes the chunk inflates to; holds only a part of them at once."""
     count = 0
     rest: bytes | memoryview = body
     try:
@@ -82,7 +82,7 @@ def _expected(header: bytes) -> int:
 
 
 def _rows(width: int, height: int, bits: int) -> int:
-    """Each row has a byte for its filter; a pass without columns has no rows."""
+    """Returns the bytes of a pass: each row has one more for its filter, and a pass without columns has no rows."""
     return height * (1 + (width * bits + 7) // 8) if width > 0 else 0
 
 

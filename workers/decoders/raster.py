@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF to pixels in [0, 1], by a rule that refuses rather than loses or guesses.
+"""Decodes PNG, JPEG and TIFF into pixels in [0, 1]; rejects what it could only decode with loss or a guess.
 
 - Grey of 1, 2, 4, 8, 12 (TIFF) and 16 bits, and RGB of 8 and 16 bits, are taken with all their bits.
 - A palette becomes the RGB it stands for.
@@ -53,12 +53,21 @@ def decode(
     region: Region | None = None,
     on_size: Callable[[int], None] | None = None,
 ) -> DecodedImage:
-    """The one image of a file.
+    """Decodes the one image of a file.
 
-    on_size: called with the number of pixels before one of them is decoded.
+    Args:
+        data: The file.
+        image_format: Its format.
+        max_pixels: Maximum number of pixels.
+        region: The part of the image to keep; None for all of it.
+        on_size: Called with the number of pixels before one of them is decoded.
 
-    Raises Rejected: unreadable_image, image_too_large, image_too_small, animated_image, unsupported_pixels,
-    region_out_of_range.
+    Returns:
+        The decoded image.
+
+    Raises:
+        Rejected: `unreadable_image`, `image_too_large`, `image_too_small`, `animated_image`, `unsupported_pixels` or
+            `region_out_of_range`.
     """
     with _pillow(max_pixels):
         data, inverted = tiff.without_inversion(data) if image_format == "tiff" else (data, False)
@@ -67,8 +76,8 @@ def decode(
         if on_size is not None:
             on_size(image.height * image.width)
         if getattr(image, "n_frames", 1) > 1:
-            raise Rejected("animated_image", "one image in the file is expected, got several")
-        rawmodes = {_rawmode(tile.args) for tile in image.tile}  # asked now, because loading empties `tile`
+            raise Rejected("animated_image", "the file must hold one image, got several")
+        rawmodes = {_rawmode(tile.args) for tile in image.tile}  # read now, because loading empties `tile`
         palette = image.mode in _PALETTES
         oriented = image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9)
         lossy = image_format == "jpeg" or image.info.get("compression") in _LOSSY_COMPRESSIONS
@@ -98,7 +107,7 @@ def decode(
 
 @contextmanager
 def _pillow(max_pixels: int) -> Iterator[None]:
-    """Pillow with warnings as errors and our limit on pixels; whatever it raises is refused, its message dropped."""
+    """Runs Pillow with warnings as errors and our limit on pixels; turns any error into Rejected, message dropped."""
     pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
     try:
         with warnings.catch_warnings():
@@ -107,7 +116,7 @@ def _pillow(max_pixels: int) -> Iterator[None]:
     except (Rejected, MemoryError):
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise Rejected("image_too_large", f"at most {max_pixels} pixels are decoded") from error
+        raise Rejected("image_too_large", f"the image must have at most {max_pixels} pixels") from error
     except Exception as error:  # decoders raise nearly anything on malformed files
         raise Rejected("unreadable_image", "the file is truncated or corrupt") from error
     finally:
@@ -119,7 +128,7 @@ def _open(data: bytes, image_format: RasterFormat) -> ImageFile.ImageFile:
 
 
 def _check_intact(data: bytes, image: ImageFile.ImageFile) -> None:
-    """Raises Rejected for damage that Pillow decodes without a word."""
+    """Checks for damage that Pillow does not report."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tiff.check_intact(data, image.tag_v2)
     elif image.format == "PNG":
@@ -133,9 +142,12 @@ def _check_intact(data: bytes, image: ImageFile.ImageFile) -> None:
 def _samples(
     image: ImageFile.ImageFile, rawmodes: set[str], again: Callable[[], ImageFile.ImageFile]
 ) -> tuple[Integers, int]:
-    """Integers (height, width) or (height, width, 3) and the bits of a sample.
+    """Returns integers (height, width) or (height, width, 3), and the bits of a sample.
 
-    rawmodes: how Pillow unpacks the samples of each tile. again: opens the same file anew.
+    Args:
+        image: The open file.
+        rawmodes: How Pillow unpacks the samples of each tile.
+        again: Opens the same file anew.
     """
     if image.mode in ("I;16", "I;16B"):
         return _grey_16(image, rawmodes)
@@ -182,7 +194,7 @@ def _eight_bits(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
 
 
 def _check_indices(image: ImageFile.ImageFile) -> None:
-    """Raises Rejected for an index behind the end of the palette, which Pillow takes for black."""
+    """Rejects an index behind the end of the palette, which Pillow takes for black."""
     colours = len(image.palette.palette) // len(image.palette.mode) if image.palette else 0
     if int(np.asarray(image.getchannel(0)).max()) >= colours:
         raise Rejected("unreadable_image", f"a palette of {colours} colours has no colour for some pixels")
@@ -208,13 +220,13 @@ def _tiff_tag(image: ImageFile.ImageFile, tag: int, default: Any) -> Any:  # noq
 
 def _refuse_transparent_colour(image: ImageFile.ImageFile) -> None:
     if "transparency" in image.info:
-        raise Rejected("unsupported_pixels", "16-bit pixels without a transparent colour are expected")
+        raise Rejected("unsupported_pixels", "16-bit images with a transparent colour are not supported")
 
 
 def _require_opaque(alpha: NDArray[np.integer[Any]], opaque: int) -> None:
     if int(alpha.min()) != opaque:
-        raise Rejected("unsupported_pixels", "an opaque image is expected, got transparent pixels")
+        raise Rejected("unsupported_pixels", "the image must be opaque, got transparent pixels")
 
 
 def _unsupported(mode: str) -> Rejected:
-    return Rejected("unsupported_pixels", f"grey or RGB of 8 or 16 bits is expected, got {mode}")
+    return Rejected("unsupported_pixels", f"pixels must be grey or RGB of 8 or 16 bits, got {mode}")

@@ -1,4 +1,4 @@
-"""Whether an RLE frame (PS3.5 annex G) is whole; its bytes carry neither sizes nor a checksum."""
+"""Checks that an RLE frame (PS3.5 annex G) is whole; its bytes carry neither sizes nor a checksum."""
 
 import struct
 from itertools import pairwise
@@ -18,10 +18,10 @@ def check_runs(frame: bytes, *, rows: int, columns: int, planes: int) -> None:
     another length than the header says, or that bytes are damaged.
 
     Args:
-        frame: the segments of a frame, with their header.
-        rows: of the image.
-        columns: of the image.
-        planes: bytes of a pixel, each of which is a segment.
+        frame: The segments of a frame, with their header.
+        rows: Rows of the image.
+        columns: Columns of the image.
+        planes: Bytes of a pixel, each of which is a segment.
 
     Raises:
         Rejected: unreadable_image.
@@ -30,7 +30,7 @@ def check_runs(frame: bytes, *, rows: int, columns: int, planes: int) -> None:
         raise _broken("has no header")
     count, *offsets = _HEADER.unpack_from(frame)
     if count != planes:
-        raise _broken(f"has {count} segments, {planes} are expected by the header")
+        raise _broken(f"has {count} segments, but the header announces {planes}")
     bounds = [*offsets[:count], len(frame)]
     for start, end in pairwise(bounds):
         if not _HEADER.size <= start <= end <= len(frame):
@@ -39,7 +39,12 @@ def check_runs(frame: bytes, *, rows: int, columns: int, planes: int) -> None:
 
 
 def check_segment(segment: bytes, *, rows: int, columns: int) -> None:
-    """Checks that a segment, which is packed as TIFF's PackBits is, unpacks to these rows, and only padding follows.
+    """Checks that a segment, packed as PackBits of TIFF, unpacks to these rows, and only padding follows.
+
+    Args:
+        segment: The packed bytes.
+        rows: Rows of the image.
+        columns: Bytes of a row.
 
     Raises:
         Rejected: unreadable_image.

@@ -1,6 +1,6 @@
-"""Whether the strips or tiles of a TIFF file are whole; libtiff stops at the last row, wherever that is.
+"""Checks that the strips or tiles of a TIFF file are whole; libtiff stops at the last row, wherever that is.
 
-Uncompressed, LZW, PackBits and CCITT data have no checksum, so that of them only wrong lengths can be noticed.
+Uncompressed, LZW, PackBits and CCITT data have no checksum: of their damage only wrong lengths show.
 """
 
 import struct
@@ -38,14 +38,14 @@ class _Block:
 
 
 def check_intact(data: bytes, tags: Any) -> None:  # noqa: ANN401  # Pillow's directory of tags
-    """Checks that each strip or tile inflates to as many bytes as its rows take, as far as its compression tells.
+    """Checks that each strip or tile inflates to as many bytes as its rows take, as far as its compression shows.
 
     Args:
-        data: a TIFF file.
-        tags: its first directory, as Pillow reads it.
+        data: A TIFF file.
+        tags: Its first directory, as Pillow reads it.
 
     Raises:
-        Rejected: unreadable_image, or unsupported_pixels for a compression whose damage cannot be noticed.
+        Rejected: `unreadable_image`; `unsupported_pixels`, damage would not show with this compression.
     """
     compression = int(tags.get(TiffImagePlugin.COMPRESSION, _UNCOMPRESSED))
     if compression not in _SUPPORTED:
@@ -62,9 +62,12 @@ def check_intact(data: bytes, tags: Any) -> None:  # noqa: ANN401  # Pillow's di
 
 
 def without_inversion(data: bytes) -> tuple[bytes, bool]:
-    """Returns a file of which Pillow reads 16-bit grey as it is stored, and whether its values are to be inverted.
+    """Returns a file from which Pillow reads 16-bit grey as stored, and whether its values must be inverted.
 
     Pillow reads 16-bit grey with white as zero in one byte order as it is stored, and in the other not at all.
+
+    Args:
+        data: A TIFF file.
     """
     order = "<" if data[:2] == b"II" else ">"
     places = dict(_short_entries(data, order))
@@ -79,7 +82,7 @@ def without_inversion(data: bytes) -> tuple[bytes, bool]:
 
 
 def _short_entries(data: bytes, order: str) -> Iterator[tuple[int, int]]:
-    """The tags of the first directory with one 16-bit value each, and where in the file that value is."""
+    """Yields the tags of the first directory that have one 16-bit value, and where in the file that value is."""
     at = struct.unpack_from(f"{order}I", data, 4)[0]
     for entry in range(at + 2, at + 2 + 12 * struct.unpack_from(f"{order}H", data, at)[0], 12):
         tag, kind, count = struct.unpack_from(f"{order}HHI", data, entry)
@@ -103,7 +106,7 @@ def _blocks(data: bytes, tags: Any) -> Iterator[_Block]:  # noqa: ANN401
         sizes = _numbers(tags[TiffImagePlugin.STRIPBYTECOUNTS])
         of_a_plane = -(-height // down)
     if len(offsets) != len(sizes) or len(offsets) != planes * of_a_plane:
-        raise _broken(f"{planes * of_a_plane} strips or tiles are expected, got {len(offsets)}")
+        raise _broken(f"it must have {planes * of_a_plane} strips or tiles, got {len(offsets)}")
     row = (across * bits_of_a_pixel + 7) // 8
     for index, (start, size) in enumerate(zip(offsets, sizes, strict=True)):
         block = data[start : start + size]

@@ -1,6 +1,6 @@
-"""The DICOM transfer syntaxes that are accepted, each with the one decoder it is decoded with.
+"""Accepted DICOM transfer syntaxes, each with the one decoder that decodes it.
 
-Deflated ones are missing because pydicom inflates them whole before any limit can be asked; referenced ones (JPIP,
+Deflated ones are missing because pydicom inflates them whole before any limit applies; referenced ones (JPIP,
 SMPTE) because their pixels are elsewhere; MPEG because a video is no image.
 """
 
@@ -15,9 +15,14 @@ class TransferSyntax:
     """A transfer syntax: its UID and keyword, and the one decoder that is used for it.
 
     Decoders of lossy JPEG differ by a grey level or two, which is as much as a radius, so the choice is fixed.
-    plugin: pydicom's name of the decoder, empty where nothing is encoded. distribution: the package it comes from.
-    process: what the codestream of a frame must be; None where there is none.
-    lossy: codestreams of this syntax may lose something, so an image of it is called lossy.
+
+    Attributes:
+        uid: UID of the transfer syntax.
+        keyword: Keyword of the transfer syntax.
+        plugin: pydicom's name of the decoder, empty where nothing is encoded.
+        distribution: The package that the decoder comes from.
+        process: Kind of the codestream of a frame; None where there is no codestream.
+        lossy: Whether codestreams of this syntax may lose something, so that an image of it is called lossy.
     """
 
     uid: str

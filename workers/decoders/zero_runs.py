@@ -1,7 +1,7 @@
 """Zeroed parts of a codestream, which decode without complaint but which no encoder writes.
 
-Disks and transfers that lose a block leave zeros. A code of zeros is valid, but of what it means follows whether an
-encoder would write it for long: "nothing changes here" occurs in every blank background, "another coefficient of the
+Disks and transfers that lose a block leave zeros. A code of zeros is valid; its meaning decides whether an
+encoder would repeat it for long: "nothing changes here" occurs in every blank background, "another coefficient of the
 same value" for thousands of coefficients does not.
 """
 
@@ -21,14 +21,14 @@ _RAW_OR_HIGH_THROUGHPUT: Final = 0x41  # code-block styles of which some bits ar
 
 
 def check_zero_runs(data: bytes, stream: Codestream) -> None:
-    """Checks that no part of the coded data has been replaced by zeros, as far as that can be told.
+    """Checks that no part of the coded data has been replaced by zeros, as far as that can be detected.
 
     Args:
-        data: a JPEG or JPEG 2000 codestream.
-        stream: what its header says.
+        data: A JPEG or JPEG 2000 codestream.
+        stream: Its header.
 
     Raises:
-        Rejected: unreadable_image.
+        Rejected: `unreadable_image`, a part was replaced.
     """
     match stream.process:
         case "jpeg":
@@ -43,7 +43,7 @@ def check_zero_runs(data: bytes, stream: Codestream) -> None:
 
 
 def _scans_without_zeros(data: bytes) -> Iterator[bytes]:
-    """The coded data of scans in which zeros stand for coefficients other than zero."""
+    """Yields the coded data of scans in which zeros stand for coefficients other than zero."""
     zero_symbols: dict[int, int] = {}
     for marker, body, coded in jpeg_segments(data):
         if marker == _DHT:
@@ -53,7 +53,7 @@ def _scans_without_zeros(data: bytes) -> Iterator[bytes]:
 
 
 def _zero_symbols(body: bytes) -> dict[int, int]:
-    """Of each Huffman table the symbol whose code is all zeros: the first one, for codes are assigned in order."""
+    """Returns for each Huffman table the symbol whose code is all zeros: the first, as codes are in order."""
     symbols, at = {}, 0
     while at < len(body):
         count = sum(body[at + 1 : at + 17])
@@ -71,7 +71,7 @@ def _codes_coefficients(scan: bytes, zero_symbols: Mapping[int, int]) -> bool:
 
 
 def _longest_of_jpeg_2000(stream: Codestream) -> int | None:
-    """The most zero bytes that empty packets can make, or None where zeros may be coded in other ways too."""
+    """Returns the most zero bytes that empty packets can make, or None where zeros may be coded in other ways too."""
     own, _order, layers, _together, levels, _width, _height, style = struct.unpack_from(">BBHBBBBB", stream.coding)
     if own & _OWN_PRECINCTS or style & _RAW_OR_HIGH_THROUGHPUT:
         return None

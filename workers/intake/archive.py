@@ -1,7 +1,7 @@
-"""A zip with one folder of images for each class: what lies in it, and which folder is which class.
+"""Reads a zip with one folder of images for each class, and matches folders to classes.
 
-What touches the bytes of an archive runs in the sandbox. Nothing is ever unpacked to a disk, so a path is a name only;
-those that would be dangerous elsewhere are refused all the same, for the archive is not what it seems.
+All code that touches the bytes of an archive runs in the sandbox. Nothing is ever unpacked to a disk, so a path is only
+a name. Paths that would be dangerous elsewhere are refused all the same: such an archive is not what it seems.
 """
 
 import io
@@ -41,11 +41,11 @@ _BROKEN: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveLimits:
-    """What an archive may unpack to.
+    """The limits on an archive.
 
     Attributes:
-        files: Files at most.
-        unpacked_bytes: Bytes of all of them together at most.
+        files: Maximum number of files.
+        unpacked_bytes: Maximum number of bytes of all files together.
     """
 
     files: int
@@ -58,7 +58,7 @@ class Classes:
 
     Attributes:
         class_names: Their names, in order.
-        folders: The folder that each one's images lie in.
+        folders: The folder of each class.
     """
 
     class_names: tuple[str, ...]
@@ -89,7 +89,7 @@ def list_images(archive: bytes, limits: ArchiveLimits) -> dict[str, list[str]]:
     for path in paths:
         parts = _parts(path)[skipped:]
         if not _is_folder(path) and len(parts) != 2:
-            raise Rejected("invalid_archive", f"`{shown(path)}` does not lie in the folder of a class")
+            raise Rejected("invalid_archive", f"every file must lie in the folder of a class, got `{shown(path)}`")
         if parts:
             files = folders.setdefault(_nfc(parts[0]), [])
             if not _is_folder(path):
@@ -97,13 +97,13 @@ def list_images(archive: bytes, limits: ArchiveLimits) -> dict[str, list[str]]:
     _check_names(folders)
     for folder, files in folders.items():
         if not files:
-            raise Rejected("empty_class", f"the folder `{shown(folder)}` holds no image")
+            raise Rejected("empty_class", f"every folder must hold an image, but `{shown(folder)}` holds none")
         files.sort()
     return dict(sorted(folders.items()))
 
 
 def read_images(archive: bytes, paths: Iterable[str]) -> Iterator[bytes]:
-    """Yields the bytes of these files, one after the other; at no moment more of a file than its header says.
+    """Yields the bytes of these files, one after the other; never reads more of a file than its header announces.
 
     The directory, which may be long, is read once.
 
@@ -112,7 +112,7 @@ def read_images(archive: bytes, paths: Iterable[str]) -> Iterator[bytes]:
         paths: Paths in it.
 
     Raises:
-        Rejected: `invalid_archive`.
+        Rejected: `invalid_archive`, the zip is damaged.
     """
     with _opened(archive) as file:
         for path in paths:
@@ -122,7 +122,9 @@ def read_images(archive: bytes, paths: Iterable[str]) -> Iterator[bytes]:
                 while chunk := stream.read(_CHUNK):
                     content += chunk
             if len(content) != size:
-                raise Rejected("invalid_archive", f"{size} bytes are declared, got {len(content)}")
+                raise Rejected(
+                    "invalid_archive", f"a file must have the {size} bytes that the zip declares, got {len(content)}"
+                )
             yield bytes(content)
 
 
@@ -162,7 +164,8 @@ def match_classes(folders: Iterable[str], class_names: Sequence[str] | None, pub
     for place, (folder, *named) in enumerate(zip(in_order, *readings, strict=True)):
         if set(named) - {None, place}:
             raise Rejected(
-                "class_mismatch", f"the folder `{shown(folder)}` is at the place of the class {names[place]!r}"
+                "class_mismatch",
+                f"the folder `{shown(folder)}` stands for another class than {names[place]!r}, whose place it takes",
             )
     return Classes(class_names=names, folders=tuple(in_order))
 
@@ -178,7 +181,7 @@ def shown(path: str) -> str:
 
 @contextmanager
 def _opened(archive: bytes) -> Iterator[zipfile.ZipFile]:
-    """Yields the archive; whatever the standard library raises on it is refused, its message dropped."""
+    """Yields the archive; turns any error of the standard library into Rejected, without its message."""
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as file:
             yield file
@@ -188,10 +191,12 @@ def _opened(archive: bytes) -> Iterator[zipfile.ZipFile]:
 
 def _check_sizes(entries: Sequence[zipfile.ZipInfo], limits: ArchiveLimits) -> None:
     if len(entries) > limits.files:
-        raise Rejected("archive_too_large", f"at most {limits.files} files are taken, got {len(entries)}")
+        raise Rejected("archive_too_large", f"the archive must have at most {limits.files} files, got {len(entries)}")
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > limits.unpacked_bytes:
-        raise Rejected("archive_too_large", f"at most {limits.unpacked_bytes} bytes are unpacked, got {unpacked}")
+        raise Rejected(
+            "archive_too_large", f"the archive must unpack to at most {limits.unpacked_bytes} bytes, got {unpacked}"
+        )
     for entry in entries:
         if entry.file_size > max(_SMALL, _RATIO_MAX * entry.compress_size):
             raise Rejected(
@@ -210,25 +215,29 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
     if kind not in (0, stat.S_IFDIR if entry.is_dir() else stat.S_IFREG):
         raise Rejected("unsafe_archive", f"`{name}` is a link or a device, not a file")
     if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS:
-        raise Rejected("invalid_archive", f"`{name}` is encrypted, or compressed by another method than deflate")
+        raise Rejected("invalid_archive", f"every file must be stored or deflated, and not encrypted; `{name}` is not")
 
 
 def _check_path(path: str) -> None:
     name = shown(_printable(path))
     parts = path.removesuffix("/").split("/")
     if len(path) > PATH_MAX or not path.isprintable() or "\\" in path:
-        raise Rejected("unsafe_archive", f"`{name}` is no plain path of at most {PATH_MAX} characters")
+        raise Rejected(
+            "unsafe_archive", f"every path must be plain and have at most {PATH_MAX} characters; `{name}` is not"
+        )
     if parts[0][1:2] == ":" or any(part in ("", ".", "..") for part in parts):
-        raise Rejected("unsafe_archive", f"`{name}` is not a path below a folder")
+        raise Rejected("unsafe_archive", f"every path must lie below a folder; `{name}` does not")
 
 
 def _check_names(folders: Mapping[str, Sequence[str]]) -> None:
-    """Raises Rejected duplicate_file for names that a disk which ignores case, as most do, would take for one."""
+    """Rejects names that a disk which ignores case, as most do, would take for one."""
     seen: set[str] = set()
     for path in [*folders, *(path for files in folders.values() for path in files)]:
         key = _nfc(_nfc(path).casefold())
         if key in seen:
-            raise Rejected("duplicate_file", f"`{shown(path)}` is there more than once, case and accents aside")
+            raise Rejected(
+                "duplicate_file", f"file names must differ by more than case and accents; `{shown(path)}` occurs twice"
+            )
         seen.add(key)
 
 

@@ -58,14 +58,18 @@ def decode_limited(data: bytes, request: CertifyRequest, settings: WorkerSetting
     try:
         return _checked(answer, request, settings.max_pixels, card)
     except (ValueError, ValidationError) as error:
-        raise Rejected("unreadable_image", "the decoder broke on this file") from error
+        raise Rejected("unreadable_image", "the decoder crashed on this file") from error
 
 
 def cpu_allowance(size: int, pixels: int = 0) -> int:
     """Returns the processor seconds that a file of `size` bytes, with so many pixels, may take to decode.
 
-    That is about four times what JPEG 2000 in colour, the slowest, was measured to take, and some for the start. A
-    small file cannot keep a worker busy for long, whatever it says of itself.
+    That is about four times the measured time of JPEG 2000 in colour, the slowest, and some for the start. A small
+    file cannot keep a worker busy for long, whatever its header says.
+
+    Args:
+        size: Bytes of the file.
+        pixels: Its pixels; 0 before they are known.
     """
     return math.ceil(_CPU_FLOOR + size * _CPU_PER_BYTE + pixels * _CPU_PER_PIXEL)
 
@@ -80,7 +84,7 @@ def backbone_card(backbone: str) -> BackboneCard:
         Rejected: `unknown_backbone`.
     """
     if (card := shipped_backbones().get(backbone)) is None:
-        raise Rejected("unknown_backbone", f"no card is named {backbone!r}")
+        raise Rejected("unknown_backbone", f"`backbone` must be one of GET /backbones, got {backbone!r}")
     return card
 
 
@@ -107,7 +111,7 @@ def decode_bytes(
         Rejected: The bytes, the frame or the region are to blame.
     """
     if not data:
-        raise Rejected("empty_image", "an image is expected, got 0 bytes")
+        raise Rejected("empty_image", "the image must not be empty, got 0 bytes")
     match sniff(data):
         case None:
             raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
@@ -115,7 +119,7 @@ def decode_bytes(
             image = dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region, on_size=on_size)
         case raster_format:
             if frame not in (None, 1):
-                raise Rejected("frame_out_of_range", f"`frame` is expected in 1..1, got {frame}")
+                raise Rejected("frame_out_of_range", f"`frame` must be 1, got {frame}")
             image = raster.decode(data, raster_format, max_pixels=max_pixels, region=region, on_size=on_size)
     header = {"facts": _FACTS.dump_python(image.facts, mode="json"), "pixels_sha256": image.sha256}
     return header, model_input(image, card.image_size, card.fit).tobytes()
@@ -124,7 +128,12 @@ def decode_bytes(
 def _checked(
     answer: Answer, request: CertifyRequest, max_pixels: int, card: BackboneCard
 ) -> tuple[ModelInput, ImageRecord]:
-    """Returns what the sandbox said, as far as it can be checked; raises ValueError or Rejected otherwise."""
+    """Returns the answer of the sandbox after all checks that are possible.
+
+    Raises:
+        ValueError: The answer is malformed.
+        Rejected: The image or the region has a wrong size.
+    """
     pixels = ModelInput.from_bytes(answer.payload, card.image_size)
     facts = _FACTS.validate_python(answer.header.get("facts"))
     check_size(rows=facts.rows, columns=facts.columns, max_pixels=max_pixels)

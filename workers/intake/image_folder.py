@@ -1,4 +1,4 @@
-"""The images of a folder as a model sees them, decoded as intake decodes uploads; the name of a file is never shown."""
+"""Reads the images of a folder, decoded as intake decodes uploads; never shows the name of a file."""
 
 import sys
 from collections import Counter
@@ -27,7 +27,7 @@ def distinct_images(
     of_input: Callable[[NDArray[np.float32]], NDArray[_Value]],
     on_file: Callable[[], None] = lambda: None,
 ) -> tuple[list[NDArray[_Value]], Counter[str]]:
-    """Returns what `of_input` makes of the model inputs of a folder, by name, and why files were left out.
+    """Returns `of_input` of the model inputs of a folder, by name, and why files were left out.
 
     An image counts once, however many files hold it.
 
@@ -40,7 +40,7 @@ def distinct_images(
         on_file: Called after each file.
 
     Raises:
-        ValueError: No file is an image.
+        ValueError: No file is an image; see `nothing_read`.
     """
     found: dict[bytes, NDArray[Any]] = {}
     refused: Counter[str] = Counter()
@@ -53,7 +53,7 @@ def distinct_images(
             refused[rejected.code] += 1
         else:
             image = of_input(decoded.pixels)
-            refused["same_picture"] += image.tobytes() in found
+            refused["same_image"] += image.tobytes() in found
             found[image.tobytes()] = image
         on_file()
     if not found:
@@ -95,7 +95,7 @@ def files_of_classes(directory: Path, task: TaskCard) -> list[list[Path]]:
 
 
 def nothing_read(refused: Counter[str]) -> ValueError:
-    """Returns the error for files of which none is an image, with why.
+    """Returns the error for a folder without images, with the reasons.
 
     Args:
         refused: Reason -> number of files.
@@ -105,7 +105,7 @@ def nothing_read(refused: Counter[str]) -> ValueError:
 
 
 def tell_refused(refused: Counter[str]) -> None:
-    """Writes what was left out, by reason, to standard error; a file's name may be a patient's.
+    """Writes the number of files left out, by reason, to standard error; never a name, which may be a patient's.
 
     Args:
         refused: Reason -> number of files.

@@ -1,4 +1,4 @@
-"""What the model saw of an image, as a PNG that a person can look at."""
+"""The model input as a PNG that a person can look at."""
 
 import io
 
@@ -9,7 +9,11 @@ from certrad.models.images.model_input import ModelInput
 
 
 def encode_png(model_input: ModelInput) -> bytes:
-    """Returns the model input rounded to 8 bits: a picture of it, not the numbers that are certified."""
+    """Returns the model input as a PNG, rounded to 8 bits: an image to look at, not the certified numbers.
+
+    Args:
+        model_input: The model input.
+    """
     levels = np.rint(model_input.pixels.transpose(1, 2, 0) * 255).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(levels).save(buffer, "PNG")

@@ -55,7 +55,7 @@ def unpack(job_id: str) -> None:
 
 
 def _begin(job_id: str, stage: Callable[[JobRecord, WorkerSettings, Redis, Records], bool]) -> None:
-    """Runs the first stage of a job, which answers whether the job goes on, and sends the job to an engine."""
+    """Runs the first stage of a job, which returns whether the job goes on, and sends the job to an engine."""
     settings = WorkerSettings()
     with connect(settings.redis_url) as redis:
         records = Records(redis, ttl=settings.job_ttl)
@@ -85,7 +85,7 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
 
 
 def _keep_what_the_model_sees(job_id: str, pixels: ModelInput, settings: WorkerSettings) -> None:
-    """Stores the picture of GET /jobs/{id}/input; a certificate does not need it, so a full disk costs no more."""
+    """Stores the PNG of GET /jobs/{id}/input; a certificate does not need it, so a full disk does not end the job."""
     try:
         uploads.store(settings.outputs_dir, job_id, io.BytesIO(encode_png(pixels)))
     except Rejected as rejected:

@@ -1,4 +1,4 @@
-"""From the archive of a tuning to the images an engine needs, decoded in sandboxes."""
+"""Takes the images that an engine needs from the archive of a tuning, decoded in sandboxes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -75,16 +75,17 @@ def put_images(
 
 
 def _check_room(job_id: str, count: int, card: BackboneCard, settings: WorkerSettings, redis: Redis) -> None:
-    """Raises Rejected before an image is decoded.
+    """Checks before an image is decoded that there is room for all.
 
-    `archive_too_large`: the images would never fit. `redis_unavailable`: now they would fill the job store, in which
-    certifications under way need room.
+    Raises:
+        Rejected: `archive_too_large`, the images would never fit; `redis_unavailable`, they would fill the job store
+            now, in which running certifications need room.
     """
     each, side, most = ModelInput.size_in_bytes(card.image_size), card.image_size, settings.max_tuning_bytes
     if count * each > most:
         raise Rejected(
             "archive_too_large",
-            f"{count} chosen images of {side} x {side} take {count * each} bytes, at most {most} do",
+            f"{count} chosen images of {side} x {side} take {count * each} bytes, more than the {most} allowed",
         )
     memory = cast("dict[str, int]", redis.info("memory"))
     free = memory["maxmemory"] * (1 - _KEPT_FREE) - memory["used_memory"]
@@ -117,7 +118,11 @@ def _listed(archive: bytes, settings: WorkerSettings) -> dict[str, list[str]]:
 
 
 def _decoded(archive: bytes, paths: Sequence[str], card: BackboneCard, settings: WorkerSettings) -> list[bytes]:
-    """The model inputs of some files; what is wrong with one is told with its path."""
+    """Returns the model inputs of some files.
+
+    Raises:
+        Rejected: A file cannot be decoded; the detail begins with its path.
+    """
     size = ModelInput.size_in_bytes(card.image_size)
     try:
         answer = run_limited(
@@ -134,13 +139,13 @@ def _decoded(archive: bytes, paths: Sequence[str], card: BackboneCard, settings:
             return [pixels for path in paths for pixels in _decoded(archive, [path], card, settings)]
         if isinstance(error, Rejected):
             raise Rejected(error.code, f"`{shown(paths[0])}`: {error.detail}") from error
-        raise Rejected("unreadable_image", f"`{shown(paths[0])}`: the decoder broke on this file") from error
+        raise Rejected("unreadable_image", f"`{shown(paths[0])}`: the decoder crashed on this file") from error
 
 
 def _decode_files(
     archive: bytes, paths: Sequence[str], card: BackboneCard, max_pixels: int
 ) -> tuple[dict[str, Any], bytes]:
-    """Runs in the sandbox."""
+    """Returns an empty header and the model inputs, one after the other; runs in the sandbox."""
     return {}, b"".join(
         decode_bytes(content, card, max_pixels=max_pixels)[1] for content in read_images(archive, paths)
     )

@@ -18,7 +18,7 @@ EPSILON: Final = 16 / 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """What all kinds have in common.
+    """The common fields of all kinds of experiments.
 
     source: the table or figure of the paper. backbones, datasets: ids; every pair is measured.
     images: test images of a pair, as many of each class as there are; None takes all.
@@ -58,7 +58,7 @@ class SmoothedMethod:
 
     @property
     def scope(self) -> Scope:
-        """What a certificate of this method covers: a prompt tuned on the image itself is frozen in it."""
+        """Returns the scope of a certificate of this method: a prompt tuned on the image itself is frozen in it."""
         return "input_independent" if self.adaptation is None else "frozen_prompt"
 
 

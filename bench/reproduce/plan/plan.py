@@ -23,7 +23,7 @@ CLEAN_TWIN: Final = replace(ADVPT, method="coop")
 """CoOp by AdvPT's recipe, on clean embeddings: the other end of the trade-off."""
 
 FAITHFUL: Final = ZeroShotAdaptation(context="words")
-"""As the released code counts learnable words; MedCLIP's template, whose code was never released, is learned whole."""
+"""Learnable words as the released code counts them; MedCLIP, whose code was not released, learns all tokens."""
 WHOLE: Final = ZeroShotAdaptation(context="tokens")
 
 STARTS: Final = {"pannuke": "An H&E image patch of {}."}

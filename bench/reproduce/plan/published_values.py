@@ -70,7 +70,7 @@ def row_behind(defence: str, method: str) -> str:
 
 
 def _table(experiment: AnyExperiment) -> str:
-    """As a file of several tables names them."""
+    """Returns the name of a table in a file of several tables."""
     return experiment.source.lower().replace(" ", "")
 
 

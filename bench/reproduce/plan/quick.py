@@ -55,7 +55,7 @@ def reduced(experiment: AnyExperiment) -> AnyExperiment:
 
 
 def quick_plan() -> tuple[CertifiedAccuracy, AttackedAccuracy]:
-    """What `--quick` runs where no table is named: PromptSmooth's methods certified, AdvPT attacked."""
+    """Returns the experiments of `--quick` without a named table: PromptSmooth's methods certified, AdvPT attacked."""
     # RAP needs the weights of a ResNet-50, which nobody who tries this has.
     attacked = replace(ADVPT_TABLE_1, threats=("clean", "pgd40"))
     return _certified(TABLE_2), _attacked(attacked)

@@ -73,7 +73,7 @@ def printed_difference(upper: Cell, lower: Cell, printed: Mapping[Place, Printed
 
 
 def summary(found: Sequence[Order]) -> str:
-    """How many pairs stand as printed, and a line for each that is turned."""
+    """Returns the number of pairs in the printed order, and a line for each reversed pair."""
     if not found:
         return "No two rows were measured that the paper orders.\n"
     counts = {verdict: sum(order.verdict == verdict for order in found) for verdict in _VERDICTS}
@@ -101,7 +101,7 @@ def _remark(group: Sequence[Order]) -> str:
 
 
 def _remark_key(order: Order) -> tuple[bool, str, str, str, str, bool]:
-    """What is turned beyond the error first; then pair by pair."""
+    """Returns the sort key of a pair: first pairs reversed beyond the error, then by name."""
     known = order.condition == KNOWN
     return (order.verdict != "reversed", order.backbone, order.dataset, order.above, order.below, known)
 

@@ -25,7 +25,7 @@ from certrad.models.types import SmoothingParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What is written of one experiment. markdown: tables, orders, facts."""
+    """The files of one experiment; the Markdown holds tables, orders and facts."""
 
     csv: str
     markdown: str
@@ -79,7 +79,7 @@ def _facts(experiment: AnyExperiment, cells: Sequence[Cell], materials: Material
 
 
 def _attacks(cells: Sequence[Cell]) -> list[str]:
-    """What stands behind `adaptive` and `non-adaptive`."""
+    """Returns a line for each attack behind `adaptive` and `non-adaptive`."""
     named = {(cell.condition, cell.place.column, cell.detail) for cell in cells if cell.condition and cell.hits}
     return [f"{column}, {condition}: {detail}" for condition, column, detail in sorted(named, reverse=True)]
 

@@ -164,7 +164,7 @@ def _ready(
 
 
 def every_fifth(chosen: Sequence[int], split: Split) -> tuple[list[int], list[int]]:
-    """Of each class every fifth of the chosen images, and the others."""
+    """Returns every fifth of the chosen images of each class, and the others."""
     by_class = sorted(chosen, key=split.label)
     return by_class[::5], [index for at, index in enumerate(by_class) if at % 5]
 

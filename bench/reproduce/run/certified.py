@@ -31,7 +31,7 @@ CERTIFICATE: Final = "certificate"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What one method gave on the test images at one sigma, in the order of the images.
+    """The results of one method on the test images at one sigma, in the order of the images.
 
     radii: of the certificate of the true class; None where another class, or nothing, is certified.
     """

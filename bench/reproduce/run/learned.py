@@ -138,7 +138,7 @@ class _Progress:
 
     @property
     def seconds(self) -> float:
-        """Of all runs of this training together."""
+        """Returns the seconds of all runs of this training together."""
         return time.perf_counter() - self._started
 
     def keep(self, state: TrainerState) -> None:
@@ -151,7 +151,7 @@ class _Progress:
         replace_file(self._path, state.to_bytes(), private=False)
 
     def remove(self) -> None:
-        """What is finished is not resumed."""
+        """Deletes the state of a finished training, which is not resumed."""
         self._path.unlink(missing_ok=True)
         self._facts.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""What a run works with: data sets, backbones and other weights on disk, and the folder of its results."""
+"""The materials of a run: data sets, backbones and other weights on disk, and the folder of its results."""
 
 import hashlib
 import json
@@ -50,7 +50,7 @@ class Materials:
     processes: int = 1
 
     def split(self, dataset: str, part: SplitName) -> Split:
-        """One split of a data set; raises Missing with what is expected where."""
+        """Returns one split of a data set; raises Missing with the file that is missing."""
         try:
             return load_split(shipped_datasets()[dataset], self.data, part, decode=decode)
         except Rejected as rejected:

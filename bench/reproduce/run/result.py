@@ -1,4 +1,4 @@
-"""What an executor hands to the report: cells, each a measured number or the reason why there is none."""
+"""The results of an executor for the report: cells, each a measured number or the reason why there is none."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ KNOWN: Final = "adaptive"
 BEST_SIGMA: Final = "best σ"
 """The papers' rule: for each radius the sigma with the highest certified accuracy on the test images themselves."""
 SIGMA: Final = "σ = "
-"""How the condition of one sigma begins."""
+"""Prefix of the condition of one sigma."""
 AS_PUBLISHED: Final = frozenset({"", NOT_KNOWN, BEST_SIGMA})
 """Conditions under which a cell stands beside a printed value."""
 

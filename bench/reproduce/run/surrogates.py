@@ -17,7 +17,7 @@ from certrad.models.types import BackboneCard
 
 @dataclass(frozen=True, slots=True)
 class TrainedSurrogate:
-    """What builds the surrogate in each process.
+    """Builds the surrogate in each process.
 
     sha256: of all that decides its logits. head: its file in the folder `surrogates`; None is ImageNet's own.
     """

@@ -21,7 +21,7 @@ U_contra = TypeVar("U_contra", contravariant=True)
 
 
 class Worker(Protocol[U_contra]):
-    """What computes a unit, loaded once a process."""
+    """Computes a unit; loaded once in each process."""
 
     def __call__(self, unit: U_contra) -> Json:
         """The JSON value of a unit."""
@@ -82,7 +82,7 @@ class Workforce(Generic[U]):
 
 
 _worker: Worker[Any]
-"""What computes in a process of a pool, loaded once by `_start`."""
+"""Worker of a process of the pool, loaded once by `_start`."""
 
 
 def _start(build: Callable[[], Worker[Any]]) -> None:

@@ -20,7 +20,7 @@ from certrad.models.randomness import seeded
 
 DISTANCE: Final = "distance"
 RANDOM: Final = "random vectors"
-"""As many, each as long as a learned one: to some word any vector is nearest."""
+"""Random vectors for comparison, as many and as long as the learned ones: any vector has a nearest word."""
 
 
 def nearest_words(experiment: NearestWords, materials: Materials) -> list[Cell]:

@@ -255,19 +255,19 @@ def hidden_radius() -> bytes:
         (forged_counts, "labels", "label 0 occurs"),
         (lambda: relabelled(FIXED, lambda labels: [0] * len(labels)), "bounds", "do not follow"),
         (lambda: forged(FIXED, estimation__merkle_root="ab" * 32), "merkle_root", "the root of these labels is"),
-        (lambda: rounded_up(FIXED), "radius", "follows from the bounds, stated is"),
-        (lambda: rounded_up(PAIR), "radius", "follows from the bounds, stated is"),
-        (lambda: rounded_up(ROUTED), "radius", "is the least of all outcomes, stated is"),
+        (lambda: rounded_up(FIXED), "radius", "follows from the bounds, but the document states"),
+        (lambda: rounded_up(PAIR), "radius", "follows from the bounds, but the document states"),
+        (lambda: rounded_up(ROUTED), "radius", "is the least of all outcomes, but the document states"),
         (lambda: forged(FIXED, classifier__prompt_sha256="ab" * 32), "settings", "of another classifier"),
-        (duplicated_block, "samples", "samples are expected"),
-        (lambda: forged(FIXED), "issuer", "none of the issuer's"),
+        (duplicated_block, "samples", "must hold all n ="),
+        (lambda: forged(FIXED), "issuer", "not the issuer's"),
         (lambda: forged(SEVEN, scope="input_independent"), "scope", "the scope is frozen_prompt"),
         (lambda: forged(FIXED, claim__p_a_lower="0.9"), "bounds", "p_a_lower"),
         (lambda: forged(PAIR, claim__p_a_lower="0.95"), "bounds", "by the rule e_process"),
         (lambda: forged(SEVEN, decision__rule="certified_selection"), "bounds", "by the rule certified_selection"),
         (lambda: forged(GAVE_UP, claim__p_a_lower="0.7", claim__p_b_upper="0.3"), "bounds", "by the rule"),
         (lambda: forged(FIXED, claim__class_index="1", claim__label="class 1"), "class", "selection samples"),
-        (lambda: forged(FIXED, params__alpha="0.05"), "alpha_split", "expected"),
+        (lambda: forged(FIXED, params__alpha="0.05"), "alpha_split", "must be"),
         (lambda: forged(FIXED, params__eta="0.0"), "alpha_split", "eta"),
         (lambda: forged(FIXED, limits=["This proves that the class is right."]), "words", "limits"),
         (lambda: forged(FIXED, noise__key="ab" * 32), "noise_key", "not that of this image"),
@@ -304,7 +304,7 @@ def test_clopper_pearson_before_the_last_sample_is_refused() -> None:
         claim__p_b_upper=str(p_b),
         claim__radius=f"{floor_decimals(radius(p_a, p_b, 0.5), 4)}",
     )
-    assert "all n = 640 samples are expected" in refused(verify(peeked))["samples"]
+    assert "must hold all n = 640 samples" in refused(verify(peeked))["samples"]
 
 
 # -- what is no document is refused without a crash ------------------------------------------------------------------

@@ -424,7 +424,7 @@ def test_predict_abstains_on_nan() -> None:
 
 
 def test_an_image_of_another_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match="the base classifier takes"):
+    with pytest.raises(ValueError, match="the image must be of the classifier's shape"):
         certify(np.zeros((3, 2, 2)), CLASSIFIER, PARAMS, key=KEY)
 
 

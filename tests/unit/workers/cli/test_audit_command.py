@@ -179,7 +179,7 @@ def test_a_picture_counts_once_however_many_files_hold_it(
     audited.append(verdict())
     (folder / "a copy.png").write_bytes((folder / "Jane Doe 1.png").read_bytes())
     assert main(options(folder, limit=3)) == 0
-    assert "1 file left out: same_picture" in capfd.readouterr().err
+    assert "1 file left out: same_image" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_the_prompt_is_stored_and_names_its_pool_but_no_file(
         ClassifierSpec(backbone="demo", prompt=card.id, class_names=card.class_names, template="{}").scope
         == "input_independent"
     )
-    assert "1 file left out: same_picture" in err
+    assert "1 file left out: same_image" in err
     assert "1 file left out: unsupported_format" in err
     assert "Jane" not in out + err
 
