@@ -36,7 +36,10 @@ def test_stored_record_is_read_and_spelled_the_same(stored: dict[str, Any]) -> N
     parts = (record.image, INPUT, "image"), (record.result, RESULT, "result"), (record.error, ERROR, "error")
     for value, codec, name in parts:
         spelled = None if value is None else codec.dump_python(value, mode="json")  # type: ignore[arg-type]
-        assert spelled == json.loads(fields.get(name, "null"))
+        written = json.loads(fields.get(name, "null"))
+        if isinstance(value, ImageRecord):  # the field is newer than the records
+            assert spelled.pop("warnings") == []
+        assert spelled == written
 
 
 def test_stored_sigma_has_one_meaning_each() -> None:
