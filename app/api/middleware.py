@@ -26,13 +26,13 @@ _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]+))(?::[0-9]*)?")
 
 
 class SecurityHeadersMiddleware:
-    """Adds the security headers that a response does not set itself; nothing is cached unless a route says so."""
+    """Adds the security headers that a response does not set itself; only its route can make a response cacheable."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serves one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -48,13 +48,13 @@ class SecurityHeadersMiddleware:
 
 
 class ErrorMiddleware:
-    """Answers an unexpected error with `internal_error` and logs its type and place, but no value."""
+    """Responds to an unexpected error with `internal_error`, and logs its type and place but no value."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serves one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -93,7 +93,7 @@ class AllowedHostMiddleware:
         self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serves one ASGI connection."""
         if scope["type"] == "http" and not self._allows(Headers(scope=scope).getlist("host")):
             await problem_response("host_not_allowed")(scope, receive, send)
             return
@@ -115,13 +115,19 @@ class BodySizeLimitMiddleware:
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, larger: Mapping[str, int]) -> None:
-        """The limit of every path, and those of some paths."""
+        """Sets the limits.
+
+        Args:
+            app: The application behind it.
+            max_bytes: The limit of every other path.
+            larger: The limits of some paths.
+        """
         self._app = app
         self._max_bytes = max_bytes
         self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serves one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""How the API answers each error code of `certrad.models.errors.PROBLEMS`: the HTTP status and what to do."""
+"""The HTTP status of each error code of `certrad.models.errors.PROBLEMS`, and what a client can do about it."""
 
 from dataclasses import dataclass
 from typing import Final

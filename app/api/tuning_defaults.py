@@ -1,4 +1,4 @@
-"""The request that the fields of POST /prompts make, every default filled in."""
+"""Fills in the defaults of a request to tune."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -29,7 +29,17 @@ _PARAMS: Final = (
 
 
 def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> TuningRequest:
-    """The request with every default filled in. Raises Rejected: unknown_task, unknown_backbone, invalid_request."""
+    """Returns the request with every default filled in.
+
+    Args:
+        form: The fields that the client sent.
+        catalogue: The cards that a request may name.
+        settings: The defaults of the installation.
+
+    Raises:
+        InvalidRequest: The fields do not go together.
+        Rejected: unknown_task, unknown_backbone.
+    """
     task = _task(form, catalogue)
     backbone = form.backbone or (task or catalogue.tasks[settings.default_task]).default_backbone
     if backbone not in catalogue.backbones:

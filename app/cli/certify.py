@@ -1,4 +1,4 @@
-"""`certrad certify`: files sent to a service and followed to their outcomes."""
+"""`certrad certify`: sends files to a service and follows them to their outcomes."""
 
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -145,7 +145,7 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def run(options: Namespace) -> int:
-    """Certifies every file; of several exit codes the worst."""
+    """Certifies every file and returns the worst of the exit codes."""
     files = [file for source in options.paths for file in (visible_files(source) if source.is_dir() else [source])]
     given = {name: getattr(options, name) for name in FIELDS}
     fields = {name: _as_field(value) for name, value in given.items() if value is not None}
@@ -165,17 +165,20 @@ def _as_field(value: object) -> str:
 def certify(
     client: Client, files: Sequence[Path], fields: Mapping[str, str], *, as_json: bool, folder: Path | None = None
 ) -> int:
-    """Submits every file, then follows one after the other; Ctrl+C cancels what has not ended.
+    """Submits every file, then follows one after the other; Ctrl+C cancels the jobs that have not ended.
 
     Args:
         client: The service.
         files: The images.
-        fields: Of every request.
-        as_json: Whether to print a line of JSON for each file, not a table.
+        fields: The fields of every request.
+        as_json: Whether to print a line of JSON for each file instead of a table.
         folder: Where to save certificates, jobs and model inputs; None for nowhere.
 
     Returns:
         The worst of the exit codes.
+
+    Raises:
+        KeyboardInterrupt: The user pressed Ctrl+C.
     """
     with console.progress_bars() as progress:
         submitted = [_attempt(_submit, client, file, fields) for file in files]

@@ -28,7 +28,8 @@ _LARGEST_SIGMA: Final = 1.0  # of the grid 0.1, 0.25, 0.5, 1
 class Specimen:
     """One image of the demonstration and the noise it is certified under.
 
-    truth: what the image is, as one of the task's classes where it is of one.
+    Attributes:
+        truth: The true class of the image, if it belongs to a class of the task.
     """
 
     file: str
@@ -54,7 +55,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Certifies the images of the demonstration and prints what was proved."""
+    """Certifies the images of the demonstration, prints what was proved, and returns the exit code."""
     try:
         repeat = commands(n=options.n)
     except MissingImagesError as error:
@@ -77,7 +78,11 @@ class MissingImagesError(Exception):
 
 
 def image_path(file: str) -> Path:
-    """Where pydicom-data keeps a file; the package is found, not imported. Raises MissingImagesError."""
+    """Returns where pydicom-data keeps a file; it does not import the package.
+
+    Raises:
+        MissingImagesError: The package is not installed.
+    """
     spec = find_spec(_PACKAGE)
     for location in (spec.submodule_search_locations or []) if spec else []:
         path = Path(location) / "data" / file
@@ -87,7 +92,7 @@ def image_path(file: str) -> Path:
 
 
 def certify_specimens(client: Client, *, n: int) -> list[Row]:
-    """Certifies every specimen with n samples, with progress bars on standard error."""
+    """Returns the results of every specimen with n samples; progress bars go to standard error."""
     with progress_bars() as progress:
         jobs = [
             client.submit(image_path(specimen.file).read_bytes(), {"sigma": str(specimen.sigma), "n": str(n)})
@@ -101,7 +106,7 @@ def certify_specimens(client: Client, *, n: int) -> list[Row]:
 
 
 def notes(client: Client, *, n: int) -> list[str]:
-    """What a reader of the results must know."""
+    """Returns what a reader of the results must know."""
     full = SmoothingParams().n
     titles = {view["card"]["id"]: view["card"]["title"] for view in client.get("/backbones")["backbones"]}
     return [
@@ -112,7 +117,7 @@ def notes(client: Client, *, n: int) -> list[str]:
 
 
 def commands(*, n: int) -> list[str]:
-    """The commands that repeat the first certificate by hand."""
+    """Returns the commands that repeat the first certificate by hand."""
     specimen = SPECIMENS[0]
     image = shlex.quote(f"image=@{image_path(specimen.file)}")
     fields = f"-F sigma={specimen.sigma} -F n={n}"
@@ -123,13 +128,13 @@ def commands(*, n: int) -> list[str]:
 
 
 def _certrad() -> Path:
-    """The command of this installation, which need not be on the PATH; relative below the working directory."""
+    """Returns the path of this installation's command, which need not be on the PATH; relative below the working directory."""
     command = Path(sys.executable).with_name("certrad")
     return command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
 
 
 def print_report(console: Console, rows: Sequence[Row], words: Sequence[str], repeat: Sequence[str]) -> None:
-    """The demonstration's table, what it means, and how to repeat it."""
+    """Prints the table of the demonstration, what it means, and how to repeat it."""
     print_results(console, rows)
     for line in words:
         console.print(line, soft_wrap=True)
@@ -139,7 +144,7 @@ def print_report(console: Console, rows: Sequence[Row], words: Sequence[str], re
 
 
 def report(rows: Sequence[Row], words: Sequence[str], repeat: Sequence[str]) -> dict[str, Any]:
-    """The same as one JSON object."""
+    """Returns the demonstration's report as one JSON object."""
     return {
         "results": [
             {

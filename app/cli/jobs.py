@@ -18,7 +18,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Prints the jobs."""
+    """Prints the jobs and returns the exit code."""
 
     def show(client: Client) -> int:
         jobs = list(islice(client.jobs(), options.limit))

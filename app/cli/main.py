@@ -1,4 +1,4 @@
-"""The command `certrad`: finds the module of a command and runs it, or becomes the process that computes."""
+"""The command `certrad`: runs the module of a command, or becomes the process that computes."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -81,7 +81,11 @@ def dispatch(arguments: Sequence[str]) -> int:
 
 
 def listing(prefix: str = "") -> str:
-    """Returns what every command does, in one line each; `prefix` picks those whose names begin with it."""
+    """Returns one line for each command that says what it does.
+
+    Args:
+        prefix: Selects the commands whose names begin with it.
+    """
     commands = {**REQUESTS, **COMPUTING}
     lines = ["usage: certrad COMMAND [OPTIONS]", "", _ABOUT]
     for group, names in GROUPS.items():

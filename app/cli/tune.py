@@ -1,4 +1,4 @@
-"""`certrad tune`: labelled images sent to a service, and the prompt that it tunes on them."""
+"""`certrad tune`: sends labelled images to a service, which tunes a prompt on them."""
 
 import json
 import tempfile
@@ -82,7 +82,7 @@ def _rules(options: Namespace) -> Iterator[str]:
 
 
 def run(options: Namespace) -> int:
-    """Tunes the prompt; exit code 0 where there is one."""
+    """Tunes the prompt and returns the exit code, 0 if there is a prompt."""
     given = {name: getattr(options, name) for name in FIELDS}
     fields = {name: _as_field(value) for name, value in given.items() if value not in (None, False)}
 
@@ -109,10 +109,17 @@ def tune(
 ) -> int:
     """Sends the images and follows the tuning; Ctrl+C cancels it.
 
-    Returns the exit code: 0 there is a prompt, 2 bad usage, 1 failure.
-    source: a folder of one folder for each class, a zip of such folders, or a CSV with the columns path and label.
-    default_for: task whose default the prompt becomes, and whose classes it is tuned on where `fields` name none. An
-        unknown one, and one of other classes, is refused before anything is sent.
+    Args:
+        client: The service.
+        source: A folder with one folder for each class, a zip of such folders, or a CSV with the columns path and
+            label.
+        fields: The fields of POST /prompts.
+        default_for: The task whose default the prompt becomes, and whose classes it is tuned on if `fields` name none.
+            An unknown task, or one with other classes, is refused before the client sends anything.
+        as_json: Whether to print JSON.
+
+    Returns:
+        The exit code: 0 there is a prompt, 2 bad usage, 1 failure.
     """
     try:
         fields = _for_task(client, fields, default_for)
@@ -139,7 +146,7 @@ def tune(
 
 
 def print_prompt(out: Console, card: Mapping[str, Any], default_for: str | None) -> None:
-    """What was tuned, on what, how well it does on images it was not tuned on, and how it is used."""
+    """Prints how the prompt was tuned, its accuracy on images it was not tuned on, and how to use it."""
     tuning = card["tuning"]
     loss = tuning["losses"][-1]
     out.print(
@@ -154,7 +161,7 @@ def print_prompt(out: Console, card: Mapping[str, Any], default_for: str | None)
 
 
 def accuracy(validation: Mapping[str, Any] | None) -> str:
-    """The figures of a card in words."""
+    """Returns the accuracy figures of a card in words."""
     if validation is None:
         return "accuracy not measured: every image was used for tuning"
     noisy = ", ".join(f"{100 * at['accuracy']:.1f}% at sigma {at['sigma']:g}" for at in validation["noisy_accuracy"])
@@ -165,7 +172,11 @@ def accuracy(validation: Mapping[str, Any] | None) -> str:
 
 
 def _for_task(client: Client, fields: Mapping[str, str], task: str | None) -> Mapping[str, str]:
-    """The fields with which the prompt can become the task's default; raises ImagesError where it never could."""
+    """Returns the fields with which the prompt can become the task's default.
+
+    Raises:
+        ImagesError: The prompt could never become it.
+    """
     if task is None:
         return fields
     classes = {card["id"]: card["class_names"] for card in client.get("/tasks")["tasks"]}
@@ -179,7 +190,7 @@ def _for_task(client: Client, fields: Mapping[str, str], task: str | None) -> Ma
 
 
 def _listed(fields: Mapping[str, str]) -> object:
-    """The value of `classes`; None where the service will refuse it."""
+    """Returns the value of `classes`; None if the service will refuse it."""
     try:
         return json.loads(fields.get("classes", "null"))
     except ValueError:

@@ -54,9 +54,10 @@ async def certify(
     request: Request,
     acceptance: AcceptanceDep,
 ) -> JobView:
-    """Submits an image, as a form or as the raw body with the fields in the query, and answers with its job.
+    """Submits an image, as a form or as the raw body with the fields in the query, and returns its job.
 
-    The kind of the image is decided by its bytes; declared types and file names are ignored and never kept.
+    The service detects the format from the first bytes of the image. It ignores declared types and file names, and
+    never keeps them.
     """
     fields = request.query_params.multi_items()
     if is_form(request):

@@ -1,4 +1,4 @@
-"""Jobs: read, listed, followed, cancelled, erased."""
+"""The routes that read, list, follow, cancel and erase jobs."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
@@ -22,7 +22,7 @@ _RECONNECT_MS: Final = 2000
 
 
 class PageQuery(BaseModel):
-    """Which page of the list."""
+    """The page of the list to return."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -38,7 +38,7 @@ class PageQuery(BaseModel):
     responses=problem_responses("invalid_request", "unknown_field"),
 )
 def list_jobs(query: Annotated[PageQuery, Query()], services: ServicesDep) -> JobPage:
-    """The jobs of this installation, newest first."""
+    """Returns the jobs of this installation, newest first."""
     before = float("inf") if query.cursor is None else query.cursor
     page = services.jobs.page(before=before, limit=query.limit)
     following = None if page.following is None else repr(page.following)
@@ -53,7 +53,7 @@ def list_jobs(query: Annotated[PageQuery, Query()], services: ServicesDep) -> Jo
     responses=problem_responses("job_not_found", "job_unreadable", "invalid_request"),
 )
 def get_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
-    """The job as it stands; while it has not ended, `Retry-After` says when to ask again."""
+    """Returns the job with its current status; until it has ended, `Retry-After` says when to poll again."""
     record = services.jobs.read(job_id)
     if not record.ended:
         response.headers["Retry-After"] = str(_POLL_SECONDS)
@@ -75,7 +75,7 @@ def get_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
     },
 )
 def get_job_input(job_id: str, services: ServicesDep) -> Response:
-    """The image as it was given to the model: resized, cropped, in the file's own window, before noise."""
+    """Returns the model input: the image resized, cropped, in the file's own window, before noise."""
     return Response(services.jobs.model_input(job_id), media_type="image/png")
 
 
@@ -117,7 +117,7 @@ async def follow_job(
     services: ServicesDep,
     last_event_id: Annotated[str | None, Header(description="go on after this event")] = None,
 ) -> EventSourceResponse:
-    """The job's events from the first one, or from the one after `Last-Event-ID`, as they come."""
+    """Returns the job's events as they come, from the first one or from the one after `Last-Event-ID`."""
     after = events.position(last_event_id)
     await run_in_threadpool(services.jobs.read, job_id)
     return EventSourceResponse(_stream(services, job_id, after), headers={"X-Accel-Buffering": "no"})

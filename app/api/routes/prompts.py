@@ -46,10 +46,10 @@ async def tune_prompt(
     request: Request,
     acceptance: AcceptanceDep,
 ) -> JobView:
-    """Submits labelled images, one folder for each class, and answers with the job that tunes a prompt on them.
+    """Submits labelled images, one folder for each class, and returns the job that tunes a prompt on them.
 
-    Its result names the prompt, which POST /certify takes at once. File names are looked at and never kept; an error
-    about one file names its path in the archive.
+    The job's result names the prompt, which POST /certify accepts at once. The service reads file names and never keeps
+    them; an error about one file names its path in the archive.
     """
     if not is_form(request):
         raise InvalidRequest({"images": "required once, as a file part of a multipart form"})

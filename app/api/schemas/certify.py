@@ -133,23 +133,37 @@ class CertifyForm(BaseModel):
 
     @property
     def rectangle(self) -> Region | None:
-        """The region as numbers."""
+        """Returns the region as numbers, or None."""
         return None if self.region is None else _rectangle(self.region)
 
     @property
     def adaptation_options(self) -> dict[str, Any]:
-        """The options of zero-shot adaptation that were given, by the name `ZeroShotAdaptation` has for them."""
+        """Returns the options of zero-shot adaptation that the client sent, by their names in `ZeroShotAdaptation`."""
         given = {"steps": self.adapt_steps, "samples": self.adapt_samples, "lr": self.adapt_lr, "context": self.context}
         return {name: value for name, value in given.items() if value is not None}
 
 
 def parse(fields: Iterable[tuple[str, str]]) -> CertifyForm:
-    """The form these fields make; raises Rejected `unknown_field` or InvalidRequest."""
+    """Returns the form with these fields.
+
+    Raises:
+        InvalidRequest: A field is wrong.
+        Rejected: unknown_field.
+    """
     return validated(CertifyForm, fields)
 
 
 def validated(form: type[Form], fields: Iterable[tuple[str, str]]) -> Form:
-    """A form of these fields, each given once; raises Rejected `unknown_field` or InvalidRequest."""
+    """Returns a form with these fields, each of which may come once.
+
+    Args:
+        form: The class of the form.
+        fields: Names and values.
+
+    Raises:
+        InvalidRequest: A field is wrong, or comes more than once.
+        Rejected: unknown_field.
+    """
     given: dict[str, str] = {}
     for name, value in fields:
         if name in given:

@@ -22,7 +22,7 @@ Sigma = Annotated[float, Field(ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1])]
 
 
 class TuningForm(BaseModel):
-    """The fields of one request, beside the images; those of the training default to what the papers publish."""
+    """The fields of one request, beside the images; the training fields default to the published values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -70,5 +70,10 @@ class TuningForm(BaseModel):
 
 
 def parse(fields: Iterable[tuple[str, str]]) -> TuningForm:
-    """The form these fields make; raises Rejected `unknown_field` or InvalidRequest."""
+    """Returns the form with these fields.
+
+    Raises:
+        InvalidRequest: A field is wrong.
+        Rejected: unknown_field.
+    """
     return validated(TuningForm, fields)

@@ -16,7 +16,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Prints the prompts."""
+    """Prints the prompts and returns the exit code."""
 
     def show(client: Client) -> int:
         prompts = client.get("/prompts")["prompts"]

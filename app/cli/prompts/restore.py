@@ -1,4 +1,4 @@
-"""`certrad prompts restore`: a withdrawn prompt put into use again."""
+"""`certrad prompts restore`: puts a withdrawn prompt into use again."""
 
 import sys
 from argparse import Namespace
@@ -16,7 +16,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Restores the prompt; it is no task's default until it is made one."""
+    """Restores the prompt and returns the exit code; it stays no task's default until `prompts default` makes it one."""
 
     def restore(client: Client) -> int:
         client.restore_prompt(options.id)

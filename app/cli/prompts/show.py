@@ -17,7 +17,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Prints the card as JSON, for reading."""
+    """Prints the card as indented JSON and returns the exit code."""
 
     def show(client: Client) -> int:
         sys.stdout.write(json.dumps(client.prompt(options.id), indent=2) + "\n")
