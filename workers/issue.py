@@ -39,8 +39,8 @@ _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_i
 def finish(job_id: str) -> None:
     """Signs and stores the certificate that an engine put into Redis, deletes the upload and ends the job.
 
-    What does not verify, or is not about the job, is not signed. A tuning has a result only: its prompt was stored and
-    published before. A job that has ended meanwhile leaves nothing. A second run does no harm.
+    It signs nothing that does not verify, or that belongs to another job. A tuning has a result only: its prompt was
+    stored and published before. Nothing remains of a job that has ended meanwhile. A second run does no harm.
 
     Args:
         job_id: The job's id.
@@ -66,17 +66,17 @@ def finish(job_id: str) -> None:
 def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed25519PrivateKey) -> bytes:
     """Returns the signed document, byte for byte as it is to be stored.
 
-    Every check of `verify` must hold, and document, result and record must agree. Whether the labels are true cannot be
-    seen here: it takes the image and the model (`certrad.models.replay.replay`).
+    Every check of `verify` must pass, and document, result and record must agree. This process cannot check the labels
+    themselves: that takes the image and the model (`certrad.models.replay.replay`).
 
     Args:
-        document: What an engine handed over, JSON.
-        result: The result that it handed over.
+        document: The engine's document, JSON.
+        result: The engine's result.
         record: The job.
         key: The signing key.
 
     Raises:
-        Rejected: `invalid_certificate`, with the first thing that does not hold.
+        Rejected: `invalid_certificate`, with the first check that fails.
     """
     try:
         content = canonical(sign(json.loads(document), key))
@@ -95,7 +95,11 @@ def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed
 
 
 def _check_subject(statement: Statement, record: JobRecord) -> None:
-    """Raises ValueError unless the document answers the request of the job, on its image."""
+    """Refuses a document for another request than the job's, or about another image.
+
+    Raises:
+        ValueError: It is such a document.
+    """
     asked, answered = record.request, statement.request
     if not isinstance(asked, CertifyRequest) or not isinstance(record.image, ImageRecord):
         raise ValueError("the job did not ask for a certificate, or its image was never decoded")
@@ -105,7 +109,11 @@ def _check_subject(statement: Statement, record: JobRecord) -> None:
 
 
 def _check_result(document: Mapping[str, Any], result: JobResult) -> None:
-    """Raises ValueError unless the result claims what the document does, no more and no less."""
+    """Refuses a result that claims more or less than the document.
+
+    Raises:
+        ValueError: It is such a result.
+    """
     stated = {**document["claim"], **{name: document[name] for name in _REPEATED}}
     told = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED)}
     if told.get("target_reached", True) is None:
@@ -125,7 +133,14 @@ def _read_hand_over(redis: Redis, settings: WorkerSettings, job_id: str) -> Hand
 
 
 def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: JobRecord) -> str:
-    """Signs the document, with a key that is public by then, and stores it; its digest is returned."""
+    """Signs the document with a key that is public by then, and stores it.
+
+    Returns:
+        The SHA-256 of the stored document.
+
+    Raises:
+        Rejected: storage_unavailable, invalid_certificate.
+    """
     keys = SigningKeys(settings.signing_dir)
     try:
         content = sign_document(hand_over.document or b"", hand_over.result, record, keys.current())

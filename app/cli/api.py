@@ -16,7 +16,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Serves until a signal, and returns the exit code."""
+    """Serves until a signal.
+
+    Returns:
+        The exit code.
+    """
     import uvicorn  # only the extra `api` installs it
 
     from certrad.app.settings import ApiSettings

@@ -16,7 +16,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Cancels the job and returns the exit code; a job that has ended stays, because the service would erase it."""
+    """Cancels the job; a job that has ended stays as it is, because the service would erase it.
+
+    Returns:
+        The exit code.
+    """
 
     def cancel(client: Client) -> int:
         job = client.job(options.job)

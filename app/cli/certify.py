@@ -145,7 +145,11 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def run(options: Namespace) -> int:
-    """Certifies every file and returns the worst of the exit codes."""
+    """Certifies every file.
+
+    Returns:
+        The worst of the exit codes.
+    """
     files = [file for source in options.paths for file in (visible_files(source) if source.is_dir() else [source])]
     given = {name: getattr(options, name) for name in FIELDS}
     fields = {name: _as_field(value) for name, value in given.items() if value is not None}

@@ -114,12 +114,15 @@ class Client:
     def submit(
         self, image: bytes, fields: Mapping[str, str] | None = None, *, idempotency_key: str | None = None
     ) -> Job:
-        """Submits an image and returns its job; the client never sends the file's name.
+        """Submits an image; the client never sends the file's name.
 
         Args:
             image: The bytes of the file.
             fields: The fields of POST /certify.
             idempotency_key: Makes a second submission return the job of the first one.
+
+        Returns:
+            The job.
         """
         headers = {"Content-Type": "application/octet-stream"}
         if idempotency_key is not None:
@@ -127,11 +130,14 @@ class Client:
         return Job.from_json(self._send("POST", "/certify", content=image, params=dict(fields or {}), headers=headers))
 
     def tune(self, archive: BinaryIO, fields: Mapping[str, str]) -> Job:
-        """Submits images to tune a prompt on, and returns the job.
+        """Submits images to tune a prompt on.
 
         Args:
             archive: A zip with one folder of images for each class; the client reads it while it sends.
             fields: The fields of POST /prompts.
+
+        Returns:
+            The job.
         """
         part = ("images.zip", archive, "application/zip")
         return Job.from_json(self._send("POST", "/prompts", data=dict(fields), files={"images": part}))
@@ -208,8 +214,8 @@ class Client:
     def wait(self, job_id: str, on_event: Callable[[Event], None] = lambda _: None) -> Job:
         """Returns the job once it has ended.
 
-        A broken stream resumes where it broke; if it cannot, the client polls the job. The client gives up a service that
-        does not respond for half a minute.
+        A broken stream resumes where it broke; if it cannot, the client polls the job. The client gives up a service
+        that does not respond for half a minute.
 
         Args:
             job_id: The job's id.

@@ -55,7 +55,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Certifies the images of the demonstration, prints what was proved, and returns the exit code."""
+    """Certifies the images of the demonstration and prints what was proved.
+
+    Returns:
+        The exit code.
+    """
     try:
         repeat = commands(n=options.n)
     except MissingImagesError as error:
@@ -128,7 +132,10 @@ def commands(*, n: int) -> list[str]:
 
 
 def _certrad() -> Path:
-    """Returns the path of this installation's command, which need not be on the PATH; relative below the working directory."""
+    """Returns the path of this installation's command, relative if it lies below the working directory.
+
+    The command need not be on the PATH.
+    """
     command = Path(sys.executable).with_name("certrad")
     return command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
 

@@ -33,13 +33,16 @@ class Packed:
 
 
 def pack(source: Path, target: BinaryIO) -> Packed:
-    """Writes the archive of labelled images, and returns the files in it.
+    """Writes the archive of labelled images.
 
     Images keep the order of their names in a folder, or of their rows in a CSV.
 
     Args:
         source: A folder of folders, or a CSV with the columns path and label; its paths are relative to it.
         target: Where to write the archive.
+
+    Returns:
+        The files in the archive.
 
     Raises:
         ImagesError: The images cannot be packed.

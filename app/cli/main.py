@@ -63,7 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def dispatch(arguments: Sequence[str]) -> int:
-    """Runs one command and returns its exit code: 0, 3 abstained, 2 bad usage, 1 failure."""
+    """Runs one command.
+
+    Args:
+        arguments: The command and its options.
+
+    Returns:
+        The exit code: 0, 3 abstained, 2 bad usage, 1 failure.
+    """
     if (name := find(arguments, REQUESTS)) is not None:
         return run(name, REQUESTS[name], arguments[len(name.split()) :])
     if (name := find(arguments, COMPUTING)) is not None:

@@ -45,7 +45,11 @@ def add_local(parser: Parser, meaning: str) -> None:
 
 
 def with_service(options: Namespace, work: Callable[[Client], int]) -> int:
-    """Runs some work with the service that the options name, and returns its exit code, or 1 for a refusal."""
+    """Runs some work with the service that the options name.
+
+    Returns:
+        The exit code of the work, or 1 for a refusal.
+    """
     try:
         with Client(options.url or os.environ.get("CERTRAD_URL") or _DEFAULT_URL) as client:
             return work(client)
@@ -54,12 +58,15 @@ def with_service(options: Namespace, work: Callable[[Client], int]) -> int:
 
 
 def with_private_service(work: Callable[[Client], int], *, data_dir: Path | None, keep: bool) -> int:
-    """Runs some work with a private service, stops it, and returns the exit code, or 1 if it did not start.
+    """Runs some work with a private service, and stops the service.
 
     Args:
         work: The work.
         data_dir: The data directory of the service; None for a new one.
         keep: Whether a new data directory stays.
+
+    Returns:
+        The exit code of the work, or 1 if the service did not start.
     """
     try:
         with _stack(data_dir, keep=keep) as client:

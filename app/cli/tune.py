@@ -82,7 +82,11 @@ def _rules(options: Namespace) -> Iterator[str]:
 
 
 def run(options: Namespace) -> int:
-    """Tunes the prompt and returns the exit code, 0 if there is a prompt."""
+    """Tunes the prompt.
+
+    Returns:
+        The exit code: 0 if there is a prompt.
+    """
     given = {name: getattr(options, name) for name in FIELDS}
     fields = {name: _as_field(value) for name, value in given.items() if value not in (None, False)}
 

@@ -1,4 +1,4 @@
-"""`certrad attack`: images attacked with and without knowledge of the prompt."""
+"""`certrad attack`: attacks images without and with knowledge of the prompt."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -48,7 +48,11 @@ def _rules(options: Namespace) -> Iterator[str]:
 
 
 def _fraction() -> Kind:
-    """The kind of numbers of grey levels, as the papers write them."""
+    """Returns the kind of fractions of the pixel range, written in grey levels as the papers do.
+
+    Raises:
+        ValueError: In `read`, if the text is no such fraction.
+    """
 
     def read(given: str) -> float:
         try:
@@ -63,7 +67,11 @@ def _fraction() -> Kind:
 
 
 def run(options: Namespace) -> int:
-    """Attacks and prints."""
+    """Attacks the images and prints the report.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.offline import attack
 
     return attack.attack_images(options)

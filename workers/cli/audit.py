@@ -1,4 +1,4 @@
-"""`certrad audit`: what the service certifies, attacked inside its radius and asked about again."""
+"""`certrad audit`: attacks certified images inside their radius and certifies the results."""
 
 from argparse import Namespace
 
@@ -33,7 +33,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Audits and prints; exit code 0 where no guarantee is contradicted, 1 where one is."""
+    """Audits and prints.
+
+    Returns:
+        The exit code: 0 if no guarantee is contradicted, 1 if one is.
+    """
     from certrad.workers.offline import audit
 
     return audit.audit_images(options)

@@ -1,4 +1,4 @@
-"""`certrad prompts calibrate`: a prompt adapted to a site's unlabelled images."""
+"""`certrad prompts calibrate`: adapts a prompt to a site's unlabelled images."""
 
 from argparse import Namespace
 
@@ -22,7 +22,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Stores the adapted prompt, publishes it if the service runs, and prints its card."""
+    """Stores the adapted prompt, publishes it if the service runs, and prints its card.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.offline import calibration, prompts
 
     return prompts.make(calibration.calibrate_prompt, options)

@@ -60,7 +60,11 @@ def _rules(options: Namespace) -> Iterator[str]:
 
 
 def run(options: Namespace) -> int:
-    """Certifies the images, appends to the table, and prints."""
+    """Certifies the images, appends to the table, and prints.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.offline import evaluation
 
     return evaluation.evaluate_data(options)

@@ -45,7 +45,11 @@ def _rules(options: Namespace) -> Iterator[str]:
 
 
 def run(options: Namespace) -> int:
-    """Shows the keys, or changes one and tells the service of it if it runs."""
+    """Shows the keys, or changes one and publishes the change if the service runs.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.keys import admin
     from certrad.workers.offline.service_redis import running_redis
     from certrad.workers.offline.settings import settings_of

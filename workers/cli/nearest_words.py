@@ -16,7 +16,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Prints the words."""
+    """Prints the words.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.offline import nearest_words
 
     return nearest_words.show(options)

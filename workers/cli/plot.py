@@ -19,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def picture() -> Kind:
-    """Returns the kind of paths of pictures to write."""
+    """Returns the kind of paths of images to write."""
 
     def read(given: str) -> Path:
         path = Path(given)
@@ -33,7 +33,7 @@ def picture() -> Kind:
 
 
 def matplotlib_is_there(dest: str) -> Check:
-    """Returns the rule that an option which draws needs the package that draws; it is looked for, not imported."""
+    """Returns the rule that an option which draws needs matplotlib; the rule does not import it."""
 
     def rule(options: Namespace) -> Iterator[str]:
         if getattr(options, dest) is not None and find_spec("matplotlib") is None:
@@ -43,7 +43,11 @@ def matplotlib_is_there(dest: str) -> Check:
 
 
 def run(options: Namespace) -> int:
-    """Draws the picture."""
+    """Draws the plot.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.offline import plot
 
     return plot.plot_tables(options)

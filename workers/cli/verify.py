@@ -1,4 +1,4 @@
-"""`certrad verify`: what a certificate shows by itself and, with its image, what this machine finds by sampling."""
+"""`certrad verify`: checks a certificate by itself and, with its image, by sampling on this machine."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -31,7 +31,11 @@ def _needs_image(options: Namespace) -> Iterator[str]:
 
 
 def run(options: Namespace) -> int:
-    """Checks and prints; exit code 0 valid, 1 not valid."""
+    """Checks the certificate and prints.
+
+    Returns:
+        The exit code: 0 valid, 1 not valid.
+    """
     from certrad.workers.offline import verification
 
     return verification.verify_document(options)

@@ -20,7 +20,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Runs one worker until it is told to stop; one that ends unasked has failed."""
+    """Runs one worker until a signal or command stops it; a worker that ends by itself has failed.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers import logs
     from certrad.workers.connection import connect
     from certrad.workers.contract.waiting import tell_if_redis_is_away

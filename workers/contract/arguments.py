@@ -1,4 +1,4 @@
-"""The options of the command line: a parser that tells every error at once, and the kinds of values options take."""
+"""The options of the command line: a parser that reports every error at once, and the kinds of values options take."""
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
@@ -22,11 +22,12 @@ class UsageError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What values an option takes.
+    """The values that an option takes.
 
-    read: returns the value a text stands for; raises ValueError with what it must be, such as "must be 1 to 5".
-    metavar: what stands for the value in the help.
-    values: which ones there are, for the help; empty where the metavar says it.
+    Attributes:
+        read: Returns the value of a text; raises ValueError with what the text must be, such as "must be 1 to 5".
+        metavar: The placeholder for the value in the help.
+        values: The possible values, for the help; empty if `metavar` says it.
     """
 
     read: Callable[[str], object]
@@ -38,7 +39,10 @@ class Kind:
 class Declaration:
     """One option or argument of a command, in words.
 
-    usage: such as `--n N`. facts: the values it takes, and whether it is required or what its default is.
+    Attributes:
+        usage: Its form, such as `--n N`.
+        meaning: The help text.
+        facts: The values it takes, and whether it is required or what its default is.
     """
 
     usage: str
@@ -47,7 +51,7 @@ class Declaration:
 
 
 class Parser(argparse.ArgumentParser):
-    """The parser of one command: its options are declared by `option`, `flag` and `argument`, its rules by `check`."""
+    """Parses one command: `option`, `flag` and `argument` declare its options, `check` its rules."""
 
     def __init__(self, name: str, summary: str) -> None:
         super().__init__(
@@ -76,12 +80,12 @@ class Parser(argparse.ArgumentParser):
         """Declares an option with a value.
 
         Args:
-            flag: Its name, with the dashes.
+            flag: The name, with the dashes.
             kind: The values it takes.
-            meaning: What it is, beginning with a noun or a verb.
-            default: The value of an option that is left out.
-            without: What happens where it is left out, if `default` does not say it.
-            required: Whether leaving it out is an error.
+            meaning: The help text, beginning with a noun or a verb.
+            default: The value of an option that is not given.
+            without: The effect of an option that is not given, if `default` does not say it.
+            required: Whether an option that is not given is an error.
         """
         if required:
             self._required.append((flag.lstrip("-").replace("-", "_"), flag))
@@ -107,28 +111,40 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(flag, action="store_true", dest=name, help=_escaped(meaning))
 
     def argument(self, name: str, kind: Kind, meaning: str, *, many: bool = False, optional: bool = False) -> None:
-        """Declares an argument without a name, which is required unless it is `optional`; `many` gives a list."""
+        """Declares an argument without a name.
+
+        Args:
+            name: The name among the parsed options.
+            kind: The values it takes.
+            meaning: The help text, beginning with a noun or a verb.
+            many: Whether it takes several values and gives a list.
+            optional: Whether it may be missing.
+        """
         of_few = kind.metavar.startswith("{")
-        shown, values = (name.upper(), kind.metavar) if of_few else (kind.metavar, kind.values)
+        usage, values = (name.upper(), kind.metavar) if of_few else (kind.metavar, kind.values)
         if not optional:
-            self._required.append((name, shown))
-        self.declarations.append(Declaration(usage=shown, meaning=meaning, facts=values))
+            self._required.append((name, usage))
+        self.declarations.append(Declaration(usage=usage, meaning=meaning, facts=values))
         if many:
             self._several.add(name)
         self.add_argument(
             name,
-            type=self._reader(shown, kind),
+            type=self._reader(usage, kind),
             nargs="*" if many else "?",
-            metavar=shown,
+            metavar=usage,
             help=_escaped(f"{meaning} ({values})" if values else meaning),
         )
 
     def check(self, rule: Check) -> None:
-        """Adds a rule about several options: it gives a sentence for each error. An option with an error is None."""
+        """Adds a rule about several options.
+
+        Args:
+            rule: Yields a sentence for each error. An option with an error of its own is None.
+        """
         self._checks.append(rule)
 
     def format_usage(self) -> str:
-        """Returns the usage: what must be there, and that there are options."""
+        """Returns the usage: the required arguments, and a mark that there are options."""
         must = " ".join(self._usage_of(action) for action in self._actions if self._must(action))
         return f"usage: {' '.join(filter(None, (self.prog, must)))} [OPTIONS]\n"
 
@@ -141,8 +157,8 @@ class Parser(argparse.ArgumentParser):
         """Returns the options of a command.
 
         Raises:
-            UsageError: Some are wrong; every error is told.
-            SystemExit: The help was asked for and printed.
+            UsageError: Some are wrong; it lists every error.
+            SystemExit: The user wanted the help, which is printed.
         """
         self._problems = []
         try:
@@ -151,27 +167,27 @@ class Parser(argparse.ArgumentParser):
             what = error.message.replace(*_PASSED_OVER)
             raise UsageError([*self._problems, f"`{error.argument_name}` {what}"]) from None
         self._problems += [f"{extra!r} is not an option or argument of `{self.prog}`" for extra in extras]
-        for dest, shown in self._required:
-            if not self._given(options, dest, shown):
-                self._problems.append(f"`{shown}` is required")
+        for dest, usage in self._required:
+            if not self._given(options, dest, usage):
+                self._problems.append(f"`{usage}` is required")
         for rule in self._checks:
             self._problems += rule(options)
         if self._problems:
             raise UsageError(self._problems)
         return options
 
-    def _given(self, options: argparse.Namespace, dest: str, shown: str) -> bool:
-        wrong = any(problem.startswith(f"`{shown}` ") for problem in self._problems)
+    def _given(self, options: argparse.Namespace, dest: str, usage: str) -> bool:
+        wrong = any(problem.startswith(f"`{usage}` ") for problem in self._problems)
         return wrong or getattr(options, dest) not in (None, [])
 
-    def _reader(self, shown: str, kind: Kind) -> Callable[[str], object]:
-        """What argparse reads a value with: an error is kept, so that the others are found too."""
+    def _reader(self, usage: str, kind: Kind) -> Callable[[str], object]:
+        """Returns the function with which argparse reads a value; it collects errors, so that all come at once."""
 
         def read(text: str) -> object:
             try:
                 return kind.read(text)
             except ValueError as problem:
-                self._problems.append(f"`{shown}` {problem}; got {text!r}")
+                self._problems.append(f"`{usage}` {problem}; got {text!r}")
                 return None
 
         return read
@@ -223,7 +239,13 @@ def integer(low: int, high: int | None = None) -> Kind:
 
 
 def number(low: float, high: float, *, above: bool = False) -> Kind:
-    """Returns the kind of numbers from `low` to `high`; `above`: `low` itself is left out."""
+    """Returns the kind of numbers from `low` to `high`; `above` excludes `low` itself.
+
+    Args:
+        low: The least value.
+        high: The largest value.
+        above: Whether the value must be above `low`.
+    """
     values = f"above {low:g}, up to {high:g}" if above else f"{low:g} to {high:g}"
 
     def read(given: str) -> float:
@@ -269,7 +291,7 @@ def known(metavar: str, names: Callable[[], Iterable[str]], *, values: str = "")
 
 
 def existing(*kinds: Literal["file", "folder"], metavar: str = FILE) -> Kind:
-    """Returns the kind of paths of what is there."""
+    """Returns the kind of paths of existing files or folders."""
     what = f"an existing {' or '.join(kinds)}"
 
     def read(given: str) -> Path:
@@ -282,7 +304,7 @@ def existing(*kinds: Literal["file", "folder"], metavar: str = FILE) -> Kind:
 
 
 def path(metavar: str = FILE) -> Kind:
-    """Returns the kind of paths that need not be there yet."""
+    """Returns the kind of paths that need not exist yet."""
     return Kind(read=Path, metavar=metavar)
 
 

@@ -1,6 +1,6 @@
-"""`certrad attack FILE|DIR`: images decoded as intake decodes uploads, attacked without and with knowing the prompt.
+"""`certrad attack FILE|DIR`: decodes images as intake does, and attacks them without and with knowledge of the prompt.
 
-Attacked images are rounded to pictures of 8 bits inside the ball, and the classes shown are those of the pictures.
+Attacked images are rounded to 8-bit images inside the ball, and the printed classes are those of the rounded images.
 """
 
 import json
@@ -53,7 +53,12 @@ _BATCH: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """One image file; label: index of the class whose folder it lies in, None without such folders."""
+    """One image file.
+
+    Attributes:
+        path: The file.
+        label: Index of the class whose folder it lies in, None without such folders.
+    """
 
     path: Path
     label: int | None
@@ -61,7 +66,7 @@ class _Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AttackRequest:
-    """What is attacked, every default filled in. prompt: None for the template."""
+    """The attack to run, with every default filled in; a `prompt` of None is the template."""
 
     task: TaskCard
     spec: ClassifierSpec
@@ -74,7 +79,7 @@ class AttackRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Model:
-    """The backbone in float32, and what classifies with the template and with the prompt, without noise."""
+    """The backbone in float32, and the classifiers with the template and with the prompt, without noise."""
 
     backbone: Backbone
     template: Classify
@@ -82,7 +87,11 @@ class _Model:
 
 
 def attack_images(options: Namespace) -> int:
-    """Attacks and prints; 0, 1 for a failure, 2 for bad usage."""
+    """Attacks the images and prints the report.
+
+    Returns:
+        The exit code: 0, 1 for a failure, 2 for bad usage.
+    """
     service = settings_of(WorkerSettings, options.data_dir)
     store = PromptStore(own=service.prompts_dir)
     try:
@@ -106,7 +115,12 @@ def attack_images(options: Namespace) -> int:
 
 
 def _request(options: Namespace, store: PromptStore) -> AttackRequest:
-    """The options with every default filled in. Raises ValueError, Rejected."""
+    """Returns the options with every default filled in.
+
+    Raises:
+        ValueError: A value is out of range.
+        Rejected: The prompt or backbone cannot be used.
+    """
     task = shipped_tasks()[options.task]
     # An adaptation to the image itself is left out: what is attacked is the classifier before it sees the image.
     choice = of_task(task, store, backbone=options.backbone, prompt=options.prompt)
@@ -129,9 +143,10 @@ def _request(options: Namespace, store: PromptStore) -> AttackRequest:
 
 
 def _sources(paths: Sequence[Path], task: TaskCard, limit: int | None) -> list[_Source]:
-    """The files named, or those of a folder by name; with a folder for each class, the first `limit` of each.
+    """Returns the given files, or those of a folder by name; with a folder for each class, the first `limit` of each.
 
-    Raises Rejected for folders that are not those of the classes.
+    Raises:
+        Rejected: The folders are not those of the classes.
     """
     if all(path.is_file() for path in paths):
         return [_Source(path=path, label=None) for path in paths[:limit]]
@@ -147,9 +162,10 @@ def _sources(paths: Sequence[Path], task: TaskCard, limit: int | None) -> list[_
 def _decoded(
     sources: Sequence[_Source], spec: ClassifierSpec, service: WorkerSettings
 ) -> tuple[list[_Source], Tensor, Counter[str]]:
-    """The files that are images, their model inputs (N, 3, S, S), and why the others were left out.
+    """Returns the sources that are images, their model inputs (N, 3, S, S), and the refusals of the others.
 
-    Raises ValueError where none is an image.
+    Raises:
+        ValueError: None is an image.
     """
     request = CertifyRequest(classifier=spec)
     taken: list[_Source] = []
@@ -188,9 +204,9 @@ def _plainly(backbone: Backbone, head: TextHead) -> Classify:
 
 
 def _attacks(request: AttackRequest, model: _Model) -> dict[Kind, tuple[str, Attack]]:
-    """The attack that does not know the prompt and the one that does, with what each is called.
+    """Returns the attack that does not know the prompt and the one that does, each with its name.
 
-    AutoAttack on the template is both where the template is what is attacked; attacks of one name are one, made once.
+    AutoAttack on the template is both if the target is the template; attacks with the same name run once.
     """
     n_classes = len(request.task.class_names)
     if request.attack == "autoattack":
@@ -214,7 +230,7 @@ def _attacks(request: AttackRequest, model: _Model) -> dict[Kind, tuple[str, Att
 def _attacked(
     sources: Sequence[_Source], images: Tensor, request: AttackRequest, model: _Model
 ) -> tuple[AttackReport, dict[Kind, Tensor]]:
-    """The report, and of each attack the pictures (N, 3, S, S) that it ended in."""
+    """Returns the report, and the attacked images (N, 3, S, S) of each attack."""
     generator = torch.Generator().manual_seed(request.seed)
     found: dict[Kind, Tensor] = {"clean": classes(model.prompt, images, generator, batch_size=_BATCH)}
     given = [source.label for source in sources if source.label is not None]
@@ -263,7 +279,7 @@ def _advance(progress: Progress, bar: TaskID, done: int) -> None:
 
 
 def _write(pictures: dict[Kind, Tensor], directory: Path) -> None:
-    """`<kind>/<number>.png`, numbered as the report's rows: a file's own name may be a patient's."""
+    """Writes `<kind>/<number>.png`, numbered as the report's rows: a file's own name may be a patient's."""
     for kind, images in pictures.items():
         (directory / kind).mkdir(exist_ok=True)
         for number, pixels in enumerate(images, start=1):

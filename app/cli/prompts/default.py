@@ -19,7 +19,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Makes the prompt the default and returns the exit code."""
+    """Makes the prompt the default.
+
+    Returns:
+        The exit code.
+    """
 
     def make(client: Client) -> int:
         client.make_default(options.id, options.task)

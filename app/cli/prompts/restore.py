@@ -16,7 +16,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Restores the prompt and returns the exit code; it stays no task's default until `prompts default` makes it one."""
+    """Restores the prompt; it is no task's default until `certrad prompts default` makes it one.
+
+    Returns:
+        The exit code.
+    """
 
     def restore(client: Client) -> int:
         client.restore_prompt(options.id)

@@ -16,7 +16,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Withdraws the prompt, prints how to restore it, and returns the exit code."""
+    """Withdraws the prompt, and prints how to restore it.
+
+    Returns:
+        The exit code.
+    """
 
     def withdraw(client: Client) -> int:
         client.withdraw_prompt(options.id)
