@@ -28,7 +28,7 @@ from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.keys.signing import SigningKeys
-from certrad.workers.queue.failures import failing_the_job
+from certrad.workers.queue.failures import end_job_on_error
 from certrad.workers.settings import WorkerSettings
 
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
@@ -55,7 +55,7 @@ def finish(job_id: str) -> None:
         if not records.enter(job_id, "finishing") or (record := records.read(job_id)) is None:
             uploads.delete(settings.blobs_dir, job_id)
             return
-        with failing_the_job(job_id, settings, records):
+        with end_job_on_error(job_id, settings, records):
             hand_over = _read_hand_over(redis, settings, job_id)
             is_tuning = isinstance(record.request, TuningRequest)
             certificate = None if is_tuning else _store(settings, redis, hand_over, record)
@@ -100,11 +100,15 @@ def _check_subject(statement: Statement, record: JobRecord) -> None:
     Raises:
         ValueError: It is such a document.
     """
-    asked, answered = record.request, statement.request
-    if not isinstance(asked, CertifyRequest) or not isinstance(record.image, ImageRecord):
-        raise ValueError("the job did not ask for a certificate, or its image was never decoded")
-    if (asked.classifier, asked.sigma, asked.params) != (answered.classifier, answered.sigma, answered.params):
-        raise ValueError("the document is about another request than that of the job")
+    requested, answered = record.request, statement.request
+    if not isinstance(requested, CertifyRequest) or not isinstance(record.image, ImageRecord):
+        raise ValueError("the job wants no certificate, or intake never decoded its image")
+    if (requested.classifier, requested.sigma, requested.params) != (
+        answered.classifier,
+        answered.sigma,
+        answered.params,
+    ):
+        raise ValueError("the document belongs to another request than the job's")
     same_image(statement, record.image)
 
 
@@ -115,20 +119,20 @@ def _check_result(document: Mapping[str, Any], result: JobResult) -> None:
         ValueError: It is such a result.
     """
     stated = {**document["claim"], **{name: document[name] for name in _REPEATED}}
-    told = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED)}
-    if told.get("target_reached", True) is None:
-        del told["target_reached"]
-    if canonical(told) != canonical(stated):
-        raise ValueError("the result does not claim what the document does")
+    claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED)}
+    if claimed.get("target_reached", True) is None:
+        del claimed["target_reached"]
+    if canonical(claimed) != canonical(stated):
+        raise ValueError("the result claims something else than the document")
 
 
 def _read_hand_over(redis: Redis, settings: WorkerSettings, job_id: str) -> HandOver:
     try:
         hand_over = Payloads(redis, ttl=settings.input_ttl).read_hand_over(job_id)
     except (KeyError, ValueError) as error:
-        raise Rejected("invalid_certificate", "the result of the engine is not one that this version writes") from error
+        raise Rejected("invalid_certificate", "this version cannot read the engine's result") from error
     if hand_over is None:
-        raise Rejected("worker_lost", "the result waited longer in the job store than it is kept")
+        raise Rejected("worker_lost", "the result expired in the job store")
     return hand_over
 
 

@@ -28,7 +28,7 @@ def die_with(parent_pid: int, signum: signal.Signals = signal.SIGKILL) -> None:
         raise SystemExit(1)
 
 
-def dying_with_parent(signum: signal.Signals) -> Callable[[], None]:
+def parent_death_hook(signum: signal.Signals) -> Callable[[], None]:
     """Returns a `preexec_fn` for a program that cannot call `die_with` itself; for single-threaded parents only.
 
     It resolves everything that the child needs between fork and exec here, before the fork.

@@ -13,7 +13,7 @@ from certrad.app.api.problems import problem_responses
 from certrad.app.api.schemas.job import JobView, job_path, job_view
 from certrad.workers.contract.job import Created, JobRecord
 
-_POLL_SECONDS: Final = 1
+POLL_SECONDS: Final = 1
 
 
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})")
@@ -29,11 +29,11 @@ _ACCEPTED: Final = {
 
 
 IdempotencyKey = Annotated[
-    str | None, Header(min_length=1, max_length=255, description="the same key and request find the same job")
+    str | None, Header(min_length=1, max_length=255, description="the same key and request return the same job")
 ]
 
 
-Prefer = Annotated[str | None, Header(description="`wait=N` holds the answer until the job ends, N <= 30 s")]
+Prefer = Annotated[str | None, Header(description="`wait=N` delays the response until the job ends; N is at most 30 s")]
 
 
 Content = TypeVar("Content")
@@ -88,7 +88,7 @@ class Acceptance:
         response.headers["Location"] = response.headers["Content-Location"] = job_path(record.id)
         response.status_code = 200 if record.ended else 202
         if not record.ended:
-            response.headers["Retry-After"] = str(_POLL_SECONDS)
+            response.headers["Retry-After"] = str(POLL_SECONDS)
         return job_view(record)
 
     async def _wait(self, job_id: str) -> JobRecord:

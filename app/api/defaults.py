@@ -96,7 +96,7 @@ def _labels(form: CertifyForm, prompt: PromptCard | None, catalogue: Catalogue, 
     if form.classes is not None:
         return _own_labels(form, form.classes, prompt)
     if form.template is not None:
-        raise InvalidRequest({"template": "only with `classes`; a task has its own"})
+        raise InvalidRequest({"template": "is allowed only with `classes`; a task has its own"})
     if form.task is not None or prompt is None:
         task = _task(form.task or settings.default_task, catalogue)
         return _Labels(class_names=task.class_names, template=task.template, task=task)
@@ -110,9 +110,9 @@ def _labels(form: CertifyForm, prompt: PromptCard | None, catalogue: Catalogue, 
 
 def _own_labels(form: CertifyForm, classes: list[str], prompt: PromptCard | None) -> _Labels:
     if form.task is not None:
-        raise InvalidRequest({"classes": "either `task` or `classes`, not both"})
+        raise InvalidRequest({"classes": "must not be sent together with `task`"})
     if form.template is None and prompt is None:
-        raise InvalidRequest({"template": "required with `classes`"})
+        raise InvalidRequest({"template": "must be sent with `classes`"})
     class_names = tuple(classes)
     template = form.template or BARE_TEMPLATE
     try:
@@ -136,7 +136,7 @@ def _check_unworded(form: CertifyForm) -> None:
     """
     stray = [name for name in ("template", "context") if getattr(form, name) is not None]
     if stray:
-        raise InvalidRequest(dict.fromkeys(stray, "not with a learned prompt, which brings its own context"))
+        raise InvalidRequest(dict.fromkeys(stray, "is not allowed with a learned prompt, which brings its own context"))
 
 
 def _with_options(adaptation: Adaptation | None, form: CertifyForm) -> Adaptation | None:
@@ -151,7 +151,7 @@ def _with_options(adaptation: Adaptation | None, form: CertifyForm) -> Adaptatio
         name for name in ("adapt_steps", "adapt_samples", "adapt_lr", "context") if getattr(form, name) is not None
     ]
     if stray:
-        raise InvalidRequest(dict.fromkeys(stray, "only with `adaptation=zero_shot`"))
+        raise InvalidRequest(dict.fromkeys(stray, "is allowed only with `adaptation=zero_shot`"))
     return adaptation
 
 
@@ -166,7 +166,9 @@ def _sigma(
     if form.sigma != "auto":
         return FixedSigma(form.sigma)
     if isinstance(adaptation, ZeroShotAdaptation):
-        raise InvalidRequest({"sigma": "`auto` not with `adaptation=zero_shot`, which tunes the prompt on the image"})
+        raise InvalidRequest(
+            {"sigma": "must be a number with `adaptation=zero_shot`, which tunes the prompt on the image"}
+        )
     if task is None or task.sigma_routing is None:
         known = ", ".join(sorted(name for name, card in catalogue.tasks.items() if card.sigma_routing))
         raise InvalidRequest({"sigma": f"`auto` needs a task that has a selector: {known}"})

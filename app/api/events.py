@@ -44,7 +44,7 @@ def position(last_event_id: str | None) -> str:
     parts = _STREAM_ID.fullmatch(last_event_id)
     if parts and all(int(part) <= _PART_MAX for part in parts.groups()):
         return last_event_id
-    raise Rejected("invalid_request", "`Last-Event-ID` is not the id of an event")
+    raise Rejected("invalid_request", "`Last-Event-ID` must be the id of an event")
 
 
 async def follow(redis: Redis, job_id: str, *, after: str = START, beat: float) -> AsyncIterator[StreamEvent | None]:

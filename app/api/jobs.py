@@ -89,9 +89,9 @@ class Jobs:
         try:
             record = self._records.read(job_id) if _ID.fullmatch(job_id) else None
         except UnreadableRecordError:
-            raise Rejected("job_unreadable", "this version does not know the form of the record") from None
+            raise Rejected("job_unreadable", "this version cannot read the record") from None
         if record is None:
-            raise Rejected("job_not_found", "the id is unknown, was erased, or is past its time to live")
+            raise Rejected("job_not_found", "the job is unknown, was erased, or is past its time to live")
         return record
 
     def model_input(self, job_id: str) -> bytes:
@@ -109,7 +109,9 @@ class Jobs:
         except FileNotFoundError:
             content = None
         if content is None:
-            raise Rejected("output_expired", f"it was kept for {self._settings.output_ttl} s after the job ended")
+            raise Rejected(
+                "output_expired", f"the service keeps the image for {self._settings.output_ttl} s after the job ends"
+            )
         return content
 
     def page(self, *, before: float, limit: int) -> Page:

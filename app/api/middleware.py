@@ -100,10 +100,10 @@ class AllowedHostMiddleware:
         await self._app(scope, receive, send)
 
     def _allows(self, hosts: list[str]) -> bool:
-        found = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
-        if found is None:
+        match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
+        if match is None:
             return False
-        name = found[1] or found[2]
+        name = match[1] or match[2]
         return name in self._names or _is_loopback(name)
 
 
@@ -150,7 +150,7 @@ class BodySizeLimitMiddleware:
             if received > limit:
                 over = True
                 unread = message.get("more_body", False)
-                raise Rejected("body_too_large", "the rest of the body is not read")
+                raise Rejected("body_too_large", f"the body must have at most {limit} bytes")
             return message
 
         async def send_unless_over(message: Message) -> None:
@@ -164,16 +164,16 @@ class BodySizeLimitMiddleware:
             await _refuse(scope, receive, send, limit)
 
 
-async def _drain(receive: Receive, left: int) -> None:
-    while left > 0:
+async def _drain(receive: Receive, remaining: int) -> None:
+    while remaining > 0:
         message = await receive()
-        left -= _size(message)
+        remaining -= _size(message)
         if not message.get("more_body", False):
             return
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-    await problem_response("body_too_large", f"at most {limit} bytes are taken")(scope, receive, send)
+    await problem_response("body_too_large", f"the body must have at most {limit} bytes")(scope, receive, send)
 
 
 def _size(message: MutableMapping[str, Any]) -> int:

@@ -58,11 +58,11 @@ async def read_form(request: Request, file: str) -> AsyncIterator[tuple[UploadFi
     try:
         form = await request.form(**limits)
     except OSError as error:
-        raise Rejected("storage_unavailable", f"the upload was not taken: {error.strerror}") from error
+        raise Rejected("storage_unavailable", f"the upload was not stored: {error.strerror}") from error
     try:
         files = form.getlist(file)
         if len(files) != 1 or not isinstance(files[0], UploadFile):
-            raise InvalidRequest({file: "required once, as a file part"})
+            raise InvalidRequest({file: "must be sent exactly once, as a file part"})
         for name, value in form.multi_items():
             if name != file:
                 if not isinstance(value, str):

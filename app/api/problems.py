@@ -112,7 +112,7 @@ def refusal(errors: Sequence[Mapping[str, Any]]) -> Rejected:
     """Returns pydantic's errors as `unknown_field` or `invalid_request`; it holds no value of the client."""
     unknown = sorted(_name(error) for error in errors if error["type"] == "extra_forbidden")
     if unknown:
-        return Rejected("unknown_field", "not a field of this call: " + ", ".join(f"`{name}`" for name in unknown))
+        return Rejected("unknown_field", "this call has no field " + ", ".join(f"`{name}`" for name in unknown))
     return InvalidRequest({_name(error): error["msg"].removeprefix("Value error, ") for error in errors})
 
 

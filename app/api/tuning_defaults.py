@@ -57,7 +57,7 @@ def _task(form: TuningForm, catalogue: Catalogue) -> TaskCard | None:
     if form.task is None:
         return None
     if form.classes is not None:
-        raise InvalidRequest({"classes": "either `task` or `classes`, not both"})
+        raise InvalidRequest({"classes": "must not be sent together with `task`"})
     if form.task not in catalogue.tasks:
         raise Rejected("unknown_task", f"`task` must be one of {', '.join(sorted(catalogue.tasks))}")
     return catalogue.tasks[form.task]
@@ -77,6 +77,6 @@ def _params(form: TuningForm) -> TuningParams:
     given: dict[str, Any] = {name: value for name in _PARAMS if (value := getattr(form, name)) is not None}
     if form.sigmas is not None:
         if form.method != "few_shot":
-            raise InvalidRequest({"sigmas": "only with `method=few_shot`"})
+            raise InvalidRequest({"sigmas": "is allowed only with `method=few_shot`"})
         given["sigmas"] = tuple(form.sigmas)
     return replace(TuningParams.published(form.method), **given)

@@ -46,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
     parser.argument("paths", sources, "PNG, JPEG, TIFF or DICOM files; folders stand for every file in them", many=True)
     add_url(parser)
     add_local(parser, "start a private service for this command")
-    parser.option("--save", path("DIR"), "folder to write the certificate, the job and what the model saw (PNG) to")
+    parser.option("--save", path("DIR"), "folder to write the certificate, the job and the model input (PNG) to")
     add_json(parser)
     _add_classifier(parser)
     _add_smoothing(parser)
@@ -101,7 +101,7 @@ def _add_smoothing(parser: Parser) -> None:
     parser.option(
         "--target-radius",
         number(0, TARGET_MAX * SIGMA_RANGE[1], above=True),
-        "radius at which to stop, as soon as it is shown or cannot be",
+        "radius at which to stop, as soon as it is proved or cannot be",
         without="use all samples",
     )
 
@@ -233,7 +233,7 @@ def _code(outcome: Job | ProblemError | OSError) -> int:
             return DONE
         case Job(result={"outcome": "abstained"}):
             return ABSTAINED
-        case ProblemError(status=422):  # an error of the request, told before there was a job
+        case ProblemError(status=422):  # an error of the request, reported before there was a job
             return BAD_USAGE
         case _:
             return FAILURE

@@ -69,15 +69,15 @@ def image_units(result: Mapping[str, Any]) -> str | None:
     """Returns the change that the radius allows in the original image, in its own units; None for an abstention."""
     if "radius" not in result:
         return None
-    on_picture = result["radius_in_image_units"]
-    if "l2" not in on_picture:
-        return f"no radius in the image's own units: {on_picture['reason']}"
-    unit = on_picture["unit"] if on_picture["unit"] == "HU" else f"{on_picture['unit']}s"
+    on_image = result["radius_in_image_units"]
+    if "l2" not in on_image:
+        return f"no radius in the image's own units: {on_image['reason']}"
+    unit = on_image["unit"] if on_image["unit"] == "HU" else f"{on_image['unit']}s"
     words = (
-        f"no change below {on_picture['l2']} {unit} (L2) alters the class: for example {on_picture['uniform_change']} "
+        f"no change below {on_image['l2']} {unit} (L2) alters the class: for example {on_image['uniform_change']} "
         f"{unit} in every value"
     )
-    larger = next(budget for budget in on_picture["pixels"] if budget["change"] == _LARGER_CHANGE)
+    larger = next(budget for budget in on_image["pixels"] if budget["change"] == _LARGER_CHANGE)
     if larger["max_pixels"] == 0:
         return words
     return f"{words}, or {_LARGER_CHANGE} {unit} in {larger['max_pixels']} pixels"
@@ -117,7 +117,7 @@ def follow(client: Client, job: Job, progress: Progress, bar: TaskID) -> Job:
                 if loss := event.data.get("loss"):
                     progress.update(bar, phase=f"loss {loss:.4f}")
                 if running_radius := event.data.get("running_radius"):
-                    progress.update(bar, phase=f"radius {running_radius:.4f} shown")
+                    progress.update(bar, phase=f"radius {running_radius:.4f} proved")
 
     ended = client.wait(job.id, move)
     _advance(progress, bar, ended.progress)

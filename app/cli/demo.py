@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from certrad.app.cli import console as shown
+from certrad.app.cli import console as display
 from certrad.app.cli.client import Client
 from certrad.app.cli.console import CAVEAT, Row, add_bar, follow, print_results, progress_bars, rms_grey_levels
 from certrad.app.cli.service import add_json, with_private_service
@@ -69,9 +69,9 @@ def run(options: Namespace) -> int:
         rows = certify_specimens(client, n=options.n)
         words = notes(client, n=options.n)
         if options.json:
-            shown.write_json(report(rows, words, repeat))
+            display.write_json(report(rows, words, repeat))
         else:
-            print_report(shown.output(), rows, words, repeat)
+            print_report(display.output(), rows, words, repeat)
         return DONE if all(row.job.status == "succeeded" for row in rows) else FAILURE
 
     return with_private_service(work, data_dir=options.data_dir, keep=options.keep)

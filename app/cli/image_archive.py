@@ -49,7 +49,7 @@ def pack(source: Path, target: BinaryIO) -> Packed:
     """
     classes = _of_folder(source) if source.is_dir() else _of_csv(source)
     if len(classes) < 2:
-        raise ImagesError(f"at least 2 classes are expected, got {len(classes)} in {source}")
+        raise ImagesError(f"{source} must have at least 2 classes; got {len(classes)}")
     files = {}
     with zipfile.ZipFile(target, "w") as archive:
         for label, paths in sorted(classes.items()):
@@ -116,7 +116,7 @@ def _of_csv(table: Path) -> dict[str, list[Path]]:
             for row in rows:
                 path, label = _row(table, rows.line_num, row)
                 if path.resolve() in seen:  # it could be tuned on and measured on, or have two labels
-                    raise ImagesError(f"{table}, line {rows.line_num}: {row['path']!r} is there more than once")
+                    raise ImagesError(f"{table}, line {rows.line_num}: {row['path']!r} comes more than once")
                 seen.add(path.resolve())
                 classes.setdefault(label, []).append(path)
     except (UnicodeDecodeError, csv.Error) as error:

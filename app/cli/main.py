@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Final
 
 from certrad.app.cli.offline import become
-from certrad.workers.contract.commands import BAD_USAGE, COMPUTING, DONE, Command, fail, find, run
+from certrad.workers.contract.commands import BAD_USAGE, COMPUTING, DONE, INTERRUPTED, Command, fail, find, run
 
 REQUESTS: Final[Mapping[str, Command]] = {
     "certify": Command("certrad.app.cli.certify", "Certify images: a class with a certified radius, or an abstention"),
@@ -43,7 +43,6 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
 }
 """All commands, as the help lists them."""
 
-_INTERRUPTED: Final = 130  # as a shell calls a process that SIGINT ended
 _ABOUT: Final = (
     "Classes of medical images with a certified L2 radius, or an abstention. Research use; no medical device."
 )
@@ -58,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = dispatch(sys.argv[1:] if arguments is None else list(arguments))
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        code = INTERRUPTED
     sys.exit(code)
 
 

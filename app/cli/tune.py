@@ -60,11 +60,11 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--backbone", text("ID"), "backbone, of GET /backbones", without="the task's own")
     parser.option("--task", text("ID"), "task, of GET /tasks, whose classes the folders hold")
     parser.option("--classes", text("JSON"), "list of class names as JSON", without="the names of the folders")
-    parser.option("--shots", integer(1, SHOTS_MAX), "images of each class to tune on", without="16, of advpt all")
-    parser.option("--epochs", integer(1, EPOCHS_MAX), "passes over the images", without="50, of advpt 100")
-    parser.option("--lr", number(0, 1, above=True), "learning rate", without="0.002, of advpt 0.005")
-    parser.option("--batch-size", integer(1, BATCH_MAX), "images of one step", without="16, of advpt 32")
-    parser.option("--n-ctx", integer(1, N_CTX_MAX), "context vectors", without="5, of advpt 32")
+    parser.option("--shots", integer(1, SHOTS_MAX), "images of each class to tune on", without="16, with advpt all")
+    parser.option("--epochs", integer(1, EPOCHS_MAX), "passes over the images", without="50, with advpt 100")
+    parser.option("--lr", number(0, 1, above=True), "learning rate", without="0.002, with advpt 0.005")
+    parser.option("--batch-size", integer(1, BATCH_MAX), "images of one step", without="16, with advpt 32")
+    parser.option("--n-ctx", integer(1, N_CTX_MAX), "context vectors", without="5, with advpt 32")
     parser.flag("--class-specific", "tune context vectors for each class")
     parser.option(
         "--position", choice(*get_args(ContextPosition)), "place of the class name in the prompt", without="end"
@@ -188,12 +188,12 @@ def _for_task(client: Client, fields: Mapping[str, str], task: str | None) -> Ma
         raise ImagesError(f"--default-for must be one of {', '.join(sorted(classes))}, got {task!r}")
     if not fields.keys() & {"task", "classes"}:
         return {**fields, "task": task}
-    if classes.get(fields.get("task", ""), _listed(fields)) not in (None, classes[task]):
+    if classes.get(fields.get("task", ""), _class_names(fields)) not in (None, classes[task]):
         raise ImagesError(f"a prompt for other classes cannot be --default-for {task}: leave out --task and --classes")
     return fields
 
 
-def _listed(fields: Mapping[str, str]) -> object:
+def _class_names(fields: Mapping[str, str]) -> object:
     """Returns the value of `classes`; None if the service will refuse it."""
     try:
         return json.loads(fields.get("classes", "null"))

@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from fractions import Fraction
 
-from certrad.workers.cli.common import add_data_dir, add_json, backbone, prompt_is_there, task
+from certrad.workers.cli.common import add_data_dir, add_json, backbone, require_prompt, task
 from certrad.workers.contract.arguments import Kind, Parser, choice, existing, integer, path, text
 
 
@@ -12,7 +12,7 @@ def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     sources = existing("file", "folder", metavar="FILE|DIR")
     parser.argument("paths", sources, "image files, or one folder; a folder for each class gives accuracies", many=True)
-    parser.option("--task", task(), "task whose classes are told apart", default="mednist")
+    parser.option("--task", task(), "task that names the classes", default="mednist")
     parser.option("--backbone", backbone(), "backbone", without="that of the prompt or task")
     parser.option("--prompt", text("ID"), "learned prompt, or template", without="the task's default prompt")
     parser.option("--attack", choice("pgd10", "pgd40", "autoattack"), "attack", default="pgd40")
@@ -33,7 +33,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--seed", integer(0, 2**63 - 1), "random seed", default=0)
     add_data_dir(parser)
     add_json(parser)
-    parser.check(prompt_is_there("prompt", "--prompt"))
+    parser.check(require_prompt("prompt", "--prompt"))
     parser.check(_rules)
 
 

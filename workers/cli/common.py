@@ -51,7 +51,7 @@ def prompt_name() -> Kind:
     return Kind(read=read, metavar="NAME")
 
 
-def prompt_is_there(dest: str, usage: str, *, template: bool = True) -> Check:
+def require_prompt(dest: str, usage: str, *, template: bool = True) -> Check:
     """Returns the rule that a prompt must be shipped or in the data directory.
 
     Args:

@@ -28,4 +28,4 @@ def run(options: Namespace) -> int:
     """
     from certrad.workers.offline import prompts
 
-    return prompts.make(prompts.imported, options)
+    return prompts.make(prompts.import_prompt, options)

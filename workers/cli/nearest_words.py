@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from certrad.workers.cli.common import add_data_dir, add_json, prompt_is_there
+from certrad.workers.cli.common import add_data_dir, add_json, require_prompt
 from certrad.workers.contract.arguments import Parser, integer, text
 
 
@@ -12,7 +12,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--top", integer(1, 100), "number of words for each vector", default=5)
     add_data_dir(parser)
     add_json(parser)
-    parser.check(prompt_is_there("id", "ID", template=False))
+    parser.check(require_prompt("id", "ID", template=False))
 
 
 def run(options: Namespace) -> int:

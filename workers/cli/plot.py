@@ -14,11 +14,11 @@ FORMATS: Final = (".pdf", ".png", ".svg")
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     parser.argument("tables", existing("file", metavar="TSV"), "tables that `certrad evaluate --out` wrote", many=True)
-    parser.option("--out", picture(), "file to write the picture to", required=True)
-    parser.check(matplotlib_is_there("out"))
+    parser.option("--out", plot_file(), "file to write the plot to", required=True)
+    parser.check(require_matplotlib("out"))
 
 
-def picture() -> Kind:
+def plot_file() -> Kind:
     """Returns the kind of paths of images to write."""
 
     def read(given: str) -> Path:
@@ -32,7 +32,7 @@ def picture() -> Kind:
     return Kind(read=read, metavar="FILE", values=f"ends in {', '.join(FORMATS)}")
 
 
-def matplotlib_is_there(dest: str) -> Check:
+def require_matplotlib(dest: str) -> Check:
     """Returns the rule that an option which draws needs matplotlib; the rule does not import it."""
 
     def rule(options: Namespace) -> Iterator[str]:

@@ -25,9 +25,9 @@ def add_arguments(parser: Parser) -> None:
 
 
 def _needs_image(options: Namespace) -> Iterator[str]:
-    asked = [name for name in ("replay", "fresh", "frame", "region") if getattr(options, name)]
-    if asked and options.image is None:
-        yield f"`--image` is required with {' and '.join(f'`--{name}`' for name in asked)}"
+    given = [name for name in ("replay", "fresh", "frame", "region") if getattr(options, name)]
+    if given and options.image is None:
+        yield f"`--image` must be given with {' and '.join(f'`--{name}`' for name in given)}"
 
 
 def run(options: Namespace) -> int:

@@ -49,4 +49,4 @@ def run(options: Namespace) -> int:
         importlib.import_module("certrad.workers.intake.tasks")  # once, before every fork
         worker = IntakeWorker(queue, name=name, redis=redis, settings=settings)
     worker.work()
-    return DONE if worker.stop_was_asked else FAILURE
+    return DONE if worker.stop_requested else FAILURE

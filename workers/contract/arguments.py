@@ -91,7 +91,7 @@ class Parser(argparse.ArgumentParser):
             self._required.append((flag.lstrip("-").replace("-", "_"), flag))
             without = "required"
         elif without is None and default is not None:
-            without = f"default: {_shown(default)}"
+            without = f"default: {_default_text(default)}"
         elif without is not None:
             without = f"default: {without}"
         facts = "; ".join(filter(None, (kind.values, without)))
@@ -169,7 +169,7 @@ class Parser(argparse.ArgumentParser):
         self._problems += [f"{extra!r} is not an option or argument of `{self.prog}`" for extra in extras]
         for dest, usage in self._required:
             if not self._given(options, dest, usage):
-                self._problems.append(f"`{usage}` is required")
+                self._problems.append(f"`{usage}` is missing")
         for rule in self._checks:
             self._problems += rule(options)
         if self._problems:
@@ -203,7 +203,7 @@ class Parser(argparse.ArgumentParser):
         return f"[{action.metavar}]" if optional else f"{action.metavar}{dots}"
 
 
-def _shown(default: object) -> str:
+def _default_text(default: object) -> str:
     return ",".join(f"{value:g}" for value in default) if isinstance(default, tuple) else str(default)
 
 

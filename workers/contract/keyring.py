@@ -65,8 +65,8 @@ class Keyring:
 
     def publish_revocation(self, revocation: Revocation) -> None:
         """Removes a public key from the known ones for ever; a revoked key keeps its time and reason."""
-        told = {"revoked_at": revocation.revoked_at, "reason": revocation.reason}
-        self._redis.hsetnx(REVOKED_KEYS, revocation.sha256, json.dumps(told))
+        details = {"revoked_at": revocation.revoked_at, "reason": revocation.reason}
+        self._redis.hsetnx(REVOKED_KEYS, revocation.sha256, json.dumps(details))
 
     def publish_epoch(self, sha256: str, *, first_used: float) -> None:
         """Commits to a noise secret; a commitment that is known already keeps the time of its first use."""
@@ -85,7 +85,7 @@ class Keyring:
     def revocations(self) -> list[Revocation]:
         """Returns every revoked signing key, oldest revocation first."""
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(REVOKED_KEYS))
-        revoked = (Revocation(sha256=sha256.decode(), **json.loads(told)) for sha256, told in stored.items())
+        revoked = (Revocation(sha256=sha256.decode(), **json.loads(details)) for sha256, details in stored.items())
         return sorted(revoked, key=lambda revocation: (revocation.revoked_at, revocation.sha256))
 
     def epochs(self) -> list[PublicEpoch]:

@@ -48,7 +48,7 @@ EVENTS: Final[dict[Event, str]] = {
     "phase": "the job entered a phase",
     "progress": (
         "samples done, and the counts so far (an estimate, not a certificate); with a target radius also "
-        "`running_radius`, shown so far: with probability at least 1 - alpha it is never above the true radius; of a "
+        "`running_radius`, proved so far: with probability at least 1 - alpha it is never above the true radius; of a "
         "tuning the epochs done and the mean loss of the last one, or the images done"
     ),
     "end": "the job ended; the last event",

@@ -87,7 +87,7 @@ class CertificationInput:
         """
         payload = cast("bytes | None", redis.get(input_key(self.job_id)))
         if payload is None:
-            raise Rejected("worker_lost", "the decoded image waited longer in the job store than it is kept")
+            raise Rejected("worker_lost", "the decoded image expired in the job store")
         if hashlib.sha256(payload).hexdigest() != self.image.input_sha256:
             raise Rejected("digest_mismatch", "the decoded image changed in the job store")
         return np.frombuffer(payload, dtype="<f4").reshape(shape)

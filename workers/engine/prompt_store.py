@@ -37,7 +37,7 @@ def publish(redis: Redis, directory: Path, card: PromptCard) -> None:
         content = prompt_path(directory, card.id).read_bytes()
     except OSError as error:
         raise Rejected("prompt_not_found", f"prompt {card.id!r} has a card, but no bytes beside it") from error
-    redis.set(prompt_bytes_key(card.sha256), verified(content, card))
+    redis.set(prompt_bytes_key(card.sha256), verify_bytes(content, card))
     Catalogue(redis).publish_prompt(card)
 
 
@@ -66,12 +66,14 @@ def fetch(redis: Redis, store: PromptStore, card: PromptCard) -> None:
         return
     payload = redis.get(prompt_bytes_key(card.sha256))
     if not isinstance(payload, bytes):
-        raise Rejected("invalid_checkpoint", "the prompt's card is published, but its bytes are nowhere to be found")
-    content = verified(payload, card)  # before it is kept: a bad copy would fail every later job
+        raise Rejected(
+            "invalid_checkpoint", "the prompt's card is published, but its bytes are neither here nor in Redis"
+        )
+    content = verify_bytes(payload, card)  # before it is kept: a bad copy would fail every later job
     replace_file(prompt_path(store.own, card.id), content)
 
 
-def verified(content: bytes, card: PromptCard) -> bytes:
+def verify_bytes(content: bytes, card: PromptCard) -> bytes:
     """Returns the bytes of a prompt checkpoint after comparing them with its card.
 
     Raises:
@@ -79,7 +81,9 @@ def verified(content: bytes, card: PromptCard) -> bytes:
     """
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != card.sha256:
-        raise Rejected("digest_mismatch", f"prompt {card.id!r} has SHA-256 {sha256}, its card says {card.sha256}")
+        raise Rejected(
+            "digest_mismatch", f"prompt {card.id!r} must have SHA-256 {card.sha256}, as its card says; got {sha256}"
+        )
     return content
 
 

@@ -75,7 +75,10 @@ class Runtime:
         try:
             return self.catalogue.backbones[backbone_id]
         except KeyError:
-            raise Rejected("unknown_backbone", f"expected one of {sorted(self.catalogue.backbones)}") from None
+            raise Rejected(
+                "unknown_backbone",
+                f"the backbone must be one of {', '.join(sorted(self.catalogue.backbones))}; got {backbone_id!r}",
+            ) from None
 
     def prompt(self, prompt_id: str) -> tuple[PromptCard, ContextVectors | Bank]:
         """Returns the card and the vectors of a prompt from the package, the local store or Redis, withdrawn or not.

@@ -172,7 +172,7 @@ class Tuning:
         stored = self._runtime.redis.hmget(input_key(self._job_id), [str(index) for index in range(decoded.count)])
         payloads = [payload for payload in cast("list[bytes | None]", stored) if payload is not None]
         if len(payloads) != decoded.count:
-            raise Rejected("worker_lost", "the decoded images waited longer in the job store than they are kept")
+            raise Rejected("worker_lost", "the decoded images expired in the job store")
         content = bytearray().join(payloads)
         if hashlib.sha256(content).hexdigest() != decoded.images_sha256:
             raise Rejected("digest_mismatch", "the decoded images changed in the job store")

@@ -13,7 +13,7 @@ from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.settings import WorkerSettings
 
 
-def listed(settings: WorkerSettings) -> dict[str, Any]:
+def list_keys(settings: WorkerSettings) -> dict[str, Any]:
     """Returns the public keys and the epochs of this data directory by their digests, without any secret."""
     signing, epochs = SigningKeys(settings.signing_dir), EpochSecrets(settings.secrets_dir)
     keys, revoked = signing.public_keys(), {revocation.sha256 for revocation in signing.revocations()}

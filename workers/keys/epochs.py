@@ -99,7 +99,7 @@ class EpochSecrets:
         """
         epoch = self.named(sha256)
         if epoch is None or epoch == self.in_use():
-            raise ValueError(f"the SHA-256 of a retired epoch secret is expected, got {sha256!r}")
+            raise ValueError(f"the SHA-256 must be that of a retired epoch secret; got {sha256!r}")
         create_file(self._revealed / sha256, epoch.secret)
         (self._kept / sha256).unlink(missing_ok=True)
         return epoch

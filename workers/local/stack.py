@@ -22,7 +22,7 @@ from certrad.workers.contract.names import ENGINE_QUEUE, INTAKE_QUEUE, WORKERS
 from certrad.workers.contract.queues import worker_exists
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.local.supervisor import Child, StackError, end
-from certrad.workers.parent_death import dying_with_parent
+from certrad.workers.parent_death import parent_death_hook
 from certrad.workers.settings import StackSettings
 
 _API_STOP_SECONDS: Final = 10.0
@@ -124,7 +124,7 @@ class Stack:
                 stderr=log,
                 pass_fds=(self._listener.fileno(),) if name == "api" else (),
                 process_group=0,  # Ctrl+C reaches this process only, which stops the others in order
-                preexec_fn=dying_with_parent(signal.SIGKILL),
+                preexec_fn=parent_death_hook(signal.SIGKILL),
             )
 
     def _is_ready(self) -> bool:
@@ -165,10 +165,10 @@ def require_loopback(host: str) -> None:
         StackError: An address of the host is not a loopback address.
     """
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        candidates = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
-        raise StackError(f"--host {host!r} is no address: {error.strerror}") from None
-    addresses = {str(address[4][0]) for address in found}
+        raise StackError(f"--host must be an address; got {host!r}: {error.strerror}") from None
+    addresses = {str(address[4][0]) for address in candidates}
     if not all(ipaddress.ip_address(address).is_loopback for address in addresses):
         raise StackError(f"--host must be a loopback address until there is access control, got {host!r}")
 

@@ -96,19 +96,19 @@ def attack_images(options: Namespace) -> int:
     store = PromptStore(own=service.prompts_dir)
     try:
         request = _request(options, store)
-        sources, images, refused = _decoded(_sources(options.paths, request.task, options.limit), request.spec, service)
+        sources, images, refused = _decode(_sources(options.paths, request.task, options.limit), request.spec, service)
         if options.out is not None:
             options.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(service.threads)
-        model = _loaded(request, store, service)
+        model = _load(request, store, service)
     except (ValueError, OSError, Rejected) as error:
         return fail(str(error), BAD_USAGE)
     try:
-        report, pictures = _attacked(sources, images, request, model)
+        report, attacked_images = _attack(sources, images, request, model)
         if options.out is not None:
-            _write(pictures, options.out)
+            _write(attacked_images, options.out)
     except OSError as error:
-        return fail(f"the pictures were not written: {error.strerror}", FAILURE)
+        return fail(f"the attacked images were not written: {error.strerror}", FAILURE)
     tell_refused(refused)
     sys.stdout.write(json.dumps(report.as_json()) + "\n" if options.json else report.as_text())
     return DONE
@@ -159,7 +159,7 @@ def _sources(paths: Sequence[Path], task: TaskCard, limit: int | None) -> list[_
     ]
 
 
-def _decoded(
+def _decode(
     sources: Sequence[_Source], spec: ClassifierSpec, service: WorkerSettings
 ) -> tuple[list[_Source], Tensor, Counter[str]]:
     """Returns the sources that are images, their model inputs (N, 3, S, S), and the refusals of the others.
@@ -184,7 +184,7 @@ def _decoded(
     return taken, torch.stack(images), refused
 
 
-def _loaded(request: AttackRequest, store: PromptStore, service: WorkerSettings) -> _Model:
+def _load(request: AttackRequest, store: PromptStore, service: WorkerSettings) -> _Model:
     card = shipped_backbones()[request.spec.backbone]
     backbone = load_backbone(card, weights_directory(card, service.backbones_dir), device=chosen_device(service.device))
     template = TextHead.of_template(backbone, request.task.class_names, request.task.template)
@@ -227,14 +227,14 @@ def _attacks(request: AttackRequest, model: _Model) -> dict[Kind, tuple[str, Att
     }
 
 
-def _attacked(
+def _attack(
     sources: Sequence[_Source], images: Tensor, request: AttackRequest, model: _Model
 ) -> tuple[AttackReport, dict[Kind, Tensor]]:
     """Returns the report, and the attacked images (N, 3, S, S) of each attack."""
     generator = torch.Generator().manual_seed(request.seed)
-    found: dict[Kind, Tensor] = {"clean": classes(model.prompt, images, generator, batch_size=_BATCH)}
+    predictions: dict[Kind, Tensor] = {"clean": classes(model.prompt, images, generator, batch_size=_BATCH)}
     given = [source.label for source in sources if source.label is not None]
-    labels = torch.tensor(given) if given else found["clean"]
+    labels = torch.tensor(given) if given else predictions["clean"]
     attacks = _attacks(request, model)
     made: dict[str, Tensor] = {}
     with progress_bar() as progress:
@@ -249,10 +249,10 @@ def _attacked(
                 on_batch=partial(_advance, progress, progress.add_task(name, total=len(images))),
             )
             made[name] = grid(images, adversarial, request.epsilon)
-    pictures = {kind: made[name] for kind, (name, _) in attacks.items()}
-    for kind, ended_in in pictures.items():
-        found[kind] = classes(model.prompt, ended_in / WHITE, generator, batch_size=_BATCH)
-    shares = {kind: accuracy(predicted, labels) for kind, predicted in found.items()}
+    attacked_images = {kind: made[name] for kind, (name, _) in attacks.items()}
+    for kind, ended_in in attacked_images.items():
+        predictions[kind] = classes(model.prompt, ended_in / WHITE, generator, batch_size=_BATCH)
+    shares = {kind: accuracy(predicted, labels) for kind, predicted in predictions.items()}
     report = AttackReport(
         class_names=request.task.class_names,
         backbone=request.spec.backbone,
@@ -261,7 +261,7 @@ def _attacked(
         files=[str(source.path) for source in sources],
         labelled=bool(given),
         labels=labels,
-        classes=found,
+        classes=predictions,
         accuracy=RobustAccuracy(
             clean=shares["clean"],
             non_adaptive=shares["non_adaptive"],
@@ -271,16 +271,16 @@ def _attacked(
             adaptive_attack=attacks["adaptive"][0],
         ),
     )
-    return report, pictures
+    return report, attacked_images
 
 
 def _advance(progress: Progress, bar: TaskID, done: int) -> None:
     progress.update(bar, completed=done)
 
 
-def _write(pictures: dict[Kind, Tensor], directory: Path) -> None:
+def _write(attacked_images: dict[Kind, Tensor], directory: Path) -> None:
     """Writes `<kind>/<number>.png`, numbered as the report's rows: a file's own name may be a patient's."""
-    for kind, images in pictures.items():
+    for kind, images in attacked_images.items():
         (directory / kind).mkdir(exist_ok=True)
         for number, pixels in enumerate(images, start=1):
             Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(directory / kind / f"{number:05d}.png")

@@ -49,7 +49,7 @@ def audit_images(options: Namespace) -> int:
     store = PromptStore(own=service.prompts_dir)
     try:
         specs = _specs(options, store)
-        # A picture that counted twice would get the same noise twice; the p-value takes the answers for independent.
+        # An image that counted twice would get the same noise twice; the p-value takes the answers for independent.
         request = CertifyRequest(classifier=specs[0].classifier)
         images, refused = distinct_images(options.images, options.limit, request, service, _on_grid)
         device = chosen_device(service.device)

@@ -52,7 +52,7 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
     spec = ClassifierSpec(
         backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
     )
-    data = _decoded(files, spec, params, settings)
+    data = _decode(files, spec, params, settings)
     with progress_bar("stages") as progress:
         bar = progress.add_task("tuning", total=params.stages)
         bank = tune_bank(
@@ -77,11 +77,11 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             "data_sha256": data.sha256,
             "gate_sha256": bank.gate.sha256,
         },
-        measured=_measured(backbone, bank, data, task.class_names, params),
+        measured=_measure(backbone, bank, data, task.class_names, params),
     )
 
 
-def _decoded(
+def _decode(
     files: Sequence[Sequence[Path]], spec: ClassifierSpec, params: BankParams, settings: WorkerSettings
 ) -> TuningSet:
     """Returns the shots and the images to measure as model inputs; it opens no other file.
@@ -123,7 +123,7 @@ def _decoded(
     )
 
 
-def _measured(
+def _measure(
     backbone: Backbone, bank: Bank, data: TuningSet, class_names: Sequence[str], params: BankParams
 ) -> dict[str, object]:
     """Returns the accuracy for one noisy copy of each validation image at every sigma of the gate."""

@@ -82,7 +82,7 @@ def evaluate_data(options: Namespace) -> int:
     store = PromptStore(own=service.prompts_dir)
     try:
         request = _request(options, store, service)
-        backbone, prompt = _loaded(request, store, service)
+        backbone, prompt = _load(request, store, service)
         settings = _settings(request, backbone, options, service)
         journal = _journal(options.out, settings)
         done = [Row.from_line(line) for line in journal.lines]
@@ -110,9 +110,13 @@ def evaluate_data(options: Namespace) -> int:
         return fail(str(error), FAILURE)
     _show(summary(done), settings, request, as_json=options.json)
     if options.plot is not None:
-        from certrad.workers.offline.plot import Curve, called, draw  # matplotlib: only the extra `bench` installs it
+        from certrad.workers.offline.plot import (  # matplotlib: only the extra `bench` installs it
+            Curve,
+            curve_label,
+            draw,
+        )
 
-        draw([Curve(name=called(request.data.id, settings, len(done)), rows=done)], options.plot)
+        draw([Curve(name=curve_label(request.data.id, settings, len(done)), rows=done)], options.plot)
     return DONE
 
 
@@ -132,8 +136,8 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
     class_names = tuple(dict.fromkeys(split.class_names))  # two classes of ImageNet share a name, twice
     folders = class_names
     if isinstance(prompt, PromptCard) and data.layout == "folders":  # matched as those the prompt was tuned on
-        found = match_classes(class_names, prompt.class_names, published_labels(prompt.task))
-        class_names, folders = found.class_names, found.folders
+        match = match_classes(class_names, prompt.class_names, published_labels(prompt.task))
+        class_names, folders = match.class_names, match.folders
     choice = choose_classifier(
         class_names=class_names,
         candidates=default_prompts(task, shipped_prompts()) if task else [],
@@ -167,14 +171,16 @@ def _template(wish: str | None, split: Split, choice: ClassifierChoice) -> str:
         ValueError: There is no template, or one beside a learned prompt.
     """
     if choice.prompt is not None and wish is not None:
-        raise ValueError(f"`--template` goes with `--prompt template` only; without it {choice.prompt_id} is meant")
+        raise ValueError(
+            f"`--template` goes with `--prompt template` only; without it the prompt is {choice.prompt_id}"
+        )
     template = BARE_TEMPLATE if choice.prompt is not None else wish or split.template
     if template is None:
-        raise ValueError("`--template` or a learned `--prompt` is required: these images come without a template")
+        raise ValueError("these images come without a template: give `--template` or a learned `--prompt`")
     return template
 
 
-def _loaded(
+def _load(
     request: EvaluationRequest, store: PromptStore, service: WorkerSettings
 ) -> tuple[Backbone, ContextVectors | Bank | None]:
     torch.set_num_threads(service.threads)
@@ -221,7 +227,7 @@ def _journal(out: Path | None, settings: dict[str, Any]) -> Journal:
     if out is not None:
         beside = out.with_suffix(".json")
         if out.exists() and not beside.exists():
-            raise ValueError(f"{out} is there without {beside.name}, which says what its rows are; choose another file")
+            raise ValueError(f"{out} exists without {beside.name}, which says what its rows are; choose another file")
         if beside.exists() and json.loads(beside.read_text(encoding="utf-8")) != settings:
             raise ValueError(f"{beside} says that {out} belongs to other settings; choose another file or delete both")
         write_json(beside, settings)

@@ -79,8 +79,8 @@ def _pin_unpacked(card: BackboneCard, target: Path) -> BackboneCard:
     except Rejected as rejected:
         if rejected.code != "backbone_unavailable":
             raise
-        told = f"{rejected.detail}: unpack {card.hub} into {target}. {card.notes}"
-        raise Rejected("backbone_unavailable", told) from rejected
+        detail = f"{rejected.detail}: unpack {card.hub} into {target}. {card.notes}"
+        raise Rejected("backbone_unavailable", detail) from rejected
     weights = find_weights(card, target).name
     write_json(target / PIN_FILE, {"hub": card.hub, "sha256": sha256, "weights": weights})
     return replace(card, weights=weights, sha256=sha256)
@@ -129,6 +129,6 @@ def _pin(card: BackboneCard, directory: Path, weights: str, info: ModelInfo) -> 
     on_hub = [file.lfs.sha256 for file in info.siblings or () if file.rfilename == weights and file.lfs]
     for expected in (card.sha256, *on_hub):
         if expected not in (None, sha256):
-            raise Rejected("digest_mismatch", f"{weights} of {card.hub} has SHA-256 {sha256}, expected is {expected}")
+            raise Rejected("digest_mismatch", f"{weights} of {card.hub} must have SHA-256 {expected}; got {sha256}")
     write_json(directory / PIN_FILE, {"hub": card.hub, "revision": info.sha, "sha256": sha256, "weights": weights})
     return replace(card, weights=weights, sha256=sha256)

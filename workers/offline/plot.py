@@ -65,7 +65,7 @@ def draw(curves: Sequence[Curve], file: Path) -> None:
     figure.savefig(file, dpi=_DPI)
 
 
-def called(name: str, settings: Mapping[str, Any], images: int) -> str:
+def curve_label(name: str, settings: Mapping[str, Any], images: int) -> str:
     """Returns the label of a curve: its name and the settings its radii depend on, with a scope that is not usual."""
     classifier = settings["classifier"]
     parts = [classifier["prompt"], f"σ = {settings['params']['sigma']:g}", f"n = {settings['params']['n']}"]
@@ -93,4 +93,4 @@ def _read(table: Path) -> Curve:
     beside = table.with_suffix(".json")
     if not beside.is_file():
         return Curve(name=f"{table.stem}: {len(rows)} images", rows=rows)
-    return Curve(name=called(table.stem, json.loads(beside.read_text(encoding="utf-8")), len(rows)), rows=rows)
+    return Curve(name=curve_label(table.stem, json.loads(beside.read_text(encoding="utf-8")), len(rows)), rows=rows)

@@ -42,7 +42,7 @@ def make(maker: Callable[[Namespace, StackSettings], PromptCard], options: Names
     return DONE
 
 
-def imported(options: Namespace, settings: StackSettings) -> PromptCard:
+def import_prompt(options: Namespace, settings: StackSettings) -> PromptCard:
     """Stores a foreign prompt checkpoint.
 
     Returns:

@@ -116,9 +116,9 @@ def _of_image(statement: Statement, image: bytes, options: Namespace, settings: 
     if options.fresh:
         with _bar("fresh run") as on_samples:
             key = secrets.token_bytes(_KEY_BYTES)
-            found = check("fresh", lambda: replay.fresh(statement, rebuilt, key, on_samples))
-        agrees = found.ok
-        yield found
+            fresh = check("fresh", lambda: replay.fresh(statement, rebuilt, key, on_samples))
+        agrees = fresh.ok
+        yield fresh
     if options.replay:
         yield check("selection", lambda: replay.select_again(statement, rebuilt, tolerant=agrees))
         with _bar("replay") as on_samples:

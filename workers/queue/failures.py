@@ -15,7 +15,7 @@ from certrad.workers.settings import WorkerSettings
 
 
 @contextmanager
-def failing_the_job(job_id: str, settings: WorkerSettings, records: Records) -> Iterator[None]:
+def end_job_on_error(job_id: str, settings: WorkerSettings, records: Records) -> Iterator[None]:
     """Ends the job with a code for every error, except those after which RQ runs or buries the task itself.
 
     Args:
@@ -44,5 +44,5 @@ def failing_the_job(job_id: str, settings: WorkerSettings, records: Records) -> 
     except Exception as error:
         in_sandbox = str(error) if isinstance(error, SandboxError) else None
         structlog.get_logger().error("intake failed", job_id=job_id, in_sandbox=in_sandbox, exc_info=error)
-        records.fail(job_id, "internal_error", "an unexpected error; its trace is in the log")
+        records.fail(job_id, "internal_error", "an unexpected error occurred; its trace is in the log")
         uploads.delete(settings.blobs_dir, job_id)

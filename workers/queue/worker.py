@@ -62,7 +62,7 @@ class QueueWorker(Worker):
         self.log_result_lifespan = False
 
     @property
-    def stop_was_asked(self) -> bool:
+    def stop_requested(self) -> bool:
         """Returns whether a signal or command requested this worker to stop."""
         return self._shutdown_requested_date is not None
 

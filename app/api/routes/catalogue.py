@@ -64,7 +64,7 @@ class PromptChange(BaseModel):
     @model_validator(mode="after")
     def _one_change(self) -> Self:
         if (self.default_for is None) == (self.withdrawn is None):
-            raise ValueError("exactly one of `default_for` and `withdrawn` is required")
+            raise ValueError("the body must have exactly one of `default_for` and `withdrawn`")
         return self
 
 

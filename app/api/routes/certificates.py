@@ -62,7 +62,7 @@ def get_job_certificate(job_id: str, services: ServicesDep, if_none_match: IfNon
 def get_certificate(sha256: str, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
     """Returns the certificate document with this SHA-256."""
     if not _SHA256.fullmatch(sha256):
-        raise Rejected("certificate_not_found", "an address is 64 lowercase hexadecimal digits")
+        raise Rejected("certificate_not_found", "a digest must be 64 lowercase hexadecimal digits")
     return _document(services.settings.certificates_dir, sha256, if_none_match)
 
 
@@ -72,7 +72,7 @@ def _document(directory: Path, sha256: str, if_none_match: str | None) -> Respon
     except FileNotFoundError:
         raise Rejected("certificate_not_found", "no certificate has this digest") from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise Rejected("digest_mismatch", "the stored certificate is not the one of this digest")
+        raise Rejected("digest_mismatch", "the stored certificate has another digest")
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
     if sha256 in (if_none_match or ""):
         return Response(status_code=304, headers=headers)

@@ -75,5 +75,8 @@ def _submit(services: Services, image: bytes, fields: list[tuple[str, str]], ide
     if not image:
         raise Rejected("empty_image", "the upload has zero bytes")
     if sniff(image[:SNIFFED_BYTES]) is None:
-        raise Rejected("unsupported_format", "the first bytes are those of no PNG, JPEG, TIFF or DICOM file")
+        raise Rejected(
+            "unsupported_format",
+            "the image must be PNG, JPEG, TIFF or DICOM; its first bytes are those of none of them",
+        )
     return services.jobs.submit(BytesIO(image), request, idempotency=idempotency)

@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import RedisError
 
 from certrad.app.api import events
+from certrad.app.api.accepted import POLL_SECONDS
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.schemas.job import JobPage, JobView, job_view
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-_POLL_SECONDS: Final = 1
 _RECONNECT_MS: Final = 2000
 
 
@@ -56,7 +56,7 @@ def get_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
     """Returns the job with its current status; until it has ended, `Retry-After` says when to poll again."""
     record = services.jobs.read(job_id)
     if not record.ended:
-        response.headers["Retry-After"] = str(_POLL_SECONDS)
+        response.headers["Retry-After"] = str(POLL_SECONDS)
     return job_view(record)
 
 
@@ -115,7 +115,7 @@ def delete_job(job_id: str, services: ServicesDep) -> Response:
 async def follow_job(
     job_id: str,
     services: ServicesDep,
-    last_event_id: Annotated[str | None, Header(description="go on after this event")] = None,
+    last_event_id: Annotated[str | None, Header(description="id of the event after which to continue")] = None,
 ) -> EventSourceResponse:
     """Returns the job's events as they come, from the first one or from the one after `Last-Event-ID`."""
     after = events.position(last_event_id)

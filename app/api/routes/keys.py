@@ -82,9 +82,9 @@ class Keys(BaseModel):
 def keys(services: ServicesDep) -> Keys:
     """Returns the installation's signing keys, and the commitments that it published before it drew noise."""
     revoked = services.keyring.revocations()  # before the keys, so that none that is revoked now is in both
-    found, epochs = services.keyring.signing_keys(), services.keyring.epochs()
+    signing_keys, epochs = services.keyring.signing_keys(), services.keyring.epochs()
     return Keys(
-        keys=[_signing_key(key, _status(key, found[-1])) for key in found],
+        keys=[_signing_key(key, _status(key, signing_keys[-1])) for key in signing_keys],
         revoked=[
             RevokedKey(key_id=key.id, sha256=key.sha256, revoked_at=moment(key.revoked_at), reason=key.reason)
             for key in revoked

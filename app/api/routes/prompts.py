@@ -52,7 +52,7 @@ async def tune_prompt(
     them; an error about one file names its path in the archive.
     """
     if not is_form(request):
-        raise InvalidRequest({"images": "required once, as a file part of a multipart form"})
+        raise InvalidRequest({"images": "must be sent exactly once, as a file part of a multipart form"})
     async with read_form(request, "images") as (part, fields):
         fields += request.query_params.multi_items()
         created = await acceptance.submit(_submit, part.file, fields)
@@ -64,5 +64,5 @@ def _submit(services: Services, archive: BinaryIO, fields: list[tuple[str, str]]
     signature = archive.read(len(ZIP_SIGNATURE))
     archive.seek(0)
     if signature != ZIP_SIGNATURE:
-        raise Rejected("invalid_archive", "the first bytes are not those of a zip")
+        raise Rejected("invalid_archive", "the archive must be a zip; its first bytes are not those of one")
     return services.jobs.submit(archive, request, idempotency=idempotency)

@@ -57,8 +57,8 @@ async def verify_certificate(request: Request, services: ServicesDep) -> Verific
     """
     content = await _read(request)
     # One at a time, beside the event loop and the threads of the other routes: a large document takes seconds.
-    found = await run_sync(_verify, content, services, limiter=services.verifying)
-    return VerificationView.model_validate({**asdict(found), "valid": found.valid})
+    verification = await run_sync(_verify, content, services, limiter=services.verifying)
+    return VerificationView.model_validate({**asdict(verification), "valid": verification.valid})
 
 
 async def _read(request: Request) -> bytes:
@@ -71,7 +71,7 @@ async def _read(request: Request) -> bytes:
     async for chunk in request.stream():
         content += chunk
         if len(content) > MAX_BYTES:
-            raise Rejected("not_a_certificate", f"at most {MAX_BYTES} bytes are expected")
+            raise Rejected("not_a_certificate", f"a certificate has at most {MAX_BYTES} bytes; the body has more")
     return bytes(content)
 
 

@@ -25,7 +25,7 @@ class Progress(BaseModel):
     samples_total: int = Field(examples=[10100])
     running_radius: float | None = Field(
         None,
-        description="only with `target_radius`: the radius shown so far; with probability at least 1 - alpha it is "
+        description="only with `target_radius`: the radius proved so far; with probability at least 1 - alpha it is "
         "never above the true one",
     )
 
