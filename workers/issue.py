@@ -33,7 +33,7 @@ from certrad.workers.settings import WorkerSettings
 
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
-"""What a result says in the words of its document."""
+"""The fields of a result that repeat those of its document."""
 
 
 def finish(job_id: str) -> None:

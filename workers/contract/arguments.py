@@ -37,13 +37,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """One option or argument of a command, in words.
-
-    Attributes:
-        usage: Its form, such as `--n N`.
-        meaning: The help text.
-        facts: The values it takes, and whether it is required or what its default is.
-    """
+    """One option in words: its `usage` such as `--n N`, its help text, and its values with the default."""
 
     usage: str
     meaning: str
@@ -111,15 +105,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(flag, action="store_true", dest=name, help=_escaped(meaning))
 
     def argument(self, name: str, kind: Kind, meaning: str, *, many: bool = False, optional: bool = False) -> None:
-        """Declares an argument without a name.
-
-        Args:
-            name: The name among the parsed options.
-            kind: The values it takes.
-            meaning: The help text, beginning with a noun or a verb.
-            many: Whether it takes several values and gives a list.
-            optional: Whether it may be missing.
-        """
+        """Declares an argument without a name, required unless it is `optional`; `many` gives a list."""
         of_few = kind.metavar.startswith("{")
         usage, values = (name.upper(), kind.metavar) if of_few else (kind.metavar, kind.values)
         if not optional:
@@ -136,11 +122,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def check(self, rule: Check) -> None:
-        """Adds a rule about several options.
-
-        Args:
-            rule: Yields a sentence for each error. An option with an error of its own is None.
-        """
+        """Adds a rule about several options: it yields a sentence for each error. A wrong option is None there."""
         self._checks.append(rule)
 
     def format_usage(self) -> str:
@@ -157,8 +139,7 @@ class Parser(argparse.ArgumentParser):
         """Returns the options of a command.
 
         Raises:
-            UsageError: Some are wrong; it lists every error.
-            SystemExit: The user wanted the help, which is printed.
+            UsageError: Some are wrong; it lists every error. `SystemExit` ends a command whose help was printed.
         """
         self._problems = []
         try:
@@ -239,13 +220,7 @@ def integer(low: int, high: int | None = None) -> Kind:
 
 
 def number(low: float, high: float, *, above: bool = False) -> Kind:
-    """Returns the kind of numbers from `low` to `high`; `above` excludes `low` itself.
-
-    Args:
-        low: The least value.
-        high: The largest value.
-        above: Whether the value must be above `low`.
-    """
+    """Returns the kind of numbers from `low` to `high`; `above` excludes `low` itself."""
     values = f"above {low:g}, up to {high:g}" if above else f"{low:g} to {high:g}"
 
     def read(given: str) -> float:

@@ -135,7 +135,7 @@ class Created:
 
 
 class QueueFullError(Exception):
-    """As many jobs are active as the installation allows."""
+    """The installation has as many active jobs as it allows."""
 
 
 class UnreadableRecordError(Exception):

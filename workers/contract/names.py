@@ -72,7 +72,7 @@ FORMER_TASKS: Final[dict[str, str]] = {
     "workers.engine.tune": TASKS["tune"][1],
     "workers.intake.finish": TASKS["finish"][1],
 }
-"""What the release before this one called each task: its queued jobs run under the new name."""
+"""The name of each task in the release before this one: its queued jobs run under the new name."""
 FIRST_STAGE: Final[dict[Kind, Stage]] = {"certify": "decode", "tune": "unpack"}  # the engine's bears the kind's name
 
 PREFIX: Final = "certrad"

@@ -104,9 +104,6 @@ class Records:
     def read(self, job_id: str) -> JobRecord | None:
         """Returns the record, or None when there is none (any more).
 
-        Args:
-            job_id: The job's id.
-
         Raises:
             UnreadableRecordError: The record is not one that this version writes.
         """
@@ -117,11 +114,7 @@ class Records:
             raise UnreadableRecordError(job_id) from error
 
     def status(self, job_id: str) -> Status | None:
-        """Returns the status alone, also of a record that `read` cannot read; None if there is no record.
-
-        Args:
-            job_id: The job's id.
-        """
+        """Returns the status alone, also of a record that `read` cannot read; None if there is no record."""
         stored = cast("bytes | None", self._redis.hget(record_key(job_id), "status"))
         return None if stored is None else cast("Status", stored.decode())
 
@@ -170,12 +163,7 @@ class Records:
         return self._change(job_id, "progress", data, fields)
 
     def images_progress(self, job_id: str, *, images_done: int, images_total: int) -> bool:
-        """Publishes how many images of a tuning are decoded or attacked.
-
-        Args:
-            job_id: The job's id.
-            images_done: Images that are done.
-            images_total: Images of this phase.
+        """Publishes how many images of a tuning are decoded or attacked, of all images of this phase.
 
         Returns:
             False if the job has ended.
@@ -228,22 +216,11 @@ class Records:
         return self._finish(job_id, "failed", {"error": ERROR.dump_json(JobError(code=code, detail=detail)).decode()})
 
     def cancel(self, job_id: str) -> bool:
-        """Ends a job because its owner wants it.
-
-        Args:
-            job_id: The job's id.
-
-        Returns:
-            False if the job has ended already.
-        """
+        """Ends a job because its owner wants it; returns False if it has ended already."""
         return self._finish(job_id, "cancelled", {})
 
     def erase(self, job_id: str) -> None:
-        """Removes every trace of a job from Redis.
-
-        Args:
-            job_id: The job's id.
-        """
+        """Removes every trace of a job from Redis."""
         self._redis.delete(*(key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)))
         self._redis.zrem(JOBS, job_id)
         self._redis.zrem(ACTIVE, job_id)
