@@ -28,7 +28,11 @@ right, and an abstention does not detect an unknown kind of image. Research use;
 
 
 def create_app(settings: ApiSettings | None = None) -> FastAPI:
-    """The application; without settings it reads the environment. Redis is first spoken to by the first request."""
+    """Returns the application; it first connects to Redis at its first request.
+
+    Args:
+        settings: The settings; None for those of the environment.
+    """
     settings = settings or ApiSettings()
     services = Services.build(settings)
 
@@ -61,7 +65,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The schema, with the problem body that no route returns but every route may answer with."""
+    """Returns the schema, with the problem body that every route may return although none declares it."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         template = "#/components/schemas/{model}"

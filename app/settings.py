@@ -8,7 +8,7 @@ from certrad.workers.contract.settings import SharedSettings
 
 
 class ApiSettings(SharedSettings):
-    """What the API reads from `CERTRAD_*` at start."""
+    """The settings that the API reads from `CERTRAD_*` at start."""
 
     max_body_bytes: int = Field(64 << 20, ge=1024, description="bytes of one request body")
     max_archive_bytes: int = Field(
@@ -30,5 +30,5 @@ class ApiSettings(SharedSettings):
 
     @property
     def host_names(self) -> frozenset[str]:
-        """The names of `allowed_hosts`, in lower case."""
+        """Returns the names of `allowed_hosts`, in lower case."""
         return frozenset(filter(None, (name.strip().lower() for name in self.allowed_hosts.split(","))))

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: uploads until their job ends, certificate documents, and keys."""
+"""The store of certificate documents: a file is there completely or not at all."""
 
 import hashlib
 import re
@@ -11,9 +11,17 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
 
 
 def store_certificate(certificates_dir: Path, document: bytes) -> str:
-    """Stores a document under its SHA-256 and returns that; a power cut leaves all of it or nothing.
+    """Stores a document under its SHA-256; after a power cut all of it is there, or nothing.
 
-    Raises OSError when the disk refuses.
+    Args:
+        certificates_dir: The folder of the store.
+        document: The signed document.
+
+    Returns:
+        The SHA-256, in hexadecimal.
+
+    Raises:
+        OSError: The disk refuses.
     """
     digest = hashlib.sha256(document).hexdigest()
     path = _path(certificates_dir, digest, suffix=".json")

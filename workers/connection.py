@@ -13,11 +13,11 @@ _LONGEST_PAUSE_SECONDS: Final = 2.0
 
 
 def connect(url: str) -> Redis:
-    """A client whose commands wait about two minutes for a Redis that is down or loading, and then raise.
+    """Returns a client whose commands wait about two minutes for a Redis that is down or loading, and then raise.
 
     Redis-py's own default gives up after some 3 s, which costs a worker its job whenever Redis restarts. A command may
-    so be applied twice; whatever workers write bears that. One client belongs to one RQ worker, which changes its
-    socket timeout.
+    then be applied twice; every write of the workers allows for that. One client belongs to one RQ worker, which
+    changes its socket timeout.
     """
     backoff = ExponentialWithJitterBackoff(base=_FIRST_PAUSE_SECONDS, cap=_LONGEST_PAUSE_SECONDS)
     return Redis.from_url(

@@ -8,7 +8,7 @@ ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESH
 
 
 SPINNING: Final = {"GOMP_SPINCOUNT": "3000"}
-"""Of the threads of torch: how often one that waits for the others looks before it sleeps (docs/adr/0013)."""
+"""The number of times a waiting thread of torch checks for the others before it sleeps (docs/adr/0013)."""
 
 
 # Intake decodes one image at a time, and threads started before a fork do not exist after it.

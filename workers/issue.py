@@ -28,19 +28,19 @@ from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.keys.signing import SigningKeys
-from certrad.workers.queue.failures import failing_the_job
+from certrad.workers.queue.failures import end_job_on_error
 from certrad.workers.settings import WorkerSettings
 
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
-"""What a result says in the words of its document."""
+"""The fields of a result that repeat those of its document."""
 
 
 def finish(job_id: str) -> None:
     """Signs and stores the certificate that an engine put into Redis, deletes the upload and ends the job.
 
-    What does not verify, or is not about the job, is not signed. A tuning has a result only: its prompt was stored and
-    published before. A job that has ended meanwhile leaves nothing. A second run does no harm.
+    It signs nothing that does not verify, or that belongs to another job. A tuning has a result only: its prompt was
+    stored and published before. Nothing remains of a job that has ended meanwhile. A second run does no harm.
 
     Args:
         job_id: The job's id.
@@ -55,7 +55,7 @@ def finish(job_id: str) -> None:
         if not records.enter(job_id, "finishing") or (record := records.read(job_id)) is None:
             uploads.delete(settings.blobs_dir, job_id)
             return
-        with failing_the_job(job_id, settings, records):
+        with end_job_on_error(job_id, settings, records):
             hand_over = _read_hand_over(redis, settings, job_id)
             is_tuning = isinstance(record.request, TuningRequest)
             certificate = None if is_tuning else _store(settings, redis, hand_over, record)
@@ -66,17 +66,17 @@ def finish(job_id: str) -> None:
 def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed25519PrivateKey) -> bytes:
     """Returns the signed document, byte for byte as it is to be stored.
 
-    Every check of `verify` must hold, and document, result and record must agree. Whether the labels are true cannot be
-    seen here: it takes the image and the model (`certrad.models.replay.replay`).
+    Every check of `verify` must pass, and document, result and record must agree. This process cannot check the labels
+    themselves: that takes the image and the model (`certrad.models.replay.replay`).
 
     Args:
-        document: What an engine handed over, JSON.
-        result: The result that it handed over.
+        document: The engine's document, JSON.
+        result: The engine's result.
         record: The job.
         key: The signing key.
 
     Raises:
-        Rejected: `invalid_certificate`, with the first thing that does not hold.
+        Rejected: `invalid_certificate`, with the first check that fails.
     """
     try:
         content = canonical(sign(json.loads(document), key))
@@ -95,37 +95,56 @@ def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed
 
 
 def _check_subject(statement: Statement, record: JobRecord) -> None:
-    """Raises ValueError unless the document answers the request of the job, on its image."""
-    asked, answered = record.request, statement.request
-    if not isinstance(asked, CertifyRequest) or not isinstance(record.image, ImageRecord):
-        raise ValueError("the job did not ask for a certificate, or its image was never decoded")
-    if (asked.classifier, asked.sigma, asked.params) != (answered.classifier, answered.sigma, answered.params):
-        raise ValueError("the document is about another request than that of the job")
+    """Refuses a document for another request than the job's, or about another image.
+
+    Raises:
+        ValueError: It is such a document.
+    """
+    requested, answered = record.request, statement.request
+    if not isinstance(requested, CertifyRequest) or not isinstance(record.image, ImageRecord):
+        raise ValueError("the job wants no certificate, or intake never decoded its image")
+    if (requested.classifier, requested.sigma, requested.params) != (
+        answered.classifier,
+        answered.sigma,
+        answered.params,
+    ):
+        raise ValueError("the document belongs to another request than the job's")
     same_image(statement, record.image)
 
 
 def _check_result(document: Mapping[str, Any], result: JobResult) -> None:
-    """Raises ValueError unless the result claims what the document does, no more and no less."""
+    """Refuses a result that claims more or less than the document.
+
+    Raises:
+        ValueError: It is such a result.
+    """
     stated = {**document["claim"], **{name: document[name] for name in _REPEATED}}
-    told = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED)}
-    if told.get("target_reached", True) is None:
-        del told["target_reached"]
-    if canonical(told) != canonical(stated):
-        raise ValueError("the result does not claim what the document does")
+    claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED)}
+    if claimed.get("target_reached", True) is None:
+        del claimed["target_reached"]
+    if canonical(claimed) != canonical(stated):
+        raise ValueError("the result claims something else than the document")
 
 
 def _read_hand_over(redis: Redis, settings: WorkerSettings, job_id: str) -> HandOver:
     try:
         hand_over = Payloads(redis, ttl=settings.input_ttl).read_hand_over(job_id)
     except (KeyError, ValueError) as error:
-        raise Rejected("invalid_certificate", "the result of the engine is not one that this version writes") from error
+        raise Rejected("invalid_certificate", "this version cannot read the engine's result") from error
     if hand_over is None:
-        raise Rejected("worker_lost", "the result waited longer in the job store than it is kept")
+        raise Rejected("worker_lost", "the result expired in the job store")
     return hand_over
 
 
 def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: JobRecord) -> str:
-    """Signs the document, with a key that is public by then, and stores it; its digest is returned."""
+    """Signs the document with a key that is public by then, and stores it.
+
+    Returns:
+        The SHA-256 of the stored document.
+
+    Raises:
+        Rejected: storage_unavailable, invalid_certificate.
+    """
     keys = SigningKeys(settings.signing_dir)
     try:
         content = sign_document(hand_over.document or b"", hand_over.result, record, keys.current())

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, without payloads, messages of exceptions or patient data."""
+"""Logs: one JSON object per line, without payloads, messages of exceptions or patient data."""
 
 import logging
 import sys
@@ -16,11 +16,14 @@ _RQ_LOGGERS: Final = ("rq.worker", "rq.job", "rq.registry", "rq.queue")
 
 
 def configure(process: str, stream: TextIO | None = None) -> None:
-    """Sends every log of this process to `stream`, or standard error, as JSON lines; called once, at start.
+    """Sends every log of this process to a stream as JSON lines; called once, at start.
 
-    process: what runs here, in every line.
-    Exceptions are logged as their type and the lines of code they passed, never as their message: libraries quote file
+    It logs exceptions as their type and the lines of code they passed, never as their message: libraries quote file
     names and header values in theirs.
+
+    Args:
+        process: The name of the process, in every line.
+        stream: The stream; None for standard error.
     """
 
     def name_process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -11,10 +11,16 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def die_with(parent_pid: int, signum: signal.Signals = signal.SIGKILL) -> None:
-    """Asks the kernel to send `signum` to this process when the thread of its parent that started it ends.
+    """Asks the kernel to send a signal to this process when the thread of its parent that started it ends.
 
-    parent_pid: the parent meant; raises SystemExit when it is gone already. Linux only; elsewhere nothing is tied, and
-    children notice the end of their pipes.
+    It works on Linux only; elsewhere it does nothing, and children notice the end of their pipes.
+
+    Args:
+        parent_pid: The expected parent.
+        signum: The signal.
+
+    Raises:
+        SystemExit: The parent is gone already.
     """
     if sys.platform == "linux":
         _set_death_signal(ctypes.CDLL(None), signum)
@@ -22,10 +28,10 @@ def die_with(parent_pid: int, signum: signal.Signals = signal.SIGKILL) -> None:
         raise SystemExit(1)
 
 
-def dying_with_parent(signum: signal.Signals) -> Callable[[], None]:
-    """A `preexec_fn` for a program that cannot call `die_with` itself; for single-threaded parents only.
+def parent_death_hook(signum: signal.Signals) -> Callable[[], None]:
+    """Returns a `preexec_fn` for a program that cannot call `die_with` itself; for single-threaded parents only.
 
-    Everything the child needs between fork and exec is resolved here, before the fork.
+    It resolves everything that the child needs between fork and exec here, before the fork.
     """
     if sys.platform != "linux":
         return lambda: None

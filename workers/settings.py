@@ -12,7 +12,7 @@ from certrad.workers.contract.settings import SharedSettings
 
 
 class WorkerSettings(SharedSettings):
-    """What intake and engine read from `CERTRAD_*` at start."""
+    """The settings that intake and engine read from `CERTRAD_*` at start."""
 
     device: str = Field("auto", description="`auto`, `cpu` or `cuda:N`")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -47,26 +47,26 @@ class WorkerSettings(SharedSettings):
 
     @property
     def backbones_dir(self) -> Path:
-        """Fetched weights, one folder per backbone id."""
+        """Returns the folder of fetched weights, with one folder per backbone id."""
         return self.data_dir / "backbones"
 
     @property
     def prompts_dir(self) -> Path:
-        """Content-addressed prompt checkpoints with their cards."""
+        """Returns the folder of content-addressed prompt checkpoints with their cards."""
         return self.data_dir / "prompts"
 
     @property
     def signing_dir(self) -> Path:
-        """The keys certificates are signed with, on the API host only."""
+        """Returns the folder of the keys that sign certificates, on the API host only."""
         return self.data_dir / "signing"
 
     @property
     def secrets_dir(self) -> Path:
-        """The secrets behind the noise keys, on the hosts of engines only."""
+        """Returns the folder of the secrets behind the noise keys, on the hosts of engines only."""
         return self.data_dir / "secrets"
 
 
 class StackSettings(WorkerSettings):
-    """What the local stack reads from `CERTRAD_*` besides what its workers read."""
+    """The settings that the local stack reads from `CERTRAD_*` besides those of its workers."""
 
     redis_maxmemory: str = Field("512mb", description="memory of the embedded Redis; it refuses jobs beyond it")

@@ -1,4 +1,4 @@
-"""The answer that names a job, at once or once it has ended."""
+"""The response that names a job, either at once or after the job has ended."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from certrad.app.api.problems import problem_responses
 from certrad.app.api.schemas.job import JobView, job_path, job_view
 from certrad.workers.contract.job import Created, JobRecord
 
-_POLL_SECONDS: Final = 1
+POLL_SECONDS: Final = 1
 
 
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})")
@@ -29,11 +29,11 @@ _ACCEPTED: Final = {
 
 
 IdempotencyKey = Annotated[
-    str | None, Header(min_length=1, max_length=255, description="the same key and request find the same job")
+    str | None, Header(min_length=1, max_length=255, description="the same key and request return the same job")
 ]
 
 
-Prefer = Annotated[str | None, Header(description="`wait=N` holds the answer until the job ends, N <= 30 s")]
+Prefer = Annotated[str | None, Header(description="`wait=N` delays the response until the job ends; N is at most 30 s")]
 
 
 Content = TypeVar("Content")
@@ -41,7 +41,11 @@ Submit = Callable[[Services, Content, list[tuple[str, str]], str | None], Create
 
 
 def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that brings a file and answers with its job; codes: problems of its own."""
+    """Returns the `responses` of a route that takes a file and returns its job.
+
+    Args:
+        codes: The error codes of the route itself.
+    """
     return {
         200: {"model": JobView, "description": "The job has ended within `Prefer: wait=N`."},
         202: _ACCEPTED,
@@ -60,7 +64,7 @@ def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 
 class Acceptance:
-    """One request that brings a file: it becomes a job, and the answer names that."""
+    """One request that brings a file: the file becomes a job, and the response names that job."""
 
     def __init__(
         self, response: Response, services: ServicesDep, idempotency_key: IdempotencyKey = None, prefer: Prefer = None
@@ -68,17 +72,23 @@ class Acceptance:
         self._response, self._services, self._key, self._prefer = response, services, idempotency_key, prefer
 
     async def submit(self, submit: Submit[Content], content: Content, fields: list[tuple[str, str]]) -> Created:
-        """Calls `submit` in a thread, with a file, its fields, the services and the idempotency key."""
+        """Returns the job that `submit` creates; `submit` runs in a thread.
+
+        Args:
+            submit: Takes the services, the content, the fields and the idempotency key.
+            content: The file of the request.
+            fields: The other fields of the request.
+        """
         return await run_in_threadpool(submit, self._services, content, fields, self._key)
 
     async def answer(self, created: Created) -> JobView:
-        """Returns the job after the time the client prefers to wait: 202 with `Location`, or 200 once it has ended."""
+        """Returns the job after the time the client prefers to wait: 202 with `Location`, or 200 if it has ended."""
         record = await self._wait(created.job_id)
         response = self._response
         response.headers["Location"] = response.headers["Content-Location"] = job_path(record.id)
         response.status_code = 200 if record.ended else 202
         if not record.ended:
-            response.headers["Retry-After"] = str(_POLL_SECONDS)
+            response.headers["Retry-After"] = str(POLL_SECONDS)
         return job_view(record)
 
     async def _wait(self, job_id: str) -> JobRecord:

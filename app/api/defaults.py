@@ -1,4 +1,4 @@
-"""The defaults of a request: from the fields that were sent to a request with nothing left open."""
+"""Fills in the defaults of a request to certify."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from certrad.workers.contract.catalogue import Catalogue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Labels:
-    """What is told apart: the class names, with the task they come from and its template."""
+    """The classes of a request: their names, the task they come from and its template."""
 
     class_names: tuple[str, ...]
     template: str
@@ -35,10 +35,17 @@ class _Labels:
 
 
 def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> CertifyRequest:
-    """The request with every default filled in.
+    """Returns the request with every default filled in.
 
-    A prompt brings its classes, its backbone and its context; what is left open is chosen by `choose_classifier`.
-    Raises Rejected: unknown_task, unknown_backbone, unknown_prompt, prompt_mismatch, invalid_request.
+    A prompt brings its classes, its backbone and its context; `choose_classifier` chooses what no field names.
+
+    Args:
+        form: The fields that the client sent.
+        catalogue: The cards that a request may name.
+        settings: The defaults of the installation.
+
+    Raises:
+        Rejected: unknown_task, unknown_backbone, unknown_prompt, prompt_mismatch, invalid_request.
     """
     if form.backbone is not None and form.backbone not in catalogue.backbones:
         raise _unknown("backbone", catalogue.backbones)
@@ -89,7 +96,7 @@ def _labels(form: CertifyForm, prompt: PromptCard | None, catalogue: Catalogue, 
     if form.classes is not None:
         return _own_labels(form, form.classes, prompt)
     if form.template is not None:
-        raise InvalidRequest({"template": "only with `classes`; a task has its own"})
+        raise InvalidRequest({"template": "is allowed only with `classes`; a task has its own"})
     if form.task is not None or prompt is None:
         task = _task(form.task or settings.default_task, catalogue)
         return _Labels(class_names=task.class_names, template=task.template, task=task)
@@ -103,9 +110,9 @@ def _labels(form: CertifyForm, prompt: PromptCard | None, catalogue: Catalogue, 
 
 def _own_labels(form: CertifyForm, classes: list[str], prompt: PromptCard | None) -> _Labels:
     if form.task is not None:
-        raise InvalidRequest({"classes": "either `task` or `classes`, not both"})
+        raise InvalidRequest({"classes": "must not be sent together with `task`"})
     if form.template is None and prompt is None:
-        raise InvalidRequest({"template": "required with `classes`"})
+        raise InvalidRequest({"template": "must be sent with `classes`"})
     class_names = tuple(classes)
     template = form.template or BARE_TEMPLATE
     try:
@@ -120,35 +127,48 @@ def _own_labels(form: CertifyForm, classes: list[str], prompt: PromptCard | None
 
 
 def _check_unworded(form: CertifyForm) -> None:
-    """Nothing that only shapes a hand-written prompt may come with a learned one.
+    """Refuses fields that only shape a hand-written prompt, for a request with a learned prompt.
 
-    It would be ignored by the classifier and yet be part of its settings: one could draw the noise again at will.
+    The classifier would ignore them, yet they would be part of its settings: a client could get fresh noise at will.
+
+    Raises:
+        InvalidRequest: The form has such a field.
     """
     stray = [name for name in ("template", "context") if getattr(form, name) is not None]
     if stray:
-        raise InvalidRequest(dict.fromkeys(stray, "not with a learned prompt, which brings its own context"))
+        raise InvalidRequest(dict.fromkeys(stray, "is not allowed with a learned prompt, which brings its own context"))
 
 
 def _with_options(adaptation: Adaptation | None, form: CertifyForm) -> Adaptation | None:
-    """The adaptation with the options that were sent, which only `zero_shot` has."""
+    """Returns the adaptation with the options that the client sent, which only `zero_shot` has.
+
+    Raises:
+        InvalidRequest: The form has options for another adaptation.
+    """
     if isinstance(adaptation, ZeroShotAdaptation):
         return replace(adaptation, **form.adaptation_options)
     stray = [
         name for name in ("adapt_steps", "adapt_samples", "adapt_lr", "context") if getattr(form, name) is not None
     ]
     if stray:
-        raise InvalidRequest(dict.fromkeys(stray, "only with `adaptation=zero_shot`"))
+        raise InvalidRequest(dict.fromkeys(stray, "is allowed only with `adaptation=zero_shot`"))
     return adaptation
 
 
 def _sigma(
     form: CertifyForm, task: TaskCard | None, adaptation: Adaptation | None, catalogue: Catalogue
 ) -> SigmaChoice:
-    """Returns the sigma that was asked for, or what `auto` chooses from."""
+    """Returns the sigma that the form names, or what `auto` chooses from.
+
+    Raises:
+        InvalidRequest: `auto` does not go with the task or with the adaptation.
+    """
     if form.sigma != "auto":
         return FixedSigma(form.sigma)
     if isinstance(adaptation, ZeroShotAdaptation):
-        raise InvalidRequest({"sigma": "`auto` not with `adaptation=zero_shot`, which tunes the prompt on the image"})
+        raise InvalidRequest(
+            {"sigma": "must be a number with `adaptation=zero_shot`, which tunes the prompt on the image"}
+        )
     if task is None or task.sigma_routing is None:
         known = ", ".join(sorted(name for name, card in catalogue.tasks.items() if card.sigma_routing))
         raise InvalidRequest({"sigma": f"`auto` needs a task that has a selector: {known}"})

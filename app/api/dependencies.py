@@ -1,4 +1,4 @@
-"""What a route may ask for: settings, jobs, cards, keys and the two Redis clients of this process."""
+"""The objects a route can depend on: settings, jobs, cards, keys and the two Redis clients of this process."""
 
 from dataclasses import dataclass
 from typing import Annotated, Self, cast
@@ -22,7 +22,7 @@ _BACKOFF_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What one API process holds as long as it lives."""
+    """The objects that one API process holds as long as it lives."""
 
     settings: ApiSettings
     redis: Redis
@@ -34,7 +34,7 @@ class Services:
 
     @classmethod
     def build(cls, settings: ApiSettings) -> Self:
-        """Clients that connect when first used."""
+        """Returns the services with clients that connect at their first use."""
         backoff = ConstantBackoff(_BACKOFF_SECONDS)
         redis = Redis.from_url(
             settings.redis_url, socket_timeout=settings.redis_timeout, retry=Retry(backoff, _RETRIES), protocol=2
@@ -63,7 +63,7 @@ class Services:
 
 
 def services(request: Request) -> Services:
-    """The services of the app that got the request."""
+    """Returns the services of the app that received the request."""
     return cast("Services", request.app.state.services)
 
 

@@ -1,4 +1,4 @@
-"""The events of one job, followed on its Redis stream until it ends."""
+"""The events of one job, read from its Redis stream until it ends."""
 
 import asyncio
 import re
@@ -19,29 +19,43 @@ _PART_MAX: Final = 2**64 - 1  # of a stream id, to Redis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamEvent:
-    """One event: its place in the stream, its name and its JSON."""
+    """One event: its position in the stream, its name and its JSON."""
 
     id: str
     name: str
     data: str
 
     def encode(self) -> bytes:
-        """Returns the event as `text/event-stream` has it."""
+        """Returns the event in the form of `text/event-stream`."""
         return format_sse_event(id=self.id, event=self.name, data_str=self.data)
 
 
 def position(last_event_id: str | None) -> str:
-    """Where a reader that saw this event goes on; raises Rejected invalid_request."""
+    """Returns the position after which a reader that saw this event continues.
+
+    Args:
+        last_event_id: The header `Last-Event-ID`; None for a reader that saw no event.
+
+    Raises:
+        Rejected: invalid_request, if it is not the id of an event.
+    """
     if last_event_id is None:
         return START
     parts = _STREAM_ID.fullmatch(last_event_id)
     if parts and all(int(part) <= _PART_MAX for part in parts.groups()):
         return last_event_id
-    raise Rejected("invalid_request", "`Last-Event-ID` is not the id of an event")
+    raise Rejected("invalid_request", "`Last-Event-ID` must be the id of an event")
 
 
 async def follow(redis: Redis, job_id: str, *, after: str = START, beat: float) -> AsyncIterator[StreamEvent | None]:
-    """Every event after one, as they come, until the job's last; None each `beat` seconds of silence."""
+    """Yields every event after a position as it comes, until the job's last one.
+
+    Args:
+        redis: The job store.
+        job_id: The job's id.
+        after: The position.
+        beat: Seconds of silence after which it yields None.
+    """
     wait_ms: int | None = None  # what is there already is read without waiting
     while True:
         entries = await _read(redis, job_id, after, wait_ms)
@@ -60,7 +74,13 @@ async def follow(redis: Redis, job_id: str, *, after: str = START, beat: float) 
 
 
 async def wait_end(redis: Redis, job_id: str, *, seconds: float) -> None:
-    """Returns when the job has ended or the time is over."""
+    """Waits until the job has ended or the time is over.
+
+    Args:
+        redis: The job store.
+        job_id: The job's id.
+        seconds: The time to wait at most.
+    """
     try:
         async with asyncio.timeout(seconds):
             async for _ in follow(redis, job_id, beat=max(seconds, 0.001)):

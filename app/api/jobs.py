@@ -1,4 +1,4 @@
-"""Jobs from the API's side: submitted whole or not at all, read, cancelled, erased."""
+"""The jobs as the API changes them: it submits, reads, cancels and erases them."""
 
 import hashlib
 import re
@@ -34,7 +34,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Jobs:
-    """Every change the API makes to a job."""
+    """Makes every change that the API makes to a job."""
 
     def __init__(self, redis: Redis, settings: ApiSettings, *, clock: Callable[[], float] = time.time) -> None:
         self._redis = redis
@@ -43,13 +43,22 @@ class Jobs:
         self._records = Records(redis, ttl=settings.job_ttl)
 
     def submit(self, upload: BinaryIO, request: Request, *, idempotency: str | None = None) -> Created:
-        """Stores the upload, creates the job and enqueues its first stage; on a refusal nothing is left behind.
+        """Stores the upload, creates the job and enqueues its first stage; a refusal undoes all of it.
 
-        When Redis fails to answer, the job may have been created: its upload stays, so that it can run. The reaper
+        If Redis fails to answer, the job may have been created: its upload stays, so that it can run. The reaper
         deletes an upload that no job names.
 
-        idempotency: the Idempotency-Key; a second submission under it finds the first one's job.
-        Raises Rejected: storage_unavailable, queue_full, idempotency_conflict; RedisError.
+        Args:
+            upload: The image, or the archive of images.
+            request: The request with every default filled in.
+            idempotency: The Idempotency-Key; a second submission with it returns the job of the first one.
+
+        Returns:
+            The job of the submission.
+
+        Raises:
+            Rejected: storage_unavailable, queue_full, idempotency_conflict.
+            RedisError: Redis refused or did not answer.
         """
         replay_key = hashlib.sha256(idempotency.encode()).hexdigest() if idempotency else None
         job_id = uuid.uuid4().hex
@@ -72,17 +81,21 @@ class Jobs:
         return created
 
     def read(self, job_id: str) -> JobRecord:
-        """The record; raises Rejected job_not_found or job_unreadable."""
+        """Returns the record of a job.
+
+        Raises:
+            Rejected: job_not_found, job_unreadable.
+        """
         try:
             record = self._records.read(job_id) if _ID.fullmatch(job_id) else None
         except UnreadableRecordError:
-            raise Rejected("job_unreadable", "this version does not know the form of the record") from None
+            raise Rejected("job_unreadable", "this version cannot read the record") from None
         if record is None:
-            raise Rejected("job_not_found", "the id is unknown, was erased, or is past its time to live")
+            raise Rejected("job_not_found", "the job is unknown, was erased, or is past its time to live")
         return record
 
     def model_input(self, job_id: str) -> bytes:
-        """Returns what the model saw of the image of a job, as a PNG.
+        """Returns the model input of a job's image, before noise, as a PNG.
 
         Raises:
             Rejected: job_not_found, job_unreadable, job_has_no_input, output_expired.
@@ -96,15 +109,22 @@ class Jobs:
         except FileNotFoundError:
             content = None
         if content is None:
-            raise Rejected("output_expired", f"it was kept for {self._settings.output_ttl} s after the job ended")
+            raise Rejected(
+                "output_expired", f"the service keeps the image for {self._settings.output_ttl} s after the job ends"
+            )
         return content
 
     def page(self, *, before: float, limit: int) -> Page:
-        """Up to `limit` jobs created before a time, newest first, and where the page after them begins."""
+        """Returns the newest jobs created before a time, and where the next page begins.
+
+        Args:
+            before: Seconds since 1970, exclusive.
+            limit: The number of jobs at most.
+        """
         return self._records.page(before=before, limit=limit)
 
     def cancel(self, job_id: str) -> None:
-        """Ends a job, stops the worker that has it and deletes its files; does nothing to one that has ended."""
+        """Ends a job, stops the worker that runs it and deletes its files; a job that has ended stays as it is."""
         if not self._records.cancel(job_id):
             return
         for stage in TASKS:
@@ -149,7 +169,7 @@ class Jobs:
     def _take_back(self, job_id: str, replay_key: str | None) -> None:
         """Undoes a submission that could not be enqueued.
 
-        Where Redis cannot even be told so, record and upload stay together: the job is found and run when it is back.
+        If Redis cannot undo it either, record and upload stay together, and the job runs as soon as Redis is back.
         """
         try:
             self._records.erase(job_id)
@@ -170,5 +190,5 @@ class Jobs:
 
 
 def _digest(upload_sha256: str, request: Request) -> str:
-    """SHA-256 of what an Idempotency-Key stands for: the upload and the resolved request."""
+    """Returns the SHA-256 that an Idempotency-Key stands for: of the upload and the resolved request."""
     return hashlib.sha256(bytes.fromhex(upload_sha256) + write_request(request)).hexdigest()

@@ -26,13 +26,13 @@ _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]+))(?::[0-9]*)?")
 
 
 class SecurityHeadersMiddleware:
-    """Adds the security headers that a response does not set itself; nothing is cached unless a route says so."""
+    """Adds the security headers that a response does not set itself; only its route can make a response cacheable."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serves one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -48,13 +48,13 @@ class SecurityHeadersMiddleware:
 
 
 class ErrorMiddleware:
-    """Answers an unexpected error with `internal_error` and logs its type and place, but no value."""
+    """Responds to an unexpected error with `internal_error`, and logs its type and place but no value."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serves one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -93,17 +93,17 @@ class AllowedHostMiddleware:
         self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serves one ASGI connection."""
         if scope["type"] == "http" and not self._allows(Headers(scope=scope).getlist("host")):
             await problem_response("host_not_allowed")(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
     def _allows(self, hosts: list[str]) -> bool:
-        found = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
-        if found is None:
+        match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
+        if match is None:
             return False
-        name = found[1] or found[2]
+        name = match[1] or match[2]
         return name in self._names or _is_loopback(name)
 
 
@@ -115,13 +115,19 @@ class BodySizeLimitMiddleware:
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, larger: Mapping[str, int]) -> None:
-        """The limit of every path, and those of some paths."""
+        """Sets the limits.
+
+        Args:
+            app: The application behind it.
+            max_bytes: The limit of every other path.
+            larger: The limits of some paths.
+        """
         self._app = app
         self._max_bytes = max_bytes
         self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serves one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -144,7 +150,7 @@ class BodySizeLimitMiddleware:
             if received > limit:
                 over = True
                 unread = message.get("more_body", False)
-                raise Rejected("body_too_large", "the rest of the body is not read")
+                raise Rejected("body_too_large", f"the body must have at most {limit} bytes")
             return message
 
         async def send_unless_over(message: Message) -> None:
@@ -158,16 +164,16 @@ class BodySizeLimitMiddleware:
             await _refuse(scope, receive, send, limit)
 
 
-async def _drain(receive: Receive, left: int) -> None:
-    while left > 0:
+async def _drain(receive: Receive, remaining: int) -> None:
+    while remaining > 0:
         message = await receive()
-        left -= _size(message)
+        remaining -= _size(message)
         if not message.get("more_body", False):
             return
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-    await problem_response("body_too_large", f"at most {limit} bytes are taken")(scope, receive, send)
+    await problem_response("body_too_large", f"the body must have at most {limit} bytes")(scope, receive, send)
 
 
 def _size(message: MutableMapping[str, Any]) -> int:

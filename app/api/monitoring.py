@@ -19,13 +19,13 @@ _STAGES: Final = {
 
 
 class InstallationCollector(Collector):
-    """Jobs, queues and workers."""
+    """Collects the metrics of jobs, queues and workers."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def collect(self) -> Iterator[Metric]:
-        """One gauge each, at this moment."""
+        """Yields the gauges with their values at this moment."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.zcard(ACTIVE)
             pipe.zcard(JOBS)
@@ -44,12 +44,12 @@ class InstallationCollector(Collector):
         yield workers
 
     def describe(self) -> list[Metric]:
-        """Nothing in advance: registering must not need Redis."""
+        """Returns no metric in advance, because registering must not need Redis."""
         return []
 
 
 def registry(redis: Redis) -> CollectorRegistry:
-    """The metrics of this installation."""
+    """Returns the registry with the metrics of this installation."""
     made = CollectorRegistry()
     made.register(InstallationCollector(redis))
     return made

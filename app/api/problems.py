@@ -26,14 +26,14 @@ _REDIS_DOWN: Final = (
 
 
 class FieldError(BaseModel):
-    """One field that was refused, and why."""
+    """One field that the service refused, and the reason."""
 
     field: str
     detail: str
 
 
 class ProblemBody(BaseModel):
-    """An error as RFC 9457 has it; `code` is stable, the words are not."""
+    """An error in the form of RFC 9457; `code` is stable, the words are not."""
 
     type: str = Field(examples=["urn:certrad:problem:job_not_found"])
     title: str = Field(examples=[PROBLEMS["job_not_found"].title])
@@ -45,7 +45,7 @@ class ProblemBody(BaseModel):
 
 
 class InvalidRequest(Rejected):
-    """Fields that were refused, each with the reason."""
+    """Fields that the service refuses, each with the reason."""
 
     def __init__(self, errors: Mapping[str, str]) -> None:
         super().__init__("invalid_request", "; ".join(f"`{field}`: {reason}" for field, reason in errors.items()))
@@ -53,7 +53,13 @@ class InvalidRequest(Rejected):
 
 
 def problem(code: str, detail: str = "", **members: object) -> dict[str, Any]:
-    """The problem object of a code; `members` are its extension members."""
+    """Returns the problem object of an error code.
+
+    Args:
+        code: A code of `PROBLEMS`.
+        detail: What was wrong; without it the object says what to do.
+        members: The extension members.
+    """
     remedy = REMEDIES[code]
     return {
         "type": f"urn:certrad:problem:{code}",
@@ -72,14 +78,21 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     members: Mapping[str, object] | None = None,
 ) -> JSONResponse:
-    """The problem as a response; a 503 says when to come back."""
+    """Returns the problem as a response; a 503 says when to try again.
+
+    Args:
+        code: A code of `PROBLEMS`.
+        detail: What was wrong; without it the response says what to do.
+        headers: More headers.
+        members: The extension members.
+    """
     body = problem(code, detail, **(members or {}))
     retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if body["status"] == 503 else {}
     return JSONResponse(body, status_code=body["status"], media_type=MEDIA_TYPE, headers={**retry, **(headers or {})})
 
 
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer with these codes, one example for each."""
+    """Returns the `responses` of a route that may respond with these codes, with one example for each."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code in (*codes, "host_not_allowed", "redis_unavailable", "internal_error"):
         status = REMEDIES[code].status
@@ -96,10 +109,10 @@ def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 
 def refusal(errors: Sequence[Mapping[str, Any]]) -> Rejected:
-    """What pydantic found wrong, as `unknown_field` or `invalid_request`; holds no value that was sent."""
+    """Returns pydantic's errors as `unknown_field` or `invalid_request`; it holds no value of the client."""
     unknown = sorted(_name(error) for error in errors if error["type"] == "extra_forbidden")
     if unknown:
-        return Rejected("unknown_field", "not a field of this call: " + ", ".join(f"`{name}`" for name in unknown))
+        return Rejected("unknown_field", "this call has no field " + ", ".join(f"`{name}`" for name in unknown))
     return InvalidRequest({_name(error): error["msg"].removeprefix("Value error, ") for error in errors})
 
 
@@ -129,6 +142,6 @@ def install(app: FastAPI) -> None:
 
 
 def _name(error: Mapping[str, Any]) -> str:
-    """The field an error of pydantic is about: its location without the part of the request and inner indices."""
+    """Returns the field of a pydantic error: its location without the part of the request and inner indices."""
     location = [str(part) for part in error["loc"] if part not in ("query", "body", "path", "header")]
     return location[0] if location else "body"

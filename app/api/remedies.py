@@ -1,4 +1,4 @@
-"""How the API answers each error code of `certrad.models.errors.PROBLEMS`: the HTTP status and what to do."""
+"""The HTTP status of each error code of `certrad.models.errors.PROBLEMS`, and what a client can do about it."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -49,7 +49,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "unreadable_image": Remedy(status=422, what_to_do="send an intact file"),
     "image_too_large": Remedy(status=422, what_to_do="crop or reduce the image before it is sent"),
     "image_too_small": Remedy(status=422, what_to_do="send a larger image"),
-    "animated_image": Remedy(status=422, what_to_do="send one image"),
+    "animated_image": Remedy(status=422, what_to_do="send a single image"),
     "unsupported_pixels": Remedy(status=422, what_to_do="convert to 8- or 16-bit grey or RGB"),
     "dicom_without_pixels": Remedy(status=422, what_to_do="send an image object"),
     "dicom_not_an_image": Remedy(status=422, what_to_do="send the image it was made from"),

@@ -1,4 +1,4 @@
-"""The request that the fields of POST /prompts make, every default filled in."""
+"""Fills in the defaults of a request to tune."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -29,7 +29,17 @@ _PARAMS: Final = (
 
 
 def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> TuningRequest:
-    """The request with every default filled in. Raises Rejected: unknown_task, unknown_backbone, invalid_request."""
+    """Returns the request with every default filled in.
+
+    Args:
+        form: The fields that the client sent.
+        catalogue: The cards that a request may name.
+        settings: The defaults of the installation.
+
+    Raises:
+        InvalidRequest: The fields do not go together.
+        Rejected: unknown_task, unknown_backbone.
+    """
     task = _task(form, catalogue)
     backbone = form.backbone or (task or catalogue.tasks[settings.default_task]).default_backbone
     if backbone not in catalogue.backbones:
@@ -47,7 +57,7 @@ def _task(form: TuningForm, catalogue: Catalogue) -> TaskCard | None:
     if form.task is None:
         return None
     if form.classes is not None:
-        raise InvalidRequest({"classes": "either `task` or `classes`, not both"})
+        raise InvalidRequest({"classes": "must not be sent together with `task`"})
     if form.task not in catalogue.tasks:
         raise Rejected("unknown_task", f"`task` must be one of {', '.join(sorted(catalogue.tasks))}")
     return catalogue.tasks[form.task]
@@ -67,6 +77,6 @@ def _params(form: TuningForm) -> TuningParams:
     given: dict[str, Any] = {name: value for name in _PARAMS if (value := getattr(form, name)) is not None}
     if form.sigmas is not None:
         if form.method != "few_shot":
-            raise InvalidRequest({"sigmas": "only with `method=few_shot`"})
+            raise InvalidRequest({"sigmas": "is allowed only with `method=few_shot`"})
         given["sigmas"] = tuple(form.sigmas)
     return replace(TuningParams.published(form.method), **given)

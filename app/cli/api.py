@@ -19,7 +19,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Serves until a signal."""
+    """Serves until a signal.
+
+    Returns:
+        The exit code.
+    """
     import uvicorn  # only the extra `api` installs it
 
     from certrad.app.settings import ApiSettings

@@ -1,4 +1,4 @@
-"""`certrad cancel`: a job stopped before its end."""
+"""`certrad cancel`: stops a job before its end."""
 
 import sys
 from argparse import Namespace
@@ -17,7 +17,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Cancels the job; one that has ended stays as it is, for the service would erase it."""
+    """Cancels the job; a job that has ended stays as it is, because the service would erase it.
+
+    Returns:
+        The exit code.
+    """
 
     def cancel(client: Client) -> int:
         job = client.job(options.job)

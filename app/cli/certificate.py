@@ -18,7 +18,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Prints the document, or writes it to a file."""
+    """Prints the document, or writes it to a file.
+
+    Returns:
+        The exit code.
+    """
 
     def write(client: Client) -> int:
         document = client.certificate(options.job)

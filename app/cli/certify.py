@@ -1,4 +1,4 @@
-"""`certrad certify`: files sent to a service and followed to their outcomes."""
+"""`certrad certify`: sends files to a service and follows them to their outcomes."""
 
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ def add_arguments(parser: Parser) -> None:
     parser.argument("paths", sources, "PNG, JPEG, TIFF or DICOM files; folders stand for every file in them", many=True)
     add_url(parser)
     add_local(parser, "start a private service for this command")
-    parser.option("--save", path("DIR"), "folder to write the certificate, the job and what the model saw (PNG) to")
+    parser.option("--save", path("DIR"), "folder to write the certificate, the job and the model input (PNG) to")
     add_json(parser)
     _add_classifier(parser)
     _add_smoothing(parser)
@@ -102,7 +102,7 @@ def _add_smoothing(parser: Parser) -> None:
     parser.option(
         "--target-radius",
         number(0, TARGET_MAX * SIGMA_RANGE[1], above=True),
-        "radius at which to stop, as soon as it is shown or cannot be",
+        "radius at which to stop, as soon as it is proved or cannot be",
         without="use all samples",
     )
 
@@ -146,7 +146,11 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def run(options: Namespace) -> int:
-    """Certifies every file; of several exit codes the worst."""
+    """Certifies every file.
+
+    Returns:
+        The worst of the exit codes.
+    """
     files = [file for source in options.paths for file in (visible_files(source) if source.is_dir() else [source])]
     given = {name: getattr(options, name) for name in FIELDS}
     fields = {name: _as_field(value) for name, value in given.items() if value is not None}
@@ -166,17 +170,20 @@ def _as_field(value: object) -> str:
 def certify(
     client: Client, files: Sequence[Path], fields: Mapping[str, str], *, as_json: bool, folder: Path | None = None
 ) -> int:
-    """Submits every file, then follows one after the other; Ctrl+C cancels what has not ended.
+    """Submits every file, then follows one after the other; Ctrl+C cancels the jobs that have not ended.
 
     Args:
         client: The service.
         files: The images.
-        fields: Of every request.
-        as_json: Whether to print a line of JSON for each file, not a table.
+        fields: The fields of every request.
+        as_json: Whether to print a line of JSON for each file instead of a table.
         folder: Where to save certificates, jobs and model inputs; None for nowhere.
 
     Returns:
         The worst of the exit codes.
+
+    Raises:
+        KeyboardInterrupt: The user pressed Ctrl+C.
     """
     with console.progress_bars() as progress:
         submitted = [_attempt(_submit, client, file, fields) for file in files]
@@ -227,7 +234,7 @@ def _code(outcome: Job | ProblemError | OSError) -> int:
             return DONE
         case Job(result={"outcome": "abstained"}):
             return ABSTAINED
-        case ProblemError(status=422):  # an error of the request, told before there was a job
+        case ProblemError(status=422):  # an error of the request, reported before there was a job
             return BAD_USAGE
         case _:
             return FAILURE

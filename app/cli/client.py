@@ -20,7 +20,7 @@ _UNITS: Final = ("images", "epochs", "samples")  # the first that a job counts n
 
 
 class ProblemError(Exception):
-    """The service refused, with an RFC 9457 problem; or it could not be reached, with the code `unreachable`."""
+    """The service refused with an RFC 9457 problem, or the client could not reach it, with the code `unreachable`."""
 
     def __init__(self, *, status: int, code: str, title: str, detail: str) -> None:
         super().__init__(f"{title}: {detail} ({code})")
@@ -32,9 +32,10 @@ class ProblemError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """How many of something are done: samples of a certification, epochs or images of a tuning.
+    """The progress of a job: samples of a certification, epochs or images of a tuning.
 
-    total: None where it is not said again.
+    Attributes:
+        total: None if the event does not repeat it.
     """
 
     done: int
@@ -43,7 +44,7 @@ class Counted:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Self | None:
-        """The progress in a job or an event; None where nothing is counted."""
+        """Returns the progress in a job or an event; None if nothing is counted."""
         for unit in _UNITS:
             if (done := body.get(f"{unit}_done")) is not None:
                 return cls(done=done, total=body.get(f"{unit}_total"), unit=unit)
@@ -52,7 +53,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job as the service shows it."""
+    """One job as the service returns it."""
 
     id: str
     status: str
@@ -67,17 +68,17 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether it has reached a status it cannot leave."""
+        """Returns whether the job has a status that it cannot leave."""
         return self.status in ENDED
 
     @property
     def certificate_sha256(self) -> str | None:
-        """The digest of the certificate document, which is the end of its address; None where there is none."""
+        """Returns the digest of the certificate document, which ends its address; None without a certificate."""
         return None if self.certificate is None else self.certificate.rpartition("/")[2]
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Self:
-        """The job in a body of the API."""
+        """Returns the job in a response body of the API."""
         return cls(
             id=body["id"],
             status=body["status"],
@@ -113,14 +114,31 @@ class Client:
     def submit(
         self, image: bytes, fields: Mapping[str, str] | None = None, *, idempotency_key: str | None = None
     ) -> Job:
-        """Submits an image; the file's name is never sent."""
+        """Submits an image; the client never sends the file's name.
+
+        Args:
+            image: The bytes of the file.
+            fields: The fields of POST /certify.
+            idempotency_key: Makes a second submission return the job of the first one.
+
+        Returns:
+            The job.
+        """
         headers = {"Content-Type": "application/octet-stream"}
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
         return Job.from_json(self._send("POST", "/certify", content=image, params=dict(fields or {}), headers=headers))
 
     def tune(self, archive: BinaryIO, fields: Mapping[str, str]) -> Job:
-        """Submits a zip with one folder of images for each class, to tune a prompt on; it is read as it is sent."""
+        """Submits images to tune a prompt on.
+
+        Args:
+            archive: A zip with one folder of images for each class; the client reads it while it sends.
+            fields: The fields of POST /prompts.
+
+        Returns:
+            The job.
+        """
         part = ("images.zip", archive, "application/zip")
         return Job.from_json(self._send("POST", "/prompts", data=dict(fields), files={"images": part}))
 
@@ -129,11 +147,11 @@ class Client:
         self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"default_for": task})
 
     def prompt(self, prompt_id: str) -> dict[str, Any]:
-        """Returns the card of a prompt, and the tasks whose default it is."""
+        """Returns the card of a prompt, with the tasks whose default it is."""
         return self.get(f"/prompts/{quote(prompt_id, safe='')}")
 
     def withdraw_prompt(self, prompt_id: str) -> None:
-        """Takes a prompt out of use."""
+        """Withdraws a prompt."""
         self._request("DELETE", f"/prompts/{quote(prompt_id, safe='')}")
 
     def restore_prompt(self, prompt_id: str) -> None:
@@ -141,11 +159,11 @@ class Client:
         self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"withdrawn": False})
 
     def job(self, job_id: str) -> Job:
-        """The job as it stands."""
+        """Returns the job with its current status."""
         return Job.from_json(self._send("GET", f"/jobs/{quote(job_id, safe='')}"))
 
     def jobs(self) -> Iterator[Job]:
-        """Every job, newest first."""
+        """Yields every job, newest first."""
         cursor: str | None = None
         while True:
             page = self._send("GET", "/jobs", params={"cursor": cursor} if cursor else {})
@@ -163,15 +181,23 @@ class Client:
         return self._request("GET", f"/jobs/{quote(job_id, safe='')}/certificate").content
 
     def model_input(self, job_id: str) -> bytes:
-        """Returns what the model saw of the image of a job, as a PNG."""
+        """Returns the model input of a job's image, as a PNG."""
         return self._request("GET", f"/jobs/{quote(job_id, safe='')}/input").content
 
     def get(self, path: str) -> dict[str, Any]:
-        """The JSON object at an address, such as `/backbones`."""
+        """Returns the JSON object at an address, such as `/backbones`."""
         return self._send("GET", path)
 
     def events(self, job_id: str, *, after: str | None = None) -> Iterator[Event]:
-        """The events of a job as they come, from the one after `after`, until its last."""
+        """Yields the events of a job as they come, until its last one.
+
+        Args:
+            job_id: The job's id.
+            after: The id of the event after which to begin; None for the first one.
+
+        Raises:
+            ProblemError: The service refused, or the client could not reach it.
+        """
         headers = {"Last-Event-ID": after} if after else {}
         timeout = httpx.Timeout(_TIMEOUT.connect, read=60.0)
         try:
@@ -186,10 +212,17 @@ class Client:
             raise _unreachable(error) from error
 
     def wait(self, job_id: str, on_event: Callable[[Event], None] = lambda _: None) -> Job:
-        """The job once it has ended; its events go to `on_event` on the way, each once.
+        """Returns the job once it has ended.
 
-        A stream that breaks is taken up again where it broke, and where it cannot be, the job is polled. A service that
-        is away for half a minute is given up.
+        A broken stream resumes where it broke; if it cannot, the client polls the job. The client gives up a service
+        that does not respond for half a minute.
+
+        Args:
+            job_id: The job's id.
+            on_event: Receives each event once.
+
+        Raises:
+            ProblemError: The service refused, or the client could not reach it.
         """
         seen: str | None = None
         failures = 0
@@ -210,7 +243,7 @@ class Client:
             self._sleep(_POLL_SECONDS)
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Closes the connections."""
         self._http.close()
 
     def __enter__(self) -> Self:

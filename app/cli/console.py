@@ -1,4 +1,4 @@
-"""What the command line shows: progress bars on standard error, results on standard output."""
+"""The output of the command line: progress bars on standard error, results on standard output."""
 
 import json
 import math
@@ -25,9 +25,10 @@ _WIDTH: Final = 160  # of output that goes to no terminal: tables are not to be 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table: an image as the user named it, and what became of it.
+    """One row of the table: an image by the user's name for it, and its outcome.
 
-    truth: what the image is, where that is known.
+    Attributes:
+        truth: The true class of the image, if known.
     """
 
     image: str
@@ -36,47 +37,47 @@ class Row:
 
     @property
     def seconds(self) -> float:
-        """Time the engine took."""
+        """Returns the seconds that the engine took."""
         return float(sum(self.job.result["timing"].values())) if self.job.result else 0.0
 
     @property
     def differs(self) -> bool:
-        """Whether the image is certified as something it is not; an abstention claims nothing."""
+        """Returns whether the certified class differs from the true one; an abstention claims nothing."""
         result = self.job.result or {}
         return self.truth is not None and result.get("outcome") == "certified" and result["label"] != self.truth
 
 
 def output() -> Console:
-    """Standard output."""
+    """Returns the console on standard output."""
     console = Console(highlight=False, markup=False)
     return console if console.is_terminal else Console(highlight=False, markup=False, width=_WIDTH)
 
 
 def errors() -> Console:
-    """Standard error."""
+    """Returns the console on standard error."""
     return Console(stderr=True, highlight=False, markup=False)
 
 
 def rms_grey_levels(result: Mapping[str, Any]) -> float | None:
-    """255 R / sqrt(d): the radius R as a change of every one of the d values of the model input, in grey levels."""
+    """Returns 255 R / sqrt(d): the radius R as a change of each of the d input values, in grey levels."""
     if "radius" not in result:
         return None
     return 255.0 * float(result["radius"]) / math.sqrt(math.prod(result["provenance"]["input_shape"]))
 
 
 def image_units(result: Mapping[str, Any]) -> str | None:
-    """What the radius allows on the image that was sent, in its own units; None for an abstention."""
+    """Returns the change that the radius allows in the original image, in its own units; None for an abstention."""
     if "radius" not in result:
         return None
-    on_picture = result["radius_in_image_units"]
-    if "l2" not in on_picture:
-        return f"no radius in the image's own units: {on_picture['reason']}"
-    unit = on_picture["unit"] if on_picture["unit"] == "HU" else f"{on_picture['unit']}s"
+    on_image = result["radius_in_image_units"]
+    if "l2" not in on_image:
+        return f"no radius in the image's own units: {on_image['reason']}"
+    unit = on_image["unit"] if on_image["unit"] == "HU" else f"{on_image['unit']}s"
     words = (
-        f"no change below {on_picture['l2']} {unit} (L2) alters the class: for example {on_picture['uniform_change']} "
+        f"no change below {on_image['l2']} {unit} (L2) alters the class: for example {on_image['uniform_change']} "
         f"{unit} in every value"
     )
-    larger = next(budget for budget in on_picture["pixels"] if budget["change"] == _LARGER_CHANGE)
+    larger = next(budget for budget in on_image["pixels"] if budget["change"] == _LARGER_CHANGE)
     if larger["max_pixels"] == 0:
         return words
     count = larger["max_pixels"]
@@ -85,7 +86,7 @@ def image_units(result: Mapping[str, Any]) -> str | None:
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Bars for running jobs; they are gone when the work is done."""
+    """Yields bars for running jobs; they disappear when the work is done."""
     columns = (
         TextColumn("{task.description}", markup=False),
         TextColumn("{task.fields[phase]}", style="cyan", markup=False),
@@ -99,14 +100,14 @@ def progress_bars() -> Iterator[Progress]:
 
 
 def add_bar(progress: Progress, image: str, job: Job | None) -> TaskID:
-    """A bar for one job, or for an image that was refused."""
+    """Returns a new bar for one job, or for an image that the service refused."""
     bar = progress.add_task(image, total=None, phase=job.phase if job else "refused", unit="")
     _advance(progress, bar, job.progress if job else None)
     return bar
 
 
 def follow(client: Client, job: Job, progress: Progress, bar: TaskID) -> Job:
-    """The job once it has ended; until then its bar moves with its events."""
+    """Returns the job once it has ended; until then its events move its bar."""
 
     def move(event: Event) -> None:
         match event.name:
@@ -117,7 +118,7 @@ def follow(client: Client, job: Job, progress: Progress, bar: TaskID) -> Job:
                 if loss := event.data.get("loss"):
                     progress.update(bar, phase=f"loss {loss:.4f}")
                 if running_radius := event.data.get("running_radius"):
-                    progress.update(bar, phase=f"radius {running_radius:.4f} shown")
+                    progress.update(bar, phase=f"radius {running_radius:.4f} proved")
 
     ended = client.wait(job.id, move)
     _advance(progress, bar, ended.progress)
@@ -133,7 +134,7 @@ def _advance(progress: Progress, bar: TaskID, counted: Counted | None) -> None:
 
 
 def print_results(console: Console, rows: Sequence[Row]) -> None:
-    """The table of results, each radius with its scope, and below it what the scopes mean."""
+    """Prints the table of results, each radius with its scope, and below it the meaning of the scopes."""
     table = Table(show_lines=False)
     with_truth = any(row.truth is not None for row in rows)
     for name in ("image", *["what it is"] * with_truth, "label", *_FIGURES):
@@ -159,14 +160,14 @@ def print_results(console: Console, rows: Sequence[Row]) -> None:
 
 
 def print_ids(console: Console, rows: Sequence[Row]) -> None:
-    """Under which id and digest each result is found again."""
+    """Prints the job id and the certificate digest of each result."""
     for row in rows:
         certificate = f", certificate {row.job.certificate_sha256}" if row.job.certificate_sha256 else ""
         console.print(f"{row.image}: job {row.job.id}{certificate}", soft_wrap=True)
 
 
 def print_prompts(console: Console, prompts: Sequence[Mapping[str, Any]]) -> None:
-    """A table of prompts, each with the tasks whose default it is."""
+    """Prints a table of prompts, each with the tasks whose default it is."""
     table = Table()
     for name in ("prompt", "method", "backbone", "task", "classes", "default for"):
         table.add_column(name, justify="right" if name == "classes" else "left")
@@ -179,7 +180,7 @@ def print_prompts(console: Console, prompts: Sequence[Mapping[str, Any]]) -> Non
 
 
 def print_jobs(console: Console, jobs: Sequence[Job]) -> None:
-    """A table of jobs; those that succeeded show their class and radius with its scope, or the prompt they tuned."""
+    """Prints a table of jobs; those that succeeded have their class and radius with its scope, or their prompt."""
     table = Table()
     for name in ("job", "created", "status", "progress", "label", "radius", "scope"):
         table.add_column(name)
@@ -216,5 +217,5 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def write_json(value: object) -> None:
-    """One JSON document on a line of standard output."""
+    """Writes one JSON document on a line of standard output."""
     sys.stdout.write(json.dumps(value) + "\n")

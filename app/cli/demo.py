@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from certrad.app.cli import console as shown
+from certrad.app.cli import console as display
 from certrad.app.cli.client import Client
 from certrad.app.cli.console import CAVEAT, Row, add_bar, follow, print_results, progress_bars, rms_grey_levels
 from certrad.app.cli.service import add_json, with_private_service
@@ -29,7 +29,8 @@ _LARGEST_SIGMA: Final = 1.0  # of the grid 0.1, 0.25, 0.5, 1
 class Specimen:
     """One image of the demonstration and the noise it is certified under.
 
-    truth: what the image is, as one of the task's classes where it is of one.
+    Attributes:
+        truth: The true class of the image, if it belongs to a class of the task.
     """
 
     file: str
@@ -55,7 +56,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Certifies the images of the demonstration and prints what was proved."""
+    """Certifies the images of the demonstration and prints what was proved.
+
+    Returns:
+        The exit code.
+    """
     try:
         repeat = commands(n=options.n)
     except MissingImagesError as error:
@@ -65,9 +70,9 @@ def run(options: Namespace) -> int:
         rows = certify_specimens(client, n=options.n)
         words = notes(client, n=options.n)
         if options.json:
-            shown.write_json(report(rows, words, repeat))
+            display.write_json(report(rows, words, repeat))
         else:
-            print_report(shown.output(), rows, words, repeat)
+            print_report(display.output(), rows, words, repeat)
         return DONE if all(row.job.status == "succeeded" for row in rows) else FAILURE
 
     return with_private_service(work, data_dir=options.data_dir, keep=options.keep)
@@ -78,7 +83,11 @@ class MissingImagesError(Exception):
 
 
 def image_path(file: str) -> Path:
-    """Where pydicom-data keeps a file; the package is found, not imported. Raises MissingImagesError."""
+    """Returns where pydicom-data keeps a file; it does not import the package.
+
+    Raises:
+        MissingImagesError: The package is not installed.
+    """
     spec = find_spec(_PACKAGE)
     for location in (spec.submodule_search_locations or []) if spec else []:
         path = Path(location) / "data" / file
@@ -88,7 +97,7 @@ def image_path(file: str) -> Path:
 
 
 def certify_specimens(client: Client, *, n: int) -> list[Row]:
-    """Certifies every specimen with n samples, with progress bars on standard error."""
+    """Returns the results of every specimen with n samples; progress bars go to standard error."""
     with progress_bars() as progress:
         jobs = [
             client.submit(image_path(specimen.file).read_bytes(), {"sigma": str(specimen.sigma), "n": str(n)})
@@ -102,7 +111,7 @@ def certify_specimens(client: Client, *, n: int) -> list[Row]:
 
 
 def notes(client: Client, *, n: int) -> list[str]:
-    """What a reader of the results must know."""
+    """Returns what a reader of the results must know."""
     full = SmoothingParams().n
     titles = {view["card"]["id"]: view["card"]["title"] for view in client.get("/backbones")["backbones"]}
     return [
@@ -113,7 +122,7 @@ def notes(client: Client, *, n: int) -> list[str]:
 
 
 def commands(*, n: int) -> list[str]:
-    """The commands that repeat the first certificate by hand."""
+    """Returns the commands that repeat the first certificate by hand."""
     specimen = SPECIMENS[0]
     image = shlex.quote(f"image=@{image_path(specimen.file)}")
     fields = f"-F sigma={specimen.sigma} -F n={n}"
@@ -124,13 +133,16 @@ def commands(*, n: int) -> list[str]:
 
 
 def _certrad() -> Path:
-    """The command of this installation, which need not be on the PATH; relative below the working directory."""
+    """Returns the path of this installation's command, relative if it lies below the working directory.
+
+    The command need not be on the PATH.
+    """
     command = Path(sys.executable).with_name("certrad")
     return command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
 
 
 def print_report(console: Console, rows: Sequence[Row], words: Sequence[str], repeat: Sequence[str]) -> None:
-    """The demonstration's table, what it means, and how to repeat it."""
+    """Prints the table of the demonstration, what it means, and how to repeat it."""
     print_results(console, rows)
     for line in words:
         console.print(line, soft_wrap=True)
@@ -140,7 +152,7 @@ def print_report(console: Console, rows: Sequence[Row], words: Sequence[str], re
 
 
 def report(rows: Sequence[Row], words: Sequence[str], repeat: Sequence[str]) -> dict[str, Any]:
-    """The same as one JSON object."""
+    """Returns the demonstration's report as one JSON object."""
     return {
         "results": [
             {

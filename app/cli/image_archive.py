@@ -1,6 +1,6 @@
-"""Labelled images on this machine, packed for POST /prompts: one folder for each class, files by numbers.
+"""Packs labelled images of this machine for POST /prompts: one folder for each class, files named by numbers.
 
-A file's name may say whose image it is, so it is never sent.
+A file's name may reveal the patient, so the archive never has it.
 """
 
 import csv
@@ -21,25 +21,35 @@ class ImagesError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """What was packed: the path in the archive of every file. Empty where the archive is the user's own."""
+    """The packed files by their paths in the archive; empty if the archive is the user's own."""
 
     files: Mapping[str, Path] = field(default_factory=dict)
 
     def in_own_names(self, text: str) -> str:
-        """A message of the service, with the paths of the archive replaced by those on this machine."""
+        """Returns a message of the service, with the archive's paths replaced by those on this machine."""
         for name, path in self.files.items():
             text = text.replace(f"`{name}`", f"`{path}`")
         return text
 
 
 def pack(source: Path, target: BinaryIO) -> Packed:
-    """Writes the archive of a folder of folders, or of a CSV with the columns path and label; raises ImagesError.
+    """Writes the archive of labelled images.
 
-    The paths of a CSV are relative to it. Images keep the order of their names in a folder, of their rows in a CSV.
+    Images keep the order of their names in a folder, or of their rows in a CSV.
+
+    Args:
+        source: A folder of folders, or a CSV with the columns path and label; its paths are relative to it.
+        target: Where to write the archive.
+
+    Returns:
+        The files in the archive.
+
+    Raises:
+        ImagesError: The images cannot be packed.
     """
     classes = _of_folder(source) if source.is_dir() else _of_csv(source)
     if len(classes) < 2:
-        raise ImagesError(f"at least 2 classes are expected, got {len(classes)} in {source}")
+        raise ImagesError(f"{source} must have at least 2 classes; got {len(classes)}")
     files = {}
     with zipfile.ZipFile(target, "w") as archive:
         for label, paths in sorted(classes.items()):
@@ -51,12 +61,16 @@ def pack(source: Path, target: BinaryIO) -> Packed:
 
 
 def is_archive(source: Path) -> bool:
-    """Whether the images are in a zip already, which is sent as it is."""
+    """Returns whether the images are in a zip already, which the client sends unchanged."""
     return source.is_file() and zipfile.is_zipfile(source)
 
 
 def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
-    """Adds a file by its bytes alone: neither time nor owner; not compressed, for images are already."""
+    """Adds a file by its bytes alone, without time or owner; uncompressed, because images are compressed already.
+
+    Raises:
+        ImagesError: The file cannot be read.
+    """
     try:
         with path.open("rb") as image, archive.open(zipfile.ZipInfo(name), "w") as entry:
             shutil.copyfileobj(image, entry)
@@ -65,7 +79,11 @@ def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
 
 
 def _of_folder(folder: Path) -> dict[str, list[Path]]:
-    """The files of every folder in it, by its name; names that begin with a dot are passed over."""
+    """Returns the files of every subfolder, by its name, without names that begin with a dot.
+
+    Raises:
+        ImagesError: A subfolder is empty, or has a folder of its own.
+    """
     classes = {}
     for directory in _visible(folder):
         if directory.is_dir():
@@ -83,7 +101,11 @@ def _visible(folder: Path) -> Iterator[Path]:
 
 
 def _of_csv(table: Path) -> dict[str, list[Path]]:
-    """The files of every label; one that is not there, or there twice, names its row, counted as lines of the file."""
+    """Returns the files of every label; an error names the row by its line in the file.
+
+    Raises:
+        ImagesError: The table cannot be read, or a file is missing or comes twice.
+    """
     classes: dict[str, list[Path]] = {}
     seen: set[Path] = set()
     try:
@@ -94,7 +116,7 @@ def _of_csv(table: Path) -> dict[str, list[Path]]:
             for row in rows:
                 path, label = _row(table, rows.line_num, row)
                 if path.resolve() in seen:  # it could be tuned on and measured on, or have two labels
-                    raise ImagesError(f"{table}, line {rows.line_num}: {row['path']!r} is there more than once")
+                    raise ImagesError(f"{table}, line {rows.line_num}: {row['path']!r} comes more than once")
                 seen.add(path.resolve())
                 classes.setdefault(label, []).append(path)
     except (UnicodeDecodeError, csv.Error) as error:

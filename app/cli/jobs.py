@@ -19,7 +19,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Prints the jobs."""
+    """Prints the jobs.
+
+    Returns:
+        The exit code.
+    """
 
     def show(client: Client) -> int:
         jobs = list(islice(client.jobs(), options.limit))

@@ -1,4 +1,4 @@
-"""The command `certrad`: finds the module of a command and runs it, or becomes the process that computes."""
+"""The command `certrad`: runs the module of a command, or becomes the process that computes."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Final
 
 from certrad.app.cli.offline import become
-from certrad.workers.contract.commands import BAD_USAGE, COMPUTING, DONE, Command, fail, find, run
+from certrad.workers.contract.commands import BAD_USAGE, COMPUTING, DONE, INTERRUPTED, Command, fail, find, run
 
 REQUESTS: Final[Mapping[str, Command]] = {
     "certify": Command("certrad.app.cli.certify", "Certify images: a class with a certified radius, or an abstention"),
@@ -43,7 +43,6 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
 }
 """All commands, as the help lists them."""
 
-_INTERRUPTED: Final = 130  # as a shell calls a process that SIGINT ended
 _ABOUT: Final = (
     "Classes of medical images with a certified L2 radius, or an abstention. Research use; no medical device."
 )
@@ -58,12 +57,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = dispatch(sys.argv[1:] if arguments is None else list(arguments))
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        code = INTERRUPTED
     sys.exit(code)
 
 
 def dispatch(arguments: Sequence[str]) -> int:
-    """Runs one command and returns its exit code: 0, 3 abstained, 2 bad usage, 1 failure."""
+    """Runs one command.
+
+    Args:
+        arguments: The command and its options.
+
+    Returns:
+        The exit code: 0, 3 abstained, 2 bad usage, 1 failure.
+    """
     if (name := find(arguments, REQUESTS)) is not None:
         return run(name, REQUESTS[name], arguments[len(name.split()) :])
     if (name := find(arguments, COMPUTING)) is not None:
@@ -81,7 +87,11 @@ def dispatch(arguments: Sequence[str]) -> int:
 
 
 def listing(prefix: str = "") -> str:
-    """Returns what every command does, in one line each; `prefix` picks those whose names begin with it."""
+    """Returns one line for each command that says what it does.
+
+    Args:
+        prefix: Selects the commands whose names begin with it.
+    """
     commands = {**REQUESTS, **COMPUTING}
     lines = ["usage: certrad COMMAND [OPTIONS]", "", _ABOUT]
     for group, names in GROUPS.items():

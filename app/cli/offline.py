@@ -1,4 +1,4 @@
-"""The commands that run on this machine without a service, or are one: other processes, which this one becomes."""
+"""Becomes the process of a command that runs on this machine without a service, or is one."""
 
 import os
 import sys

@@ -23,9 +23,10 @@ class LocalStackError(Exception):
 
 @contextmanager
 def private_stack(data_dir: Path) -> Iterator[str]:
-    """Runs the service on a free loopback port with everything in one directory; gives its URL, and stops it after.
+    """Runs the service on a free loopback port with all its data in one directory, yields its URL, and stops it.
 
-    Raises LocalStackError.
+    Raises:
+        LocalStackError: The service did not start.
     """
     output = data_dir / "up.log"
     with output.open("wb") as log:

@@ -1,4 +1,4 @@
-"""What `certrad certify --save` writes: the certificate, the job with its result, and what the model saw."""
+"""The files of `certrad certify --save`: the certificate, the job with its result, and the model input."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from certrad.workers.contract.commands import DONE, FAILURE, fail
 
 
 def save(client: Client, jobs: Sequence[tuple[Path, Job]], folder: Path) -> int:
-    """Writes three files for each job, called by the name of its image; a job without a certificate has fewer.
+    """Writes three files for each job, named after its image; a job without a certificate has fewer.
 
     Args:
         client: The service that has the jobs.
@@ -17,7 +17,7 @@ def save(client: Client, jobs: Sequence[tuple[Path, Job]], folder: Path) -> int:
         folder: Where to write; it is made.
 
     Returns:
-        The exit code: 0, or 1 where something could not be read or written, which is said.
+        The exit code: 0, or 1 after an error message if something could not be read or written.
     """
     code = DONE
     taken: set[str] = set()
@@ -39,7 +39,7 @@ def save(client: Client, jobs: Sequence[tuple[Path, Job]], folder: Path) -> int:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """A name no other image has: images of different folders may be called alike."""
+    """Returns a name that no other image has: images of different folders may have the same name."""
     number, chosen = 1, name
     while chosen in taken:
         number += 1

@@ -46,7 +46,11 @@ def add_local(parser: Parser, meaning: str) -> None:
 
 
 def with_service(options: Namespace, work: Callable[[Client], int]) -> int:
-    """Does some work with the running service that is named, and returns its exit code, or 1 for a refusal."""
+    """Runs some work with the service that the options name.
+
+    Returns:
+        The exit code of the work, or 1 for a refusal.
+    """
     try:
         with Client(options.url or os.environ.get("CERTRAD_URL") or _DEFAULT_URL) as client:
             return work(client)
@@ -55,12 +59,15 @@ def with_service(options: Namespace, work: Callable[[Client], int]) -> int:
 
 
 def with_private_service(work: Callable[[Client], int], *, data_dir: Path | None, keep: bool) -> int:
-    """Does some work with a private service, stops it, and returns the exit code, or 1 where it did not start.
+    """Runs some work with a private service, and stops the service.
 
     Args:
-        work: What to do.
-        data_dir: Its data directory; None for a new one.
+        work: The work.
+        data_dir: The data directory of the service; None for a new one.
         keep: Whether a new data directory stays.
+
+    Returns:
+        The exit code of the work, or 1 if the service did not start.
     """
     try:
         with _stack(data_dir, keep=keep) as client:

@@ -1,4 +1,4 @@
-"""`certrad tune`: labelled images sent to a service, and the prompt that it tunes on them."""
+"""`certrad tune`: sends labelled images to a service, which tunes a prompt on them."""
 
 import json
 import tempfile
@@ -61,11 +61,11 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--backbone", text("ID"), "backbone, of GET /backbones", without="the task's own")
     parser.option("--task", text("ID"), "task, of GET /tasks, whose classes the folders hold")
     parser.option("--classes", text("JSON"), "list of class names as JSON", without="the names of the folders")
-    parser.option("--shots", integer(1, SHOTS_MAX), "images of each class to tune on", without="16, of advpt all")
-    parser.option("--epochs", integer(1, EPOCHS_MAX), "passes over the images", without="50, of advpt 100")
-    parser.option("--lr", number(0, 1, above=True), "learning rate", without="0.002, of advpt 0.005")
-    parser.option("--batch-size", integer(1, BATCH_MAX), "images of one step", without="16, of advpt 32")
-    parser.option("--n-ctx", integer(1, N_CTX_MAX), "context vectors", without="5, of advpt 32")
+    parser.option("--shots", integer(1, SHOTS_MAX), "images of each class to tune on", without="16, with advpt all")
+    parser.option("--epochs", integer(1, EPOCHS_MAX), "passes over the images", without="50, with advpt 100")
+    parser.option("--lr", number(0, 1, above=True), "learning rate", without="0.002, with advpt 0.005")
+    parser.option("--batch-size", integer(1, BATCH_MAX), "images of one step", without="16, with advpt 32")
+    parser.option("--n-ctx", integer(1, N_CTX_MAX), "context vectors", without="5, with advpt 32")
     parser.flag("--class-specific", "tune context vectors for each class")
     parser.option(
         "--position", choice(*get_args(ContextPosition)), "place of the class name in the prompt", without="end"
@@ -83,7 +83,11 @@ def _rules(options: Namespace) -> Iterator[str]:
 
 
 def run(options: Namespace) -> int:
-    """Tunes the prompt; exit code 0 where there is one."""
+    """Tunes the prompt.
+
+    Returns:
+        The exit code: 0 if there is a prompt.
+    """
     given = {name: getattr(options, name) for name in FIELDS}
     fields = {name: _as_field(value) for name, value in given.items() if value not in (None, False)}
 
@@ -110,10 +114,17 @@ def tune(
 ) -> int:
     """Sends the images and follows the tuning; Ctrl+C cancels it.
 
-    Returns the exit code: 0 there is a prompt, 2 bad usage, 1 failure.
-    source: a folder of one folder for each class, a zip of such folders, or a CSV with the columns path and label.
-    default_for: task whose default the prompt becomes, and whose classes it is tuned on where `fields` name none. An
-        unknown one, and one of other classes, is refused before anything is sent.
+    Args:
+        client: The service.
+        source: A folder with one folder for each class, a zip of such folders, or a CSV with the columns path and
+            label.
+        fields: The fields of POST /prompts.
+        default_for: The task whose default the prompt becomes, and whose classes it is tuned on if `fields` name none.
+            An unknown task, or one with other classes, is refused before the client sends anything.
+        as_json: Whether to print JSON.
+
+    Returns:
+        The exit code: 0 there is a prompt, 2 bad usage, 1 failure.
     """
     try:
         fields = _for_task(client, fields, default_for)
@@ -140,7 +151,7 @@ def tune(
 
 
 def print_prompt(out: Console, card: Mapping[str, Any], default_for: str | None) -> None:
-    """What was tuned, on what, how well it does on images it was not tuned on, and how it is used."""
+    """Prints how the prompt was tuned, its accuracy on images it was not tuned on, and how to use it."""
     tuning = card["tuning"]
     loss = tuning["losses"][-1]
     out.print(
@@ -155,7 +166,7 @@ def print_prompt(out: Console, card: Mapping[str, Any], default_for: str | None)
 
 
 def accuracy(validation: Mapping[str, Any] | None) -> str:
-    """The figures of a card in words."""
+    """Returns the accuracy figures of a card in words."""
     if validation is None:
         return "accuracy not measured: every image was used for tuning"
     noisy = ", ".join(f"{100 * at['accuracy']:.1f}% at sigma {at['sigma']:g}" for at in validation["noisy_accuracy"])
@@ -166,7 +177,11 @@ def accuracy(validation: Mapping[str, Any] | None) -> str:
 
 
 def _for_task(client: Client, fields: Mapping[str, str], task: str | None) -> Mapping[str, str]:
-    """The fields with which the prompt can become the task's default; raises ImagesError where it never could."""
+    """Returns the fields with which the prompt can become the task's default.
+
+    Raises:
+        ImagesError: The prompt could never become it.
+    """
     if task is None:
         return fields
     classes = {card["id"]: card["class_names"] for card in client.get("/tasks")["tasks"]}
@@ -174,13 +189,13 @@ def _for_task(client: Client, fields: Mapping[str, str], task: str | None) -> Ma
         raise ImagesError(f"--default-for must be one of {', '.join(sorted(classes))}, got {task!r}")
     if not fields.keys() & {"task", "classes"}:
         return {**fields, "task": task}
-    if classes.get(fields.get("task", ""), _listed(fields)) not in (None, classes[task]):
+    if classes.get(fields.get("task", ""), _class_names(fields)) not in (None, classes[task]):
         raise ImagesError(f"a prompt for other classes cannot be --default-for {task}: leave out --task and --classes")
     return fields
 
 
-def _listed(fields: Mapping[str, str]) -> object:
-    """The value of `classes`; None where the service will refuse it."""
+def _class_names(fields: Mapping[str, str]) -> object:
+    """Returns the value of `classes`; None if the service will refuse it."""
     try:
         return json.loads(fields.get("classes", "null"))
     except ValueError:

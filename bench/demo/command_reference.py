@@ -28,7 +28,7 @@ WHEN = (
     ("choose which prompt a task uses", "certrad prompts list, certrad prompts default ID --task TASK"),
     ("take a prompt out of use, or back", "certrad prompts withdraw ID, certrad prompts restore ID"),
     ("measure certified accuracy on labelled images", "certrad evaluate --task TASK --data DIR --plot FILE"),
-    ("compare several evaluations in one picture", "certrad plot TSV... --out FILE"),
+    ("compare several evaluations in one plot", "certrad plot TSV... --out FILE"),
     ("measure accuracy under attack", "certrad attack DIR"),
     ("look for certificates that an attack contradicts", "certrad audit --images DIR"),
     ("use a published backbone", "certrad fetch NAME"),

@@ -187,7 +187,7 @@ def test_a_failure_names_the_file_as_the_user_does(
     ("arguments", "words"),
     [
         (("/nowhere",), "must be an existing file or folder"),
-        (("{images}/breast",), "at least 2 classes are expected, got 0"),
+        (("{images}/breast",), "must have at least 2 classes; got 0"),
         (("{images}", "--method", "magic"), "`--method` must be one of few_shot, coop, advpt"),
         (("{images}", "--task", "nonsense"), "unknown_task"),
         (("{images}", "--sigmas", "many"), "`--sigmas` must be numbers"),

@@ -1,10 +1,10 @@
-"""`certrad attack`: images attacked with and without knowledge of the prompt."""
+"""`certrad attack`: attacks images without and with knowledge of the prompt."""
 
 from argparse import Namespace
 from collections.abc import Iterator
 from fractions import Fraction
 
-from certrad.workers.cli.common import add_json, backbone, prompt_is_there, task
+from certrad.workers.cli.common import add_json, backbone, require_prompt, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import Kind, choice, existing, integer, path, text
 
@@ -13,7 +13,7 @@ def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     sources = existing("file", "folder", metavar="FILE|DIR")
     parser.argument("paths", sources, "image files, or one folder; a folder for each class gives accuracies", many=True)
-    parser.option("--task", task(), "task whose classes are told apart", default="mednist")
+    parser.option("--task", task(), "task that names the classes", default="mednist")
     parser.option("--backbone", backbone(), "backbone", without="that of the prompt or task")
     parser.option("--prompt", text("ID"), "learned prompt, or template", without="the task's default prompt")
     parser.option("--attack", choice("pgd10", "pgd40", "autoattack"), "attack", default="pgd40")
@@ -34,7 +34,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--seed", integer(0, 2**63 - 1), "random seed", default=0)
     add_data_dir(parser)
     add_json(parser)
-    parser.check(prompt_is_there("prompt", "--prompt"))
+    parser.check(require_prompt("prompt", "--prompt"))
     parser.check(_rules)
 
 
@@ -49,7 +49,11 @@ def _rules(options: Namespace) -> Iterator[str]:
 
 
 def _fraction() -> Kind:
-    """The kind of numbers of grey levels, as the papers write them."""
+    """Returns the kind of fractions of the pixel range, written in grey levels as the papers do.
+
+    Raises:
+        ValueError: In `read`, if the text is no such fraction.
+    """
 
     def read(given: str) -> float:
         try:
@@ -64,7 +68,11 @@ def _fraction() -> Kind:
 
 
 def run(options: Namespace) -> int:
-    """Attacks and prints."""
+    """Attacks the images and prints the report.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.offline import attack
 
     return attack.attack_images(options)

@@ -1,10 +1,10 @@
-"""`certrad audit`: what the service certifies, attacked inside its radius and asked about again."""
+"""`certrad audit`: attacks certified images inside their radius and certifies the results."""
 
 from argparse import Namespace
 
 from certrad.models.types import SmoothingParams
 from certrad.models.types.smoothing import N0_MIN, N_MAX, SIGMA_RANGE
-from certrad.workers.cli.common import add_json, backbone, prompt_is_there, task
+from certrad.workers.cli.common import add_json, backbone, require_prompt, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import existing, integer, number, path, text
 
@@ -13,7 +13,7 @@ def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     n0, sigma = SmoothingParams().n0, SmoothingParams().sigma
     parser.option("--images", existing("folder", metavar="DIR"), "folder of images", required=True)
-    parser.option("--task", task(), "task whose classes are told apart", default="mednist")
+    parser.option("--task", task(), "task that names the classes", default="mednist")
     parser.option("--backbone", backbone(), "backbone", without="that of the prompt or task")
     parser.option("--prompt", text("ID"), "learned prompt", without="the task's default prompts")
     parser.option("--sigma", number(*SIGMA_RANGE), "noise standard deviation, pixels in [0, 1]", default=sigma)
@@ -30,11 +30,15 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--seed", integer(0, 2**63 - 1), "random seed of the noise", default=0)
     add_data_dir(parser)
     add_json(parser)
-    parser.check(prompt_is_there("prompt", "--prompt", template=False))
+    parser.check(require_prompt("prompt", "--prompt", template=False))
 
 
 def run(options: Namespace) -> int:
-    """Audits and prints; exit code 0 where no guarantee is contradicted, 1 where one is."""
+    """Audits and prints.
+
+    Returns:
+        The exit code: 0 if no guarantee is contradicted, 1 if one is.
+    """
     from certrad.workers.offline import audit
 
     return audit.audit_images(options)

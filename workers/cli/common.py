@@ -1,4 +1,4 @@
-"""What several commands declare alike: the data directory, the cards a name may be of, prompts."""
+"""Options that several commands share: the data directory, names of cards, prompts."""
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ def dataset() -> Kind:
 
 
 def prompt_name() -> Kind:
-    """Returns the kind of names a new prompt may get."""
+    """Returns the kind of names that a new prompt may have."""
 
     def read(given: str) -> str:
         if not PROMPT_NAME.fullmatch(given):
@@ -42,12 +42,12 @@ def prompt_name() -> Kind:
     return Kind(read=read, metavar="NAME")
 
 
-def prompt_is_there(dest: str, shown: str, *, template: bool = True) -> Check:
-    """Returns the rule that a prompt is one of those shipped or in the data directory.
+def require_prompt(dest: str, usage: str, *, template: bool = True) -> Check:
+    """Returns the rule that a prompt must be shipped or in the data directory.
 
     Args:
         dest: The name of the option in the parsed ones.
-        shown: The name of the option to a reader.
+        usage: The name of the option to a reader.
         template: Whether `template` is one too.
     """
 
@@ -58,7 +58,7 @@ def prompt_is_there(dest: str, shown: str, *, template: bool = True) -> Check:
         there = [*_names("demo/prompts"), *_stored(options.data_dir)]
         if name not in there:
             choices = ", ".join([TEMPLATE_PROMPT] * template + there)
-            yield f"`{shown}` must be one of {choices}; got {name!r}"
+            yield f"`{usage}` must be one of {choices}; got {name!r}"
 
     return problems
 
@@ -69,13 +69,13 @@ def _card(folder: str) -> Kind:
 
 
 def _names(folder: str) -> Sequence[str]:
-    """The ids of the cards in a folder of the package: their files are called by them."""
+    """Returns the ids of the cards in a folder of the package, which are the names of their files."""
     directory = files("certrad.models").joinpath(folder)
     return sorted(entry.name.removesuffix(".json") for entry in directory.iterdir() if entry.name.endswith(".json"))
 
 
 def _stored(data_dir: Path | None) -> Sequence[str]:
-    """The ids of the prompts in the data directory."""
+    """Returns the ids of the prompts in the data directory."""
     from certrad.workers.contract.settings import SharedSettings  # pydantic: only where a prompt is named
 
     directory = (data_dir or SharedSettings().data_dir) / "prompts"

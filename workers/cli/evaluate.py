@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from certrad.models.types import TEMPLATE_PROMPT, SmoothingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE
-from certrad.workers.cli.common import add_json, backbone, dataset, prompt_is_there
-from certrad.workers.cli.plot import matplotlib_is_there, picture
+from certrad.workers.cli.common import add_json, backbone, dataset, require_prompt
+from certrad.workers.cli.plot import plot_file, require_matplotlib
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import choice, existing, integer, number, path, text
 
@@ -45,11 +45,11 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--backbone", backbone(), "backbone", without="that of the prompt or data set")
     parser.option("--seed", integer(0, 2**63 - 1), "random seed of the choice of images and of the noise", default=0)
     parser.option("--out", path("TSV"), "table of the rows; an interrupted run goes on from it")
-    parser.option("--plot", picture(), "picture of certified accuracy against radius to write")
+    parser.option("--plot", plot_file(), "plot of certified accuracy against radius to write")
     add_data_dir(parser)
     add_json(parser)
-    parser.check(prompt_is_there("prompt", "--prompt"))
-    parser.check(matplotlib_is_there("plot"))
+    parser.check(require_prompt("prompt", "--prompt"))
+    parser.check(require_matplotlib("plot"))
     parser.check(_rules)
 
 
@@ -61,7 +61,11 @@ def _rules(options: Namespace) -> Iterator[str]:
 
 
 def run(options: Namespace) -> int:
-    """Certifies the images, appends to the table, and prints."""
+    """Certifies the images, appends to the table, and prints.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.offline import evaluation
 
     return evaluation.evaluate_data(options)

@@ -17,7 +17,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Downloads the weights and prints the card with the pinned digest."""
+    """Downloads the weights and prints the card with the pinned digest.
+
+    Returns:
+        The exit code.
+    """
     from certrad.models.errors import Rejected
     from certrad.models.shipped import shipped_backbones
     from certrad.workers.offline.fetch import fetch

@@ -1,4 +1,4 @@
-"""`certrad prompts import`: a prompt checkpoint of somebody else's code."""
+"""`certrad prompts import`: imports a prompt checkpoint of foreign code."""
 
 from argparse import Namespace
 from typing import get_args
@@ -22,7 +22,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Stores the prompt, publishes it if the service runs, and prints its card."""
+    """Stores the prompt, publishes it if the service runs, and prints its card.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.offline import prompts
 
-    return prompts.make(prompts.imported, options)
+    return prompts.make(prompts.import_prompt, options)

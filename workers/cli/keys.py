@@ -35,17 +35,21 @@ def _rules(options: Namespace) -> Iterator[str]:
     if options.action is None:
         return
     if of_one and options.sha256 is None:
-        yield f"`SHA256` is required by {options.action}"
+        yield f"`SHA256` must be given with {options.action}"
     if not of_one and options.sha256 is not None:
         yield f"`SHA256` goes with revoke-signing and reveal-epoch only; got {options.sha256!r}"
     if options.action == "revoke-signing" and options.reason is None:
-        yield "`--reason` is required by revoke-signing"
+        yield "`--reason` must be given with revoke-signing"
     if options.action != "revoke-signing" and options.reason is not None:
         yield f"`--reason` goes with revoke-signing only; got {options.reason!r}"
 
 
 def run(options: Namespace) -> int:
-    """Shows the keys, or changes one and tells the service of it if it runs."""
+    """Shows the keys, or changes one and publishes the change if the service runs.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.keys import admin
     from certrad.workers.offline.service_redis import running_redis
     from certrad.workers.offline.settings import settings_of
@@ -55,7 +59,7 @@ def run(options: Namespace) -> int:
     try:
         match options.action:
             case "list":
-                answer = admin.listed(settings)
+                answer = admin.list_keys(settings)
             case "rotate-signing":
                 answer = admin.rotate_signing(settings)
             case "revoke-signing":

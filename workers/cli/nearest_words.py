@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from certrad.workers.cli.common import add_json, prompt_is_there
+from certrad.workers.cli.common import add_json, require_prompt
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import integer, text
 
@@ -13,11 +13,15 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--top", integer(1, 100), "number of words for each vector", default=5)
     add_data_dir(parser)
     add_json(parser)
-    parser.check(prompt_is_there("id", "ID", template=False))
+    parser.check(require_prompt("id", "ID", template=False))
 
 
 def run(options: Namespace) -> int:
-    """Prints the words."""
+    """Prints the words.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.offline import nearest_words
 
     return nearest_words.show(options)

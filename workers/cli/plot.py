@@ -15,12 +15,12 @@ FORMATS: Final = (".pdf", ".png", ".svg")
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     parser.argument("tables", existing("file", metavar="TSV"), "tables that `certrad evaluate --out` wrote", many=True)
-    parser.option("--out", picture(), "file to write the picture to", required=True)
-    parser.check(matplotlib_is_there("out"))
+    parser.option("--out", plot_file(), "file to write the plot to", required=True)
+    parser.check(require_matplotlib("out"))
 
 
-def picture() -> Kind:
-    """Returns the kind of paths of pictures to write."""
+def plot_file() -> Kind:
+    """Returns the kind of paths of images to write."""
 
     def read(given: str) -> Path:
         path = Path(given)
@@ -33,8 +33,8 @@ def picture() -> Kind:
     return Kind(read=read, metavar="FILE", values=f"ends in {', '.join(FORMATS)}")
 
 
-def matplotlib_is_there(dest: str) -> Check:
-    """Returns the rule that an option which draws needs the package that draws; it is looked for, not imported."""
+def require_matplotlib(dest: str) -> Check:
+    """Returns the rule that an option which draws needs matplotlib; the rule does not import it."""
 
     def rule(options: Namespace) -> Iterator[str]:
         if getattr(options, dest) is not None and find_spec("matplotlib") is None:
@@ -44,7 +44,11 @@ def matplotlib_is_there(dest: str) -> Check:
 
 
 def run(options: Namespace) -> int:
-    """Draws the picture."""
+    """Draws the plot.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.offline import plot
 
     return plot.plot_tables(options)

@@ -1,4 +1,4 @@
-"""`certrad prompts bank`: a bank of prompts and its gate, tuned on a site's labelled images."""
+"""`certrad prompts bank`: tunes a bank of prompts and its gate on a site's labelled images."""
 
 from argparse import Namespace
 
@@ -26,7 +26,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Stores the bank, publishes it if the service runs, and prints its card."""
+    """Stores the bank, publishes it if the service runs, and prints its card.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers.offline import bank, prompts
 
     return prompts.make(bank.tune_bank_prompt, options)

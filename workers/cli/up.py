@@ -20,7 +20,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Runs the service until a signal."""
+    """Runs the service until a signal.
+
+    Returns:
+        The exit code.
+    """
     from certrad.workers import logs
     from certrad.workers.local.redis_server import EmbeddedRedisError
     from certrad.workers.local.stack import Stack, require_loopback
@@ -64,7 +68,7 @@ def _command() -> str:
 
 
 def _origin(given: Path | None, settings: object) -> str:
-    """Who chose the data directory."""
+    """Returns who chose the data directory."""
     if given is not None:
         return "from --data-dir"
     chosen = "data_dir" in getattr(settings, "model_fields_set", ())
@@ -72,7 +76,7 @@ def _origin(given: Path | None, settings: object) -> str:
 
 
 def _age(data_dir: Path) -> str:
-    """Whether the data directory is there already: a service started in another folder would begin anew."""
+    """Returns whether the data directory exists already: a service started in another folder would begin anew."""
     there = data_dir.is_dir() and any(data_dir.iterdir())
     return "its jobs, prompts and keys are used" if there else "new, without earlier jobs, prompts or keys"
 

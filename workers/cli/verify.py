@@ -1,4 +1,4 @@
-"""`certrad verify`: what a certificate shows by itself and, with its image, what this machine finds by sampling."""
+"""`certrad verify`: checks a certificate by itself and, with its image, by sampling on this machine."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -26,13 +26,17 @@ def add_arguments(parser: Parser) -> None:
 
 
 def _needs_image(options: Namespace) -> Iterator[str]:
-    asked = [name for name in ("replay", "fresh", "frame", "region") if getattr(options, name)]
-    if asked and options.image is None:
-        yield f"`--image` is required with {' and '.join(f'`--{name}`' for name in asked)}"
+    given = [name for name in ("replay", "fresh", "frame", "region") if getattr(options, name)]
+    if given and options.image is None:
+        yield f"`--image` must be given with {' and '.join(f'`--{name}`' for name in given)}"
 
 
 def run(options: Namespace) -> int:
-    """Checks and prints; exit code 0 valid, 1 not valid."""
+    """Checks the certificate and prints.
+
+    Returns:
+        The exit code: 0 valid, 1 not valid.
+    """
     from certrad.workers.offline import verification
 
     return verification.verify_document(options)

@@ -22,7 +22,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Runs one worker until it is told to stop; one that ends unasked has failed."""
+    """Runs one worker until a signal or command stops it; a worker that ends by itself has failed.
+
+    Returns:
+        The exit code.
+    """
     if options.data_dir is not None:  # for this process and the engine that it starts
         os.environ["CERTRAD_DATA_DIR"] = str(options.data_dir.resolve())
     from certrad.workers import logs
@@ -49,4 +53,4 @@ def run(options: Namespace) -> int:
         importlib.import_module("certrad.workers.intake.tasks")  # once, before every fork
         worker = IntakeWorker(queue, name=name, redis=redis, settings=settings)
     worker.work()
-    return DONE if worker.stop_was_asked else FAILURE
+    return DONE if worker.stop_requested else FAILURE

@@ -1,1 +1,1 @@
-"""What crosses Redis between API and workers: names, records, queues, cards. Imports no machine-learning package."""
+"""The contract that crosses Redis between API and workers: names, records, queues, cards. Needs no machine learning."""

@@ -21,10 +21,7 @@ class UsageError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """One option or argument of a command, in words.
-
-    usage: such as `--n N`. facts: the values it takes, and whether it is required or what its default is.
-    """
+    """One option in words: its `usage` such as `--n N`, its help text, and its values with the default."""
 
     usage: str
     meaning: str
@@ -32,7 +29,7 @@ class Declaration:
 
 
 class Parser(argparse.ArgumentParser):
-    """The parser of one command: its options are declared by `option`, `flag` and `argument`, its rules by `check`."""
+    """Parses one command: `option`, `flag` and `argument` declare its options, `check` its rules."""
 
     def __init__(self, name: str, summary: str) -> None:
         super().__init__(
@@ -61,18 +58,18 @@ class Parser(argparse.ArgumentParser):
         """Declares an option with a value.
 
         Args:
-            flag: Its name, with the dashes.
+            flag: The name, with the dashes.
             kind: The values it takes.
-            meaning: What it is, beginning with a noun or a verb.
-            default: The value of an option that is left out.
-            without: What happens where it is left out, if `default` does not say it.
-            required: Whether leaving it out is an error.
+            meaning: The help text, beginning with a noun or a verb.
+            default: The value of an option that is not given.
+            without: The effect of an option that is not given, if `default` does not say it.
+            required: Whether an option that is not given is an error.
         """
         if required:
             self._required.append((flag.lstrip("-").replace("-", "_"), flag))
             without = "required"
         elif without is None and default is not None:
-            without = f"default: {_shown(default)}"
+            without = f"default: {_default_text(default)}"
         elif without is not None:
             without = f"default: {without}"
         facts = "; ".join(filter(None, (kind.values, without)))
@@ -92,28 +89,28 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(flag, action="store_true", dest=name, help=_escaped(meaning))
 
     def argument(self, name: str, kind: Kind, meaning: str, *, many: bool = False, optional: bool = False) -> None:
-        """Declares an argument without a name, which is required unless it is `optional`; `many` gives a list."""
+        """Declares an argument without a name, required unless it is `optional`; `many` gives a list."""
         of_few = kind.metavar.startswith("{")
-        shown, values = (name.upper(), kind.metavar) if of_few else (kind.metavar, kind.values)
+        usage, values = (name.upper(), kind.metavar) if of_few else (kind.metavar, kind.values)
         if not optional:
-            self._required.append((name, shown))
-        self.declarations.append(Declaration(usage=shown, meaning=meaning, facts=values))
+            self._required.append((name, usage))
+        self.declarations.append(Declaration(usage=usage, meaning=meaning, facts=values))
         if many:
             self._several.add(name)
         self.add_argument(
             name,
-            type=self._reader(shown, kind),
+            type=self._reader(usage, kind),
             nargs="*" if many else "?",
-            metavar=shown,
+            metavar=usage,
             help=_escaped(f"{meaning} ({values})" if values else meaning),
         )
 
     def check(self, rule: Check) -> None:
-        """Adds a rule about several options: it gives a sentence for each error. An option with an error is None."""
+        """Adds a rule about several options: it yields a sentence for each error. A wrong option is None there."""
         self._checks.append(rule)
 
     def format_usage(self) -> str:
-        """Returns the usage: what must be there, and that there are options."""
+        """Returns the usage: the required arguments, and a mark that there are options."""
         must = " ".join(self._usage_of(action) for action in self._actions if self._must(action))
         return f"usage: {' '.join(filter(None, (self.prog, must)))} [OPTIONS]\n"
 
@@ -126,8 +123,7 @@ class Parser(argparse.ArgumentParser):
         """Returns the options of a command.
 
         Raises:
-            UsageError: Some are wrong; every error is told.
-            SystemExit: The help was asked for and printed.
+            UsageError: Some are wrong; it lists every error. `SystemExit` ends a command whose help was printed.
         """
         self._problems = []
         try:
@@ -136,27 +132,27 @@ class Parser(argparse.ArgumentParser):
             what = error.message.replace(*_PASSED_OVER)
             raise UsageError([*self._problems, f"`{error.argument_name}` {what}"]) from None
         self._problems += [f"{extra!r} is not an option or argument of `{self.prog}`" for extra in extras]
-        for dest, shown in self._required:
-            if not self._given(options, dest, shown):
-                self._problems.append(f"`{shown}` is required")
+        for dest, usage in self._required:
+            if not self._given(options, dest, usage):
+                self._problems.append(f"`{usage}` is missing")
         for rule in self._checks:
             self._problems += rule(options)
         if self._problems:
             raise UsageError(self._problems)
         return options
 
-    def _given(self, options: argparse.Namespace, dest: str, shown: str) -> bool:
-        wrong = any(problem.startswith(f"`{shown}` ") for problem in self._problems)
+    def _given(self, options: argparse.Namespace, dest: str, usage: str) -> bool:
+        wrong = any(problem.startswith(f"`{usage}` ") for problem in self._problems)
         return wrong or getattr(options, dest) not in (None, [])
 
-    def _reader(self, shown: str, kind: Kind) -> Callable[[str], object]:
-        """What argparse reads a value with: an error is kept, so that the others are found too."""
+    def _reader(self, usage: str, kind: Kind) -> Callable[[str], object]:
+        """Returns the function with which argparse reads a value; it collects errors, so that all come at once."""
 
         def read(text: str) -> object:
             try:
                 return kind.read(text)
             except ValueError as problem:
-                self._problems.append(f"`{shown}` {problem}; got {text!r}")
+                self._problems.append(f"`{usage}` {problem}; got {text!r}")
                 return None
 
         return read
@@ -172,7 +168,7 @@ class Parser(argparse.ArgumentParser):
         return f"[{action.metavar}]" if optional else f"{action.metavar}{dots}"
 
 
-def _shown(default: object) -> str:
+def _default_text(default: object) -> str:
     return ",".join(f"{value:g}" for value in default) if isinstance(default, tuple) else str(default)
 
 

@@ -14,7 +14,7 @@ from certrad.workers.contract.names import DEFAULTS, PROMPTS, WITHDRAWN, WORKERS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerCard:
-    """What a running engine says of itself: its name, device, dtype and the backbones whose weights it holds."""
+    """The card of a running engine: its name, device, dtype and the backbones whose weights it holds."""
 
     name: str
     device: str
@@ -24,7 +24,7 @@ class WorkerCard:
 
 
 class Catalogue:
-    """Every card a request may name: shipped ones, and the prompts and workers published in Redis."""
+    """Every card a request may name: the shipped ones, and the prompts and workers published in Redis."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -33,7 +33,7 @@ class Catalogue:
         self._shipped_prompts = shipped_prompts()
 
     def prompts(self) -> dict[str, PromptCard]:
-        """Every prompt that is not withdrawn, by id."""
+        """Returns every prompt that is not withdrawn, by id."""
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(PROMPTS))
         published = {key.decode(): _prompt(value) for key, value in stored.items()}
         withdrawn = {member.decode() for member in cast("set[bytes]", self._redis.smembers(WITHDRAWN))}
@@ -41,19 +41,20 @@ class Catalogue:
         return {prompt_id: card for prompt_id, card in sorted(known.items()) if prompt_id not in withdrawn}
 
     def prompt(self, prompt_id: str) -> PromptCard | None:
-        """The card of a prompt, withdrawn or not: jobs accepted before it was withdrawn still use it."""
+        """Returns the card of a prompt, withdrawn or not: jobs accepted before its withdrawal still use it."""
         stored = cast("bytes | None", self._redis.hget(PROMPTS, prompt_id))
         return self._shipped_prompts.get(prompt_id) if stored is None else _prompt(stored)
 
     def default_prompts(self, task: str) -> list[PromptCard]:
-        """Lists the prompts a task may use when a request names none, by preference; without withdrawn ones."""
+        """Returns the prompts that a task may use when a request names none, by preference, without withdrawn ones."""
         chosen = cast("bytes | None", self._redis.hget(DEFAULTS, task))
         return default_prompts(self.tasks[task], self.prompts(), chosen.decode() if chosen else None)
 
     def publish_prompt(self, card: PromptCard) -> None:
-        """Makes a prompt known to every process; one that was withdrawn stays so.
+        """Makes a prompt known to every process; a withdrawn prompt stays withdrawn.
 
-        Raises ValueError for a card with a field of a wrong type, which nobody could read.
+        Raises:
+            ValueError: A field of the card has a wrong type, so that no process could read it.
         """
         payload = encode_card(card)
         decode_card(PromptCard, payload)
@@ -64,9 +65,9 @@ class Catalogue:
         self._redis.srem(WITHDRAWN, prompt_id)
 
     def withdraw_prompt(self, prompt_id: str) -> None:
-        """Takes a prompt out of use; its bytes and the certificates made with it stay.
+        """Withdraws a prompt; its bytes and the certificates made with it stay.
 
-        It is no task's choice any more: put into use again, it is one among others.
+        It is no task's default any more, not even after its restoration.
         """
         self._redis.sadd(WITHDRAWN, prompt_id)
         chosen = cast("dict[bytes, bytes]", self._redis.hgetall(DEFAULTS))
@@ -78,19 +79,19 @@ class Catalogue:
         self._redis.hset(DEFAULTS, task, prompt_id)
 
     def publish_worker(self, card: WorkerCard) -> None:
-        """Says that an engine is there."""
+        """Makes an engine known to every process."""
         self._redis.hset(WORKERS, card.name, encode_card(card))
 
     def forget_worker(self, name: str) -> None:
-        """Says that an engine is gone."""
+        """Removes the card of an engine."""
         self._redis.hdel(WORKERS, name)
 
     def workers(self) -> list[WorkerCard]:
-        """The engines that published themselves, also ones that died since."""
+        """Returns the engines that published themselves, with those that died since."""
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(WORKERS))
         return [decode_card(WorkerCard, value, allow_unknown=True) for _, value in sorted(stored.items())]
 
 
 def _prompt(payload: bytes) -> PromptCard:
-    """A published card; one of a newer release may have more fields."""
+    """Returns a published card; one of a newer release may have more fields."""
     return decode_card(PromptCard, payload, allow_unknown=True)

@@ -1,4 +1,4 @@
-"""The command line: exit codes, how a command is found and run, and the commands that run on this machine."""
+"""The command line: exit codes, the search for a command, and the commands that run on this machine."""
 
 import importlib
 import sys
@@ -13,14 +13,16 @@ DONE: Final = 0
 FAILURE: Final = 1
 BAD_USAGE: Final = 2
 ABSTAINED: Final = 3
+INTERRUPTED: Final = 130  # as a shell calls a process that SIGINT ended
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """One command.
 
-    module: has `add_arguments(parser)`, which declares the options, and `run(options)`, which returns the exit code.
-    summary: what it does, in one line without a full stop.
+    Attributes:
+        module: Its `add_arguments(parser)` declares the options, its `run(options)` returns the exit code.
+        summary: Says what it does, in one line without a full stop.
     """
 
     module: str
@@ -54,12 +56,12 @@ def find(arguments: Sequence[str], commands: Mapping[str, Command]) -> str | Non
 
 
 def run(name: str, command: Command, arguments: Sequence[str]) -> int:
-    """Runs one command; its module alone is imported.
+    """Runs one command; it imports the module of this command alone.
 
     Args:
         name: The name of the command.
-        command: Where it lies.
-        arguments: What comes after its name.
+        command: Its module.
+        arguments: The words after its name.
 
     Returns:
         The exit code.
@@ -77,6 +79,14 @@ def run(name: str, command: Command, arguments: Sequence[str]) -> int:
 
 
 def fail(message: str, code: int) -> int:
-    """Says on standard error why a command ends; returns the exit code."""
+    """Prints on standard error why a command ends.
+
+    Args:
+        message: A sentence without a full stop.
+        code: The exit code.
+
+    Returns:
+        The exit code.
+    """
     sys.stderr.write(f"certrad: {message}\n")
     return code

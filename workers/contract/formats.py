@@ -1,4 +1,4 @@
-"""The kind of an image by its first bytes; declared types and file names are never asked."""
+"""Detects the format of an image from its first bytes; declared types and file names play no role."""
 
 from typing import Final, Literal
 
@@ -16,9 +16,9 @@ _SIGNATURES: Final[tuple[tuple[bytes, int, ImageFormat], ...]] = (
 
 
 def sniff(head: bytes) -> ImageFormat | None:
-    """The format of a file from its first 132 bytes, or None when it is none of the four.
+    """Returns the format of a file from its first 132 bytes, or None if it is none of the four.
 
-    DICOM is asked first: its 128-byte preamble is free and may imitate a TIFF.
+    It tests for DICOM first, because a DICOM file's 128-byte preamble is free and may imitate a TIFF.
     """
     for signature, offset, image_format in reversed(_SIGNATURES):
         if head[offset : offset + len(signature)] == signature:

@@ -40,14 +40,14 @@ ERROR: Final = TypeAdapter(JobError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """One job as it stands.
+    """One job with its current status.
 
     Attributes:
         id: Its id.
-        status: Where it is in its life.
-        phase: What is being done for it.
+        status: The stage of its life.
+        phase: The work that is being done for it.
         request: The request with every default filled in.
-        progress: How far it is.
+        progress: The samples, epochs or images that are done.
         created_at: Seconds since 1970.
         updated_at: Seconds since 1970.
         image: Facts of the decoded image or images, free of patient data, once intake has decoded them.
@@ -70,7 +70,7 @@ class JobRecord:
 
     @property
     def ended(self) -> bool:
-        """Returns whether the job has reached a status it cannot leave."""
+        """Returns whether the job has reached a status that it cannot leave."""
         return self.status in ENDED
 
     @staticmethod
@@ -110,7 +110,7 @@ class JobRecord:
 class Page:
     """Some of the records, newest first.
 
-    A page may hold fewer records than asked for, or none, and still have one that follows.
+    A page may hold fewer records than its limit, or none, and still have a next page.
 
     Attributes:
         records: The records.
@@ -135,7 +135,7 @@ class Created:
 
 
 class QueueFullError(Exception):
-    """As many jobs are active as the installation allows."""
+    """The installation has as many active jobs as it allows."""
 
 
 class UnreadableRecordError(Exception):

@@ -1,4 +1,4 @@
-"""What anyone can check certificates with: the public signing keys and the commitments to the noise secrets."""
+"""The keys that certificates can be checked with: public signing keys and commitments to the noise secrets."""
 
 import hashlib
 import json
@@ -21,18 +21,18 @@ class PublicKey:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of the 32 bytes, in hexadecimal."""
+        """Returns the SHA-256 of the 32 bytes, in hexadecimal."""
         return hashlib.sha256(bytes.fromhex(self.public_key)).hexdigest()
 
     @property
     def id(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256: the key's short name."""
+        """Returns the key's short name: the first 16 hexadecimal digits of the SHA-256."""
         return self.sha256[:_KEY_ID_DIGITS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revocation:
-    """A signing key, by the SHA-256 of its public key, whose signatures say nothing any more: since when, and why."""
+    """A revoked signing key, by the SHA-256 of its public key, with the time and the reason."""
 
     sha256: str
     revoked_at: float
@@ -40,13 +40,13 @@ class Revocation:
 
     @property
     def id(self) -> str:
-        """The key's short name."""
+        """Returns the key's short name."""
         return self.sha256[:_KEY_ID_DIGITS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicEpoch:
-    """The commitment to a noise secret: its SHA-256 and, once it was revealed, the secret itself, in hexadecimal."""
+    """The commitment to a noise secret: its SHA-256 and, once it is revealed, the secret itself, in hexadecimal."""
 
     sha256: str
     first_used: float
@@ -54,42 +54,42 @@ class PublicEpoch:
 
 
 class Keyring:
-    """Publishes in Redis what intake and engines have on their disks, and reads it for the API."""
+    """Publishes in Redis the keys that intake and engines have on their disks, and reads them for the API."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def publish_key(self, key: PublicKey) -> None:
-        """Makes a public key known; one that is known keeps the time of its first use."""
+        """Makes a public key known; a key that is known already keeps the time of its first use."""
         self._redis.zadd(SIGNING_KEYS, {key.public_key: key.first_used}, nx=True)
 
     def publish_revocation(self, revocation: Revocation) -> None:
-        """Takes a public key off those that are known, for ever; one that is revoked keeps its time and reason."""
-        told = {"revoked_at": revocation.revoked_at, "reason": revocation.reason}
-        self._redis.hsetnx(REVOKED_KEYS, revocation.sha256, json.dumps(told))
+        """Removes a public key from the known ones for ever; a revoked key keeps its time and reason."""
+        details = {"revoked_at": revocation.revoked_at, "reason": revocation.reason}
+        self._redis.hsetnx(REVOKED_KEYS, revocation.sha256, json.dumps(details))
 
     def publish_epoch(self, sha256: str, *, first_used: float) -> None:
-        """Commits to a noise secret; one that is known keeps the time of its first use."""
+        """Commits to a noise secret; a commitment that is known already keeps the time of its first use."""
         self._redis.zadd(EPOCHS, {sha256: first_used}, nx=True)
 
     def reveal_epoch(self, sha256: str, secret: bytes) -> None:
-        """Tells a noise secret that is no longer in use."""
+        """Publishes a noise secret that is no longer in use."""
         self._redis.hset(REVEALED, sha256, secret.hex())
 
     def signing_keys(self) -> list[PublicKey]:
-        """Every public key that ever signed and was not revoked, oldest first: the last one is in use."""
+        """Returns every public key that ever signed and was not revoked, oldest first: the last one is in use."""
         keys = [PublicKey(public_key=key, first_used=at) for key, at in self._by_time(SIGNING_KEYS)]
         revoked = {revocation.sha256 for revocation in self.revocations()}  # after the keys, for it is published before
         return [key for key in keys if key.sha256 not in revoked]
 
     def revocations(self) -> list[Revocation]:
-        """Every signing key that was revoked, oldest revocation first."""
+        """Returns every revoked signing key, oldest revocation first."""
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(REVOKED_KEYS))
-        revoked = (Revocation(sha256=sha256.decode(), **json.loads(told)) for sha256, told in stored.items())
+        revoked = (Revocation(sha256=sha256.decode(), **json.loads(details)) for sha256, details in stored.items())
         return sorted(revoked, key=lambda revocation: (revocation.revoked_at, revocation.sha256))
 
     def epochs(self) -> list[PublicEpoch]:
-        """Every noise secret that was ever committed to, oldest first: the last one is in use."""
+        """Returns every noise secret that the installation committed to, oldest first: the last one is in use."""
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(REVEALED))
         secrets = {sha256.decode(): secret.decode() for sha256, secret in stored.items()}
         return [

@@ -48,7 +48,7 @@ EVENTS: Final[dict[Event, str]] = {
     "phase": "the job entered a phase",
     "progress": (
         "samples done, and the counts so far (an estimate, not a certificate); with a target radius also "
-        "`running_radius`, shown so far: with probability at least 1 - alpha it is never above the true radius; of a "
+        "`running_radius`, proved so far: with probability at least 1 - alpha it is never above the true radius; of a "
         "tuning the epochs done and the mean loss of the last one, or the images done"
     ),
     "end": "the job ended; the last event",
@@ -72,7 +72,7 @@ FORMER_TASKS: Final[dict[str, str]] = {
     "workers.engine.tune": TASKS["tune"][1],
     "workers.intake.finish": TASKS["finish"][1],
 }
-"""What the release before this one called each task: its queued jobs run under the new name."""
+"""The name of each task in the release before this one: its queued jobs run under the new name."""
 FIRST_STAGE: Final[dict[Kind, Stage]] = {"certify": "decode", "tune": "unpack"}  # the engine's bears the kind's name
 
 PREFIX: Final = "certrad"
@@ -89,35 +89,35 @@ DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
 
 
 def record_key(job_id: str) -> str:
-    """The hash that is the truth about a job."""
+    """Returns the key of the hash that is the truth about a job."""
     return f"{PREFIX}:job:{job_id}"
 
 
 def events_key(job_id: str) -> str:
-    """The stream of a job's events, read by SSE."""
+    """Returns the key of the stream of a job's events, which the API sends as server-sent events."""
     return f"{record_key(job_id)}:events"
 
 
 def input_key(job_id: str) -> str:
-    """The float32 tensor of a running job, of a tuning a hash of one for each image; deleted when it ends."""
+    """Returns the key of a running job's float32 input, for a tuning a hash of one per image; deleted when it ends."""
     return f"{record_key(job_id)}:input"
 
 
 def ledger_key(job_id: str) -> str:
-    """The block ledger of a running job, or how far a tuning has come; deleted when it ends."""
+    """Returns the key of a running job's block ledger, or of a tuning's steps; deleted when it ends."""
     return f"{record_key(job_id)}:ledger"
 
 
 def document_key(job_id: str) -> str:
-    """What an engine has for intake, which ends the job: a certificate document, a result; deleted when it ends."""
+    """Returns the key of what an engine hands to intake, a certificate document or a result; deleted when it ends."""
     return f"{record_key(job_id)}:document"
 
 
 def idempotency_key(key_sha256: str) -> str:
-    """The job that an Idempotency-Key created, with the digest of its request."""
+    """Returns the key of the job that an Idempotency-Key created, with the digest of its request."""
     return f"{PREFIX}:idem:{key_sha256}"
 
 
 def prompt_bytes_key(sha256: str) -> str:
-    """The bytes of a prompt checkpoint, for nodes that do not hold it yet."""
+    """Returns the key of a prompt checkpoint's bytes, for nodes that do not hold them yet."""
     return f"{PREFIX}:prompt:{sha256}"

@@ -1,4 +1,4 @@
-"""The payloads of a job under way: what intake puts into Redis for engines, and engines for `finish`."""
+"""The payloads of a running job: what intake hands to engines through Redis, and engines to `finish`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from certrad.workers.contract.scripts import PUT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandOver:
-    """What an engine hands over to `finish`.
+    """The output of an engine that `finish` reads.
 
     Attributes:
         result: The result of the job.
-        document: The certificate document, canonical JSON and not signed yet; None of a tuning, which has none.
+        document: The certificate document, canonical JSON and not signed yet; None for a tuning.
     """
 
     result: JobResult
@@ -36,7 +36,7 @@ class HandOver:
             stored: The fields of the hash.
 
         Raises:
-            KeyError: There is no result.
+            KeyError: It has no result.
             ValueError: The result is not what this version writes.
         """
         return HandOver(result=RESULT.validate_json(stored[b"result"]), document=stored.get(b"document"))
@@ -45,7 +45,7 @@ class HandOver:
 class Payloads:
     """Puts the payloads of jobs into Redis, each for its time to live; they are deleted when the job ends.
 
-    A method that answers False says that the job has ended meanwhile, so that the caller must stop.
+    A method that returns False says that the job has ended meanwhile, so that the caller must stop.
     """
 
     def __init__(self, redis: Redis, *, ttl: int) -> None:
@@ -65,6 +65,9 @@ class Payloads:
         Args:
             job_id: The job's id.
             pixels: The float32 model input, little-endian, in C order.
+
+        Returns:
+            False if the job has ended.
         """
         return self._put_at(input_key(job_id), job_id, "SET", pixels)
 
@@ -75,16 +78,22 @@ class Payloads:
             job_id: The job's id.
             index: Its place among the images of the tuning.
             pixels: See `put_input`.
+
+        Returns:
+            False if the job has ended.
         """
         return self._put_at(input_key(job_id), job_id, "HSET", str(index), pixels)
 
     def put_step(self, job_id: str, step: str, state: bytes) -> bool:
-        """Puts the state of a tuning into Redis for whoever resumes it.
+        """Puts the state of a tuning into Redis for the engine that resumes it.
 
         Args:
             job_id: The job's id.
-            step: Name of the step that is done.
+            step: Name of the finished step.
             state: Its outcome.
+
+        Returns:
+            False if the job has ended.
         """
         return self._put_at(ledger_key(job_id), job_id, "HSET", step, state)
 
@@ -94,18 +103,21 @@ class Payloads:
         Args:
             job_id: The job's id.
             hand_over: Result and document.
+
+        Returns:
+            False if the job has ended.
         """
         pairs = (part for pair in hand_over.to_fields().items() for part in pair)
         return self._put_at(document_key(job_id), job_id, "HSET", *pairs)
 
     def read_hand_over(self, job_id: str) -> HandOver | None:
-        """Returns what `put_hand_over` put, or None when it is gone.
+        """Returns what `put_hand_over` stored, or None when it is gone.
 
         Args:
             job_id: The job's id.
 
         Raises:
-            KeyError: There is no result in it.
+            KeyError: It has no result.
             ValueError: The result is not what this version writes.
         """
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(document_key(job_id)))

@@ -1,4 +1,4 @@
-"""How far a job is: a certification counts samples, a tuning epochs and images."""
+"""The progress of a job: a certification counts samples, a tuning epochs and images."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,12 +9,12 @@ from certrad.workers.contract.request import Request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplesDone:
-    """How far a certification is.
+    """The progress of a certification.
 
     Attributes:
         samples_done: Samples of selection and estimation that are done.
         samples_total: Samples that it may take.
-        running_radius: With a target radius, the radius that the e-processes have shown so far; None at a fixed n.
+        running_radius: With a target radius, the radius that the e-processes have proved so far; None at a fixed n.
     """
 
     samples_done: int
@@ -24,13 +24,13 @@ class SamplesDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochsDone:
-    """How far a tuning is.
+    """The progress of a tuning.
 
     Attributes:
         epochs_done: Epochs that are done.
         epochs_total: Epochs that it takes.
-        loss: Mean over the last epoch that is done.
-        images_done: Images decoded or attacked in this phase; None where it does not go by images.
+        loss: Mean loss of the last finished epoch.
+        images_done: Images decoded or attacked in this phase; None if it does not count images.
         images_total: Images of this phase.
     """
 
@@ -45,7 +45,7 @@ Progress = SamplesDone | EpochsDone
 
 
 def at_start(request: Request) -> Progress:
-    """Returns the progress of a job that has just been created.
+    """Returns the progress of a new job.
 
     Args:
         request: The request of the job.

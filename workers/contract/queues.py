@@ -1,4 +1,4 @@
-"""Enqueueing by dotted name with JSON arguments, and a job class that runs nothing else."""
+"""Enqueues tasks by dotted name with JSON arguments; the job class runs nothing else."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class AllowedJob(Job):
 
     @property
     def func(self) -> Callable[..., Any]:
-        """Returns the task, by its name today or in the release before.
+        """Returns the task, by its name in this release or in the one before.
 
         Raises:
             PermissionError: The name is none of these.
@@ -41,17 +41,29 @@ class AllowedJob(Job):
 
     @property
     def success_callback(self) -> None:
-        """No callbacks."""
+        """Refuses a callback.
+
+        Raises:
+            PermissionError: The job names one.
+        """
         self._refuse_callback(self._success_callback_name)
 
     @property
     def failure_callback(self) -> None:
-        """No callbacks."""
+        """Refuses a callback.
+
+        Raises:
+            PermissionError: The job names one.
+        """
         self._refuse_callback(self._failure_callback_name)
 
     @property
     def stopped_callback(self) -> None:
-        """No callbacks."""
+        """Refuses a callback.
+
+        Raises:
+            PermissionError: The job names one.
+        """
         self._refuse_callback(self._stopped_callback_name)
 
     def send_webhooks(self, *_: object, **__: object) -> None:
@@ -64,19 +76,26 @@ class AllowedJob(Job):
 
 
 def queue(redis: Redis, name: str) -> Queue:
-    """The queue of this name, with JSON and the allow-list."""
+    """Returns the queue with this name, with JSON and the allow-list."""
     return Queue(name, connection=redis, serializer=JSONSerializer, job_class=AllowedJob)
 
 
 def rq_job_id(job_id: str, stage: Stage) -> str:
-    """The id of the RQ job that carries one stage of a job."""
+    """Returns the id of the RQ job that carries one stage of a job."""
     return f"{job_id}-{stage}"
 
 
 def enqueue(redis: Redis, stage: Stage, job_id: str, *, settings: SharedSettings, urgent: bool = False) -> None:
-    """Puts one stage of a job on its queue; doing so twice is harmless.
+    """Puts one stage of a job on its queue; a second call is harmless.
 
-    `finish` goes first whatever the job: the work is done, and only its end is missing.
+    `finish` goes first for every job: the work is done, and only its end is missing.
+
+    Args:
+        redis: The job store.
+        stage: The stage.
+        job_id: The job's id.
+        settings: The time limit and the retries.
+        urgent: Whether the stage goes before every normal one.
     """
     name, path = TASKS[stage]
     try:
@@ -96,7 +115,7 @@ def enqueue(redis: Redis, stage: Stage, job_id: str, *, settings: SharedSettings
 
 
 def rq_job(redis: Redis, stage: Stage, job_id: str) -> Job | None:
-    """The RQ job that carries a stage, or None when RQ does not know it (any more)."""
+    """Returns the RQ job that carries a stage, or None if RQ does not know it (any more)."""
     return queue(redis, TASKS[stage][0]).fetch_job(rq_job_id(job_id, stage))
 
 
@@ -113,7 +132,7 @@ class Worker:
 
 
 def alive_workers(redis: Redis, queue: str) -> list[Worker]:
-    """The workers of a queue; RQ lets the key of one without heartbeat expire."""
+    """Returns the workers of a queue that have a heartbeat; RQ lets the key of any other expire."""
     keys = sorted(cast("set[bytes]", redis.smembers(WORKERS_BY_QUEUE_KEY % queue)))
     with redis.pipeline(transaction=False) as pipe:
         for key in keys:
@@ -131,13 +150,13 @@ def alive_workers(redis: Redis, queue: str) -> list[Worker]:
 
 
 def worker_exists(redis: Redis, name: str) -> bool:
-    """Says whether RQ knows a worker of this name whose heartbeat has not run out."""
+    """Returns whether RQ knows a worker of this name whose heartbeat has not run out."""
     return bool(redis.exists(f"{RqWorker.redis_worker_namespace_prefix}{name}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCounts:
-    """How many stages of jobs a queue has: waiting for a worker, with one, and given up by it."""
+    """The number of stages that a queue has: waiting for a worker, with one, and given up by it."""
 
     waiting: int
     running: int
@@ -147,7 +166,7 @@ class StageCounts:
 def stage_counts(redis: Redis) -> dict[str, StageCounts]:
     """Returns the counts of every queue.
 
-    Only lengths are read: RQ's own counters clean up, and so change, what they count.
+    It reads lengths only: RQ's own counters clean up, and so change, what they count.
     """
     with redis.pipeline(transaction=False) as pipe:
         for rq_queue in (queue(redis, name) for name in QUEUES):
@@ -162,6 +181,6 @@ def stage_counts(redis: Redis) -> dict[str, StageCounts]:
 
 
 def alive_engines(redis: Redis, catalogue: Catalogue) -> list[WorkerCard]:
-    """The cards of the engines whose worker is alive."""
+    """Returns the cards of the engines whose worker is alive."""
     alive = {worker.name for worker in alive_workers(redis, ENGINE_QUEUE)}
     return [card for card in catalogue.workers() if card.name in alive]

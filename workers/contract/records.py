@@ -44,7 +44,7 @@ _EVENTS_KEPT: Final = 2_000
 class Records:
     """Reads and changes job records; a job that has ended never changes again.
 
-    A method that answers False says that the job has ended meanwhile, so that the caller must stop.
+    A method that returns False says that the job has ended meanwhile, so that the caller must stop.
     """
 
     def __init__(self, redis: Redis, *, ttl: int, clock: Callable[[], float] = time.time) -> None:
@@ -64,14 +64,14 @@ class Records:
         digest: str,
         idempotency_sha256: str | None = None,
     ) -> Created:
-        """Creates a queued job, or finds the one that the same Idempotency-Key created.
+        """Creates a queued job, unless an earlier submission with the same Idempotency-Key created one.
 
         Args:
             job_id: Id of the job, if it is created.
             request: The request with every default filled in.
             max_active: Jobs that may be active at once.
             digest: SHA-256 over the upload and the request, compared on a replay.
-            idempotency_sha256: SHA-256 of the Idempotency-Key, None where there is none.
+            idempotency_sha256: SHA-256 of the Idempotency-Key, None without one.
 
         Returns:
             The job that the submission belongs to.
@@ -104,9 +104,6 @@ class Records:
     def read(self, job_id: str) -> JobRecord | None:
         """Returns the record, or None when there is none (any more).
 
-        Args:
-            job_id: The job's id.
-
         Raises:
             UnreadableRecordError: The record is not one that this version writes.
         """
@@ -117,11 +114,7 @@ class Records:
             raise UnreadableRecordError(job_id) from error
 
     def status(self, job_id: str) -> Status | None:
-        """Returns the status alone, also of a record that `read` cannot make sense of; None when there is no record.
-
-        Args:
-            job_id: The job's id.
-        """
+        """Returns the status alone, also of a record that `read` cannot read; None if there is no record."""
         stored = cast("bytes | None", self._redis.hget(record_key(job_id), "status"))
         return None if stored is None else cast("Status", stored.decode())
 
@@ -131,7 +124,10 @@ class Records:
         Args:
             job_id: The job's id.
             phase: The phase it enters.
-            image: Facts of the decoded image or images, where they are known from now on.
+            image: Facts of the decoded image or images, once they are known.
+
+        Returns:
+            False if the job has ended.
         """
         fields = {"status": "running", "phase": phase}
         if image is not None:
@@ -154,7 +150,10 @@ class Records:
             samples_done: Samples of selection and estimation that are done.
             counts: Estimation samples of each class so far.
             invalid: Estimation samples without finite logits so far.
-            running_radius: With a target radius, the radius that is shown so far.
+            running_radius: With a target radius, the radius that is proved so far.
+
+        Returns:
+            False if the job has ended.
         """
         data: dict[str, Any] = {"samples_done": samples_done, "counts": counts, "invalid": invalid}
         fields = {"samples_done": str(samples_done)}
@@ -164,12 +163,10 @@ class Records:
         return self._change(job_id, "progress", data, fields)
 
     def images_progress(self, job_id: str, *, images_done: int, images_total: int) -> bool:
-        """Publishes how many images of a tuning are decoded or attacked.
+        """Publishes how many images of a tuning are decoded or attacked, of all images of this phase.
 
-        Args:
-            job_id: The job's id.
-            images_done: Images that are done.
-            images_total: Images of this phase.
+        Returns:
+            False if the job has ended.
         """
         return self._publish(job_id, {"images_done": images_done, "images_total": images_total})
 
@@ -181,6 +178,9 @@ class Records:
             epochs_done: Epochs that are done.
             epochs_total: Epochs that it takes.
             loss: Mean loss of the last one.
+
+        Returns:
+            False if the job has ended.
         """
         return self._publish(job_id, {"epochs_done": epochs_done, "epochs_total": epochs_total, "loss": loss})
 
@@ -190,7 +190,10 @@ class Records:
         Args:
             job_id: The job's id.
             result: The result.
-            certificate: Of a certification, SHA-256 of the signed document.
+            certificate: SHA-256 of the signed document; None for a tuning.
+
+        Returns:
+            False if the job has ended already.
         """
         fields = {"result": RESULT.dump_json(result).decode()}
         if certificate is not None:
@@ -206,23 +209,18 @@ class Records:
             job_id: The job's id.
             code: A code of `certrad.models.errors`.
             detail: What was wrong, as a sentence without patient data.
+
+        Returns:
+            False if the job has ended already.
         """
         return self._finish(job_id, "failed", {"error": ERROR.dump_json(JobError(code=code, detail=detail)).decode()})
 
     def cancel(self, job_id: str) -> bool:
-        """Ends a job at its owner's wish.
-
-        Args:
-            job_id: The job's id.
-        """
+        """Ends a job because its owner wants it; returns False if it has ended already."""
         return self._finish(job_id, "cancelled", {})
 
     def erase(self, job_id: str) -> None:
-        """Removes every trace of a job from Redis.
-
-        Args:
-            job_id: The job's id.
-        """
+        """Removes every trace of a job from Redis."""
         self._redis.delete(*(key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)))
         self._redis.zrem(JOBS, job_id)
         self._redis.zrem(ACTIVE, job_id)
@@ -232,11 +230,11 @@ class Records:
         return [member.decode() for member in cast("list[bytes]", self._redis.zrange(ACTIVE, 0, -1))]
 
     def page(self, *, before: float, limit: int) -> Page:
-        """Returns the records among the newest jobs created before a time; expired and unreadable ones are left out.
+        """Returns the newest records created before a time, without expired and unreadable ones.
 
         Args:
             before: Seconds since 1970, exclusive.
-            limit: Jobs to look at, at most.
+            limit: The number of jobs to read at most.
         """
         listed = cast(
             "list[tuple[bytes, float]]",
@@ -249,7 +247,7 @@ class Records:
         )
 
     def forget_expired(self) -> None:
-        """Takes jobs whose record has expired off the list that `page` reads."""
+        """Removes jobs whose record has expired from the list that `page` reads."""
         old = cast("list[bytes]", self._redis.zrangebyscore(JOBS, "-inf", self._clock() - self._ttl))
         if gone := [job_id for job_id in old if self.status(job_id.decode()) is None]:
             self._redis.zrem(JOBS, *gone)

@@ -1,7 +1,7 @@
-"""The JSON of a request in job records and in the API's answers, as every release since the first spells it.
+"""The JSON of a request in job records and in the API's responses, as every release since the first spells it.
 
-Records of the release before are read, and an Idempotency-Key sent before an upgrade still finds its job after it,
-because the digest of a request is that of this JSON.
+This release reads records of the release before. An Idempotency-Key sent before an upgrade still matches its job after
+it, because the digest of a request is that of this JSON.
 """
 
 from dataclasses import asdict, dataclass
@@ -52,7 +52,7 @@ class SpelledCertifyRequest:
     Attributes:
         classifier: The base classifier, by name.
         params: The parameters, sigma included.
-        routing: What sigma is chosen from; null for a sigma of the sender's.
+        routing: The selector's levels of sigma; null if the sender fixed sigma.
         task: Id of the task card.
         frame: Frame of a multi-frame image, from 1.
         region: The part of the image to classify.

@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class SharedSettings(BaseSettings):
-    """What both sides of the queue must agree on; read from `CERTRAD_*`."""
+    """The settings that both sides of the queue must agree on; read from `CERTRAD_*`."""
 
     model_config = SettingsConfigDict(env_prefix="CERTRAD_", frozen=True, extra="ignore")
 
@@ -22,15 +22,15 @@ class SharedSettings(BaseSettings):
 
     @property
     def blobs_dir(self) -> Path:
-        """Uploads, shared by API and intake only; each is deleted when its job ends."""
+        """Returns the folder of uploads, shared by API and intake only; each is deleted when its job ends."""
         return self.data_dir / "blobs"
 
     @property
     def outputs_dir(self) -> Path:
-        """What was made of uploads for people to look at; deleted `output_ttl` after the job ends."""
+        """Returns the folder of images made of uploads for people; each is deleted `output_ttl` after its job ends."""
         return self.data_dir / "outputs"
 
     @property
     def certificates_dir(self) -> Path:
-        """Content-addressed certificate documents."""
+        """Returns the folder of content-addressed certificate documents."""
         return self.data_dir / "certificates"

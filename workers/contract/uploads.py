@@ -1,6 +1,6 @@
 """Uploads between API and intake: one file per job, readable by its owner only, gone when the job ends.
 
-What intake makes of an upload lies in a folder of its own, in the same way.
+The images that intake makes of uploads lie in a folder of their own, in the same way.
 """
 
 import hashlib
@@ -16,17 +16,32 @@ _JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
 
 
 def path_of(blobs_dir: Path, job_id: str) -> Path:
-    """Returns where the upload of a job lies; raises ValueError for an id that is no safe file name."""
+    """Returns the path of a job's upload.
+
+    Raises:
+        ValueError: The id is no safe file name.
+    """
     if not _JOB_ID.fullmatch(job_id):
         raise ValueError("a job id must be 1 to 100 letters, digits and dashes")
     return blobs_dir / job_id
 
 
 def store(blobs_dir: Path, job_id: str, data: BinaryIO) -> str:
-    """Stores an upload whole or not at all, and returns its SHA-256; raises Rejected `storage_unavailable`.
+    """Stores an upload completely or not at all.
 
-    It is read piece by piece, for it may be larger than memory. It is not synced to disk: an upload lost with the power
-    is sent again, one that outlives its purpose is a leak.
+    It reads the upload piece by piece, because it may be larger than memory. It does not sync to disk: a client can
+    send an upload again after a power cut, but an upload that outlives its purpose is a leak.
+
+    Args:
+        blobs_dir: The folder of uploads.
+        job_id: The job's id.
+        data: The upload.
+
+    Returns:
+        The SHA-256, in hexadecimal.
+
+    Raises:
+        Rejected: storage_unavailable.
     """
     try:
         with replacement(path_of(blobs_dir, job_id), durable=False) as file:
@@ -45,7 +60,11 @@ def _copy(source: BinaryIO, target: BinaryIO) -> str:
 
 
 def read(blobs_dir: Path, job_id: str) -> bytes:
-    """Returns the upload of a job; raises FileNotFoundError when it is gone."""
+    """Returns the upload of a job.
+
+    Raises:
+        FileNotFoundError: It is gone.
+    """
     return path_of(blobs_dir, job_id).read_bytes()
 
 

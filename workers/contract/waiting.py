@@ -1,4 +1,4 @@
-"""What a process that needs Redis says while there is none."""
+"""The message of a process that waits for Redis."""
 
 import sys
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ _SECONDS = 1.0
 
 
 def tell_if_redis_is_away(url: str) -> None:
-    """Says on standard error which Redis a process waits for, without its password, unless it answers at once."""
+    """Prints on standard error which Redis a process waits for, without its password, unless it answers at once."""
     try:
         with Redis.from_url(
             url, socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS, retry=Retry(NoBackoff(), 0)

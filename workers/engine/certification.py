@@ -1,4 +1,4 @@
-"""One attempt at one certification: fix what all engines share, draw the samples that the ledger lacks, hand over."""
+"""One attempt at one certification: fixes what all engines share, draws the missing samples, hands the result over."""
 
 import hashlib
 import time
@@ -43,13 +43,13 @@ from certrad.workers.queue import stop as stopping
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificationInput:
-    """What is to be computed: the request of a job, and the image that it is about.
+    """The input of a certification: the request of a job, and its image.
 
     Attributes:
         job_id: The job's id.
         request: The request with every default filled in.
         image: Facts of the decoded image.
-        plan: Which samples the request needs.
+        plan: The samples that the request needs.
     """
 
     job_id: str
@@ -87,7 +87,7 @@ class CertificationInput:
         """
         payload = cast("bytes | None", redis.get(input_key(self.job_id)))
         if payload is None:
-            raise Rejected("worker_lost", "the decoded image waited longer in the job store than it is kept")
+            raise Rejected("worker_lost", "the decoded image expired in the job store")
         if hashlib.sha256(payload).hexdigest() != self.image.input_sha256:
             raise Rejected("digest_mismatch", "the decoded image changed in the job store")
         return np.frombuffer(payload, dtype="<f4").reshape(shape)
@@ -100,7 +100,7 @@ class Certification:
     Attributes:
         runtime: The state of the engine process.
         records: The job records.
-        input: What is to be computed.
+        input: The request and its image.
         began: Monotonic seconds when the attempt began.
         progress: Publishes the samples that are done.
     """
@@ -115,7 +115,9 @@ class Certification:
         self.progress = SamplingProgress(self.records, self.input.job_id, self.input.request)
 
     def certify(self) -> None:
-        """Adapts and selects unless the ledger says it was done, draws the missing samples, and hands the result over.
+        """Certifies the image of the job and hands the result over.
+
+        It adapts and selects unless the ledger says that this is done, and draws the samples that the ledger lacks.
 
         Raises:
             JobEndedError: The job was cancelled.
@@ -157,13 +159,17 @@ class Certification:
         return Model(backbone=backbone, card=card, prompt=prompt)
 
     def _named_epoch(self, entry: LedgerEntry) -> Epoch:
-        """Returns the epoch that the job began in, in use or retired."""
+        """Returns the epoch in which the job began, current or retired.
+
+        Raises:
+            Rejected: engine_mismatch, if this engine does not have it.
+        """
         if (epoch := self.runtime.epochs.named(entry.epoch_sha256)) is None:
             raise Rejected("engine_mismatch", "the job was begun with an epoch secret that this engine does not have")
         return epoch
 
     def _new_epoch(self) -> Epoch:
-        """Returns the epoch in use, committed to in public before it draws any noise, as are those that did."""
+        """Returns the epoch in use; its commitment, and those of earlier epochs, are public before it draws noise."""
         epoch = self.runtime.epochs.current()
         self.runtime.epochs.publish(Keyring(self.runtime.redis), clock=time.time)
         return epoch
@@ -189,7 +195,7 @@ class Certification:
         )
 
     def _propose(self) -> LedgerEntry:
-        """Adapts the prompt if asked, encodes the text once, and selects the class, all in this engine's own way."""
+        """Returns this engine's proposal: the prompt, adapted if requested, its text features, the selected class."""
         runtime, spec, epoch = self.runtime, self.input.request.classifier, self._new_epoch()
         model = self._load(dtype_name(runtime.dtype), runtime.settings.threads)
         require_use(model.card, spec.adaptation)
@@ -260,7 +266,11 @@ class Certification:
         return build_facts(request, evidence, self.input.image, classifier, noise, self.runtime.software)
 
     def _hand_over(self, facts: Facts, timing: dict[str, float]) -> None:
-        """Puts document and result into Redis for `finish`, which has the disks."""
+        """Puts document and result into Redis for `finish`, which has the disks.
+
+        Raises:
+            JobEndedError: The job has ended.
+        """
         card = self.runtime.backbone_card(facts.classifier.backbone)
         warnings = [IMAGE_WARNINGS[code] for code in self.input.image.warnings]
         result = certification_result(

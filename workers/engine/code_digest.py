@@ -1,4 +1,4 @@
-"""The digest of the code that certifies; it stands in every document, and engines of one job must agree on it."""
+"""The digest of the certifying code, which is in every document; engines of one job must agree on it."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The block ledger: what is fixed once per job, and each block's labels, committed exactly once."""
+"""The block ledger: the facts that are fixed once per job, and each block's labels, committed exactly once."""
 
 import json
 from collections.abc import Callable
@@ -26,12 +26,12 @@ return redis.call('HGET', KEYS[2], ARGV[1])
 
 
 class JobEndedError(Exception):
-    """The job was cancelled or ended elsewhere; whoever works on it stops."""
+    """The job was cancelled or ended elsewhere; the engine that works on it stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineIdentity:
-    """What an engine brings to a job and no ledger can hand over; only engines of one identity may share a job.
+    """The properties of an engine that no ledger can hand over; only engines with the same ones may share a job.
 
     Attributes:
         backbone_sha256: SHA-256 of the backbone's weights.
@@ -58,12 +58,12 @@ class EngineIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
-    """What every engine that works on a job must share, fixed before the first estimation sample.
+    """The facts that all engines of a job must share, fixed before the first estimation sample.
 
     A second engine reads it and never computes it again: counts of two different classifiers must not be merged.
 
     Attributes:
-        text_features: (K, D) float32, of a bank (B, K, D).
+        text_features: (K, D) float32; (B, K, D) for a bank.
         context_sha256: SHA-256 of the context vectors that made them, or of the bank; None for a template.
         selection: The selection samples.
         engine: Identity of the engine that fixed it.
@@ -72,9 +72,9 @@ class LedgerEntry:
         block_size: Samples of one batch.
         commit_size: Samples of one block, a divisor of `block_size`.
         law: Law of the noise.
-        epoch_sha256: Names the secret of the noise key; another may be in use by the time the job is resumed.
-        gate: Of a bank; None for one prompt.
-        members: Of a bank, SHA-256 of each member's context vectors.
+        epoch_sha256: SHA-256 of the noise key's secret; another one may be current when the job resumes.
+        gate: The gate of a bank; None for one prompt.
+        members: SHA-256 of the context vectors of each member of a bank.
     """
 
     text_features: torch.Tensor
@@ -156,15 +156,18 @@ class RedisLedger:
         self._commit = redis.register_script(_COMMIT)
 
     def fixed(self) -> LedgerEntry | None:
-        """Returns what was fixed, or None when no engine came that far."""
+        """Returns the fixed entry, or None if no engine has fixed one."""
         payload = cast("bytes | None", self._redis.hget(ledger_key(self._job_id), _FIXED))
         return None if payload is None else LedgerEntry.from_bytes(payload)
 
     def fix(self, proposal: LedgerEntry) -> LedgerEntry:
-        """Fixes the proposal, unless another engine was first, and returns the entry that stands.
+        """Fixes the proposal, unless another engine was first.
 
         Args:
-            proposal: What this engine would share.
+            proposal: The entry that this engine would share.
+
+        Returns:
+            The fixed entry.
 
         Raises:
             JobEndedError: The job has ended.
@@ -172,18 +175,21 @@ class RedisLedger:
         return LedgerEntry.from_bytes(self._write(_FIXED, proposal.to_bytes()))
 
     def committed(self) -> dict[int, bytes]:
-        """Returns labels by the index of their first sample."""
+        """Returns the committed labels by the index of their first sample."""
         entries = cast("dict[bytes, bytes]", self._redis.hgetall(ledger_key(self._job_id)))
         part = self._part.encode()
         of_part = {field[len(part) :]: labels for field, labels in entries.items() if field.startswith(part)}
         return {int(start): labels for start, labels in of_part.items() if start.isdigit()}
 
     def commit(self, start: int, labels: bytes) -> bytes:
-        """Commits the labels of consecutive samples once, and returns those that stand.
+        """Commits the labels of consecutive samples, unless another engine was first.
 
         Args:
             start: Index of the first sample.
             labels: Little-endian uint16.
+
+        Returns:
+            The committed labels.
 
         Raises:
             JobEndedError: The job has ended.

@@ -47,7 +47,7 @@ class Model:
         """Returns the base classifier for noise of a sigma, as a function of sigma.
 
         Args:
-            head: Text features and, of a bank, the gate.
+            head: Text features and, for a bank, the gate.
         """
         return lambda sigma: head.classifier(self.backbone, sigma)
 

@@ -36,7 +36,7 @@ class JobPerformer(QueueWorker):
         self.leaving = False
 
     def perform(self, order: Order) -> None:
-        """Performs one job as RQ does, recording its end; a job that was erased meanwhile is none."""
+        """Performs one job as RQ does, and records its end; it ignores a job that was erased meanwhile."""
         try:
             job = self.job_class.fetch(order.job, self.connection, self.serializer)
         except NoSuchJobError:
@@ -52,9 +52,18 @@ class JobPerformer(QueueWorker):
 
 
 def serve(performer: JobPerformer, start: Callable[[str], None], channel: socket) -> None:
-    """Loads, then performs orders until they end, a task raises SystemExit, or SIGTERM asks to stop.
+    """Loads the models, then performs orders until they end, a task raises SystemExit, or SIGTERM asks to stop.
 
-    On SIGTERM a running task is asked through `certrad.workers.queue.stop`; without one the process ends at once.
+    On SIGTERM a running task gets a request to stop (`certrad.workers.queue.stop`); without a running task the process
+    ends at once.
+
+    Args:
+        performer: Performs the jobs.
+        start: Loads the models, for the name of the worker.
+        channel: Brings the orders.
+
+    Raises:
+        SystemExit: A task raised it, or the process has nothing to finish on SIGTERM.
     """
 
     def stop(_: int, __: FrameType | None) -> None:

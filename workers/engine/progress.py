@@ -48,8 +48,8 @@ class SamplingProgress:
 
         Args:
             done: Estimation samples that are done, of all runs.
-            counts: Counts of the class's samples at hand; None while the selector's are drawn.
-            running_radius: With a target radius, the radius that is shown so far.
+            counts: Counts of the class's samples so far; None while the selector's are drawn.
+            running_radius: With a target radius, the radius that is proved so far.
 
         Raises:
             JobEndedError: The job has ended.

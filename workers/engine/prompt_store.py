@@ -1,4 +1,4 @@
-"""The prompt store: checkpoints on this node, known to every process through Redis, where other nodes get them."""
+"""The prompt store: checkpoints on this node, published in Redis, from where other nodes fetch them."""
 
 import hashlib
 from pathlib import Path
@@ -24,18 +24,25 @@ _log = structlog.get_logger()
 def publish(redis: Redis, directory: Path, card: PromptCard) -> None:
     """Makes a stored prompt known to every process, bytes first, so that a card never lacks them.
 
-    Raises Rejected: prompt_not_found, digest_mismatch; ValueError for a card with a field of a wrong type.
+    Args:
+        redis: The job store.
+        directory: The prompt store of this node.
+        card: The card of the prompt.
+
+    Raises:
+        Rejected: prompt_not_found, digest_mismatch.
+        ValueError: A field of the card has a wrong type.
     """
     try:
         content = prompt_path(directory, card.id).read_bytes()
     except OSError as error:
         raise Rejected("prompt_not_found", f"prompt {card.id!r} has a card, but no bytes beside it") from error
-    redis.set(prompt_bytes_key(card.sha256), verified(content, card))
+    redis.set(prompt_bytes_key(card.sha256), verify_bytes(content, card))
     Catalogue(redis).publish_prompt(card)
 
 
 def publish_all(redis: Redis, directory: Path) -> None:
-    """Makes every sound prompt of this node's store known; a withdrawn one stays withdrawn, a damaged one is logged."""
+    """Publishes every sound prompt of this node's store; a withdrawn one stays withdrawn, a damaged one is logged."""
     for path in sorted(directory.glob("*.json")):
         try:
             publish(redis, directory, read_prompt_card(path))
@@ -45,24 +52,38 @@ def publish_all(redis: Redis, directory: Path) -> None:
 
 
 def fetch(redis: Redis, store: PromptStore, card: PromptCard) -> None:
-    """Puts the bytes of a published prompt into the store of this node, where they are missing, from Redis.
+    """Copies the bytes of a published prompt from Redis into the store of this node, if they are missing there.
 
-    Raises Rejected: invalid_checkpoint, where Redis has no bytes either; prompt_not_found, digest_mismatch.
+    Args:
+        redis: The job store.
+        store: The prompt store of this node.
+        card: The card of the prompt.
+
+    Raises:
+        Rejected: invalid_checkpoint, if Redis has no bytes either; prompt_not_found, digest_mismatch.
     """
     if store.folder(card.id) is not None:
         return
     payload = redis.get(prompt_bytes_key(card.sha256))
     if not isinstance(payload, bytes):
-        raise Rejected("invalid_checkpoint", "the prompt's card is published, but its bytes are nowhere to be found")
-    content = verified(payload, card)  # before it is kept: a bad copy would fail every later job
+        raise Rejected(
+            "invalid_checkpoint", "the prompt's card is published, but its bytes are neither here nor in Redis"
+        )
+    content = verify_bytes(payload, card)  # before it is kept: a bad copy would fail every later job
     replace_file(prompt_path(store.own, card.id), content)
 
 
-def verified(content: bytes, card: PromptCard) -> bytes:
-    """The bytes of a prompt checkpoint, if they are the card's; else raises Rejected digest_mismatch."""
+def verify_bytes(content: bytes, card: PromptCard) -> bytes:
+    """Returns the bytes of a prompt checkpoint after comparing them with its card.
+
+    Raises:
+        Rejected: digest_mismatch, if they differ from the card.
+    """
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != card.sha256:
-        raise Rejected("digest_mismatch", f"prompt {card.id!r} has SHA-256 {sha256}, its card says {card.sha256}")
+        raise Rejected(
+            "digest_mismatch", f"prompt {card.id!r} must have SHA-256 {card.sha256}, as its card says; got {sha256}"
+        )
     return content
 
 
@@ -77,8 +98,20 @@ def import_checkpoint(
 ) -> PromptCard:
     """Stores a checkpoint of CoOp, PromptSmooth or AdvPT as a prompt; nothing in the file is executed.
 
-    position: where the class name stood when it was tuned; the file does not say.
-    Raises Rejected: invalid_checkpoint, prompt_mismatch, prompt_too_long; ValueError for a name that is none.
+    Args:
+        file: The checkpoint.
+        name: The name of the prompt.
+        backbone: The backbone it was tuned for.
+        task: The task it was tuned for.
+        directory: The prompt store.
+        position: The place of the class name during its tuning, which the file does not say.
+
+    Returns:
+        The card of the prompt.
+
+    Raises:
+        Rejected: invalid_checkpoint, prompt_mismatch, prompt_too_long.
+        ValueError: The name is not valid.
     """
     context = import_context(file, backbone, len(task.class_names), position=position)
     layout(backbone, task.class_names, context)  # too many tokens show now, not in the first job

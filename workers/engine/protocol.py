@@ -1,4 +1,4 @@
-"""What an engine worker and its engine process say to each other."""
+"""The messages between an engine worker and its engine process."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -21,10 +21,10 @@ class Order:
     execution: str
 
     def to_line(self) -> bytes:
-        """The order as a JSON line."""
+        """Returns the order as a JSON line."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> "Order":
-        """Reads what `to_line` wrote."""
+        """Returns the order that `to_line` wrote."""
         return cls(**json.loads(line))

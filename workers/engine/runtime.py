@@ -1,4 +1,4 @@
-"""What an engine keeps between jobs: device, secrets, resident backbones and their text features."""
+"""The state that an engine keeps between jobs: device, secrets, resident backbones and their text features."""
 
 import time
 from collections import OrderedDict
@@ -43,13 +43,18 @@ class Runtime:
 
     @property
     def block_size(self) -> int:
-        """Samples per block where the operator did not choose."""
+        """Returns the samples per block: the operator's choice, or the default of the device."""
         return self.settings.block_size or default_batch_size(self.device)
 
     def backbone(self, backbone_id: str, dtype: torch.dtype) -> Backbone:
-        """The backbone, resident on the device; the longest unused one makes room.
+        """Returns the backbone, resident on the device; the least recently used one makes room.
 
-        Raises Rejected: unknown_backbone, backbone_unavailable, invalid_weights, digest_mismatch.
+        Args:
+            backbone_id: The id of its card.
+            dtype: The precision.
+
+        Raises:
+            Rejected: unknown_backbone, backbone_unavailable, invalid_weights, digest_mismatch.
         """
         key = f"{backbone_id} {dtype}"
         if key not in self._resident:
@@ -62,14 +67,25 @@ class Runtime:
         return self._resident[key]
 
     def backbone_card(self, backbone_id: str) -> BackboneCard:
-        """The card of a backbone; raises Rejected unknown_backbone."""
+        """Returns the card of a backbone.
+
+        Raises:
+            Rejected: unknown_backbone.
+        """
         try:
             return self.catalogue.backbones[backbone_id]
         except KeyError:
-            raise Rejected("unknown_backbone", f"expected one of {sorted(self.catalogue.backbones)}") from None
+            raise Rejected(
+                "unknown_backbone",
+                f"the backbone must be one of {', '.join(sorted(self.catalogue.backbones))}; got {backbone_id!r}",
+            ) from None
 
     def prompt(self, prompt_id: str) -> tuple[PromptCard, ContextVectors | Bank]:
-        """A prompt checkpoint from the package, the local store, or Redis, withdrawn or not. Raises Rejected."""
+        """Returns the card and the vectors of a prompt from the package, the local store or Redis, withdrawn or not.
+
+        Raises:
+            Rejected: unknown_prompt, invalid_checkpoint, prompt_not_found, digest_mismatch.
+        """
         card = self.catalogue.prompt(prompt_id)
         if card is None:
             raise Rejected("unknown_prompt", "the prompt is not published")
@@ -78,7 +94,7 @@ class Runtime:
         return card, store.load(card)
 
     def card(self, name: str) -> WorkerCard:
-        """What this engine says of itself."""
+        """Returns the card that this engine publishes."""
         present = [card.id for card in self.catalogue.backbones.values() if self._has_weights(card)]
         return WorkerCard(
             name=name,
@@ -98,7 +114,7 @@ class Runtime:
 
 
 def build(settings: WorkerSettings, redis: Redis) -> Runtime:
-    """The runtime of a new engine process."""
+    """Returns the runtime of a new engine process."""
     device = chosen_device(settings.device)
     torch.set_num_threads(settings.threads)
     return Runtime(

@@ -1,4 +1,4 @@
-"""The engine's two tasks, certify and tune, so that any engine can go on where another stopped."""
+"""The engine's two tasks, certify and tune; any engine can resume what another one began."""
 
 import time
 from collections.abc import Callable
@@ -48,8 +48,8 @@ def start(worker_name: str) -> None:
 def certify(job_id: str) -> None:
     """Certifies the image of a job that intake has decoded, and hands the document to `finish`.
 
-    Expected refusals end the job with their code. A lost Redis, a stop request or a dying process does not end it:
-    RQ starts it again, here or elsewhere, and it goes on from the ledger.
+    Expected refusals end the job with their code. A lost Redis, a stop request or a dying process does not end it: RQ
+    starts it again, here or elsewhere, and it resumes from the ledger.
 
     Args:
         job_id: The job's id.
@@ -66,7 +66,7 @@ def certify(job_id: str) -> None:
 def tune(job_id: str) -> None:
     """Tunes a prompt on the images that intake has decoded, publishes it, and hands the result to `finish`.
 
-    Errors are treated as by `certify`; it goes on from the last epoch.
+    It treats errors as `certify` does, and resumes from the last epoch.
 
     Args:
         job_id: The job's id.
@@ -121,7 +121,7 @@ def _problem(error: Exception, settings: WorkerSettings) -> tuple[str, str]:
 
 
 def _warm_up(runtime: Runtime) -> None:
-    """One padded batch through the default backbone, so that the first job does not pay for it."""
+    """Runs one padded batch through the default backbone, so that the first job does not pay for it."""
     for card in runtime.catalogue.backbones.values():
         if card.hub is None:
             backbone = runtime.backbone(card.id, runtime.dtype)

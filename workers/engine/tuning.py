@@ -104,7 +104,7 @@ class Tuning:
 
         Raises:
             JobEndedError: The job was cancelled.
-            Rejected: The images or the parameters are to blame, or the prompt cannot be stored.
+            Rejected: The images or the parameters are unusable, or the prompt cannot be stored.
             StopRequested: The process is to stop.
         """
         self._enter("loading")
@@ -124,13 +124,13 @@ class Tuning:
 
     @cached_property
     def _backbone(self) -> Backbone:
-        """In float32, in which both papers train and attack, on the number of threads of this installation."""
+        """Returns the backbone in float32, as both papers use it, on this installation's number of threads."""
         torch.set_num_threads(self._runtime.settings.threads)
         return self._runtime.backbone(self._request.backbone, torch.float32)
 
     @cached_property
     def _kind(self) -> str:
-        """Digest of all that decides what the arithmetic of this engine comes to."""
+        """Returns the digest of everything that decides the results of this engine's arithmetic."""
         settings, device = self._runtime.settings, self._runtime.device.type
         identity = [self._backbone.sha256, device, settings.threads, self._runtime.software]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -140,7 +140,12 @@ class Tuning:
             raise JobEndedError(self._job_id)
 
     def _go_on(self) -> None:
-        """Raises StopRequested or, looking a few times a second at most, JobEndedError."""
+        """Checks that the job may continue; it looks at the job a few times a second at most.
+
+        Raises:
+            JobEndedError: The job has ended.
+            StopRequested: The process is to stop.
+        """
         stopping.check()
         now = time.monotonic()
         if now - self._looked >= _LOOK_SECONDS:
@@ -148,18 +153,26 @@ class Tuning:
             self._require_under_way()
 
     def _require_under_way(self) -> None:
-        """Raises JobEndedError for a job that has ended: its prompt must not be put into use."""
+        """Refuses a job that has ended, because its prompt must not be put into use.
+
+        Raises:
+            JobEndedError: The job has ended.
+        """
         if self._records.status(self._job_id) in (None, *ENDED):
             raise JobEndedError(self._job_id)
 
     def _data(self) -> TuningSet:
-        """Returns the images that intake put into Redis, checked against their digest."""
+        """Returns the images that intake put into Redis, checked against their digest.
+
+        Raises:
+            Rejected: worker_lost, digest_mismatch.
+        """
         decoded = self._images
         side = self._backbone.image_size
         stored = self._runtime.redis.hmget(input_key(self._job_id), [str(index) for index in range(decoded.count)])
         payloads = [payload for payload in cast("list[bytes | None]", stored) if payload is not None]
         if len(payloads) != decoded.count:
-            raise Rejected("worker_lost", "the decoded images waited longer in the job store than they are kept")
+            raise Rejected("worker_lost", "the decoded images expired in the job store")
         content = bytearray().join(payloads)
         if hashlib.sha256(content).hexdigest() != decoded.images_sha256:
             raise Rejected("digest_mismatch", "the decoded images changed in the job store")
@@ -229,13 +242,17 @@ class Tuning:
         return state.loss
 
     def _keep(self, step: str, content: bytes) -> None:
-        """Puts a finished step into Redis for whoever resumes this job on an engine of this kind."""
+        """Puts a finished step into Redis, from which an engine of this kind can resume the job.
+
+        Raises:
+            JobEndedError: The job has ended.
+        """
         checked = hashlib.sha256(content).digest() + content
         if not self._payloads.put_step(self._job_id, f"{self._kind}:{step}", checked):
             raise JobEndedError(self._job_id)
 
     def _recall(self, step: str) -> bytes | None:
-        """Returns the step that an engine of this kind has put; None, so that it is done anew, if it is not whole."""
+        """Returns a step that an engine of this kind has finished; None if it is missing or incomplete."""
         checked = cast("bytes | None", self._runtime.redis.hget(ledger_key(self._job_id), f"{self._kind}:{step}"))
         if checked is None:
             return None
@@ -246,7 +263,14 @@ class Tuning:
         return content
 
     def _store(self, tuned: TunedPrompt) -> PromptCard:
-        """Stores the prompt on this node and makes it known to every other, in use even if it was withdrawn before."""
+        """Stores the prompt on this node and publishes it, in use even if it was withdrawn before.
+
+        Returns:
+            The card of the prompt.
+
+        Raises:
+            Rejected: storage_unavailable.
+        """
         redis, directory = self._runtime.redis, self._runtime.settings.prompts_dir
         try:
             card = save_prompt(

@@ -1,4 +1,4 @@
-"""The RQ worker of an engine: one process that keeps the models over all jobs performs its jobs."""
+"""The RQ worker of an engine, whose jobs one process performs that keeps the models between them."""
 
 import os
 import select
@@ -29,7 +29,7 @@ class EngineFailedError(Exception):
 
 
 class EngineProcess:
-    """One engine process, as its parent sees it: orders go in, one byte per job comes back.
+    """One engine process from its parent's side: orders go in, one byte per job comes back.
 
     The process dies with the thread that made this object, and at the end of its orders.
     """
@@ -48,25 +48,32 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """The process id."""
+        """Returns the process id."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Returns whether the process runs."""
         return self._process.poll() is None
 
     def order(self, order: Order) -> None:
-        """Sends an order; if the process is dead, its answers have ended, which says so."""
+        """Sends an order; if the process is dead, `answer` then returns nothing."""
         with suppress(BrokenPipeError):
             self._channel.sendall(order.to_line())
 
     def answered(self, timeout: float | None) -> bool:
-        """Waits until there is an answer to read or the process has ended; takes nothing away."""
+        """Waits until there is an answer to read or the process has ended; it consumes nothing.
+
+        Args:
+            timeout: Seconds to wait at most; None for no limit.
+
+        Returns:
+            Whether there is an answer, or the end.
+        """
         return bool(select.select([self._channel], [], [], timeout)[0])
 
     def answer(self) -> bytes:
-        """The next answer; empty when the process has ended."""
+        """Returns the next answer; empty when the process has ended."""
         try:
             answer = self._channel.recv(1)
         except ConnectionResetError:  # it was killed before it had read its order
@@ -75,11 +82,15 @@ class EngineProcess:
         return answer
 
     def signal(self, signum: signal.Signals) -> None:
-        """Sends a signal; a dead process takes none."""
+        """Sends a signal; a dead process ignores it."""
         self._process.send_signal(signum)
 
     def close(self) -> int:
-        """Ends the process, by force if it does not end by itself, and returns its exit code as Popen does."""
+        """Ends the process, by force if it does not end by itself.
+
+        Returns:
+            The exit code as Popen gives it.
+        """
         self._channel.close()
         try:
             return self._process.wait(_LEAVE_SECONDS)
@@ -91,9 +102,9 @@ class EngineProcess:
 class EngineWorker(QueueWorker):
     """An RQ worker that sends its jobs to an engine process instead of forking one for each.
 
-    A CUDA context does not survive a fork and models take seconds to load, so one engine stays; heartbeats, time
-    limits, stop commands, retries and the search for abandoned jobs are RQ's own. The worker takes a job only while
-    its engine has its models loaded. This process never imports torch.
+    A CUDA context does not survive a fork and models take seconds to load, so one engine process stays. Heartbeats,
+    time limits, stop commands, retries and the search for abandoned jobs are RQ's own. The worker takes a job only
+    while its engine has its models loaded. This process never imports torch.
     """
 
     engine_module: ClassVar[str] = "certrad.workers.engine.process"
@@ -108,8 +119,8 @@ class EngineWorker(QueueWorker):
     def run_maintenance_tasks(self) -> None:
         """Does RQ's maintenance, moves jobs from the former queue, and replaces an engine that died while idle.
 
-        Publishes the engine's card again if it was forgotten: this worker seemed dead for a while, as when its machine
-        slept. RQ calls this at the start and then every `maintenance_seconds`.
+        It publishes the engine's card again if Redis has forgotten it: this worker seemed dead for a while, as when its
+        machine slept. RQ calls this at the start and then every `maintenance_seconds`.
         """
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]  # rq is untyped here
         move_former_jobs(self.connection, self.settings)
@@ -121,7 +132,7 @@ class EngineWorker(QueueWorker):
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
-        """Waits for a loaded engine, then for a job."""
+        """Returns the next job, once the engine has its models loaded."""
         self._await_engine()
         return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
 
@@ -136,9 +147,9 @@ class EngineWorker(QueueWorker):
         engine.order(order)
 
     def wait_for_horse(self) -> tuple[int | None, int | None, None]:
-        """Waits until the engine has performed its order or ended; RQ's alarm interrupts it for heartbeats.
+        """Returns what `os.wait4` would for a forked child, once the engine has performed its order or ended.
 
-        Returns what `os.wait4` would for a forked child: process id and wait status.
+        RQ's alarm interrupts it for heartbeats.
         """
         engine = self._engine
         if engine is None:  # a second SIGTERM came after the engine had ended
@@ -158,7 +169,7 @@ class EngineWorker(QueueWorker):
         return engine.pid, os.EX_OK if answer == LEAVING else _wait_status(code), None
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """Kills the engine; when its job was stopped on request, only if it has not ended the job after the grace.
+        """Kills the engine; after a request to stop its job, only if the engine has not ended the job within the grace.
 
         A cancelled job ends by itself after its block, and the models need not be loaded again.
         """
@@ -204,7 +215,11 @@ class EngineWorker(QueueWorker):
         return self._engine
 
     def _part_with(self, engine: EngineProcess) -> int:
-        """Ends the engine and forgets its card, which the next one publishes when it is loaded; its exit code."""
+        """Ends the engine and forgets its card, which the next engine publishes once it is loaded.
+
+        Returns:
+            The exit code of the engine.
+        """
         code = engine.close()
         self._engine = self._card = None
         self.connection.hdel(WORKERS, self.name)
@@ -217,5 +232,5 @@ class EngineWorker(QueueWorker):
 
 
 def _wait_status(code: int) -> int:
-    """The wait status of a process that ended without an answer, from its exit code as Popen gives it."""
+    """Returns the wait status of a process that ended without an answer, from the exit code that Popen gives."""
     return -code if code < 0 else (code or 1) << 8

@@ -22,7 +22,7 @@ from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.seen_image import encode_png
 from certrad.workers.intake.tuning_images import put_images
-from certrad.workers.queue.failures import failing_the_job
+from certrad.workers.queue.failures import end_job_on_error
 from certrad.workers.settings import WorkerSettings
 
 _log = structlog.get_logger()
@@ -63,7 +63,7 @@ def _begin(job_id: str, stage: Callable[[JobRecord, WorkerSettings, Redis, Recor
         if record is None or record.ended:
             uploads.delete(settings.blobs_dir, job_id)
             return
-        with failing_the_job(job_id, settings, records):
+        with end_job_on_error(job_id, settings, records):
             if stage(record, settings, redis, records):
                 enqueue(redis, record.request.kind, job_id, settings=settings, urgent=record.request.urgent)
             else:

@@ -1,4 +1,4 @@
-"""What an operator does with keys: see which are here, use new ones, revoke a leaked one, reveal an old secret."""
+"""An operator's work with keys: list them, use new ones, revoke a leaked one, reveal an old secret."""
 
 import time
 from dataclasses import asdict
@@ -13,8 +13,8 @@ from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.settings import WorkerSettings
 
 
-def listed(settings: WorkerSettings) -> dict[str, Any]:
-    """The public keys and the epochs of this data directory by their digests; no secret is told."""
+def list_keys(settings: WorkerSettings) -> dict[str, Any]:
+    """Returns the public keys and the epochs of this data directory by their digests, without any secret."""
     signing, epochs = SigningKeys(settings.signing_dir), EpochSecrets(settings.secrets_dir)
     keys, revoked = signing.public_keys(), {revocation.sha256 for revocation in signing.revocations()}
     current = epochs.in_use()
@@ -33,7 +33,14 @@ def listed(settings: WorkerSettings) -> dict[str, Any]:
 
 
 def rotate_signing(settings: WorkerSettings) -> dict[str, Any]:
-    """Signs with a new key from now on; raises ValueError where none was ever used."""
+    """Makes a new signing key the current one.
+
+    Returns:
+        Its public key.
+
+    Raises:
+        ValueError: This data directory never had a signing key.
+    """
     keys = SigningKeys(settings.signing_dir)
     if not keys.public_keys():
         raise ValueError(
@@ -43,12 +50,26 @@ def rotate_signing(settings: WorkerSettings) -> dict[str, Any]:
 
 
 def revoke_signing(settings: WorkerSettings, name: str, reason: str) -> dict[str, Any]:
-    """Makes a retired signing key one that nobody accepts; raises ValueError for one that is in use or not here."""
+    """Revokes a retired signing key, so that nobody accepts its signatures.
+
+    Returns:
+        The revocation.
+
+    Raises:
+        ValueError: The key is in use or not here, or the reason is not valid.
+    """
     return asdict(SigningKeys(settings.signing_dir).revoke(name, reason))
 
 
 def rotate_epoch(settings: WorkerSettings) -> dict[str, Any]:
-    """Draws the noise of new jobs with a new secret from now on; raises ValueError where none was ever used."""
+    """Makes a new noise secret the one of new jobs.
+
+    Returns:
+        Its digest.
+
+    Raises:
+        ValueError: This data directory never had a noise secret.
+    """
     epochs = EpochSecrets(settings.secrets_dir)
     if epochs.in_use() is None:
         raise ValueError(f"there is no epoch secret in {epochs.directory}: an engine makes it when it first starts")
@@ -56,12 +77,19 @@ def rotate_epoch(settings: WorkerSettings) -> dict[str, Any]:
 
 
 def reveal_epoch(settings: WorkerSettings, sha256: str) -> dict[str, Any]:
-    """Makes a retired secret public; raises ValueError for one that is in use or not here."""
+    """Makes a retired secret public.
+
+    Returns:
+        The secret and its digest.
+
+    Raises:
+        ValueError: The secret is in use or not here.
+    """
     epoch = EpochSecrets(settings.secrets_dir).reveal(sha256)
     return {"sha256": epoch.sha256, "secret": epoch.secret.hex()}
 
 
 def publish(settings: WorkerSettings, redis: Redis) -> None:
-    """Tells the service of every public key, commitment and revealed secret of this data directory."""
+    """Publishes every public key, commitment and revealed secret of this data directory."""
     SigningKeys(settings.signing_dir).publish(Keyring(redis))
     EpochSecrets(settings.secrets_dir).publish(Keyring(redis), clock=time.time)

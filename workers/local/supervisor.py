@@ -1,4 +1,4 @@
-"""A child process that is started again when it ends, but not for ever."""
+"""Restarts a child process when it ends, up to a limit."""
 
 import subprocess
 import time
@@ -37,16 +37,22 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether the process runs."""
+        """Returns whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
     def keep_up(self, now: float) -> int | None:
         """Starts the process if it should run and does not, each time after a longer pause.
 
-        Returns the exit code of a process that has ended since the last look.
+        An exit code of 0 is a death too: RQ workers end with it when they lose Redis.
 
-        An exit code of 0 is a death too: RQ workers end so when they lose Redis. Raises StackError when it died more
-        than ten times within a minute.
+        Args:
+            now: Monotonic seconds.
+
+        Returns:
+            The exit code of a process that has ended since the last call, or None.
+
+        Raises:
+            StackError: It died more than ten times within a minute.
         """
         code = None if self.process is None else self.process.poll()
         if code is not None:

@@ -1,1 +1,1 @@
-"""What the commands of `certrad.workers.cli` do once their arguments are checked; these modules import torch."""
+"""The work of the commands of `certrad.workers.cli` after their arguments are checked; these modules import torch."""

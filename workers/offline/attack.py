@@ -1,6 +1,6 @@
-"""`certrad attack FILE|DIR`: images decoded as intake decodes uploads, attacked without and with knowing the prompt.
+"""`certrad attack FILE|DIR`: decodes images as intake does, and attacks them without and with knowledge of the prompt.
 
-Attacked images are rounded to pictures of 8 bits inside the ball, and the classes shown are those of the pictures.
+Attacked images are rounded to 8-bit images inside the ball, and the printed classes are those of the rounded images.
 """
 
 import json
@@ -53,7 +53,12 @@ _BATCH: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """One image file; label: index of the class whose folder it lies in, None without such folders."""
+    """One image file.
+
+    Attributes:
+        path: The file.
+        label: Index of the class whose folder it lies in, None without such folders.
+    """
 
     path: Path
     label: int | None
@@ -61,7 +66,7 @@ class _Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AttackRequest:
-    """What is attacked, every default filled in. prompt: None for the template."""
+    """The attack to run, with every default filled in; a `prompt` of None is the template."""
 
     task: TaskCard
     spec: ClassifierSpec
@@ -74,7 +79,7 @@ class AttackRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Model:
-    """The backbone in float32, and what classifies with the template and with the prompt, without noise."""
+    """The backbone in float32, and the classifiers with the template and with the prompt, without noise."""
 
     backbone: Backbone
     template: Classify
@@ -82,31 +87,40 @@ class _Model:
 
 
 def attack_images(options: Namespace) -> int:
-    """Attacks and prints; 0, 1 for a failure, 2 for bad usage."""
+    """Attacks the images and prints the report.
+
+    Returns:
+        The exit code: 0, 1 for a failure, 2 for bad usage.
+    """
     service = settings_of(WorkerSettings, options.data_dir)
     store = PromptStore(own=service.prompts_dir)
     try:
         request = _request(options, store)
-        sources, images, refused = _decoded(_sources(options.paths, request.task, options.limit), request.spec, service)
+        sources, images, refused = _decode(_sources(options.paths, request.task, options.limit), request.spec, service)
         if options.out is not None:
             options.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(service.threads)
-        model = _loaded(request, store, service)
+        model = _load(request, store, service)
     except (ValueError, OSError, Rejected) as error:
         return fail(str(error), BAD_USAGE)
     try:
-        report, pictures = _attacked(sources, images, request, model)
+        report, attacked_images = _attack(sources, images, request, model)
         if options.out is not None:
-            _write(pictures, options.out)
+            _write(attacked_images, options.out)
     except OSError as error:
-        return fail(f"the pictures were not written: {error.strerror}", FAILURE)
+        return fail(f"the attacked images were not written: {error.strerror}", FAILURE)
     tell_refused(refused)
     sys.stdout.write(json.dumps(report.as_json()) + "\n" if options.json else report.as_text())
     return DONE
 
 
 def _request(options: Namespace, store: PromptStore) -> AttackRequest:
-    """The options with every default filled in. Raises ValueError, Rejected."""
+    """Returns the options with every default filled in.
+
+    Raises:
+        ValueError: A value is out of range.
+        Rejected: The prompt or backbone cannot be used.
+    """
     task = shipped_tasks()[options.task]
     # An adaptation to the image itself is left out: what is attacked is the classifier before it sees the image.
     choice = of_task(task, store, backbone=options.backbone, prompt=options.prompt)
@@ -129,9 +143,10 @@ def _request(options: Namespace, store: PromptStore) -> AttackRequest:
 
 
 def _sources(paths: Sequence[Path], task: TaskCard, limit: int | None) -> list[_Source]:
-    """The files named, or those of a folder by name; with a folder for each class, the first `limit` of each.
+    """Returns the given files, or those of a folder by name; with a folder for each class, the first `limit` of each.
 
-    Raises Rejected for folders that are not those of the classes.
+    Raises:
+        Rejected: The folders are not those of the classes.
     """
     if all(path.is_file() for path in paths):
         return [_Source(path=path, label=None) for path in paths[:limit]]
@@ -144,12 +159,13 @@ def _sources(paths: Sequence[Path], task: TaskCard, limit: int | None) -> list[_
     ]
 
 
-def _decoded(
+def _decode(
     sources: Sequence[_Source], spec: ClassifierSpec, service: WorkerSettings
 ) -> tuple[list[_Source], Tensor, Counter[str]]:
-    """The files that are images, their model inputs (N, 3, S, S), and why the others were left out.
+    """Returns the sources that are images, their model inputs (N, 3, S, S), and the refusals of the others.
 
-    Raises ValueError where none is an image.
+    Raises:
+        ValueError: None is an image.
     """
     request = CertifyRequest(classifier=spec)
     taken: list[_Source] = []
@@ -168,7 +184,7 @@ def _decoded(
     return taken, torch.stack(images), refused
 
 
-def _loaded(request: AttackRequest, store: PromptStore, service: WorkerSettings) -> _Model:
+def _load(request: AttackRequest, store: PromptStore, service: WorkerSettings) -> _Model:
     card = shipped_backbones()[request.spec.backbone]
     backbone = load_backbone(card, weights_directory(card, service.backbones_dir), device=chosen_device(service.device))
     template = TextHead.of_template(backbone, request.task.class_names, request.task.template)
@@ -188,9 +204,9 @@ def _plainly(backbone: Backbone, head: TextHead) -> Classify:
 
 
 def _attacks(request: AttackRequest, model: _Model) -> dict[Kind, tuple[str, Attack]]:
-    """The attack that does not know the prompt and the one that does, with what each is called.
+    """Returns the attack that does not know the prompt and the one that does, each with its name.
 
-    AutoAttack on the template is both where the template is what is attacked; attacks of one name are one, made once.
+    AutoAttack on the template is both if the target is the template; attacks with the same name run once.
     """
     n_classes = len(request.task.class_names)
     if request.attack == "autoattack":
@@ -211,14 +227,14 @@ def _attacks(request: AttackRequest, model: _Model) -> dict[Kind, tuple[str, Att
     }
 
 
-def _attacked(
+def _attack(
     sources: Sequence[_Source], images: Tensor, request: AttackRequest, model: _Model
 ) -> tuple[AttackReport, dict[Kind, Tensor]]:
-    """The report, and of each attack the pictures (N, 3, S, S) that it ended in."""
+    """Returns the report, and the attacked images (N, 3, S, S) of each attack."""
     generator = torch.Generator().manual_seed(request.seed)
-    found: dict[Kind, Tensor] = {"clean": classes(model.prompt, images, generator, batch_size=_BATCH)}
+    predictions: dict[Kind, Tensor] = {"clean": classes(model.prompt, images, generator, batch_size=_BATCH)}
     given = [source.label for source in sources if source.label is not None]
-    labels = torch.tensor(given) if given else found["clean"]
+    labels = torch.tensor(given) if given else predictions["clean"]
     attacks = _attacks(request, model)
     made: dict[str, Tensor] = {}
     with progress_bar() as progress:
@@ -233,10 +249,10 @@ def _attacked(
                 on_batch=partial(_advance, progress, progress.add_task(name, total=len(images))),
             )
             made[name] = grid(images, adversarial, request.epsilon)
-    pictures = {kind: made[name] for kind, (name, _) in attacks.items()}
-    for kind, ended_in in pictures.items():
-        found[kind] = classes(model.prompt, ended_in / WHITE, generator, batch_size=_BATCH)
-    shares = {kind: accuracy(predicted, labels) for kind, predicted in found.items()}
+    attacked_images = {kind: made[name] for kind, (name, _) in attacks.items()}
+    for kind, ended_in in attacked_images.items():
+        predictions[kind] = classes(model.prompt, ended_in / WHITE, generator, batch_size=_BATCH)
+    shares = {kind: accuracy(predicted, labels) for kind, predicted in predictions.items()}
     report = AttackReport(
         class_names=request.task.class_names,
         backbone=request.spec.backbone,
@@ -245,7 +261,7 @@ def _attacked(
         files=[str(source.path) for source in sources],
         labelled=bool(given),
         labels=labels,
-        classes=found,
+        classes=predictions,
         accuracy=RobustAccuracy(
             clean=shares["clean"],
             non_adaptive=shares["non_adaptive"],
@@ -255,16 +271,16 @@ def _attacked(
             adaptive_attack=attacks["adaptive"][0],
         ),
     )
-    return report, pictures
+    return report, attacked_images
 
 
 def _advance(progress: Progress, bar: TaskID, done: int) -> None:
     progress.update(bar, completed=done)
 
 
-def _write(pictures: dict[Kind, Tensor], directory: Path) -> None:
-    """`<kind>/<number>.png`, numbered as the report's rows: a file's own name may be a patient's."""
-    for kind, images in pictures.items():
+def _write(attacked_images: dict[Kind, Tensor], directory: Path) -> None:
+    """Writes `<kind>/<number>.png`, numbered as the report's rows: a file's own name may be a patient's."""
+    for kind, images in attacked_images.items():
         (directory / kind).mkdir(exist_ok=True)
         for number, pixels in enumerate(images, start=1):
             Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(directory / kind / f"{number:05d}.png")

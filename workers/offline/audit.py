@@ -1,4 +1,4 @@
-"""`certrad audit --images DIR`: images decoded as intake decodes uploads, attacked, and asked about again."""
+"""`certrad audit --images DIR`: decodes images as intake does, attacks them, and certifies the attacked images."""
 
 import json
 import os
@@ -40,12 +40,16 @@ _UNNOTICED: Final = "not even the planted mode was caught: on these images the a
 
 
 def audit_images(options: Namespace) -> int:
-    """Audits and prints; 0 when nothing contradicts an `input_independent` mode, 1 otherwise, 2 for bad usage."""
+    """Audits and prints.
+
+    Returns:
+        The exit code: 0 if nothing contradicts an `input_independent` mode, 1 otherwise, 2 for bad usage.
+    """
     service = settings_of(WorkerSettings, options.data_dir)
     store = PromptStore(own=service.prompts_dir)
     try:
         specs = _specs(options, store)
-        # A picture that counted twice would get the same noise twice; the p-value takes the answers for independent.
+        # An image that counted twice would get the same noise twice; the p-value takes the answers for independent.
         request = CertifyRequest(classifier=specs[0].classifier)
         images, refused = distinct_images(options.images, options.limit, request, service, _on_grid)
         device = chosen_device(service.device)
@@ -80,7 +84,12 @@ def audit_images(options: Namespace) -> int:
 
 
 def _specs(options: Namespace, store: PromptStore) -> list[ModeSpec]:
-    """The modes that are named, with the prompt that is named, else with the task's. Raises ValueError, Rejected."""
+    """Returns the modes that the options name, with the named prompt or the task's own.
+
+    Raises:
+        ValueError: A mode is unknown.
+        Rejected: The prompt cannot be used.
+    """
     task = shipped_tasks()[options.task]
     choice = of_task(task, store, backbone=options.backbone, prompt=options.prompt)
     own = [card for card in default_prompts(task, shipped_prompts()) if card.backbone == choice.backbone]
@@ -94,7 +103,7 @@ def _on_grid(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _show(verdicts: Sequence[Verdict], refused: Counter[str], settings: AuditSettings, *, as_json: bool) -> None:
-    """The result on standard output; what was left out on standard error."""
+    """Prints the result on standard output, and the refused images on standard error."""
     tell_refused(refused)
     if as_json:
         sound = not any(verdict.broken for verdict in verdicts)

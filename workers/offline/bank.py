@@ -1,4 +1,4 @@
-"""`certrad prompts bank`: a bank of prompts and its gate, tuned on a few labelled images of a site."""
+"""`certrad prompts bank`: tunes a bank of prompts and its gate on a few labelled images of a site."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -28,11 +28,17 @@ from certrad.workers.settings import WorkerSettings
 
 
 def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard:
-    """The card of the bank, which is in the store then; its images stand in it by digest only.
+    """Tunes a bank and stores it.
 
-    It learns from the shots of each class, which the seed chooses; up to 50 others of each class are measured on.
-    Raises ValueError for parameters out of range; Rejected for a backbone without weights, folders that are not those
-    of the classes, a class with fewer images than shots, or an image that cannot be read, by its place in its folder.
+    The seed chooses the shots of each class to learn from; up to 50 others of each class are measured.
+
+    Returns:
+        The card, which holds the images by digest only.
+
+    Raises:
+        ValueError: A parameter is out of range.
+        Rejected: The backbone has no weights, the folders are not those of the classes, a class has fewer images than
+            shots, or an image cannot be read; that image is named by its place in its folder.
     """
     torch.set_num_threads(settings.threads)
     task = shipped_tasks()[options.task]
@@ -46,7 +52,7 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
     spec = ClassifierSpec(
         backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
     )
-    data = _decoded(files, spec, params, settings)
+    data = _decode(files, spec, params, settings)
     with progress_bar("stages") as progress:
         bar = progress.add_task("tuning", total=params.stages)
         bank = tune_bank(
@@ -71,16 +77,23 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             "data_sha256": data.sha256,
             "gate_sha256": bank.gate.sha256,
         },
-        measured=_measured(backbone, bank, data, task.class_names, params),
+        measured=_measure(backbone, bank, data, task.class_names, params),
     )
 
 
-def _decoded(
+def _decode(
     files: Sequence[Sequence[Path]], spec: ClassifierSpec, params: BankParams, settings: WorkerSettings
 ) -> TuningSet:
-    """The shots and the images to measure on as model inputs; no other file is opened.
+    """Returns the shots and the images to measure as model inputs; it opens no other file.
 
-    files: those of each class, in the order of their names.
+    Args:
+        files: The files of each class, in the order of their names.
+        spec: The classifier.
+        params: The parameters of the bank.
+        settings: The limits of decoding.
+
+    Raises:
+        Rejected: An image cannot be read.
     """
     places = [(label, place) for label, of_class in enumerate(files) for place in range(len(of_class))]
     choice = replace(TuningParams.published("few_shot"), shots=params.shots, seed=params.seed)
@@ -110,10 +123,10 @@ def _decoded(
     )
 
 
-def _measured(
+def _measure(
     backbone: Backbone, bank: Bank, data: TuningSet, class_names: Sequence[str], params: BankParams
 ) -> dict[str, object]:
-    """Accuracy for one noisy copy of each validation image at every sigma of the gate."""
+    """Returns the accuracy for one noisy copy of each validation image at every sigma of the gate."""
     images, labels = data.validation_images, data.validation_labels
     if not len(images):
         return {}

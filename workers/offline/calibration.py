@@ -1,4 +1,4 @@
-"""`certrad prompts calibrate`: a prompt adapted to a site's unlabelled images, none of which is ever certified."""
+"""`certrad prompts calibrate`: adapts a prompt to a site's unlabelled images, none of which is ever certified."""
 
 from argparse import Namespace
 from dataclasses import asdict
@@ -20,11 +20,16 @@ from certrad.workers.settings import WorkerSettings
 
 
 def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard:
-    """The card of the adapted prompt, which is in the store then; its pool stands in it by digest only.
+    """Adapts a prompt and stores the result.
 
-    It starts from the prompt that is named or, for `template`, from the words of the task's template.
-    Raises ValueError for a folder without images or parameters out of range; Rejected for a prompt or backbone that is
-    unknown, or of other weights or classes.
+    It starts from the named prompt or, for `template`, from the words of the task's template.
+
+    Returns:
+        The card, which holds the images by digest only.
+
+    Raises:
+        ValueError: The folder has no images, or a parameter is out of range.
+        Rejected: The prompt or backbone is unknown, or has other weights or classes.
     """
     params = CalibrationParams(sigmas=options.sigmas, seed=options.seed)
     task = shipped_tasks()[options.task]

@@ -1,4 +1,4 @@
-"""Which classifier a command means: the one the service answers with, by the service's own rule."""
+"""Chooses the classifier of a command by the service's own rule."""
 
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_prompts
@@ -13,7 +13,7 @@ from certrad.models.types.defaults import (
 
 
 def named_prompt(name: str | None, store: PromptStore) -> NamedPrompt | None:
-    """Returns the prompt that an option names, or None where it names none.
+    """Returns the prompt that an option names, or None if it names none.
 
     Raises:
         Rejected: prompt_not_found, invalid_checkpoint.
@@ -31,14 +31,14 @@ def of_task(
     prompt: str | None = None,
     adaptation: AdaptationName | None = None,
 ) -> ClassifierChoice:
-    """Returns what a request for a task means, as shipped: an operator's choice of a default is the service's own.
+    """Returns the classifier of a request for a task, with the shipped defaults: operators set theirs in the service.
 
     Args:
         task: The task.
         store: The prompts on this machine.
-        backbone: The backbone that is named.
-        prompt: The prompt that is named.
-        adaptation: The adaptation that is named.
+        backbone: The named backbone.
+        prompt: The named prompt.
+        adaptation: The named adaptation.
 
     Raises:
         Rejected: prompt_mismatch, prompt_not_found, invalid_checkpoint.

@@ -55,9 +55,11 @@ _FROZEN: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EvaluationRequest:
-    """What is to be evaluated, every default filled in.
+    """The evaluation to run, with every default filled in.
 
-    chosen: indices into the split. folders: what the split calls each class of the classifier.
+    Attributes:
+        chosen: Indices into the split.
+        folders: The split's names for the classes of the classifier.
     """
 
     data: DatasetCard
@@ -71,12 +73,16 @@ class EvaluationRequest:
 
 
 def evaluate_data(options: Namespace) -> int:
-    """Evaluates, appends to the table, and prints; 0, 1 for a failure, 2 for bad usage."""
+    """Evaluates, appends to the table, and prints.
+
+    Returns:
+        The exit code: 0, 1 for a failure, 2 for bad usage.
+    """
     service = settings_of(WorkerSettings, options.data_dir)
     store = PromptStore(own=service.prompts_dir)
     try:
         request = _request(options, store, service)
-        backbone, prompt = _loaded(request, store, service)
+        backbone, prompt = _load(request, store, service)
         settings = _settings(request, backbone, options, service)
         journal = _journal(options.out, settings)
         done = [Row.from_line(line) for line in journal.lines]
@@ -104,14 +110,23 @@ def evaluate_data(options: Namespace) -> int:
         return fail(str(error), FAILURE)
     _show(summary(done), settings, request, as_json=options.json)
     if options.plot is not None:
-        from certrad.workers.offline.plot import Curve, called, draw  # matplotlib: only the extra `bench` installs it
+        from certrad.workers.offline.plot import (  # matplotlib: only the extra `bench` installs it
+            Curve,
+            curve_label,
+            draw,
+        )
 
-        draw([Curve(name=called(request.data.id, settings, len(done)), rows=done)], options.plot)
+        draw([Curve(name=curve_label(request.data.id, settings, len(done)), rows=done)], options.plot)
     return DONE
 
 
 def _request(options: Namespace, store: PromptStore, service: WorkerSettings) -> EvaluationRequest:
-    """The options with every default filled in. Raises ValueError, Rejected."""
+    """Returns the options with every default filled in.
+
+    Raises:
+        ValueError: The options do not go together.
+        Rejected: The data set, prompt or backbone cannot be used.
+    """
     data = shipped_datasets()[options.task]
     task = None if data.task is None else shipped_tasks()[data.task]
     params = SmoothingParams(sigma=options.sigma, alpha=options.alpha, n0=options.n0, n=options.n)
@@ -121,8 +136,8 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
     class_names = tuple(dict.fromkeys(split.class_names))  # two classes of ImageNet share a name, twice
     folders = class_names
     if isinstance(prompt, PromptCard) and data.layout == "folders":  # matched as those the prompt was tuned on
-        found = match_classes(class_names, prompt.class_names, published_labels(prompt.task))
-        class_names, folders = found.class_names, found.folders
+        match = match_classes(class_names, prompt.class_names, published_labels(prompt.task))
+        class_names, folders = match.class_names, match.folders
     choice = choose_classifier(
         class_names=class_names,
         candidates=default_prompts(task, shipped_prompts()) if task else [],
@@ -150,16 +165,22 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
 
 
 def _template(wish: str | None, split: Split, choice: ClassifierChoice) -> str:
-    """The hand-written template; a learned prompt needs none. Raises ValueError for none, or one in the way."""
+    """Returns the hand-written template; a learned prompt needs none.
+
+    Raises:
+        ValueError: There is no template, or one beside a learned prompt.
+    """
     if choice.prompt is not None and wish is not None:
-        raise ValueError(f"`--template` goes with `--prompt template` only; without it {choice.prompt_id} is meant")
+        raise ValueError(
+            f"`--template` goes with `--prompt template` only; without it the prompt is {choice.prompt_id}"
+        )
     template = BARE_TEMPLATE if choice.prompt is not None else wish or split.template
     if template is None:
-        raise ValueError("`--template` or a learned `--prompt` is required: these images come without a template")
+        raise ValueError("these images come without a template: give `--template` or a learned `--prompt`")
     return template
 
 
-def _loaded(
+def _load(
     request: EvaluationRequest, store: PromptStore, service: WorkerSettings
 ) -> tuple[Backbone, ContextVectors | Bank | None]:
     torch.set_num_threads(service.threads)
@@ -175,7 +196,7 @@ def _loaded(
 def _settings(
     request: EvaluationRequest, backbone: Backbone, options: Namespace, service: WorkerSettings
 ) -> dict[str, Any]:
-    """Everything that decides the rows, as JSON."""
+    """Returns everything that decides the rows, as JSON."""
     images = [(request.split.items[index].name, request.split.label(index)) for index in request.chosen]
     document = {
         "data": request.data.id,
@@ -198,11 +219,15 @@ def _settings(
 
 
 def _journal(out: Path | None, settings: dict[str, Any]) -> Journal:
-    """The table, which an interrupted run goes on with; what decided its rows stands in the JSON file beside it."""
+    """Returns the table, from which an interrupted run resumes; the JSON file beside it holds the settings of its rows.
+
+    Raises:
+        ValueError: The table belongs to other settings.
+    """
     if out is not None:
         beside = out.with_suffix(".json")
         if out.exists() and not beside.exists():
-            raise ValueError(f"{out} is there without {beside.name}, which says what its rows are; choose another file")
+            raise ValueError(f"{out} exists without {beside.name}, which says what its rows are; choose another file")
         if beside.exists() and json.loads(beside.read_text(encoding="utf-8")) != settings:
             raise ValueError(f"{beside} says that {out} belongs to other settings; choose another file or delete both")
         write_json(beside, settings)
@@ -210,7 +235,11 @@ def _journal(out: Path | None, settings: dict[str, Any]) -> Journal:
 
 
 def _inputs(request: EvaluationRequest, indices: Sequence[int]) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """(index, label, model input) of some images. Raises Rejected with the index: a name may be a patient's."""
+    """Yields index, label and model input of some images.
+
+    Raises:
+        Rejected: An image cannot be read; the message has its index, because a name may be a patient's.
+    """
     for index in indices:
         try:
             pixels = fitted(request.split.image(index), request.backbone.image_size, request.backbone.fit).pixels

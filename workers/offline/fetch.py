@@ -25,15 +25,24 @@ from certrad.models.types import BackboneCard
 
 
 def fetch(card: BackboneCard, directory: Path, *, endpoint: str | None = None) -> BackboneCard:
-    """Download a backbone into `directory/<id>/` and return its card with the weights' digest pinned.
+    """Downloads a backbone into `directory/<id>/`, and pins its digest.
 
-    Configuration and weights come from one revision of the hub repository; safetensors stands above pickle. The files
+    Configuration and weights come from one revision of the hub repository; safetensors goes before pickle. The files
     appear together, once they are complete, have the hub's digest and load strictly; after a failed call the next one
-    downloads what is missing. What is already there and has the pinned digest is not downloaded again; once pinned, a
-    backbone stays what it is, and its directory must be removed before another revision can take its place.
-    endpoint: address of the hub; None means the one of the environment variable `HF_ENDPOINT`, or the public one.
-    A backbone that is published as an archive is not downloaded: its unpacked files are loaded once and pinned.
-    Raises `backbone_unavailable`, `digest_mismatch`, `invalid_weights`.
+    downloads what is missing. Files that exist already with the pinned digest are not downloaded again. Once pinned, a
+    backbone never changes: another revision needs its directory removed first. A backbone that is published as an
+    archive is not downloaded: its unpacked files are loaded once and pinned.
+
+    Args:
+        card: The card of the backbone.
+        directory: The folder of all backbones.
+        endpoint: The address of the hub; None for that of the environment variable `HF_ENDPOINT`, or the public one.
+
+    Returns:
+        The card with the digest of the weights.
+
+    Raises:
+        Rejected: backbone_unavailable, digest_mismatch, invalid_weights.
     """
     target = weights_directory(card, directory)
     known = pinned(card, target)
@@ -57,21 +66,35 @@ def fetch(card: BackboneCard, directory: Path, *, endpoint: str | None = None) -
 
 
 def _pin_unpacked(card: BackboneCard, target: Path) -> BackboneCard:
-    """Pin the weights that the operator unpacked, once they load strictly."""
+    """Pins the weights that the operator unpacked, once they load strictly.
+
+    Returns:
+        The card with the digest.
+
+    Raises:
+        Rejected: backbone_unavailable, digest_mismatch, invalid_weights.
+    """
     try:
         sha256 = load_backbone(card, target).sha256
     except Rejected as rejected:
         if rejected.code != "backbone_unavailable":
             raise
-        told = f"{rejected.detail}: unpack {card.hub} into {target}. {card.notes}"
-        raise Rejected("backbone_unavailable", told) from rejected
+        detail = f"{rejected.detail}: unpack {card.hub} into {target}. {card.notes}"
+        raise Rejected("backbone_unavailable", detail) from rejected
     weights = find_weights(card, target).name
     write_json(target / PIN_FILE, {"hub": card.hub, "sha256": sha256, "weights": weights})
     return replace(card, weights=weights, sha256=sha256)
 
 
 def _download(card: BackboneCard, repository: str, directory: Path, hub: HfApi) -> tuple[Path, str, ModelInfo]:
-    """Download configuration and weights of the pinned or else newest revision into a directory of that revision."""
+    """Downloads configuration and weights of the pinned or else newest revision into a directory of that revision.
+
+    Returns:
+        The directory, the name of the weights file, and the hub's description of the repository.
+
+    Raises:
+        Rejected: backbone_unavailable, digest_mismatch.
+    """
     try:
         revision = read_pin(weights_directory(card, directory)).get("revision")
         info = hub.model_info(repository, revision=revision, files_metadata=True)
@@ -106,6 +129,6 @@ def _pin(card: BackboneCard, directory: Path, weights: str, info: ModelInfo) -> 
     on_hub = [file.lfs.sha256 for file in info.siblings or () if file.rfilename == weights and file.lfs]
     for expected in (card.sha256, *on_hub):
         if expected not in (None, sha256):
-            raise Rejected("digest_mismatch", f"{weights} of {card.hub} has SHA-256 {sha256}, expected is {expected}")
+            raise Rejected("digest_mismatch", f"{weights} of {card.hub} must have SHA-256 {expected}; got {sha256}")
     write_json(directory / PIN_FILE, {"hub": card.hub, "revision": info.sha, "sha256": sha256, "weights": weights})
     return replace(card, weights=weights, sha256=sha256)

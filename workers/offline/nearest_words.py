@@ -1,4 +1,4 @@
-"""`certrad prompts words ID`: the words nearest to the context vectors of a learned prompt."""
+"""`certrad prompts words ID`: prints the words nearest to the context vectors of a learned prompt."""
 
 import argparse
 import json
@@ -21,7 +21,11 @@ from certrad.workers.settings import WorkerSettings
 
 
 def show(options: argparse.Namespace) -> int:
-    """Prints the words; returns the exit code: 0, 1 for a failure."""
+    """Prints the words.
+
+    Returns:
+        The exit code: 0, 1 for a failure.
+    """
     settings = settings_of(WorkerSettings, options.data_dir)
     try:
         store = PromptStore(own=settings.prompts_dir)

@@ -1,4 +1,4 @@
-"""Certified accuracy against radius, as a picture."""
+"""Certified accuracy against radius, as an image."""
 
 import json
 from argparse import Namespace
@@ -19,7 +19,7 @@ _DPI: Final = 150
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One line of the picture: what it is called, and the rows of its table."""
+    """One curve of the plot: its name, and the rows of its table."""
 
     name: str
     rows: Sequence[Row]
@@ -35,7 +35,11 @@ class Curve:
 
 
 def plot_tables(options: Namespace) -> int:
-    """Draws the tables of `certrad evaluate`; returns the exit code: 0, 2 for a file that is no such table."""
+    """Draws the tables of `certrad evaluate`.
+
+    Returns:
+        The exit code: 0, 2 for a file that is no such table.
+    """
     try:
         curves = [_read(table) for table in options.tables]
         draw(curves, options.out)
@@ -45,7 +49,7 @@ def plot_tables(options: Namespace) -> int:
 
 
 def draw(curves: Sequence[Curve], file: Path) -> None:
-    """Writes the picture; its format is that of the file's name."""
+    """Writes the plot in the format of the file's name."""
     figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -61,8 +65,8 @@ def draw(curves: Sequence[Curve], file: Path) -> None:
     figure.savefig(file, dpi=_DPI)
 
 
-def called(name: str, settings: Mapping[str, Any], images: int) -> str:
-    """Returns what a curve is called: its name and what its radii depend on, with a scope that is not usual."""
+def curve_label(name: str, settings: Mapping[str, Any], images: int) -> str:
+    """Returns the label of a curve: its name and the settings its radii depend on, with a scope that is not usual."""
     classifier = settings["classifier"]
     parts = [classifier["prompt"], f"σ = {settings['params']['sigma']:g}", f"n = {settings['params']['n']}"]
     if settings["scope"] != "input_independent":
@@ -71,7 +75,12 @@ def called(name: str, settings: Mapping[str, Any], images: int) -> str:
 
 
 def _read(table: Path) -> Curve:
-    """A table with what decided its rows, in the JSON file beside it. Raises ValueError, OSError."""
+    """Returns a table with the settings of its rows, which are in the JSON file beside it.
+
+    Raises:
+        ValueError: It is no such table.
+        OSError: It cannot be read.
+    """
     header, *lines = table.read_text(encoding="utf-8").splitlines() or [""]
     if header != "\t".join(COLUMNS):
         raise ValueError(f"{table} must be a table of `certrad evaluate --out`, with the columns {' '.join(COLUMNS)}")
@@ -84,4 +93,4 @@ def _read(table: Path) -> Curve:
     beside = table.with_suffix(".json")
     if not beside.is_file():
         return Curve(name=f"{table.stem}: {len(rows)} images", rows=rows)
-    return Curve(name=called(table.stem, json.loads(beside.read_text(encoding="utf-8")), len(rows)), rows=rows)
+    return Curve(name=curve_label(table.stem, json.loads(beside.read_text(encoding="utf-8")), len(rows)), rows=rows)

@@ -5,7 +5,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def progress_bar(unit: str = "images") -> Progress:
-    """Bars on standard error that count images or another unit, gone when the work is done."""
+    """Returns bars on standard error that count images or another unit, and disappear when the work is done."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

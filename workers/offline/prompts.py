@@ -1,4 +1,4 @@
-"""Prompts made on this machine: stored, published if the service runs, and shown."""
+"""Makes prompts on this machine: stores them, publishes them if the service runs, and prints their cards."""
 
 import json
 import sys
@@ -42,8 +42,11 @@ def make(maker: Callable[[Namespace, StackSettings], PromptCard], options: Names
     return DONE
 
 
-def imported(options: Namespace, settings: StackSettings) -> PromptCard:
-    """Stores a foreign prompt checkpoint and returns its card.
+def import_prompt(options: Namespace, settings: StackSettings) -> PromptCard:
+    """Stores a foreign prompt checkpoint.
+
+    Returns:
+        Its card.
 
     Raises:
         Rejected: The backbone has no weights here, or the file is no checkpoint for it.

@@ -13,11 +13,11 @@ from certrad.workers.settings import StackSettings
 
 @contextmanager
 def running_redis(settings: StackSettings, *, otherwise: str) -> Iterator[Redis]:
-    """Gives a client of the Redis that was named, else of the one that `up` runs on the same data directory.
+    """Yields a client of the named Redis, else of the one that `up` runs on the same data directory.
 
     Args:
-        settings: Those of the data directory.
-        otherwise: What to say where no service runs; the body then ends where it first speaks to Redis.
+        settings: The settings of the data directory.
+        otherwise: The message if no service runs; the body then ends at its first command to Redis.
     """
     named = "redis_url" in settings.model_fields_set
     url = settings.redis_url if named else EmbeddedRedis(settings.data_dir.resolve() / "redis").url

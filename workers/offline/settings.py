@@ -9,5 +9,5 @@ Settings = TypeVar("Settings", bound=SharedSettings)
 
 
 def settings_of(kind: type[Settings], data_dir: Path | None) -> Settings:
-    """Returns the settings; `data_dir` goes before CERTRAD_DATA_DIR."""
+    """Returns the settings; `data_dir` takes precedence over CERTRAD_DATA_DIR."""
     return kind() if data_dir is None else kind(data_dir=data_dir)

@@ -1,4 +1,4 @@
-"""`certrad verify FILE`: what a document shows by itself and, with its image, what this machine finds by sampling."""
+"""`certrad verify FILE`: checks a document by itself and, with its image, by sampling on this machine."""
 
 import json
 import secrets
@@ -32,7 +32,11 @@ _OnSamples = Callable[[int], None]
 
 
 def verify_document(options: Namespace) -> int:
-    """Checks and prints; 0 for a valid document, 1 for any other, 2 for bad usage."""
+    """Checks the document and prints.
+
+    Returns:
+        The exit code: 0 for a valid document, 1 for any other, 2 for bad usage.
+    """
     try:
         content, issuer = options.file.read_bytes(), None if options.key is None else read_issuer(options.key)
         image = None if options.image is None else options.image.read_bytes()
@@ -53,9 +57,14 @@ def verify_document(options: Namespace) -> int:
 
 
 def read_issuer(path: Path) -> Issuer:
-    """What an issuer has published: the saved answer of /.well-known/certrad-keys, or a public key in hexadecimal.
+    """Returns the published keys of an issuer.
 
-    Raises OSError, or ValueError for a file that is neither.
+    Args:
+        path: The saved answer of /.well-known/certrad-keys, or a public key in hexadecimal.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file is neither.
     """
     text = path.read_text(encoding="utf-8").strip()
     try:
@@ -81,7 +90,7 @@ def _samples(options: Namespace) -> bool:
 
 
 def _of_image(statement: Statement, image: bytes, options: Namespace, settings: WorkerSettings) -> Iterator[Check]:
-    """The checks that need the image and, to sample, the model; a refusal of either ends them."""
+    """Yields the checks that need the image and, to sample, the model; a refusal of either ends them."""
     from certrad.workers.intake.decode import decode_limited  # pydicom and Pillow
 
     try:
@@ -107,9 +116,9 @@ def _of_image(statement: Statement, image: bytes, options: Namespace, settings: 
     if options.fresh:
         with _bar("fresh run") as on_samples:
             key = secrets.token_bytes(_KEY_BYTES)
-            found = check("fresh", lambda: replay.fresh(statement, rebuilt, key, on_samples))
-        agrees = found.ok
-        yield found
+            fresh = check("fresh", lambda: replay.fresh(statement, rebuilt, key, on_samples))
+        agrees = fresh.ok
+        yield fresh
     if options.replay:
         yield check("selection", lambda: replay.select_again(statement, rebuilt, tolerant=agrees))
         with _bar("replay") as on_samples:
@@ -119,7 +128,7 @@ def _of_image(statement: Statement, image: bytes, options: Namespace, settings: 
 
 @contextmanager
 def _bar(task: str) -> Iterator[_OnSamples]:
-    """How many samples were drawn so far; the model sets the pace."""
+    """Yields a function that takes the number of samples drawn so far; the model sets the pace."""
     columns = (
         TextColumn("{task.description}"),
         SpinnerColumn(),

@@ -1,1 +1,1 @@
-"""What the project adds to RQ: workers, maintenance, stopping, failures."""
+"""The project's additions to RQ: workers, maintenance, stopping, failures."""

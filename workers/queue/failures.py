@@ -1,4 +1,4 @@
-"""How an error in a task ends its job."""
+"""Ends the job of a task that raises an error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +15,19 @@ from certrad.workers.settings import WorkerSettings
 
 
 @contextmanager
-def failing_the_job(job_id: str, settings: WorkerSettings, records: Records) -> Iterator[None]:
-    """Ends the job with a code for every error but those after which RQ runs or buries the task itself."""
+def end_job_on_error(job_id: str, settings: WorkerSettings, records: Records) -> Iterator[None]:
+    """Ends the job with a code for every error, except those after which RQ runs or buries the task itself.
+
+    Args:
+        job_id: The job's id.
+        settings: The time limit of the message.
+        records: The job records.
+
+    Raises:
+        ConnectionError: Redis cannot be reached, so that RQ tries again.
+        TimeoutError: Redis does not answer, so that RQ tries again.
+        BaseTimeoutException: The job ran longer than its time limit; its record has ended with `job_timeout`.
+    """
     try:
         yield
     except JobTimeoutException:  # it would take as long again, and others' images wait
@@ -33,5 +44,5 @@ def failing_the_job(job_id: str, settings: WorkerSettings, records: Records) -> 
     except Exception as error:
         in_sandbox = str(error) if isinstance(error, SandboxError) else None
         structlog.get_logger().error("intake failed", job_id=job_id, in_sandbox=in_sandbox, exc_info=error)
-        records.fail(job_id, "internal_error", "an unexpected error; its trace is in the log")
+        records.fail(job_id, "internal_error", "an unexpected error occurred; its trace is in the log")
         uploads.delete(settings.blobs_dir, job_id)

@@ -1,4 +1,4 @@
-"""Maintenance: finds jobs whose RQ job is lost or given up, and uploads and worker cards that nobody owns."""
+"""Maintenance: repairs jobs whose RQ job is lost or given up, and removes uploads and worker cards without an owner."""
 
 import time
 from collections.abc import Callable
@@ -25,11 +25,11 @@ _log = structlog.get_logger()
 
 
 def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] = time.time) -> None:
-    """Looks after every job that has not ended; may run in any number of processes at any time.
+    """Checks every job that has not ended; may run in any number of processes at any time.
 
-    An RQ job that RQ has lost is sent again, and our job goes on from its ledger. One that RQ has given up ends our
-    job. A job whose record cannot be read is ended. Uploads of ended jobs are deleted, and those that no job ever named
-    once they are an hour old; outputs of ended jobs likewise, once they are past their time to live.
+    It enqueues again an RQ job that RQ has lost, and our job continues from its ledger. It ends our job if RQ has given
+    up the RQ job, or if the record cannot be read. It deletes the uploads of ended jobs, uploads that no job ever named
+    once they are an hour old, and the outputs of ended jobs once they are past their time to live.
     """
     records = Records(redis, ttl=settings.job_ttl, clock=clock)
     for job_id in records.active():
@@ -67,17 +67,17 @@ def _look_after(job_id: str, redis: Redis, records: Records, settings: WorkerSet
 
 
 def stage_of(record: JobRecord) -> Stage:
-    """The stage that carries a job which has not ended."""
+    """Returns the stage that carries a job which has not ended."""
     if record.phase in _INTAKE:
         return FIRST_STAGE[record.request.kind]
     return "finish" if record.phase == "finishing" else record.request.kind
 
 
 def move_former_jobs(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] = time.time) -> None:
-    """Sends what the release before this one left in the engines' former queue to their queue of today.
+    """Moves the jobs that the release before this one put into the engines' former queue to their queue of today.
 
-    May run in any number of processes at any time: an RQ job belongs to the process that takes its id from the former
-    queue. If that process dies before it has sent the job again, the job is lost to RQ and `reap` sends it.
+    It may run in any number of processes at any time: an RQ job belongs to the process that takes its id from the
+    former queue. If that process dies before it has sent the job again, the job is lost to RQ and `reap` sends it.
     """
     records = Records(redis, ttl=settings.job_ttl, clock=clock)
     former = queue(redis, FORMER_ENGINE_QUEUE)
@@ -97,7 +97,7 @@ def move_former_jobs(redis: Redis, settings: WorkerSettings, *, clock: Callable[
 
 
 def _rq_state(redis: Redis, stage: Stage, job_id: str, now: float) -> _RQState:
-    """Returns where the RQ job of a stage is.
+    """Returns the state of a stage's RQ job.
 
     RQ keeps every job it will perform in one of three places: the queue, the intermediate queue between queue and
     worker, and the registry of started executions, whose entries RQ itself retries when their heartbeats end. An
@@ -148,7 +148,7 @@ def _delete_outputs(records: Records, settings: WorkerSettings, now: float) -> N
 
 
 def _ended_at(records: Records, job_id: str) -> float | None:
-    """When a job ended; infinity for one that has not, None for one there is no record of that can be read."""
+    """Returns when a job ended; infinity for one that has not, None without a readable record."""
     try:
         record = records.read(job_id)
     except UnreadableRecordError:

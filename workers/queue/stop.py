@@ -1,4 +1,4 @@
-"""A request to stop this process, asked for between two blocks of samples."""
+"""The request to stop this process, which tasks check between two blocks of samples."""
 
 import threading
 from typing import Final
@@ -11,16 +11,20 @@ class StopRequested(Exception):
 
 
 def request() -> None:
-    """Asks this process to stop; safe in a signal handler of a process that never waits for the request."""
+    """Requests that this process stops; safe in a signal handler of a process that never waits for the request."""
     _requested.set()
 
 
 def requested() -> bool:
-    """Whether this process was asked to stop."""
+    """Returns whether this process has a request to stop."""
     return _requested.is_set()
 
 
 def check() -> None:
-    """Raises StopRequested once this process was asked to stop."""
+    """Raises an exception if this process has a request to stop.
+
+    Raises:
+        StopRequested: It has one.
+    """
     if requested():
         raise StopRequested

@@ -1,4 +1,4 @@
-"""RQ workers as this project runs them: one queue each, JSON, the allow-list, logs that hold job ids only."""
+"""RQ workers in this project's configuration: one queue each, JSON, the allow-list, logs that hold job ids only."""
 
 import os
 import socket
@@ -62,16 +62,16 @@ class QueueWorker(Worker):
         self.log_result_lifespan = False
 
     @property
-    def stop_was_asked(self) -> bool:
-        """Whether a signal or command asked this worker to stop."""
+    def stop_requested(self) -> bool:
+        """Returns whether a signal or command requested this worker to stop."""
         return self._shutdown_requested_date is not None
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
-        """Seconds after its last heartbeat at which a job counts as abandoned; RQ's own minute is too long to wait."""
+        """Returns the seconds after its last heartbeat when a job counts as abandoned; RQ's own minute is too long."""
         return _MISSED_HEARTBEATS * self.settings.heartbeat_seconds
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Says that this worker lives, and signs on again if it was taken for dead, as when its machine slept."""
+        """Publishes that this worker lives, and registers it again if it was taken for dead, as after a sleep."""
         super().heartbeat(_SILENT_HEARTBEATS * self.settings.heartbeat_seconds, pipeline)
         if pipeline is None and self.birth_date is not None:
             if not self.connection.hexists(self.key, "birth"):
@@ -79,7 +79,11 @@ class QueueWorker(Worker):
             worker_registration.register(self)
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
-        """Performs a job as RQ does, and logs that it was."""
+        """Performs a job as RQ does, and logs it.
+
+        Returns:
+            Whether the job succeeded.
+        """
         began = time.monotonic()
         done: bool = super().perform_job(job, queue, execution)
         _log.info("task ended", task=job.id, done=done, seconds=round(time.monotonic() - began, 3))
@@ -117,21 +121,21 @@ class QueueWorker(Worker):
             records.fail(job.args[0], "job_timeout", f"the job ran longer than {self.settings.job_timeout} s")
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: PubSub, pubsub_thread: PubSubWorkerThread) -> None:
-        """RQ gives up listening for commands when Redis is slow; it is asked again, as when it is gone."""
+        """Keeps the subscription to commands when Redis is slow or gone, for which RQ would give it up."""
         patient = ConnectionError(str(exc)) if isinstance(exc, TimeoutError) else exc
         super()._pubsub_exception_handler(patient, pubsub, pubsub_thread)
 
 
 class IntakeWorker(QueueWorker):
-    """The forking worker of untrusted bytes; its maintenance also looks after jobs and uploads nobody else does."""
+    """The forking worker of untrusted bytes; its maintenance also covers jobs and uploads without another owner."""
 
     def run_maintenance_tasks(self) -> None:
-        """RQ's maintenance, then ours; the public keys are published again, for Redis may have lost them."""
+        """Runs RQ's maintenance, then ours; publishes the public keys again, because Redis may have lost them."""
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]  # rq is untyped here
         reap(self.connection, self.settings)
         SigningKeys(self.settings.signing_dir).publish(Keyring(self.connection))
 
 
 def worker_name(queue_name: str) -> str:
-    """A name no worker had before: RQ refuses the name of a worker that was killed, for minutes."""
+    """Returns a name no worker had before: RQ refuses the name of a worker that was killed, for minutes."""
     return f"{socket.gethostname()}-{queue_name}-{uuid.uuid4().hex[:8]}"

@@ -1,4 +1,4 @@
-"""Code that touches untrusted bytes runs in a child process that can do little and is believed little.
+"""Runs code that touches untrusted bytes in a child process that can do little and whose answer is checked.
 
 The child keeps no descriptor but one pipe, writes no file, starts no process, gains no privilege, and has limits on
 memory, processor time and wall time. Where Linux can do it, it opens nothing that the service keeps, keys above all,
@@ -34,11 +34,11 @@ _FAILURE: Final = re.compile(r"[A-Za-z0-9_.:]{1,160}")
 
 
 class SandboxError(Exception):
-    """The function failed in a way nobody foresaw: the type of its error and its line of code."""
+    """The function failed in an unforeseen way; the message is the type of its error and its line of code."""
 
 
 class Answer(NamedTuple):
-    """What the child said; the caller, who alone knows what it may be, checks it."""
+    """The child's answer; the caller, who alone knows which answers are possible, checks it."""
 
     header: dict[str, Any]
     payload: bytes
@@ -53,16 +53,20 @@ def run_limited(
     hidden: Path,
     first_cpu_seconds: int | None = None,
 ) -> Answer:
-    """What `function` returns, computed in a forked child.
+    """Returns what `function` returns in a forked child.
 
-    memory_bytes: address space the child may add to what it was forked with.
-    cpu_seconds: processor time of the child.
-    first_cpu_seconds: of which it has so much until it calls `allow_cpu_seconds`; all of it if left out.
-    hidden: the directory of which the child opens nothing.
-    max_payload: bytes of the second part of the answer.
+    Args:
+        function: The function to run.
+        memory_bytes: Address space that the child may add to what it was forked with.
+        cpu_seconds: Processor time of the child.
+        max_payload: Bytes of the second part of the answer.
+        hidden: The directory of which the child opens nothing.
+        first_cpu_seconds: Processor time until the child calls `allow_cpu_seconds`; None for all of it.
 
-    Raises Rejected as `function` raised it; `image_too_large` when memory or time ran out; `unreadable_image` when the
-    child crashed or its answer is malformed. Raises SandboxError when `function` raised anything else.
+    Raises:
+        Rejected: `function` raised it; or `image_too_large`, when memory or time ran out; or `unreadable_image`, when
+            the child crashed or its answer is malformed.
+        SandboxError: `function` raised anything else.
     """
     deadline = time.monotonic() + _WALL_PER_CPU * cpu_seconds
     source, sink = os.pipe()
@@ -92,7 +96,11 @@ def _fork() -> int:
 
 
 def allow_cpu_seconds(seconds: int) -> None:
-    """Lets this process, a child of `run_limited`, use so much processor time in all, up to the limit of the caller."""
+    """Lets this process, a child of `run_limited`, use more processor time.
+
+    Args:
+        seconds: The processor time in all; the limit of the caller stays.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds if hard == resource.RLIM_INFINITY else min(seconds, hard), hard))
 
@@ -175,7 +183,7 @@ def _write(sink: int, part: bytes) -> None:
 
 
 def _receive(source: int, deadline: float, limit: int) -> bytes:
-    """What the child sends until it closes the pipe, has sent more than `limit`, or time is over."""
+    """Returns what the child sends until it closes the pipe, has sent more than `limit`, or the time is over."""
     received = bytearray()
     poll = select.poll()
     poll.register(source, select.POLLIN)
@@ -188,7 +196,7 @@ def _receive(source: int, deadline: float, limit: int) -> bytes:
 
 
 def _wait(pid: int, deadline: float) -> int | None:
-    """The wait status of the child; None when it still runs at the deadline."""
+    """Returns the wait status of the child; None if it still runs at the deadline."""
     pause = 0.0005
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)

@@ -1,6 +1,6 @@
-"""What a Linux process can give up for good without any privilege: files by Landlock, sockets by seccomp.
+"""Gives up rights of a Linux process for good without any privilege: files by Landlock, sockets by seccomp.
 
-Both are best effort: a kernel or processor without them leaves the process as it was, and the caller is told.
+Both are best effort: a kernel or processor without them leaves the process unchanged, and the functions return False.
 """
 
 import ctypes
@@ -32,9 +32,15 @@ _SOCKET: Final = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}  # t
 
 
 def hide(directory: Path) -> bool:
-    """From now on this process opens nothing in `directory`, and nowhere anything to write; whether it could be done.
+    """Prevents this process from opening anything in a directory, and anything anywhere for writing.
 
-    What is beside the directory and above it can still be read. Needs no_new_privs.
+    It can still read what is beside the directory and above it. It needs no_new_privs.
+
+    Args:
+        directory: The directory.
+
+    Returns:
+        Whether it could be done.
     """
     if sys.platform != "linux":
         return False
@@ -53,7 +59,11 @@ def hide(directory: Path) -> bool:
 
 
 def give_up_sockets() -> bool:
-    """From now on this process makes no socket; whether it could be done. Needs no_new_privs."""
+    """Prevents this process from making a socket. It needs no_new_privs.
+
+    Returns:
+        Whether it could be done.
+    """
     if sys.platform != "linux" or platform.machine() not in _SOCKET:
         return False
     architecture, make_socket = _SOCKET[platform.machine()]
@@ -74,7 +84,7 @@ def give_up_sockets() -> bool:
 
 
 def _around(directory: Path) -> Iterator[os.DirEntry[str]]:
-    """Everything that is not in the directory, by as few names as can be; symbolic links lead to one of the others."""
+    """Yields everything outside the directory by as few names as possible; symbolic links lead to one of the others."""
     way = {directory, *directory.parents}
     for ancestor in directory.parents:
         with suppress(OSError), os.scandir(ancestor) as entries:  # what cannot be listed is not read

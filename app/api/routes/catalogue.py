@@ -1,4 +1,4 @@
-"""The catalogue: tasks, backbones and prompts a request may name."""
+"""The catalogue: the tasks, backbones and prompts that a request may name."""
 
 from dataclasses import replace
 from typing import Annotated, Self
@@ -50,7 +50,7 @@ class Prompts(BaseModel):
 
 
 class PromptChange(BaseModel):
-    """What can be changed about a prompt."""
+    """One change of a prompt."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -64,19 +64,19 @@ class PromptChange(BaseModel):
     @model_validator(mode="after")
     def _one_change(self) -> Self:
         if (self.default_for is None) == (self.withdrawn is None):
-            raise ValueError("exactly one of `default_for` and `withdrawn` is required")
+            raise ValueError("the body must have exactly one of `default_for` and `withdrawn`")
         return self
 
 
 @router.get("/tasks", operation_id="list_tasks", summary="List tasks", responses=problem_responses())
 def list_tasks(services: ServicesDep) -> Tasks:
-    """The tasks: class names in their order, the hand-written template, and the prompts in use where none is named."""
+    """Returns the tasks: class names in their order, the hand-written template, and the default prompts."""
     return Tasks(tasks=[_in_use(services, task) for task in services.catalogue.tasks.values()])
 
 
 @router.get("/backbones", operation_id="list_backbones", summary="List backbones", responses=problem_responses())
 def list_backbones(services: ServicesDep) -> Backbones:
-    """The backbones; the weights of one that is not available are fetched on a worker with `certrad fetch`."""
+    """Returns the backbones; `certrad fetch` on a worker downloads the weights of one that is not available."""
     present = {name for engine in alive_engines(services.redis, services.catalogue) for name in engine.backbones}
     cards = services.catalogue.backbones.values()
     return Backbones(backbones=[BackboneView(card=card, available=card.id in present) for card in cards])
@@ -84,7 +84,7 @@ def list_backbones(services: ServicesDep) -> Backbones:
 
 @router.get("/prompts", operation_id="list_prompts", summary="List prompts", responses=problem_responses())
 def list_prompts(services: ServicesDep) -> Prompts:
-    """The learned prompts in use."""
+    """Returns the learned prompts in use."""
     return Prompts(prompts=[_view(services, card) for card in services.catalogue.prompts().values()])
 
 
@@ -95,7 +95,7 @@ def list_prompts(services: ServicesDep) -> Prompts:
     responses=problem_responses("prompt_not_found", "invalid_request"),
 )
 def get_prompt(prompt_id: PromptId, services: ServicesDep) -> PromptView:
-    """The card of a learned prompt: how it was tuned, and what was measured."""
+    """Returns the card of a learned prompt: how it was tuned, and what was measured."""
     return _view(services, _card(services, prompt_id))
 
 
@@ -108,7 +108,7 @@ def get_prompt(prompt_id: PromptId, services: ServicesDep) -> PromptView:
     ),
 )
 def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesDep) -> PromptView:
-    """Makes a prompt the default of a task that has its classes, takes it out of use, or puts it into use again."""
+    """Makes a prompt the default of a task with the same classes, withdraws it, or puts it into use again."""
     if change.withdrawn is not None:
         return _withdraw_or_restore(services, prompt_id, withdrawn=change.withdrawn)
     card = _card(services, prompt_id)
@@ -129,7 +129,7 @@ def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesD
     responses=problem_responses("prompt_not_found", "invalid_request"),
 )
 def withdraw_prompt(prompt_id: PromptId, services: ServicesDep) -> Response:
-    """Takes a prompt out of use; certificates made with it stay."""
+    """Withdraws a prompt; certificates made with it stay."""
     services.catalogue.withdraw_prompt(_card(services, prompt_id).id)
     return Response(status_code=204)
 
@@ -146,7 +146,7 @@ def _withdraw_or_restore(services: Services, prompt_id: str, *, withdrawn: bool)
 
 
 def _in_use(services: Services, task: TaskCard) -> TaskCard:
-    """The task with what its defaults are now, not as it was shipped."""
+    """Returns the task with its defaults of today, not those it was shipped with."""
     first = {card.method == "bank": card.id for card in reversed(services.catalogue.default_prompts(task.id))}
     return replace(task, default_prompt=first.get(False), default_bank=first.get(True))
 

@@ -1,4 +1,4 @@
-"""Certificate documents, byte for byte as they were stored."""
+"""Certificate documents, byte for byte as they are stored."""
 
 import hashlib
 import re
@@ -43,7 +43,7 @@ IfNoneMatch = Annotated[str | None, Header(description="ETag of the copy at hand
     },
 )
 def get_job_certificate(job_id: str, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
-    """The certificate document of a job; an abstention has one too."""
+    """Returns the certificate document of a job; an abstention has one too."""
     record = services.jobs.read(job_id)
     if not record.ended:
         raise Rejected("job_not_finished", f"the job is {record.status}")
@@ -60,9 +60,9 @@ def get_job_certificate(job_id: str, services: ServicesDep, if_none_match: IfNon
     responses={**_DOCUMENT, **problem_responses("certificate_not_found", "digest_mismatch", "invalid_request")},
 )
 def get_certificate(sha256: str, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
-    """The certificate document with this SHA-256."""
+    """Returns the certificate document with this SHA-256."""
     if not _SHA256.fullmatch(sha256):
-        raise Rejected("certificate_not_found", "an address is 64 lowercase hexadecimal digits")
+        raise Rejected("certificate_not_found", "a digest must be 64 lowercase hexadecimal digits")
     return _document(services.settings.certificates_dir, sha256, if_none_match)
 
 
@@ -72,7 +72,7 @@ def _document(directory: Path, sha256: str, if_none_match: str | None) -> Respon
     except FileNotFoundError:
         raise Rejected("certificate_not_found", "no certificate has this digest") from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise Rejected("digest_mismatch", "the stored certificate is not the one of this digest")
+        raise Rejected("digest_mismatch", "the stored certificate has another digest")
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
     if sha256 in (if_none_match or ""):
         return Response(status_code=304, headers=headers)

@@ -54,9 +54,10 @@ async def certify(
     request: Request,
     acceptance: AcceptanceDep,
 ) -> JobView:
-    """Submits an image, as a form or as the raw body with the fields in the query, and answers with its job.
+    """Submits an image, as a form or as the raw body with the fields in the query, and returns its job.
 
-    The kind of the image is decided by its bytes; declared types and file names are ignored and never kept.
+    The service detects the format from the first bytes of the image. It ignores declared types and file names, and
+    never keeps them.
     """
     fields = request.query_params.multi_items()
     if is_form(request):
@@ -74,5 +75,8 @@ def _submit(services: Services, image: bytes, fields: list[tuple[str, str]], ide
     if not image:
         raise Rejected("empty_image", "the upload has zero bytes")
     if sniff(image[:SNIFFED_BYTES]) is None:
-        raise Rejected("unsupported_format", "the first bytes are those of no PNG, JPEG, TIFF or DICOM file")
+        raise Rejected(
+            "unsupported_format",
+            "the image must be PNG, JPEG, TIFF or DICOM; its first bytes are those of none of them",
+        )
     return services.jobs.submit(BytesIO(image), request, idempotency=idempotency)

@@ -24,7 +24,7 @@ class Health(BaseModel):
 
 
 class Workforce(Health):
-    """The workers of each queue, and what the engines among them hold."""
+    """The workers of each queue, and the backbones that the engines among them hold."""
 
     queues: dict[str, list[Worker]]
     engines: list[WorkerCard]
@@ -32,13 +32,13 @@ class Workforce(Health):
 
 @router.get("/health/live", operation_id="live", summary="Is the process alive")
 async def live() -> Health:
-    """Answers as long as the process does."""
+    """Returns 200 as long as the process runs."""
     return Health()
 
 
 @router.get("/health/ready", operation_id="ready", summary="Can jobs be taken", responses=problem_responses())
 def ready(services: ServicesDep) -> Health:
-    """Whether Redis answers and takes writes; says nothing about workers, whose absence must not stop the API."""
+    """Returns 200 if Redis answers and takes writes; it ignores workers, whose absence must not stop the API."""
     services.redis.ping()
     services.redis.set(f"{PREFIX}:ready", "1", ex=10)
     return Health()
@@ -52,7 +52,7 @@ def ready(services: ServicesDep) -> Health:
     responses=problem_responses("no_worker"),
 )
 def workers(services: ServicesDep) -> Response:
-    """The workers with a heartbeat; 503 when a queue has none."""
+    """Returns the workers with a heartbeat; 503 if a queue has none."""
     queues = {queue: alive_workers(services.redis, queue) for queue in QUEUES}
     workforce = Workforce(queues=queues, engines=alive_engines(services.redis, services.catalogue))
     body: dict[str, Any] = workforce.model_dump(mode="json")
@@ -73,5 +73,5 @@ def workers(services: ServicesDep) -> Response:
     },
 )
 def metrics(services: ServicesDep) -> Response:
-    """Jobs, queues and workers of the whole installation."""
+    """Returns the metrics of jobs, queues and workers of the whole installation."""
     return Response(generate_latest(registry(services.redis)), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""Jobs: read, listed, followed, cancelled, erased."""
+"""The routes that read, list, follow, cancel and erase jobs."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
@@ -11,18 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import RedisError
 
 from certrad.app.api import events
+from certrad.app.api.accepted import POLL_SECONDS
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.schemas.job import JobPage, JobView, job_view
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-_POLL_SECONDS: Final = 1
 _RECONNECT_MS: Final = 2000
 
 
 class PageQuery(BaseModel):
-    """Which page of the list."""
+    """The page of the list to return."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -38,7 +38,7 @@ class PageQuery(BaseModel):
     responses=problem_responses("invalid_request", "unknown_field"),
 )
 def list_jobs(query: Annotated[PageQuery, Query()], services: ServicesDep) -> JobPage:
-    """The jobs of this installation, newest first."""
+    """Returns the jobs of this installation, newest first."""
     before = float("inf") if query.cursor is None else query.cursor
     page = services.jobs.page(before=before, limit=query.limit)
     following = None if page.following is None else repr(page.following)
@@ -53,10 +53,10 @@ def list_jobs(query: Annotated[PageQuery, Query()], services: ServicesDep) -> Jo
     responses=problem_responses("job_not_found", "job_unreadable", "invalid_request"),
 )
 def get_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
-    """The job as it stands; while it has not ended, `Retry-After` says when to ask again."""
+    """Returns the job with its current status; until it has ended, `Retry-After` says when to poll again."""
     record = services.jobs.read(job_id)
     if not record.ended:
-        response.headers["Retry-After"] = str(_POLL_SECONDS)
+        response.headers["Retry-After"] = str(POLL_SECONDS)
     return job_view(record)
 
 
@@ -75,7 +75,7 @@ def get_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
     },
 )
 def get_job_input(job_id: str, services: ServicesDep) -> Response:
-    """The image as it was given to the model: resized, cropped, in the file's own window, before noise."""
+    """Returns the model input: the image resized, cropped, in the file's own window, before noise."""
     return Response(services.jobs.model_input(job_id), media_type="image/png")
 
 
@@ -115,9 +115,9 @@ def delete_job(job_id: str, services: ServicesDep) -> Response:
 async def follow_job(
     job_id: str,
     services: ServicesDep,
-    last_event_id: Annotated[str | None, Header(description="go on after this event")] = None,
+    last_event_id: Annotated[str | None, Header(description="id of the event after which to continue")] = None,
 ) -> EventSourceResponse:
-    """The job's events from the first one, or from the one after `Last-Event-ID`, as they come."""
+    """Returns the job's events as they come, from the first one or from the one after `Last-Event-ID`."""
     after = events.position(last_event_id)
     await run_in_threadpool(services.jobs.read, job_id)
     return EventSourceResponse(_stream(services, job_id, after), headers={"X-Accel-Buffering": "no"})

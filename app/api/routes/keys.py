@@ -1,4 +1,4 @@
-"""The keys certificates can be checked with."""
+"""The keys that certificates can be checked with."""
 
 from base64 import urlsafe_b64encode
 from datetime import datetime
@@ -29,7 +29,7 @@ class Jwk(BaseModel):
 
 
 class SigningKey(BaseModel):
-    """A public key of this installation: the one in use, or one that signed until it was replaced."""
+    """A public key of this installation: the current one, or one that signed until it was replaced."""
 
     key_id: str = Field(description="the first 16 hexadecimal digits of the SHA-256 of the key's 32 bytes")
     algorithm: Literal["Ed25519"] = "Ed25519"
@@ -40,9 +40,9 @@ class SigningKey(BaseModel):
 
 
 class RevokedKey(BaseModel):
-    """A key that this installation signed with and has disowned: whatever it signed is refused.
+    """A key that this installation signed with and has revoked: verifiers refuse every document that it signed.
 
-    It is named by its digest, so that a verifier that looks for public keys in this answer does not find it.
+    It is named by its digest, so that a verifier that searches this response for public keys does not see it.
     """
 
     key_id: str = Field(description="as of a signing key")
@@ -52,7 +52,7 @@ class RevokedKey(BaseModel):
 
 
 class Epoch(BaseModel):
-    """A noise secret this installation has committed to, by its hash."""
+    """A noise secret that this installation has committed to by its hash."""
 
     sha256: str = Field(description="SHA-256 of the epoch secret")
     status: Status
@@ -63,9 +63,9 @@ class Epoch(BaseModel):
 
 
 class Keys(BaseModel):
-    """Every public signing key and every commitment to a noise secret there ever was, oldest first.
+    """Every public signing key and every commitment to a noise secret, oldest first.
 
-    A key that was revoked is among `revoked` only.
+    A revoked key is in `revoked` only.
     """
 
     keys: list[SigningKey]
@@ -80,11 +80,11 @@ class Keys(BaseModel):
     responses=problem_responses(),
 )
 def keys(services: ServicesDep) -> Keys:
-    """Whose signatures are this installation's, and what it committed to before the noise was drawn."""
+    """Returns the installation's signing keys, and the commitments that it published before it drew noise."""
     revoked = services.keyring.revocations()  # before the keys, so that none that is revoked now is in both
-    found, epochs = services.keyring.signing_keys(), services.keyring.epochs()
+    signing_keys, epochs = services.keyring.signing_keys(), services.keyring.epochs()
     return Keys(
-        keys=[_signing_key(key, _status(key, found[-1])) for key in found],
+        keys=[_signing_key(key, _status(key, signing_keys[-1])) for key in signing_keys],
         revoked=[
             RevokedKey(key_id=key.id, sha256=key.sha256, revoked_at=moment(key.revoked_at), reason=key.reason)
             for key in revoked

@@ -46,13 +46,13 @@ async def tune_prompt(
     request: Request,
     acceptance: AcceptanceDep,
 ) -> JobView:
-    """Submits labelled images, one folder for each class, and answers with the job that tunes a prompt on them.
+    """Submits labelled images, one folder for each class, and returns the job that tunes a prompt on them.
 
-    Its result names the prompt, which POST /certify takes at once. File names are looked at and never kept; an error
-    about one file names its path in the archive.
+    The job's result names the prompt, which POST /certify accepts at once. The service reads file names and never keeps
+    them; an error about one file names its path in the archive.
     """
     if not is_form(request):
-        raise InvalidRequest({"images": "required once, as a file part of a multipart form"})
+        raise InvalidRequest({"images": "must be sent exactly once, as a file part of a multipart form"})
     async with read_form(request, "images") as (part, fields):
         fields += request.query_params.multi_items()
         created = await acceptance.submit(_submit, part.file, fields)
@@ -64,5 +64,5 @@ def _submit(services: Services, archive: BinaryIO, fields: list[tuple[str, str]]
     signature = archive.read(len(ZIP_SIGNATURE))
     archive.seek(0)
     if signature != ZIP_SIGNATURE:
-        raise Rejected("invalid_archive", "the first bytes are not those of a zip")
+        raise Rejected("invalid_archive", "the archive must be a zip; its first bytes are not those of one")
     return services.jobs.submit(archive, request, idempotency=idempotency)

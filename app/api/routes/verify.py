@@ -26,7 +26,7 @@ _BODY: Final[dict[str, Any]] = {
 
 
 class CheckView(BaseModel):
-    """One thing that was checked, and what was found or why it is refused."""
+    """One check, with its outcome or the reason for its refusal."""
 
     name: str = Field(examples=["radius"])
     ok: bool
@@ -34,7 +34,7 @@ class CheckView(BaseModel):
 
 
 class VerificationView(BaseModel):
-    """A document is valid if every check holds."""
+    """The outcome of a verification; a document is valid if every check passes."""
 
     valid: bool
     issuer: Literal["known", "unknown", "revoked"] = Field(
@@ -51,23 +51,27 @@ class VerificationView(BaseModel):
     openapi_extra={"requestBody": _BODY},
 )
 async def verify_certificate(request: Request, services: ServicesDep) -> VerificationView:
-    """Checks the signature of a document and computes again, from its labels, all that it claims.
+    """Checks the signature of a document, and computes from its labels everything that it claims.
 
-    Whether the labels are those of the image, only who has image and model can see: `certrad verify --replay`.
+    Whether the labels belong to the image needs the image and the model: `certrad verify --replay`.
     """
     content = await _read(request)
     # One at a time, beside the event loop and the threads of the other routes: a large document takes seconds.
-    found = await run_sync(_verify, content, services, limiter=services.verifying)
-    return VerificationView.model_validate({**asdict(found), "valid": found.valid})
+    verification = await run_sync(_verify, content, services, limiter=services.verifying)
+    return VerificationView.model_validate({**asdict(verification), "valid": verification.valid})
 
 
 async def _read(request: Request) -> bytes:
-    """The body; no more of it is kept than a document can have."""
+    """Returns the body; it keeps no more of it than a document can have.
+
+    Raises:
+        Rejected: not_a_certificate, if the body is longer than that.
+    """
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
         if len(content) > MAX_BYTES:
-            raise Rejected("not_a_certificate", f"at most {MAX_BYTES} bytes are expected")
+            raise Rejected("not_a_certificate", f"a certificate has at most {MAX_BYTES} bytes; the body has more")
     return bytes(content)
 
 

@@ -1,1 +1,1 @@
-"""Bodies of requests and answers, as pydantic models."""
+"""The bodies of requests and responses, as pydantic models."""

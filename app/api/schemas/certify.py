@@ -75,7 +75,7 @@ class CertifyForm(BaseModel):
     )
     context: Literal["words", "tokens"] | None = Field(
         None,
-        description="what of a hand-written prompt is learnable: as the published code counts, or all; only with "
+        description="learnable part of a hand-written prompt: as the published code counts, or all of it; only with "
         "`zero_shot`, not with a learned prompt; default `tokens`",
     )
     sigma: Sigma = Field(
@@ -86,18 +86,18 @@ class CertifyForm(BaseModel):
     alpha: float = Field(
         _PARAMS.alpha, ge=ALPHA_RANGE[0], le=ALPHA_RANGE[1], description="failure probability of the certificate"
     )
-    n0: int = Field(_PARAMS.n0, ge=N0_MIN, le=N_MAX, description="samples that choose the class; at most `n`")
-    n: int = Field(_PARAMS.n, ge=N0_MIN, le=N_MAX, description="samples that bound its probability")
+    n0: int = Field(_PARAMS.n0, ge=N0_MIN, le=N_MAX, description="number of samples that choose the class; at most `n`")
+    n: int = Field(_PARAMS.n, ge=N0_MIN, le=N_MAX, description="number of samples that bound its probability")
     bound: Bound = Field(_PARAMS.bound, description="`two_class` bounds the runner-up too; `cohen` uses 1 - p_A")
     target_radius: float | None = Field(
         None,
         gt=0,
-        description="stop as soon as this radius is shown, or cannot be shown with `n` samples; at most 6 sigma and 4 "
-        "decimals",
+        description="stop as soon as this radius is proved, or cannot be proved with `n` samples; at most 6 sigma and "
+        "4 decimals",
         examples=[0.25],
     )
     frame: int | None = Field(
-        None, ge=1, description="frame of a multi-frame image, from 1; required when there are several"
+        None, ge=1, description="frame of a multi-frame image, from 1; required if the image has several"
     )
     region: Annotated[str, StringConstraints(pattern=_REGION)] | None = Field(
         None, description="`x,y,w,h` in pixels: the part of the image to classify", examples=["0,0,512,512"]
@@ -119,7 +119,7 @@ class CertifyForm(BaseModel):
         if round(target, TARGET_DECIMALS) != target:
             raise ValueError(f"must have at most {TARGET_DECIMALS} decimals")
         if (sigma := info.data.get("sigma")) == "auto":
-            raise ValueError("not with `sigma=auto`, which needs a fixed `n`")
+            raise ValueError("is not allowed with `sigma=auto`, which needs a fixed `n`")
         if sigma and target > TARGET_MAX * sigma:
             raise ValueError(f"must be at most {TARGET_MAX:g} sigma, {TARGET_MAX * sigma:g}")
         return target
@@ -133,27 +133,41 @@ class CertifyForm(BaseModel):
 
     @property
     def rectangle(self) -> Region | None:
-        """The region as numbers."""
+        """Returns the region as numbers, or None."""
         return None if self.region is None else _rectangle(self.region)
 
     @property
     def adaptation_options(self) -> dict[str, Any]:
-        """The options of zero-shot adaptation that were given, by the name `ZeroShotAdaptation` has for them."""
+        """Returns the options of zero-shot adaptation that the client sent, by their names in `ZeroShotAdaptation`."""
         given = {"steps": self.adapt_steps, "samples": self.adapt_samples, "lr": self.adapt_lr, "context": self.context}
         return {name: value for name, value in given.items() if value is not None}
 
 
 def parse(fields: Iterable[tuple[str, str]]) -> CertifyForm:
-    """The form these fields make; raises Rejected `unknown_field` or InvalidRequest."""
-    return validated(CertifyForm, fields)
+    """Returns the form with these fields.
+
+    Raises:
+        InvalidRequest: A field is wrong.
+        Rejected: unknown_field.
+    """
+    return validate_form(CertifyForm, fields)
 
 
-def validated(form: type[Form], fields: Iterable[tuple[str, str]]) -> Form:
-    """A form of these fields, each given once; raises Rejected `unknown_field` or InvalidRequest."""
+def validate_form(form: type[Form], fields: Iterable[tuple[str, str]]) -> Form:
+    """Returns a form with these fields, each of which may come once.
+
+    Args:
+        form: The class of the form.
+        fields: Names and values.
+
+    Raises:
+        InvalidRequest: A field is wrong, or comes more than once.
+        Rejected: unknown_field.
+    """
     given: dict[str, str] = {}
     for name, value in fields:
         if name in given:
-            raise InvalidRequest({name: "given more than once"})
+            raise InvalidRequest({name: "was sent more than once"})
         given[name] = value
     try:
         return form.model_validate(given)

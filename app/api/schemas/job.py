@@ -1,4 +1,4 @@
-"""Jobs as the API shows them."""
+"""The jobs as the API returns them."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -18,20 +18,20 @@ _BY_IMAGES: Final[frozenset[Phase]] = frozenset({"unpacking", "attacking"})
 
 
 class Progress(BaseModel):
-    """How far a certification is; samples are those of selection and estimation, at most `samples_total`."""
+    """The progress of a certification; it counts samples of selection and estimation, at most `samples_total`."""
 
     phase: Phase
     samples_done: int = Field(examples=[4196])
     samples_total: int = Field(examples=[10100])
     running_radius: float | None = Field(
         None,
-        description="only with `target_radius`: the radius shown so far; with probability at least 1 - alpha it is "
+        description="only with `target_radius`: the radius proved so far; with probability at least 1 - alpha it is "
         "never above the true one",
     )
 
 
 class TuningProgress(BaseModel):
-    """How far a tuning is."""
+    """The progress of a tuning."""
 
     phase: Phase
     epochs_done: int = Field(examples=[12])
@@ -42,7 +42,7 @@ class TuningProgress(BaseModel):
 
 
 class Links(BaseModel):
-    """Where else to look."""
+    """The addresses of what belongs to the job."""
 
     self: str = Field(examples=[f"/jobs/{_ID}"])
     events: str = Field(examples=[f"/jobs/{_ID}/events"])
@@ -73,12 +73,12 @@ class JobPage(BaseModel):
 
 
 def job_path(job_id: str) -> str:
-    """The address of a job."""
+    """Returns the address of a job."""
     return f"/jobs/{job_id}"
 
 
 def job_view(record: JobRecord) -> JobView:
-    """The record as a client sees it."""
+    """Returns the record in the form that a client receives."""
     path = job_path(record.id)
     error = problem(record.error.code, record.error.detail, instance=path) if record.error else None
     return JobView(
@@ -114,5 +114,5 @@ def _progress(record: JobRecord) -> Progress | TuningProgress:
 
 
 def moment(seconds: float) -> datetime:
-    """Returns a time that is kept as seconds since 1970."""
+    """Returns the time that is so many seconds after 1970."""
     return datetime.fromtimestamp(seconds, UTC)

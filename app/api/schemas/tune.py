@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints
 
-from certrad.app.api.schemas.certify import Identifier, Words, validated
+from certrad.app.api.schemas.certify import Identifier, Words, validate_form
 from certrad.models.types.cards import ContextPosition
 from certrad.models.types.smoothing import SIGMA_RANGE
 from certrad.models.types.tuning import (
@@ -22,7 +22,7 @@ Sigma = Annotated[float, Field(ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1])]
 
 
 class TuningForm(BaseModel):
-    """The fields of one request, beside the images; those of the training default to what the papers publish."""
+    """The fields of one request, beside the images; the training fields default to the published values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -51,24 +51,38 @@ class TuningForm(BaseModel):
         examples=['["chest X-ray", "head CT"]'],
     )
     shots: int | None = Field(
-        None, ge=1, le=SHOTS_MAX, description="images of each class to tune on; default 16, of `advpt` all"
+        None, ge=1, le=SHOTS_MAX, description="images of each class to tune on; default 16, with `advpt` all"
     )
-    epochs: int | None = Field(None, ge=1, le=EPOCHS_MAX, description="default 50, of `advpt` 100")
-    lr: float | None = Field(None, gt=0, le=1, description="learning rate of SGD; default 0.002, of `advpt` 0.005")
-    batch_size: int | None = Field(None, ge=1, le=BATCH_MAX, description="default 16, of `advpt` 32")
-    n_ctx: int | None = Field(None, ge=1, le=N_CTX_MAX, description="context vectors; default 5, of `advpt` 32")
+    epochs: int | None = Field(
+        None, ge=1, le=EPOCHS_MAX, description="passes over the images; default 50, with `advpt` 100"
+    )
+    lr: float | None = Field(None, gt=0, le=1, description="learning rate of SGD; default 0.002, with `advpt` 0.005")
+    batch_size: int | None = Field(
+        None, ge=1, le=BATCH_MAX, description="images of one step; default 16, with `advpt` 32"
+    )
+    n_ctx: int | None = Field(
+        None, ge=1, le=N_CTX_MAX, description="number of context vectors; default 5, with `advpt` 32"
+    )
     class_specific: bool | None = Field(None, description="context vectors for each class; default false")
-    position: ContextPosition | None = Field(None, description="of the class name in the prompt; default `end`")
+    position: ContextPosition | None = Field(None, description="place of the class name in the prompt; default `end`")
     sigmas: Json[Annotated[list[Sigma], Field(min_length=1, max_length=16)]] | None = Field(
         None,
         description="noise levels as a JSON list; only with `few_shot`; default [0.25, 0.5, 0.75, 1.0]",
         examples=["[0.25, 0.5]"],
     )
     seed: int | None = Field(
-        None, ge=0, lt=2**32, description="of the choice of images, the first context vectors, all noise; default 0"
+        None,
+        ge=0,
+        lt=2**32,
+        description="random seed of the choice of images, the first context vectors and the noise; default 0",
     )
 
 
 def parse(fields: Iterable[tuple[str, str]]) -> TuningForm:
-    """The form these fields make; raises Rejected `unknown_field` or InvalidRequest."""
-    return validated(TuningForm, fields)
+    """Returns the form with these fields.
+
+    Raises:
+        InvalidRequest: A field is wrong.
+        Rejected: unknown_field.
+    """
+    return validate_form(TuningForm, fields)

@@ -1,4 +1,4 @@
-"""`certrad prompts default`: the prompt that a task uses where a request names none."""
+"""`certrad prompts default`: sets the prompt that a task uses if a request names none."""
 
 import sys
 from argparse import Namespace
@@ -20,7 +20,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Makes the prompt the default."""
+    """Makes the prompt the default.
+
+    Returns:
+        The exit code.
+    """
 
     def make(client: Client) -> int:
         client.make_default(options.id, options.task)

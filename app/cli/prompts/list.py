@@ -16,7 +16,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Prints the prompts."""
+    """Prints the prompts.
+
+    Returns:
+        The exit code.
+    """
 
     def show(client: Client) -> int:
         prompts = client.get("/prompts")["prompts"]

@@ -1,4 +1,4 @@
-"""`certrad prompts restore`: a withdrawn prompt put into use again."""
+"""`certrad prompts restore`: puts a withdrawn prompt into use again."""
 
 import sys
 from argparse import Namespace
@@ -17,7 +17,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Restores the prompt; it is no task's default until it is made one."""
+    """Restores the prompt; it is no task's default until `certrad prompts default` makes it one.
+
+    Returns:
+        The exit code.
+    """
 
     def restore(client: Client) -> int:
         client.restore_prompt(options.id)

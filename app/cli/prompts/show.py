@@ -18,7 +18,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Prints the card as JSON, for reading."""
+    """Prints the card as indented JSON.
+
+    Returns:
+        The exit code.
+    """
 
     def show(client: Client) -> int:
         sys.stdout.write(json.dumps(client.prompt(options.id), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""`certrad prompts withdraw`: a prompt taken out of use."""
+"""`certrad prompts withdraw`: takes a prompt out of use."""
 
 import sys
 from argparse import Namespace
@@ -17,7 +17,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Withdraws the prompt, and says how to put it into use again."""
+    """Withdraws the prompt, and prints how to restore it.
+
+    Returns:
+        The exit code.
+    """
 
     def withdraw(client: Client) -> int:
         client.withdraw_prompt(options.id)

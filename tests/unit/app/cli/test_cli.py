@@ -57,7 +57,7 @@ def test_commands_that_compute_get_their_arguments_as_they_are(name: str, monkey
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["certify"], ["`FILE|DIR` is required"]),
+        (["certify"], ["`FILE|DIR` is missing"]),
         (
             ["certify", "/nowhere/image.png"],
             ["`FILE|DIR` must be an existing file or folder; got '/nowhere/image.png'"],
@@ -79,7 +79,7 @@ def test_commands_that_compute_get_their_arguments_as_they_are(name: str, monkey
         ),
         (["certify", "--n0", "500", "--n", "100", __file__], ["`--n0` must be at most `--n`; got 500 and 100"]),
         (["demo", "--n", "1"], ["`--n` must be a whole number, 100 to 1000000; got '1'"]),
-        (["prompts", "default", "p-1"], ["`--task` is required"]),
+        (["prompts", "default", "p-1"], ["`--task` is missing"]),
         (["certificate", "--out"], ["`--out` needs a value"]),
         (["nonsense"], ["'nonsense' is not a command"]),
     ],

@@ -75,8 +75,8 @@ def test_only_a_zip_is_sent_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "found"),
     [
-        (("a/1",), "at least 2 classes are expected, got 1"),
-        ((), "at least 2 classes are expected, got 0"),
+        (("a/1",), "must have at least 2 classes; got 1"),
+        ((), "must have at least 2 classes; got 0"),
         (("a/1", "b/.hidden"), "b holds no image"),
         (("a/1", "b/c/1"), "b/c is no file"),
     ],
@@ -94,9 +94,9 @@ def test_a_folder_that_is_not_one_of_classes_is_refused(tmp_path: Path, files: t
         ("path,label\n,a\n", "line 2: there is no file ''"),
         ("path,label\n1.png\n", "line 2: '' cannot be the name of a class"),
         ("path,label\n1.png,../a\n", "line 2: '../a' cannot be the name of a class"),
-        ("path,label\n1.png,a\n", "at least 2 classes are expected, got 1"),
-        ("path,label\n1.png,a\n1.png,b\n", "line 3: '1.png' is there more than once"),
-        ("path,label\n1.png,a\n./1.png,a\n", "line 3: './1.png' is there more than once"),
+        ("path,label\n1.png,a\n", "must have at least 2 classes; got 1"),
+        ("path,label\n1.png,a\n1.png,b\n", "line 3: '1.png' comes more than once"),
+        ("path,label\n1.png,a\n./1.png,a\n", "line 3: './1.png' comes more than once"),
         ("file,class\n1.png,a\n", "columns path and label"),
         ("", "columns path and label"),
     ],

@@ -9,7 +9,7 @@ from PIL import Image
 from certrad.models.evaluation.certified import ABSTAINED, COLUMNS, Row
 from certrad.workers.cli import plot as plot_command
 from certrad.workers.cli.main import main
-from certrad.workers.offline.plot import Curve, called
+from certrad.workers.offline.plot import Curve, curve_label
 
 HEADER = "\t".join(COLUMNS)
 SETTINGS = {"classifier": {"prompt": "p-1"}, "params": {"sigma": 0.5, "n": 100}, "scope": "input_independent"}
@@ -37,8 +37,8 @@ def test_without_a_correct_image_the_share_is_zero() -> None:
 
 
 def test_a_scope_that_is_not_the_usual_one_is_told() -> None:
-    assert called("t", SETTINGS, 4) == "t: p-1, σ = 0.5, n = 100, 4 images"
-    assert "frozen_prompt" in called("t", {**SETTINGS, "scope": "frozen_prompt"}, 4)
+    assert curve_label("t", SETTINGS, 4) == "t: p-1, σ = 0.5, n = 100, 4 images"
+    assert "frozen_prompt" in curve_label("t", {**SETTINGS, "scope": "frozen_prompt"}, 4)
 
 
 def test_several_tables_make_one_picture(tmp_path: Path) -> None:

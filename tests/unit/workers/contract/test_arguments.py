@@ -40,12 +40,12 @@ def test_every_error_is_told_at_once() -> None:
         "`--n` must be a whole number, 1 to 5; got '9'",
         "`FILE` must be an existing file; got '/nowhere'",
         "'--bogus' is not an option or argument of `certrad test`",
-        "`--task` is required",
+        "`--task` is missing",
     )
 
 
 def test_what_is_missing_or_too_much_is_told_by_its_name() -> None:
-    assert problems("--task", "a") == ("`FILE` is required",)
+    assert problems("--task", "a") == ("`FILE` is missing",)
     assert problems(__file__, "--n", "0", "--task") == (
         "`--n` must be a whole number, 1 to 5; got '0'",
         "`--task` needs a value",
@@ -66,7 +66,7 @@ def test_rules_see_the_values_and_their_sentences_come_with_the_others() -> None
     made.check(rule)
     with pytest.raises(UsageError) as raised:
         made.parse(["--n", "5", __file__])
-    assert raised.value.problems == ("`--task` is required", "`--n` must not be 5 here")
+    assert raised.value.problems == ("`--task` is missing", "`--n` must not be 5 here")
 
 
 def test_help_says_what_is_required_which_values_there_are_and_the_default() -> None:

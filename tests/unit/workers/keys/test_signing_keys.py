@@ -116,7 +116,7 @@ def test_the_key_in_use_is_not_revoked(keys: SigningKeys) -> None:
 def test_what_was_no_key_of_ours_is_not_revoked(keys: SigningKeys, name: str) -> None:
     keys.current()
     keys.rotate()
-    with pytest.raises(ValueError, match="no public key"):
+    with pytest.raises(ValueError, match="the key must be one of"):
         keys.revoke(name, "it leaked")
 
 
@@ -124,7 +124,7 @@ def test_what_was_no_key_of_ours_is_not_revoked(keys: SigningKeys, name: str) ->
 def test_a_revocation_says_why_and_spells_no_key(keys: SigningKeys, reason: str) -> None:
     first, former = public_key(keys.current()), public_key(keys.rotate())
     keys.rotate()
-    with pytest.raises(ValueError, match="a reason"):
+    with pytest.raises(ValueError, match="the reason"):
         keys.revoke(former, reason.format(first=first, former=former))
     assert keys.revocations() == []
 
