@@ -16,6 +16,7 @@ from certrad.app.api.middleware import (
     ErrorMiddleware,
     SecurityHeadersMiddleware,
 )
+from certrad.app.api.origin import ForeignOriginMiddleware
 from certrad.app.api.routes import catalogue, certificates, certify, health, jobs, keys, verify
 from certrad.app.api.routes import prompts as tuning
 from certrad.app.settings import ApiSettings
@@ -52,6 +53,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(
         BodySizeLimitMiddleware, max_bytes=settings.max_body_bytes, larger={tuning.PATH: settings.max_archive_bytes}
     )
+    app.add_middleware(ForeignOriginMiddleware)
     app.add_middleware(AllowedHostMiddleware, names=settings.host_names)
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)

@@ -50,6 +50,11 @@ PROBLEMS: Final[dict[str, Problem]] = {
         title="The host name is not this service's",
         raised_if="the `Host` header names neither a loopback address nor one of `CERTRAD_ALLOWED_HOSTS`",
     ),
+    "foreign_origin": Problem(
+        title="A page of another origin made the request",
+        raised_if="a request that is not GET or HEAD carries an `Origin` other than the service's own, or a "
+        "`Sec-Fetch-Site` of `cross-site` or `same-site`",
+    ),
     "not_found": Problem(
         title="No such address",
         raised_if="the path is not part of the interface",

@@ -53,6 +53,7 @@ def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
             "idempotency_conflict",
             *codes,
             "body_too_large",
+            "foreign_origin",
             "queue_full",
             "storage_unavailable",
         ),

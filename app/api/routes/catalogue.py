@@ -104,7 +104,7 @@ def get_prompt(prompt_id: PromptId, services: ServicesDep) -> PromptView:
     operation_id="change_prompt",
     summary="Make a prompt a task's default, withdraw or restore it",
     responses=problem_responses(
-        "prompt_not_found", "unknown_task", "prompt_mismatch", "invalid_request", "unknown_field"
+        "prompt_not_found", "unknown_task", "prompt_mismatch", "invalid_request", "unknown_field", "foreign_origin"
     ),
 )
 def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesDep) -> PromptView:
@@ -126,7 +126,7 @@ def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesD
     operation_id="withdraw_prompt",
     summary="Withdraw a prompt",
     status_code=204,
-    responses=problem_responses("prompt_not_found", "invalid_request"),
+    responses=problem_responses("prompt_not_found", "invalid_request", "foreign_origin"),
 )
 def withdraw_prompt(prompt_id: PromptId, services: ServicesDep) -> Response:
     """Takes a prompt out of use; certificates made with it stay."""
