@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from certrad.app.api import problems
 from certrad.app.api.dependencies import Services
+from certrad.app.api.methods import HeadMiddleware
 from certrad.app.api.middleware import (
     AllowedHostMiddleware,
     BodySizeLimitMiddleware,
@@ -57,6 +58,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(AllowedHostMiddleware, names=settings.host_names)
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(HeadMiddleware)
     for module in (certify, jobs, certificates, verify, tuning, catalogue, health, keys):
         app.include_router(module.router)
     return app

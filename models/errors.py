@@ -48,7 +48,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "host_not_allowed": Problem(
         title="The host name is not this service's",
-        raised_if="the `Host` header names neither a loopback address nor one of `CERTRAD_ALLOWED_HOSTS`",
+        raised_if="the `Host` header names neither a loopback address nor one of `CERTRAD_ALLOWED_HOSTS`, nor, for "
+        "`/health/*` and `/metrics`, any IP address",
     ),
     "foreign_origin": Problem(
         title="A page of another origin made the request",
