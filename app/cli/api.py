@@ -4,19 +4,28 @@ import sys
 from argparse import Namespace
 
 from certrad.workers.contract.arguments import Parser, integer, text
-from certrad.workers.contract.commands import DONE
+from certrad.workers.contract.commands import BAD_USAGE, DONE, fail
+from certrad.workers.contract.loopback import AddressError, require_loopback
 
 
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
-    parser.option(
-        "--host", text("ADDRESS"), "address to listen on; there is no access control yet", default="127.0.0.1"
-    )
+    parser.option("--host", text("ADDRESS"), "loopback address to listen on", default="127.0.0.1")
     parser.option("--port", integer(0, 65_535), "port to listen on", default=8000)
+    parser.flag(
+        "--inside-container",
+        "allow any --host: this process runs in a container, and the network that reaches it is yours to close, for "
+        "there is no access control yet",
+    )
 
 
 def run(options: Namespace) -> int:
     """Serves until a signal."""
+    if not options.inside_container:
+        try:
+            require_loopback(options.host)
+        except AddressError as error:
+            return fail(f"{error}; in a container, --inside-container allows it", BAD_USAGE)
     import uvicorn  # only the extra `api` installs it
 
     from certrad.app.settings import ApiSettings

@@ -1,7 +1,6 @@
 """The local stack: Redis, an intake worker, engines and the API as child processes, kept alive until a signal."""
 
 import http.client
-import ipaddress
 import os
 import select
 import signal
@@ -147,20 +146,6 @@ class Stack:
         if self._redis is not None:
             self._redis.stop()
         _log.info("stack stopped")
-
-
-def require_loopback(host: str) -> None:
-    """Raises StackError unless every address of the host is reached from this machine only.
-
-    There is no access control yet, so nobody else may reach the API.
-    """
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise StackError(f"--host {host!r} is no address: {error.strerror}") from None
-    addresses = {str(address[4][0]) for address in found}
-    if not all(ipaddress.ip_address(address).is_loopback for address in addresses):
-        raise StackError(f"--host must be a loopback address until there is access control, got {host!r}")
 
 
 def _listen(host: str, port: int) -> socket.socket:
