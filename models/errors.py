@@ -196,7 +196,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     # -- the model --------------------------------------------------------------------------------------------------
     "backbone_unavailable": Problem(
         title="The weights of the backbone are not on this installation",
-        raised_if="the backbone has a card but no weights were fetched",
+        raised_if="the backbone has a card but no weights were fetched, or no running engine has them",
     ),
     "invalid_weights": Problem(
         title="The backbone weights do not load",

@@ -54,6 +54,7 @@ def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
             *codes,
             "body_too_large",
             "foreign_origin",
+            "backbone_unavailable",
             "queue_full",
             "storage_unavailable",
         ),

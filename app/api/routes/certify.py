@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from certrad.app.api.accepted import AcceptanceDep, job_responses
 from certrad.app.api.defaults import resolve
 from certrad.app.api.dependencies import Services
+from certrad.app.api.engines import require_backbone
 from certrad.app.api.multipart import form_content, is_form, read_form
 from certrad.app.api.schemas.certify import CertifyForm, parse
 from certrad.app.api.schemas.job import JobView
@@ -75,4 +76,5 @@ def _submit(services: Services, image: bytes, fields: list[tuple[str, str]], ide
         raise Rejected("empty_image", "the upload has zero bytes")
     if sniff(image[:SNIFFED_BYTES]) is None:
         raise Rejected("unsupported_format", "the first bytes are those of no PNG, JPEG, TIFF or DICOM file")
+    require_backbone(services, request.classifier.backbone)
     return services.jobs.submit(BytesIO(image), request, idempotency=idempotency)
