@@ -72,9 +72,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     ),
     "too_few_images": Remedy(status=422, what_to_do="lower `shots` or add images to the class that `detail` names"),
     # -- the model --------------------------------------------------------------------------------------------------
-    "backbone_unavailable": Remedy(
-        status=503, what_to_do="`certrad fetch NAME` on the worker"
-    ),
+    "backbone_unavailable": Remedy(status=503, what_to_do="`certrad fetch NAME` on the worker"),
     "invalid_weights": Remedy(status=500, what_to_do="fetch the weights again"),
     "model_unavailable": Remedy(status=503, what_to_do="put the file named there, in the published layout"),
     "digest_mismatch": Remedy(status=500, what_to_do="restore the file; do not change the card"),

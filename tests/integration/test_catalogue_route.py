@@ -37,6 +37,8 @@ def test_prompt_becomes_the_default_of_a_task_with_its_classes(api: TestClient, 
     catalogue.publish_prompt(card(id="own-1", class_names=("cat", "dog"), task=None))
     changed = api.patch(f"/prompts/{card().id}", json={"default_for": "mednist"})
     assert changed.json()["default_for"] == ["mednist"]
+    assert changed.json()["replaced"] == catalogue.tasks["mednist"].default_bank
+    assert api.patch(f"/prompts/{card().id}", json={"default_for": "mednist"}).json()["replaced"] is None
     assert resolved(api)["prompt"] == card().id
     assert_problem(api.patch("/prompts/own-1", json={"default_for": "mednist"}), "prompt_mismatch")
     assert_problem(api.patch(f"/prompts/{card().id}", json={"default_for": "skin"}), "unknown_task")
@@ -99,3 +101,12 @@ def test_without_an_engine_a_job_waits_for_one(api: TestClient, redis: Redis) ->
         WorkerCard(name="dead", device="cpu", dtype="float32", backbones=("demo",), seen_at=1.7e9)
     )
     assert api.post("/certify", content=PNG, params={"backbone": "plip"}).status_code == 202
+
+
+def test_a_shipped_default_that_was_deleted_comes_back(api: TestClient, redis: Redis) -> None:
+    bank = Catalogue(redis).tasks["mednist"].default_bank
+    assert api.delete(f"/prompts/{bank}").status_code == 204
+    assert resolved(api)["prompt"] != bank
+    restored = api.patch(f"/prompts/{bank}", json={"withdrawn": False})
+    assert (restored.json()["default_for"], restored.json()["replaced"]) == (["mednist"], None)
+    assert resolved(api)["prompt"] == bank

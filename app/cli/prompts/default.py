@@ -9,6 +9,11 @@ from certrad.workers.contract.arguments import Parser, text
 from certrad.workers.contract.commands import DONE
 
 
+def words_of_replaced(replaced: str, task: str) -> str:
+    """Returns what to say of the prompt that another one took the place of, and how to go back."""
+    return f"it replaces {replaced}; `certrad prompts default {replaced} --task {task}` goes back"
+
+
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     parser.argument("id", text("ID"), "id of a prompt")
@@ -22,8 +27,10 @@ def run(options: Namespace) -> int:
     """Makes the prompt the default."""
 
     def make(client: Client) -> int:
-        client.make_default(options.id, options.task)
+        replaced = client.make_default(options.id, options.task)
         sys.stdout.write(f"{options.id} is the default prompt of {options.task} now\n")
+        if replaced is not None:
+            sys.stdout.write(f"{words_of_replaced(replaced, options.task)}\n")
         return DONE
 
     return with_service(options, make)
