@@ -1,5 +1,6 @@
 """What holds of every response: which hosts are served, headers, unknown addresses, and defects."""
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
@@ -49,6 +50,15 @@ def test_head_of_an_event_stream_ends_at_once(api: TestClient) -> None:
     head = api.head(f"/jobs/{submit(api)}/events")  # of a job that has not ended and never will
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-type"].startswith("text/event-stream")
+
+
+def test_head_on_a_real_socket_leaves_the_connection_usable(api_url: str) -> None:
+    with httpx.Client(base_url=api_url, timeout=10) as client:
+        job = client.post("/certify", content=PNG).json()["id"]
+        for path in ("/health/live", f"/jobs/{job}", f"/jobs/{job}/events", "/metrics"):
+            head = client.head(path)
+            assert (head.status_code, head.content) == (200, b"")
+        assert client.get(f"/jobs/{job}").json()["id"] == job
 
 
 @pytest.mark.parametrize(
