@@ -10,12 +10,14 @@ from fastapi.openapi.utils import get_openapi
 
 from certrad.app.api import problems
 from certrad.app.api.dependencies import Services
+from certrad.app.api.methods import HeadMiddleware
 from certrad.app.api.middleware import (
     AllowedHostMiddleware,
     BodySizeLimitMiddleware,
     ErrorMiddleware,
     SecurityHeadersMiddleware,
 )
+from certrad.app.api.origin import ForeignOriginMiddleware
 from certrad.app.api.routes import catalogue, certificates, certify, health, jobs, keys, verify
 from certrad.app.api.routes import prompts as tuning
 from certrad.app.settings import ApiSettings
@@ -56,9 +58,11 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(
         BodySizeLimitMiddleware, max_bytes=settings.max_body_bytes, larger={tuning.PATH: settings.max_archive_bytes}
     )
+    app.add_middleware(ForeignOriginMiddleware)
     app.add_middleware(AllowedHostMiddleware, names=settings.host_names)
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(HeadMiddleware)
     for module in (certify, jobs, certificates, verify, tuning, catalogue, health, keys):
         app.include_router(module.router)
     return app

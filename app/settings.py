@@ -24,8 +24,7 @@ class ApiSettings(SharedSettings):
     default_task: str = Field("mednist", min_length=1, description="task of a request that names none")
     default_adaptation: Literal["none", "zero_shot"] | None = Field(
         None,
-        description="adaptation of a request that names none; unset: `gated` with a bank, `none` with another learned "
-        "prompt, else `zero_shot`",
+        description="adaptation of a request that names none; unset: `gated` with a bank, else `none`",
     )
 
     @property

@@ -16,4 +16,5 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 CERTRAD_DATA_DIR=/data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health/live', timeout=2)"]
-CMD ["certrad", "api", "--host", "0.0.0.0", "--port", "8000"]
+# The container has a network of its own; what is published of it is decided outside, in docker-compose.yml on loopback.
+CMD ["certrad", "api", "--inside-container", "--host", "0.0.0.0", "--port", "8000"]

@@ -53,7 +53,13 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "host_not_allowed": Problem(
         title="The host name is not this service's",
-        raised_if="the `Host` header names neither a loopback address nor one of `CERTRAD_ALLOWED_HOSTS`",
+        raised_if="the `Host` header names neither a loopback address nor one of `CERTRAD_ALLOWED_HOSTS`, nor, for "
+        "`/health/*` and `/metrics`, any IP address",
+    ),
+    "foreign_origin": Problem(
+        title="A page of another origin made the request",
+        raised_if="a request that is not GET or HEAD carries an `Origin` other than the service's own, or a "
+        "`Sec-Fetch-Site` of `cross-site` or `same-site`",
     ),
     "not_found": Problem(
         title="No such address",
@@ -195,7 +201,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     # -- the model --------------------------------------------------------------------------------------------------
     "backbone_unavailable": Problem(
         title="The weights of the backbone are not on this installation",
-        raised_if="the backbone has a card but no weights were fetched",
+        raised_if="the backbone has a card but no weights were fetched, or no running engine has them",
     ),
     "invalid_weights": Problem(
         title="The backbone weights do not load",

@@ -57,6 +57,8 @@ def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
             "idempotency_conflict",
             *codes,
             "body_too_large",
+            "foreign_origin",
+            "backbone_unavailable",
             "queue_full",
             "storage_unavailable",
         ),

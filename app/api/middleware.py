@@ -22,6 +22,7 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_MONITORING: Final = re.compile(r"/health/[a-z]+|/metrics")
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]+))(?::[0-9]*)?")
 
 
@@ -86,6 +87,9 @@ class AllowedHostMiddleware:
     127.0.0.1 (DNS rebinding) would reach it through the browser of anyone on this machine. Starlette's
     `TrustedHostMiddleware` knows names only: it would need a list of all loopback addresses, and takes the first of
     several Host headers.
+
+    Probes and metrics are also answered at any other IP address, for an orchestrator calls a container by its own. The
+    browser that a page deceives about a name sends that name.
     """
 
     def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
@@ -94,17 +98,17 @@ class AllowedHostMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one ASGI connection."""
-        if scope["type"] == "http" and not self._allows(Headers(scope=scope).getlist("host")):
+        if scope["type"] == "http" and not self._allows(Headers(scope=scope).getlist("host"), scope["path"]):
             await problem_response("host_not_allowed")(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _allows(self, hosts: list[str]) -> bool:
+    def _allows(self, hosts: list[str], path: str) -> bool:
         match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
         if match is None:
             return False
         name = match[1] or match[2]
-        return name in self._names or _is_loopback(name)
+        return name in self._names or _is_address(name, loopback=not _MONITORING.fullmatch(path))
 
 
 class BodySizeLimitMiddleware:
@@ -180,8 +184,8 @@ def _size(message: MutableMapping[str, Any]) -> int:
     return len(message.get("body", b""))
 
 
-def _is_loopback(name: str) -> bool:
+def _is_address(name: str, *, loopback: bool) -> bool:
     try:
-        return ip_address(name).is_loopback
+        return ip_address(name).is_loopback or not loopback
     except ValueError:
         return False

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, JsonValue
 from redis import exceptions as redis_errors
 from starlette.exceptions import HTTPException
 
+from certrad.app.api.methods import allowed_methods
 from certrad.app.api.remedies import REMEDIES
 from certrad.models.errors import PROBLEMS, Rejected
 
@@ -129,10 +130,11 @@ def install(app: FastAPI) -> None:
         return await rejected(request, refusal(error.errors()))
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> JSONResponse:
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
         code = _CODE_OF_STATUS.get(error.status_code, "internal_error")
         detail = str(error.detail) if error.status_code == 400 else ""
-        return problem_response(code, detail, headers=error.headers)
+        allow = {"Allow": allowed_methods(request)} if error.status_code == 405 else {}
+        return problem_response(code, detail, headers={**(error.headers or {}), **allow})
 
     async def redis_down(_: Request, __: Exception) -> JSONResponse:
         return problem_response("redis_unavailable")

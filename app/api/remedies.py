@@ -25,6 +25,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "host_not_allowed": Remedy(
         status=421, what_to_do="use an allowed name, or add this one to `CERTRAD_ALLOWED_HOSTS`"
     ),
+    "foreign_origin": Remedy(status=403, what_to_do="send it from the service's own page, or from no browser"),
     "not_found": Remedy(status=404, what_to_do="see /openapi.json"),
     "method_not_allowed": Remedy(status=405, what_to_do="see the `Allow` header"),
     "job_not_found": Remedy(status=404, what_to_do="submit the image again"),

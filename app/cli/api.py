@@ -5,17 +5,21 @@ import sys
 from argparse import Namespace
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import DONE
+from certrad.workers.contract.commands import BAD_USAGE, DONE, fail
+from certrad.workers.contract.loopback import AddressError, require_loopback
 from certrad.workers.contract.option_kinds import integer, text
 
 
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
-    parser.option(
-        "--host", text("ADDRESS"), "address to listen on; there is no access control yet", default="127.0.0.1"
-    )
+    parser.option("--host", text("ADDRESS"), "loopback address to listen on", default="127.0.0.1")
     parser.option("--port", integer(0, 65_535), "port to listen on", default=8000)
     add_data_dir(parser)
+    parser.flag(
+        "--inside-container",
+        "allow any --host: this process runs in a container, and the network that reaches it is yours to close, for "
+        "there is no access control yet",
+    )
 
 
 def run(options: Namespace) -> int:
@@ -24,6 +28,11 @@ def run(options: Namespace) -> int:
     Returns:
         The exit code.
     """
+    if not options.inside_container:
+        try:
+            require_loopback(options.host)
+        except AddressError as error:
+            return fail(f"{error}; in a container, --inside-container allows it", BAD_USAGE)
     import uvicorn  # only the extra `api` installs it
 
     from certrad.app.settings import ApiSettings

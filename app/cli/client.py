@@ -142,9 +142,12 @@ class Client:
         part = ("images.zip", archive, "application/zip")
         return Job.from_json(self._send("POST", "/prompts", data=dict(fields), files={"images": part}))
 
-    def make_default(self, prompt_id: str, task: str) -> None:
-        """Makes a prompt the default of a task."""
-        self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"default_for": task})
+    def make_default(self, prompt_id: str, task: str) -> str | None:
+        """Makes a prompt the default of a task; returns the id of the one that it replaces."""
+        replaced: str | None = self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"default_for": task})[
+            "replaced"
+        ]
+        return replaced
 
     def prompt(self, prompt_id: str) -> dict[str, Any]:
         """Returns the card of a prompt, with the tasks whose default it is."""
@@ -154,9 +157,11 @@ class Client:
         """Withdraws a prompt."""
         self._request("DELETE", f"/prompts/{quote(prompt_id, safe='')}")
 
-    def restore_prompt(self, prompt_id: str) -> None:
-        """Puts a withdrawn prompt into use again."""
-        self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"withdrawn": False})
+    def restore_prompt(self, prompt_id: str) -> list[str]:
+        """Puts a withdrawn prompt into use again; returns the tasks whose default it is then."""
+        changed = self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"withdrawn": False})
+        tasks: list[str] = changed["default_for"]
+        return tasks
 
     def job(self, job_id: str) -> Job:
         """Returns the job with its current status."""

@@ -13,6 +13,7 @@ from rich.console import Console
 from certrad.app.cli import console
 from certrad.app.cli.client import Client, Job, ProblemError
 from certrad.app.cli.image_archive import ImagesError, Packed, is_archive, pack
+from certrad.app.cli.prompts.default import words_of_replaced
 from certrad.app.cli.service import add_json, add_local, add_url, with_private_service, with_service
 from certrad.models.types.cards import ContextPosition
 from certrad.models.types.smoothing import SIGMA_RANGE
@@ -50,7 +51,7 @@ def add_arguments(parser: Parser) -> None:
     add_url(parser)
     add_local(parser, "start a private service, whose data directory stays")
     add_json(parser)
-    parser.option("--default-for", text("ID"), "task whose default the prompt becomes")
+    parser.option("--default-for", text("ID"), "task whose default the prompt becomes, in place of its bank")
     parser.option("--name", text("NAME"), "name of the prompt", without="task and method")
     parser.option(
         "--method",
@@ -139,18 +140,18 @@ def tune(
     if job.result is None:
         return _report_failure(job, packed, as_json=as_json)
     try:
-        if default_for is not None:
-            client.make_default(job.result["prompt"], default_for)
+        replaced = None if default_for is None else client.make_default(job.result["prompt"], default_for)
     except ProblemError as problem:
         return fail(f"{job.result['prompt']} is tuned, but not the default of {default_for}: {problem}", FAILURE)
     if as_json:
-        console.write_json(job.raw)
+        chosen = {} if default_for is None else {"default_for": default_for, "replaced": replaced}
+        console.write_json({**job.raw, "result": {**job.result, **chosen}})
     else:
-        print_prompt(console.output(), job.result["card"], default_for)
+        print_prompt(console.output(), job.result["card"], default_for, replaced)
     return DONE
 
 
-def print_prompt(out: Console, card: Mapping[str, Any], default_for: str | None) -> None:
+def print_prompt(out: Console, card: Mapping[str, Any], default_for: str | None, replaced: str | None = None) -> None:
     """Prints how the prompt was tuned, its accuracy on images it was not tuned on, and how to use it."""
     tuning = card["tuning"]
     loss = tuning["losses"][-1]
@@ -162,6 +163,8 @@ def print_prompt(out: Console, card: Mapping[str, Any], default_for: str | None)
     out.print(accuracy(card["measured"].get("validation")), soft_wrap=True)
     if default_for is not None:
         out.print(f"it is the default prompt of {default_for} now", soft_wrap=True)
+        if replaced is not None:
+            out.print(words_of_replaced(replaced, default_for), soft_wrap=True)
     out.print(f"certrad certify IMAGE --prompt {card['id']}", soft_wrap=True)
 
 

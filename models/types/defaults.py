@@ -77,7 +77,7 @@ def choose_classifier(
 
     A named prompt must fit; without one the first candidate that fits is taken, else the template. The backbone is the
     named one, that of the prompt, or the default, in this order. An adaptation that is not named is `gated` with a
-    bank, else the default, else `none` where a learned prompt serves the classes, else `zero_shot`.
+    bank, else the default, else `none`.
 
     Args:
         class_names: The classes in their order; None where the named prompt brings them.
@@ -96,13 +96,14 @@ def choose_classifier(
             `unknown_backbone`, nothing names a backbone.
     """
     wish = adaptation or default_adaptation
-    own = next((card for card in candidates if _fits(card, class_names, backbone, wish)), None)
-    learned = own if prompt is None else None
+    learned = None
+    if prompt is None:
+        learned = next((card for card in candidates if _fits(card, class_names, backbone, wish)), None)
     if isinstance(prompt, PromptCard):
         _require_fit(prompt, class_names, backbone)
         learned = prompt
-    usual: AdaptationName = "none" if learned or own else "zero_shot"
-    chosen = adaptation or ("gated" if learned and learned.method == "bank" else default_adaptation or usual)
+    is_bank = learned is not None and learned.method == "bank"
+    chosen = adaptation or ("gated" if is_bank else default_adaptation or "none")
     require_use(learned, ADAPTATIONS[chosen])
     backbone = backbone or (learned.backbone if learned else default_backbone)
     if backbone is None:

@@ -63,6 +63,16 @@ def test_the_api_is_published_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["api"]["ports"])
 
 
+def test_only_the_api_image_says_that_it_is_in_a_container() -> None:
+    (command,) = [
+        line
+        for line in ROOT.joinpath("docker/api.Dockerfile").read_text("utf-8").splitlines()
+        if line.startswith("CMD")
+    ]
+    assert '"--inside-container", "--host", "0.0.0.0"' in command
+    assert "command" not in SERVICES["api"]
+
+
 def test_uploads_are_spooled_to_the_volume_they_are_stored_on() -> None:
     api = SERVICES["api"]
     assert api["environment"]["TMPDIR"] == api["environment"]["CERTRAD_DATA_DIR"] == "/data"

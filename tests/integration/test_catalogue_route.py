@@ -3,8 +3,9 @@
 from fastapi.testclient import TestClient
 from redis import Redis
 
+from certrad.app.settings import ApiSettings
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
-from tests.support.api import PNG, card, resolved
+from tests.support.api import PNG, assert_nothing_left, card, resolved
 from tests.support.problems import assert_problem
 
 
@@ -36,6 +37,8 @@ def test_prompt_becomes_the_default_of_a_task_with_its_classes(api: TestClient, 
     catalogue.publish_prompt(card(id="own-1", class_names=("cat", "dog"), task=None))
     changed = api.patch(f"/prompts/{card().id}", json={"default_for": "mednist"})
     assert changed.json()["default_for"] == ["mednist"]
+    assert changed.json()["replaced"] == catalogue.tasks["mednist"].default_bank
+    assert api.patch(f"/prompts/{card().id}", json={"default_for": "mednist"}).json()["replaced"] is None
     assert resolved(api)["prompt"] == card().id
     assert_problem(api.patch("/prompts/own-1", json={"default_for": "mednist"}), "prompt_mismatch")
     assert_problem(api.patch(f"/prompts/{card().id}", json={"default_for": "skin"}), "unknown_task")
@@ -74,3 +77,36 @@ def test_catalogue_lists_tasks_and_says_which_backbones_an_engine_holds(api: Tes
     redis.hset("rq:worker:w1", "birth", "2026-01-01T00:00:00Z")
     assert available()["demo"]
     assert sum(available().values()) == 1
+
+
+def test_a_backbone_whose_weights_no_engine_has_is_unavailable(
+    api: TestClient, redis: Redis, api_settings: ApiSettings
+) -> None:
+    Catalogue(redis).publish_worker(
+        WorkerCard(name="w1", device="cpu", dtype="float32", backbones=("demo",), seen_at=1.7e9)
+    )
+    redis.sadd("rq:workers:engine", "rq:worker:w1")
+    redis.hset("rq:worker:w1", "birth", "2026-01-01T00:00:00Z")
+    refused = api.post("/certify", content=PNG, params={"backbone": "plip"})
+    assert_problem(refused, "backbone_unavailable")
+    assert "plip" in refused.json()["detail"]
+    tuning = api.post("/prompts", files={"images": ("a.zip", b"PK\x03\x04")}, data={"backbone": "plip"})
+    assert_problem(tuning, "backbone_unavailable")
+    assert_nothing_left(redis, api_settings)
+    assert api.post("/certify", content=PNG).status_code == 202
+
+
+def test_without_an_engine_a_job_waits_for_one(api: TestClient, redis: Redis) -> None:
+    Catalogue(redis).publish_worker(
+        WorkerCard(name="dead", device="cpu", dtype="float32", backbones=("demo",), seen_at=1.7e9)
+    )
+    assert api.post("/certify", content=PNG, params={"backbone": "plip"}).status_code == 202
+
+
+def test_a_shipped_default_that_was_deleted_comes_back(api: TestClient, redis: Redis) -> None:
+    bank = Catalogue(redis).tasks["mednist"].default_bank
+    assert api.delete(f"/prompts/{bank}").status_code == 204
+    assert resolved(api)["prompt"] != bank
+    restored = api.patch(f"/prompts/{bank}", json={"withdrawn": False})
+    assert (restored.json()["default_for"], restored.json()["replaced"]) == (["mednist"], None)
+    assert resolved(api)["prompt"] == bank

@@ -157,10 +157,11 @@ def test_a_task_with_a_bank_is_gated_and_else_uses_its_prompt(api: TestClient) -
     assert resolved(api, adaptation="zero_shot")["prompt"] == TASK.default_prompt
 
 
-def test_without_a_learned_prompt_the_default_is_zero_shot(api: TestClient) -> None:
+def test_without_a_learned_prompt_nothing_is_tuned_on_the_image_by_default(api: TestClient) -> None:
     classifier = resolved(api, classes='["cat", "dog"]', template="a photo of a {}.")
     assert classifier["prompt"] == "template"
-    assert classifier["adaptation"] == {"steps": 1, "samples": 100, "lr": 0.005, "context": "tokens"}
+    assert classifier["adaptation"] is None
+    assert resolved(api, backbone="plip")["adaptation"] is None
 
 
 def test_installation_may_choose_the_default_adaptation(redis: Redis, api_settings: ApiSettings) -> None:

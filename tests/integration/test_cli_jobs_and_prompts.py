@@ -144,13 +144,16 @@ def test_prompts_are_listed_shown_made_a_default_withdrawn_and_restored(redis: R
     (line,) = [line for line in prompts("list").stdout.splitlines() if PROMPT in line]
     assert "few_shot" in line
     assert json.loads(prompts("show", PROMPT).stdout)["card"]["id"] == PROMPT
-    prompts("default", PROMPT, "--task", "mednist")
+    made = prompts("default", PROMPT, "--task", "mednist").stdout
+    assert f"it replaces {BANK}; `certrad prompts default {BANK} --task mednist` goes back" in made
     assert Catalogue(redis).default_prompts("mednist")[0].id == PROMPT
     assert f"certrad prompts restore {PROMPT}" in prompts("withdraw", PROMPT).stdout
     assert PROMPT not in Catalogue(redis).prompts()
-    prompts("restore", PROMPT)
+    assert "as the default of no task" in prompts("restore", PROMPT).stdout
     assert PROMPT in Catalogue(redis).prompts()
     assert Catalogue(redis).default_prompts("mednist")[0].id == BANK
+    prompts("withdraw", BANK)
+    assert "as the default of mednist" in prompts("restore", BANK).stdout
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from redis import Redis
 from certrad.app.cli.client import Client
 from certrad.app.cli.console import progress_bars
 from certrad.app.settings import ApiSettings
-from certrad.models.shipped import shipped_prompts
+from certrad.models.shipped import shipped_prompts, shipped_tasks
 from certrad.models.types.tuning import TuningResult
 from certrad.workers.contract import uploads
 from certrad.workers.contract.catalogue import Catalogue
@@ -25,6 +25,7 @@ from tests.integration.cli_service import Work, certrad, playing_workers
 pytestmark = pytest.mark.integration
 
 SHIPPED = next(card for card in shipped_prompts().values() if card.method == "few_shot")
+BANK = shipped_tasks()["mednist"].default_bank
 CARD = replace(
     SHIPPED,
     id="mednist-few-shot-0000000000000000",
@@ -92,6 +93,8 @@ def test_it_can_become_a_default_at_once(redis: Redis, api_settings: ApiSettings
         result = certrad("tune", str(images), "--url", api_url, "--default-for", "mednist")
     assert result.exit_code == 0, result.stderr
     assert Catalogue(redis).default_prompts("mednist")[0].id == CARD.id
+    assert "it is the default prompt of mednist now" in result.stdout
+    assert f"it replaces {BANK}; `certrad prompts default {BANK} --task mednist` goes back" in result.stdout
 
 
 def test_a_default_prompt_is_tuned_on_the_classes_of_its_task(
@@ -99,7 +102,9 @@ def test_a_default_prompt_is_tuned_on_the_classes_of_its_task(
 ) -> None:
     with playing(redis, api_settings, tuned(redis)):
         result = certrad("tune", str(images), "--url", api_url, "--default-for", "mednist", "--json")
-    assert json.loads(result.stdout)["request"]["task"] == "mednist"
+    job = json.loads(result.stdout)
+    assert job["request"]["task"] == "mednist"
+    assert (job["result"]["default_for"], job["result"]["replaced"]) == ("mednist", BANK)
 
 
 @pytest.mark.parametrize("others", [("--task", "covid"), ("--classes", '["a", "b"]')], ids=lambda other: other[0])

@@ -38,6 +38,8 @@ REFUSED_FIELDS = [
     ("invalid_request", {"n": "50"}, "n"),
     ("invalid_request", {"n": "1e4"}, "n"),
     ("invalid_request", {"n0": "3000", "n": "2000"}, "n"),
+    ("invalid_request", {"n0": "10001"}, "n"),
+    ("invalid_request", {"n0": "1000000"}, "n"),
     ("invalid_request", {"bound": "hoeffding"}, "bound"),
     ("invalid_request", {"adaptation": "none", "adapt_steps": "2"}, "adapt_steps"),
     ("invalid_request", {"adaptation": "none", "context": "words"}, "context"),

@@ -36,7 +36,7 @@ def add_arguments(parser: Parser) -> None:
         "--adaptation",
         choice("none", "zero_shot", "gated"),
         "adaptation of the prompt",
-        without="as the service: gated with a bank, none with another learned prompt, else zero_shot",
+        without="as the service: gated with a bank, else none",
     )
     parser.option("--sigma", number(*SIGMA_RANGE), "noise standard deviation, pixels in [0, 1]", default=defaults.sigma)
     parser.option("--alpha", number(*ALPHA_RANGE), "failure probability of one certificate", default=defaults.alpha)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.loopback import AddressError, require_loopback
 from certrad.workers.contract.option_kinds import integer, text
 
 
@@ -27,14 +28,14 @@ def run(options: Namespace) -> int:
     """
     from certrad.workers import logs
     from certrad.workers.local.redis_server import EmbeddedRedisError
-    from certrad.workers.local.stack import Stack, require_loopback
+    from certrad.workers.local.stack import Stack
     from certrad.workers.local.supervisor import StackError
     from certrad.workers.offline.settings import settings_of
     from certrad.workers.settings import StackSettings
 
     try:
         require_loopback(options.host)
-    except StackError as error:
+    except AddressError as error:
         return fail(str(error), BAD_USAGE)
     settings = settings_of(StackSettings, options.data_dir)
     data_dir = settings.data_dir.resolve()

@@ -1,7 +1,6 @@
 """The local stack: Redis, an intake worker, engines and the API as child processes, kept alive until a signal."""
 
 import http.client
-import ipaddress
 import os
 import select
 import signal
@@ -156,21 +155,6 @@ class Stack:
         if self._redis is not None:
             self._redis.stop()
         _log.info("stack stopped")
-
-
-def require_loopback(host: str) -> None:
-    """Refuses a host that another machine could reach, because there is no access control yet.
-
-    Raises:
-        StackError: An address of the host is not a loopback address.
-    """
-    try:
-        candidates = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise StackError(f"--host must be an address; got {host!r}: {error.strerror}") from None
-    addresses = {str(address[4][0]) for address in candidates}
-    if not all(ipaddress.ip_address(address).is_loopback for address in addresses):
-        raise StackError(f"--host must be a loopback address until there is access control, got {host!r}")
 
 
 def _listen(host: str, port: int) -> socket.socket:

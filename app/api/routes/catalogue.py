@@ -43,6 +43,16 @@ class PromptView(BaseModel):
     default_for: list[str]
 
 
+class ChangedPrompt(PromptView):
+    """A prompt as it is after a change, and what it took the place of."""
+
+    replaced: str | None = Field(
+        None,
+        description="with `default_for`: id of the prompt that was the task's default until now; null where there was "
+        "none, or it was this one",
+    )
+
+
 class Prompts(BaseModel):
     """Every prompt that is not withdrawn."""
 
@@ -58,7 +68,9 @@ class PromptChange(BaseModel):
         None, min_length=1, max_length=128, description="task whose default it becomes", examples=["mednist"]
     )
     withdrawn: bool | None = Field(
-        None, description="false puts a withdrawn prompt into use again, as no task's choice; true withdraws it"
+        None,
+        description="false puts a withdrawn prompt into use again, as the default of no task but the one it was "
+        "shipped for; true withdraws it",
     )
 
     @model_validator(mode="after")
@@ -104,11 +116,15 @@ def get_prompt(prompt_id: PromptId, services: ServicesDep) -> PromptView:
     operation_id="change_prompt",
     summary="Make a prompt a task's default, withdraw or restore it",
     responses=problem_responses(
-        "prompt_not_found", "unknown_task", "prompt_mismatch", "invalid_request", "unknown_field"
+        "prompt_not_found", "unknown_task", "prompt_mismatch", "invalid_request", "unknown_field", "foreign_origin"
     ),
 )
-def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesDep) -> PromptView:
-    """Makes a prompt the default of a task with the same classes, withdraws it, or puts it into use again."""
+def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesDep) -> ChangedPrompt:
+    """Makes a prompt the default of a task with the same classes, withdraws it, or puts it into use again.
+
+    `replaced` names the prompt that was the task's default until now. A bank among them is no longer used where a
+    request names neither prompt nor adaptation.
+    """
     if change.withdrawn is not None:
         return _withdraw_or_restore(services, prompt_id, withdrawn=change.withdrawn)
     card = _card(services, prompt_id)
@@ -117,8 +133,9 @@ def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesD
         raise Rejected("unknown_task", f"`default_for` must be one of {', '.join(sorted(services.catalogue.tasks))}")
     if task.class_names != card.class_names:
         raise Rejected("prompt_mismatch", "the prompt was tuned for other classes than the task has")
+    before = [each.id for each in services.catalogue.default_prompts(task.id)[:1] if each.id != card.id]
     services.catalogue.choose_default(task.id, card.id)
-    return _view(services, card)
+    return _changed(_view(services, card), replaced=before[0] if before else None)
 
 
 @router.delete(
@@ -126,15 +143,18 @@ def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesD
     operation_id="withdraw_prompt",
     summary="Withdraw a prompt",
     status_code=204,
-    responses=problem_responses("prompt_not_found", "invalid_request"),
+    responses=problem_responses("prompt_not_found", "invalid_request", "foreign_origin"),
 )
 def withdraw_prompt(prompt_id: PromptId, services: ServicesDep) -> Response:
-    """Withdraws a prompt; certificates made with it stay."""
+    """Withdraws a prompt; certificates made with it stay.
+
+    PATCH with `{"withdrawn": false}` puts it into use again. A shipped one is then the default of its task again.
+    """
     services.catalogue.withdraw_prompt(_card(services, prompt_id).id)
     return Response(status_code=204)
 
 
-def _withdraw_or_restore(services: Services, prompt_id: str, *, withdrawn: bool) -> PromptView:
+def _withdraw_or_restore(services: Services, prompt_id: str, *, withdrawn: bool) -> ChangedPrompt:
     card = services.catalogue.prompt(prompt_id)
     if card is None:
         raise Rejected("prompt_not_found", "the id is unknown")
@@ -142,7 +162,11 @@ def _withdraw_or_restore(services: Services, prompt_id: str, *, withdrawn: bool)
         services.catalogue.withdraw_prompt(card.id)
     else:
         services.catalogue.reinstate_prompt(card.id)
-    return _view(services, card)
+    return _changed(_view(services, card))
+
+
+def _changed(view: PromptView, *, replaced: str | None = None) -> ChangedPrompt:
+    return ChangedPrompt(card=view.card, default_for=view.default_for, replaced=replaced)
 
 
 def _in_use(services: Services, task: TaskCard) -> TaskCard:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from certrad.app.api.accepted import AcceptanceDep, job_responses
 from certrad.app.api.defaults import resolve
 from certrad.app.api.dependencies import Services
+from certrad.app.api.engines import require_backbone
 from certrad.app.api.multipart import form_content, is_form, read_form
 from certrad.app.api.schemas.certify import CertifyForm, parse
 from certrad.app.api.schemas.job import JobView
@@ -79,4 +80,5 @@ def _submit(services: Services, image: bytes, fields: list[tuple[str, str]], ide
             "unsupported_format",
             "the image must be PNG, JPEG, TIFF or DICOM; its first bytes are those of none of them",
         )
+    require_backbone(services, request.classifier.backbone)
     return services.jobs.submit(BytesIO(image), request, idempotency=idempotency)

@@ -87,7 +87,7 @@ def get_job_input(job_id: str, services: ServicesDep) -> Response:
     responses={
         200: {"description": "The job had not ended: it is cancelled now, in mid-block if need be."},
         204: {"description": "The job had ended: it is erased. Its certificate, which holds digests only, stays."},
-        **problem_responses("job_not_found", "job_unreadable", "invalid_request"),
+        **problem_responses("job_not_found", "job_unreadable", "invalid_request", "foreign_origin"),
     },
 )
 def delete_job(job_id: str, services: ServicesDep) -> Response:

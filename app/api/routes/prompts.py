@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 
 from certrad.app.api.accepted import AcceptanceDep, job_responses
 from certrad.app.api.dependencies import Services
+from certrad.app.api.engines import require_backbone
 from certrad.app.api.multipart import form_content, is_form, read_form
 from certrad.app.api.problems import InvalidRequest
 from certrad.app.api.schemas.job import JobView
@@ -65,4 +66,5 @@ def _submit(services: Services, archive: BinaryIO, fields: list[tuple[str, str]]
     archive.seek(0)
     if signature != ZIP_SIGNATURE:
         raise Rejected("invalid_archive", "the archive must be a zip; its first bytes are not those of one")
+    require_backbone(services, request.backbone)
     return services.jobs.submit(archive, request, idempotency=idempotency)

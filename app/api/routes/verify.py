@@ -47,7 +47,7 @@ class VerificationView(BaseModel):
     "/verify",
     operation_id="verify",
     summary="Verify a certificate",
-    responses=problem_responses("not_a_certificate", "body_too_large"),
+    responses=problem_responses("not_a_certificate", "body_too_large", "foreign_origin"),
     openapi_extra={"requestBody": _BODY},
 )
 async def verify_certificate(request: Request, services: ServicesDep) -> VerificationView:

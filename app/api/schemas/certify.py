@@ -87,7 +87,13 @@ class CertifyForm(BaseModel):
         _PARAMS.alpha, ge=ALPHA_RANGE[0], le=ALPHA_RANGE[1], description="failure probability of the certificate"
     )
     n0: int = Field(_PARAMS.n0, ge=N0_MIN, le=N_MAX, description="number of samples that choose the class; at most `n`")
-    n: int = Field(_PARAMS.n, ge=N0_MIN, le=N_MAX, description="number of samples that bound its probability")
+    n: int = Field(
+        _PARAMS.n,
+        ge=N0_MIN,
+        le=N_MAX,
+        validate_default=True,
+        description="number of samples that bound its probability",
+    )
     bound: Bound = Field(_PARAMS.bound, description="`two_class` bounds the runner-up too; `cohen` uses 1 - p_A")
     target_radius: float | None = Field(
         None,

@@ -10,6 +10,11 @@ from certrad.workers.contract.commands import DONE
 from certrad.workers.contract.option_kinds import text
 
 
+def words_of_replaced(replaced: str, task: str) -> str:
+    """Returns what to say of the prompt that another one took the place of, and how to go back."""
+    return f"it replaces {replaced}; `certrad prompts default {replaced} --task {task}` goes back"
+
+
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     parser.argument("id", text("ID"), "id of a prompt")
@@ -27,8 +32,10 @@ def run(options: Namespace) -> int:
     """
 
     def make(client: Client) -> int:
-        client.make_default(options.id, options.task)
+        replaced = client.make_default(options.id, options.task)
         sys.stdout.write(f"{options.id} is the default prompt of {options.task} now\n")
+        if replaced is not None:
+            sys.stdout.write(f"{words_of_replaced(replaced, options.task)}\n")
         return DONE
 
     return with_service(options, make)

@@ -17,15 +17,15 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Restores the prompt; it is no task's default until `certrad prompts default` makes it one.
+    """Restores the prompt; only a shipped one is a task's default again by itself.
 
     Returns:
         The exit code.
     """
 
     def restore(client: Client) -> int:
-        client.restore_prompt(options.id)
-        sys.stdout.write(f"{options.id} is in use again; it is the default of no task unless it was shipped as one\n")
+        tasks = client.restore_prompt(options.id)
+        sys.stdout.write(f"{options.id} is in use again, as the default of {', '.join(tasks) or 'no task'}\n")
         return DONE
 
     return with_service(options, restore)

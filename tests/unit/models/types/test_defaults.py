@@ -42,8 +42,8 @@ def choose(**fields: Any) -> tuple[str, str, object]:
         ({}, BANK.id, "gated"),
         ({"candidates": (FEW_SHOT, BANK)}, FEW_SHOT.id, "none"),
         ({"candidates": (OTHERS, ELSEWHERE, FEW_SHOT)}, ELSEWHERE.id, "none"),
-        ({"candidates": (OTHERS,)}, "template", "zero_shot"),
-        ({"candidates": ()}, "template", "zero_shot"),
+        ({"candidates": (OTHERS,)}, "template", "none"),
+        ({"candidates": ()}, "template", "none"),
         # The adaptation is named: only prompts that go with it are candidates.
         ({"adaptation": "none"}, FEW_SHOT.id, "none"),
         ({"adaptation": "zero_shot"}, FEW_SHOT.id, "zero_shot"),
@@ -53,6 +53,7 @@ def choose(**fields: Any) -> tuple[str, str, object]:
         ({"default_adaptation": "none"}, FEW_SHOT.id, "none"),
         ({"default_adaptation": "zero_shot"}, FEW_SHOT.id, "zero_shot"),
         ({"default_adaptation": "none", "candidates": ()}, "template", "none"),
+        ({"default_adaptation": "zero_shot", "candidates": ()}, "template", "zero_shot"),
         ({"default_adaptation": "zero_shot", "adaptation": "gated"}, BANK.id, "gated"),
         ({"default_adaptation": "zero_shot", "prompt": BANK}, BANK.id, "gated"),
         # A prompt is named.
@@ -60,10 +61,10 @@ def choose(**fields: Any) -> tuple[str, str, object]:
         ({"prompt": FEW_SHOT, "candidates": ()}, FEW_SHOT.id, "none"),
         ({"prompt": FEW_SHOT, "adaptation": "zero_shot"}, FEW_SHOT.id, "zero_shot"),
         ({"prompt": BANK, "candidates": ()}, BANK.id, "gated"),
-        # The template is named: not adapted where a learned prompt would serve the classes.
+        # The template is named.
         ({"prompt": "template"}, "template", "none"),
-        ({"prompt": "template", "candidates": ()}, "template", "zero_shot"),
-        ({"prompt": "template", "candidates": (OTHERS,)}, "template", "zero_shot"),
+        ({"prompt": "template", "candidates": ()}, "template", "none"),
+        ({"prompt": "template", "candidates": (OTHERS,)}, "template", "none"),
         ({"prompt": "template", "adaptation": "zero_shot"}, "template", "zero_shot"),
         # The classes are those of the named prompt.
         ({"class_names": None, "prompt": OTHERS, "candidates": ()}, OTHERS.id, "none"),
