@@ -126,7 +126,7 @@ class Records:
         return None if stored is None else cast("Status", stored.decode())
 
     def enter(self, job_id: str, phase: Phase, *, image: JobInput | None = None) -> bool:
-        """Moves a job to a phase.
+        """Moves a job to a phase; one that it is in already is no new event.
 
         Args:
             job_id: The job's id.
@@ -143,6 +143,7 @@ class Records:
         job_id: str,
         *,
         samples_done: int,
+        samples_total: int,
         counts: tuple[int, ...],
         invalid: int,
         running_radius: float | None = None,
@@ -152,11 +153,17 @@ class Records:
         Args:
             job_id: The job's id.
             samples_done: Samples of selection and estimation that are done.
+            samples_total: Samples that it may take.
             counts: Estimation samples of each class so far.
             invalid: Estimation samples without finite logits so far.
             running_radius: With a target radius, the radius that is shown so far.
         """
-        data: dict[str, Any] = {"samples_done": samples_done, "counts": counts, "invalid": invalid}
+        data: dict[str, Any] = {
+            "samples_done": samples_done,
+            "samples_total": samples_total,
+            "counts": counts,
+            "invalid": invalid,
+        }
         fields = {"samples_done": str(samples_done)}
         if running_radius is not None:
             data["running_radius"] = running_radius
@@ -195,9 +202,11 @@ class Records:
         fields = {"result": RESULT.dump_json(result).decode()}
         if certificate is not None:
             fields["certificate"] = certificate
+        told: dict[str, Any] = {}
         if isinstance(result, CertifiedResult | AbstainedResult):
             fields["samples_done"] = str(result.samples_used)
-        return self._finish(job_id, "succeeded", fields)
+            told = {"outcome": result.outcome, "label": result.label, "radius": result.radius}
+        return self._finish(job_id, "succeeded", fields, told)
 
     def fail(self, job_id: str, code: str, detail: str) -> bool:
         """Ends a job with an error.
@@ -207,7 +216,8 @@ class Records:
             code: A code of `certrad.models.errors`.
             detail: What was wrong, as a sentence without patient data.
         """
-        return self._finish(job_id, "failed", {"error": ERROR.dump_json(JobError(code=code, detail=detail)).decode()})
+        error = ERROR.dump_json(JobError(code=code, detail=detail)).decode()
+        return self._finish(job_id, "failed", {"error": error}, {"code": code})
 
     def cancel(self, job_id: str) -> bool:
         """Ends a job at its owner's wish.
@@ -215,7 +225,7 @@ class Records:
         Args:
             job_id: The job's id.
         """
-        return self._finish(job_id, "cancelled", {})
+        return self._finish(job_id, "cancelled", {}, {})
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis.
@@ -270,7 +280,7 @@ class Records:
         )
         return bool(changed)
 
-    def _finish(self, job_id: str, status: Status, fields: Mapping[str, str]) -> bool:
+    def _finish(self, job_id: str, status: Status, fields: Mapping[str, str], told: Mapping[str, Any]) -> bool:
         ended = self._end(
             keys=[
                 record_key(job_id),
@@ -284,7 +294,7 @@ class Records:
                 _EVENTS_KEPT,
                 self._ttl,
                 "end",
-                json.dumps({"status": status}),
+                json.dumps({"status": status, **told}),
                 job_id,
                 *_flat({"status": status, "phase": "done", **fields, **self._now()}),
             ],
