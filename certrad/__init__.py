@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from certrad.models.backbones.base import Backbone, load_backbone
+    from certrad.models.backbones.in_memory import load_open_clip
     from certrad.models.certificates.verify import verify
     from certrad.models.classifier import VisionLanguageClassifier
     from certrad.models.errors import Rejected
@@ -28,6 +29,7 @@ __all__ = [
     "VisionLanguageClassifier",
     "certify",
     "load_backbone",
+    "load_open_clip",
     "predict",
     "template_features",
     "verify",
@@ -44,6 +46,7 @@ _MODULES = {
     "VisionLanguageClassifier": "certrad.models.classifier",
     "certify": "certrad.models.smoothing.certify",
     "load_backbone": "certrad.models.backbones.base",
+    "load_open_clip": "certrad.models.backbones.in_memory",
     "predict": "certrad.models.smoothing.certify",
     "template_features": "certrad.models.prompts.context",
     "verify": "certrad.models.certificates.verify",

@@ -3,17 +3,22 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from certrad.models.backbones.base import Backbone
+from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors, template_features, text_features
 from certrad.models.prompts.gate import Gate, SampleGate, mixed_similarities
 from certrad.models.prompts.zero_shot import adapt, initial_context
 from certrad.models.types import ClassifierSpec, ZeroShotAdaptation
+
+_ONE_TEXT: Final = 1e-6
+"""Unit text features that differ by less in every coordinate are one: places in a batch differ by their rounding."""
 
 
 class VisionLanguageClassifier:
@@ -94,10 +99,16 @@ class TextHead:
             backbone: The text encoder.
             spec: Names the classes and the template.
             prompt: The prompt in force.
+
+        Raises:
+            Rejected: indistinct_classes, where two classes have equal text features.
         """
         if prompt is None:
-            return TextHead.of_template(backbone, spec.class_names, spec.template)
-        return TextHead.of_prompt(backbone, spec.class_names, prompt)
+            head = TextHead.of_template(backbone, spec.class_names, spec.template)
+        else:
+            head = TextHead.of_prompt(backbone, spec.class_names, prompt)
+        _check_distinct(head.text_features, spec.class_names)
+        return head
 
     @staticmethod
     def of_template(backbone: Backbone, class_names: Sequence[str], template: str) -> "TextHead":
@@ -134,6 +145,18 @@ class TextHead:
         """
         return VisionLanguageClassifier(
             backbone, self.text_features, None if self.gate is None else self.gate.at(sigma)
+        )
+
+
+def _check_distinct(text_features: Tensor, class_names: Sequence[str]) -> None:
+    """Raises Rejected where two classes have the same text feature, of a bank under every prompt."""
+    members = text_features if text_features.ndim == 3 else text_features[None]
+    apart = torch.stack([torch.cdist(member, member, p=torch.inf) for member in members]).amax(dim=0)
+    same = (apart.fill_diagonal_(torch.inf) < _ONE_TEXT).nonzero().tolist()
+    if same:
+        first, second = (class_names[index] for index in same[0])
+        raise Rejected(
+            "indistinct_classes", f"{first!r} and {second!r} have one text feature; nothing tells them apart"
         )
 
 

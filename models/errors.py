@@ -224,6 +224,10 @@ PROBLEMS: Final[dict[str, Problem]] = {
         title="A prompt exceeds the context length",
         raised_if="context vectors, class name and template together have more tokens than the text tower takes",
     ),
+    "indistinct_classes": Problem(
+        title="Two classes are one text to the model",
+        raised_if="the text features of two classes are equal, so that nothing tells them apart",
+    ),
     # -- data sets --------------------------------------------------------------------------------------------------
     "dataset_unavailable": Problem(
         title="A part of the data set is not there",

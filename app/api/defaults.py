@@ -19,9 +19,10 @@ from certrad.models.types import (
     TaskCard,
     ZeroShotAdaptation,
 )
-from certrad.models.types.cards import check_classes
+from certrad.models.types.cards import alike_classes, check_classes
 from certrad.models.types.defaults import BARE_TEMPLATE, NamedPrompt, choose_classifier
 from certrad.models.types.request import TEMPLATE_PROMPT
+from certrad.models.types.sample_size import fewest_samples
 from certrad.workers.contract.catalogue import Catalogue
 
 
@@ -63,7 +64,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
     if choice.prompt is not None:
         _check_unworded(form)
     adaptation = _with_options(choice.adaptation, form)
-    return CertifyRequest(
+    request = CertifyRequest(
         classifier=ClassifierSpec(
             backbone=choice.backbone,
             prompt=choice.prompt_id,
@@ -80,6 +81,19 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         region=form.rectangle,
         urgent=form.priority == "urgent",
     )
+    _check_enough_samples(request)
+    return request
+
+
+def _check_enough_samples(request: CertifyRequest) -> None:
+    """Refuses a number of samples that can show nothing, before any is drawn."""
+    params, n_classes = request.params, len(request.classifier.class_names)
+    needed = fewest_samples(params, n_classes, max(request.sigma.sigmas))
+    if params.n < needed:
+        reason = (
+            f"at least {needed} samples are needed at alpha {params.alpha:g}: fewer certify nothing, even if all agree"
+        )
+        raise InvalidRequest({"n": f"{reason}; got {params.n}"})
 
 
 def _named_prompt(form: CertifyForm, prompts: dict[str, PromptCard]) -> NamedPrompt | None:
@@ -119,6 +133,8 @@ def _own_labels(form: CertifyForm, classes: list[str], prompt: PromptCard | None
         check_classes(class_names, BARE_TEMPLATE)
     except ValueError as error:
         raise InvalidRequest({"classes": str(error)}) from None
+    if alike := alike_classes(class_names):
+        raise InvalidRequest({"classes": f"names must differ in more than case, spaces and underscores, got {alike!r}"})
     try:
         check_classes(class_names, template)
     except ValueError:  # its message quotes the template

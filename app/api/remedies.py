@@ -80,6 +80,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "prompt_too_long": Remedy(
         status=422, what_to_do="shorten the class name or template, or use fewer context vectors"
     ),
+    "indistinct_classes": Remedy(status=422, what_to_do="give the classes that `detail` names other names"),
     # -- data sets --------------------------------------------------------------------------------------------------
     "dataset_unavailable": Remedy(
         status=422, what_to_do="fetch it from the source that its card names, and unpack it where the message says"

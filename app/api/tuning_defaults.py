@@ -8,7 +8,7 @@ from certrad.app.api.schemas.tune import TuningForm
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
 from certrad.models.types import TaskCard
-from certrad.models.types.cards import check_classes
+from certrad.models.types.cards import alike_classes, check_classes
 from certrad.models.types.tuning import (
     TuningParams,
     TuningRequest,
@@ -70,6 +70,8 @@ def _own_classes(form: TuningForm) -> tuple[str, ...] | None:
         check_classes(tuple(form.classes), "{}")
     except ValueError as error:
         raise InvalidRequest({"classes": str(error)}) from None
+    if alike := alike_classes(tuple(form.classes)):
+        raise InvalidRequest({"classes": f"names must differ in more than case, spaces and underscores, got {alike!r}"})
     return tuple(form.classes)
 
 

@@ -60,14 +60,14 @@ def errors() -> Console:
 
 def rms_grey_levels(result: Mapping[str, Any]) -> float | None:
     """Returns 255 R / sqrt(d): the radius R as a change of each of the d input values, in grey levels."""
-    if "radius" not in result:
+    if result.get("radius") is None:
         return None
     return 255.0 * float(result["radius"]) / math.sqrt(math.prod(result["provenance"]["input_shape"]))
 
 
 def image_units(result: Mapping[str, Any]) -> str | None:
     """Returns the change that the radius allows in the original image, in its own units; None for an abstention."""
-    if "radius" not in result:
+    if result.get("radius") is None:
         return None
     on_image = result["radius_in_image_units"]
     if "l2" not in on_image:
@@ -195,7 +195,7 @@ def print_jobs(console: Console, jobs: Sequence[Job]) -> None:
             job.status,
             f"{job.progress.done}/{job.progress.total} {job.progress.unit}" if job.progress else "",
             label,
-            f"{result['radius']:.4f}" if "radius" in result else "",
+            f"{result['radius']:.4f}" if result.get("radius") is not None else "",
             result.get("scope", ""),
         )
         table.add_row(*(Text(cell) for cell in cells))

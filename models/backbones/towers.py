@@ -96,8 +96,9 @@ class ClipText(TextTower):
 
     attn_mask: Tensor
 
-    def __init__(self, model: CLIP) -> None:
+    def __init__(self, model: CLIP, tokenizer: SimpleTokenizer | None = None) -> None:
         super().__init__()
+        self._tokenizer = tokenizer or _tokenizer()
         if model.vocab_size != VOCABULARY:
             raise Rejected(
                 "invalid_weights", f"the model must have {VOCABULARY} token embeddings; got {model.vocab_size}"
@@ -119,7 +120,7 @@ class ClipText(TextTower):
         Raises:
             Rejected: invalid_request for a text that contains the start or end token.
         """
-        ids: list[int] = _tokenizer().encode(text)
+        ids: list[int] = self._tokenizer.encode(text)
         if any(token >= self.start_token for token in ids):
             raise Rejected("invalid_request", "the text must not contain the start or end token of the vocabulary")
         return ids
@@ -130,7 +131,7 @@ class ClipText(TextTower):
         Bytes are put back to characters; a token that is only a part of a character keeps the vocabulary's own
         spelling.
         """
-        tokenizer = _tokenizer()
+        tokenizer = self._tokenizer
         return [_decode_token(tokenizer.decoder[token], tokenizer.byte_decoder) for token in range(VOCABULARY)]
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
@@ -147,14 +148,18 @@ class ClipText(TextTower):
         return features
 
 
-def clip_towers(model: CLIP) -> Towers:
+def clip_towers(model: CLIP, tokenizer: SimpleTokenizer | None = None) -> Towers:
     """Returns a CLIP as two towers, which share its tensors.
+
+    Args:
+        model: the CLIP.
+        tokenizer: that of its text tower; None for the byte-pair one of CLIP.
 
     Raises:
         Rejected: invalid_weights for a foreign vocabulary.
     """
     height, width = model.visual.image_size
-    return Towers(model.visual, ClipText(model), image_size=(height, width), logit_scale=model.logit_scale)
+    return Towers(model.visual, ClipText(model, tokenizer), image_size=(height, width), logit_scale=model.logit_scale)
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from certrad.models.certificates import checks, routed_checks
 from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.findings import Check, Skipped
 from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.noise_key import noise_key, settings_digest
 from certrad.models.certificates.reader import MAX_BYTES, parse, read
@@ -22,24 +23,9 @@ from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import CertifyRequest
 from certrad.models.types.image import ImageRecord
 
-__all__ = ["MAX_BYTES", "Check", "Issuer", "Verification", "check", "same_image", "verify"]
+__all__ = ["MAX_BYTES", "Check", "Issuer", "Skipped", "Verification", "check", "same_image", "verify"]
 
 IssuerStatus = Literal["known", "unknown", "revoked", "not_checked"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was checked.
-
-    Attributes:
-        name: Its name.
-        ok: Whether it holds.
-        detail: What was found, or why it is refused.
-    """
-
-    name: str
-    ok: bool
-    detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +50,18 @@ class Verification:
     """Every check of a document.
 
     Attributes:
-        checks: The checks, in order.
+        checks: The checks that were made, in order.
         issuer: Whether it is signed with a key of the issuer's.
+        skipped: The checks that were not made.
     """
 
     checks: tuple[Check, ...]
     issuer: IssuerStatus
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def valid(self) -> bool:
-        """Returns whether every check holds."""
+        """Returns whether every check that was made holds."""
         return all(check.ok for check in self.checks)
 
 
@@ -87,7 +75,7 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
         issuer: What the issuer has published; None if it is not known.
 
     Returns:
-        Every check, refused ones included.
+        Every check, refused ones included, and what was not checked.
 
     Raises:
         Rejected: `not_a_certificate`, for bytes that are no document.
@@ -97,16 +85,21 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
     seals = {
         "canonical": partial(_canonical, document, content),
         "signature": partial(_signature, document),
-        "issuer": partial(_issuer, status),
+        **({} if status == "not_checked" else {"issuer": partial(_issuer, status)}),
     }
+    skipped = () if issuer is not None else (Skipped("issuer", "no public keys were given"),)
     checks = [check(name, test) for name, test in seals.items()]
     try:
         statement = read(document)
         tests = _tests(statement, issuer)
     except ValueError as refusal:
-        return Verification(checks=(*checks, Check("schema", False, str(refusal))), issuer=status)
+        return Verification(checks=(*checks, Check("schema", False, str(refusal))), issuer=status, skipped=skipped)
     checks.append(Check("schema", True, "every field is there, and in its range"))
-    return Verification(checks=(*checks, *(check(name, test) for name, test in tests.items())), issuer=status)
+    if _is_unrevealed(statement, issuer):
+        tests.pop("noise_key", None)
+        skipped = (*skipped, Skipped("noise_key", "the secret of this epoch is not known here, or not revealed yet"))
+    made = (*checks, *(check(name, test) for name, test in tests.items()))
+    return Verification(checks=made, issuer=status, skipped=skipped)
 
 
 def same_image(statement: Statement, image: ImageRecord) -> str:
@@ -158,7 +151,7 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
         raise ValueError(f"counts must be of {n_classes} classes")
     return {
         "settings": partial(_settings, statement, request),
-        "noise_key": partial(_noise_key, statement, issuer),
+        **({} if issuer is None else {"noise_key": partial(_noise_key, statement, issuer)}),
         "scope": partial(_scope, statement, request),
         "words": partial(_words, statement),
         **(_of_one_sigma(statement) if routing is None else _of_routes(statement, routing)),
@@ -231,12 +224,10 @@ def _issuer(status: IssuerStatus) -> str:
     match status:
         case "known":
             return "signed with a key of the issuer's"
-        case "unknown":
-            raise ValueError("the document is signed with a key that is not the issuer's")
         case "revoked":
             raise ValueError("the signing key was revoked by the issuer: whoever had it may have signed this")
-        case "not_checked":
-            return "issuer not checked: no public keys were given"
+        case _:
+            raise ValueError("the document is signed with a key that is not the issuer's")
 
 
 # -- what it is about -----------------------------------------------------------------------------------------------
@@ -254,13 +245,21 @@ def _settings(statement: Statement, request: CertifyRequest) -> str:
     return "the noise key is that of this classifier and these parameters"
 
 
-def _noise_key(statement: Statement, issuer: Issuer | None) -> str:
+def _is_committed(epoch_sha256: str, issuer: Issuer) -> bool:
+    return issuer.epochs is None or epoch_sha256 in issuer.epochs
+
+
+def _is_unrevealed(statement: Statement, issuer: Issuer | None) -> bool:
+    """Whether nothing can be said about the noise key: no revealed secret, and no breach of a commitment either."""
     epoch = statement.noise.epoch_sha256
-    if issuer is not None and issuer.epochs is not None and epoch not in issuer.epochs:
+    return issuer is None or (_is_committed(epoch, issuer) and epoch not in issuer.secrets)
+
+
+def _noise_key(statement: Statement, issuer: Issuer) -> str:
+    epoch = statement.noise.epoch_sha256
+    if not _is_committed(epoch, issuer):
         raise ValueError("the issuer has not committed to the secret of this epoch, and so might have chosen the noise")
-    secret = None if issuer is None else issuer.secrets.get(epoch)
-    if secret is None:
-        return "not checked: the secret of this epoch has not been revealed"
+    secret = issuer.secrets[epoch]
     key = noise_key(secret, statement.subject.pixels_sha256, statement.noise.settings_sha256)
     if key.hex() != statement.noise.key:
         raise ValueError("the noise key is not that of this image and these settings")

@@ -1,8 +1,9 @@
 """CERTIFY and PREDICT (Cohen et al. 2019): from an image and a base classifier to an outcome."""
 
+import secrets
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import add
 from typing import Any, Final
 
@@ -31,23 +32,29 @@ class Estimation:
         decision: The rule that decided.
     """
 
-    labels: bytes
+    labels: bytes = field(repr=False)
     counts: LabelCounts
     outcome: Outcome
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Certification:
     """The outcome of CERTIFY and the samples that it follows from.
 
     Attributes:
+        key: The 32 bytes that the noise was drawn from.
         selection: Counts of the selection samples.
         estimation: The estimation samples.
     """
 
+    key: bytes
     selection: LabelCounts
     estimation: Estimation
+
+    def __repr__(self) -> str:
+        """Returns the outcome and what it took in one line; labels, counts and key are attributes."""
+        return f"Certification(outcome={self.outcome}, rule={self.decision.rule!r}, samples_used={self.samples_used})"
 
     @property
     def outcome(self) -> Outcome:
@@ -66,11 +73,11 @@ class Certification:
 
 
 def certify(
-    image: NDArray[Any],
+    image: NDArray[Any] | torch.Tensor,
     base_classifier: BaseClassifier,
     params: SmoothingParams,
     *,
-    key: bytes,
+    key: bytes | None = None,
     law: NoiseLaw = "philox-ziggurat-f64",
     batch_size: int = BATCH_SIZE,
     blocks: Blocks | None = None,
@@ -82,10 +89,12 @@ def certify(
     CERTIFY of Cohen et al. 2019, over the noise that the key draws.
 
     Args:
-        image: (C, H, W) pixels in [0, 1], float32 or float64, the shape that the base classifier takes.
+        image: (C, H, W) pixels in [0, 1], float32 or float64, the shape that the base classifier takes. A tensor on
+            the CPU is taken as the array that it is.
         base_classifier: The classifier that is smoothed.
         params: Noise level, numbers of samples, error probability.
-        key: 32 bytes, see `noise_key`; the same key gives the same noise, and so the same result.
+        key: 32 bytes, see `noise_key`; the same key gives the same noise, and so the same result. None draws a new one,
+            which the result names: alpha holds over the choice of the key.
         law: The named law of the noise.
         batch_size: Samples of one batch. With a target radius also the distance of two looks, so that it changes how
             many samples are used.
@@ -99,6 +108,7 @@ def certify(
     Raises:
         ValueError: The image is not of the classifier's shape, or not in [0, 1].
     """
+    key = secrets.token_bytes(32) if key is None else key
     sampler = _sampler(image, base_classifier, params, Noise(key, law), batch_size)
     selection = select(sampler, base_classifier, params)
     estimation = estimate(
@@ -110,15 +120,15 @@ def certify(
         commit_size=commit_size,
         on_progress=on_progress,
     )
-    return Certification(selection=selection, estimation=estimation)
+    return Certification(key=key, selection=selection, estimation=estimation)
 
 
 def predict(
-    image: NDArray[Any],
+    image: NDArray[Any] | torch.Tensor,
     base_classifier: BaseClassifier,
     params: SmoothingParams,
     *,
-    key: bytes,
+    key: bytes | None = None,
     law: NoiseLaw = "philox-ziggurat-f64",
     batch_size: int = BATCH_SIZE,
 ) -> int | None:
@@ -137,6 +147,7 @@ def predict(
     Raises:
         ValueError: See `certify`.
     """
+    key = secrets.token_bytes(32) if key is None else key
     sampler = _sampler(image, base_classifier, params, Noise(key, law), batch_size)
     return decide_class(_count_first(sampler, base_classifier, Stream.PREDICT, params.n), params.alpha)
 
@@ -241,8 +252,16 @@ def _prefix(
 
 
 def _sampler(
-    image: NDArray[Any], base_classifier: BaseClassifier, params: SmoothingParams, noise: Noise, batch_size: int
+    image: NDArray[Any] | torch.Tensor,
+    base_classifier: BaseClassifier,
+    params: SmoothingParams,
+    noise: Noise,
+    batch_size: int,
 ) -> NoisySampler:
+    if isinstance(image, torch.Tensor):
+        if image.device.type != "cpu" or image.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"a tensor must be float32 or float64 on the CPU, got {image.dtype} on {image.device}")
+        image = image.detach().numpy()
     if image.shape != base_classifier.input_shape:
         raise ValueError(
             f"the image must be of the classifier's shape {base_classifier.input_shape}, got {image.shape}"

@@ -176,6 +176,15 @@ class PromptCard:
     measured: dict[str, Any] = field(default_factory=dict)
 
 
+def alike_classes(class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the class names that differ from another one in case, spaces or underscores only, in order.
+
+    A text tower may read them as one text: what is then certified of one of them is as true of the other.
+    """
+    spelled = [" ".join(name.replace("_", " ").split()).casefold() for name in class_names]
+    return tuple(name for name, plain in zip(class_names, spelled, strict=True) if spelled.count(plain) > 1)
+
+
 def check_classes(class_names: tuple[str, ...], template: str) -> None:
     """Checks that there are 2 to 1000 distinct, printable class names and one `{}` in the template.
 

@@ -176,12 +176,18 @@ class AbstainedResult(ResultFacts):
 
     Attributes:
         outcome: Always `abstained`.
+        label: Always None: nobody takes an abstention for a class by a default of their own.
+        class_index: Always None.
+        radius: Always None.
         reason: Why there is no class.
     """
 
     __pydantic_config__ = STRICT
 
     outcome: Literal["abstained"] = "abstained"
+    label: None = field(default=None, metadata=_doc("null: no class is certified"))
+    class_index: None = field(default=None, metadata=_doc("null: no class is certified"))
+    radius: None = field(default=None, metadata=_doc("null: no radius is certified"))
     reason: AbstentionReason = field(metadata=_doc("why there is no class"))
 
 

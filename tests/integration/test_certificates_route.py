@@ -33,7 +33,9 @@ def test_certificate_is_served_byte_for_byte(api: TestClient, records: Records, 
 def test_job_without_certificate_says_so(api: TestClient) -> None:
     job_id = submit(api)
     api.delete(f"/jobs/{job_id}")
-    assert_problem(api.get(f"/jobs/{job_id}/certificate"), "job_has_no_certificate")
+    answer = api.get(f"/jobs/{job_id}/certificate")
+    assert_problem(answer, "job_has_no_certificate")
+    assert answer.json()["detail"] == "the job was cancelled"
 
 
 @pytest.mark.parametrize("name", ["0" * 64, "0" * 63, "..%2F..%2Fetc%2Fpasswd", "A" * 64])

@@ -49,7 +49,7 @@ ABSTAINED = {"outcome": "abstained", "reason": "no_majority", **COMMON}
 
 def sampled(records: Records, job_id: str) -> object:
     records.enter(job_id, "estimating")
-    return records.progress(job_id, samples_done=4_196, counts=(4_000, 96), invalid=0)
+    return records.progress(job_id, samples_done=4_196, samples_total=10_100, counts=(4_000, 96), invalid=0)
 
 
 def playing(redis: Redis, settings: ApiSettings, *works: Work) -> AbstractContextManager[None]:
@@ -190,7 +190,7 @@ def test_client_sees_each_event_once_in_order(redis: Redis, api_settings: ApiSet
     with Client(api_url) as client, playing(redis, api_settings, certified):
         job = client.wait(client.submit(PNG).id, seen.append)
     assert [event.name for event in seen] == ["phase", "progress", "end"]
-    assert seen[1].data == {"samples_done": 4_196, "counts": [4_000, 96], "invalid": 0}
+    assert seen[1].data == {"samples_done": 4_196, "samples_total": 10_100, "counts": [4_000, 96], "invalid": 0}
     assert job.result is not None
     assert job.result["radius"] == 0.5816
 

@@ -122,7 +122,7 @@ def test_events_come_in_order_until_the_end(api: TestClient, records: Records) -
 
     def work() -> None:
         records.enter(job_id, "decoding")
-        records.progress(job_id, samples_done=64, counts=(64, 0), invalid=0)
+        records.progress(job_id, samples_done=64, samples_total=10_100, counts=(64, 0), invalid=0)
         records.fail(job_id, "internal_error", "")
 
     thread = threading.Thread(target=work)
@@ -130,7 +130,8 @@ def test_events_come_in_order_until_the_end(api: TestClient, records: Records) -
     seen = stream(api, job_id)
     thread.join()
     assert [event["event"] for event in seen] == ["phase", "progress", "end"]
-    assert seen[-1]["data"] == '{"status": "failed"}'
+    assert json.loads(seen[1]["data"])["samples_total"] == 10_100
+    assert json.loads(seen[-1]["data"]) == {"status": "failed", "code": "internal_error"}
 
 
 def test_a_job_with_a_target_shows_its_running_radius(api: TestClient, records: Records) -> None:
@@ -139,7 +140,7 @@ def test_a_job_with_a_target_shows_its_running_radius(api: TestClient, records: 
     assert answer.json()["request"]["params"]["target_radius"] == 0.1
     assert "running_radius" not in answer.json()["progress"]
     records.enter(job_id, "estimating")
-    records.progress(job_id, samples_done=164, counts=(64, 0), invalid=0, running_radius=0.0612)
+    records.progress(job_id, samples_done=164, samples_total=10_100, counts=(64, 0), invalid=0, running_radius=0.0612)
     records.cancel(job_id)
     assert api.get(f"/jobs/{job_id}").json()["progress"]["running_radius"] == 0.0612
     told = [json.loads(event["data"]) for event in stream(api, job_id) if event["event"] == "progress"]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 from redis import Redis
@@ -18,6 +19,7 @@ from certrad.workers.contract.queues import enqueue, queue, rq_job_id
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
+from tests.support.engine_jobs import events_of
 from tests.support.results import abstained
 
 pytestmark = pytest.mark.integration
@@ -224,22 +226,22 @@ def test_finish_goes_before_every_decoding(redis: Redis, settings: WorkerSetting
 
 def test_a_succeeded_job_shows_the_samples_it_used(records: Records) -> None:
     create(records)
-    records.progress(JOB, samples_done=100, counts=(1, 2), invalid=0)
+    records.progress(JOB, samples_done=100, samples_total=10_100, counts=(1, 2), invalid=0)
     records.succeed(JOB, abstained(164), certificate="0" * 64)
     assert sampling(records).samples_done == 164
 
 
 def test_the_running_radius_is_kept_where_there_is_one(records: Records) -> None:
     create(records)
-    records.progress(JOB, samples_done=100, counts=(1, 2), invalid=0)
+    records.progress(JOB, samples_done=100, samples_total=10_100, counts=(1, 2), invalid=0)
     assert sampling(records).running_radius is None
-    records.progress(JOB, samples_done=200, counts=(1, 2), invalid=0, running_radius=0.0812)
+    records.progress(JOB, samples_done=200, samples_total=10_100, counts=(1, 2), invalid=0, running_radius=0.0812)
     assert sampling(records).running_radius == 0.0812
 
 
 def test_a_failed_job_shows_the_samples_it_came_to(records: Records) -> None:
     create(records)
-    records.progress(JOB, samples_done=100, counts=(1, 2), invalid=0)
+    records.progress(JOB, samples_done=100, samples_total=10_100, counts=(1, 2), invalid=0)
     records.fail(JOB, "internal_error", "")
     assert sampling(records).samples_done == 100
 
@@ -257,13 +259,38 @@ def test_an_ended_job_never_changes_again(redis: Redis, records: Records, end: s
     before = read(records), redis.xlen(events_key(JOB))
     changed = [
         records.enter(JOB, "estimating"),
-        records.progress(JOB, samples_done=1, counts=(1, 0), invalid=0),
+        records.progress(JOB, samples_done=1, samples_total=10_100, counts=(1, 0), invalid=0),
         records.succeed(JOB, abstained(1), certificate="1" * 64),
         records.fail(JOB, "worker_lost", ""),
         records.cancel(JOB),
     ]
     assert not any(changed)
     assert (read(records), redis.xlen(events_key(JOB))) == before
+
+
+def test_a_phase_that_goes_on_is_told_once(redis: Redis, records: Records) -> None:
+    create(records)
+    for phase in ("estimating", "finishing", "finishing"):
+        assert records.enter(JOB, phase)
+    assert [data["phase"] for name, data in events_of(redis, JOB) if name == "phase"] == ["estimating", "finishing"]
+
+
+def test_the_last_event_says_how_it_ended(redis: Redis, records: Records) -> None:
+    create(records)
+    records.succeed(JOB, abstained(100), certificate="0" * 64)
+    told = {"status": "succeeded", "outcome": "abstained", "label": None, "radius": None}
+    assert events_of(redis, JOB)[-1] == ("end", told)
+
+
+def test_an_abstention_tells_its_lack_of_a_class(redis: Redis, records: Records) -> None:
+    create(records)
+    records.succeed(JOB, abstained(100), certificate="0" * 64)
+    stored = json.loads(cast("bytes", redis.hget(record_key(JOB), "result")))
+    assert {name: stored[name] for name in ("label", "class_index", "radius")} == {
+        "label": None,
+        "class_index": None,
+        "radius": None,
+    }
 
 
 def _listed(records: Records, *, limit: int) -> list[str]:

@@ -96,7 +96,6 @@ def test_own_certificate_is_valid_and_its_issuer_known(api: TestClient) -> None:
             "issuer",
             "schema",
             "settings",
-            "noise_key",
             "scope",
             "words",
             "labels",
@@ -110,6 +109,8 @@ def test_own_certificate_is_valid_and_its_issuer_known(api: TestClient) -> None:
         ],
         True,
     )
+    assert [left["name"] for left in body["skipped"]] == ["noise_key"]  # its secret is not revealed yet
+    assert "not revealed" in body["skipped"][0]["reason"]
 
 
 def test_certificate_of_another_issuer_is_refused_and_says_so(api: TestClient) -> None:
@@ -135,6 +136,7 @@ def test_noise_key_is_checked_once_its_secret_was_revealed(api: TestClient, redi
     document["noise"]["key"] = "ab" * 32
     body = api.post("/verify", content=canonical(sign(document, ISSUER))).json()
     assert [check["name"] for check in body["checks"] if not check["ok"]] == ["noise_key"]
+    assert body["skipped"] == []
 
 
 def test_certificate_with_noise_of_an_unknown_secret_is_refused(api: TestClient, redis: Redis) -> None:
@@ -218,6 +220,7 @@ def test_image_alone_is_compared_without_sampling(
     content = certified(PLAIN)
     code, report = verify(content, image=picture)
     assert (code, names(report, ok=True) & {"image", "classifier", "replay"}) == (0, {"image"})
+    assert {left["name"] for left in report["skipped"]} == {"noise_key", "replay", "fresh"}
     code, report = verify(content, image=encoded(np.zeros((96, 96), np.uint8), "PNG"))
     assert (code, report["valid"], names(report, ok=False)) == (1, False, {"image"})
 
@@ -323,7 +326,9 @@ def test_command_says_in_words_what_was_checked_and_what_it_means(
     assert main(arguments("verify", file)) == 0
     shown = capsys.readouterr().out
     for words in (
-        "issuer not checked",
+        "skipped  issuer       no public keys were given",
+        "skipped  image        no `--image` was given",
+        "skipped  replay       no `--replay` was given",
         "class 0, radius",
         "scope input_independent: covers",
         "says nothing about whether",

@@ -47,11 +47,14 @@ PHASES: Final[dict[Phase, str]] = {
 EVENTS: Final[dict[Event, str]] = {
     "phase": "the job entered a phase",
     "progress": (
-        "samples done, and the counts so far (an estimate, not a certificate); with a target radius also "
+        "samples done and in total, and the counts so far (an estimate, not a certificate); with a target radius also "
         "`running_radius`, proved so far: with probability at least 1 - alpha it is never above the true radius; of a "
         "tuning the epochs done and the mean loss of the last one, or the images done"
     ),
-    "end": "the job ended; the last event",
+    "end": (
+        "the job ended; the last event: `status`, of a certification `outcome`, `label` and `radius` (null in an "
+        "abstention), of a failure `code`"
+    ),
 }
 ENDED: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "cancelled"})
 

@@ -119,7 +119,7 @@ class Records:
         return None if stored is None else cast("Status", stored.decode())
 
     def enter(self, job_id: str, phase: Phase, *, image: JobInput | None = None) -> bool:
-        """Moves a job to a phase.
+        """Moves a job to a phase; one that it is in already is no new event.
 
         Args:
             job_id: The job's id.
@@ -139,6 +139,7 @@ class Records:
         job_id: str,
         *,
         samples_done: int,
+        samples_total: int,
         counts: tuple[int, ...],
         invalid: int,
         running_radius: float | None = None,
@@ -148,6 +149,7 @@ class Records:
         Args:
             job_id: The job's id.
             samples_done: Samples of selection and estimation that are done.
+            samples_total: Samples that it may take.
             counts: Estimation samples of each class so far.
             invalid: Estimation samples without finite logits so far.
             running_radius: With a target radius, the radius that is proved so far.
@@ -155,7 +157,12 @@ class Records:
         Returns:
             False if the job has ended.
         """
-        data: dict[str, Any] = {"samples_done": samples_done, "counts": counts, "invalid": invalid}
+        data: dict[str, Any] = {
+            "samples_done": samples_done,
+            "samples_total": samples_total,
+            "counts": counts,
+            "invalid": invalid,
+        }
         fields = {"samples_done": str(samples_done)}
         if running_radius is not None:
             data["running_radius"] = running_radius
@@ -198,9 +205,11 @@ class Records:
         fields = {"result": RESULT.dump_json(result).decode()}
         if certificate is not None:
             fields["certificate"] = certificate
+        told: dict[str, Any] = {}
         if isinstance(result, CertifiedResult | AbstainedResult):
             fields["samples_done"] = str(result.samples_used)
-        return self._finish(job_id, "succeeded", fields)
+            told = {"outcome": result.outcome, "label": result.label, "radius": result.radius}
+        return self._finish(job_id, "succeeded", fields, told)
 
     def fail(self, job_id: str, code: str, detail: str) -> bool:
         """Ends a job with an error.
@@ -213,11 +222,12 @@ class Records:
         Returns:
             False if the job has ended already.
         """
-        return self._finish(job_id, "failed", {"error": ERROR.dump_json(JobError(code=code, detail=detail)).decode()})
+        error = ERROR.dump_json(JobError(code=code, detail=detail)).decode()
+        return self._finish(job_id, "failed", {"error": error}, {"code": code})
 
     def cancel(self, job_id: str) -> bool:
         """Ends a job because its owner wants it; returns False if it has ended already."""
-        return self._finish(job_id, "cancelled", {})
+        return self._finish(job_id, "cancelled", {}, {})
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
@@ -268,7 +278,7 @@ class Records:
         )
         return bool(changed)
 
-    def _finish(self, job_id: str, status: Status, fields: Mapping[str, str]) -> bool:
+    def _finish(self, job_id: str, status: Status, fields: Mapping[str, str], told: Mapping[str, Any]) -> bool:
         ended = self._end(
             keys=[
                 record_key(job_id),
@@ -282,7 +292,7 @@ class Records:
                 _EVENTS_KEPT,
                 self._ttl,
                 "end",
-                json.dumps({"status": status}),
+                json.dumps({"status": status, **told}),
                 job_id,
                 *_flat({"status": status, "phase": "done", **fields, **self._now()}),
             ],

@@ -32,10 +32,14 @@ return {ARGV[1], ARGV[5]}
 """
 
 # KEYS record, events; ARGV events kept, ttl, event name, event data, field, value, ...
+# A phase that the job is in already is entered again without a word, as by the stage that goes on with it.
 ADVANCE: Final = f"""{HAS_ENDED}
 if has_ended(KEYS[1]) then return 0 end
+local before = redis.call('HGET', KEYS[1], 'phase')
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[3], 'data', ARGV[4])
+if ARGV[3] ~= 'phase' or redis.call('HGET', KEYS[1], 'phase') ~= before then
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[3], 'data', ARGV[4])
+end
 redis.call('EXPIRE', KEYS[2], ARGV[2])
 return 1
 """

@@ -65,6 +65,7 @@ class SamplingProgress:
         if not self.records.progress(
             self.job_id,
             samples_done=done,
+            samples_total=self.request.samples_max,
             counts=counts.per_class,
             invalid=counts.invalid,
             running_radius=running_radius,

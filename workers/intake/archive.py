@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from certrad.models.errors import Rejected
-from certrad.models.types.cards import check_classes
+from certrad.models.types.cards import alike_classes, check_classes
 
 PATH_MAX: Final = 255
 _SHOWN: Final = 120
@@ -152,6 +152,10 @@ def match_classes(folders: Iterable[str], class_names: Sequence[str] | None, pub
         check_classes(names, "{}")
     except ValueError as error:
         raise Rejected("class_mismatch", str(error)) from None
+    if class_names is None and (alike := alike_classes(names)):
+        raise Rejected(
+            "class_mismatch", f"folders must differ in more than case, spaces and underscores, got {alike!r}"
+        )
     if len(names) != len(ordered):
         raise Rejected(
             "class_mismatch", f"the archive must have {len(names)} folders, one for each class; got {len(ordered)}"

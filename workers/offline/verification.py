@@ -18,7 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from certrad.models.certificates.reader import parse, read
 from certrad.models.certificates.schema import StatedCertificate, Statement
-from certrad.models.certificates.verify import Check, Issuer, Verification, check, same_image, verify
+from certrad.models.certificates.verify import Check, Issuer, Skipped, Verification, check, same_image, verify
 from certrad.models.errors import Rejected
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.offline.settings import settings_of
@@ -52,6 +52,7 @@ def verify_document(options: Namespace) -> int:
         if image is not None:
             of_image = _of_image(statement, image, options, settings_of(WorkerSettings, options.data_dir))
             verification = replace(verification, checks=(*verification.checks, *of_image))
+        verification = replace(verification, skipped=(*verification.skipped, *_not_asked(verification, options)))
     _show(verification, statement, as_json=options.json)
     return DONE if verification.valid else FAILURE
 
@@ -83,6 +84,17 @@ def read_issuer(path: Path) -> Issuer:
         secrets={sha256(secret).hexdigest(): secret for secret in revealed},
         epochs=frozenset(committed) if "epochs" in published else None,
     )
+
+
+def _not_asked(verification: Verification, options: Namespace) -> Iterator[Skipped]:
+    """What the image and the model could show, and was not looked at."""
+    made = {each.name for each in verification.checks}
+    if "image" not in made:
+        yield Skipped("image", "no `--image` was given")
+    for name, option in (("replay", "--replay"), ("fresh", "--fresh")):
+        if name not in made:
+            asked = getattr(options, name)
+            yield Skipped(name, "it needs the checks above to hold" if asked else f"no `{option}` was given")
 
 
 def _samples(options: Namespace) -> bool:
@@ -143,10 +155,13 @@ def _bar(task: str) -> Iterator[_OnSamples]:
 def _show(verification: Verification, statement: Statement | None, *, as_json: bool) -> None:
     if as_json:
         body = {"valid": verification.valid, "issuer": verification.issuer}
-        sys.stdout.write(json.dumps({**body, "checks": [asdict(each) for each in verification.checks]}) + "\n")
+        found = {name: [asdict(each) for each in getattr(verification, name)] for name in ("checks", "skipped")}
+        sys.stdout.write(json.dumps({**body, **found}) + "\n")
         return
     for each in verification.checks:
         sys.stdout.write(f"{'ok' if each.ok else 'REFUSED':8} {each.name:12} {each.detail}\n")
+    for left in verification.skipped:
+        sys.stdout.write(f"{'skipped':8} {left.name:12} {left.reason}\n")
     if statement is not None:
         sys.stdout.write(f"\n{_claim(statement)}\nscope {statement.scope}: {statement.scope_text}\n{_CAVEAT}\n")
     sys.stdout.write(f"{'valid' if verification.valid else 'NOT VALID'}\n")

@@ -11,6 +11,8 @@ from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.models.errors import Rejected
 
+_ENDED: Final = {"succeeded": "tuned a prompt", "failed": "failed", "cancelled": "was cancelled"}
+
 router = APIRouter(tags=["certificates"])
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -48,7 +50,7 @@ def get_job_certificate(job_id: str, services: ServicesDep, if_none_match: IfNon
     if not record.ended:
         raise Rejected("job_not_finished", f"the job is {record.status}")
     if record.certificate is None:
-        raise Rejected("job_has_no_certificate", f"the job has {record.status}")
+        raise Rejected("job_has_no_certificate", f"the job {_ENDED[record.status]}")
     return _document(services.settings.certificates_dir, record.certificate, if_none_match)
 
 

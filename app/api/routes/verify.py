@@ -33,14 +33,22 @@ class CheckView(BaseModel):
     detail: str = Field(examples=["0.2457 follows from the bounds"])
 
 
+class SkippedView(BaseModel):
+    """One thing that was not checked, and what it would have taken."""
+
+    name: str = Field(examples=["noise_key"])
+    reason: str
+
+
 class VerificationView(BaseModel):
-    """The outcome of a verification; a document is valid if every check passes."""
+    """The outcome of a verification; valid if every check that was made passes, and `skipped` names the others."""
 
     valid: bool
     issuer: Literal["known", "unknown", "revoked"] = Field(
         description="whether a key of this service signed it, retired or not; `revoked` for one that it has disowned"
     )
     checks: list[CheckView]
+    skipped: list[SkippedView]
 
 
 @router.post(

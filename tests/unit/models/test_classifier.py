@@ -10,6 +10,7 @@ from torch import Tensor
 
 from certrad.models.backbones.base import Backbone
 from certrad.models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force, text_features_sha256
+from certrad.models.errors import Rejected
 from certrad.models.prompts.context import ContextVectors, template_features
 from certrad.models.smoothing.sampling import BaseClassifier
 from certrad.models.types import ClassifierSpec, ZeroShotAdaptation
@@ -93,3 +94,18 @@ def test_an_adapted_prompt_starts_from_the_checkpoint_or_the_template(backbone: 
     of_template = TextHead.of_spec(backbone, spec, prompt_in_force(backbone, spec, None, lambda n: features[:n]))
     expected = TextHead.of_spec(backbone, SPEC, None).text_features
     assert 0 < float((of_template.text_features - expected).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("twin", ["mucus ", "Mucus", "_mucus"])
+def test_classes_that_are_one_text_are_refused_by_name(backbone: Backbone, twin: str, learned: bool) -> None:
+    spec = replace(SPEC, class_names=("debris", "mucus", twin))
+    prompt = ContextVectors.random(2, backbone.text_width, torch.Generator().manual_seed(0)) if learned else None
+    with pytest.raises(Rejected, match=f"indistinct_classes: 'mucus' and '{twin}'"):
+        TextHead.of_spec(backbone, spec, prompt)
+
+
+def test_one_text_with_context_vectors_of_each_class_is_told_apart(backbone: Backbone) -> None:
+    vectors = torch.randn(3, 2, backbone.text_width, generator=torch.Generator().manual_seed(0))
+    spec = replace(SPEC, class_names=("debris", "mucus", "Mucus"))
+    assert TextHead.of_spec(backbone, spec, ContextVectors(vectors=vectors)).text_features.shape == (3, 16)

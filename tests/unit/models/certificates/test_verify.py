@@ -165,7 +165,16 @@ def test_without_an_issuer_it_says_that_the_issuer_was_not_checked() -> None:
     verification = verify(genuine(FIXED))
     assert verification.valid
     assert verification.issuer == "not_checked"
-    assert {check.name: check.detail for check in verification.checks}["issuer"].startswith("issuer not checked")
+    assert [left.name for left in verification.skipped] == ["issuer", "noise_key"]
+    assert not {"issuer", "noise_key"} & {check.name for check in verification.checks}
+
+
+def test_a_key_of_the_issuer_alone_leaves_the_noise_key_unchecked() -> None:
+    verification = verify(genuine(FIXED), replace(KNOWN, secrets={}))
+    assert verification.valid
+    assert [left.name for left in verification.skipped] == ["noise_key"]
+    assert "issuer" in {check.name for check in verification.checks}
+    assert verify(genuine(FIXED), KNOWN).skipped == ()
 
 
 def test_noise_of_a_secret_that_was_not_committed_to_is_refused() -> None:

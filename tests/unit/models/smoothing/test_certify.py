@@ -111,7 +111,7 @@ def test_certify_is_select_then_estimate_then_decide() -> None:
     selection = select(sampler(), CLASSIFIER, PARAMS)
     estimation = estimate(sampler(), CLASSIFIER, PARAMS, selection, MemoryBlocks())
     whole = certify(IMAGE, CLASSIFIER, PARAMS, key=KEY)
-    assert whole == Certification(selection=selection, estimation=estimation)
+    assert whole == Certification(key=KEY, selection=selection, estimation=estimation)
     assert whole.outcome == decide(selection, estimation.counts, PARAMS)
     assert (whole.decision, whole.samples_used) == (Decision(), 1050)
 
@@ -418,6 +418,42 @@ def test_nan_for_most_samples_abstains() -> None:
 def test_predict_abstains_on_nan() -> None:
     assert predict(CLASSIFIER.image(0.6), NanClassifier(nan_from=102), PARAMS, key=KEY) is None
     assert predict(CLASSIFIER.image(0.2), NanClassifier(nan_from=102), PARAMS, key=KEY) == 0
+
+
+# -- the key, the image and the text of a result ---------------------------------------------------------------------
+
+
+def test_a_key_is_drawn_when_none_is_given_and_the_result_names_it() -> None:
+    first, second = (certify(IMAGE, CLASSIFIER, PARAMS) for _ in range(2))
+    assert len(first.key) == len(second.key) == 32
+    assert first.key != second.key
+    assert certify(IMAGE, CLASSIFIER, PARAMS, key=first.key) == first
+    assert predict(CLASSIFIER.image(0.2), CLASSIFIER, PARAMS) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_tensor_on_the_cpu_is_certified_as_its_array(dtype: torch.dtype) -> None:
+    tensor = torch.from_numpy(IMAGE).to(dtype).requires_grad_()
+    of_array = certify(tensor.detach().numpy(), CLASSIFIER, PARAMS, key=KEY)
+    assert certify(tensor, CLASSIFIER, PARAMS, key=KEY) == of_array
+
+
+@pytest.mark.parametrize(
+    ("tensor", "got"),
+    [
+        (torch.zeros(IMAGE.shape, dtype=torch.float16), "torch.float16 on cpu"),
+        (torch.zeros(IMAGE.shape, device="meta"), "torch.float32 on meta"),
+    ],
+)
+def test_another_tensor_is_refused_in_one_sentence(tensor: torch.Tensor, got: str) -> None:
+    with pytest.raises(ValueError, match=f"a tensor must be float32 or float64 on the CPU, got {got}"):
+        certify(tensor, CLASSIFIER, PARAMS, key=KEY)
+
+
+def test_a_result_is_one_line_without_its_labels() -> None:
+    result = certify(IMAGE, CLASSIFIER, PARAMS, key=KEY)
+    assert repr(result) == f"Certification(outcome={result.outcome}, rule='clopper_pearson', samples_used=1050)"
+    assert "labels" not in repr(result.estimation)
 
 
 # -- misuse ----------------------------------------------------------------------------------------------------------

@@ -306,8 +306,16 @@ def test_fewer_than_two_classes_are_refused(folders: list[str]) -> None:
         (["a", "chest CT", "chest X-ray"], ["a", "chest X-ray", "chest CT and more"]),
         (["a", "chest_ct", "chest_xray"], ["a", "chest X-ray", "chest CT and more"]),
         ([" ", "a"], None),
+        (["malignant tumour", "malignant_Tumour"], None),
     ],
-    ids=["fewer folders", "more folders", "another class's name", "the same in other letters", "blank name"],
+    ids=[
+        "fewer folders",
+        "more folders",
+        "another class's name",
+        "the same in other letters",
+        "blank name",
+        "one text",
+    ],
 )
 def test_folders_that_are_not_the_classes_are_refused(folders: list[str], names: list[str] | None) -> None:
     with pytest.raises(Rejected) as caught:
