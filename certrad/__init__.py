@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from certrad.models.classifier import VisionLanguageClassifier
     from certrad.models.errors import Rejected
     from certrad.models.prompts.context import template_features
-    from certrad.models.smoothing.certify import Certification, certify, predict
+    from certrad.models.smoothing.certification import Certification
+    from certrad.models.smoothing.certify import certify, predict
     from certrad.models.smoothing.sampling import BaseClassifier
     from certrad.models.types.smoothing import Abstention, Certificate, SmoothingParams
 
@@ -40,7 +41,7 @@ _MODULES = {
     "Backbone": "certrad.models.backbones.base",
     "BaseClassifier": "certrad.models.smoothing.sampling",
     "Certificate": "certrad.models.types.smoothing",
-    "Certification": "certrad.models.smoothing.certify",
+    "Certification": "certrad.models.smoothing.certification",
     "Rejected": "certrad.models.errors",
     "SmoothingParams": "certrad.models.types.smoothing",
     "VisionLanguageClassifier": "certrad.models.classifier",

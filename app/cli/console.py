@@ -75,7 +75,7 @@ def image_units(result: Mapping[str, Any]) -> str | None:
     unit = on_image["unit"] if on_image["unit"] == "HU" else f"{on_image['unit']}s"
     words = (
         f"no change below {on_image['l2']} {unit} (L2) alters the class: for example {on_image['uniform_change']} "
-        f"{unit} in every value"
+        f"{unit} in every pixel"
     )
     larger = next(budget for budget in on_image["pixels"] if budget["change"] == _LARGER_CHANGE)
     if larger["max_pixels"] == 0:

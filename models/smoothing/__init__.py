@@ -11,7 +11,8 @@ from certrad.models.smoothing.bounds import (
     published_bounds,
     radius,
 )
-from certrad.models.smoothing.certify import Certification, Estimation, certify, estimate, predict, select
+from certrad.models.smoothing.certification import Certification, Estimation
+from certrad.models.smoothing.certify import certify, estimate, predict, select
 from certrad.models.smoothing.noise import Noise, Stream
 from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, labels
 from certrad.models.smoothing.sequential import SequentialDecision, SequentialTest

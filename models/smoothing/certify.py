@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from operator import add
 from typing import Any, Final
 
@@ -13,63 +12,13 @@ from numpy.typing import NDArray
 
 from certrad.models.smoothing.blocks import Blocks, MemoryBlocks
 from certrad.models.smoothing.bounds import decide, decide_class
+from certrad.models.smoothing.certification import Certification, Estimation
 from certrad.models.smoothing.noise import Noise, Stream
 from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, Sampler, count, labels
 from certrad.models.smoothing.sequential import SequentialDecision, SequentialTest
-from certrad.models.types import Decision, LabelCounts, NoiseLaw, Outcome, SamplingBudget, SmoothingParams
+from certrad.models.types import Decision, LabelCounts, NoiseLaw, SamplingBudget, SmoothingParams
 
 BATCH_SIZE: Final = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimation:
-    """The estimation samples up to the stop, and what they decide.
-
-    Attributes:
-        labels: Labels of samples 0, 1, … in order, little-endian uint16; `invalid` is label K.
-        counts: How often each label occurs.
-        outcome: A certificate, or an abstention.
-        decision: The rule that decided.
-    """
-
-    labels: bytes = field(repr=False)
-    counts: LabelCounts
-    outcome: Outcome
-    decision: Decision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Certification:
-    """The outcome of CERTIFY and the samples that it follows from.
-
-    Attributes:
-        key: The 32 bytes that the noise was drawn from.
-        selection: Counts of the selection samples.
-        estimation: The estimation samples.
-    """
-
-    key: bytes
-    selection: LabelCounts
-    estimation: Estimation
-
-    def __repr__(self) -> str:
-        """Returns the outcome and what it took in one line; labels, counts and key are attributes."""
-        return f"Certification(outcome={self.outcome}, rule={self.decision.rule!r}, samples_used={self.samples_used})"
-
-    @property
-    def outcome(self) -> Outcome:
-        """Returns the certificate, or the abstention."""
-        return self.estimation.outcome
-
-    @property
-    def decision(self) -> Decision:
-        """Returns the rule that decided."""
-        return self.estimation.decision
-
-    @property
-    def samples_used(self) -> int:
-        """Returns the number of selection samples, and of estimation samples up to the stop."""
-        return self.selection.total + self.estimation.counts.total
 
 
 def certify(

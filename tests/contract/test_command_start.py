@@ -7,9 +7,11 @@ import sys
 import pytest
 
 from certrad.app.cli.main import REQUESTS
+from certrad.models.shipped import shipped_tasks
 from certrad.workers.contract.commands import BAD_USAGE, COMPUTING, DONE
 from tests.support.processes import ROOT
 
+FEW_SHOT = str(shipped_tasks()["mednist"].default_prompt)
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "PIL", "pydicom", "matplotlib", "transformers", "open_clip"}
 
 
@@ -45,6 +47,10 @@ def test_help_and_usage_errors_load_nothing_that_computes(name: str) -> None:
         ["prompts", "calibrate", "--images=/nowhere", "--name=../site", "--prompt=nobody"],
         ["prompts", "words", "nobody"],
         ["fetch", "nobody"],
+        ["evaluate", "--task=folders", "--data=."],
+        ["evaluate", "--task=mednist", "--data=.", f"--prompt={FEW_SHOT}", "--adaptation=gated"],
+        ["attack", ".", "--task=rsna", f"--prompt={FEW_SHOT}"],
+        ["audit", "--images=.", f"--prompt={FEW_SHOT}", "--backbone=plip"],
     ],
     ids=lambda arguments: arguments[0],
 )

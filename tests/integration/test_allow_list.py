@@ -17,7 +17,7 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 from rq.webhook import Webhook
 
-from certrad.workers.contract.names import INTAKE_QUEUE, TASKS
+from certrad.workers.contract.names import FORMER_TASKS, INTAKE_QUEUE, TASKS
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.queue.worker import IntakeWorker
 from certrad.workers.settings import WorkerSettings
@@ -73,6 +73,17 @@ def test_tasks_of_this_project_are_allowed(redis: Redis) -> None:
     for _, path in TASKS.values():
         job = AllowedJob.create(path, args=("job",), connection=redis, serializer=JSONSerializer)
         assert job.func_name == path
+
+
+@pytest.mark.parametrize("former", FORMER_TASKS)
+def test_tasks_by_their_former_names_are_the_tasks_of_today(redis: Redis, former: str) -> None:
+    job = AllowedJob.create(former, args=("job",), connection=redis, serializer=JSONSerializer)
+    module, _, function = FORMER_TASKS[former].rpartition(".")
+    assert (job.func.__module__, job.func.__name__) == (module, function)
+
+
+def test_every_task_has_its_former_name() -> None:
+    assert sorted(FORMER_TASKS.values()) == sorted(path for _, path in TASKS.values())
 
 
 def test_a_function_off_the_list_is_not_run(redis: Redis, settings: WorkerSettings, tmp_path: Path) -> None:

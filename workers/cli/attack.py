@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from fractions import Fraction
 
+from certrad.workers.cli.classifier import require_classifier
 from certrad.workers.cli.common import add_json, backbone, require_prompt, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import Kind, choice, existing, integer, path, text
@@ -35,6 +36,7 @@ def add_arguments(parser: Parser) -> None:
     add_data_dir(parser)
     add_json(parser)
     parser.check(require_prompt("prompt", "--prompt"))
+    parser.check(require_classifier())
     parser.check(_rules)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from certrad.models.types import TEMPLATE_PROMPT, SmoothingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE
+from certrad.workers.cli.classifier import require_classifier_of_data
 from certrad.workers.cli.common import add_json, backbone, dataset, require_prompt
 from certrad.workers.cli.plot import plot_file, require_matplotlib
 from certrad.workers.contract.arguments import Parser, add_data_dir
@@ -50,6 +51,7 @@ def add_arguments(parser: Parser) -> None:
     add_json(parser)
     parser.check(require_prompt("prompt", "--prompt"))
     parser.check(require_matplotlib("plot"))
+    parser.check(require_classifier_of_data)
     parser.check(_rules)
 
 

@@ -279,24 +279,11 @@ class Records:
         return bool(changed)
 
     def _finish(self, job_id: str, status: Status, fields: Mapping[str, str], told: Mapping[str, Any]) -> bool:
-        ended = self._end(
-            keys=[
-                record_key(job_id),
-                events_key(job_id),
-                ACTIVE,
-                input_key(job_id),
-                ledger_key(job_id),
-                document_key(job_id),
-            ],
-            args=[
-                _EVENTS_KEPT,
-                self._ttl,
-                "end",
-                json.dumps({"status": status, **told}),
-                job_id,
-                *_flat({"status": status, "phase": "done", **fields, **self._now()}),
-            ],
-        )
+        keys = [record_key(job_id), events_key(job_id), ACTIVE]
+        keys += [key(job_id) for key in (input_key, ledger_key, document_key)]
+        event = json.dumps({"status": status, **told})
+        changed = _flat({"status": status, "phase": "done", **fields, **self._now()})
+        ended = self._end(keys=keys, args=[_EVENTS_KEPT, self._ttl, "end", event, job_id, *changed])
         return bool(ended)
 
     def _now(self) -> dict[str, str]:

@@ -59,7 +59,7 @@ def draw(curves: Sequence[Curve], file: Path) -> None:
     axes.set_xlabel("radius (L2 over the model input, pixels in [0, 1])")
     axes.set_ylabel("certified accuracy in %")
     axes.set_xlim(left=0)
-    axes.set_ylim(0, 100)
+    axes.set_ylim(0, 102)
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize="small")
     figure.savefig(file, dpi=_DPI)

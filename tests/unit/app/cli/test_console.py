@@ -21,7 +21,7 @@ def result(radius: float | None, scale: ImageScale = CT) -> dict[str, Any]:
 
 def test_the_radius_is_told_in_the_images_own_units() -> None:
     assert image_units(result(0.5)) == (
-        "no change below 519.845 HU (L2) alters the class: for example 0.5076 HU in every value, "
+        "no change below 519.845 HU (L2) alters the class: for example 0.5076 HU in every pixel, "
         "or 10 HU in 2702 pixels"
     )
 
@@ -29,7 +29,7 @@ def test_the_radius_is_told_in_the_images_own_units() -> None:
 def test_no_budget_of_no_pixels_is_told() -> None:
     words = image_units(result(0.005))
     assert words is not None
-    assert words.endswith("HU in every value")
+    assert words.endswith("HU in every pixel")
 
 
 def test_why_there_is_none_is_told() -> None:
