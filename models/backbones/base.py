@@ -140,7 +140,9 @@ def load_backbone(
     loader = import_module(LOADERS[card.format])
     model: Towers = loader.load(card, directory, weights, activation or card.activation)
     if model.image_size != (card.image_size, card.image_size):
-        raise Rejected("invalid_weights", f"image size {card.image_size} is expected, got {model.image_size}")
+        raise Rejected(
+            "invalid_weights", f"the image size must be {card.image_size}, as the card says; got {model.image_size}"
+        )
     return Backbone(model, card, sha256=sha256, device=torch.device(device), dtype=dtype)
 
 

@@ -72,7 +72,7 @@ def seconds(code: str) -> float:
 
 
 def test_application_is_built_within_a_second() -> None:
-    """Of processor time, the best of several; on a slow processor within four times what the framework alone takes."""
+    """The best processor time of several runs; on a slow processor within four times what the framework alone takes."""
     assert any(
         seconds("import certrad.app.main\ncertrad.app.main.create_app()") <= max(1.0, 4 * seconds("import fastapi"))
         for _ in range(10)

@@ -96,7 +96,7 @@ def test_the_record_of_an_ended_job_expires(redis: Redis, records: Records) -> N
 
 
 def test_a_repeated_creation_finds_its_own_job(redis: Redis, records: Records) -> None:
-    """As when the client sends the script again because the answer got lost."""
+    """A client sends the script again when the answer got lost."""
     first = create(records, max_active=1)
     records.enter(JOB, "decoding")
     assert create(records, max_active=1) == first

@@ -81,7 +81,7 @@ def probability_of_error(
     test_kind: type[SequentialTest] = SequentialTest,
     counts_kind: type[LabelCounts] = LabelCounts,
 ) -> float:
-    """That p_a_lower or p_b_upper is false at a look or in the outcome.
+    """Tells whether p_a_lower or p_b_upper is false at a look or in the outcome.
 
     The sequences forget at each look what earlier ones showed. That changes nothing: a run on which nothing false was
     shown has not reached the target, which is above the true radius, and giving up depends on the counts alone.

@@ -98,7 +98,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def test_a_million_labels_take_three_seconds_at_most() -> None:
-    """Of processor time; on a slow processor ten times what a million bare digests take."""
+    """The limit is processor time; on a slow processor ten times what a million bare digests take."""
     labels, node = random_labels(1_000_000, seed=1), bytes(65)
     digests = seconds(lambda: [hashlib.sha256(node).digest() for _ in range(1_000_000)])
 

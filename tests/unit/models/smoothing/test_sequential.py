@@ -27,7 +27,7 @@ def sequential(params: SmoothingParams = PARAMS, selection: LabelCounts | None =
 
 
 def exact_log_e_value(successes: int, failures: int, p0: float) -> float:
-    """As defined, for p0 < S / n, in 30 digits.
+    """Computes the definition, for p0 < S / n, in 30 digits.
 
     I_x(a, b) = x^a (1-x)^b / (a B(a, b)) 2F1(a+b, 1; a+1; x), of p0 where that is below 0.9, else of 1 - p0.
     """
