@@ -38,7 +38,7 @@ lint: $(ALL) ## Formatting, rules, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(ALL) ## Unit, property, statistical, contract and integration tests; Python packages only
+test: $(ALL) ## Unit, property, statistical, contract, docs and integration tests
 	$(BIN)/python -m pytest -m "not system and not soak" $(ARGS)
 
 test-system: $(ALL) ## Real processes that are killed, a bare environment, the demo from end to end

@@ -134,8 +134,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "unsupported_pixels": Problem(
         title="A kind of pixel that is not converted",
-        raised_if="the pixel format (CMYK, float, 32 bit, a non-linear or malformed lookup table) has no safe "
-        "conversion",
+        raised_if="the pixel format (CMYK, float, 32 bit, a non-linear or malformed lookup table, half a rescale) has no "
+        "safe conversion, or the pixels are not square",
     ),
     "dicom_without_pixels": Problem(
         title="The DICOM object has no pixels",
@@ -147,7 +147,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "dicom_unsupported": Problem(
         title="The DICOM encoding is not accepted",
-        raised_if="the file has no transfer syntax, a deflated or referenced one, or one without a decoder",
+        raised_if="the file has no transfer syntax, a deflated or referenced one, or one without a decoder; or it is "
+        "12-bit JPEG, or has more than 65,536 elements before its pixels",
     ),
     "frame_required": Problem(
         title="`frame` is required",
@@ -218,7 +219,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "invalid_checkpoint": Problem(
         title="The prompt checkpoint is malformed",
-        raised_if="it is not safetensors with a card, or no context vectors of the right shape are in it",
+        raised_if="it is not safetensors with a card, or no context vectors of the right shape are in it, or anything "
+        "else that was learned is",
     ),
     "prompt_too_long": Problem(
         title="A prompt exceeds the context length",

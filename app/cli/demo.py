@@ -93,7 +93,7 @@ def image_path(file: str) -> Path:
         path = Path(location) / "data" / file
         if path.is_file():
             return path
-    raise MissingImagesError("the demonstration's images are missing: pip install 'certrad[demo]'")
+    raise MissingImagesError("the demonstration's images are missing: run `make demo`, which installs them")
 
 
 def certify_specimens(client: Client, *, n: int) -> list[Row]:

@@ -38,7 +38,7 @@ def require_matplotlib(dest: str) -> Check:
 
     def rule(options: Namespace) -> Iterator[str]:
         if getattr(options, dest) is not None and find_spec("matplotlib") is None:
-            yield f"`--{dest}` needs matplotlib: pip install 'certrad[bench]'"
+            yield f"`--{dest}` needs matplotlib: run `make setup`"
 
     return rule
 

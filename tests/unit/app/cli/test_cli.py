@@ -133,7 +133,7 @@ def test_images_of_the_demonstration_are_found_without_pydicom() -> None:
 
 
 def test_missing_images_say_what_to_install() -> None:
-    with pytest.raises(demo.MissingImagesError, match="pip install"):
+    with pytest.raises(demo.MissingImagesError, match="make demo"):
         demo.image_path("nobody.dcm")
 
 

@@ -76,4 +76,4 @@ def test_a_format_that_is_not_drawn_and_missing_matplotlib_are_told_before(
     assert "`--out` must end in .pdf, .png, .svg" in capsys.readouterr().err
     monkeypatch.setattr(plot_command, "find_spec", lambda _: None)
     assert main(["plot", str(tmp_path / "t.tsv"), "--out", str(tmp_path / "p.png")]) == 2
-    assert "pip install 'certrad[bench]'" in capsys.readouterr().err
+    assert "`--out` needs matplotlib: run `make setup`" in capsys.readouterr().err
