@@ -134,8 +134,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "unsupported_pixels": Problem(
         title="A kind of pixel that is not converted",
-        raised_if="the pixel format (CMYK, float, 32 bit, a non-linear or malformed lookup table, half a rescale) has no "
-        "safe conversion, or the pixels are not square",
+        raised_if="the pixel format (CMYK, float, 32 bit, a non-linear or malformed lookup table, a rescale slope or "
+        "intercept without the other) has no safe conversion, or the pixels are not square",
     ),
     "dicom_without_pixels": Problem(
         title="The DICOM object has no pixels",
@@ -219,8 +219,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "invalid_checkpoint": Problem(
         title="The prompt checkpoint is malformed",
-        raised_if="it is not safetensors with a card, or no context vectors of the right shape are in it, or anything "
-        "else that was learned is",
+        raised_if="it is not safetensors with a card, or no context vectors of the right shape are in it, or something "
+        "else that was learned is in it too",
     ),
     "prompt_too_long": Problem(
         title="A prompt exceeds the context length",
