@@ -24,7 +24,8 @@ class ApiSettings(SharedSettings):
     default_task: str = Field("mednist", min_length=1, description="task of a request that names none")
     default_adaptation: Literal["none", "zero_shot"] | None = Field(
         None,
-        description="adaptation of a request that names none; unset: `gated` with a bank, else `none`",
+        description="`none` or `zero_shot`: adaptation of a request that names none; banks are then not used by "
+        "default; unset: `gated` with a bank, else `none`",
     )
 
     @property

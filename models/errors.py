@@ -71,11 +71,11 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "job_not_found": Problem(
         title="No such job",
-        raised_if="the job id is unknown, erased or older than its time to live",
+        raised_if="the job is unknown, erased, or ended more than `CERTRAD_JOB_TTL` seconds ago",
     ),
     "certificate_not_found": Problem(
         title="No such certificate",
-        raised_if="no certificate has this digest, or it was erased",
+        raised_if="no certificate with this digest is stored",
     ),
     "not_a_certificate": Problem(
         title="Not a certificate",
@@ -244,7 +244,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     # -- the service ------------------------------------------------------------------------------------------------
     "queue_full": Problem(
         title="The queue is full",
-        raised_if="`CERTRAD_MAX_QUEUED` jobs are waiting",
+        raised_if="`CERTRAD_MAX_QUEUED` jobs are queued or running",
     ),
     "redis_unavailable": Problem(
         title="The job store cannot be reached",
@@ -260,7 +260,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "job_timeout": Problem(
         title="The job took too long",
-        raised_if="the job ran longer than `CERTRAD_JOB_TIMEOUT`",
+        raised_if="one stage of the job ran longer than `CERTRAD_JOB_TIMEOUT`",
     ),
     "job_unreadable": Problem(
         title="The record of the job cannot be read",

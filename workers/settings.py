@@ -16,7 +16,8 @@ class WorkerSettings(SharedSettings):
 
     device: str = Field("auto", description="`auto`, `cpu` or `cuda:N`")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="of the image encoder; `auto` is bfloat16 where the processor multiplies it natively"
+        "auto",
+        description="number type of the image encoder; `auto` is bfloat16 where the processor multiplies it natively",
     )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, le=THREADS_MAX, description="torch threads of an engine"
@@ -34,9 +35,9 @@ class WorkerSettings(SharedSettings):
         384 << 20, ge=1 << 20, description="memory of Redis that the decoded images of one tuning may take"
     )
     input_ttl: int = Field(86_400, ge=60, description="seconds the float tensor may stay in Redis")
-    heartbeat_seconds: int = Field(5, ge=1, description="between heartbeats of a worker on its job")
-    maintenance_seconds: int = Field(15, ge=1, description="between looks for lost jobs")
-    cancel_grace_seconds: float = Field(2.0, ge=0, description="an engine may take to stop by itself when cancelled")
+    heartbeat_seconds: int = Field(5, ge=1, description="seconds between heartbeats of a worker on its job")
+    maintenance_seconds: int = Field(15, ge=1, description="seconds between searches for lost jobs")
+    cancel_grace_seconds: float = Field(2.0, ge=0, description="seconds that a cancelled engine has to stop by itself")
 
     @model_validator(mode="after")
     def _whole_commits(self) -> Self:

@@ -33,7 +33,12 @@ IdempotencyKey = Annotated[
 ]
 
 
-Prefer = Annotated[str | None, Header(description="`wait=N` delays the response until the job ends; N is at most 30 s")]
+Prefer = Annotated[
+    str | None,
+    Header(
+        description="`wait=N` delays the response until the job ends; N is at most `CERTRAD_MAX_WAIT` (30 s by default)"
+    ),
+]
 
 
 Content = TypeVar("Content")

@@ -25,7 +25,9 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "host_not_allowed": Remedy(
         status=421, what_to_do="use an allowed name, or add this one to `CERTRAD_ALLOWED_HOSTS`"
     ),
-    "foreign_origin": Remedy(status=403, what_to_do="send it from the service's own page, or from no browser"),
+    "foreign_origin": Remedy(
+        status=403, what_to_do="send it with a program that is not a browser, such as curl or `certrad`"
+    ),
     "not_found": Remedy(status=404, what_to_do="see /openapi.json"),
     "method_not_allowed": Remedy(status=405, what_to_do="see the `Allow` header"),
     "job_not_found": Remedy(status=404, what_to_do="submit the image again"),
@@ -46,7 +48,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     ),
     # -- the image --------------------------------------------------------------------------------------------------
     "empty_image": Remedy(status=422, what_to_do="send the image itself"),
-    "unsupported_format": Remedy(status=415, what_to_do="convert the image to one of the four"),
+    "unsupported_format": Remedy(status=415, what_to_do="convert the image to PNG, JPEG, TIFF or DICOM"),
     "unreadable_image": Remedy(status=422, what_to_do="send an intact file"),
     "image_too_large": Remedy(status=422, what_to_do="crop or reduce the image before it is sent"),
     "image_too_small": Remedy(status=422, what_to_do="send a larger image"),
@@ -72,7 +74,9 @@ REMEDIES: Final[dict[str, Remedy]] = {
     ),
     "too_few_images": Remedy(status=422, what_to_do="lower `shots` or add images to the class that `detail` names"),
     # -- the model --------------------------------------------------------------------------------------------------
-    "backbone_unavailable": Remedy(status=503, what_to_do="`certrad fetch NAME` on the worker"),
+    "backbone_unavailable": Remedy(
+        status=503, what_to_do="run `certrad fetch NAME` on the engine's machine, then restart the engine"
+    ),
     "invalid_weights": Remedy(status=500, what_to_do="fetch the weights again"),
     "model_unavailable": Remedy(status=503, what_to_do="put the file named there, in the published layout"),
     "digest_mismatch": Remedy(status=500, what_to_do="restore the file; do not change the card"),

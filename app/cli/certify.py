@@ -70,7 +70,7 @@ def _add_classifier(parser: Parser) -> None:
         "--adaptation",
         choice("none", "zero_shot", "gated"),
         "adaptation; zero_shot tunes the prompt on this image, gated weighs a bank of prompts on each noisy sample",
-        without="that of the prompt",
+        without="gated with a bank, else the installation's, else none",
     )
     parser.option("--adapt-steps", integer(1, 100), "optimizer steps of zero_shot", without="1")
     parser.option("--adapt-samples", integer(2, 1000), "noisy copies that zero_shot averages", without="100")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from certrad.app.cli.main import GROUPS, REQUESTS
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import ABSTAINED, BAD_USAGE, COMPUTING, DONE, FAILURE, Command
+from certrad.workers.contract.commands import ABSTAINED, BAD_USAGE, COMPUTING, DONE, FAILURE, INTERRUPTED, Command
 
 COMMANDS: Mapping[str, Command] = {**REQUESTS, **COMPUTING}
 
@@ -40,8 +40,12 @@ WHEN = (
 EXIT_CODES = (
     (DONE, "done: every image is certified, the document is valid, the prompt is there"),
     (FAILURE, "failure: something did not work, a document is not valid, an audit found a contradiction"),
-    (BAD_USAGE, "bad usage: the arguments are wrong, and nothing was done; every error has a line of its own"),
+    (
+        BAD_USAGE,
+        "bad usage, or the service refused a request of `certify` or `tune` as invalid (422); other files may be done",
+    ),
     (ABSTAINED, "abstained: `certrad certify` got at least one abstention and nothing worse"),
+    (INTERRUPTED, "interrupted by Ctrl+C"),
 )
 
 

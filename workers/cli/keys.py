@@ -13,7 +13,7 @@ from certrad.workers.contract.option_kinds import choice, text
 ACTIONS: Final = {
     "list": "show the public keys and the epochs by their digests, as JSON",
     "rotate-signing": "sign with a new key from now on; what the old key signed stays valid",
-    "revoke-signing": "declare worthless what the retired key SHA256 signed, for ever, as when the key has leaked",
+    "revoke-signing": "refuse everything that the retired key SHA256 signed, for ever; use it when the key has leaked",
     "rotate-epoch": "draw the noise of new jobs with a new secret from now on; running jobs keep theirs",
     "reveal-epoch": "make the retired secret SHA256 public, so that anyone can compute the noise keys drawn from it",
 }

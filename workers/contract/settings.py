@@ -13,7 +13,7 @@ class SharedSettings(BaseSettings):
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey; `unix://` works too")
     data_dir: Path = Field(Path("certrad-data"), description="blobs, certificates, prompts, weights and secrets")
-    job_ttl: int = Field(86_400, ge=60, description="seconds a job record is kept")
+    job_ttl: int = Field(86_400, ge=60, description="seconds a job record is kept after the job ended")
     output_ttl: int = Field(
         3_600, ge=60, description="seconds after the end of a job that what the model saw of its image is kept"
     )

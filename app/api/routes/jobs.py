@@ -85,13 +85,16 @@ def get_job_input(job_id: str, services: ServicesDep) -> Response:
     summary="Cancel or erase a job",
     response_model=JobView,
     responses={
-        200: {"description": "The job had not ended: it is cancelled now, in mid-block if need be."},
+        200: {"description": "The job was queued or running: it is cancelled at once, even within a block."},
         204: {"description": "The job had ended: it is erased. Its certificate, which holds digests only, stays."},
         **problem_responses("job_not_found", "job_unreadable", "invalid_request", "foreign_origin"),
     },
 )
 def delete_job(job_id: str, services: ServicesDep) -> Response:
-    """Cancels a job that has not ended; erases one that has."""
+    """Cancels a queued or running job at once, even within a block; erases a job that has ended.
+
+    Its certificate stays.
+    """
     if services.jobs.read(job_id).ended:
         services.jobs.erase(job_id)
         return Response(status_code=204)

@@ -64,7 +64,8 @@ class CertifyForm(BaseModel):
     adaptation: Literal["none", "zero_shot", "gated"] | None = Field(
         None,
         description="`zero_shot` tunes the prompt on this image: the certificate then covers that frozen prompt only; "
-        "`gated` weighs a bank of prompts on each noisy sample, inside what is certified; default: that of the prompt",
+        "`gated` weighs a bank of prompts on each noisy sample, inside what is certified; default: `gated` with a "
+        "bank, else the installation's, else `none`",
     )
     adapt_steps: int | None = Field(None, ge=1, le=100, description="optimizer steps; only with `zero_shot`; default 1")
     adapt_samples: int | None = Field(
@@ -81,7 +82,7 @@ class CertifyForm(BaseModel):
     sigma: Sigma = Field(
         FixedSigma().sigma,
         description="noise standard deviation, pixels in [0, 1]; `auto` chooses one for this image by certified "
-        "selection: only for a task with a selector, without `target_radius` and `zero_shot`",
+        "selection: only for a task with a selector, not together with `target_radius` or `zero_shot`",
     )
     alpha: float = Field(
         _PARAMS.alpha, ge=ALPHA_RANGE[0], le=ALPHA_RANGE[1], description="failure probability of the certificate"
