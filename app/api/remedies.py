@@ -53,7 +53,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "image_too_large": Remedy(status=422, what_to_do="crop or reduce the image before it is sent"),
     "image_too_small": Remedy(status=422, what_to_do="send a larger image"),
     "animated_image": Remedy(status=422, what_to_do="send a single image"),
-    "unsupported_pixels": Remedy(status=422, what_to_do="convert to 8- or 16-bit grey or RGB"),
+    "unsupported_pixels": Remedy(status=422, what_to_do="convert to 8- or 16-bit grey or RGB with square pixels"),
     "dicom_without_pixels": Remedy(status=422, what_to_do="send an image object"),
     "dicom_not_an_image": Remedy(status=422, what_to_do="send the image it was made from"),
     "dicom_unsupported": Remedy(status=422, what_to_do="send it uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000"),
