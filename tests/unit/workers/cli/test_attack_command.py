@@ -160,7 +160,7 @@ def test_autoattack_on_the_template_prompt_is_one_attack(
         ({"task": "nothing"}, "--task"),
         ({"backbone": "nobody"}, "--backbone"),
         ({"prompt": "nothing-0123456789abcdef"}, "`--prompt` must be one of template, "),
-        ({"prompt": BANK, "backbone": "plip"}, "prompt_mismatch"),
+        ({"prompt": BANK, "backbone": "plip"}, "was tuned for another `--backbone`"),
     ],
 )
 def test_bad_usage_ends_with_2_and_says_what_was_expected(
