@@ -64,7 +64,7 @@ def test_a_stream_of_more_bits_than_are_allocated_is_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["jpeg_ls", "jpeg_2000"])
 def test_signed_values_of_fewer_bits_than_are_stored_are_refused(kind: str) -> None:
-    """Of 10 bits, is the tenth the sign, or the twelfth?"""
+    """The sign of 10 bits could be the tenth or the twelfth."""
     frame = codestream(kind, smooth(bits=10), bits=10)
     signed = compressed(kind, frame, smooth(bits=10).astype(np.int16), BitsStored=12, HighBit=11)
     unsigned = compressed(kind, frame, smooth(bits=10), BitsStored=12, HighBit=11)

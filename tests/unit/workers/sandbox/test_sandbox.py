@@ -109,7 +109,7 @@ def test_a_defect_tells_its_type_and_line_but_not_its_message() -> None:
 
 def test_an_exception_outside_the_usual_tree_is_a_defect_too() -> None:
     class PanicException(BaseException):
-        """As Rust extensions raise it."""
+        """Stands for what Rust extensions raise."""
 
     def panic() -> Result:
         raise PanicException
