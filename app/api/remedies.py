@@ -20,6 +20,12 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "unknown_backbone": Remedy(status=422, what_to_do="use an id of GET /backbones"),
     "unknown_prompt": Remedy(status=422, what_to_do="use `template` or an id of GET /prompts"),
     "prompt_mismatch": Remedy(status=422, what_to_do="leave `backbone` and `task` out: a prompt carries both"),
+    "image_was_tuned_on": Remedy(
+        status=422, what_to_do="certify it under a prompt that was not tuned on it, such as `template`"
+    ),
+    "unknown_window": Remedy(
+        status=422, what_to_do="use a preset of GET /tasks, or `file`, `CENTRE,WIDTH`, `percentile`"
+    ),
     "idempotency_conflict": Remedy(status=422, what_to_do="use a new key for a new request"),
     "body_too_large": Remedy(status=413, what_to_do="send a smaller image, or fewer images"),
     "host_not_allowed": Remedy(
@@ -92,6 +98,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "invalid_dataset": Remedy(status=422, what_to_do="restore the published file"),
     # -- the service ------------------------------------------------------------------------------------------------
     "queue_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
+    "job_store_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds; tell the operator"),
     "redis_unavailable": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
     "no_worker": Remedy(status=503, what_to_do="start a worker"),
     "storage_unavailable": Remedy(status=503, what_to_do="retry later; tell the operator"),

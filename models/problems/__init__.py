@@ -1,0 +1,1 @@
+"""The meaning of every stable error code, by what is to blame."""

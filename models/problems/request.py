@@ -1,0 +1,103 @@
+"""Error codes of a request."""
+
+from typing import Final
+
+from certrad.models.problems.problem import Problem
+
+REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
+    # -- the request -----------------------------------------------------------------------------------------------
+    "invalid_request": Problem(
+        title="A field is missing, malformed or out of range",
+        raised_if="a field fails its type or range, NaN and infinity included",
+    ),
+    "unknown_field": Problem(
+        title="Unknown field",
+        raised_if="the request has a field the call does not know",
+    ),
+    "unknown_task": Problem(
+        title="Unknown task",
+        raised_if="`task` is not one of GET /tasks",
+    ),
+    "unknown_backbone": Problem(
+        title="Unknown backbone",
+        raised_if="`backbone` is not one of GET /backbones",
+    ),
+    "unknown_prompt": Problem(
+        title="Unknown prompt",
+        raised_if="`prompt` is neither `template` nor one of GET /prompts, or it was withdrawn",
+    ),
+    "prompt_mismatch": Problem(
+        title="The prompt does not fit the request",
+        raised_if="the prompt checkpoint was tuned for another backbone or other classes than the request names",
+    ),
+    "image_was_tuned_on": Problem(
+        title="The prompt was tuned on this image",
+        raised_if="the image is one of those that the prompt, the bank or the gate was tuned on",
+    ),
+    "unknown_window": Problem(
+        title="Unknown window",
+        raised_if="`window` names no preset of the task",
+    ),
+    "idempotency_conflict": Problem(
+        title="Idempotency-Key was used for a different request",
+        raised_if="the same `Idempotency-Key` came with another body",
+    ),
+    "body_too_large": Problem(
+        title="The body is over the limit",
+        raised_if="the body exceeds `CERTRAD_MAX_BODY_BYTES`, or that of POST /prompts `CERTRAD_MAX_ARCHIVE_BYTES`",
+    ),
+    "host_not_allowed": Problem(
+        title="The host name is not this service's",
+        raised_if="the `Host` header names neither a loopback address nor one of `CERTRAD_ALLOWED_HOSTS`, nor, for "
+        "`/health/*` and `/metrics`, any IP address",
+    ),
+    "foreign_origin": Problem(
+        title="A page of another origin made the request",
+        raised_if="a request that is not GET or HEAD carries an `Origin` other than the service's own, or a "
+        "`Sec-Fetch-Site` of `cross-site` or `same-site`",
+    ),
+    "not_found": Problem(
+        title="No such address",
+        raised_if="the path is not part of the interface",
+    ),
+    "method_not_allowed": Problem(
+        title="Method not allowed",
+        raised_if="the path exists, but not with this method",
+    ),
+    "job_not_found": Problem(
+        title="No such job",
+        raised_if="the job is unknown, erased, or ended more than `CERTRAD_JOB_TTL` seconds ago",
+    ),
+    "certificate_not_found": Problem(
+        title="No such certificate",
+        raised_if="no certificate with this digest is stored",
+    ),
+    "not_a_certificate": Problem(
+        title="Not a certificate",
+        raised_if="a body to be verified is not JSON of schema `certrad.certificate/2`, or is over 8 MiB",
+    ),
+    "invalid_certificate": Problem(
+        title="The certificate was not signed",
+        raised_if="the engine's result does not verify, or belongs to another image or request",
+    ),
+    "prompt_not_found": Problem(
+        title="No such prompt",
+        raised_if="the prompt id is unknown",
+    ),
+    "job_not_finished": Problem(
+        title="The job has no certificate yet",
+        raised_if="the certificate of a job is asked for before it ended",
+    ),
+    "job_has_no_certificate": Problem(
+        title="The job ended without a certificate",
+        raised_if="the job failed or was cancelled, or it tuned a prompt",
+    ),
+    "job_has_no_input": Problem(
+        title="The job has no model input",
+        raised_if="the image of the job is not decoded yet, the job ended before that, or it tunes a prompt",
+    ),
+    "output_expired": Problem(
+        title="The output is not kept any more",
+        raised_if="the job ended longer ago than its output is kept, or the output was deleted",
+    ),
+}

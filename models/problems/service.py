@@ -1,0 +1,93 @@
+"""Error codes of models, data sets and the service."""
+
+from typing import Final
+
+from certrad.models.problems.problem import Problem
+
+SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
+    # -- the model -------------------------------------------------------------------------------------------------
+    "backbone_unavailable": Problem(
+        title="The weights of the backbone are not on this installation",
+        raised_if="the backbone has a card but no weights were fetched, or no running engine has them",
+    ),
+    "invalid_weights": Problem(
+        title="The backbone weights do not load",
+        raised_if="the file misses keys, has foreign keys or other shapes than the card's architecture",
+    ),
+    "model_unavailable": Problem(
+        title="A model that is evaluated is not on this installation",
+        raised_if="the directory given for a denoiser, diffusion or super-resolution model lacks a file of it",
+    ),
+    "digest_mismatch": Problem(
+        title="A file is not the one its card names",
+        raised_if="the SHA-256 of weights or of a prompt checkpoint differs from the pinned one, or a decoded image "
+        "or a certificate changed in the store",
+    ),
+    "invalid_checkpoint": Problem(
+        title="The prompt checkpoint is malformed",
+        raised_if="it is not safetensors with a card, or no context vectors of the right shape are in it, or something "
+        "else that was learned is in it too",
+    ),
+    "prompt_too_long": Problem(
+        title="A prompt exceeds the context length",
+        raised_if="context vectors, class name and template together have more tokens than the text tower takes",
+    ),
+    "indistinct_classes": Problem(
+        title="Two classes are one text to the model",
+        raised_if="the text features of two classes are equal, so that nothing tells them apart",
+    ),
+    # -- data sets -------------------------------------------------------------------------------------------------
+    "dataset_unavailable": Problem(
+        title="A part of the data set is not there",
+        raised_if="a file or folder of a data set is not where its publisher puts it, or it is published without "
+        "that split",
+    ),
+    "invalid_dataset": Problem(
+        title="The data set contradicts itself",
+        raised_if="a file of a data set is not in the published form, names an unknown class, or gives one image "
+        "two labels",
+    ),
+    # -- the service -----------------------------------------------------------------------------------------------
+    "queue_full": Problem(
+        title="The queue is full",
+        raised_if="`CERTRAD_MAX_QUEUED` jobs are queued or running",
+    ),
+    "job_store_full": Problem(
+        title="The job store is nearly full",
+        raised_if="Redis uses more than 80 % of its memory, so that no new job is accepted",
+    ),
+    "redis_unavailable": Problem(
+        title="The job store cannot be reached",
+        raised_if="Redis is down or full",
+    ),
+    "no_worker": Problem(
+        title="A queue has no worker",
+        raised_if="GET /health/workers finds a queue without a living worker",
+    ),
+    "storage_unavailable": Problem(
+        title="The upload cannot be stored",
+        raised_if="the disk is full or read-only, or an upload is no longer on it",
+    ),
+    "job_timeout": Problem(
+        title="The job took too long",
+        raised_if="one stage of the job ran longer than `CERTRAD_JOB_TIMEOUT`",
+    ),
+    "job_unreadable": Problem(
+        title="The record of the job cannot be read",
+        raised_if="the record in Redis is not one that this version writes, as after a change of versions",
+    ),
+    "worker_lost": Problem(
+        title="The job lost its workers",
+        raised_if="the processes running the job died more often than it is retried, or the decoded image or the "
+        "certificate waited longer than it is kept",
+    ),
+    "engine_mismatch": Problem(
+        title="The job was begun by another kind of engine",
+        raised_if="an engine with other weights, software, epoch secret or device picked up the job; it would mix "
+        "counts",
+    ),
+    "internal_error": Problem(
+        title="A defect of the service",
+        raised_if="an unexpected error; its trace is in the log",
+    ),
+}
