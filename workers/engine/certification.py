@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from redis import Redis
 
 from certrad.models.backbones.device import dtype_name
+from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.facts import Facts, build_facts
@@ -191,6 +192,7 @@ class Certification:
             prompt_sha256=model.prompt_sha256,
             key_sha256=hashlib.sha256(sampler.noise.key).hexdigest(),
             device=self.runtime.device.type,
+            processor=processor_name(self.runtime.device),
             software=self.runtime.software,
         )
 
