@@ -38,7 +38,8 @@ class EngineIdentity:
         prompt_sha256: SHA-256 of the prompt checkpoint; None for a template.
         key_sha256: SHA-256 of the noise key, which depends on the epoch secret.
         device: Kind of device.
-        processor: Name of the processor, see `processor_name`.
+        processor: Name of the processor, see `processor_name`: another one may give other labels in near-ties. None in
+            an entry of a release that did not name it.
         software: Name -> version, with the digest of the code.
     """
 
@@ -46,7 +47,7 @@ class EngineIdentity:
     prompt_sha256: str | None
     key_sha256: str
     device: str
-    processor: str
+    processor: str | None
     software: dict[str, str]
 
     def differences(self, other: "EngineIdentity") -> list[str]:
@@ -129,7 +130,8 @@ class LedgerEntry:
         end = 4 + int.from_bytes(payload[:4], "little")
         rest = {"base_features_sha256": "", **json.loads(payload[4:end])}  # an entry of an earlier release lacks it
         classes = LabelCounts(per_class=tuple(rest.pop("per_class")), invalid=rest.pop("invalid"))
-        engine, selection = EngineIdentity(**rest.pop("engine")), Selection(classes=classes)
+        engine = EngineIdentity(**{"processor": None, **rest.pop("engine")})
+        selection = Selection(classes=classes)
         if (selector := rest.pop("selector")) is not None:
             votes = LabelCounts(per_class=tuple(selector["per_class"]), invalid=selector["invalid"])
             selection = RouteSelection(classes=classes, selector=votes)
