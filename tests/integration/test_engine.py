@@ -77,7 +77,7 @@ def test_a_job_with_a_target_stops_early_with_what_the_library_certifies(
 ) -> None:
     params = replace(REQUEST.params, n=2000, target_radius=TARGET)
     document, result = run(runtime, submit("job", replace(REQUEST, params=params)))
-    identity = document["classifier"]
+    identity = document["classifier"]["arithmetic"]
     offline = certify(
         image,
         template_classifier(runtime, document),

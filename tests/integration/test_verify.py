@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -313,8 +314,14 @@ def test_classifier_with_another_digest_is_refused(
 ) -> None:
     document = json.loads(certified(REQUESTS["adapted prompt"]))
     decoded, _ = decode_limited(picture, REQUESTS["adapted prompt"], WorkerSettings())
-    for field, what in (("backbone", "weights"), ("prompt", "prompt checkpoint"), ("context", "context")):
-        other = {**document, "classifier": {**document["classifier"], f"{field}_sha256": "ab" * 32}}
+    for part, field, what in (
+        (0, "backbone", "weights"),
+        (0, "card", "card of the backbone"),
+        (1, "prompt", "prompt checkpoint"),
+        (2, "context", "context"),
+    ):
+        other = deepcopy(document)
+        other["classifier"]["parts"][part][f"{field}_sha256"] = "ab" * 32
         with pytest.raises(ValueError, match=f"{what}: the document states .*, this machine has"):
             rebuild(read(parse(canonical(other))), decoded, Path(), PromptStore(own=Path()))
 
