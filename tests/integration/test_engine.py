@@ -4,13 +4,15 @@ import hashlib
 import hmac
 import json
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from redis import Redis
 
+from certrad.models.certificates.noise_key import classifier_digest, noise_key, sampling_digest
+from certrad.models.classifier import text_features_sha256
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import template_features
 from certrad.models.smoothing import NoisySampler, certify
@@ -22,12 +24,14 @@ from certrad.models.types import (
     SamplingParams,
     ZeroShotAdaptation,
 )
+from certrad.models.types.image import ImageRecord
 from certrad.models.types.routing import Selection
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import document_key, input_key, ledger_key
 from certrad.workers.contract.records import Records
 from certrad.workers.engine.ledger import EngineIdentity, JobEndedError, LedgerEntry, RedisLedger
+from certrad.workers.engine.model import Model
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import (
@@ -155,11 +159,22 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     record = submit("another")
     backbone = runtime.backbone("demo", torch.float32)
     features = template_features(backbone, tuple(reversed(TASK.class_names)), TASK.template)
+    base = text_features_sha256(features)
+    parts = Model(backbone=backbone, card=None, prompt=None).parts(
+        cast("CertifyRequest", record.request).classifier, base, None, "philox-ziggurat-f64"
+    )
+    key = noise_key(
+        runtime.epochs.current().secret,
+        cast("ImageRecord", record.image).input_sha256,
+        classifier_digest(parts),
+        sampling_digest(cast("CertifyRequest", record.request)),
+    )
     fixed = LedgerEntry(
         text_features=features,
+        base_features_sha256=base,
         context_sha256=None,
         selection=Selection(classes=LabelCounts(per_class=(20, 0, 0, 0, 0, 0))),
-        engine=first.engine,
+        engine=replace(first.engine, key_sha256=hashlib.sha256(key).hexdigest()),
         dtype="float32",
         threads=1,
         block_size=32,
@@ -182,6 +197,7 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
     ledger = RedisLedger(redis, "job", ttl=600, may_go_on=lambda: None)
     first = LedgerEntry(
         text_features=torch.zeros(6, 4),
+        base_features_sha256="f" * 64,
         context_sha256="c" * 64,
         selection=Selection(classes=LabelCounts(per_class=(1, 2), invalid=3)),
         engine=EngineIdentity(
@@ -189,6 +205,7 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
             prompt_sha256=None,
             key_sha256="k" * 64,
             device="cuda",
+            processor="a GPU",
             software={"torch": "2"},
         ),
         dtype="bfloat16",

@@ -338,7 +338,7 @@ def test_command_says_in_words_what_was_checked_and_what_it_means(
         "skipped  image        no `--image` was given",
         "skipped  replay       no `--replay` was given",
         "class 0, radius",
-        "scope input_independent: covers",
+        "scope input_independent: Holds for",
         "says nothing about whether",
     ):
         assert words in shown
