@@ -37,6 +37,7 @@ from certrad.workers.engine.ledger import EngineIdentity, JobEndedError, LedgerE
 from certrad.workers.engine.model import Model, input_shape
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.runtime import Runtime
+from certrad.workers.engine.tuned_images import record_warnings, require_not_tuned_on
 from certrad.workers.keys.epochs import Epoch
 from certrad.workers.queue import stop as stopping
 
@@ -136,7 +137,7 @@ class Certification:
         selected = time.monotonic()
         evidence = self._estimate(entry, model, sampler)
         timing = {"select_s": selected - self.began, "estimate_s": time.monotonic() - selected}
-        self._hand_over(self._facts(entry, evidence, model, sampler), timing)
+        self._hand_over(self._facts(entry, evidence, model, sampler), model, timing)
 
     def _enter(self, phase: Phase) -> None:
         if not self.records.enter(self.input.job_id, phase):
@@ -199,6 +200,7 @@ class Certification:
         runtime, spec, epoch = self.runtime, self.input.request.classifier, self._new_epoch()
         model = self._load(dtype_name(runtime.dtype), runtime.settings.threads)
         require_use(model.card, spec.adaptation)
+        require_not_tuned_on(model.card, self.input.image.input_sha256, runtime.epochs)
         law = noise_law(runtime.device)
         sampler = self._sampler(model, epoch, law, runtime.block_size)
 
@@ -265,14 +267,14 @@ class Certification:
         )
         return build_facts(request, evidence, self.input.image, classifier, noise, self.runtime.software)
 
-    def _hand_over(self, facts: Facts, timing: dict[str, float]) -> None:
+    def _hand_over(self, facts: Facts, model: Model, timing: dict[str, float]) -> None:
         """Puts document and result into Redis for `finish`, which has the disks.
 
         Raises:
             JobEndedError: The job has ended.
         """
         card = self.runtime.backbone_card(facts.classifier.backbone)
-        warnings = [IMAGE_WARNINGS[code] for code in self.input.image.warnings]
+        warnings = [IMAGE_WARNINGS[code] for code in self.input.image.warnings] + record_warnings(model.card)
         result = certification_result(
             facts,
             warnings=[*warnings, card.notes] if card.notes else warnings,
