@@ -99,7 +99,7 @@ class TunedOn:
 
 
 def _keyed(secret: bytes, input_sha256: str) -> str:
-    # The label has another length than a digest, so that no noise key of this secret can be one of these.
+    # No message of a noise key has this length, so that no noise key of this secret can be one of these digests.
     _check_digests("input_sha256", (input_sha256,))
     return hmac.new(secret, _LABEL + bytes.fromhex(input_sha256), hashlib.sha256).hexdigest()
 

@@ -27,8 +27,10 @@ from certrad.workers.contract.names import ledger_key
 from certrad.workers.contract.records import Records
 from certrad.workers.decoders.raster import decode
 from certrad.workers.engine import tasks as engine
+from certrad.workers.engine.certification import Certification
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.intake import tasks as intake
+from certrad.workers.queue.stop import StopRequested
 from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, textured, zipped
 from tests.support.engine_jobs import events_of
@@ -102,6 +104,10 @@ def certify(records: Records, settings: WorkerSettings) -> Certify:
     return certified
 
 
+def stopped(*_: object) -> None:
+    raise StopRequested
+
+
 def code_of(record: JobRecord) -> str | None:
     return None if record.error is None else record.error.code
 
@@ -110,10 +116,14 @@ def digest_of(content: bytes) -> str:
     return model_input(decode(content, "png", max_pixels=10**6), 64).sha256
 
 
-def warnings_of(record: JobRecord) -> list[str]:
-    """The warnings of an ended job that speak of the record of images."""
+def scope_of(record: JobRecord) -> str:
     assert isinstance(record.result, CertificationResult), record.error
-    return [warning for warning in record.result.warnings if "recorded" in warning]
+    return record.result.scope_text
+
+
+def record_named_by(record: JobRecord) -> str | None:
+    assert isinstance(record.result, CertificationResult), record.error
+    return record.result.provenance.classifier.tuning_images
 
 
 @pytest.mark.parametrize("method", ["few_shot", "coop", "advpt"])
@@ -123,8 +133,8 @@ def test_an_image_that_was_tuned_on_is_refused_and_another_is_certified(
     card = tune(method)
     assert code_of(certify(TUNED_ON, card)) == "image_was_tuned_on"
     other = certify(OTHER, card)
-    assert other.status == "succeeded", other.error
-    assert warnings_of(other) == []
+    assert record_named_by(other) == "recorded"
+    assert "this image was not used to tune the classifier" in scope_of(other)
 
 
 @pytest.mark.parametrize("adaptation", [None, ZeroShotAdaptation()], ids=["none", "zero_shot"])
@@ -141,7 +151,7 @@ def test_it_is_refused_before_any_noise_is_drawn(
 def test_it_is_certified_under_the_hand_written_template(tune: Tune, certify: Certify) -> None:
     tune()
     record = certify(TUNED_ON, None)
-    assert warnings_of(record) == []
+    assert record_named_by(record) is None
 
 
 def test_the_card_shows_no_digest_of_an_image_and_counts_only_those_tuned_on(tune: Tune) -> None:
@@ -179,13 +189,14 @@ def test_an_engine_that_lacks_the_secret_of_the_record_certifies_nothing_under_t
     assert former in record.error.detail
 
 
-def test_a_prompt_without_a_record_is_certified_under_and_the_result_says_so(
+def test_a_prompt_without_a_record_is_certified_under_and_the_document_says_so(
     runtime: Runtime, tune: Tune, certify: Certify
 ) -> None:
     card = replace(tune(), tuned_on=None)
     Catalogue(runtime.redis).publish_prompt(card)
-    (warning,) = warnings_of(certify(TUNED_ON, card))
-    assert "not recorded" in warning
+    record = certify(TUNED_ON, card)
+    assert record_named_by(record) == "not_recorded"
+    assert "which images it was tuned on was not recorded" in scope_of(record)
 
 
 def test_a_prompt_that_began_from_one_without_a_record_is_compared_with_its_own_images(
@@ -196,8 +207,7 @@ def test_a_prompt_that_began_from_one_without_a_record_is_compared_with_its_own_
     card = replace(card, tuned_on=card.tuned_on.with_start(None))
     Catalogue(runtime.redis).publish_prompt(card)
     assert code_of(certify(TUNED_ON, card)) == "image_was_tuned_on"
-    (warning,) = warnings_of(certify(OTHER, card))
-    assert warning.startswith("Some of the images")
+    assert record_named_by(certify(OTHER, card)) == "not_recorded"
 
 
 def test_an_image_of_a_public_record_is_refused_without_any_secret(
@@ -207,3 +217,19 @@ def test_an_image_of_a_public_record_is_refused_without_any_secret(
     Catalogue(runtime.redis).publish_prompt(card)
     assert code_of(certify(OTHER, card)) == "image_was_tuned_on"
     assert certify(TUNED_ON, card).status == "succeeded"
+
+
+def test_an_engine_that_resumes_a_job_compares_the_image_again(
+    runtime: Runtime, records: Records, tune: Tune, certify: Certify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = tune()
+    Catalogue(runtime.redis).publish_prompt(replace(card, tuned_on=None))
+    with monkeypatch.context() as patch:
+        patch.setattr(Certification, "_estimate", stopped)
+        with pytest.raises(StopRequested):
+            certify(TUNED_ON, card)
+    Catalogue(runtime.redis).publish_prompt(card)
+    engine.certify("job0")
+    record = records.read("job0")
+    assert record is not None
+    assert code_of(record) == "image_was_tuned_on"
