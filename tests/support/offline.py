@@ -66,7 +66,7 @@ class Offline:
                 request.params.at(request.sigma.first),
                 key=bytes.fromhex(document["noise"]["key"]),
                 law=document["noise"]["law"],
-                batch_size=int(identity["block_size"]),
+                batch_size=int(arithmetic["block_size"]),
             ).estimation.counts
         finally:
             torch.set_num_threads(threads)
