@@ -10,6 +10,7 @@ from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.timeouts import JobTimeoutException
 
+from certrad.models.backbones.base import EMBEDDED_ID
 from certrad.models.errors import Rejected
 from certrad.workers.connection import connect
 from certrad.workers.contract.job import JobRecord
@@ -122,8 +123,6 @@ def _problem(error: Exception, settings: WorkerSettings) -> tuple[str, str]:
 
 def _warm_up(runtime: Runtime) -> None:
     """Runs one padded batch through the default backbone, so that the first job does not pay for it."""
-    for card in runtime.catalogue.backbones.values():
-        if card.hub is None:
-            backbone = runtime.backbone(card.id, runtime.dtype)
-            with torch.inference_mode():
-                backbone.encode_image(torch.zeros(runtime.block_size, *input_shape(backbone)))
+    backbone = runtime.backbone(EMBEDDED_ID, runtime.dtype)
+    with torch.inference_mode():
+        backbone.encode_image(torch.zeros(runtime.block_size, *input_shape(backbone)))
