@@ -1,6 +1,7 @@
 """An operator's own backbone and task: read once by an engine's worker, known to every process, certified, verified."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,11 +29,13 @@ from tests.support.commands import arguments
 from tests.support.images import encoded
 from tests.support.own_cards import BACKBONE, TASK, own_backbone, own_task, write_card, write_own_cards
 from tests.support.problems import assert_problem
-from tests.support.processes import ROOT, Processes, environment
+from tests.support.processes import ROOT, Processes, environment, wait_for
 from tests.support.stack import RunningStack, start_stack
 
 pytestmark = pytest.mark.integration
 
+LATE = "late-clip"
+"""A backbone whose weights come after the start of the service."""
 OWN = Cards(backbones={BACKBONE: own_backbone()}, tasks={TASK: own_task()})
 
 
@@ -188,6 +191,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A service with the operator's cards, and the weights of the backbone."""
     data_dir = tmp_path_factory.mktemp("own") / "data"
     write_own_cards(data_dir)
+    write_card(data_dir, own_backbone(id=LATE))
     with Processes(tmp_path_factory.mktemp("processes")) as processes:
         yield start_stack(processes, data_dir)
 
@@ -217,6 +221,16 @@ def test_own_backbone_and_task_give_a_signed_certificate_that_is_verified_with_i
     assert {"image", "classifier", "replay"} <= set(said.split())
     code = main(arguments("verify", tmp_path / "document.json", data_dir=tmp_path / "empty", **given))
     assert (code, "REFUSED  image" in capsys.readouterr().out) == (1, True)
+
+
+def test_weights_that_come_later_are_available_without_a_restart(stack: RunningStack) -> None:
+    def available() -> set[str]:
+        views = httpx.get(f"{stack.url}/backbones", timeout=30).json()["backbones"]
+        return {view["card"]["id"] for view in views if view["available"]}
+
+    assert available() == {"demo", BACKBONE}
+    shutil.copytree(stack.data_dir / "backbones" / BACKBONE, stack.data_dir / "backbones" / LATE)
+    wait_for(lambda: available() == {"demo", BACKBONE, LATE}, what="the new weights")
 
 
 def test_own_weights_are_pinned_by_fetch(stack: RunningStack, capsys: pytest.CaptureFixture[str]) -> None:

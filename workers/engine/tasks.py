@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 import torch
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.timeouts import JobTimeoutException
 
@@ -44,6 +44,20 @@ def start(worker_name: str) -> None:
     _runtime.epochs.current()
     _runtime.epochs.publish(Keyring(_runtime.redis), clock=time.time)
     _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+
+
+def look(worker_name: str) -> None:
+    """Publishes again what this engine offers: weights may have been fetched since. A Redis that fails is logged.
+
+    Args:
+        worker_name: Name of the RQ worker.
+    """
+    if _runtime is None:
+        raise RuntimeError("start() must run before the first look")
+    try:
+        _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+    except RedisError as error:
+        _log.warning("engine not published", error=type(error).__name__)
 
 
 def certify(job_id: str) -> None:
