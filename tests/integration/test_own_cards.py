@@ -207,7 +207,7 @@ def test_own_backbone_and_task_give_a_signed_certificate_that_is_verified_with_i
 ) -> None:
     job_id = stack.submit(picture(), backbone=BACKBONE, task=TASK, n=200, alpha=1e-6)
     document = stack.document(job_id)
-    assert document["classifier"]["backbone"] == BACKBONE
+    assert document["classifier"]["parts"][0]["backbone"] == BACKBONE
     assert document["classifier"]["class_names"] == list(own_task().class_names)
     content = httpx.get(f"{stack.url}/jobs/{job_id}/certificate", timeout=30).content
     answer = httpx.post(f"{stack.url}/verify", content=content, timeout=60).json()
