@@ -1,6 +1,7 @@
 """Rebuilds on this machine the classifier that a certificate names, and the sampler of its noise."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,10 @@ from certrad.models.prompts.checkpoint import (
 )
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from certrad.models.smoothing.encoded import EncodedSampler
 from certrad.models.smoothing.selector import RouteSelector
-from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types import TEMPLATE_PROMPT, BackboneCard
 from certrad.models.types.defaults import require_use
 
 
@@ -81,7 +81,9 @@ class Rebuilt:
         return Draws(stated=stated, sampler=self.sampler.with_sigma(sigma), classifier=self.classifier(sigma))
 
 
-def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: PromptStore) -> Rebuilt:
+def rebuild(
+    statement: Statement, image: ModelInput, cards: Mapping[str, BackboneCard], backbones: Path, prompts: PromptStore
+) -> Rebuilt:
     """Returns the classifier and the noise that a document names.
 
     A prompt that was adapted is adapted again, from the same noise.
@@ -89,7 +91,8 @@ def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: P
     Args:
         statement: the parsed document.
         image: the model input that was certified.
-        backbones: folder of the fetched backbones.
+        cards: the backbones by id.
+        backbones: folder of their files.
         prompts: the prompt checkpoints.
 
     Raises:
@@ -97,7 +100,7 @@ def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: P
         Rejected: for a backbone or prompt that is not on this machine.
     """
     stated, spec = statement.classifier, statement.request.classifier
-    backbone = _backbone(statement, backbones)
+    backbone = _backbone(statement, cards, backbones)
     sampler = NoisySampler(
         image=image.pixels,
         sigma=statement.params.sigma,
@@ -118,9 +121,9 @@ def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: P
     return Rebuilt(backbone=backbone, head=head, sampler=sampler, same_text=same_text)
 
 
-def _backbone(statement: Statement, directory: Path) -> Backbone:
+def _backbone(statement: Statement, cards: Mapping[str, BackboneCard], directory: Path) -> Backbone:
     stated = statement.classifier
-    if stated.dtype not in DTYPES or (card := shipped_backbones().get(stated.backbone)) is None:
+    if stated.dtype not in DTYPES or (card := cards.get(stated.backbone)) is None:
         raise ValueError(f"this machine does not know the backbone {stated.backbone!r} in {stated.dtype}")
     torch.set_num_threads(stated.threads)
     backbone = load_backbone(

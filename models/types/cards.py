@@ -43,8 +43,8 @@ class BackboneCard:
         std: Standard deviation of each channel, for the normalisation inside the classifier.
         activation: Activation of the transformer blocks; `config` takes it from the files beside the weights.
         licence: Licence of the weights.
-        hub: Hub repository that `certrad fetch` reads, or address of an archive that the operator unpacks; None for
-            embedded weights.
+        hub: Hub repository that `certrad fetch` reads, or address of an archive that the operator unpacks; None where
+            there is nothing to download: for the embedded weights, and for files that the operator has.
         weights: Name of the weights file.
         sha256: SHA-256 of the weights file; None until `certrad fetch` pins it on the operator's side.
         default_task: Id of the task for requests that name none.

@@ -25,6 +25,7 @@ from certrad.models.certificates.verify import same_image
 from certrad.models.prompts.store import PromptStore
 from certrad.models.replay.rebuild import rebuild
 from certrad.models.replay.replay import fresh, replay, select_again
+from certrad.models.shipped import shipped_backbones
 from certrad.models.types import (
     AutoSigma,
     CertifyRequest,
@@ -47,6 +48,7 @@ from tests.support.images import encoded
 
 OWN = CASES[6]
 """Certified, of two classes at a fixed n."""
+DEMO = shipped_backbones()["demo"]
 FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 FEW_SHOT, BANK = TASK.default_prompt, TASK.default_bank
 LEARNED = replace(TEMPLATE, prompt=str(FEW_SHOT), template="{}")
@@ -191,7 +193,7 @@ def certified(settings: WorkerSettings, redis: Redis, picture: bytes) -> Callabl
     """The signed document of a request, by intake's decoder and an engine."""
 
     def certify(request: CertifyRequest) -> bytes:
-        pixels, facts = decode_limited(picture, request, settings)
+        pixels, facts = decode_limited(picture, request, DEMO, settings)
         record = waiting(redis, "job", request, pixels.tobytes(), facts)
         return canonical(sign(attempt(build(settings, redis), record)[0], ISSUER))
 
@@ -247,8 +249,8 @@ def test_forged_labels_are_found_by_drawing_them_again(
     content = certified(REQUESTS["learned prompt"])
     forged = relabelled(content)
     statement = read(parse(forged))
-    decoded, _ = decode_limited(picture, REQUESTS["learned prompt"], WorkerSettings())
-    rebuilt = rebuild(statement, decoded, Path(), PromptStore(own=Path()))
+    decoded, _ = decode_limited(picture, REQUESTS["learned prompt"], DEMO, WorkerSettings())
+    rebuilt = rebuild(statement, decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
     for tolerant in (False, True):
         with pytest.raises(ValueError, match="of 60 random samples of 100 have their label; another machine"):
             replay(statement, rebuilt, 60, Random(0), tolerant=tolerant)
@@ -262,8 +264,8 @@ def test_exaggerated_claim_is_contradicted_by_samples_of_another_key(
 ) -> None:
     """The template is far from certain about this image: 100 samples tell both claims from what is true."""
     document = json.loads(certified(PLAIN))
-    decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
-    rebuilt = rebuild(read(parse(canonical(document))), decoded, Path(), PromptStore(own=Path()))
+    decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
+    rebuilt = rebuild(read(parse(canonical(document))), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
     assert "do not contradict" in fresh(read(parse(canonical(document))), rebuilt, bytes(range(32)))
     for exaggerated in ({"p_a_lower": "0.999"}, {"p_b_upper": "0.001"}):
         statement = read(parse(canonical(replaced(document, **exaggerated))))
@@ -275,8 +277,8 @@ def test_forged_selection_is_found_by_drawing_it_again(
     certified: Callable[[CertifyRequest], bytes], picture: bytes
 ) -> None:
     document = json.loads(certified(PLAIN))
-    decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
-    rebuilt = rebuild(read(parse(canonical(document))), decoded, Path(), PromptStore(own=Path()))
+    decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
+    rebuilt = rebuild(read(parse(canonical(document))), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
     document["selection"]["per_class"] = [
         *document["selection"]["per_class"][1:],
         document["selection"]["per_class"][0],
@@ -291,7 +293,7 @@ def test_image_that_differs_in_one_fact_is_another(
     fact: str, certified: Callable[[CertifyRequest], bytes], picture: bytes
 ) -> None:
     statement = read(parse(certified(REQUESTS["learned prompt"])))
-    _, facts = decode_limited(picture, REQUESTS["learned prompt"], WorkerSettings())
+    _, facts = decode_limited(picture, REQUESTS["learned prompt"], DEMO, WorkerSettings())
     assert same_image(statement, facts)
     other: Any = replace(facts.scale, rows=7) if fact == "scale" else "ab" * 32
     with pytest.raises(ValueError, match=r"is not|are not|does not"):
@@ -313,7 +315,7 @@ def test_classifier_with_another_digest_is_refused(
     certified: Callable[[CertifyRequest], bytes], picture: bytes
 ) -> None:
     document = json.loads(certified(REQUESTS["adapted prompt"]))
-    decoded, _ = decode_limited(picture, REQUESTS["adapted prompt"], WorkerSettings())
+    decoded, _ = decode_limited(picture, REQUESTS["adapted prompt"], DEMO, WorkerSettings())
     for part, field, what in (
         (0, "backbone", "weights"),
         (0, "card", "card of the backbone"),
@@ -323,7 +325,7 @@ def test_classifier_with_another_digest_is_refused(
         other = deepcopy(document)
         other["classifier"]["parts"][part][f"{field}_sha256"] = "ab" * 32
         with pytest.raises(ValueError, match=f"{what}: the document states .*, this machine has"):
-            rebuild(read(parse(canonical(other))), decoded, Path(), PromptStore(own=Path()))
+            rebuild(read(parse(canonical(other))), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
 
 
 def test_command_says_in_words_what_was_checked_and_what_it_means(
