@@ -8,9 +8,9 @@ import structlog
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from certrad.workers.contract.names import ACTIVE, JOBS, REWRITTEN, REWRITTEN_UP_TO
+from certrad.workers.contract.names import ACTIVE, JOBS, PREFIX, REWRITTEN
 
-_ASKED_AT: Final = "asked_at"
+_ASKED_AT: Final = f"{PREFIX}:rewritten:asked"  # time of the last rewrite
 _PAUSE_SECONDS: Final = 300.0  # a rewrite writes all that Redis holds
 _MOST_GROWTH_BYTES: Final = 64 << 20
 
@@ -32,7 +32,7 @@ def rewrite_when_idle(redis: Redis, *, clock: Callable[[], float] = time.time) -
         Whether Redis was asked.
     """
     with redis.pipeline(transaction=True) as snapshot:
-        snapshot.hmget(REWRITTEN, _ASKED_AT, REWRITTEN_UP_TO)
+        snapshot.mget(_ASKED_AT, REWRITTEN)
         snapshot.zrange(JOBS, 0, 0, desc=True, withscores=True)
         snapshot.zcard(ACTIVE)
         (asked_at, up_to), newest, active = snapshot.execute()
@@ -44,7 +44,7 @@ def rewrite_when_idle(redis: Redis, *, clock: Callable[[], float] = time.time) -
         has_new = up_to is None or float(up_to) < newest_at
         if not _can_rewrite(facts) or not (has_new or _needs_rewrite(facts)):
             return False
-        redis.hset(REWRITTEN, mapping={_ASKED_AT: now, REWRITTEN_UP_TO: newest_at})
+        redis.mset({_ASKED_AT: now, REWRITTEN: newest_at})
         redis.bgrewriteaof()
     except ResponseError as error:
         _log.warning("append-only file not rewritten", error=type(error).__name__)
