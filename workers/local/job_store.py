@@ -1,13 +1,13 @@
 """What the supervisor asks Redis: whether it takes writes, who has a heartbeat, whether an engine is ready."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, cast
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 from redis.retry import Retry
 from rq.worker_registration import REDIS_WORKER_KEYS
 
@@ -15,6 +15,7 @@ from certrad.workers.contract.names import PREFIX, WORKERS
 from certrad.workers.contract.queues import worker_exists
 
 _TIMEOUT_SECONDS: Final = 1.0  # the supervisor waits so long for one answer
+_FULL: Final = 0.95  # of its memory
 
 
 class JobStore:
@@ -28,6 +29,21 @@ class JobStore:
         try:
             with self._connected() as redis:
                 return bool(redis.set(f"{PREFIX}:ready", "1", ex=10))
+        except RedisError:
+            return False
+
+    def has_room(self) -> bool:
+        """Returns whether Redis takes writes and is not about to refuse them.
+
+        Close to its limit, whether it takes one depends on the buffers of that moment.
+        """
+        try:
+            with self._connected() as redis:
+                redis.set(f"{PREFIX}:ready", "1", ex=10)
+                facts = cast("Mapping[str, int]", redis.info("memory"))
+                return facts["maxmemory"] == 0 or facts["used_memory"] < _FULL * facts["maxmemory"]
+        except NoPermissionError:
+            return self.takes_writes()
         except RedisError:
             return False
 

@@ -149,7 +149,7 @@ class Stack:
         return Child(
             name,
             lambda: self._spawn(name, _worker_command(queue_name), env),
-            excused=lambda code: code == REDIS_AWAY or not self._store.takes_writes(),
+            excused=lambda code: code == REDIS_AWAY or not self._store.has_room(),
         )
 
     def _api_command(self) -> list[str]:
