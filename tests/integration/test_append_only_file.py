@@ -134,6 +134,6 @@ def test_a_redis_without_such_a_file_is_left_alone(redis: Redis, records: Record
 def test_a_redis_that_does_not_allow_it_is_left_alone(server: EmbeddedRedis, redis: Redis, records: Records) -> None:
     create(redis, records, "job-1")
     records.cancel("job-1")
-    redis.execute_command("ACL", "SETUSER", "guest", "on", "nopass", "~*", "+@all", "-bgrewriteaof")
+    redis.acl_setuser("guest", enabled=True, nopass=True, keys=["*"], categories=["+@all"], commands=["-bgrewriteaof"])
     with Redis.from_url(server.url, username="guest", password="any") as guest:
         assert not rewrite(guest, LATER)
