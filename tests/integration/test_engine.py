@@ -367,7 +367,7 @@ def test_an_entry_of_a_release_that_did_not_name_the_processor_is_of_another_eng
     del header["engine"]["processor"]
     former = json.dumps(header).encode()
     redis.hset(ledger_key("job"), "fixed", len(former).to_bytes(4, "little") + former + payload[end:])
-    with pytest.raises(Rejected, match="engine_mismatch.*the job was begun with another processor"):
+    with pytest.raises(Rejected, match=r"engine_mismatch.*the job was begun with another processor"):
         run(runtime, record)
 
 
