@@ -14,7 +14,7 @@ def test_what_moves_all_logits_alike_changes_nothing() -> None:
 
 
 def test_a_changed_label_is_counted_with_the_larger_of_its_two_margins() -> None:
-    other = OWN + [[-0.015, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    other = OWN + np.array([[-0.015, 0.0, 0.0], [0.0, 0.0, 0.0]])
     change = change_of("bfloat16", "another", "template 0.25", OWN, other)
     assert change.changed == 1
     assert (change.moved, change.margin) == (round(0.015 * 128, 2), round(0.01 * 128, 2))
