@@ -16,8 +16,8 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from certrad.models.certificates.reader import parse, read
-from certrad.models.certificates.schema import StatedCertificate, Statement
+from certrad.models.certificates.schemas.schema import parse, read
+from certrad.models.certificates.statement import StatedCertificate, Statement
 from certrad.models.certificates.verify import Check, Issuer, Skipped, Verification, check, same_image, verify
 from certrad.models.errors import Rejected
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
@@ -129,7 +129,7 @@ def _of_image(statement: Statement, image: bytes, options: Namespace, settings: 
             key = secrets.token_bytes(_KEY_BYTES)
             yield check("fresh", lambda: replay.fresh(statement, rebuilt, key, on_samples))
     if options.replay:
-        tolerant = rebuilt.may_differ(stated_processor=None)
+        tolerant = rebuilt.may_differ(statement.classifier.processor)
         yield check("selection", lambda: replay.select_again(statement, rebuilt, tolerant=tolerant))
         with _bar("replay") as on_samples:
             again = partial(replay.replay, tolerant=tolerant, on_samples=on_samples)
