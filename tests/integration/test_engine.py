@@ -161,6 +161,7 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     fixed = LedgerEntry(
         text_features=features,
         context_sha256=None,
+        base_features_sha256=first.base_features_sha256,
         selection=Selection(classes=LabelCounts(per_class=(20, 0, 0, 0, 0, 0))),
         engine=first.engine,
         dtype="float32",
@@ -174,10 +175,10 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     document, _ = run(runtime, record)
     assert document["classifier"]["arithmetic"]["block_size"] == "32"
     assert document["selection"]["per_class"][0] == "20"
-    assert (
-        document["classifier"]["parts"][1]["text_features_sha256"]
-        != run(runtime, submit("fresh"))[0]["classifier"]["parts"][1]["text_features_sha256"]
-    )
+    # Its classes are those of the template in the reverse order.
+    fresh, _ = run(runtime, submit("fresh"))
+    assert document["estimation"]["per_class"] == list(reversed(fresh["estimation"]["per_class"]))
+    assert document["estimation"]["per_class"] != fresh["estimation"]["per_class"]
 
 
 def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
@@ -186,6 +187,7 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
     first = LedgerEntry(
         text_features=torch.zeros(6, 4),
         context_sha256="c" * 64,
+        base_features_sha256="f" * 64,
         selection=Selection(classes=LabelCounts(per_class=(1, 2), invalid=3)),
         engine=EngineIdentity(
             backbone_sha256="b" * 64,
