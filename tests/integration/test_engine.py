@@ -7,15 +7,13 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from redis import Redis
 
-from certrad.models.certificates.noise_key import classifier_digest, noise_key, sampling_digest
-from certrad.models.classifier import text_features_sha256
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import template_features
 from certrad.models.smoothing import NoisySampler, certify
@@ -27,14 +25,12 @@ from certrad.models.types import (
     SamplingParams,
     ZeroShotAdaptation,
 )
-from certrad.models.types.image import ImageRecord
 from certrad.models.types.routing import Selection
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import document_key, input_key, ledger_key
 from certrad.workers.contract.records import Records
 from certrad.workers.engine.ledger import EngineIdentity, JobEndedError, LedgerEntry, RedisLedger
-from certrad.workers.engine.model import Model
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import (
@@ -162,22 +158,12 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     record = submit("another")
     backbone = runtime.backbone("demo", torch.float32)
     features = template_features(backbone, tuple(reversed(TASK.class_names)), TASK.template)
-    base = text_features_sha256(features)
-    parts = Model(backbone=backbone, card=None, prompt=None).parts(
-        cast("CertifyRequest", record.request).classifier, base, None, "philox-ziggurat-f64"
-    )
-    key = noise_key(
-        runtime.epochs.current().secret,
-        cast("ImageRecord", record.image).input_sha256,
-        classifier_digest(parts),
-        sampling_digest(cast("CertifyRequest", record.request)),
-    )
     fixed = LedgerEntry(
         text_features=features,
-        base_features_sha256=base,
+        base_features_sha256=first.base_features_sha256,
         context_sha256=None,
         selection=Selection(classes=LabelCounts(per_class=(20, 0, 0, 0, 0, 0))),
-        engine=replace(first.engine, key_sha256=hashlib.sha256(key).hexdigest()),
+        engine=first.engine,
         dtype="float32",
         threads=1,
         block_size=32,
