@@ -27,8 +27,8 @@ class StoreView:
     def has_room(self) -> bool:
         """Returns whether Redis answers, takes writes, and has a twentieth of its memory left.
 
-        A full one takes no writes, nor one that cannot write its file. Close to the limit of its memory, whether it takes
-        one depends on the buffers of that moment.
+        A full one takes no writes, nor one that cannot write its file. Close to the limit of its memory, whether it
+        takes one depends on the buffers of that moment.
         """
         try:
             with self._connected() as redis:
