@@ -30,6 +30,7 @@ def run(options: Namespace) -> int:
     Returns:
         The exit code.
     """
+    from certrad.models.installed import CardError, own_cards
     from certrad.workers import logs
     from certrad.workers.local.redis_server import EmbeddedRedisError
     from certrad.workers.local.stack import Stack
@@ -42,6 +43,10 @@ def run(options: Namespace) -> int:
     except AddressError as error:
         return fail(str(error), BAD_USAGE)
     settings = settings_of(StackSettings, options.data_dir)
+    try:
+        own_cards(settings.cards_dir, settings.prompts_dir)  # the engines would tell of a faulty one in their logs only
+    except CardError as error:
+        return fail(str(error), BAD_USAGE)
     data_dir = settings.data_dir.resolve()
     _tell(f"data directory {data_dir} ({_origin(options.data_dir, settings)}; {_age(data_dir)})")
     log_dir = data_dir / "logs"
