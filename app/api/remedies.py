@@ -108,6 +108,8 @@ REMEDIES: Final[dict[str, Remedy]] = {
         status=500, what_to_do="submit the image again; the record goes when its time to live is over"
     ),
     "worker_lost": Remedy(status=500, what_to_do="submit again; tell the operator"),
-    "engine_mismatch": Remedy(status=500, what_to_do="submit again; run one kind of engine per installation"),
+    "engine_mismatch": Remedy(
+        status=500, what_to_do="submit again; run one kind of engine per installation, with the same `secrets`"
+    ),
     "internal_error": Remedy(status=500, what_to_do="report it with the job id"),
 }

@@ -44,6 +44,7 @@ from certrad.workers.engine.ledger import EngineIdentity, JobEndedError, LedgerE
 from certrad.workers.engine.model import Model, input_shape
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.runtime import Runtime
+from certrad.workers.engine.tuned_images import require_not_tuned_on
 from certrad.workers.keys.epochs import Epoch
 from certrad.workers.queue import stop as stopping
 
@@ -164,6 +165,7 @@ class Certification:
             return Model(backbone=backbone, card=None, prompt=None)
         card, prompt = self.runtime.prompt(spec.prompt)
         require_backbone(card, backbone)
+        require_not_tuned_on(card, self.input.image.input_sha256, self.runtime.epochs)
         return Model(backbone=backbone, card=card, prompt=prompt)
 
     def _named_epoch(self, entry: LedgerEntry) -> Epoch:

@@ -17,11 +17,14 @@ from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
 from certrad.models.prompts.training.image_choice import choose_images
+from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.prompts.training.tuning import TuningSet
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard, CertifyRequest, ClassifierSpec, PromptCard
+from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from certrad.models.types.tuning import TuningParams
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.image_folder import files_of_classes
+from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.settings import WorkerSettings
@@ -64,6 +67,7 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             params,
             on_stage=lambda name: progress.update(bar, advance=1, description=name),
         )
+    epoch = EpochSecrets(settings.secrets_dir).current()
     return save_prompt(
         settings.prompts_dir,
         bank,
@@ -79,6 +83,7 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             "gate_sha256": bank.gate.sha256,
         },
         measured=_measure(backbone, bank, data, task.class_names, params),
+        tuned_on=TunedOn(keyed=(EpochDigests.of(epoch.secret, input_digests(data.images)),)),
     )
 
 

@@ -11,9 +11,12 @@ from certrad.models.installed import installed_cards
 from certrad.models.prompts.checkpoint import load_prompt, require_backbone, save_prompt
 from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
+from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.prompts.zero_shot import initial_context
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
+from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from certrad.workers.intake.image_folder import distinct_images, tell_refused
+from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.settings import WorkerSettings
@@ -63,6 +66,8 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
         progress.add_task(f"adapting to {len(images)}", total=None)
         pool = torch.from_numpy(np.stack(images))
         context = calibrate(backbone, pool, task.class_names, start, params)
+    epoch = EpochSecrets(settings.secrets_dir).current()
+    tuned_on = TunedOn(keyed=(EpochDigests.of(epoch.secret, input_digests(pool)),))
     return save_prompt(
         settings.prompts_dir,
         context,
@@ -78,4 +83,5 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             "pool_images": len(pool),
             "pool_sha256": pool_sha256(pool),
         },
+        tuned_on=tuned_on if choice.prompt is None else tuned_on.with_start(choice.prompt.tuned_on),
     )
