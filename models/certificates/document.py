@@ -25,6 +25,7 @@ from certrad.models.types.result import (
     CertificationResult,
     CertifiedResult,
     Provenance,
+    ResultWarning,
     RouteSummary,
     RoutingSummary,
 )
@@ -67,12 +68,14 @@ def document(facts: Facts) -> dict[str, Any]:
     }
 
 
-def certification_result(facts: Facts, *, warnings: Sequence[str], timing: Mapping[str, float]) -> CertificationResult:
+def certification_result(
+    facts: Facts, *, warnings: Sequence[ResultWarning], timing: Mapping[str, float]
+) -> CertificationResult:
     """Returns the `result` of a job: the facts, and what is about this run.
 
     Args:
         facts: All that the certificate states.
-        warnings: Sentences for the reader.
+        warnings: What the reader must know before the radius.
         timing: Name -> seconds.
     """
     request, evidence = facts.request, facts.evidence

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -28,6 +28,7 @@ from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
 from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
+from certrad.models.types.result import ResultWarning
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import Phase, input_key
@@ -272,12 +273,15 @@ class Certification:
             JobEndedError: The job has ended.
         """
         card = self.runtime.backbone_card(facts.classifier.backbone)
-        warnings = [IMAGE_WARNINGS[code] for code in self.input.image.warnings]
+        warnings = [ResultWarning(code=code, message=IMAGE_WARNINGS[code]) for code in self.input.image.warnings]
+        if card.notes:
+            warnings.append(ResultWarning(code="backbone_note", message=card.notes))
         result = certification_result(
             facts,
-            warnings=[*warnings, card.notes] if card.notes else warnings,
+            warnings=warnings,
             timing={name: round(seconds, 3) for name, seconds in timing.items()},
         )
+        result = replace(result, window=self.input.image.window)
         hand_over = HandOver(result=result, document=canonical(document(facts)))
         payloads = Payloads(self.runtime.redis, ttl=self.runtime.settings.input_ttl)
         if not payloads.put_hand_over(self.input.job_id, hand_over):

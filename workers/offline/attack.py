@@ -31,6 +31,7 @@ from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import CertifyRequest, ClassifierSpec, PromptCard, TaskCard
 from certrad.models.types.pixels import WHITE
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.image_folder import (
@@ -96,7 +97,7 @@ def attack_images(options: Namespace) -> int:
     store = PromptStore(own=service.prompts_dir)
     try:
         request = _request(options, store)
-        sources, images, refused = _decode(_sources(options.paths, request.task, options.limit), request.spec, service)
+        sources, images, refused = _decode(_sources(options.paths, request.task, options.limit), request, service)
         if options.out is not None:
             options.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(service.threads)
@@ -160,14 +161,14 @@ def _sources(paths: Sequence[Path], task: TaskCard, limit: int | None) -> list[_
 
 
 def _decode(
-    sources: Sequence[_Source], spec: ClassifierSpec, service: WorkerSettings
+    sources: Sequence[_Source], attack: AttackRequest, service: WorkerSettings
 ) -> tuple[list[_Source], Tensor, Counter[str]]:
     """Returns the sources that are images, their model inputs (N, 3, S, S), and the refusals of the others.
 
     Raises:
         ValueError: None is an image.
     """
-    request = CertifyRequest(classifier=spec)
+    request = CertifyRequest(classifier=attack.spec, window=FileWindow.of_task(attack.task.windows))
     taken: list[_Source] = []
     images: list[Tensor] = []
     refused: Counter[str] = Counter()

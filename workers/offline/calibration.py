@@ -13,6 +13,7 @@ from certrad.models.prompts.training.calibration import CalibrationParams, calib
 from certrad.models.prompts.zero_shot import initial_context
 from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
+from certrad.models.types.window import FileWindow
 from certrad.workers.intake.image_folder import distinct_images, tell_refused
 from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
@@ -50,7 +51,7 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
         images, refused = distinct_images(
             options.images,
             options.limit,
-            CertifyRequest(classifier=spec),
+            CertifyRequest(classifier=spec, window=FileWindow.of_task(task.windows)),
             settings,
             np.copy,
             on_file=lambda: progress.advance(bar),
