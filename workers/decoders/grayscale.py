@@ -236,5 +236,5 @@ def full_range(bits: int, *, signed: bool, modality: Rescale | Table | None) -> 
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     if modality is None:
         return ValueRange(float(low), float(high))
-    ends = sorted((low * modality.slope + modality.intercept, high * modality.slope + modality.intercept))
-    return ValueRange(*ends)
+    ends = (low * modality.slope + modality.intercept, high * modality.slope + modality.intercept)
+    return ValueRange(min(ends), max(ends))

@@ -61,7 +61,8 @@ def of_request(
     """
     match window:
         case FixedWindow(centre=centre, width=width):
-            return ChosenWindow(Window(_FUNCTION, centre, width), SentWindow(centre=centre, width=width))
+            applied = SentWindow(centre=float(centre), width=float(width))
+            return ChosenWindow(Window(_FUNCTION, applied.centre, applied.width), applied)
         case PresetWindow(preset=preset):
             if not fits(preset):
                 kind = f"{preset.modality}{' with values in HU' if preset.modality == 'CT' else ''}"
@@ -84,8 +85,8 @@ def of_preset(preset: WindowPreset) -> ChosenWindow:
     Args:
         preset: The preset.
     """
-    applied = TaskWindow(name=preset.name, centre=preset.centre, width=preset.width)
-    return ChosenWindow(Window(_FUNCTION, preset.centre, preset.width), applied)
+    applied = TaskWindow(name=preset.name, centre=float(preset.centre), width=float(preset.width))
+    return ChosenWindow(Window(_FUNCTION, applied.centre, applied.width), applied)
 
 
 def of_raster(window: RequestedWindow, stored: Integers, bits: int) -> ChosenWindow:
