@@ -157,4 +157,6 @@ def read_window(text: str) -> RequestedWindow | str:
     if numbers is None:
         raise ValueError("must be `file`, `percentile`, `CENTRE,WIDTH` (two numbers) or the name of a preset")
     centre, width = (float(number) + 0.0 for number in numbers.groups())  # adding 0 makes 0.0 of -0.0
+    if width <= 1:
+        raise ValueError("must be a window wider than 1, at which it is a step")
     return FixedWindow(centre=centre, width=width)
