@@ -8,7 +8,8 @@ import torch
 
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES, chosen_device
-from certrad.models.certificates.schema import StatedSamples, Statement
+from certrad.models.certificates.noise_key import card_digest
+from certrad.models.certificates.statement import StatedSamples, Statement
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
 from certrad.models.images.model_input import ModelInput
 from certrad.models.prompts.bank import Bank
@@ -109,7 +110,8 @@ def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: P
         backbone, spec, _prompt(statement, backbone, prompts), lambda n: encoded.first(Stream.ADAPT, n)
     )
     head = TextHead.of_spec(backbone, spec, prompt)
-    _compare("context", None if prompt is None else _sha256(prompt_to_bytes(prompt)), stated.context_sha256)
+    if stated.context_sha256 is not None:  # schema 3 names it only where nothing else does: after an adaptation
+        _compare("context", None if prompt is None else _sha256(prompt_to_bytes(prompt)), stated.context_sha256)
     _compare("gate", None if head.gate is None else head.gate.sha256, stated.gate_sha256)
     _compare("bank members", member_digests(prompt) if isinstance(prompt, Bank) else (), stated.members)
     same_text = text_features_sha256(head.text_features) == stated.text_features_sha256
@@ -128,6 +130,8 @@ def _backbone(statement: Statement, directory: Path) -> Backbone:
         dtype=DTYPES[stated.dtype],
     )
     _compare("weights", backbone.sha256, stated.backbone_sha256)
+    if stated.card_sha256 is not None:
+        _compare("card of the backbone", card_digest(card), stated.card_sha256)
     return backbone
 
 

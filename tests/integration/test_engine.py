@@ -98,7 +98,7 @@ def test_a_job_with_a_target_stops_early_with_what_the_library_certifies(
 ) -> None:
     params = replace(REQUEST.params, n=2000, target_radius=TARGET)
     document, result = run(runtime, submit("job", replace(REQUEST, params=params)))
-    identity = document["classifier"]
+    identity = document["classifier"]["arithmetic"]
     offline = certify(
         image,
         template_classifier(runtime, document),
@@ -190,11 +190,11 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     )
     RedisLedger(redis, "another", ttl=600, may_go_on=lambda: None).fix(fixed)
     document, _ = run(runtime, record)
-    assert document["classifier"]["block_size"] == "32"
+    assert document["classifier"]["arithmetic"]["block_size"] == "32"
     assert document["selection"]["per_class"][0] == "20"
     assert (
-        document["classifier"]["text_features_sha256"]
-        != run(runtime, submit("fresh"))[0]["classifier"]["text_features_sha256"]
+        document["classifier"]["parts"][1]["text_features_sha256"]
+        != run(runtime, submit("fresh"))[0]["classifier"]["parts"][1]["text_features_sha256"]
     )
 
 
@@ -238,7 +238,7 @@ def test_an_adapted_prompt_is_certified_as_the_frozen_one_and_says_so(runtime: R
     document, result = run(runtime, submit("job", ADAPTED))
     assert result["scope"] == document["scope"] == "frozen_prompt"
     assert "frozen" in document["scope_text"]
-    assert document["classifier"]["context_sha256"] is not None
+    assert document["classifier"]["parts"][2]["context_sha256"] is not None
 
 
 def test_a_cancelled_job_takes_no_more_blocks(
@@ -327,22 +327,29 @@ def test_noise_key_follows_from_a_revealed_secret_and_the_document_alone(
     request_: CertifyRequest, runtime: Runtime, submit: Submit
 ) -> None:
     document, _ = run(runtime, submit("job", request_))
-    classifier, params, noise = document["classifier"], document["params"], document["noise"]
-    names = ("backbone", "prompt", "class_names", "template", "adaptation")
-    chosen = {
-        "schema": document["schema"],
-        "classifier": {name: classifier[name] for name in names},
-        "params": {name: params[name] for name in ("sigma", "alpha", "n0", "n", "bound", "target_radius")},
-        "backbone_sha256": classifier["backbone_sha256"],
-        "prompt_sha256": classifier["prompt_sha256"],
-        "input_shape": document["subject"]["input_shape"],
+    params, noise, (tower, text, *tuned) = document["params"], document["noise"], document["classifier"]["parts"]
+    parts = {
+        "backbone_sha256": tower["backbone_sha256"],
+        "card_sha256": tower["card_sha256"],
+        "dtype": tower["dtype"],
+        "text_features_sha256": text["text_features_sha256"],
+        "gate_sha256": None,
+        "zero_shot": {name: tuned[0][name] for name in ("steps", "samples", "lr", "context")} if tuned else None,
+        "law": noise["law"],
     }
-    text = json.dumps(chosen, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert noise["settings_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    sampling = {name: params[name] for name in ("sigma", "alpha", "n0", "n", "target_radius")}
+    sampling["bound"] = None if len(document["classifier"]["class_names"]) == 2 else params["bound"]
+
+    def digest(facts: dict[str, Any]) -> str:
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    assert (noise["classifier_sha256"], noise["settings_sha256"]) == (digest(parts), digest(sampling))
     secret = runtime.epochs.current().secret
     runtime.epochs.rotate()
     assert runtime.epochs.reveal(noise["epoch_sha256"]).secret == secret
-    message = bytes.fromhex(document["subject"]["pixels_sha256"]) + bytes.fromhex(noise["settings_sha256"])
+    digests = document["subject"]["input_sha256"], noise["classifier_sha256"], noise["settings_sha256"]
+    message = b"".join(map(bytes.fromhex, digests))
     assert noise["key"] == hmac.digest(secret, message, "sha256").hex()
 
 

@@ -94,15 +94,15 @@ def test_a_gated_job_counts_what_its_bank_gives_and_names_its_members(
     image: Image,
 ) -> None:
     document, result = run(runtime, submit("job"))
-    stated = document["classifier"]
-    backbone = runtime.backbone("demo", getattr(torch, stated["dtype"]))
+    tower, stated = document["classifier"]["parts"]
+    backbone = runtime.backbone("demo", getattr(torch, tower["dtype"]))
     classifier = TextHead.of_prompt(backbone, TASK.class_names, bank).classifier(backbone, 0.25)
     offline = certify(image, classifier, PARAMS.at(0.25), key=bytes.fromhex(document["noise"]["key"]))
     assert tuple(result["counts"]) == offline.estimation.counts.per_class
     assert (document["scope"], result["adaptation"]) == ("input_independent", "gated")
     assert stated["members"] == list(member_digests(bank))
     assert stated["gate_sha256"] == bank.gate.sha256
-    assert stated["prompt_sha256"] == stated["context_sha256"] == card.sha256
+    assert stated["prompt_sha256"] == card.sha256
 
 
 def test_another_engine_finishes_a_gated_job_with_the_same_counts(

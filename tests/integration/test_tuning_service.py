@@ -47,9 +47,9 @@ def test_a_prompt_tuned_over_http_works_in_certify_without_a_restart(
     assert card == result["card"]
     assert (card["class_names"], card["method"], card["tuning"]["training_images"]) == (NAMES, "few_shot", 48)
     document = stack.document(stack.submit(textured(0, 100), prompt=result["prompt"], n=200))
-    assert document["classifier"]["prompt"] == result["prompt"]
+    assert document["classifier"]["parts"][1]["prompt"] == result["prompt"]
     assert document["classifier"]["class_names"] == NAMES
-    assert document["classifier"]["prompt_sha256"] == card["sha256"]
+    assert document["classifier"]["parts"][1]["prompt_sha256"] == card["sha256"]
     assert not stack.another_child(engine, "certrad.workers.engine.process")
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +19,7 @@ from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.labels import merkle_root, parse_labels, run_lengths
-from certrad.models.certificates.reader import parse, read
+from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import same_image
 from certrad.models.prompts.store import PromptStore
@@ -122,7 +123,7 @@ def test_certificate_of_another_issuer_is_refused_and_says_so(api: TestClient) -
 
 def test_changed_certificate_is_answered_with_its_reasons(api: TestClient) -> None:
     document = json.loads(genuine(OWN))
-    document["claim"]["radius"] = "2.0"
+    document["claims"][0]["radius"] = "2.0"
     body = api.post("/verify", content=canonical(document)).json()
     reasons = {check["name"]: check["detail"] for check in body["checks"] if not check["ok"]}
     assert not body["valid"]
@@ -298,7 +299,8 @@ def test_image_that_differs_in_one_fact_is_another(
 
 
 def replaced(document: dict[str, Any], **claim: str) -> dict[str, Any]:
-    return {**document, "claim": {**document["claim"], **claim}}
+    first, *others = document["claims"]
+    return {**document, "claims": [{**first, **claim}, *others]}
 
 
 def test_another_image_is_refused(certified: Callable[[CertifyRequest], bytes], verify: Verify) -> None:
@@ -312,8 +314,14 @@ def test_classifier_with_another_digest_is_refused(
 ) -> None:
     document = json.loads(certified(REQUESTS["adapted prompt"]))
     decoded, _ = decode_limited(picture, REQUESTS["adapted prompt"], WorkerSettings())
-    for field, what in (("backbone", "weights"), ("prompt", "prompt checkpoint"), ("context", "context")):
-        other = {**document, "classifier": {**document["classifier"], f"{field}_sha256": "ab" * 32}}
+    for part, field, what in (
+        (0, "backbone", "weights"),
+        (0, "card", "card of the backbone"),
+        (1, "prompt", "prompt checkpoint"),
+        (2, "context", "context"),
+    ):
+        other = deepcopy(document)
+        other["classifier"]["parts"][part][f"{field}_sha256"] = "ab" * 32
         with pytest.raises(ValueError, match=f"{what}: the document states .*, this machine has"):
             rebuild(read(parse(canonical(other))), decoded, Path(), PromptStore(own=Path()))
 

@@ -16,8 +16,8 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from certrad.models.certificates.reader import parse, read
-from certrad.models.certificates.schema import StatedCertificate, Statement
+from certrad.models.certificates.schemas.schema import parse, read
+from certrad.models.certificates.statement import StatedCertificate, Statement
 from certrad.models.certificates.verify import Check, Issuer, Skipped, Verification, check, same_image, verify
 from certrad.models.errors import Rejected
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
