@@ -125,6 +125,7 @@ def certification_result(
         "radius_in_image_units": _image_radius(facts),
         "routing": _routing_summary(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
         "warnings": tuple(warnings),
+        "window": facts.subject.window,
         "provenance": Provenance(
             input_shape=facts.subject.input_shape,
             classifier=facts.classifier,

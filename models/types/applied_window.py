@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final, Literal
 
-from certrad.models.types.window import PRESET_NAME, check_window
+from certrad.models.types.window import (
+    FileWindow,
+    FixedWindow,
+    PercentileWindow,
+    PresetWindow,
+    RequestedWindow,
+    WindowPreset,
+    check_window,
+)
 
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
@@ -39,13 +47,13 @@ class HeaderWindow(_OfHeader):
         centre: Centre, in the image's values after the modality step.
         width: Width in the same unit.
         function: Its function (PS3.3 C.11.2.1.2 and C.11.2.1.3).
-        source: Tells the windows apart in JSON.
+        kind: Tells the windows apart in JSON, with the version of what its fields mean.
     """
 
     centre: float
     width: float
     function: WindowFunction
-    source: Literal["header"] = "header"
+    kind: Literal["header/1"] = "header/1"
 
     def __post_init__(self) -> None:
         _OfHeader.__post_init__(self)
@@ -58,10 +66,10 @@ class HeaderTable(_OfHeader):
     """A VOI lookup table of the file's header.
 
     Attributes:
-        source: Tells the windows apart in JSON.
+        kind: Tells the windows apart in JSON, with the version of what its fields mean.
     """
 
-    source: Literal["header_table"] = "header_table"
+    kind: Literal["header_table/1"] = "header_table/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +80,13 @@ class SentWindow:
         centre: Centre, in the image's values after the modality step.
         width: Width in the same unit.
         function: Always `LINEAR`.
-        source: Tells the windows apart in JSON.
+        kind: Tells the windows apart in JSON, with the version of what its fields mean.
     """
 
     centre: float
     width: float
     function: Literal["LINEAR"] = "LINEAR"
-    source: Literal["request"] = "request"
+    kind: Literal["request/1"] = "request/1"
 
     def __post_init__(self) -> None:
         check_window(self.centre, self.width)
@@ -89,23 +97,28 @@ class TaskWindow:
     """A preset of the task, because the request names it or because the file has no window.
 
     Attributes:
+        modality: The modality of the files that the preset is for, and of this one.
         name: Name of the preset.
         centre: Centre, in the image's values after the modality step.
         width: Width in the same unit.
         function: Always `LINEAR`.
-        source: Tells the windows apart in JSON.
+        kind: Tells the windows apart in JSON, with the version of what its fields mean.
     """
 
+    modality: str
     name: str
     centre: float
     width: float
     function: Literal["LINEAR"] = "LINEAR"
-    source: Literal["preset"] = "preset"
+    kind: Literal["preset/1"] = "preset/1"
 
     def __post_init__(self) -> None:
-        check_window(self.centre, self.width)
-        if not PRESET_NAME.fullmatch(self.name):
-            raise ValueError(f"name must match {PRESET_NAME.pattern}, got {self.name!r:.40}")
+        _ = self.preset  # checks all of it
+
+    @property
+    def preset(self) -> WindowPreset:
+        """Returns the preset."""
+        return WindowPreset(modality=self.modality, name=self.name, centre=self.centre, width=self.width)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +131,7 @@ class PercentileRange:
         low_percent: Always 1.
         high_percent: Always 99.
         method: Always `inverted_cdf`: a percentile is a value of the image, without interpolation.
-        source: Tells the windows apart in JSON.
+        kind: Tells the windows apart in JSON, with the version of what its fields mean.
     """
 
     low: float
@@ -126,7 +139,7 @@ class PercentileRange:
     low_percent: float = LOW_PERCENT
     high_percent: float = HIGH_PERCENT
     method: Literal["inverted_cdf"] = PERCENTILE_METHOD
-    source: Literal["percentile"] = "percentile"
+    kind: Literal["percentile/1"] = "percentile/1"
 
     def __post_init__(self) -> None:
         if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
@@ -140,10 +153,28 @@ class FullRange:
     """No window: the range of values that the bits can hold, as of every colour image.
 
     Attributes:
-        source: Tells the windows apart in JSON.
+        kind: Tells the windows apart in JSON, with the version of what its fields mean.
     """
 
-    source: Literal["full_range"] = "full_range"
+    kind: Literal["full_range/1"] = "full_range/1"
 
 
 AppliedWindow = HeaderWindow | HeaderTable | SentWindow | TaskWindow | PercentileRange | FullRange
+
+
+def asked_again(applied: AppliedWindow | None) -> RequestedWindow:
+    """Returns the window to ask for, so that the same file is shown in the same way.
+
+    Args:
+        applied: The window that was applied; None where it is not known, as in documents of schema 2, whose images were
+            all shown with the window of the file.
+    """
+    match applied:
+        case SentWindow(centre=centre, width=width):
+            return FixedWindow(centre=centre, width=width)
+        case TaskWindow():
+            return PresetWindow(preset=applied.preset)
+        case PercentileRange():
+            return PercentileWindow()
+        case HeaderWindow() | HeaderTable() | FullRange() | None:
+            return FileWindow()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final, Literal
 
-PRESET_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _MODALITY: Final = re.compile(r"[A-Z0-9_]{1,16}")
 _RESERVED: Final = ("file", "percentile")
 _NUMBER: Final = r"([+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?)"
@@ -49,8 +49,8 @@ class WindowPreset:
         check_window(self.centre, self.width)
         if not _MODALITY.fullmatch(self.modality):
             raise ValueError(f"modality must match {_MODALITY.pattern}, got {self.modality!r}")
-        if not PRESET_NAME.fullmatch(self.name) or self.name in _RESERVED:
-            raise ValueError(f"name must match {PRESET_NAME.pattern} and be none of {_RESERVED}, got {self.name!r}")
+        if not _NAME.fullmatch(self.name) or self.name in _RESERVED:
+            raise ValueError(f"name must match {_NAME.pattern} and be none of {_RESERVED}, got {self.name!r}")
 
 
 def check_presets(presets: tuple[WindowPreset, ...]) -> None:
@@ -151,7 +151,7 @@ def read_window(text: str) -> RequestedWindow | str:
         return FileWindow()
     if text == "percentile":
         return PercentileWindow()
-    if PRESET_NAME.fullmatch(text):
+    if _NAME.fullmatch(text):
         return text
     numbers = _NUMBERS.fullmatch(text)
     if numbers is None:

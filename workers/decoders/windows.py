@@ -85,7 +85,9 @@ def of_preset(preset: WindowPreset) -> ChosenWindow:
     Args:
         preset: The preset.
     """
-    applied = TaskWindow(name=preset.name, centre=float(preset.centre), width=float(preset.width))
+    applied = TaskWindow(
+        modality=preset.modality, name=preset.name, centre=float(preset.centre), width=float(preset.width)
+    )
     return ChosenWindow(Window(_FUNCTION, applied.centre, applied.width), applied)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -300,7 +300,6 @@ class Certification:
             warnings=warnings,
             timing={name: round(seconds, 3) for name, seconds in timing.items()},
         )
-        result = replace(result, window=self.input.image.window)
         hand_over = HandOver(result=result, document=canonical(document(facts)))
         payloads = Payloads(self.runtime.redis, ttl=self.runtime.settings.input_ttl)
         if not payloads.put_hand_over(self.input.job_id, hand_over):

@@ -105,7 +105,7 @@ def test_only_a_task_whose_images_have_a_fixed_unit_has_presets() -> None:
         lambda: HeaderWindow(number=1, of=1, centre=0.0, width=0.0, function="LINEAR"),
         lambda: HeaderTable(number=0, of=1),
         lambda: SentWindow(centre=float("inf"), width=2.0),
-        lambda: TaskWindow(name="DOE^JANE", centre=0.0, width=2.0),
+        lambda: TaskWindow(modality="CT", name="DOE^JANE", centre=0.0, width=2.0),
         lambda: PercentileRange(low=1.0, high=1.0),
         lambda: PercentileRange(low=0.0, high=1.0, low_percent=2.0),
     ],

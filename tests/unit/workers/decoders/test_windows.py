@@ -19,6 +19,7 @@ from certrad.models.types.applied_window import (
     PercentileRange,
     SentWindow,
     TaskWindow,
+    asked_again,
 )
 from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.models.types.window import (
@@ -93,7 +94,7 @@ def test_a_window_of_the_request_takes_the_place_of_whatever_the_header_has(
 def test_the_window_of_the_request_is_told() -> None:
     assert ct(window=FixedWindow(centre=40, width=80)).facts.window == SentWindow(centre=40, width=80)
     named = ct(window=PresetWindow(preset=SOFT)).facts.window
-    assert named == TaskWindow(name="soft_tissue", centre=50, width=400)
+    assert named == TaskWindow(modality="CT", name="soft_tissue", centre=50, width=400)
 
 
 def test_the_radius_follows_the_window_that_was_applied() -> None:
@@ -199,7 +200,7 @@ def test_one_value_has_no_percentiles_to_tell_apart() -> None:
 def test_the_preset_of_the_task_takes_the_place_of_a_missing_window() -> None:
     decoded = ct()
     assert same_pixels(decoded, ct(**SOFT_WINDOW))
-    assert decoded.facts.window == TaskWindow(name="soft_tissue", centre=50, width=400)
+    assert decoded.facts.window == TaskWindow(modality="CT", name="soft_tissue", centre=50, width=400)
     assert decoded.facts.warnings == ()
     assert not model_input(decoded, 24).is_flat
 
@@ -253,3 +254,16 @@ def test_the_window_of_a_frame_is_its_own() -> None:
     data = dicom(np.stack([SLICE, SLICE]), **HU, PerFrameFunctionalGroupsSequence=frames)
     decoded = of_dicom.decode(data, max_pixels=LIMIT, frame=2)
     assert decoded.facts.window == HeaderWindow(number=1, of=1, centre=150, width=400, function="LINEAR")
+
+
+@pytest.mark.parametrize(
+    "window", [FILE, FileWindow(), FixedWindow(centre=40, width=80), PresetWindow(preset=SOFT), PercentileWindow()]
+)
+@pytest.mark.parametrize("header", [{}, SOFT_WINDOW, {"VOILUTSequence": [table()]}], ids=["none", "window", "table"])
+def test_the_applied_window_says_how_to_see_the_same_image_again(
+    window: RequestedWindow, header: dict[str, Any]
+) -> None:
+    decoded = ct(window=window, **header)
+    again = ct(window=asked_again(decoded.facts.window), **header)
+    assert same_pixels(decoded, again)
+    assert again.facts.window == decoded.facts.window

@@ -123,7 +123,8 @@ def test_a_blank_slice_is_told_and_a_preset_mends_it(tmp_path: Path) -> None:
     preset = shipped_tasks()["mednist"].windows
     mended = seen(data, FileWindow.of_task(preset), tmp_path)
     assert mended.warnings == ()
-    assert mended.window == TaskWindow(name=preset[0].name, centre=preset[0].centre, width=preset[0].width)
+    assert isinstance(mended.window, TaskWindow)
+    assert mended.window.preset == preset[0]
 
 
 @pytest.mark.parametrize(
