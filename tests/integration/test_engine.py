@@ -3,6 +3,9 @@
 import hashlib
 import hmac
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -178,6 +181,7 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     features = template_features(backbone, tuple(reversed(TASK.class_names)), TASK.template)
     fixed = LedgerEntry(
         text_features=features,
+        base_features_sha256=first.base_features_sha256,
         context_sha256=None,
         selection=Selection(classes=LabelCounts(per_class=(20, 0, 0, 0, 0, 0))),
         engine=first.engine,
@@ -192,10 +196,10 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     document, _ = run(runtime, record)
     assert document["classifier"]["arithmetic"]["block_size"] == "32"
     assert document["selection"]["per_class"][0] == "20"
-    assert (
-        document["classifier"]["parts"][1]["text_features_sha256"]
-        != run(runtime, submit("fresh"))[0]["classifier"]["parts"][1]["text_features_sha256"]
-    )
+    # Its classes are those of the template in the reverse order.
+    fresh, _ = run(runtime, submit("fresh"))
+    assert document["estimation"]["per_class"] == list(reversed(fresh["estimation"]["per_class"]))
+    assert document["estimation"]["per_class"] != fresh["estimation"]["per_class"]
 
 
 def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
@@ -203,6 +207,7 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
     ledger = RedisLedger(redis, "job", ttl=600, may_go_on=lambda: None)
     first = LedgerEntry(
         text_features=torch.zeros(6, 4),
+        base_features_sha256="f" * 64,
         context_sha256="c" * 64,
         selection=Selection(classes=LabelCounts(per_class=(1, 2), invalid=3)),
         engine=EngineIdentity(
@@ -210,6 +215,7 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
             prompt_sha256=None,
             key_sha256="k" * 64,
             device="cuda",
+            processor="NVIDIA H200 sm_90",
             software={"torch": "2"},
         ),
         dtype="bfloat16",
@@ -361,6 +367,38 @@ def test_an_engine_with_other_software_does_not_go_on_with_a_job(
     upgraded = replace(runtime, software={**runtime.software, "torch": "0"})
     with pytest.raises(Rejected, match=r"engine_mismatch.*software"):
         run(upgraded, record)
+
+
+ANOTHER_ENGINE = "from certrad.workers.engine import tasks; tasks.start('another'); tasks.certify('job')"
+
+
+def test_an_engine_with_another_instruction_set_does_not_go_on_with_a_job(
+    runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = submit("job")
+    fixed = begun(runtime, record, monkeypatch)
+    settings = runtime.settings
+    own = {"CERTRAD_REDIS_URL": settings.redis_url, "CERTRAD_DATA_DIR": str(settings.data_dir), "CERTRAD_THREADS": "1"}
+    other = {**os.environ, **own, "CERTRAD_DTYPE": fixed.dtype, "ATEN_CPU_CAPABILITY": "default"}
+    subprocess.run([sys.executable, "-c", ANOTHER_ENGINE], env=other, check=True)
+    ended = Records(redis, ttl=600).read("job")
+    assert ended is not None
+    assert ended.error is not None
+    assert (ended.error.code, ended.error.detail) == ("engine_mismatch", "the job was begun with another processor")
+
+
+def test_an_entry_of_a_release_that_did_not_name_the_processor_is_of_another_engine(
+    runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = submit("job")
+    payload = begun(runtime, record, monkeypatch).to_bytes()
+    end = 4 + int.from_bytes(payload[:4], "little")
+    header = json.loads(payload[4:end])
+    del header["engine"]["processor"]
+    former = json.dumps(header).encode()
+    redis.hset(ledger_key("job"), "fixed", len(former).to_bytes(4, "little") + former + payload[end:])
+    with pytest.raises(Rejected, match=r"engine_mismatch.*the job was begun with another processor"):
+        run(runtime, record)
 
 
 def test_selection_stops_when_the_process_is_asked_to(

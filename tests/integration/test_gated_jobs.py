@@ -15,6 +15,7 @@ from certrad.app.settings import ApiSettings
 from certrad.models.backbones.base import Backbone
 from certrad.models.classifier import TextHead
 from certrad.models.errors import Rejected
+from certrad.models.installed import Cards
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import member_digests, save_prompt
 from certrad.models.prompts.context import ContextVectors
@@ -146,9 +147,10 @@ def test_gated_without_a_bank_is_refused(redis: Redis, prompt: str) -> None:
 
 def test_gated_without_a_prompt_uses_the_bank_of_the_task(redis: Redis, card: PromptCard) -> None:
     catalogue = Catalogue(redis)
-    catalogue.tasks = {TASK.id: replace(TASK, default_bank=card.id)}
-    spec = resolve(parse({"adaptation": "gated"}.items()), catalogue, ApiSettings()).classifier
+    form = parse({"adaptation": "gated", "task": "own"}.items())
+    catalogue.publish_own(Cards(tasks={"own": replace(TASK, id="own", default_bank=card.id)}))
+    spec = resolve(form, catalogue, ApiSettings()).classifier
     assert (spec.prompt, spec.adaptation, spec.scope) == (card.id, GatedAdaptation(), "input_independent")
-    catalogue.tasks = {TASK.id: replace(TASK, default_bank=None)}
+    catalogue.publish_own(Cards(tasks={"own": replace(TASK, id="own", default_bank=None)}))
     with pytest.raises(Rejected):
-        resolve(parse({"adaptation": "gated"}.items()), catalogue, ApiSettings())
+        resolve(form, catalogue, ApiSettings())

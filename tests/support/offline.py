@@ -48,8 +48,8 @@ class Offline:
             sigma=FixedSigma(float(params["sigma"])),
             params=SamplingParams(n0=int(params["n0"]), n=int(params["n"])),
         )
-        model_input, _ = decode_limited(self._image, request, WorkerSettings())
         card = shipped_backbones()[spec.backbone]
+        model_input, _ = decode_limited(self._image, request, card, WorkerSettings())
         threads = torch.get_num_threads()
         torch.set_num_threads(int(arithmetic["threads"]))
         try:

@@ -35,8 +35,11 @@ class Model:
 
     @property
     def tuning_images(self) -> TuningImagesRecord | None:
-        """Returns whether the images that the prompt was tuned on are recorded; None for a hand-written template."""
-        return None if self.card is None else "not_recorded"
+        """Returns whether all images that the prompt was tuned on are recorded; None for a hand-written template."""
+        if self.card is None:
+            return None
+        recorded = self.card.tuned_on
+        return "recorded" if recorded is not None and recorded.complete else "not_recorded"
 
     def parts(
         self, spec: ClassifierSpec, base_features_sha256: str, gate: Gate | None, law: NoiseLaw

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from certrad.models.images.model_input import fitted, model_input
-from certrad.models.shipped import shipped_tasks
+from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
 from certrad.models.types.applied_window import TaskWindow
 from certrad.models.types.image import ImageRecord
@@ -28,7 +28,7 @@ from certrad.workers.settings import WorkerSettings
 from tests.support.codestreams import codestream, compressed, smooth
 from tests.support.images import dicom, encoded, noise, tiff_16
 
-CARD = decode.backbone_card("demo")
+CARD = shipped_backbones()["demo"]
 REQUEST = CertifyRequest(
     classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=("a", "b"), template="a photo of a {}")
 )
@@ -75,7 +75,7 @@ def test_an_upload_begins_with_the_time_of_its_bytes(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(decode, "run_limited", limited)
     data = encoded(noise(40, 50), "png")
-    decode.decode_limited(data, REQUEST, WorkerSettings(data_dir=tmp_path, intake_cpu_seconds=WHOLE))
+    decode.decode_limited(data, REQUEST, CARD, WorkerSettings(data_dir=tmp_path, intake_cpu_seconds=WHOLE))
     assert [(limits["first_cpu_seconds"], limits["cpu_seconds"]) for limits in given] == [(6, WHOLE)]
 
 
@@ -84,7 +84,7 @@ def test_an_upload_begins_with_the_time_of_its_bytes(monkeypatch: pytest.MonkeyP
 
 def seen(data: bytes, window: RequestedWindow, tmp_path: Path) -> ImageRecord:
     """The facts after the sandbox."""
-    _, facts = decode.decode_limited(data, replace(REQUEST, window=window), WorkerSettings(data_dir=tmp_path))
+    _, facts = decode.decode_limited(data, replace(REQUEST, window=window), CARD, WorkerSettings(data_dir=tmp_path))
     return facts
 
 
@@ -144,7 +144,7 @@ def test_the_window_of_a_request_passes_the_sandbox(
     data = dicom(stored, Modality="CT", RescaleSlope=1, RescaleIntercept=0, WindowCenter=[1, 2], WindowWidth=[3, 4])
     expected = decode_dicom(data, max_pixels=10_000, window=window, region=region)
     request = replace(REQUEST, window=window, region=region)
-    pixels, facts = decode.decode_limited(data, request, WorkerSettings(data_dir=tmp_path))
+    pixels, facts = decode.decode_limited(data, request, CARD, WorkerSettings(data_dir=tmp_path))
     assert (facts.window, facts.pixels_sha256) == (expected.facts.window, expected.sha256)
     assert pixels.sha256 == model_input(expected, CARD.image_size).sha256
     assert facts.scale.depends_on_pixels == isinstance(window, PercentileWindow)
@@ -158,5 +158,5 @@ def test_images_of_a_tuning_are_shown_as_images_to_certify(tmp_path: Path) -> No
     whole = decode.decode_as_uploaded(data, max_pixels=10_000, window=window)
     assert np.array_equal(whole, decode.decode(data, window))
     assert not np.array_equal(whole, decode.decode(data))
-    pixels, _ = decode.decode_limited(data, replace(REQUEST, window=window), WorkerSettings(data_dir=tmp_path))
+    pixels, _ = decode.decode_limited(data, replace(REQUEST, window=window), CARD, WorkerSettings(data_dir=tmp_path))
     assert fitted(whole, CARD.image_size).sha256 == pixels.sha256
