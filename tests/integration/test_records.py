@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,7 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from certrad.models.types import CertifyRequest, ClassifierSpec
+from certrad.models.types.result import ResultWarning
 from certrad.workers.contract.job import Created, JobRecord, Page, QueueFullError
 from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE, JOBS, document_key, events_key, input_key, record_key
 from certrad.workers.contract.payloads import HandOver, Payloads
@@ -277,8 +279,9 @@ def test_a_phase_that_goes_on_is_told_once(redis: Redis, records: Records) -> No
 
 def test_the_last_event_says_how_it_ended(redis: Redis, records: Records) -> None:
     create(records)
-    records.succeed(JOB, abstained(100), certificate="0" * 64)
-    told = {"status": "succeeded", "outcome": "abstained", "label": None, "radius": None}
+    warning = ResultWarning(code="no_window", message="words")
+    records.succeed(JOB, replace(abstained(100), warnings=(warning,)), certificate="0" * 64)
+    told = {"status": "succeeded", "outcome": "abstained", "warnings": ["no_window"], "label": None, "radius": None}
     assert events_of(redis, JOB)[-1] == ("end", told)
 
 

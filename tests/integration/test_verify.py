@@ -39,6 +39,7 @@ from certrad.models.types import (
     SamplingParams,
     ZeroShotAdaptation,
 )
+from certrad.models.types.applied_window import SentWindow
 from certrad.workers.cli.main import main
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 from certrad.workers.contract.names import EPOCHS
@@ -359,14 +360,15 @@ def test_forged_selection_is_found_by_drawing_it_again(
             select_again(read(parse(canonical(document))), rebuilt, tolerant=tolerant)
 
 
-@pytest.mark.parametrize("fact", ["pixels_sha256", "input_sha256", "scale"])
+@pytest.mark.parametrize("fact", ["pixels_sha256", "input_sha256", "scale", "window"])
 def test_image_that_differs_in_one_fact_is_another(
     fact: str, certified: Callable[[CertifyRequest], bytes], picture: bytes
 ) -> None:
     statement = read(parse(certified(REQUESTS["learned prompt"])))
     _, facts = decode_limited(picture, REQUESTS["learned prompt"], DEMO, WorkerSettings())
     assert same_image(statement, facts)
-    other: Any = replace(facts.scale, rows=7) if fact == "scale" else "ab" * 32
+    others: dict[str, Any] = {"scale": replace(facts.scale, rows=7), "window": SentWindow(centre=1.0, width=2.0)}
+    other = others.get(fact, "ab" * 32)
     with pytest.raises(ValueError, match=r"is not|are not|does not"):
         same_image(statement, replace(facts, **{fact: other}))
 

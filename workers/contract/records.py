@@ -209,7 +209,8 @@ class Records:
         told: dict[str, Any] = {}
         if isinstance(result, CertifiedResult | AbstainedResult):
             fields["samples_done"] = str(result.samples_used)
-            told = {"outcome": result.outcome, "label": result.label, "radius": result.radius}
+            codes = [warning.code for warning in result.warnings]
+            told = {"outcome": result.outcome, "warnings": codes, "label": result.label, "radius": result.radius}
         return self._finish(job_id, "succeeded", fields, told)
 
     def fail(self, job_id: str, code: str, detail: str) -> bool:

@@ -34,7 +34,7 @@ from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest
 from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, ClassifierParts, NoiseIdentity
-from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
+from certrad.models.types.image import ImageRecord
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import Phase, input_key
@@ -43,6 +43,7 @@ from certrad.workers.contract.records import Records
 from certrad.workers.engine.ledger import EngineIdentity, JobEndedError, LedgerEntry, RedisLedger
 from certrad.workers.engine.model import Model, input_shape
 from certrad.workers.engine.progress import SamplingProgress
+from certrad.workers.engine.result_warnings import result_warnings
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.engine.tuned_images import require_not_tuned_on
 from certrad.workers.keys.epochs import Epoch
@@ -293,10 +294,9 @@ class Certification:
             JobEndedError: The job has ended.
         """
         card = self.runtime.backbone_card(facts.classifier.backbone)
-        warnings = [IMAGE_WARNINGS[code] for code in self.input.image.warnings]
         result = certification_result(
             facts,
-            warnings=[*warnings, card.notes] if card.notes else warnings,
+            warnings=result_warnings(self.input.image, card),
             timing={name: round(seconds, 3) for name, seconds in timing.items()},
         )
         hand_over = HandOver(result=result, document=canonical(document(facts)))
