@@ -46,6 +46,11 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         title="The body is over the limit",
         raised_if="the body exceeds `CERTRAD_MAX_BODY_BYTES`, or that of POST /prompts `CERTRAD_MAX_ARCHIVE_BYTES`",
     ),
+    "request_timeout": Problem(
+        title="The request came too slowly",
+        raised_if="its headers take longer than `CERTRAD_HEADER_TIMEOUT`, or its body brings fewer bytes than "
+        "`CERTRAD_MIN_BODY_RATE` allows",
+    ),
     "host_not_allowed": Problem(
         title="The host name is not this service's",
         raised_if="the `Host` header names neither a loopback address nor one of `CERTRAD_ALLOWED_HOSTS`, nor, for "

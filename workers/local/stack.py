@@ -110,8 +110,7 @@ class Stack:
         return Child(name, lambda: self._spawn(name, _worker_command(ENGINE_QUEUE), env))
 
     def _api_command(self) -> list[str]:
-        options = ["--fd", str(self._listener.fileno()), "--timeout-graceful-shutdown", "3", "--no-access-log"]
-        return ["-m", "uvicorn", "certrad.app.main:create_app", "--factory", "--log-level", "warning", *options]
+        return ["-m", "certrad.app.http.server", str(self._listener.fileno())]
 
     def _spawn(self, name: str, arguments: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with (self._logs / f"{name}.log").open("ab") as log:
