@@ -46,7 +46,7 @@ class Services:
         pool = BlockingConnectionPool.from_url(  # whoever finds all its connections in use waits for one
             settings.redis_url,
             max_connections=_CONNECTIONS,
-            timeout=settings.redis_timeout,
+            timeout=None,
             socket_timeout=settings.redis_timeout,
             socket_connect_timeout=settings.redis_timeout,
             retry=AsyncRetry(backoff, _RETRIES),

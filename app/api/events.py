@@ -77,7 +77,7 @@ async def follow(source: Source, job_id: str, *, after: str = START, beat: float
     with source.news.of(job_id) as woken:
         while True:
             woken.clear()
-            entries = await _read(source.redis, job_id, after)
+            entries, status = await _read(source.redis, job_id, after)
             for event in entries:
                 after = event.id
                 yield event
@@ -85,8 +85,7 @@ async def follow(source: Source, job_id: str, *, after: str = START, beat: float
                     return
             if entries:
                 continue
-            status = await cast("Any", source.redis.hget(record_key(job_id), "status"))
-            if status is None or status.decode() in ENDED:
+            if status is None or status in ENDED:
                 return
             if not await _is_woken(woken, beat):
                 yield None
@@ -124,10 +123,15 @@ async def _is_woken(woken: asyncio.Event, seconds: float) -> bool:
         return False
 
 
-async def _read(redis: Redis, job_id: str, after: str) -> list[StreamEvent]:
-    answer = await cast("Any", redis.xread({events_key(job_id): after}, count=100))
-    return [
+async def _read(redis: Redis, job_id: str, after: str) -> tuple[list[StreamEvent], str | None]:
+    """Returns the events after a position, and the status of the job; None if it has no record."""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.hget(record_key(job_id), "status")  # before the events: then the last one of an ended job is among them
+        pipe.xread({events_key(job_id): after}, count=100)
+        status, answer = cast("tuple[bytes | None, Any]", await pipe.execute())
+    entries = [
         StreamEvent(id=entry_id.decode(), name=fields[b"event"].decode(), data=fields[b"data"].decode())
         for _, entries in answer or []
         for entry_id, fields in entries
     ]
+    return entries, None if status is None else status.decode()

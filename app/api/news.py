@@ -48,10 +48,9 @@ class News:
 
     async def close(self) -> None:
         """Closes the connection."""
-        if self._listening is not None:
-            self._listening.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._listening
+        while self._listening is not None and not self._listening.done():
+            self._listening.cancel()  # once is not always enough: redis-py can take it for a lost connection
+            await asyncio.wait([self._listening], timeout=_PAUSE_SECONDS)
 
     async def _listen(self) -> None:
         while True:

@@ -25,10 +25,12 @@ def hasty(tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedRedis)
         yield api
 
 
-@pytest.fixture
-def patient(tmp_path: Path, redis_server: EmbeddedRedis) -> Iterator[ApiProcess]:
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedRedis) -> Iterator[ApiProcess]:
     """An API process that only its number of connections protects."""
-    with api_process(tmp_path, redis_server.url, header_timeout=LONG, stall_timeout=LONG) as api:
+    with api_process(
+        tmp_path_factory.mktemp("patient"), redis_server.url, header_timeout=LONG, stall_timeout=LONG
+    ) as api:
         yield api
 
 
@@ -63,11 +65,13 @@ def test_headers_that_drip_are_answered_with_408(hasty: ApiProcess, path: str) -
     assert_timed_out(connection)
 
 
-@pytest.mark.parametrize("path", ["/certify", "/verify", "/prompts"])
-@pytest.mark.parametrize("form", [False, True])
-def test_a_body_that_drips_is_answered_with_408(hasty: ApiProcess, path: str, form: bool) -> None:
-    kind = ["Content-Type: multipart/form-data; boundary=b"] if form or path == "/prompts" else []
-    connection = hasty.connect(head(path, "Content-Length: 100000", *kind), b"\r\n")
+@pytest.mark.parametrize(
+    ("path", "form"), [("/certify", ""), ("/certify", "image"), ("/verify", ""), ("/prompts", "images")]
+)
+def test_a_body_that_drips_is_answered_with_408(hasty: ApiProcess, path: str, form: str) -> None:
+    kind = ["Content-Type: multipart/form-data; boundary=b"] if form else []
+    part = f'--b\r\nContent-Disposition: form-data; name="{form}"; filename="f"\r\n\r\n' if form else ""
+    connection = hasty.connect(head(path, "Content-Length: 100000", *kind), b"\r\n", part.encode())
     while not select.select([connection], [], [], 0.05)[0]:
         connection.sendall(b"x")
     assert_timed_out(connection)
@@ -117,10 +121,11 @@ def test_half_open_connections_lock_nobody_out_and_do_not_fill_the_log(patient: 
 
 
 def test_unfinished_bodies_lock_nobody_out(patient: ApiProcess) -> None:
+    before = patient.log.stat().st_size
     unfinished = head("/certify", "Content-Length: 1000") + b"\r\n" + PNG
     with closing([patient.connect(unfinished) for _ in range(1_100)]):
         wait_for(patient.is_alive, what="an answer beside 1,100 unfinished bodies")
-        assert patient.log.stat().st_size < 4_000
+        assert patient.log.stat().st_size - before < 2_000
 
 
 @pytest.mark.parametrize("path", ["/certify", "/verify"])
