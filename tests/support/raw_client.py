@@ -56,6 +56,11 @@ class ApiProcess:
         held = psutil.Process(self.pid).net_connections("tcp")
         return sum(connection.status == psutil.CONN_ESTABLISHED for connection in held)
 
+    def unread(self) -> int:
+        """The bytes that the kernel has received for it and that it has not read yet."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(int(row[4].partition(":")[2], 16) for row in rows if row[1].endswith(f":{self.port:04X}"))
+
     def memory(self) -> int:
         """The bytes of memory that are its own."""
         return int(psutil.Process(self.pid).memory_info().rss)
