@@ -10,7 +10,7 @@ from certrad.workers.contract.settings import SharedSettings
 class ApiSettings(SharedSettings):
     """The settings that the API reads from `CERTRAD_*` at start."""
 
-    max_body_bytes: int = Field(64 << 20, ge=1024, description="bytes of one request body")
+    max_body_bytes: int = Field(64 << 20, ge=1024, description="bytes of an image that is sent")
     max_archive_bytes: int = Field(
         256 << 20, ge=1024, description="bytes of the body of POST /prompts, the images of a tuning"
     )
