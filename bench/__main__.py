@@ -22,6 +22,10 @@ COMMANDS: Final = {
     "gate-cost": ("certrad.bench.measure.gate_cost", "what the gate of a bank costs per sample beside the encoder"),
     "certified-accuracy": ("certrad.bench.measure.certified_accuracy", "certified accuracy of every prompt method"),
     "reproduce": ("certrad.bench.reproduce.command", "the tables and figures of the two papers, measured again"),
+    "instruction-sets": (
+        "certrad.bench.measure.instruction_sets",
+        "how far logits move between the instruction sets of a processor",
+    ),
     "noise-space": (
         "certrad.bench.measure.noise_space",
         "noise in the image's own grey levels against noise in the model input",

@@ -15,6 +15,7 @@ from certrad.app.api.problems import problem_response
 from certrad.app.http.connections import Connections
 
 Stage = Literal["idle", "head", "body", "answer", "over"]
+_PROBE: Final = "/health/live"  # whoever watches the process must not take a busy one for a dead one
 _REASON: Final = b"Request Timeout"
 
 
@@ -113,7 +114,9 @@ class LimitedProtocol(H11Protocol):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         cycle = self.cycle
-        if self._all.begin(self):
+        if scope["path"] == _PROBE:
+            await self._inner(scope, receive, send)
+        elif self._all.begin(self):
             try:
                 await self._inner(scope, receive, send)
             finally:

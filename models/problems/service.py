@@ -87,8 +87,8 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "engine_mismatch": Problem(
         title="The job was begun by another kind of engine",
-        raised_if="an engine with other weights, software, epoch secret or device picked up the job; it would mix "
-        "counts",
+        raised_if="an engine with other weights, software, epoch secret, device or processor picked up the job, and "
+        "would mix counts; or it lacks the epoch secret under which the images of the prompt are recorded",
     ),
     "internal_error": Problem(
         title="A defect of the service",

@@ -46,8 +46,12 @@ class ApiProcess:
 
     def is_alive(self) -> bool:
         """Whether GET /health/live is answered with 200."""
+        return self.answers("/health/live")
+
+    def answers(self, path: str = "/openapi.json") -> bool:
+        """Whether a GET is answered with 200."""
         try:
-            return httpx.get(f"{self.url}/health/live", timeout=5).status_code == 200
+            return httpx.get(f"{self.url}{path}", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import DONE, FAILURE
+from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.contract.option_kinds import choice
 
@@ -29,6 +29,7 @@ def run(options: Namespace) -> int:
     """
     if options.data_dir is not None:  # for this process and the engine that it starts
         os.environ["CERTRAD_DATA_DIR"] = str(options.data_dir.resolve())
+    from certrad.models.installed import CardError
     from certrad.workers import logs
     from certrad.workers.connection import connect
     from certrad.workers.contract.waiting import tell_if_redis_is_away
@@ -47,7 +48,10 @@ def run(options: Namespace) -> int:
     name, redis = worker_name(queue), connect(settings.redis_url)
     worker: EngineWorker | IntakeWorker
     if queue == ENGINE_QUEUE:
-        worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
+        try:
+            worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
+        except CardError as error:
+            return fail(str(error), BAD_USAGE)
     else:
         os.environ |= ONE_THREAD
         importlib.import_module("certrad.workers.intake.tasks")  # once, before every fork

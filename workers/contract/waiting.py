@@ -1,6 +1,7 @@
 """The message of a process that waits for Redis."""
 
 import sys
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from redis import Redis
@@ -19,8 +20,9 @@ def tell_if_redis_is_away(url: str) -> None:
         ) as redis:
             redis.ping()
     except RedisError as error:
-        sys.stderr.write(f"certrad: waiting for Redis at {address(url)} ({type(error).__name__})\n")
-        sys.stderr.flush()
+        with suppress(OSError):  # a full disk
+            sys.stderr.write(f"certrad: waiting for Redis at {address(url)} ({type(error).__name__})\n")
+            sys.stderr.flush()
 
 
 def address(url: str) -> str:

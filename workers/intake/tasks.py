@@ -13,13 +13,14 @@ from certrad.models.types import CertifyRequest
 from certrad.models.types.tuning import TuningRequest
 from certrad.workers.connection import connect
 from certrad.workers.contract import uploads
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import input_key
 from certrad.workers.contract.payloads import Payloads
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.tuning_images import TuningImages
-from certrad.workers.intake.decode import decode_limited
+from certrad.workers.intake.decode import backbone_card, decode_limited
 from certrad.workers.intake.seen_image import encode_png
 from certrad.workers.intake.tuning_images import put_images
 from certrad.workers.queue.failures import end_job_on_error
@@ -76,7 +77,8 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     if not records.enter(record.id, "decoding"):
         return False
     request = cast("CertifyRequest", record.request)
-    pixels, image = decode_limited(_upload(settings, record.id), request, settings)
+    card = backbone_card(request.classifier.backbone, Catalogue(redis).backbones())
+    pixels, image = decode_limited(_upload(settings, record.id), request, card, settings)
     payloads = Payloads(redis, ttl=settings.input_ttl)
     is_there = payloads.put_input(record.id, pixels.tobytes())
     if is_there:
@@ -98,7 +100,8 @@ def _unpack(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     if not records.enter(record.id, "unpacking"):
         return False
     request = cast("TuningRequest", record.request)
-    images = put_images(record.id, _upload(settings, record.id), request, settings, redis, records)
+    card = backbone_card(request.backbone, Catalogue(redis).backbones())
+    images = put_images(record.id, _upload(settings, record.id), request, card, settings, redis, records)
     return images is not None and records.enter(record.id, "waiting", image=images)
 
 
