@@ -48,6 +48,10 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
         "two labels",
     ),
     # -- the service -----------------------------------------------------------------------------------------------
+    "too_many_connections": Problem(
+        title="Too many requests at once",
+        raised_if="`CERTRAD_MAX_CONNECTIONS` requests are being answered",
+    ),
     "queue_full": Problem(
         title="The queue is full",
         raised_if="`CERTRAD_MAX_QUEUED` jobs are queued or running",

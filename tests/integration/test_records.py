@@ -101,14 +101,16 @@ def test_a_repeated_creation_finds_its_own_job(redis: Redis, records: Records) -
     """A client sends the script again when the answer got lost."""
     first = create(records, max_active=1)
     records.enter(JOB, "decoding")
-    assert create(records, max_active=1) == first
+    again = create(records, max_active=1)
+    assert (again.job_id, again.replayed) == (first.job_id, False)
     assert read(records).phase == "decoding"
     assert redis.zcard(ACTIVE) == 1
 
 
 def test_a_repeated_creation_with_a_key_is_no_replay(records: Records) -> None:
     create(records, replay="1" * 64)
-    assert create(records, replay="1" * 64) == Created(job_id=JOB, replayed=False)
+    again = create(records, replay="1" * 64)
+    assert (again.job_id, again.replayed) == (JOB, False)
 
 
 def test_another_creation_finds_the_queue_full(records: Records) -> None:

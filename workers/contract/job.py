@@ -140,12 +140,17 @@ class Created:
     """The job an accepted submission belongs to.
 
     Attributes:
-        job_id: Its id.
+        record: The job as a submission creates it. One that an Idempotency-Key named may have gone on since.
         replayed: Whether an Idempotency-Key named an earlier one.
     """
 
-    job_id: str
+    record: JobRecord
     replayed: bool
+
+    @property
+    def job_id(self) -> str:
+        """Returns the id of the job."""
+        return self.record.id
 
 
 class QueueFullError(Exception):

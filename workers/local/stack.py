@@ -153,8 +153,7 @@ class Stack:
         )
 
     def _api_command(self) -> list[str]:
-        options = ["--fd", str(self._listener.fileno()), "--timeout-graceful-shutdown", "3", "--no-access-log"]
-        return ["-m", "uvicorn", "certrad.app.main:create_app", "--factory", "--log-level", "warning", *options]
+        return ["-m", "certrad.app.http.server", str(self._listener.fileno())]
 
     def _spawn(self, name: str, arguments: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with open_log(self._logs / f"{name}.log") as log:
