@@ -65,6 +65,7 @@ def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
             "foreign_origin",
             "backbone_unavailable",
             "queue_full",
+            "job_store_full",
             "storage_unavailable",
         ),
     }

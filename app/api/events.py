@@ -1,6 +1,7 @@
 """The events of one job, read from its Redis stream until it ends."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from fastapi.sse import format_sse_event
 from redis.asyncio import Redis
 
 from certrad.models.errors import Rejected
+from certrad.workers.contract.job import JobRecord, end_data
 from certrad.workers.contract.names import ENDED, events_key, record_key
 
 START: Final = "0-0"
@@ -66,7 +68,11 @@ async def follow(redis: Redis, job_id: str, *, after: str = START, beat: float) 
                 return
         if not entries:
             status = await cast("Any", redis.hget(record_key(job_id), "status"))
-            if status is None or status.decode() in ENDED:
+            if status is not None and status.decode() in ENDED:
+                async for event in _rest(redis, job_id, after):
+                    yield event
+                return
+            if status is None:
                 return
             if wait_ms is not None:
                 yield None
@@ -87,6 +93,27 @@ async def wait_end(redis: Redis, job_id: str, *, seconds: float) -> None:
                 pass
     except TimeoutError:
         return
+
+
+async def _rest(redis: Redis, job_id: str, after: str) -> AsyncIterator[StreamEvent]:
+    """Yields what is left for a reader of a job that has ended: the rest of its events, or the end from its record.
+
+    The events are deleted some minutes after the end, and the record is not.
+    """
+    events = await _read(redis, job_id, after, None)
+    for event in events:
+        yield event
+    if events or await cast("Any", redis.exists(events_key(job_id))):
+        return
+    stored = await cast("Any", redis.hgetall(record_key(job_id)))
+    try:
+        record = JobRecord.from_fields(job_id, stored)
+    except (KeyError, ValueError):  # erased meanwhile, or not written by this version
+        return
+    event_id = f"{round(record.updated_at * 1000)}-0"
+    if event_id != after:  # its reader has seen it
+        data = end_data(record.status, result=record.result, error=record.error)
+        yield StreamEvent(id=event_id, name="end", data=json.dumps(data))
 
 
 async def _read(redis: Redis, job_id: str, after: str, wait_ms: int | None) -> list[StreamEvent]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from pydantic import TypeAdapter
 
@@ -36,6 +36,20 @@ class JobError:
 INPUT: Final[TypeAdapter[JobInput]] = TypeAdapter(JobInput)
 RESULT: Final[TypeAdapter[JobResult]] = TypeAdapter(JobResult)
 ERROR: Final = TypeAdapter(JobError)
+
+
+def end_data(status: Status, *, result: JobResult | None = None, error: JobError | None = None) -> dict[str, Any]:
+    """Returns the data of the event `end`: the status, and what a reader wants to know first.
+
+    Args:
+        status: One of `ENDED`.
+        result: The result of a succeeded job.
+        error: The error of a failed job.
+    """
+    data: dict[str, Any] = {"status": status}
+    if isinstance(result, CertifiedResult | AbstainedResult):
+        data |= {"outcome": result.outcome, "label": result.label, "radius": result.radius}
+    return data if error is None else data | {"code": error.code}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
