@@ -96,7 +96,7 @@ def test_an_idle_worker_that_is_to_stop_ends_although_redis_is_full(
 
 
 def test_a_worker_that_loses_redis_for_good_says_so_by_its_exit_code(
-    own_redis: EmbeddedRedis, tmp_path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
+    own_redis: EmbeddedRedis, tmp_path: Path, processes: Processes
 ) -> None:
     settings = worker_settings(own_redis.url, tmp_path / "data")
     own_redis.stop()

@@ -113,8 +113,8 @@ def run_worker() -> None:
     """Runs a probe worker until it is told to stop."""
     logs.configure("worker")
     settings = WorkerSettings()
-    name = worker_name(ENGINE_QUEUE)
-    ProbeWorker(ENGINE_QUEUE, name=name, redis=connect(settings.redis_url), settings=settings).work()
+    name, redis = worker_name(ENGINE_QUEUE), connect(settings.redis_url, is_stopping=stopping.requested)
+    ProbeWorker(ENGINE_QUEUE, name=name, redis=redis, settings=settings).work()
 
 
 def run_engine() -> None:

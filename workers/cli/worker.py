@@ -51,17 +51,17 @@ def run(options: Namespace) -> int:
     tell_if_redis_is_away(settings.redis_url)
     name, redis = worker_name(queue), connect(settings.redis_url, is_stopping=stopping.requested)
     worker: EngineWorker | IntakeWorker
-    if queue == ENGINE_QUEUE:
-        worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
-    else:
-        os.environ |= ONE_THREAD
-        importlib.import_module("certrad.workers.intake.tasks")  # once, before every fork
-        worker = IntakeWorker(queue, name=name, redis=redis, settings=settings)
     try:
+        if queue == ENGINE_QUEUE:
+            worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
+        else:
+            os.environ |= ONE_THREAD
+            importlib.import_module("certrad.workers.intake.tasks")  # once, before every fork
+            worker = IntakeWorker(queue, name=name, redis=redis, settings=settings)
         worker.work()
     except (ConnectionError, TimeoutError, ResponseError) as error:
         if isinstance(error, ResponseError) and not refuses_writes(error):
             raise
         sys.stderr.write(f"certrad: the worker ends without Redis ({type(error).__name__})\n")
-        return DONE if worker.stop_requested else REDIS_AWAY
+        return DONE if stopping.requested() else REDIS_AWAY
     return DONE if worker.stop_requested else FAILURE
