@@ -21,6 +21,7 @@ from certrad.workers.engine.process import JobPerformer, serve
 from certrad.workers.engine.worker import EngineWorker
 from certrad.workers.parent_death import die_with
 from certrad.workers.queue import stop as stopping
+from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.queue.worker import worker_name
 from certrad.workers.settings import WorkerSettings
 
@@ -101,6 +102,13 @@ def poison(token: str) -> None:
     mark(token)
     if len(pids(_redis(), token)) == 1:
         raise SystemExit(1)
+
+
+def want_room(token: str) -> None:
+    """Finds no room at first; takes more attempts than a job has retries."""
+    mark(token)
+    if len(pids(_redis(), token)) <= 5:
+        raise ShortageError
 
 
 def die(token: str) -> None:
