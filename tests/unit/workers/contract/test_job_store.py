@@ -1,0 +1,14 @@
+"""The room that the job store has."""
+
+import pytest
+
+from certrad.workers.contract.job_store import StoreMemory
+
+
+@pytest.mark.parametrize(("used", "size", "has_room"), [(80, 0, True), (81, 0, False), (70, 10, True), (70, 11, False)])
+def test_room_ends_at_the_share(used: int, size: int, has_room: bool) -> None:
+    assert StoreMemory(used=used, bound=100).has_room(size, share=0.8) is has_room
+
+
+def test_a_store_without_a_bound_always_has_room() -> None:
+    assert StoreMemory(used=1 << 50, bound=None).has_room(1 << 50, share=0.8)
