@@ -25,8 +25,8 @@ _log = structlog.get_logger()
 class PatientRetry(Retry):
     """Sends a command again until Redis takes it.
 
-    A connection that is lost is tried again for about two minutes. A Redis that answers, but takes no writes for now, is
-    waited for until it does or this process is to stop: it lives, and there is nothing else to do with the command.
+    A connection that is lost is tried again for about two minutes. A Redis that answers, but takes no writes for now,
+    is waited for until it does or this process is to stop: it lives, and there is nothing else to do with the command.
     """
 
     def __init__(self, is_stopping: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Measures the bytes of Redis that one certificate takes: while its job runs, after it ended, and once its events are gone.
+"""Measures the bytes of Redis that a certificate takes: while its job runs, at its end, and once its events are gone.
 
     python -m certrad.bench job-bytes --n 10000
 
@@ -95,7 +95,7 @@ def measure(redis: Redis, client: httpx.Client, n: int) -> JobBytes:
 def bytes_by_key(redis: Redis, job_id: str) -> dict[str, int]:
     """Returns the bytes of each key whose name holds the id of a job."""
     sizes = {
-        key.decode(): cast("int | None", redis.memory_usage(key, samples=0)) for key in redis.scan_iter(f"*{job_id}*")
+        key.decode(): redis.memory_usage(key, samples=0) for key in redis.scan_iter(f"*{job_id}*")
     }
     return {key: size for key, size in sorted(sizes.items()) if size is not None}
 

@@ -172,7 +172,10 @@ def test_job_store_above_its_share_takes_no_new_job(
 
 @pytest.mark.parametrize("kind", SHORTAGES.values(), ids=SHORTAGES)
 def test_upload_that_redis_refused_is_deleted_at_once(
-    api_settings: ApiSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Callable[[EmbeddedRedis], Shortage]
+    api_settings: ApiSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Callable[[EmbeddedRedis], Shortage],
 ) -> None:
     monkeypatch.setattr(Jobs, "_require_memory", lambda _: None)  # the store filled up right after
     with EmbeddedRedis(tmp_path / "redis") as server:

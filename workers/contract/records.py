@@ -223,7 +223,9 @@ class Records:
             False if the job has ended already.
         """
         error = JobError(code=code, detail=detail)
-        return self._finish(job_id, "failed", {"error": ERROR.dump_json(error).decode()}, end_data("failed", error=error))
+        return self._finish(
+            job_id, "failed", {"error": ERROR.dump_json(error).decode()}, end_data("failed", error=error)
+        )
 
     def cancel(self, job_id: str) -> bool:
         """Ends a job because its owner wants it; returns False if it has ended already."""
