@@ -5,16 +5,16 @@ Nothing is signed that does not verify and is not about the job.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, Final
+from dataclasses import asdict, is_dataclass
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis import Redis
 
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.reader import parse, read
-from certrad.models.certificates.schema import Statement
+from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
+from certrad.models.certificates.statement import Statement
 from certrad.models.certificates.verify import Issuer, same_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
@@ -86,9 +86,9 @@ def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed
         for check in verification.checks:
             if not check.ok:
                 raise ValueError(f"{check.name}: {check.detail}")
-        parsed = parse(content)
-        _check_subject(read(parsed), record)
-        _check_result(parsed, result)
+        statement = read(parse(content))
+        _check_subject(statement, record)
+        _check_result(statement, result)
     except (ValueError, TypeError) as refusal:
         raise Rejected("invalid_certificate", str(refusal)) from refusal
     except Rejected as rejected:
@@ -114,18 +114,25 @@ def _check_subject(statement: Statement, record: JobRecord) -> None:
     same_image(statement, record.image)
 
 
-def _check_result(document: Mapping[str, Any], result: JobResult) -> None:
+def _check_result(statement: Statement, result: JobResult) -> None:
     """Refuses a result that claims more or less than the document.
 
     Raises:
         ValueError: It is such a result.
     """
-    stated = {**document["claim"], **{name: document[name] for name in _REPEATED}}
+    stated = {**asdict(statement.claim), **{name: _plain(getattr(statement, name)) for name in _REPEATED}}
     claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED)}
     # A document leaves out what a result states as null.
-    claimed = {name: value for name, value in claimed.items() if value is not None}
-    if canonical(claimed) != canonical(stated):
+    if canonical(_without_nulls(claimed)) != canonical(_without_nulls(stated)):
         raise ValueError("the result claims something else than the document")
+
+
+def _plain(value: object) -> object:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _without_nulls(fields: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _read_hand_over(redis: Redis, settings: WorkerSettings, job_id: str) -> HandOver:

@@ -48,8 +48,8 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
     Raises:
         Rejected: unknown_task, unknown_backbone, unknown_prompt, prompt_mismatch, invalid_request.
     """
-    if form.backbone is not None and form.backbone not in catalogue.backbones:
-        raise _unknown("backbone", catalogue.backbones)
+    if form.backbone is not None and form.backbone not in (backbones := catalogue.backbones()):
+        raise _unknown("backbone", backbones)
     named = _named_prompt(form, catalogue.prompts())
     labels = _labels(form, named if isinstance(named, PromptCard) else None, catalogue, settings)
     choice = choose_classifier(
@@ -115,7 +115,7 @@ def _labels(form: CertifyForm, prompt: PromptCard | None, catalogue: Catalogue, 
         task = _task(form.task or settings.default_task, catalogue)
         return _Labels(class_names=task.class_names, template=task.template, task=task)
     tasks = [
-        task for task in catalogue.tasks.values() if task.id == prompt.task and task.class_names == prompt.class_names
+        task for task in catalogue.tasks().values() if task.id == prompt.task and task.class_names == prompt.class_names
     ]
     if tasks:
         return _Labels(class_names=tasks[0].class_names, template=tasks[0].template, task=tasks[0])
@@ -186,15 +186,16 @@ def _sigma(
             {"sigma": "must be a number with `adaptation=zero_shot`, which tunes the prompt on the image"}
         )
     if task is None or task.sigma_routing is None:
-        known = ", ".join(sorted(name for name, card in catalogue.tasks.items() if card.sigma_routing))
+        known = ", ".join(sorted(name for name, card in catalogue.tasks().items() if card.sigma_routing))
         raise InvalidRequest({"sigma": f"`auto` needs a task that has a selector: {known}"})
     return AutoSigma(task.sigma_routing)
 
 
 def _task(name: str, catalogue: Catalogue) -> TaskCard:
-    if name not in catalogue.tasks:
-        raise _unknown("task", catalogue.tasks)
-    return catalogue.tasks[name]
+    tasks = catalogue.tasks()
+    if name not in tasks:
+        raise _unknown("task", tasks)
+    return tasks[name]
 
 
 def _unknown(field: str, known: Iterable[str]) -> Rejected:

@@ -81,7 +81,8 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "too_few_images": Remedy(status=422, what_to_do="lower `shots` or add images to the class that `detail` names"),
     # -- the model --------------------------------------------------------------------------------------------------
     "backbone_unavailable": Remedy(
-        status=503, what_to_do="run `certrad fetch NAME` on the engine's machine, then restart the engine"
+        status=503,
+        what_to_do="run `certrad fetch NAME` on the engine's machine, and send the request again a minute later",
     ),
     "invalid_weights": Remedy(status=500, what_to_do="fetch the weights again"),
     "model_unavailable": Remedy(status=503, what_to_do="put the file named there, in the published layout"),
@@ -107,6 +108,8 @@ REMEDIES: Final[dict[str, Remedy]] = {
         status=500, what_to_do="submit the image again; the record goes when its time to live is over"
     ),
     "worker_lost": Remedy(status=500, what_to_do="submit again; tell the operator"),
-    "engine_mismatch": Remedy(status=500, what_to_do="submit again; run one kind of engine per installation"),
+    "engine_mismatch": Remedy(
+        status=500, what_to_do="submit again; run one kind of engine per installation, with the same `secrets`"
+    ),
     "internal_error": Remedy(status=500, what_to_do="report it with the job id"),
 }

@@ -94,9 +94,7 @@ def measure(redis: Redis, client: httpx.Client, n: int) -> JobBytes:
 
 def bytes_by_key(redis: Redis, job_id: str) -> dict[str, int]:
     """Returns the bytes of each key whose name holds the id of a job."""
-    sizes = {
-        key.decode(): redis.memory_usage(key, samples=0) for key in redis.scan_iter(f"*{job_id}*")
-    }
+    sizes = {key.decode(): redis.memory_usage(key, samples=0) for key in redis.scan_iter(f"*{job_id}*")}
     return {key: size for key, size in sorted(sizes.items()) if size is not None}
 
 

@@ -22,7 +22,7 @@ from certrad.models.certificates.exact import (
     radii,
 )
 from certrad.models.certificates.labels import merkle_root
-from certrad.models.certificates.schema import StatedAbstention, StatedSamples, Statement
+from certrad.models.certificates.statement import StatedAbstention, StatedSamples, Statement
 from certrad.models.images.units import CHANGES
 from certrad.models.types import ETA, AlphaSplit
 from certrad.models.types.image import NoImageRadius

@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from certrad.models.types import CertifyRequest
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRecord, ImageScale
-
-SCHEMA: Final = "certrad.certificate/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,7 +85,7 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
     "engine_mismatch": Problem(
         title="The job was begun by another kind of engine",
         raised_if="an engine with other weights, software, epoch secret or device picked up the job; it would mix "
-        "counts",
+        "counts; or it lacks the epoch secret under which the images of the prompt are recorded",
     ),
     "internal_error": Problem(
         title="A defect of the service",

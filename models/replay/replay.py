@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from certrad.models.certificates.labels import parse_labels
-from certrad.models.certificates.schema import StatedCertificate, Statement
+from certrad.models.certificates.statement import StatedCertificate, Statement
 from certrad.models.replay.rebuild import Draws, Rebuilt
 from certrad.models.smoothing import (
     SequentialTest,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from certrad.models.types.routing import SigmaRouting
+from certrad.models.types.tuned_on import TunedOn
 
 BackboneFormat = Literal["open_clip", "hf_clip", "medclip", "biomedclip"]
 Fit = Literal["crop", "pad"]
@@ -42,8 +43,8 @@ class BackboneCard:
         std: Standard deviation of each channel, for the normalisation inside the classifier.
         activation: Activation of the transformer blocks; `config` takes it from the files beside the weights.
         licence: Licence of the weights.
-        hub: Hub repository that `certrad fetch` reads, or address of an archive that the operator unpacks; None for
-            embedded weights.
+        hub: Hub repository that `certrad fetch` reads, or address of an archive that the operator unpacks; None where
+            there is nothing to download: for the embedded weights, and for files that the operator has.
         weights: Name of the weights file.
         sha256: SHA-256 of the weights file; None until `certrad fetch` pins it on the operator's side.
         default_task: Id of the task for requests that name none.
@@ -158,6 +159,7 @@ class PromptCard:
         licence: Licence of the prompt.
         tuning: Record of the training (shots, epochs, sigmas, seed, data digest), free of patient data.
         measured: Figures measured on held-out images, each with the number of images.
+        tuned_on: The images it was tuned on, by keyed digests; None if they are not recorded.
     """
 
     id: str
@@ -174,6 +176,7 @@ class PromptCard:
     licence: str = ""
     tuning: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
+    tuned_on: TunedOn | None = None
 
 
 def alike_classes(class_names: tuple[str, ...]) -> tuple[str, ...]:

@@ -202,4 +202,4 @@ def test_one_learned_prompt_has_one_specification(api: TestClient, fields: dict[
 
 def test_hand_written_prompt_keeps_the_template_of_its_task(api: TestClient, redis: Redis) -> None:
     classifier = resolved(api, prompt="template")
-    assert classifier["template"] == Catalogue(redis).tasks["mednist"].template != "{}"
+    assert classifier["template"] == Catalogue(redis).tasks()["mednist"].template != "{}"

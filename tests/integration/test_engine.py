@@ -4,13 +4,15 @@ import hashlib
 import hmac
 import json
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from redis import Redis
 
+from certrad.models.certificates.noise_key import classifier_digest, noise_key, sampling_digest
+from certrad.models.classifier import text_features_sha256
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import template_features
 from certrad.models.smoothing import NoisySampler, certify
@@ -22,12 +24,14 @@ from certrad.models.types import (
     SamplingParams,
     ZeroShotAdaptation,
 )
+from certrad.models.types.image import ImageRecord
 from certrad.models.types.routing import Selection
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import document_key, input_key, ledger_key
 from certrad.workers.contract.records import Records
 from certrad.workers.engine.ledger import EngineIdentity, JobEndedError, LedgerEntry, RedisLedger
+from certrad.workers.engine.model import Model
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import (
@@ -77,7 +81,7 @@ def test_a_job_with_a_target_stops_early_with_what_the_library_certifies(
 ) -> None:
     params = replace(REQUEST.params, n=2000, target_radius=TARGET)
     document, result = run(runtime, submit("job", replace(REQUEST, params=params)))
-    identity = document["classifier"]
+    identity = document["classifier"]["arithmetic"]
     offline = certify(
         image,
         template_classifier(runtime, document),
@@ -155,11 +159,22 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     record = submit("another")
     backbone = runtime.backbone("demo", torch.float32)
     features = template_features(backbone, tuple(reversed(TASK.class_names)), TASK.template)
+    base = text_features_sha256(features)
+    parts = Model(backbone=backbone, card=None, prompt=None).parts(
+        cast("CertifyRequest", record.request).classifier, base, None, "philox-ziggurat-f64"
+    )
+    key = noise_key(
+        runtime.epochs.current().secret,
+        cast("ImageRecord", record.image).input_sha256,
+        classifier_digest(parts),
+        sampling_digest(cast("CertifyRequest", record.request)),
+    )
     fixed = LedgerEntry(
         text_features=features,
+        base_features_sha256=base,
         context_sha256=None,
         selection=Selection(classes=LabelCounts(per_class=(20, 0, 0, 0, 0, 0))),
-        engine=first.engine,
+        engine=replace(first.engine, key_sha256=hashlib.sha256(key).hexdigest()),
         dtype="float32",
         threads=1,
         block_size=32,
@@ -169,11 +184,11 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     )
     RedisLedger(redis, "another", ttl=600, may_go_on=lambda: None).fix(fixed)
     document, _ = run(runtime, record)
-    assert document["classifier"]["block_size"] == "32"
+    assert document["classifier"]["arithmetic"]["block_size"] == "32"
     assert document["selection"]["per_class"][0] == "20"
     assert (
-        document["classifier"]["text_features_sha256"]
-        != run(runtime, submit("fresh"))[0]["classifier"]["text_features_sha256"]
+        document["classifier"]["parts"][1]["text_features_sha256"]
+        != run(runtime, submit("fresh"))[0]["classifier"]["parts"][1]["text_features_sha256"]
     )
 
 
@@ -182,6 +197,7 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
     ledger = RedisLedger(redis, "job", ttl=600, may_go_on=lambda: None)
     first = LedgerEntry(
         text_features=torch.zeros(6, 4),
+        base_features_sha256="f" * 64,
         context_sha256="c" * 64,
         selection=Selection(classes=LabelCounts(per_class=(1, 2), invalid=3)),
         engine=EngineIdentity(
@@ -189,6 +205,7 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
             prompt_sha256=None,
             key_sha256="k" * 64,
             device="cuda",
+            processor="a GPU",
             software={"torch": "2"},
         ),
         dtype="bfloat16",
@@ -217,7 +234,7 @@ def test_an_adapted_prompt_is_certified_as_the_frozen_one_and_says_so(runtime: R
     document, result = run(runtime, submit("job", ADAPTED))
     assert result["scope"] == document["scope"] == "frozen_prompt"
     assert "frozen" in document["scope_text"]
-    assert document["classifier"]["context_sha256"] is not None
+    assert document["classifier"]["parts"][2]["context_sha256"] is not None
 
 
 def test_a_cancelled_job_takes_no_more_blocks(
@@ -306,22 +323,29 @@ def test_noise_key_follows_from_a_revealed_secret_and_the_document_alone(
     request_: CertifyRequest, runtime: Runtime, submit: Submit
 ) -> None:
     document, _ = run(runtime, submit("job", request_))
-    classifier, params, noise = document["classifier"], document["params"], document["noise"]
-    names = ("backbone", "prompt", "class_names", "template", "adaptation")
-    chosen = {
-        "schema": document["schema"],
-        "classifier": {name: classifier[name] for name in names},
-        "params": {name: params[name] for name in ("sigma", "alpha", "n0", "n", "bound", "target_radius")},
-        "backbone_sha256": classifier["backbone_sha256"],
-        "prompt_sha256": classifier["prompt_sha256"],
-        "input_shape": document["subject"]["input_shape"],
+    params, noise, (tower, text, *tuned) = document["params"], document["noise"], document["classifier"]["parts"]
+    parts = {
+        "backbone_sha256": tower["backbone_sha256"],
+        "card_sha256": tower["card_sha256"],
+        "dtype": tower["dtype"],
+        "text_features_sha256": text["text_features_sha256"],
+        "gate_sha256": None,
+        "zero_shot": {name: tuned[0][name] for name in ("steps", "samples", "lr", "context")} if tuned else None,
+        "law": noise["law"],
     }
-    text = json.dumps(chosen, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert noise["settings_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    sampling = {name: params[name] for name in ("sigma", "alpha", "n0", "n", "target_radius")}
+    sampling["bound"] = None if len(document["classifier"]["class_names"]) == 2 else params["bound"]
+
+    def digest(facts: dict[str, Any]) -> str:
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    assert (noise["classifier_sha256"], noise["settings_sha256"]) == (digest(parts), digest(sampling))
     secret = runtime.epochs.current().secret
     runtime.epochs.rotate()
     assert runtime.epochs.reveal(noise["epoch_sha256"]).secret == secret
-    message = bytes.fromhex(document["subject"]["pixels_sha256"]) + bytes.fromhex(noise["settings_sha256"])
+    digests = document["subject"]["input_sha256"], noise["classifier_sha256"], noise["settings_sha256"]
+    message = b"".join(map(bytes.fromhex, digests))
     assert noise["key"] == hmac.digest(secret, message, "sha256").hex()
 
 

@@ -1,11 +1,14 @@
 """Health probes and metrics over HTTP."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
+from certrad.app.main import create_app
+from certrad.app.settings import ApiSettings
 from certrad.workers.contract.names import ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.api import submit
@@ -44,3 +47,16 @@ def test_metrics_count_jobs_and_change_nothing(api: TestClient, redis: Redis) ->
     assert 'certrad_workers{queue="engine"} 0.0' in text
     assert "gpu" not in text
     assert sorted(redis.scan_iter("*")) == before
+
+
+def test_readiness_sees_that_no_new_connection_can_be_made(tmp_path: Path) -> None:
+    with (
+        EmbeddedRedis(tmp_path / "redis") as server,
+        TestClient(
+            create_app(ApiSettings(redis_url=server.url, data_dir=tmp_path)), base_url="http://localhost"
+        ) as api,
+    ):
+        assert api.get("/jobs").status_code == 200  # this connection stays
+        assert api.get("/health/ready").json() == {"status": "ok"}
+        server.socket_path.unlink()
+        assert_problem(api.get("/health/ready"), "redis_unavailable")

@@ -36,6 +36,12 @@ def in_background(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+def set_in_pipeline(client: Redis, key: str = "a", *, transaction: bool) -> None:
+    with client.pipeline(transaction=transaction) as pipe:
+        pipe.set(key, "1")
+        pipe.execute()
+
+
 def refused(shortage: Shortage) -> int:
     """The commands that the server has refused, as its statistics count them."""
     return int(shortage.client.info("stats")["total_error_replies"])
@@ -47,8 +53,8 @@ def test_the_refusal_is_recognised_alone_in_a_transaction_and_in_a_script(shorta
     errors = []
     for write in (
         lambda: client.set("a", "1"),
-        lambda: client.pipeline().set("a", "1").execute(),
-        lambda: client.pipeline(transaction=False).set("a", "1").execute(),
+        lambda: set_in_pipeline(client, transaction=True),
+        lambda: set_in_pipeline(client, transaction=False),
         lambda: client.eval("return redis.call('SET', KEYS[1], '1')", 1, "a"),
     ):
         with pytest.raises(ResponseError) as raised:
@@ -72,8 +78,7 @@ def test_writes_wait_until_redis_takes_them(own_redis: EmbeddedRedis, shortage: 
 
     def write() -> None:
         client.set("alone", "1")
-        with client.pipeline() as pipe:
-            pipe.set("together", "1").execute()
+        set_in_pipeline(client, "together", transaction=True)
         client.eval("return redis.call('SET', KEYS[1], '1')", 1, "by script")
 
     writing = in_background(write)

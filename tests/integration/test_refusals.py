@@ -235,7 +235,7 @@ def test_prompt_of_other_classes_is_refused(
 def test_prompt_of_another_backbone_is_refused(api: TestClient, redis: Redis, api_settings: ApiSettings) -> None:
     catalogue = Catalogue(redis)
     catalogue.publish_prompt(card())
-    other = next(name for name in catalogue.backbones if name != "demo")
+    other = next(name for name in catalogue.backbones() if name != "demo")
     answer = api.post("/certify", content=PNG, params={"prompt": card().id, "backbone": other})
     assert_problem(answer, "prompt_mismatch")
     assert_nothing_left(redis, api_settings)

@@ -22,7 +22,7 @@ from certrad.models.images.model_input import model_input
 from certrad.models.prompts.training.embedding_bank import embedding_bank_rows
 from certrad.models.prompts.training.tuning import TunedPrompt, TuningSet, attack_params, finish
 from certrad.models.shipped import shipped_tasks
-from certrad.models.types import PromptCard
+from certrad.models.types import BackboneCard, PromptCard
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest, TuningResult
 from certrad.workers import issue
 from certrad.workers.contract.catalogue import Catalogue
@@ -69,13 +69,15 @@ def records(redis: Redis, settings: WorkerSettings, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(scope="module")
-def resident() -> OrderedDict[str, Backbone]:
+def resident() -> OrderedDict[tuple[BackboneCard, torch.dtype], Backbone]:
     """The backbones of every engine of these tests: they are loaded once."""
     return OrderedDict()
 
 
 @pytest.fixture
-def runtime(settings: WorkerSettings, redis: Redis, resident: OrderedDict[str, Backbone]) -> Runtime:
+def runtime(
+    settings: WorkerSettings, redis: Redis, resident: OrderedDict[tuple[BackboneCard, torch.dtype], Backbone]
+) -> Runtime:
     return replace(build(settings, redis), _resident=resident)
 
 

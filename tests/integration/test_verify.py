@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,12 +19,13 @@ from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.labels import merkle_root, parse_labels, run_lengths
-from certrad.models.certificates.reader import parse, read
+from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import same_image
 from certrad.models.prompts.store import PromptStore
 from certrad.models.replay.rebuild import rebuild
 from certrad.models.replay.replay import fresh, replay, select_again
+from certrad.models.shipped import shipped_backbones
 from certrad.models.types import (
     AutoSigma,
     CertifyRequest,
@@ -46,6 +48,7 @@ from tests.support.images import encoded
 
 OWN = CASES[6]
 """Certified, of two classes at a fixed n."""
+DEMO = shipped_backbones()["demo"]
 FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 FEW_SHOT, BANK = TASK.default_prompt, TASK.default_bank
 LEARNED = replace(TEMPLATE, prompt=str(FEW_SHOT), template="{}")
@@ -122,7 +125,7 @@ def test_certificate_of_another_issuer_is_refused_and_says_so(api: TestClient) -
 
 def test_changed_certificate_is_answered_with_its_reasons(api: TestClient) -> None:
     document = json.loads(genuine(OWN))
-    document["claim"]["radius"] = "2.0"
+    document["claims"][0]["radius"] = "2.0"
     body = api.post("/verify", content=canonical(document)).json()
     reasons = {check["name"]: check["detail"] for check in body["checks"] if not check["ok"]}
     assert not body["valid"]
@@ -190,7 +193,7 @@ def certified(settings: WorkerSettings, redis: Redis, picture: bytes) -> Callabl
     """The signed document of a request, by intake's decoder and an engine."""
 
     def certify(request: CertifyRequest) -> bytes:
-        pixels, facts = decode_limited(picture, request, settings)
+        pixels, facts = decode_limited(picture, request, DEMO, settings)
         record = waiting(redis, "job", request, pixels.tobytes(), facts)
         return canonical(sign(attempt(build(settings, redis), record)[0], ISSUER))
 
@@ -246,8 +249,8 @@ def test_forged_labels_are_found_by_drawing_them_again(
     content = certified(REQUESTS["learned prompt"])
     forged = relabelled(content)
     statement = read(parse(forged))
-    decoded, _ = decode_limited(picture, REQUESTS["learned prompt"], WorkerSettings())
-    rebuilt = rebuild(statement, decoded, Path(), PromptStore(own=Path()))
+    decoded, _ = decode_limited(picture, REQUESTS["learned prompt"], DEMO, WorkerSettings())
+    rebuilt = rebuild(statement, decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
     for tolerant in (False, True):
         with pytest.raises(ValueError, match="of 60 random samples of 100 have their label; another machine"):
             replay(statement, rebuilt, 60, Random(0), tolerant=tolerant)
@@ -261,8 +264,8 @@ def test_exaggerated_claim_is_contradicted_by_samples_of_another_key(
 ) -> None:
     """The template is far from certain about this image: 100 samples tell both claims from what is true."""
     document = json.loads(certified(PLAIN))
-    decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
-    rebuilt = rebuild(read(parse(canonical(document))), decoded, Path(), PromptStore(own=Path()))
+    decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
+    rebuilt = rebuild(read(parse(canonical(document))), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
     assert "do not contradict" in fresh(read(parse(canonical(document))), rebuilt, bytes(range(32)))
     for exaggerated in ({"p_a_lower": "0.999"}, {"p_b_upper": "0.001"}):
         statement = read(parse(canonical(replaced(document, **exaggerated))))
@@ -274,8 +277,8 @@ def test_forged_selection_is_found_by_drawing_it_again(
     certified: Callable[[CertifyRequest], bytes], picture: bytes
 ) -> None:
     document = json.loads(certified(PLAIN))
-    decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
-    rebuilt = rebuild(read(parse(canonical(document))), decoded, Path(), PromptStore(own=Path()))
+    decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
+    rebuilt = rebuild(read(parse(canonical(document))), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
     document["selection"]["per_class"] = [
         *document["selection"]["per_class"][1:],
         document["selection"]["per_class"][0],
@@ -290,7 +293,7 @@ def test_image_that_differs_in_one_fact_is_another(
     fact: str, certified: Callable[[CertifyRequest], bytes], picture: bytes
 ) -> None:
     statement = read(parse(certified(REQUESTS["learned prompt"])))
-    _, facts = decode_limited(picture, REQUESTS["learned prompt"], WorkerSettings())
+    _, facts = decode_limited(picture, REQUESTS["learned prompt"], DEMO, WorkerSettings())
     assert same_image(statement, facts)
     other: Any = replace(facts.scale, rows=7) if fact == "scale" else "ab" * 32
     with pytest.raises(ValueError, match=r"is not|are not|does not"):
@@ -298,7 +301,8 @@ def test_image_that_differs_in_one_fact_is_another(
 
 
 def replaced(document: dict[str, Any], **claim: str) -> dict[str, Any]:
-    return {**document, "claim": {**document["claim"], **claim}}
+    first, *others = document["claims"]
+    return {**document, "claims": [{**first, **claim}, *others]}
 
 
 def test_another_image_is_refused(certified: Callable[[CertifyRequest], bytes], verify: Verify) -> None:
@@ -311,11 +315,17 @@ def test_classifier_with_another_digest_is_refused(
     certified: Callable[[CertifyRequest], bytes], picture: bytes
 ) -> None:
     document = json.loads(certified(REQUESTS["adapted prompt"]))
-    decoded, _ = decode_limited(picture, REQUESTS["adapted prompt"], WorkerSettings())
-    for field, what in (("backbone", "weights"), ("prompt", "prompt checkpoint"), ("context", "context")):
-        other = {**document, "classifier": {**document["classifier"], f"{field}_sha256": "ab" * 32}}
+    decoded, _ = decode_limited(picture, REQUESTS["adapted prompt"], DEMO, WorkerSettings())
+    for part, field, what in (
+        (0, "backbone", "weights"),
+        (0, "card", "card of the backbone"),
+        (1, "prompt", "prompt checkpoint"),
+        (2, "context", "context"),
+    ):
+        other = deepcopy(document)
+        other["classifier"]["parts"][part][f"{field}_sha256"] = "ab" * 32
         with pytest.raises(ValueError, match=f"{what}: the document states .*, this machine has"):
-            rebuild(read(parse(canonical(other))), decoded, Path(), PromptStore(own=Path()))
+            rebuild(read(parse(canonical(other))), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
 
 
 def test_command_says_in_words_what_was_checked_and_what_it_means(
@@ -330,7 +340,7 @@ def test_command_says_in_words_what_was_checked_and_what_it_means(
         "skipped  image        no `--image` was given",
         "skipped  replay       no `--replay` was given",
         "class 0, radius",
-        "scope input_independent: covers",
+        "scope input_independent: Holds for",
         "says nothing about whether",
     ):
         assert words in shown

@@ -73,7 +73,7 @@ def attempt(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[s
 
 def template_classifier(runtime: Runtime, document: dict[str, Any]) -> VisionLanguageClassifier:
     """The classifier of `TEMPLATE`, in the precision that a document names."""
-    backbone = runtime.backbone(TEMPLATE.backbone, getattr(torch, document["classifier"]["dtype"]))
+    backbone = runtime.backbone(TEMPLATE.backbone, getattr(torch, document["classifier"]["parts"][0]["dtype"]))
     return VisionLanguageClassifier(backbone, template_features(backbone, TEMPLATE.class_names, TEMPLATE.template))
 
 

@@ -131,7 +131,8 @@ def run_engine() -> None:
     die_with(int(parent_pid))
     logs.configure("engine")
     with socket(fileno=int(channel_fd)) as channel:
-        serve(ProbePerformer(ENGINE_QUEUE, name=name, settings=WorkerSettings()), lambda _: None, channel)
+        performer = ProbePerformer(ENGINE_QUEUE, name=name, settings=WorkerSettings())
+        serve(performer, lambda _: None, lambda _: None, channel)
 
 
 def _redis() -> Redis:

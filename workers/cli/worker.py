@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import DONE, FAILURE, REDIS_AWAY
+from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, REDIS_AWAY, fail
 from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.contract.option_kinds import choice
 
@@ -33,6 +33,7 @@ def run(options: Namespace) -> int:
         os.environ["CERTRAD_DATA_DIR"] = str(options.data_dir.resolve())
     from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
+    from certrad.models.installed import CardError
     from certrad.workers import logs
     from certrad.workers.connection import connect
     from certrad.workers.contract.waiting import refuses_writes, tell_if_redis_is_away
@@ -59,6 +60,8 @@ def run(options: Namespace) -> int:
             importlib.import_module("certrad.workers.intake.tasks")  # once, before every fork
             worker = IntakeWorker(queue, name=name, redis=redis, settings=settings)
         worker.work()
+    except CardError as error:
+        return fail(str(error), BAD_USAGE)
     except (ConnectionError, TimeoutError, ResponseError) as error:
         if isinstance(error, ResponseError) and not refuses_writes(error):
             raise

@@ -1,9 +1,9 @@
 """The memory of the job store: how much Redis uses, and how much it may use."""
 
 from dataclasses import dataclass
-from typing import Any, cast
 
 from redis import Redis
+from redis.exceptions import NoPermissionError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class StoreMemory:
 
 
 def read_memory(redis: Redis) -> StoreMemory:
-    """Returns the memory that Redis uses now.
+    """Returns the memory that Redis uses now; a Redis that does not allow to ask counts as one without a bound.
 
     Args:
         redis: The job store.
@@ -37,6 +37,9 @@ def read_memory(redis: Redis) -> StoreMemory:
     Raises:
         RedisError: It does not answer.
     """
-    memory = cast("dict[str, Any]", redis.info("memory"))
+    try:
+        memory = redis.info("memory")
+    except NoPermissionError:
+        return StoreMemory(used=0, bound=None)
     used = int(memory["used_memory"]) - int(memory.get("mem_not_counted_for_evict", 0))
     return StoreMemory(used=used, bound=int(memory["maxmemory"]) or None)

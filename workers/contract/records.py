@@ -26,6 +26,7 @@ from certrad.workers.contract.job import (
 from certrad.workers.contract.names import (
     ACTIVE,
     JOBS,
+    REWRITTEN,
     Phase,
     Status,
     document_key,
@@ -236,6 +237,7 @@ class Records:
         self._redis.delete(*(key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)))
         self._redis.zrem(JOBS, job_id)
         self._redis.zrem(ACTIVE, job_id)
+        self._redis.delete(REWRITTEN)  # the append-only file holds it still, and no list says so
 
     def active(self) -> list[str]:
         """Returns the ids of jobs that have not ended, oldest first."""

@@ -44,8 +44,8 @@ redis.call('EXPIRE', KEYS[2], ARGV[2])
 return 1
 """
 
-# KEYS record, events, active, then the keys that do not outlive the job; ARGV seconds that the events are kept, ttl of the
-# record, event name, event data, id, field, value, ...
+# KEYS record, events, active, then the keys that do not outlive the job; ARGV seconds that the events are kept, ttl of
+# the record, event name, event data, id, field, value, ...
 # A full Redis refuses a script at its first command that may take memory, unless it has written before: what frees
 # memory comes first, so that jobs can be ended then too.
 END: Final = f"""{HAS_ENDED}

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -41,8 +42,9 @@ def tell_if_redis_is_away(url: str) -> None:
         ) as redis:
             redis.ping()
     except RedisError as error:
-        sys.stderr.write(f"certrad: waiting for Redis at {address(url)} ({type(error).__name__})\n")
-        sys.stderr.flush()
+        with suppress(OSError):  # a full disk
+            sys.stderr.write(f"certrad: waiting for Redis at {address(url)} ({type(error).__name__})\n")
+            sys.stderr.flush()
 
 
 def address(url: str) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 import structlog
 import torch
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.timeouts import JobTimeoutException
 
+from certrad.models.backbones.base import EMBEDDED_ID
 from certrad.models.errors import Rejected
 from certrad.workers.connection import connect
 from certrad.workers.contract.job import JobRecord
@@ -44,6 +46,20 @@ def start(worker_name: str) -> None:
     _runtime.epochs.current()
     _runtime.epochs.publish(Keyring(_runtime.redis), clock=time.time)
     _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+
+
+def look(worker_name: str) -> None:
+    """Publishes again what this engine offers: weights may have been fetched since. A Redis that fails is logged.
+
+    Args:
+        worker_name: Name of the RQ worker.
+    """
+    if _runtime is None:
+        raise RuntimeError("start() must run before the first look")
+    try:
+        _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+    except RedisError as error:
+        _log.warning("engine not published", error=type(error).__name__)
 
 
 def certify(job_id: str) -> None:
@@ -127,8 +143,6 @@ def _problem(error: Exception, settings: WorkerSettings) -> tuple[str, str]:
 
 def _warm_up(runtime: Runtime) -> None:
     """Runs one padded batch through the default backbone, so that the first job does not pay for it."""
-    for card in runtime.catalogue.backbones.values():
-        if card.hub is None:
-            backbone = runtime.backbone(card.id, runtime.dtype)
-            with torch.inference_mode():
-                backbone.encode_image(torch.zeros(runtime.block_size, *input_shape(backbone)))
+    backbone = runtime.backbone(EMBEDDED_ID, runtime.dtype)
+    with torch.inference_mode():
+        backbone.encode_image(torch.zeros(runtime.block_size, *input_shape(backbone)))

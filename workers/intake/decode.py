@@ -1,7 +1,7 @@
 """Decodes the bytes of an untrusted image into the model input, in a sandbox, with the facts of the image."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from typing import Any, Final
@@ -12,7 +12,6 @@ from certrad.models.datasets.pixels import Pixels, decode_with_pillow
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import check_size
 from certrad.models.images.model_input import ModelInput, image_scale, model_input
-from certrad.models.shipped import shipped_backbones
 from certrad.models.types import BackboneCard, CertifyRequest, Region
 from certrad.models.types.image import ImageFacts, ImageRecord
 from certrad.workers.contract.formats import sniff
@@ -26,19 +25,21 @@ _CPU_PER_BYTE: Final = 0.25e-6
 _CPU_PER_PIXEL: Final = 0.5e-6
 
 
-def decode_limited(data: bytes, request: CertifyRequest, settings: WorkerSettings) -> tuple[ModelInput, ImageRecord]:
+def decode_limited(
+    data: bytes, request: CertifyRequest, card: BackboneCard, settings: WorkerSettings
+) -> tuple[ModelInput, ImageRecord]:
     """Returns the model input of an upload, decoded in a sandbox, and the facts of its image.
 
     Args:
         data: The upload, a PNG, JPEG, TIFF or DICOM file.
-        request: Names the backbone, the frame and the region.
+        request: Names the frame and the region.
+        card: The backbone of the request, which names the size of the model input.
         settings: Limits of the sandbox.
 
     Raises:
         Rejected: The bytes or the request are to blame.
         SandboxError: Our code is to blame.
     """
-    card = backbone_card(request.classifier.backbone)
     answer = run_limited(
         partial(
             decode_bytes,
@@ -74,16 +75,17 @@ def cpu_allowance(size: int, pixels: int = 0) -> int:
     return math.ceil(_CPU_FLOOR + size * _CPU_PER_BYTE + pixels * _CPU_PER_PIXEL)
 
 
-def backbone_card(backbone: str) -> BackboneCard:
+def backbone_card(backbone: str, known: Mapping[str, BackboneCard]) -> BackboneCard:
     """Returns the card of a backbone.
 
     Args:
         backbone: Its id.
+        known: The backbones by id.
 
     Raises:
         Rejected: `unknown_backbone`.
     """
-    if (card := shipped_backbones().get(backbone)) is None:
+    if (card := known.get(backbone)) is None:
         raise Rejected("unknown_backbone", f"`backbone` must be one of GET /backbones, got {backbone!r}")
     return card
 

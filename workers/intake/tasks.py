@@ -13,6 +13,7 @@ from certrad.models.types import CertifyRequest
 from certrad.models.types.tuning import TuningRequest
 from certrad.workers.connection import connect
 from certrad.workers.contract import uploads
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import input_key
 from certrad.workers.contract.payloads import Payloads
@@ -76,10 +77,11 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     if record.image is not None and redis.exists(input_key(record.id)):
         return True
     request = cast("CertifyRequest", record.request)
-    require_room(redis, ModelInput.size_in_bytes(backbone_card(request.classifier.backbone).image_size))
+    card = backbone_card(request.classifier.backbone, Catalogue(redis).backbones())
+    require_room(redis, ModelInput.size_in_bytes(card.image_size))
     if not records.enter(record.id, "decoding"):
         return False
-    pixels, image = decode_limited(_upload(settings, record.id), request, settings)
+    pixels, image = decode_limited(_upload(settings, record.id), request, card, settings)
     payloads = Payloads(redis, ttl=settings.input_ttl)
     is_there = payloads.put_input(record.id, pixels.tobytes())
     if is_there:
@@ -101,7 +103,8 @@ def _unpack(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     if not records.enter(record.id, "unpacking"):
         return False
     request = cast("TuningRequest", record.request)
-    images = put_images(record.id, _upload(settings, record.id), request, settings, redis, records)
+    card = backbone_card(request.backbone, Catalogue(redis).backbones())
+    images = put_images(record.id, _upload(settings, record.id), request, card, settings, redis, records)
     return images is not None and records.enter(record.id, "waiting", image=images)
 
 

@@ -19,7 +19,7 @@ from certrad.workers.contract.payloads import Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.intake.archive import PATH_MAX, ArchiveLimits, list_images, match_classes, read_images, shown
-from certrad.workers.intake.decode import backbone_card, decode_bytes
+from certrad.workers.intake.decode import decode_bytes
 from certrad.workers.sandbox.child import run_limited
 from certrad.workers.settings import WorkerSettings
 
@@ -30,7 +30,13 @@ _OF_A_LISTING: Final = {"image_too_large": "archive_too_large", "unreadable_imag
 
 
 def put_images(
-    job_id: str, archive: bytes, request: TuningRequest, settings: WorkerSettings, redis: Redis, records: Records
+    job_id: str,
+    archive: bytes,
+    request: TuningRequest,
+    card: BackboneCard,
+    settings: WorkerSettings,
+    redis: Redis,
+    records: Records,
 ) -> TuningImages | None:
     """Decodes the images that a request needs, and puts each into Redis.
 
@@ -38,6 +44,7 @@ def put_images(
         job_id: The job's id.
         archive: The upload, a zip with a folder of images for each class.
         request: What is tuned.
+        card: The backbone of the request, which names the size of the model input.
         settings: Limits of archive and sandbox.
         redis: The job store.
         records: Gets the progress.
@@ -49,7 +56,6 @@ def put_images(
         Rejected: The archive is to blame; the detail names the path of the file where it is one.
         SandboxError: Our code is to blame.
     """
-    card = backbone_card(request.backbone)
     folders = _listed(archive, settings)
     classes = match_classes(folders, request.class_names, published_labels(request.task))
     paths = [path for folder in classes.folders for path in folders[folder]]

@@ -90,7 +90,7 @@ class QueueWorker(Worker):
         if quiet_seconds(self.connection) > _MISSED_HEARTBEATS * self.settings.heartbeat_seconds:
             super().clean_registries()  # type: ignore[no-untyped-call]  # rq is untyped here
         else:
-            self.last_cleaned_at = now()
+            self.last_cleaned_at = now()  # type: ignore[assignment]  # rq initialises it with None
 
     def handle_warm_shutdown_request(self) -> None:
         """Waits no longer for a Redis that takes no writes."""

@@ -73,12 +73,12 @@ def changed(left: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda made: made["claim"].update(radius="9.0000"), "radius"),
-        (lambda made: made["claim"].update(p_a_lower="0.999999"), "bounds"),
-        (lambda made: made["claim"].update(class_index="1", label="class 1"), "class"),
+        (lambda made: made["claims"][0].update(radius="9.0000"), "radius"),
+        (lambda made: made["claims"][0].update(p_a_lower="0.999999"), "bounds"),
+        (lambda made: made["claims"][0].update(class_index="1", label="class 1"), "class"),
         (lambda made: made["estimation"]["per_class"].reverse(), "labels"),
         (lambda made: made.update(scope="frozen_prompt"), "scope"),
-        (lambda made: made["classifier"].update(prompt_sha256="0" * 64), "settings"),
+        (lambda made: made["classifier"]["parts"][0].update(card_sha256="0" * 64), "settings"),
         (lambda made: made.pop("limits"), "schema"),
         (lambda made: made.update(patient="Jane Doe"), "schema"),
         (lambda made: made.update(schema="certrad.certificate/1"), "schema"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.workers.intake import decode
 from certrad.workers.sandbox.child import run_limited
@@ -12,7 +13,7 @@ from certrad.workers.settings import WorkerSettings
 from tests.support.codestreams import codestream, compressed, smooth
 from tests.support.images import dicom, encoded, noise, tiff_16
 
-CARD = decode.backbone_card("demo")
+CARD = shipped_backbones()["demo"]
 REQUEST = CertifyRequest(
     classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=("a", "b"), template="a photo of a {}")
 )
@@ -59,5 +60,5 @@ def test_an_upload_begins_with_the_time_of_its_bytes(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(decode, "run_limited", limited)
     data = encoded(noise(40, 50), "png")
-    decode.decode_limited(data, REQUEST, WorkerSettings(data_dir=tmp_path, intake_cpu_seconds=WHOLE))
+    decode.decode_limited(data, REQUEST, CARD, WorkerSettings(data_dir=tmp_path, intake_cpu_seconds=WHOLE))
     assert [(limits["first_cpu_seconds"], limits["cpu_seconds"]) for limits in given] == [(6, WHOLE)]
