@@ -52,6 +52,21 @@ RESULT: Final[TypeAdapter[JobResult]] = TypeAdapter(Annotated[JobResult, BeforeV
 ERROR: Final = TypeAdapter(JobError)
 
 
+def end_data(status: Status, *, result: JobResult | None = None, error: JobError | None = None) -> dict[str, Any]:
+    """Returns the data of the event `end`: the status, and what a reader wants to know first.
+
+    Args:
+        status: One of `ENDED`.
+        result: The result of a succeeded job.
+        error: The error of a failed job.
+    """
+    data: dict[str, Any] = {"status": status}
+    if isinstance(result, CertifiedResult | AbstainedResult):
+        codes = [warning.code for warning in result.warnings]
+        data |= {"outcome": result.outcome, "warnings": codes, "label": result.label, "radius": result.radius}
+    return data if error is None else data | {"code": error.code}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
     """One job with its current status.
