@@ -272,8 +272,8 @@ def tied(
 ) -> tuple[bytes, Rebuilt, NDArray[np.float64], Callable[[float, float], None]]:
     """A document, its classifier, the logits of all its samples, and what sets the margin and share of near-ties."""
     content = certified(PLAIN)
-    decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
-    rebuilt = rebuild(read(parse(content)), decoded, Path(), PromptStore(own=Path()))
+    decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
+    rebuilt = rebuild(read(parse(content)), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
     sampler, size = rebuilt.sampler.with_sigma(0.25), rebuilt.sampler.batch_size
     with torch.inference_mode():
         batches = [sampler.batch(Stream.ESTIMATE, start) for start in range(0, 100, size)]
@@ -320,9 +320,9 @@ def test_more_near_ties_than_processors_differ_in_are_refused(
 def test_labels_may_not_differ_on_the_processor_and_with_the_text_that_are_stated(
     certified: Callable[[CertifyRequest], bytes], picture: bytes
 ) -> None:
-    decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
+    decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
     statement = read(parse(certified(PLAIN)))
-    rebuilt = rebuild(statement, decoded, Path(), PromptStore(own=Path()))
+    rebuilt = rebuild(statement, decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
     own = statement.classifier.processor
     assert own == processor_name(torch.device("cpu"))
     assert not rebuilt.may_differ(own)
