@@ -39,7 +39,7 @@ SLICE = np.linspace(0, 2048, 24 * 24).round().astype("i2").reshape(24, 24)
 HU: dict[str, Any] = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -1024}
 SOFT = WindowPreset(modality="CT", name="soft_tissue", centre=50, width=400)
 FILE = FileWindow(presets=(SOFT,))
-SOFT_WINDOW = {"WindowCenter": 50, "WindowWidth": 400}
+SOFT_WINDOW: dict[str, Any] = {"WindowCenter": 50, "WindowWidth": 400}
 
 
 def table() -> Dataset:
@@ -206,7 +206,7 @@ def test_the_preset_of_the_task_takes_the_place_of_a_missing_window() -> None:
 
 
 def test_a_window_of_the_file_goes_before_the_preset() -> None:
-    elements = {"WindowCenter": 100, "WindowWidth": 1000, "VOILUTFunction": "SIGMOID"}
+    elements: dict[str, Any] = {"WindowCenter": 100, "WindowWidth": 1000, "VOILUTFunction": "SIGMOID"}
     decoded = ct(**elements)
     assert same_pixels(decoded, ct(window=FileWindow(), **elements))
     told = HeaderWindow(number=1, of=1, centre=100, width=1000, function="SIGMOID")
