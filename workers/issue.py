@@ -29,6 +29,7 @@ from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.queue.failures import end_job_on_error
+from certrad.workers.queue.shortage import raise_if_disk_is_full
 from certrad.workers.settings import WorkerSettings
 
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
@@ -48,6 +49,7 @@ def finish(job_id: str) -> None:
     Raises:
         ConnectionError: Redis cannot be reached, so that RQ tries again.
         TimeoutError: Redis does not answer, so that RQ tries again.
+        ShortageError: The disk is full, so that RQ tries again later.
     """
     settings = WorkerSettings()
     with connect(settings.redis_url) as redis:
@@ -152,6 +154,7 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
 
     Raises:
         Rejected: storage_unavailable, invalid_certificate.
+        ShortageError: The disk is full.
     """
     keys = SigningKeys(settings.signing_dir)
     try:
@@ -159,4 +162,5 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
         keys.publish(Keyring(redis))
         return store_certificate(settings.certificates_dir, content)
     except OSError as error:
+        raise_if_disk_is_full(error)
         raise Rejected("storage_unavailable", f"the certificate was not stored: {error.strerror}") from error

@@ -52,6 +52,21 @@ RESULT: Final[TypeAdapter[JobResult]] = TypeAdapter(Annotated[JobResult, BeforeV
 ERROR: Final = TypeAdapter(JobError)
 
 
+def end_data(status: Status, *, result: JobResult | None = None, error: JobError | None = None) -> dict[str, Any]:
+    """Returns the data of the event `end`: the status, and what a reader wants to know first.
+
+    Args:
+        status: One of `ENDED`.
+        result: The result of a succeeded job.
+        error: The error of a failed job.
+    """
+    data: dict[str, Any] = {"status": status}
+    if isinstance(result, CertifiedResult | AbstainedResult):
+        codes = [warning.code for warning in result.warnings]
+        data |= {"outcome": result.outcome, "warnings": codes, "label": result.label, "radius": result.radius}
+    return data if error is None else data | {"code": error.code}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
     """One job with its current status.
@@ -140,12 +155,17 @@ class Created:
     """The job an accepted submission belongs to.
 
     Attributes:
-        job_id: Its id.
+        record: The job as a submission creates it. One that an Idempotency-Key named may have gone on since.
         replayed: Whether an Idempotency-Key named an earlier one.
     """
 
-    job_id: str
+    record: JobRecord
     replayed: bool
+
+    @property
+    def job_id(self) -> str:
+        """Returns the id of the job."""
+        return self.record.id
 
 
 class QueueFullError(Exception):

@@ -90,6 +90,7 @@ REVEALED: Final = f"{PREFIX}:epochs:revealed"  # hash: SHA-256 of a retired epoc
 PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
+NEWS: Final = f"{PREFIX}:news"  # channel: the id of a job after each event that is added to its stream
 OWN_BACKBONES: Final = f"{PREFIX}:backbones:own"  # hash: id of an operator's backbone -> JSON of BackboneCard
 OWN_TASKS: Final = f"{PREFIX}:tasks:own"  # hash: id of an operator's task -> JSON of TaskCard
 

@@ -1,7 +1,7 @@
 """Windows of requests, tasks and headers: the pixels they make, and what is told of them."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ SLICE = np.linspace(0, 2048, 24 * 24).round().astype("i2").reshape(24, 24)
 HU: dict[str, Any] = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -1024}
 SOFT = WindowPreset(modality="CT", name="soft_tissue", centre=50, width=400)
 FILE = FileWindow(presets=(SOFT,))
-SOFT_WINDOW: dict[str, Any] = {"WindowCenter": 50, "WindowWidth": 400}
+SOFT_WINDOW: Final[dict[str, Any]] = {"WindowCenter": 50, "WindowWidth": 400}
 
 
 def table() -> Dataset:

@@ -12,7 +12,8 @@ from certrad.app.api.schemas.tune import TuningForm, parse
 from certrad.app.api.tuning_defaults import resolve
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
-from certrad.models.shipped import shipped_tasks
+from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.types import BackboneCard, TaskCard
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.catalogue import Catalogue
@@ -43,9 +44,18 @@ BEYOND = {
 }
 
 
+class ShippedCatalogue(Catalogue):
+    """The shipped cards; nothing of this asks Redis."""
+
+    def backbones(self) -> dict[str, BackboneCard]:
+        return shipped_backbones()
+
+    def tasks(self) -> dict[str, TaskCard]:
+        return shipped_tasks()
+
+
 def request(*given: tuple[str, str]) -> TuningRequest:
-    catalogue = Catalogue(Redis())  # the shipped cards; nothing of this asks Redis
-    return resolve(parse(given), catalogue, ApiSettings(data_dir=Path("unused")))
+    return resolve(parse(given), ShippedCatalogue(Redis()), ApiSettings(data_dir=Path("unused")))
 
 
 @pytest.mark.parametrize("method", METHODS)
