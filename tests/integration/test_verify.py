@@ -40,6 +40,7 @@ from certrad.models.types import (
     ZeroShotAdaptation,
 )
 from certrad.models.types.applied_window import SentWindow
+from certrad.models.types.window import FixedWindow
 from certrad.workers.cli.main import main
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 from certrad.workers.contract.names import EPOCHS
@@ -376,6 +377,17 @@ def test_image_that_differs_in_one_fact_is_another(
 def replaced(document: dict[str, Any], **claim: str) -> dict[str, Any]:
     first, *others = document["claims"]
     return {**document, "claims": [{**first, **claim}, *others]}
+
+
+def test_an_image_is_shown_with_the_window_of_its_document(
+    certified: Callable[[CertifyRequest], bytes], verify: Verify, picture: bytes
+) -> None:
+    """The window lies above all grey levels, so that the model saw black."""
+    request = replace(PLAIN, window=FixedWindow(centre=1000.0, width=2.0))
+    code, report = verify(certified(request), image=picture)
+    (found,) = [each for each in report["checks"] if each["name"] == "image"]
+    assert (code, found["ok"]) == (0, True)
+    assert found["detail"].endswith("; warning low_contrast")
 
 
 def test_another_image_is_refused(certified: Callable[[CertifyRequest], bytes], verify: Verify) -> None:
