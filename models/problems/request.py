@@ -44,8 +44,8 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "body_too_large": Problem(
         title="The body is over the limit",
-        raised_if="the body exceeds `CERTRAD_MAX_BODY_BYTES`, that of POST /prompts `CERTRAD_MAX_ARCHIVE_BYTES`, or one "
-        "that is neither an image nor a document 1 MiB",
+        raised_if="the body exceeds `CERTRAD_MAX_BODY_BYTES`, that of POST /prompts `CERTRAD_MAX_ARCHIVE_BYTES`, or "
+        "one that is neither an image nor a document 1 MiB",
     ),
     "request_timeout": Problem(
         title="The request came too slowly",
