@@ -14,6 +14,9 @@ class ApiSettings(SharedSettings):
     max_archive_bytes: int = Field(
         256 << 20, ge=1024, description="bytes of the body of POST /prompts, the images of a tuning"
     )
+    min_free_bytes: int = Field(
+        512 << 20, ge=0, description="bytes that uploads leave free on the disk, for Redis and certificates"
+    )
     max_queued: int = Field(256, ge=1, description="jobs that may be queued or running at once")
     max_wait: float = Field(30.0, ge=0, le=300, description="seconds that `Prefer: wait=N` may hold a request")
     keep_alive: float = Field(15.0, gt=0, le=300, description="seconds between comments on a silent event stream")

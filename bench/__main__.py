@@ -26,6 +26,7 @@ COMMANDS: Final = {
         "certrad.bench.measure.instruction_sets",
         "how far logits move between the instruction sets of a processor",
     ),
+    "job-bytes": ("certrad.bench.measure.job_bytes", "the memory of Redis that a certificate takes, and for how long"),
     "noise-space": (
         "certrad.bench.measure.noise_space",
         "noise in the image's own grey levels against noise in the model input",

@@ -29,6 +29,7 @@ from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.queue.failures import end_job_on_error
+from certrad.workers.queue.shortage import raise_if_disk_is_full
 from certrad.workers.settings import WorkerSettings
 
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
@@ -48,6 +49,7 @@ def finish(job_id: str) -> None:
     Raises:
         ConnectionError: Redis cannot be reached, so that RQ tries again.
         TimeoutError: Redis does not answer, so that RQ tries again.
+        ShortageError: The disk is full, so that RQ tries again later.
     """
     settings = WorkerSettings()
     with connect(settings.redis_url) as redis:
@@ -119,7 +121,8 @@ def _check_result(statement: Statement, result: JobResult) -> None:
         ValueError: It is such a result.
     """
     stated = {**asdict(statement.claim), **{name: _plain(getattr(statement, name)) for name in _REPEATED}}
-    claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED)}
+    stated["window"] = _plain(statement.subject.window)
+    claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, "window")}
     # A document leaves out what a result states as null.
     if canonical(_without_nulls(claimed)) != canonical(_without_nulls(stated)):
         raise ValueError("the result claims something else than the document")
@@ -151,6 +154,7 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
 
     Raises:
         Rejected: storage_unavailable, invalid_certificate.
+        ShortageError: The disk is full.
     """
     keys = SigningKeys(settings.signing_dir)
     try:
@@ -158,4 +162,5 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
         keys.publish(Keyring(redis))
         return store_certificate(settings.certificates_dir, content)
     except OSError as error:
+        raise_if_disk_is_full(error)
         raise Rejected("storage_unavailable", f"the certificate was not stored: {error.strerror}") from error

@@ -69,6 +69,7 @@ def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
             "backbone_unavailable",
             "queue_full",
             "too_many_connections",
+            "job_store_full",
             "storage_unavailable",
         ),
     }

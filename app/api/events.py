@@ -1,6 +1,7 @@
 """The events of one job, read from its Redis stream until it ends."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 
 from certrad.app.api.news import News
 from certrad.models.errors import Rejected
+from certrad.workers.contract.job import JobRecord, end_data
 from certrad.workers.contract.names import ENDED, events_key, record_key
 
 START: Final = "0-0"
@@ -85,7 +87,11 @@ async def follow(source: Source, job_id: str, *, after: str = START, beat: float
                     return
             if entries:
                 continue
-            if status is None or status in ENDED:
+            if status is None:
+                return
+            if status in ENDED:
+                async for event in _end_of_record(source.redis, job_id, after):
+                    yield event
                 return
             if not await _is_woken(woken, beat):
                 yield None
@@ -121,6 +127,24 @@ async def _is_woken(woken: asyncio.Event, seconds: float) -> bool:
             return await woken.wait()
     except TimeoutError:
         return False
+
+
+async def _end_of_record(redis: Redis, job_id: str, after: str) -> AsyncIterator[StreamEvent]:
+    """Yields the end of a job whose events were deleted, from its record, which is kept for longer.
+
+    The events are deleted some minutes after the end.
+    """
+    if await cast("Any", redis.exists(events_key(job_id))):
+        return
+    stored = await cast("Any", redis.hgetall(record_key(job_id)))
+    try:
+        record = JobRecord.from_fields(job_id, stored)
+    except (KeyError, ValueError):  # erased meanwhile, or not written by this version
+        return
+    event_id = f"{round(record.updated_at * 1000)}-0"
+    if event_id != after:  # its reader has seen it
+        data = end_data(record.status, result=record.result, error=record.error)
+        yield StreamEvent(id=event_id, name="end", data=json.dumps(data))
 
 
 async def _read(redis: Redis, job_id: str, after: str) -> tuple[list[StreamEvent], str | None]:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measures and prints."""
     if arguments.here:
-        np.savez(arguments.here, **classified(arguments.dtypes[0], arguments.samples))
+        np.savez(arguments.here, **cast("dict[str, Any]", classified(arguments.dtypes[0], arguments.samples)))
         print(processor_name(torch.device("cpu")))
         return
     machine = this_machine()

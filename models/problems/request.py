@@ -36,7 +36,8 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "unknown_window": Problem(
         title="Unknown window",
-        raised_if="`window` names no preset of the task",
+        raised_if="`window` names no preset of the task, or one for other files than the image, or the image has "
+        "colours or no range to show",
     ),
     "idempotency_conflict": Problem(
         title="Idempotency-Key was used for a different request",

@@ -70,7 +70,8 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "storage_unavailable": Problem(
         title="The upload cannot be stored",
-        raised_if="the disk is full or read-only, or an upload is no longer on it",
+        raised_if="an upload would leave less than `CERTRAD_MIN_FREE_BYTES` of the disk free, the disk is read-only, "
+        "or an upload is no longer on it",
     ),
     "job_timeout": Problem(
         title="The job took too long",

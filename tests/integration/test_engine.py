@@ -25,6 +25,8 @@ from certrad.models.types import (
     SamplingParams,
     ZeroShotAdaptation,
 )
+from certrad.models.types.applied_window import AppliedWindow, FullRange, HeaderWindow
+from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
 from certrad.models.types.routing import Selection
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
@@ -72,6 +74,25 @@ def test_counts_are_recomputed_offline_from_the_revealed_key(runtime: Runtime, s
     assert tuple(result["counts"]) == offline.estimation.counts.per_class
     assert np.count_nonzero(result["counts"]) > 1  # else the counts of any other noise would agree
     assert document["selection"]["per_class"] == [str(count) for count in offline.selection.per_class]
+
+
+@pytest.mark.parametrize(
+    "window", [HeaderWindow(number=1, of=2, centre=40.0, width=400.0, function="SIGMOID"), FullRange()]
+)
+def test_a_result_tells_the_window_and_the_warnings_with_their_codes(
+    runtime: Runtime, redis: Redis, submit: Submit, window: AppliedWindow
+) -> None:
+    record = submit("job", QUICK)
+    assert isinstance(record.image, ImageRecord)
+    facts = replace(record.image, warnings=("low_contrast", "several_windows"), window=window)
+    _, result = run(runtime, replace(record, image=facts))
+    notes = runtime.backbone_card(TEMPLATE.backbone).notes
+    assert result["warnings"] == [
+        {"code": "low_contrast", "message": IMAGE_WARNINGS["low_contrast"]},
+        {"code": "several_windows", "message": IMAGE_WARNINGS["several_windows"]},
+        {"code": "backbone_note", "message": notes},
+    ]
+    assert result["window"] == asdict(window)
 
 
 @pytest.mark.usefixtures("known_secret")

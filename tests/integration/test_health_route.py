@@ -1,7 +1,9 @@
 """Health probes and metrics over HTTP."""
 
+from functools import partial
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
@@ -22,6 +24,18 @@ def test_probes_tell_process_store_and_workers_apart(api: TestClient, redis: Red
         redis.hset(f"rq:worker:{name}-1", mapping={"birth": "2026-01-01T00:00:00Z", "state": "idle"})
     body = api.get("/health/workers").json()
     assert [worker["name"] for worker in body["queues"]["engine"]] == ["engine-1"]
+
+
+def test_metrics_tell_the_memory_of_the_job_store(
+    api: TestClient, redis: Redis, redis_server: EmbeddedRedis, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(redis.config_set, "maxmemory", redis.config_get("maxmemory")["maxmemory"] or "0"))
+    redis.config_set("maxmemory", 123 << 20)
+    shown = dict(line.split() for line in api.get("/metrics").text.splitlines() if line.startswith("certrad_job_store"))
+    assert float(shown["certrad_job_store_max_bytes"]) == 123 << 20
+    assert 0 < float(shown["certrad_job_store_used_bytes"]) <= redis.info("memory")["used_memory_peak"]
+    redis.config_set("maxmemory", 0)
+    assert "certrad_job_store_max_bytes 0.0" in api.get("/metrics").text
 
 
 def test_metrics_count_jobs_and_change_nothing(api: TestClient, redis: Redis) -> None:

@@ -254,13 +254,16 @@ def test_images_that_leave_other_jobs_no_room_are_refused_undecoded(
     assert str(room) in error["detail"]
 
 
-def test_a_full_job_store_is_said_to_be_full(submit: Submit, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_job_store_fails_no_job(
+    submit: Submit, records: Records, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: Any, **__: Any) -> bool:
         raise OutOfMemoryError
 
     monkeypatch.setattr(Payloads, "put_image", full)
-    submit()
-    assert error_of(records)["code"] == "redis_unavailable"
+    with pytest.raises(OutOfMemoryError):
+        submit()
+    assert [records.status(job_id) for job_id in records.active()] == ["running"]
 
 
 def test_unpacking_that_takes_too_long_is_not_begun_again(

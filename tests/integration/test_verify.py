@@ -39,6 +39,8 @@ from certrad.models.types import (
     SamplingParams,
     ZeroShotAdaptation,
 )
+from certrad.models.types.applied_window import SentWindow
+from certrad.models.types.window import FixedWindow
 from certrad.workers.cli.main import main
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 from certrad.workers.contract.names import EPOCHS
@@ -271,8 +273,8 @@ def tied(
 ) -> tuple[bytes, Rebuilt, NDArray[np.float64], Callable[[float, float], None]]:
     """A document, its classifier, the logits of all its samples, and what sets the margin and share of near-ties."""
     content = certified(PLAIN)
-    decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
-    rebuilt = rebuild(read(parse(content)), decoded, Path(), PromptStore(own=Path()))
+    decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
+    rebuilt = rebuild(read(parse(content)), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
     sampler, size = rebuilt.sampler.with_sigma(0.25), rebuilt.sampler.batch_size
     with torch.inference_mode():
         batches = [sampler.batch(Stream.ESTIMATE, start) for start in range(0, 100, size)]
@@ -319,9 +321,9 @@ def test_more_near_ties_than_processors_differ_in_are_refused(
 def test_labels_may_not_differ_on_the_processor_and_with_the_text_that_are_stated(
     certified: Callable[[CertifyRequest], bytes], picture: bytes
 ) -> None:
-    decoded, _ = decode_limited(picture, PLAIN, WorkerSettings())
+    decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
     statement = read(parse(certified(PLAIN)))
-    rebuilt = rebuild(statement, decoded, Path(), PromptStore(own=Path()))
+    rebuilt = rebuild(statement, decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
     own = statement.classifier.processor
     assert own == processor_name(torch.device("cpu"))
     assert not rebuilt.may_differ(own)
@@ -359,14 +361,15 @@ def test_forged_selection_is_found_by_drawing_it_again(
             select_again(read(parse(canonical(document))), rebuilt, tolerant=tolerant)
 
 
-@pytest.mark.parametrize("fact", ["pixels_sha256", "input_sha256", "scale"])
+@pytest.mark.parametrize("fact", ["pixels_sha256", "input_sha256", "scale", "window"])
 def test_image_that_differs_in_one_fact_is_another(
     fact: str, certified: Callable[[CertifyRequest], bytes], picture: bytes
 ) -> None:
     statement = read(parse(certified(REQUESTS["learned prompt"])))
     _, facts = decode_limited(picture, REQUESTS["learned prompt"], DEMO, WorkerSettings())
     assert same_image(statement, facts)
-    other: Any = replace(facts.scale, rows=7) if fact == "scale" else "ab" * 32
+    others: dict[str, Any] = {"scale": replace(facts.scale, rows=7), "window": SentWindow(centre=1.0, width=2.0)}
+    other = others.get(fact, "ab" * 32)
     with pytest.raises(ValueError, match=r"is not|are not|does not"):
         same_image(statement, replace(facts, **{fact: other}))
 
@@ -374,6 +377,17 @@ def test_image_that_differs_in_one_fact_is_another(
 def replaced(document: dict[str, Any], **claim: str) -> dict[str, Any]:
     first, *others = document["claims"]
     return {**document, "claims": [{**first, **claim}, *others]}
+
+
+def test_an_image_is_shown_with_the_window_of_its_document(
+    certified: Callable[[CertifyRequest], bytes], verify: Verify, picture: bytes
+) -> None:
+    """The window lies above all grey levels, so that the model saw black."""
+    request = replace(PLAIN, window=FixedWindow(centre=1000.0, width=2.0))
+    code, report = verify(certified(request), image=picture)
+    (found,) = [each for each in report["checks"] if each["name"] == "image"]
+    assert (code, found["ok"]) == (0, True)
+    assert found["detail"].endswith("; warning low_contrast")
 
 
 def test_another_image_is_refused(certified: Callable[[CertifyRequest], bytes], verify: Verify) -> None:

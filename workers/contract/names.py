@@ -52,8 +52,8 @@ EVENTS: Final[dict[Event, str]] = {
         "tuning the epochs done and the mean loss of the last one, or the images done"
     ),
     "end": (
-        "the job ended; the last event: `status`, of a certification `outcome`, `label` and `radius` (null in an "
-        "abstention), of a failure `code`"
+        "the job ended; the last event: `status`, of a certification `outcome`, `warnings` (codes), "
+        "`label` and `radius` (null in an abstention), of a failure `code`"
     ),
 }
 ENDED: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "cancelled"})

@@ -21,6 +21,7 @@ from certrad.workers.contract.job import (
     Page,
     QueueFullError,
     UnreadableRecordError,
+    end_data,
 )
 from certrad.workers.contract.names import (
     ACTIVE,
@@ -40,6 +41,7 @@ from certrad.workers.contract.request import Request, write_request
 from certrad.workers.contract.scripts import ADVANCE, CREATE, END
 
 _EVENTS_KEPT: Final = 2_000
+_EVENTS_SECONDS: Final = 600  # after the end of a job; then its record alone says how it ended
 
 
 class Records:
@@ -57,13 +59,7 @@ class Records:
         self._end = redis.register_script(END)
 
     def create(
-        self,
-        job_id: str,
-        request: Request,
-        *,
-        max_active: int,
-        digest: str,
-        idempotency_sha256: str | None = None,
+        self, job_id: str, request: Request, *, max_active: int, digest: str, idempotency_sha256: str | None = None
     ) -> Created:
         """Creates a queued job, unless an earlier submission with the same Idempotency-Key created one.
 
@@ -206,11 +202,9 @@ class Records:
         fields = {"result": RESULT.dump_json(result).decode()}
         if certificate is not None:
             fields["certificate"] = certificate
-        told: dict[str, Any] = {}
         if isinstance(result, CertifiedResult | AbstainedResult):
             fields["samples_done"] = str(result.samples_used)
-            told = {"outcome": result.outcome, "label": result.label, "radius": result.radius}
-        return self._finish(job_id, "succeeded", fields, told)
+        return self._finish(job_id, "succeeded", fields, end_data("succeeded", result=result))
 
     def fail(self, job_id: str, code: str, detail: str) -> bool:
         """Ends a job with an error.
@@ -223,19 +217,20 @@ class Records:
         Returns:
             False if the job has ended already.
         """
-        error = ERROR.dump_json(JobError(code=code, detail=detail)).decode()
-        return self._finish(job_id, "failed", {"error": error}, {"code": code})
+        error = JobError(code=code, detail=detail)
+        fields = {"error": ERROR.dump_json(error).decode()}
+        return self._finish(job_id, "failed", fields, end_data("failed", error=error))
 
     def cancel(self, job_id: str) -> bool:
         """Ends a job because its owner wants it; returns False if it has ended already."""
-        return self._finish(job_id, "cancelled", {}, {})
+        return self._finish(job_id, "cancelled", {}, end_data("cancelled"))
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
-        self._redis.delete(*(key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)))
+        keys = [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)]
+        self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
         self._redis.zrem(JOBS, job_id)
         self._redis.zrem(ACTIVE, job_id)
-        self._redis.delete(REWRITTEN)  # the append-only file holds it still, and no list says so
 
     def active(self) -> list[str]:
         """Returns the ids of jobs that have not ended, oldest first."""
@@ -283,9 +278,8 @@ class Records:
     def _finish(self, job_id: str, status: Status, fields: Mapping[str, str], told: Mapping[str, Any]) -> bool:
         keys = [record_key(job_id), events_key(job_id), ACTIVE]
         keys += [key(job_id) for key in (input_key, ledger_key, document_key)]
-        event = json.dumps({"status": status, **told})
         changed = _flat({"status": status, "phase": "done", **fields, **self._now()})
-        ended = self._end(keys=keys, args=[_EVENTS_KEPT, self._ttl, "end", event, job_id, *changed])
+        ended = self._end(keys=keys, args=[_EVENTS_SECONDS, self._ttl, "end", json.dumps(told), job_id, *changed])
         return bool(ended)
 
     def _now(self) -> dict[str, str]:

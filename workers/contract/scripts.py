@@ -48,7 +48,8 @@ redis.call('EXPIRE', KEYS[2], ARGV[2])
 return 1
 """
 
-# As ADVANCE; KEYS record, events, active, then the keys that do not outlive the job; ARGV as above with the id in 5.
+# KEYS record, events, active, then the keys that do not outlive the job; ARGV seconds that the events are kept, ttl of
+# the record, event name, event data, id, field, value, ...
 # A full Redis refuses a script at its first command that may take memory, unless it has written before: what frees
 # memory comes first, so that jobs can be ended then too.
 END: Final = f"""{HAS_ENDED}
@@ -57,8 +58,8 @@ redis.call('ZREM', KEYS[3], ARGV[5])
 redis.call('DEL', unpack(KEYS, 4))
 redis.call('HSET', KEYS[1], unpack(ARGV, 6))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[3], 'data', ARGV[4])
-redis.call('EXPIRE', KEYS[2], ARGV[2])
+redis.call('XADD', KEYS[2], '*', 'event', ARGV[3], 'data', ARGV[4])
+redis.call('EXPIRE', KEYS[2], ARGV[1])
 {_TELL}
 return 1
 """

@@ -29,7 +29,11 @@ class JobPerformer(QueueWorker):
 
     def __init__(self, queue_name: str, *, name: str, settings: WorkerSettings) -> None:
         super().__init__(
-            queue_name, name=name, redis=connect(settings.redis_url), settings=settings, prepare_for_work=False
+            queue_name,
+            name=name,
+            redis=connect(settings.redis_url, is_stopping=stopping.requested),
+            settings=settings,
+            prepare_for_work=False,
         )
         self._is_horse = True
         self.busy = False

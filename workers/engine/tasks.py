@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 import torch
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.timeouts import JobTimeoutException
 
@@ -17,13 +17,16 @@ from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
-from certrad.workers.engine.certification import Certification, CertificationInput
+from certrad.workers.contract.waiting import refuses_writes
+from certrad.workers.engine.certification import Certification
+from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.model import input_shape
 from certrad.workers.engine.prompt_store import publish_all
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.engine.tuning import Tuning
 from certrad.workers.queue import stop as stopping
+from certrad.workers.queue.shortage import raise_if_disk_is_full
 from certrad.workers.settings import WorkerSettings
 
 _log = structlog.get_logger()
@@ -38,7 +41,7 @@ def start(worker_name: str) -> None:
     """
     global _runtime  # RQ calls a task by its name, so an engine's state is its process's
     settings = WorkerSettings()
-    _runtime = build(settings, connect(settings.redis_url))
+    _runtime = build(settings, connect(settings.redis_url, is_stopping=stopping.requested))
     _warm_up(_runtime)
     publish_all(_runtime.redis, settings.prompts_dir)
     _runtime.epochs.current()
@@ -72,6 +75,8 @@ def certify(job_id: str) -> None:
     Raises:
         ConnectionError: Redis cannot be reached.
         TimeoutError: Redis does not answer.
+        ResponseError: Redis takes no writes, and the process is to stop.
+        ShortageError: The disk is full.
         StopRequested: The process is to stop.
         SystemExit: The accelerator failed.
     """
@@ -116,6 +121,10 @@ def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -
         _log.error("accelerator failed", job_id=job_id, error=str(error).partition("\n")[0])
         raise SystemExit(1) from error  # its context is poisoned; the parent starts a new engine and RQ retries the job
     except Exception as error:  # the rim: whatever happened, the job must end with a code
+        if refuses_writes(error):
+            raise
+        if isinstance(error, OSError):
+            raise_if_disk_is_full(error)
         code, detail = _problem(error, runtime.settings)
         if code == "internal_error":
             _log.exception("engine failed", job_id=job_id)
@@ -127,8 +136,6 @@ def _problem(error: Exception, settings: WorkerSettings) -> tuple[str, str]:
     match error:
         case Rejected(code=code, detail=detail):
             return code, detail
-        case OutOfMemoryError():
-            return "redis_unavailable", "the job store is full"
         case JobTimeoutException():
             return "job_timeout", f"the job ran longer than {settings.job_timeout} s"
         case _:

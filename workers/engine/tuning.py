@@ -46,6 +46,7 @@ from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.prompt_store import publish
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.queue import stop as stopping
+from certrad.workers.queue.shortage import raise_if_disk_is_full
 
 _LOOK_SECONDS: Final = 0.25
 _STATE: Final = "state"
@@ -272,6 +273,7 @@ class Tuning:
 
         Raises:
             Rejected: storage_unavailable.
+            ShortageError: The disk is full.
         """
         redis, directory = self._runtime.redis, self._runtime.settings.prompts_dir
         images = EpochDigests.of(self._runtime.epochs.current().secret, input_digests(data.images))
@@ -289,6 +291,7 @@ class Tuning:
                 tuned_on=TunedOn(keyed=(images,)),
             )
         except OSError as error:
+            raise_if_disk_is_full(error)
             raise Rejected("storage_unavailable", f"the prompt was not stored: {error.strerror}") from error
         publish(redis, directory, card)
         Catalogue(redis).reinstate_prompt(card.id)

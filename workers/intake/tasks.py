@@ -24,6 +24,7 @@ from certrad.workers.intake.decode import backbone_card, decode_limited
 from certrad.workers.intake.seen_image import encode_png
 from certrad.workers.intake.tuning_images import put_images
 from certrad.workers.queue.failures import end_job_on_error
+from certrad.workers.queue.shortage import require_room
 from certrad.workers.settings import WorkerSettings
 
 _log = structlog.get_logger()
@@ -40,6 +41,7 @@ def decode(job_id: str) -> None:
     Raises:
         ConnectionError: Redis cannot be reached, so that RQ tries again.
         TimeoutError: Redis does not answer, so that RQ tries again.
+        ShortageError: The job store has no room for the image, so that RQ tries again later.
     """
     _begin(job_id, _decode)
 
@@ -74,10 +76,11 @@ def _begin(job_id: str, stage: Callable[[JobRecord, WorkerSettings, Redis, Recor
 def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: Records) -> bool:
     if record.image is not None and redis.exists(input_key(record.id)):
         return True
-    if not records.enter(record.id, "decoding"):
-        return False
     request = cast("CertifyRequest", record.request)
     card = backbone_card(request.classifier.backbone, Catalogue(redis).backbones())
+    require_room(redis, ModelInput.size_in_bytes(card.image_size))
+    if not records.enter(record.id, "decoding"):
+        return False
     pixels, image = decode_limited(_upload(settings, record.id), request, card, settings)
     payloads = Payloads(redis, ttl=settings.input_ttl)
     is_there = payloads.put_input(record.id, pixels.tobytes())

@@ -119,7 +119,8 @@ def _of_image(
         request = replace(statement.request, frame=options.frame, region=options.region)
         card = backbone_card(request.classifier.backbone, cards)
         decoded, facts = decode_limited(image, request, card, settings)
-        yield Check("image", True, same_image(statement, facts))
+        found = same_image(statement, facts)
+        yield Check("image", True, "; ".join((found, *(f"warning {code}" for code in facts.warnings))))
     except (Rejected, ValueError) as error:
         yield Check("image", False, str(error))
         return

@@ -35,7 +35,7 @@ _FORM: Final = CertifyForm.model_json_schema()
     status_code=202,
     response_model=JobView,
     response_model_exclude_unset=True,
-    responses=job_responses("unknown_prompt", "prompt_mismatch", "empty_image", "unsupported_format"),
+    responses=job_responses("unknown_prompt", "unknown_window", "prompt_mismatch", "empty_image", "unsupported_format"),
     openapi_extra={
         "parameters": [
             {
