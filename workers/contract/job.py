@@ -10,7 +10,7 @@ from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
 from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.models.types.tuning import TuningResult
 from certrad.workers.contract.names import ENDED, PHASES, STATUSES, Phase, Status
-from certrad.workers.contract.progress import Progress, from_fields
+from certrad.workers.contract.progress import Progress, at_start, from_fields
 from certrad.workers.contract.request import Request, read_request
 from certrad.workers.contract.tuning_images import TuningImages
 
@@ -101,6 +101,25 @@ class JobRecord:
     def ended(self) -> bool:
         """Returns whether the job has reached a status that it cannot leave."""
         return self.status in ENDED
+
+    @staticmethod
+    def queued(job_id: str, request: Request, *, at: float) -> "JobRecord":
+        """Returns the record of a job that has just been created.
+
+        Args:
+            job_id: The job's id.
+            request: The request with every default filled in.
+            at: Seconds since 1970.
+        """
+        return JobRecord(
+            id=job_id,
+            status="queued",
+            phase="queued",
+            request=request,
+            progress=at_start(request),
+            created_at=at,
+            updated_at=at,
+        )
 
     @staticmethod
     def from_fields(job_id: str, stored: Mapping[bytes, bytes]) -> "JobRecord":

@@ -96,16 +96,7 @@ class Records:
             raise QueueFullError
         if known_digest != digest:
             raise IdempotencyConflictError
-        record = JobRecord(
-            id=known_id,
-            status="queued",
-            phase="queued",
-            request=request,
-            progress=at_start(request),
-            created_at=now,
-            updated_at=now,
-        )
-        return Created(record=record, replayed=known_id != job_id)
+        return Created(record=JobRecord.queued(known_id, request, at=now), replayed=known_id != job_id)
 
     def read(self, job_id: str) -> JobRecord | None:
         """Returns the record, or None when there is none (any more).

@@ -12,8 +12,9 @@ local function has_ended(record)
 end
 """
 
-# Says that a job has a new event: whoever follows it reads its stream then. The record's key ends with the id.
-_TELL: Final = f"redis.call('PUBLISH', '{NEWS}', string.match(KEYS[1], '[^:]*$'))"
+# Says that a job has a new event: whoever follows it reads its stream then. The record's key ends with the id. Where an
+# ACL forbids the channel, followers only read later.
+_TELL: Final = f"redis.pcall('PUBLISH', '{NEWS}', string.match(KEYS[1], '[^:]*$'))"
 
 # KEYS record, active, jobs, idempotency ('' for none); ARGV id, now, ttl, bound, request digest, field, value, ...
 # Redis' clients send a script again when its answer gets lost, so the job it created already is no other job.
