@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import DONE, FAILURE
-from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
+from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.contract.option_kinds import choice
 
 
@@ -15,7 +15,7 @@ def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     parser.argument(
         "queue",
-        choice(INTAKE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE),
+        choice(INTAKE_QUEUE, ARCHIVE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE),
         "queue to serve; gpu is the old name of engine",
     )
     add_data_dir(parser)
@@ -34,7 +34,7 @@ def run(options: Namespace) -> int:
     from certrad.workers.contract.waiting import tell_if_redis_is_away
     from certrad.workers.engine.worker import EngineWorker
     from certrad.workers.environment import ONE_THREAD
-    from certrad.workers.queue.worker import IntakeWorker, worker_name
+    from certrad.workers.queue.worker import IntakeWorker, QueueWorker, worker_name
     from certrad.workers.settings import WorkerSettings
 
     queue = options.queue
@@ -45,12 +45,13 @@ def run(options: Namespace) -> int:
     settings = WorkerSettings()
     tell_if_redis_is_away(settings.redis_url)
     name, redis = worker_name(queue), connect(settings.redis_url)
-    worker: EngineWorker | IntakeWorker
+    worker: QueueWorker
     if queue == ENGINE_QUEUE:
         worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
     else:
         os.environ |= ONE_THREAD
         importlib.import_module("certrad.workers.intake.tasks")  # once, before every fork
-        worker = IntakeWorker(queue, name=name, redis=redis, settings=settings)
+        kind = IntakeWorker if queue == INTAKE_QUEUE else QueueWorker
+        worker = kind(queue, name=name, redis=redis, settings=settings)
     worker.work()
     return DONE if worker.stop_requested else FAILURE

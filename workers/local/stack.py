@@ -1,4 +1,4 @@
-"""The local stack: Redis, an intake worker, engines and the API as child processes, kept alive until a signal."""
+"""The local stack: Redis, workers of intake and archives, engines and the API as child processes, kept alive until a signal."""
 
 import http.client
 import os
@@ -17,7 +17,7 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
-from certrad.workers.contract.names import ENGINE_QUEUE, INTAKE_QUEUE, WORKERS
+from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, INTAKE_QUEUE, WORKERS
 from certrad.workers.contract.queues import worker_exists
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.local.supervisor import Child, StackError, end
@@ -53,11 +53,13 @@ class Stack:
         # An upload is spooled before it is stored; /tmp may be memory.
         spool = {"TMPDIR": str(data_dir)}
         self._api = Child("api", lambda: self._spawn("api", self._api_command(), shared | spool))
-        # Beside several engines, one unpacks the archive of a tuning while another serves certificates.
-        self._workers = [self._intake_worker(f"intake-{number}", shared) for number in range(1, min(engines, 2) + 1)]
+        # Beside several engines, one decodes a slow upload while another serves those that follow it.
+        intakes = range(1, min(engines, 2) + 1)
+        self._workers = [self._worker(f"intake-{number}", INTAKE_QUEUE, shared) for number in intakes]
+        self._workers.append(self._worker("archive-1", ARCHIVE_QUEUE, shared))
         if "threads" not in settings.model_fields_set:  # engines share the processors
             shared |= {"CERTRAD_THREADS": str(max(1, settings.threads // engines))}
-        self._workers += [self._engine_worker(f"engine-{number}", shared) for number in range(1, engines + 1)]
+        self._workers += [self._worker(f"engine-{number}", ENGINE_QUEUE, shared) for number in range(1, engines + 1)]
 
     @property
     def url(self) -> str:
@@ -103,11 +105,8 @@ class Stack:
             return []
         return [Child("redis", self._redis.start, process=self._redis.start())]
 
-    def _intake_worker(self, name: str, env: Mapping[str, str]) -> Child:
-        return Child(name, lambda: self._spawn(name, _worker_command(INTAKE_QUEUE), env))
-
-    def _engine_worker(self, name: str, env: Mapping[str, str]) -> Child:
-        return Child(name, lambda: self._spawn(name, _worker_command(ENGINE_QUEUE), env))
+    def _worker(self, name: str, queue_name: str, env: Mapping[str, str]) -> Child:
+        return Child(name, lambda: self._spawn(name, _worker_command(queue_name), env))
 
     def _api_command(self) -> list[str]:
         options = ["--fd", str(self._listener.fileno()), "--timeout-graceful-shutdown", "3", "--no-access-log"]
