@@ -4,11 +4,19 @@ import importlib
 import os
 import sys
 from argparse import Namespace
+from typing import Final
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import DONE, FAILURE
 from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.contract.option_kinds import choice
+
+IMPORTED_BEFORE_FORKS: Final = (
+    "certrad.workers.intake.tasks",
+    "certrad.workers.issue",
+    *(f"PIL.{name}ImagePlugin" for name in ("Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff")),
+)
+"""What tasks and decoders need, Pillow's own first look at a file included; else each process would import it again."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -50,7 +58,8 @@ def run(options: Namespace) -> int:
         worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
     else:
         os.environ |= ONE_THREAD
-        importlib.import_module("certrad.workers.intake.tasks")  # once, before every fork
+        for module in IMPORTED_BEFORE_FORKS:
+            importlib.import_module(module)
         kind = IntakeWorker if queue == INTAKE_QUEUE else QueueWorker
         worker = kind(queue, name=name, redis=redis, settings=settings)
     worker.work()
