@@ -33,7 +33,7 @@ from certrad.workers.local.redis_server import EmbeddedRedis
 
 _READY: Final = re.compile(r"http://127\.0\.0\.1:\d+")
 _START_SECONDS: Final = 240.0
-_QUERY: Final = "adaptation=none&prompt=template&sigma=0.5&n0=64&n=300"
+_QUERY: Final = "adaptation=none&prompt=template&sigma=0.5&n0=64&n=64"
 _BOUNDARIES: Final = ("queued", "decoding", "waiting", "loading", "finishing", "end")
 
 
@@ -80,7 +80,10 @@ def run(arguments: argparse.Namespace) -> None:
             rounds = tuple(_one(url, redis) for _ in range(arguments.rounds))
     figures = ServiceOverhead(
         median=Parts(
-            **{part.name: round(statistics.median(getattr(one, part.name) for one in rounds), 1) for part in fields(Parts)}
+            **{
+                part.name: round(statistics.median(getattr(one, part.name) for one in rounds), 1)
+                for part in fields(Parts)
+            }
         ),
         least_overhead=min(one.overhead for one in rounds),
         rounds=rounds,

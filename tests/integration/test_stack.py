@@ -20,7 +20,7 @@ from tests.support.stack import START_SECONDS, RunningStack, launch, start_stack
 
 pytestmark = pytest.mark.integration
 
-FAMILY = 6  # Redis, API, intake, archive, the RQ parent of the engine and the engine
+FAMILY = 7  # Redis, API, intake with its ready work horse, archive, the RQ parent of the engine and the engine
 
 
 @pytest.fixture(scope="module")
