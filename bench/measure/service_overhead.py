@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,17 +75,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measures and prints."""
     machine = this_machine()
-    with tempfile.TemporaryDirectory() as folder, _service(Path(folder)) as url:
-        with Redis.from_url(EmbeddedRedis(Path(folder) / "data" / "redis").url) as redis:
-            _one(url, redis)  # the first certificate makes keys
-            rounds = tuple(_one(url, redis) for _ in range(arguments.rounds))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _service(Path(folder)) as url,
+        Redis.from_url(EmbeddedRedis(Path(folder) / "data" / "redis").url) as redis,
+    ):
+        _one(url, redis)  # the first certificate makes keys
+        rounds = tuple(_one(url, redis) for _ in range(arguments.rounds))
+    names = [part.name for part in fields(Parts)]
     figures = ServiceOverhead(
-        median=Parts(
-            **{
-                part.name: round(statistics.median(getattr(one, part.name) for one in rounds), 1)
-                for part in fields(Parts)
-            }
-        ),
+        median=Parts(**{name: round(statistics.median(getattr(one, name) for one in rounds), 1) for name in names}),
         least_overhead=min(one.overhead for one in rounds),
         rounds=rounds,
         machine=machine,
@@ -138,7 +138,7 @@ def _one(url: str, redis: Redis) -> Parts:
     if job["status"] != "succeeded":
         raise RuntimeError(f"the certificate must succeed, got {job['status']}: {job['error']}")
     at = _times(job["id"], redis)
-    steps = [1000 * (at[after] - at[before]) for before, after in zip(_BOUNDARIES, _BOUNDARIES[1:], strict=False)]
+    steps = [1000 * (at[after] - at[before]) for before, after in pairwise(_BOUNDARIES)]
     accept, (to_intake, decode, to_engine, engine, finish) = 1000 * (at["queued"] - began), steps
     return Parts(
         accept=accept,

@@ -1,4 +1,4 @@
-"""The local stack: Redis, workers of intake and archives, engines and the API as child processes, kept alive until a signal."""
+"""The local stack: Redis, workers of all queues and the API as child processes, kept alive until a signal."""
 
 import http.client
 import os
