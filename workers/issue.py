@@ -5,16 +5,16 @@ Nothing is signed that does not verify and is not about the job.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, Final
+from dataclasses import asdict, is_dataclass
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis import Redis
 
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.reader import parse, read
-from certrad.models.certificates.schema import Statement
+from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
+from certrad.models.certificates.statement import Statement
 from certrad.models.certificates.verify import Issuer, same_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
@@ -29,6 +29,7 @@ from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.queue.failures import end_job_on_error
+from certrad.workers.queue.shortage import raise_if_disk_is_full
 from certrad.workers.settings import WorkerSettings
 
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
@@ -48,6 +49,7 @@ def finish(job_id: str) -> None:
     Raises:
         ConnectionError: Redis cannot be reached, so that RQ tries again.
         TimeoutError: Redis does not answer, so that RQ tries again.
+        ShortageError: The disk is full, so that RQ tries again later.
     """
     settings = WorkerSettings()
     with connect(settings.redis_url) as redis:
@@ -84,9 +86,9 @@ def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed
         for check in verification.checks:
             if not check.ok:
                 raise ValueError(f"{check.name}: {check.detail}")
-        parsed = parse(content)
-        _check_subject(read(parsed), record)
-        _check_result(parsed, result)
+        statement = read(parse(content))
+        _check_subject(statement, record)
+        _check_result(statement, result)
     except (ValueError, TypeError) as refusal:
         raise Rejected("invalid_certificate", str(refusal)) from refusal
     except Rejected as rejected:
@@ -112,18 +114,26 @@ def _check_subject(statement: Statement, record: JobRecord) -> None:
     same_image(statement, record.image)
 
 
-def _check_result(document: Mapping[str, Any], result: JobResult) -> None:
+def _check_result(statement: Statement, result: JobResult) -> None:
     """Refuses a result that claims more or less than the document.
 
     Raises:
         ValueError: It is such a result.
     """
-    stated = {**document["claim"], **{name: document[name] for name in _REPEATED}}
-    claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED)}
+    stated = {**asdict(statement.claim), **{name: _plain(getattr(statement, name)) for name in _REPEATED}}
+    stated["window"] = _plain(statement.subject.window)
+    claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, "window")}
     # A document leaves out what a result states as null.
-    claimed = {name: value for name, value in claimed.items() if value is not None}
-    if canonical(claimed) != canonical(stated):
+    if canonical(_without_nulls(claimed)) != canonical(_without_nulls(stated)):
         raise ValueError("the result claims something else than the document")
+
+
+def _plain(value: object) -> object:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _without_nulls(fields: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _read_hand_over(redis: Redis, settings: WorkerSettings, job_id: str) -> HandOver:
@@ -144,6 +154,7 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
 
     Raises:
         Rejected: storage_unavailable, invalid_certificate.
+        ShortageError: The disk is full.
     """
     keys = SigningKeys(settings.signing_dir)
     try:
@@ -151,4 +162,5 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
         keys.publish(Keyring(redis))
         return store_certificate(settings.certificates_dir, content)
     except OSError as error:
+        raise_if_disk_is_full(error)
         raise Rejected("storage_unavailable", f"the certificate was not stored: {error.strerror}") from error

@@ -41,7 +41,7 @@ def configure(process: str, stream: TextIO | None = None) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream)
+    handler = _LossyHandler(stream)
     handler.setFormatter(
         ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -54,6 +54,15 @@ def configure(process: str, stream: TextIO | None = None) -> None:
     for name in _RQ_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     sys.excepthook = _log_uncaught
+
+
+class _LossyHandler(logging.StreamHandler[TextIO]):
+    """Drops a line that its stream does not take, as on a full disk: a log must not stop a process."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is logging's
+        """Drops the line; an error of another kind is told as logging tells it."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def _without_message(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

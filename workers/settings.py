@@ -63,6 +63,11 @@ class WorkerSettings(SharedSettings):
         return self.data_dir / "prompts"
 
     @property
+    def cards_dir(self) -> Path:
+        """Returns the folder of the operator's own cards, with the folders `backbones` and `tasks`."""
+        return self.data_dir / "cards"
+
+    @property
     def signing_dir(self) -> Path:
         """Returns the folder of the keys that sign certificates, on the API host only."""
         return self.data_dir / "signing"

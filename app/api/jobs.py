@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import BinaryIO, Final
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import JobStatus
@@ -25,11 +25,13 @@ from certrad.workers.contract.job import (
     QueueFullError,
     UnreadableRecordError,
 )
+from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
 from certrad.workers.contract.queues import enqueue, rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.request import Request, write_request
 
+_SHARE_FOR_NEW_JOBS: Final = 0.8  # of the job store's memory; the rest is for the jobs that were accepted
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -46,7 +48,7 @@ class Jobs:
         """Stores the upload, creates the job and enqueues its first stage; a refusal undoes all of it.
 
         If Redis fails to answer, the job may have been created: its upload stays, so that it can run. The reaper
-        deletes an upload that no job names.
+        deletes an upload that no job names. If Redis answers with a refusal, there is no job and no upload stays.
 
         Args:
             upload: The image, or the archive of images.
@@ -57,18 +59,21 @@ class Jobs:
             The job of the submission.
 
         Raises:
-            Rejected: storage_unavailable, queue_full, idempotency_conflict.
+            Rejected: job_store_full, storage_unavailable, queue_full, idempotency_conflict.
             RedisError: Redis refused or did not answer.
         """
+        self._require_memory()
         replay_key = hashlib.sha256(idempotency.encode()).hexdigest() if idempotency else None
         job_id = uuid.uuid4().hex
-        digest = _digest(uploads.store(self._settings.blobs_dir, job_id, upload), request)
+        upload_sha256 = uploads.store(
+            self._settings.blobs_dir, job_id, upload, min_free_bytes=self._settings.min_free_bytes
+        )
+        digest = _digest(upload_sha256, request)
         try:
             created = self._create(job_id, request, digest=digest, replay_key=replay_key)
-        except RedisError:
-            raise
-        except BaseException:  # whatever it was, it is raised again; nothing may be left behind
-            uploads.delete(self._settings.blobs_dir, job_id)
+        except BaseException as error:  # whatever it was, it is raised again; nothing may be left behind
+            if isinstance(error, ResponseError) or not isinstance(error, RedisError):
+                uploads.delete(self._settings.blobs_dir, job_id)
             raise
         if created.replayed:
             uploads.delete(self._settings.blobs_dir, job_id)
@@ -145,6 +150,12 @@ class Jobs:
     def _delete_files(self, job_id: str) -> None:
         uploads.delete(self._settings.blobs_dir, job_id)
         uploads.delete(self._settings.outputs_dir, job_id)
+
+    def _require_memory(self) -> None:
+        if not read_memory(self._redis).has_room(0, share=_SHARE_FOR_NEW_JOBS):
+            raise Rejected(
+                "job_store_full", f"the job store uses more than {_SHARE_FOR_NEW_JOBS:.0%} of the memory it may use"
+            )
 
     def _create(self, job_id: str, request: Request, *, digest: str, replay_key: str | None) -> Created:
         for _ in range(2):

@@ -8,6 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis import Redis
 
+from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.names import ACTIVE, JOBS
 from certrad.workers.contract.queues import QUEUES, alive_workers, stage_counts
 
@@ -30,7 +31,11 @@ class InstallationCollector(Collector):
             pipe.zcard(ACTIVE)
             pipe.zcard(JOBS)
             active, known = cast("list[int]", pipe.execute())
-        counts = stage_counts(self._redis)
+        counts, memory = stage_counts(self._redis), read_memory(self._redis)
+        yield GaugeMetricFamily("certrad_job_store_used_bytes", "Memory that the job store uses", value=memory.used)
+        yield GaugeMetricFamily(
+            "certrad_job_store_max_bytes", "Memory that the job store may use; 0: no bound", value=memory.bound or 0
+        )
         yield GaugeMetricFamily("certrad_jobs_active", "Jobs queued or running", value=active)
         yield GaugeMetricFamily("certrad_jobs_listed", "Jobs in the list, ended ones included", value=known)
         for name, words in _STAGES.items():

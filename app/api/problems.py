@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from certrad.app.api.methods import allowed_methods
 from certrad.app.api.remedies import REMEDIES
 from certrad.models.errors import PROBLEMS, Rejected
+from certrad.workers.contract.waiting import refuses_writes
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5
@@ -20,8 +21,6 @@ _CODE_OF_STATUS: Final = {400: "invalid_request", 404: "not_found", 405: "method
 _REDIS_DOWN: Final = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
-    redis_errors.OutOfMemoryError,
-    redis_errors.ReadOnlyError,
     redis_errors.ClusterDownError,
 )
 
@@ -141,6 +140,12 @@ def install(app: FastAPI) -> None:
 
     for kind in _REDIS_DOWN:
         app.exception_handler(kind)(redis_down)
+
+    @app.exception_handler(redis_errors.ResponseError)
+    async def redis_refused(request: Request, error: redis_errors.ResponseError) -> JSONResponse:
+        if not refuses_writes(error):
+            raise error
+        return await redis_down(request, error)
 
 
 def _name(error: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     ),
     "idempotency_conflict": Remedy(status=422, what_to_do="use a new key for a new request"),
     "body_too_large": Remedy(status=413, what_to_do="send a smaller image, or fewer images"),
+    "request_timeout": Remedy(status=408, what_to_do="send the request again, without a pause"),
     "host_not_allowed": Remedy(
         status=421, what_to_do="use an allowed name, or add this one to `CERTRAD_ALLOWED_HOSTS`"
     ),
@@ -81,7 +82,8 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "too_few_images": Remedy(status=422, what_to_do="lower `shots` or add images to the class that `detail` names"),
     # -- the model --------------------------------------------------------------------------------------------------
     "backbone_unavailable": Remedy(
-        status=503, what_to_do="run `certrad fetch NAME` on the engine's machine, then restart the engine"
+        status=503,
+        what_to_do="run `certrad fetch NAME` on the engine's machine, and send the request again a minute later",
     ),
     "invalid_weights": Remedy(status=500, what_to_do="fetch the weights again"),
     "model_unavailable": Remedy(status=503, what_to_do="put the file named there, in the published layout"),
@@ -97,6 +99,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     ),
     "invalid_dataset": Remedy(status=422, what_to_do="restore the published file"),
     # -- the service ------------------------------------------------------------------------------------------------
+    "too_many_connections": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
     "queue_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
     "job_store_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds; tell the operator"),
     "redis_unavailable": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
@@ -107,6 +110,8 @@ REMEDIES: Final[dict[str, Remedy]] = {
         status=500, what_to_do="submit the image again; the record goes when its time to live is over"
     ),
     "worker_lost": Remedy(status=500, what_to_do="submit again; tell the operator"),
-    "engine_mismatch": Remedy(status=500, what_to_do="submit again; run one kind of engine per installation"),
+    "engine_mismatch": Remedy(
+        status=500, what_to_do="submit again; run one kind of engine per installation, with the same `secrets`"
+    ),
     "internal_error": Remedy(status=500, what_to_do="report it with the job id"),
 }

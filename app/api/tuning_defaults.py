@@ -13,6 +13,7 @@ from certrad.models.types.tuning import (
     TuningParams,
     TuningRequest,
 )
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.catalogue import Catalogue
 
 _PARAMS: Final = (
@@ -41,15 +42,16 @@ def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> Tu
         Rejected: unknown_task, unknown_backbone.
     """
     task = _task(form, catalogue)
-    backbone = form.backbone or (task or catalogue.tasks[settings.default_task]).default_backbone
-    if backbone not in catalogue.backbones:
-        raise Rejected("unknown_backbone", f"`backbone` must be one of {', '.join(sorted(catalogue.backbones))}")
+    backbone = form.backbone or (task or _known(settings.default_task, catalogue)).default_backbone
+    if backbone not in (backbones := catalogue.backbones()):
+        raise Rejected("unknown_backbone", f"`backbone` must be one of {', '.join(sorted(backbones))}")
     return TuningRequest(
         name=form.name or f"{task.id if task else 'prompt'}-{form.method.replace('_', '-')}",
         backbone=backbone,
         class_names=task.class_names if task else _own_classes(form),
         task=task.id if task else None,
         params=_params(form),
+        window=FileWindow.of_task(task.windows if task else ()),
     )
 
 
@@ -58,9 +60,14 @@ def _task(form: TuningForm, catalogue: Catalogue) -> TaskCard | None:
         return None
     if form.classes is not None:
         raise InvalidRequest({"classes": "must not be sent together with `task`"})
-    if form.task not in catalogue.tasks:
-        raise Rejected("unknown_task", f"`task` must be one of {', '.join(sorted(catalogue.tasks))}")
-    return catalogue.tasks[form.task]
+    return _known(form.task, catalogue)
+
+
+def _known(name: str, catalogue: Catalogue) -> TaskCard:
+    tasks = catalogue.tasks()
+    if name not in tasks:
+        raise Rejected("unknown_task", f"`task` must be one of {', '.join(sorted(tasks))}")
+    return tasks[name]
 
 
 def _own_classes(form: TuningForm) -> tuple[str, ...] | None:

@@ -18,6 +18,7 @@ from certrad.bench.demo.common import (
     add_common_arguments,
     as_inputs,
     backbone_of,
+    record_of,
     save,
     task,
     training_images,
@@ -74,6 +75,7 @@ def adapt_to_pool(arguments: argparse.Namespace) -> PromptCard:
         name=arguments.name,
         method="calibrated",
         backbone=backbone,
+        tuned_on=record_of(pool).with_start(start.tuned_on),
         tuning={
             **asdict(params),
             "start": start.id,

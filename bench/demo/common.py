@@ -20,9 +20,11 @@ from certrad.models.backbones.weights import file_sha256
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.context import ContextVectors
+from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.shipped import SHIPPED_PROMPTS, TASK_CARDS, shipped_backbones, shipped_tasks
 from certrad.models.types import PromptCard, TaskCard
 from certrad.models.types.cards import PromptMethod
+from certrad.models.types.tuned_on import TunedOn
 
 TASK_CARD: Final = TASK_CARDS / f"{TASK}.json"
 LICENCE: Final = (
@@ -71,6 +73,7 @@ def save(
     name: str,
     method: PromptMethod,
     backbone: Backbone,
+    tuned_on: TunedOn,
     tuning: Mapping[str, Any],
     measured: Mapping[str, Any] | None = None,
 ) -> PromptCard:
@@ -91,7 +94,13 @@ def save(
             "archive_sha256": file_sha256(arguments.data),
         },
         measured=dict(measured or {}),
+        tuned_on=tuned_on,
     )
+
+
+def record_of(inputs: Tensor) -> TunedOn:
+    """Returns the record of model inputs (N, 3, H, W) of MedNIST, without a key: anyone has the images."""
+    return TunedOn(public=tuple(sorted(set(input_digests(inputs)))))
 
 
 def make_default(field: Literal["default_prompt", "default_bank"], card: PromptCard) -> None:

@@ -19,6 +19,7 @@ from certrad.bench.demo.common import (
     as_inputs,
     backbone_of,
     make_default,
+    record_of,
     save,
     task,
     training_images,
@@ -75,13 +76,14 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
     labels = torch.from_numpy(images.labels)
     # So that only the shots are unpacked; `tune_bank` then finds no more than them.
     shots = sample_shots(labels, len(class_names), params.shots, params.seed)
+    inputs = as_inputs(images, shots)
     with tqdm(total=params.stages, unit="stage") as progress:
 
         def on_stage(name: str) -> None:
             progress.set_postfix_str(name)
             progress.update()
 
-        bank = tune_bank(backbone, as_inputs(images, shots), labels[shots], class_names, params, on_stage=on_stage)
+        bank = tune_bank(backbone, inputs, labels[shots], class_names, params, on_stage=on_stage)
     return save(
         arguments,
         bank,
@@ -89,6 +91,7 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
         name=arguments.name,
         method="bank",
         backbone=backbone,
+        tuned_on=record_of(inputs),
         tuning={
             **asdict(params),
             "dtype": arguments.dtype,

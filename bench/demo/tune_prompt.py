@@ -29,6 +29,7 @@ from certrad.bench.demo.common import (
     as_inputs,
     backbone_of,
     make_default,
+    record_of,
     save,
     task,
     training_images,
@@ -92,6 +93,7 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
         name=arguments.name or f"{TASK}-{params.method.replace('_', '-')}",
         method=params.method,
         backbone=backbone,
+        tuned_on=record_of(data.images),
         tuning=tuned.tuning,
         measured=tuned.measured,
     )

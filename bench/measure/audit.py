@@ -26,7 +26,7 @@ from certrad.models.audit.verdict import as_markdown
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import SHIPPED_PROMPTS, shipped_prompts, shipped_tasks
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.models.types import FixedSigma, SamplingParams
 
 
@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
         verdicts = audit(
             images,
             settings,
+            shipped_backbones()[task.default_backbone],
             Path("backbones"),
             PromptStore(own=SHIPPED_PROMPTS),
             processes=arguments.processes,

@@ -26,9 +26,8 @@ from certrad.models.backbones.device import DTYPES
 from certrad.models.evaluation.journal import Journal
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing.device import default_batch_size, noise_law
-from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types import TEMPLATE_PROMPT, BackboneCard
 
 Images = Sequence[NDArray[np.uint8]]
 
@@ -64,19 +63,18 @@ def images_sha256(images: Images) -> str:
     return hasher.hexdigest()
 
 
-def load_audit(settings: AuditSettings, backbones: Path, prompts: PromptStore) -> Audit:
+def load_audit(settings: AuditSettings, card: BackboneCard, backbones: Path, prompts: PromptStore) -> Audit:
     """Returns the audit of these settings, with backbone and prompts loaded.
 
     Args:
         settings: the settings.
-        backbones: folder of the fetched backbones.
+        card: the backbone that all modes name.
+        backbones: folder of the files of the backbones.
         prompts: the prompt checkpoints.
 
     Raises:
         Rejected: for unknown or damaged files, a prompt of another backbone, or a template that cannot be adapted.
     """
-    (backbone_id,) = {spec.classifier.backbone for spec in settings.modes}
-    card = shipped_backbones()[backbone_id]
     backbone = load_backbone(
         card, weights_directory(card, backbones), device=settings.device, dtype=DTYPES[settings.dtype]
     )
@@ -109,6 +107,7 @@ def open_journal(path: Path | None, settings: AuditSettings) -> Journal:
 def audit(
     images: Images,
     settings: AuditSettings,
+    card: BackboneCard,
     backbones: Path,
     prompts: PromptStore,
     *,
@@ -121,7 +120,8 @@ def audit(
     Args:
         images: (3, S, S) on the grid 0..255.
         settings: the settings.
-        backbones: folder of the fetched backbones.
+        card: the backbone that all modes name.
+        backbones: folder of the files of the backbones.
         prompts: the prompt checkpoints.
         journal: the findings so far; new ones are appended.
         processes: number of processes; each loads the models and computes in one thread.
@@ -134,7 +134,7 @@ def audit(
     for _ in by_index:
         on_image()
     missing = [index for index in range(len(images)) if index not in by_index]
-    start = partial(_start, settings, backbones, prompts)
+    start = partial(_start, settings, card, backbones, prompts)
     for index, findings in _compute_findings(images, missing, start, min(processes, len(missing))):
         journal.append(_to_line(index, findings))
         by_index[index] = findings
@@ -169,10 +169,10 @@ _audit: Audit
 """The audit of this process, loaded once by `_start`."""
 
 
-def _start(settings: AuditSettings, backbones: Path, prompts: PromptStore) -> None:
+def _start(settings: AuditSettings, card: BackboneCard, backbones: Path, prompts: PromptStore) -> None:
     global _audit  # what the initializer of a process pool is for
     torch.set_num_threads(1)
-    _audit = load_audit(settings, backbones, prompts)
+    _audit = load_audit(settings, card, backbones, prompts)
 
 
 def _findings(pixels: NDArray[np.uint8]) -> list[Finding]:

@@ -13,6 +13,7 @@ from certrad.models.types import BackboneCard
 from certrad.models.types.cards import Activation, BackboneFormat
 
 EMBEDDED = Path(__file__).parents[1] / "demo"
+EMBEDDED_ID = "demo"
 
 # By name: importing transformers' BERT and Swin takes seconds, which no other backbone needs to spend.
 LOADERS: dict[BackboneFormat, str] = {
@@ -147,5 +148,5 @@ def load_backbone(
 
 
 def weights_directory(card: BackboneCard, root: Path) -> Path:
-    """Returns the folder of the files of a backbone: inside the package when embedded, else `root/<id>` as fetched."""
-    return EMBEDDED if card.hub is None else root / card.id
+    """Returns the folder of the files of a backbone: inside the package for the embedded one, else `root/<id>`."""
+    return EMBEDDED if card.id == EMBEDDED_ID else root / card.id

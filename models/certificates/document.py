@@ -4,8 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from certrad.models.certificates.facts import SCHEMA, Facts
+from certrad.models.certificates.facts import Facts
 from certrad.models.certificates.labels import merkle_root, run_lengths
+from certrad.models.certificates.schemas import schema_3
+from certrad.models.certificates.statement import (
+    SelectorShares,
+    StatedAbstention,
+    StatedCertificate,
+    StatedOutcome,
+    StatedParams,
+    StatedRouting,
+    StatedSamples,
+    Statement,
+)
 from certrad.models.certificates.text import formula, limits, scope_text
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import (
@@ -17,7 +28,7 @@ from certrad.models.types import (
     LabelCounts,
     ZeroShotAdaptation,
 )
-from certrad.models.types.evidence import Evidence, RoutedEvidence, label_numbers
+from certrad.models.types.evidence import RoutedEvidence, label_numbers
 from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.models.types.result import (
     AbstainedResult,
@@ -25,6 +36,7 @@ from certrad.models.types.result import (
     CertificationResult,
     CertifiedResult,
     Provenance,
+    ResultWarning,
     RouteSummary,
     RoutingSummary,
 )
@@ -39,47 +51,63 @@ def document(facts: Facts) -> dict[str, Any]:
     Args:
         facts: All that it states.
     """
+    return schema_3.write(state(facts))
+
+
+def state(facts: Facts) -> Statement:
+    """Returns what a document of these facts states.
+
+    Args:
+        facts: All that it states.
+    """
     request, evidence = facts.request, facts.evidence
-    return {
-        "schema": SCHEMA,
-        "claim": _claim(facts),
-        "scope": request.classifier.scope,
-        "scope_text": scope_text(request.classifier),
-        "limits": limits(evidence.selection_samples, evidence.estimation_samples),
-        "params": {
-            **asdict(request.params),
-            "sigma": evidence.sigma,
-            "eta": ETA,
-            "alpha_split": asdict(evidence.alpha_split),
-            "formula": formula(evidence.decision.rule, evidence.alpha_split),
-        },
-        "decision": asdict(evidence.decision),
-        "selection": asdict(evidence.selection),
-        "estimation": _transcript(evidence.labels, evidence.estimation),
-        **_routing(evidence),
-        "samples_used": evidence.samples_used,
-        "subject": asdict(facts.subject),
-        "radius_in_image_units": asdict(_image_radius(facts)),
-        "classifier": asdict(facts.classifier),
-        "noise": asdict(facts.noise),
-        "software": dict(facts.software),
-        "signature": None,
-    }
+    params, spec = request.params, request.classifier
+    return Statement(
+        schema=schema_3.NAME,
+        claim=_claim(facts),
+        scope=spec.scope,
+        scope_text=scope_text(facts.classifier),
+        limits=tuple(limits(evidence.selection_samples, evidence.estimation_samples)),
+        params=StatedParams(
+            sigma=evidence.sigma,
+            alpha=params.alpha,
+            n0=params.n0,
+            n=params.n,
+            bound=params.bound,
+            target_radius=params.target_radius,
+            eta=ETA,
+            alpha_split=evidence.alpha_split,
+            formula=formula(evidence.decision.rule, evidence.alpha_split),
+        ),
+        decision=evidence.decision,
+        selection=evidence.selection,
+        estimation=_transcript(evidence.labels, evidence.estimation),
+        routing=_routing(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
+        samples_used=evidence.samples_used,
+        subject=facts.subject,
+        radius_in_image_units=_image_radius(facts),
+        classifier=facts.classifier,
+        noise=facts.noise,
+        software=facts.software,
+        signature=None,
+    )
 
 
-def certification_result(facts: Facts, *, warnings: Sequence[str], timing: Mapping[str, float]) -> CertificationResult:
+def certification_result(
+    facts: Facts, *, warnings: Sequence[ResultWarning], timing: Mapping[str, float]
+) -> CertificationResult:
     """Returns the `result` of a job: the facts, and what is about this run.
 
     Args:
         facts: All that the certificate states.
-        warnings: Sentences for the reader.
+        warnings: What the reader must know before the radius.
         timing: Name -> seconds.
     """
     request, evidence = facts.request, facts.evidence
     spec, params, outcome = request.classifier, request.params, evidence.outcome
     common: dict[str, Any] = {
         "scope": spec.scope,
-        "scope_text": scope_text(spec),
+        "scope_text": scope_text(facts.classifier),
         **asdict(params),
         "sigma": evidence.sigma,
         "decision": evidence.decision,
@@ -97,6 +125,7 @@ def certification_result(facts: Facts, *, warnings: Sequence[str], timing: Mappi
         "radius_in_image_units": _image_radius(facts),
         "routing": _routing_summary(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
         "warnings": tuple(warnings),
+        "window": facts.subject.window,
         "provenance": Provenance(
             input_shape=facts.subject.input_shape,
             classifier=facts.classifier,
@@ -118,16 +147,23 @@ def certification_result(facts: Facts, *, warnings: Sequence[str], timing: Mappi
             return AbstainedResult(reason=reason, **common)
 
 
-def _claim(facts: Facts) -> dict[str, Any]:
+def _claim(facts: Facts) -> StatedCertificate | StatedAbstention:
     outcome, target = facts.evidence.outcome, facts.request.params.target_radius
-    bounds = {"p_a_lower": outcome.p_a_lower, "p_b_upper": outcome.p_b_upper}
     match outcome:
         case Certificate(class_index=index, radius=radius):
-            label = facts.request.classifier.class_names[index]
-            reached = {} if target is None else {"target_reached": radius >= target}
-            return {"outcome": "certified", "class_index": index, "label": label, "radius": radius, **bounds, **reached}
+            return StatedCertificate(
+                outcome="certified",
+                class_index=index,
+                label=facts.request.classifier.class_names[index],
+                radius=radius,
+                p_a_lower=outcome.p_a_lower,
+                p_b_upper=outcome.p_b_upper,
+                target_reached=None if target is None else radius >= target,
+            )
         case Abstention(reason=reason):
-            return {"outcome": "abstained", "reason": reason, **bounds}
+            return StatedAbstention(
+                outcome="abstained", reason=reason, p_a_lower=outcome.p_a_lower, p_b_upper=outcome.p_b_upper
+            )
 
 
 def _image_radius(facts: Facts) -> ImageRadius | NoImageRadius:
@@ -145,33 +181,36 @@ def _adaptation_name(spec: ClassifierSpec) -> AdaptationName:
             return "none"
 
 
-def _transcript(labels: bytes, counts: LabelCounts) -> dict[str, Any]:
+def _transcript(labels: bytes, counts: LabelCounts) -> StatedSamples:
     """Returns labels and their counts as a document states them."""
     numbers = label_numbers(labels)
-    return {**asdict(counts), "labels": run_lengths(numbers), "merkle_root": merkle_root(numbers)}
+    return StatedSamples(
+        per_class=counts.per_class,
+        invalid=counts.invalid,
+        labels=run_lengths(numbers),
+        merkle_root=merkle_root(numbers),
+    )
 
 
-def _routing(evidence: Evidence) -> dict[str, Any]:
-    """Returns the block about an automatic choice of sigma, without what the document states already."""
-    if not isinstance(evidence, RoutedEvidence):
-        return {}
-    routed = evidence.routed
-    outcomes = [
-        {"sigma": sigma, **asdict(bounds), "estimation": None}
-        for sigma, bounds in zip((*routed.routing.sigmas, None), routed.bounds, strict=True)
-    ]
-    for route, drawn in routed.routes.items():
-        if route != routed.selection.route:
-            outcomes[route]["estimation"] = _transcript(drawn.labels, drawn.counts)
-    block = {
-        "settings": asdict(routed.routing),
-        "alpha_split": {"p_a": routed.split.selector.p_a, "p_b": routed.split.selector.p_b},
-        "route": routed.selection.route,
-        "selection": asdict(routed.selection.selector),
-        "estimation": _transcript(routed.selector.labels, routed.selector.counts),
-        "outcomes": outcomes,
+def _routing(routed: Routed) -> StatedRouting:
+    """Returns an automatic choice of sigma, without the samples that a document states already."""
+    sampled = {
+        route: _transcript(drawn.labels, drawn.counts)
+        for route, drawn in routed.routes.items()
+        if route != routed.selection.route
     }
-    return {"routing": block}
+    outcomes = zip((*routed.routing.sigmas, None), routed.bounds, strict=True)
+    return StatedRouting(
+        settings=routed.routing,
+        alpha_split=SelectorShares(p_a=routed.split.selector.p_a, p_b=routed.split.selector.p_b),
+        route=routed.selection.route,
+        selection=routed.selection.selector,
+        estimation=_transcript(routed.selector.labels, routed.selector.counts),
+        outcomes=tuple(
+            StatedOutcome(sigma=sigma, **asdict(bounds), estimation=sampled.get(route))
+            for route, (sigma, bounds) in enumerate(outcomes)
+        ),
+    )
 
 
 def _routing_summary(routed: Routed) -> RoutingSummary:

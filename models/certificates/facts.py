@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from certrad.models.types import CertifyRequest
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRecord, ImageScale
-
-SCHEMA: Final = "certrad.certificate/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +50,12 @@ def build_facts(
         noise: What the noise can be drawn again from.
         software: Name -> version of what computed it, with the digest of the code.
     """
-    subject = Subject(pixels_sha256=image.pixels_sha256, input_sha256=image.input_sha256, input_shape=image.shape)
+    subject = Subject(
+        pixels_sha256=image.pixels_sha256,
+        input_sha256=image.input_sha256,
+        input_shape=image.shape,
+        window=image.window,
+    )
     return Facts(
         request=request,
         evidence=evidence,

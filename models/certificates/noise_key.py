@@ -1,71 +1,110 @@
-"""The noise key of a certificate, derived from a secret, the image and the settings. Standard library only."""
+"""The noise key of a certificate, derived from a secret and the digests of what is certified. Standard library only."""
 
 import hashlib
 import hmac
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from certrad.models.certificates.canonical import canonical
-from certrad.models.certificates.facts import SCHEMA
-from certrad.models.types import AutoSigma, CertifyRequest, FixedSigma
+from certrad.models.types import AutoSigma, CertifyRequest, FixedSigma, NoiseLaw, ZeroShotAdaptation
+from certrad.models.types.cards import BackboneCard
+from certrad.models.types.identity import ClassifierIdentity, ClassifierParts
 
 DIGEST_BYTES: Final = 32
 SECRET_MIN_BYTES: Final = 16
 
 
-def noise_key(secret: bytes, pixels_sha256: str, settings_sha256: str) -> bytes:
-    """Returns HMAC-SHA256(secret, pixel digest || settings digest), 32 bytes: one image and settings, one noise.
+def noise_key(secret: bytes, *digests: str) -> bytes:
+    """Returns HMAC-SHA256(secret, digest || digest || ...), 32 bytes: the same digests have the same noise.
+
+    A certificate's digests are those of the model input, of the classifier and of the sampling settings: all that the
+    claim depends on, and no spelling of it. A crop, a window or a template acts only through them.
 
     Args:
         secret: The installation's epoch secret, at least 16 bytes.
-        pixels_sha256: 64 hexadecimal digits, hashed as their 32 bytes, so that no two pairs share a message.
-        settings_sha256: 64 hexadecimal digits, see `settings_digest`.
+        digests: SHA-256 digests of 64 hexadecimal digits, hashed as their 32 bytes, so that no two lists share a
+            message.
 
     Raises:
         ValueError: The secret is too short, or a digest is not of 32 bytes.
     """
     if len(secret) < SECRET_MIN_BYTES:
         raise ValueError(f"the secret must have at least {SECRET_MIN_BYTES} bytes, got {len(secret)}")
-    digests = [bytes.fromhex(digest) for digest in (pixels_sha256, settings_sha256)]
-    if any(len(digest) != DIGEST_BYTES for digest in digests):
-        raise ValueError(f"SHA-256 digests must have {DIGEST_BYTES} bytes, got {[len(d) for d in digests]}")
-    return hmac.new(secret, b"".join(digests), hashlib.sha256).digest()
+    parts = [bytes.fromhex(digest) for digest in digests]
+    if any(len(part) != DIGEST_BYTES for part in parts):
+        raise ValueError(f"SHA-256 digests must have {DIGEST_BYTES} bytes, got {[len(part) for part in parts]}")
+    return hmac.new(secret, b"".join(parts), hashlib.sha256).digest()
 
 
-def settings_digest(
-    request: CertifyRequest, *, backbone_sha256: str, prompt_sha256: str | None, input_shape: Sequence[int]
-) -> str:
-    """Returns the SHA-256 of all that a caller can choose and that changes the claim: a part of the noise key.
+def card_digest(card: BackboneCard) -> str:
+    """Returns the SHA-256 of what a backbone's card says about computing with its weights.
 
-    `frame` and `region` are in the pixel digest already; urgency and the task's name change nothing. Every part of it
-    stands in the document, so that anyone can compute it again (docs/mathematics.md, A1).
+    Args:
+        card: The card of the backbone.
+    """
+    computing = ("format", "image_size", "mean", "std", "activation")
+    return _digest({name: getattr(card, name) for name in computing})
+
+
+def classifier_digest(parts: ClassifierParts) -> str:
+    """Returns the SHA-256 of a base classifier with its noise law: a part of the noise key.
+
+    A part that a later version adds is named only where there is one, so that every other digest stays.
+
+    Args:
+        parts: What the classifier computes with.
+    """
+    return _digest(asdict(parts))
+
+
+def classifier_parts(classifier: ClassifierIdentity, law: NoiseLaw) -> ClassifierParts:
+    """Returns the parts of a classifier that a document of schema 3 names.
+
+    Args:
+        classifier: The classifier, by digest.
+        law: The named law of the noise.
+
+    Raises:
+        ValueError: The identity is of an earlier schema, which did not state all parts.
+    """
+    if classifier.card_sha256 is None or classifier.base_features_sha256 is None:
+        raise ValueError("the classifier must be named with its card and its text features before adaptation")
+    return ClassifierParts(
+        backbone_sha256=classifier.backbone_sha256,
+        card_sha256=classifier.card_sha256,
+        dtype=classifier.dtype,
+        text_features_sha256=classifier.base_features_sha256,
+        gate_sha256=classifier.gate_sha256,
+        zero_shot=classifier.adaptation if isinstance(classifier.adaptation, ZeroShotAdaptation) else None,
+        law=law,
+    )
+
+
+def sampling_digest(request: CertifyRequest) -> str:
+    """Returns the SHA-256 of sigma and the sampling parameters, in one spelling: a part of the noise key.
+
+    With two classes both ways to bound the runner-up are one, and have one digest.
 
     Args:
         request: The request.
-        backbone_sha256: SHA-256 of the backbone's weights.
-        prompt_sha256: SHA-256 of the prompt checkpoint; None for a hand-written template.
-        input_shape: (channels, height, width) of the model input.
     """
-    chosen = {
-        "schema": SCHEMA,
-        "classifier": asdict(request.classifier),
-        **_spell_sampling(request),
-        "backbone_sha256": backbone_sha256,
-        "prompt_sha256": prompt_sha256,
-        "input_shape": list(input_shape),
-    }
-    return hashlib.sha256(canonical(chosen)).hexdigest()
-
-
-def _spell_sampling(request: CertifyRequest) -> dict[str, Any]:
-    """Returns sigma and parameters as schema 2 spells them: with sigma=auto `params.sigma` is the selector's.
-
-    The spelling is a part of every noise key ever drawn from, so that it outlives the types.
-    """
+    params = request.params
     match request.sigma:
         case FixedSigma(sigma):
-            return {"params": {**asdict(request.params), "sigma": sigma}}
+            noise: object = float(sigma)
         case AutoSigma(routing):
-            params = {**asdict(request.params), "sigma": routing.selector_sigma}
-            return {"params": params, "routing": asdict(routing)}
+            noise = asdict(routing)
+    return _digest(
+        {
+            "sigma": noise,
+            "alpha": float(params.alpha),
+            "n0": params.n0,
+            "n": params.n,
+            "bound": None if len(request.classifier.class_names) == 2 else params.bound,
+            "target_radius": None if params.target_radius is None else float(params.target_radius),
+        }
+    )
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical(facts)).hexdigest()

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from certrad.models.types import AlphaSplit, ClassifierSpec, GatedAdaptation, Rule, ZeroShotAdaptation
+from certrad.models.types import TEMPLATE_PROMPT, AlphaSplit, GatedAdaptation, Rule, ZeroShotAdaptation
+from certrad.models.types.identity import ClassifierIdentity
 
 _RADIUS: Final = "radius = floor4(sigma/2 * (z(p_a_lower) - z(p_b_upper)))"
 _NO_RADIUS: Final = "no radius; p_a_lower and p_b_upper are the bounds of the e-processes by then"
@@ -32,9 +33,10 @@ _LIMITS: Final = (
     "It says nothing about whether the class is right.",
     "The norm is L2 over the model input with pixels in [0, 1], after decoding and resizing. Only digital changes of "
     "the pixels are covered, not another exposure, window, crop, header or file.",
-    "It holds with probability at least 1 - alpha over the noise. Each certificate has an alpha of its own: among m "
-    "submissions, altered copies of one image included, the probability of a false one is up to m alpha.",
-    "It is about the named classifier in the named precision, computed by the named software on the named device.",
+    "For each submission, the probability over the noise that a false certificate is issued is at most alpha. Among "
+    "the certificates that are issued, the share of false ones has no such bound. Among m submissions, altered copies "
+    "of one image included, the probability of at least one false certificate is up to m alpha.",
+    "It is about the named classifier in the named precision, computed by the named software on the named processor.",
     "An abstention does not detect an unknown kind of image.",
     "Research use; not a medical device.",
 )
@@ -56,25 +58,33 @@ def formula(rule: Rule, split: AlphaSplit) -> str:
     return _FORMULAS[rule]
 
 
-def scope_text(spec: ClassifierSpec) -> str:
+def scope_text(classifier: ClassifierIdentity) -> str:
     """Returns the scope in words, to stand wherever the radius does.
 
     Args:
-        spec: The base classifier, by name.
+        classifier: The base classifier.
     """
-    match spec.adaptation:
+    match classifier.adaptation:
         case ZeroShotAdaptation():
             return (
-                "covers the classifier with this tuned prompt frozen, "
-                "not a service that would tune again on the altered image"
+                "Holds for the classifier with this tuned prompt frozen. "
+                "It does not cover a service that would tune again on the altered image."
             )
         case GatedAdaptation():
             return (
-                "covers the named classifier, whose prompts and gate were fixed before this image was seen; "
-                "it adapts to each noisy sample by itself"
+                f"Holds for the named classifier. {_fixed('prompts and gate were', classifier)} "
+                "It reweights the prompts for each noisy sample."
             )
+        case None if classifier.prompt == TEMPLATE_PROMPT:
+            return "Holds for the named classifier. Its prompt is a template that was written by hand."
         case None:
-            return "covers the named classifier, whose prompt was fixed before this image was seen"
+            return f"Holds for the named classifier. {_fixed('prompt was', classifier)}"
+
+
+def _fixed(what_was: str, classifier: ClassifierIdentity) -> str:
+    if classifier.tuning_images == "recorded":
+        return f"Its {what_was} fixed before the image was seen, and this image was not used to tune the classifier."
+    return f"Its {what_was} fixed before the noise was drawn; which images it was tuned on was not recorded."
 
 
 def limits(selected: int, estimated: int) -> list[str]:

@@ -14,11 +14,10 @@ from certrad.models.certificates import checks, routed_checks
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.findings import Check, Skipped
 from certrad.models.certificates.labels import parse_labels
-from certrad.models.certificates.noise_key import noise_key, settings_digest
-from certrad.models.certificates.reader import MAX_BYTES, parse, read
-from certrad.models.certificates.schema import StatedCertificate, StatedRouting, Statement
+from certrad.models.certificates.schemas.schema import MAX_BYTES, SCHEMAS, parse, read
 from certrad.models.certificates.signature import is_signed
-from certrad.models.certificates.text import formula, limits, scope_text
+from certrad.models.certificates.statement import StatedCertificate, StatedRouting, Statement
+from certrad.models.certificates.text import formula
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import CertifyRequest
 from certrad.models.types.image import ImageRecord
@@ -120,10 +119,12 @@ def same_image(statement: Statement, image: ImageRecord) -> str:
         raise ValueError("the pixels are not those of the certificate; name the frame or region if there are several")
     if image.input_sha256 != subject.input_sha256:
         raise ValueError("the model input made of these pixels is not that of the certificate")
+    if subject.window is not None and image.window != subject.window:
+        raise ValueError("the window that makes these pixels is not that of the certificate")
     radius = claim.radius if isinstance(claim, StatedCertificate) else None
     if radius_in_image_units(radius, image.scale) != statement.radius_in_image_units:
         raise ValueError("radius_in_image_units does not follow from the image")
-    return "pixels and model input are those of the certificate, and radius_in_image_units follows from them"
+    return "pixels, window and model input are those of the certificate, and radius_in_image_units follows from them"
 
 
 def check(name: str, test: Callable[[], str]) -> Check:
@@ -150,7 +151,7 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
     if {len(statement.selection.per_class), len(statement.estimation.per_class)} != {n_classes}:
         raise ValueError(f"counts must be of {n_classes} classes")
     return {
-        "settings": partial(_settings, statement, request),
+        "settings": partial(SCHEMAS[statement.schema].check_digests, statement),
         **({} if issuer is None else {"noise_key": partial(_noise_key, statement, issuer)}),
         "scope": partial(_scope, statement, request),
         "words": partial(_words, statement),
@@ -233,18 +234,6 @@ def _issuer(status: IssuerStatus) -> str:
 # -- what it is about -----------------------------------------------------------------------------------------------
 
 
-def _settings(statement: Statement, request: CertifyRequest) -> str:
-    found = settings_digest(
-        request,
-        backbone_sha256=statement.classifier.backbone_sha256,
-        prompt_sha256=statement.classifier.prompt_sha256,
-        input_shape=statement.subject.input_shape,
-    )
-    if found != statement.noise.settings_sha256:
-        raise ValueError("settings_sha256, a part of the noise key, is that of another classifier or other parameters")
-    return "the noise key is that of this classifier and these parameters"
-
-
 def _is_committed(epoch_sha256: str, issuer: Issuer) -> bool:
     return issuer.epochs is None or epoch_sha256 in issuer.epochs
 
@@ -259,15 +248,14 @@ def _noise_key(statement: Statement, issuer: Issuer) -> str:
     epoch = statement.noise.epoch_sha256
     if not _is_committed(epoch, issuer):
         raise ValueError("the issuer has not committed to the secret of this epoch, and so might have chosen the noise")
-    secret = issuer.secrets[epoch]
-    key = noise_key(secret, statement.subject.pixels_sha256, statement.noise.settings_sha256)
+    key = SCHEMAS[statement.schema].key(statement, issuer.secrets[epoch])
     if key.hex() != statement.noise.key:
-        raise ValueError("the noise key is not that of this image and these settings")
-    return "the noise key follows from the image, the settings and the revealed secret"
+        raise ValueError("the noise key is not that of this image, this classifier and these settings")
+    return "the noise key follows from the image, the classifier, the settings and the revealed secret"
 
 
 def _scope(statement: Statement, request: CertifyRequest) -> str:
-    expected = request.classifier.scope, scope_text(request.classifier)
+    expected = request.classifier.scope, SCHEMAS[statement.schema].scope_text(statement.classifier)
     if (statement.scope, statement.scope_text) != expected:
         raise ValueError(f"with this adaptation the scope is {': '.join(expected)}")
     return f"{statement.scope}, as the adaptation has it"
@@ -277,6 +265,7 @@ def _words(statement: Statement) -> str:
     if statement.params.formula != formula(statement.decision.rule, statement.params.alpha_split):
         raise ValueError("the formula is not that of the rule")
     selected = statement.request.selection_samples
-    if list(statement.limits) != limits(selected, statement.samples_used - selected):
+    expected = SCHEMAS[statement.schema].limits(selected, statement.samples_used - selected)
+    if list(statement.limits) != expected:
         raise ValueError("the limits are not those of this schema and these numbers of samples")
     return "formula and limits are those of the schema"

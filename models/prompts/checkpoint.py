@@ -17,6 +17,7 @@ from certrad.models.prompts.context import ContextVectors
 from certrad.models.types import PromptCard
 from certrad.models.types.cards import PromptMethod
 from certrad.models.types.codec import decode_card, encode_card
+from certrad.models.types.tuned_on import TunedOn
 from certrad.models.types.tuning import PROMPT_NAME, check_prompt_name
 
 TENSOR: Final = "context"
@@ -68,6 +69,7 @@ def save_prompt(
     licence: str = "",
     tuning: dict[str, Any] | None = None,
     measured: dict[str, Any] | None = None,
+    tuned_on: TunedOn | None = None,
 ) -> PromptCard:
     """Writes a prompt atomically as `<id>.safetensors` and `<id>.json`.
 
@@ -85,6 +87,7 @@ def save_prompt(
         licence: licence of the prompt.
         tuning: hyper-parameters and digests of the data.
         measured: figures measured on other images.
+        tuned_on: the images it was tuned on; None if they are not recorded.
 
     Returns:
         The card of the prompt.
@@ -112,6 +115,7 @@ def save_prompt(
         licence=licence,
         tuning=tuning or {},
         measured=measured or {},
+        tuned_on=tuned_on,
     )
     replace_file(prompt_path(directory, card.id), content)
     write_card(directory, card)

@@ -1,6 +1,7 @@
 """Rebuilds on this machine the classifier that a certificate names, and the sampler of its noise."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import torch
 
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES, chosen_device
-from certrad.models.certificates.schema import StatedSamples, Statement
+from certrad.models.backbones.processor import processor_name
+from certrad.models.certificates.noise_key import card_digest
+from certrad.models.certificates.statement import StatedSamples, Statement
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
 from certrad.models.images.model_input import ModelInput
 from certrad.models.prompts.bank import Bank
@@ -19,11 +22,11 @@ from certrad.models.prompts.checkpoint import (
 )
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import shipped_backbones
+from certrad.models.replay.near_ties import EXACT, NearTies
 from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from certrad.models.smoothing.encoded import EncodedSampler
 from certrad.models.smoothing.selector import RouteSelector
-from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types import TEMPLATE_PROMPT, BackboneCard
 from certrad.models.types.defaults import require_use
 
 
@@ -35,11 +38,13 @@ class Draws:
         stated: the samples as the document states them.
         sampler: draws them again.
         classifier: classifies them.
+        near_ties: the labels that another processor may give.
     """
 
     stated: StatedSamples
     sampler: NoisySampler
     classifier: BaseClassifier
+    near_ties: NearTies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +78,30 @@ class Rebuilt:
             stated=routing.estimation,
             sampler=self.sampler.with_sigma(routing.settings.selector_sigma),
             classifier=RouteSelector.of(self.sampler, routing.settings),
+            near_ties=EXACT,  # it computes in float64, where no tie is near
         )
         return [*(self._draws(*each) for each in of_sigma), selector]
 
     def _draws(self, sigma: float, stated: StatedSamples) -> Draws:
-        return Draws(stated=stated, sampler=self.sampler.with_sigma(sigma), classifier=self.classifier(sigma))
+        return Draws(
+            stated=stated,
+            sampler=self.sampler.with_sigma(sigma),
+            classifier=self.classifier(sigma),
+            near_ties=NearTies.of(self.backbone.dtype, self.backbone.logit_scale),
+        )
+
+    def may_differ(self, stated_processor: str | None) -> bool:
+        """Returns whether labels may differ in near-ties: on the stated processor, with the stated text, none does.
+
+        Args:
+            stated_processor: See `certrad.models.backbones.processor.processor_name`; None where none is stated.
+        """
+        return stated_processor != processor_name(self.backbone.device) or not self.same_text
 
 
-def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: PromptStore) -> Rebuilt:
+def rebuild(
+    statement: Statement, image: ModelInput, cards: Mapping[str, BackboneCard], backbones: Path, prompts: PromptStore
+) -> Rebuilt:
     """Returns the classifier and the noise that a document names.
 
     A prompt that was adapted is adapted again, from the same noise.
@@ -88,7 +109,8 @@ def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: P
     Args:
         statement: the parsed document.
         image: the model input that was certified.
-        backbones: folder of the fetched backbones.
+        cards: the backbones by id.
+        backbones: folder of their files.
         prompts: the prompt checkpoints.
 
     Raises:
@@ -96,7 +118,7 @@ def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: P
         Rejected: for a backbone or prompt that is not on this machine.
     """
     stated, spec = statement.classifier, statement.request.classifier
-    backbone = _backbone(statement, backbones)
+    backbone = _backbone(statement, cards, backbones)
     sampler = NoisySampler(
         image=image.pixels,
         sigma=statement.params.sigma,
@@ -109,16 +131,17 @@ def rebuild(statement: Statement, image: ModelInput, backbones: Path, prompts: P
         backbone, spec, _prompt(statement, backbone, prompts), lambda n: encoded.first(Stream.ADAPT, n)
     )
     head = TextHead.of_spec(backbone, spec, prompt)
-    _compare("context", None if prompt is None else _sha256(prompt_to_bytes(prompt)), stated.context_sha256)
+    if stated.context_sha256 is not None:  # schema 3 names it only where nothing else does: after an adaptation
+        _compare("context", None if prompt is None else _sha256(prompt_to_bytes(prompt)), stated.context_sha256)
     _compare("gate", None if head.gate is None else head.gate.sha256, stated.gate_sha256)
     _compare("bank members", member_digests(prompt) if isinstance(prompt, Bank) else (), stated.members)
     same_text = text_features_sha256(head.text_features) == stated.text_features_sha256
     return Rebuilt(backbone=backbone, head=head, sampler=sampler, same_text=same_text)
 
 
-def _backbone(statement: Statement, directory: Path) -> Backbone:
+def _backbone(statement: Statement, cards: Mapping[str, BackboneCard], directory: Path) -> Backbone:
     stated = statement.classifier
-    if stated.dtype not in DTYPES or (card := shipped_backbones().get(stated.backbone)) is None:
+    if stated.dtype not in DTYPES or (card := cards.get(stated.backbone)) is None:
         raise ValueError(f"this machine does not know the backbone {stated.backbone!r} in {stated.dtype}")
     torch.set_num_threads(stated.threads)
     backbone = load_backbone(
@@ -128,6 +151,8 @@ def _backbone(statement: Statement, directory: Path) -> Backbone:
         dtype=DTYPES[stated.dtype],
     )
     _compare("weights", backbone.sha256, stated.backbone_sha256)
+    if stated.card_sha256 is not None:
+        _compare("card of the backbone", card_digest(card), stated.card_sha256)
     return backbone
 
 

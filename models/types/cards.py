@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from certrad.models.types.routing import SigmaRouting
+from certrad.models.types.tuned_on import TunedOn
+from certrad.models.types.window import WindowPreset, check_presets
 
 BackboneFormat = Literal["open_clip", "hf_clip", "medclip", "biomedclip"]
 Fit = Literal["crop", "pad"]
@@ -42,8 +44,8 @@ class BackboneCard:
         std: Standard deviation of each channel, for the normalisation inside the classifier.
         activation: Activation of the transformer blocks; `config` takes it from the files beside the weights.
         licence: Licence of the weights.
-        hub: Hub repository that `certrad fetch` reads, or address of an archive that the operator unpacks; None for
-            embedded weights.
+        hub: Hub repository that `certrad fetch` reads, or address of an archive that the operator unpacks; None where
+            there is nothing to download: for the embedded weights, and for files that the operator has.
         weights: Name of the weights file.
         sha256: SHA-256 of the weights file; None until `certrad fetch` pins it on the operator's side.
         default_task: Id of the task for requests that name none.
@@ -86,6 +88,7 @@ class TaskCard:
         default_bank: Id of the bank of prompts that `adaptation=gated` uses when the request names none.
         source: Where the classes come from.
         sigma_routing: Noise levels and selector of `sigma=auto`; None where no selector was tuned for the task.
+        windows: Window presets. The first one for a modality is used for its files without a window.
     """
 
     id: str
@@ -97,9 +100,11 @@ class TaskCard:
     default_bank: str | None = None
     source: str = ""
     sigma_routing: SigmaRouting | None = None
+    windows: tuple[WindowPreset, ...] = ()
 
     def __post_init__(self) -> None:
         check_classes(self.class_names, self.template)
+        check_presets(self.windows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +163,7 @@ class PromptCard:
         licence: Licence of the prompt.
         tuning: Record of the training (shots, epochs, sigmas, seed, data digest), free of patient data.
         measured: Figures measured on held-out images, each with the number of images.
+        tuned_on: The images it was tuned on, by keyed digests; None if they are not recorded.
     """
 
     id: str
@@ -174,6 +180,7 @@ class PromptCard:
     licence: str = ""
     tuning: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
+    tuned_on: TunedOn | None = None
 
 
 def alike_classes(class_names: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,28 +1,57 @@
 """The identities in a certificate: image, base classifier and noise, by digest."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
-from certrad.models.types.request import Adaptation
+from certrad.models.types.applied_window import AppliedWindow
+from certrad.models.types.request import Adaptation, ZeroShotAdaptation
 from certrad.models.types.smoothing import NoiseLaw
 
+TuningImagesRecord = Literal["recorded", "not_recorded"]
 THREADS_MAX: Final = 4096
 BLOCK_MAX: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The image a certificate is about, by digest only.
+    """The image a certificate is about, by digest, and the window it was shown with.
 
     Attributes:
         pixels_sha256: SHA-256 of the decoded pixels, before resizing.
         input_sha256: SHA-256 of the float32 model input.
         input_shape: (channels, height, width) of the model input.
+        window: The window that was applied to the image; None where it is not known.
     """
 
     pixels_sha256: str
     input_sha256: str
     input_shape: tuple[int, int, int]
+    window: AppliedWindow | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierParts:
+    """What the base classifier computes with, before it is adapted to an image: the classifier's part of the noise key.
+
+    Two spellings of one classifier, as templates that differ in a capital letter, have the same parts.
+
+    Attributes:
+        backbone_sha256: SHA-256 of the weights.
+        card_sha256: SHA-256 of what the backbone's card says about computing with them.
+        dtype: Precision of the image encoder.
+        text_features_sha256: SHA-256 of the text features of all class names; of a bank, of every member's in turn.
+        gate_sha256: Of a bank, SHA-256 of its gate.
+        zero_shot: How the prompt will be adapted to the image; None for not at all.
+        law: Named law of the noise.
+    """
+
+    backbone_sha256: str
+    card_sha256: str
+    dtype: str
+    text_features_sha256: str
+    gate_sha256: str | None
+    zero_shot: ZeroShotAdaptation | None
+    law: NoiseLaw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +76,13 @@ class ClassifierIdentity:
         block_size: Samples of one batch, in [1, 4096].
         members: Of a bank, SHA-256 of each member's context vectors as a checkpoint of its own.
         gate_sha256: Of a bank, SHA-256 of its gate.
+        card_sha256: SHA-256 of what the backbone's card says about computing with the weights; None in documents of
+            schema 2.
+        base_features_sha256: SHA-256 of the text features before the prompt was adapted to the image; None in documents
+            of schema 2.
+        processor: Name of the processor, or of its instruction set; None in documents of schema 2.
+        tuning_images: Of a learned prompt or bank, whether the images that it was tuned on are recorded, so that none
+            of them is certified under it; None for a template, and in documents of schema 2.
     """
 
     backbone: str
@@ -65,6 +101,10 @@ class ClassifierIdentity:
     block_size: int
     members: tuple[str, ...] = ()
     gate_sha256: str | None = None
+    card_sha256: str | None = None
+    base_features_sha256: str | None = None
+    processor: str | None = None
+    tuning_images: TuningImagesRecord | None = None
 
     def __post_init__(self) -> None:
         for name, value, most in (("threads", self.threads, THREADS_MAX), ("block_size", self.block_size, BLOCK_MAX)):
@@ -81,9 +121,11 @@ class NoiseIdentity:
         key: The revealed noise key, 32 bytes in hexadecimal.
         epoch_sha256: SHA-256 of the secret behind the key.
         settings_sha256: Digest of the settings that the key is derived from.
+        classifier_sha256: Digest of the classifier that the key is derived from; None in documents of schema 2.
     """
 
     law: NoiseLaw
     key: str
     epoch_sha256: str
     settings_sha256: str
+    classifier_sha256: str | None = None

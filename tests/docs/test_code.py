@@ -1,5 +1,6 @@
 """The Python of the documentation runs: the tutorial, the page of the library, and the notebook."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from nbclient import NotebookClient
 
 from certrad import Abstention, Certificate
+from certrad.models.installed import own_cards
 from tests.support.documentation import DOCS, blocks
 
 NOTEBOOK = DOCS / "first_certificate.ipynb"
@@ -19,6 +21,15 @@ def test_python_of_a_page_prints_an_outcome(page: str, capsys: pytest.CaptureFix
         exec(compile(block, page, "exec"), {"__name__": page})
     outcomes = "|".join(kind.__name__ for kind in (Certificate, Abstention))
     assert re.fullmatch(rf"({outcomes})\(.*\)\n", capsys.readouterr().out)
+
+
+def test_cards_of_the_operations_page_can_be_used(tmp_path: Path) -> None:
+    for kind, text in zip(("backbones", "tasks"), blocks(DOCS / "operations.md", "json"), strict=True):
+        folder = tmp_path / "cards" / kind
+        folder.mkdir(parents=True)
+        (folder / f"{json.loads(text)['id']}.json").write_text(text)
+    cards = own_cards(tmp_path / "cards", tmp_path / "prompts")
+    assert [task.default_backbone for task in cards.tasks.values()] == list(cards.backbones)
 
 
 def test_model_of_the_tutorial_takes_ten_lines() -> None:

@@ -24,7 +24,7 @@ from certrad.workers.settings import StackSettings
 from tests.support.documentation import DOCS, blocks
 from tests.support.processes import ROOT
 
-STORED = ROOT / "tests" / "data" / "documents_of_schema_2.jsonl"
+STORED = ROOT / "tests" / "data" / "documents_of_schema_3.jsonl"
 
 
 def page(name: str) -> str:
@@ -156,6 +156,10 @@ def leaves(value: object, at: str) -> Iterator[str]:
             yield from leaves(item, f"{at}.{key}" if at else key)
     elif isinstance(value, list) and value:
         for item in value:
-            yield from leaves(item, at)
+            if isinstance(item, dict) and "kind" in item:  # explained by its kind, wherever it is listed
+                yield at
+                yield from leaves({key: part for key, part in item.items() if key != "kind"}, item["kind"])
+            else:
+                yield from leaves(item, at)
     else:
         yield at

@@ -37,7 +37,7 @@ def test_prompt_becomes_the_default_of_a_task_with_its_classes(api: TestClient, 
     catalogue.publish_prompt(card(id="own-1", class_names=("cat", "dog"), task=None))
     changed = api.patch(f"/prompts/{card().id}", json={"default_for": "mednist"})
     assert changed.json()["default_for"] == ["mednist"]
-    assert changed.json()["replaced"] == catalogue.tasks["mednist"].default_bank
+    assert changed.json()["replaced"] == catalogue.tasks()["mednist"].default_bank
     assert api.patch(f"/prompts/{card().id}", json={"default_for": "mednist"}).json()["replaced"] is None
     assert resolved(api)["prompt"] == card().id
     assert_problem(api.patch("/prompts/own-1", json={"default_for": "mednist"}), "prompt_mismatch")
@@ -50,7 +50,7 @@ def test_prompt_becomes_the_default_of_a_task_with_its_classes(api: TestClient, 
 
 def test_tasks_show_the_defaults_in_use(api: TestClient, redis: Redis) -> None:
     Catalogue(redis).publish_prompt(card())
-    shipped = Catalogue(redis).tasks["mednist"]
+    shipped = Catalogue(redis).tasks()["mednist"]
 
     def defaults() -> tuple[str | None, str | None]:
         (task,) = [task for task in api.get("/tasks").json()["tasks"] if task["id"] == "mednist"]
@@ -104,7 +104,7 @@ def test_without_an_engine_a_job_waits_for_one(api: TestClient, redis: Redis) ->
 
 
 def test_a_shipped_default_that_was_deleted_comes_back(api: TestClient, redis: Redis) -> None:
-    bank = Catalogue(redis).tasks["mednist"].default_bank
+    bank = Catalogue(redis).tasks()["mednist"].default_bank
     assert api.delete(f"/prompts/{bank}").status_code == 204
     assert resolved(api)["prompt"] != bank
     restored = api.patch(f"/prompts/{bank}", json={"withdrawn": False})

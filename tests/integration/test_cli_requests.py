@@ -18,7 +18,10 @@ from tests.support.api_server import api_server
 from tests.support.results import provenance
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
-FROZEN = "covers the classifier with this tuned prompt frozen, not a service that would tune again on the altered image"
+FROZEN = (
+    "Holds for the classifier with this tuned prompt frozen. "
+    "It does not cover a service that would tune again on the altered image."
+)
 COMMON: dict[str, Any] = {
     "scope": "frozen_prompt",
     "scope_text": FROZEN,

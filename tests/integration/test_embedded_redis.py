@@ -83,6 +83,19 @@ def test_a_data_directory_with_a_long_path_gets_a_short_socket(tmp_path: Path) -
     assert not server.socket_path.parent.exists()
 
 
+def test_a_short_socket_whose_folder_was_cleaned_away_comes_back_with_the_server(tmp_path: Path) -> None:
+    server = EmbeddedRedis(tmp_path / ("long" * 30) / "redis")
+    process = server.start()
+    server.socket_path.unlink()
+    server.socket_path.parent.rmdir()
+    process.terminate()
+    process.wait()
+    server.start()
+    with Redis.from_url(server.url) as client:
+        assert client.ping()
+    server.stop()
+
+
 def test_only_this_user_can_reach_the_server(server: EmbeddedRedis) -> None:
     assert server.socket_path.stat().st_mode & 0o077 == 0
     assert server.directory.stat().st_mode & 0o077 == 0

@@ -3,6 +3,9 @@
 import hashlib
 import hmac
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -22,6 +25,8 @@ from certrad.models.types import (
     SamplingParams,
     ZeroShotAdaptation,
 )
+from certrad.models.types.applied_window import AppliedWindow, FullRange, HeaderWindow
+from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
 from certrad.models.types.routing import Selection
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
@@ -71,13 +76,32 @@ def test_counts_are_recomputed_offline_from_the_revealed_key(runtime: Runtime, s
     assert document["selection"]["per_class"] == [str(count) for count in offline.selection.per_class]
 
 
+@pytest.mark.parametrize(
+    "window", [HeaderWindow(number=1, of=2, centre=40.0, width=400.0, function="SIGMOID"), FullRange()]
+)
+def test_a_result_tells_the_window_and_the_warnings_with_their_codes(
+    runtime: Runtime, redis: Redis, submit: Submit, window: AppliedWindow
+) -> None:
+    record = submit("job", QUICK)
+    assert isinstance(record.image, ImageRecord)
+    facts = replace(record.image, warnings=("low_contrast", "several_windows"), window=window)
+    _, result = run(runtime, replace(record, image=facts))
+    notes = runtime.backbone_card(TEMPLATE.backbone).notes
+    assert result["warnings"] == [
+        {"code": "low_contrast", "message": IMAGE_WARNINGS["low_contrast"]},
+        {"code": "several_windows", "message": IMAGE_WARNINGS["several_windows"]},
+        {"code": "backbone_note", "message": notes},
+    ]
+    assert result["window"] == asdict(window)
+
+
 @pytest.mark.usefixtures("known_secret")
 def test_a_job_with_a_target_stops_early_with_what_the_library_certifies(
     runtime: Runtime, redis: Redis, submit: Submit, image: Image
 ) -> None:
     params = replace(REQUEST.params, n=2000, target_radius=TARGET)
     document, result = run(runtime, submit("job", replace(REQUEST, params=params)))
-    identity = document["classifier"]
+    identity = document["classifier"]["arithmetic"]
     offline = certify(
         image,
         template_classifier(runtime, document),
@@ -157,6 +181,7 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     features = template_features(backbone, tuple(reversed(TASK.class_names)), TASK.template)
     fixed = LedgerEntry(
         text_features=features,
+        base_features_sha256=first.base_features_sha256,
         context_sha256=None,
         selection=Selection(classes=LabelCounts(per_class=(20, 0, 0, 0, 0, 0))),
         engine=first.engine,
@@ -169,12 +194,12 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     )
     RedisLedger(redis, "another", ttl=600, may_go_on=lambda: None).fix(fixed)
     document, _ = run(runtime, record)
-    assert document["classifier"]["block_size"] == "32"
+    assert document["classifier"]["arithmetic"]["block_size"] == "32"
     assert document["selection"]["per_class"][0] == "20"
-    assert (
-        document["classifier"]["text_features_sha256"]
-        != run(runtime, submit("fresh"))[0]["classifier"]["text_features_sha256"]
-    )
+    # Its classes are those of the template in the reverse order.
+    fresh, _ = run(runtime, submit("fresh"))
+    assert document["estimation"]["per_class"] == list(reversed(fresh["estimation"]["per_class"]))
+    assert document["estimation"]["per_class"] != fresh["estimation"]["per_class"]
 
 
 def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
@@ -182,6 +207,7 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
     ledger = RedisLedger(redis, "job", ttl=600, may_go_on=lambda: None)
     first = LedgerEntry(
         text_features=torch.zeros(6, 4),
+        base_features_sha256="f" * 64,
         context_sha256="c" * 64,
         selection=Selection(classes=LabelCounts(per_class=(1, 2), invalid=3)),
         engine=EngineIdentity(
@@ -189,6 +215,7 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
             prompt_sha256=None,
             key_sha256="k" * 64,
             device="cuda",
+            processor="NVIDIA H200 sm_90",
             software={"torch": "2"},
         ),
         dtype="bfloat16",
@@ -217,7 +244,7 @@ def test_an_adapted_prompt_is_certified_as_the_frozen_one_and_says_so(runtime: R
     document, result = run(runtime, submit("job", ADAPTED))
     assert result["scope"] == document["scope"] == "frozen_prompt"
     assert "frozen" in document["scope_text"]
-    assert document["classifier"]["context_sha256"] is not None
+    assert document["classifier"]["parts"][2]["context_sha256"] is not None
 
 
 def test_a_cancelled_job_takes_no_more_blocks(
@@ -306,22 +333,29 @@ def test_noise_key_follows_from_a_revealed_secret_and_the_document_alone(
     request_: CertifyRequest, runtime: Runtime, submit: Submit
 ) -> None:
     document, _ = run(runtime, submit("job", request_))
-    classifier, params, noise = document["classifier"], document["params"], document["noise"]
-    names = ("backbone", "prompt", "class_names", "template", "adaptation")
-    chosen = {
-        "schema": document["schema"],
-        "classifier": {name: classifier[name] for name in names},
-        "params": {name: params[name] for name in ("sigma", "alpha", "n0", "n", "bound", "target_radius")},
-        "backbone_sha256": classifier["backbone_sha256"],
-        "prompt_sha256": classifier["prompt_sha256"],
-        "input_shape": document["subject"]["input_shape"],
+    params, noise, (tower, text, *tuned) = document["params"], document["noise"], document["classifier"]["parts"]
+    parts = {
+        "backbone_sha256": tower["backbone_sha256"],
+        "card_sha256": tower["card_sha256"],
+        "dtype": tower["dtype"],
+        "text_features_sha256": text["text_features_sha256"],
+        "gate_sha256": None,
+        "zero_shot": {name: tuned[0][name] for name in ("steps", "samples", "lr", "context")} if tuned else None,
+        "law": noise["law"],
     }
-    text = json.dumps(chosen, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert noise["settings_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    sampling = {name: params[name] for name in ("sigma", "alpha", "n0", "n", "target_radius")}
+    sampling["bound"] = None if len(document["classifier"]["class_names"]) == 2 else params["bound"]
+
+    def digest(facts: dict[str, Any]) -> str:
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    assert (noise["classifier_sha256"], noise["settings_sha256"]) == (digest(parts), digest(sampling))
     secret = runtime.epochs.current().secret
     runtime.epochs.rotate()
     assert runtime.epochs.reveal(noise["epoch_sha256"]).secret == secret
-    message = bytes.fromhex(document["subject"]["pixels_sha256"]) + bytes.fromhex(noise["settings_sha256"])
+    digests = document["subject"]["input_sha256"], noise["classifier_sha256"], noise["settings_sha256"]
+    message = b"".join(map(bytes.fromhex, digests))
     assert noise["key"] == hmac.digest(secret, message, "sha256").hex()
 
 
@@ -333,6 +367,38 @@ def test_an_engine_with_other_software_does_not_go_on_with_a_job(
     upgraded = replace(runtime, software={**runtime.software, "torch": "0"})
     with pytest.raises(Rejected, match=r"engine_mismatch.*software"):
         run(upgraded, record)
+
+
+ANOTHER_ENGINE = "from certrad.workers.engine import tasks; tasks.start('another'); tasks.certify('job')"
+
+
+def test_an_engine_with_another_instruction_set_does_not_go_on_with_a_job(
+    runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = submit("job")
+    fixed = begun(runtime, record, monkeypatch)
+    settings = runtime.settings
+    own = {"CERTRAD_REDIS_URL": settings.redis_url, "CERTRAD_DATA_DIR": str(settings.data_dir), "CERTRAD_THREADS": "1"}
+    other = {**os.environ, **own, "CERTRAD_DTYPE": fixed.dtype, "ATEN_CPU_CAPABILITY": "default"}
+    subprocess.run([sys.executable, "-c", ANOTHER_ENGINE], env=other, check=True)
+    ended = Records(redis, ttl=600).read("job")
+    assert ended is not None
+    assert ended.error is not None
+    assert (ended.error.code, ended.error.detail) == ("engine_mismatch", "the job was begun with another processor")
+
+
+def test_an_entry_of_a_release_that_did_not_name_the_processor_is_of_another_engine(
+    runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = submit("job")
+    payload = begun(runtime, record, monkeypatch).to_bytes()
+    end = 4 + int.from_bytes(payload[:4], "little")
+    header = json.loads(payload[4:end])
+    del header["engine"]["processor"]
+    former = json.dumps(header).encode()
+    redis.hset(ledger_key("job"), "fixed", len(former).to_bytes(4, "little") + former + payload[end:])
+    with pytest.raises(Rejected, match=r"engine_mismatch.*the job was begun with another processor"):
+        run(runtime, record)
 
 
 def test_selection_stops_when_the_process_is_asked_to(

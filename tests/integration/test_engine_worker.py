@@ -165,6 +165,19 @@ def test_sigterm_hands_the_running_job_back_at_no_cost(redis: Redis, start_worke
     assert probes.steps(redis) == probes.STEPS
 
 
+def test_a_job_without_room_goes_behind_the_others_at_no_cost(redis: Redis, start_worker: StartWorker) -> None:
+    job = probes.send(redis, probes.want_room, retries=1)
+    other = probes.send(redis, probes.mark, "other", retries=1)
+    start_worker()
+    wait_for(lambda: finished(job))
+    assert len(probes.pids(redis)) == 6
+    earlier, later = (Job.fetch(each.id, redis, serializer=JSONSerializer).ended_at for each in (other, job))
+    assert earlier is not None
+    assert later is not None
+    assert earlier < later
+    assert Job.fetch(job.id, redis, serializer=JSONSerializer).retries_left == 1
+
+
 def test_sigterm_ends_an_idle_worker_and_its_engine(redis: Redis, start_worker: StartWorker) -> None:
     worker = start_worker()
     engine = engine_of(worker)

@@ -14,6 +14,7 @@ import pytest
 from certrad.models.backbones.base import load_backbone
 from certrad.models.backbones.weights import file_sha256
 from certrad.models.errors import Rejected
+from certrad.models.shipped import shipped_backbones
 from certrad.models.types import BackboneCard
 from certrad.workers.offline.fetch import fetch
 from tests.support import bert_models, tiny_clip
@@ -246,9 +247,27 @@ def test_a_repository_without_weights_is_unavailable(hub: Hub, card: BackboneCar
 
 
 def test_an_embedded_backbone_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
-    embedded = tiny_clip.card("open_clip", hub=None, sha256="0" * 64)
+    embedded = shipped_backbones()["demo"]
     assert fetch(embedded, tmp_path, endpoint=hub.url) == embedded
     assert not hub.downloads
+
+
+def test_files_that_only_the_operator_has_are_loaded_once_and_pinned(hub: Hub, tmp_path: Path) -> None:
+    own = tiny_clip.card("open_clip", id="own", hub=None)
+    tiny_clip.write_open_clip(tmp_path / "own")
+    fetched = fetch(own, tmp_path, endpoint=hub.url)
+    assert fetched.sha256 == file_sha256(tmp_path / "own" / own.weights)
+    assert fetch(own, tmp_path, endpoint=hub.url) == fetched
+    tiny_clip.write_open_clip(tmp_path / "own", seed=1)
+    assert refusal(own, tmp_path, hub) == "digest_mismatch"
+    assert not hub.downloads
+
+
+def test_missing_files_of_the_operator_are_told_with_their_folder(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(Rejected) as caught:
+        fetch(tiny_clip.card("open_clip", id="own", hub=None), tmp_path, endpoint=hub.url)
+    assert caught.value.code == "backbone_unavailable"
+    assert caught.value.detail.endswith(f"put its files into {tmp_path / 'own'}.")
 
 
 def test_the_tokenizer_of_biomedclip_comes_with_its_weights(tmp_path: Path) -> None:

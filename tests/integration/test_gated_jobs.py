@@ -15,6 +15,7 @@ from certrad.app.settings import ApiSettings
 from certrad.models.backbones.base import Backbone
 from certrad.models.classifier import TextHead
 from certrad.models.errors import Rejected
+from certrad.models.installed import Cards
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import member_digests, save_prompt
 from certrad.models.prompts.context import ContextVectors
@@ -94,15 +95,15 @@ def test_a_gated_job_counts_what_its_bank_gives_and_names_its_members(
     image: Image,
 ) -> None:
     document, result = run(runtime, submit("job"))
-    stated = document["classifier"]
-    backbone = runtime.backbone("demo", getattr(torch, stated["dtype"]))
+    tower, stated = document["classifier"]["parts"]
+    backbone = runtime.backbone("demo", getattr(torch, tower["dtype"]))
     classifier = TextHead.of_prompt(backbone, TASK.class_names, bank).classifier(backbone, 0.25)
     offline = certify(image, classifier, PARAMS.at(0.25), key=bytes.fromhex(document["noise"]["key"]))
     assert tuple(result["counts"]) == offline.estimation.counts.per_class
     assert (document["scope"], result["adaptation"]) == ("input_independent", "gated")
     assert stated["members"] == list(member_digests(bank))
     assert stated["gate_sha256"] == bank.gate.sha256
-    assert stated["prompt_sha256"] == stated["context_sha256"] == card.sha256
+    assert stated["prompt_sha256"] == card.sha256
 
 
 def test_another_engine_finishes_a_gated_job_with_the_same_counts(
@@ -146,9 +147,10 @@ def test_gated_without_a_bank_is_refused(redis: Redis, prompt: str) -> None:
 
 def test_gated_without_a_prompt_uses_the_bank_of_the_task(redis: Redis, card: PromptCard) -> None:
     catalogue = Catalogue(redis)
-    catalogue.tasks = {TASK.id: replace(TASK, default_bank=card.id)}
-    spec = resolve(parse({"adaptation": "gated"}.items()), catalogue, ApiSettings()).classifier
+    form = parse({"adaptation": "gated", "task": "own"}.items())
+    catalogue.publish_own(Cards(tasks={"own": replace(TASK, id="own", default_bank=card.id)}))
+    spec = resolve(form, catalogue, ApiSettings()).classifier
     assert (spec.prompt, spec.adaptation, spec.scope) == (card.id, GatedAdaptation(), "input_independent")
-    catalogue.tasks = {TASK.id: replace(TASK, default_bank=None)}
+    catalogue.publish_own(Cards(tasks={"own": replace(TASK, id="own", default_bank=None)}))
     with pytest.raises(Rejected):
-        resolve(parse({"adaptation": "gated"}.items()), catalogue, ApiSettings())
+        resolve(form, catalogue, ApiSettings())

@@ -1,5 +1,6 @@
 """Intake with a real Redis: from an upload to the model input, and from a document to a certificate."""
 
+import errno
 import hashlib
 import io
 import json
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from certrad.models.certificates.signature import is_signed
 from certrad.models.images.model_input import image_scale, model_input
 from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
+from certrad.models.types.applied_window import FullRange
 from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
 from certrad.workers.contract.job import RESULT, JobError, JobRecord
@@ -37,6 +40,7 @@ from certrad.workers.decoders.dicom import decode as decode_dicom
 from certrad.workers.intake import decode as decoding
 from certrad.workers.intake import tasks as intake
 from certrad.workers.keys.signing import SigningKeys
+from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.settings import WorkerSettings
 from tests.support.certificates import answered
 from tests.support.images import dicom, encoded, noise, png_bomb, sample, saved, written
@@ -364,6 +368,7 @@ def finish(records: Records, redis: Redis) -> Finish:
             pixels_sha256=image.pixels_sha256,
             input_sha256=image.input_sha256,
             scale=image.scale,
+            window=image.window or FullRange(),
         )
         left, told = canonical(document(facts)), RESULT.dump_json(certification_result(facts, warnings=[], timing={}))
         redis.hset(document_key(job_id), mapping={"document": change(left), "result": told})
@@ -473,18 +478,49 @@ def test_finish_of_a_cancelled_job_stores_nothing(
     assert list(settings.blobs_dir.iterdir()) == []
 
 
-def test_a_full_disk_fails_the_job_with_a_code(
-    submit: Callable[..., str], finish: Finish, records: Records, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_delays_the_certificate_and_fails_no_job(
+    submit: Callable[..., str], finish: Finish, records: Records, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def full(*_: Any) -> str:
-        raise OSError(28, "No space left on device", "/secret/path")
+        raise OSError(number, "full", "/secret/path")
 
-    monkeypatch.setattr(issue, "store_certificate", full)
+    job_id = submit(encoded(GREY, "png"))
+    with monkeypatch.context() as patch:
+        patch.setattr(issue, "store_certificate", full)
+        with pytest.raises(ShortageError):
+            finish(job_id)
+    assert read(records, job_id).status == "running"
+    issue.finish(job_id)
+    assert read(records, job_id).status == "succeeded"
+
+
+def test_a_disk_that_cannot_be_written_fails_the_job_with_a_code(
+    submit: Callable[..., str], finish: Finish, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: Any) -> str:
+        raise OSError(errno.EROFS, "Read-only file system", "/secret/path")
+
+    monkeypatch.setattr(issue, "store_certificate", read_only)
     job_id = submit(encoded(GREY, "png"))
     finish(job_id)
     assert read(records, job_id).error == JobError(
-        code="storage_unavailable", detail="the certificate was not stored: No space left on device"
+        code="storage_unavailable", detail="the certificate was not stored: Read-only file system"
     )
+
+
+def test_an_image_without_room_in_the_job_store_waits_undecoded(
+    submit: Callable[..., str], records: Records, redis: Redis, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(redis.config_set, "maxmemory", redis.config_get("maxmemory")["maxmemory"] or "0"))
+    job_id = submit(encoded(GREY, "png"))
+    redis.config_set("maxmemory", round(redis.info("memory")["used_memory"] / 0.86))  # room for less than the image
+    with pytest.raises(ShortageError):
+        intake.decode(job_id)
+    assert (read(records, job_id).status, redis.exists(input_key(job_id))) == ("queued", 0)
+    redis.config_set("maxmemory", 0)
+    intake.decode(job_id)
+    assert read(records, job_id).phase == "waiting"
 
 
 def test_redis_down_is_raised_so_that_the_job_is_tried_again(

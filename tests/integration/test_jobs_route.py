@@ -10,14 +10,16 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from certrad.app.api import events
+from certrad.app.api.news import News
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
-from certrad.workers.contract.names import INTAKE_QUEUE, record_key
+from certrad.workers.contract.names import INTAKE_QUEUE, events_key, record_key
 from certrad.workers.contract.queues import queue, rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.api import PNG, assert_nothing_left, submit
 from tests.support.problems import assert_problem
+from tests.support.results import abstained
 
 
 @pytest.mark.parametrize("path", ["/jobs/nobody", "/jobs/x:events", "/jobs/nobody/events", "/jobs/nobody/certificate"])
@@ -158,6 +160,28 @@ def test_events_go_on_after_the_last_one_seen(api: TestClient, records: Records)
     assert stream(api, job_id, **{"last-event-id": seen[-1]["id"]}) == []
 
 
+@pytest.mark.parametrize("after", [None, "1-0"])
+def test_reader_that_comes_after_the_events_are_gone_gets_the_end(
+    api: TestClient, redis: Redis, records: Records, after: str | None
+) -> None:
+    job_id = submit(api)
+    records.enter(job_id, "decoding")
+    records.succeed(job_id, abstained(100), certificate="0" * 64)
+    told = stream(api, job_id)[-1]["data"]
+    redis.delete(events_key(job_id))  # as Redis does in the end
+    (last,) = stream(api, job_id, **({"last-event-id": after} if after else {}))
+    assert (last["event"], last["data"]) == ("end", told)
+    assert stream(api, job_id, **{"last-event-id": last["id"]}) == []
+
+
+def test_reader_that_comes_late_is_told_why_a_job_failed(api: TestClient, redis: Redis, records: Records) -> None:
+    job_id = submit(api)
+    records.fail(job_id, "unreadable_image", "the file is truncated")
+    redis.delete(events_key(job_id))
+    (last,) = stream(api, job_id)
+    assert json.loads(last["data"]) == {"status": "failed", "code": "unreadable_image"}
+
+
 def test_event_that_was_read_is_not_read_again(api: TestClient, records: Records, redis_server: EmbeddedRedis) -> None:
     job_id = submit(api)
     records.enter(job_id, "decoding")
@@ -165,10 +189,12 @@ def test_event_that_was_read_is_not_read_again(api: TestClient, records: Records
     async def read() -> list[str]:
         names: list[str] = []
         async with AsyncRedis.from_url(redis_server.url, protocol=2) as client:
-            async for event in events.follow(client, job_id, beat=1.0):
+            news = News(client)
+            async for event in events.follow(events.Source(redis=client, news=news), job_id, beat=1.0):
                 assert event is not None
                 names.append(event.name)
                 records.fail(job_id, "internal_error", "")
+            await news.close()
         return names
 
     assert asyncio.run(read()) == ["phase", "end"]

@@ -2,17 +2,27 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 from redis import Redis
-from redis.exceptions import OutOfMemoryError
 
 from certrad.models.types import CertifyRequest, ClassifierSpec
+from certrad.models.types.result import ResultWarning
 from certrad.workers.contract.job import Created, JobRecord, Page, QueueFullError
-from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE, JOBS, document_key, events_key, input_key, record_key
+from certrad.workers.contract.names import (
+    ACTIVE,
+    INTAKE_QUEUE,
+    JOBS,
+    PREFIX,
+    document_key,
+    events_key,
+    input_key,
+    ledger_key,
+    record_key,
+)
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.progress import SamplesDone
 from certrad.workers.contract.queues import enqueue, queue, rq_job_id
@@ -21,6 +31,7 @@ from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import events_of
 from tests.support.results import abstained
+from tests.support.shortages import fill
 
 pytestmark = pytest.mark.integration
 
@@ -74,14 +85,6 @@ def sampling(records: Records) -> SamplesDone:
     return progress
 
 
-def fill(redis: Redis) -> None:
-    """Writes until the server refuses, a small value included."""
-    for size in (1 << 16, 1 << 8, 1):
-        with suppress(OutOfMemoryError):
-            while True:
-                redis.rpush("ballast", b"x" * size)
-
-
 def test_the_record_of_an_active_job_does_not_expire(redis: Redis, records: Records) -> None:
     create(records)
     assert redis.ttl(record_key(JOB)) == -1
@@ -95,18 +98,41 @@ def test_the_record_of_an_ended_job_expires(redis: Redis, records: Records) -> N
     assert 0 < redis.ttl(record_key(JOB)) <= TTL
 
 
+def test_the_events_of_an_ended_job_go_long_before_its_record(redis: Redis) -> None:
+    records = Records(redis, ttl=86_400)
+    create(records)
+    records.progress(JOB, samples_done=100, samples_total=10_100, counts=(1, 2), invalid=0)
+    records.succeed(JOB, abstained(100), certificate="0" * 64)
+    assert 0 < redis.ttl(events_key(JOB)) <= 600
+    assert redis.ttl(record_key(JOB)) > 80_000
+
+
+def test_of_an_ended_job_its_record_and_its_events_are_kept_and_nothing_else(redis: Redis, records: Records) -> None:
+    payloads = Payloads(redis, ttl=TTL)
+    create(records)
+    payloads.put_input(JOB, b"pixels")
+    payloads.put_step(JOB, "fixed", b"state")
+    payloads.put_hand_over(JOB, HAND_OVER)
+    assert redis.exists(input_key(JOB), ledger_key(JOB), document_key(JOB)) == 3
+    records.succeed(JOB, abstained(100), certificate="0" * 64)
+    kept = {key.decode() for key in redis.scan_iter(f"{PREFIX}:job:*")}
+    assert kept == {record_key(JOB), events_key(JOB)}
+
+
 def test_a_repeated_creation_finds_its_own_job(redis: Redis, records: Records) -> None:
     """A client sends the script again when the answer got lost."""
     first = create(records, max_active=1)
     records.enter(JOB, "decoding")
-    assert create(records, max_active=1) == first
+    again = create(records, max_active=1)
+    assert (again.job_id, again.replayed) == (first.job_id, False)
     assert read(records).phase == "decoding"
     assert redis.zcard(ACTIVE) == 1
 
 
 def test_a_repeated_creation_with_a_key_is_no_replay(records: Records) -> None:
     create(records, replay="1" * 64)
-    assert create(records, replay="1" * 64) == Created(job_id=JOB, replayed=False)
+    again = create(records, replay="1" * 64)
+    assert (again.job_id, again.replayed) == (JOB, False)
 
 
 def test_another_creation_finds_the_queue_full(records: Records) -> None:
@@ -277,8 +303,9 @@ def test_a_phase_that_goes_on_is_told_once(redis: Redis, records: Records) -> No
 
 def test_the_last_event_says_how_it_ended(redis: Redis, records: Records) -> None:
     create(records)
-    records.succeed(JOB, abstained(100), certificate="0" * 64)
-    told = {"status": "succeeded", "outcome": "abstained", "label": None, "radius": None}
+    warning = ResultWarning(code="no_window", message="words")
+    records.succeed(JOB, replace(abstained(100), warnings=(warning,)), certificate="0" * 64)
+    told = {"status": "succeeded", "outcome": "abstained", "warnings": ["no_window"], "label": None, "radius": None}
     assert events_of(redis, JOB)[-1] == ("end", told)
 
 

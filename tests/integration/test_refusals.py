@@ -1,18 +1,24 @@
 """What POST /certify refuses over a real Redis, with which problem, and that a refusal leaves nothing behind."""
 
 import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
+from certrad.app.api.jobs import Jobs
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.shipped import shipped_tasks
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.names import ACTIVE
+from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.api import MEDNIST, PNG, assert_nothing_left, card, submit
 from tests.support.problems import assert_problem, refused_fields
+from tests.support.shortages import SHORTAGES, Shortage
 
 SHIPPED = shipped_tasks()["mednist"].default_prompt
 
@@ -61,6 +67,12 @@ REFUSED_FIELDS = [
     ("invalid_request", {"region": "1,2,3"}, "region"),
     ("invalid_request", {"region": "0,0,0,5"}, "region"),
     ("invalid_request", {"region": "-1,0,5,5"}, "region"),
+    ("invalid_request", {"window": "40;400"}, "window"),
+    ("invalid_request", {"window": "40,1"}, "window"),
+    ("invalid_request", {"window": "nan,400"}, "window"),
+    ("unknown_window", {"window": "liver"}, None),
+    ("unknown_window", {"window": "lung", "task": "rsna"}, None),
+    ("unknown_window", {"window": "lung", "classes": '["a", "b"]', "template": "a {}."}, None),
     ("invalid_request", {"priority": "first"}, "priority"),
     ("invalid_request", {"task": ""}, "task"),
 ]
@@ -140,6 +152,56 @@ def test_full_queue_refuses_and_leaves_nothing_more(redis: Redis, api_settings: 
     assert not list(redis.scan_iter("certrad:idem:*"))
 
 
+@pytest.mark.parametrize(
+    ("path", "files"),
+    [("/certify", {"image": PNG}), ("/prompts", {"images": ("images.zip", b"PK\x03\x04" + bytes(64))})],
+    ids=["certify", "prompts"],
+)
+def test_job_store_above_its_share_takes_no_new_job(
+    redis: Redis,
+    api_settings: ApiSettings,
+    request: pytest.FixtureRequest,
+    path: str,
+    files: dict[str, bytes | tuple[str, bytes]],
+) -> None:
+    request.addfinalizer(partial(redis.config_set, "maxmemory", redis.config_get("maxmemory")["maxmemory"] or "0"))
+    with TestClient(create_app(api_settings)) as api:
+        used = redis.info("memory")["used_memory"]
+        redis.config_set("maxmemory", round(used / 0.85))
+        answer = api.post(path, files=files, data={"task": "mednist"})
+        assert_problem(answer, "job_store_full")
+        assert answer.headers["retry-after"]
+        assert_nothing_left(redis, api_settings)
+        redis.config_set("maxmemory", round(used / 0.6))
+        assert api.post(path, files=files, data={"task": "mednist"}).status_code == 202
+
+
+@pytest.mark.parametrize("kind", SHORTAGES.values(), ids=SHORTAGES)
+def test_upload_that_redis_refused_is_deleted_at_once(
+    api_settings: ApiSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Callable[[EmbeddedRedis], Shortage],
+) -> None:
+    monkeypatch.setattr(Jobs, "_require_memory", lambda _: None)  # the store filled up right after
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        settings = api_settings.model_copy(update={"redis_url": server.url})
+        with TestClient(create_app(settings)) as api:
+            shortage = kind(server)
+            shortage.begin()
+            assert_problem(api.post("/certify", content=PNG), "redis_unavailable")
+            assert list(settings.blobs_dir.iterdir()) == []
+            shortage.end()
+            assert api.post("/certify", content=PNG).status_code == 202
+
+
+def test_upload_that_would_leave_too_little_of_the_disk_is_refused(redis: Redis, api_settings: ApiSettings) -> None:
+    more_than_there_is = 1 << 60
+    with TestClient(create_app(api_settings.model_copy(update={"min_free_bytes": more_than_there_is}))) as api:
+        assert_problem(api.post("/certify", content=PNG), "storage_unavailable")
+    assert_nothing_left(redis, api_settings)
+
+
 def test_disk_that_takes_no_upload_is_reported(redis: Redis, api_settings: ApiSettings) -> None:
     (api_settings.data_dir / "blobs").write_bytes(b"not a directory")
     with TestClient(create_app(api_settings)) as api:
@@ -179,7 +241,7 @@ def test_prompt_of_other_classes_is_refused(
 def test_prompt_of_another_backbone_is_refused(api: TestClient, redis: Redis, api_settings: ApiSettings) -> None:
     catalogue = Catalogue(redis)
     catalogue.publish_prompt(card())
-    other = next(name for name in catalogue.backbones if name != "demo")
+    other = next(name for name in catalogue.backbones() if name != "demo")
     answer = api.post("/certify", content=PNG, params={"prompt": card().id, "backbone": other})
     assert_problem(answer, "prompt_mismatch")
     assert_nothing_left(redis, api_settings)

@@ -61,7 +61,7 @@ def test_the_outcome_is_recomputed_offline_from_the_revealed_key(
         image=image,
         sigma=1.0,
         noise=Noise(bytes.fromhex(document["noise"]["key"])),
-        batch_size=int(document["classifier"]["block_size"]),
+        batch_size=int(document["classifier"]["arithmetic"]["block_size"]),
         device=torch.device("cpu"),
     )
     selection = select_route(sampler, lambda _: classifier, REQUEST.params, ROUTING)
@@ -84,7 +84,7 @@ def test_the_outcome_is_recomputed_offline_from_the_revealed_key(
 
 def test_the_document_holds_the_samples_of_selector_and_sampled_routes(runtime: Runtime, submit: Submit) -> None:
     document, result = run(runtime, submit("job"))
-    routing = document["routing"]
+    routing = document["claims"][1]
     sampled = [i for i, row in enumerate(result["routing"]["outcomes"]) if row["sampled"]]
     held = [int(routing["route"])] + [i for i, row in enumerate(routing["outcomes"]) if row["estimation"] is not None]
     assert sorted(held) == sampled

@@ -7,13 +7,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
+from certrad.workers.contract.commands import REDIS_AWAY
+from certrad.workers.local.redis_server import EmbeddedRedis
+from certrad.workers.local.stack import Stack
 from certrad.workers.local.supervisor import Child, StackError
+from certrad.workers.settings import StackSettings
 from tests.support.images import encoded
 from tests.support.processes import ROOT, Processes, children, gone, kill_9, wait_for
 from tests.support.stack import START_SECONDS, RunningStack, launch, start_stack
@@ -84,7 +91,7 @@ def test_automatic_sigma_ends_in_a_signed_document_that_anyone_can_check(stack: 
 
 
 def test_a_large_upload_is_spooled_beside_the_data(stack: RunningStack) -> None:
-    api = wait_for(lambda: stack.child("uvicorn"), what="the API")
+    api = wait_for(lambda: stack.child("certrad.app.http.server"), what="the API")
     part = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n' + bytes(3 << 20)
     head = b"POST /prompts HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     address = ("127.0.0.1", int(stack.url.rpartition(":")[2]))
@@ -102,7 +109,9 @@ def test_a_large_upload_is_spooled_beside_the_data(stack: RunningStack) -> None:
     wait_for(lambda: not spooled(), what="its end with the connection")
 
 
-@pytest.mark.parametrize("words", [("uvicorn",), ("worker", "intake"), ("worker", "archive"), ("redis.sock",)])
+@pytest.mark.parametrize(
+    "words", [("certrad.app.http.server",), ("worker", "intake"), ("worker", "archive"), ("redis.sock",)]
+)
 def test_a_killed_child_is_started_again(stack: RunningStack, words: tuple[str, ...]) -> None:
     victim = wait_for(lambda: stack.child(*words), what="the child")
     kill_9(victim.pid)
@@ -175,6 +184,76 @@ def test_a_child_that_died_waits_longer_each_time() -> None:
         live_through(child, 1, every=0.0)
         pauses.append(child.start_at - died_at)
     assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0])
+
+
+def test_deaths_that_something_else_caused_are_not_counted() -> None:
+    child = Child("innocent", lambda: subprocess.Popen([sys.executable, "-c", ""]), excused=lambda code: code == 0)
+    live_through(child, 12, every=1.0)
+    assert not child.deaths
+    assert child.start_at == pytest.approx(11.0 + 2.0)
+
+
+def test_a_process_that_does_not_serve_is_asked_to_end_and_then_killed() -> None:
+    stubborn = "import signal, sys; signal.signal(15, signal.SIG_IGN); sys.stdout.write('.'); sys.stdout.flush(); "
+    command = [sys.executable, "-c", stubborn + "signal.pause()"]
+    child = Child("stubborn", lambda: subprocess.Popen(command, stdout=subprocess.PIPE), grace=5.0)
+    child.keep_up(0.0)
+    process = child.process
+    assert process is not None
+    assert process.stdout is not None
+    with process.stdout as output:
+        output.read(1)  # it ignores SIGTERM from here on
+        assert [child.replace(now) for now in (1.0, 2.0)] == [True, False]
+        child.keep_up(5.9)
+        assert process.poll() is None
+        child.keep_up(6.0)
+        assert process.wait() == -signal.SIGKILL
+    child.start_at = 1e9
+    assert child.keep_up(6.1) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("full", "code", "kept_up"), [(True, 1, True), (False, REDIS_AWAY, True), (False, 1, False)])
+def test_workers_that_die_of_redis_do_not_end_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool, code: int, kept_up: bool
+) -> None:
+    monkeypatch.setattr("certrad.workers.local.supervisor._LONGEST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("certrad.workers.local.stack._worker_command", lambda _: ["-c", f"raise SystemExit({code})"])
+    deaths: list[str] = []
+
+    def count(name: str, _: int) -> None:
+        deaths.append(name)
+        if deaths.count("intake-1") == 20:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with EmbeddedRedis(tmp_path / "redis", maxmemory="4mb") as server, Redis.from_url(server.url) as client:
+        if full:
+            with pytest.raises(OutOfMemoryError):
+                fill(client)
+        settings = StackSettings(redis_url=server.url, data_dir=tmp_path / "data")
+        stack = Stack(settings, host="127.0.0.1", port=0, engines=1)
+        with nullcontext() if kept_up else pytest.raises(StackError, match="died 11 times within a minute"):
+            stack.run(on_ready=deaths.append, on_death=count, on_hang=deaths.append)
+    assert (deaths.count("intake-1") == 20) == kept_up
+
+
+def test_logs_that_cannot_be_written_stop_nobody(processes: Processes, tmp_path: Path) -> None:
+    logs = tmp_path / "data" / "logs"
+    logs.mkdir(parents=True)
+    for name in ("stack", "api", "intake-1", "engine-1"):
+        (logs / f"{name}.log").symlink_to("/dev/full")
+    running = start_stack(processes, tmp_path / "data")
+    victim = wait_for(lambda: running.child("worker", "intake"), what="the child")
+    kill_9(victim.pid)
+    wait_for(lambda: running.another_child(victim, "worker", "intake"), what="another child")
+    running.process.terminate()
+    assert running.process.wait(START_SECONDS) == 0
+    assert "Error" not in processes.errors("data").read_text()
+
+
+def fill(client: Redis) -> None:
+    """Fills a Redis of 4 MB."""
+    for index in range(100):
+        client.set(f"filler:{index}", b"x" * 100_000)
 
 
 def live_through(child: Child, deaths: int, *, every: float) -> None:

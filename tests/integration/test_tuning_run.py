@@ -23,7 +23,7 @@ from certrad.models.images.model_input import model_input
 from certrad.models.prompts.training.embedding_bank import embedding_bank_rows
 from certrad.models.prompts.training.tuning import TunedPrompt, TuningSet, attack_params, finish
 from certrad.models.shipped import shipped_tasks
-from certrad.models.types import PromptCard
+from certrad.models.types import BackboneCard, PromptCard
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest, TuningResult
 from certrad.workers import issue
 from certrad.workers.contract.catalogue import Catalogue
@@ -70,13 +70,15 @@ def records(redis: Redis, settings: WorkerSettings, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(scope="module")
-def resident() -> OrderedDict[str, Backbone]:
+def resident() -> OrderedDict[tuple[BackboneCard, torch.dtype], Backbone]:
     """The backbones of every engine of these tests: they are loaded once."""
     return OrderedDict()
 
 
 @pytest.fixture
-def runtime(settings: WorkerSettings, redis: Redis, resident: OrderedDict[str, Backbone]) -> Runtime:
+def runtime(
+    settings: WorkerSettings, redis: Redis, resident: OrderedDict[tuple[BackboneCard, torch.dtype], Backbone]
+) -> Runtime:
     return replace(build(settings, redis), _resident=resident)
 
 
@@ -292,13 +294,16 @@ def test_images_that_leave_other_jobs_no_room_are_refused_undecoded(
     assert str(room) in error["detail"]
 
 
-def test_a_full_job_store_is_said_to_be_full(submit: Submit, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_job_store_fails_no_job(
+    submit: Submit, records: Records, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: Any, **__: Any) -> bool:
         raise OutOfMemoryError
 
     monkeypatch.setattr(Payloads, "put_image", full)
-    submit()
-    assert error_of(records)["code"] == "redis_unavailable"
+    with pytest.raises(OutOfMemoryError):
+        submit()
+    assert [records.status(job_id) for job_id in records.active()] == ["running"]
 
 
 def test_unpacking_that_takes_too_long_is_not_begun_again(

@@ -47,10 +47,19 @@ def test_a_prompt_tuned_over_http_works_in_certify_without_a_restart(
     assert card == result["card"]
     assert (card["class_names"], card["method"], card["tuning"]["training_images"]) == (NAMES, "few_shot", 48)
     document = stack.document(stack.submit(textured(0, 100), prompt=result["prompt"], n=200))
-    assert document["classifier"]["prompt"] == result["prompt"]
+    assert document["classifier"]["parts"][1]["prompt"] == result["prompt"]
     assert document["classifier"]["class_names"] == NAMES
-    assert document["classifier"]["prompt_sha256"] == card["sha256"]
+    assert document["classifier"]["parts"][1]["prompt_sha256"] == card["sha256"]
     assert not stack.another_child(engine, "certrad.workers.engine.process")
+
+
+def test_an_image_that_was_tuned_on_is_not_certified_under_the_prompt(
+    stack: RunningStack, tuned: dict[str, object]
+) -> None:
+    result = tuned["result"]
+    assert isinstance(result, dict)
+    job = stack.ended(stack.submit(textured(0, 0), prompt=result["prompt"], n=200))
+    assert (job["status"], job["error"]["code"]) == ("failed", "image_was_tuned_on")
 
 
 def test_the_events_of_a_tuning_are_followed_to_its_end(stack: RunningStack, tuned: dict[str, object]) -> None:

@@ -14,7 +14,7 @@ from scipy import special
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import document
 from certrad.models.certificates.facts import Facts
-from certrad.models.certificates.noise_key import noise_key, settings_digest
+from certrad.models.certificates.noise_key import classifier_digest, classifier_parts, noise_key, sampling_digest
 from certrad.models.certificates.signature import sign
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
 from certrad.models.smoothing.plan import plan_samples
@@ -29,6 +29,15 @@ from certrad.models.types import (
     SamplingParams,
     SmoothingParams,
     ZeroShotAdaptation,
+)
+from certrad.models.types.applied_window import (
+    AppliedWindow,
+    FullRange,
+    HeaderTable,
+    HeaderWindow,
+    PercentileRange,
+    SentWindow,
+    TaskWindow,
 )
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
@@ -49,6 +58,21 @@ SCALE = ImageScale(
     rounding=2.3e-05,
     note="Hounsfield units, as the file says",
 )
+
+WINDOWS: Final[tuple[AppliedWindow, ...]] = (
+    HeaderWindow(number=1, of=2, centre=40.0, width=400.0, function="SIGMOID"),
+    HeaderTable(number=1, of=1),
+    SentWindow(centre=-600.5, width=1500.0),
+    TaskWindow(modality="CT", name="brain", centre=40.0, width=80.0),
+    PercentileRange(low=-1024.0, high=731.25),
+    FullRange(),
+)
+"""A window of each kind."""
+
+
+def scale_of(window: AppliedWindow) -> ImageScale:
+    """How far a change of an image with this window can move its model input."""
+    return replace(SCALE, depends_on_pixels=isinstance(window, PercentileRange))
 
 
 def _digest(what: str) -> str:
@@ -111,7 +135,13 @@ class Case:
 def facts(case: Case, *, batch_size: int = 64) -> Facts:
     """Everything the document of a case states; the same each time."""
     pixels = hashlib.sha256(repr(case).encode()).hexdigest()
-    return answered(case.request, case.probabilities, pixels_sha256=pixels, batch_size=batch_size)
+    return answered(
+        case.request,
+        case.probabilities,
+        pixels_sha256=pixels,
+        input_sha256=_digest(f"input of {case!r}"),
+        batch_size=batch_size,
+    )
 
 
 def answered(
@@ -121,14 +151,17 @@ def answered(
     pixels_sha256: str,
     input_sha256: str = _digest("input"),
     scale: ImageScale = SCALE,
+    window: AppliedWindow = WINDOWS[0],
     batch_size: int = 64,
 ) -> Facts:
     """Returns the facts that an engine would state about an image with these class probabilities under noise."""
-    prompt_sha256 = None if request.classifier.prompt == "template" else _digest("prompt")
-    settings = settings_digest(
-        request, backbone_sha256=_digest("backbone"), prompt_sha256=prompt_sha256, input_shape=(3, 1, 1)
+    classifier = identity(request.classifier, block_size=batch_size)
+    key = noise_key(
+        EPOCH_SECRET,
+        input_sha256,
+        classifier_digest(classifier_parts(classifier, "philox-ziggurat-f64")),
+        sampling_digest(request),
     )
-    key = noise_key(EPOCH_SECRET, pixels_sha256, settings)
     sampler = NoisySampler(
         image=IMAGE,
         sigma=request.sigma.first,
@@ -139,10 +172,9 @@ def answered(
     return stated(
         request,
         _evidence(request, probabilities, sampler),
-        subject=Subject(pixels_sha256=pixels_sha256, input_sha256=input_sha256, input_shape=(3, 1, 1)),
+        subject=Subject(pixels_sha256=pixels_sha256, input_sha256=input_sha256, input_shape=(3, 1, 1), window=window),
         scale=scale,
         noise_key=key,
-        settings_sha256=settings,
         block_size=batch_size,
     )
 
@@ -154,39 +186,52 @@ def stated(
     subject: Subject,
     scale: ImageScale = SCALE,
     noise_key: bytes = bytes(32),
-    settings_sha256: str = _digest("settings"),
     block_size: int = 64,
 ) -> Facts:
     """The facts of some evidence, whose model, secret and code are invented."""
-    spec = request.classifier
+    classifier = identity(request.classifier, block_size=block_size)
     return Facts(
         request=request,
         evidence=evidence,
         subject=subject,
         scale=scale,
-        classifier=ClassifierIdentity(
-            backbone=spec.backbone,
-            backbone_sha256=_digest("backbone"),
-            prompt=spec.prompt,
-            prompt_sha256=None if spec.prompt == "template" else _digest("prompt"),
-            context_sha256=_digest("context"),
-            text_features_sha256=_digest("text features"),
-            class_names=spec.class_names,
-            template=spec.template,
-            adaptation=spec.adaptation,
-            logit_scale=14.285714285714286,
-            dtype="float32",
-            device="cpu",
-            threads=1,
-            block_size=block_size,
-        ),
+        classifier=classifier,
         noise=NoiseIdentity(
             law="philox-ziggurat-f64",
             key=noise_key.hex(),
             epoch_sha256=hashlib.sha256(EPOCH_SECRET).hexdigest(),
-            settings_sha256=settings_sha256,
+            classifier_sha256=classifier_digest(classifier_parts(classifier, "philox-ziggurat-f64")),
+            settings_sha256=sampling_digest(request),
         ),
         software={"certrad": "0.1.0", "code_sha256": _digest("code")},
+    )
+
+
+def identity(spec: ClassifierSpec, *, block_size: int) -> ClassifierIdentity:
+    """Returns the identity of a classifier whose digests are invented."""
+    from_hand, bank = spec.prompt == "template", isinstance(spec.adaptation, GatedAdaptation)
+    tuned = isinstance(spec.adaptation, ZeroShotAdaptation)
+    return ClassifierIdentity(
+        backbone=spec.backbone,
+        backbone_sha256=_digest("backbone"),
+        card_sha256=_digest("card"),
+        prompt=spec.prompt,
+        prompt_sha256=None if from_hand else _digest("prompt"),
+        tuning_images=None if from_hand else "recorded",
+        context_sha256=_digest("context") if tuned else None,
+        base_features_sha256=_digest("text features"),
+        text_features_sha256=_digest("tuned text features" if tuned else "text features"),
+        class_names=spec.class_names,
+        template=spec.template,
+        adaptation=spec.adaptation,
+        logit_scale=14.285714285714286,
+        dtype="float32",
+        device="cpu",
+        processor="avx2",
+        threads=1,
+        block_size=block_size,
+        members=(_digest("member 0"), _digest("member 1")) if bank else (),
+        gate_sha256=_digest("gate") if bank else None,
     )
 
 
@@ -216,6 +261,7 @@ def _routing(*biases: float) -> SigmaRouting:
     return SigmaRouting(sigmas=(0.25, 0.5), selector_sigma=0.5, grid=1, weights=((0.0,), (1.0,)), biases=biases)
 
 
+ROUTING: Final = _routing(0.0, -0.2)
 _PARAMS: Final = (
     SmoothingParams(sigma=0.25, n0=20, n=200),
     SmoothingParams(sigma=0.5, n0=20, n=200, alpha=0.01, bound="cohen"),

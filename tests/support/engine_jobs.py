@@ -20,7 +20,8 @@ from certrad.models.types.image import ImageRecord
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import document_key, events_key, input_key
 from certrad.workers.contract.records import Records
-from certrad.workers.engine.certification import Certification, CertificationInput
+from certrad.workers.engine.certification import Certification
+from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import RedisLedger
 from certrad.workers.engine.runtime import Runtime
 from tests.support.image_facts import image_facts
@@ -73,7 +74,7 @@ def attempt(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[s
 
 def template_classifier(runtime: Runtime, document: dict[str, Any]) -> VisionLanguageClassifier:
     """The classifier of `TEMPLATE`, in the precision that a document names."""
-    backbone = runtime.backbone(TEMPLATE.backbone, getattr(torch, document["classifier"]["dtype"]))
+    backbone = runtime.backbone(TEMPLATE.backbone, getattr(torch, document["classifier"]["parts"][0]["dtype"]))
     return VisionLanguageClassifier(backbone, template_features(backbone, TEMPLATE.class_names, TEMPLATE.template))
 
 

@@ -35,28 +35,29 @@ class Offline:
         return self._known[key]
 
     def _recompute(self, document: dict[str, Any]) -> LabelCounts:
-        identity, params = document["classifier"], document["params"]
+        tower, text = document["classifier"]["parts"]
+        arithmetic, params = document["classifier"]["arithmetic"], document["params"]
         spec = ClassifierSpec(
-            backbone=identity["backbone"],
+            backbone=tower["backbone"],
             prompt="template",
-            class_names=tuple(identity["class_names"]),
-            template=identity["template"],
+            class_names=tuple(document["classifier"]["class_names"]),
+            template=text["template"],
         )
         request = CertifyRequest(
             classifier=spec,
             sigma=FixedSigma(float(params["sigma"])),
             params=SamplingParams(n0=int(params["n0"]), n=int(params["n"])),
         )
-        model_input, _ = decode_limited(self._image, request, WorkerSettings())
         card = shipped_backbones()[spec.backbone]
+        model_input, _ = decode_limited(self._image, request, card, WorkerSettings())
         threads = torch.get_num_threads()
-        torch.set_num_threads(int(identity["threads"]))
+        torch.set_num_threads(int(arithmetic["threads"]))
         try:
             backbone = load_backbone(
                 card,
                 weights_directory(card, WorkerSettings().backbones_dir),
-                device=torch.device(identity["device"]),
-                dtype=getattr(torch, identity["dtype"]),
+                device=torch.device(arithmetic["device"]),
+                dtype=getattr(torch, tower["dtype"]),
             )
             features = template_features(backbone, spec.class_names, spec.template)
             return certify(
@@ -65,7 +66,7 @@ class Offline:
                 request.params.at(request.sigma.first),
                 key=bytes.fromhex(document["noise"]["key"]),
                 law=document["noise"]["law"],
-                batch_size=int(identity["block_size"]),
+                batch_size=int(arithmetic["block_size"]),
             ).estimation.counts
         finally:
             torch.set_num_threads(threads)

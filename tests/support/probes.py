@@ -21,6 +21,7 @@ from certrad.workers.engine.process import JobPerformer, serve
 from certrad.workers.engine.worker import EngineWorker
 from certrad.workers.parent_death import die_with
 from certrad.workers.queue import stop as stopping
+from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.queue.worker import worker_name
 from certrad.workers.settings import WorkerSettings
 
@@ -103,6 +104,13 @@ def poison(token: str) -> None:
         raise SystemExit(1)
 
 
+def want_room(token: str) -> None:
+    """Finds no room at first; takes more attempts than a job has retries."""
+    mark(token)
+    if len(pids(_redis(), token)) <= 5:
+        raise ShortageError
+
+
 def die(token: str) -> None:
     """Kills the process that runs it."""
     mark(token)
@@ -113,8 +121,8 @@ def run_worker() -> None:
     """Runs a probe worker until it is told to stop."""
     logs.configure("worker")
     settings = WorkerSettings()
-    name = worker_name(ENGINE_QUEUE)
-    ProbeWorker(ENGINE_QUEUE, name=name, redis=connect(settings.redis_url), settings=settings).work()
+    name, redis = worker_name(ENGINE_QUEUE), connect(settings.redis_url, is_stopping=stopping.requested)
+    ProbeWorker(ENGINE_QUEUE, name=name, redis=redis, settings=settings).work()
 
 
 def run_engine() -> None:
@@ -123,7 +131,8 @@ def run_engine() -> None:
     die_with(int(parent_pid))
     logs.configure("engine")
     with socket(fileno=int(channel_fd)) as channel:
-        serve(ProbePerformer(ENGINE_QUEUE, name=name, settings=WorkerSettings()), lambda _: None, channel)
+        performer = ProbePerformer(ENGINE_QUEUE, name=name, settings=WorkerSettings())
+        serve(performer, lambda _: None, lambda _: None, channel)
 
 
 def _redis() -> Redis:

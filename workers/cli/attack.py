@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from certrad.workers.cli.classifier import require_classifier
-from certrad.workers.cli.common import add_json, backbone, require_prompt, task
+from certrad.workers.cli.common import add_json, backbone, require_card, require_prompt, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import Kind, choice, existing, integer, path, text
 
@@ -35,6 +35,8 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--seed", integer(0, 2**63 - 1), "random seed", default=0)
     add_data_dir(parser)
     add_json(parser)
+    parser.check(require_card("task", "task", "--task"))
+    parser.check(require_card("backbone", "backbone", "--backbone"))
     parser.check(require_prompt("prompt", "--prompt"))
     parser.check(require_classifier())
     parser.check(_rules)

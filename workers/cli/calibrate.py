@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from certrad.models.types.smoothing import SIGMA_RANGE
-from certrad.workers.cli.common import prompt_name, require_prompt, task
+from certrad.workers.cli.common import prompt_name, require_card, require_prompt, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import existing, integer, numbers, text
 
@@ -19,6 +19,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--limit", integer(1, 100_000), "number of images to adapt to: the first by name", default=512)
     parser.option("--seed", integer(0, 2**63 - 1), "random seed of the noise", default=0)
     add_data_dir(parser)
+    parser.check(require_card("task", "task", "--task"))
     parser.check(require_prompt("prompt", "--prompt"))
 
 

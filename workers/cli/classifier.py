@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from certrad.models.errors import Rejected
+from certrad.models.installed import CardError, Cards
 from certrad.models.shipped import shipped_datasets, shipped_prompts, shipped_tasks
 from certrad.models.types import TEMPLATE_PROMPT, PromptCard
 from certrad.models.types.codec import decode_card
 from certrad.models.types.defaults import choose_classifier, default_prompts
+from certrad.workers.cli.common import own_cards_of
 from certrad.workers.contract.arguments import Check
 
 _FIELD = re.compile(r"`(backbone|prompt|adaptation)\b")
@@ -24,6 +26,7 @@ def require_classifier_of_data(options: Namespace) -> Iterator[str]:
     """Yields what is wrong with the classifier of `evaluate`, whose `--task` names a data set."""
     data = shipped_datasets().get(options.task)
     if data is None:
+        yield from _problems(options, options.task)
         return
     if data.task is not None:
         yield from _problems(options, data.task)
@@ -38,7 +41,8 @@ def require_classifier_of_data(options: Namespace) -> Iterator[str]:
 
 
 def _problems(options: Namespace, task_id: str) -> Iterator[str]:
-    task = shipped_tasks().get(task_id)
+    cards = _cards(options, task_id)
+    task = cards.tasks.get(task_id)
     named = getattr(options, "prompt", None)
     card = _card(options)
     if task is None or (named not in (None, TEMPLATE_PROMPT) and card is None):  # another rule tells of these
@@ -46,7 +50,7 @@ def _problems(options: Namespace, task_id: str) -> Iterator[str]:
     try:
         choose_classifier(
             class_names=task.class_names,
-            candidates=default_prompts(task, shipped_prompts()),
+            candidates=default_prompts(task, cards.prompts),
             default_backbone=task.default_backbone,
             backbone=getattr(options, "backbone", None),
             prompt="template" if named == TEMPLATE_PROMPT else card,
@@ -54,6 +58,16 @@ def _problems(options: Namespace, task_id: str) -> Iterator[str]:
         )
     except Rejected as rejected:
         yield _FIELD.sub(r"`--\1", rejected.detail)
+
+
+def _cards(options: Namespace, task_id: str) -> Cards:
+    """Returns the shipped cards, or the operator's own if the task is none of those; none where they are faulty."""
+    if task_id in (shipped := shipped_tasks()):
+        return Cards(tasks=shipped, prompts=shipped_prompts())
+    try:
+        return own_cards_of(options.data_dir)
+    except CardError:  # another rule tells of it
+        return Cards()
 
 
 def _card(options: Namespace) -> PromptCard | None:

@@ -4,11 +4,15 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Final, Literal
 
+from certrad.models.installed import CardError, Cards, own_cards
 from certrad.models.types import TEMPLATE_PROMPT
 from certrad.models.types.tuning import PROMPT_NAME
 from certrad.workers.contract.arguments import Check, Parser
-from certrad.workers.contract.option_kinds import Kind, known
+from certrad.workers.contract.option_kinds import Kind
+
+_FOLDERS: Final = {"backbone": "backbones/specs", "task": "tasks", "data set": "datasets/cards"}
 
 
 def add_json(parser: Parser) -> None:
@@ -17,18 +21,18 @@ def add_json(parser: Parser) -> None:
 
 
 def task() -> Kind:
-    """Returns the kind of tasks."""
-    return _card("tasks")
+    """Returns the kind of tasks; `require_card` checks the name."""
+    return _card("tasks", own="a task of your own")
 
 
 def backbone() -> Kind:
-    """Returns the kind of backbones."""
-    return _card("backbones/specs")
+    """Returns the kind of backbones; `require_card` checks the name."""
+    return _card("backbones/specs", own="a backbone of your own")
 
 
 def dataset() -> Kind:
-    """Returns the kind of data sets."""
-    return _card("datasets/cards")
+    """Returns the kind of data sets and of tasks of one's own; `require_card` checks the name."""
+    return _card("datasets/cards", own="a task of your own")
 
 
 def prompt_name() -> Kind:
@@ -40,6 +44,50 @@ def prompt_name() -> Kind:
         return given
 
     return Kind(read=read, metavar="NAME")
+
+
+def require_card(kind: Literal["backbone", "task", "data set"], dest: str, usage: str) -> Check:
+    """Returns the rule that a card must be shipped or, unless it is of a data set, in the data directory.
+
+    A task of one's own stands for its images, too, where a data set is asked for.
+
+    Args:
+        kind: What the option names.
+        dest: The name of the option in the parsed ones.
+        usage: The name of the option to a reader.
+    """
+
+    def problems(options: Namespace) -> Iterator[str]:
+        name: str | None = getattr(options, dest)
+        shipped = _names(_FOLDERS[kind])
+        if name is None or name in shipped:
+            return
+        try:
+            own = own_cards_of(options.data_dir)
+        except CardError as error:
+            yield str(error)
+            return
+        there = [*shipped, *(own.backbones if kind == "backbone" else own.tasks)]
+        if name not in there:
+            yield f"`{usage}` must be one of {', '.join(there)}; got {name!r}"
+
+    return problems
+
+
+def own_cards_of(data_dir: Path | None) -> Cards:
+    """Returns the operator's own cards in a data directory.
+
+    Args:
+        data_dir: The data directory; None for that of the environment.
+
+    Raises:
+        CardError: A card cannot be used.
+    """
+    from certrad.workers.offline.settings import settings_of  # pydantic: only where a card of one's own is named
+    from certrad.workers.settings import WorkerSettings
+
+    settings = settings_of(WorkerSettings, data_dir)
+    return own_cards(settings.cards_dir, settings.prompts_dir)
 
 
 def require_prompt(dest: str, usage: str, *, template: bool = True) -> Check:
@@ -63,9 +111,8 @@ def require_prompt(dest: str, usage: str, *, template: bool = True) -> Check:
     return problems
 
 
-def _card(folder: str) -> Kind:
-    names = _names(folder)
-    return known("ID", lambda: names, values=f"one of {', '.join(names)}")
+def _card(folder: str, *, own: str) -> Kind:
+    return Kind(read=str, metavar="ID", values=f"one of {', '.join(_names(folder))}, or {own}")
 
 
 def _names(folder: str) -> Sequence[str]:

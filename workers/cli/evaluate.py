@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from certrad.models.types import TEMPLATE_PROMPT, SmoothingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE
 from certrad.workers.cli.classifier import require_classifier_of_data
-from certrad.workers.cli.common import add_json, backbone, dataset, require_prompt
+from certrad.workers.cli.common import add_json, backbone, dataset, require_card, require_prompt
 from certrad.workers.cli.plot import plot_file, require_matplotlib
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import choice, existing, integer, number, path, text
@@ -49,6 +49,8 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--plot", plot_file(), "plot of certified accuracy against radius to write")
     add_data_dir(parser)
     add_json(parser)
+    parser.check(require_card("data set", "task", "--task"))
+    parser.check(require_card("backbone", "backbone", "--backbone"))
     parser.check(require_prompt("prompt", "--prompt"))
     parser.check(require_matplotlib("plot"))
     parser.check(require_classifier_of_data)

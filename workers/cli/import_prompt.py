@@ -4,7 +4,7 @@ from argparse import Namespace
 from typing import get_args
 
 from certrad.models.types.cards import ContextPosition
-from certrad.workers.cli.common import backbone, prompt_name, task
+from certrad.workers.cli.common import backbone, prompt_name, require_card, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import choice, existing
 
@@ -19,6 +19,8 @@ def add_arguments(parser: Parser) -> None:
         "--position", choice(*get_args(ContextPosition)), "place of the class name in the prompt", default="end"
     )
     add_data_dir(parser)
+    parser.check(require_card("backbone", "backbone", "--backbone"))
+    parser.check(require_card("task", "task", "--task"))
 
 
 def run(options: Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from certrad.workers.cli.common import prompt_name, task
+from certrad.workers.cli.common import prompt_name, require_card, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import existing, integer, text
 
@@ -23,6 +23,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--copies", integer(1, 10_000), "number of noisy copies of each image at every level", default=128)
     parser.option("--seed", integer(0, 2**63 - 1), "random seed of the choice of images and of the noise", default=0)
     add_data_dir(parser)
+    parser.check(require_card("task", "task", "--task"))
 
 
 def run(options: Namespace) -> int:

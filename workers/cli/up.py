@@ -1,10 +1,14 @@
 """`certrad up`: the whole service on this machine."""
 
+import io
 import os
 import shutil
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
@@ -26,6 +30,7 @@ def run(options: Namespace) -> int:
     Returns:
         The exit code.
     """
+    from certrad.models.installed import CardError, own_cards
     from certrad.workers import logs
     from certrad.workers.local.redis_server import EmbeddedRedisError
     from certrad.workers.local.stack import Stack
@@ -38,6 +43,10 @@ def run(options: Namespace) -> int:
     except AddressError as error:
         return fail(str(error), BAD_USAGE)
     settings = settings_of(StackSettings, options.data_dir)
+    try:
+        own_cards(settings.cards_dir, settings.prompts_dir)  # the engines would tell of a faulty one in their logs only
+    except CardError as error:
+        return fail(str(error), BAD_USAGE)
     data_dir = settings.data_dir.resolve()
     _tell(f"data directory {data_dir} ({_origin(options.data_dir, settings)}; {_age(data_dir)})")
     log_dir = data_dir / "logs"
@@ -51,14 +60,27 @@ def run(options: Namespace) -> int:
         sys.stdout.flush()
         _tell(f"in another terminal: {_command()} certify IMAGE --url {url}; Ctrl+C stops the service")
 
-    with (log_dir / "stack.log").open("a") as log:
+    with _log(log_dir / "stack.log") as log:
         logs.configure("stack", log)
         try:
             stack = Stack(settings, host=options.host, port=options.port, engines=options.engines)
-            stack.run(on_ready=announce, on_death=_report_death)
+            stack.run(on_ready=announce, on_death=_report_death, on_hang=_report_hang)
         except (StackError, EmbeddedRedisError) as error:
             return fail(str(error), FAILURE)
     return DONE
+
+
+@contextmanager
+def _log(path: Path) -> Iterator[TextIO]:
+    """Yields the log of this process; what a full disk did not take is lost."""
+    from certrad.workers.local.log_files import open_log
+
+    log = io.TextIOWrapper(open_log(path), encoding="utf-8", write_through=True)
+    try:
+        yield log
+    finally:
+        with suppress(OSError):
+            log.close()
 
 
 def _command() -> str:
@@ -86,6 +108,11 @@ def _report_death(name: str, code: int) -> None:
     _tell(f"{name} ended with exit code {code} and is started again; see its log")
 
 
+def _report_hang(name: str) -> None:
+    _tell(f"{name} runs and does not answer; it is ended and started again")
+
+
 def _tell(message: str) -> None:
-    sys.stderr.write(f"certrad: {message}\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # a full disk or a closed terminal must not stop the service
+        sys.stderr.write(f"certrad: {message}\n")
+        sys.stderr.flush()

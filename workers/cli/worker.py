@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import Final
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import DONE, FAILURE
+from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, REDIS_AWAY, fail
 from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.contract.option_kinds import choice
 
@@ -32,16 +32,22 @@ def add_arguments(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     """Runs one worker until a signal or command stops it; a worker that ends by itself has failed.
 
+    One that could not sign off ends with `REDIS_AWAY`: it is to be started again.
+
     Returns:
         The exit code.
     """
     if options.data_dir is not None:  # for this process and the engine that it starts
         os.environ["CERTRAD_DATA_DIR"] = str(options.data_dir.resolve())
+    from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+
+    from certrad.models.installed import CardError
     from certrad.workers import logs
     from certrad.workers.connection import connect
-    from certrad.workers.contract.waiting import tell_if_redis_is_away
+    from certrad.workers.contract.waiting import refuses_writes, tell_if_redis_is_away
     from certrad.workers.engine.worker import EngineWorker
     from certrad.workers.environment import ONE_THREAD
+    from certrad.workers.queue import stop as stopping
     from certrad.workers.queue.worker import IntakeWorker, QueueWorker, worker_name
     from certrad.workers.settings import WorkerSettings
 
@@ -52,15 +58,23 @@ def run(options: Namespace) -> int:
     logs.configure(queue)
     settings = WorkerSettings()
     tell_if_redis_is_away(settings.redis_url)
-    name, redis = worker_name(queue), connect(settings.redis_url)
+    name, redis = worker_name(queue), connect(settings.redis_url, is_stopping=stopping.requested)
     worker: QueueWorker
-    if queue == ENGINE_QUEUE:
-        worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
-    else:
-        os.environ |= ONE_THREAD
-        for module in IMPORTED_BEFORE_FORKS:
-            importlib.import_module(module)
-        kind = IntakeWorker if queue == INTAKE_QUEUE else QueueWorker
-        worker = kind(queue, name=name, redis=redis, settings=settings)
-    worker.work()
+    try:
+        if queue == ENGINE_QUEUE:
+            worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
+        else:
+            os.environ |= ONE_THREAD
+            for module in IMPORTED_BEFORE_FORKS:
+                importlib.import_module(module)
+            kind = IntakeWorker if queue == INTAKE_QUEUE else QueueWorker
+            worker = kind(queue, name=name, redis=redis, settings=settings)
+        worker.work()
+    except CardError as error:
+        return fail(str(error), BAD_USAGE)
+    except (ConnectionError, TimeoutError, ResponseError) as error:
+        if isinstance(error, ResponseError) and not refuses_writes(error):
+            raise
+        sys.stderr.write(f"certrad: the worker ends without Redis ({type(error).__name__})\n")
+        return DONE if stopping.requested() else REDIS_AWAY
     return DONE if worker.stop_requested else FAILURE

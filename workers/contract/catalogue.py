@@ -1,15 +1,19 @@
 """The cards of backbones, tasks and prompts: those shipped with the package and those workers publish."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from redis import Redis
 
+from certrad.models.installed import Cards
 from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
-from certrad.models.types import PromptCard
+from certrad.models.types import BackboneCard, PromptCard, TaskCard
 from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.defaults import default_prompts
-from certrad.workers.contract.names import DEFAULTS, PROMPTS, WITHDRAWN, WORKERS
+from certrad.workers.contract.names import DEFAULTS, OWN_BACKBONES, OWN_TASKS, PROMPTS, WITHDRAWN, WORKERS
+
+_Card = TypeVar("_Card")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +28,43 @@ class WorkerCard:
 
 
 class Catalogue:
-    """Every card a request may name: the shipped ones, and the prompts and workers published in Redis."""
+    """Every card a request may name: the shipped ones, and those published in Redis, which holds the workers' too."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self.backbones = shipped_backbones()
-        self.tasks = shipped_tasks()
+        self._shipped_backbones = shipped_backbones()
+        self._shipped_tasks = shipped_tasks()
         self._shipped_prompts = shipped_prompts()
+
+    def backbones(self) -> dict[str, BackboneCard]:
+        """Returns every backbone by id: the shipped ones, and the operator's own."""
+        return {**self._published(BackboneCard, OWN_BACKBONES), **self._shipped_backbones}
+
+    def tasks(self) -> dict[str, TaskCard]:
+        """Returns every task by id: the shipped ones, and the operator's own."""
+        return {**self._published(TaskCard, OWN_TASKS), **self._shipped_tasks}
+
+    def publish_own(self, own: Cards) -> None:
+        """Makes the operator's own cards known to every process, in place of all that were published before.
+
+        Args:
+            own: The backbones and tasks; its prompts are published with their bytes, by the engine.
+        """
+        with self._redis.pipeline(transaction=True) as change:
+            for key, cards in _keys(own).items():
+                change.delete(key)
+                for card_id, card in cards.items():
+                    change.hset(key, card_id, encode_card(card))
+            change.execute()
+
+    def restore_own(self, own: Cards) -> None:
+        """Publishes the operator's own cards again if Redis has lost them.
+
+        Args:
+            own: See `publish_own`.
+        """
+        if any(cards and not self._redis.exists(key) for key, cards in _keys(own).items()):
+            self.publish_own(own)
 
     def prompts(self) -> dict[str, PromptCard]:
         """Returns every prompt that is not withdrawn, by id."""
@@ -48,7 +82,7 @@ class Catalogue:
     def default_prompts(self, task: str) -> list[PromptCard]:
         """Returns the prompts that a task may use when a request names none, by preference, without withdrawn ones."""
         chosen = cast("bytes | None", self._redis.hget(DEFAULTS, task))
-        return default_prompts(self.tasks[task], self.prompts(), chosen.decode() if chosen else None)
+        return default_prompts(self.tasks()[task], self.prompts(), chosen.decode() if chosen else None)
 
     def publish_prompt(self, card: PromptCard) -> None:
         """Makes a prompt known to every process; a withdrawn prompt stays withdrawn.
@@ -90,6 +124,16 @@ class Catalogue:
         """Returns the engines that published themselves, with those that died since."""
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(WORKERS))
         return [decode_card(WorkerCard, value, allow_unknown=True) for _, value in sorted(stored.items())]
+
+    def _published(self, kind: type[_Card], key: str) -> dict[str, _Card]:
+        """Returns the published cards of a kind by id; those of a newer release may have more fields."""
+        stored = cast("dict[bytes, bytes]", self._redis.hgetall(key))
+        return {name.decode(): decode_card(kind, stored[name], allow_unknown=True) for name in sorted(stored)}
+
+
+def _keys(own: Cards) -> dict[str, Mapping[str, BackboneCard] | Mapping[str, TaskCard]]:
+    """Returns the cards of each hash in Redis."""
+    return {OWN_BACKBONES: own.backbones, OWN_TASKS: own.tasks}
 
 
 def _prompt(payload: bytes) -> PromptCard:

@@ -13,6 +13,7 @@ DONE: Final = 0
 FAILURE: Final = 1
 BAD_USAGE: Final = 2
 ABSTAINED: Final = 3
+REDIS_AWAY: Final = 75  # EX_TEMPFAIL: a worker ended because Redis did not answer or took no writes
 INTERRUPTED: Final = 130  # as a shell calls a process that SIGINT ended
 
 

@@ -52,8 +52,8 @@ EVENTS: Final[dict[Event, str]] = {
         "tuning the epochs done and the mean loss of the last one, or the images done"
     ),
     "end": (
-        "the job ended; the last event: `status`, of a certification `outcome`, `label` and `radius` (null in an "
-        "abstention), of a failure `code`"
+        "the job ended; the last event: `status`, of a certification `outcome`, `warnings` (codes), "
+        "`label` and `radius` (null in an abstention), of a failure `code`"
     ),
 }
 ENDED: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "cancelled"})
@@ -83,6 +83,7 @@ PREFIX: Final = "certrad"
 JOBS: Final = f"{PREFIX}:jobs"  # zset: job id -> time of creation
 ACTIVE: Final = f"{PREFIX}:active"  # zset: job id -> time of creation, until the job ends
 WORKERS: Final = f"{PREFIX}:workers"  # hash: worker name -> JSON of WorkerCard
+REWRITTEN: Final = f"{PREFIX}:rewritten"  # creation of the newest job that the append-only file was rewritten after
 SIGNING_KEYS: Final = f"{PREFIX}:keys"  # zset: public signing key in hexadecimal -> time first used
 REVOKED_KEYS: Final = f"{PREFIX}:keys:revoked"  # hash: SHA-256 of a public signing key -> JSON: revoked_at, reason
 EPOCHS: Final = f"{PREFIX}:epochs"  # zset: SHA-256 of an epoch secret -> time first used
@@ -90,6 +91,9 @@ REVEALED: Final = f"{PREFIX}:epochs:revealed"  # hash: SHA-256 of a retired epoc
 PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
+NEWS: Final = f"{PREFIX}:news"  # channel: the id of a job after each event that is added to its stream
+OWN_BACKBONES: Final = f"{PREFIX}:backbones:own"  # hash: id of an operator's backbone -> JSON of BackboneCard
+OWN_TASKS: Final = f"{PREFIX}:tasks:own"  # hash: id of an operator's task -> JSON of TaskCard
 
 
 def record_key(job_id: str) -> str:

@@ -21,10 +21,12 @@ from certrad.workers.contract.job import (
     Page,
     QueueFullError,
     UnreadableRecordError,
+    end_data,
 )
 from certrad.workers.contract.names import (
     ACTIVE,
     JOBS,
+    REWRITTEN,
     Phase,
     Status,
     document_key,
@@ -39,6 +41,7 @@ from certrad.workers.contract.request import Request, write_request
 from certrad.workers.contract.scripts import ADVANCE, CREATE, END
 
 _EVENTS_KEPT: Final = 2_000
+_EVENTS_SECONDS: Final = 600  # after the end of a job; then its record alone says how it ended
 
 
 class Records:
@@ -56,13 +59,7 @@ class Records:
         self._end = redis.register_script(END)
 
     def create(
-        self,
-        job_id: str,
-        request: Request,
-        *,
-        max_active: int,
-        digest: str,
-        idempotency_sha256: str | None = None,
+        self, job_id: str, request: Request, *, max_active: int, digest: str, idempotency_sha256: str | None = None
     ) -> Created:
         """Creates a queued job, unless an earlier submission with the same Idempotency-Key created one.
 
@@ -99,7 +96,16 @@ class Records:
             raise QueueFullError
         if known_digest != digest:
             raise IdempotencyConflictError
-        return Created(job_id=known_id, replayed=known_id != job_id)
+        record = JobRecord(
+            id=known_id,
+            status="queued",
+            phase="queued",
+            request=request,
+            progress=at_start(request),
+            created_at=now,
+            updated_at=now,
+        )
+        return Created(record=record, replayed=known_id != job_id)
 
     def read(self, job_id: str) -> JobRecord | None:
         """Returns the record, or None when there is none (any more).
@@ -205,11 +211,9 @@ class Records:
         fields = {"result": RESULT.dump_json(result).decode()}
         if certificate is not None:
             fields["certificate"] = certificate
-        told: dict[str, Any] = {}
         if isinstance(result, CertifiedResult | AbstainedResult):
             fields["samples_done"] = str(result.samples_used)
-            told = {"outcome": result.outcome, "label": result.label, "radius": result.radius}
-        return self._finish(job_id, "succeeded", fields, told)
+        return self._finish(job_id, "succeeded", fields, end_data("succeeded", result=result))
 
     def fail(self, job_id: str, code: str, detail: str) -> bool:
         """Ends a job with an error.
@@ -222,16 +226,18 @@ class Records:
         Returns:
             False if the job has ended already.
         """
-        error = ERROR.dump_json(JobError(code=code, detail=detail)).decode()
-        return self._finish(job_id, "failed", {"error": error}, {"code": code})
+        error = JobError(code=code, detail=detail)
+        fields = {"error": ERROR.dump_json(error).decode()}
+        return self._finish(job_id, "failed", fields, end_data("failed", error=error))
 
     def cancel(self, job_id: str) -> bool:
         """Ends a job because its owner wants it; returns False if it has ended already."""
-        return self._finish(job_id, "cancelled", {}, {})
+        return self._finish(job_id, "cancelled", {}, end_data("cancelled"))
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
-        self._redis.delete(*(key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)))
+        keys = [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)]
+        self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
         self._redis.zrem(JOBS, job_id)
         self._redis.zrem(ACTIVE, job_id)
 
@@ -281,9 +287,8 @@ class Records:
     def _finish(self, job_id: str, status: Status, fields: Mapping[str, str], told: Mapping[str, Any]) -> bool:
         keys = [record_key(job_id), events_key(job_id), ACTIVE]
         keys += [key(job_id) for key in (input_key, ledger_key, document_key)]
-        event = json.dumps({"status": status, **told})
         changed = _flat({"status": status, "phase": "done", **fields, **self._now()})
-        ended = self._end(keys=keys, args=[_EVENTS_KEPT, self._ttl, "end", event, job_id, *changed])
+        ended = self._end(keys=keys, args=[_EVENTS_SECONDS, self._ttl, "end", json.dumps(told), job_id, *changed])
         return bool(ended)
 
     def _now(self) -> dict[str, str]:

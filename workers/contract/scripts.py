@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from certrad.workers.contract.names import ENDED
+from certrad.workers.contract.names import ENDED, NEWS
 
 # Opens every script that may only touch a job under way: whether it has ended, or has no record (any more).
 HAS_ENDED: Final = f"""
@@ -11,6 +11,9 @@ local function has_ended(record)
   return not status or {" or ".join(f"status == '{ended}'" for ended in sorted(ENDED))}
 end
 """
+
+# Says that a job has a new event: whoever follows it reads its stream then. The record's key ends with the id.
+_TELL: Final = f"redis.call('PUBLISH', '{NEWS}', string.match(KEYS[1], '[^:]*$'))"
 
 # KEYS record, active, jobs, idempotency ('' for none); ARGV id, now, ttl, bound, request digest, field, value, ...
 # Redis' clients send a script again when its answer gets lost, so the job it created already is no other job.
@@ -39,12 +42,14 @@ local before = redis.call('HGET', KEYS[1], 'phase')
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 if ARGV[3] ~= 'phase' or redis.call('HGET', KEYS[1], 'phase') ~= before then
   redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[3], 'data', ARGV[4])
+  {_TELL}
 end
 redis.call('EXPIRE', KEYS[2], ARGV[2])
 return 1
 """
 
-# As ADVANCE; KEYS record, events, active, then the keys that do not outlive the job; ARGV as above with the id in 5.
+# KEYS record, events, active, then the keys that do not outlive the job; ARGV seconds that the events are kept, ttl of
+# the record, event name, event data, id, field, value, ...
 # A full Redis refuses a script at its first command that may take memory, unless it has written before: what frees
 # memory comes first, so that jobs can be ended then too.
 END: Final = f"""{HAS_ENDED}
@@ -53,8 +58,9 @@ redis.call('ZREM', KEYS[3], ARGV[5])
 redis.call('DEL', unpack(KEYS, 4))
 redis.call('HSET', KEYS[1], unpack(ARGV, 6))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[3], 'data', ARGV[4])
-redis.call('EXPIRE', KEYS[2], ARGV[2])
+redis.call('XADD', KEYS[2], '*', 'event', ARGV[3], 'data', ARGV[4])
+redis.call('EXPIRE', KEYS[2], ARGV[1])
+{_TELL}
 return 1
 """
 

@@ -5,6 +5,8 @@ The images that intake makes of uploads lie in a folder of their own, in the sam
 
 import hashlib
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -26,7 +28,7 @@ def path_of(blobs_dir: Path, job_id: str) -> Path:
     return blobs_dir / job_id
 
 
-def store(blobs_dir: Path, job_id: str, data: BinaryIO) -> str:
+def store(blobs_dir: Path, job_id: str, data: BinaryIO, *, min_free_bytes: int = 0) -> str:
     """Stores an upload completely or not at all.
 
     It reads the upload piece by piece, because it may be larger than memory. It does not sync to disk: a client can
@@ -36,6 +38,7 @@ def store(blobs_dir: Path, job_id: str, data: BinaryIO) -> str:
         blobs_dir: The folder of uploads.
         job_id: The job's id.
         data: The upload.
+        min_free_bytes: Bytes that must stay free on the disk.
 
     Returns:
         The SHA-256, in hexadecimal.
@@ -45,15 +48,21 @@ def store(blobs_dir: Path, job_id: str, data: BinaryIO) -> str:
     """
     try:
         with replacement(path_of(blobs_dir, job_id), durable=False) as file:
-            digest = _copy(data, file)
+            digest = _copy(data, file, lambda size: _require_space(blobs_dir, min_free_bytes + size))
     except OSError as error:
         raise Rejected("storage_unavailable", f"the upload was not stored: {error.strerror}") from error
     return digest
 
 
-def _copy(source: BinaryIO, target: BinaryIO) -> str:
+def _require_space(folder: Path, size: int) -> None:
+    if shutil.disk_usage(folder).free < size:
+        raise Rejected("storage_unavailable", "the disk has too little free space for the upload")
+
+
+def _copy(source: BinaryIO, target: BinaryIO, before_write: Callable[[int], None]) -> str:
     digest = hashlib.sha256()
     while chunk := source.read(_CHUNK):
+        before_write(len(chunk))
         digest.update(chunk)
         target.write(chunk)
     return digest.hexdigest()

@@ -1,14 +1,37 @@
-"""The message of a process that waits for Redis."""
+"""Waiting for Redis: which answers ask for it, and the message of a process that does."""
 
+import re
 import sys
+from contextlib import suppress
+from typing import Final
 from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    BusyLoadingError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
-_SECONDS = 1.0
+_SECONDS: Final = 1.0
+_REFUSALS: Final = (OutOfMemoryError, ReadOnlyError, MasterDownError, BusyLoadingError)
+_REFUSAL: Final = re.compile(r"(?:^|caused error: )(?:MISCONF|NOREPLICAS|UNBLOCKED) ")  # redis-py has no classes
+
+
+def refuses_writes(error: BaseException) -> bool:
+    """Returns whether an error says that Redis lives and takes no writes for now.
+
+    It is full, its disk is full, it has lost its master or its replicas, or it loads its data. Nothing of the command
+    was done.
+    """
+    if isinstance(error, _REFUSALS):
+        return True
+    return isinstance(error, ResponseError) and _REFUSAL.search(str(error)) is not None
 
 
 def tell_if_redis_is_away(url: str) -> None:
@@ -19,8 +42,9 @@ def tell_if_redis_is_away(url: str) -> None:
         ) as redis:
             redis.ping()
     except RedisError as error:
-        sys.stderr.write(f"certrad: waiting for Redis at {address(url)} ({type(error).__name__})\n")
-        sys.stderr.flush()
+        with suppress(OSError):  # a full disk
+            sys.stderr.write(f"certrad: waiting for Redis at {address(url)} ({type(error).__name__})\n")
+            sys.stderr.flush()
 
 
 def address(url: str) -> str:

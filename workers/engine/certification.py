@@ -3,18 +3,21 @@
 import hashlib
 import time
 from dataclasses import dataclass, field
-from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from redis import Redis
 
 from certrad.models.backbones.device import dtype_name
+from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.facts import Facts, build_facts
-from certrad.models.certificates.noise_key import noise_key
+from certrad.models.certificates.noise_key import (
+    card_digest,
+    classifier_digest,
+    classifier_parts,
+    noise_key,
+    sampling_digest,
+)
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
 from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
@@ -22,75 +25,23 @@ from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes, r
 from certrad.models.smoothing import Noise, NoisySampler, Stream
 from certrad.models.smoothing.device import noise_law
 from certrad.models.smoothing.encoded import EncodedSampler
-from certrad.models.smoothing.plan import SamplingPlan, plan_samples
-from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, NoiseLaw
+from certrad.models.types import TEMPLATE_PROMPT
 from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
-from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
-from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
-from certrad.workers.contract.job import JobRecord
+from certrad.models.types.identity import ClassifierIdentity, ClassifierParts, NoiseIdentity
 from certrad.workers.contract.keyring import Keyring
-from certrad.workers.contract.names import Phase, input_key
+from certrad.workers.contract.names import Phase
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
+from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import EngineIdentity, JobEndedError, LedgerEntry, RedisLedger
 from certrad.workers.engine.model import Model, input_shape
 from certrad.workers.engine.progress import SamplingProgress
+from certrad.workers.engine.result_warnings import result_warnings
 from certrad.workers.engine.runtime import Runtime
+from certrad.workers.engine.tuned_images import require_not_tuned_on
 from certrad.workers.keys.epochs import Epoch
 from certrad.workers.queue import stop as stopping
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificationInput:
-    """The input of a certification: the request of a job, and its image.
-
-    Attributes:
-        job_id: The job's id.
-        request: The request with every default filled in.
-        image: Facts of the decoded image.
-        plan: The samples that the request needs.
-    """
-
-    job_id: str
-    request: CertifyRequest
-    image: ImageRecord
-    plan: SamplingPlan
-
-    @staticmethod
-    def of(record: JobRecord) -> "CertificationInput":
-        """Returns the input of a job.
-
-        Args:
-            record: A job that intake has decoded.
-
-        Raises:
-            TypeError: The job is of another kind, or its image was never decoded.
-        """
-        request, image = record.request, record.image
-        if not isinstance(request, CertifyRequest):
-            raise TypeError(f"the engine must get a request to certify, got one to {request.kind}")
-        if not isinstance(image, ImageRecord):
-            raise TypeError("the engine must get a job whose image intake has decoded")
-        plan = plan_samples(request.sigma, request.params)
-        return CertificationInput(job_id=record.id, request=request, image=image, plan=plan)
-
-    def read_pixels(self, redis: Redis, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-        """Returns the model input that intake put into Redis.
-
-        Args:
-            redis: The job store.
-            shape: (channels, height, width) of the backbone's input.
-
-        Raises:
-            Rejected: `worker_lost` if it is gone, `digest_mismatch` if it changed.
-        """
-        payload = cast("bytes | None", redis.get(input_key(self.job_id)))
-        if payload is None:
-            raise Rejected("worker_lost", "the decoded image expired in the job store")
-        if hashlib.sha256(payload).hexdigest() != self.image.input_sha256:
-            raise Rejected("digest_mismatch", "the decoded image changed in the job store")
-        return np.frombuffer(payload, dtype="<f4").reshape(shape)
 
 
 @dataclass(slots=True)
@@ -130,7 +81,8 @@ class Certification:
         # stands, and an engine that resumes the job reads it.
         entry = ledger.fixed() or ledger.fix(self._propose())
         model = self._load(entry.dtype, entry.threads)
-        sampler = self._sampler(model, self._named_epoch(entry), entry.law, entry.block_size)
+        parts = model.parts(self.input.request.classifier, entry.base_features_sha256, entry.gate, entry.law)
+        sampler = self._sampler(model, self._named_epoch(entry), parts, entry.block_size)
         if strange := self._identity(model, sampler).differences(entry.engine):
             raise Rejected("engine_mismatch", f"the job was begun with another {', '.join(strange)}")
         selected = time.monotonic()
@@ -156,6 +108,7 @@ class Certification:
             return Model(backbone=backbone, card=None, prompt=None)
         card, prompt = self.runtime.prompt(spec.prompt)
         require_backbone(card, backbone)
+        require_not_tuned_on(card, self.input.image.input_sha256, self.runtime.epochs)
         return Model(backbone=backbone, card=card, prompt=prompt)
 
     def _named_epoch(self, entry: LedgerEntry) -> Epoch:
@@ -174,13 +127,15 @@ class Certification:
         self.runtime.epochs.publish(Keyring(self.runtime.redis), clock=time.time)
         return epoch
 
-    def _sampler(self, model: Model, epoch: Epoch, law: NoiseLaw, block_size: int) -> NoisySampler:
+    def _sampler(self, model: Model, epoch: Epoch, parts: ClassifierParts, block_size: int) -> NoisySampler:
         given = self.input
-        key = noise_key(epoch.secret, given.image.pixels_sha256, model.settings_sha256(given.request))
+        key = noise_key(
+            epoch.secret, given.image.input_sha256, classifier_digest(parts), sampling_digest(given.request)
+        )
         return NoisySampler(
             image=given.read_pixels(self.runtime.redis, input_shape(model.backbone)),
             sigma=given.request.sigma.first,
-            noise=Noise(key, law),
+            noise=Noise(key, parts.law),
             batch_size=block_size,
             device=self.runtime.device,
         )
@@ -191,6 +146,7 @@ class Certification:
             prompt_sha256=model.prompt_sha256,
             key_sha256=hashlib.sha256(sampler.noise.key).hexdigest(),
             device=self.runtime.device.type,
+            processor=processor_name(self.runtime.device),
             software=self.runtime.software,
         )
 
@@ -199,18 +155,21 @@ class Certification:
         runtime, spec, epoch = self.runtime, self.input.request.classifier, self._new_epoch()
         model = self._load(dtype_name(runtime.dtype), runtime.settings.threads)
         require_use(model.card, spec.adaptation)
-        law = noise_law(runtime.device)
-        sampler = self._sampler(model, epoch, law, runtime.block_size)
+        law, base = noise_law(runtime.device), TextHead.of_spec(model.backbone, spec, model.prompt)
+        base_features_sha256 = text_features_sha256(base.text_features)
+        parts = model.parts(spec, base_features_sha256, base.gate, law)
+        sampler = self._sampler(model, epoch, parts, runtime.block_size)
 
         def noisy_features(n: int) -> torch.Tensor:
             self._enter("adapting")
             return EncodedSampler(pixels=sampler, encode=model.backbone.encode_image).first(Stream.ADAPT, n)
 
         prompt = prompt_in_force(model.backbone, spec, model.prompt, noisy_features)
-        head = TextHead.of_spec(model.backbone, spec, prompt)
+        head = base if prompt is model.prompt else TextHead.of_spec(model.backbone, spec, prompt)
         self._enter("selecting")
         return LedgerEntry(
             text_features=head.text_features.cpu(),
+            base_features_sha256=base_features_sha256,
             gate=head.gate,
             members=member_digests(prompt) if isinstance(prompt, Bank) else (),
             context_sha256=None if prompt is None else hashlib.sha256(prompt_to_bytes(prompt)).hexdigest(),
@@ -256,12 +215,17 @@ class Certification:
             block_size=entry.block_size,
             members=entry.members,
             gate_sha256=None if entry.gate is None else entry.gate.sha256,
+            card_sha256=card_digest(model.backbone.card),
+            base_features_sha256=entry.base_features_sha256,
+            processor=entry.engine.processor,
+            tuning_images=model.tuning_images,
         )
         noise = NoiseIdentity(
             law=entry.law,
             key=sampler.noise.key.hex(),
             epoch_sha256=entry.epoch_sha256,
-            settings_sha256=model.settings_sha256(request),
+            classifier_sha256=classifier_digest(classifier_parts(classifier, entry.law)),
+            settings_sha256=sampling_digest(request),
         )
         return build_facts(request, evidence, self.input.image, classifier, noise, self.runtime.software)
 
@@ -272,10 +236,9 @@ class Certification:
             JobEndedError: The job has ended.
         """
         card = self.runtime.backbone_card(facts.classifier.backbone)
-        warnings = [IMAGE_WARNINGS[code] for code in self.input.image.warnings]
         result = certification_result(
             facts,
-            warnings=[*warnings, card.notes] if card.notes else warnings,
+            warnings=result_warnings(self.input.image, card),
             timing={name: round(seconds, 3) for name, seconds in timing.items()},
         )
         hand_over = HandOver(result=result, document=canonical(document(facts)))

@@ -38,6 +38,8 @@ class EngineIdentity:
         prompt_sha256: SHA-256 of the prompt checkpoint; None for a template.
         key_sha256: SHA-256 of the noise key, which depends on the epoch secret.
         device: Kind of device.
+        processor: Name of the processor, see `processor_name`: another one may give other labels in near-ties. None in
+            an entry of a release that did not name it.
         software: Name -> version, with the digest of the code.
     """
 
@@ -45,6 +47,7 @@ class EngineIdentity:
     prompt_sha256: str | None
     key_sha256: str
     device: str
+    processor: str | None
     software: dict[str, str]
 
     def differences(self, other: "EngineIdentity") -> list[str]:
@@ -64,6 +67,7 @@ class LedgerEntry:
 
     Attributes:
         text_features: (K, D) float32; (B, K, D) for a bank.
+        base_features_sha256: SHA-256 of the text features before the prompt was adapted to the image.
         context_sha256: SHA-256 of the context vectors that made them, or of the bank; None for a template.
         selection: The selection samples.
         engine: Identity of the engine that fixed it.
@@ -78,6 +82,7 @@ class LedgerEntry:
     """
 
     text_features: torch.Tensor
+    base_features_sha256: str
     context_sha256: str | None
     selection: Selection
     engine: EngineIdentity
@@ -94,6 +99,7 @@ class LedgerEntry:
         """Returns a length-prefixed JSON header, then the tensors as safetensors."""
         selector = self.selection.selector if isinstance(self.selection, RouteSelection) else None
         rest = {
+            "base_features_sha256": self.base_features_sha256,
             "context_sha256": self.context_sha256,
             "per_class": self.selection.classes.per_class,
             "invalid": self.selection.classes.invalid,
@@ -122,9 +128,10 @@ class LedgerEntry:
             payload: The bytes.
         """
         end = 4 + int.from_bytes(payload[:4], "little")
-        rest = json.loads(payload[4:end])
+        rest = {"base_features_sha256": "", **json.loads(payload[4:end])}  # an entry of an earlier release lacks it
         classes = LabelCounts(per_class=tuple(rest.pop("per_class")), invalid=rest.pop("invalid"))
-        engine, selection = EngineIdentity(**rest.pop("engine")), Selection(classes=classes)
+        engine = EngineIdentity(**{"processor": None, **rest.pop("engine")})
+        selection = Selection(classes=classes)
         if (selector := rest.pop("selector")) is not None:
             votes = LabelCounts(per_class=tuple(selector["per_class"]), invalid=selector["invalid"])
             selection = RouteSelection(classes=classes, selector=votes)

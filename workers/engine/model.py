@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 
 from certrad.models.backbones.base import Backbone
-from certrad.models.certificates.noise_key import settings_digest
+from certrad.models.backbones.device import dtype_name
+from certrad.models.certificates.noise_key import card_digest
 from certrad.models.classifier import TextHead
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors
+from certrad.models.prompts.gate import Gate
 from certrad.models.smoothing.routing import ClassifierAt
-from certrad.models.types import CertifyRequest, PromptCard
+from certrad.models.types import ClassifierSpec, NoiseLaw, PromptCard, ZeroShotAdaptation
+from certrad.models.types.identity import ClassifierParts, TuningImagesRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,17 +33,33 @@ class Model:
         """Returns the SHA-256 of the prompt checkpoint; None for a hand-written template."""
         return None if self.card is None else self.card.sha256
 
-    def settings_sha256(self, request: CertifyRequest) -> str:
-        """Returns the settings' part of the noise key.
+    @property
+    def tuning_images(self) -> TuningImagesRecord | None:
+        """Returns whether all images that the prompt was tuned on are recorded; None for a hand-written template."""
+        if self.card is None:
+            return None
+        recorded = self.card.tuned_on
+        return "recorded" if recorded is not None and recorded.complete else "not_recorded"
+
+    def parts(
+        self, spec: ClassifierSpec, base_features_sha256: str, gate: Gate | None, law: NoiseLaw
+    ) -> ClassifierParts:
+        """Returns what the base classifier computes with: its part of the noise key.
 
         Args:
-            request: The request of the job.
+            spec: The base classifier, by name.
+            base_features_sha256: SHA-256 of the text features before the prompt is adapted to the image.
+            gate: Of a bank; None for one prompt.
+            law: Named law of the noise.
         """
-        return settings_digest(
-            request,
+        return ClassifierParts(
             backbone_sha256=self.backbone.sha256,
-            prompt_sha256=self.prompt_sha256,
-            input_shape=input_shape(self.backbone),
+            card_sha256=card_digest(self.backbone.card),
+            dtype=dtype_name(self.backbone.dtype),
+            text_features_sha256=base_features_sha256,
+            gate_sha256=None if gate is None else gate.sha256,
+            zero_shot=spec.adaptation if isinstance(spec.adaptation, ZeroShotAdaptation) else None,
+            law=law,
         )
 
     def classifier_at(self, head: TextHead) -> ClassifierAt:

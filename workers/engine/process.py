@@ -17,7 +17,7 @@ from rq.job import Job
 from certrad.workers import logs
 from certrad.workers.connection import connect
 from certrad.workers.contract.names import ENGINE_QUEUE
-from certrad.workers.engine.protocol import DONE, LEAVING, READY, Order
+from certrad.workers.engine.protocol import DONE, LEAVING, LOOK, READY, Order
 from certrad.workers.parent_death import die_with
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.worker import QueueWorker
@@ -29,7 +29,11 @@ class JobPerformer(QueueWorker):
 
     def __init__(self, queue_name: str, *, name: str, settings: WorkerSettings) -> None:
         super().__init__(
-            queue_name, name=name, redis=connect(settings.redis_url), settings=settings, prepare_for_work=False
+            queue_name,
+            name=name,
+            redis=connect(settings.redis_url, is_stopping=stopping.requested),
+            settings=settings,
+            prepare_for_work=False,
         )
         self._is_horse = True
         self.busy = False
@@ -51,7 +55,7 @@ class JobPerformer(QueueWorker):
         self.leaving |= issubclass(kind, SystemExit)
 
 
-def serve(performer: JobPerformer, start: Callable[[str], None], channel: socket) -> None:
+def serve(performer: JobPerformer, start: Callable[[str], None], look: Callable[[str], None], channel: socket) -> None:
     """Loads the models, then performs orders until they end, a task raises SystemExit, or SIGTERM asks to stop.
 
     On SIGTERM a running task gets a request to stop (`certrad.workers.queue.stop`); without a running task the process
@@ -60,6 +64,7 @@ def serve(performer: JobPerformer, start: Callable[[str], None], channel: socket
     Args:
         performer: Performs the jobs.
         start: Loads the models, for the name of the worker.
+        look: Says again what the engine offers, for the name of the worker.
         channel: Brings the orders.
 
     Raises:
@@ -77,6 +82,9 @@ def serve(performer: JobPerformer, start: Callable[[str], None], channel: socket
     channel.sendall(READY)
     with channel.makefile("rb") as orders:
         for line in orders:
+            if line == LOOK:
+                look(performer.name)
+                continue
             performer.busy = True
             performer.perform(Order.from_line(line))
             leaving = performer.leaving or stopping.requested()
@@ -94,7 +102,7 @@ def main() -> None:
     from certrad.workers.engine import tasks  # the first import of torch takes seconds, in which the parent may die
 
     with socket(fileno=int(channel_fd)) as channel:
-        serve(JobPerformer(ENGINE_QUEUE, name=name, settings=WorkerSettings()), tasks.start, channel)
+        serve(JobPerformer(ENGINE_QUEUE, name=name, settings=WorkerSettings()), tasks.start, tasks.look, channel)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Runtime:
     dtype: torch.dtype
     epochs: EpochSecrets
     software: dict[str, str]
-    _resident: OrderedDict[str, Backbone] = field(default_factory=OrderedDict)
+    _resident: OrderedDict[tuple[BackboneCard, torch.dtype], Backbone] = field(default_factory=OrderedDict)
 
     @property
     def block_size(self) -> int:
@@ -56,11 +56,11 @@ class Runtime:
         Raises:
             Rejected: unknown_backbone, backbone_unavailable, invalid_weights, digest_mismatch.
         """
-        key = f"{backbone_id} {dtype}"
+        card = self.backbone_card(backbone_id)
+        key = (card, dtype)
         if key not in self._resident:
             while len(self._resident) >= _RESIDENT:
                 self._resident.popitem(last=False)
-            card = self.backbone_card(backbone_id)
             directory = weights_directory(card, self.settings.backbones_dir)
             self._resident[key] = load_backbone(card, directory, device=self.device, dtype=dtype)
         self._resident.move_to_end(key)
@@ -72,13 +72,12 @@ class Runtime:
         Raises:
             Rejected: unknown_backbone.
         """
-        try:
-            return self.catalogue.backbones[backbone_id]
-        except KeyError:
+        backbones = self.catalogue.backbones()
+        if backbone_id not in backbones:
             raise Rejected(
-                "unknown_backbone",
-                f"the backbone must be one of {', '.join(sorted(self.catalogue.backbones))}; got {backbone_id!r}",
-            ) from None
+                "unknown_backbone", f"the backbone must be one of {', '.join(sorted(backbones))}; got {backbone_id!r}"
+            )
+        return backbones[backbone_id]
 
     def prompt(self, prompt_id: str) -> tuple[PromptCard, ContextVectors | Bank]:
         """Returns the card and the vectors of a prompt from the package, the local store or Redis, withdrawn or not.
@@ -95,7 +94,7 @@ class Runtime:
 
     def card(self, name: str) -> WorkerCard:
         """Returns the card that this engine publishes."""
-        present = [card.id for card in self.catalogue.backbones.values() if self._has_weights(card)]
+        present = [card.id for card in self.catalogue.backbones().values() if self._has_weights(card)]
         return WorkerCard(
             name=name,
             device=str(self.device),

@@ -6,23 +6,27 @@ from collections.abc import Callable
 import structlog
 import torch
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.timeouts import JobTimeoutException
 
+from certrad.models.backbones.base import EMBEDDED_ID
 from certrad.models.errors import Rejected
 from certrad.workers.connection import connect
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
-from certrad.workers.engine.certification import Certification, CertificationInput
+from certrad.workers.contract.waiting import refuses_writes
+from certrad.workers.engine.certification import Certification
+from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.model import input_shape
 from certrad.workers.engine.prompt_store import publish_all
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.engine.tuning import Tuning
 from certrad.workers.queue import stop as stopping
+from certrad.workers.queue.shortage import raise_if_disk_is_full
 from certrad.workers.settings import WorkerSettings
 
 _log = structlog.get_logger()
@@ -37,12 +41,26 @@ def start(worker_name: str) -> None:
     """
     global _runtime  # RQ calls a task by its name, so an engine's state is its process's
     settings = WorkerSettings()
-    _runtime = build(settings, connect(settings.redis_url))
+    _runtime = build(settings, connect(settings.redis_url, is_stopping=stopping.requested))
     _warm_up(_runtime)
     publish_all(_runtime.redis, settings.prompts_dir)
     _runtime.epochs.current()
     _runtime.epochs.publish(Keyring(_runtime.redis), clock=time.time)
     _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+
+
+def look(worker_name: str) -> None:
+    """Publishes again what this engine offers: weights may have been fetched since. A Redis that fails is logged.
+
+    Args:
+        worker_name: Name of the RQ worker.
+    """
+    if _runtime is None:
+        raise RuntimeError("start() must run before the first look")
+    try:
+        _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+    except RedisError as error:
+        _log.warning("engine not published", error=type(error).__name__)
 
 
 def certify(job_id: str) -> None:
@@ -57,6 +75,8 @@ def certify(job_id: str) -> None:
     Raises:
         ConnectionError: Redis cannot be reached.
         TimeoutError: Redis does not answer.
+        ResponseError: Redis takes no writes, and the process is to stop.
+        ShortageError: The disk is full.
         StopRequested: The process is to stop.
         SystemExit: The accelerator failed.
     """
@@ -101,6 +121,10 @@ def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -
         _log.error("accelerator failed", job_id=job_id, error=str(error).partition("\n")[0])
         raise SystemExit(1) from error  # its context is poisoned; the parent starts a new engine and RQ retries the job
     except Exception as error:  # the rim: whatever happened, the job must end with a code
+        if refuses_writes(error):
+            raise
+        if isinstance(error, OSError):
+            raise_if_disk_is_full(error)
         code, detail = _problem(error, runtime.settings)
         if code == "internal_error":
             _log.exception("engine failed", job_id=job_id)
@@ -112,8 +136,6 @@ def _problem(error: Exception, settings: WorkerSettings) -> tuple[str, str]:
     match error:
         case Rejected(code=code, detail=detail):
             return code, detail
-        case OutOfMemoryError():
-            return "redis_unavailable", "the job store is full"
         case JobTimeoutException():
             return "job_timeout", f"the job ran longer than {settings.job_timeout} s"
         case _:
@@ -122,8 +144,6 @@ def _problem(error: Exception, settings: WorkerSettings) -> tuple[str, str]:
 
 def _warm_up(runtime: Runtime) -> None:
     """Runs one padded batch through the default backbone, so that the first job does not pay for it."""
-    for card in runtime.catalogue.backbones.values():
-        if card.hub is None:
-            backbone = runtime.backbone(card.id, runtime.dtype)
-            with torch.inference_mode():
-                backbone.encode_image(torch.zeros(runtime.block_size, *input_shape(backbone)))
+    backbone = runtime.backbone(EMBEDDED_ID, runtime.dtype)
+    with torch.inference_mode():
+        backbone.encode_image(torch.zeros(runtime.block_size, *input_shape(backbone)))

@@ -22,6 +22,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.training.embedding_bank import embedding_bank_from_bytes, embedding_bank_to_bytes
+from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.prompts.training.trainer import TrainerState
 from certrad.models.prompts.training.tuning import (
     TunedPrompt,
@@ -33,6 +34,7 @@ from certrad.models.prompts.training.tuning import (
     tune_epochs,
 )
 from certrad.models.types import PromptCard
+from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from certrad.models.types.tuning import TuningRequest, TuningResult
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
@@ -44,6 +46,7 @@ from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.prompt_store import publish
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.queue import stop as stopping
+from certrad.workers.queue.shortage import raise_if_disk_is_full
 
 _LOOK_SECONDS: Final = 0.25
 _STATE: Final = "state"
@@ -116,7 +119,7 @@ class Tuning:
         self._enter("evaluating")
         tuned = finish(self._backbone, data, class_names, params, epochs.state, epochs.losses, on_batch=self._go_on)
         self._require_under_way()
-        card = self._store(tuned)
+        card = self._store(tuned, data)
         hand_over = HandOver(result=TuningResult(prompt=card.id, card=card))
         if not self._payloads.put_hand_over(self._job_id, hand_over):
             raise JobEndedError(self._job_id)
@@ -262,7 +265,7 @@ class Tuning:
             return None
         return content
 
-    def _store(self, tuned: TunedPrompt) -> PromptCard:
+    def _store(self, tuned: TunedPrompt, data: TuningSet) -> PromptCard:
         """Stores the prompt on this node and publishes it, in use even if it was withdrawn before.
 
         Returns:
@@ -270,8 +273,10 @@ class Tuning:
 
         Raises:
             Rejected: storage_unavailable.
+            ShortageError: The disk is full.
         """
         redis, directory = self._runtime.redis, self._runtime.settings.prompts_dir
+        images = EpochDigests.of(self._runtime.epochs.current().secret, input_digests(data.images))
         try:
             card = save_prompt(
                 directory,
@@ -283,8 +288,10 @@ class Tuning:
                 task=self._request.task,
                 tuning=tuned.tuning,
                 measured=tuned.measured,
+                tuned_on=TunedOn(keyed=(images,)),
             )
         except OSError as error:
+            raise_if_disk_is_full(error)
             raise Rejected("storage_unavailable", f"the prompt was not stored: {error.strerror}") from error
         publish(redis, directory, card)
         Catalogue(redis).reinstate_prompt(card.id)

@@ -14,8 +14,10 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job
 
+from certrad.models.installed import own_cards
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.names import WORKERS
-from certrad.workers.engine.protocol import DONE, LEAVING, READY, Order
+from certrad.workers.engine.protocol import DONE, LEAVING, LOOK, READY, Order
 from certrad.workers.environment import ALLOCATOR, SPINNING
 from certrad.workers.queue.maintenance import move_former_jobs
 from certrad.workers.queue.worker import QueueWorker
@@ -61,6 +63,11 @@ class EngineProcess:
         with suppress(BrokenPipeError):
             self._channel.sendall(order.to_line())
 
+    def look_again(self) -> None:
+        """Asks the process, between two orders, to say again what it offers: weights may have been fetched."""
+        with suppress(BrokenPipeError):
+            self._channel.sendall(LOOK)
+
     def answered(self, timeout: float | None) -> bool:
         """Waits until there is an answer to read or the process has ended; it consumes nothing.
 
@@ -104,13 +111,20 @@ class EngineWorker(QueueWorker):
 
     A CUDA context does not survive a fork and models take seconds to load, so one engine process stays. Heartbeats,
     time limits, stop commands, retries and the search for abandoned jobs are RQ's own. The worker takes a job only
-    while its engine has its models loaded. This process never imports torch.
+    while its engine has its models loaded. This process never imports torch. It reads the operator's own cards once,
+    and publishes them: engine, intake and API take them from Redis.
+
+    Raises:
+        CardError: A card of the operator cannot be used.
     """
 
     engine_module: ClassVar[str] = "certrad.workers.engine.process"
 
     def __init__(self, queue_name: str, *, name: str, redis: Redis, settings: WorkerSettings) -> None:
+        own = own_cards(settings.cards_dir, settings.prompts_dir)
         super().__init__(queue_name, name=name, redis=redis, settings=settings)
+        self._own_cards = own
+        self._own_cards_published = False
         self._engine: EngineProcess | None = None
         self._card: bytes | str | None = None
         self._ordered: Order | None = None
@@ -119,15 +133,19 @@ class EngineWorker(QueueWorker):
     def run_maintenance_tasks(self) -> None:
         """Does RQ's maintenance, moves jobs from the former queue, and replaces an engine that died while idle.
 
-        It publishes the engine's card again if Redis has forgotten it: this worker seemed dead for a while, as when its
-        machine slept. RQ calls this at the start and then every `maintenance_seconds`.
+        It publishes the operator's cards, and the engine's card again if Redis has forgotten it: this worker seemed
+        dead for a while, as when its machine slept. It has the engine look which weights there are now. RQ calls this
+        at the start and then every `maintenance_seconds`.
         """
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]  # rq is untyped here
         move_former_jobs(self.connection, self.settings)
+        self._publish_own_cards()
         if not self._stop_requested:
             self._await_engine()
             if self._card is not None:
                 self.connection.hsetnx(WORKERS, self.name, self._card)
+            if self._engine is not None:
+                self._engine.look_again()
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
@@ -185,7 +203,7 @@ class EngineWorker(QueueWorker):
 
     def handle_warm_shutdown_request(self) -> None:
         """Asks the engine to hand its job back after the current block."""
-        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # rq is untyped here
+        super().handle_warm_shutdown_request()
         if self._engine is not None:
             self._engine.signal(signal.SIGTERM)
 
@@ -194,6 +212,15 @@ class EngineWorker(QueueWorker):
         if self._engine is not None:
             self._part_with(self._engine)
         super().teardown()  # type: ignore[no-untyped-call]  # rq is untyped here
+
+    def _publish_own_cards(self) -> None:
+        """Publishes the operator's cards at the start, and again when Redis has lost them."""
+        catalogue = Catalogue(self.connection)
+        if self._own_cards_published:
+            catalogue.restore_own(self._own_cards)
+        else:
+            catalogue.publish_own(self._own_cards)
+            self._own_cards_published = True
 
     def _await_engine(self) -> None:
         engine = self._live_engine()

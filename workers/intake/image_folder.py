@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from certrad.models.datasets.cards import published_labels
 from certrad.models.errors import Rejected
-from certrad.models.types import CertifyRequest, TaskCard
+from certrad.models.types import BackboneCard, CertifyRequest, TaskCard
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.settings import WorkerSettings
@@ -23,6 +23,7 @@ def distinct_images(
     directory: Path,
     limit: int | None,
     request: CertifyRequest,
+    card: BackboneCard,
     service: WorkerSettings,
     of_input: Callable[[NDArray[np.float32]], NDArray[_Value]],
     on_file: Callable[[], None] = lambda: None,
@@ -34,7 +35,8 @@ def distinct_images(
     Args:
         directory: The folder, with those below it.
         limit: Images at most; None for all.
-        request: Names the backbone.
+        request: Names the frame and the region, if any.
+        card: The backbone, which names the size of the model input.
         service: Limits of the sandbox.
         of_input: Makes an array of a model input.
         on_file: Called after each file.
@@ -48,7 +50,7 @@ def distinct_images(
         if len(found) == limit:
             break
         try:
-            decoded, _ = decode_limited(path.read_bytes(), request, service)
+            decoded, _ = decode_limited(path.read_bytes(), request, card, service)
         except Rejected as rejected:
             refused[rejected.code] += 1
         else:

@@ -13,16 +13,18 @@ from certrad.models.types import CertifyRequest
 from certrad.models.types.tuning import TuningRequest
 from certrad.workers.connection import connect
 from certrad.workers.contract import uploads
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import input_key
 from certrad.workers.contract.payloads import Payloads
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.tuning_images import TuningImages
-from certrad.workers.intake.decode import decode_limited
+from certrad.workers.intake.decode import backbone_card, decode_limited
 from certrad.workers.intake.seen_image import encode_png
 from certrad.workers.intake.tuning_images import put_images
 from certrad.workers.queue.failures import end_job_on_error
+from certrad.workers.queue.shortage import require_room
 from certrad.workers.settings import WorkerSettings
 
 _log = structlog.get_logger()
@@ -39,6 +41,7 @@ def decode(job_id: str) -> None:
     Raises:
         ConnectionError: Redis cannot be reached, so that RQ tries again.
         TimeoutError: Redis does not answer, so that RQ tries again.
+        ShortageError: The job store has no room for the image, so that RQ tries again later.
     """
     _begin(job_id, _decode)
 
@@ -73,10 +76,12 @@ def _begin(job_id: str, stage: Callable[[JobRecord, WorkerSettings, Redis, Recor
 def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: Records) -> bool:
     if record.image is not None and redis.exists(input_key(record.id)):
         return True
+    request = cast("CertifyRequest", record.request)
+    card = backbone_card(request.classifier.backbone, Catalogue(redis).backbones())
+    require_room(redis, ModelInput.size_in_bytes(card.image_size))
     if not records.enter(record.id, "decoding"):
         return False
-    request = cast("CertifyRequest", record.request)
-    pixels, image = decode_limited(_upload(settings, record.id), request, settings)
+    pixels, image = decode_limited(_upload(settings, record.id), request, card, settings)
     payloads = Payloads(redis, ttl=settings.input_ttl)
     is_there = payloads.put_input(record.id, pixels.tobytes())
     if is_there:
@@ -98,7 +103,8 @@ def _unpack(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     if not records.enter(record.id, "unpacking"):
         return False
     request = cast("TuningRequest", record.request)
-    images = put_images(record.id, _upload(settings, record.id), request, settings, redis, records)
+    card = backbone_card(request.backbone, Catalogue(redis).backbones())
+    images = put_images(record.id, _upload(settings, record.id), request, card, settings, redis, records)
     return images is not None and records.enter(record.id, "waiting", image=images)
 
 

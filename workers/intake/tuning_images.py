@@ -14,13 +14,14 @@ from certrad.models.images.model_input import ModelInput
 from certrad.models.prompts.training.image_choice import choose_images
 from certrad.models.types import BackboneCard
 from certrad.models.types.tuning import TuningRequest
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.names import input_key
 from certrad.workers.contract.payloads import Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.intake.archive import PATH_MAX, ArchiveLimits, list_images, match_classes, read_images, shown
 from certrad.workers.intake.archive_budget import ArchiveBudget
-from certrad.workers.intake.decode import backbone_card, cpu_allowance, decode_bytes
+from certrad.workers.intake.decode import cpu_allowance, decode_bytes
 from certrad.workers.sandbox.child import allow_cpu_seconds, run_limited
 from certrad.workers.settings import WorkerSettings
 
@@ -32,7 +33,13 @@ _OF_A_LISTING: Final = {"image_too_large": "archive_too_large", "unreadable_imag
 
 
 def put_images(
-    job_id: str, archive: bytes, request: TuningRequest, settings: WorkerSettings, redis: Redis, records: Records
+    job_id: str,
+    archive: bytes,
+    request: TuningRequest,
+    card: BackboneCard,
+    settings: WorkerSettings,
+    redis: Redis,
+    records: Records,
 ) -> TuningImages | None:
     """Decodes the images that a request needs, and puts each into Redis.
 
@@ -40,6 +47,7 @@ def put_images(
         job_id: The job's id.
         archive: The upload, a zip with a folder of images for each class.
         request: What is tuned.
+        card: The backbone of the request, which names the size of the model input.
         settings: Limits of archive and sandbox.
         redis: The job store.
         records: Gets the progress.
@@ -51,7 +59,6 @@ def put_images(
         Rejected: The archive is to blame; the detail names the path of the file where it is one.
         SandboxError: Our code is to blame.
     """
-    card = backbone_card(request.backbone)
     folders = _listed(archive, settings)
     classes = match_classes(folders, request.class_names, published_labels(request.task))
     paths = [path for folder in classes.folders for path in folders[folder]]
@@ -63,7 +70,7 @@ def put_images(
     payloads, digest, done = Payloads(redis, ttl=settings.input_ttl), hashlib.sha256(), 0
     for start in range(0, len(order), _TOGETHER):
         together = [paths[index] for index in order[start : start + _TOGETHER]]
-        for pixels in _decoded(archive, together, card, settings, budget):
+        for pixels in _decoded(archive, together, card, request.window, settings, budget):
             digest.update(pixels)
             if not payloads.put_image(job_id, done, pixels):
                 return None
@@ -122,7 +129,12 @@ def _listed(archive: bytes, settings: WorkerSettings) -> dict[str, list[str]]:
 
 
 def _decoded(
-    archive: bytes, paths: Sequence[str], card: BackboneCard, settings: WorkerSettings, budget: ArchiveBudget
+    archive: bytes,
+    paths: Sequence[str],
+    card: BackboneCard,
+    window: FileWindow,
+    settings: WorkerSettings,
+    budget: ArchiveBudget,
 ) -> list[bytes]:
     """Returns the model inputs of some files.
 
@@ -132,7 +144,7 @@ def _decoded(
     size, cpu_seconds = ModelInput.size_in_bytes(card.image_size), budget.cpu_seconds()
     try:
         answer = run_limited(
-            partial(_decode_files, archive, paths, card, settings.max_pixels, budget),
+            partial(_decode_files, archive, paths, card, window, settings.max_pixels, budget),
             memory_bytes=settings.intake_memory_bytes,
             cpu_seconds=cpu_seconds,
             max_payload=size * len(paths),
@@ -146,14 +158,14 @@ def _decoded(
         if isinstance(error, Rejected) and error.code == "archive_too_large":
             raise
         if len(paths) > 1:  # a process that crashed or ran out of time does not say on which
-            return [pixels for path in paths for pixels in _decoded(archive, [path], card, settings, budget)]
+            return [pixels for path in paths for pixels in _decoded(archive, [path], card, window, settings, budget)]
         if isinstance(error, Rejected):
             raise Rejected(error.code, f"`{shown(paths[0])}`: {error.detail}") from error
         raise Rejected("unreadable_image", f"`{shown(paths[0])}`: the decoder crashed on this file") from error
 
 
 def _decode_files(
-    archive: bytes, paths: Sequence[str], card: BackboneCard, max_pixels: int, budget: ArchiveBudget
+    archive: bytes, paths: Sequence[str], card: BackboneCard, window: FileWindow, max_pixels: int, budget: ArchiveBudget
 ) -> tuple[dict[str, Any], bytes]:
     """Returns the number of pixels and the model inputs, one after the other; runs in the sandbox.
 
@@ -167,5 +179,5 @@ def _decode_files(
 
     for content in read_images(archive, paths):
         unpacked += len(content)
-        inputs.append(decode_bytes(content, card, max_pixels=max_pixels, on_size=on_size)[1])
+        inputs.append(decode_bytes(content, card, max_pixels=max_pixels, window=window, on_size=on_size)[1])
     return {"pixels": budget.pixels - before}, b"".join(inputs)

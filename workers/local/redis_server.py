@@ -11,16 +11,20 @@ import stat
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
+from certrad.workers.local.log_files import open_log
+from certrad.workers.local.probe import Question
 from certrad.workers.local.supervisor import StartError
 from certrad.workers.parent_death import parent_death_hook
 
 _LONGEST_SOCKET_PATH: Final = 100  # bytes; the kernel's limit is 107, macOS's 103
 _OLDEST_VERSION: Final = (7, 0)  # --enable-module-command and --enable-debug-command
 _PAUSE_SECONDS: Final = 0.01
+_LEAST_FREE_BYTES: Final = 4 << 20
 
 
 class EmbeddedRedisError(StartError):
@@ -36,6 +40,7 @@ class EmbeddedRedis:
     def __init__(self, directory: Path, *, maxmemory: str = "512mb", program: Path | None = None) -> None:
         self.directory = directory.resolve()
         self.socket_path = _socket_path(self.directory)
+        self.log_path = self.directory / "server.log"
         self._maxmemory = maxmemory
         self._program = program
         self._lock: IO[bytes] | None = None
@@ -45,6 +50,21 @@ class EmbeddedRedis:
     def url(self) -> str:
         """Returns the address for redis-py."""
         return f"unix://{self.socket_path}"
+
+    @property
+    def question(self) -> Question:
+        """Returns what a server that lives has an answer to, be it that it loads its data or cannot write."""
+        return Question(
+            family=socket.AF_UNIX, address=str(self.socket_path), words=b"PING\r\n", answer=(b"+PONG", b"-")
+        )
+
+    @property
+    def disk_is_full(self) -> bool:
+        """Returns whether the server could not write to its directory; it ends by itself then."""
+        try:
+            return shutil.disk_usage(self.directory).free < _LEAST_FREE_BYTES
+        except OSError:
+            return False
 
     def start(self, *, timeout: float = 60.0) -> subprocess.Popen[bytes]:
         """Starts the server, also again after it died, and waits until it has loaded its data and answers.
@@ -61,6 +81,10 @@ class EmbeddedRedis:
         program = self._program or find_server()
         self._own_directory()
         try:
+            if (
+                self.socket_path.parent != self.directory
+            ):  # whoever cleans /tmp may have removed it since the last start
+                _make_private(self.socket_path.parent)
             self._evict_orphan()
             process = self._process = self._spawn(program)
             self._await_answer(process, time.monotonic() + timeout)
@@ -70,7 +94,7 @@ class EmbeddedRedis:
         return process
 
     def _spawn(self, program: Path) -> subprocess.Popen[bytes]:
-        with (self.directory / "server.log").open("ab") as log:
+        with open_log(self.log_path) as log:
             return subprocess.Popen(  # noqa: S603  # our own program and arguments
                 [str(program), *self._arguments()],
                 cwd=self.directory,
@@ -94,7 +118,8 @@ class EmbeddedRedis:
         if self._lock is not None:
             self.socket_path.unlink(missing_ok=True)
             if self.socket_path.parent != self.directory:
-                self.socket_path.parent.rmdir()
+                with suppress(OSError):
+                    self.socket_path.parent.rmdir()
             self._lock.close()
             self._lock = None
 
@@ -120,8 +145,6 @@ class EmbeddedRedis:
                 f"{self.directory} is in use by another local stack; stop it or choose another data directory"
             ) from None
         self._lock = lock
-        if self.socket_path.parent != self.directory:
-            _make_private(self.socket_path.parent)
 
     def _evict_orphan(self) -> None:
         """Ends a server whose owner was killed, and removes its socket; the lock says that no owner lives.
@@ -178,7 +201,10 @@ class EmbeddedRedis:
         return [part for name, value in options.items() for part in (f"--{name}", value)]
 
     def _log_tail(self) -> str:
-        return (self.directory / "server.log").read_text("utf-8", errors="replace")[-500:]
+        try:
+            return self.log_path.read_text("utf-8", errors="replace")[-500:]
+        except OSError:
+            return "it could not write its log"
 
 
 def find_server() -> Path:

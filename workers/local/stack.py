@@ -1,4 +1,4 @@
-"""The local stack: Redis, workers of all queues and the API as child processes, kept alive until a signal."""
+"""The local stack: Redis, workers of all queues and the API as child processes, kept in service until a signal."""
 
 import http.client
 import os
@@ -9,23 +9,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import FrameType
-from typing import Final, cast
+from typing import Final
 
 import structlog
-from redis import Redis
-from redis.exceptions import RedisError
 
-from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, INTAKE_QUEUE, WORKERS
-from certrad.workers.contract.queues import worker_exists
+from certrad.workers.contract.commands import REDIS_AWAY
+from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, INTAKE_QUEUE
+from certrad.workers.local.log_files import LogFiles, open_log
+from certrad.workers.local.probe import Question
 from certrad.workers.local.redis_server import EmbeddedRedis
+from certrad.workers.local.service_watch import ServiceWatch
+from certrad.workers.local.store_view import StoreView
 from certrad.workers.local.supervisor import Child, StackError, end
 from certrad.workers.parent_death import parent_death_hook
 from certrad.workers.settings import StackSettings
 
 _API_STOP_SECONDS: Final = 10.0
 _WORKERS_STOP_SECONDS: Final = 30.0
+_REDIS_STOP_SECONDS: Final = 30.0
 _TICK_SECONDS: Final = 0.2
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -44,7 +47,8 @@ class Stack:
         if "redis_url" not in settings.model_fields_set:
             self._redis = EmbeddedRedis(data_dir / "redis", maxmemory=settings.redis_maxmemory)
             redis_url = self._redis.url
-        self._client = Redis.from_url(redis_url)
+        self._store = StoreView(redis_url)
+        self._heartbeat_seconds = settings.heartbeat_seconds
         shared = {
             "CERTRAD_REDIS_URL": redis_url,
             "CERTRAD_DATA_DIR": str(data_dir),
@@ -67,8 +71,14 @@ class Stack:
         host, port = self._listener.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    def run(self, *, on_ready: Callable[[str], None], on_death: Callable[[str, int], None]) -> None:
-        """Starts everything, and keeps it up until a signal.
+    def run(
+        self,
+        *,
+        on_ready: Callable[[str], None],
+        on_death: Callable[[str, int], None],
+        on_hang: Callable[[str], None],
+    ) -> None:
+        """Starts everything, and keeps it in service until a signal.
 
         SIGTERM, SIGINT and SIGHUP end it, in order: the API, the workers, whose jobs continue at the next start, and
         Redis.
@@ -76,44 +86,77 @@ class Stack:
         Args:
             on_ready: Receives the URL once the service can do jobs.
             on_death: Receives name and exit code of every process that ends by itself, before the stack restarts it.
+            on_hang: Receives the name of every process that runs and does not serve, before the stack ends it.
 
         Raises:
             StackError: The stack cannot be started or kept up.
             EmbeddedRedisError: The Redis server cannot be started.
         """
         self._logs.mkdir(parents=True, exist_ok=True)
+        log_files = LogFiles(self._logs, [] if self._redis is None else [self._redis.log_path])
+        log_files.keep_small(time.monotonic())
         with _wakeups() as stop_or_wait:
             try:
-                supervised = [*self._start_redis(), *self._workers, self._api]
+                redis = self._start_redis()
+                supervised = [*([] if redis is None else [redis]), *self._workers, self._api]
                 announced = False
-                while not stop_or_wait(_TICK_SECONDS):
-                    for child in supervised:
-                        if (code := child.keep_up(time.monotonic())) is not None:
-                            on_death(child.name, code)
-                    if not announced and self._is_ready():
-                        announced = True
-                        on_ready(self.url)
+                with closing(self._watch(redis)) as watch:
+                    while not stop_or_wait(_TICK_SECONDS):
+                        for child in supervised:
+                            if (code := child.keep_up(time.monotonic())) is not None:
+                                on_death(child.name, code)
+                        for child in watch.hung(time.monotonic()):
+                            if child.replace(time.monotonic()):
+                                on_hang(child.name)
+                        log_files.keep_small(time.monotonic())
+                        if not announced and self._is_ready():
+                            announced = True
+                            on_ready(self.url)
             finally:
                 self._stop()
 
-    def _start_redis(self) -> list[Child]:
-        """Returns the processes of the embedded Redis after its first start, whose failure ends the stack.
+    def _start_redis(self) -> Child | None:
+        """Returns the embedded Redis after its first start, whose failure ends the stack; None without one.
 
-        A failure of a later start is tried again.
+        A failure of a later start is tried again, for as long as the disk is full.
         """
-        if self._redis is None:
-            return []
-        return [Child("redis", self._redis.start, process=self._redis.start())]
+        if (redis := self._redis) is None:
+            return None
+        return Child(
+            "redis",
+            redis.start,
+            process=redis.start(),
+            excused=lambda _: redis.disk_is_full,
+            grace=_REDIS_STOP_SECONDS,  # it ends cleanly as long as it can
+        )
+
+    def _watch(self, redis: Child | None) -> ServiceWatch:
+        return ServiceWatch(
+            self._store,
+            api=(self._api, self._question()),
+            redis=None if redis is None or self._redis is None else (redis, self._redis.question),
+            workers=self._workers,
+            heartbeat_seconds=self._heartbeat_seconds,
+        )
+
+    def _question(self) -> Question:
+        """Returns what an API that lives has an answer to, be it that it is overloaded."""
+        words = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        address = self._listener.getsockname()[:2]
+        return Question(family=self._listener.family, address=address, words=words, answer=(b"HTTP/1.",))
 
     def _worker(self, name: str, queue_name: str, env: Mapping[str, str]) -> Child:
-        return Child(name, lambda: self._spawn(name, _worker_command(queue_name), env))
+        return Child(
+            name,
+            lambda: self._spawn(name, _worker_command(queue_name), env),
+            excused=lambda code: code == REDIS_AWAY or not self._store.has_room(),
+        )
 
     def _api_command(self) -> list[str]:
-        options = ["--fd", str(self._listener.fileno()), "--timeout-graceful-shutdown", "3", "--no-access-log"]
-        return ["-m", "uvicorn", "certrad.app.main:create_app", "--factory", "--log-level", "warning", *options]
+        return ["-m", "certrad.app.http.server", str(self._listener.fileno())]
 
     def _spawn(self, name: str, arguments: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        with (self._logs / f"{name}.log").open("ab") as log:
+        with open_log(self._logs / f"{name}.log") as log:
             return subprocess.Popen(  # noqa: S603  # our own modules
                 [sys.executable, *arguments],
                 env={**os.environ, **env},
@@ -126,14 +169,7 @@ class Stack:
             )
 
     def _is_ready(self) -> bool:
-        return self._api.running and self._engine_is_alive() and self._api_is_ready()
-
-    def _engine_is_alive(self) -> bool:
-        try:
-            names = cast("list[bytes]", self._client.hkeys(WORKERS))
-            return any(worker_exists(self._client, name.decode()) for name in names)
-        except RedisError:
-            return False
+        return self._api.running and self._store.has_engine() and self._api_is_ready()
 
     def _api_is_ready(self) -> bool:
         host, port = self._listener.getsockname()[:2]
@@ -148,7 +184,6 @@ class Stack:
 
     def _stop(self) -> None:
         self._listener.close()
-        self._client.close()
         end([self._api], _API_STOP_SECONDS)
         end(self._workers, _WORKERS_STOP_SECONDS)
         if self._redis is not None:

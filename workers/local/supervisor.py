@@ -1,4 +1,4 @@
-"""Restarts a child process when it ends, up to a limit."""
+"""Restarts a child process when it ends, up to a limit, or when it is told that the process does not serve."""
 
 import subprocess
 import time
@@ -25,15 +25,34 @@ class StartError(Exception):
     """A process could not be started; the message says why. A `Child` tries again after a pause."""
 
 
+def _never(_code: int | None) -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Child:
-    """One process of the stack and its recent deaths."""
+    """One process of the stack and its recent deaths.
+
+    Attributes:
+        name: Its name.
+        spawn: Starts it.
+        process: The process, unless it has ended or was never started.
+        excused: Says, from the exit code, whether something else caused a death: it is not counted, and the next start
+            waits the longest pause. The code is None for a start that failed.
+        grace: Seconds that a process which does not serve has to end by itself.
+        deaths: Monotonic seconds of the deaths that count.
+        start_at: Monotonic seconds of its next start.
+        kill_at: Monotonic seconds when a process is killed that was asked to end.
+    """
 
     name: str
     spawn: Callable[[], subprocess.Popen[bytes]]
     process: subprocess.Popen[bytes] | None = None
+    excused: Callable[[int | None], bool] = _never
+    grace: float = 10.0
     deaths: deque[float] = field(default_factory=deque)
     start_at: float = 0.0
+    kill_at: float | None = None
 
     @property
     def running(self) -> bool:
@@ -52,23 +71,44 @@ class Child:
             The exit code of a process that has ended since the last call, or None.
 
         Raises:
-            StackError: It died more than ten times within a minute.
+            StackError: It died more than ten times within a minute, by its own fault.
         """
         code = None if self.process is None else self.process.poll()
         if code is not None:
             _log.warning("child ended", child=self.name, code=code)
-            self.process = None
-            self._count_death(now)
+            self.process = self.kill_at = None
+            self._count_death(now, code)
+        if self.process is not None and self.kill_at is not None and now >= self.kill_at:
+            self.process.kill()
         if self.process is None and now >= self.start_at:
             try:
                 self.process = self.spawn()
             except StartError:
-                self._count_death(now)
+                self._count_death(now, None)
             else:
                 _log.info("child started", child=self.name, pid=self.process.pid)
         return code
 
-    def _count_death(self, now: float) -> None:
+    def replace(self, now: float) -> bool:
+        """Asks a process that runs and does not serve to end; `keep_up` kills it after the grace and starts another.
+
+        Args:
+            now: Monotonic seconds.
+
+        Returns:
+            Whether it was asked now: it runs, and was not asked before.
+        """
+        if self.process is None or self.kill_at is not None:
+            return False
+        _log.warning("child does not serve", child=self.name, pid=self.process.pid)
+        self.process.terminate()
+        self.kill_at = now + self.grace
+        return True
+
+    def _count_death(self, now: float, code: int | None) -> None:
+        if self.excused(code):
+            self.start_at = now + _LONGEST_PAUSE_SECONDS
+            return
         self.deaths.append(now)
         while self.deaths[0] < now - _DEATHS_COUNTED_SECONDS:
             self.deaths.popleft()

@@ -26,11 +26,12 @@ from certrad.models.backbones.device import chosen_device
 from certrad.models.classifier import TextHead
 from certrad.models.errors import Rejected
 from certrad.models.evaluation.attack_report import AttackReport, Kind
+from certrad.models.installed import Cards, installed_cards
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import shipped_backbones, shipped_tasks
-from certrad.models.types import CertifyRequest, ClassifierSpec, PromptCard, TaskCard
+from certrad.models.types import BackboneCard, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
 from certrad.models.types.pixels import WHITE
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.image_folder import (
@@ -69,6 +70,7 @@ class AttackRequest:
     """The attack to run, with every default filled in; a `prompt` of None is the template."""
 
     task: TaskCard
+    backbone: BackboneCard
     spec: ClassifierSpec
     prompt: PromptCard | None
     attack: str
@@ -95,8 +97,8 @@ def attack_images(options: Namespace) -> int:
     service = settings_of(WorkerSettings, options.data_dir)
     store = PromptStore(own=service.prompts_dir)
     try:
-        request = _request(options, store)
-        sources, images, refused = _decode(_sources(options.paths, request.task, options.limit), request.spec, service)
+        request = _request(options, store, installed_cards(service.cards_dir, service.prompts_dir))
+        sources, images, refused = _decode(_sources(options.paths, request.task, options.limit), request, service)
         if options.out is not None:
             options.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(service.threads)
@@ -114,20 +116,21 @@ def attack_images(options: Namespace) -> int:
     return DONE
 
 
-def _request(options: Namespace, store: PromptStore) -> AttackRequest:
+def _request(options: Namespace, store: PromptStore, cards: Cards) -> AttackRequest:
     """Returns the options with every default filled in.
 
     Raises:
         ValueError: A value is out of range.
         Rejected: The prompt or backbone cannot be used.
     """
-    task = shipped_tasks()[options.task]
+    task = cards.tasks[options.task]
     # An adaptation to the image itself is left out: what is attacked is the classifier before it sees the image.
-    choice = of_task(task, store, backbone=options.backbone, prompt=options.prompt)
+    choice = of_task(task, store, cards.prompts, backbone=options.backbone, prompt=options.prompt)
     epsilon = EPSILONS[options.attack] if options.epsilon is None else options.epsilon
     fewer = {name: getattr(options, name) for name in ("iterations", "queries") if getattr(options, name) is not None}
     return AttackRequest(
         task=task,
+        backbone=cards.backbones[choice.backbone],
         spec=ClassifierSpec(
             backbone=choice.backbone,
             prompt=choice.prompt_id,
@@ -160,20 +163,20 @@ def _sources(paths: Sequence[Path], task: TaskCard, limit: int | None) -> list[_
 
 
 def _decode(
-    sources: Sequence[_Source], spec: ClassifierSpec, service: WorkerSettings
+    sources: Sequence[_Source], asked: AttackRequest, service: WorkerSettings
 ) -> tuple[list[_Source], Tensor, Counter[str]]:
     """Returns the sources that are images, their model inputs (N, 3, S, S), and the refusals of the others.
 
     Raises:
         ValueError: None is an image.
     """
-    request = CertifyRequest(classifier=spec)
+    request = CertifyRequest(classifier=asked.spec, window=FileWindow.of_task(asked.task.windows))
     taken: list[_Source] = []
     images: list[Tensor] = []
     refused: Counter[str] = Counter()
     for source in sources:
         try:
-            decoded, _ = decode_limited(source.path.read_bytes(), request, service)
+            decoded, _ = decode_limited(source.path.read_bytes(), request, asked.backbone, service)
         except Rejected as rejected:
             refused[rejected.code] += 1
             continue
@@ -185,7 +188,7 @@ def _decode(
 
 
 def _load(request: AttackRequest, store: PromptStore, service: WorkerSettings) -> _Model:
-    card = shipped_backbones()[request.spec.backbone]
+    card = request.backbone
     backbone = load_backbone(card, weights_directory(card, service.backbones_dir), device=chosen_device(service.device))
     template = TextHead.of_template(backbone, request.task.class_names, request.task.template)
     head = template

@@ -17,11 +17,12 @@ from certrad.models.audit.runner import AuditSettings, audit, images_sha256, ope
 from certrad.models.audit.verdict import SOUND, Verdict, as_markdown
 from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
 from certrad.models.errors import Rejected
+from certrad.models.installed import Cards, installed_cards
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import shipped_prompts, shipped_tasks
 from certrad.models.types import CertifyRequest, FixedSigma, SamplingParams
 from certrad.models.types.defaults import default_prompts
 from certrad.models.types.pixels import WHITE
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.image_folder import distinct_images, tell_refused
 from certrad.workers.offline.classifiers import of_task
@@ -48,10 +49,13 @@ def audit_images(options: Namespace) -> int:
     service = settings_of(WorkerSettings, options.data_dir)
     store = PromptStore(own=service.prompts_dir)
     try:
-        specs = _specs(options, store)
+        cards = installed_cards(service.cards_dir, service.prompts_dir)
+        specs = _specs(options, store, cards)
+        card = cards.backbones[specs[0].classifier.backbone]
         # An image that counted twice would get the same noise twice; the p-value takes the answers for independent.
-        request = CertifyRequest(classifier=specs[0].classifier)
-        images, refused = distinct_images(options.images, options.limit, request, service, _on_grid)
+        window = FileWindow.of_task(cards.tasks[options.task].windows)
+        request = CertifyRequest(classifier=specs[0].classifier, window=window)
+        images, refused = distinct_images(options.images, options.limit, request, card, service, _on_grid)
         device = chosen_device(service.device)
         settings = AuditSettings(
             modes=tuple(specs),
@@ -71,6 +75,7 @@ def audit_images(options: Namespace) -> int:
             verdicts = audit(
                 images,
                 settings,
+                card,
                 service.backbones_dir,
                 store,
                 journal=journal,
@@ -83,16 +88,16 @@ def audit_images(options: Namespace) -> int:
     return FAILURE if any(verdict.broken for verdict in verdicts) else DONE
 
 
-def _specs(options: Namespace, store: PromptStore) -> list[ModeSpec]:
+def _specs(options: Namespace, store: PromptStore, cards: Cards) -> list[ModeSpec]:
     """Returns the modes that the options name, with the named prompt or the task's own.
 
     Raises:
         ValueError: A mode is unknown.
         Rejected: The prompt cannot be used.
     """
-    task = shipped_tasks()[options.task]
-    choice = of_task(task, store, backbone=options.backbone, prompt=options.prompt)
-    own = [card for card in default_prompts(task, shipped_prompts()) if card.backbone == choice.backbone]
+    task = cards.tasks[options.task]
+    choice = of_task(task, store, cards.prompts, backbone=options.backbone, prompt=options.prompt)
+    own = [card for card in default_prompts(task, cards.prompts) if card.backbone == choice.backbone]
     prompts = own if options.prompt is None or choice.prompt is None else [choice.prompt]
     specs = mode_specs(task, choice.backbone, prompts, FixedSigma(options.sigma), SamplingParams(n=options.n))
     return chosen_modes(specs, options.modes)

@@ -11,17 +11,21 @@ from torch import Tensor
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_device
 from certrad.models.errors import Rejected
+from certrad.models.installed import installed_cards
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
 from certrad.models.prompts.training.image_choice import choose_images
+from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.prompts.training.tuning import TuningSet
-from certrad.models.shipped import shipped_backbones, shipped_tasks
-from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
+from certrad.models.types import TEMPLATE_PROMPT, BackboneCard, CertifyRequest, ClassifierSpec, PromptCard
+from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from certrad.models.types.tuning import TuningParams
+from certrad.models.types.window import FileWindow
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.image_folder import files_of_classes
+from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.settings import WorkerSettings
@@ -36,23 +40,25 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
         The card, which holds the images by digest only.
 
     Raises:
-        ValueError: A parameter is out of range.
+        ValueError: A parameter is out of range, or a card of the operator cannot be used.
         Rejected: The backbone has no weights, the folders are not those of the classes, a class has fewer images than
             shots, or an image cannot be read; that image is named by its place in its folder.
     """
     torch.set_num_threads(settings.threads)
-    task = shipped_tasks()[options.task]
+    cards = installed_cards(settings.cards_dir, settings.prompts_dir)
+    task = cards.tasks[options.task]
     params = BankParams(
         template=options.template or task.template, shots=options.shots, copies=options.copies, seed=options.seed
     )
-    card = shipped_backbones()[of_task(task, PromptStore(own=settings.prompts_dir)).backbone]
+    card = cards.backbones[of_task(task, PromptStore(own=settings.prompts_dir), cards.prompts).backbone]
     files = files_of_classes(options.images, task)
     device = chosen_device(settings.device)
     backbone = load_backbone(card, weights_directory(card, settings.backbones_dir), device=device)
     spec = ClassifierSpec(
         backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
     )
-    data = _decode(files, spec, params, settings)
+    request = CertifyRequest(classifier=spec, window=FileWindow.of_task(task.windows))
+    data = _decode(files, request, card, params, settings)
     with progress_bar("stages") as progress:
         bar = progress.add_task("tuning", total=params.stages)
         bank = tune_bank(
@@ -63,6 +69,7 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             params,
             on_stage=lambda name: progress.update(bar, advance=1, description=name),
         )
+    epoch = EpochSecrets(settings.secrets_dir).current()
     return save_prompt(
         settings.prompts_dir,
         bank,
@@ -78,17 +85,23 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             "gate_sha256": bank.gate.sha256,
         },
         measured=_measure(backbone, bank, data, task.class_names, params),
+        tuned_on=TunedOn(keyed=(EpochDigests.of(epoch.secret, input_digests(data.images)),)),
     )
 
 
 def _decode(
-    files: Sequence[Sequence[Path]], spec: ClassifierSpec, params: BankParams, settings: WorkerSettings
+    files: Sequence[Sequence[Path]],
+    request: CertifyRequest,
+    card: BackboneCard,
+    params: BankParams,
+    settings: WorkerSettings,
 ) -> TuningSet:
     """Returns the shots and the images to measure as model inputs; it opens no other file.
 
     Args:
         files: The files of each class, in the order of their names.
-        spec: The classifier.
+        request: The classifier and the window.
+        card: Its backbone.
         params: The parameters of the bank.
         settings: The limits of decoding.
 
@@ -98,15 +111,15 @@ def _decode(
     places = [(label, place) for label, of_class in enumerate(files) for place in range(len(of_class))]
     choice = replace(TuningParams.published("few_shot"), shots=params.shots, seed=params.seed)
     labels = [label for label, _ in places]
-    chosen = choose_images(labels, spec.class_names, choice)
-    request = CertifyRequest(classifier=spec)
+    class_names = request.classifier.class_names
+    chosen = choose_images(labels, class_names, choice)
 
     def model_input(index: int) -> Tensor:
         label, place = places[index]
         try:
-            decoded, _ = decode_limited(files[label][place].read_bytes(), request, settings)
+            decoded, _ = decode_limited(files[label][place].read_bytes(), request, card, settings)
         except Rejected as rejected:  # the name of a file may be a patient's
-            where = f"image {place + 1} of class {spec.class_names[label]!r}, by name"
+            where = f"image {place + 1} of class {class_names[label]!r}, by name"
             raise Rejected(rejected.code, f"{where}: {rejected.detail}") from None
         return torch.from_numpy(decoded.pixels.copy())
 

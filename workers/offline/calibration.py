@@ -7,13 +7,17 @@ import numpy as np
 import torch
 
 from certrad.models.backbones.base import load_backbone, weights_directory
+from certrad.models.installed import installed_cards
 from certrad.models.prompts.checkpoint import load_prompt, require_backbone, save_prompt
 from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
+from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.prompts.zero_shot import initial_context
-from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
+from certrad.models.types.tuned_on import EpochDigests, TunedOn
+from certrad.models.types.window import FileWindow
 from certrad.workers.intake.image_folder import distinct_images, tell_refused
+from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.settings import WorkerSettings
@@ -28,14 +32,17 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
         The card, which holds the images by digest only.
 
     Raises:
-        ValueError: The folder has no images, or a parameter is out of range.
+        ValueError: The folder has no images, a parameter is out of range, or a card of the operator cannot be used.
         Rejected: The prompt or backbone is unknown, or has other weights or classes.
     """
     params = CalibrationParams(sigmas=options.sigmas, seed=options.seed)
-    task = shipped_tasks()[options.task]
+    cards = installed_cards(settings.cards_dir, settings.prompts_dir)
+    task = cards.tasks[options.task]
     store = PromptStore(own=settings.prompts_dir)
-    choice = of_task(task, store, prompt=options.prompt, adaptation="none")  # one prompt: a bank cannot be adapted
-    card = shipped_backbones()[choice.backbone]
+    choice = of_task(
+        task, store, cards.prompts, prompt=options.prompt, adaptation="none"
+    )  # one prompt: a bank cannot be adapted
+    card = cards.backbones[choice.backbone]
     backbone = load_backbone(card, weights_directory(card, settings.backbones_dir))
     if choice.prompt is None:
         start = initial_context(backbone, task.template, "tokens")
@@ -50,7 +57,8 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
         images, refused = distinct_images(
             options.images,
             options.limit,
-            CertifyRequest(classifier=spec),
+            CertifyRequest(classifier=spec, window=FileWindow.of_task(task.windows)),
+            card,
             settings,
             np.copy,
             on_file=lambda: progress.advance(bar),
@@ -59,6 +67,8 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
         progress.add_task(f"adapting to {len(images)}", total=None)
         pool = torch.from_numpy(np.stack(images))
         context = calibrate(backbone, pool, task.class_names, start, params)
+    epoch = EpochSecrets(settings.secrets_dir).current()
+    tuned_on = TunedOn(keyed=(EpochDigests.of(epoch.secret, input_digests(pool)),))
     return save_prompt(
         settings.prompts_dir,
         context,
@@ -74,4 +84,5 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             "pool_images": len(pool),
             "pool_sha256": pool_sha256(pool),
         },
+        tuned_on=tuned_on if choice.prompt is None else tuned_on.with_start(choice.prompt.tuned_on),
     )

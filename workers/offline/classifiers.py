@@ -1,8 +1,9 @@
 """Chooses the classifier of a command by the service's own rule."""
 
+from collections.abc import Mapping
+
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import shipped_prompts
-from certrad.models.types import TEMPLATE_PROMPT, TaskCard
+from certrad.models.types import TEMPLATE_PROMPT, PromptCard, TaskCard
 from certrad.models.types.defaults import (
     AdaptationName,
     ClassifierChoice,
@@ -26,16 +27,18 @@ def named_prompt(name: str | None, store: PromptStore) -> NamedPrompt | None:
 def of_task(
     task: TaskCard,
     store: PromptStore,
+    known: Mapping[str, PromptCard],
     *,
     backbone: str | None = None,
     prompt: str | None = None,
     adaptation: AdaptationName | None = None,
 ) -> ClassifierChoice:
-    """Returns the classifier of a request for a task, with the shipped defaults: operators set theirs in the service.
+    """Returns the classifier of a request for a task, with the defaults of its card: others are set in the service.
 
     Args:
         task: The task.
         store: The prompts on this machine.
+        known: The prompts by id that tasks may use by default.
         backbone: The named backbone.
         prompt: The named prompt.
         adaptation: The named adaptation.
@@ -45,7 +48,7 @@ def of_task(
     """
     return choose_classifier(
         class_names=task.class_names,
-        candidates=default_prompts(task, shipped_prompts()),
+        candidates=default_prompts(task, known),
         default_backbone=task.default_backbone,
         backbone=backbone,
         prompt=named_prompt(prompt, store),

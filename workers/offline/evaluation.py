@@ -6,7 +6,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,11 +25,12 @@ from certrad.models.errors import Rejected
 from certrad.models.evaluation.certified import COLUMNS, Evaluation, Row, summary
 from certrad.models.evaluation.journal import Journal
 from certrad.models.images.model_input import fitted
+from certrad.models.installed import Cards, installed_cards
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import shipped_backbones, shipped_datasets, shipped_prompts, shipped_tasks
+from certrad.models.shipped import shipped_datasets, shipped_tasks
 from certrad.models.smoothing.accuracy import Share
 from certrad.models.smoothing.device import default_batch_size
 from certrad.models.types import (
@@ -38,8 +39,10 @@ from certrad.models.types import (
     DatasetCard,
     PromptCard,
     SmoothingParams,
+    TaskCard,
 )
 from certrad.models.types.defaults import BARE_TEMPLATE, ClassifierChoice, choose_classifier, default_prompts
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode, decode_as_uploaded
@@ -127,20 +130,24 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         ValueError: The options do not go together.
         Rejected: The data set, prompt or backbone cannot be used.
     """
-    data = shipped_datasets()[options.task]
-    task = None if data.task is None else shipped_tasks()[data.task]
+    cards = installed_cards(service.cards_dir, service.prompts_dir)
+    data, task = _data(options.task, cards)
     params = SmoothingParams(sigma=options.sigma, alpha=options.alpha, n0=options.n0, n=options.n)
     prompt = named_prompt(options.prompt, store)
-    own = partial(decode_as_uploaded, max_pixels=service.max_pixels)
-    split = load_split(data, options.data, options.split, decode=own if data.layout == "folders" else decode)
+    window = FileWindow.of_task(task.windows if task else ())
+    own = partial(decode_as_uploaded, max_pixels=service.max_pixels, window=window)
+    published = partial(decode, window=window)
+    split = load_split(data, options.data, options.split, decode=own if data.layout == "folders" else published)
     class_names = tuple(dict.fromkeys(split.class_names))  # two classes of ImageNet share a name, twice
     folders = class_names
-    if isinstance(prompt, PromptCard) and data.layout == "folders":  # matched as those the prompt was tuned on
-        match = match_classes(class_names, prompt.class_names, published_labels(prompt.task))
+    of_folders = prompt if isinstance(prompt, PromptCard) else task
+    if of_folders is not None and data.layout == "folders":  # matched as those of a tuning
+        labels = published_labels(prompt.task) if isinstance(prompt, PromptCard) else ()
+        match = match_classes(class_names, of_folders.class_names, labels)
         class_names, folders = match.class_names, match.folders
     choice = choose_classifier(
         class_names=class_names,
-        candidates=default_prompts(task, shipped_prompts()) if task else [],
+        candidates=default_prompts(task, cards.prompts) if task else [],
         default_backbone=task.default_backbone if task else data.default_backbone,
         backbone=options.backbone,
         prompt=prompt,
@@ -150,7 +157,7 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         data=data,
         split=split,
         chosen=balanced_sample(split.labels, len(split.class_names), min(options.images, len(split)), options.seed),
-        backbone=shipped_backbones()[choice.backbone],
+        backbone=cards.backbones[choice.backbone],
         prompt=choice.prompt,
         spec=ClassifierSpec(
             backbone=choice.backbone,
@@ -162,6 +169,21 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         params=params,
         folders=folders,
     )
+
+
+def _data(name: str, cards: Cards) -> tuple[DatasetCard, TaskCard | None]:
+    """Returns the data set of a name with its task, if it has one; for an own task its images in folders."""
+    if (data := shipped_datasets().get(name)) is not None:
+        return data, None if data.task is None else shipped_tasks()[data.task]
+    task = cards.tasks[name]
+    own = replace(
+        shipped_datasets()["folders"],
+        id=task.id,
+        title=task.title,
+        template=task.template,
+        default_backbone=task.default_backbone,
+    )
+    return own, task
 
 
 def _template(wish: str | None, split: Split, choice: ClassifierChoice) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.hf_api import ModelInfo
 
-from certrad.models.backbones.base import load_backbone, weights_directory
+from certrad.models.backbones.base import EMBEDDED_ID, load_backbone, weights_directory
 from certrad.models.backbones.weights import (
     CONFIG_FILES,
     PIN_FILE,
@@ -31,7 +31,7 @@ def fetch(card: BackboneCard, directory: Path, *, endpoint: str | None = None) -
     appear together, once they are complete, have the hub's digest and load strictly; after a failed call the next one
     downloads what is missing. Files that exist already with the pinned digest are not downloaded again. Once pinned, a
     backbone never changes: another revision needs its directory removed first. A backbone that is published as an
-    archive is not downloaded: its unpacked files are loaded once and pinned.
+    archive, or whose files only the operator has, is not downloaded: its files are loaded once and pinned.
 
     Args:
         card: The card of the backbone.
@@ -46,9 +46,9 @@ def fetch(card: BackboneCard, directory: Path, *, endpoint: str | None = None) -
     """
     target = weights_directory(card, directory)
     known = pinned(card, target)
-    if card.hub is None or _is_installed(known, target):
+    if card.id == EMBEDDED_ID or _is_installed(known, target):
         return known
-    if card.format == "medclip":
+    if card.hub is None or card.format == "medclip":
         return _pin_unpacked(known, target)
     partial, weights, info = _download(known, card.hub, directory, HfApi(endpoint=endpoint))
     try:
@@ -66,7 +66,7 @@ def fetch(card: BackboneCard, directory: Path, *, endpoint: str | None = None) -
 
 
 def _pin_unpacked(card: BackboneCard, target: Path) -> BackboneCard:
-    """Pins the weights that the operator unpacked, once they load strictly.
+    """Pins the weights that the operator put into place, once they load strictly.
 
     Returns:
         The card with the digest.
@@ -79,7 +79,8 @@ def _pin_unpacked(card: BackboneCard, target: Path) -> BackboneCard:
     except Rejected as rejected:
         if rejected.code != "backbone_unavailable":
             raise
-        detail = f"{rejected.detail}: unpack {card.hub} into {target}. {card.notes}"
+        what = "its files" if card.hub is None else f"the unpacked files of {card.hub}"
+        detail = f"{rejected.detail}: put {what} into {target}. {card.notes}".rstrip()
         raise Rejected("backbone_unavailable", detail) from rejected
     weights = find_weights(card, target).name
     write_json(target / PIN_FILE, {"hub": card.hub, "sha256": sha256, "weights": weights})

@@ -5,17 +5,16 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.errors import Rejected
+from certrad.models.installed import CardError, installed_cards
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.nearest_words import Interpretation, interpret
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import shipped_backbones
 from certrad.models.types import PromptCard
-from certrad.workers.contract.commands import DONE, FAILURE, fail
+from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
 
@@ -24,16 +23,18 @@ def show(options: argparse.Namespace) -> int:
     """Prints the words.
 
     Returns:
-        The exit code: 0, 1 for a failure.
+        The exit code: 0, 1 for a failure, 2 for bad usage.
     """
     settings = settings_of(WorkerSettings, options.data_dir)
     try:
         store = PromptStore(own=settings.prompts_dir)
         card = store.card(options.id)
-        backbone = _backbone(card, settings.backbones_dir)
+        backbone = _backbone(card, settings)
         prompt = store.load(card)
         members = prompt.members if isinstance(prompt, Bank) else (prompt,)
         prompts = [interpret(backbone, member, top=options.top) for member in members]
+    except CardError as error:
+        return fail(str(error), BAD_USAGE)
     except Rejected as rejected:
         return fail(str(rejected), FAILURE)
     if options.json:
@@ -44,9 +45,12 @@ def show(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _backbone(card: PromptCard, directory: Path) -> Backbone:
-    backbone_card = shipped_backbones()[card.backbone]
-    backbone = load_backbone(backbone_card, weights_directory(backbone_card, directory))
+def _backbone(card: PromptCard, settings: WorkerSettings) -> Backbone:
+    known = installed_cards(settings.cards_dir, settings.prompts_dir).backbones
+    if card.backbone not in known:
+        raise Rejected("unknown_backbone", f"prompt {card.id!r} is for {card.backbone!r}, of which there is no card")
+    backbone_card = known[card.backbone]
+    backbone = load_backbone(backbone_card, weights_directory(backbone_card, settings.backbones_dir))
     require_backbone(card, backbone)
     return backbone
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.errors import Rejected
-from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.installed import installed_cards
 from certrad.models.types import PromptCard
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
@@ -49,14 +49,16 @@ def import_prompt(options: Namespace, settings: StackSettings) -> PromptCard:
         Its card.
 
     Raises:
+        ValueError: A card of the operator cannot be used.
         Rejected: The backbone has no weights here, or the file is no checkpoint for it.
     """
-    card = shipped_backbones()[options.backbone]
+    cards = installed_cards(settings.cards_dir, settings.prompts_dir)
+    card = cards.backbones[options.backbone]
     return import_checkpoint(
         options.file,
         name=options.name,
         backbone=load_backbone(card, weights_directory(card, settings.backbones_dir)),
-        task=shipped_tasks()[options.task],
+        task=cards.tasks[options.task],
         directory=settings.prompts_dir,
         position=options.position,
     )

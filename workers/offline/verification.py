@@ -4,7 +4,7 @@ import json
 import secrets
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -16,10 +16,12 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from certrad.models.certificates.reader import parse, read
-from certrad.models.certificates.schema import StatedCertificate, Statement
+from certrad.models.certificates.schemas.schema import parse, read
+from certrad.models.certificates.statement import StatedCertificate, Statement
 from certrad.models.certificates.verify import Check, Issuer, Skipped, Verification, check, same_image, verify
 from certrad.models.errors import Rejected
+from certrad.models.installed import installed_cards
+from certrad.models.types import BackboneCard
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
@@ -37,9 +39,11 @@ def verify_document(options: Namespace) -> int:
     Returns:
         The exit code: 0 for a valid document, 1 for any other, 2 for bad usage.
     """
+    settings = settings_of(WorkerSettings, options.data_dir)
     try:
         content, issuer = options.file.read_bytes(), None if options.key is None else read_issuer(options.key)
         image = None if options.image is None else options.image.read_bytes()
+        cards = {} if image is None else installed_cards(settings.cards_dir, settings.prompts_dir).backbones
     except (OSError, ValueError) as error:
         return fail(str(error), BAD_USAGE)
     statement = None
@@ -50,7 +54,7 @@ def verify_document(options: Namespace) -> int:
     if verification.valid:
         statement = read(parse(content))
         if image is not None:
-            of_image = _of_image(statement, image, options, settings_of(WorkerSettings, options.data_dir))
+            of_image = _of_image(statement, image, options, cards, settings)
             verification = replace(verification, checks=(*verification.checks, *of_image))
         verification = replace(verification, skipped=(*verification.skipped, *_not_asked(verification, options)))
     _show(verification, statement, as_json=options.json)
@@ -101,14 +105,22 @@ def _samples(options: Namespace) -> bool:
     return bool(options.replay or options.fresh)
 
 
-def _of_image(statement: Statement, image: bytes, options: Namespace, settings: WorkerSettings) -> Iterator[Check]:
+def _of_image(
+    statement: Statement,
+    image: bytes,
+    options: Namespace,
+    cards: Mapping[str, BackboneCard],
+    settings: WorkerSettings,
+) -> Iterator[Check]:
     """Yields the checks that need the image and, to sample, the model; a refusal of either ends them."""
-    from certrad.workers.intake.decode import decode_limited  # pydicom and Pillow
+    from certrad.workers.intake.decode import backbone_card, decode_limited  # pydicom and Pillow
 
     try:
         request = replace(statement.request, frame=options.frame, region=options.region)
-        decoded, facts = decode_limited(image, request, settings)
-        yield Check("image", True, same_image(statement, facts))
+        card = backbone_card(request.classifier.backbone, cards)
+        decoded, facts = decode_limited(image, request, card, settings)
+        found = same_image(statement, facts)
+        yield Check("image", True, "; ".join((found, *(f"warning {code}" for code in facts.warnings))))
     except (Rejected, ValueError) as error:
         yield Check("image", False, str(error))
         return
@@ -119,22 +131,20 @@ def _of_image(statement: Statement, image: bytes, options: Namespace, settings: 
     from certrad.models.replay.rebuild import rebuild
 
     try:
-        rebuilt = rebuild(statement, decoded, settings.backbones_dir, PromptStore(own=settings.prompts_dir))
+        rebuilt = rebuild(statement, decoded, cards, settings.backbones_dir, PromptStore(own=settings.prompts_dir))
     except (Rejected, ValueError) as error:
         yield Check("classifier", False, str(error))
         return
     yield Check("classifier", True, _SAME if rebuilt.same_text else _ROUNDED)
-    agrees = False
     if options.fresh:
         with _bar("fresh run") as on_samples:
             key = secrets.token_bytes(_KEY_BYTES)
-            fresh = check("fresh", lambda: replay.fresh(statement, rebuilt, key, on_samples))
-        agrees = fresh.ok
-        yield fresh
+            yield check("fresh", lambda: replay.fresh(statement, rebuilt, key, on_samples))
     if options.replay:
-        yield check("selection", lambda: replay.select_again(statement, rebuilt, tolerant=agrees))
+        tolerant = rebuilt.may_differ(statement.classifier.processor)
+        yield check("selection", lambda: replay.select_again(statement, rebuilt, tolerant=tolerant))
         with _bar("replay") as on_samples:
-            again = partial(replay.replay, tolerant=agrees, on_samples=on_samples)
+            again = partial(replay.replay, tolerant=tolerant, on_samples=on_samples)
             yield check("replay", lambda: again(statement, rebuilt, options.replay, SystemRandom()))
 
 

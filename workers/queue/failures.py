@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
-from redis.exceptions import ConnectionError, OutOfMemoryError, TimeoutError
+from redis.exceptions import ConnectionError, TimeoutError
 from rq.timeouts import BaseTimeoutException, JobTimeoutException
 
 from certrad.models.errors import Rejected
 from certrad.workers.contract import uploads
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.waiting import refuses_writes
+from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.sandbox.child import SandboxError
 from certrad.workers.settings import WorkerSettings
 
@@ -26,6 +28,8 @@ def end_job_on_error(job_id: str, settings: WorkerSettings, records: Records) ->
     Raises:
         ConnectionError: Redis cannot be reached, so that RQ tries again.
         TimeoutError: Redis does not answer, so that RQ tries again.
+        ResponseError: Redis takes no writes and this process is to stop, so that RQ hands the task back.
+        ShortageError: There is no room for now, so that RQ tries again later.
         BaseTimeoutException: The job ran longer than its time limit; its record has ended with `job_timeout`.
     """
     try:
@@ -33,15 +37,14 @@ def end_job_on_error(job_id: str, settings: WorkerSettings, records: Records) ->
     except JobTimeoutException:  # it would take as long again, and others' images wait
         records.fail(job_id, "job_timeout", f"the job ran longer than {settings.job_timeout} s")
         uploads.delete(settings.blobs_dir, job_id)
-    except (ConnectionError, TimeoutError, BaseTimeoutException):
+    except (ConnectionError, TimeoutError, BaseTimeoutException, ShortageError):
         raise
     except Rejected as rejected:
         records.fail(job_id, rejected.code, rejected.detail)
         uploads.delete(settings.blobs_dir, job_id)
-    except OutOfMemoryError:
-        records.fail(job_id, "redis_unavailable", "the job store is full")
-        uploads.delete(settings.blobs_dir, job_id)
     except Exception as error:
+        if refuses_writes(error):
+            raise
         in_sandbox = str(error) if isinstance(error, SandboxError) else None
         structlog.get_logger().error("intake failed", job_id=job_id, in_sandbox=in_sandbox, exc_info=error)
         records.fail(job_id, "internal_error", "an unexpected error occurred; its trace is in the log")

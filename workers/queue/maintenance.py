@@ -15,6 +15,7 @@ from certrad.workers.contract.names import ENDED, ENGINE_QUEUE, FIRST_STAGE, FOR
 from certrad.workers.contract.queues import enqueue, queue, queue_of, rq_job_id, worker_exists
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.settings import SharedSettings
+from certrad.workers.queue.append_only_file import rewrite_when_idle
 from certrad.workers.settings import WorkerSettings
 
 _INTAKE: Final[frozenset[Phase]] = frozenset({"queued", "decoding", "unpacking"})
@@ -29,7 +30,8 @@ def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] =
 
     It enqueues again an RQ job that RQ has lost, and our job continues from its ledger. It ends our job if RQ has given
     up the RQ job, or if the record cannot be read. It deletes the uploads of ended jobs, uploads that no job ever named
-    once they are an hour old, and the outputs of ended jobs once they are past their time to live.
+    once they are an hour old, and the outputs of ended jobs once they are past their time to live. While no job is
+    active it has Redis rewrite its append-only file.
     """
     records = Records(redis, ttl=settings.job_ttl, clock=clock)
     for job_id in records.active():
@@ -42,6 +44,7 @@ def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] =
     _delete_uploads(records, settings, clock())
     _delete_outputs(records, settings, clock())
     _forget_workers(redis)
+    rewrite_when_idle(redis, clock=clock)
 
 
 def _look_after(job_id: str, redis: Redis, records: Records, settings: WorkerSettings, now: float) -> None:

@@ -19,15 +19,19 @@ from rq.job import Job
 from rq.job_lifecycle import call_exception_handlers
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
+from rq.utils import now
 
+from certrad.workers.connection import quiet_seconds
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.parent_death import die_with
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.queue.ready_horse import ReadyHorse
+from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.settings import WorkerSettings
 
 _RQ_DEQUEUE_SLACK: Final = 15  # RQ waits for a job for worker_ttl less this
@@ -81,6 +85,21 @@ class QueueWorker(Worker):
                 self.connection.hset(self.key, mapping=self.serialize())
             worker_registration.register(self)
 
+    def clean_registries(self) -> None:
+        """Cleans up as RQ does, once every worker has had time for a heartbeat since Redis was away or took no writes.
+
+        No heartbeat arrives in such a time, so that jobs under way would be taken for abandoned.
+        """
+        if quiet_seconds(self.connection) > _MISSED_HEARTBEATS * self.settings.heartbeat_seconds:
+            super().clean_registries()  # type: ignore[no-untyped-call]  # rq is untyped here
+        else:
+            self.last_cleaned_at = now()  # type: ignore[assignment]  # rq initialises it with None
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Waits no longer for a Redis that takes no writes."""
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # rq is untyped here
+        stopping.request()
+
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Performs a job as RQ does, and logs it.
 
@@ -116,9 +135,10 @@ class QueueWorker(Worker):
     def _on_exception(
         self, job: Job, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
-        if issubclass(kind, stopping.StopRequested):
+        if issubclass(kind, (stopping.StopRequested, ShortageError)) or refuses_writes(error):
             job.retries_left = (job.retries_left or 0) + 1  # handing a job back costs none
-            job.enqueue_at_front_on_retry = True
+            # What waits for room goes behind the tasks that make room.
+            job.enqueue_at_front_on_retry = not issubclass(kind, ShortageError)
         elif issubclass(kind, JobTimeoutException):
             records = Records(self.connection, ttl=self.settings.job_ttl)
             records.fail(job.args[0], "job_timeout", f"the job ran longer than {self.settings.job_timeout} s")

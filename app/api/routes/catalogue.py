@@ -83,14 +83,14 @@ class PromptChange(BaseModel):
 @router.get("/tasks", operation_id="list_tasks", summary="List tasks", responses=problem_responses())
 def list_tasks(services: ServicesDep) -> Tasks:
     """Returns the tasks: class names in their order, the hand-written template, and the default prompts."""
-    return Tasks(tasks=[_in_use(services, task) for task in services.catalogue.tasks.values()])
+    return Tasks(tasks=[_in_use(services, task) for task in services.catalogue.tasks().values()])
 
 
 @router.get("/backbones", operation_id="list_backbones", summary="List backbones", responses=problem_responses())
 def list_backbones(services: ServicesDep) -> Backbones:
     """Returns the backbones; `certrad fetch` on a worker downloads the weights of one that is not available."""
     present = {name for engine in alive_engines(services.redis, services.catalogue) for name in engine.backbones}
-    cards = services.catalogue.backbones.values()
+    cards = services.catalogue.backbones().values()
     return Backbones(backbones=[BackboneView(card=card, available=card.id in present) for card in cards])
 
 
@@ -128,9 +128,10 @@ def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesD
     if change.withdrawn is not None:
         return _withdraw_or_restore(services, prompt_id, withdrawn=change.withdrawn)
     card = _card(services, prompt_id)
-    task = services.catalogue.tasks.get(change.default_for or "")
+    tasks = services.catalogue.tasks()
+    task = tasks.get(change.default_for or "")
     if task is None:
-        raise Rejected("unknown_task", f"`default_for` must be one of {', '.join(sorted(services.catalogue.tasks))}")
+        raise Rejected("unknown_task", f"`default_for` must be one of {', '.join(sorted(tasks))}")
     if task.class_names != card.class_names:
         raise Rejected("prompt_mismatch", "the prompt was tuned for other classes than the task has")
     before = [each.id for each in services.catalogue.default_prompts(task.id)[:1] if each.id != card.id]
@@ -183,5 +184,5 @@ def _card(services: Services, prompt_id: str) -> PromptCard:
 
 
 def _view(services: Services, card: PromptCard) -> PromptView:
-    tasks = [task for task in services.catalogue.tasks if card in services.catalogue.default_prompts(task)[:1]]
+    tasks = [task for task in services.catalogue.tasks() if card in services.catalogue.default_prompts(task)[:1]]
     return PromptView(card=card, default_for=tasks)

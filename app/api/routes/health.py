@@ -6,6 +6,9 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.monitoring import registry
@@ -38,9 +41,19 @@ async def live() -> Health:
 
 @router.get("/health/ready", operation_id="ready", summary="Can jobs be taken", responses=problem_responses())
 def ready(services: ServicesDep) -> Health:
-    """Returns 200 if Redis answers and takes writes; it ignores workers, whose absence must not stop the API."""
-    services.redis.ping()
-    services.redis.set(f"{PREFIX}:ready", "1", ex=10)
+    """Returns 200 if Redis answers and takes writes; it ignores workers, whose absence must not stop the API.
+
+    It asks on a new connection: an old one still answers when no new one can be made.
+    """
+    settings = services.settings
+    with Redis.from_url(
+        settings.redis_url,
+        socket_connect_timeout=settings.redis_timeout,
+        socket_timeout=settings.redis_timeout,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    ) as redis:
+        redis.set(f"{PREFIX}:ready", "1", ex=10)
     return Health()
 
 

@@ -120,7 +120,10 @@ async def follow_job(
     services: ServicesDep,
     last_event_id: Annotated[str | None, Header(description="id of the event after which to continue")] = None,
 ) -> EventSourceResponse:
-    """Returns the job's events as they come, from the first one or from the one after `Last-Event-ID`."""
+    """Returns the job's events as they come, from the first one or from the one after `Last-Event-ID`.
+
+    Ten minutes after the end of the job only its last event is left.
+    """
     after = events.position(last_event_id)
     await run_in_threadpool(services.jobs.read, job_id)
     return EventSourceResponse(_stream(services, job_id, after), headers={"X-Accel-Buffering": "no"})
@@ -129,7 +132,7 @@ async def follow_job(
 async def _stream(services: Services, job_id: str, after: str) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=_RECONNECT_MS)
     try:
-        async for event in events.follow(services.async_redis, job_id, after=after, beat=services.settings.keep_alive):
+        async for event in events.follow(services.events, job_id, after=after, beat=services.settings.keep_alive):
             yield event.encode() if event else format_sse_event(comment="still here")
     except RedisError:
         return  # the client comes back with Last-Event-ID

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from certrad.bench.common.mednist import read_split
 from certrad.bench.demo import tune_prompt as tune_demo_prompt
 from certrad.bench.demo import write_cards as write_demo_cards
 from certrad.bench.demo.common import task
+from certrad.models.images.model_input import model_input
 from certrad.models.prompts.checkpoint import load_prompt, load_prompt_or_bank, prompt_path, read_prompt_card
 from certrad.models.prompts.training.tuning import trainer_params
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_prompts
 from certrad.models.types import PromptCard
 from certrad.models.types.tuning import TuningMethod, TuningParams
+from certrad.workers.decoders.raster import decode
 from tests.support.mednist_zip import write_mednist_zip
 
 
@@ -81,6 +84,24 @@ def test_a_shipped_prompt_is_what_its_card_says(card: PromptCard) -> None:
     assert card.backbone_sha256 == shipped_backbones()[card.backbone].sha256
     assert card.class_names == task().class_names
     assert "CC BY-SA 4.0" in card.licence
+
+
+@pytest.mark.parametrize("card", shipped_prompts().values(), ids=lambda card: card.name)
+def test_a_shipped_prompt_names_every_image_that_it_was_tuned_on(card: PromptCard) -> None:
+    assert card.tuned_on is not None
+    assert (len(card.tuned_on.public), card.tuned_on.complete) == (
+        card.tuning["shots"] * len(card.class_names),
+        True,
+    )
+
+
+def test_a_prompt_of_public_images_names_them_without_a_key(archive: Path, tmp_path: Path) -> None:
+    card = read_prompt_card(prompt_path(tmp_path, tune(archive, tmp_path)).with_suffix(".json"))
+    with zipfile.ZipFile(archive) as file:
+        decoded = (decode(file.read(name), "jpeg", max_pixels=10**6) for name in file.namelist() if "train" in name)
+        every = {model_input(image, 64).sha256 for image in decoded}
+    assert card.tuned_on is not None
+    assert (len(card.tuned_on.public), set(card.tuned_on.public) - every) == (6, set())
 
 
 @pytest.mark.parametrize("method", ["coop", "advpt"])

@@ -7,7 +7,7 @@ import pytest
 
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
-from certrad.models.certificates.facts import SCHEMA, Facts
+from certrad.models.certificates.facts import Facts
 from certrad.models.certificates.labels import merkle_root, parse_labels
 from certrad.models.certificates.text import formula
 from certrad.models.types import (
@@ -34,16 +34,18 @@ def result(stated: Facts) -> dict[str, Any]:
 
 def test_document_has_the_fields_of_its_schema() -> None:
     made = document(facts())
-    assert made["schema"] == SCHEMA == "certrad.certificate/2"
+    assert made["schema"] == "certrad.certificate/3"
     assert set(made) == {
-        "schema", "claim", "scope", "scope_text", "limits", "params", "decision", "selection", "estimation",
-        "samples_used", "subject", "radius_in_image_units", "classifier", "noise", "software", "signature",
+        "schema", "claims", "scope", "scope_text", "limits", "params", "decision", "selection", "estimation",
+        "samples_used", "subject", "classifier", "noise", "software", "signature",
     }  # fmt: skip
+    assert [claim["kind"] for claim in made["claims"]] == ["l2_radius/1", "image_radius/1"]
+    assert [part["kind"] for part in made["classifier"]["parts"]] == ["image_tower/1", "prompt/1"]
     assert set(made["params"]) == {
         "sigma", "alpha", "n0", "n", "bound", "target_radius", "eta", "alpha_split", "formula",
     }  # fmt: skip
     assert set(made["estimation"]) == {"per_class", "invalid", "labels", "merkle_root"}
-    assert set(made["noise"]) == {"law", "key", "epoch_sha256", "settings_sha256"}
+    assert set(made["noise"]) == {"law", "key", "epoch_sha256", "classifier_sha256", "settings_sha256"}
     assert made["signature"] is None
 
 
@@ -73,18 +75,18 @@ def test_counts_that_are_not_those_of_the_labels_are_refused() -> None:
 @pytest.mark.parametrize(("target", "reached"), [(0.3181, True), (0.3182, False)])
 def test_a_target_is_said_to_be_reached_or_missed(target: float, reached: bool) -> None:
     asked = facts(target_radius=target)
-    assert document(asked)["claim"]["target_reached"] is reached
+    assert document(asked)["claims"][0]["target_reached"] is reached
     assert result(asked)["target_reached"] is reached
 
 
 def test_nothing_is_said_of_a_target_that_nobody_asked_for() -> None:
-    assert "target_reached" not in document(facts())["claim"]
+    assert document(facts())["claims"][0]["target_reached"] is None
 
 
 def test_an_abstention_has_a_reason_and_neither_label_nor_radius() -> None:
-    claim = document(facts(outcome=ABSTAINED, decision=Decision(rule="futility"), target_radius=0.5))["claim"]
+    claim = document(facts(outcome=ABSTAINED, decision=Decision(rule="futility"), target_radius=0.5))["claims"][0]
     assert claim == {
-        "outcome": "abstained",
+        "kind": "abstention/1",
         "reason": "target_not_certifiable",
         "p_a_lower": 0.6,
         "p_b_upper": 0.4,
@@ -120,8 +122,8 @@ def test_without_a_share_for_the_runner_up_the_formula_has_none() -> None:
 @pytest.mark.parametrize(
     ("adaptation", "name", "scope", "word"),
     [
-        (None, "none", "input_independent", "fixed before"),
-        (GatedAdaptation(), "gated", "input_independent", "gate"),
+        (None, "none", "input_independent", "prompt was fixed before the image was seen"),
+        (GatedAdaptation(), "gated", "input_independent", "prompts and gate were fixed before the image was seen"),
         (ZeroShotAdaptation(), "zero_shot", "frozen_prompt", "frozen"),
     ],
 )
@@ -135,18 +137,27 @@ def test_the_scope_is_said_in_words(adaptation: Adaptation | None, name: str, sc
 
 
 def test_the_limits_say_what_the_claim_rests_on_and_what_it_does_not_cover() -> None:
-    limits = " ".join(document(facts())["limits"])
-    for words in ("L2", "20 noisy samples", "100 others", "alpha of its own", "named software", "digital", "Research"):
+    limits = " ".join(document(facts())["limits"]).replace("For each", "for each")
+    for words in (
+        "L2",
+        "20 noisy samples",
+        "100 others",
+        "for each submission",
+        "no such bound",
+        "named software",
+        "digital",
+        "Research",
+    ):
         assert words in limits, words
 
 
 def test_the_radius_is_told_on_the_image_that_was_sent() -> None:
     asked = facts()
-    found = document(asked)["radius_in_image_units"]
+    found = document(asked)["claims"][1]
     assert found["unit"] == SCALE.unit == "HU"
     assert found["l2"] == pytest.approx((0.3181 - 2.3e-5) * 399 / (0.6644**2 * 3**0.5), abs=1e-3)
-    assert json.loads(json.dumps(found)) == result(asked)["radius_in_image_units"]
-    assert document(facts(outcome=ABSTAINED))["radius_in_image_units"]["value"] is None
+    assert json.loads(json.dumps(found)) == {"kind": "image_radius/1", **result(asked)["radius_in_image_units"]}
+    assert document(facts(outcome=ABSTAINED))["claims"][1]["kind"] == "no_image_radius/1"
 
 
 def test_canonical_bytes_hold_no_number_and_come_back_as_they_were() -> None:
@@ -159,4 +170,4 @@ def test_canonical_bytes_hold_no_number_and_come_back_as_they_were() -> None:
 
 def test_the_document_states_no_time_and_no_job() -> None:
     assert canonical(document(facts())) == canonical(document(facts()))
-    assert certification_result(facts(), warnings=["w"], timing={"select_s": 1.0}).timing == {"select_s": 1.0}
+    assert certification_result(facts(), warnings=[], timing={"select_s": 1.0}).timing == {"select_s": 1.0}

@@ -63,7 +63,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return verdict
 
 
-def test_it_is_one_file_of_at_most_200_lines_without_any_code_of_ours() -> None:
+def test_it_is_one_file_of_at_most_250_lines_without_any_code_of_ours() -> None:
     source = VERIFIER.read_text("utf-8")
     tree = ast.walk(ast.parse(source))
     imported = {
@@ -77,7 +77,7 @@ def test_it_is_one_file_of_at_most_200_lines_without_any_code_of_ours() -> None:
             else []
         )
     }
-    assert len(source.splitlines()) <= 200
+    assert len(source.splitlines()) <= 250
     assert imported - set(sys.stdlib_module_names) == {"mpmath", "cryptography"}
 
 
@@ -89,6 +89,8 @@ def test_it_runs_alone_and_says_what_it_checked(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.splitlines()[-1] == "valid; issuer not checked"
     assert "ok       radius" in ended.stdout
+    assert "skipped  issuer: no key was given" in ended.stdout
+    assert "ok       issuer" not in ended.stdout
 
 
 def test_a_hundred_genuine_documents_of_a_hundred_pass(run: Callable[..., Outcome]) -> None:
@@ -100,7 +102,7 @@ def test_thousands_of_samples_of_an_uncertain_class_pass(target: float | None, r
     """Where incomplete beta functions are sums of thousands of terms."""
     params = SmoothingParams(sigma=0.25, n0=100, n=10_000, target_radius=target)
     content = genuine(Case(probabilities=(0.6, 0.3, 0.05, 0.05), params=params))
-    assert int(json.loads(content)["samples_used"]) > 3_000
+    assert int(json.loads(content)["samples_used"]) > 2_000
     assert run(content) == (0, {})
     assert verify(content, KNOWN).valid
 
@@ -116,17 +118,17 @@ def test_thousands_of_samples_of_an_uncertain_class_pass(target: float | None, r
         lambda: relabelled(PAIR, lambda labels: labels[:-1]),
         lambda: forged(FIXED, estimation__merkle_root="ab" * 32),
         *(lambda case=case: rounded_up(case) for case in (FIXED, PAIR, SEVEN, ROUTED)),
-        lambda: forged(FIXED, claim__p_a_lower="0.9"),
-        lambda: forged(FIXED, claim__p_b_upper="0.1"),
-        lambda: forged(PAIR, claim__p_a_lower="0.95"),
-        lambda: forged(SEVEN, claim__p_b_upper="0.2"),
+        lambda: forged(FIXED, claims__0__p_a_lower="0.9"),
+        lambda: forged(FIXED, claims__0__p_b_upper="0.1"),
+        lambda: forged(PAIR, claims__0__p_a_lower="0.95"),
+        lambda: forged(SEVEN, claims__0__p_b_upper="0.2"),
         lambda: forged(SEVEN, decision__rule="clopper_pearson"),
         lambda: forged(SEVEN, decision__rule="certified_selection"),
-        lambda: forged(SEVEN, claim__target_reached=False),
+        lambda: forged(SEVEN, claims__0__target_reached=False),
         lambda: forged(SEVEN, scope="input_independent"),
-        lambda: forged(GAVE_UP, claim__p_a_lower="0.7", claim__p_b_upper="0.3"),
-        lambda: forged(GAVE_UP, claim__reason="no_majority"),
-        lambda: forged(FIXED, claim__class_index="1", claim__label="class 1"),
+        lambda: forged(GAVE_UP, claims__0__p_a_lower="0.7", claims__0__p_b_upper="0.3"),
+        lambda: forged(GAVE_UP, claims__0__reason="no_majority"),
+        lambda: forged(FIXED, claims__0__class_index="1", claims__0__label="class 1"),
         lambda: forged(FIXED, params__n="10000"),
         lambda: forged(FIXED, selection__per_class=["0", "20", "0"]),
     ],
@@ -145,9 +147,9 @@ def test_both_verifiers_refuse_a_forgery_for_the_same_things(
     "forgery",
     [
         lambda: forged(FIXED, params__alpha="0.05"),
-        lambda: forged(ROUTED, routing__route="0"),
+        lambda: forged(ROUTED, claims__1__route="0"),
         lambda: forged(ROUTED, params__sigma="0.25"),
-        lambda: forged(ROUTED, routing__alpha_split__p_a="0.01"),
+        lambda: forged(ROUTED, claims__1__alpha_split__p_a="0.01"),
         lambda: forged(ROUTED, decision__rule="clopper_pearson"),
         lambda: forged(PAIR, decision__rule="p_a"),
         lambda: forged(FIXED, decision__rule="certified_selection"),
@@ -159,6 +161,38 @@ def test_one_verifier_refuses_the_cause_and_the_other_the_effect(
     content = forgery()
     assert set(run(content)[1]) > {"issuer"}
     assert set(refused(verify(content, KNOWN))) > {"issuer"}
+
+
+@pytest.mark.parametrize(
+    ("forgery", "check"),
+    [
+        (lambda: forged(FIXED, claims__0__kind="l2_radius/2"), "form"),
+        (lambda: forged(FIXED, classifier__parts__1__kind="prompt/2"), "form"),
+        (lambda: forged(FIXED, note="trust me"), "schema"),
+        (lambda: forged(FIXED, claims__0__note="trust me"), "schema"),
+        (lambda: forged(FIXED, samples_used="+220"), "form"),
+        (lambda: forged(FIXED, selection__invalid="0 "), "form"),
+        (lambda: forged(FIXED, params__n="2_00"), "form"),
+        (lambda: forged(FIXED, claims__0__class_index="\u0660"), "form"),
+    ],
+)
+def test_unknown_fields_and_kinds_and_loose_integers_are_refused(
+    forgery: Callable[[], bytes], check: str, run: Callable[..., Outcome]
+) -> None:
+    assert check in run(forgery())[1]
+
+
+def test_a_document_of_schema_2_has_its_own_verifier(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    stored = (ROOT / "tests" / "data" / "documents_of_schema_2.jsonl").read_text("utf-8").splitlines()
+    file = tmp_path / "document.json"
+    for line in stored:
+        file.write_bytes(json.loads(line)["document"].encode())
+        monkeypatch.setattr(sys, "argv", ["verifier_of_schema_2.py", str(file)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(VERIFIER.with_name("verifier_of_schema_2.py")), run_name="__main__")
+        assert (ended.value.code, "REFUSED" in capsys.readouterr().out) == (0, False)
 
 
 def test_change_of_a_signed_document_is_refused_for_its_signature(run: Callable[..., Outcome]) -> None:
@@ -186,7 +220,7 @@ def a_look_after_each_of_many_samples() -> bytes:
 def more_routes_than_there_can_be() -> bytes:
     document = json.loads(genuine(ROUTED))
     samples = {**document["estimation"], "labels": "0*1000000"}
-    document["routing"]["outcomes"] = [{"estimation": samples}] * 10_000
+    document["claims"][1]["outcomes"] = [{"estimation": samples}] * 10_000
     return canonical(sign(document, FORGER))
 
 

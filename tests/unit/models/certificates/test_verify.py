@@ -41,20 +41,23 @@ ROUTED = next(case for case in CASES if case.routing is not None)
 
 SIGNED_ONLY = (
     "subject.pixels_sha256",
-    "subject.input_sha256",
-    "classifier.context_sha256",
-    "classifier.text_features_sha256",
-    "classifier.logit_scale",
-    "classifier.dtype",
-    "classifier.device",
-    "classifier.threads",
-    "classifier.block_size",
-    "classifier.gate_sha256",
-    "noise.law",
+    "subject.input_shape.",
+    "subject.window.",
+    "classifier.class_names.",
+    "classifier.arithmetic.",
+    "classifier.parts.0.backbone",
+    "classifier.parts.0.logit_scale",
+    "classifier.parts.1.template",
+    "classifier.parts.1.prompt",
+    "classifier.parts.1.members.",
+    "classifier.parts.2.context_sha256",
+    "classifier.parts.2.text_features_sha256",
     "noise.key",
     "noise.epoch_sha256",
-    "radius_in_image_units.note",
-    "radius_in_image_units.factors.",
+    "claims.1.note",
+    "claims.1.factors.",
+    "claims.2.note",
+    "claims.2.factors.",
     "software.",
 )
 """What follows from nothing else in a document: the signature protects it, and a replay with the image checks it."""
@@ -111,10 +114,11 @@ def another(value: object) -> object:
 
 
 def forged(case: Case, **parts: object) -> bytes:
-    """A genuine document with other parts, signed by the forger: `claim__radius="9.0"`."""
+    """A genuine document with other parts, signed by the forger: `claims__0__radius="9.0"`."""
     document = json.loads(genuine(case))
     for name, value in parts.items():
-        document = replaced(document, tuple(name.split("__")), value)
+        path = tuple(int(step) if step.isdecimal() else step for step in name.split("__"))
+        document = replaced(document, path, value)
     return canonical(sign(document, FORGER))
 
 
@@ -149,15 +153,15 @@ def test_a_hundred_genuine_documents_of_a_hundred_pass(documents: list[bytes]) -
 
 
 def test_genuine_documents_show_every_rule_and_outcome(documents: list[bytes]) -> None:
-    found = {(doc["decision"]["rule"], doc["claim"]["outcome"]) for doc in map(json.loads, documents)}
+    found = {(doc["decision"]["rule"], doc["claims"][0]["kind"]) for doc in map(json.loads, documents)}
     assert found == {
-        ("clopper_pearson", "certified"),
-        ("clopper_pearson", "abstained"),
-        ("e_process", "certified"),
-        ("certified_selection", "certified"),
-        ("certified_selection", "abstained"),
-        ("futility", "abstained"),
-        ("curtailment", "abstained"),
+        ("clopper_pearson", "l2_radius/1"),
+        ("clopper_pearson", "abstention/1"),
+        ("e_process", "l2_radius/1"),
+        ("certified_selection", "l2_radius/1"),
+        ("certified_selection", "abstention/1"),
+        ("futility", "abstention/1"),
+        ("curtailment", "abstention/1"),
     }
 
 
@@ -243,18 +247,16 @@ def duplicated_block() -> bytes:
 
 
 def rounded_up(case: Case) -> bytes:
-    radius = json.loads(genuine(case))["claim"]["radius"]
-    return forged(case, claim__radius=f"{float(radius) + 0.0001:.4f}".rstrip("0"))
+    radius = json.loads(genuine(case))["claims"][0]["radius"]
+    return forged(case, claims__0__radius=f"{float(radius) + 0.0001:.4f}".rstrip("0"))
 
 
 def hidden_radius() -> bytes:
     """The certificate of FIXED as an abstention, with bounds that show its radius."""
-    claim = json.loads(genuine(FIXED))["claim"]
+    claim = json.loads(genuine(FIXED))["claims"][0]
     bounds = {name: claim[name] for name in ("p_a_lower", "p_b_upper")}
-    nothing = {"value": None, "reason": "an abstention has no radius"}
-    return forged(
-        FIXED, claim={"outcome": "abstained", "reason": "no_majority", **bounds}, radius_in_image_units=nothing
-    )
+    nothing = {"kind": "no_image_radius/1", "reason": "an abstention has no radius"}
+    return forged(FIXED, claims=[{"kind": "abstention/1", "reason": "no_majority", **bounds}, nothing])
 
 
 @pytest.mark.parametrize(
@@ -267,22 +269,28 @@ def hidden_radius() -> bytes:
         (lambda: rounded_up(FIXED), "radius", "follows from the bounds, but the document states"),
         (lambda: rounded_up(PAIR), "radius", "follows from the bounds, but the document states"),
         (lambda: rounded_up(ROUTED), "radius", "is the least of all outcomes, but the document states"),
-        (lambda: forged(FIXED, classifier__prompt_sha256="ab" * 32), "settings", "of another classifier"),
+        (lambda: forged(FIXED, classifier__parts__0__card_sha256="ab" * 32), "settings", "of another classifier"),
+        (lambda: forged(FIXED, classifier__parts__1__text_features_sha256="ab" * 32), "settings", "classifier_sha256"),
+        (lambda: forged(FIXED, subject__input_sha256="ab" * 32), "noise_key", "not that of this image"),
+        (lambda: forged(FIXED, classifier__parts__1__tuning_images="not_recorded"), "scope", "not recorded"),
+        (lambda: forged(FIXED, classifier__parts__1__kind="prompt/2"), "schema", "prompt/1"),
+        (lambda: forged(FIXED, claims__0__kind="l2_radius/2"), "schema", "l2_radius/1"),
+        (lambda: forged(FIXED, classifier__parts=[]), "schema", "image tower"),
         (duplicated_block, "samples", "must hold all n ="),
         (lambda: forged(FIXED), "issuer", "not the issuer's"),
         (lambda: forged(SEVEN, scope="input_independent"), "scope", "the scope is frozen_prompt"),
-        (lambda: forged(FIXED, claim__p_a_lower="0.9"), "bounds", "p_a_lower"),
-        (lambda: forged(PAIR, claim__p_a_lower="0.95"), "bounds", "by the rule e_process"),
+        (lambda: forged(FIXED, claims__0__p_a_lower="0.9"), "bounds", "p_a_lower"),
+        (lambda: forged(PAIR, claims__0__p_a_lower="0.95"), "bounds", "by the rule e_process"),
         (lambda: forged(SEVEN, decision__rule="certified_selection"), "bounds", "by the rule certified_selection"),
-        (lambda: forged(GAVE_UP, claim__p_a_lower="0.7", claim__p_b_upper="0.3"), "bounds", "by the rule"),
-        (lambda: forged(FIXED, claim__class_index="1", claim__label="class 1"), "class", "selection samples"),
+        (lambda: forged(GAVE_UP, claims__0__p_a_lower="0.7", claims__0__p_b_upper="0.3"), "bounds", "by the rule"),
+        (lambda: forged(FIXED, claims__0__class_index="1", claims__0__label="class 1"), "class", "selection samples"),
         (lambda: forged(FIXED, params__alpha="0.05"), "alpha_split", "must be"),
         (lambda: forged(FIXED, params__eta="0.0"), "alpha_split", "eta"),
         (lambda: forged(FIXED, limits=["This proves that the class is right."]), "words", "limits"),
         (lambda: forged(FIXED, noise__key="ab" * 32), "noise_key", "not that of this image"),
-        (lambda: forged(FIXED, radius_in_image_units__l2="999.0"), "image_units", "l2"),
-        (lambda: forged(FIXED, radius_in_image_units__factors__rounding="9.0"), "image_units", "rounding"),
-        (lambda: forged(ROUTED, routing__outcomes=[]), "schema", "outcome"),
+        (lambda: forged(FIXED, claims__1__l2="999.0"), "image_units", "l2"),
+        (lambda: forged(FIXED, claims__1__factors__rounding="9.0"), "image_units", "rounding"),
+        (lambda: forged(ROUTED, claims__1__outcomes=[]), "schema", "outcome"),
     ],
 )  # fmt: skip
 def test_forgery_is_refused_with_its_reason(forgery: Callable[[], bytes], check: str, reason: str) -> None:
@@ -309,9 +317,9 @@ def test_clopper_pearson_before_the_last_sample_is_refused() -> None:
     peeked = forged(
         SEVEN,
         decision__rule="clopper_pearson",
-        claim__p_a_lower=str(p_a),
-        claim__p_b_upper=str(p_b),
-        claim__radius=f"{floor_decimals(radius(p_a, p_b, 0.5), 4)}",
+        claims__0__p_a_lower=str(p_a),
+        claims__0__p_b_upper=str(p_b),
+        claims__0__radius=f"{floor_decimals(radius(p_a, p_b, 0.5), 4)}",
     )
     assert "must hold all n = 640 samples" in refused(verify(peeked))["samples"]
 
@@ -327,9 +335,9 @@ def test_clopper_pearson_before_the_last_sample_is_refused() -> None:
         b"[]",
         b"null",
         b'{"schema": "certrad.certificate/1"}',
-        b'{"schema": "certrad.certificate/2", "scope": "\\ud800"}',
-        b'{"schema": "certrad.certificate/2", "software": ' + b'{"a":' * 5_000 + b"1" + b"}" * 5_001,
-        b'{"schema": "certrad.certificate/2"}' + b" " * (8 << 20),
+        b'{"schema": "certrad.certificate/3", "scope": "\\ud800"}',
+        b'{"schema": "certrad.certificate/3", "software": ' + b'{"a":' * 5_000 + b"1" + b"}" * 5_001,
+        b'{"schema": "certrad.certificate/3"}' + b" " * (8 << 20),
     ],
     ids=["empty", "text", "list", "null", "other schema", "surrogate", "deep", "long"],
 )
@@ -339,7 +347,7 @@ def test_what_is_no_document_has_a_code_of_its_own(content: bytes) -> None:
     assert refusal.value.code == "not_a_certificate"
 
 
-@pytest.mark.parametrize(("case", "part"), [(SEVEN, ""), (ROUTED, "routing")], ids=["seven classes", "routed"])
+@pytest.mark.parametrize(("case", "part"), [(SEVEN, ""), (ROUTED, "claims")], ids=["seven classes", "routed"])
 def test_no_malformed_field_is_accepted_or_breaks_the_verifier(case: Case, part: str) -> None:
     document = json.loads(genuine(case))
     hostile: tuple[object, ...] = (None, [], {}, True, "", "-1", "0", "9" * 15, "9" * 400)
@@ -355,7 +363,7 @@ def test_no_malformed_field_is_accepted_or_breaks_the_verifier(case: Case, part:
 
 def test_missing_and_unknown_fields_are_refused() -> None:
     document = json.loads(genuine(FIXED))
-    for section in (None, "claim", "params", "decision", "selection", "estimation", "subject", "classifier", "noise"):
+    for section in (None, "params", "decision", "selection", "estimation", "subject", "classifier", "noise"):
         there = document if section is None else document[section]
         for name in there:
             rest = {key: value for key, value in there.items() if key != name}
@@ -388,11 +396,11 @@ def many_classes_and_looks() -> bytes:
 def more_samples_than_there_can_be() -> bytes:
     """Bounds at the mean of 10^16 samples, whose incomplete beta functions are sums of 10^8 terms."""
     document = json.loads(genuine(ROUTED))
-    route = int(document["routing"]["route"])
+    route = int(document["claims"][1]["route"])
     per_class = ["0"] * len(document["estimation"]["per_class"])
     per_class[:2] = ["5" + "0" * 15] * 2
     document["estimation"]["per_class"] = per_class
-    document["routing"]["outcomes"][route] |= {"p_a_lower": "0.499999", "p_b_upper": "0.500002"}
+    document["claims"][1]["outcomes"][route] |= {"p_a_lower": "0.499999", "p_b_upper": "0.500002"}
     return canonical(sign(document, FORGER))
 
 
@@ -406,14 +414,14 @@ def test_work_is_bounded_by_the_length_of_the_document(hostile: Callable[[], byt
 @pytest.mark.parametrize("name", ["a\nvalid", "a\x1b[2Kb", "a\u202eb"], ids=["line end", "escape", "right to left"])
 def test_class_name_that_could_forge_what_a_terminal_shows_is_refused(name: str) -> None:
     document = json.loads(genuine(FIXED))
-    document["claim"]["label"] = document["classifier"]["class_names"][0] = name
+    document["claims"][0]["label"] = document["classifier"]["class_names"][0] = name
     assert "printable" in refused(verify(canonical(sign(document, FORGER))))["schema"]
 
 
 @pytest.mark.parametrize("field", ["threads", "block_size"])
 @pytest.mark.parametrize("number", ["0", "100000"])
 def test_numbers_that_a_replay_could_not_run_with_are_refused(field: str, number: str) -> None:
-    assert field in refused(verify(forged(FIXED, **{f"classifier__{field}": number})))["schema"]
+    assert field in refused(verify(forged(FIXED, **{f"classifier__arithmetic__{field}": number})))["schema"]
 
 
 # -- the arithmetic is right -----------------------------------------------------------------------------------------

@@ -116,7 +116,9 @@ def test_medclip_normalises_all_channels_alike() -> None:
 def test_an_upload_for_medclip_is_padded(settings: WorkerSettings) -> None:
     data = encoded(noise(90, 150), "png")
     classifier = ClassifierSpec(backbone="medclip-vit", prompt="template", class_names=("a", "b"), template="{}")
-    pixels, facts = decode_limited(data, CertifyRequest(classifier=classifier), settings)
+    pixels, facts = decode_limited(
+        data, CertifyRequest(classifier=classifier), shipped_backbones()["medclip-vit"], settings
+    )
     of_file = decode(data, "png", max_pixels=settings.max_pixels)
     assert pixels.sha256 == model_input(of_file, 224, "pad").sha256
     assert facts.scale == image_scale(of_file.facts, None, 224, "pad")

@@ -112,7 +112,7 @@ def test_written_pictures_stay_in_the_ball_and_get_the_told_classes(
             written = tmp_path / "out" / kind / f"{number:05d}.png"
             change = np.asarray(Image.open(written)).astype(int) - np.asarray(Image.open(file)).astype(int)
             assert 0 < np.abs(change).max() <= 12
-            sent, _ = decode_limited(written.read_bytes(), CertifyRequest(classifier=spec), WorkerSettings())
+            sent, _ = decode_limited(written.read_bytes(), CertifyRequest(classifier=spec), card, WorkerSettings())
             (predicted,) = classifier.logits(torch.from_numpy(sent.pixels.copy())[None]).argmax(1).tolist()
             assert TASK.class_names[predicted] == row[kind]
 

@@ -14,7 +14,7 @@ from certrad.models.audit.runner import AuditSettings, audit, images_sha256, ope
 from certrad.models.audit.verdict import Verdict, as_markdown
 from certrad.models.evaluation.journal import Journal
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import shipped_prompts, shipped_tasks
+from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.models.types import AutoSigma, FixedSigma, SamplingParams
 from certrad.workers.cli.main import main
 from certrad.workers.offline import audit as offline_audit
@@ -25,7 +25,7 @@ TASK = shipped_tasks()["mednist"]
 LEARNED = shipped_prompts()[TASK.default_prompt or ""]
 BANK = replace(LEARNED, id="bank-0123456789abcdef", method="bank")
 SPECS = mode_specs(TASK, "demo", [LEARNED, BANK], FixedSigma(0.25), SamplingParams(n0=10, n=50))
-NOWHERE = Path("nowhere"), PromptStore(own=Path("nowhere"))
+NOWHERE = shipped_backbones()["demo"], Path("nowhere"), PromptStore(own=Path("nowhere"))
 
 
 def discs() -> list[NDArray[np.uint8]]:

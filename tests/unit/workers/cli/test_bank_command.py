@@ -9,12 +9,15 @@ import torch
 
 from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.classifier import TextHead
+from certrad.models.images.model_input import model_input
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import load_prompt_or_bank, read_prompt_card
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.types import ClassifierSpec, GatedAdaptation
 from certrad.workers.cli import main as cli
+from certrad.workers.decoders.raster import decode
+from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.offline import bank as offline_bank
 from tests.support.images import encoded, noise
 
@@ -72,6 +75,23 @@ def test_the_bank_is_stored_measured_on_other_images_and_names_no_file(
         backbone="demo", prompt=card.id, class_names=card.class_names, template="{}", adaptation=GatedAdaptation()
     )
     assert spec.scope == "input_independent"
+
+
+def test_the_images_that_members_and_gate_learned_from_are_recorded_and_no_others(
+    folder: Path, bank: Any, tmp_path: Path
+) -> None:
+    assert bank(folder) == 0
+    record = card_of(tmp_path).tuned_on
+    (images,) = record.keyed
+    epoch = EpochSecrets(tmp_path / "data" / "secrets").named(images.epoch_sha256)
+    assert epoch is not None
+    for name in TASK.class_names:
+        inputs = [
+            model_input(decode(path.read_bytes(), "png", max_pixels=10**6), 64).sha256
+            for path in (folder / name.replace(" ", "_")).glob("Jane*")
+        ]
+        assert [images.includes(epoch.secret, digest) for digest in inputs].count(True) == 2  # the third is measured on
+    assert (len(images.digests), record.complete) == (2 * len(TASK.class_names), True)
 
 
 def test_one_seed_makes_one_bank(folder: Path, bank: Any, tmp_path: Path) -> None:

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 
+from certrad.models.images.model_input import model_input
 from certrad.models.prompts.checkpoint import load_prompt, read_prompt_card
 from certrad.models.prompts.training.calibration import CalibrationParams
-from certrad.models.shipped import shipped_tasks
-from certrad.models.types import ClassifierSpec
+from certrad.models.shipped import shipped_prompts, shipped_tasks
+from certrad.models.types import ClassifierSpec, PromptCard
+from certrad.models.types.tuned_on import TunedOn
 from certrad.workers.cli import main as cli
+from certrad.workers.decoders.raster import decode
+from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.offline import calibration
 from tests.support.images import encoded, noise
 
@@ -59,6 +63,61 @@ def test_the_prompt_is_stored_and_names_its_pool_but_no_file(
     assert "1 file left out: same_image" in err
     assert "1 file left out: unsupported_format" in err
     assert "Jane" not in out + err
+
+
+def stored(data_dir: Path, name: str) -> tuple[PromptCard, TunedOn]:
+    """The card of a prompt, and its record of images."""
+    card = read_prompt_card(next((data_dir / "prompts").glob(f"{name}-*.json")))
+    assert card.tuned_on is not None
+    return card, card.tuned_on
+
+
+def recorded(record: TunedOn, folder: Path, data_dir: Path) -> list[list[str]]:
+    """Of each epoch of a record, the names of the pictures that its secret finds in it."""
+    secrets = EpochSecrets(data_dir / "secrets")
+    found = []
+    for images in record.keyed:
+        epoch = secrets.named(images.epoch_sha256)
+        assert epoch is not None
+        found.append(
+            [
+                path.name
+                for path in sorted(folder.glob("*.png"))
+                if images.includes(
+                    epoch.secret, model_input(decode(path.read_bytes(), "png", max_pixels=10**6), 64).sha256
+                )
+            ]
+        )
+    return found
+
+
+def test_every_image_of_the_pool_is_recorded_under_the_secret_of_the_data_directory(
+    folder: Path, calibrate: Any, tmp_path: Path
+) -> None:
+    assert calibrate("--images", folder, "--name", "site", "--prompt", "template") == 0
+    card, record = stored(tmp_path / "data", "site")
+    assert recorded(record, folder, tmp_path / "data") == [["Jane Doe 1.png", "Jane Doe 2.png", "Jane Doe 3.png"]]
+    assert len(record.keyed[0].digests) == card.tuning["pool_images"]
+    assert (record.public, record.complete) == ((), True)
+
+
+def test_the_images_of_the_prompt_that_it_starts_from_stay_recorded_over_a_rotation(
+    folder: Path, calibrate: Any, tmp_path: Path
+) -> None:
+    (folder / "Jane Doe 1.png").rename(tmp_path / "Jane Doe 1.png")
+    assert calibrate("--images", folder, "--name", "first", "--prompt", TASK.default_prompt) == 0
+    first, _ = stored(tmp_path / "data", "first")
+    EpochSecrets(tmp_path / "data" / "secrets").rotate()
+    (folder / "Jane Doe 2.png").unlink()
+    (folder / "Jane Doe 3.png").rename(tmp_path / "Jane Doe 3.png")
+    (tmp_path / "Jane Doe 1.png").rename(folder / "Jane Doe 1.png")
+    assert calibrate("--images", folder, "--name", "second", "--prompt", first.id) == 0
+    _, record = stored(tmp_path / "data", "second")
+    (tmp_path / "Jane Doe 3.png").rename(folder / "Jane Doe 3.png")
+    assert sorted(recorded(record, folder, tmp_path / "data")) == [["Jane Doe 1.png"], ["Jane Doe 3.png"]]
+    shipped = shipped_prompts()[str(TASK.default_prompt)].tuned_on
+    assert shipped is not None
+    assert (record.public, record.complete) == (shipped.public, True)
 
 
 @pytest.mark.parametrize(

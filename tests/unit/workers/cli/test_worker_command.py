@@ -23,11 +23,12 @@ from certrad.workers.contract.names import ENGINE_QUEUE, TASKS
 for module in IMPORTED_BEFORE_FORKS:
     importlib.import_module(module)
 before = set(sys.modules)
-from certrad.workers.intake.decode import backbone_card, decode_bytes
+from certrad.models.shipped import shipped_backbones
+from certrad.workers.intake.decode import decode_bytes
 for queue, path in TASKS.values():
     if queue != ENGINE_QUEUE:
         importlib.import_module(path.rpartition(".")[0])
-decode_bytes(Path(sys.argv[1]).read_bytes(), backbone_card("demo"), max_pixels=10_000)
+decode_bytes(Path(sys.argv[1]).read_bytes(), shipped_backbones()["demo"], max_pixels=10_000)
 print(sorted(set(sys.modules) - before))
 """
 

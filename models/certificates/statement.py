@@ -1,8 +1,4 @@
-"""The fields of a certificate document, as types.
-
-The meaning of a field of schema 2 must not change, and no field may be added to it: documents of it are stored and are
-verified for years. What must be said in another way gets a new schema, and a reader of its own.
-"""
+"""What a certificate document states, as types, in whichever schema it is written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +17,7 @@ from certrad.models.types import (
     SamplingParams,
     Scope,
 )
+from certrad.models.types.applied_window import asked_again
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.models.types.routing import SigmaRouting
@@ -191,10 +188,10 @@ class StatedSignature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """A document: every field of the schema, and no other.
+    """What a document states.
 
     Attributes:
-        schema: Name of the schema.
+        schema: Name of the schema that it is written in.
         claim: The outcome.
         scope: What the certificate covers.
         scope_text: The scope in words.
@@ -213,7 +210,7 @@ class Statement:
         signature: The signature; None before it is signed.
     """
 
-    schema: Literal["certrad.certificate/2"]
+    schema: str
     claim: StatedCertificate | StatedAbstention
     scope: Scope
     scope_text: str
@@ -233,7 +230,7 @@ class Statement:
 
     @property
     def request(self) -> CertifyRequest:
-        """Returns what was asked for.
+        """Returns what was asked for, but for the frame and the region of the image.
 
         Raises:
             ValueError: Such a request cannot be made.
@@ -251,6 +248,7 @@ class Statement:
             params=SamplingParams(
                 alpha=params.alpha, n0=params.n0, n=params.n, bound=params.bound, target_radius=params.target_radius
             ),
+            window=asked_again(self.subject.window),
         )
 
     @property

@@ -1,0 +1,200 @@
+"""Checks a certrad certificate (schema certrad.certificate/2) from its own bytes, without any code of certrad.
+
+Needs mpmath and cryptography. Class, probability bounds and radius are recomputed from the labels, in 30 digits; the
+labels themselves can only be checked by drawing them again (`certrad verify --replay`), the rest by the signature.
+--key: a public key of the issuer in hexadecimal, or its saved /.well-known/certrad-keys. Exit code 0: nothing refused.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from mpmath import fp, mp, mpf
+
+mp.dps = 30
+UNIT, TIE = mpf("1e-6"), mpf("1e-12")  # at a tie, floating-point numbers may be rounded to either neighbour
+CLAIM = "class_index label outcome p_a_lower p_b_upper radius( target_reached)?|outcome p_a_lower p_b_upper reason"
+TESTS, SCOPES = ("p_a", "p_b", "p_a_anytime", "p_b_anytime"), ("input_independent", "frozen_prompt")
+SPENT = (((0.9, 0.1, 0, 0), (1, 0, 0, 0)), ((0.65, 0.1, 0.125, 0.125), (0.75, 0, 0.25, 0)))  # of alpha, on TESTS
+OWN, EXCLUSION = ("p_a_lower", "p_b_upper", "radius"), ("q_a_lower", "q_b_upper", "exclusion_radius")
+
+canonical = lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+counts_of = lambda part: [int(count[:7]) for count in (*part["per_class"], part["invalid"])]  # 10**6 at most
+ln_beta = lambda a, b: mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
+quantile = lambda p: mp.sqrt(2) * mp.erfinv(2 * p - 1)
+radius_of = lambda sigma, a, b: max(sigma / 2 * (quantile(a) - quantile(b)), 0) if 0 < a < 1 and 0 < b < 1 else 0
+is_floor4 = lambda radius, exact: radius - TIE <= exact < radius + 100 * UNIT + TIE
+
+
+def number(text):
+    if not re.fullmatch(r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,40})?", text):
+        raise ValueError(f"{text[:40]!r} is not a plain decimal number")
+    return mpf(text)
+
+
+def draw(part):
+    """The labels in index order, and the root of their Merkle tree by RFC 6962, section 2.1."""
+    runs = [re.fullmatch(r"([0-9]{1,5})\*([0-9]{1,7})", run).groups() for run in part["labels"].split(" ")]
+    labels = list(islice((int(label) for label, length in runs for _ in range(int(length))), 10**6 + 1))
+    level = [sha256(b"\0" + label.to_bytes(2, "little")).digest() for label in labels]
+    while len(level) > 1:  # neighbours are paired level by level, an odd last one goes up as it is
+        pairs = zip(level[::2], level[1::2], strict=False)
+        level = [sha256(b"\1" + a + b).digest() for a, b in pairs] + level[len(level) & ~1 :]
+    return labels, level[0].hex()
+
+
+def beta_below(a, b, x):
+    """I_x(a, b), the regularised incomplete beta function: its continued fraction (DLMF 8.17.22) from the end."""
+    if x > a / (a + b):
+        return 1 - beta_below(b, a, 1 - x)
+    rest = mpf(1)
+    for m in range(int(30 + 2 * mp.sqrt(a + b)), 0, -1):
+        rest = 1 - (a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)) / rest
+        rest = 1 + m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)) / rest
+    return mp.exp(a * mp.log(x) + b * mp.log1p(-x) - ln_beta(a, b)) / (a - a * (a + b) * x / (a + 1) / rest)
+
+
+def ln_m(s, n, p):
+    """ln M after s of n > s / p, against "the probability is at most p": of Beta(1/2, 1/2) truncated to (p, 1]."""
+    a, b = s + mpf(1) / 2, n - s + mpf(1) / 2
+    mixture = ln_beta(a, b) + mp.log1p(-beta_below(a, b, p)) - mp.log(2 * mp.acos(mp.sqrt(p)))
+    return mixture - s * mp.log(p) - (n - s) * mp.log1p(-p)
+
+
+def reached(looks, side, p, share, tie=10_000 * TIE):
+    """Whether ln M against "the probability is at most p + eta" was at least ln(1/share) at a look (n, s, other s)."""
+    null, lg, ln = float(p + UNIT), fp.loggamma, fp.log  # first in doubles, without a factor that is above 0.999
+    rough = lambda s, n: lg(s + 0.5) + lg(n - s + 0.5) - lg(n + 1) - s * ln(null) - (n - s) * ln(1 - null)
+    above = sorted((rough(look[side], look[0]), look[side], look[0]) for look in looks if look[side] > look[0] * null)
+    return any(ln_m(s, n, p + UNIT) >= -mp.log(share) - tie for _, s, n in above[-8:])
+
+
+def clopper_pearson(k_a, k_2, n, share_a, share_b, p_a, p_b):
+    """Whether p_a = floor6(cp_lower - eta) and p_b = raise6(min(1 - cp_lower, cp_upper) + eta), eta = 1e-6."""
+    tail = lambda k, p: beta_below(mpf(k), n - k + 1, p) if k and 0 < p < 1 else k == 0 or p >= 1  # P(Bin(n, p) >= k)
+    lower = lambda p: p <= 0 or tail(k_a, p + UNIT) <= share_a
+    upper = lambda p: p >= 1 or lower(1 - p) or tail(n - k_2, 1 - p + UNIT) <= share_b
+    return lower(p_a - TIE) and upper(p_b + TIE) and not lower(p_a + UNIT + TIE) and not upper(p_b - UNIT - TIE)
+
+
+def checks(doc, raw, published, sets):
+    claim, params, decision, model = doc["claim"], doc["params"], doc["decision"], doc["classifier"]
+    yield "canonical", canonical(doc) == raw, "the bytes are not the canonical JSON of what they say"
+    yield "schema", doc["schema"] == "certrad.certificate/2" and re.fullmatch(CLAIM, " ".join(sorted(claim))), "another"
+    seal, routing, names = doc["signature"] or {}, doc.get("routing"), model["class_names"]
+    try:
+        holder, value = bytes.fromhex(seal["public_key"]), bytes.fromhex(seal["value"])
+        Ed25519PublicKey.from_public_bytes(holder).verify(value, canonical({**doc, "signature": None}))
+        spelled = seal == {"algorithm": "Ed25519", "public_key": holder.hex(), "value": value.hex()}
+        yield "signature", spelled, "it is not Ed25519, or spelled in another way"
+    except (InvalidSignature, KeyError, ValueError):
+        yield "signature", False, "it is not signed, or was changed after it was signed"
+    key = seal.get("public_key", "?")
+    revoked = sha256(bytes.fromhex(key)).hexdigest() in published if re.fullmatch("[0-9a-f]{64}", key) else False
+    yield "issuer", not published or key in published, ("signed by another", "signing key was revoked")[revoked]
+    yield "epoch", '"epochs"' not in published or f'"{doc["noise"]["epoch_sha256"]}"' in published, "not committed to"
+    yield "scope", doc["scope"] == SCOPES["steps" in (model["adaptation"] or {})], "the adaptation has another"
+    chosen = {key: model[key] for key in ("backbone_sha256", "prompt_sha256")}
+    chosen["classifier"] = {key: model[key] for key in ("adaptation", "backbone", "class_names", "prompt", "template")}
+    chosen["params"] = {key: params[key] for key in ("alpha", "bound", "n", "n0", "sigma", "target_radius")}
+    chosen["schema"], chosen["input_shape"] = doc["schema"], doc["subject"]["input_shape"]
+    if routing:
+        chosen["routing"], chosen["params"]["sigma"] = routing["settings"], routing["settings"]["selector_sigma"]
+    yield "settings", sha256(canonical(chosen)).hexdigest() == doc["noise"]["settings_sha256"], "it is that of others"
+    counted = all(Counter(dict(enumerate(counts_of(part)))) == Counter(labels) for part, labels, _ in sets)
+    yield "labels", counted, "the labels do not count to per_class and invalid"
+    yield "merkle_root", all(part["merkle_root"] == root for part, _, root in sets), "it is that of other labels"
+    n0, n, targeted = int(params["n0"]), int(params["n"]), params["target_radius"] is not None
+    drawn, every = [len(labels) for _, labels, _ in sets], int(decision["look_every"] or n)
+    chosen = [sum(counts_of(part["selection"])) for part in (doc, routing) if part]
+    used = set(chosen) == {n0} and int(doc["samples_used"]) == sum(chosen) + sum(drawn) and 10 <= n0 <= n <= 10**6
+    stop = targeted and decision["rule"] != "clopper_pearson" and drawn[0] < n and drawn[0] % every == 0
+    yield "samples", used and (set(drawn) == {n} or stop), "neither n0 and n samples nor a stop at a look"
+    alpha, share = number(params["alpha"]), {test: number(params["alpha_split"][test]) for test in TESTS}
+    spent = SPENT[targeted][params["bound"] == "cohen" or len(names) == 2]
+    of_selector = [number(routing["alpha_split"][test]) for test in TESTS[:2]] if routing else []
+    parts = zip([*share.values(), *of_selector], [*(s / len(chosen) for s in spent), 0.45, 0.05], strict=False)
+    shared = all(abs(part - s * alpha) <= TIE * alpha for part, s in parts) and 0 < alpha <= mpf("0.05")
+    yield "alpha_split", shared, "the shares of alpha are not those of these settings"
+    counts, selected, rule = counts_of(doc["estimation"]), counts_of(doc["selection"]), decision["rule"]
+    best, certified, sigma = max(selected[:-1]), claim["outcome"] == "certified", number(params["sigma"])
+    index = None if selected[-1] > best else selected.index(best)
+    stopped = rule in ("futility", "curtailment") and index is not None
+    named = certified and (int(claim["class_index"]), claim["label"]) == (index, names[index or 0]) and not stopped
+    named = named or claim.get("reason") == ("target_not_certifiable" if stopped else "no_majority")
+    yield "class", named and len(names) + 1 == len(counts) == len(selected), "not what the selection samples chose"
+    p_a, p_b, target = number(claim["p_a_lower"]), number(claim["p_b_upper"]), number(params["target_radius"] or "0")
+    looks, seen, others = [], [0] * len(counts), 0
+    for n, label in enumerate(sets[0][1] if index is not None else [], 1):
+        seen[label] += 1
+        others = max(others, seen[label] * (label != index))
+        if n == drawn[0] or n % every == 0:
+            looks.append((n, seen[index], n - others))
+
+    def e_process():
+        rest, shares = 1 - p_b, (share["p_a_anytime"], share["p_b_anytime"])
+        larger = abs(rest - p_a) < TIE or (rest > p_a and reached(looks, 2, rest, shares[1]))
+        more = (reached(looks, side, p + UNIT, shares[side - 1], -10_000 * TIE) for side, p in ((1, p_a), (2, rest)))
+        return (p_a == 0 or reached(looks, 1, p_a, shares[0])) and larger and not any(more)
+
+    def routes():
+        votes, picks, settings = counts_of(routing["selection"]), counts_of(routing["estimation"]), routing["settings"]
+        noise, route = [*map(number, [*settings["sigmas"], settings["selector_sigma"]])], votes.index(max(votes[:-1]))
+        yield rule == "certified_selection" and not targeted and int(routing["route"]) == route
+        yield sigma == noise[route] and len(routing["outcomes"]) == len(noise)
+        yield all(claim[field] == routing["outcomes"][route][field] for field in OWN[:2])
+        for b, outcome in enumerate(routing["outcomes"]):
+            part = doc["estimation"] if b == route else outcome["estimation"]
+            own = counts_of(part) if part and index is not None and b < len(noise) - 1 else None
+            look = own and (own[index], max(own[:index] + own[index + 1 :]), sum(own), share["p_a"], share["p_b"])
+            other = b != route and (picks[route], picks[b], sum(picks), *of_selector)
+            for found, fields, scale in ((look, OWN, noise[b]), (other, EXCLUSION, noise[-1])):
+                low, high, radius = (number(outcome[field]) for field in fields)
+                yield clopper_pearson(*found, low, high) if found else (low, high) == (0, 1)
+                yield is_floor4(radius, radius_of(scale, low, high))
+
+    exact, radius = radius_of(sigma, p_a, p_b), number(claim.get("radius", "0"))
+    if routing:
+        right = all(routes())
+        exact = min(max(number(outcome[OWN[2]]), number(outcome[EXCLUSION[2]])) for outcome in routing["outcomes"])
+    elif rule == "clopper_pearson" and index is not None:
+        right = clopper_pearson(looks[-1][1], n - looks[-1][2], n, share["p_a"], share["p_b"], p_a, p_b)
+    else:
+        right = (stopped or rule == "e_process") and e_process() if index is not None else (p_a, p_b) == (0, 1)
+    yield "bounds", right and params["eta"] == "0.000001", "they do not follow from the labels by the rule"
+    shown = radius > 0 and (radius == exact if routing else is_floor4(radius, exact))
+    shown = shown and claim.get("target_reached") == (radius >= target if targeted else None)
+    none = index is None or exact < (target if stopped else 100 * UNIT)
+    yield "radius", shown if certified else none, "it does not follow from the bounds, or is not what an abstention has"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--key", type=Path)
+    options, refused = parser.parse_args(), 0
+    raw, published = options.file.read_bytes(), (options.key.read_text() or "nothing") if options.key else ""
+    try:
+        routes = (doc := json.loads(raw)).get("routing", {"outcomes": []})
+        if len(raw) > 8 << 20 or len(routes["outcomes"]) > 9:
+            raise ValueError("it is longer than any certificate")
+        parts = doc["estimation"], routes.get("estimation"), *(route["estimation"] for route in routes["outcomes"])
+        for name, holds, why in checks(doc, raw, published, [(part, *draw(part)) for part in parts if part]):
+            print(f"ok       {name}" if holds else f"REFUSED  {name}: {why}")
+            refused += not holds
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        print(f"REFUSED  form: {type(error).__name__}: {error}")
+        refused += 1
+    print(("NOT VALID" if refused else "valid") + ("" if published else "; issuer not checked"))
+    return 1 if refused else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

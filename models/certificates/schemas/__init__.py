@@ -1,0 +1,1 @@
+"""The schemas of certificate documents: how each spells what a document states."""

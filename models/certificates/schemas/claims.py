@@ -1,0 +1,159 @@
+"""The claims of a certificate document, each tagged with its kind.
+
+A later version adds kinds; the meaning of one that is here must not change, because documents are stored and are
+verified for years. A reader refuses a kind that it does not know.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from certrad.models.certificates.statement import (
+    SelectorShares,
+    StatedAbstention,
+    StatedCertificate,
+    StatedOutcome,
+    StatedRouting,
+    StatedSamples,
+)
+from certrad.models.types import AbstentionReason, LabelCounts
+from certrad.models.types.image import Factors, ImageRadius, ImageRegion, NoImageRadius, PixelBudget, Unit
+from certrad.models.types.routing import SigmaRouting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RadiusClaim:
+    """A class with its L2 radius on the model input; see `StatedCertificate`."""
+
+    kind: Literal["l2_radius/1"] = "l2_radius/1"
+    class_index: int
+    label: str
+    radius: float
+    p_a_lower: float
+    p_b_upper: float
+    target_reached: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbstentionClaim:
+    """No class and no radius; see `StatedAbstention`."""
+
+    kind: Literal["abstention/1"] = "abstention/1"
+    reason: AbstentionReason
+    p_a_lower: float
+    p_b_upper: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigmaClaim:
+    """The radius covers an automatic choice of sigma; see `StatedRouting`."""
+
+    kind: Literal["selected_sigma/1"] = "selected_sigma/1"
+    settings: SigmaRouting
+    alpha_split: SelectorShares
+    route: int
+    selection: LabelCounts
+    estimation: StatedSamples
+    outcomes: tuple[StatedOutcome, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRadiusClaim:
+    """The radius on the image that was sent; see `ImageRadius`."""
+
+    kind: Literal["image_radius/1"] = "image_radius/1"
+    l2: float
+    unit: Unit
+    uniform_change: float
+    pixels: tuple[PixelBudget, ...]
+    region: ImageRegion
+    factors: Factors
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoImageRadiusClaim:
+    """There is no radius on the image that was sent, for this reason."""
+
+    kind: Literal["no_image_radius/1"] = "no_image_radius/1"
+    reason: str
+
+
+Claim = RadiusClaim | AbstentionClaim | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """The claims of a document by what they say: one of each kind at most, in this order.
+
+    Attributes:
+        outcome: The class with its radius, or the abstention.
+        routing: The automatic choice of sigma; None for a sigma of the sender's.
+        image_radius: The radius on the image that was sent, or why there is none.
+    """
+
+    outcome: StatedCertificate | StatedAbstention
+    routing: StatedRouting | None
+    image_radius: ImageRadius | NoImageRadius
+
+
+def write_claims(claims: Claims) -> tuple[Claim, ...]:
+    """Returns claims as a document lists them.
+
+    Args:
+        claims: The claims.
+    """
+    match claims.outcome:
+        case StatedCertificate() as certificate:
+            outcome: Claim = RadiusClaim(**_without(certificate, "outcome"))
+        case StatedAbstention() as abstention:
+            outcome = AbstentionClaim(**_without(abstention, "outcome"))
+    match claims.image_radius:
+        case ImageRadius() as radius:
+            on_image: Claim = ImageRadiusClaim(**_without(radius))
+        case NoImageRadius(reason=reason):
+            on_image = NoImageRadiusClaim(reason=reason)
+    routing = () if claims.routing is None else (SigmaClaim(**_without(claims.routing)),)
+    return (outcome, *routing, on_image)
+
+
+def read_claims(listed: tuple[Claim, ...]) -> Claims:
+    """Returns claims by what they say.
+
+    Args:
+        listed: The claims as a document lists them.
+
+    Raises:
+        ValueError: A claim is missing, is there twice, or is not in its place.
+    """
+    match listed:
+        case (RadiusClaim() | AbstentionClaim() as outcome, ImageRadiusClaim() | NoImageRadiusClaim() as on_image):
+            routing = None
+        case (
+            RadiusClaim() | AbstentionClaim() as outcome,
+            SigmaClaim() as selected,
+            ImageRadiusClaim() | NoImageRadiusClaim() as on_image,
+        ):
+            routing = StatedRouting(**_without(selected, "kind"))
+        case _:
+            kinds = ", ".join(claim.kind for claim in listed)
+            raise ValueError(f"claims must be the outcome, the choice of sigma if any, the image radius; got {kinds}")
+    return Claims(outcome=_outcome(outcome), routing=routing, image_radius=_image_radius(on_image))
+
+
+def _outcome(claim: RadiusClaim | AbstentionClaim) -> StatedCertificate | StatedAbstention:
+    if isinstance(claim, RadiusClaim):
+        return StatedCertificate(outcome="certified", **_without(claim, "kind"))
+    return StatedAbstention(outcome="abstained", **_without(claim, "kind"))
+
+
+def _image_radius(claim: ImageRadiusClaim | NoImageRadiusClaim) -> ImageRadius | NoImageRadius:
+    if isinstance(claim, ImageRadiusClaim):
+        return ImageRadius(**_without(claim, "kind"))
+    return NoImageRadius(reason=claim.reason)
+
+
+def _without(
+    stated: Claim | StatedCertificate | StatedAbstention | StatedRouting | ImageRadius, *names: str
+) -> dict[str, Any]:
+    """Returns the other fields by name, their values as they are."""
+    return {field.name: getattr(stated, field.name) for field in fields(stated) if field.name not in names}

@@ -1,0 +1,255 @@
+"""The base classifier in a certificate document: its parts, each tagged with its kind, and how it was computed.
+
+A later version adds kinds, such as an adapter of the image tower; the meaning of one that is here must not change. A
+reader refuses a kind that it does not know.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Final, Literal
+
+from certrad.models.types import TEMPLATE_PROMPT, Adaptation, GatedAdaptation, ZeroShotAdaptation
+from certrad.models.types.identity import ClassifierIdentity, TuningImagesRecord
+
+_BARE: Final = "{}"
+"""The template of a learned prompt: the class name alone follows the context vectors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageTower:
+    """The image encoder.
+
+    Attributes:
+        kind: The kind of the part.
+        backbone: Id of the backbone's card.
+        backbone_sha256: SHA-256 of its weights.
+        card_sha256: SHA-256 of what its card says about computing with them.
+        dtype: Precision of the image encoder.
+        logit_scale: Factor of the cosine similarities.
+    """
+
+    kind: Literal["image_tower/1"] = "image_tower/1"
+    backbone: str
+    backbone_sha256: str
+    card_sha256: str
+    dtype: str
+    logit_scale: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateText:
+    """Class names in a hand-written template.
+
+    Attributes:
+        kind: The kind of the part.
+        template: The template.
+        text_features_sha256: SHA-256 of the text features of all class names.
+    """
+
+    kind: Literal["template/1"] = "template/1"
+    template: str
+    text_features_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptText:
+    """Class names behind a learned prompt.
+
+    Attributes:
+        kind: The kind of the part.
+        prompt: Id of the prompt checkpoint.
+        prompt_sha256: SHA-256 of the checkpoint.
+        tuning_images: Whether the images that it was tuned on are recorded.
+        text_features_sha256: SHA-256 of the text features of all class names.
+    """
+
+    kind: Literal["prompt/1"] = "prompt/1"
+    prompt: str
+    prompt_sha256: str
+    tuning_images: TuningImagesRecord
+    text_features_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BankText:
+    """Class names behind a bank of prompts, which a gate weighs for each noisy sample.
+
+    Attributes:
+        kind: The kind of the part.
+        prompt: Id of the checkpoint of the bank.
+        prompt_sha256: SHA-256 of the checkpoint.
+        tuning_images: Whether the images that it was tuned on are recorded.
+        members: SHA-256 of each member's context vectors as a checkpoint of its own.
+        gate: Always `per_sample`.
+        gate_sha256: SHA-256 of the gate.
+        text_features_sha256: SHA-256 of the text features of every member in turn.
+    """
+
+    kind: Literal["bank/1"] = "bank/1"
+    prompt: str
+    prompt_sha256: str
+    tuning_images: TuningImagesRecord
+    members: tuple[str, ...]
+    gate: Literal["per_sample"]
+    gate_sha256: str
+    text_features_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroShotText:
+    """The prompt was tuned on this very image.
+
+    Attributes:
+        kind: The kind of the part.
+        steps: See `ZeroShotAdaptation`.
+        samples: See `ZeroShotAdaptation`.
+        lr: See `ZeroShotAdaptation`.
+        context: See `ZeroShotAdaptation`.
+        context_sha256: SHA-256 of the tuned context vectors.
+        text_features_sha256: SHA-256 of the text features behind them.
+    """
+
+    kind: Literal["zero_shot/1"] = "zero_shot/1"
+    steps: int
+    samples: int
+    lr: float
+    context: Literal["words", "tokens"]
+    context_sha256: str
+    text_features_sha256: str
+
+
+Part = ImageTower | TemplateText | PromptText | BankText | ZeroShotText
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arithmetic:
+    """How the labels were computed; see `ClassifierIdentity`."""
+
+    device: str
+    processor: str
+    threads: int
+    block_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classifier:
+    """The base classifier.
+
+    Attributes:
+        class_names: The names of the classes, in order.
+        parts: What it computes with.
+        arithmetic: How the labels were computed.
+    """
+
+    class_names: tuple[str, ...]
+    parts: tuple[Part, ...]
+    arithmetic: Arithmetic
+
+
+def write_classifier(identity: ClassifierIdentity) -> Classifier:
+    """Returns a classifier as a document states it.
+
+    Args:
+        identity: The classifier, by digest.
+
+    Raises:
+        ValueError: The identity lacks what schema 3 states.
+    """
+    card, base, processor = identity.card_sha256, identity.base_features_sha256, identity.processor
+    if card is None or base is None or processor is None:
+        raise ValueError("the card, the text features before adaptation and the processor must be known")
+    tower = ImageTower(
+        backbone=identity.backbone,
+        backbone_sha256=identity.backbone_sha256,
+        card_sha256=card,
+        dtype=identity.dtype,
+        logit_scale=identity.logit_scale,
+    )
+    tuned = (_tuned_text(identity, identity.adaptation),) if isinstance(identity.adaptation, ZeroShotAdaptation) else ()
+    return Classifier(
+        class_names=identity.class_names,
+        parts=(tower, _text(identity, base), *tuned),
+        arithmetic=Arithmetic(
+            device=identity.device, processor=processor, threads=identity.threads, block_size=identity.block_size
+        ),
+    )
+
+
+def read_classifier(classifier: Classifier) -> ClassifierIdentity:
+    """Returns the identity of a classifier.
+
+    Args:
+        classifier: The classifier as a document states it.
+
+    Raises:
+        ValueError: A part is missing, is there twice, or is not in its place.
+    """
+    match classifier.parts:
+        case (ImageTower() as tower, TemplateText() | PromptText() | BankText() as text):
+            tuned = None
+        case (ImageTower() as tower, TemplateText() | PromptText() as text, ZeroShotText() as tuned):
+            pass
+        case _:
+            kinds = ", ".join(part.kind for part in classifier.parts)
+            raise ValueError(f"parts must be the image tower, the text and, if it was tuned, how; got {kinds}")
+    arithmetic, bank = classifier.arithmetic, text if isinstance(text, BankText) else None
+    return ClassifierIdentity(
+        backbone=tower.backbone,
+        backbone_sha256=tower.backbone_sha256,
+        card_sha256=tower.card_sha256,
+        dtype=tower.dtype,
+        logit_scale=tower.logit_scale,
+        prompt=TEMPLATE_PROMPT if isinstance(text, TemplateText) else text.prompt,
+        prompt_sha256=None if isinstance(text, TemplateText) else text.prompt_sha256,
+        tuning_images=None if isinstance(text, TemplateText) else text.tuning_images,
+        template=text.template if isinstance(text, TemplateText) else _BARE,
+        base_features_sha256=text.text_features_sha256,
+        text_features_sha256=(tuned or text).text_features_sha256,
+        context_sha256=None if tuned is None else tuned.context_sha256,
+        adaptation=_adaptation(tuned, bank),
+        members=() if bank is None else bank.members,
+        gate_sha256=None if bank is None else bank.gate_sha256,
+        class_names=classifier.class_names,
+        device=arithmetic.device,
+        processor=arithmetic.processor,
+        threads=arithmetic.threads,
+        block_size=arithmetic.block_size,
+    )
+
+
+def _text(identity: ClassifierIdentity, features: str) -> TemplateText | PromptText | BankText:
+    if identity.prompt_sha256 is None:
+        return TemplateText(template=identity.template, text_features_sha256=features)
+    if (images := identity.tuning_images) is None:
+        raise ValueError("it must be known whether the images that a prompt was tuned on are recorded")
+    if identity.gate_sha256 is None:
+        return PromptText(
+            prompt=identity.prompt,
+            prompt_sha256=identity.prompt_sha256,
+            tuning_images=images,
+            text_features_sha256=features,
+        )
+    return BankText(
+        prompt=identity.prompt,
+        prompt_sha256=identity.prompt_sha256,
+        tuning_images=images,
+        members=identity.members,
+        gate="per_sample",
+        gate_sha256=identity.gate_sha256,
+        text_features_sha256=features,
+    )
+
+
+def _tuned_text(identity: ClassifierIdentity, adaptation: ZeroShotAdaptation) -> ZeroShotText:
+    if identity.context_sha256 is None:
+        raise ValueError("a tuned prompt must be named by its context vectors")
+    return ZeroShotText(
+        **asdict(adaptation),
+        context_sha256=identity.context_sha256,
+        text_features_sha256=identity.text_features_sha256,
+    )
+
+
+def _adaptation(tuned: ZeroShotText | None, bank: BankText | None) -> Adaptation | None:
+    if tuned is not None:
+        return ZeroShotAdaptation(steps=tuned.steps, samples=tuned.samples, lr=tuned.lr, context=tuned.context)
+    return None if bank is None else GatedAdaptation(gate=bank.gate)
