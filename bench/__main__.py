@@ -53,6 +53,10 @@ COMMANDS: Final = {
         "what a sample costs on a busy machine, by how threads wait",
     ),
     "write-demo-cards": ("certrad.bench.demo.write_cards", "write measured figures into the shipped cards"),
+    "service-overhead": (
+        "certrad.bench.measure.service_overhead",
+        "what the service adds to the sampling of a certificate, hop by hop",
+    ),
     "start-up": ("certrad.bench.measure.start_up", "what it takes until a process of the API answers"),
     "picture": ("certrad.bench.docs.picture", "an SVG of what a command prints, for the documentation"),
     "reference": ("certrad.bench.docs.reference", "the tables of docs/ that follow from the code"),

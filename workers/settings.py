@@ -31,6 +31,12 @@ class WorkerSettings(SharedSettings):
     intake_cpu_seconds: int = Field(60, ge=1, description="processor time of the decoding process")
     max_archive_files: int = Field(20_000, ge=2, description="files in the archive of a tuning")
     max_unpacked_bytes: int = Field(2 << 30, ge=1024, description="bytes the archive of a tuning may unpack to")
+    max_archive_pixels: int = Field(
+        1 << 33,
+        ge=64,
+        description="pixels of all images of a tuning together; a small archive may have fewer: "
+        "CERTRAD_MAX_PIXELS and 128 for each of its bytes",
+    )
     max_tuning_bytes: int = Field(
         384 << 20, ge=1 << 20, description="memory of Redis that the decoded images of one tuning may take"
     )

@@ -48,7 +48,7 @@ IMAGE_PROBLEMS: Final[dict[str, Problem]] = {
     "dicom_unsupported": Problem(
         title="The DICOM encoding is not accepted",
         raised_if="the file has no transfer syntax, a deflated or referenced one, or one without a decoder; or it is "
-        "12-bit JPEG, or has more than 65,536 elements before its pixels",
+        "12-bit JPEG, or has more than some 200,000 elements before its pixels",
     ),
     "frame_required": Problem(
         title="`frame` is required",

@@ -16,7 +16,7 @@ def has_exit(service: str) -> bool:
     return any(not COMPOSE["networks"][network].get("internal", False) for network in SERVICES[service]["networks"])
 
 
-@pytest.mark.parametrize("service", ["redis", "intake", "engine"])
+@pytest.mark.parametrize("service", ["redis", "intake", "archive", "engine"])
 def test_what_holds_images_has_no_way_out(service: str) -> None:
     assert not has_exit(service)
 

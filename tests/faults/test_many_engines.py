@@ -50,7 +50,7 @@ def parent_of(stack: RunningStack, name: str) -> psutil.Process:
     return parent
 
 
-def test_beside_several_engines_an_archive_does_not_hold_the_only_intake(stack: RunningStack) -> None:
+def test_beside_several_engines_a_slow_upload_does_not_hold_the_only_intake(stack: RunningStack) -> None:
     def intakes() -> int:
         return len(httpx.get(f"{stack.url}/health/workers", timeout=30).json()["queues"]["intake"])
 

@@ -9,7 +9,7 @@ from redis import Redis
 
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
-from certrad.workers.contract.names import ENGINE_QUEUE, INTAKE_QUEUE
+from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.api import submit
 from tests.support.problems import assert_problem
@@ -19,7 +19,8 @@ def test_probes_tell_process_store_and_workers_apart(api: TestClient, redis: Red
     assert api.get("/health/live").json() == {"status": "ok"}
     assert api.get("/health/ready").json() == {"status": "ok"}
     assert_problem(api.get("/health/workers"), "no_worker")
-    for name in (INTAKE_QUEUE, ENGINE_QUEUE):
+    for name in (INTAKE_QUEUE, ENGINE_QUEUE, ARCHIVE_QUEUE):
+        assert name in api.get("/health/workers").json()["detail"]
         redis.sadd(f"rq:workers:{name}", f"rq:worker:{name}-1", f"rq:worker:{name}-dead")
         redis.hset(f"rq:worker:{name}-1", mapping={"birth": "2026-01-01T00:00:00Z", "state": "idle"})
     body = api.get("/health/workers").json()
@@ -45,6 +46,7 @@ def test_metrics_count_jobs_and_change_nothing(api: TestClient, redis: Redis) ->
     assert "certrad_jobs_active 1.0" in text
     assert 'certrad_stages_waiting{queue="intake"} 1.0' in text
     assert 'certrad_workers{queue="engine"} 0.0' in text
+    assert 'certrad_workers{queue="archive"} 0.0' in text
     assert "gpu" not in text
     assert sorted(redis.scan_iter("*")) == before
 

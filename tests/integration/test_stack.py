@@ -27,7 +27,7 @@ from tests.support.stack import START_SECONDS, RunningStack, launch, start_stack
 
 pytestmark = pytest.mark.integration
 
-FAMILY = 5  # Redis, API, intake, the RQ parent of the engine and the engine
+FAMILY = 7  # Redis, API, intake with its ready work horse, archive, the RQ parent of the engine and the engine
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,9 @@ def test_a_large_upload_is_spooled_beside_the_data(stack: RunningStack) -> None:
     wait_for(lambda: not spooled(), what="its end with the connection")
 
 
-@pytest.mark.parametrize("words", [("certrad.app.http.server",), ("worker", "intake"), ("redis.sock",)])
+@pytest.mark.parametrize(
+    "words", [("certrad.app.http.server",), ("worker", "intake"), ("worker", "archive"), ("redis.sock",)]
+)
 def test_a_killed_child_is_started_again(stack: RunningStack, words: tuple[str, ...]) -> None:
     victim = wait_for(lambda: stack.child(*words), what="the child")
     kill_9(victim.pid)

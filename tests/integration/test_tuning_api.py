@@ -17,7 +17,7 @@ from certrad.app.settings import ApiSettings
 from certrad.models.shipped import shipped_prompts
 from certrad.models.types.codec import encode_card
 from certrad.models.types.tuning import TuningParams, TuningResult
-from certrad.workers.contract.names import ACTIVE, INTAKE_QUEUE
+from certrad.workers.contract.names import ACTIVE, ARCHIVE_QUEUE
 from certrad.workers.contract.queues import queue, rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
@@ -76,7 +76,7 @@ def test_an_archive_is_accepted_with_every_default_filled_in(
         "params": expected,
     }
     assert (api_settings.blobs_dir / job["id"]).read_bytes() == ARCHIVE
-    assert queue(redis, INTAKE_QUEUE).job_ids == [f"{job['id']}-unpack"]
+    assert queue(redis, ARCHIVE_QUEUE).job_ids == [f"{job['id']}-unpack"]
 
 
 def test_the_name_of_the_file_is_kept_nowhere(api: TestClient, redis: Redis) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -43,7 +44,7 @@ from certrad.workers.queue import stop as stopping
 from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, textured, zipped
 from tests.support.engine_jobs import events_of
-from tests.support.images import encoded, noise
+from tests.support.images import encoded, noise, png_bomb
 from tests.support.processes import environment
 
 pytestmark = pytest.mark.integration
@@ -239,6 +240,45 @@ def test_more_images_than_the_job_store_holds_are_refused_undecoded(
     monkeypatch.setenv("CERTRAD_MAX_TUNING_BYTES", str(1 << 20))
     submit(zipped(images), wanted=request(shots=8))
     assert error_of(records)["code"] == "archive_too_large"
+
+
+def test_images_of_too_many_pixels_together_are_refused_before_the_last_is_decoded(
+    submit: Submit, records: Records, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CERTRAD_MAX_ARCHIVE_PIXELS", str(24 * 24 * 35))
+    submit(zipped(classes(NAMES, 12)), wanted=request(shots=12))
+    error = error_of(records)
+    assert (error["code"], "20160 pixels" in error["detail"]) == ("archive_too_large", True)
+    assert not redis.exists(input_key("job"))
+
+
+def test_a_small_archive_of_many_blank_pictures_ends_after_one(
+    submit: Submit, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = 1_000
+    monkeypatch.setenv("CERTRAD_MAX_PIXELS", str(side * side))
+    archive = zipped(dict.fromkeys(classes(NAMES, 20), png_bomb(side)))
+    assert len(archive) < 20_000
+    submit(archive, wanted=request(shots=20))
+    error = error_of(records)
+    assert (error["code"], f"an archive of {len(archive)} bytes" in error["detail"]) == ("archive_too_large", True)
+
+
+def test_an_archive_whose_processor_seconds_are_spent_is_refused(
+    submit: Submit, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*args: Any, **options: Any) -> Any:
+        end = time.process_time() + 0.4
+        while time.process_time() < end:
+            pass
+        return decode(*args, **options)
+
+    monkeypatch.setenv("CERTRAD_INTAKE_CPU_SECONDS", "1")
+    monkeypatch.setattr("certrad.workers.intake.archive_budget.cpu_allowance", lambda *_: 1)
+    monkeypatch.setattr("certrad.workers.decoders.raster.decode", slow)
+    submit()
+    error = error_of(records)
+    assert (error["code"], "processor seconds" in error["detail"]) == ("archive_too_large", True)
 
 
 def test_images_that_leave_other_jobs_no_room_are_refused_undecoded(

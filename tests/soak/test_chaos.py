@@ -30,6 +30,7 @@ VICTIMS: Final[tuple[tuple[str, ...], ...]] = (
     ("redis.sock",),
     ("certrad.app.http.server",),
     ("worker", "intake"),
+    ("worker", "archive"),
     ("worker engine",),
     ("certrad.workers.engine.process",),
 )

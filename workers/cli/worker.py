@@ -4,18 +4,26 @@ import importlib
 import os
 import sys
 from argparse import Namespace
+from typing import Final
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, REDIS_AWAY, fail
-from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
+from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.contract.option_kinds import choice
+
+IMPORTED_BEFORE_FORKS: Final = (
+    "certrad.workers.intake.tasks",
+    "certrad.workers.issue",
+    *(f"PIL.{name}ImagePlugin" for name in ("Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff")),
+)
+"""What tasks and decoders need, Pillow's own first look at a file included; else each process would import it again."""
 
 
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     parser.argument(
         "queue",
-        choice(INTAKE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE),
+        choice(INTAKE_QUEUE, ARCHIVE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE),
         "queue to serve; gpu is the old name of engine",
     )
     add_data_dir(parser)
@@ -40,7 +48,7 @@ def run(options: Namespace) -> int:
     from certrad.workers.engine.worker import EngineWorker
     from certrad.workers.environment import ONE_THREAD
     from certrad.workers.queue import stop as stopping
-    from certrad.workers.queue.worker import IntakeWorker, worker_name
+    from certrad.workers.queue.worker import IntakeWorker, QueueWorker, worker_name
     from certrad.workers.settings import WorkerSettings
 
     queue = options.queue
@@ -51,14 +59,16 @@ def run(options: Namespace) -> int:
     settings = WorkerSettings()
     tell_if_redis_is_away(settings.redis_url)
     name, redis = worker_name(queue), connect(settings.redis_url, is_stopping=stopping.requested)
-    worker: EngineWorker | IntakeWorker
+    worker: QueueWorker
     try:
         if queue == ENGINE_QUEUE:
             worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
         else:
             os.environ |= ONE_THREAD
-            importlib.import_module("certrad.workers.intake.tasks")  # once, before every fork
-            worker = IntakeWorker(queue, name=name, redis=redis, settings=settings)
+            for module in IMPORTED_BEFORE_FORKS:
+                importlib.import_module(module)
+            kind = IntakeWorker if queue == INTAKE_QUEUE else QueueWorker
+            worker = kind(queue, name=name, redis=redis, settings=settings)
         worker.work()
     except CardError as error:
         return fail(str(error), BAD_USAGE)

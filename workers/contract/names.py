@@ -59,12 +59,13 @@ EVENTS: Final[dict[Event, str]] = {
 ENDED: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "cancelled"})
 
 INTAKE_QUEUE: Final = "intake"
+ARCHIVE_QUEUE: Final = "archive"
 ENGINE_QUEUE: Final = "engine"
 FORMER_ENGINE_QUEUE: Final = "gpu"  # its name in the release before this one, which left jobs there
 TASKS: Final[dict[Stage, tuple[str, str]]] = {
     "decode": (INTAKE_QUEUE, "certrad.workers.intake.tasks.decode"),
     "certify": (ENGINE_QUEUE, "certrad.workers.engine.tasks.certify"),
-    "unpack": (INTAKE_QUEUE, "certrad.workers.intake.tasks.unpack"),
+    "unpack": (ARCHIVE_QUEUE, "certrad.workers.intake.tasks.unpack"),
     "tune": (ENGINE_QUEUE, "certrad.workers.engine.tasks.tune"),
     "finish": (INTAKE_QUEUE, "certrad.workers.issue.finish"),
 }

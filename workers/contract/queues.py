@@ -14,7 +14,7 @@ from rq.worker import Worker as RqWorker
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
-from certrad.workers.contract.names import ENGINE_QUEUE, FORMER_TASKS, INTAKE_QUEUE, TASKS, Stage
+from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, FORMER_TASKS, INTAKE_QUEUE, TASKS, Stage
 from certrad.workers.contract.settings import SharedSettings
 
 _ALLOWED: Final = frozenset(path for _, path in TASKS.values())
@@ -116,10 +116,23 @@ def enqueue(redis: Redis, stage: Stage, job_id: str, *, settings: SharedSettings
 
 def rq_job(redis: Redis, stage: Stage, job_id: str) -> Job | None:
     """Returns the RQ job that carries a stage, or None if RQ does not know it (any more)."""
-    return queue(redis, TASKS[stage][0]).fetch_job(rq_job_id(job_id, stage))
+    return queue_of(redis, stage, job_id).fetch_job(rq_job_id(job_id, stage))
 
 
-QUEUES: Final = (INTAKE_QUEUE, ENGINE_QUEUE)
+def queue_of(redis: Redis, stage: Stage, job_id: str) -> Queue:
+    """Returns the queue of the RQ job that carries a stage: another one than today's, if an earlier release sent it.
+
+    Args:
+        redis: The job store.
+        stage: The stage.
+        job_id: The job's id.
+    """
+    sent_to = cast("bytes | None", redis.hget(Job.key_for(rq_job_id(job_id, stage)), "origin"))
+    name = (sent_to or b"").decode()
+    return queue(redis, name if name in QUEUES else TASKS[stage][0])
+
+
+QUEUES: Final = (INTAKE_QUEUE, ARCHIVE_QUEUE, ENGINE_QUEUE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ float pixels, pixels that are not square, windows that are steps, half a rescale
 interpretation against presentation LUT shape. docs/decoding.md has the whole table.
 """
 
-import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from certrad.models.types import Region
 from certrad.models.types.applied_window import AppliedWindow, FullRange
 from certrad.models.types.image import ImageFacts, ImageWarning, Transform, Unit
 from certrad.models.types.window import FileWindow, RequestedWindow
+from certrad.workers.decoders.bounded_reader import bounded_reader
 from certrad.workers.decoders.dicom_rendering import StoredFrame, check_pixel_shape, monochrome
 from certrad.workers.decoders.grayscale import Step, full_range, parameters, render, slope, transform
 from certrad.workers.decoders.pixel_data import Integers, PixelElement, PixelLayout, stored_values
@@ -43,7 +43,6 @@ _NOT_AN_IMAGE: Final = {"SEG", "RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "R
 _COLOURS: Final = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 _JPEG_2000_COLOURS: Final = {"YBR_ICT", "YBR_RCT"}
 _IMAGES_BY_ANOTHER_NAME: Final = {"1.2.840.10008.5.1.4.1.1.6.2"}  # Enhanced US Volume Storage
-_ELEMENTS_MAX: Final = 1 << 16
 _PIXEL_DATA: Final = 0x7FE00010
 _FLOAT_PIXEL_DATA: Final = {0x7FE00008, 0x7FE00009}
 _META_START: Final = 132
@@ -190,9 +189,8 @@ def _pydicom() -> Iterator[None]:
 
 def _syntax(data: bytes) -> TransferSyntax:
     """Returns the transfer syntax; read first, because pydicom inflates a deflated data set whole."""
-    meta = read_dataset(
-        io.BytesIO(data[_META_START:]), False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != _META_GROUP
-    )
+    with bounded_reader(data[_META_START:]) as file:
+        meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != _META_GROUP)
     syntax = TRANSFER_SYNTAXES.get(str(meta.get("TransferSyntaxUID", "")))
     if syntax is None:
         raise Rejected(
@@ -204,19 +202,16 @@ def _syntax(data: bytes) -> TransferSyntax:
 
 def _header(data: bytes) -> tuple[Dataset, PixelElement]:
     """Returns the elements of `_READ` and where the pixels are; rejects all but integer pixels of an image."""
-    buffer, seen = io.BytesIO(data), 0
     pixels: list[tuple[int, str | None, int]] = []
 
     def at_pixels(tag: int, representation: str | None, length: int) -> bool:
-        nonlocal seen
-        seen += 1
-        if seen > _ELEMENTS_MAX:
-            raise Rejected("dicom_unsupported", f"the file has more than {_ELEMENTS_MAX} elements before its pixels")
         if tag == _PIXEL_DATA or tag in _FLOAT_PIXEL_DATA:
             pixels.append((tag, representation, length))
         return bool(pixels)
 
-    dataset = read_partial(buffer, stop_when=at_pixels, specific_tags=list(_READ))
+    with bounded_reader(data) as file:
+        dataset = read_partial(file, stop_when=at_pixels, specific_tags=list(_READ))
+        place = file.tell()
     if dataset.get("Modality") in _NOT_AN_IMAGE:
         raise Rejected("dicom_not_an_image", f"the object must be an image, got modality {dataset.get('Modality')}")
     if not pixels:
@@ -227,7 +222,7 @@ def _header(data: bytes) -> tuple[Dataset, PixelElement]:
         raise Rejected("unsupported_pixels", "pixels must be integers, got floating-point numbers")
     # The element itself shows whether it has a value representation: files are not always encoded as they say.
     head = 12 if representation in EXPLICIT_VR_LENGTH_32 else 8
-    return dataset, PixelElement(start=buffer.tell() + head, length=length, representation=representation)
+    return dataset, PixelElement(start=place + head, length=length, representation=representation)
 
 
 def _check_class(dataset: Dataset) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, cast
 
-from pydantic import TypeAdapter
+from pydantic import NonNegativeInt, TypeAdapter
 from redis import Redis
 
 from certrad.models.datasets.cards import published_labels
@@ -20,12 +20,14 @@ from certrad.workers.contract.payloads import Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.intake.archive import PATH_MAX, ArchiveLimits, list_images, match_classes, read_images, shown
-from certrad.workers.intake.decode import decode_bytes
-from certrad.workers.sandbox.child import run_limited
+from certrad.workers.intake.archive_budget import ArchiveBudget
+from certrad.workers.intake.decode import cpu_allowance, decode_bytes
+from certrad.workers.sandbox.child import allow_cpu_seconds, run_limited
 from certrad.workers.settings import WorkerSettings
 
 _TOGETHER: Final = 16  # a process for each image would cost more than its decoding
 _KEPT_FREE: Final = 1 / 8
+_COUNT: Final = TypeAdapter(NonNegativeInt)
 _LISTING: Final = TypeAdapter(dict[str, list[str]])
 _OF_A_LISTING: Final = {"image_too_large": "archive_too_large", "unreadable_image": "invalid_archive"}
 
@@ -64,10 +66,11 @@ def put_images(
     chosen = choose_images(labels, classes.class_names, request.params)
     order = (*chosen.training, *chosen.validation)
     _check_room(job_id, len(order), card, settings, redis)
+    budget = ArchiveBudget(archive_bytes=len(archive), images=len(order), settings=settings)
     payloads, digest, done = Payloads(redis, ttl=settings.input_ttl), hashlib.sha256(), 0
     for start in range(0, len(order), _TOGETHER):
-        some = [paths[index] for index in order[start : start + _TOGETHER]]
-        for pixels in _decoded(archive, some, card, request.window, settings):
+        together = [paths[index] for index in order[start : start + _TOGETHER]]
+        for pixels in _decoded(archive, together, card, request.window, settings, budget):
             digest.update(pixels)
             if not payloads.put_image(job_id, done, pixels):
                 return None
@@ -114,7 +117,7 @@ def _listed(archive: bytes, settings: WorkerSettings) -> dict[str, list[str]]:
         answer = run_limited(
             listed,
             memory_bytes=settings.intake_memory_bytes,
-            cpu_seconds=settings.intake_cpu_seconds,
+            cpu_seconds=min(cpu_allowance(len(archive)), settings.intake_cpu_seconds),
             max_payload=12 * PATH_MAX * limits.files,
             hidden=settings.data_dir,
         )
@@ -126,36 +129,55 @@ def _listed(archive: bytes, settings: WorkerSettings) -> dict[str, list[str]]:
 
 
 def _decoded(
-    archive: bytes, paths: Sequence[str], card: BackboneCard, window: FileWindow, settings: WorkerSettings
+    archive: bytes,
+    paths: Sequence[str],
+    card: BackboneCard,
+    window: FileWindow,
+    settings: WorkerSettings,
+    budget: ArchiveBudget,
 ) -> list[bytes]:
     """Returns the model inputs of some files.
 
     Raises:
-        Rejected: A file cannot be decoded; the detail begins with its path.
+        Rejected: A file cannot be decoded, and the detail begins with its path; or the budget is spent.
     """
-    size = ModelInput.size_in_bytes(card.image_size)
+    size, cpu_seconds = ModelInput.size_in_bytes(card.image_size), budget.cpu_seconds()
     try:
         answer = run_limited(
-            partial(_decode_files, archive, paths, card, window, settings.max_pixels),
+            partial(_decode_files, archive, paths, card, window, settings.max_pixels, budget),
             memory_bytes=settings.intake_memory_bytes,
-            cpu_seconds=settings.intake_cpu_seconds,
+            cpu_seconds=cpu_seconds,
             max_payload=size * len(paths),
             hidden=settings.data_dir,
+            first_cpu_seconds=cpu_allowance(len(archive)),
         )
+        budget.spend_pixels(_COUNT.validate_python(answer.header.get("pixels")))
         parts = [answer.payload[start : start + size] for start in range(0, size * len(paths), size)]
         return [ModelInput.from_bytes(part, card.image_size).tobytes() for part in parts]
     except (Rejected, ValueError) as error:
+        if isinstance(error, Rejected) and error.code == "archive_too_large":
+            raise
         if len(paths) > 1:  # a process that crashed or ran out of time does not say on which
-            return [pixels for path in paths for pixels in _decoded(archive, [path], card, window, settings)]
+            return [pixels for path in paths for pixels in _decoded(archive, [path], card, window, settings, budget)]
         if isinstance(error, Rejected):
             raise Rejected(error.code, f"`{shown(paths[0])}`: {error.detail}") from error
         raise Rejected("unreadable_image", f"`{shown(paths[0])}`: the decoder crashed on this file") from error
 
 
 def _decode_files(
-    archive: bytes, paths: Sequence[str], card: BackboneCard, window: FileWindow, max_pixels: int
+    archive: bytes, paths: Sequence[str], card: BackboneCard, window: FileWindow, max_pixels: int, budget: ArchiveBudget
 ) -> tuple[dict[str, Any], bytes]:
-    """Returns an empty header and the model inputs, one after the other; runs in the sandbox."""
-    return {}, b"".join(
-        decode_bytes(content, card, max_pixels=max_pixels, window=window)[1] for content in read_images(archive, paths)
-    )
+    """Returns the number of pixels and the model inputs, one after the other; runs in the sandbox.
+
+    It counts in its own copy of the budget; that of the caller counts the answer.
+    """
+    before, unpacked, inputs = budget.pixels, 0, []
+
+    def on_size(pixels: int) -> None:
+        budget.spend_pixels(pixels)
+        allow_cpu_seconds(cpu_allowance(len(archive) + unpacked, budget.pixels - before))
+
+    for content in read_images(archive, paths):
+        unpacked += len(content)
+        inputs.append(decode_bytes(content, card, max_pixels=max_pixels, window=window, on_size=on_size)[1])
+    return {"pixels": budget.pixels - before}, b"".join(inputs)

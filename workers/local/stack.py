@@ -1,4 +1,4 @@
-"""The local stack: Redis, an intake worker, engines and the API as child processes, kept in service until a signal."""
+"""The local stack: Redis, workers of all queues and the API as child processes, kept in service until a signal."""
 
 import http.client
 import os
@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from certrad.workers.contract.commands import REDIS_AWAY
-from certrad.workers.contract.names import ENGINE_QUEUE, INTAKE_QUEUE
+from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.local.log_files import LogFiles, open_log
 from certrad.workers.local.probe import Question
 from certrad.workers.local.redis_server import EmbeddedRedis
@@ -57,10 +57,10 @@ class Stack:
         # An upload is spooled before it is stored; /tmp may be memory.
         spool = {"TMPDIR": str(data_dir)}
         self._api = Child("api", lambda: self._spawn("api", self._api_command(), shared | spool))
-        # Beside several engines, one unpacks the archive of a tuning while another serves certificates.
-        self._workers = [
-            self._worker(f"intake-{number}", INTAKE_QUEUE, shared) for number in range(1, min(engines, 2) + 1)
-        ]
+        # Beside several engines, one decodes a slow upload while another serves those that follow it.
+        intakes = range(1, min(engines, 2) + 1)
+        self._workers = [self._worker(f"intake-{number}", INTAKE_QUEUE, shared) for number in intakes]
+        self._workers.append(self._worker("archive-1", ARCHIVE_QUEUE, shared))
         if "threads" not in settings.model_fields_set:  # engines share the processors
             shared |= {"CERTRAD_THREADS": str(max(1, settings.threads // engines))}
         self._workers += [self._worker(f"engine-{number}", ENGINE_QUEUE, shared) for number in range(1, engines + 1)]

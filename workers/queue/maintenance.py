@@ -11,8 +11,8 @@ from rq.job import Job
 
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord, UnreadableRecordError
-from certrad.workers.contract.names import ENDED, ENGINE_QUEUE, FIRST_STAGE, FORMER_ENGINE_QUEUE, TASKS, Phase, Stage
-from certrad.workers.contract.queues import enqueue, queue, rq_job_id, worker_exists
+from certrad.workers.contract.names import ENDED, ENGINE_QUEUE, FIRST_STAGE, FORMER_ENGINE_QUEUE, Phase, Stage
+from certrad.workers.contract.queues import enqueue, queue, queue_of, rq_job_id, worker_exists
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.queue.append_only_file import rewrite_when_idle
@@ -107,7 +107,7 @@ def _rq_state(redis: Redis, stage: Stage, job_id: str, now: float) -> _RQState:
     engine of the release before this one has its executions in the registry of its own queue, which RQ cleans no more:
     there a heartbeat that has ended counts for nothing.
     """
-    rq_queue, former = queue(redis, TASKS[stage][0]), queue(redis, FORMER_ENGINE_QUEUE)
+    rq_queue, former = queue_of(redis, stage, job_id), queue(redis, FORMER_ENGINE_QUEUE)
     rq_id = rq_job_id(job_id, stage)
     with redis.pipeline(transaction=True) as snapshot:
         snapshot.hget(Job.key_for(rq_id), "status")

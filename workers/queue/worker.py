@@ -4,6 +4,7 @@ import os
 import socket
 import time
 import uuid
+from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
@@ -12,6 +13,7 @@ from redis import Redis
 from redis.client import Pipeline, PubSub, PubSubWorkerThread
 from redis.exceptions import ConnectionError, TimeoutError
 from rq import Queue, Worker, worker_registration
+from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 from rq.job_lifecycle import call_exception_handlers
@@ -28,6 +30,7 @@ from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.parent_death import die_with
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.maintenance import reap
+from certrad.workers.queue.ready_horse import ReadyHorse
 from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.settings import WorkerSettings
 
@@ -147,7 +150,49 @@ class QueueWorker(Worker):
 
 
 class IntakeWorker(QueueWorker):
-    """The forking worker of untrusted bytes; its maintenance also covers jobs and uploads without another owner."""
+    """The forking worker of untrusted bytes; its maintenance also covers jobs and uploads without another owner.
+
+    It forks the work horse of the next job while it waits for that job.
+    """
+
+    _ready: ReadyHorse | None = None
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Returns the next job, for which a work horse is ready."""
+        if self._ready is None:
+            self._ready = ReadyHorse(self._perform, prepare=self._prepare)
+        return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """Gives the job to the work horse that is ready, or forks one if that was killed."""
+        ready, self._ready = self._ready, None
+        (execution,) = self.executions
+        if ready is not None and ready.order(job.id, execution):
+            self._horse_pid = ready.pid
+        else:
+            super().fork_work_horse(job, queue)
+
+    def teardown(self) -> None:
+        """Ends the work horse that is ready and signs off."""
+        if self._ready is not None:
+            self._ready.close()
+        super().teardown()  # type: ignore[no-untyped-call]  # rq is untyped here
+
+    def _prepare(self) -> None:
+        """Makes this process, a copy of the worker, a work horse with a connection of its own."""
+        die_with(self._parent_pid)
+        self.setup_work_horse_signals()  # type: ignore[no-untyped-call]  # rq is untyped here
+        self.connection.connection_pool.reset()
+        self.connection.ping()
+
+    def _perform(self, job_id: str, execution_id: str) -> None:
+        """Performs a job as a work horse that is forked for it does; it ignores a job that was erased meanwhile."""
+        with suppress(NoSuchJobError):
+            job = self.job_class.fetch(job_id, self.connection, self.serializer)
+            self.execution = Execution(execution_id, job_id, self.connection, worker_name=self.name)
+            self.main_work_horse(job, self.queues[0])
 
     def run_maintenance_tasks(self) -> None:
         """Runs RQ's maintenance, then ours; publishes the public keys again, because Redis may have lost them."""

@@ -1,6 +1,7 @@
 """DICOM by the grayscale pipeline of PS3.3 C.11, against pydicom's own functions and by hand."""
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.types import Region
+from certrad.workers.decoders import bounded_reader
 from certrad.workers.decoders.dicom import decode
 from tests.support.images import dicom, item, noise, sample, written
 
@@ -390,6 +392,39 @@ def test_refused_samples(name: str, code: str) -> None:
 )
 def test_refused_elements(elements: dict[str, Any], code: str) -> None:
     assert refusal(dicom(RAMP, **elements)) == code
+
+
+def undefined_length(tag: bytes, representation: bytes = b"") -> bytes:
+    return tag + (representation + b"\0\0" if representation else b"") + b"\xff" * 4
+
+
+PRIVATE_SEQUENCE = undefined_length(b"\x29\0\x10\x10", b"SQ")
+ITEM, ITEM_OF_UNDEFINED_LENGTH = b"\xfe\xff\x00\xe0\0\0\0\0", undefined_length(b"\xfe\xff\x00\xe0")
+ITEM_END, SEQUENCE_END = b"\xfe\xff\x0d\xe0\0\0\0\0", b"\xfe\xff\xdd\xe0\0\0\0\0"
+ELEMENT, META_ELEMENT = b"\x29\0\x11\x10SH\0\0", b"\2\0\2\1SH\0\0"
+
+
+@pytest.mark.parametrize(
+    ("before", "many"),
+    [
+        (b"\xe0\x7f\x10\0", lambda count: count * ELEMENT),
+        (b"\xe0\x7f\x10\0", lambda count: PRIVATE_SEQUENCE + count * ITEM + SEQUENCE_END),
+        (
+            b"\xe0\x7f\x10\0",
+            lambda count: PRIVATE_SEQUENCE + ITEM_OF_UNDEFINED_LENGTH + count * ELEMENT + ITEM_END + SEQUENCE_END,
+        ),
+        (b"\2\0\x10\0UI", lambda count: count * META_ELEMENT),
+    ],
+    ids=["flat", "items of a private sequence", "elements of an item", "file meta information"],
+)
+def test_a_header_of_endless_elements_is_refused_at_any_depth(
+    before: bytes, many: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_reader, "READS_MAX", 1_000)
+    data = dicom(RAMP)
+    place = data.index(before)
+    picture(data[:place] + many(10) + data[place:])
+    assert refusal(data[:place] + many(1_001) + data[place:]) == "dicom_unsupported"
 
 
 def test_float_pixels_are_refused() -> None:

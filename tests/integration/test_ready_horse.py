@@ -1,0 +1,102 @@
+"""The work horse of the next job is forked before the job comes; whatever happens to it, no job is lost or delayed."""
+
+import subprocess
+
+import psutil
+import pytest
+from redis import Redis
+from rq.job import Job
+
+from certrad.models.types import CertifyRequest, ClassifierSpec
+from certrad.workers.contract.queues import AllowedJob, enqueue, rq_job_id
+from certrad.workers.contract.records import Records
+from certrad.workers.settings import WorkerSettings
+from tests.support.archives import textured
+from tests.support.processes import Processes, children, environment, gone, kill_9, wait_for
+
+pytestmark = pytest.mark.integration
+
+REQUEST = CertifyRequest(
+    classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=("a", "b"), template="a photo of {}")
+)
+
+
+@pytest.fixture
+def records(redis: Redis, settings: WorkerSettings) -> Records:
+    return Records(redis, ttl=settings.job_ttl)
+
+
+@pytest.fixture
+def worker(redis: Redis, settings: WorkerSettings, processes: Processes) -> subprocess.Popen[bytes]:
+    """An intake worker that waits for a job, after it has signed on in the empty Redis."""
+    return processes.start(["-m", "certrad.workers.cli.main", "worker", "intake"], env=environment(settings))
+
+
+def ready_horse(worker: subprocess.Popen[bytes]) -> psutil.Process:
+    """The only child of a worker that waits."""
+    return wait_for(lambda: children(worker.pid)[:1], what="a work horse that is ready")[0]
+
+
+def decode(redis: Redis, records: Records, settings: WorkerSettings, job_id: str) -> None:
+    """Sends an image as the API does, and waits until it is decoded."""
+    records.create(job_id, REQUEST, max_active=10, digest="0" * 64)
+    settings.blobs_dir.mkdir(parents=True, exist_ok=True)
+    (settings.blobs_dir / job_id).write_bytes(textured(0, 0))
+    enqueue(redis, "decode", job_id, settings=settings)
+
+    def decoded() -> bool:
+        record = records.read(job_id)
+        assert record is not None
+        assert record.error is None
+        return record.phase == "waiting"
+
+    wait_for(decoded, what="the decoding")
+
+
+def retries_left(redis: Redis, job_id: str) -> int | None:
+    job: Job = AllowedJob.fetch(rq_job_id(job_id, "decode"), connection=redis)
+    return job.retries_left
+
+
+def test_a_job_is_done_by_the_horse_that_was_there_before_it_and_the_next_job_by_another(
+    worker: subprocess.Popen[bytes], redis: Redis, records: Records, settings: WorkerSettings
+) -> None:
+    first = ready_horse(worker)
+    decode(redis, records, settings, "first")
+    wait_for(lambda: gone(first.pid), what="the end of the first work horse")
+    second = ready_horse(worker)
+    assert second.pid != first.pid
+    decode(redis, records, settings, "second")
+    wait_for(lambda: gone(second.pid), what="the end of the second work horse")
+
+
+def test_a_horse_that_is_killed_while_it_waits_costs_no_retry(
+    worker: subprocess.Popen[bytes], redis: Redis, records: Records, settings: WorkerSettings
+) -> None:
+    kill_9(ready_horse(worker).pid)
+    decode(redis, records, settings, "job")
+    assert retries_left(redis, "job") == settings.job_retries
+
+
+def test_a_job_that_was_erased_meanwhile_does_no_harm(
+    worker: subprocess.Popen[bytes], redis: Redis, records: Records, settings: WorkerSettings
+) -> None:
+    ready_horse(worker)
+    records.create("erased", REQUEST, max_active=10, digest="0" * 64)
+    enqueue(redis, "decode", "erased", settings=settings)
+    records.erase("erased")
+    decode(redis, records, settings, "job")
+    assert worker.poll() is None
+
+
+def test_a_worker_that_is_killed_leaves_no_horse(worker: subprocess.Popen[bytes]) -> None:
+    horse = ready_horse(worker)
+    kill_9(worker.pid)
+    wait_for(lambda: gone(horse.pid), what="the end of the work horse")
+
+
+def test_a_worker_that_is_asked_to_stop_leaves_no_horse(worker: subprocess.Popen[bytes]) -> None:
+    horse = ready_horse(worker)
+    worker.terminate()
+    assert worker.wait(timeout=120) == 0
+    assert gone(horse.pid)
