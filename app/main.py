@@ -22,6 +22,7 @@ from certrad.app.api.routes import catalogue, certificates, certify, health, job
 from certrad.app.api.routes import prompts as tuning
 from certrad.app.settings import ApiSettings
 
+_MAX_JSON_BYTES = 1 << 20  # of a body that is no file: FastAPI keeps it in memory
 _DESCRIPTION = """Classifies medical images with a certified L2 radius, or abstains.
 
 A certificate says that small changes of the image cannot change the class. It says nothing about whether the class is
@@ -56,7 +57,13 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # the documented way to extend the schema
     problems.install(app)
     app.add_middleware(
-        BodySizeLimitMiddleware, max_bytes=settings.max_body_bytes, larger={tuning.PATH: settings.max_archive_bytes}
+        BodySizeLimitMiddleware,
+        max_bytes=min(_MAX_JSON_BYTES, settings.max_body_bytes),
+        larger={
+            certify.PATH: settings.max_body_bytes,
+            verify.PATH: settings.max_body_bytes,
+            tuning.PATH: settings.max_archive_bytes,
+        },
     )
     app.add_middleware(ForeignOriginMiddleware)
     app.add_middleware(AllowedHostMiddleware, names=settings.host_names)

@@ -10,7 +10,7 @@ from certrad.workers.contract.settings import SharedSettings
 class ApiSettings(SharedSettings):
     """The settings that the API reads from `CERTRAD_*` at start."""
 
-    max_body_bytes: int = Field(64 << 20, ge=1024, description="bytes of one request body")
+    max_body_bytes: int = Field(64 << 20, ge=1024, description="bytes of an image that is sent")
     max_archive_bytes: int = Field(
         256 << 20, ge=1024, description="bytes of the body of POST /prompts, the images of a tuning"
     )
@@ -20,6 +20,22 @@ class ApiSettings(SharedSettings):
     max_queued: int = Field(256, ge=1, description="jobs that may be queued or running at once")
     max_wait: float = Field(30.0, ge=0, le=300, description="seconds that `Prefer: wait=N` may hold a request")
     keep_alive: float = Field(15.0, gt=0, le=300, description="seconds between comments on a silent event stream")
+    header_timeout: float = Field(10.0, gt=0, description="seconds that the headers of a request may take")
+    idle_timeout: float = Field(5.0, gt=0, description="seconds an idle connection is kept for the next request")
+    min_body_rate: int = Field(
+        10_240,
+        ge=0,
+        description="bytes a second that the body of a request must bring, on average over `CERTRAD_STALL_TIMEOUT`",
+    )
+    stall_timeout: float = Field(
+        10.0, gt=0, description="seconds over which the rate of a body is taken, or that a client may read nothing"
+    )
+    max_connections: int = Field(
+        1000,
+        ge=1,
+        description="requests that are answered at once, waits and event streams included; fewer where the process "
+        "may not open two files for each",
+    )
     allowed_hosts: str = Field(
         "localhost", description="host names the API answers to beside loopback addresses, separated by commas"
     )

@@ -22,6 +22,10 @@ COMMANDS: Final = {
     "gate-cost": ("certrad.bench.measure.gate_cost", "what the gate of a bank costs per sample beside the encoder"),
     "certified-accuracy": ("certrad.bench.measure.certified_accuracy", "certified accuracy of every prompt method"),
     "reproduce": ("certrad.bench.reproduce.command", "the tables and figures of the two papers, measured again"),
+    "instruction-sets": (
+        "certrad.bench.measure.instruction_sets",
+        "how far logits move between the instruction sets of a processor",
+    ),
     "job-bytes": ("certrad.bench.measure.job_bytes", "the memory of Redis that a certificate takes, and for how long"),
     "noise-space": (
         "certrad.bench.measure.noise_space",

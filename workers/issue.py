@@ -121,7 +121,8 @@ def _check_result(statement: Statement, result: JobResult) -> None:
         ValueError: It is such a result.
     """
     stated = {**asdict(statement.claim), **{name: _plain(getattr(statement, name)) for name in _REPEATED}}
-    claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED)}
+    stated["window"] = _plain(statement.subject.window)
+    claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, "window")}
     # A document leaves out what a result states as null.
     if canonical(_without_nulls(claimed)) != canonical(_without_nulls(stated)):
         raise ValueError("the result claims something else than the document")

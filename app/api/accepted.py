@@ -6,11 +6,13 @@ from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Header, Response
 from fastapi.concurrency import run_in_threadpool
+from redis.exceptions import RedisError
 
 from certrad.app.api import events
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.schemas.job import JobView, job_path, job_view
+from certrad.models.errors import Rejected
 from certrad.workers.contract.job import Created, JobRecord
 
 POLL_SECONDS: Final = 1
@@ -62,9 +64,11 @@ def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
             "idempotency_conflict",
             *codes,
             "body_too_large",
+            "request_timeout",
             "foreign_origin",
             "backbone_unavailable",
             "queue_full",
+            "too_many_connections",
             "job_store_full",
             "storage_unavailable",
         ),
@@ -90,8 +94,13 @@ class Acceptance:
         return await run_in_threadpool(submit, self._services, content, fields, self._key)
 
     async def answer(self, created: Created) -> JobView:
-        """Returns the job after the time the client prefers to wait: 202 with `Location`, or 200 if it has ended."""
-        record = await self._wait(created.job_id)
+        """Returns the job after the time the client prefers to wait: 202 with `Location`, or 200 if it has ended.
+
+        Nothing that happens after its creation makes an accepted job an error: if it cannot be read any more, the
+        response shows it as it was created.
+        """
+        await self._wait(created.job_id)
+        record = await self._read(created)
         response = self._response
         response.headers["Location"] = response.headers["Content-Location"] = job_path(record.id)
         response.status_code = 200 if record.ended else 202
@@ -99,13 +108,18 @@ class Acceptance:
             response.headers["Retry-After"] = str(POLL_SECONDS)
         return job_view(record)
 
-    async def _wait(self, job_id: str) -> JobRecord:
+    async def _wait(self, job_id: str) -> None:
         wish = _WAIT.search(self._prefer or "")
         if wish is not None:
             seconds = min(float(wish[1]), self._services.settings.max_wait)
             self._response.headers["Preference-Applied"] = f"wait={seconds:g}"
-            await events.wait_end(self._services.async_redis, job_id, seconds=seconds)
-        return await run_in_threadpool(self._services.jobs.read, job_id)
+            await events.wait_end(self._services.events, job_id, seconds=seconds)
+
+    async def _read(self, created: Created) -> JobRecord:
+        try:
+            return await run_in_threadpool(self._services.jobs.read, created.job_id)
+        except (RedisError, Rejected):  # Redis is away, or somebody erased the job meanwhile
+            return created.record
 
 
 AcceptanceDep = Annotated[Acceptance, Depends(Acceptance)]

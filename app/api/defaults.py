@@ -23,6 +23,7 @@ from certrad.models.types.cards import alike_classes, check_classes
 from certrad.models.types.defaults import BARE_TEMPLATE, NamedPrompt, choose_classifier
 from certrad.models.types.request import TEMPLATE_PROMPT
 from certrad.models.types.sample_size import fewest_samples
+from certrad.models.types.window import FileWindow, PresetWindow, RequestedWindow, WindowPreset, read_window
 from certrad.workers.contract.catalogue import Catalogue
 
 
@@ -46,7 +47,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         settings: The defaults of the installation.
 
     Raises:
-        Rejected: unknown_task, unknown_backbone, unknown_prompt, prompt_mismatch, invalid_request.
+        Rejected: unknown_task, unknown_backbone, unknown_prompt, prompt_mismatch, unknown_window, invalid_request.
     """
     if form.backbone is not None and form.backbone not in (backbones := catalogue.backbones()):
         raise _unknown("backbone", backbones)
@@ -80,6 +81,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         frame=form.frame,
         region=form.rectangle,
         urgent=form.priority == "urgent",
+        window=_window(form.window, labels.task.windows if labels.task else ()),
     )
     _check_enough_samples(request)
     return request
@@ -189,6 +191,25 @@ def _sigma(
         known = ", ".join(sorted(name for name, card in catalogue.tasks().items() if card.sigma_routing))
         raise InvalidRequest({"sigma": f"`auto` needs a task that has a selector: {known}"})
     return AutoSigma(task.sigma_routing)
+
+
+def _window(given: str, presets: tuple[WindowPreset, ...]) -> RequestedWindow:
+    """Returns the window that the form names, with the presets of the task.
+
+    Raises:
+        Rejected: unknown_window.
+    """
+    match read_window(given):
+        case FileWindow():
+            return FileWindow.of_task(presets)
+        case str(name):
+            for preset in presets:
+                if preset.name == name:
+                    return PresetWindow(preset=preset)
+            names = ", ".join(f"`{preset.name}`" for preset in presets) or "none"
+            raise Rejected("unknown_window", f"`window` must be a preset of the task if it is a name; it has: {names}")
+        case window:
+            return window
 
 
 def _task(name: str, catalogue: Catalogue) -> TaskCard:

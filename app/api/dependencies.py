@@ -6,18 +6,22 @@ from typing import Annotated, Self, cast
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from redis import Redis
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
+from certrad.app.api.events import Source
 from certrad.app.api.jobs import Jobs
+from certrad.app.api.news import News
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.keyring import Keyring
 
 _RETRIES = 2  # a restart of Redis in between is bridged, an outage is answered with 503 soon
 _BACKOFF_SECONDS = 0.05
+_CONNECTIONS = 16  # of the asynchronous client: one for the news, the others for commands that answer at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,7 @@ class Services:
 
     settings: ApiSettings
     redis: Redis
-    async_redis: AsyncRedis
+    events: Source
     jobs: Jobs
     catalogue: Catalogue
     keyring: Keyring
@@ -39,17 +43,20 @@ class Services:
         redis = Redis.from_url(
             settings.redis_url, socket_timeout=settings.redis_timeout, retry=Retry(backoff, _RETRIES), protocol=2
         )
-        async_redis = AsyncRedis.from_url(
+        pool = BlockingConnectionPool.from_url(  # whoever finds all its connections in use waits for one
             settings.redis_url,
-            socket_timeout=settings.redis_timeout + max(settings.keep_alive, settings.max_wait),
+            max_connections=_CONNECTIONS,
+            timeout=None,
+            socket_timeout=settings.redis_timeout,
             socket_connect_timeout=settings.redis_timeout,
             retry=AsyncRetry(backoff, _RETRIES),
             protocol=2,
         )
+        async_redis = AsyncRedis.from_pool(pool)
         return cls(
             settings=settings,
             redis=redis,
-            async_redis=async_redis,
+            events=Source(redis=async_redis, news=News(async_redis)),
             jobs=Jobs(redis, settings),
             catalogue=Catalogue(redis),
             keyring=Keyring(redis),
@@ -59,7 +66,8 @@ class Services:
     async def close(self) -> None:
         """Closes both clients."""
         self.redis.close()
-        await self.async_redis.aclose()
+        await self.events.news.close()
+        await self.events.redis.aclose()
 
 
 def services(request: Request) -> Services:

@@ -4,18 +4,23 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from fastapi.sse import format_sse_event
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from certrad.app.api.news import News
 from certrad.models.errors import Rejected
 from certrad.workers.contract.job import JobRecord, end_data
 from certrad.workers.contract.names import ENDED, events_key, record_key
 
 START: Final = "0-0"
 _STREAM_ID: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+_RETRY_SECONDS: Final = 0.2
+_REREAD_SECONDS: Final = 5.0  # should news get lost, as when the connection dies without a word
 _PART_MAX: Final = 2**64 - 1  # of a stream id, to Redis
 
 
@@ -49,61 +54,87 @@ def position(last_event_id: str | None) -> str:
     raise Rejected("invalid_request", "`Last-Event-ID` must be the id of an event")
 
 
-async def follow(redis: Redis, job_id: str, *, after: str = START, beat: float) -> AsyncIterator[StreamEvent | None]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the events of jobs are read: their streams, and the news that say when to read."""
+
+    redis: Redis
+    news: News
+
+
+async def follow(source: Source, job_id: str, *, after: str = START, beat: float) -> AsyncIterator[StreamEvent | None]:
     """Yields every event after a position as it comes, until the job's last one.
 
+    It holds no connection to Redis while it waits, and reads on only when its reader asks for more.
+
     Args:
-        redis: The job store.
+        source: Where it reads.
         job_id: The job's id.
         after: The position.
         beat: Seconds of silence after which it yields None.
+
+    Raises:
+        RedisError: Redis did not answer.
     """
-    wait_ms: int | None = None  # what is there already is read without waiting
-    while True:
-        entries = await _read(redis, job_id, after, wait_ms)
-        for event in entries:
-            after = event.id
-            yield event
-            if event.name == "end":
-                return
-        if not entries:
-            status = await cast("Any", redis.hget(record_key(job_id), "status"))
-            if status is not None and status.decode() in ENDED:
-                async for event in _rest(redis, job_id, after):
-                    yield event
-                return
+    with source.news.of(job_id) as woken:
+        while True:
+            woken.clear()
+            entries, status = await _read(source.redis, job_id, after)
+            for event in entries:
+                after = event.id
+                yield event
+                if event.name == "end":
+                    return
+            if entries:
+                continue
             if status is None:
                 return
-            if wait_ms is not None:
+            if status in ENDED:
+                async for event in _end_of_record(source.redis, job_id, after):
+                    yield event
+                return
+            if not await _is_woken(woken, beat):
                 yield None
-        wait_ms = max(1, round(beat * 1000))
 
 
-async def wait_end(redis: Redis, job_id: str, *, seconds: float) -> None:
-    """Waits until the job has ended or the time is over.
+async def wait_end(source: Source, job_id: str, *, seconds: float) -> None:
+    """Waits until the job has ended or the time is over; while Redis is away, it waits on.
 
     Args:
-        redis: The job store.
+        source: Where it reads.
         job_id: The job's id.
         seconds: The time to wait at most.
     """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not await _has_seen_end(source, job_id):
+                await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _has_seen_end(source: Source, job_id: str) -> bool:
+    """Returns True once the job has ended, False if Redis goes away before."""
+    try:
+        async for _ in follow(source, job_id, beat=_REREAD_SECONDS):
+            pass
+    except RedisError:
+        return False
+    return True
+
+
+async def _is_woken(woken: asyncio.Event, seconds: float) -> bool:
     try:
         async with asyncio.timeout(seconds):
-            async for _ in follow(redis, job_id, beat=max(seconds, 0.001)):
-                pass
+            return await woken.wait()
     except TimeoutError:
-        return
+        return False
 
 
-async def _rest(redis: Redis, job_id: str, after: str) -> AsyncIterator[StreamEvent]:
-    """Yields what is left for a reader of a job that has ended: the rest of its events, or the end from its record.
+async def _end_of_record(redis: Redis, job_id: str, after: str) -> AsyncIterator[StreamEvent]:
+    """Yields the end of a job whose events were deleted, from its record, which is kept for longer.
 
-    The events are deleted some minutes after the end, and the record is not.
+    The events are deleted some minutes after the end.
     """
-    events = await _read(redis, job_id, after, None)
-    for event in events:
-        yield event
-    if events or await cast("Any", redis.exists(events_key(job_id))):
+    if await cast("Any", redis.exists(events_key(job_id))):
         return
     stored = await cast("Any", redis.hgetall(record_key(job_id)))
     try:
@@ -116,10 +147,15 @@ async def _rest(redis: Redis, job_id: str, after: str) -> AsyncIterator[StreamEv
         yield StreamEvent(id=event_id, name="end", data=json.dumps(data))
 
 
-async def _read(redis: Redis, job_id: str, after: str, wait_ms: int | None) -> list[StreamEvent]:
-    answer = await cast("Any", redis.xread({events_key(job_id): after}, block=wait_ms, count=100))
-    return [
+async def _read(redis: Redis, job_id: str, after: str) -> tuple[list[StreamEvent], str | None]:
+    """Returns the events after a position, and the status of the job; None if it has no record."""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.hget(record_key(job_id), "status")  # before the events: then the last one of an ended job is among them
+        pipe.xread({events_key(job_id): after}, count=100)
+        status, answer = cast("tuple[bytes | None, Any]", await pipe.execute())
+    entries = [
         StreamEvent(id=entry_id.decode(), name=fields[b"event"].decode(), data=fields[b"data"].decode())
         for _, entries in answer or []
         for entry_id, fields in entries
     ]
+    return entries, None if status is None else status.decode()

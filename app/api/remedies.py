@@ -28,6 +28,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     ),
     "idempotency_conflict": Remedy(status=422, what_to_do="use a new key for a new request"),
     "body_too_large": Remedy(status=413, what_to_do="send a smaller image, or fewer images"),
+    "request_timeout": Remedy(status=408, what_to_do="send the request again, without a pause"),
     "host_not_allowed": Remedy(
         status=421, what_to_do="use an allowed name, or add this one to `CERTRAD_ALLOWED_HOSTS`"
     ),
@@ -98,6 +99,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     ),
     "invalid_dataset": Remedy(status=422, what_to_do="restore the published file"),
     # -- the service ------------------------------------------------------------------------------------------------
+    "too_many_connections": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
     "queue_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
     "job_store_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds; tell the operator"),
     "redis_unavailable": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),

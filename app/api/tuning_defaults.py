@@ -13,6 +13,7 @@ from certrad.models.types.tuning import (
     TuningParams,
     TuningRequest,
 )
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.catalogue import Catalogue
 
 _PARAMS: Final = (
@@ -50,6 +51,7 @@ def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> Tu
         class_names=task.class_names if task else _own_classes(form),
         task=task.id if task else None,
         params=_params(form),
+        window=FileWindow.of_task(task.windows if task else ()),
     )
 
 

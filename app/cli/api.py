@@ -33,8 +33,7 @@ def run(options: Namespace) -> int:
             require_loopback(options.host)
         except AddressError as error:
             return fail(f"{error}; in a container, --inside-container allows it", BAD_USAGE)
-    import uvicorn  # only the extra `api` installs it
-
+    from certrad.app.http.server import serve  # only the extra `api` installs what it needs
     from certrad.app.settings import ApiSettings
     from certrad.workers.contract.waiting import tell_if_redis_is_away
 
@@ -43,14 +42,5 @@ def run(options: Namespace) -> int:
     settings = ApiSettings()
     sys.stderr.write(f"certrad: starting the API on {options.host} port {options.port}\n")
     tell_if_redis_is_away(settings.redis_url)
-    uvicorn.run(
-        "certrad.app.main:create_app",
-        factory=True,
-        host=options.host,
-        port=options.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=3,
-    )
+    serve(settings, host=options.host, port=options.port)
     return DONE

@@ -11,6 +11,7 @@ from certrad.app.cli.saved_results import save
 from certrad.app.cli.service import add_json, add_local, add_url, with_private_service, with_service
 from certrad.models.types import Bound, Region, SmoothingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
+from certrad.models.types.window import read_window
 from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.commands import ABSTAINED, BAD_USAGE, DONE, FAILURE
 from certrad.workers.contract.option_kinds import Kind, choice, existing, integer, number, path, region, text
@@ -36,6 +37,7 @@ FIELDS: Final = (
     "target_radius",
     "frame",
     "region",
+    "window",
     "priority",
 )
 """The options that are fields of POST /certify; those left out are not sent, so that the service's defaults hold."""
@@ -53,6 +55,7 @@ def add_arguments(parser: Parser) -> None:
     _add_smoothing(parser)
     parser.option("--frame", integer(1), "frame of a multi-frame image; required when there are several")
     parser.option("--region", region(), "part of the image to classify, in pixels", without="the whole image")
+    parser.option("--window", _window(), "window of a grey image", without="file: its own, else the task's preset")
     priority = choice("normal", "urgent")
     parser.option("--priority", priority, "priority; urgent goes before every normal job", without="normal")
     parser.check(_rules)
@@ -119,6 +122,15 @@ def _sigma() -> Kind:
             raise ValueError(f"{problem}, or auto") from None
 
     return Kind(read=read, metavar="X|auto", values=fixed.values)
+
+
+def _window() -> Kind:
+    def read(given: str) -> str:
+        read_window(given)
+        return given
+
+    values = "file, CENTRE,WIDTH in HU or other values of the file, a preset of the task, or percentile"
+    return Kind(read=read, metavar="WINDOW", values=values)
 
 
 def _rules(options: Namespace) -> Iterator[str]:

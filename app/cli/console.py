@@ -19,6 +19,8 @@ CAVEAT: Final = "a certificate says nothing about whether the class is right"
 _LARGER_CHANGE: Final = 10  # one of the changes that a result counts pixels for
 DIFFERS: Final = "(differs)"
 _FIGURES: Final = ("radius", "rms grey levels", "sigma", "n", "scope", "seconds")
+_BACKBONE_NOTE: Final = "backbone_note"
+_NAMES_SHOWN: Final = 5
 _TO_THE_RIGHT: Final = frozenset({"radius", "rms grey levels", "n", "seconds"})
 _WIDTH: Final = 160  # of output that goes to no terminal: tables are not to be folded for a reader that is a file
 
@@ -134,7 +136,9 @@ def _advance(progress: Progress, bar: TaskID, counted: Counted | None) -> None:
 
 
 def print_results(console: Console, rows: Sequence[Row]) -> None:
-    """Prints the table of results, each radius with its scope, and below it the meaning of the scopes."""
+    """Prints the warnings, the table of results, each radius with its scope, and below it the meaning of the scopes."""
+    for warning in _warnings(rows):
+        console.print(warning, soft_wrap=True)
     table = Table(show_lines=False)
     with_truth = any(row.truth is not None for row in rows)
     for name in ("image", *["what it is"] * with_truth, "label", *_FIGURES):
@@ -154,9 +158,23 @@ def print_results(console: Console, rows: Sequence[Row]) -> None:
     results = [row.job.result for row in rows if row.job.result]
     for scope, words in sorted({(result["scope"], result["scope_text"]) for result in results}):
         console.print(f"scope {scope}: {words}", soft_wrap=True)
-    for warning in sorted({warning for result in results for warning in result["warnings"]}):
-        console.print(f"warning: {warning}", soft_wrap=True)
     console.print("radius: L2 over the model input, pixels in [0, 1]; rms grey levels: 255 R / sqrt(d)", soft_wrap=True)
+
+
+def _warnings(rows: Sequence[Row]) -> list[str]:
+    """Returns a line for each warning, with the images it is about; the worst come first, as in each result."""
+    images: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for warning in row.job.result["warnings"] if row.job.result else ():
+            images.setdefault((warning["code"], warning["message"]), []).append(row.image)
+    of_images = sorted(images.items(), key=lambda found: found[0][0] == _BACKBONE_NOTE)
+    return [f"warning {code} ({_some(names)}): {message}" for (code, message), names in of_images]
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = list(dict.fromkeys(names))
+    more = [f"{len(shown) - _NAMES_SHOWN} more"] if len(shown) > _NAMES_SHOWN else []
+    return ", ".join([*shown[:_NAMES_SHOWN], *more])
 
 
 def print_ids(console: Console, rows: Sequence[Row]) -> None:
@@ -180,9 +198,9 @@ def print_prompts(console: Console, prompts: Sequence[Mapping[str, Any]]) -> Non
 
 
 def print_jobs(console: Console, jobs: Sequence[Job]) -> None:
-    """Prints a table of jobs; those that succeeded have their class and radius with its scope, or their prompt."""
+    """Prints a table of jobs; those that succeeded have warnings, class, radius and scope, or their prompt."""
     table = Table()
-    for name in ("job", "created", "status", "progress", "label", "radius", "scope"):
+    for name in ("job", "created", "status", "progress", "warnings", "label", "radius", "scope"):
         table.add_column(name)
     for job in jobs:
         result = job.result or {}
@@ -194,6 +212,7 @@ def print_jobs(console: Console, jobs: Sequence[Job]) -> None:
             job.created_at,
             job.status,
             f"{job.progress.done}/{job.progress.total} {job.progress.unit}" if job.progress else "",
+            ", ".join(warning["code"] for warning in result.get("warnings", ()) if warning["code"] != _BACKBONE_NOTE),
             label,
             f"{result['radius']:.4f}" if result.get("radius") is not None else "",
             result.get("scope", ""),

@@ -72,7 +72,7 @@ def cpu_name(environment: Mapping[str, str], flags: frozenset[str], vendor: str)
     parts.append(f"onednn-{used}" if used == native else f"onednn-{used}-of-{native}")
     # Beside the instruction set, one may choose a precision below that of the dtype.
     parts += _chosen("fpmath", "ONEDNN_DEFAULT_FPMATH_MODE", environment)
-    if torch.backends.mkl.is_available():
+    if torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]  # torch does not type it
         parts.append(f"mkl-{vendor}")
         parts += _chosen("cbwr", "MKL_CBWR", environment) + _chosen("only", "MKL_ENABLE_INSTRUCTIONS", environment)
     return " ".join(parts)

@@ -25,6 +25,7 @@ from certrad.models.certificates.labels import merkle_root
 from certrad.models.certificates.statement import StatedAbstention, StatedSamples, Statement
 from certrad.models.images.units import CHANGES
 from certrad.models.types import ETA, AlphaSplit
+from certrad.models.types.applied_window import PercentileRange
 from certrad.models.types.image import NoImageRadius
 
 _GAVE_UP: Final = ("futility", "curtailment")
@@ -211,8 +212,8 @@ def image_units(statement: Statement) -> str:
     stated, claim = statement.radius_in_image_units, statement.claim
     if isinstance(stated, NoImageRadius):
         return f"none: {stated.reason}"
-    if isinstance(claim, StatedAbstention):
-        raise ValueError("an abstention has no radius")
+    if isinstance(claim, StatedAbstention) or isinstance(statement.subject.window, PercentileRange):
+        raise ValueError("an abstention has no radius, nor has an image whose window depends on it")
     factors, region = stated.factors, stated.region
     lipschitz = prod(map(_exact, (factors.resize_vertical, factors.resize_horizontal, factors.channels, factors.slope)))
     if lipschitz <= 0 or min(region.rows, region.columns) < 1:

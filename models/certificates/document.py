@@ -36,6 +36,7 @@ from certrad.models.types.result import (
     CertificationResult,
     CertifiedResult,
     Provenance,
+    ResultWarning,
     RouteSummary,
     RoutingSummary,
 )
@@ -92,12 +93,14 @@ def state(facts: Facts) -> Statement:
     )
 
 
-def certification_result(facts: Facts, *, warnings: Sequence[str], timing: Mapping[str, float]) -> CertificationResult:
+def certification_result(
+    facts: Facts, *, warnings: Sequence[ResultWarning], timing: Mapping[str, float]
+) -> CertificationResult:
     """Returns the `result` of a job: the facts, and what is about this run.
 
     Args:
         facts: All that the certificate states.
-        warnings: Sentences for the reader.
+        warnings: What the reader must know before the radius.
         timing: Name -> seconds.
     """
     request, evidence = facts.request, facts.evidence
@@ -122,6 +125,7 @@ def certification_result(facts: Facts, *, warnings: Sequence[str], timing: Mappi
         "radius_in_image_units": _image_radius(facts),
         "routing": _routing_summary(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
         "warnings": tuple(warnings),
+        "window": facts.subject.window,
         "provenance": Provenance(
             input_shape=facts.subject.input_shape,
             classifier=facts.classifier,

@@ -50,7 +50,12 @@ def build_facts(
         noise: What the noise can be drawn again from.
         software: Name -> version of what computed it, with the digest of the code.
     """
-    subject = Subject(pixels_sha256=image.pixels_sha256, input_sha256=image.input_sha256, input_shape=image.shape)
+    subject = Subject(
+        pixels_sha256=image.pixels_sha256,
+        input_sha256=image.input_sha256,
+        input_shape=image.shape,
+        window=image.window,
+    )
     return Facts(
         request=request,
         evidence=evidence,

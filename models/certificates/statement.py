@@ -17,6 +17,7 @@ from certrad.models.types import (
     SamplingParams,
     Scope,
 )
+from certrad.models.types.applied_window import asked_again
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.models.types.routing import SigmaRouting
@@ -229,7 +230,7 @@ class Statement:
 
     @property
     def request(self) -> CertifyRequest:
-        """Returns what was asked for.
+        """Returns what was asked for, but for the frame and the region of the image.
 
         Raises:
             ValueError: Such a request cannot be made.
@@ -247,6 +248,7 @@ class Statement:
             params=SamplingParams(
                 alpha=params.alpha, n0=params.n0, n=params.n, bound=params.bound, target_radius=params.target_radius
             ),
+            window=asked_again(self.subject.window),
         )
 
     @property

@@ -119,10 +119,12 @@ def same_image(statement: Statement, image: ImageRecord) -> str:
         raise ValueError("the pixels are not those of the certificate; name the frame or region if there are several")
     if image.input_sha256 != subject.input_sha256:
         raise ValueError("the model input made of these pixels is not that of the certificate")
+    if subject.window is not None and image.window != subject.window:
+        raise ValueError("the window that makes these pixels is not that of the certificate")
     radius = claim.radius if isinstance(claim, StatedCertificate) else None
     if radius_in_image_units(radius, image.scale) != statement.radius_in_image_units:
         raise ValueError("radius_in_image_units does not follow from the image")
-    return "pixels and model input are those of the certificate, and radius_in_image_units follows from them"
+    return "pixels, window and model input are those of the certificate, and radius_in_image_units follows from them"
 
 
 def check(name: str, test: Callable[[], str]) -> Check:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,11 @@ from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, _check_region
 from certrad.models.images.resize import AxisResize
 from certrad.models.types import Region
+from certrad.models.types.applied_window import SentWindow, TaskWindow
 from certrad.models.types.cards import Fit
 from certrad.models.types.image import ImageFacts, ImageScale
+
+_LOW_CONTRAST: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,6 +65,12 @@ class ModelInput:
     def sha256(self) -> str:
         """Returns the SHA-256 of `tobytes`, hexadecimal."""
         return hashlib.sha256(self.tobytes()).hexdigest()
+
+    @property
+    def is_flat(self) -> bool:
+        """Returns whether it is nearly one grey or colour: 99th minus 1st percentile of every channel below 0.1."""
+        low, high = np.percentile(self.pixels, (1, 99), axis=(1, 2))
+        return bool((high - low < _LOW_CONTRAST).all())
 
 
 def model_input(image: DecodedImage, image_size: int, fit: Fit = "crop") -> ModelInput:
@@ -136,6 +146,7 @@ def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: 
         resize_horizontal=horizontal.norm(),
         rounding=2 * math.sqrt(3 * image_size * image_size) * each,
         note=_note(facts),
+        depends_on_pixels=facts.depends_on_pixels,
     )
 
 
@@ -168,8 +179,12 @@ def _note(facts: ImageFacts) -> str:
         sentences.append("The colours are those the palette stands for, not its indices.")
     if facts.lossy:
         sentences.append("The file is compressed with loss: its decoded pixels are meant, not its bytes.")
-    if facts.format == "dicom":
-        sentences.append(
-            "Window, rescale and all other header values are as in the file: changing them is not covered."
-        )
+    match facts.window:
+        case SentWindow() | TaskWindow():
+            origin = "The window is that of the request or its task, and all header values are as in the file"
+            sentences.append(f"{origin}: changing them is not covered.")
+        case _ if facts.format == "dicom":
+            sentences.append(
+                "Window, rescale and all other header values are as in the file: changing them is not covered."
+            )
     return " ".join(sentences)

@@ -34,6 +34,10 @@ def radius_in_image_units(radius: float | None, scale: ImageScale) -> ImageRadiu
     """
     if radius is None:
         return NoImageRadius(reason="an abstention has no radius")
+    if scale.depends_on_pixels:
+        return NoImageRadius(
+            reason="the window was chosen by percentiles of this image: its map to the model input depends on the image"
+        )
     if scale.slope == 0:
         return NoImageRadius(reason="every value is rendered alike: no change of the picture reaches the model input")
     factors = _factors(scale)

@@ -36,7 +36,8 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "unknown_window": Problem(
         title="Unknown window",
-        raised_if="`window` names no preset of the task",
+        raised_if="`window` names no preset of the task, or one for other files than the image, or the image has "
+        "colours or no range to show",
     ),
     "idempotency_conflict": Problem(
         title="Idempotency-Key was used for a different request",
@@ -44,7 +45,13 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "body_too_large": Problem(
         title="The body is over the limit",
-        raised_if="the body exceeds `CERTRAD_MAX_BODY_BYTES`, or that of POST /prompts `CERTRAD_MAX_ARCHIVE_BYTES`",
+        raised_if="the body exceeds `CERTRAD_MAX_BODY_BYTES`, that of POST /prompts `CERTRAD_MAX_ARCHIVE_BYTES`, or "
+        "one that is neither an image nor a document 1 MiB",
+    ),
+    "request_timeout": Problem(
+        title="The request came too slowly",
+        raised_if="its headers take longer than `CERTRAD_HEADER_TIMEOUT`, or its body brings fewer bytes than "
+        "`CERTRAD_MIN_BODY_RATE` allows",
     ),
     "host_not_allowed": Problem(
         title="The host name is not this service's",

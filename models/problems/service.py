@@ -48,6 +48,10 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
         "two labels",
     ),
     # -- the service -----------------------------------------------------------------------------------------------
+    "too_many_connections": Problem(
+        title="Too many requests at once",
+        raised_if="`CERTRAD_MAX_CONNECTIONS` requests are being answered",
+    ),
     "queue_full": Problem(
         title="The queue is full",
         raised_if="`CERTRAD_MAX_QUEUED` jobs are queued or running",
@@ -66,7 +70,7 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "storage_unavailable": Problem(
         title="The upload cannot be stored",
-        raised_if="an upload would leave less than `CERTRAD_MIN_FREE_BYTES` of the disk free, or the disk is read-only, "
+        raised_if="an upload would leave less than `CERTRAD_MIN_FREE_BYTES` of the disk free, the disk is read-only, "
         "or an upload is no longer on it",
     ),
     "job_timeout": Problem(
@@ -84,8 +88,8 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "engine_mismatch": Problem(
         title="The job was begun by another kind of engine",
-        raised_if="an engine with other weights, software, epoch secret or device picked up the job; it would mix "
-        "counts; or it lacks the epoch secret under which the images of the prompt are recorded",
+        raised_if="an engine with other weights, software, epoch secret, device or processor picked up the job, and "
+        "would mix counts; or it lacks the epoch secret under which the images of the prompt are recorded",
     ),
     "internal_error": Problem(
         title="A defect of the service",

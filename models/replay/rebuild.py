@@ -9,6 +9,7 @@ import torch
 
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES, chosen_device
+from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.noise_key import card_digest
 from certrad.models.certificates.statement import StatedSamples, Statement
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
@@ -21,6 +22,7 @@ from certrad.models.prompts.checkpoint import (
 )
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
+from certrad.models.replay.near_ties import EXACT, NearTies
 from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from certrad.models.smoothing.encoded import EncodedSampler
 from certrad.models.smoothing.selector import RouteSelector
@@ -36,11 +38,13 @@ class Draws:
         stated: the samples as the document states them.
         sampler: draws them again.
         classifier: classifies them.
+        near_ties: the labels that another processor may give.
     """
 
     stated: StatedSamples
     sampler: NoisySampler
     classifier: BaseClassifier
+    near_ties: NearTies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +78,25 @@ class Rebuilt:
             stated=routing.estimation,
             sampler=self.sampler.with_sigma(routing.settings.selector_sigma),
             classifier=RouteSelector.of(self.sampler, routing.settings),
+            near_ties=EXACT,  # it computes in float64, where no tie is near
         )
         return [*(self._draws(*each) for each in of_sigma), selector]
 
     def _draws(self, sigma: float, stated: StatedSamples) -> Draws:
-        return Draws(stated=stated, sampler=self.sampler.with_sigma(sigma), classifier=self.classifier(sigma))
+        return Draws(
+            stated=stated,
+            sampler=self.sampler.with_sigma(sigma),
+            classifier=self.classifier(sigma),
+            near_ties=NearTies.of(self.backbone.dtype, self.backbone.logit_scale),
+        )
+
+    def may_differ(self, stated_processor: str | None) -> bool:
+        """Returns whether labels may differ in near-ties: on the stated processor, with the stated text, none does.
+
+        Args:
+            stated_processor: See `certrad.models.backbones.processor.processor_name`; None where none is stated.
+        """
+        return stated_processor != processor_name(self.backbone.device) or not self.same_text
 
 
 def rebuild(

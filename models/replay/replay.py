@@ -1,15 +1,16 @@
 """Replays a certificate on this machine: draws its labels again from the revealed key, or others from a fresh one."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Final
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.statement import StatedCertificate, Statement
+from certrad.models.replay.near_ties import EXACT, NearTies
 from certrad.models.replay.rebuild import Draws, Rebuilt
 from certrad.models.smoothing import (
     SequentialTest,
@@ -23,11 +24,34 @@ from certrad.models.smoothing import (
 from certrad.models.smoothing.plan import plan_samples
 from certrad.models.types import Certificate, FixedSigma, LabelCounts, SmoothingParams
 
-TOLERANCE: Final = 0.002
-"""Share of labels that may differ by another machine's last bits, if a fresh run agrees (docs/mathematics.md, 7.1)."""
-
-_ON_DIFFERENCES: Final = "another machine may differ in near-ties: --fresh decides whether that is all"
 _OnSamples = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Comparison:
+    """Samples that were drawn again.
+
+    Attributes:
+        equal: Those with the stated label.
+        near_ties: Those with another one, in a near-tie.
+        wrong: All others.
+    """
+
+    equal: int = 0
+    near_ties: int = 0
+    wrong: int = 0
+
+    @property
+    def total(self) -> int:
+        """Returns the number of samples."""
+        return self.equal + self.near_ties + self.wrong
+
+    def __add__(self, other: "_Comparison") -> "_Comparison":
+        return _Comparison(
+            equal=self.equal + other.equal,
+            near_ties=self.near_ties + other.near_ties,
+            wrong=self.wrong + other.wrong,
+        )
 
 
 def replay(
@@ -46,14 +70,14 @@ def replay(
         rebuilt: its classifier and noise.
         n: number of samples of each set.
         random: draws their indices; whoever forged the labels must not know it.
-        tolerant: whether a share of up to `TOLERANCE` may differ.
+        tolerant: whether labels may differ in near-ties, see `Rebuilt.may_differ`.
         on_samples: called with the number of samples done.
 
     Returns:
         A sentence that says what agrees, and how much a forger could hide.
 
     Raises:
-        ValueError: if too many labels differ, with the reason.
+        ValueError: if a label differs that may not, or too many do, with the reason.
     """
     sentences, done = [], 0
 
@@ -65,14 +89,17 @@ def replay(
     for draws in rebuilt.draws(statement):
         transcript = parse_labels(draws.stated.labels)
         indices = sorted(random.sample(range(len(transcript)), min(n, len(transcript))))
-        drawn = _draw(draws, indices, report_done)
-        differ = sum(label != transcript[index] for label, index in zip(drawn, indices, strict=True))
-        sentences.append(
-            f"{len(indices) - differ} of {len(indices)} random samples of {len(transcript)} have their label"
-        )
-        if differ > (TOLERANCE * len(indices) if tolerant else 0):
-            raise ValueError(f"{sentences[-1]}; {_ON_DIFFERENCES}")
-        sentences.append(_describe_undetected(statement, differ, len(indices), len(transcript)))
+        allowed = draws.near_ties if tolerant else EXACT
+        found = _compare(draws, {index: transcript[index] for index in indices}, allowed, report_done)
+        equal = f"{found.equal} of {found.total} random samples of {len(transcript)} have their label"
+        if found.wrong:
+            where = ", and their logits are no near-tie" if tolerant else ""
+            raise ValueError(f"{equal}; the labels of {found.wrong} are wrong{where}")
+        if allowed.too_many(found.near_ties, found.total, statement.params.alpha):
+            raise ValueError(f"{equal}; {found.near_ties} differ in near-ties, more than processors do")
+        of_ties = f", {found.near_ties} differ in a near-tie" if found.near_ties else ""
+        sentences.append(equal + of_ties)
+        sentences.append(_describe_undetected(statement, found.near_ties, found.total, len(transcript)))
     return "; ".join(sentences)
 
 
@@ -94,7 +121,7 @@ def select_again(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> s
     selection = plan_samples(request.sigma, request.params).select(rebuilt.sampler, rebuilt.classifier)
     for counted, stated in zip(selection.runs, statement.selections, strict=True):
         if counted != stated and not (tolerant and counted.top == stated.top):
-            raise ValueError(f"the selection samples give {counted}, the document states {stated}; {_ON_DIFFERENCES}")
+            raise ValueError(f"the selection samples give {counted}, the document states {stated}")
     return "all of them choose what is stated"
 
 
@@ -140,17 +167,25 @@ def fresh(statement: Statement, rebuilt: Rebuilt, key: bytes, on_samples: _OnSam
     return f"{counts.total} samples of another key show {radius} and do not contradict the claim"
 
 
-def _draw(draws: Draws, indices: list[int], on_drawn: _OnSamples) -> list[int]:
-    """Returns the labels of some estimation samples, in batches of the block size, the last one padded."""
-    one, size, drawn = replace(draws.sampler, batch_size=1), draws.sampler.batch_size, list[int]()
+def _compare(draws: Draws, stated: dict[int, int], allowed: NearTies, on_drawn: _OnSamples) -> _Comparison:
+    """Returns how stated labels of samples, by index, compare with those drawn again.
+
+    They are drawn in batches of the block size, the last one padded.
+    """
+    one, size, found = replace(draws.sampler, batch_size=1), draws.sampler.batch_size, _Comparison()
+    indices = list(stated)
     for first in range(0, len(indices), size):
         part = indices[first : first + size]
         pixels = torch.cat([one.batch(Stream.ESTIMATE, index) for index in part])
         with torch.inference_mode():
-            logits = draws.classifier.logits(F.pad(pixels, (0, 0) * 3 + (0, size - len(part))))
-        drawn += labels(logits).tolist()[: len(part)]
+            padded = draws.classifier.logits(F.pad(pixels, (0, 0) * 3 + (0, size - len(part))))
+        logits = padded[: len(part)].cpu()
+        expected = torch.tensor([stated[index] for index in part])
+        differ = torch.from_numpy(labels(logits).astype(np.int64)) != expected
+        tied = int((differ & allowed.allow(logits, expected)).sum())
+        found += _Comparison(equal=int((~differ).sum()), near_ties=tied, wrong=int(differ.sum()) - tied)
         on_drawn(len(part))
-    return drawn
+    return found
 
 
 def _describe_undetected(statement: Statement, differ: int, replayed: int, total: int) -> str:

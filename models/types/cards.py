@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.tuned_on import TunedOn
+from certrad.models.types.window import WindowPreset, check_presets
 
 BackboneFormat = Literal["open_clip", "hf_clip", "medclip", "biomedclip"]
 Fit = Literal["crop", "pad"]
@@ -87,6 +88,7 @@ class TaskCard:
         default_bank: Id of the bank of prompts that `adaptation=gated` uses when the request names none.
         source: Where the classes come from.
         sigma_routing: Noise levels and selector of `sigma=auto`; None where no selector was tuned for the task.
+        windows: Window presets. The first one for a modality is used for its files without a window.
     """
 
     id: str
@@ -98,9 +100,11 @@ class TaskCard:
     default_bank: str | None = None
     source: str = ""
     sigma_routing: SigmaRouting | None = None
+    windows: tuple[WindowPreset, ...] = ()
 
     def __post_init__(self) -> None:
         check_classes(self.class_names, self.template)
+        check_presets(self.windows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

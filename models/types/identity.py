@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from certrad.models.types.applied_window import AppliedWindow
 from certrad.models.types.request import Adaptation, ZeroShotAdaptation
 from certrad.models.types.smoothing import NoiseLaw
 
@@ -13,17 +14,19 @@ BLOCK_MAX: Final = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The image a certificate is about, by digest only.
+    """The image a certificate is about, by digest, and the window it was shown with.
 
     Attributes:
         pixels_sha256: SHA-256 of the decoded pixels, before resizing.
         input_sha256: SHA-256 of the float32 model input.
         input_shape: (channels, height, width) of the model input.
+        window: The window that was applied to the image; None where it is not known.
     """
 
     pixels_sha256: str
     input_sha256: str
     input_shape: tuple[int, int, int]
+    window: AppliedWindow | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

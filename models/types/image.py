@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final, Literal
 
+from certrad.models.types.applied_window import AppliedWindow, PercentileRange
+
 Unit = Literal["grey level", "HU", "stored value"]
 ImageFormat = Literal["png", "jpeg", "tiff", "dicom"]
 Transform = Literal[
@@ -16,12 +18,25 @@ Transform = Literal[
     "window_linear",
     "window_linear_exact",
     "window_sigmoid",
+    "percentile",
     "full_range",
     "invert",
 ]
 
-ImageWarning = Literal["voi_lut_reduced"]
+ImageWarning = Literal["low_contrast", "no_window", "several_windows", "voi_lut_reduced"]
 IMAGE_WARNINGS: Final[dict[ImageWarning, str]] = {
+    "low_contrast": (
+        "The model saw nearly one grey: its input spans less than a tenth of the range from black to white. The class "
+        "says little about what is on the image, however large the radius. Look at the model input, and send a window."
+    ),
+    "no_window": (
+        "The file has no window, and the task no preset for its modality, so the whole range of the stored bits was "
+        "shown. Look at the model input, and send a window if it is too dark, too bright or too flat."
+    ),
+    "several_windows": (
+        "The file has several windows or lookup tables, and the first one was used. Another one would make another "
+        "image: send its centre and width as the window if you mean that."
+    ),
     "voi_lut_reduced": (
         "The VOI lookup table of the file uses fewer bits than it declares, so the image is at most half as bright "
         "as it could be. Compare the image with what a viewer shows."
@@ -53,6 +68,7 @@ class ImageFacts:
         unit: Unit of the image's values.
         slope: Largest change of a value in [0, 1] per unit of the image.
         warnings: What a user should know before trusting a class; `IMAGE_WARNINGS` has the sentences.
+        window: The window that was applied; None in a record of a release that did not keep it.
     """
 
     format: ImageFormat
@@ -69,6 +85,7 @@ class ImageFacts:
     unit: Unit
     slope: float
     warnings: tuple[ImageWarning, ...] = ()
+    window: AppliedWindow | None = None
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns, self.bits) < 1 or not 1 <= self.frame <= self.frames:
@@ -78,6 +95,11 @@ class ImageFacts:
         for text in (self.decoder, self.transfer_syntax):
             if text is not None and not _PLAIN.fullmatch(text):
                 raise ValueError("decoder and transfer_syntax must be plain short names")
+
+    @property
+    def depends_on_pixels(self) -> bool:
+        """Returns whether the map from values to [0, 1] was chosen by the values themselves."""
+        return isinstance(self.window, PercentileRange)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +116,8 @@ class ImageScale:
         resize_horizontal: Spectral norm of the resize of the horizontal axis.
         rounding: L2 distance that rounding alone can put between the model inputs of two images.
         note: What the image's values are, in words.
+        depends_on_pixels: Whether the map from values to [0, 1] was chosen by the values themselves, so that no such
+            bound holds for an image with other values.
     """
 
     unit: Unit
@@ -105,6 +129,7 @@ class ImageScale:
     resize_horizontal: float
     rounding: float
     note: str
+    depends_on_pixels: bool = False
 
     def __post_init__(self) -> None:
         if self.unit not in _UNITS:

@@ -6,6 +6,7 @@ from typing import Final, Literal
 from certrad.models.types.cards import check_classes
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.smoothing import DEFAULT_SIGMA, SamplingParams, Scope, check_sigma
+from certrad.models.types.window import FileWindow, RequestedWindow
 
 TEMPLATE_PROMPT: Final = "template"
 
@@ -181,6 +182,7 @@ class CertifyRequest:
         frame: Frame of a multi-frame image, from 1 as in DICOM.
         region: The part of the image to classify; None for all of it.
         urgent: Whether the job goes before every normal one.
+        window: The window of a grey image.
         kind: Tells requests apart in JSON.
     """
 
@@ -191,6 +193,7 @@ class CertifyRequest:
     frame: int | None = None
     region: Region | None = None
     urgent: bool = False
+    window: RequestedWindow = field(default_factory=FileWindow)
     kind: Literal["certify"] = "certify"
 
     def __post_init__(self) -> None:

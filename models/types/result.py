@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from certrad.models.types.applied_window import AppliedWindow
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
-from certrad.models.types.image import ImageRadius, NoImageRadius
+from certrad.models.types.image import ImageRadius, ImageWarning, NoImageRadius
 from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
 
 AdaptationName = Literal["none", "zero_shot", "gated"]
+WarningCode = ImageWarning | Literal["backbone_note"]
 
 STRICT: Final = {"extra": "forbid"}
 """Pydantic configuration of results: unknown fields are errors."""
@@ -16,6 +18,19 @@ STRICT: Final = {"extra": "forbid"}
 def _doc(description: str, *examples: object) -> dict[str, Any]:
     """Returns the metadata of a field, which the API's schema shows."""
     return {"description": description, **({"examples": list(examples)} if examples else {})}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultWarning:
+    """What a reader must know before the radius.
+
+    Attributes:
+        code: What it is about; `backbone_note` is a remark of the backbone's card.
+        message: The same as sentences.
+    """
+
+    code: WarningCode = field(metadata=_doc("what it is about; `backbone_note` is a remark of the backbone's card"))
+    message: str = field(metadata=_doc("the same as sentences; to be shown above the radius"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +117,8 @@ class ResultFacts:
         input_sha256: SHA-256 of the model input.
         radius_in_image_units: The radius on the image that was sent.
         routing: The automatic choice of sigma, None for a sigma of the sender's.
-        warnings: Sentences for the reader.
+        warnings: What the reader must know before the radius.
+        window: The window that was applied to the image; None where an earlier release decoded it.
         provenance: What computed it.
         timing: Name -> seconds of this run.
     """
@@ -136,7 +152,11 @@ class ResultFacts:
         default=None,
         metadata=_doc("only with `sigma=auto`: the selected route, and what each outcome limits the radius to"),
     )
-    warnings: tuple[str, ...]
+    warnings: tuple[ResultWarning, ...] = field(metadata=_doc("to be shown above the radius, wherever it is shown"))
+    window: AppliedWindow | None = field(
+        default=None,
+        metadata=_doc("the window that was applied to the image; null where an earlier release decoded it"),
+    )
     provenance: Provenance
     timing: dict[str, float] = field(metadata=_doc("seconds of this run"))
 

@@ -7,6 +7,7 @@ from typing import Final, Literal
 from certrad.models.types.cards import ContextPosition, PromptCard, check_classes
 from certrad.models.types.result import STRICT
 from certrad.models.types.smoothing import SIGMA_RANGE
+from certrad.models.types.window import FileWindow
 
 TuningMethod = Literal["few_shot", "coop", "advpt"]
 
@@ -109,6 +110,7 @@ class TuningRequest:
             order of the folders; None until the folders, whose names they then are, have been seen.
         task: Id of the task whose classes these are; None for the sender's own.
         params: How it is tuned.
+        window: The windows of the files, with the presets of the task; absent in JSON without any.
         kind: Tells requests apart in JSON.
     """
 
@@ -117,6 +119,9 @@ class TuningRequest:
     class_names: tuple[str, ...] | None
     task: str | None
     params: TuningParams
+    window: FileWindow = field(
+        default_factory=FileWindow, metadata={"exclude_if": lambda window: window == FileWindow()}
+    )
     kind: Literal["tune"] = "tune"
 
     def __post_init__(self) -> None:

@@ -77,7 +77,7 @@ def test_kill_9_of_intake_and_api_leaves_the_counts_as_they_are(
     stack: RunningStack, kill_in_mid_job: Callable[..., str], offline: Offline
 ) -> None:
     job_id = kill_in_mid_job("worker", "intake")
-    victim = wait_for(lambda: stack.child("uvicorn"), what="the API")
+    victim = wait_for(lambda: stack.child("certrad.app.http.server"), what="the API")
     kill_9(victim.pid)
     document = stack.document(job_id)
     assert estimation_counts(document) == offline.estimation(document)

@@ -11,7 +11,12 @@ from tests.support.stack import START_SECONDS, RunningStack, start_stack
 pytestmark = pytest.mark.system
 
 REQUEST = {"prompt": "template", "adaptation": "none", "sigma": 0.5, "n0": 64, "n": 4_000}
-PARTS = {"api": ("uvicorn",), "intake-1": ("worker intake",), "redis": ("redis.sock",), "engine-1": ("worker engine",)}
+PARTS = {
+    "api": ("certrad.app.http.server",),
+    "intake-1": ("worker intake",),
+    "redis": ("redis.sock",),
+    "engine-1": ("worker engine",),
+}
 
 
 @pytest.fixture(scope="module")

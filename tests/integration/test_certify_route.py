@@ -12,6 +12,15 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.shipped import shipped_tasks
+from certrad.models.types import CertifyRequest
+from certrad.models.types.window import (
+    FileWindow,
+    FixedWindow,
+    PercentileWindow,
+    PresetWindow,
+    RequestedWindow,
+    WindowPreset,
+)
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import Created
 from certrad.workers.contract.names import INTAKE_QUEUE
@@ -52,6 +61,30 @@ def test_raw_submission_takes_its_fields_from_the_query(api: TestClient, api_set
     assert response.status_code == 202
     assert response.json()["request"]["params"]["n"] == 500
     assert (api_settings.blobs_dir / response.json()["id"]).read_bytes() == PNG
+
+
+SOFT = WindowPreset(modality="CT", name="soft_tissue", centre=50.0, width=400.0)
+LUNG = WindowPreset(modality="CT", name="lung", centre=-600.0, width=1500.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "window"),
+    [
+        ({}, FileWindow(presets=(SOFT,))),
+        ({"window": "file"}, FileWindow(presets=(SOFT,))),
+        ({"window": "file", "task": "rsna", "backbone": "demo"}, FileWindow()),
+        ({"window": "-600,1500"}, FixedWindow(centre=-600.0, width=1500.0)),
+        ({"window": "lung"}, PresetWindow(preset=LUNG)),
+        ({"window": "percentile"}, PercentileWindow()),
+    ],
+)
+def test_the_window_of_a_request_is_resolved_before_the_image_is_seen(
+    api: TestClient, records: Records, fields: dict[str, str], window: RequestedWindow
+) -> None:
+    record = records.read(submit(api, **fields))
+    assert record is not None
+    assert isinstance(record.request, CertifyRequest)
+    assert record.request.window == window
 
 
 def test_upload_is_readable_by_its_owner_only(api: TestClient, api_settings: ApiSettings) -> None:

@@ -3,16 +3,17 @@
 import hashlib
 import hmac
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from redis import Redis
 
-from certrad.models.certificates.noise_key import classifier_digest, noise_key, sampling_digest
-from certrad.models.classifier import text_features_sha256
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import template_features
 from certrad.models.smoothing import NoisySampler, certify
@@ -24,14 +25,14 @@ from certrad.models.types import (
     SamplingParams,
     ZeroShotAdaptation,
 )
-from certrad.models.types.image import ImageRecord
+from certrad.models.types.applied_window import AppliedWindow, FullRange, HeaderWindow
+from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
 from certrad.models.types.routing import Selection
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import document_key, input_key, ledger_key
 from certrad.workers.contract.records import Records
 from certrad.workers.engine.ledger import EngineIdentity, JobEndedError, LedgerEntry, RedisLedger
-from certrad.workers.engine.model import Model
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import (
@@ -73,6 +74,25 @@ def test_counts_are_recomputed_offline_from_the_revealed_key(runtime: Runtime, s
     assert tuple(result["counts"]) == offline.estimation.counts.per_class
     assert np.count_nonzero(result["counts"]) > 1  # else the counts of any other noise would agree
     assert document["selection"]["per_class"] == [str(count) for count in offline.selection.per_class]
+
+
+@pytest.mark.parametrize(
+    "window", [HeaderWindow(number=1, of=2, centre=40.0, width=400.0, function="SIGMOID"), FullRange()]
+)
+def test_a_result_tells_the_window_and_the_warnings_with_their_codes(
+    runtime: Runtime, redis: Redis, submit: Submit, window: AppliedWindow
+) -> None:
+    record = submit("job", QUICK)
+    assert isinstance(record.image, ImageRecord)
+    facts = replace(record.image, warnings=("low_contrast", "several_windows"), window=window)
+    _, result = run(runtime, replace(record, image=facts))
+    notes = runtime.backbone_card(TEMPLATE.backbone).notes
+    assert result["warnings"] == [
+        {"code": "low_contrast", "message": IMAGE_WARNINGS["low_contrast"]},
+        {"code": "several_windows", "message": IMAGE_WARNINGS["several_windows"]},
+        {"code": "backbone_note", "message": notes},
+    ]
+    assert result["window"] == asdict(window)
 
 
 @pytest.mark.usefixtures("known_secret")
@@ -159,22 +179,12 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     record = submit("another")
     backbone = runtime.backbone("demo", torch.float32)
     features = template_features(backbone, tuple(reversed(TASK.class_names)), TASK.template)
-    base = text_features_sha256(features)
-    parts = Model(backbone=backbone, card=None, prompt=None).parts(
-        cast("CertifyRequest", record.request).classifier, base, None, "philox-ziggurat-f64"
-    )
-    key = noise_key(
-        runtime.epochs.current().secret,
-        cast("ImageRecord", record.image).input_sha256,
-        classifier_digest(parts),
-        sampling_digest(cast("CertifyRequest", record.request)),
-    )
     fixed = LedgerEntry(
         text_features=features,
-        base_features_sha256=base,
+        base_features_sha256=first.base_features_sha256,
         context_sha256=None,
         selection=Selection(classes=LabelCounts(per_class=(20, 0, 0, 0, 0, 0))),
-        engine=replace(first.engine, key_sha256=hashlib.sha256(key).hexdigest()),
+        engine=first.engine,
         dtype="float32",
         threads=1,
         block_size=32,
@@ -186,10 +196,10 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     document, _ = run(runtime, record)
     assert document["classifier"]["arithmetic"]["block_size"] == "32"
     assert document["selection"]["per_class"][0] == "20"
-    assert (
-        document["classifier"]["parts"][1]["text_features_sha256"]
-        != run(runtime, submit("fresh"))[0]["classifier"]["parts"][1]["text_features_sha256"]
-    )
+    # Its classes are those of the template in the reverse order.
+    fresh, _ = run(runtime, submit("fresh"))
+    assert document["estimation"]["per_class"] == list(reversed(fresh["estimation"]["per_class"]))
+    assert document["estimation"]["per_class"] != fresh["estimation"]["per_class"]
 
 
 def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
@@ -205,7 +215,7 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
             prompt_sha256=None,
             key_sha256="k" * 64,
             device="cuda",
-            processor="a GPU",
+            processor="NVIDIA H200 sm_90",
             software={"torch": "2"},
         ),
         dtype="bfloat16",
@@ -357,6 +367,38 @@ def test_an_engine_with_other_software_does_not_go_on_with_a_job(
     upgraded = replace(runtime, software={**runtime.software, "torch": "0"})
     with pytest.raises(Rejected, match=r"engine_mismatch.*software"):
         run(upgraded, record)
+
+
+ANOTHER_ENGINE = "from certrad.workers.engine import tasks; tasks.start('another'); tasks.certify('job')"
+
+
+def test_an_engine_with_another_instruction_set_does_not_go_on_with_a_job(
+    runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = submit("job")
+    fixed = begun(runtime, record, monkeypatch)
+    settings = runtime.settings
+    own = {"CERTRAD_REDIS_URL": settings.redis_url, "CERTRAD_DATA_DIR": str(settings.data_dir), "CERTRAD_THREADS": "1"}
+    other = {**os.environ, **own, "CERTRAD_DTYPE": fixed.dtype, "ATEN_CPU_CAPABILITY": "default"}
+    subprocess.run([sys.executable, "-c", ANOTHER_ENGINE], env=other, check=True)
+    ended = Records(redis, ttl=600).read("job")
+    assert ended is not None
+    assert ended.error is not None
+    assert (ended.error.code, ended.error.detail) == ("engine_mismatch", "the job was begun with another processor")
+
+
+def test_an_entry_of_a_release_that_did_not_name_the_processor_is_of_another_engine(
+    runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = submit("job")
+    payload = begun(runtime, record, monkeypatch).to_bytes()
+    end = 4 + int.from_bytes(payload[:4], "little")
+    header = json.loads(payload[4:end])
+    del header["engine"]["processor"]
+    former = json.dumps(header).encode()
+    redis.hset(ledger_key("job"), "fixed", len(former).to_bytes(4, "little") + former + payload[end:])
+    with pytest.raises(Rejected, match=r"engine_mismatch.*the job was begun with another processor"):
+        run(runtime, record)
 
 
 def test_selection_stops_when_the_process_is_asked_to(

@@ -28,6 +28,7 @@ from certrad.models.certificates.signature import is_signed
 from certrad.models.images.model_input import image_scale, model_input
 from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
+from certrad.models.types.applied_window import FullRange
 from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
 from certrad.workers.contract.job import RESULT, JobError, JobRecord
@@ -367,6 +368,7 @@ def finish(records: Records, redis: Redis) -> Finish:
             pixels_sha256=image.pixels_sha256,
             input_sha256=image.input_sha256,
             scale=image.scale,
+            window=image.window or FullRange(),
         )
         left, told = canonical(document(facts)), RESULT.dump_json(certification_result(facts, warnings=[], timing={}))
         redis.hset(document_key(job_id), mapping={"document": change(left), "result": told})

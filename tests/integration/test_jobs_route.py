@@ -10,6 +10,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from certrad.app.api import events
+from certrad.app.api.news import News
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
 from certrad.workers.contract.names import INTAKE_QUEUE, events_key, record_key
@@ -188,10 +189,12 @@ def test_event_that_was_read_is_not_read_again(api: TestClient, records: Records
     async def read() -> list[str]:
         names: list[str] = []
         async with AsyncRedis.from_url(redis_server.url, protocol=2) as client:
-            async for event in events.follow(client, job_id, beat=1.0):
+            news = News(client)
+            async for event in events.follow(events.Source(redis=client, news=news), job_id, beat=1.0):
                 assert event is not None
                 names.append(event.name)
                 records.fail(job_id, "internal_error", "")
+            await news.close()
         return names
 
     assert asyncio.run(read()) == ["phase", "end"]

@@ -67,6 +67,12 @@ REFUSED_FIELDS = [
     ("invalid_request", {"region": "1,2,3"}, "region"),
     ("invalid_request", {"region": "0,0,0,5"}, "region"),
     ("invalid_request", {"region": "-1,0,5,5"}, "region"),
+    ("invalid_request", {"window": "40;400"}, "window"),
+    ("invalid_request", {"window": "40,1"}, "window"),
+    ("invalid_request", {"window": "nan,400"}, "window"),
+    ("unknown_window", {"window": "liver"}, None),
+    ("unknown_window", {"window": "lung", "task": "rsna"}, None),
+    ("unknown_window", {"window": "lung", "classes": '["a", "b"]', "template": "a {}."}, None),
     ("invalid_request", {"priority": "first"}, "priority"),
     ("invalid_request", {"task": ""}, "task"),
 ]

@@ -91,7 +91,7 @@ def test_automatic_sigma_ends_in_a_signed_document_that_anyone_can_check(stack: 
 
 
 def test_a_large_upload_is_spooled_beside_the_data(stack: RunningStack) -> None:
-    api = wait_for(lambda: stack.child("uvicorn"), what="the API")
+    api = wait_for(lambda: stack.child("certrad.app.http.server"), what="the API")
     part = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n' + bytes(3 << 20)
     head = b"POST /prompts HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     address = ("127.0.0.1", int(stack.url.rpartition(":")[2]))
@@ -109,7 +109,7 @@ def test_a_large_upload_is_spooled_beside_the_data(stack: RunningStack) -> None:
     wait_for(lambda: not spooled(), what="its end with the connection")
 
 
-@pytest.mark.parametrize("words", [("uvicorn",), ("worker", "intake"), ("redis.sock",)])
+@pytest.mark.parametrize("words", [("certrad.app.http.server",), ("worker", "intake"), ("redis.sock",)])
 def test_a_killed_child_is_started_again(stack: RunningStack, words: tuple[str, ...]) -> None:
     victim = wait_for(lambda: stack.child(*words), what="the child")
     kill_9(victim.pid)

@@ -11,21 +11,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi.testclient import TestClient
+from numpy.typing import NDArray
 from redis import Redis
 
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
+from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.labels import merkle_root, parse_labels, run_lengths
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import same_image
 from certrad.models.prompts.store import PromptStore
-from certrad.models.replay.rebuild import rebuild
+from certrad.models.replay.near_ties import NearTies
+from certrad.models.replay.rebuild import Rebuilt, rebuild
 from certrad.models.replay.replay import fresh, replay, select_again
 from certrad.models.shipped import shipped_backbones
+from certrad.models.smoothing import Stream
 from certrad.models.types import (
     AutoSigma,
     CertifyRequest,
@@ -34,6 +39,8 @@ from certrad.models.types import (
     SamplingParams,
     ZeroShotAdaptation,
 )
+from certrad.models.types.applied_window import SentWindow
+from certrad.models.types.window import FixedWindow
 from certrad.workers.cli.main import main
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
 from certrad.workers.contract.names import EPOCHS
@@ -228,12 +235,10 @@ def test_image_alone_is_compared_without_sampling(
     assert (code, report["valid"], names(report, ok=False)) == (1, False, {"image"})
 
 
-def relabelled(content: bytes, key: Ed25519PrivateKey = ISSUER) -> bytes:
-    """The document with every third label changed, counted and hashed as if that were so."""
+def relabelled(content: bytes, labels: dict[int, int], key: Ed25519PrivateKey = ISSUER) -> bytes:
+    """The document with some labels changed, by index, counted and hashed as if that were so."""
     document = json.loads(content)
-    changed = [
-        label if i % 3 else (label + 1) % 6 for i, label in enumerate(parse_labels(document["estimation"]["labels"]))
-    ]
+    changed = [labels.get(i, label) for i, label in enumerate(parse_labels(document["estimation"]["labels"]))]
     document["estimation"] |= {
         "per_class": [str(changed.count(label)) for label in range(6)],
         "labels": run_lengths(changed),
@@ -247,16 +252,84 @@ def test_forged_labels_are_found_by_drawing_them_again(
 ) -> None:
     """Even where the issuer itself forged them: 60 of 100 miss every third one with probability 1e-14."""
     content = certified(REQUESTS["learned prompt"])
-    forged = relabelled(content)
+    stated = parse_labels(json.loads(content)["estimation"]["labels"])
+    forged = relabelled(content, {i: (stated[i] + 1) % 6 for i in range(0, len(stated), 3)})
     statement = read(parse(forged))
     decoded, _ = decode_limited(picture, REQUESTS["learned prompt"], DEMO, WorkerSettings())
     rebuilt = rebuild(statement, decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
     for tolerant in (False, True):
-        with pytest.raises(ValueError, match="of 60 random samples of 100 have their label; another machine"):
+        with pytest.raises(
+            ValueError, match=r"of 60 random samples of 100 have their label; the labels of \d+ are wrong"
+        ):
             replay(statement, rebuilt, 60, Random(0), tolerant=tolerant)
     assert replay(read(parse(content)), rebuilt, 1000, Random(0), tolerant=False).startswith(
         "100 of 100 random samples"
     )
+
+
+@pytest.fixture
+def tied(
+    certified: Callable[[CertifyRequest], bytes], picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> tuple[bytes, Rebuilt, NDArray[np.float64], Callable[[float, float], None]]:
+    """A document, its classifier, the logits of all its samples, and what sets the margin and share of near-ties."""
+    content = certified(PLAIN)
+    decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
+    rebuilt = rebuild(read(parse(content)), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
+    sampler, size = rebuilt.sampler.with_sigma(0.25), rebuilt.sampler.batch_size
+    with torch.inference_mode():
+        batches = [sampler.batch(Stream.ESTIMATE, start) for start in range(0, 100, size)]
+        logits = torch.cat([rebuilt.classifier(0.25).logits(batch) for batch in batches])[:100].double().numpy()
+
+    def set_near_ties(margin: float, share: float) -> None:
+        monkeypatch.setattr(NearTies, "of", staticmethod(lambda *_: NearTies(margin=margin, share=share)))
+
+    return content, rebuilt, logits, set_near_ties
+
+
+def test_a_label_may_differ_on_another_processor_where_its_logits_are_a_near_tie_and_nowhere_else(
+    tied: tuple[bytes, Rebuilt, NDArray[np.float64], Callable[[float, float], None]],
+) -> None:
+    content, rebuilt, logits, set_near_ties = tied
+    order = logits.argsort(axis=1)
+    gaps = np.take_along_axis(logits, order, axis=1)[:, -1] - np.take_along_axis(logits, order, axis=1)[:, -2]
+    nearest, *_, widest = gaps.argsort()
+    set_near_ties(float(gaps[nearest]) * 1.001 + 1e-4, 0.02)
+
+    near = read(parse(relabelled(content, {int(nearest): int(order[nearest, -2])})))
+    found = replay(near, rebuilt, 100, Random(0), tolerant=True)
+    assert found.startswith("99 of 100 random samples of 100 have their label, 1 differ in a near-tie")
+    assert "at most 1 are forged" in found
+    with pytest.raises(ValueError, match="the labels of 1 are wrong"):
+        replay(near, rebuilt, 100, Random(0), tolerant=False)
+
+    wide = read(parse(relabelled(content, {int(widest): int(order[widest, -2])})))
+    with pytest.raises(ValueError, match="the labels of 1 are wrong, and their logits are no near-tie"):
+        replay(wide, rebuilt, 100, Random(0), tolerant=True)
+
+
+def test_more_near_ties_than_processors_differ_in_are_refused(
+    tied: tuple[bytes, Rebuilt, NDArray[np.float64], Callable[[float, float], None]],
+) -> None:
+    content, rebuilt, logits, set_near_ties = tied
+    runner_up = logits.argsort(axis=1)[:, -2]
+    many = read(parse(relabelled(content, {i: int(runner_up[i]) for i in range(0, 100, 5)})))
+    set_near_ties(1e3, 0.02)
+    with pytest.raises(ValueError, match="20 differ in near-ties, more than processors do"):
+        replay(many, rebuilt, 100, Random(0), tolerant=True)
+
+
+def test_labels_may_not_differ_on_the_processor_and_with_the_text_that_are_stated(
+    certified: Callable[[CertifyRequest], bytes], picture: bytes
+) -> None:
+    decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
+    statement = read(parse(certified(PLAIN)))
+    rebuilt = rebuild(statement, decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
+    own = statement.classifier.processor
+    assert own == processor_name(torch.device("cpu"))
+    assert not rebuilt.may_differ(own)
+    assert rebuilt.may_differ(f"{own} of another kind")
+    assert rebuilt.may_differ(None)
+    assert replace(rebuilt, same_text=False).may_differ(own)
 
 
 def test_exaggerated_claim_is_contradicted_by_samples_of_another_key(
@@ -288,14 +361,15 @@ def test_forged_selection_is_found_by_drawing_it_again(
             select_again(read(parse(canonical(document))), rebuilt, tolerant=tolerant)
 
 
-@pytest.mark.parametrize("fact", ["pixels_sha256", "input_sha256", "scale"])
+@pytest.mark.parametrize("fact", ["pixels_sha256", "input_sha256", "scale", "window"])
 def test_image_that_differs_in_one_fact_is_another(
     fact: str, certified: Callable[[CertifyRequest], bytes], picture: bytes
 ) -> None:
     statement = read(parse(certified(REQUESTS["learned prompt"])))
     _, facts = decode_limited(picture, REQUESTS["learned prompt"], DEMO, WorkerSettings())
     assert same_image(statement, facts)
-    other: Any = replace(facts.scale, rows=7) if fact == "scale" else "ab" * 32
+    others: dict[str, Any] = {"scale": replace(facts.scale, rows=7), "window": SentWindow(centre=1.0, width=2.0)}
+    other = others.get(fact, "ab" * 32)
     with pytest.raises(ValueError, match=r"is not|are not|does not"):
         same_image(statement, replace(facts, **{fact: other}))
 
@@ -303,6 +377,17 @@ def test_image_that_differs_in_one_fact_is_another(
 def replaced(document: dict[str, Any], **claim: str) -> dict[str, Any]:
     first, *others = document["claims"]
     return {**document, "claims": [{**first, **claim}, *others]}
+
+
+def test_an_image_is_shown_with_the_window_of_its_document(
+    certified: Callable[[CertifyRequest], bytes], verify: Verify, picture: bytes
+) -> None:
+    """The window lies above all grey levels, so that the model saw black."""
+    request = replace(PLAIN, window=FixedWindow(centre=1000.0, width=2.0))
+    code, report = verify(certified(request), image=picture)
+    (found,) = [each for each in report["checks"] if each["name"] == "image"]
+    assert (code, found["ok"]) == (0, True)
+    assert found["detail"].endswith("; warning low_contrast")
 
 
 def test_another_image_is_refused(certified: Callable[[CertifyRequest], bytes], verify: Verify) -> None:

@@ -28,7 +28,7 @@ REQUESTS: Final[tuple[dict[str, object], ...]] = (
 )
 VICTIMS: Final[tuple[tuple[str, ...], ...]] = (
     ("redis.sock",),
-    ("uvicorn",),
+    ("certrad.app.http.server",),
     ("worker", "intake"),
     ("worker engine",),
     ("certrad.workers.engine.process",),

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from certrad.app.http.server import connection_options
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from tests.support.processes import wait_for
@@ -15,7 +16,12 @@ from tests.support.processes import wait_for
 def api_server(settings: ApiSettings, *, port: int = 0) -> Iterator[str]:
     """Serves the API, on a free port unless one is named; gives its URL."""
     config = uvicorn.Config(
-        create_app(settings), port=port, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1
+        create_app(settings),
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        **connection_options(settings),
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

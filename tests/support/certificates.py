@@ -30,6 +30,15 @@ from certrad.models.types import (
     SmoothingParams,
     ZeroShotAdaptation,
 )
+from certrad.models.types.applied_window import (
+    AppliedWindow,
+    FullRange,
+    HeaderTable,
+    HeaderWindow,
+    PercentileRange,
+    SentWindow,
+    TaskWindow,
+)
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageScale
@@ -49,6 +58,21 @@ SCALE = ImageScale(
     rounding=2.3e-05,
     note="Hounsfield units, as the file says",
 )
+
+WINDOWS: Final[tuple[AppliedWindow, ...]] = (
+    HeaderWindow(number=1, of=2, centre=40.0, width=400.0, function="SIGMOID"),
+    HeaderTable(number=1, of=1),
+    SentWindow(centre=-600.5, width=1500.0),
+    TaskWindow(modality="CT", name="brain", centre=40.0, width=80.0),
+    PercentileRange(low=-1024.0, high=731.25),
+    FullRange(),
+)
+"""A window of each kind."""
+
+
+def scale_of(window: AppliedWindow) -> ImageScale:
+    """How far a change of an image with this window can move its model input."""
+    return replace(SCALE, depends_on_pixels=isinstance(window, PercentileRange))
 
 
 def _digest(what: str) -> str:
@@ -127,6 +151,7 @@ def answered(
     pixels_sha256: str,
     input_sha256: str = _digest("input"),
     scale: ImageScale = SCALE,
+    window: AppliedWindow = WINDOWS[0],
     batch_size: int = 64,
 ) -> Facts:
     """Returns the facts that an engine would state about an image with these class probabilities under noise."""
@@ -147,7 +172,7 @@ def answered(
     return stated(
         request,
         _evidence(request, probabilities, sampler),
-        subject=Subject(pixels_sha256=pixels_sha256, input_sha256=input_sha256, input_shape=(3, 1, 1)),
+        subject=Subject(pixels_sha256=pixels_sha256, input_sha256=input_sha256, input_shape=(3, 1, 1), window=window),
         scale=scale,
         noise_key=key,
         block_size=batch_size,

@@ -20,7 +20,8 @@ from certrad.models.types.image import ImageRecord
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import document_key, events_key, input_key
 from certrad.workers.contract.records import Records
-from certrad.workers.engine.certification import Certification, CertificationInput
+from certrad.workers.engine.certification import Certification
+from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import RedisLedger
 from certrad.workers.engine.runtime import Runtime
 from tests.support.image_facts import image_facts

@@ -1,11 +1,17 @@
 """Facts of an image that was never decoded."""
 
+from certrad.models.types.applied_window import AppliedWindow
 from certrad.models.types.image import ImageRecord, ImageScale
-from tests.support.certificates import SCALE
+from tests.support.certificates import SCALE, WINDOWS
 
 
 def image_facts(
-    *, pixels_sha256: str = "ab" * 32, input_sha256: str = "cd" * 32, side: int = 64, scale: ImageScale = SCALE
+    *,
+    pixels_sha256: str = "ab" * 32,
+    input_sha256: str = "cd" * 32,
+    side: int = 64,
+    scale: ImageScale = SCALE,
+    window: AppliedWindow = WINDOWS[0],
 ) -> ImageRecord:
     """The facts of a CT slice."""
     return ImageRecord(
@@ -23,4 +29,5 @@ def image_facts(
         input_sha256=input_sha256,
         shape=(3, side, side),
         scale=scale,
+        window=window,
     )

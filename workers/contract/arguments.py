@@ -1,6 +1,7 @@
 """The parser of every command of `certrad`, which tells all errors of the arguments at once."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 from certrad.workers.contract.option_kinds import Kind, path
 
 Check = Callable[[argparse.Namespace], Iterable[str]]
+_MINUS: Final = re.compile(r"-[0-9]")
 _PASSED_OVER: Final = ("expected one argument", "needs a value")
 
 
@@ -127,7 +129,7 @@ class Parser(argparse.ArgumentParser):
         """
         self._problems = []
         try:
-            options, extras = self.parse_known_intermixed_args(list(arguments))
+            options, extras = self.parse_known_intermixed_args(_joined(arguments))
         except argparse.ArgumentError as error:
             what = error.message.replace(*_PASSED_OVER)
             raise UsageError([*self._problems, f"`{error.argument_name}` {what}"]) from None
@@ -166,6 +168,20 @@ class Parser(argparse.ArgumentParser):
         optional = action.dest not in {dest for dest, _ in self._required}
         dots = "..." if action.dest in self._several else ""
         return f"[{action.metavar}]" if optional else f"{action.metavar}{dots}"
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Returns the arguments with each value that begins with a minus and a digit joined to its option.
+
+    Without it, argparse takes the -600,1500 of `--window -600,1500` for an option.
+    """
+    joined: list[str] = []
+    for argument in arguments:
+        if _MINUS.match(argument) and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _default_text(default: object) -> str:

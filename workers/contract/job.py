@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
-from pydantic import TypeAdapter
+from pydantic import BeforeValidator, TypeAdapter
 
-from certrad.models.types.image import ImageRecord
+from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
 from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.models.types.tuning import TuningResult
 from certrad.workers.contract.names import ENDED, PHASES, STATUSES, Phase, Status
@@ -34,7 +34,21 @@ class JobError:
 
 
 INPUT: Final[TypeAdapter[JobInput]] = TypeAdapter(JobInput)
-RESULT: Final[TypeAdapter[JobResult]] = TypeAdapter(JobResult)
+
+
+def _with_coded_warnings(result: Any) -> Any:  # noqa: ANN401  # the JSON of a result, not checked yet
+    """Returns the JSON of a result in which warnings that an earlier release wrote as sentences have codes."""
+    if not isinstance(result, dict) or not isinstance(result.get("warnings"), list):
+        return result
+    codes: dict[str, str] = {message: code for code, message in IMAGE_WARNINGS.items()}
+    warnings = [
+        {"code": codes.get(warning, "backbone_note"), "message": warning} if isinstance(warning, str) else warning
+        for warning in result["warnings"]
+    ]
+    return {**result, "warnings": warnings}
+
+
+RESULT: Final[TypeAdapter[JobResult]] = TypeAdapter(Annotated[JobResult, BeforeValidator(_with_coded_warnings)])
 ERROR: Final = TypeAdapter(JobError)
 
 
@@ -48,7 +62,8 @@ def end_data(status: Status, *, result: JobResult | None = None, error: JobError
     """
     data: dict[str, Any] = {"status": status}
     if isinstance(result, CertifiedResult | AbstainedResult):
-        data |= {"outcome": result.outcome, "label": result.label, "radius": result.radius}
+        codes = [warning.code for warning in result.warnings]
+        data |= {"outcome": result.outcome, "warnings": codes, "label": result.label, "radius": result.radius}
     return data if error is None else data | {"code": error.code}
 
 
@@ -140,12 +155,17 @@ class Created:
     """The job an accepted submission belongs to.
 
     Attributes:
-        job_id: Its id.
+        record: The job as a submission creates it. One that an Idempotency-Key named may have gone on since.
         replayed: Whether an Idempotency-Key named an earlier one.
     """
 
-    job_id: str
+    record: JobRecord
     replayed: bool
+
+    @property
+    def job_id(self) -> str:
+        """Returns the id of the job."""
+        return self.record.id
 
 
 class QueueFullError(Exception):

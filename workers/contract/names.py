@@ -52,8 +52,8 @@ EVENTS: Final[dict[Event, str]] = {
         "tuning the epochs done and the mean loss of the last one, or the images done"
     ),
     "end": (
-        "the job ended; the last event: `status`, of a certification `outcome`, `label` and `radius` (null in an "
-        "abstention), of a failure `code`"
+        "the job ended; the last event: `status`, of a certification `outcome`, `warnings` (codes), "
+        "`label` and `radius` (null in an abstention), of a failure `code`"
     ),
 }
 ENDED: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "cancelled"})
@@ -90,6 +90,7 @@ REVEALED: Final = f"{PREFIX}:epochs:revealed"  # hash: SHA-256 of a retired epoc
 PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
+NEWS: Final = f"{PREFIX}:news"  # channel: the id of a job after each event that is added to its stream
 OWN_BACKBONES: Final = f"{PREFIX}:backbones:own"  # hash: id of an operator's backbone -> JSON of BackboneCard
 OWN_TASKS: Final = f"{PREFIX}:tasks:own"  # hash: id of an operator's task -> JSON of TaskCard
 

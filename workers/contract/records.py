@@ -59,13 +59,7 @@ class Records:
         self._end = redis.register_script(END)
 
     def create(
-        self,
-        job_id: str,
-        request: Request,
-        *,
-        max_active: int,
-        digest: str,
-        idempotency_sha256: str | None = None,
+        self, job_id: str, request: Request, *, max_active: int, digest: str, idempotency_sha256: str | None = None
     ) -> Created:
         """Creates a queued job, unless an earlier submission with the same Idempotency-Key created one.
 
@@ -102,7 +96,16 @@ class Records:
             raise QueueFullError
         if known_digest != digest:
             raise IdempotencyConflictError
-        return Created(job_id=known_id, replayed=known_id != job_id)
+        record = JobRecord(
+            id=known_id,
+            status="queued",
+            phase="queued",
+            request=request,
+            progress=at_start(request),
+            created_at=now,
+            updated_at=now,
+        )
+        return Created(record=record, replayed=known_id != job_id)
 
     def read(self, job_id: str) -> JobRecord | None:
         """Returns the record, or None when there is none (any more).
@@ -224,9 +227,8 @@ class Records:
             False if the job has ended already.
         """
         error = JobError(code=code, detail=detail)
-        return self._finish(
-            job_id, "failed", {"error": ERROR.dump_json(error).decode()}, end_data("failed", error=error)
-        )
+        fields = {"error": ERROR.dump_json(error).decode()}
+        return self._finish(job_id, "failed", fields, end_data("failed", error=error))
 
     def cancel(self, job_id: str) -> bool:
         """Ends a job because its owner wants it; returns False if it has ended already."""
@@ -234,10 +236,10 @@ class Records:
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
-        self._redis.delete(*(key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)))
+        keys = [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)]
+        self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
         self._redis.zrem(JOBS, job_id)
         self._redis.zrem(ACTIVE, job_id)
-        self._redis.delete(REWRITTEN)  # the append-only file holds it still, and no list says so
 
     def active(self) -> list[str]:
         """Returns the ids of jobs that have not ended, oldest first."""

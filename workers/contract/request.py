@@ -4,7 +4,7 @@ This release reads records of the release before. An Idempotency-Key sent before
 it, because the digest of a request is that of this JSON.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final, Literal
 
 from pydantic import TypeAdapter
@@ -20,6 +20,7 @@ from certrad.models.types import (
 )
 from certrad.models.types.smoothing import Bound
 from certrad.models.types.tuning import TuningRequest
+from certrad.models.types.window import FileWindow, RequestedWindow
 
 Request = CertifyRequest | TuningRequest
 
@@ -57,6 +58,7 @@ class SpelledCertifyRequest:
         frame: Frame of a multi-frame image, from 1.
         region: The part of the image to classify.
         urgent: Whether the job goes before every normal one.
+        window: The window of a grey image; absent for that of the file where no preset takes its place.
         kind: Tells requests apart.
     """
 
@@ -67,6 +69,13 @@ class SpelledCertifyRequest:
     frame: int | None = None
     region: Region | None = None
     urgent: bool = False
+    window: RequestedWindow = field(
+        default_factory=FileWindow,
+        metadata={
+            "description": "the window of a grey image; absent for that of the file where no preset takes its place",
+            "exclude_if": lambda window: window == FileWindow(),  # as releases before spell it
+        },
+    )
     kind: Literal["certify"] = "certify"
 
 
@@ -92,6 +101,7 @@ def spell(request: Request) -> SpelledRequest:
         frame=request.frame,
         region=request.region,
         urgent=request.urgent,
+        window=request.window,
     )
 
 
@@ -130,4 +140,5 @@ def read_request(content: bytes) -> Request:
         frame=spelled.frame,
         region=spelled.region,
         urgent=spelled.urgent,
+        window=spelled.window,
     )

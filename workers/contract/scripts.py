@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from certrad.workers.contract.names import ENDED
+from certrad.workers.contract.names import ENDED, NEWS
 
 # Opens every script that may only touch a job under way: whether it has ended, or has no record (any more).
 HAS_ENDED: Final = f"""
@@ -11,6 +11,9 @@ local function has_ended(record)
   return not status or {" or ".join(f"status == '{ended}'" for ended in sorted(ENDED))}
 end
 """
+
+# Says that a job has a new event: whoever follows it reads its stream then. The record's key ends with the id.
+_TELL: Final = f"redis.call('PUBLISH', '{NEWS}', string.match(KEYS[1], '[^:]*$'))"
 
 # KEYS record, active, jobs, idempotency ('' for none); ARGV id, now, ttl, bound, request digest, field, value, ...
 # Redis' clients send a script again when its answer gets lost, so the job it created already is no other job.
@@ -39,6 +42,7 @@ local before = redis.call('HGET', KEYS[1], 'phase')
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 if ARGV[3] ~= 'phase' or redis.call('HGET', KEYS[1], 'phase') ~= before then
   redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[3], 'data', ARGV[4])
+  {_TELL}
 end
 redis.call('EXPIRE', KEYS[2], ARGV[2])
 return 1
@@ -56,6 +60,7 @@ redis.call('HSET', KEYS[1], unpack(ARGV, 6))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 redis.call('XADD', KEYS[2], '*', 'event', ARGV[3], 'data', ARGV[4])
 redis.call('EXPIRE', KEYS[2], ARGV[1])
+{_TELL}
 return 1
 """
 

@@ -1,10 +1,11 @@
 """Decodes one frame of a DICOM object into pixels in [0, 1], by the grayscale pipeline of PS3.3 C.11 and PS3.4 N.2.
 
-Monochrome: stored values -> modality (table or rescale) -> VOI (table, else the first window, else the full range of
-the stored bits after the modality step) -> [0, 1] -> inverted for MONOCHROME1. The full range is taken rather than the
-image's own minimum and maximum, because a scale that depends on the pixels has no Lipschitz constant: such an image
-may be dark, but its radius is true. Colour: RGB, YBR (converted by the decoder) and palettes, over the range of their
-bits. Overlays, padding values, supplemental palettes and presentation LUT sequences are not drawn.
+Monochrome: stored values -> modality (table or rescale) -> VOI (the window of the request, else the first table, else
+the first window, else the task's preset, else the full range of the stored bits after the modality step) -> [0, 1] ->
+inverted for MONOCHROME1. The full range is taken rather than the image's own minimum and maximum, because a scale that
+depends on the pixels has no Lipschitz constant: such an image may be dark, but its radius is true. Colour: RGB, YBR
+(converted by the decoder) and palettes, over the range of their bits. Overlays, padding values, supplemental palettes
+and presentation LUT sequences are not drawn.
 
 Only the elements named here are parsed; names, dates, identifiers, private elements and overlays are skipped unread.
 Refused: deflated and referenced (JPIP, SMPTE) transfer syntaxes, video, objects that are not images, 1-, 32-bit and
@@ -29,11 +30,14 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, check_size, crop, pixels_sha256
 from certrad.models.types import Region
+from certrad.models.types.applied_window import AppliedWindow, FullRange
 from certrad.models.types.image import ImageFacts, ImageWarning, Transform, Unit
-from certrad.workers.decoders.dicom_rendering import check_pixel_shape, monochrome_steps, unit_of, warnings_of
+from certrad.models.types.window import FileWindow, RequestedWindow
+from certrad.workers.decoders.dicom_rendering import StoredFrame, check_pixel_shape, monochrome
 from certrad.workers.decoders.grayscale import Step, full_range, parameters, render, slope, transform
 from certrad.workers.decoders.pixel_data import Integers, PixelElement, PixelLayout, stored_values
 from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
+from certrad.workers.decoders.windows import of_colour
 
 _NOT_AN_IMAGE: Final = {"SEG", "RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "RTPLAN", "DOC", "PM"}
 _COLOURS: Final = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
@@ -95,6 +99,7 @@ def decode(
     max_pixels: int,
     frame: int | None = None,
     region: Region | None = None,
+    window: RequestedWindow = FileWindow(),  # noqa: B008  # frozen
     on_size: Callable[[int], None] | None = None,
 ) -> DecodedImage:
     """Decodes one frame of a DICOM file (PS3.10).
@@ -104,6 +109,7 @@ def decode(
         max_pixels: Maximum number of pixels.
         frame: The frame, from 1; None where there is only one.
         region: The part of the frame to keep; None for all of it.
+        window: The window of a monochrome frame.
         on_size: Called with the number of pixels before one of them is decoded.
 
     Returns:
@@ -111,8 +117,8 @@ def decode(
 
     Raises:
         Rejected: `unreadable_image`, `image_too_large`, `image_too_small`, `unsupported_pixels`,
-            `dicom_without_pixels`, `dicom_not_an_image`, `dicom_unsupported`, `frame_required`, `frame_out_of_range` or
-            `region_out_of_range`.
+            `dicom_without_pixels`, `dicom_not_an_image`, `dicom_unsupported`, `frame_required`, `frame_out_of_range`,
+            `region_out_of_range` or `unknown_window`.
     """
     with _pydicom():
         syntax = _syntax(data)
@@ -129,17 +135,21 @@ def decode(
         bits, of_one = layout.bits, 1.0
         warned: tuple[ImageWarning, ...] = ()
         unit: Unit = "grey level"
+        applied: AppliedWindow = FullRange()
+        is_colour = layout.photometric == "PALETTE COLOR" or layout.samples == 3
+        if is_colour and not isinstance(window, FileWindow):
+            raise of_colour()
         if layout.photometric == "PALETTE COLOR":
             stored, bits = _through_palette(stored, dataset)
             steps = (full_range(bits, signed=False, modality=None),)
         elif layout.samples == 3:
             steps = (full_range(bits, signed=False, modality=None),)
         else:
-            steps = monochrome_steps(
-                dataset, number, bits=bits, signed=layout.signed, inverted=layout.photometric == "MONOCHROME1"
-            )
-            unit, of_one = unit_of(dataset, number, steps)
-            warned = warnings_of(steps)
+            inverted = layout.photometric == "MONOCHROME1"
+            frame_values = StoredFrame(values=stored, number=number, bits=bits, signed=layout.signed, inverted=inverted)
+            rendering = monochrome(dataset, frame_values, window)
+            steps, applied, warned = rendering.steps, rendering.window, rendering.warnings
+            unit, of_one = rendering.unit, rendering.units_per_value
         steepest = slope(steps, stored.dtype)
         lossy = syntax.lossy or stream_lossy or str(dataset.get("LossyImageCompression", "")) == "01"
     return DecodedImage(
@@ -160,6 +170,7 @@ def decode(
             unit=unit,
             slope=steepest / of_one,
             warnings=warned,
+            window=applied,
         ),
     )
 

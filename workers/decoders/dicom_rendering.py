@@ -1,79 +1,137 @@
 """Rendering steps and unit of the monochrome values of a DICOM object, from its header."""
 
-from typing import Final, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from certrad.models.errors import Rejected
+from certrad.models.types.applied_window import AppliedWindow, FullRange, HeaderTable, HeaderWindow, WindowFunction
 from certrad.models.types.image import ImageWarning, Unit
-from certrad.workers.decoders.grayscale import FullRange, Invert, Rescale, Step, Table, Window, full_range
+from certrad.models.types.window import FileWindow, RequestedWindow, WindowPreset
+from certrad.workers.decoders.grayscale import (
+    Integers,
+    Invert,
+    Rescale,
+    Step,
+    Table,
+    ValueRange,
+    Window,
+    full_range,
+)
 from certrad.workers.decoders.lookup_tables import read_table, uses_fewer_bits
+from certrad.workers.decoders.windows import ChosenWindow, of_preset, of_request
 
 _NEARLY_SQUARE: Final = 1.1  # people differ by more
 
 
-def monochrome_steps(dataset: Dataset, number: int, *, bits: int, signed: bool, inverted: bool) -> tuple[Step, ...]:
-    """Returns the rendering steps of a frame: modality, VOI or full range, inversion.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendering:
+    """The way from the stored values of a monochrome frame to [0, 1].
 
-    Args:
-        dataset: The header.
+    Attributes:
+        steps: The steps, in the order in which they are applied.
+        window: The window among them.
+        unit: The unit in which a user reads the values.
+        units_per_value: Units of one stored value.
+        warnings: What a user should know.
+    """
+
+    steps: tuple[Step, ...]
+    window: AppliedWindow
+    unit: Unit
+    units_per_value: float
+    warnings: tuple[ImageWarning, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFrame:
+    """The stored values of a monochrome frame, and how they are stored.
+
+    Attributes:
+        values: The values of the frame and region.
         number: The frame, from 1.
         bits: Bits stored for one value.
         signed: Whether stored values are signed.
         inverted: Whether the photometric interpretation is MONOCHROME1.
-
-    Returns:
-        The steps, in the order in which they are applied.
-
-    Raises:
-        Rejected: `unsupported_pixels`, the header does not define exactly one rendering.
     """
-    shape = dataset.get("PresentationLUTShape") or None
-    if shape is not None and shape != ("INVERSE" if inverted else "IDENTITY"):
-        # Viewers disagree about which of the two decides, so there is no one image to speak of.
-        raise Rejected("unsupported_pixels", "photometric interpretation and presentation LUT shape must agree")
-    modality = _modality(_macro(dataset, number, "PixelValueTransformationSequence"), signed=signed)
-    stored = full_range(bits, signed=signed, modality=None)
-    negative = _may_be_negative(modality, stored, ct=dataset.get("Modality") == "CT")
-    voi = _voi(_macro(dataset, number, "FrameVOILUTSequence"), signed_input=negative)
-    return (
-        *(() if modality is None else (modality,)),
-        full_range(bits, signed=signed, modality=modality) if voi is None else voi,
-        *((Invert(),) if inverted else ()),
-    )
+
+    values: Integers
+    number: int
+    bits: int
+    signed: bool
+    inverted: bool
 
 
-def unit_of(dataset: Dataset, number: int, steps: tuple[Step, ...]) -> tuple[Unit, float]:
-    """Returns the unit in which a user reads the values, and how many units one stored value is.
-
-    A CT image without Rescale Type is in Hounsfield units (PS3.3 C.8.2.1: the type must be given if it is another).
+def monochrome(dataset: Dataset, frame: StoredFrame, window: RequestedWindow) -> Rendering:
+    """Returns the rendering of a monochrome frame: modality, window or table or full range, inversion.
 
     Args:
         dataset: The header.
-        number: The frame, from 1.
-        steps: The rendering steps of the frame.
+        frame: The stored values.
+        window: The window of the request.
 
-    Returns:
-        The unit, and the units per stored value.
+    Raises:
+        Rejected: `unsupported_pixels`, the header does not define exactly one rendering; `unknown_window`, the window
+            of the request does not fit the image.
     """
-    match steps[0]:
+    shape = dataset.get("PresentationLUTShape") or None
+    if shape is not None and shape != ("INVERSE" if frame.inverted else "IDENTITY"):
+        # Viewers disagree about which of the two decides, so there is no one image to speak of.
+        raise Rejected("unsupported_pixels", "photometric interpretation and presentation LUT shape must agree")
+    modality = _modality(_macro(dataset, frame.number, "PixelValueTransformationSequence"), signed=frame.signed)
+    before = () if modality is None else (modality,)
+    unit, units_per_value = _unit(dataset, frame.number, modality)
+
+    def fits(preset: WindowPreset) -> bool:
+        return preset.modality == dataset.get("Modality") and (preset.modality != "CT" or unit == "HU")
+
+    warnings: tuple[ImageWarning, ...] = ()
+    if isinstance(window, FileWindow):
+        chosen, warnings = _of_file(dataset, frame, modality, [each for each in window.presets if fits(each)])
+    else:
+        chosen = of_request(window, frame.values, before, fits)
+    return Rendering(
+        steps=(*before, chosen.step, *((Invert(),) if frame.inverted else ())),
+        window=chosen.applied,
+        unit=unit,
+        units_per_value=units_per_value,
+        warnings=warnings,
+    )
+
+
+def _of_file(
+    dataset: Dataset, frame: StoredFrame, modality: Rescale | Table | None, presets: Sequence[WindowPreset]
+) -> tuple[ChosenWindow, tuple[ImageWarning, ...]]:
+    """Returns the first table or window of the header, else the preset, else the full range; and what to warn of."""
+    stored = full_range(frame.bits, signed=frame.signed, modality=None)
+    negative = _may_be_negative(modality, stored, ct=dataset.get("Modality") == "CT")
+    found = _of_header(_macro(dataset, frame.number, "FrameVOILUTSequence"), signed_input=negative)
+    if found is not None:
+        chosen, alternatives = found
+        reduced = isinstance(chosen.step, Table) and uses_fewer_bits(chosen.step)
+        told: list[ImageWarning] = ["several_windows"] if alternatives > 1 else []
+        return chosen, (*told, "voi_lut_reduced") if reduced else tuple(told)
+    if presets:
+        return of_preset(presets[0]), ()
+    whole = full_range(frame.bits, signed=frame.signed, modality=modality)
+    return ChosenWindow(whole, FullRange()), ("no_window",)
+
+
+def _unit(dataset: Dataset, number: int, modality: Rescale | Table | None) -> tuple[Unit, float]:
+    """Returns the unit in which a user reads the values, and how many units one stored value is.
+
+    A CT image without Rescale Type is in Hounsfield units (PS3.3 C.8.2.1: the type must be given if it is another).
+    """
+    match modality:
         case Rescale(slope=of_one):
             transformation = _macro(dataset, number, "PixelValueTransformationSequence")
             rescaled_to = transformation.get("RescaleType") or ("HU" if dataset.get("Modality") == "CT" else None)
             if rescaled_to == "HU":
                 return "HU", abs(of_one)
     return "stored value", 1.0
-
-
-def warnings_of(steps: tuple[Step, ...]) -> tuple[ImageWarning, ...]:
-    """Returns the warnings for a user about these steps.
-
-    Args:
-        steps: The rendering steps of a frame.
-    """
-    reduced = any(isinstance(step, Table) and step.kind == "voi_lut" and uses_fewer_bits(step) for step in steps)
-    return ("voi_lut_reduced",) if reduced else ()
 
 
 def check_pixel_shape(dataset: Dataset, number: int) -> None:
@@ -120,9 +178,12 @@ def _modality(dataset: Dataset, *, signed: bool) -> Rescale | Table | None:
     return Rescale(slope[0], intercept[0])
 
 
-def _voi(dataset: Dataset, *, signed_input: bool) -> Table | Window | None:
+def _of_header(dataset: Dataset, *, signed_input: bool) -> tuple[ChosenWindow, int] | None:
+    """Returns the first VOI table or else the first window, and how many of both there are; None without any."""
     if tables := dataset.get("VOILUTSequence"):
-        return read_table("voi_lut", tables[0], signed_input=signed_input)
+        table = read_table("voi_lut", tables[0], signed_input=signed_input)
+        chosen = ChosenWindow(table, HeaderTable(number=1, of=len(tables)))
+        return chosen, len(tables) + len(_given(dataset, "WindowCenter"))
     centres, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
     if not centres and not widths:
         return None
@@ -131,20 +192,34 @@ def _voi(dataset: Dataset, *, signed_input: bool) -> Table | Window | None:
             "unsupported_pixels",
             f"Window Center and Window Width must have the same number of values, got {len(centres)} and {len(widths)}",
         )
-    return Window(str(dataset.get("VOILUTFunction") or "LINEAR"), centres[0], widths[0])
+    window = Window(str(dataset.get("VOILUTFunction") or "LINEAR"), centres[0], widths[0])
+    applied = HeaderWindow(
+        number=1,
+        of=len(centres),
+        centre=window.centre,
+        width=window.width,
+        function=cast("WindowFunction", window.function),
+    )
+    return ChosenWindow(window, applied), len(centres)
 
 
 def _numbers(dataset: Dataset, keyword: str) -> list[float]:
     """Returns the values of an element, none where it is absent or empty; rejects one blank among several."""
+    given = _given(dataset, keyword)
     value = dataset.get(keyword)
-    values = list(value) if isinstance(value, MultiValue) else [value]
-    given = [each for each in values if each not in (None, "")]
-    if len(given) not in (0, len(values)):
+    if given and len(given) != (len(value) if isinstance(value, MultiValue) else 1):
         raise Rejected("unsupported_pixels", f"{keyword} has a blank value among others")
     return [float(each) for each in given]
 
 
-def _may_be_negative(modality: Rescale | Table | None, stored: FullRange, *, ct: bool) -> bool:
+def _given(dataset: Dataset, keyword: str) -> list[Any]:
+    """Returns the values of an element that are not blank."""
+    value = dataset.get(keyword)
+    values = list(value) if isinstance(value, MultiValue) else [value]
+    return [each for each in values if each not in (None, "")]
+
+
+def _may_be_negative(modality: Rescale | Table | None, stored: ValueRange, *, ct: bool) -> bool:
     """Returns whether values after the modality step are signed: never after a table, always after a CT rescale."""
     match modality:
         case Table():

@@ -76,11 +76,18 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class FullRange:
-    """The range of values that the bits can hold, onto [0, 1]."""
+class ValueRange:
+    """A range of values, onto [0, 1].
+
+    Attributes:
+        low: The value that becomes 0.
+        high: The value that becomes 1.
+        kind: The range of values that the bits can hold, or of most values of this image.
+    """
 
     low: float
     high: float
+    kind: Literal["full_range", "percentile"] = "full_range"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +95,11 @@ class Invert:
     """The inversion of MONOCHROME1, in which the lowest value is white."""
 
 
-Step = Rescale | Table | Window | FullRange | Invert
+Step = Rescale | Table | Window | ValueRange | Invert
 
 
 def apply(step: Step, x: Floats | Integers) -> Floats:
-    """Returns the values after a step; those of Window, FullRange, Invert and the VOI table are in [0, 1].
+    """Returns the values after a step; those of Window, ValueRange, Invert and the VOI table are in [0, 1].
 
     Integers are taken as they are, because a float64 copy of a large colour image alone is gigabytes.
 
@@ -113,7 +120,7 @@ def apply(step: Step, x: Floats | Integers) -> Floats:
             return np.clip((x - step.centre) / step.width + 0.5, 0.0, 1.0)
         case Window():  # 1 / (1 + exp(-4 (x - c) / w)), written so that it does not overflow
             return 0.5 * (1.0 + np.tanh(2.0 * np.subtract(x, step.centre, dtype=np.float64) / step.width))
-        case FullRange():
+        case ValueRange():
             unit = np.subtract(x, step.low, dtype=np.float64)
             unit /= step.high - step.low
             return np.clip(unit, 0.0, 1.0, out=unit)
@@ -122,7 +129,7 @@ def apply(step: Step, x: Floats | Integers) -> Floats:
 
 
 def render(steps: Sequence[Step], stored: Integers) -> Floats:
-    """Returns stored values after all steps: pixels in [0, 1] if the last but for Invert is Window, FullRange or VOI.
+    """Returns stored values after all steps: pixels in [0, 1] if the last but for Invert is Window, ValueRange or VOI.
 
     Args:
         steps: The steps, in order.
@@ -163,7 +170,7 @@ def slope(steps: Sequence[Step], stored: np.dtype[np.integer[Any]]) -> float:
     return largest
 
 
-def _steepest(step: Rescale | Window | FullRange | Invert) -> float:
+def _steepest(step: Rescale | Window | ValueRange | Invert) -> float:
     match step:
         case Rescale():
             return abs(step.slope)
@@ -171,7 +178,7 @@ def _steepest(step: Rescale | Window | FullRange | Invert) -> float:
             return 1.0 / (step.width - 1.0)
         case Window():  # SIGMOID is as steep at its centre as LINEAR_EXACT everywhere
             return 1.0 / step.width
-        case FullRange():
+        case ValueRange():
             return 1.0 / (step.high - step.low)
         case Invert():
             return 1.0
@@ -190,8 +197,8 @@ def transform(step: Step) -> Transform:
             return step.kind
         case Window():
             return _WINDOWS[step.function]
-        case FullRange():
-            return "full_range"
+        case ValueRange():
+            return step.kind
         case Invert():
             return "invert"
 
@@ -210,13 +217,13 @@ def parameters(step: Step) -> dict[str, Any]:
             return {step.kind: [step.first, step.bits, entries]}
         case Window():
             return {step.function: [step.centre, step.width]}
-        case FullRange():
-            return {"full_range": [step.low, step.high]}
+        case ValueRange():
+            return {step.kind: [step.low, step.high]}
         case Invert():
             return {"invert": []}
 
 
-def full_range(bits: int, *, signed: bool, modality: Rescale | Table | None) -> FullRange:
+def full_range(bits: int, *, signed: bool, modality: Rescale | Table | None) -> ValueRange:
     """Returns the range of the stored bits after the modality step.
 
     Args:
@@ -225,9 +232,9 @@ def full_range(bits: int, *, signed: bool, modality: Rescale | Table | None) -> 
         modality: The modality step; None where there is none.
     """
     if isinstance(modality, Table):
-        return FullRange(0.0, float(modality.peak))
+        return ValueRange(0.0, float(modality.peak))
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     if modality is None:
-        return FullRange(float(low), float(high))
-    ends = sorted((low * modality.slope + modality.intercept, high * modality.slope + modality.intercept))
-    return FullRange(*ends)
+        return ValueRange(float(low), float(high))
+    ends = (low * modality.slope + modality.intercept, high * modality.slope + modality.intercept)
+    return ValueRange(min(ends), max(ends))

@@ -26,10 +26,12 @@ from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, check_size, crop, pixels_sha256
 from certrad.models.types import Region
 from certrad.models.types.image import ImageFacts
+from certrad.models.types.window import FileWindow, RequestedWindow
 from certrad.workers.decoders import jpeg, png, tiff
 from certrad.workers.decoders.codestream import read_codestream
 from certrad.workers.decoders.decoder_messages import heed_messages
-from certrad.workers.decoders.grayscale import apply, full_range, parameters, slope
+from certrad.workers.decoders.grayscale import apply, parameters, slope, transform
+from certrad.workers.decoders.windows import of_raster
 from certrad.workers.decoders.zero_runs import check_zero_runs
 
 RasterFormat = Literal["png", "jpeg", "tiff"]
@@ -51,6 +53,7 @@ def decode(
     *,
     max_pixels: int,
     region: Region | None = None,
+    window: RequestedWindow = FileWindow(),  # noqa: B008  # frozen
     on_size: Callable[[int], None] | None = None,
 ) -> DecodedImage:
     """Decodes the one image of a file.
@@ -60,14 +63,15 @@ def decode(
         image_format: Its format.
         max_pixels: Maximum number of pixels.
         region: The part of the image to keep; None for all of it.
+        window: The window of a grey image, in its grey levels.
         on_size: Called with the number of pixels before one of them is decoded.
 
     Returns:
         The decoded image.
 
     Raises:
-        Rejected: `unreadable_image`, `image_too_large`, `image_too_small`, `animated_image`, `unsupported_pixels` or
-            `region_out_of_range`.
+        Rejected: `unreadable_image`, `image_too_large`, `image_too_small`, `animated_image`, `unsupported_pixels`,
+            `region_out_of_range` or `unknown_window`.
     """
     with _pillow(max_pixels):
         data, inverted = tiff.without_inversion(data) if image_format == "tiff" else (data, False)
@@ -86,7 +90,8 @@ def decode(
         if inverted:
             stored = np.subtract((1 << bits) - 1, stored, dtype=stored.dtype)
     cropped = crop(stored, region)
-    to_unit = full_range(bits, signed=False, modality=None)
+    chosen = of_raster(window, cropped, bits)
+    to_unit = chosen.step
     return DecodedImage(
         pixels=apply(to_unit, cropped if cropped.ndim == 3 else cropped[..., None]),
         sha256=pixels_sha256(cropped, [parameters(to_unit)]),
@@ -98,9 +103,14 @@ def decode(
             bits=bits,
             decoder=f"pillow {__version__}",
             lossy=lossy,
-            transforms=(*(("palette",) if palette else ()), *(("orientation",) if oriented else ())),
+            transforms=(
+                *(("palette",) if palette else ()),
+                *(("orientation",) if oriented else ()),
+                *(() if isinstance(window, FileWindow) else (transform(to_unit),)),
+            ),
             unit="grey level",
             slope=slope([to_unit], stored.dtype),
+            window=chosen.applied,
         ),
     )
 

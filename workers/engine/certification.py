@@ -3,12 +3,8 @@
 import hashlib
 import time
 from dataclasses import dataclass, field
-from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from redis import Redis
 
 from certrad.models.backbones.device import dtype_name
 from certrad.models.backbones.processor import processor_name
@@ -29,76 +25,23 @@ from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes, r
 from certrad.models.smoothing import Noise, NoisySampler, Stream
 from certrad.models.smoothing.device import noise_law
 from certrad.models.smoothing.encoded import EncodedSampler
-from certrad.models.smoothing.plan import SamplingPlan, plan_samples
-from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest
+from certrad.models.types import TEMPLATE_PROMPT
 from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, ClassifierParts, NoiseIdentity
-from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
-from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
-from certrad.workers.contract.names import Phase, input_key
+from certrad.workers.contract.names import Phase
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
+from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import EngineIdentity, JobEndedError, LedgerEntry, RedisLedger
 from certrad.workers.engine.model import Model, input_shape
 from certrad.workers.engine.progress import SamplingProgress
+from certrad.workers.engine.result_warnings import result_warnings
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.engine.tuned_images import require_not_tuned_on
 from certrad.workers.keys.epochs import Epoch
 from certrad.workers.queue import stop as stopping
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificationInput:
-    """The input of a certification: the request of a job, and its image.
-
-    Attributes:
-        job_id: The job's id.
-        request: The request with every default filled in.
-        image: Facts of the decoded image.
-        plan: The samples that the request needs.
-    """
-
-    job_id: str
-    request: CertifyRequest
-    image: ImageRecord
-    plan: SamplingPlan
-
-    @staticmethod
-    def of(record: JobRecord) -> "CertificationInput":
-        """Returns the input of a job.
-
-        Args:
-            record: A job that intake has decoded.
-
-        Raises:
-            TypeError: The job is of another kind, or its image was never decoded.
-        """
-        request, image = record.request, record.image
-        if not isinstance(request, CertifyRequest):
-            raise TypeError(f"the engine must get a request to certify, got one to {request.kind}")
-        if not isinstance(image, ImageRecord):
-            raise TypeError("the engine must get a job whose image intake has decoded")
-        plan = plan_samples(request.sigma, request.params)
-        return CertificationInput(job_id=record.id, request=request, image=image, plan=plan)
-
-    def read_pixels(self, redis: Redis, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-        """Returns the model input that intake put into Redis.
-
-        Args:
-            redis: The job store.
-            shape: (channels, height, width) of the backbone's input.
-
-        Raises:
-            Rejected: `worker_lost` if it is gone, `digest_mismatch` if it changed.
-        """
-        payload = cast("bytes | None", redis.get(input_key(self.job_id)))
-        if payload is None:
-            raise Rejected("worker_lost", "the decoded image expired in the job store")
-        if hashlib.sha256(payload).hexdigest() != self.image.input_sha256:
-            raise Rejected("digest_mismatch", "the decoded image changed in the job store")
-        return np.frombuffer(payload, dtype="<f4").reshape(shape)
 
 
 @dataclass(slots=True)
@@ -293,10 +236,9 @@ class Certification:
             JobEndedError: The job has ended.
         """
         card = self.runtime.backbone_card(facts.classifier.backbone)
-        warnings = [IMAGE_WARNINGS[code] for code in self.input.image.warnings]
         result = certification_result(
             facts,
-            warnings=[*warnings, card.notes] if card.notes else warnings,
+            warnings=result_warnings(self.input.image, card),
             timing={name: round(seconds, 3) for name, seconds in timing.items()},
         )
         hand_over = HandOver(result=result, document=canonical(document(facts)))

@@ -20,6 +20,7 @@ CERTIFYING: Final = (
     "models/smoothing",
     "models/types",
     "workers/engine/certification.py",
+    "workers/engine/certification_input.py",
     "workers/engine/model.py",
 )
 """Files and packages under `certrad` that decide what a certificate says, in the order of their names."""

@@ -18,7 +18,8 @@ from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.waiting import refuses_writes
-from certrad.workers.engine.certification import Certification, CertificationInput
+from certrad.workers.engine.certification import Certification
+from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.model import input_shape
 from certrad.workers.engine.prompt_store import publish_all

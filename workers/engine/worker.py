@@ -203,7 +203,7 @@ class EngineWorker(QueueWorker):
 
     def handle_warm_shutdown_request(self) -> None:
         """Asks the engine to hand its job back after the current block."""
-        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # rq is untyped here
+        super().handle_warm_shutdown_request()
         if self._engine is not None:
             self._engine.signal(signal.SIGTERM)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from certrad.models.images.decoded_image import check_size
 from certrad.models.images.model_input import ModelInput, image_scale, model_input
 from certrad.models.types import BackboneCard, CertifyRequest, Region
 from certrad.models.types.image import ImageFacts, ImageRecord
+from certrad.models.types.window import FileWindow, RequestedWindow
 from certrad.workers.contract.formats import sniff
 from certrad.workers.decoders import dicom, raster
 from certrad.workers.sandbox.child import Answer, allow_cpu_seconds, run_limited
@@ -32,7 +33,7 @@ def decode_limited(
 
     Args:
         data: The upload, a PNG, JPEG, TIFF or DICOM file.
-        request: Names the frame and the region.
+        request: Names the frame, the region and the window.
         card: The backbone of the request, which names the size of the model input.
         settings: Limits of the sandbox.
 
@@ -48,6 +49,7 @@ def decode_limited(
             max_pixels=settings.max_pixels,
             frame=request.frame,
             region=request.region,
+            window=request.window,
             on_size=lambda pixels: allow_cpu_seconds(cpu_allowance(len(data), pixels)),
         ),
         memory_bytes=settings.intake_memory_bytes,
@@ -97,6 +99,7 @@ def decode_bytes(
     max_pixels: int,
     frame: int | None = None,
     region: Region | None = None,
+    window: RequestedWindow = FileWindow(),  # noqa: B008  # frozen
     on_size: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """Returns the facts and digest of an image, and its model input; runs in the sandbox.
@@ -107,10 +110,11 @@ def decode_bytes(
         max_pixels: Pixels that are decoded, at most.
         frame: Frame of a multi-frame image, from 1.
         region: The part of the image to decode.
+        window: The window of a grey image.
         on_size: Called with the number of pixels once it is known and allowed, before one of them is decoded.
 
     Raises:
-        Rejected: The bytes, the frame or the region are to blame.
+        Rejected: The bytes, the frame, the region or the window are to blame.
     """
     if not data:
         raise Rejected("empty_image", "the image must not be empty, got 0 bytes")
@@ -118,13 +122,19 @@ def decode_bytes(
         case None:
             raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
         case "dicom":
-            image = dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region, on_size=on_size)
+            image = dicom.decode(
+                data, max_pixels=max_pixels, frame=frame, region=region, window=window, on_size=on_size
+            )
         case raster_format:
             if frame not in (None, 1):
                 raise Rejected("frame_out_of_range", f"`frame` must be 1, got {frame}")
-            image = raster.decode(data, raster_format, max_pixels=max_pixels, region=region, on_size=on_size)
-    header = {"facts": _FACTS.dump_python(image.facts, mode="json"), "pixels_sha256": image.sha256}
-    return header, model_input(image, card.image_size, card.fit).tobytes()
+            image = raster.decode(
+                data, raster_format, max_pixels=max_pixels, region=region, window=window, on_size=on_size
+            )
+    seen = model_input(image, card.image_size, card.fit)
+    facts = replace(image.facts, warnings=("low_contrast", *image.facts.warnings)) if seen.is_flat else image.facts
+    header = {"facts": _FACTS.dump_python(facts, mode="json"), "pixels_sha256": image.sha256}
+    return header, seen.tobytes()
 
 
 def _checked(
@@ -155,26 +165,33 @@ def _checked(
 _MAX_PIXELS: Final = 64_000_000
 
 
-def decode(content: bytes) -> Pixels:
+def decode(content: bytes, window: FileWindow = FileWindow()) -> Pixels:  # noqa: B008  # frozen
     """Returns the pixels of a file of a published data set: DICOM as uploads, any other as the papers' code does.
 
     Args:
         content: The file.
+        window: The window of the file, with the presets of the task.
 
     Raises:
         Rejected: The bytes are no such image.
     """
     if sniff(content) == "dicom":
-        return decode_as_uploaded(content, max_pixels=_MAX_PIXELS)
+        return decode_as_uploaded(content, max_pixels=_MAX_PIXELS, window=window)
     return decode_with_pillow(content)
 
 
-def decode_as_uploaded(content: bytes, *, max_pixels: int) -> Pixels:
+def decode_as_uploaded(
+    content: bytes,
+    *,
+    max_pixels: int,
+    window: FileWindow = FileWindow(),  # noqa: B008  # frozen
+) -> Pixels:
     """Returns the pixels of a file as the service would decode it as an upload, but in this process.
 
     Args:
         content: The file.
         max_pixels: Pixels that are decoded, at most.
+        window: The window of the file, with the presets of the task.
 
     Raises:
         Rejected: The bytes are no such image.
@@ -183,6 +200,6 @@ def decode_as_uploaded(content: bytes, *, max_pixels: int) -> Pixels:
         case None:
             raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
         case "dicom":
-            return dicom.decode(content, max_pixels=max_pixels).pixels
+            return dicom.decode(content, max_pixels=max_pixels, window=window).pixels
         case image_format:
             return raster.decode(content, image_format, max_pixels=max_pixels).pixels

@@ -14,6 +14,7 @@ from certrad.models.images.model_input import ModelInput
 from certrad.models.prompts.training.image_choice import choose_images
 from certrad.models.types import BackboneCard
 from certrad.models.types.tuning import TuningRequest
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.names import input_key
 from certrad.workers.contract.payloads import Payloads
 from certrad.workers.contract.records import Records
@@ -65,7 +66,8 @@ def put_images(
     _check_room(job_id, len(order), card, settings, redis)
     payloads, digest, done = Payloads(redis, ttl=settings.input_ttl), hashlib.sha256(), 0
     for start in range(0, len(order), _TOGETHER):
-        for pixels in _decoded(archive, [paths[index] for index in order[start : start + _TOGETHER]], card, settings):
+        some = [paths[index] for index in order[start : start + _TOGETHER]]
+        for pixels in _decoded(archive, some, card, request.window, settings):
             digest.update(pixels)
             if not payloads.put_image(job_id, done, pixels):
                 return None
@@ -123,7 +125,9 @@ def _listed(archive: bytes, settings: WorkerSettings) -> dict[str, list[str]]:
         raise Rejected(_OF_A_LISTING.get(rejected.code, rejected.code), rejected.detail) from rejected
 
 
-def _decoded(archive: bytes, paths: Sequence[str], card: BackboneCard, settings: WorkerSettings) -> list[bytes]:
+def _decoded(
+    archive: bytes, paths: Sequence[str], card: BackboneCard, window: FileWindow, settings: WorkerSettings
+) -> list[bytes]:
     """Returns the model inputs of some files.
 
     Raises:
@@ -132,7 +136,7 @@ def _decoded(archive: bytes, paths: Sequence[str], card: BackboneCard, settings:
     size = ModelInput.size_in_bytes(card.image_size)
     try:
         answer = run_limited(
-            partial(_decode_files, archive, paths, card, settings.max_pixels),
+            partial(_decode_files, archive, paths, card, window, settings.max_pixels),
             memory_bytes=settings.intake_memory_bytes,
             cpu_seconds=settings.intake_cpu_seconds,
             max_payload=size * len(paths),
@@ -142,16 +146,16 @@ def _decoded(archive: bytes, paths: Sequence[str], card: BackboneCard, settings:
         return [ModelInput.from_bytes(part, card.image_size).tobytes() for part in parts]
     except (Rejected, ValueError) as error:
         if len(paths) > 1:  # a process that crashed or ran out of time does not say on which
-            return [pixels for path in paths for pixels in _decoded(archive, [path], card, settings)]
+            return [pixels for path in paths for pixels in _decoded(archive, [path], card, window, settings)]
         if isinstance(error, Rejected):
             raise Rejected(error.code, f"`{shown(paths[0])}`: {error.detail}") from error
         raise Rejected("unreadable_image", f"`{shown(paths[0])}`: the decoder crashed on this file") from error
 
 
 def _decode_files(
-    archive: bytes, paths: Sequence[str], card: BackboneCard, max_pixels: int
+    archive: bytes, paths: Sequence[str], card: BackboneCard, window: FileWindow, max_pixels: int
 ) -> tuple[dict[str, Any], bytes]:
     """Returns an empty header and the model inputs, one after the other; runs in the sandbox."""
     return {}, b"".join(
-        decode_bytes(content, card, max_pixels=max_pixels)[1] for content in read_images(archive, paths)
+        decode_bytes(content, card, max_pixels=max_pixels, window=window)[1] for content in read_images(archive, paths)
     )

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
-from certrad.workers.local.job_store import JobStore
 from certrad.workers.local.probe import Question
+from certrad.workers.local.store_view import StoreView
 from certrad.workers.local.supervisor import Child
 from certrad.workers.local.watch import HeartbeatWatch, ProbeWatch
 
@@ -18,7 +18,7 @@ class ServiceWatch:
 
     def __init__(
         self,
-        store: JobStore,
+        store: StoreView,
         *,
         api: tuple[Child, Question],
         redis: tuple[Child, Question] | None,
@@ -69,7 +69,7 @@ class ServiceWatch:
         if now < self._look_at or (self._redis is not None and not self._redis.answers):
             return []
         self._look_at = now + _LOOK_SECONDS
-        heartbeats = self._store.heartbeats() if self._store.takes_writes() else None
+        heartbeats = self._store.heartbeats() if self._store.has_room() else None
         if heartbeats is None:
             return []
         return [

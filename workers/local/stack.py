@@ -17,11 +17,11 @@ import structlog
 
 from certrad.workers.contract.commands import REDIS_AWAY
 from certrad.workers.contract.names import ENGINE_QUEUE, INTAKE_QUEUE
-from certrad.workers.local.job_store import JobStore
 from certrad.workers.local.log_files import LogFiles, open_log
 from certrad.workers.local.probe import Question
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.local.service_watch import ServiceWatch
+from certrad.workers.local.store_view import StoreView
 from certrad.workers.local.supervisor import Child, StackError, end
 from certrad.workers.parent_death import parent_death_hook
 from certrad.workers.settings import StackSettings
@@ -47,7 +47,7 @@ class Stack:
         if "redis_url" not in settings.model_fields_set:
             self._redis = EmbeddedRedis(data_dir / "redis", maxmemory=settings.redis_maxmemory)
             redis_url = self._redis.url
-        self._store = JobStore(redis_url)
+        self._store = StoreView(redis_url)
         self._heartbeat_seconds = settings.heartbeat_seconds
         shared = {
             "CERTRAD_REDIS_URL": redis_url,
@@ -153,8 +153,7 @@ class Stack:
         )
 
     def _api_command(self) -> list[str]:
-        options = ["--fd", str(self._listener.fileno()), "--timeout-graceful-shutdown", "3", "--no-access-log"]
-        return ["-m", "uvicorn", "certrad.app.main:create_app", "--factory", "--log-level", "warning", *options]
+        return ["-m", "certrad.app.http.server", str(self._listener.fileno())]
 
     def _spawn(self, name: str, arguments: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with open_log(self._logs / f"{name}.log") as log:

@@ -31,6 +31,7 @@ from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.store import PromptStore
 from certrad.models.types import BackboneCard, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
 from certrad.models.types.pixels import WHITE
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.image_folder import (
@@ -169,7 +170,7 @@ def _decode(
     Raises:
         ValueError: None is an image.
     """
-    request = CertifyRequest(classifier=asked.spec)
+    request = CertifyRequest(classifier=asked.spec, window=FileWindow.of_task(asked.task.windows))
     taken: list[_Source] = []
     images: list[Tensor] = []
     refused: Counter[str] = Counter()

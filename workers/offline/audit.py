@@ -22,6 +22,7 @@ from certrad.models.prompts.store import PromptStore
 from certrad.models.types import CertifyRequest, FixedSigma, SamplingParams
 from certrad.models.types.defaults import default_prompts
 from certrad.models.types.pixels import WHITE
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.image_folder import distinct_images, tell_refused
 from certrad.workers.offline.classifiers import of_task
@@ -52,7 +53,8 @@ def audit_images(options: Namespace) -> int:
         specs = _specs(options, store, cards)
         card = cards.backbones[specs[0].classifier.backbone]
         # An image that counted twice would get the same noise twice; the p-value takes the answers for independent.
-        request = CertifyRequest(classifier=specs[0].classifier)
+        window = FileWindow.of_task(cards.tasks[options.task].windows)
+        request = CertifyRequest(classifier=specs[0].classifier, window=window)
         images, refused = distinct_images(options.images, options.limit, request, card, service, _on_grid)
         device = chosen_device(service.device)
         settings = AuditSettings(

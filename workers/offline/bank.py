@@ -22,6 +22,7 @@ from certrad.models.prompts.training.tuning import TuningSet
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard, CertifyRequest, ClassifierSpec, PromptCard
 from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from certrad.models.types.tuning import TuningParams
+from certrad.models.types.window import FileWindow
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.image_folder import files_of_classes
 from certrad.workers.keys.epochs import EpochSecrets
@@ -56,7 +57,8 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
     spec = ClassifierSpec(
         backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
     )
-    data = _decode(files, spec, card, params, settings)
+    request = CertifyRequest(classifier=spec, window=FileWindow.of_task(task.windows))
+    data = _decode(files, request, card, params, settings)
     with progress_bar("stages") as progress:
         bar = progress.add_task("tuning", total=params.stages)
         bank = tune_bank(
@@ -89,7 +91,7 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
 
 def _decode(
     files: Sequence[Sequence[Path]],
-    spec: ClassifierSpec,
+    request: CertifyRequest,
     card: BackboneCard,
     params: BankParams,
     settings: WorkerSettings,
@@ -98,7 +100,7 @@ def _decode(
 
     Args:
         files: The files of each class, in the order of their names.
-        spec: The classifier.
+        request: The classifier and the window.
         card: Its backbone.
         params: The parameters of the bank.
         settings: The limits of decoding.
@@ -109,15 +111,15 @@ def _decode(
     places = [(label, place) for label, of_class in enumerate(files) for place in range(len(of_class))]
     choice = replace(TuningParams.published("few_shot"), shots=params.shots, seed=params.seed)
     labels = [label for label, _ in places]
-    chosen = choose_images(labels, spec.class_names, choice)
-    request = CertifyRequest(classifier=spec)
+    class_names = request.classifier.class_names
+    chosen = choose_images(labels, class_names, choice)
 
     def model_input(index: int) -> Tensor:
         label, place = places[index]
         try:
             decoded, _ = decode_limited(files[label][place].read_bytes(), request, card, settings)
         except Rejected as rejected:  # the name of a file may be a patient's
-            where = f"image {place + 1} of class {spec.class_names[label]!r}, by name"
+            where = f"image {place + 1} of class {class_names[label]!r}, by name"
             raise Rejected(rejected.code, f"{where}: {rejected.detail}") from None
         return torch.from_numpy(decoded.pixels.copy())
 

@@ -15,6 +15,7 @@ from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.prompts.zero_shot import initial_context
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
 from certrad.models.types.tuned_on import EpochDigests, TunedOn
+from certrad.models.types.window import FileWindow
 from certrad.workers.intake.image_folder import distinct_images, tell_refused
 from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.offline.classifiers import of_task
@@ -56,7 +57,7 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
         images, refused = distinct_images(
             options.images,
             options.limit,
-            CertifyRequest(classifier=spec),
+            CertifyRequest(classifier=spec, window=FileWindow.of_task(task.windows)),
             card,
             settings,
             np.copy,

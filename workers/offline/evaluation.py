@@ -42,6 +42,7 @@ from certrad.models.types import (
     TaskCard,
 )
 from certrad.models.types.defaults import BARE_TEMPLATE, ClassifierChoice, choose_classifier, default_prompts
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode, decode_as_uploaded
@@ -133,8 +134,10 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
     data, task = _data(options.task, cards)
     params = SmoothingParams(sigma=options.sigma, alpha=options.alpha, n0=options.n0, n=options.n)
     prompt = named_prompt(options.prompt, store)
-    own = partial(decode_as_uploaded, max_pixels=service.max_pixels)
-    split = load_split(data, options.data, options.split, decode=own if data.layout == "folders" else decode)
+    window = FileWindow.of_task(task.windows if task else ())
+    own = partial(decode_as_uploaded, max_pixels=service.max_pixels, window=window)
+    published = partial(decode, window=window)
+    split = load_split(data, options.data, options.split, decode=own if data.layout == "folders" else published)
     class_names = tuple(dict.fromkeys(split.class_names))  # two classes of ImageNet share a name, twice
     folders = class_names
     of_folders = prompt if isinstance(prompt, PromptCard) else task

@@ -119,7 +119,8 @@ def _of_image(
         request = replace(statement.request, frame=options.frame, region=options.region)
         card = backbone_card(request.classifier.backbone, cards)
         decoded, facts = decode_limited(image, request, card, settings)
-        yield Check("image", True, same_image(statement, facts))
+        found = same_image(statement, facts)
+        yield Check("image", True, "; ".join((found, *(f"warning {code}" for code in facts.warnings))))
     except (Rejected, ValueError) as error:
         yield Check("image", False, str(error))
         return
@@ -135,17 +136,15 @@ def _of_image(
         yield Check("classifier", False, str(error))
         return
     yield Check("classifier", True, _SAME if rebuilt.same_text else _ROUNDED)
-    agrees = False
     if options.fresh:
         with _bar("fresh run") as on_samples:
             key = secrets.token_bytes(_KEY_BYTES)
-            fresh = check("fresh", lambda: replay.fresh(statement, rebuilt, key, on_samples))
-        agrees = fresh.ok
-        yield fresh
+            yield check("fresh", lambda: replay.fresh(statement, rebuilt, key, on_samples))
     if options.replay:
-        yield check("selection", lambda: replay.select_again(statement, rebuilt, tolerant=agrees))
+        tolerant = rebuilt.may_differ(statement.classifier.processor)
+        yield check("selection", lambda: replay.select_again(statement, rebuilt, tolerant=tolerant))
         with _bar("replay") as on_samples:
-            again = partial(replay.replay, tolerant=agrees, on_samples=on_samples)
+            again = partial(replay.replay, tolerant=tolerant, on_samples=on_samples)
             yield check("replay", lambda: again(statement, rebuilt, options.replay, SystemRandom()))
 
 

@@ -1,7 +1,6 @@
 """POST /certify."""
 
-from io import BytesIO
-from typing import Final
+from typing import BinaryIO, Final
 
 from fastapi import APIRouter, Request
 
@@ -10,11 +9,14 @@ from certrad.app.api.defaults import resolve
 from certrad.app.api.dependencies import Services
 from certrad.app.api.engines import require_backbone
 from certrad.app.api.multipart import form_content, is_form, read_form
+from certrad.app.api.raw_body import read_raw
 from certrad.app.api.schemas.certify import CertifyForm, parse
 from certrad.app.api.schemas.job import JobView
 from certrad.models.errors import Rejected
 from certrad.workers.contract.formats import SNIFFED_BYTES, sniff
 from certrad.workers.contract.job import Created
+
+PATH: Final = "/certify"
 
 router = APIRouter(tags=["certify"])
 
@@ -27,13 +29,13 @@ _FORM: Final = CertifyForm.model_json_schema()
 
 
 @router.post(
-    "/certify",
+    PATH,
     operation_id="certify",
     summary="Certify an image",
     status_code=202,
     response_model=JobView,
     response_model_exclude_unset=True,
-    responses=job_responses("unknown_prompt", "prompt_mismatch", "empty_image", "unsupported_format"),
+    responses=job_responses("unknown_prompt", "unknown_window", "prompt_mismatch", "empty_image", "unsupported_format"),
     openapi_extra={
         "parameters": [
             {
@@ -63,22 +65,23 @@ async def certify(
     fields = request.query_params.multi_items()
     if is_form(request):
         async with read_form(request, "image") as (part, in_form):
-            image = await part.read()
-            fields += in_form
+            created = await acceptance.submit(_submit, part.file, fields + in_form)
     else:
-        image = await request.body()
-    created = await acceptance.submit(_submit, image, fields)
+        async with read_raw(request) as image:
+            created = await acceptance.submit(_submit, image, fields)
     return await acceptance.answer(created)
 
 
-def _submit(services: Services, image: bytes, fields: list[tuple[str, str]], idempotency: str | None) -> Created:
+def _submit(services: Services, image: BinaryIO, fields: list[tuple[str, str]], idempotency: str | None) -> Created:
     request = resolve(parse(fields), services.catalogue, services.settings)
-    if not image:
+    start = image.read(SNIFFED_BYTES)
+    image.seek(0)
+    if not start:
         raise Rejected("empty_image", "the upload has zero bytes")
-    if sniff(image[:SNIFFED_BYTES]) is None:
+    if sniff(start) is None:
         raise Rejected(
             "unsupported_format",
             "the image must be PNG, JPEG, TIFF or DICOM; its first bytes are those of none of them",
         )
     require_backbone(services, request.classifier.backbone)
-    return services.jobs.submit(BytesIO(image), request, idempotency=idempotency)
+    return services.jobs.submit(image, request, idempotency=idempotency)

@@ -132,7 +132,7 @@ async def follow_job(
 async def _stream(services: Services, job_id: str, after: str) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=_RECONNECT_MS)
     try:
-        async for event in events.follow(services.async_redis, job_id, after=after, beat=services.settings.keep_alive):
+        async for event in events.follow(services.events, job_id, after=after, beat=services.settings.keep_alive):
             yield event.encode() if event else format_sse_event(comment="still here")
     except RedisError:
         return  # the client comes back with Last-Event-ID

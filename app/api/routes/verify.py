@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from hashlib import sha256
-from typing import Any, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
@@ -10,8 +10,11 @@ from pydantic import BaseModel, Field
 
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
+from certrad.app.api.raw_body import read_raw
 from certrad.models.certificates.verify import MAX_BYTES, Issuer, Verification, verify
 from certrad.models.errors import Rejected
+
+PATH: Final = "/verify"
 
 router = APIRouter(tags=["certificates"])
 
@@ -52,7 +55,7 @@ class VerificationView(BaseModel):
 
 
 @router.post(
-    "/verify",
+    PATH,
     operation_id="verify",
     summary="Verify a certificate",
     responses=problem_responses("not_a_certificate", "body_too_large", "foreign_origin"),
@@ -63,27 +66,21 @@ async def verify_certificate(request: Request, services: ServicesDep) -> Verific
 
     Whether the labels belong to the image needs the image and the model: `certrad verify --replay`.
     """
-    content = await _read(request)
-    # One at a time, beside the event loop and the threads of the other routes: a large document takes seconds.
-    verification = await run_sync(_verify, content, services, limiter=services.verifying)
+    async with read_raw(request) as body:
+        # One at a time, beside the event loop and the threads of the other routes: a large document takes seconds.
+        verification = await run_sync(_verify, body, services, limiter=services.verifying)
     return VerificationView.model_validate({**asdict(verification), "valid": verification.valid})
 
 
-async def _read(request: Request) -> bytes:
-    """Returns the body; it keeps no more of it than a document can have.
+def _verify(body: BinaryIO, services: Services) -> Verification:
+    """Returns the verification of a body; it keeps no more of it in memory than a document can have.
 
     Raises:
         Rejected: not_a_certificate, if the body is longer than that.
     """
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_BYTES:
-            raise Rejected("not_a_certificate", f"a certificate has at most {MAX_BYTES} bytes; the body has more")
-    return bytes(content)
-
-
-def _verify(content: bytes, services: Services) -> Verification:
+    content = body.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise Rejected("not_a_certificate", f"a certificate has at most {MAX_BYTES} bytes; the body has more")
     epochs = services.keyring.epochs()
     secrets = [bytes.fromhex(epoch.secret) for epoch in epochs if epoch.secret]
     issuer = Issuer(

@@ -19,6 +19,7 @@ from pydantic_core.core_schema import ValidationInfo
 from certrad.app.api.problems import InvalidRequest, refusal
 from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
+from certrad.models.types.window import read_window
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -109,6 +110,13 @@ class CertifyForm(BaseModel):
     region: Annotated[str, StringConstraints(pattern=_REGION)] | None = Field(
         None, description="`x,y,w,h` in pixels: the part of the image to classify", examples=["0,0,512,512"]
     )
+    window: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(
+        "file",
+        description="window of a grey image: `file` for its own, else the task's preset for its modality; "
+        "`CENTRE,WIDTH` in HU, or in other values after the rescale; the name of a preset of the task; or "
+        "`percentile` for the 1st to the 99th percentile of its values, without `radius_in_image_units`",
+        examples=["40,400"],
+    )
     priority: Literal["normal", "urgent"] = Field("normal", description="`urgent` goes before every normal job")
 
     @field_validator("n")
@@ -137,6 +145,12 @@ class CertifyForm(BaseModel):
         if region is not None:
             _rectangle(region)
         return region
+
+    @field_validator("window")
+    @classmethod
+    def _is_a_window(cls, window: str) -> str:
+        read_window(window)
+        return window
 
     @property
     def rectangle(self) -> Region | None:

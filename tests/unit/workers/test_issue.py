@@ -10,6 +10,7 @@ import pytest
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.errors import Rejected
+from certrad.models.types.applied_window import FullRange
 from certrad.models.types.image import ImageRecord
 from certrad.workers.contract.job import RESULT, JobRecord
 from certrad.workers.contract.payloads import HandOver
@@ -103,11 +104,17 @@ def test_a_document_of_another_job_is_not_signed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fact", "reason"), [("pixels_sha256", "pixels"), ("input_sha256", "model input"), ("scale", "image_units")]
+    ("fact", "reason"),
+    [("pixels_sha256", "pixels"), ("input_sha256", "model input"), ("scale", "image_units"), ("window", "the window")],
 )
 def test_a_document_of_another_image_is_not_signed(fact: str, reason: str) -> None:
     record = record_of(CASE)
-    other: dict[str, Any] = {"pixels_sha256": "0" * 64, "input_sha256": "0" * 64, "scale": replace(SCALE, slope=1.0)}
+    other: dict[str, Any] = {
+        "pixels_sha256": "0" * 64,
+        "input_sha256": "0" * 64,
+        "scale": replace(SCALE, slope=1.0),
+        "window": FullRange(),
+    }
     assert isinstance(record.image, ImageRecord)
     image = replace(record.image, **{fact: other[fact]})
     assert reason in refused(*left_by_engine(CASE), replace(record, image=image))
@@ -120,6 +127,7 @@ def test_a_document_of_another_image_is_not_signed(fact: str, reason: str) -> No
         {"label": "class 1"},
         {"scope": "frozen_prompt"},
         {"samples_used": 1},
+        {"window": {"kind": "full_range/1"}},
         {"target_reached": True},
         {"radius_in_image_units": {"value": None, "reason": "words"}},
     ],

@@ -77,6 +77,8 @@ def test_commands_that_compute_get_their_arguments_as_they_are(name: str, monkey
                 "`--data-dir`",
             ],
         ),
+        (["certify", "--window", "-40;3", __file__], ["`--window` must be `file`, `percentile`, `CENTRE,WIDTH`"]),
+        (["certify", "--window", "-40,1", __file__], ["`--window` must be a window wider than 1"]),
         (["certify", "--n0", "500", "--n", "100", __file__], ["`--n0` must be at most `--n`; got 500 and 100"]),
         (["demo", "--n", "1"], ["`--n` must be a whole number, 100 to 1000000; got '1'"]),
         (["prompts", "default", "p-1"], ["`--task` is missing"]),

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from certrad.app.cli.client import Job
-from certrad.app.cli.console import DIFFERS, Row, print_ids, print_results
+from certrad.app.cli.console import DIFFERS, Row, print_ids, print_jobs, print_results
 from certrad.app.cli.demo import SPECIMENS, report
 from certrad.models.shipped import shipped_tasks
 
@@ -30,7 +30,13 @@ ABSTENTION = {**{name: value for name, value in RESULT.items() if name not in ("
 }
 
 
-def row(truth: str | None, result: dict[str, Any] | None = RESULT, status: str = "succeeded") -> Row:
+def warned(*codes: str) -> dict[str, Any]:
+    return RESULT | {"warnings": [{"code": code, "message": f"About {code}."} for code in codes]}
+
+
+def row(
+    truth: str | None, result: dict[str, Any] | None = RESULT, status: str = "succeeded", image: str = "scan"
+) -> Row:
     body = {
         "id": "j1",
         "status": status,
@@ -41,7 +47,7 @@ def row(truth: str | None, result: dict[str, Any] | None = RESULT, status: str =
         "error": None,
         "links": {"certificate": "/certificates/abc" if result else None},
     }
-    return Row(image="scan", job=Job.from_json(body), truth=truth)
+    return Row(image=image, job=Job.from_json(body), truth=truth)
 
 
 def printed(*rows: Row) -> str:
@@ -74,6 +80,36 @@ def test_what_an_image_is_has_a_column_where_it_is_known() -> None:
     assert [cell.strip() for cell in line.split("│")[1:4]] == ["scan", "ultrasound", f"head CT {DIFFERS}"]
     assert f"{DIFFERS}: the certified class is not what the image is" in table
     assert "what it is" not in printed(row(None))
+
+
+def test_warnings_stand_above_the_radius_with_the_images_they_are_about() -> None:
+    rows = [
+        row(None, warned("backbone_note"), image="a"),
+        row(None, warned("low_contrast", "no_window", "backbone_note"), image="b"),
+        row(None, warned("no_window", "backbone_note"), image="c"),
+        row(None, None, "failed", image="d"),
+    ]
+    before, _, after = printed(*rows).partition("0.5000")
+    lines = [line for line in before.splitlines() if line.startswith("warning")]
+    assert lines == [
+        "warning low_contrast (b): About low_contrast.",
+        "warning no_window (b, c): About no_window.",
+        "warning backbone_note (a, b, c): About backbone_note.",
+    ]
+    assert "About" not in after
+
+
+def test_a_warning_of_many_images_names_some() -> None:
+    rows = [row(None, warned("no_window"), image=f"scan{number}") for number in range(7)]
+    assert "warning no_window (scan0, scan1, scan2, scan3, scan4, 2 more): " in printed(*rows)
+
+
+def test_warnings_stand_before_the_radius_in_a_list_of_jobs() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    print_jobs(console, [row(None, warned("low_contrast", "backbone_note")).job])
+    (line,) = [line for line in console.file.getvalue().splitlines() if "j1" in line]  # type: ignore[attr-defined]
+    assert line.index("low_contrast") < line.index("head CT") < line.index("0.5000")
+    assert "backbone_note" not in line
 
 
 def test_job_and_certificate_are_told_below_the_table() -> None:

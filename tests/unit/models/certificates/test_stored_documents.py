@@ -11,7 +11,7 @@ from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import document
 from certrad.models.certificates.signature import sign
 from certrad.models.certificates.verify import verify
-from tests.support.certificates import CASES, ISSUER, answered
+from tests.support.certificates import CASES, ISSUER, WINDOWS, answered, scale_of
 
 STORED = Path(__file__).parents[3] / "data"
 
@@ -27,7 +27,14 @@ def test_same_facts_make_the_stored_bytes(index: int) -> None:
     stored = _stored(3)[index]
     case = CASES[stored["case"]]
 
-    facts = answered(case.request, case.probabilities, pixels_sha256=stored["pixels_sha256"])
+    window = WINDOWS[index % len(WINDOWS)]
+    facts = answered(
+        case.request,
+        case.probabilities,
+        pixels_sha256=stored["pixels_sha256"],
+        scale=scale_of(window),
+        window=window,
+    )
 
     assert canonical(sign(document(facts), ISSUER)).decode() == stored["document"]
 

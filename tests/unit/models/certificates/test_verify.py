@@ -42,6 +42,7 @@ ROUTED = next(case for case in CASES if case.routing is not None)
 SIGNED_ONLY = (
     "subject.pixels_sha256",
     "subject.input_shape.",
+    "subject.window.",
     "classifier.class_names.",
     "classifier.arithmetic.",
     "classifier.parts.0.backbone",

@@ -20,7 +20,7 @@ from certrad.models.types import Region
 from certrad.models.types.image import ImageRadius, ImageScale, NoImageRadius
 from certrad.workers.decoders import raster
 from certrad.workers.decoders.dicom import decode as decode_dicom
-from certrad.workers.decoders.grayscale import FullRange, Invert, Rescale, Step, Table, Window, render
+from certrad.workers.decoders.grayscale import Invert, Rescale, Step, Table, ValueRange, Window, render
 from tests.support.images import dicom, encoded, item, noise, png_16, tiff_16
 
 LIMIT = 2_000_000
@@ -208,19 +208,19 @@ KINKED = [2 * i if i < 100 else 200 + (i - 100) // 4 for i in range(320)]
 
 CASES = {
     "grey, 8 bits": Case(
-        middle(96, 131, dtype="u1", low=110, high=145), lambda x: encoded(x, "png"), [FullRange(0, 255)]
+        middle(96, 131, dtype="u1", low=110, high=145), lambda x: encoded(x, "png"), [ValueRange(0, 255)]
     ),
     "grey, 16 bits": Case(
-        middle(70, 64, dtype="u2", low=30_000, high=35_000), lambda x: encoded(x, "png"), [FullRange(0, 65535)]
+        middle(70, 64, dtype="u2", low=30_000, high=35_000), lambda x: encoded(x, "png"), [ValueRange(0, 65535)]
     ),
     "RGB, 8 bits, enlarged": Case(
-        middle(40, 33, 3, dtype="u1", low=110, high=145), lambda x: encoded(x, "png"), [FullRange(0, 255)]
+        middle(40, 33, 3, dtype="u1", low=110, high=145), lambda x: encoded(x, "png"), [ValueRange(0, 255)]
     ),
     "RGB, 16 bits": Case(
-        middle(65, 90, 3, dtype="u2", low=30_000, high=35_000), png_16, [FullRange(0, 65535)]
+        middle(65, 90, 3, dtype="u2", low=30_000, high=35_000), png_16, [ValueRange(0, 65535)]
     ),
     "TIFF, a region": Case(
-        middle(120, 110, dtype="u2", low=30_000, high=35_000), tiff_16, [FullRange(0, 65535)],
+        middle(120, 110, dtype="u2", low=30_000, high=35_000), tiff_16, [ValueRange(0, 65535)],
         region=Region(x=3, y=10, w=100, h=80),
     ),
     "LINEAR window in HU": Case(
@@ -242,16 +242,16 @@ CASES = {
     "MONOCHROME1": Case(
         middle(71, 66, dtype="u2", low=1900, high=2200),
         lambda x: dicom(x, BitsStored=12, PhotometricInterpretation="MONOCHROME1"),
-        [FullRange(0, 4095), Invert()],
+        [ValueRange(0, 4095), Invert()],
     ),
     "grey, 8 bits, to 224": Case(
-        middle(250, 230, dtype="u1", low=110, high=145), lambda x: encoded(x, "png"), [FullRange(0, 255)],
+        middle(250, 230, dtype="u1", low=110, high=145), lambda x: encoded(x, "png"), [ValueRange(0, 255)],
         image_size=224,
     ),
     "modality table": Case(
         middle(88, 88, dtype="u2", low=20, high=80),
         lambda x: dicom(x, BitsStored=12, ModalityLUTSequence=[table(KINKED, 8)]),
-        [Table("modality_lut", 0, np.array(KINKED, dtype=np.float64), 8), FullRange(0, 255)],
+        [Table("modality_lut", 0, np.array(KINKED, dtype=np.float64), 8), ValueRange(0, 255)],
     ),
     "VOI table after half a rescale": Case(
         middle(88, 88, dtype="u2", low=620, high=700),

@@ -35,6 +35,16 @@ def test_options_and_arguments_may_be_mixed() -> None:
     assert options == Namespace(files=[Path(__file__)] * 2, task="a", n=3, json=True)
 
 
+@pytest.mark.parametrize("given", [["--window", "-600,1500"], ["--window=-600,1500"]])
+def test_a_value_may_begin_with_a_minus(given: list[str]) -> None:
+    made = parser()
+    made.option("--window", text("WINDOW"), "window")
+    options = made.parse([__file__, "--task", "a", *given, "--n", "2", __file__])
+    assert (options.window, options.n, options.files) == ("-600,1500", 2, [Path(__file__)] * 2)
+    with pytest.raises(UsageError, match="must be a whole number"):
+        made.parse([__file__, "--task", "a", "--n", "-2"])
+
+
 def test_every_error_is_told_at_once() -> None:
     assert problems("/nowhere", "--n", "9", "--bogus") == (
         "`--n` must be a whole number, 1 to 5; got '9'",

@@ -9,9 +9,17 @@ import pytest
 
 from certrad.models.shipped import shipped_tasks
 from certrad.models.types import AutoSigma, CertifyRequest, FixedSigma, Region, ZeroShotAdaptation
-from certrad.models.types.image import ImageRecord
-from certrad.models.types.result import AbstainedResult
+from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
+from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.models.types.tuning import TuningRequest, TuningResult
+from certrad.models.types.window import (
+    FileWindow,
+    FixedWindow,
+    PercentileWindow,
+    PresetWindow,
+    RequestedWindow,
+    WindowPreset,
+)
 from certrad.workers.contract.job import ERROR, INPUT, RESULT, JobRecord
 from certrad.workers.contract.progress import to_fields
 from certrad.workers.contract.request import read_request, write_request
@@ -21,6 +29,7 @@ STORED = [
     json.loads(line)
     for line in (Path(__file__).parents[3] / "data" / "records_of_0_1.jsonl").read_text("utf-8").splitlines()
 ]
+NEW_OF_A_CLASSIFIER = ("card_sha256", "base_features_sha256", "processor", "tuning_images")
 BY_NAME = {stored["name"]: stored["fields"] for stored in STORED}
 
 
@@ -40,8 +49,15 @@ def test_stored_record_is_read_and_spelled_the_same(stored: dict[str, Any]) -> N
         expected = json.loads(fields.get(name, "null"))
         if isinstance(value, AbstainedResult):  # these fields are newer than the records
             expected |= dict.fromkeys(("label", "class_index", "radius"))
-        if isinstance(value, ImageRecord):  # and so is this one
-            expected |= {"warnings": []}
+        if isinstance(value, CertifiedResult | AbstainedResult):  # warnings were sentences
+            warnings = [{"code": "backbone_note", "message": sentence} for sentence in expected["warnings"]]
+            expected |= {"warnings": warnings, "window": None}
+            identities = expected["provenance"]
+            identities["classifier"] |= dict.fromkeys(NEW_OF_A_CLASSIFIER)
+            identities["noise"] |= {"classifier_sha256": None}
+        if isinstance(value, ImageRecord):  # and so are these
+            scale = expected["scale"] | {"depends_on_pixels": False}
+            expected |= {"warnings": [], "window": None, "scale": scale}
         if isinstance(value, TuningResult):
             expected["card"] |= {"tuned_on": None}
         assert spelled == expected
@@ -80,4 +96,40 @@ def test_every_field_of_a_request_survives() -> None:
     record = record_of(BY_NAME["fixed queued"])
     assert isinstance(record.request, CertifyRequest)
     other = replace(record.request, sigma=FixedSigma(0.75), task=None, frame=None, region=None, urgent=False)
+    assert read_request(write_request(other)) == other
+
+
+def test_warnings_that_were_sentences_have_codes() -> None:
+    stored = next(each["fields"]["result"] for each in STORED if "warnings" in each["fields"].get("result", ""))
+    sentences = {"A remark of the card.": "backbone_note", IMAGE_WARNINGS["voi_lut_reduced"]: "voi_lut_reduced"}
+    result = RESULT.validate_python({**json.loads(stored), "warnings": list(sentences)})
+    assert isinstance(result, CertifiedResult | AbstainedResult)
+    assert [(warning.message, warning.code) for warning in result.warnings] == list(sentences.items())
+    assert RESULT.validate_json(RESULT.dump_json(result)) == result
+
+
+PRESET = WindowPreset(modality="CT", name="brain", centre=40.0, width=80.0)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        FileWindow(presets=(PRESET,)),
+        FixedWindow(centre=40.0, width=400.0),
+        PresetWindow(preset=PRESET),
+        PercentileWindow(),
+    ],
+)
+def test_a_window_survives_and_is_another_request(window: RequestedWindow) -> None:
+    record = record_of(BY_NAME["fixed queued"])
+    assert isinstance(record.request, CertifyRequest)
+    other = replace(record.request, window=window)
+    assert read_request(write_request(other)) == other
+    assert write_request(other) != write_request(record.request)
+
+
+def test_the_window_of_a_tuning_survives() -> None:
+    record = record_of(BY_NAME["tune running"])
+    assert isinstance(record.request, TuningRequest)
+    other = replace(record.request, window=FileWindow(presets=(PRESET,)))
     assert read_request(write_request(other)) == other

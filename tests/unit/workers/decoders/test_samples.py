@@ -9,11 +9,17 @@ import pydicom
 import pytest
 
 from certrad.models.errors import PROBLEMS, Rejected
+from certrad.models.images.model_input import model_input
+from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.types.image import IMAGE_WARNINGS
+from certrad.models.types.window import FileWindow
 from certrad.workers.decoders.dicom import decode
 
 EXPECTED: Final[dict[str, str]] = json.loads(
     (Path(__file__).parents[3] / "data" / "dicom_sample_outcomes.json").read_text()
 )
+SIZE: Final = shipped_backbones()["demo"].image_size
+WINDOW: Final = FileWindow.of_task(shipped_tasks()["mednist"].windows)
 
 
 @cache
@@ -30,19 +36,23 @@ def samples() -> dict[str, Path]:
 
 
 def outcome(data: bytes) -> str:
-    """`ok`, or the code of the refusal; of several frames the first is taken."""
+    """`ok` with the warnings, or the code of the refusal; of several frames the first is taken."""
     try:
-        decode(data, max_pixels=64_000_000)
+        return _decoded(data, None)
     except Rejected as refused:
         if refused.code != "frame_required":
             return refused.code
-    else:
-        return "ok"
     try:
-        decode(data, max_pixels=64_000_000, frame=1)
+        return _decoded(data, 1)
     except Rejected as refused:
         return refused.code
-    return "ok"
+
+
+def _decoded(data: bytes, frame: int | None) -> str:
+    """What a request for the demonstration task gets."""
+    image = decode(data, max_pixels=64_000_000, frame=frame, window=WINDOW)
+    flat = ("low_contrast",) if model_input(image, SIZE).is_flat else ()
+    return " ".join(("ok", *flat, *image.facts.warnings))
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -52,4 +62,7 @@ def test_a_sample_has_its_outcome(name: str) -> None:
 
 def test_the_outcome_of_every_sample_is_known() -> None:
     assert set(samples()) == set(EXPECTED)
-    assert set(EXPECTED.values()) - {"ok"} <= set(PROBLEMS)
+    refusals = {found for found in EXPECTED.values() if found.split()[0] != "ok"}
+    assert refusals <= set(PROBLEMS)
+    warnings = {warning for found in EXPECTED.values() if found not in refusals for warning in found.split()[1:]}
+    assert warnings <= set(IMAGE_WARNINGS)

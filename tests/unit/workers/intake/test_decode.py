@@ -1,12 +1,27 @@
-"""How much work an upload may cost."""
+"""How much work an upload may cost, and what is told of what the model sees."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from certrad.models.shipped import shipped_backbones
-from certrad.models.types import CertifyRequest, ClassifierSpec
+from certrad.models.images.model_input import fitted, model_input
+from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.types import CertifyRequest, ClassifierSpec, Region
+from certrad.models.types.applied_window import TaskWindow
+from certrad.models.types.image import ImageRecord
+from certrad.models.types.window import (
+    FileWindow,
+    FixedWindow,
+    PercentileWindow,
+    PresetWindow,
+    RequestedWindow,
+    WindowPreset,
+)
+from certrad.workers.contract.job import INPUT
+from certrad.workers.decoders.dicom import decode as decode_dicom
 from certrad.workers.intake import decode
 from certrad.workers.sandbox.child import run_limited
 from certrad.workers.settings import WorkerSettings
@@ -62,3 +77,86 @@ def test_an_upload_begins_with_the_time_of_its_bytes(monkeypatch: pytest.MonkeyP
     data = encoded(noise(40, 50), "png")
     decode.decode_limited(data, REQUEST, CARD, WorkerSettings(data_dir=tmp_path, intake_cpu_seconds=WHOLE))
     assert [(limits["first_cpu_seconds"], limits["cpu_seconds"]) for limits in given] == [(6, WHOLE)]
+
+
+# -- what the model sees -----------------------------------------------------------------------------------------------
+
+
+def seen(data: bytes, window: RequestedWindow, tmp_path: Path) -> ImageRecord:
+    """The facts after the sandbox."""
+    _, facts = decode.decode_limited(data, replace(REQUEST, window=window), CARD, WorkerSettings(data_dir=tmp_path))
+    return facts
+
+
+def ramp(low: float, high: float) -> bytes:
+    return encoded(np.linspace(low * 255, high * 255, 64 * 64).round().astype("u1").reshape(64, 64), "png")
+
+
+@pytest.mark.parametrize(
+    ("data", "flat"),
+    [
+        (encoded(np.full((64, 64), 128, dtype="u1"), "png"), True),
+        (ramp(0.4, 0.49), True),
+        (ramp(0.4, 0.52), False),
+        (encoded(np.broadcast_to(np.array([250, 0, 0], dtype="u1"), (64, 64, 3)).copy(), "png"), True),
+        (encoded(noise(64, 64), "jpeg"), False),
+        (dicom(np.arange(4096, dtype="u2").reshape(64, 64)), True),
+        (dicom(np.arange(4096, dtype="u2").reshape(64, 64), WindowCenter=2048, WindowWidth=4096), False),
+    ],
+    ids=["one grey", "nine hundredths", "twelve hundredths", "one red", "noise", "12 of 16 bits", "windowed"],
+)
+def test_a_model_input_of_nearly_one_grey_is_told(data: bytes, flat: bool, tmp_path: Path) -> None:
+    assert ("low_contrast" in seen(data, FileWindow(), tmp_path).warnings) == flat
+
+
+def test_few_bright_pixels_do_not_hide_that_the_rest_is_one_grey(tmp_path: Path) -> None:
+    picture = np.full((64, 64), 100, dtype="u1")
+    picture[:3, :3] = 255
+    assert seen(encoded(picture, "png"), FileWindow(), tmp_path).warnings == ("low_contrast",)
+
+
+def test_a_blank_slice_is_told_and_a_preset_mends_it(tmp_path: Path) -> None:
+    """A CT of 16 bits without a window spans a few grey levels of the full range."""
+    stored = np.linspace(-1000, 1000, 64 * 64).round().astype("i2").reshape(64, 64)
+    data = dicom(stored, Modality="CT", RescaleSlope=1, RescaleIntercept=0)
+    assert seen(data, FileWindow(), tmp_path).warnings == ("low_contrast", "no_window")
+    preset = shipped_tasks()["mednist"].windows
+    mended = seen(data, FileWindow.of_task(preset), tmp_path)
+    assert mended.warnings == ()
+    assert isinstance(mended.window, TaskWindow)
+    assert mended.window.preset == preset[0]
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        FixedWindow(centre=50, width=400),
+        PresetWindow(preset=WindowPreset(modality="CT", name="brain", centre=40, width=80)),
+        PercentileWindow(),
+        FileWindow(),
+    ],
+)
+@pytest.mark.parametrize("region", [None, Region(x=8, y=8, w=40, h=32)])
+def test_the_window_of_a_request_passes_the_sandbox(
+    window: RequestedWindow, region: Region | None, tmp_path: Path
+) -> None:
+    stored = np.linspace(-1000, 1000, 64 * 64).round().astype("i2").reshape(64, 64)
+    data = dicom(stored, Modality="CT", RescaleSlope=1, RescaleIntercept=0, WindowCenter=[1, 2], WindowWidth=[3, 4])
+    expected = decode_dicom(data, max_pixels=10_000, window=window, region=region)
+    request = replace(REQUEST, window=window, region=region)
+    pixels, facts = decode.decode_limited(data, request, CARD, WorkerSettings(data_dir=tmp_path))
+    assert (facts.window, facts.pixels_sha256) == (expected.facts.window, expected.sha256)
+    assert pixels.sha256 == model_input(expected, CARD.image_size).sha256
+    assert facts.scale.depends_on_pixels == isinstance(window, PercentileWindow)
+    assert INPUT.validate_json(INPUT.dump_json(facts)) == facts
+
+
+def test_images_of_a_tuning_are_shown_as_images_to_certify(tmp_path: Path) -> None:
+    stored = np.linspace(-1000, 1000, 64 * 64).round().astype("i2").reshape(64, 64)
+    data = dicom(stored, Modality="CT", RescaleSlope=1, RescaleIntercept=0)
+    window = FileWindow.of_task(shipped_tasks()["mednist"].windows)
+    whole = decode.decode_as_uploaded(data, max_pixels=10_000, window=window)
+    assert np.array_equal(whole, decode.decode(data, window))
+    assert not np.array_equal(whole, decode.decode(data))
+    pixels, _ = decode.decode_limited(data, replace(REQUEST, window=window), CARD, WorkerSettings(data_dir=tmp_path))
+    assert fitted(whole, CARD.image_size).sha256 == pixels.sha256

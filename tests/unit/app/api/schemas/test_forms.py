@@ -61,7 +61,7 @@ def test_unknown_fields_are_named_and_come_first() -> None:
     assert "`colour`, `target`" in error.detail
 
 
-@pytest.mark.parametrize("name", ["task", "region", "sigma", "frame", "priority", "classes"])
+@pytest.mark.parametrize("name", ["task", "region", "window", "sigma", "frame", "priority", "classes"])
 def test_refusal_does_not_repeat_the_value(name: str) -> None:
     assert "DOE" not in refused((name, "DOE^JANE" * 100)).detail
 

@@ -12,8 +12,10 @@ from certrad.app.api.schemas.tune import TuningForm, parse
 from certrad.app.api.tuning_defaults import resolve
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
-from certrad.models.shipped import shipped_tasks
+from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.types import BackboneCard, TaskCard
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.catalogue import Catalogue
 
 METHODS: tuple[TuningMethod, ...] = ("few_shot", "coop", "advpt")
@@ -42,9 +44,18 @@ BEYOND = {
 }
 
 
+class ShippedCatalogue(Catalogue):
+    """The shipped cards; nothing of this asks Redis."""
+
+    def backbones(self) -> dict[str, BackboneCard]:
+        return shipped_backbones()
+
+    def tasks(self) -> dict[str, TaskCard]:
+        return shipped_tasks()
+
+
 def request(*given: tuple[str, str]) -> TuningRequest:
-    catalogue = Catalogue(Redis())  # the shipped cards; nothing of this asks Redis
-    return resolve(parse(given), catalogue, ApiSettings(data_dir=Path("unused")))
+    return resolve(parse(given), ShippedCatalogue(Redis()), ApiSettings(data_dir=Path("unused")))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -128,3 +139,10 @@ def test_what_is_not_there_is_refused(name: str, code: str) -> None:
 def test_a_field_given_twice_is_refused() -> None:
     with pytest.raises(InvalidRequest):
         request(("seed", "1"), ("seed", "1"))
+
+
+def test_images_of_a_task_are_shown_with_its_presets() -> None:
+    assert request().window == FileWindow()
+    window = request(("task", "mednist")).window
+    assert window == FileWindow.of_task(shipped_tasks()["mednist"].windows)
+    assert window.presets

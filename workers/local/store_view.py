@@ -1,4 +1,4 @@
-"""What the supervisor asks Redis: whether it takes writes, who has a heartbeat, whether an engine is ready."""
+"""What the supervisor asks Redis: whether it has room, who has a heartbeat, whether an engine is ready."""
 
 import socket
 from collections.abc import Iterator, Mapping
@@ -18,34 +18,28 @@ _TIMEOUT_SECONDS: Final = 1.0  # the supervisor waits so long for one answer
 _FULL: Final = 0.95  # of its memory
 
 
-class JobStore:
+class StoreView:
     """Asks Redis, each time on a new connection: an old one answers even if no new one can be made."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def takes_writes(self) -> bool:
-        """Returns whether Redis answers and takes writes; a full one does not, nor one that cannot write its file."""
-        try:
-            with self._connected() as redis:
-                return bool(redis.set(f"{PREFIX}:ready", "1", ex=10))
-        except RedisError:
-            return False
-
     def has_room(self) -> bool:
-        """Returns whether Redis takes writes and is not about to refuse them.
+        """Returns whether Redis answers, takes writes, and has a twentieth of its memory left.
 
-        Close to its limit, whether it takes one depends on the buffers of that moment.
+        A full one takes no writes, nor one that cannot write its file. Close to the limit of its memory, whether it
+        takes one depends on the buffers of that moment.
         """
         try:
             with self._connected() as redis:
                 redis.set(f"{PREFIX}:ready", "1", ex=10)
-                facts = cast("Mapping[str, int]", redis.info("memory"))
-                return facts["maxmemory"] == 0 or facts["used_memory"] < _FULL * facts["maxmemory"]
-        except NoPermissionError:
-            return self.takes_writes()
+                memory = cast("Mapping[str, int]", redis.info("memory"))
+        except NoPermissionError:  # it took the write, and does not tell its memory
+            return True
         except RedisError:
             return False
+        used = memory["used_memory"] - memory.get("mem_not_counted_for_evict", 0)
+        return memory["maxmemory"] == 0 or used < _FULL * memory["maxmemory"]
 
     def has_engine(self) -> bool:
         """Returns whether an engine has said what it holds, and its worker has a heartbeat."""

@@ -1,0 +1,83 @@
+"""Starts uvicorn with the application, with limits on its connections; `python -m` this module serves a socket."""
+
+import logging
+import resource
+import sys
+from functools import partial
+from typing import Any, Final, cast
+
+import uvicorn
+
+from certrad.app.http.connections import SPARE, Connections
+from certrad.app.http.log_limit import OncePerPeriod
+from certrad.app.http.protocol import LimitedProtocol, TimeLimits
+from certrad.app.settings import ApiSettings
+
+_BACKLOG: Final = 256  # connections that asyncio accepts before any of them can be closed
+_OTHER_FILES: Final = 2 * _BACKLOG + SPARE + 128  # the backlog twice, Redis, threads, log, modules
+_LOG_SECONDS: Final = 60.0
+_LOGGERS: Final = ("uvicorn.error", "asyncio", "certrad.api")
+
+
+def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, fd: int | None = None) -> None:
+    """Serves the API until a signal.
+
+    Args:
+        settings: The settings.
+        host: The address to listen on.
+        port: The port to listen on, from 0 to 65,535.
+        fd: The number of an open socket to listen on, in place of both.
+    """
+    limit_repeated_lines()
+    uvicorn.run(
+        "certrad.app.main:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        fd=fd,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+        **connection_options(settings),
+    )
+
+
+def connection_options(settings: ApiSettings) -> dict[str, Any]:
+    """Returns the options of `uvicorn.Config` that limit connections."""
+    limits = TimeLimits(head=settings.header_timeout, stall=settings.stall_timeout, body_rate=settings.min_body_rate)
+    connections = Connections(affordable(settings.max_connections))
+    protocol = partial(LimitedProtocol, limits=limits, connections=connections)
+    return {
+        "http": cast("Any", protocol),
+        "ws": "none",
+        "backlog": _BACKLOG,
+        "timeout_keep_alive": cast("int", settings.idle_timeout),  # uvicorn only adds it to a time
+    }
+
+
+def affordable(wanted: int) -> int:
+    """Returns how many requests can be answered at once: each needs a connection, and a file for its body.
+
+    It raises the process's limit on open files as far as that takes.
+
+    Args:
+        wanted: Requests that may be answered at once.
+    """
+    files = 2 * wanted + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if soft != unlimited and soft < files:
+        soft = files if hard == unlimited else min(files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == unlimited else max(1, min(wanted, (soft - _OTHER_FILES) // 2))
+
+
+def limit_repeated_lines() -> None:
+    """Makes whatever a client can cause thousands of times a line a minute in the log."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(OncePerPeriod(_LOG_SECONDS))
+
+
+if __name__ == "__main__":
+    serve(ApiSettings(), fd=int(sys.argv[1]))

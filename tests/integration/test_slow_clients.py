@@ -1,0 +1,157 @@
+"""Clients that send too slowly, too little or too much at once, against the API as a process of its own."""
+
+import select
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from certrad.workers.local.redis_server import EmbeddedRedis
+from tests.support.api import PNG
+from tests.support.processes import wait_for
+from tests.support.raw_client import ApiProcess, api_process, closing, everything, head, problem_of
+
+RATE = 1_000  # bytes a second
+LONG = 3_600  # seconds: a limit that no test reaches
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedRedis) -> Iterator[ApiProcess]:
+    """An API process that waits for one or two seconds only."""
+    limits = {"header_timeout": 1, "stall_timeout": 2, "min_body_rate": RATE}
+    with api_process(tmp_path_factory.mktemp("hasty"), redis_server.url, **limits) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedRedis) -> Iterator[ApiProcess]:
+    """An API process that only its number of connections protects."""
+    with api_process(
+        tmp_path_factory.mktemp("patient"), redis_server.url, header_timeout=LONG, stall_timeout=LONG
+    ) as api:
+        yield api
+
+
+def assert_timed_out(connection: socket.socket) -> None:
+    """Checks that the service answers 408 and closes the connection."""
+    status, body = problem_of(everything(connection))
+    assert (status, body["code"]) == (408, "request_timeout")
+
+
+@pytest.mark.parametrize("sent", [b"G", head("/certify"), head("/certify", "X-Long: " + "x" * 9_000)])
+def test_half_of_the_headers_is_answered_with_408(hasty: ApiProcess, sent: bytes) -> None:
+    assert_timed_out(hasty.connect(sent))
+
+
+def test_half_of_the_second_request_is_answered_with_408(hasty: ApiProcess) -> None:
+    whole = head("/health/live", method="GET") + b"\r\n"
+    received = everything(hasty.connect(whole, whole[:20]))
+    first, _, second = received.partition(b'{"status":"ok"}')
+    assert first.startswith(b"HTTP/1.1 200")
+    assert problem_of(second)[1]["code"] == "request_timeout"
+
+
+def test_a_connection_without_a_request_is_closed_without_a_word(hasty: ApiProcess) -> None:
+    assert everything(hasty.connect()) == b""
+
+
+@pytest.mark.parametrize("path", ["/certify", "/verify", "/jobs"])
+def test_headers_that_drip_are_answered_with_408(hasty: ApiProcess, path: str) -> None:
+    connection = hasty.connect(head(path))
+    while not select.select([connection], [], [], 0.05)[0]:
+        connection.sendall(b"x")
+    assert_timed_out(connection)
+
+
+@pytest.mark.parametrize(
+    ("path", "form"), [("/certify", ""), ("/certify", "image"), ("/verify", ""), ("/prompts", "images")]
+)
+def test_a_body_that_drips_is_answered_with_408(hasty: ApiProcess, path: str, form: str) -> None:
+    kind = ["Content-Type: multipart/form-data; boundary=b"] if form else []
+    part = f'--b\r\nContent-Disposition: form-data; name="{form}"; filename="f"\r\n\r\n' if form else ""
+    connection = hasty.connect(head(path, "Content-Length: 100000", *kind), b"\r\n", part.encode())
+    while not select.select([connection], [], [], 0.05)[0]:
+        connection.sendall(b"x")
+    assert_timed_out(connection)
+
+
+def test_a_body_that_stops_after_a_fast_start_is_answered_with_408(hasty: ApiProcess) -> None:
+    assert_timed_out(hasty.connect(head("/certify", "Content-Length: 5000000"), b"\r\n", bytes(4_000_000)))
+
+
+def test_a_body_that_nobody_reads_does_not_keep_its_connection(hasty: ApiProcess) -> None:
+    received = everything(hasty.connect(head("/nowhere", "Content-Length: 1000"), b"\r\n", b"x"))
+    assert received.startswith(b"HTTP/1.1 404")
+
+
+def test_a_steady_body_is_taken_however_long_it_takes(hasty: ApiProcess) -> None:
+    size = 60_000
+    connection = hasty.connect(head("/certify", f"Content-Length: {size}", "Connection: close"), b"\r\n", PNG)
+    left = size - len(PNG)
+    while left and not select.select([connection], [], [], 0.1)[0]:  # 7 s: three times the period
+        connection.sendall(bytes(min(left, 800)))
+        left -= min(left, 800)
+    assert everything(connection).startswith(b"HTTP/1.1 202")
+
+
+def test_a_client_that_expects_to_be_asked_is_given_time(hasty: ApiProcess) -> None:
+    lines = head("/certify", f"Content-Length: {len(PNG)}", "Expect: 100-continue", "Connection: close")
+    connection = hasty.connect(lines, b"\r\n")
+    assert connection.recv(65_536).startswith(b"HTTP/1.1 100")
+    connection.sendall(PNG)
+    assert everything(connection).startswith(b"HTTP/1.1 202")
+
+
+def test_a_client_that_reads_nothing_is_disconnected(hasty: ApiProcess) -> None:
+    wait_for(lambda: hasty.clients() == 0, what="the end of earlier connections")
+    wanted = head("/openapi.json", method="GET") + b"\r\n"
+    with hasty.connect(wanted * 200) as connection:
+        connection.setblocking(False)
+        assert hasty.clients() <= 1
+        wait_for(lambda: hasty.clients() == 0, what="the end of the connection")
+
+
+def test_half_open_connections_lock_nobody_out_and_do_not_fill_the_log(patient: ApiProcess) -> None:
+    before = patient.log.stat().st_size
+    with closing([patient.connect(head("/certify")) for _ in range(1_100)]):
+        wait_for(patient.is_alive, what="an answer beside 1,100 half-open connections")
+        assert patient.log.stat().st_size - before < 2_000
+
+
+def test_unfinished_bodies_lock_nobody_out(patient: ApiProcess) -> None:
+    before = patient.log.stat().st_size
+    unfinished = head("/certify", "Content-Length: 1000") + b"\r\n" + PNG
+    with closing([patient.connect(unfinished) for _ in range(1_100)]):
+        wait_for(patient.answers, what="an answer beside 1,100 unfinished bodies")
+        assert patient.log.stat().st_size - before < 2_000
+
+
+@pytest.mark.parametrize(("path", "size", "number"), [("/certify", 20_000_000, 15), ("/verify", 8_000_000, 30)])
+def test_unfinished_bodies_occupy_no_memory(patient: ApiProcess, path: str, size: int, number: int) -> None:
+    unfinished = head(path, f"Content-Length: {size}"), b"\r\n", PNG, bytes(size - len(PNG) - 1)
+    before = patient.memory()
+    with closing([patient.connect(*unfinished) for _ in range(number)]):
+        wait_for(lambda: patient.unread() == 0, what="the reading of what was sent")
+        assert patient.memory() - before < size * number / 3
+
+
+def test_a_body_that_is_no_file_is_small(patient: ApiProcess) -> None:
+    answer = httpx.patch(f"{patient.url}/prompts/any", content=bytes(1_100_000))
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def test_more_requests_than_allowed_are_refused_until_one_ends(tmp_path: Path, redis_server: EmbeddedRedis) -> None:
+    with api_process(tmp_path, redis_server.url, max_connections=2) as api:
+        job = httpx.post(f"{api.url}/certify", content=PNG).json()["id"]
+        followers = [api.connect(head(f"/jobs/{job}/events", method="GET"), b"\r\n") for _ in range(2)]
+        with closing(followers):
+            for follower in followers:
+                assert follower.recv(65_536).startswith(b"HTTP/1.1 200")
+            answer = httpx.get(f"{api.url}/tasks")
+            assert (answer.status_code, answer.json()["code"]) == (503, "too_many_connections")
+            assert answer.headers["retry-after"]
+            assert api.is_alive()  # or `certrad up` would start it again
+            followers[0].close()
+            wait_for(lambda: httpx.get(f"{api.url}/tasks").is_success, what="an answer after the end of a request")
