@@ -32,6 +32,7 @@ from certrad.models.types.applied_window import FullRange
 from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
 from certrad.workers.contract.job import RESULT, JobError, JobRecord
+from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import SIGNING_KEYS, document_key, input_key
 from certrad.workers.contract.queues import rq_job
@@ -514,7 +515,8 @@ def test_an_image_without_room_in_the_job_store_waits_undecoded(
 ) -> None:
     request.addfinalizer(partial(redis.config_set, "maxmemory", redis.config_get("maxmemory")["maxmemory"] or "0"))
     job_id = submit(encoded(GREY, "png"))
-    redis.config_set("maxmemory", round(redis.info("memory")["used_memory"] / 0.86))  # room for less than the image
+    redis.setrange("ballast", 16 << 20, b"x")
+    redis.config_set("maxmemory", round(read_memory(redis).used / 0.88))  # full for images, not for the rest
     with pytest.raises(ShortageError):
         intake.decode(job_id)
     assert (read(records, job_id).status, redis.exists(input_key(job_id))) == ("queued", 0)
