@@ -14,9 +14,10 @@ from certrad.workers.contract.option_kinds import choice
 IMPORTED_BEFORE_FORKS: Final = (
     "certrad.workers.intake.tasks",
     "certrad.workers.issue",
+    "numpy.ma",
     *(f"PIL.{name}ImagePlugin" for name in ("Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff")),
 )
-"""What tasks and decoders need, Pillow's own first look at a file included; else each process would import it again."""
+"""What tasks and decoders need, numpy's and Pillow's late imports included; else each process would import it again."""
 
 
 def add_arguments(parser: Parser) -> None:
