@@ -294,7 +294,7 @@ def test_images_that_leave_other_jobs_no_room_wait_undecoded(
     submit: Submit, records: Records, redis: Redis, bound: Callable[[int], object]
 ) -> None:
     images = dict.fromkeys(classes(NAMES, SHOTS + 1), b"no image")
-    redis.set("certrad:ballast", bytes(8 << 20))
+    redis.setrange("ballast", 8 << 20, b"x")
     bound(redis.info("memory")["used_memory"] + 500_000)
     with pytest.raises(ShortageError):
         submit(zipped(images))
