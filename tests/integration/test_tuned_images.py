@@ -193,7 +193,7 @@ def test_a_prompt_without_a_record_is_certified_under_and_the_document_says_so(
     runtime: Runtime, tune: Tune, certify: Certify
 ) -> None:
     card = replace(tune(), tuned_on=None)
-    Catalogue(runtime.redis).publish_prompt(card)
+    put_card(runtime, card)
     record = certify(TUNED_ON, card)
     assert record_named_by(record) == "not_recorded"
     assert "the images that it was tuned on are not recorded" in scope_of(record)
@@ -205,7 +205,7 @@ def test_a_prompt_that_began_from_one_without_a_record_is_compared_with_its_own_
     card = tune()
     assert card.tuned_on is not None
     card = replace(card, tuned_on=card.tuned_on.with_start(None))
-    Catalogue(runtime.redis).publish_prompt(card)
+    put_card(runtime, card)
     assert code_of(certify(TUNED_ON, card)) == "image_was_tuned_on"
     assert record_named_by(certify(OTHER, card)) == "not_recorded"
 
@@ -214,7 +214,7 @@ def test_an_image_of_a_public_record_is_refused_without_any_secret(
     runtime: Runtime, tune: Tune, certify: Certify
 ) -> None:
     card = replace(tune(), tuned_on=TunedOn(public=(digest_of(OTHER),)))
-    Catalogue(runtime.redis).publish_prompt(card)
+    put_card(runtime, card)
     assert code_of(certify(OTHER, card)) == "image_was_tuned_on"
     assert certify(TUNED_ON, card).status == "succeeded"
 
@@ -223,12 +223,12 @@ def test_an_engine_that_resumes_a_job_compares_the_image_again(
     runtime: Runtime, records: Records, tune: Tune, certify: Certify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = tune()
-    Catalogue(runtime.redis).publish_prompt(replace(card, tuned_on=None))
+    put_card(runtime, replace(card, tuned_on=None))
     with monkeypatch.context() as patch:
         patch.setattr(Certification, "_estimate", stopped)
         with pytest.raises(StopRequested):
             certify(TUNED_ON, card)
-    Catalogue(runtime.redis).publish_prompt(card)
+    put_card(runtime, card)
     engine.certify("job0")
     record = records.read("job0")
     assert record is not None
