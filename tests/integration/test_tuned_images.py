@@ -21,9 +21,8 @@ from certrad.models.types.result import CertificationResult
 from certrad.models.types.tuned_on import TunedOn
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest, TuningResult
 from certrad.workers import issue
-from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
-from certrad.workers.contract.names import ledger_key
+from certrad.workers.contract.names import PROMPTS, ledger_key
 from certrad.workers.contract.records import Records
 from certrad.workers.decoders.raster import decode
 from certrad.workers.engine import tasks as engine
@@ -187,6 +186,11 @@ def test_an_engine_that_lacks_the_secret_of_the_record_certifies_nothing_under_t
     assert code_of(record) == "engine_mismatch"
     assert record.error is not None
     assert former in record.error.detail
+
+
+def put_card(runtime: Runtime, card: PromptCard) -> None:
+    """Puts a card into the catalogue as it is, in place of the one that is there."""
+    runtime.redis.hset(PROMPTS, card.id, encode_card(card))
 
 
 def test_a_prompt_without_a_record_is_certified_under_and_the_document_says_so(

@@ -106,9 +106,9 @@ def evaluate_data(options: Namespace) -> int:
                 progress.advance(bar)
     except (OSError, Rejected) as error:
         return fail(str(error), FAILURE)
-    _show({**summary(done), "low_contrast": len(flat)}, settings, request, as_json=options.json)
-    if not options.json:
-        sys.stdout.write(low_contrast_note(len(flat), len(missing)))
+    _show(summary(done), settings, request, as_json=options.json)
+    # It is about the images of this run, and the JSON about the whole table.
+    (sys.stderr if options.json else sys.stdout).write(low_contrast_note(len(flat), len(missing)))
     if options.plot is not None:
         # It needs matplotlib, which only the extra `bench` installs.
         from certrad.workers.offline.plot import Curve, curve_label, draw
