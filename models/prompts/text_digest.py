@@ -28,7 +28,8 @@ def text_digest(
     if prompt is None:
         tokens = template_tokens(backbone, class_names, template)
     else:
-        tokens = [list(class_tokens(backbone, name)) for name in class_names]
+        # The number of tokens of the name tells apart where vectors behind the name would go.
+        tokens = [[length, *ids] for ids, length in (class_tokens(backbone, name) for name in class_names)]
     if prompt is None or not prompt.class_specific:
         tokens.sort()
     made_of = {
