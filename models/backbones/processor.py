@@ -70,7 +70,7 @@ def cpu_name(environment: Mapping[str, str], flags: frozenset[str], vendor: str,
     """
     parts = [f"torch-{torch.backends.cpu.get_cpu_capability().lower()}"]
     if "sse4_1" not in flags:  # another architecture: oneDNN and torch use what it has
-        of_arm = [name for name in _ARM if name in flags]
+        of_arm: list[str] = [name for name in _ARM if name in flags]
         parts.append("-".join(["onednn", re.sub(r"[^a-z0-9_]", "", machine.lower())[:24], *(of_arm or ["unknown"])]))
         return " ".join([*parts, *_chosen("fpmath", "ONEDNN_DEFAULT_FPMATH_MODE", environment)])
     native, allowed = _best(flags), _allowed(environment)

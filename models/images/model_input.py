@@ -163,7 +163,8 @@ def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: 
 def _of_image(resize: AxisResize) -> NDArray[np.bool_]:
     """Returns which samples show the image alone; of one thinner than the kernel, those that show most of it."""
     padded: NDArray[np.float64] = np.abs(resize.weights.sum(axis=1) - 1.0)
-    return np.less_equal(padded, padded.min() + _ROUNDING)
+    shown: NDArray[np.bool_] = padded <= padded.min() + _ROUNDING
+    return shown
 
 
 def _resizes(sides: tuple[int, ...], image_size: int, fit: Fit) -> tuple[AxisResize, AxisResize]:

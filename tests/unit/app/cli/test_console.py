@@ -84,7 +84,10 @@ def followed(*events: tuple[str, dict[str, Any]]) -> str:
 
 def test_a_proved_radius_is_shown_below_the_warnings_of_its_image() -> None:
     radius = {"samples_done": 64, "samples_total": 100, "running_radius": 0.5}
-    events = [("phase", {"phase": "waiting", "warnings": ["low_contrast"]}), ("phase", {"phase": "estimating"})]
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("phase", {"phase": "waiting", "warnings": ["low_contrast"]}),
+        ("phase", {"phase": "estimating"}),
+    ]
     shown = followed(*events, ("progress", radius), ("progress", radius))
     warning = f"warning low_contrast (scan): {IMAGE_WARNINGS['low_contrast']}"
     assert shown.count(warning) == 1
