@@ -112,7 +112,7 @@ async def wait_end(source: Source, job_id: str, *, seconds: float) -> None:
 
 
 async def _has_seen_end(source: Source, job_id: str) -> bool:
-    """Returns True once the job has ended, False if Redis goes away before."""
+    """Returns True once the job has ended or is gone, False if Redis cannot be reached."""
     try:
         async for _ in follow(source, job_id, beat=_REREAD_SECONDS):
             pass
@@ -142,7 +142,7 @@ async def _end_of_record(redis: Redis, job_id: str, after: str) -> AsyncIterator
     except (KeyError, ValueError):  # erased meanwhile, or not written by this version
         return
     event_id = f"{round(record.updated_at * 1000)}-0"
-    if event_id != after:  # its reader has seen it
+    if event_id != after:  # if equal, the reader has seen it
         data = end_data(record.status, result=record.result, error=record.error)
         yield StreamEvent(id=event_id, name="end", data=json.dumps(data))
 

@@ -230,7 +230,9 @@ class Statement:
 
     @property
     def request(self) -> CertifyRequest:
-        """Returns what was asked for, but for the frame and the region of the image.
+        """Returns the request as far as the document states it: without task, frame, region and priority.
+
+        Its window is one that shows the same file in the same way.
 
         Raises:
             ValueError: Such a request cannot be made.

@@ -81,7 +81,7 @@ class ProbeWatch:
 class HeartbeatWatch:
     """Follows the heartbeat of one worker, by whether it changes: no clock of another process is read.
 
-    Only time counts in which Redis answered and took writes, and this process looked.
+    After more than 5 s in which Redis had no room or the machine slept, the count starts again.
     """
 
     def __init__(self, patience: float) -> None:

@@ -42,7 +42,7 @@ _log = structlog.get_logger()
 
 
 class QueueWorker(Worker):
-    """A stock RQ worker on one queue, with this project's intervals, serializer and allow-list.
+    """An RQ worker on one queue, with this project's intervals, serializer and allow-list.
 
     One queue per process: between the queue and the job, RQ can lose a job for ever when it serves several.
     """
@@ -96,7 +96,7 @@ class QueueWorker(Worker):
             self.last_cleaned_at = now()  # type: ignore[assignment]  # rq initialises it with None
 
     def handle_warm_shutdown_request(self) -> None:
-        """Waits no longer for a Redis that takes no writes."""
+        """Asks the task to stop, which also ends a wait for a Redis that takes no writes."""
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # rq is untyped here
         stopping.request()
 
