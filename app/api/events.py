@@ -26,7 +26,13 @@ _PART_MAX: Final = 2**64 - 1  # of a stream id, to Redis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamEvent:
-    """One event: its position in the stream, its name and its JSON."""
+    """One event.
+
+    Attributes:
+        id: Its position in the stream.
+        name: Its name.
+        data: Its JSON.
+    """
 
     id: str
     name: str
@@ -56,7 +62,12 @@ def position(last_event_id: str | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where the events of jobs are read: their streams, and the news that say when to read."""
+    """Where the events of jobs are read.
+
+    Attributes:
+        redis: The store of the streams.
+        news: The news that say when to read.
+    """
 
     redis: Redis
     news: News

@@ -44,7 +44,11 @@ def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, f
 
 
 def connection_options(settings: ApiSettings) -> dict[str, Any]:
-    """Returns the options of `uvicorn.Config` that limit connections."""
+    """Returns the options of `uvicorn.Config` that limit connections.
+
+    Args:
+        settings: The settings.
+    """
     limits = TimeLimits(head=settings.header_timeout, stall=settings.stall_timeout, body_rate=settings.min_body_rate)
     connections = Connections(affordable(settings.max_connections))
     protocol = partial(LimitedProtocol, limits=limits, connections=connections)

@@ -49,8 +49,8 @@ def card_digest(card: BackboneCard) -> str:
 def classifier_digest(parts: ClassifierParts) -> str:
     """Returns the SHA-256 of a base classifier with its noise law: a part of the noise key.
 
-    A later version that adds a part must leave it out of the digest where it is absent, so that earlier digests stay the
-    same.
+    A later version that adds a part must leave it out of the digest where it is absent, so that earlier digests
+    stay the same.
 
     Args:
         parts: What the classifier computes with.

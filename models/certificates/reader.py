@@ -52,6 +52,7 @@ class Reader:
         if not isinstance(value, dict):
             raise ValueError(f"{at} must be an object, got {value!r:.40}")
         hints = get_type_hints(kind)
+        # An optional field is absent, never null: a null counts as unknown.
         absent = {name for name in self.may_be_absent if value.get(name) is None}
         if strange := value.keys() ^ (hints.keys() - absent):
             raise ValueError(f"{at} has missing or unknown fields: {', '.join(sorted(strange))}")

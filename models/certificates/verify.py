@@ -65,7 +65,7 @@ class Verification:
 
 
 def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
-    """Checks a document, byte for byte as it was stored; without an issuer, not who signed it.
+    """Checks the bytes of a document as they were stored. Without an issuer, it does not check who signed.
 
     A document of the largest size takes some seconds.
 
@@ -95,7 +95,6 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
         return Verification(checks=(*checks, Check("schema", False, str(refusal))), issuer=status, skipped=skipped)
     checks.append(Check("schema", True, "every field is there, and in its range"))
     if _is_unrevealed(statement, issuer):
-        tests.pop("noise_key", None)
         skipped = (*skipped, Skipped("noise_key", "the secret of this epoch is not known here, or not revealed yet"))
     made = (*checks, *(check(name, test) for name, test in tests.items()))
     return Verification(checks=made, issuer=status, skipped=skipped)
@@ -150,9 +149,12 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
     n_classes = len(request.classifier.class_names)
     if {len(statement.selection.per_class), len(statement.estimation.per_class)} != {n_classes}:
         raise ValueError(f"counts must be of {n_classes} classes")
+    noise: dict[str, Callable[[], str]] = {}
+    if issuer is not None and not _is_unrevealed(statement, issuer):
+        noise = {"noise_key": partial(_noise_key, statement, issuer)}
     return {
         "settings": partial(SCHEMAS[statement.schema].check_digests, statement),
-        **({} if issuer is None else {"noise_key": partial(_noise_key, statement, issuer)}),
+        **noise,
         "scope": partial(_scope, statement, request),
         "words": partial(_words, statement),
         **(_of_one_sigma(statement) if routing is None else _of_routes(statement, routing)),
@@ -239,7 +241,7 @@ def _is_committed(epoch_sha256: str, issuer: Issuer) -> bool:
 
 
 def _is_unrevealed(statement: Statement, issuer: Issuer | None) -> bool:
-    """Whether nothing can be said about the noise key: no revealed secret, and no breach of a commitment either."""
+    """Returns whether nothing can be said about the noise key: no revealed secret, and no broken commitment."""
     epoch = statement.noise.epoch_sha256
     return issuer is None or (_is_committed(epoch, issuer) and epoch not in issuer.secrets)
 

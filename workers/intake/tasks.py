@@ -53,6 +53,10 @@ def unpack(job_id: str) -> None:
 
     Args:
         job_id: The job's id.
+
+    Raises:
+        ConnectionError: Redis cannot be reached, so that RQ tries again.
+        TimeoutError: Redis does not answer, so that RQ tries again.
     """
     _begin(job_id, _unpack)
 

@@ -118,7 +118,12 @@ class Child:
 
 
 def end(children: Iterable[Child], seconds: float) -> None:
-    """Asks all to end, and kills those that have not after `seconds`, which costs a job no more than a block."""
+    """Asks all to end, and kills those that have not after `seconds`, which costs a job no more than a block.
+
+    Args:
+        children: The processes; those that do not run are left alone.
+        seconds: The time that all of them together have to end by themselves.
+    """
     running = [child.process for child in children if child.process is not None and child.running]
     for process in running:
         process.terminate()
