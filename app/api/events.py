@@ -87,7 +87,7 @@ async def follow(source: Source, job_id: str, *, after: str = START, beat: float
     Raises:
         RedisError: Redis did not answer.
     """
-    with source.news.of(job_id) as woken:
+    with source.news.followed(job_id) as woken:
         while True:
             woken.clear()
             entries, status = await _read(source.redis, job_id, after)

@@ -17,7 +17,7 @@ from certrad.models.types import (
     SamplingParams,
     Scope,
 )
-from certrad.models.types.applied_window import asked_again
+from certrad.models.types.applied_window import requested_window
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.models.types.routing import SigmaRouting
@@ -250,7 +250,7 @@ class Statement:
             params=SamplingParams(
                 alpha=params.alpha, n0=params.n0, n=params.n, bound=params.bound, target_radius=params.target_radius
             ),
-            window=asked_again(self.subject.window),
+            window=requested_window(self.subject.window),
         )
 
     @property

@@ -22,7 +22,7 @@ from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import CertifyRequest
 from certrad.models.types.image import ImageRecord
 
-__all__ = ["MAX_BYTES", "Check", "Issuer", "Skipped", "Verification", "check", "same_image", "verify"]
+__all__ = ["MAX_BYTES", "Check", "Issuer", "Skipped", "Verification", "check_image", "run_check", "verify"]
 
 IssuerStatus = Literal["known", "unknown", "revoked", "not_checked"]
 
@@ -87,7 +87,7 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
         **({} if status == "not_checked" else {"issuer": partial(_issuer, status)}),
     }
     skipped = () if issuer is not None else (Skipped("issuer", "no public keys were given"),)
-    checks = [check(name, test) for name, test in seals.items()]
+    checks = [run_check(name, test) for name, test in seals.items()]
     try:
         statement = read(document)
         tests = _tests(statement, issuer)
@@ -96,11 +96,11 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
     checks.append(Check("schema", True, "every field is there, and in its range"))
     if _is_unrevealed(statement, issuer):
         skipped = (*skipped, Skipped("noise_key", "the secret of this epoch is not known here, or not revealed yet"))
-    made = (*checks, *(check(name, test) for name, test in tests.items()))
+    made = (*checks, *(run_check(name, test) for name, test in tests.items()))
     return Verification(checks=made, issuer=status, skipped=skipped)
 
 
-def same_image(statement: Statement, image: ImageRecord) -> str:
+def check_image(statement: Statement, image: ImageRecord) -> str:
     """Checks that an image is the subject of a document.
 
     Args:
@@ -126,7 +126,7 @@ def same_image(statement: Statement, image: ImageRecord) -> str:
     return "pixels, window and model input are those of the certificate, and radius_in_image_units follows from them"
 
 
-def check(name: str, test: Callable[[], str]) -> Check:
+def run_check(name: str, test: Callable[[], str]) -> Check:
     """Runs a test and returns its result.
 
     Args:

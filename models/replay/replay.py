@@ -54,7 +54,7 @@ class _Comparison:
         )
 
 
-def replay(
+def check_labels(
     statement: Statement,
     rebuilt: Rebuilt,
     n: int,
@@ -103,7 +103,7 @@ def replay(
     return "; ".join(sentences)
 
 
-def select_again(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> str:
+def check_selection(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> str:
     """Checks that the selection samples, all of them, give the stated counts.
 
     Args:
@@ -125,7 +125,9 @@ def select_again(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> s
     return "all of them choose what is stated"
 
 
-def fresh(statement: Statement, rebuilt: Rebuilt, key: bytes, on_samples: _OnSamples = lambda _: None) -> str:
+def check_fresh_noise(
+    statement: Statement, rebuilt: Rebuilt, key: bytes, on_samples: _OnSamples = lambda _: None
+) -> str:
     """Checks that as many samples of other noise agree with the claim; a true claim fails with probability <= 4 alpha.
 
     Args:

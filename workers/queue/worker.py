@@ -36,7 +36,7 @@ from certrad.workers.settings import WorkerSettings
 
 _RQ_DEQUEUE_SLACK: Final = 15  # RQ waits for a job for worker_ttl less this
 _MISSED_HEARTBEATS: Final = 3  # after so many its job goes to another worker
-_SILENT_HEARTBEATS: Final = 6  # after so many a worker counts as dead
+_DEAD_AFTER_HEARTBEATS: Final = 6  # after so many a worker counts as dead
 
 _log = structlog.get_logger()
 
@@ -79,7 +79,7 @@ class QueueWorker(Worker):
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Publishes that this worker lives, and registers it again if it was taken for dead, as after a sleep."""
-        super().heartbeat(_SILENT_HEARTBEATS * self.settings.heartbeat_seconds, pipeline)
+        super().heartbeat(_DEAD_AFTER_HEARTBEATS * self.settings.heartbeat_seconds, pipeline)
         if pipeline is None and self.birth_date is not None:
             if not self.connection.hexists(self.key, "birth"):
                 self.connection.hset(self.key, mapping=self.serialize())
