@@ -28,6 +28,12 @@ _FORMULAS: Final[dict[Rule, str]] = {
         "with routing.alpha_split: lower = floor6(cp_lower - eta), upper = raise6(min(1 - cp_lower, cp_upper) + eta)"
     ),
 }
+_WHEN_FIXED: Final = {
+    True: "Its {} fixed before the image was seen, and this image is not one that {} tuned on.",
+    False: "Its {} fixed before the noise was drawn; the images that {} tuned on are not recorded.",
+}
+"""By whether the images of the tuning are recorded, so that none of them is certified."""
+
 _LIMITS: Final = (
     "A certificate says that no change of the model input of L2 norm below the radius changes the smoothed class.",
     "It says nothing about whether the class is right.",
@@ -71,20 +77,13 @@ def scope_text(classifier: ClassifierIdentity) -> str:
                 "It does not cover a service that would tune again on the altered image."
             )
         case GatedAdaptation():
-            return (
-                f"Holds for the named classifier. {_fixed('prompts and gate were', classifier)} "
-                "It reweights the prompts for each noisy sample."
-            )
+            prompts = _WHEN_FIXED[classifier.tuning_images == "recorded"].format("prompts and gate were", "they were")
+            return f"Holds for the named classifier. {prompts} It reweights the prompts for each noisy sample."
         case None if classifier.prompt == TEMPLATE_PROMPT:
             return "Holds for the named classifier. Its prompt is a template that was written by hand."
         case None:
-            return f"Holds for the named classifier. {_fixed('prompt was', classifier)}"
-
-
-def _fixed(what_was: str, classifier: ClassifierIdentity) -> str:
-    if classifier.tuning_images == "recorded":
-        return f"Its {what_was} fixed before the image was seen, and this image was not used to tune the classifier."
-    return f"Its {what_was} fixed before the noise was drawn; which images it was tuned on was not recorded."
+            prompt = _WHEN_FIXED[classifier.tuning_images == "recorded"].format("prompt was", "it was")
+            return f"Holds for the named classifier. {prompt}"
 
 
 def limits(selected: int, estimated: int) -> list[str]:

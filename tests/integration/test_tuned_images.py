@@ -134,7 +134,7 @@ def test_an_image_that_was_tuned_on_is_refused_and_another_is_certified(
     assert code_of(certify(TUNED_ON, card)) == "image_was_tuned_on"
     other = certify(OTHER, card)
     assert record_named_by(other) == "recorded"
-    assert "this image was not used to tune the classifier" in scope_of(other)
+    assert "this image is not one that it was tuned on" in scope_of(other)
 
 
 @pytest.mark.parametrize("adaptation", [None, ZeroShotAdaptation()], ids=["none", "zero_shot"])
@@ -196,7 +196,7 @@ def test_a_prompt_without_a_record_is_certified_under_and_the_document_says_so(
     Catalogue(runtime.redis).publish_prompt(card)
     record = certify(TUNED_ON, card)
     assert record_named_by(record) == "not_recorded"
-    assert "which images it was tuned on was not recorded" in scope_of(record)
+    assert "the images that it was tuned on are not recorded" in scope_of(record)
 
 
 def test_a_prompt_that_began_from_one_without_a_record_is_compared_with_its_own_images(

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, cast
@@ -41,6 +41,7 @@ from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.engine.tuning import Tuning
 from certrad.workers.intake import tasks as intake
 from certrad.workers.queue import stop as stopping
+from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, textured, zipped
 from tests.support.engine_jobs import events_of
@@ -281,17 +282,35 @@ def test_an_archive_whose_processor_seconds_are_spent_is_refused(
     assert (error["code"], "processor seconds" in error["detail"]) == ("archive_too_large", True)
 
 
-def test_images_that_leave_other_jobs_no_room_are_refused_undecoded(
-    submit: Submit, records: Records, redis: Redis, request: pytest.FixtureRequest
+@pytest.fixture
+def bound(redis: Redis) -> Iterator[Callable[[int], object]]:
+    """Sets the most memory that Redis may use, during one test."""
+    before = redis.config_get("maxmemory")["maxmemory"] or "0"
+    yield partial(redis.config_set, "maxmemory")
+    redis.config_set("maxmemory", before)
+
+
+def test_images_that_leave_other_jobs_no_room_wait_undecoded(
+    submit: Submit, records: Records, redis: Redis, bound: Callable[[int], object]
 ) -> None:
-    request.addfinalizer(partial(redis.config_set, "maxmemory", redis.config_get("maxmemory")["maxmemory"] or "0"))
-    room = len(NAMES) * (SHOTS + 1) * 3 * 64 * 64 * 4
     images = dict.fromkeys(classes(NAMES, SHOTS + 1), b"no image")
-    redis.config_set("maxmemory", redis.info("memory")["used_memory"] + room)
-    submit(zipped(images))
-    error = error_of(records)
-    assert error["code"] == "redis_unavailable"
-    assert str(room) in error["detail"]
+    redis.setrange("ballast", 8 << 20, b"x")
+    bound(redis.info("memory")["used_memory"] + 500_000)
+    with pytest.raises(ShortageError):
+        submit(zipped(images))
+    assert records.status("job") != "failed"
+    bound(0)
+    intake.unpack("job")
+    assert error_of(records)["code"] == "unsupported_format"  # it goes on where there is room
+
+
+def test_images_that_the_job_store_could_never_hold_are_refused_undecoded(
+    submit: Submit, records: Records, redis: Redis, bound: Callable[[int], object]
+) -> None:
+    images = dict.fromkeys(classes(NAMES, 200), b"no image")
+    bound(redis.info("memory")["used_memory"] + (4 << 20))
+    submit(zipped(images), wanted=request(shots=200))
+    assert error_of(records)["code"] == "archive_too_large"
 
 
 def test_a_full_job_store_fails_no_job(

@@ -14,6 +14,7 @@ CERTIFYING: Final = (
     "models/errors.py",
     "models/files.py",
     "models/images",
+    "models/installed.py",
     "models/problems",
     "models/prompts",
     "models/shipped.py",

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pydantic import NonNegativeInt, TypeAdapter
 from redis import Redis
@@ -15,6 +15,7 @@ from certrad.models.prompts.training.image_choice import choose_images
 from certrad.models.types import BackboneCard
 from certrad.models.types.tuning import TuningRequest
 from certrad.models.types.window import FileWindow
+from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.names import input_key
 from certrad.workers.contract.payloads import Payloads
 from certrad.workers.contract.records import Records
@@ -22,11 +23,11 @@ from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.intake.archive import PATH_MAX, ArchiveLimits, list_images, match_classes, read_images, shown
 from certrad.workers.intake.archive_budget import ArchiveBudget
 from certrad.workers.intake.decode import cpu_allowance, decode_bytes
+from certrad.workers.queue.shortage import INPUT_SHARE, require_room
 from certrad.workers.sandbox.child import allow_cpu_seconds, run_limited
 from certrad.workers.settings import WorkerSettings
 
 _TOGETHER: Final = 16  # a process for each image would cost more than its decoding
-_KEPT_FREE: Final = 1 / 8
 _COUNT: Final = TypeAdapter(NonNegativeInt)
 _LISTING: Final = TypeAdapter(dict[str, list[str]])
 _OF_A_LISTING: Final = {"image_too_large": "archive_too_large", "unreadable_image": "invalid_archive"}
@@ -57,6 +58,7 @@ def put_images(
 
     Raises:
         Rejected: The archive is to blame; the detail names the path of the file where it is one.
+        ShortageError: The job store has no room for the images now.
         SandboxError: Our code is to blame.
     """
     folders = _listed(archive, settings)
@@ -89,8 +91,8 @@ def _check_room(job_id: str, count: int, card: BackboneCard, settings: WorkerSet
     """Checks before an image is decoded that there is room for all.
 
     Raises:
-        Rejected: `archive_too_large`, the images would never fit; `redis_unavailable`, they would fill the job store
-            now, in which running certifications need room.
+        Rejected: `archive_too_large`, the images would never fit.
+        ShortageError: The job store has no room for them now: running certifications need it.
     """
     each, side, most = ModelInput.size_in_bytes(card.image_size), card.image_size, settings.max_tuning_bytes
     if count * each > most:
@@ -98,13 +100,13 @@ def _check_room(job_id: str, count: int, card: BackboneCard, settings: WorkerSet
             "archive_too_large",
             f"{count} chosen images of {side} x {side} take {count * each} bytes, more than the {most} allowed",
         )
-    memory = cast("dict[str, int]", redis.info("memory"))
-    free = memory["maxmemory"] * (1 - _KEPT_FREE) - memory["used_memory"]
-    needed = (count - redis.hlen(input_key(job_id))) * each  # an earlier attempt may have left some
-    if memory["maxmemory"] and needed > free:
+    bound = read_memory(redis).bound
+    if bound is not None and count * each > INPUT_SHARE * bound:
         raise Rejected(
-            "redis_unavailable", f"the job store has no room for {needed} bytes of images until other jobs have ended"
+            "archive_too_large",
+            f"{count} chosen images take {count * each} bytes, more than the job store, of {bound} bytes, has for them",
         )
+    require_room(redis, (count - redis.hlen(input_key(job_id))) * each)  # an earlier attempt may have left some
 
 
 def _listed(archive: bytes, settings: WorkerSettings) -> dict[str, list[str]]:

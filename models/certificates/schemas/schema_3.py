@@ -128,6 +128,11 @@ def key(statement: Statement, secret: bytes) -> bytes:
     Args:
         statement: The statement.
         secret: The epoch secret.
+
+    Raises:
+        ValueError: The statement names no classifier by digest, as those of schema 2.
     """
     noise = statement.noise
-    return noise_key(secret, statement.subject.input_sha256, noise.classifier_sha256 or "", noise.settings_sha256)
+    if noise.classifier_sha256 is None:
+        raise ValueError("a document of schema 3 must have classifier_sha256")
+    return noise_key(secret, statement.subject.input_sha256, noise.classifier_sha256, noise.settings_sha256)
