@@ -29,11 +29,18 @@ KINDS = {
     "image_radius/1": "factors kind l2 note pixels region uniform_change unit",
     "no_image_radius/1": "kind reason",
     "image_tower/1": "backbone backbone_sha256 card_sha256 dtype kind logit_scale",
-    "template/1": "kind template text_features_sha256",
-    "prompt/1": "kind prompt prompt_sha256 text_features_sha256 tuning_images",
-    "bank/1": "gate gate_sha256 kind members prompt prompt_sha256 text_features_sha256 tuning_images",
-    "zero_shot/1": "context context_sha256 kind lr samples steps text_features_sha256",
+    "template/1": "kind template text_sha256",
+    "prompt/1": "kind prompt prompt_sha256 text_sha256 tuning_images",
+    "bank/1": "gate gate_sha256 kind members prompt prompt_sha256 text_sha256 tuning_images",
+    "zero_shot/1": "context context_sha256 kind lr samples steps",
+    "header/1": "centre function kind number of width",
+    "header_table/1": "kind number of",
+    "request/1": "centre function kind width",
+    "preset/1": "centre function kind modality name width",
+    "percentile/1": "high high_percent kind low low_percent method",
+    "full_range/1": "kind",
 }
+WINDOWS = ("header/1", "header_table/1", "request/1", "preset/1", "percentile/1", "full_range/1")
 CLAIMS = r"(l2_radius/1|abstention/1)( selected_sigma/1)? (no_)?image_radius/1"
 PARTS = r"image_tower/1 (bank/1|(template/1|prompt/1)( zero_shot/1)?)"
 TESTS, SCOPES = ("p_a", "p_b", "p_a_anytime", "p_b_anytime"), ("input_independent", "frozen_prompt")
@@ -115,8 +122,12 @@ def clopper_pearson(k_a, k_2, n, share_a, share_b, p_a, p_b):
 def form(doc):
     """Whether the document has the fields of the schema and no others, and claims and parts of known kinds in order."""
     yield doc["schema"] == "certrad.certificate/3" and spell(doc) == CORE
-    parts = doc["classifier"]["parts"]
-    yield all(spell(each) == KINDS[each["kind"]] for each in (*doc["claims"], *parts))
+    parts, window = doc["classifier"]["parts"], doc["subject"]["window"]
+    yield all(spell(each) == KINDS[each["kind"]] for each in (*doc["claims"], *parts, *([window] if window else [])))
+    yield window is None or window["kind"] in WINDOWS
+    yield all(part.get("gate", "per_sample") == "per_sample" for part in parts)
+    yield all(part.get("tuning_images", "recorded") in ("recorded", "not_recorded") for part in parts)
+    yield doc["params"]["bound"] in ("two_class", "cohen")
     yield re.fullmatch(CLAIMS, " ".join(claim["kind"] for claim in doc["claims"]))
     yield re.fullmatch(PARTS, " ".join(part["kind"] for part in parts))
 
@@ -146,7 +157,7 @@ def checks(doc, raw, published, sets):
     yield "epoch", committed, "not committed to" if committed is False else "no list of epochs was given"
     yield "scope", doc["scope"] == SCOPES[bool(tuned)], "the adaptation has another"
     parts = {key: tower[key] for key in ("backbone_sha256", "card_sha256", "dtype")}
-    parts |= {"text_features_sha256": text["text_features_sha256"], "gate_sha256": text.get("gate_sha256")}
+    parts |= {"text_sha256": text["text_sha256"], "gate_sha256": text.get("gate_sha256")}
     parts |= {"zero_shot": {k: tuned[0][k] for k in ("steps", "samples", "lr", "context")} if tuned else None}
     chosen = {key: params[key] for key in ("alpha", "n", "n0", "sigma", "target_radius")}
     chosen["bound"] = None if len(names) == 2 else params["bound"]

@@ -68,13 +68,13 @@ def classifier_parts(classifier: ClassifierIdentity, law: NoiseLaw) -> Classifie
     Raises:
         ValueError: The identity is of an earlier schema, which did not state all parts.
     """
-    if classifier.card_sha256 is None or classifier.base_features_sha256 is None:
-        raise ValueError("the classifier must be named with its card and its text features before adaptation")
+    if classifier.card_sha256 is None or classifier.text_sha256 is None:
+        raise ValueError("the classifier must be named with its card and the digest of its text")
     return ClassifierParts(
         backbone_sha256=classifier.backbone_sha256,
         card_sha256=classifier.card_sha256,
         dtype=classifier.dtype,
-        text_features_sha256=classifier.base_features_sha256,
+        text_sha256=classifier.text_sha256,
         gate_sha256=classifier.gate_sha256,
         zero_shot=classifier.adaptation if isinstance(classifier.adaptation, ZeroShotAdaptation) else None,
         law=law,

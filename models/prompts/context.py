@@ -167,9 +167,7 @@ def layout(backbone: Backbone, class_names: Sequence[str], context: ContextVecto
     placeholder, before = -1, context.n_before
     prompts = []
     for name in class_names:
-        spelled = _spell_out(name)
-        ids = backbone.tokenize(spelled + ".")  # together, as CoOp does: a name may end in punctuation
-        length = len(backbone.tokenize(spelled))
+        ids, length = class_tokens(backbone, name)
         vectors_before, vectors_after = [placeholder] * before, [placeholder] * (context.n_ctx - before)
         prompts.append([*vectors_before, *context.tail, *ids[:length], *vectors_after, *ids[length:]])
     places = [[1 + i for i, token in enumerate(prompt) if token == placeholder] for prompt in prompts]
@@ -186,9 +184,31 @@ def text_features(backbone: Backbone, class_names: Sequence[str], context: Conte
 
 def template_features(backbone: Backbone, class_names: Sequence[str], template: str) -> Tensor:
     """Returns L2-normalised text features (K, D) of the class names put into a hand-written template, verbatim."""
-    texts = [template.replace("{}", _spell_out(name)) for name in class_names]
-    embeddings, eot_index = _embed(backbone, [backbone.tokenize(text) for text in texts])
+    embeddings, eot_index = _embed(backbone, template_tokens(backbone, class_names, template))
     return F.normalize(backbone.encode_prompts(embeddings, eot_index), dim=-1)
+
+
+def template_tokens(backbone: Backbone, class_names: Sequence[str], template: str) -> list[list[int]]:
+    """Returns the token ids of the class names put into a hand-written template, verbatim.
+
+    Args:
+        backbone: tokenizes the texts.
+        class_names: K names.
+        template: text with one `{}`.
+    """
+    return [backbone.tokenize(template.replace("{}", _spell_out(name))) for name in class_names]
+
+
+def class_tokens(backbone: Backbone, name: str) -> tuple[list[int], int]:
+    """Returns the token ids of a class name with its full stop, and how many of them are the name's.
+
+    Args:
+        backbone: tokenizes the name.
+        name: the class name; its underscores become spaces.
+    """
+    spelled = _spell_out(name)
+    # Together, as CoOp does: a name may end in punctuation.
+    return backbone.tokenize(spelled + "."), len(backbone.tokenize(spelled))
 
 
 def _spell_out(name: str) -> str:

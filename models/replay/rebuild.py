@@ -22,6 +22,7 @@ from certrad.models.prompts.checkpoint import (
 )
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
+from certrad.models.prompts.text_digest import text_digest
 from certrad.models.replay.near_ties import EXACT, NearTies
 from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from certrad.models.smoothing.encoded import EncodedSampler
@@ -135,9 +136,10 @@ def rebuild(
         device=backbone.device,
     )
     encoded = EncodedSampler(pixels=sampler, encode=backbone.encode_image)
-    prompt = prompt_in_force(
-        backbone, spec, _prompt(statement, backbone, prompts), lambda n: encoded.first(Stream.ADAPT, n)
-    )
+    checkpoint = _prompt(statement, backbone, prompts)
+    if stated.text_sha256 is not None:  # the noise key follows from it: no processor rounds it
+        _compare("text", text_digest(backbone, spec.class_names, spec.template, checkpoint), stated.text_sha256)
+    prompt = prompt_in_force(backbone, spec, checkpoint, lambda n: encoded.first(Stream.ADAPT, n))
     head = TextHead.of_spec(backbone, spec, prompt)
     if stated.context_sha256 is not None:  # schema 3 names it only where nothing else does: after an adaptation
         _compare("context", None if prompt is None else _sha256(prompt_to_bytes(prompt)), stated.context_sha256)

@@ -39,7 +39,7 @@ class ClassifierParts:
         backbone_sha256: SHA-256 of the weights.
         card_sha256: SHA-256 of what the backbone's card says about computing with them.
         dtype: Precision of the image encoder.
-        text_features_sha256: SHA-256 of the text features of all class names; of a bank, of every member's in turn.
+        text_sha256: SHA-256 of the token ids of all classes and of the context vectors, see `text_digest`.
         gate_sha256: Of a bank, SHA-256 of its gate.
         zero_shot: How the prompt will be adapted to the image; None for not at all.
         law: Named law of the noise.
@@ -48,7 +48,7 @@ class ClassifierParts:
     backbone_sha256: str
     card_sha256: str
     dtype: str
-    text_features_sha256: str
+    text_sha256: str
     gate_sha256: str | None
     zero_shot: ZeroShotAdaptation | None
     law: NoiseLaw
@@ -78,8 +78,8 @@ class ClassifierIdentity:
         gate_sha256: Of a bank, SHA-256 of its gate.
         card_sha256: SHA-256 of what the backbone's card says about computing with the weights; None in documents of
             schema 2.
-        base_features_sha256: SHA-256 of the text features before the prompt was adapted to the image; None in documents
-            of schema 2.
+        text_sha256: SHA-256 of the token ids of all classes and of the context vectors before the prompt was adapted to
+            the image; None in documents of schema 2.
         processor: Name of the processor, or of its instruction set; None in documents of schema 2.
         tuning_images: Of a learned prompt or bank, whether the images that it was tuned on are recorded, so that none
             of them is certified under it; None for a template, and in documents of schema 2.
@@ -102,7 +102,7 @@ class ClassifierIdentity:
     members: tuple[str, ...] = ()
     gate_sha256: str | None = None
     card_sha256: str | None = None
-    base_features_sha256: str | None = None
+    text_sha256: str | None = None
     processor: str | None = None
     tuning_images: TuningImagesRecord | None = None
 

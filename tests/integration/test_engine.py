@@ -181,7 +181,6 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     features = template_features(backbone, tuple(reversed(TASK.class_names)), TASK.template)
     fixed = LedgerEntry(
         text_features=features,
-        base_features_sha256=first.base_features_sha256,
         context_sha256=None,
         selection=Selection(classes=LabelCounts(per_class=(20, 0, 0, 0, 0, 0))),
         engine=first.engine,
@@ -207,7 +206,6 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
     ledger = RedisLedger(redis, "job", ttl=600, may_go_on=lambda: None)
     first = LedgerEntry(
         text_features=torch.zeros(6, 4),
-        base_features_sha256="f" * 64,
         context_sha256="c" * 64,
         selection=Selection(classes=LabelCounts(per_class=(1, 2), invalid=3)),
         engine=EngineIdentity(
@@ -338,7 +336,7 @@ def test_noise_key_follows_from_a_revealed_secret_and_the_document_alone(
         "backbone_sha256": tower["backbone_sha256"],
         "card_sha256": tower["card_sha256"],
         "dtype": tower["dtype"],
-        "text_features_sha256": text["text_features_sha256"],
+        "text_sha256": text["text_sha256"],
         "gate_sha256": None,
         "zero_shot": {name: tuned[0][name] for name in ("steps", "samples", "lr", "context")} if tuned else None,
         "law": noise["law"],

@@ -405,6 +405,7 @@ def test_classifier_with_another_digest_is_refused(
         (0, "backbone", "weights"),
         (0, "card", "card of the backbone"),
         (1, "prompt", "prompt checkpoint"),
+        (1, "text", "text"),
         (2, "context", "context"),
     ):
         other = deepcopy(document)

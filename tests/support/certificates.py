@@ -219,7 +219,7 @@ def identity(spec: ClassifierSpec, *, block_size: int) -> ClassifierIdentity:
         prompt_sha256=None if from_hand else _digest("prompt"),
         tuning_images=None if from_hand else "recorded",
         context_sha256=_digest("context") if tuned else None,
-        base_features_sha256=_digest("text features"),
+        text_sha256=_digest("text"),
         text_features_sha256=_digest("tuned text features" if tuned else "text features"),
         class_names=spec.class_names,
         template=spec.template,

@@ -44,7 +44,7 @@ class FullMemory(Shortage):
 
 
 class ReadOnly(Shortage):
-    """As after a failover that left this server a replica of one that is gone."""
+    """Makes the server a replica of one that is gone, as a failover may leave it."""
 
     def begin(self) -> None:
         self.client.replicaof("127.0.0.1", 1)
@@ -55,7 +55,7 @@ class ReadOnly(Shortage):
 
 
 class FailedSnapshot(Shortage):
-    """As on a full disk: the server cannot persist, and says MISCONF."""
+    """Makes the server fail to persist, so that it says MISCONF, as on a full disk."""
 
     @property
     def _obstacle(self) -> Path:

@@ -12,9 +12,7 @@ from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.facts import Facts, build_facts
 from certrad.models.certificates.noise_key import (
-    card_digest,
     classifier_digest,
-    classifier_parts,
     noise_key,
     sampling_digest,
 )
@@ -81,14 +79,14 @@ class Certification:
         # stands, and an engine that resumes the job reads it.
         entry = ledger.fixed() or ledger.fix(self._propose())
         model = self._load(entry.dtype, entry.threads)
-        parts = model.parts(self.input.request.classifier, entry.base_features_sha256, entry.gate, entry.law)
+        parts = model.parts(self.input.request.classifier, entry.law)
         sampler = self._sampler(model, self._named_epoch(entry), parts, entry.block_size)
         if strange := self._identity(model, sampler).differences(entry.engine):
             raise Rejected("engine_mismatch", f"the job was begun with another {', '.join(strange)}")
         selected_at = time.monotonic()
         evidence = self._estimate(entry, model, sampler)
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
-        self._hand_over(self._facts(entry, evidence, model, sampler), timing)
+        self._hand_over(self._facts(entry, evidence, model, parts, sampler), timing)
 
     def _enter(self, phase: Phase) -> None:
         if not self.records.enter(self.input.job_id, phase):
@@ -155,21 +153,18 @@ class Certification:
         runtime, spec, epoch = self.runtime, self.input.request.classifier, self._publish_current_epoch()
         model = self._load(dtype_name(runtime.dtype), runtime.settings.threads)
         require_use(model.card, spec.adaptation)
-        law, base = noise_law(runtime.device), TextHead.of_spec(model.backbone, spec, model.prompt)
-        base_features_sha256 = text_features_sha256(base.text_features)
-        parts = model.parts(spec, base_features_sha256, base.gate, law)
-        sampler = self._sampler(model, epoch, parts, runtime.block_size)
+        law = noise_law(runtime.device)
+        sampler = self._sampler(model, epoch, model.parts(spec, law), runtime.block_size)
 
         def noisy_features(n: int) -> torch.Tensor:
             self._enter("adapting")
             return EncodedSampler(pixels=sampler, encode=model.backbone.encode_image).first(Stream.ADAPT, n)
 
         prompt = prompt_in_force(model.backbone, spec, model.prompt, noisy_features)
-        head = base if prompt is model.prompt else TextHead.of_spec(model.backbone, spec, prompt)
+        head = TextHead.of_spec(model.backbone, spec, prompt)
         self._enter("selecting")
         return LedgerEntry(
             text_features=head.text_features.cpu(),
-            base_features_sha256=base_features_sha256,
             gate=head.gate,
             members=member_digests(prompt) if isinstance(prompt, Bank) else (),
             context_sha256=None if prompt is None else hashlib.sha256(prompt_to_bytes(prompt)).hexdigest(),
@@ -195,7 +190,9 @@ class Certification:
             self.progress.estimation,
         )
 
-    def _facts(self, entry: LedgerEntry, evidence: Evidence, model: Model, sampler: NoisySampler) -> Facts:
+    def _facts(
+        self, entry: LedgerEntry, evidence: Evidence, model: Model, parts: ClassifierParts, sampler: NoisySampler
+    ) -> Facts:
         request = self.input.request
         spec = request.classifier
         classifier = ClassifierIdentity(
@@ -215,8 +212,8 @@ class Certification:
             block_size=entry.block_size,
             members=entry.members,
             gate_sha256=None if entry.gate is None else entry.gate.sha256,
-            card_sha256=card_digest(model.backbone.card),
-            base_features_sha256=entry.base_features_sha256,
+            card_sha256=parts.card_sha256,
+            text_sha256=parts.text_sha256,
             processor=entry.engine.processor,
             tuning_images=model.tuning_images,
         )
@@ -224,7 +221,7 @@ class Certification:
             law=entry.law,
             key=sampler.noise.key.hex(),
             epoch_sha256=entry.epoch_sha256,
-            classifier_sha256=classifier_digest(classifier_parts(classifier, entry.law)),
+            classifier_sha256=classifier_digest(parts),
             settings_sha256=sampling_digest(request),
         )
         return build_facts(request, evidence, self.input.image, classifier, noise, self.runtime.software)

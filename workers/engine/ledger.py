@@ -67,7 +67,6 @@ class LedgerEntry:
 
     Attributes:
         text_features: (K, D) float32; (B, K, D) for a bank.
-        base_features_sha256: SHA-256 of the text features before the prompt was adapted to the image.
         context_sha256: SHA-256 of the context vectors that made them, or of the bank; None for a template.
         selection: The selection samples.
         engine: Identity of the engine that fixed it.
@@ -82,7 +81,6 @@ class LedgerEntry:
     """
 
     text_features: torch.Tensor
-    base_features_sha256: str
     context_sha256: str | None
     selection: Selection
     engine: EngineIdentity
@@ -99,7 +97,6 @@ class LedgerEntry:
         """Returns a length-prefixed JSON header, then the tensors as safetensors."""
         selector = self.selection.selector if isinstance(self.selection, RouteSelection) else None
         rest = {
-            "base_features_sha256": self.base_features_sha256,
             "context_sha256": self.context_sha256,
             "per_class": self.selection.classes.per_class,
             "invalid": self.selection.classes.invalid,
@@ -128,7 +125,7 @@ class LedgerEntry:
             payload: The bytes.
         """
         end = 4 + int.from_bytes(payload[:4], "little")
-        rest = {"base_features_sha256": "", **json.loads(payload[4:end])}  # an entry of an earlier release lacks it
+        rest = json.loads(payload[4:end])
         classes = LabelCounts(per_class=tuple(rest.pop("per_class")), invalid=rest.pop("invalid"))
         engine = EngineIdentity(**{"processor": None, **rest.pop("engine")})
         selection = Selection(classes=classes)

@@ -8,7 +8,7 @@ from certrad.models.certificates.noise_key import card_digest
 from certrad.models.classifier import TextHead
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors
-from certrad.models.prompts.gate import Gate
+from certrad.models.prompts.text_digest import text_digest
 from certrad.models.smoothing.routing import ClassifierAt
 from certrad.models.types import ClassifierSpec, NoiseLaw, PromptCard, ZeroShotAdaptation
 from certrad.models.types.identity import ClassifierParts, TuningImagesRecord
@@ -41,23 +41,19 @@ class Model:
         recorded = self.card.tuned_on
         return "recorded" if recorded is not None and recorded.complete else "not_recorded"
 
-    def parts(
-        self, spec: ClassifierSpec, base_features_sha256: str, gate: Gate | None, law: NoiseLaw
-    ) -> ClassifierParts:
+    def parts(self, spec: ClassifierSpec, law: NoiseLaw) -> ClassifierParts:
         """Returns what the base classifier computes with: its part of the noise key.
 
         Args:
             spec: The base classifier, by name.
-            base_features_sha256: SHA-256 of the text features before the prompt is adapted to the image.
-            gate: Of a bank; None for one prompt.
             law: Named law of the noise.
         """
         return ClassifierParts(
             backbone_sha256=self.backbone.sha256,
             card_sha256=card_digest(self.backbone.card),
             dtype=dtype_name(self.backbone.dtype),
-            text_features_sha256=base_features_sha256,
-            gate_sha256=None if gate is None else gate.sha256,
+            text_sha256=text_digest(self.backbone, spec.class_names, spec.template, self.prompt),
+            gate_sha256=self.prompt.gate.sha256 if isinstance(self.prompt, Bank) else None,
             zero_shot=spec.adaptation if isinstance(spec.adaptation, ZeroShotAdaptation) else None,
             law=law,
         )

@@ -42,12 +42,12 @@ class TemplateText:
     Attributes:
         kind: The kind of the part.
         template: The template.
-        text_features_sha256: SHA-256 of the text features of all class names.
+        text_sha256: SHA-256 of the token ids of all classes and of the context vectors, see `text_digest`.
     """
 
     kind: Literal["template/1"] = "template/1"
     template: str
-    text_features_sha256: str
+    text_sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +59,14 @@ class PromptText:
         prompt: Id of the prompt checkpoint.
         prompt_sha256: SHA-256 of the checkpoint.
         tuning_images: Whether the images that it was tuned on are recorded.
-        text_features_sha256: SHA-256 of the text features of all class names.
+        text_sha256: SHA-256 of the token ids of all classes and of the context vectors, see `text_digest`.
     """
 
     kind: Literal["prompt/1"] = "prompt/1"
     prompt: str
     prompt_sha256: str
     tuning_images: TuningImagesRecord
-    text_features_sha256: str
+    text_sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class BankText:
         members: SHA-256 of each member's context vectors as a checkpoint of its own.
         gate: Always `per_sample`.
         gate_sha256: SHA-256 of the gate.
-        text_features_sha256: SHA-256 of the text features of every member in turn.
+        text_sha256: SHA-256 of the token ids of all classes and of the whole bank, see `text_digest`.
     """
 
     kind: Literal["bank/1"] = "bank/1"
@@ -91,7 +91,7 @@ class BankText:
     members: tuple[str, ...]
     gate: Literal["per_sample"]
     gate_sha256: str
-    text_features_sha256: str
+    text_sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,6 @@ class ZeroShotText:
         lr: See `ZeroShotAdaptation`.
         context: See `ZeroShotAdaptation`.
         context_sha256: SHA-256 of the tuned context vectors.
-        text_features_sha256: SHA-256 of the text features behind them.
     """
 
     kind: Literal["zero_shot/1"] = "zero_shot/1"
@@ -114,7 +113,6 @@ class ZeroShotText:
     lr: float
     context: Literal["words", "tokens"]
     context_sha256: str
-    text_features_sha256: str
 
 
 Part = ImageTower | TemplateText | PromptText | BankText | ZeroShotText
@@ -137,11 +135,14 @@ class Classifier:
     Attributes:
         class_names: The names of the classes, in order.
         parts: What it computes with.
+        text_features_sha256: SHA-256 of the text features in force, of a bank of every member's in turn, as they were
+            rounded there.
         arithmetic: How the labels were computed.
     """
 
     class_names: tuple[str, ...]
     parts: tuple[Part, ...]
+    text_features_sha256: str
     arithmetic: Arithmetic
 
 
@@ -154,9 +155,9 @@ def write_classifier(identity: ClassifierIdentity) -> Classifier:
     Raises:
         ValueError: The identity lacks what schema 3 states.
     """
-    card, base, processor = identity.card_sha256, identity.base_features_sha256, identity.processor
-    if card is None or base is None or processor is None:
-        raise ValueError("the card, the text features before adaptation and the processor must be known")
+    card, text, processor = identity.card_sha256, identity.text_sha256, identity.processor
+    if card is None or text is None or processor is None:
+        raise ValueError("the card, the text and the processor must be known")
     tower = ImageTower(
         backbone=identity.backbone,
         backbone_sha256=identity.backbone_sha256,
@@ -167,7 +168,8 @@ def write_classifier(identity: ClassifierIdentity) -> Classifier:
     tuned = (_tuned_text(identity, identity.adaptation),) if isinstance(identity.adaptation, ZeroShotAdaptation) else ()
     return Classifier(
         class_names=identity.class_names,
-        parts=(tower, _text(identity, base), *tuned),
+        parts=(tower, _text(identity, text), *tuned),
+        text_features_sha256=identity.text_features_sha256,
         arithmetic=Arithmetic(
             device=identity.device, processor=processor, threads=identity.threads, block_size=identity.block_size
         ),
@@ -202,8 +204,8 @@ def read_classifier(classifier: Classifier) -> ClassifierIdentity:
         prompt_sha256=None if isinstance(text, TemplateText) else text.prompt_sha256,
         tuning_images=None if isinstance(text, TemplateText) else text.tuning_images,
         template=text.template if isinstance(text, TemplateText) else _BARE,
-        base_features_sha256=text.text_features_sha256,
-        text_features_sha256=(tuned or text).text_features_sha256,
+        text_sha256=text.text_sha256,
+        text_features_sha256=classifier.text_features_sha256,
         context_sha256=None if tuned is None else tuned.context_sha256,
         adaptation=_adaptation(tuned, bank),
         members=() if bank is None else bank.members,
@@ -216,9 +218,9 @@ def read_classifier(classifier: Classifier) -> ClassifierIdentity:
     )
 
 
-def _text(identity: ClassifierIdentity, features: str) -> TemplateText | PromptText | BankText:
+def _text(identity: ClassifierIdentity, text_sha256: str) -> TemplateText | PromptText | BankText:
     if identity.prompt_sha256 is None:
-        return TemplateText(template=identity.template, text_features_sha256=features)
+        return TemplateText(template=identity.template, text_sha256=text_sha256)
     if (images := identity.tuning_images) is None:
         raise ValueError("it must be known whether the images that a prompt was tuned on are recorded")
     if identity.gate_sha256 is None:
@@ -226,7 +228,7 @@ def _text(identity: ClassifierIdentity, features: str) -> TemplateText | PromptT
             prompt=identity.prompt,
             prompt_sha256=identity.prompt_sha256,
             tuning_images=images,
-            text_features_sha256=features,
+            text_sha256=text_sha256,
         )
     return BankText(
         prompt=identity.prompt,
@@ -235,7 +237,7 @@ def _text(identity: ClassifierIdentity, features: str) -> TemplateText | PromptT
         members=identity.members,
         gate="per_sample",
         gate_sha256=identity.gate_sha256,
-        text_features_sha256=features,
+        text_sha256=text_sha256,
     )
 
 
@@ -245,7 +247,6 @@ def _tuned_text(identity: ClassifierIdentity, adaptation: ZeroShotAdaptation) ->
     return ZeroShotText(
         **asdict(adaptation),
         context_sha256=identity.context_sha256,
-        text_features_sha256=identity.text_features_sha256,
     )
 
 

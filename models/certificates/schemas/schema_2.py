@@ -38,6 +38,9 @@ from certrad.models.types.image import ImageRadius, NoImageRadius
 
 NAME: Final = "certrad.certificate/2"
 
+_SPEC: Final = ("backbone", "prompt", "class_names", "template", "adaptation")
+_PARAMS: Final = ("alpha", "n0", "n", "bound", "target_radius")
+_ROUTING: Final = ("sigmas", "selector_sigma", "grid", "weights", "biases")
 _READER: Final = Reader(may_be_absent=frozenset({"routing", "target_reached"}))
 _LIMITS: Final = (
     "A certificate says that no change of the model input of L2 norm below the radius changes the smoothed class.",
@@ -193,9 +196,10 @@ def limits(selected: int, estimated: int) -> list[str]:
 def _settings_digest(statement: Statement) -> str:
     """Returns the SHA-256 of the settings as schema 2 spells them: with sigma=auto `params.sigma` is the selector's."""
     request, classifier = statement.request, statement.classifier
+    spec = asdict(request.classifier)
     chosen = {
         "schema": NAME,
-        "classifier": asdict(request.classifier),
+        "classifier": {name: spec[name] for name in _SPEC},
         **_spell_sampling(request),
         "backbone_sha256": classifier.backbone_sha256,
         "prompt_sha256": classifier.prompt_sha256,
@@ -205,12 +209,16 @@ def _settings_digest(statement: Statement) -> str:
 
 
 def _spell_sampling(request: CertifyRequest) -> dict[str, Any]:
+    params = {name: getattr(request.params, name) for name in _PARAMS}
     match request.sigma:
         case FixedSigma(sigma):
-            return {"params": {**asdict(request.params), "sigma": sigma}}
+            return {"params": {**params, "sigma": sigma}}
         case AutoSigma(routing):
-            params = {**asdict(request.params), "sigma": routing.selector_sigma}
-            return {"params": params, "routing": asdict(routing)}
+            spelled = asdict(routing)
+            return {
+                "params": {**params, "sigma": routing.selector_sigma},
+                "routing": {name: spelled[name] for name in _ROUTING},
+            }
 
 
 def _by_name(parts: _Document | _Classifier) -> dict[str, Any]:

