@@ -13,7 +13,7 @@ from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.schemas.job import JobView, job_path, job_view
 from certrad.models.errors import Rejected
-from certrad.workers.contract.job import Created, JobRecord
+from certrad.workers.contract.job import Created, JobRecord, UnreadableRecordError
 
 POLL_SECONDS: Final = 1
 
@@ -103,13 +103,13 @@ class Acceptance:
             created: The job.
         """
         await self._wait(created.job_id)
-        record = await self._read(created)
+        record, view = await self._read(created)
         response = self._response
         response.headers["Location"] = response.headers["Content-Location"] = job_path(record.id)
         response.status_code = 200 if record.ended else 202
         if not record.ended:
             response.headers["Retry-After"] = str(POLL_SECONDS)
-        return job_view(record)
+        return view
 
     async def _wait(self, job_id: str) -> None:
         wish = _WAIT.search(self._prefer or "")
@@ -118,11 +118,13 @@ class Acceptance:
             self._response.headers["Preference-Applied"] = f"wait={seconds:g}"
             await events.wait_end(self._services.events, job_id, seconds=seconds)
 
-    async def _read(self, created: Created) -> JobRecord:
+    async def _read(self, created: Created) -> tuple[JobRecord, JobView]:
         try:
-            return await run_in_threadpool(self._services.jobs.read, created.job_id)
-        except (RedisError, Rejected):  # Redis is away, or somebody erased the job meanwhile
-            return created.record
+            record = await run_in_threadpool(self._services.jobs.read, created.job_id)
+            return record, job_view(record)
+        # Redis is away, somebody erased the job meanwhile, or another version wrote what this one cannot show.
+        except (RedisError, Rejected, UnreadableRecordError, ValueError, KeyError):
+            return created.record, job_view(created.record)
 
 
 AcceptanceDep = Annotated[Acceptance, Depends(Acceptance)]

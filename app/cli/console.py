@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from certrad.app.cli.client import Client, Counted, Event, Job
+from certrad.models.types.image import IMAGE_WARNINGS, ImageWarning
 
 CAVEAT: Final = "a certificate says nothing about whether the class is right"
 _LARGER_CHANGE: Final = 10  # one of the changes that a result counts pixels for
@@ -109,17 +110,26 @@ def add_bar(progress: Progress, image: str, job: Job | None) -> TaskID:
 
 
 def follow(client: Client, job: Job, progress: Progress, bar: TaskID) -> Job:
-    """Returns the job once it has ended; until then its events move its bar."""
+    """Returns the job once it has ended; until then its events move its bar.
+
+    A radius that is proved so far is shown below the warnings of its image.
+    """
+    warnings: list[str] = []
 
     def move(event: Event) -> None:
         match event.name:
             case "phase":
                 progress.update(bar, phase=event.data["phase"])
+                warnings.extend(event.data.get("warnings", ()))
             case "progress":
                 _advance(progress, bar, Counted.from_json(event.data))
                 if loss := event.data.get("loss"):
                     progress.update(bar, phase=f"loss {loss:.4f}")
                 if running_radius := event.data.get("running_radius"):
+                    while warnings:
+                        code = warnings.pop(0)
+                        words = IMAGE_WARNINGS.get(cast("ImageWarning", code), "docs/api.md says what it means.")
+                        progress.console.print(_warning(code, [progress.tasks[bar].description], words), soft_wrap=True)
                     progress.update(bar, phase=f"radius {running_radius:.4f} proved")
 
     ended = client.wait(job.id, move)
@@ -168,7 +178,11 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
         for warning in row.job.result["warnings"] if row.job.result else ():
             images.setdefault((warning["code"], warning["message"]), []).append(row.image)
     of_images = sorted(images.items(), key=lambda found: found[0][0] == _BACKBONE_NOTE)
-    return [f"warning {code} ({_some(names)}): {message}" for (code, message), names in of_images]
+    return [_warning(code, names, message) for (code, message), names in of_images]
+
+
+def _warning(code: str, images: Sequence[str], message: str) -> str:
+    return f"warning {code} ({_some(images)}): {message}"
 
 
 def _some(names: Sequence[str]) -> str:

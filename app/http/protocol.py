@@ -15,7 +15,8 @@ from certrad.app.api.problems import problem_response
 from certrad.app.http.connections import Connections
 
 Stage = Literal["idle", "head", "body", "answer", "over"]
-_PROBE: Final = "/health/live"  # whoever watches the process must not take a busy one for a dead one
+_PROBES: Final = frozenset({"/health/live", "/health/ready", "/health/workers"})
+"""Whoever watches the service must not take a busy one for a dead one."""
 _REASON: Final = b"Request Timeout"
 
 
@@ -114,7 +115,7 @@ class LimitedProtocol(H11Protocol):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         cycle = self.cycle
-        if scope["path"] == _PROBE:
+        if scope["path"] in _PROBES:
             await self._inner(scope, receive, send)
         elif self._connections.begin(self):
             try:

@@ -33,6 +33,9 @@ _ONEDNN: Final[Mapping[str, frozenset[str]]] = {
 }
 """Instruction set of oneDNN -> the flags of Linux that it takes; the first one that a processor has is used."""
 
+_ARM: Final = ("asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve", "sve2", "svebf16", "svei8mm", "sme")
+"""What Linux calls the instructions of ARM that decide which code oneDNN and torch use."""
+
 _ALIASES: Final = {
     "avx10_1_512": "avx512_core_fp16",
     "avx10_1_512_amx": "avx512_core_amx",
@@ -50,23 +53,26 @@ def processor_name(device: torch.device) -> str:
         device: The device of the encoder.
     """
     if device.type != "cuda":
-        return cpu_name(os.environ, _flags(), _vendor())
+        return cpu_name(os.environ, _flags(), _vendor(), platform.machine())
     major, minor = torch.cuda.get_device_capability(device)
     parts = [torch.cuda.get_device_name(device), f"sm_{major}{minor}", *_chosen("tf32", "NVIDIA_TF32_OVERRIDE")]
     return " ".join(parts)
 
 
-def cpu_name(environment: Mapping[str, str], flags: frozenset[str], vendor: str) -> str:
-    """Returns the name of a CPU.
+def cpu_name(environment: Mapping[str, str], flags: frozenset[str], vendor: str, machine: str = "x86_64") -> str:
+    """Returns the name of a CPU; `unknown` stands in it where the system does not tell what the CPU has.
 
     Args:
         environment: The variables that the process began with.
         flags: The instructions of the processor as Linux names them.
         vendor: Its vendor, which MKL chooses its code by.
+        machine: Its architecture.
     """
     parts = [f"torch-{torch.backends.cpu.get_cpu_capability().lower()}"]
-    if not flags & {"sse4_1"}:  # another architecture: oneDNN and torch use what it has
-        return " ".join([*parts, f"onednn-{platform.machine()}"])
+    if "sse4_1" not in flags:  # another architecture: oneDNN and torch use what it has
+        of_arm = [name for name in _ARM if name in flags]
+        parts.append("-".join(["onednn", re.sub(r"[^a-z0-9_]", "", machine.lower())[:24], *(of_arm or ["unknown"])]))
+        return " ".join([*parts, *_chosen("fpmath", "ONEDNN_DEFAULT_FPMATH_MODE", environment)])
     native, allowed = _best(flags), _allowed(environment)
     used = native if allowed is None else _best(flags & allowed)
     parts.append(f"onednn-{used}" if used == native else f"onednn-{used}-of-{native}")
@@ -105,7 +111,8 @@ def _processor() -> Mapping[str, str]:
 
 def _flags() -> frozenset[str]:
     """Returns the instructions of the processor, without the tiles of AMX where the system does not grant them."""
-    flags = frozenset(_processor().get("flags", "").split())
+    facts = _processor()
+    flags = frozenset((facts.get("flags") or facts.get("Features", "")).split())  # the latter on ARM
     granted = "amx_tile" in flags and torch.cpu._init_amx()
     return flags if granted else frozenset(flag for flag in flags if not flag.startswith("amx_"))
 

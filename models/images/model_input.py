@@ -17,6 +17,7 @@ from certrad.models.types.cards import Fit
 from certrad.models.types.image import ImageFacts, ImageScale
 
 _LOW_CONTRAST: Final = 0.1
+_ROUNDING: Final = 1e-9  # of a sum of weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,12 +67,6 @@ class ModelInput:
         """Returns the SHA-256 of `tobytes`, hexadecimal."""
         return hashlib.sha256(self.tobytes()).hexdigest()
 
-    @property
-    def is_flat(self) -> bool:
-        """Returns whether it is nearly one grey or colour: 99th minus 1st percentile of every channel below 0.1."""
-        low, high = np.percentile(self.pixels, (1, 99), axis=(1, 2))
-        return bool((high - low < _LOW_CONTRAST).all())
-
 
 def model_input(image: DecodedImage, image_size: int, fit: Fit = "crop") -> ModelInput:
     """Resizes to a square of side `image_size`, clips to [0, 1] and makes three channels.
@@ -112,6 +107,21 @@ def fitted(pixels: NDArray[np.float64], image_size: int, fit: Fit = "crop") -> M
     return ModelInput(pixels=np.ascontiguousarray(np.broadcast_to(square.transpose(2, 0, 1), (3, *square.shape[:2]))))
 
 
+def is_flat(seen: ModelInput, sides: tuple[int, int], fit: Fit = "crop") -> bool:
+    """Returns whether the image is nearly one grey or colour: 99th minus 1st percentile of every channel below 0.1.
+
+    The percentiles are those of the image's part of the model input: black that was padded would hide how flat it is.
+
+    Args:
+        seen: The model input.
+        sides: Rows and columns of the image that it was made of.
+        fit: See `model_input`.
+    """
+    rows, columns = (_of_image(resize) for resize in _resizes(sides, seen.pixels.shape[1], fit))
+    low, high = np.percentile(seen.pixels[:, rows][:, :, columns], (1, 99), axis=(1, 2))
+    return bool((high - low < _LOW_CONTRAST).all())
+
+
 def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: Fit = "crop") -> ImageScale:
     """Returns how far a change of an image with these facts can move its model input.
 
@@ -148,6 +158,12 @@ def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: 
         note=_note(facts),
         depends_on_pixels=facts.depends_on_pixels,
     )
+
+
+def _of_image(resize: AxisResize) -> NDArray[np.bool_]:
+    """Returns which samples show the image alone; of one thinner than the kernel, those that show most of it."""
+    padded = np.abs(resize.weights.sum(axis=1) - 1.0)
+    return padded <= padded.min() + _ROUNDING
 
 
 def _resizes(sides: tuple[int, ...], image_size: int, fit: Fit) -> tuple[AxisResize, AxisResize]:

@@ -74,7 +74,8 @@ def save_prompt(
     """Writes a prompt atomically as `<id>.safetensors` and `<id>.json`.
 
     The id is `name` and the first 16 hex digits of the file's SHA-256: the same vectors saved again are the same
-    prompt, and only its card is replaced.
+    prompt, and only its card is replaced. The images that the card before records stay recorded: without them, one of
+    these images could be certified under a prompt that was tuned on it.
 
     Args:
         directory: folder to write to; made if missing.
@@ -117,6 +118,7 @@ def save_prompt(
         measured=measured or {},
         tuned_on=tuned_on,
     )
+    card = card.with_images_of(_stored_card(prompt_path(directory, card.id).with_suffix(".json")))
     replace_file(prompt_path(directory, card.id), content)
     write_card(directory, card)
     return card
@@ -137,6 +139,14 @@ def read_prompt_card(path: Path) -> PromptCard:
         return decode_card(PromptCard, path.read_bytes())
     except (OSError, ValueError) as error:
         raise Rejected("invalid_checkpoint", f"{path.name} is not a prompt card: {type(error).__name__}") from error
+
+
+def _stored_card(path: Path) -> PromptCard | None:
+    """Returns the card in a file; None where none is, or none that can be read, so that it can be replaced."""
+    try:
+        return read_prompt_card(path)
+    except Rejected:
+        return None
 
 
 def load_prompt_or_bank(directory: Path, card: PromptCard) -> ContextVectors | Bank:

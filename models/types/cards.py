@@ -1,6 +1,6 @@
 """Cards: the JSON descriptions of backbones, tasks and prompt checkpoints."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from certrad.models.types.routing import SigmaRouting
@@ -181,6 +181,17 @@ class PromptCard:
     tuning: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
     tuned_on: TunedOn | None = None
+
+    def with_images_of(self, earlier: "PromptCard | None") -> "PromptCard":
+        """Returns this card with the images that an earlier card of the same prompt records, beside its own.
+
+        Args:
+            earlier: The earlier card; None if there is none.
+        """
+        if earlier is None or earlier.tuned_on is None:
+            return self
+        own = self.tuned_on
+        return replace(self, tuned_on=earlier.tuned_on if own is None else own.with_start(earlier.tuned_on))
 
 
 def alike_classes(class_names: tuple[str, ...]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from certrad.models.types.window import (
 )
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import Created
-from certrad.workers.contract.names import INTAKE_QUEUE
+from certrad.workers.contract.names import INTAKE_QUEUE, record_key
 from certrad.workers.contract.queues import queue
 from certrad.workers.contract.records import Records
 from tests.support.api import MEDNIST, PNG, card, resolved, submit
@@ -152,6 +152,31 @@ def test_key_of_an_erased_job_is_free_again(api: TestClient) -> None:
     second = api.post("/certify", content=PNG, headers={"idempotency-key": "k1"})
     assert second.status_code == 202
     assert second.json()["id"] != first
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"request": "{"},
+        {"samples_done": "many"},
+        {"phase": "dreaming"},
+        {"status": "failed", "phase": "done", "error": '{"code": "of_tomorrow", "detail": ""}'},
+    ],
+    ids=lambda written: next(iter(written)),
+)
+def test_an_accepted_job_that_another_version_changed_is_answered_as_it_was_created(
+    written: dict[str, str], api: TestClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Records.create
+
+    def changed(records: Records, job_id: str, *arguments: Any, **options: Any) -> Created:
+        created = create(records, job_id, *arguments, **options)
+        redis.hset(record_key(job_id), items=[part for field in written.items() for part in field])
+        return created
+
+    monkeypatch.setattr(Records, "create", changed)
+    answer = api.post("/certify", content=PNG)
+    assert (answer.status_code, answer.json()["status"]) == (202, "queued")
 
 
 def test_job_whose_creation_was_not_answered_can_run(

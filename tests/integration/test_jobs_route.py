@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
@@ -13,11 +14,13 @@ from certrad.app.api import events
 from certrad.app.api.news import News
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
+from certrad.models.types.image import IMAGE_WARNINGS
 from certrad.workers.contract.names import INTAKE_QUEUE, events_key, record_key
 from certrad.workers.contract.queues import queue, rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.api import PNG, assert_nothing_left, submit
+from tests.support.image_facts import image_facts
 from tests.support.problems import assert_problem
 from tests.support.results import abstained
 
@@ -134,6 +137,14 @@ def test_events_come_in_order_until_the_end(api: TestClient, records: Records) -
     assert [event["event"] for event in seen] == ["phase", "progress", "end"]
     assert json.loads(seen[1]["data"])["samples_total"] == 10_100
     assert json.loads(seen[-1]["data"]) == {"status": "failed", "code": "internal_error"}
+
+
+def test_a_job_shows_the_warnings_of_its_image_before_any_result(api: TestClient, records: Records) -> None:
+    job_id = submit(api)
+    assert api.get(f"/jobs/{job_id}").json()["warnings"] == []
+    records.enter(job_id, "waiting", image=replace(image_facts(), warnings=("low_contrast",)))
+    expected = [{"code": "low_contrast", "message": IMAGE_WARNINGS["low_contrast"]}]
+    assert api.get(f"/jobs/{job_id}").json()["warnings"] == expected
 
 
 def test_a_job_with_a_target_shows_its_running_radius(api: TestClient, records: Records) -> None:

@@ -17,6 +17,7 @@ from certrad.models.prompts.context import ContextVectors
 from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.models.types import PromptCard
 from certrad.models.types.cards import ContextPosition
+from certrad.models.types.tuned_on import TunedOn
 from certrad.workers.cli import main as cli
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.names import WITHDRAWN, prompt_bytes_key
@@ -142,6 +143,30 @@ def test_a_damaged_prompt_is_logged_by_name_and_the_others_are_published(
     assert stored.id in published
     assert name not in published
     assert [line["prompt"] for line in logs] == [name]
+
+
+RECORD = TunedOn(public=("ab" * 32,))
+
+
+def test_an_older_card_without_a_record_does_not_take_that_of_the_catalogue(
+    stored: PromptCard, settings: WorkerSettings, redis: Redis
+) -> None:
+    Catalogue(redis).publish_prompt(replace(stored, tuned_on=RECORD))
+    publish_all(redis, settings.prompts_dir)
+    assert Catalogue(redis).prompts()[stored.id].tuned_on == RECORD
+
+
+def test_records_of_two_nodes_are_one(stored: PromptCard, redis: Redis) -> None:
+    for record in (RECORD, TunedOn(public=("cd" * 32,), complete=False)):
+        Catalogue(redis).publish_prompt(replace(stored, tuned_on=record))
+    assert Catalogue(redis).prompts()[stored.id].tuned_on == TunedOn(public=("ab" * 32, "cd" * 32), complete=False)
+
+
+def test_an_own_copy_of_a_prompt_of_the_package_keeps_its_record(redis: Redis) -> None:
+    shipped = shipped_prompts()[str(TASK.default_prompt)]
+    assert shipped.tuned_on is not None
+    Catalogue(redis).publish_prompt(replace(shipped, tuned_on=None))
+    assert Catalogue(redis).prompts()[shipped.id].tuned_on == shipped.tuned_on
 
 
 def test_a_withdrawn_prompt_serves_the_jobs_it_was_accepted_for(

@@ -30,6 +30,7 @@ from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import events_of
+from tests.support.image_facts import image_facts
 from tests.support.results import abstained
 from tests.support.shortages import fill
 
@@ -299,6 +300,14 @@ def test_a_phase_that_goes_on_is_told_once(redis: Redis, records: Records) -> No
     for phase in ("estimating", "finishing", "finishing"):
         assert records.enter(JOB, phase)
     assert [data["phase"] for name, data in events_of(redis, JOB) if name == "phase"] == ["estimating", "finishing"]
+
+
+def test_the_warnings_of_an_image_are_told_as_soon_as_it_is_decoded(redis: Redis, records: Records) -> None:
+    create(records)
+    records.enter(JOB, "decoding")
+    records.enter(JOB, "waiting", image=replace(image_facts(), warnings=("low_contrast", "no_window")))
+    told = [{"phase": "decoding"}, {"phase": "waiting", "warnings": ["low_contrast", "no_window"]}]
+    assert [data for name, data in events_of(redis, JOB) if name == "phase"] == told
 
 
 def test_the_last_event_says_how_it_ended(redis: Redis, records: Records) -> None:

@@ -153,5 +153,7 @@ def test_more_requests_than_allowed_are_refused_until_one_ends(tmp_path: Path, r
             assert (answer.status_code, answer.json()["code"]) == (503, "too_many_connections")
             assert answer.headers["retry-after"]
             assert api.is_alive()  # or `certrad up` would start it again
+            for probe in ("ready", "workers"):
+                assert "too_many_connections" not in httpx.get(f"{api.url}/health/{probe}").text
             followers[0].close()
             wait_for(lambda: httpx.get(f"{api.url}/tasks").is_success, what="an answer after the end of a request")

@@ -21,9 +21,8 @@ from certrad.models.types.result import CertificationResult
 from certrad.models.types.tuned_on import TunedOn
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest, TuningResult
 from certrad.workers import issue
-from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
-from certrad.workers.contract.names import ledger_key
+from certrad.workers.contract.names import PROMPTS, ledger_key
 from certrad.workers.contract.records import Records
 from certrad.workers.decoders.raster import decode
 from certrad.workers.engine import tasks as engine
@@ -189,11 +188,16 @@ def test_an_engine_that_lacks_the_secret_of_the_record_certifies_nothing_under_t
     assert former in record.error.detail
 
 
+def put_card(runtime: Runtime, card: PromptCard) -> None:
+    """Puts a card into the catalogue as it is, in place of the one that is there."""
+    runtime.redis.hset(PROMPTS, card.id, encode_card(card))
+
+
 def test_a_prompt_without_a_record_is_certified_under_and_the_document_says_so(
     runtime: Runtime, tune: Tune, certify: Certify
 ) -> None:
     card = replace(tune(), tuned_on=None)
-    Catalogue(runtime.redis).publish_prompt(card)
+    put_card(runtime, card)
     record = certify(TUNED_ON, card)
     assert record_named_by(record) == "not_recorded"
     assert "the images that it was tuned on are not recorded" in scope_of(record)
@@ -205,7 +209,7 @@ def test_a_prompt_that_began_from_one_without_a_record_is_compared_with_its_own_
     card = tune()
     assert card.tuned_on is not None
     card = replace(card, tuned_on=card.tuned_on.with_start(None))
-    Catalogue(runtime.redis).publish_prompt(card)
+    put_card(runtime, card)
     assert code_of(certify(TUNED_ON, card)) == "image_was_tuned_on"
     assert record_named_by(certify(OTHER, card)) == "not_recorded"
 
@@ -214,7 +218,7 @@ def test_an_image_of_a_public_record_is_refused_without_any_secret(
     runtime: Runtime, tune: Tune, certify: Certify
 ) -> None:
     card = replace(tune(), tuned_on=TunedOn(public=(digest_of(OTHER),)))
-    Catalogue(runtime.redis).publish_prompt(card)
+    put_card(runtime, card)
     assert code_of(certify(OTHER, card)) == "image_was_tuned_on"
     assert certify(TUNED_ON, card).status == "succeeded"
 
@@ -223,12 +227,12 @@ def test_an_engine_that_resumes_a_job_compares_the_image_again(
     runtime: Runtime, records: Records, tune: Tune, certify: Certify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = tune()
-    Catalogue(runtime.redis).publish_prompt(replace(card, tuned_on=None))
+    put_card(runtime, replace(card, tuned_on=None))
     with monkeypatch.context() as patch:
         patch.setattr(Certification, "_estimate", stopped)
         with pytest.raises(StopRequested):
             certify(TUNED_ON, card)
-    Catalogue(runtime.redis).publish_prompt(card)
+    put_card(runtime, card)
     engine.certify("job0")
     record = records.read("job0")
     assert record is not None

@@ -40,6 +40,7 @@ from certrad.models.types import (
     ZeroShotAdaptation,
 )
 from certrad.models.types.applied_window import SentWindow
+from certrad.models.types.image import IMAGE_WARNINGS
 from certrad.models.types.window import FixedWindow
 from certrad.workers.cli.main import main
 from certrad.workers.contract.keyring import Keyring, PublicKey, Revocation
@@ -173,7 +174,7 @@ Verify = Callable[..., tuple[int, dict[str, Any]]]
 def verify(
     settings: WorkerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Verify:
-    """`certrad verify --json`: the exit code and what it prints."""
+    """`certrad verify`: the exit code and what it prints, by default as JSON."""
     monkeypatch.setenv("CERTRAD_DATA_DIR", str(settings.data_dir))
     file, key, picture = tmp_path / "document.json", tmp_path / "key", tmp_path / "picture"
 
@@ -183,7 +184,8 @@ def verify(
         picture.write_bytes(image or b"")
         given = {"key": key, "json": True, "image": picture if image else None, **options}
         code = main(arguments("verify", file, **given))
-        return code, json.loads(capsys.readouterr().out or "{}")
+        out = capsys.readouterr().out
+        return code, json.loads(out or "{}") if given["json"] else {"text": out}
 
     return run
 
@@ -388,6 +390,17 @@ def test_an_image_is_shown_with_the_window_of_its_document(
     (found,) = [each for each in report["checks"] if each["name"] == "image"]
     assert (code, found["ok"]) == (0, True)
     assert found["detail"].endswith("; warning low_contrast")
+
+
+def test_what_to_know_about_the_image_is_told_above_the_claim(
+    certified: Callable[[CertifyRequest], bytes], verify: Verify, picture: bytes
+) -> None:
+    request = replace(PLAIN, window=FixedWindow(centre=1000.0, width=2.0))
+    _, report = verify(certified(request), image=picture, json=False)
+    warning, claim, scope, *_ = report["text"].partition("\n\n")[2].splitlines()
+    assert warning == f"warning low_contrast: {IMAGE_WARNINGS['low_contrast']}"
+    assert "radius" in claim or "ABSTAINED" in claim
+    assert scope.startswith("scope ")
 
 
 def test_another_image_is_refused(certified: Callable[[CertifyRequest], bytes], verify: Verify) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from redis import Redis
+from redis.client import Pipeline
 
 from certrad.models.installed import Cards
 from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
@@ -87,12 +88,20 @@ class Catalogue:
     def publish_prompt(self, card: PromptCard) -> None:
         """Makes a prompt known to every process; a withdrawn prompt stays withdrawn.
 
+        The images that a card of this prompt recorded before stay recorded: a node may have an older card without them.
+
         Raises:
             ValueError: A field of the card has a wrong type, so that no process could read it.
         """
-        payload = encode_card(card)
-        decode_card(PromptCard, payload)
-        self._redis.hset(PROMPTS, card.id, payload)
+        decode_card(PromptCard, encode_card(card))
+
+        def replace_card(change: Pipeline) -> None:
+            stored = cast("bytes | None", change.hget(PROMPTS, card.id))
+            known = self._shipped_prompts.get(card.id) if stored is None else _readable_prompt(stored)
+            change.multi()
+            change.hset(PROMPTS, card.id, encode_card(card.with_images_of(known)))
+
+        self._redis.transaction(replace_card, PROMPTS)
 
     def reinstate_prompt(self, prompt_id: str) -> None:
         """Puts a withdrawn prompt into use again."""
@@ -134,6 +143,14 @@ class Catalogue:
 def _keys(own: Cards) -> dict[str, Mapping[str, BackboneCard] | Mapping[str, TaskCard]]:
     """Returns the cards of each hash in Redis."""
     return {OWN_BACKBONES: own.backbones, OWN_TASKS: own.tasks}
+
+
+def _readable_prompt(payload: bytes) -> PromptCard | None:
+    """Returns a published card; None for one that cannot be read, so that it can be replaced."""
+    try:
+        return _prompt(payload)
+    except ValueError:
+        return None
 
 
 def _prompt(payload: bytes) -> PromptCard:

@@ -52,6 +52,16 @@ RESULT: Final[TypeAdapter[JobResult]] = TypeAdapter(Annotated[JobResult, BeforeV
 ERROR: Final = TypeAdapter(JobError)
 
 
+def phase_data(phase: Phase, image: JobInput | None = None) -> dict[str, Any]:
+    """Returns the data of the event `phase`: the phase and, once the image is decoded, the codes of its warnings.
+
+    Args:
+        phase: The phase.
+        image: Facts of the decoded image or images, if they have just become known.
+    """
+    return {"phase": phase, "warnings": list(image.warnings)} if isinstance(image, ImageRecord) else {"phase": phase}
+
+
 def end_data(status: Status, *, result: JobResult | None = None, error: JobError | None = None) -> dict[str, Any]:
     """Returns the data of the event `end`: the status, and what a reader wants to know first.
 

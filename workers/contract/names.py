@@ -45,7 +45,7 @@ PHASES: Final[dict[Phase, str]] = {
     "done": "ended",
 }
 EVENTS: Final[dict[Event, str]] = {
-    "phase": "the job entered a phase",
+    "phase": "the job entered a phase; with the facts of a decoded image also `warnings`, their codes",
     "progress": (
         "samples done and in total, and the counts so far (an estimate, not a certificate); with a target radius also "
         "`running_radius`, proved so far: with probability at least 1 - alpha it is never above the true radius; of a "

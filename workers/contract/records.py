@@ -22,6 +22,7 @@ from certrad.workers.contract.job import (
     QueueFullError,
     UnreadableRecordError,
     end_data,
+    phase_data,
 )
 from certrad.workers.contract.names import (
     ACTIVE,
@@ -126,10 +127,9 @@ class Records:
         Returns:
             False if the job has ended.
         """
-        fields = {"status": "running", "phase": phase}
-        if image is not None:
-            fields["image"] = INPUT.dump_json(image).decode()
-        return self._change(job_id, "phase", {"phase": phase}, fields)
+        known = {} if image is None else {"image": INPUT.dump_json(image).decode()}
+        fields = {"status": "running", "phase": phase, **known}
+        return self._change(job_id, "phase", phase_data(phase, image), fields)
 
     def progress(
         self,

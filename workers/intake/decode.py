@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from certrad.models.datasets.pixels import Pixels, decode_with_pillow
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, check_size
-from certrad.models.images.model_input import ModelInput, image_scale, model_input
+from certrad.models.images.model_input import ModelInput, image_scale, is_flat, model_input
 from certrad.models.types import BackboneCard, CertifyRequest, Region
 from certrad.models.types.image import ImageFacts, ImageRecord
 from certrad.models.types.window import FileWindow, RequestedWindow
@@ -121,7 +121,9 @@ def decode_bytes(
         raise Rejected("empty_image", "the image must not be empty, got 0 bytes")
     image = _decoded(data, max_pixels=max_pixels, frame=frame, region=region, window=window, on_size=on_size)
     seen = model_input(image, card.image_size, card.fit)
-    facts = replace(image.facts, warnings=("low_contrast", *image.facts.warnings)) if seen.is_flat else image.facts
+    rows, columns = image.pixels.shape[:2]
+    flat = is_flat(seen, (rows, columns), card.fit)
+    facts = replace(image.facts, warnings=("low_contrast", *image.facts.warnings)) if flat else image.facts
     header = {"facts": _FACTS.dump_python(facts, mode="json"), "pixels_sha256": image.sha256}
     return header, seen.tobytes()
 

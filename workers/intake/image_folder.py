@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from certrad.models.datasets.cards import published_labels
 from certrad.models.errors import Rejected
 from certrad.models.types import BackboneCard, CertifyRequest, TaskCard
+from certrad.models.types.image import IMAGE_WARNINGS, ImageFacts
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.settings import WorkerSettings
@@ -27,6 +28,7 @@ def distinct_images(
     service: WorkerSettings,
     of_input: Callable[[NDArray[np.float32]], NDArray[_Value]],
     on_file: Callable[[], None] = lambda: None,
+    on_facts: Callable[[ImageFacts], None] = lambda _: None,
 ) -> tuple[list[NDArray[_Value]], Counter[str]]:
     """Returns `of_input` of the model inputs of a folder, by name, and why files were left out.
 
@@ -40,6 +42,7 @@ def distinct_images(
         service: Limits of the sandbox.
         of_input: Makes an array of a model input.
         on_file: Called after each file.
+        on_facts: Called with the facts of each image that counts.
 
     Raises:
         ValueError: No file is an image; see `nothing_read`.
@@ -50,13 +53,16 @@ def distinct_images(
         if len(found) == limit:
             break
         try:
-            decoded, _ = decode_limited(path.read_bytes(), request, card, service)
+            decoded, facts = decode_limited(path.read_bytes(), request, card, service)
         except Rejected as rejected:
             refused[rejected.code] += 1
         else:
             image = of_input(decoded.pixels)
-            refused["same_image"] += image.tobytes() in found
-            found[image.tobytes()] = image
+            if image.tobytes() in found:
+                refused["same_image"] += 1
+            else:
+                found[image.tobytes()] = image
+                on_facts(facts)
         on_file()
     if not found:
         raise nothing_read(refused)
@@ -114,6 +120,16 @@ def tell_refused(refused: Counter[str]) -> None:
     """
     for code, files in sorted(refused.items()):
         sys.stderr.write(f"certrad: {_files(files)} left out: {code}\n")
+
+
+def low_contrast_note(flat: int, images: int) -> str:
+    """Returns a line that says how many images the model saw as nearly one grey; nothing if it saw none so.
+
+    Args:
+        flat: The number of images with the warning `low_contrast`.
+        images: The number of all images that were read.
+    """
+    return f"low_contrast ({flat} of {images} images): {IMAGE_WARNINGS['low_contrast']}\n" if flat else ""
 
 
 def _hidden(path: Path) -> bool:

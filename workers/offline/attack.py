@@ -6,7 +6,6 @@ Attacked images are rounded to 8-bit images inside the ball, and the printed cla
 import json
 import sys
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,36 +32,17 @@ from certrad.models.types import BackboneCard, CertifyRequest, ClassifierSpec, P
 from certrad.models.types.pixels import WHITE
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
-from certrad.workers.intake.decode import decode_limited
-from certrad.workers.intake.image_folder import (
-    files_of_classes,
-    nothing_read,
-    tell_refused,
-    visible_files,
-    visible_folders,
-)
+from certrad.workers.intake.image_folder import low_contrast_note, tell_refused
 from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
+from certrad.workers.offline.taken_images import Source, TakenImages, sources_of, taken_images
 from certrad.workers.settings import WorkerSettings
 
 EPSILONS: Final = {"pgd10": PGD_10.epsilon, "pgd40": PGD_40.epsilon, "autoattack": AutoAttackParams().epsilon}
 """The attacks by name, with the epsilon each was published with."""
 
 _BATCH: Final = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
-    """One image file.
-
-    Attributes:
-        path: The file.
-        label: Index of the class whose folder it lies in, None without such folders.
-    """
-
-    path: Path
-    label: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,7 +78,7 @@ def attack_images(options: Namespace) -> int:
     store = PromptStore(own=service.prompts_dir)
     try:
         request = _request(options, store, installed_cards(service.cards_dir, service.prompts_dir))
-        sources, images, refused = _decode(_sources(options.paths, request.task, options.limit), request, service)
+        taken = _decode(options, request, service)
         if options.out is not None:
             options.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(service.threads)
@@ -106,13 +86,16 @@ def attack_images(options: Namespace) -> int:
     except (ValueError, OSError, Rejected) as error:
         return fail(str(error), BAD_USAGE)
     try:
-        report, attacked_images = _attack(sources, images, request, model)
+        report, attacked_images = _attack(taken.sources, taken.images, request, model)
         if options.out is not None:
             _write(attacked_images, options.out)
     except OSError as error:
         return fail(f"the attacked images were not written: {error.strerror}", FAILURE)
-    tell_refused(refused)
-    sys.stdout.write(json.dumps(report.as_json()) + "\n" if options.json else report.as_text())
+    tell_refused(taken.refused)
+    if options.json:
+        sys.stdout.write(json.dumps({**report.as_json(), "low_contrast": taken.flat}) + "\n")
+    else:
+        sys.stdout.write(report.as_text() + low_contrast_note(taken.flat, len(taken.sources)))
     return DONE
 
 
@@ -145,46 +128,16 @@ def _request(options: Namespace, store: PromptStore, cards: Cards) -> AttackRequ
     )
 
 
-def _sources(paths: Sequence[Path], task: TaskCard, limit: int | None) -> list[_Source]:
-    """Returns the given files, or those of a folder by name; with a folder for each class, the first `limit` of each.
-
-    Raises:
-        Rejected: The folders are not those of the classes.
-    """
-    if all(path.is_file() for path in paths):
-        return [_Source(path=path, label=None) for path in paths[:limit]]
-    if not visible_folders(paths[0]):
-        return [_Source(path=path, label=None) for path in visible_files(paths[0])[:limit]]
-    return [
-        _Source(path=path, label=label)
-        for label, files in enumerate(files_of_classes(paths[0], task))
-        for path in files[:limit]
-    ]
-
-
-def _decode(
-    sources: Sequence[_Source], asked: AttackRequest, service: WorkerSettings
-) -> tuple[list[_Source], Tensor, Counter[str]]:
-    """Returns the sources that are images, their model inputs (N, 3, S, S), and the refusals of the others.
+def _decode(options: Namespace, request: AttackRequest, service: WorkerSettings) -> TakenImages:
+    """Returns the images that the options name.
 
     Raises:
         ValueError: None is an image.
+        Rejected: The folders are not those of the classes.
     """
-    request = CertifyRequest(classifier=asked.spec, window=FileWindow.of_task(asked.task.windows))
-    taken: list[_Source] = []
-    images: list[Tensor] = []
-    refused: Counter[str] = Counter()
-    for source in sources:
-        try:
-            decoded, _ = decode_limited(source.path.read_bytes(), request, asked.backbone, service)
-        except Rejected as rejected:
-            refused[rejected.code] += 1
-            continue
-        taken.append(source)
-        images.append(torch.from_numpy(decoded.pixels.copy()))
-    if not images:
-        raise nothing_read(refused)
-    return taken, torch.stack(images), refused
+    asked = CertifyRequest(classifier=request.spec, window=FileWindow.of_task(request.task.windows))
+    sources = sources_of(options.paths, request.task, options.limit)
+    return taken_images(sources, asked, request.backbone, service)
 
 
 def _load(request: AttackRequest, store: PromptStore, service: WorkerSettings) -> _Model:
@@ -231,7 +184,7 @@ def _attacks(request: AttackRequest, model: _Model) -> dict[Kind, tuple[str, Att
 
 
 def _attack(
-    sources: Sequence[_Source], images: Tensor, request: AttackRequest, model: _Model
+    sources: Sequence[Source], images: Tensor, request: AttackRequest, model: _Model
 ) -> tuple[AttackReport, dict[Kind, Tensor]]:
     """Returns the report, and the attacked images (N, 3, S, S) of each attack."""
     generator = torch.Generator().manual_seed(request.seed)

@@ -24,7 +24,7 @@ from certrad.models.types.defaults import default_prompts
 from certrad.models.types.pixels import WHITE
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
-from certrad.workers.intake.image_folder import distinct_images, tell_refused
+from certrad.workers.intake.image_folder import distinct_images, low_contrast_note, tell_refused
 from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
@@ -55,7 +55,16 @@ def audit_images(options: Namespace) -> int:
         # An image that counted twice would get the same noise twice; the p-value takes the answers for independent.
         window = FileWindow.of_task(cards.tasks[options.task].windows)
         request = CertifyRequest(classifier=specs[0].classifier, window=window)
-        images, refused = distinct_images(options.images, options.limit, request, card, service, _on_grid)
+        warned: Counter[str] = Counter()
+        images, refused = distinct_images(
+            options.images,
+            options.limit,
+            request,
+            card,
+            service,
+            _on_grid,
+            on_facts=lambda facts: warned.update(facts.warnings),
+        )
         device = chosen_device(service.device)
         settings = AuditSettings(
             modes=tuple(specs),
@@ -84,7 +93,8 @@ def audit_images(options: Namespace) -> int:
             )
     except Rejected as rejected:
         return fail(str(rejected), FAILURE)
-    _show(verdicts, refused, settings, as_json=options.json)
+    tell_refused(refused)
+    _show(verdicts, warned["low_contrast"], len(images), settings, as_json=options.json)
     return FAILURE if any(verdict.broken for verdict in verdicts) else DONE
 
 
@@ -107,14 +117,17 @@ def _on_grid(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.rint(pixels.astype(np.float64) * WHITE).astype(np.uint8)
 
 
-def _show(verdicts: Sequence[Verdict], refused: Counter[str], settings: AuditSettings, *, as_json: bool) -> None:
-    """Prints the result on standard output, and the refused images on standard error."""
-    tell_refused(refused)
+def _show(verdicts: Sequence[Verdict], flat: int, images: int, settings: AuditSettings, *, as_json: bool) -> None:
     if as_json:
-        sound = not any(verdict.broken for verdict in verdicts)
-        document = {"sound": sound, "verdicts": [asdict(verdict) for verdict in verdicts], "settings": asdict(settings)}
+        document = {
+            "sound": not any(verdict.broken for verdict in verdicts),
+            "low_contrast": flat,
+            "verdicts": [asdict(verdict) for verdict in verdicts],
+            "settings": asdict(settings),
+        }
         sys.stdout.write(json.dumps(document) + "\n")
         return
-    sys.stdout.write(as_markdown(verdicts) + "".join(f"{note}\n" for note in NOTES))
+    notes = "".join(f"{note}\n" for note in NOTES)
+    sys.stdout.write(as_markdown(verdicts) + low_contrast_note(flat, images) + notes)
     if any(verdict.planted and verdict.p_value >= SOUND for verdict in verdicts):
         sys.stdout.write(f"{_UNNOTICED}\n")

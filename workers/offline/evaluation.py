@@ -24,7 +24,7 @@ from certrad.models.datasets.split import Split, load_split
 from certrad.models.errors import Rejected
 from certrad.models.evaluation.certified import COLUMNS, Evaluation, Row, summary
 from certrad.models.evaluation.journal import Journal
-from certrad.models.images.model_input import fitted
+from certrad.models.images.model_input import fitted, is_flat
 from certrad.models.installed import Cards, installed_cards
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import require_backbone
@@ -33,19 +33,13 @@ from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_datasets, shipped_tasks
 from certrad.models.smoothing.accuracy import Share
 from certrad.models.smoothing.device import default_batch_size
-from certrad.models.types import (
-    BackboneCard,
-    ClassifierSpec,
-    DatasetCard,
-    PromptCard,
-    SmoothingParams,
-    TaskCard,
-)
+from certrad.models.types import BackboneCard, ClassifierSpec, DatasetCard, PromptCard, SmoothingParams, TaskCard
 from certrad.models.types.defaults import BARE_TEMPLATE, ClassifierChoice, choose_classifier, default_prompts
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode_as_uploaded, decode_published
+from certrad.workers.intake.image_folder import low_contrast_note
 from certrad.workers.offline.classifiers import named_prompt
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
@@ -101,23 +95,23 @@ def evaluate_data(options: Namespace) -> int:
         batch_size=settings["batch_size"],
     )
     present = {row.index for row in done}
+    flat: list[int] = []
     missing = [index for index in request.chosen if index not in present]
     try:
         with progress_bar() as progress:
             bar = progress.add_task("evaluate", total=len(request.chosen), completed=len(done))
-            for row in evaluation.certified(_inputs(request, missing), time.perf_counter):
+            for row in evaluation.certified(_inputs(request, missing, flat), time.perf_counter):
                 journal.append(row.to_line())
                 done.append(row)
                 progress.advance(bar)
     except (OSError, Rejected) as error:
         return fail(str(error), FAILURE)
     _show(summary(done), settings, request, as_json=options.json)
+    # It is about the images of this run, and the JSON about the whole table.
+    (sys.stderr if options.json else sys.stdout).write(low_contrast_note(len(flat), len(missing)))
     if options.plot is not None:
-        from certrad.workers.offline.plot import (  # matplotlib: only the extra `bench` installs it
-            Curve,
-            curve_label,
-            draw,
-        )
+        # It needs matplotlib, which only the extra `bench` installs.
+        from certrad.workers.offline.plot import Curve, curve_label, draw
 
         draw([Curve(name=curve_label(request.data.id, settings, len(done)), rows=done)], options.plot)
     return DONE
@@ -256,18 +250,23 @@ def _journal(out: Path | None, settings: dict[str, Any]) -> Journal:
     return Journal(out, "\t".join(COLUMNS))
 
 
-def _inputs(request: EvaluationRequest, indices: Sequence[int]) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Yields index, label and model input of some images.
+def _inputs(
+    request: EvaluationRequest, indices: Sequence[int], flat: list[int]
+) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """Yields index, label and model input of some images; the indices of those of nearly one grey go into `flat`.
 
     Raises:
         Rejected: An image cannot be read; the message has its index, because a name may be a patient's.
     """
     for index in indices:
         try:
-            pixels = fitted(request.split.image(index), request.backbone.image_size, request.backbone.fit).pixels
+            image = request.split.image(index)
+            seen = fitted(image, request.backbone.image_size, request.backbone.fit)
         except Rejected as rejected:
             raise Rejected(rejected.code, f"image {index} of the split, by name: {rejected.detail}") from None
-        yield index, request.split.label(index), pixels
+        if is_flat(seen, (image.shape[0], image.shape[1]), request.backbone.fit):
+            flat.append(index)
+        yield index, request.split.label(index), seen.pixels
 
 
 def _show(found: dict[str, Any], settings: dict[str, Any], request: EvaluationRequest, *, as_json: bool) -> None:

@@ -4,7 +4,7 @@ import json
 import secrets
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -22,6 +22,7 @@ from certrad.models.certificates.verify import Check, Issuer, Skipped, Verificat
 from certrad.models.errors import Rejected
 from certrad.models.installed import installed_cards
 from certrad.models.types import BackboneCard
+from certrad.models.types.image import IMAGE_WARNINGS, ImageWarning
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
@@ -47,6 +48,7 @@ def verify_document(options: Namespace) -> int:
     except (OSError, ValueError) as error:
         return fail(str(error), BAD_USAGE)
     statement = None
+    warnings: list[ImageWarning] = []
     try:
         verification = verify(content, issuer)
     except Rejected as rejected:
@@ -54,10 +56,10 @@ def verify_document(options: Namespace) -> int:
     if verification.valid:
         statement = read(parse(content))
         if image is not None:
-            of_image = _of_image(statement, image, options, cards, settings)
+            of_image = _of_image(statement, image, options, cards, settings, warnings)
             verification = replace(verification, checks=(*verification.checks, *of_image))
         verification = replace(verification, skipped=(*verification.skipped, *_not_asked(verification, options)))
-    _show(verification, statement, as_json=options.json)
+    _show(verification, statement, warnings, as_json=options.json)
     return DONE if verification.valid else FAILURE
 
 
@@ -111,14 +113,19 @@ def _of_image(
     options: Namespace,
     cards: Mapping[str, BackboneCard],
     settings: WorkerSettings,
+    warnings: list[ImageWarning],
 ) -> Iterator[Check]:
-    """Yields the checks that need the image and, to sample, the model; a refusal of either ends them."""
+    """Yields the checks that need the image and, to sample, the model; a refusal of either ends them.
+
+    The warnings of the image are appended to `warnings`.
+    """
     from certrad.workers.intake.decode import backbone_card, decode_limited  # pydicom and Pillow
 
     try:
         request = replace(statement.request, frame=options.frame, region=options.region)
         card = backbone_card(request.classifier.backbone, cards)
         decoded, facts = decode_limited(image, request, card, settings)
+        warnings.extend(facts.warnings)
         found = check_image(statement, facts)
         yield Check("image", True, "; ".join((found, *(f"warning {code}" for code in facts.warnings))))
     except (Rejected, ValueError) as error:
@@ -162,7 +169,9 @@ def _bar(task: str) -> Iterator[_OnSamples]:
         yield lambda done: progress.update(bar, completed=done)
 
 
-def _show(verification: Verification, statement: Statement | None, *, as_json: bool) -> None:
+def _show(
+    verification: Verification, statement: Statement | None, warnings: Sequence[ImageWarning], *, as_json: bool
+) -> None:
     if as_json:
         body = {"valid": verification.valid, "issuer": verification.issuer}
         found = {name: [asdict(each) for each in getattr(verification, name)] for name in ("checks", "skipped")}
@@ -173,7 +182,8 @@ def _show(verification: Verification, statement: Statement | None, *, as_json: b
     for left in verification.skipped:
         sys.stdout.write(f"{'skipped':8} {left.name:12} {left.reason}\n")
     if statement is not None:
-        sys.stdout.write(f"\n{_claim(statement)}\nscope {statement.scope}: {statement.scope_text}\n{_CAVEAT}\n")
+        above = "".join(f"warning {code}: {IMAGE_WARNINGS[code]}\n" for code in warnings)
+        sys.stdout.write(f"\n{above}{_claim(statement)}\nscope {statement.scope}: {statement.scope_text}\n{_CAVEAT}\n")
     sys.stdout.write(f"{'valid' if verification.valid else 'NOT VALID'}\n")
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, Field
 
 from certrad.app.api.problems import ProblemBody, problem
+from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord, ImageWarning
 from certrad.models.types.result import CertificationResult
 from certrad.models.types.tuning import TuningRequest, TuningResult
 from certrad.workers.contract.job import JobRecord
@@ -49,6 +50,13 @@ class Links(BaseModel):
     certificate: str | None = Field(description="the certificate document, once there is one")
 
 
+class ImageRemark(BaseModel):
+    """What a reader must know about the image; the warnings of the result repeat it."""
+
+    code: ImageWarning
+    message: str = Field(description="the same as sentences")
+
+
 class JobView(BaseModel):
     """One job. `result` belongs to `succeeded`, `error` to `failed`."""
 
@@ -57,6 +65,10 @@ class JobView(BaseModel):
     progress: Progress | TuningProgress
     request: Annotated[SpelledCertifyRequest | TuningRequest, Field(discriminator="kind")] = Field(
         description="the request with every default filled in; `kind` says whether it certifies or tunes"
+    )
+    warnings: list[ImageRemark] = Field(
+        description="what a reader must know about the image before any radius, `running_radius` too; empty until the "
+        "image is decoded, and for a tuning"
     )
     result: CertificationResult | TuningResult | None
     error: ProblemBody | None
@@ -86,6 +98,7 @@ def job_view(record: JobRecord) -> JobView:
         status=record.status,
         progress=_progress(record),
         request=spell(record.request),
+        warnings=_warnings(record),
         result=record.result,
         error=ProblemBody.model_validate(error) if error else None,
         links=Links(
@@ -96,6 +109,11 @@ def job_view(record: JobRecord) -> JobView:
         created_at=moment(record.created_at),
         updated_at=moment(record.updated_at),
     )
+
+
+def _warnings(record: JobRecord) -> list[ImageRemark]:
+    codes = record.image.warnings if isinstance(record.image, ImageRecord) else ()
+    return [ImageRemark(code=code, message=IMAGE_WARNINGS[code]) for code in codes]
 
 
 def _progress(record: JobRecord) -> Progress | TuningProgress:

@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 
+from certrad.models.backbones import processor
 from certrad.models.backbones.processor import cpu_name, processor_name
 
 SKYLAKE = frozenset({"sse4_1", "avx", "avx2", "avx512f", "avx512bw", "avx512vl", "avx512dq"})
@@ -65,6 +67,33 @@ def test_processors_with_and_without_bfloat16_tiles_have_different_names(
     flags: frozenset[str], variable: dict[str, str], expected: str
 ) -> None:
     assert cpu_name(variable, flags, "intel").split()[1] == expected
+
+
+def test_processors_of_arm_with_and_without_bfloat16_have_different_names() -> None:
+    cpus: list[frozenset[str]] = [
+        frozenset({"fp", "asimd"}),
+        frozenset({"fp", "asimd", "bf16"}),
+        frozenset({"fp", "asimd", "i8mm"}),
+        frozenset({"fp", "asimd", "bf16", "i8mm", "sve"}),
+    ]
+    names = [cpu_name({}, flags, "other", "aarch64").split()[1] for flags in cpus]
+    assert names[-1] == "onednn-aarch64-asimd-bf16-i8mm-sve"
+    assert len(set(names)) == len(cpus)
+
+
+def test_the_features_that_linux_tells_of_arm_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd bf16 i8mm\nCPU implementer\t: 0x41\n\n")
+    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    processor._processor.cache_clear()
+    try:
+        assert "onednn-aarch64-asimd-bf16-i8mm" in processor_name(torch.device("cpu")).split()
+    finally:
+        processor._processor.cache_clear()
+
+
+def test_a_processor_of_which_nothing_is_known_is_called_so() -> None:
+    assert cpu_name({}, frozenset(), "other", "arm64").split()[1] == "onednn-arm64-unknown"
 
 
 def test_a_precision_below_that_of_the_dtype_is_told() -> None:

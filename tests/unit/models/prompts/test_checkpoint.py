@@ -24,6 +24,7 @@ from certrad.models.prompts.checkpoint import (
 )
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.types import PromptCard
+from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from tests.support import tiny_clip
 
 CONTEXT = ContextVectors(
@@ -98,6 +99,24 @@ def test_saving_again_replaces_only_the_card(backbone: Backbone, card: PromptCar
     assert again.id == card.id
     assert len(list(tmp_path.iterdir())) == 2
     assert read_prompt_card(tmp_path / f"{card.id}.json").measured == {"clean_accuracy": 0.99}
+
+
+def test_saving_again_keeps_the_images_that_the_card_before_records(backbone: Backbone, tmp_path: Path) -> None:
+    record = TunedOn(keyed=(EpochDigests.of(b"s" * 32, ["ab" * 32]),), public=("cd" * 32,))
+    saved(backbone, tmp_path, tuned_on=record)
+    again = saved(backbone, tmp_path, method="imported")
+    assert again.tuned_on == read_prompt_card(tmp_path / f"{again.id}.json").tuned_on == record
+
+
+def test_saving_again_adds_the_images_of_both_records(backbone: Backbone, tmp_path: Path) -> None:
+    saved(backbone, tmp_path, tuned_on=TunedOn(public=("ab" * 32,), complete=False))
+    again = saved(backbone, tmp_path, tuned_on=TunedOn(public=("cd" * 32,)))
+    assert again.tuned_on == TunedOn(public=("ab" * 32, "cd" * 32), complete=False)
+
+
+def test_a_damaged_card_is_replaced(backbone: Backbone, card: PromptCard, tmp_path: Path) -> None:
+    (tmp_path / f"{card.id}.json").write_text("{")
+    assert read_prompt_card(tmp_path / f"{saved(backbone, tmp_path).id}.json") == card
 
 
 def test_a_changed_file_is_a_digest_mismatch(card: PromptCard, tmp_path: Path) -> None:

@@ -99,6 +99,16 @@ def test_clean_class_is_the_label_of_a_file_and_that_is_said(
     assert "\nadaptive: " in out
 
 
+def test_images_of_nearly_one_grey_are_counted(
+    files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "grey.png").write_bytes(encoded(np.full((64, 64), 90, dtype=np.uint8), "PNG"))
+    assert main(options(tmp_path / "grey.png", files[0], json=False)) == 0
+    assert "low_contrast (1 of 2 images): " in capfd.readouterr().out
+    report, _ = answer(capfd, tmp_path / "grey.png", files[0])
+    assert report["low_contrast"] == 1
+
+
 def test_written_pictures_stay_in_the_ball_and_get_the_told_classes(
     files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

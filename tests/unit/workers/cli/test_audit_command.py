@@ -77,6 +77,17 @@ def audited(monkeypatch: pytest.MonkeyPatch) -> list[Verdict]:
     return verdicts
 
 
+def test_images_of_nearly_one_grey_are_counted(
+    folder: Path, audited: list[Verdict], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (1, 2):  # one image in two files
+        (folder / f"grey {number}.png").write_bytes(encoded(np.full((64, 64), 90, dtype=np.uint8), "PNG"))
+    main(options(folder))
+    assert "low_contrast (1 of 3 images): " in capsys.readouterr().out
+    main(options(folder, json=True))
+    assert json.loads(capsys.readouterr().out)["low_contrast"] == 1
+
+
 def test_every_mode_of_the_service_and_one_planted_is_audited() -> None:
     scopes = {spec.name: (spec.classifier.scope, spec.params.target_radius, spec.planted) for spec in SPECS}
     assert scopes == {

@@ -215,6 +215,29 @@ def test_table_says_what_the_figures_cover(tmp_path: Path, capfd: pytest.Capture
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("as_json", [False, True])
+def test_images_of_nearly_one_grey_are_counted(
+    as_json: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    for number, name in enumerate(("one", "two")):
+        (data / name).mkdir(parents=True)
+        picture = np.full((64, 64), 90, dtype=np.uint8) if number else images.noise(64, 64)
+        (data / name / "0.png").write_bytes(images.encoded(picture, "PNG"))
+    fields = {
+        "task": "folders",
+        "backbone": "demo",
+        "prompt": None,
+        "template": "a photo of a {}",
+        "images": 2,
+        "json": as_json,
+    }
+    assert main(options(data, **fields)) == 0
+    out, err = capfd.readouterr()
+    assert "low_contrast (1 of 2 images): " in (err if as_json else out)
+
+
+@pytest.mark.usefixtures("small")
 def test_two_classes_of_one_name_are_told_apart_by_their_first_label(tmp_path: Path) -> None:
     write("imagenet", tmp_path)
     names = "n01440764 missile", "n01443537 missile", "n02085620 chest X-ray"

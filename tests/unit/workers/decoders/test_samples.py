@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 from certrad.models.errors import PROBLEMS, Rejected
-from certrad.models.images.model_input import model_input
+from certrad.models.images.model_input import is_flat, model_input
 from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types.image import IMAGE_WARNINGS
 from certrad.models.types.window import FileWindow
@@ -51,7 +51,7 @@ def outcome(data: bytes) -> str:
 def _decoded(data: bytes, frame: int | None) -> str:
     """What a request for the demonstration task gets."""
     image = decode(data, max_pixels=64_000_000, frame=frame, window=WINDOW)
-    flat = ("low_contrast",) if model_input(image, SIZE).is_flat else ()
+    flat = ("low_contrast",) if is_flat(model_input(image, SIZE), image.pixels.shape[:2]) else ()
     return " ".join(("ok", *flat, *image.facts.warnings))
 
 

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage
-from certrad.models.images.model_input import image_scale, model_input
+from certrad.models.images.model_input import image_scale, is_flat, model_input
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import Region
 from certrad.models.types.applied_window import (
@@ -202,7 +202,7 @@ def test_the_preset_of_the_task_takes_the_place_of_a_missing_window() -> None:
     assert same_pixels(decoded, ct(**SOFT_WINDOW))
     assert decoded.facts.window == TaskWindow(modality="CT", name="soft_tissue", centre=50, width=400)
     assert decoded.facts.warnings == ()
-    assert not model_input(decoded, 24).is_flat
+    assert not is_flat(model_input(decoded, 24), decoded.pixels.shape[:2])
 
 
 def test_a_window_of_the_file_goes_before_the_preset() -> None:

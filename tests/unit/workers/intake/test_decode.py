@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from certrad.models.images.model_input import fitted, model_input
 from certrad.models.shipped import shipped_backbones, shipped_tasks
@@ -107,6 +108,26 @@ def ramp(low: float, high: float) -> bytes:
 )
 def test_a_model_input_of_nearly_one_grey_is_told(data: bytes, flat: bool, tmp_path: Path) -> None:
     assert ("low_contrast" in seen(data, FileWindow(), tmp_path).warnings) == flat
+
+
+SHAPES = [(32, 64), (64, 20), (20, 20), (8, 60), (500, 8)]
+
+
+def padded(picture: NDArray[np.uint8]) -> bool:
+    """Whether a picture that is padded into the square is told to be nearly one grey."""
+    header, _ = decode.decode_bytes(encoded(picture, "png"), replace(CARD, fit="pad"), max_pixels=10_000)
+    return "low_contrast" in header["facts"]["warnings"]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_black_that_was_padded_does_not_hide_that_the_image_is_one_grey(shape: tuple[int, int]) -> None:
+    assert padded(np.full(shape, 128, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_of_a_padded_image_with_contrast_nothing_is_told(shape: tuple[int, int]) -> None:
+    grey = np.linspace(0, 255, max(shape)).astype(np.uint8)
+    assert not padded(np.broadcast_to(grey if shape[1] == max(shape) else grey[:, None], shape).copy())
 
 
 def test_few_bright_pixels_do_not_hide_that_the_rest_is_one_grey(tmp_path: Path) -> None:
