@@ -31,7 +31,8 @@ class Cards:
     Attributes:
         backbones: The backbones.
         tasks: The tasks.
-        prompts: The learned prompts that these tasks may use by default.
+        prompts: The learned prompts: of `own_cards`, those that its tasks name; of `installed_cards`, all shipped ones
+            too.
     """
 
     backbones: Mapping[str, BackboneCard] = field(default_factory=dict)

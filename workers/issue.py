@@ -15,7 +15,7 @@ from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.statement import Statement
-from certrad.models.certificates.verify import Issuer, same_image, verify
+from certrad.models.certificates.verify import Issuer, check_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
 from certrad.models.types.image import ImageRecord
@@ -111,7 +111,7 @@ def _check_subject(statement: Statement, record: JobRecord) -> None:
         answered.params,
     ):
         raise ValueError("the document belongs to another request than the job's")
-    same_image(statement, record.image)
+    check_image(statement, record.image)
 
 
 def _check_result(statement: Statement, result: JobResult) -> None:

@@ -98,6 +98,9 @@ class Acceptance:
 
         Nothing that happens after its creation makes an accepted job an error: if it cannot be read any more, the
         response shows it as it was created.
+
+        Args:
+            created: The job.
         """
         await self._wait(created.job_id)
         record, view = await self._read(created)

@@ -26,7 +26,13 @@ _PART_MAX: Final = 2**64 - 1  # of a stream id, to Redis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamEvent:
-    """One event: its position in the stream, its name and its JSON."""
+    """One event.
+
+    Attributes:
+        id: Its position in the stream.
+        name: Its name.
+        data: Its JSON.
+    """
 
     id: str
     name: str
@@ -56,7 +62,12 @@ def position(last_event_id: str | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where the events of jobs are read: their streams, and the news that say when to read."""
+    """Where the events of jobs are read.
+
+    Attributes:
+        redis: The store of the streams.
+        news: The news that say when to read.
+    """
 
     redis: Redis
     news: News
@@ -76,7 +87,7 @@ async def follow(source: Source, job_id: str, *, after: str = START, beat: float
     Raises:
         RedisError: Redis did not answer.
     """
-    with source.news.of(job_id) as woken:
+    with source.news.followed(job_id) as woken:
         while True:
             woken.clear()
             entries, status = await _read(source.redis, job_id, after)
@@ -112,7 +123,7 @@ async def wait_end(source: Source, job_id: str, *, seconds: float) -> None:
 
 
 async def _has_seen_end(source: Source, job_id: str) -> bool:
-    """Returns True once the job has ended, False if Redis goes away before."""
+    """Returns True once the job has ended or is gone, False if Redis cannot be reached."""
     try:
         async for _ in follow(source, job_id, beat=_REREAD_SECONDS):
             pass
@@ -142,7 +153,7 @@ async def _end_of_record(redis: Redis, job_id: str, after: str) -> AsyncIterator
     except (KeyError, ValueError):  # erased meanwhile, or not written by this version
         return
     event_id = f"{round(record.updated_at * 1000)}-0"
-    if event_id != after:  # its reader has seen it
+    if event_id != after:  # if equal, the reader has seen it
         data = end_data(record.status, result=record.result, error=record.error)
         yield StreamEvent(id=event_id, name="end", data=json.dumps(data))
 

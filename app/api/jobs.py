@@ -88,6 +88,9 @@ class Jobs:
     def read(self, job_id: str) -> JobRecord:
         """Returns the record of a job.
 
+        Args:
+            job_id: The id as the client gave it.
+
         Raises:
             Rejected: job_not_found, job_unreadable.
         """
@@ -101,6 +104,9 @@ class Jobs:
 
     def model_input(self, job_id: str) -> bytes:
         """Returns the model input of a job's image, before noise, as a PNG.
+
+        Args:
+            job_id: The id as the client gave it.
 
         Raises:
             Rejected: job_not_found, job_unreadable, job_has_no_input, output_expired.
@@ -129,7 +135,11 @@ class Jobs:
         return self._records.page(before=before, limit=limit)
 
     def cancel(self, job_id: str) -> None:
-        """Ends a job, stops the worker that runs it and deletes its files; a job that has ended stays as it is."""
+        """Ends a job, stops the worker that runs it and deletes its files; a job that has ended stays as it is.
+
+        Args:
+            job_id: The id of a job.
+        """
         if not self._records.cancel(job_id):
             return
         for stage in TASKS:
@@ -143,7 +153,11 @@ class Jobs:
         self._delete_files(job_id)
 
     def erase(self, job_id: str) -> None:
-        """Removes an ended job with its upload and its output; its certificate, which holds digests only, stays."""
+        """Removes an ended job with its upload and its output; its certificate, which holds digests only, stays.
+
+        Args:
+            job_id: The id of an ended job.
+        """
         self._records.erase(job_id)
         self._delete_files(job_id)
 

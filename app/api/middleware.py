@@ -88,8 +88,8 @@ class AllowedHostMiddleware:
     `TrustedHostMiddleware` knows names only: it would need a list of all loopback addresses, and takes the first of
     several Host headers.
 
-    Probes and metrics are also answered at any other IP address, for an orchestrator calls a container by its own. The
-    browser that a page deceives about a name sends that name.
+    Probes and metrics also answer at any IP address, because an orchestrator calls a container by its address. A
+    browser deceived by DNS rebinding sends the page's host name, so it is still refused.
     """
 
     def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:

@@ -28,7 +28,7 @@ class News:
         self._listening: asyncio.Task[None] | None = None
 
     @contextmanager
-    def of(self, job_id: str) -> Iterator[asyncio.Event]:
+    def followed(self, job_id: str) -> Iterator[asyncio.Event]:
         """Yields an event that is set after each change of a job; the first follower opens the connection.
 
         Args:

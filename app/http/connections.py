@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 _log: Final = logging.getLogger("certrad.api")
 SPARE: Final = 64  # connections without a request, beside those with one
+_STALLED_SECONDS: Final = 1.0
 
 
 class Connection(Protocol):
@@ -31,11 +32,15 @@ class Connections:
             limit: Requests that may be answered at once.
         """
         self._limit = limit
-        self._waiting: dict[Connection, None] = {}  # since when, oldest first
+        self._waiting: dict[Connection, None] = {}  # longest waiting first
         self._answering: dict[Connection, None] = {}
 
     def open(self, connection: Connection) -> None:
-        """Takes a new connection, for which the longest waiting one is closed if there are too many."""
+        """Takes a new connection, for which the longest waiting one is closed if there are too many.
+
+        Args:
+            connection: The new connection.
+        """
         self._waiting[connection] = None
         if len(self._waiting) + len(self._answering) > self._limit + SPARE:
             _log.warning("an idle connection was closed, because there were more than %d", self._limit + SPARE)
@@ -45,6 +50,9 @@ class Connections:
         """Returns whether a request that has come may be answered.
 
         If the limit is reached, the request whose body has stalled for longest makes room for it.
+
+        Args:
+            connection: The connection of the request.
         """
         if len(self._answering) >= self._limit:
             slowest = max(self._answering, key=lambda other: other.stalled())
@@ -58,19 +66,24 @@ class Connections:
         return True
 
     def end(self, connection: Connection) -> None:
-        """Lets a connection wait for its next request; one that was closed since is not there any more."""
+        """Lets a connection wait for its next request; one that was closed since is not there any more.
+
+        Args:
+            connection: The connection, whose request was answered.
+        """
         if connection in self._answering:
             del self._answering[connection]
             self._waiting[connection] = None
 
     def close(self, connection: Connection) -> None:
-        """Forgets a connection that is closed."""
+        """Forgets a connection that is closed.
+
+        Args:
+            connection: The connection.
+        """
         self._waiting.pop(connection, None)
         self._answering.pop(connection, None)
 
     def _drop(self, connection: Connection) -> None:
         self.close(connection)
         connection.drop()
-
-
-_STALLED_SECONDS: Final = 1.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class OncePerPeriod(logging.Filter):
-    """Lets each message through once in a period, and says then how often it came meanwhile.
+    """Lets each message through once in a period, and then adds how many were withheld.
 
     Whoever opens a thousand connections a second shall not fill the disk with lines about them.
     """

@@ -54,59 +54,59 @@ class LimitedProtocol(H11Protocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
-        self._all = connections
+        self._connections = connections
         self._inner = cast("ASGIApp", self.app)
         self.app = cast("Any", self._serve)
         self._stage: Stage = "idle"
-        self._reading: asyncio.TimerHandle | None = None
-        self._writing: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
         self._received = 0  # bytes since the rate was taken last
-        self._last = 0.0
+        self._last_byte_at = 0.0
         self._held_back = False  # since the rate was taken last, the service did not read for a while
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Starts the time of the first request's headers."""
         super().connection_made(transport)
         self._enter("head")
-        self._all.open(self)
+        self._connections.open(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends every timer."""
         self._enter("over")
-        self._stop_writing_timer()
-        self._all.close(self)
+        self._stop_write_timer()
+        self._connections.close(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes of the client, which may end the headers or the body."""
         self._received += len(data)
-        self._last = self.loop.time()
+        self._last_byte_at = self.loop.time()
         super().data_received(data)
         self._watch()
 
     def on_response_complete(self) -> None:
         """Waits for the next request, which may have come already."""
-        self._all.end(self)
+        self._connections.end(self)
         super().on_response_complete()
         self._watch()
 
     def pause_writing(self) -> None:
         """Starts the time in which the client must read something."""
         super().pause_writing()
-        self._stop_writing_timer()
-        self._writing = self.loop.call_later(
+        self._stop_write_timer()
+        self._write_timer = self.loop.call_later(
             self._limits.stall, self._check_reader, self.transport.get_write_buffer_size()
         )
 
     def resume_writing(self) -> None:
         """Ends that time."""
-        self._stop_writing_timer()
+        self._stop_write_timer()
         super().resume_writing()
 
     def stalled(self) -> float:
         """Returns the seconds since the last byte of a body that is due; 0 if none is due."""
         due = self._stage == "body" and not self._is_held_back()
-        return self.loop.time() - self._last if due else 0.0
+        return self.loop.time() - self._last_byte_at if due else 0.0
 
     def drop(self) -> None:
         """Closes the connection at once."""
@@ -117,25 +117,25 @@ class LimitedProtocol(H11Protocol):
         cycle = self.cycle
         if scope["path"] in _PROBES:
             await self._inner(scope, receive, send)
-        elif self._all.begin(self):
+        elif self._connections.begin(self):
             try:
                 await self._inner(scope, receive, send)
             finally:
                 if self.cycle is cycle:  # else the next request of this connection has begun
-                    self._all.end(self)
+                    self._connections.end(self)
         else:
             cycle.keep_alive = False
             await problem_response("too_many_connections")(scope, receive, send)
 
     def _watch(self) -> None:
         """Starts the timer of the stage that the connection is in now, unless that stage goes on."""
-        stage = self._now()
+        stage = self._current_stage()
         if stage != self._stage:
             self._enter(stage)
         if stage == "body" and self._is_held_back():
             self._held_back = True
 
-    def _now(self) -> Stage:
+    def _current_stage(self) -> Stage:
         if self.transport.is_closing():
             return "over"
         state = self.conn.their_state
@@ -148,23 +148,23 @@ class LimitedProtocol(H11Protocol):
 
     def _enter(self, stage: Stage) -> None:
         self._stage = stage
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
         if stage == "head":
-            self._reading = self.loop.call_later(self._limits.head, self._time_out)
+            self._read_timer = self.loop.call_later(self._limits.head, self._time_out)
         elif stage == "body":
-            self._take_rate()
+            self._start_rate_period()
 
-    def _take_rate(self) -> None:
+    def _start_rate_period(self) -> None:
         self._received = 0
         self._held_back = self._is_held_back()
-        self._reading = self.loop.call_later(self._limits.stall, self._check_rate)
+        self._read_timer = self.loop.call_later(self._limits.stall, self._check_rate)
 
     def _check_rate(self) -> None:
         enough = self._received >= self._limits.body_rate * self._limits.stall
         if enough or self._held_back or self._is_held_back():
-            self._take_rate()
+            self._start_rate_period()
         else:
             self._time_out()
 
@@ -194,14 +194,14 @@ class LimitedProtocol(H11Protocol):
     def _check_reader(self, left: int) -> None:
         now_left = self.transport.get_write_buffer_size()
         if now_left < left:
-            self._writing = self.loop.call_later(self._limits.stall, self._check_reader, now_left)
+            self._write_timer = self.loop.call_later(self._limits.stall, self._check_reader, now_left)
         else:
             self.drop()
 
-    def _stop_writing_timer(self) -> None:
-        if self._writing is not None:
-            self._writing.cancel()
-            self._writing = None
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
 
 def _timeout_response() -> bytes:

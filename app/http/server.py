@@ -44,9 +44,13 @@ def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, f
 
 
 def connection_options(settings: ApiSettings) -> dict[str, Any]:
-    """Returns the options of `uvicorn.Config` that limit connections."""
+    """Returns the options of `uvicorn.Config` that limit connections.
+
+    Args:
+        settings: The settings.
+    """
     limits = TimeLimits(head=settings.header_timeout, stall=settings.stall_timeout, body_rate=settings.min_body_rate)
-    connections = Connections(affordable(settings.max_connections))
+    connections = Connections(raise_open_files_limit(settings.max_connections))
     protocol = partial(LimitedProtocol, limits=limits, connections=connections)
     return {
         "http": cast("Any", protocol),
@@ -56,10 +60,10 @@ def connection_options(settings: ApiSettings) -> dict[str, Any]:
     }
 
 
-def affordable(wanted: int) -> int:
-    """Returns how many requests can be answered at once: each needs a connection, and a file for its body.
+def raise_open_files_limit(wanted: int) -> int:
+    """Raises the limit on open files, and returns how many requests can be answered at once.
 
-    It raises the process's limit on open files as far as that takes.
+    Each request needs a connection, and a file for its body.
 
     Args:
         wanted: Requests that may be answered at once.
@@ -74,7 +78,7 @@ def affordable(wanted: int) -> int:
 
 
 def limit_repeated_lines() -> None:
-    """Makes whatever a client can cause thousands of times a line a minute in the log."""
+    """Limits each repeated message of the server's log to one line a minute."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(OncePerPeriod(_LOG_SECONDS))
 

@@ -49,7 +49,8 @@ def card_digest(card: BackboneCard) -> str:
 def classifier_digest(parts: ClassifierParts) -> str:
     """Returns the SHA-256 of a base classifier with its noise law: a part of the noise key.
 
-    A part that a later version adds is named only where there is one, so that every other digest stays.
+    A later version that adds a part must leave it out of the digest where it is absent, so that earlier digests
+    stay the same.
 
     Args:
         parts: What the classifier computes with.

@@ -17,7 +17,7 @@ from certrad.models.types import (
     SamplingParams,
     Scope,
 )
-from certrad.models.types.applied_window import asked_again
+from certrad.models.types.applied_window import requested_window
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.models.types.routing import SigmaRouting
@@ -230,7 +230,9 @@ class Statement:
 
     @property
     def request(self) -> CertifyRequest:
-        """Returns what was asked for, but for the frame and the region of the image.
+        """Returns the request as far as the document states it: without task, frame, region and priority.
+
+        Its window is one that shows the same file in the same way.
 
         Raises:
             ValueError: Such a request cannot be made.
@@ -248,7 +250,7 @@ class Statement:
             params=SamplingParams(
                 alpha=params.alpha, n0=params.n0, n=params.n, bound=params.bound, target_radius=params.target_radius
             ),
-            window=asked_again(self.subject.window),
+            window=requested_window(self.subject.window),
         )
 
     @property

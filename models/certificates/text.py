@@ -51,7 +51,7 @@ _LIMITS: Final = (
 def formula(rule: Rule, split: AlphaSplit) -> str:
     """Returns how the published numbers follow from the labels, in words.
 
-    z is the standard normal quantile and Phi its inverse; floor4, floor6 and raise6 round to 4 and 6 decimals. k_A
+    z is the standard normal quantile; floor4, floor6 and raise6 round to 4 and 6 decimals. k_A
     counts the class among the n estimation samples, k_2 the most frequent other label, `invalid` included. The looks
     are after every `look_every` samples and after the last.
 

@@ -22,7 +22,7 @@ from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import CertifyRequest
 from certrad.models.types.image import ImageRecord
 
-__all__ = ["MAX_BYTES", "Check", "Issuer", "Skipped", "Verification", "check", "same_image", "verify"]
+__all__ = ["MAX_BYTES", "Check", "Issuer", "Skipped", "Verification", "check_image", "run_check", "verify"]
 
 IssuerStatus = Literal["known", "unknown", "revoked", "not_checked"]
 
@@ -65,7 +65,7 @@ class Verification:
 
 
 def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
-    """Checks a document, byte for byte as it was stored; without an issuer, not who signed it.
+    """Checks the bytes of a document as they were stored. Without an issuer, it does not check who signed.
 
     A document of the largest size takes some seconds.
 
@@ -87,7 +87,7 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
         **({} if status == "not_checked" else {"issuer": partial(_issuer, status)}),
     }
     skipped = () if issuer is not None else (Skipped("issuer", "no public keys were given"),)
-    checks = [check(name, test) for name, test in seals.items()]
+    checks = [run_check(name, test) for name, test in seals.items()]
     try:
         statement = read(document)
         tests = _tests(statement, issuer)
@@ -95,13 +95,12 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
         return Verification(checks=(*checks, Check("schema", False, str(refusal))), issuer=status, skipped=skipped)
     checks.append(Check("schema", True, "every field is there, and in its range"))
     if _is_unrevealed(statement, issuer):
-        tests.pop("noise_key", None)
         skipped = (*skipped, Skipped("noise_key", "the secret of this epoch is not known here, or not revealed yet"))
-    made = (*checks, *(check(name, test) for name, test in tests.items()))
+    made = (*checks, *(run_check(name, test) for name, test in tests.items()))
     return Verification(checks=made, issuer=status, skipped=skipped)
 
 
-def same_image(statement: Statement, image: ImageRecord) -> str:
+def check_image(statement: Statement, image: ImageRecord) -> str:
     """Checks that an image is the subject of a document.
 
     Args:
@@ -127,7 +126,7 @@ def same_image(statement: Statement, image: ImageRecord) -> str:
     return "pixels, window and model input are those of the certificate, and radius_in_image_units follows from them"
 
 
-def check(name: str, test: Callable[[], str]) -> Check:
+def run_check(name: str, test: Callable[[], str]) -> Check:
     """Runs a test and returns its result.
 
     Args:
@@ -150,9 +149,12 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
     n_classes = len(request.classifier.class_names)
     if {len(statement.selection.per_class), len(statement.estimation.per_class)} != {n_classes}:
         raise ValueError(f"counts must be of {n_classes} classes")
+    noise: dict[str, Callable[[], str]] = {}
+    if issuer is not None and not _is_unrevealed(statement, issuer):
+        noise = {"noise_key": partial(_noise_key, statement, issuer)}
     return {
         "settings": partial(SCHEMAS[statement.schema].check_digests, statement),
-        **({} if issuer is None else {"noise_key": partial(_noise_key, statement, issuer)}),
+        **noise,
         "scope": partial(_scope, statement, request),
         "words": partial(_words, statement),
         **(_of_one_sigma(statement) if routing is None else _of_routes(statement, routing)),
@@ -239,7 +241,7 @@ def _is_committed(epoch_sha256: str, issuer: Issuer) -> bool:
 
 
 def _is_unrevealed(statement: Statement, issuer: Issuer | None) -> bool:
-    """Whether nothing can be said about the noise key: no revealed secret, and no breach of a commitment either."""
+    """Returns whether nothing can be said about the noise key: no revealed secret, and no broken commitment."""
     epoch = statement.noise.epoch_sha256
     return issuer is None or (_is_committed(epoch, issuer) and epoch not in issuer.secrets)
 

@@ -41,17 +41,24 @@ class NearTies:
         return NearTies(margin=logit_scale * units * torch.finfo(dtype).eps, share=share)
 
     def allow(self, logits: Tensor, stated: Tensor) -> Tensor:
-        """Returns whether a sample's label may be the stated one: (B,), of logits (B, K) and labels (B,).
+        """Returns which samples may have the stated label.
 
         The logit of the stated class must lie less than the margin below the largest. A sample of which either machine
         has no finite logits is no near-tie.
+
+        Args:
+            logits: Logits of the samples on this machine, (B, K).
+            stated: Labels that the document states, (B,), from 0 to K.
+
+        Returns:
+            Booleans, (B,).
         """
         known = (stated < logits.shape[1]) & logits.isfinite().all(dim=1)
         of_stated = logits.gather(1, stated.clamp(max=logits.shape[1] - 1)[:, None])[:, 0]
         return known & (logits.amax(dim=1) - of_stated < self.margin)
 
     def too_many(self, differ: int, replayed: int, alpha: float) -> bool:
-        """Returns whether more labels differ, with confidence 1 - alpha, than processors differ in.
+        """Returns whether more labels differ than another processor explains, with confidence 1 - alpha.
 
         Args:
             differ: Samples whose label differs in a near-tie.

@@ -36,10 +36,10 @@ class Draws:
     """One set of estimation samples.
 
     Attributes:
-        stated: the samples as the document states them.
-        sampler: draws them again.
-        classifier: classifies them.
-        near_ties: the labels that another processor may give.
+        stated: The samples as the document states them.
+        sampler: Draws them again.
+        classifier: Classifies them.
+        near_ties: The labels that another processor may give.
     """
 
     stated: StatedSamples
@@ -53,10 +53,10 @@ class Rebuilt:
     """The classifier of a document, for any sigma, and the noise of the document in batches of its block size.
 
     Attributes:
-        backbone: the backbone that the document names.
-        head: text features and gate.
-        sampler: the noise.
-        same_text: whether the text features have the stated digest to the last bit, as on the machine that certified.
+        backbone: The backbone that the document names.
+        head: Text features and gate.
+        sampler: The noise.
+        same_text: Whether the text features have the stated digest to the last bit, as on the machine that certified.
     """
 
     backbone: Backbone
@@ -65,11 +65,19 @@ class Rebuilt:
     same_text: bool
 
     def classifier(self, sigma: float) -> BaseClassifier:
-        """Returns the base classifier for noise of that standard deviation."""
+        """Returns the base classifier for noise of one standard deviation.
+
+        Args:
+            sigma: Standard deviation of the noise.
+        """
         return self.head.classifier(self.backbone, sigma)
 
     def draws(self, statement: Statement) -> list[Draws]:
-        """Returns the estimation samples of the class and, with automatic sigma, of other routes and selector."""
+        """Returns the estimation samples of the class and, with automatic sigma, of other routes and selector.
+
+        Args:
+            statement: The parsed document.
+        """
         of_sigma = [(statement.params.sigma, statement.estimation)]
         if (routing := statement.routing) is None:
             return [self._draws(*each) for each in of_sigma]
@@ -108,15 +116,15 @@ def rebuild(
     A prompt that was adapted is adapted again, from the same noise.
 
     Args:
-        statement: the parsed document.
-        image: the model input that was certified.
-        cards: the backbones by id.
-        backbones: folder of their files.
-        prompts: the prompt checkpoints.
+        statement: The parsed document.
+        image: The model input that was certified.
+        cards: The backbones by id.
+        backbones: Folder of their files.
+        prompts: The prompt checkpoints.
 
     Raises:
-        ValueError: if a digest differs from the stated one.
-        Rejected: for a backbone or prompt that is not on this machine.
+        ValueError: A digest differs from the stated one.
+        Rejected: The backbone or the prompt is not on this machine.
     """
     stated, spec = statement.classifier, statement.request.classifier
     backbone = _backbone(statement, cards, backbones)

@@ -54,7 +54,7 @@ class _Comparison:
         )
 
 
-def replay(
+def check_labels(
     statement: Statement,
     rebuilt: Rebuilt,
     n: int,
@@ -66,18 +66,18 @@ def replay(
     """Checks that n random samples of every set, or all if there are fewer, have the labels of the transcript.
 
     Args:
-        statement: the parsed document.
-        rebuilt: its classifier and noise.
-        n: number of samples of each set.
-        random: draws their indices; whoever forged the labels must not know it.
-        tolerant: whether labels may differ in near-ties, see `Rebuilt.may_differ`.
-        on_samples: called with the number of samples done.
+        statement: The parsed document.
+        rebuilt: Its classifier and noise.
+        n: Number of samples of each set.
+        random: Draws their indices; whoever forged the labels must not know it.
+        tolerant: Whether labels may differ in near-ties, see `Rebuilt.may_differ`.
+        on_samples: Called with the number of samples done.
 
     Returns:
         A sentence that says what agrees, and how much a forger could hide.
 
     Raises:
-        ValueError: if a label differs that may not, or too many do, with the reason.
+        ValueError: A label differs that may not, or too many do; the message says which.
     """
     sentences, done = [], 0
 
@@ -103,19 +103,19 @@ def replay(
     return "; ".join(sentences)
 
 
-def select_again(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> str:
+def check_selection(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> str:
     """Checks that the selection samples, all of them, give the stated counts.
 
     Args:
-        statement: the parsed document.
-        rebuilt: its classifier and noise.
-        tolerant: whether it is enough that they choose the same class.
+        statement: The parsed document.
+        rebuilt: Its classifier and noise.
+        tolerant: Whether it is enough that they choose the same class.
 
     Returns:
         A sentence that says that they agree.
 
     Raises:
-        ValueError: if they do not, with the reason.
+        ValueError: They do not; the message says where.
     """
     request = statement.request
     selection = plan_samples(request.sigma, request.params).select(rebuilt.sampler, rebuilt.classifier)
@@ -125,20 +125,22 @@ def select_again(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> s
     return "all of them choose what is stated"
 
 
-def fresh(statement: Statement, rebuilt: Rebuilt, key: bytes, on_samples: _OnSamples = lambda _: None) -> str:
+def check_fresh_noise(
+    statement: Statement, rebuilt: Rebuilt, key: bytes, on_samples: _OnSamples = lambda _: None
+) -> str:
     """Checks that as many samples of other noise agree with the claim; a true claim fails with probability <= 4 alpha.
 
     Args:
-        statement: the parsed document.
-        rebuilt: its classifier and noise.
-        key: key of the noise, 32 bytes that whoever made the certificate could not know.
-        on_samples: called with the number of samples done.
+        statement: The parsed document.
+        rebuilt: Its classifier and noise.
+        key: Key of the noise, 32 bytes that whoever made the certificate could not know.
+        on_samples: Called with the number of samples done.
 
     Returns:
         A sentence with the radius that these samples give.
 
     Raises:
-        ValueError: if they contradict the claim, with the reason.
+        ValueError: They contradict the claim; the message says how.
     """
     claim, stated = statement.claim, statement.params
     n = max(len(parse_labels(statement.estimation.labels)), stated.n0)

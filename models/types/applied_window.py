@@ -19,7 +19,7 @@ WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 LOW_PERCENT: Final = 1.0
 HIGH_PERCENT: Final = 99.0
 PERCENTILE_METHOD: Final = "inverted_cdf"
-"""The smallest value of the image that at least so many percent of its values do not exceed."""
+"""A percentile is the smallest value that at least this share of the values does not exceed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +162,7 @@ class FullRange:
 AppliedWindow = HeaderWindow | HeaderTable | SentWindow | TaskWindow | PercentileRange | FullRange
 
 
-def asked_again(applied: AppliedWindow | None) -> RequestedWindow:
+def requested_window(applied: AppliedWindow | None) -> RequestedWindow:
     """Returns the window to ask for, so that the same file is shown in the same way.
 
     Args:

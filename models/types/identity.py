@@ -14,7 +14,7 @@ BLOCK_MAX: Final = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The image a certificate is about, by digest, and the window it was shown with.
+    """The image a certificate is about, by digest, and the window that was applied.
 
     Attributes:
         pixels_sha256: SHA-256 of the decoded pixels, before resizing.

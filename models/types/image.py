@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from math import isfinite
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from certrad.models.types.applied_window import AppliedWindow, PercentileRange
 
@@ -44,7 +44,6 @@ IMAGE_WARNINGS: Final[dict[ImageWarning, str]] = {
 }
 """What each warning says to a user."""
 
-_UNITS: Final = ("grey level", "HU", "stored value")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 .,:()_/-]{1,80}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -132,8 +131,8 @@ class ImageScale:
     depends_on_pixels: bool = False
 
     def __post_init__(self) -> None:
-        if self.unit not in _UNITS:
-            raise ValueError(f"unit must be one of {', '.join(_UNITS)}, got {self.unit!r}")
+        if self.unit not in get_args(Unit):
+            raise ValueError(f"unit must be one of {', '.join(get_args(Unit))}, got {self.unit!r}")
         if self.channels not in (1, 3) or min(self.rows, self.columns) < 1:
             raise ValueError(
                 f"shape must be rows x columns x 1 or 3 channels, got {self.rows} x {self.columns} x {self.channels}"

@@ -270,7 +270,7 @@ def test_a_defect_is_an_internal_error(
     error = read(records, job_id).error
     assert error is not None
     assert error.code == "internal_error"
-    assert [entry["event"] for entry in logged] == ["intake failed"]
+    assert [entry["event"] for entry in logged] == ["task failed"]
     assert logged[0]["in_sandbox"].startswith("ZeroDivisionError:test_intake.py:")
     assert CANARY not in str(logged) + str(error)
     assert list(settings.blobs_dir.iterdir()) == []

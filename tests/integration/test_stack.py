@@ -203,7 +203,7 @@ def test_a_process_that_does_not_serve_is_asked_to_end_and_then_killed() -> None
     assert process.stdout is not None
     with process.stdout as output:
         output.read(1)  # it ignores SIGTERM from here on
-        assert [child.replace(now) for now in (1.0, 2.0)] == [True, False]
+        assert [child.ask_to_end(now) for now in (1.0, 2.0)] == [True, False]
         child.keep_up(5.9)
         assert process.poll() is None
         child.keep_up(6.0)

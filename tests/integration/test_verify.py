@@ -24,11 +24,11 @@ from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.labels import merkle_root, parse_labels, run_lengths
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
-from certrad.models.certificates.verify import same_image
+from certrad.models.certificates.verify import check_image
 from certrad.models.prompts.store import PromptStore
 from certrad.models.replay.near_ties import NearTies
 from certrad.models.replay.rebuild import Rebuilt, rebuild
-from certrad.models.replay.replay import fresh, replay, select_again
+from certrad.models.replay.replay import check_fresh_noise, check_labels, check_selection
 from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import Stream
 from certrad.models.types import (
@@ -263,8 +263,8 @@ def test_forged_labels_are_found_by_drawing_them_again(
         with pytest.raises(
             ValueError, match=r"of 60 random samples of 100 have their label; the labels of \d+ are wrong"
         ):
-            replay(statement, rebuilt, 60, Random(0), tolerant=tolerant)
-    assert replay(read(parse(content)), rebuilt, 1000, Random(0), tolerant=False).startswith(
+            check_labels(statement, rebuilt, 60, Random(0), tolerant=tolerant)
+    assert check_labels(read(parse(content)), rebuilt, 1000, Random(0), tolerant=False).startswith(
         "100 of 100 random samples"
     )
 
@@ -298,15 +298,15 @@ def test_a_label_may_differ_on_another_processor_where_its_logits_are_a_near_tie
     set_near_ties(float(gaps[nearest]) * 1.001 + 1e-4, 0.02)
 
     near = read(parse(relabelled(content, {int(nearest): int(order[nearest, -2])})))
-    found = replay(near, rebuilt, 100, Random(0), tolerant=True)
+    found = check_labels(near, rebuilt, 100, Random(0), tolerant=True)
     assert found.startswith("99 of 100 random samples of 100 have their label, 1 differ in a near-tie")
     assert "at most 1 are forged" in found
     with pytest.raises(ValueError, match="the labels of 1 are wrong"):
-        replay(near, rebuilt, 100, Random(0), tolerant=False)
+        check_labels(near, rebuilt, 100, Random(0), tolerant=False)
 
     wide = read(parse(relabelled(content, {int(widest): int(order[widest, -2])})))
     with pytest.raises(ValueError, match="the labels of 1 are wrong, and their logits are no near-tie"):
-        replay(wide, rebuilt, 100, Random(0), tolerant=True)
+        check_labels(wide, rebuilt, 100, Random(0), tolerant=True)
 
 
 def test_more_near_ties_than_processors_differ_in_are_refused(
@@ -317,7 +317,7 @@ def test_more_near_ties_than_processors_differ_in_are_refused(
     many = read(parse(relabelled(content, {i: int(runner_up[i]) for i in range(0, 100, 5)})))
     set_near_ties(1e3, 0.02)
     with pytest.raises(ValueError, match="20 differ in near-ties, more than processors do"):
-        replay(many, rebuilt, 100, Random(0), tolerant=True)
+        check_labels(many, rebuilt, 100, Random(0), tolerant=True)
 
 
 def test_labels_may_not_differ_on_the_processor_and_with_the_text_that_are_stated(
@@ -341,11 +341,11 @@ def test_exaggerated_claim_is_contradicted_by_samples_of_another_key(
     document = json.loads(certified(PLAIN))
     decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
     rebuilt = rebuild(read(parse(canonical(document))), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
-    assert "do not contradict" in fresh(read(parse(canonical(document))), rebuilt, bytes(range(32)))
+    assert "do not contradict" in check_fresh_noise(read(parse(canonical(document))), rebuilt, bytes(range(32)))
     for exaggerated in ({"p_a_lower": "0.999"}, {"p_b_upper": "0.001"}):
         statement = read(parse(canonical(replaced(document, **exaggerated))))
         with pytest.raises(ValueError, match="another key shows p_A <="):
-            fresh(statement, rebuilt, bytes(range(32)))
+            check_fresh_noise(statement, rebuilt, bytes(range(32)))
 
 
 def test_forged_selection_is_found_by_drawing_it_again(
@@ -360,7 +360,7 @@ def test_forged_selection_is_found_by_drawing_it_again(
     ]
     for tolerant in (False, True):
         with pytest.raises(ValueError, match="the selection samples give"):
-            select_again(read(parse(canonical(document))), rebuilt, tolerant=tolerant)
+            check_selection(read(parse(canonical(document))), rebuilt, tolerant=tolerant)
 
 
 @pytest.mark.parametrize("fact", ["pixels_sha256", "input_sha256", "scale", "window"])
@@ -369,11 +369,11 @@ def test_image_that_differs_in_one_fact_is_another(
 ) -> None:
     statement = read(parse(certified(REQUESTS["learned prompt"])))
     _, facts = decode_limited(picture, REQUESTS["learned prompt"], DEMO, WorkerSettings())
-    assert same_image(statement, facts)
+    assert check_image(statement, facts)
     others: dict[str, Any] = {"scale": replace(facts.scale, rows=7), "window": SentWindow(centre=1.0, width=2.0)}
     other = others.get(fact, "ab" * 32)
     with pytest.raises(ValueError, match=r"is not|are not|does not"):
-        same_image(statement, replace(facts, **{fact: other}))
+        check_image(statement, replace(facts, **{fact: other}))
 
 
 def replaced(document: dict[str, Any], **claim: str) -> dict[str, Any]:

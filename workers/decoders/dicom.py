@@ -33,11 +33,11 @@ from certrad.models.types.applied_window import AppliedWindow, FullRange
 from certrad.models.types.image import ImageFacts, ImageWarning, Transform, Unit
 from certrad.models.types.window import FileWindow, RequestedWindow
 from certrad.workers.decoders.bounded_reader import bounded_reader
-from certrad.workers.decoders.dicom_rendering import StoredFrame, check_pixel_shape, monochrome
-from certrad.workers.decoders.grayscale import Step, full_range, parameters, render, slope, transform
+from certrad.workers.decoders.dicom_rendering import StoredFrame, check_pixel_shape, monochrome_rendering
+from certrad.workers.decoders.grayscale import Step, full_range, parameters, render, slope, transform_name
 from certrad.workers.decoders.pixel_data import Integers, PixelElement, PixelLayout, stored_values
 from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
-from certrad.workers.decoders.windows import of_colour
+from certrad.workers.decoders.windows import window_for_colour_refusal
 
 _NOT_AN_IMAGE: Final = {"SEG", "RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "RTPLAN", "DOC", "PM"}
 _COLOURS: Final = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
@@ -137,7 +137,7 @@ def decode(
         applied: AppliedWindow = FullRange()
         is_colour = layout.photometric == "PALETTE COLOR" or layout.samples == 3
         if is_colour and not isinstance(window, FileWindow):
-            raise of_colour()
+            raise window_for_colour_refusal()
         if layout.photometric == "PALETTE COLOR":
             stored, bits = _through_palette(stored, dataset)
             steps = (full_range(bits, signed=False, modality=None),)
@@ -146,7 +146,7 @@ def decode(
         else:
             inverted = layout.photometric == "MONOCHROME1"
             frame_values = StoredFrame(values=stored, number=number, bits=bits, signed=layout.signed, inverted=inverted)
-            rendering = monochrome(dataset, frame_values, window)
+            rendering = monochrome_rendering(dataset, frame_values, window)
             steps, applied, warned = rendering.steps, rendering.window, rendering.warnings
             unit, of_one = rendering.unit, rendering.units_per_value
         steepest = slope(steps, stored.dtype)
@@ -165,7 +165,7 @@ def decode(
             transfer_syntax=syntax.keyword,
             decoder=f"{syntax.distribution} {version(syntax.distribution)}",
             lossy=lossy,
-            transforms=(*_PALETTE_TRANSFORM.get(layout.photometric, ()), *map(transform, steps)),
+            transforms=(*_PALETTE_TRANSFORM.get(layout.photometric, ()), *map(transform_name, steps)),
             unit=unit,
             slope=steepest / of_one,
             warnings=warned,

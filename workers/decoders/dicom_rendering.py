@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from certrad.models.errors import Rejected
-from certrad.models.types.applied_window import AppliedWindow, FullRange, HeaderTable, HeaderWindow, WindowFunction
+from certrad.models.types.applied_window import AppliedWindow, FullRange, HeaderTable, HeaderWindow
 from certrad.models.types.image import ImageWarning, Unit
 from certrad.models.types.window import FileWindow, RequestedWindow, WindowPreset
 from certrad.workers.decoders.grayscale import (
@@ -20,9 +20,10 @@ from certrad.workers.decoders.grayscale import (
     ValueRange,
     Window,
     full_range,
+    window_function,
 )
 from certrad.workers.decoders.lookup_tables import read_table, uses_fewer_bits
-from certrad.workers.decoders.windows import ChosenWindow, of_preset, of_request
+from certrad.workers.decoders.windows import ChosenWindow, preset_window, window_of_request
 
 _NEARLY_SQUARE: Final = 1.1  # people differ by more
 
@@ -65,7 +66,7 @@ class StoredFrame:
     inverted: bool
 
 
-def monochrome(dataset: Dataset, frame: StoredFrame, window: RequestedWindow) -> Rendering:
+def monochrome_rendering(dataset: Dataset, frame: StoredFrame, window: RequestedWindow) -> Rendering:
     """Returns the rendering of a monochrome frame: modality, window or table or full range, inversion.
 
     Args:
@@ -92,7 +93,7 @@ def monochrome(dataset: Dataset, frame: StoredFrame, window: RequestedWindow) ->
     if isinstance(window, FileWindow):
         chosen, warnings = _of_file(dataset, frame, modality, [each for each in window.presets if fits(each)])
     else:
-        chosen = of_request(window, frame.values, before, fits)
+        chosen = window_of_request(window, frame.values, before, fits)
     return Rendering(
         steps=(*before, chosen.step, *((Invert(),) if frame.inverted else ())),
         window=chosen.applied,
@@ -112,10 +113,10 @@ def _of_file(
     if found is not None:
         chosen, alternatives = found
         reduced = isinstance(chosen.step, Table) and uses_fewer_bits(chosen.step)
-        told: list[ImageWarning] = ["several_windows"] if alternatives > 1 else []
-        return chosen, (*told, "voi_lut_reduced") if reduced else tuple(told)
+        warnings: list[ImageWarning] = ["several_windows"] if alternatives > 1 else []
+        return chosen, (*warnings, "voi_lut_reduced") if reduced else tuple(warnings)
     if presets:
-        return of_preset(presets[0]), ()
+        return preset_window(presets[0]), ()
     whole = full_range(frame.bits, signed=frame.signed, modality=modality)
     return ChosenWindow(whole, FullRange()), ("no_window",)
 
@@ -183,7 +184,7 @@ def _of_header(dataset: Dataset, *, signed_input: bool) -> tuple[ChosenWindow, i
     if tables := dataset.get("VOILUTSequence"):
         table = read_table("voi_lut", tables[0], signed_input=signed_input)
         chosen = ChosenWindow(table, HeaderTable(number=1, of=len(tables)))
-        return chosen, len(tables) + len(_given(dataset, "WindowCenter"))
+        return chosen, len(tables) + len(_nonblank_values(dataset, "WindowCenter"))
     centres, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
     if not centres and not widths:
         return None
@@ -192,27 +193,27 @@ def _of_header(dataset: Dataset, *, signed_input: bool) -> tuple[ChosenWindow, i
             "unsupported_pixels",
             f"Window Center and Window Width must have the same number of values, got {len(centres)} and {len(widths)}",
         )
-    window = Window(str(dataset.get("VOILUTFunction") or "LINEAR"), centres[0], widths[0])
+    window = Window(window_function(str(dataset.get("VOILUTFunction") or "LINEAR")), centres[0], widths[0])
     applied = HeaderWindow(
         number=1,
         of=len(centres),
         centre=window.centre,
         width=window.width,
-        function=cast("WindowFunction", window.function),
+        function=window.function,
     )
     return ChosenWindow(window, applied), len(centres)
 
 
 def _numbers(dataset: Dataset, keyword: str) -> list[float]:
     """Returns the values of an element, none where it is absent or empty; rejects one blank among several."""
-    given = _given(dataset, keyword)
+    values = _nonblank_values(dataset, keyword)
     value = dataset.get(keyword)
-    if given and len(given) != (len(value) if isinstance(value, MultiValue) else 1):
+    if values and len(values) != (len(value) if isinstance(value, MultiValue) else 1):
         raise Rejected("unsupported_pixels", f"{keyword} has a blank value among others")
-    return [float(each) for each in given]
+    return [float(each) for each in values]
 
 
-def _given(dataset: Dataset, keyword: str) -> list[Any]:
+def _nonblank_values(dataset: Dataset, keyword: str) -> list[Any]:
     """Returns the values of an element that are not blank."""
     value = dataset.get(keyword)
     values = list(value) if isinstance(value, MultiValue) else [value]

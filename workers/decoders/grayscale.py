@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
+from certrad.models.types.applied_window import WindowFunction
 from certrad.models.types.image import Transform
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer[Any]]
-_WINDOWS: Final[dict[str, Transform]] = {
+_WINDOWS: Final[dict[WindowFunction, Transform]] = {
     "LINEAR": "window_linear",
     "LINEAR_EXACT": "window_linear_exact",
     "SIGMOID": "window_sigmoid",
@@ -63,13 +64,11 @@ class Table:
 class Window:
     """Window Center and Width with their function (PS3.3 C.11.2.1.2 and C.11.2.1.3), onto [0, 1]."""
 
-    function: str
+    function: WindowFunction
     centre: float
     width: float
 
     def __post_init__(self) -> None:
-        if self.function not in _WINDOWS:
-            raise Rejected("unsupported_pixels", f"the VOI LUT function must be one of {', '.join(_WINDOWS)}")
         narrowest = 1.0 if self.function == "LINEAR" else 0.0  # at which the window is a step
         if not (math.isfinite(self.centre) and math.isfinite(self.width) and self.width > narrowest):
             raise Rejected("unsupported_pixels", f"a window must be finite and wider than {narrowest}")
@@ -141,7 +140,7 @@ def render(steps: Sequence[Step], stored: Integers) -> Floats:
     return np.asarray(x)
 
 
-def slope(steps: Sequence[Step], stored: np.dtype[np.integer[Any]]) -> float:
+def slope(steps: Sequence[Step], stored_type: np.dtype[np.integer[Any]]) -> float:
     """Returns the largest change of a pixel in [0, 1] when its stored value changes by 1.
 
     It is the Lipschitz constant of `render`.
@@ -153,12 +152,12 @@ def slope(steps: Sequence[Step], stored: np.dtype[np.integer[Any]]) -> float:
 
     Args:
         steps: The steps, in order.
-        stored: The type of the stored values, of 8 or 16 bits.
+        stored_type: The type of the stored values, of 8 or 16 bits.
 
     Raises:
         Rejected: `unsupported_pixels`, the steps overflow on some value.
     """
-    limits = np.iinfo(stored)
+    limits = np.iinfo(stored_type)
     with np.errstate(over="ignore", invalid="ignore"):
         steps_between = np.diff(render(steps, np.arange(limits.min, limits.max + 1)))
     largest = float(np.abs(steps_between).max())
@@ -184,7 +183,22 @@ def _steepest(step: Rescale | Window | ValueRange | Invert) -> float:
             return 1.0
 
 
-def transform(step: Step) -> Transform:
+def window_function(name: str) -> WindowFunction:
+    """Returns the function of a window that a header names.
+
+    Args:
+        name: The value of VOI LUT Function.
+
+    Raises:
+        Rejected: `unsupported_pixels`, there is no such function.
+    """
+    for function in _WINDOWS:
+        if function == name:
+            return function
+    raise Rejected("unsupported_pixels", f"the VOI LUT function must be one of {', '.join(_WINDOWS)}")
+
+
+def transform_name(step: Step) -> Transform:
     """Returns the name of a step.
 
     Args:

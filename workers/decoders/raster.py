@@ -30,8 +30,8 @@ from certrad.models.types.window import FileWindow, RequestedWindow
 from certrad.workers.decoders import jpeg, png, tiff
 from certrad.workers.decoders.codestream import read_codestream
 from certrad.workers.decoders.decoder_messages import heed_messages
-from certrad.workers.decoders.grayscale import apply, parameters, slope, transform
-from certrad.workers.decoders.windows import of_raster
+from certrad.workers.decoders.grayscale import apply, parameters, slope, transform_name
+from certrad.workers.decoders.windows import raster_window
 from certrad.workers.decoders.zero_runs import check_zero_runs
 
 RasterFormat = Literal["png", "jpeg", "tiff"]
@@ -90,7 +90,7 @@ def decode(
         if inverted:
             stored = np.subtract((1 << bits) - 1, stored, dtype=stored.dtype)
     cropped = crop(stored, region)
-    chosen = of_raster(window, cropped, bits)
+    chosen = raster_window(window, cropped, bits)
     to_unit = chosen.step
     return DecodedImage(
         pixels=apply(to_unit, cropped if cropped.ndim == 3 else cropped[..., None]),
@@ -106,7 +106,7 @@ def decode(
             transforms=(
                 *(("palette",) if palette else ()),
                 *(("orientation",) if oriented else ()),
-                *(() if isinstance(window, FileWindow) else (transform(to_unit),)),
+                *(() if isinstance(window, FileWindow) else (transform_name(to_unit),)),
             ),
             unit="grey level",
             slope=slope([to_unit], stored.dtype),

@@ -42,7 +42,7 @@ class ChosenWindow:
     applied: AppliedWindow
 
 
-def of_request(
+def window_of_request(
     window: FixedWindow | PresetWindow | PercentileWindow,
     stored: Integers,
     before: Sequence[Step],
@@ -69,7 +69,7 @@ def of_request(
                 raise Rejected(
                     "unknown_window", f"the preset `{preset.name}` is for DICOM images of modality {kind}, got another"
                 )
-            return of_preset(preset)
+            return preset_window(preset)
         case PercentileWindow():
             low, high = (_percentile(stored, before, percent) for percent in (LOW_PERCENT, HIGH_PERCENT))
             if low == high:
@@ -79,7 +79,7 @@ def of_request(
             return ChosenWindow(ValueRange(low, high, "percentile"), PercentileRange(low=low, high=high))
 
 
-def of_preset(preset: WindowPreset) -> ChosenWindow:
+def preset_window(preset: WindowPreset) -> ChosenWindow:
     """Returns the window of a preset.
 
     Args:
@@ -91,7 +91,7 @@ def of_preset(preset: WindowPreset) -> ChosenWindow:
     return ChosenWindow(Window(_FUNCTION, applied.centre, applied.width), applied)
 
 
-def of_raster(window: RequestedWindow, stored: Integers, bits: int) -> ChosenWindow:
+def raster_window(window: RequestedWindow, stored: Integers, bits: int) -> ChosenWindow:
     """Returns the window of a PNG, JPEG or TIFF image, which has none of its own.
 
     Args:
@@ -105,11 +105,11 @@ def of_raster(window: RequestedWindow, stored: Integers, bits: int) -> ChosenWin
     if isinstance(window, FileWindow):
         return ChosenWindow(full_range(bits, signed=False, modality=None), FullRange())
     if stored.ndim == 3:
-        raise of_colour()
-    return of_request(window, stored, (), lambda _preset: False)
+        raise window_for_colour_refusal()
+    return window_of_request(window, stored, (), lambda _preset: False)
 
 
-def of_colour() -> Rejected:
+def window_for_colour_refusal() -> Rejected:
     """Returns the refusal of a window for a colour image."""
     return Rejected("unknown_window", "a window is for grey images, and the image has colours")
 

@@ -83,9 +83,9 @@ class Certification:
         sampler = self._sampler(model, self._named_epoch(entry), parts, entry.block_size)
         if strange := self._identity(model, sampler).differences(entry.engine):
             raise Rejected("engine_mismatch", f"the job was begun with another {', '.join(strange)}")
-        selected = time.monotonic()
+        selected_at = time.monotonic()
         evidence = self._estimate(entry, model, sampler)
-        timing = {"select_s": selected - self.began, "estimate_s": time.monotonic() - selected}
+        timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
         self._hand_over(self._facts(entry, evidence, model, parts, sampler), timing)
 
     def _enter(self, phase: Phase) -> None:
@@ -119,7 +119,7 @@ class Certification:
             raise Rejected("engine_mismatch", "the job was begun with an epoch secret that this engine does not have")
         return epoch
 
-    def _new_epoch(self) -> Epoch:
+    def _publish_current_epoch(self) -> Epoch:
         """Returns the epoch in use; its commitment, and those of earlier epochs, are public before it draws noise."""
         epoch = self.runtime.epochs.current()
         self.runtime.epochs.publish(Keyring(self.runtime.redis), clock=time.time)
@@ -150,7 +150,7 @@ class Certification:
 
     def _propose(self) -> LedgerEntry:
         """Returns this engine's proposal: the prompt, adapted if requested, its text features, the selected class."""
-        runtime, spec, epoch = self.runtime, self.input.request.classifier, self._new_epoch()
+        runtime, spec, epoch = self.runtime, self.input.request.classifier, self._publish_current_epoch()
         model = self._load(dtype_name(runtime.dtype), runtime.settings.threads)
         require_use(model.card, spec.adaptation)
         law = noise_law(runtime.device)

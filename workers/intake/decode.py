@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from certrad.models.datasets.pixels import Pixels, decode_with_pillow
 from certrad.models.errors import Rejected
-from certrad.models.images.decoded_image import check_size
+from certrad.models.images.decoded_image import DecodedImage, check_size
 from certrad.models.images.model_input import ModelInput, image_scale, is_flat, model_input
 from certrad.models.types import BackboneCard, CertifyRequest, Region
 from certrad.models.types.image import ImageFacts, ImageRecord
@@ -24,6 +24,7 @@ _FACTS: Final = TypeAdapter(ImageFacts)
 _CPU_FLOOR: Final = 5.0  # imports and the libraries' own start
 _CPU_PER_BYTE: Final = 0.25e-6
 _CPU_PER_PIXEL: Final = 0.5e-6
+_PUBLISHED_MAX_PIXELS: Final = 64_000_000
 
 
 def decode_limited(
@@ -118,25 +119,40 @@ def decode_bytes(
     """
     if not data:
         raise Rejected("empty_image", "the image must not be empty, got 0 bytes")
-    match sniff(data):
-        case None:
-            raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
-        case "dicom":
-            image = dicom.decode(
-                data, max_pixels=max_pixels, frame=frame, region=region, window=window, on_size=on_size
-            )
-        case raster_format:
-            if frame not in (None, 1):
-                raise Rejected("frame_out_of_range", f"`frame` must be 1, got {frame}")
-            image = raster.decode(
-                data, raster_format, max_pixels=max_pixels, region=region, window=window, on_size=on_size
-            )
+    image = _decoded(data, max_pixels=max_pixels, frame=frame, region=region, window=window, on_size=on_size)
     seen = model_input(image, card.image_size, card.fit)
     rows, columns = image.pixels.shape[:2]
     flat = is_flat(seen, (rows, columns), card.fit)
     facts = replace(image.facts, warnings=("low_contrast", *image.facts.warnings)) if flat else image.facts
     header = {"facts": _FACTS.dump_python(facts, mode="json"), "pixels_sha256": image.sha256}
     return header, seen.tobytes()
+
+
+def _decoded(
+    data: bytes,
+    *,
+    max_pixels: int,
+    frame: int | None = None,
+    region: Region | None = None,
+    window: RequestedWindow,
+    on_size: Callable[[int], None] | None = None,
+) -> DecodedImage:
+    """Returns an image, decoded by the decoder of its format.
+
+    Raises:
+        Rejected: The bytes, the frame, the region or the window are to blame.
+    """
+    match sniff(data):
+        case None:
+            raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
+        case "dicom":
+            return dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region, window=window, on_size=on_size)
+        case raster_format:
+            if frame not in (None, 1):
+                raise Rejected("frame_out_of_range", f"`frame` must be 1, got {frame}")
+            return raster.decode(
+                data, raster_format, max_pixels=max_pixels, region=region, window=window, on_size=on_size
+            )
 
 
 def _checked(
@@ -164,10 +180,7 @@ def _checked(
     )
 
 
-_MAX_PIXELS: Final = 64_000_000
-
-
-def decode(content: bytes, window: FileWindow = FileWindow()) -> Pixels:  # noqa: B008  # frozen
+def decode_published(content: bytes, window: FileWindow = FileWindow()) -> Pixels:  # noqa: B008  # frozen
     """Returns the pixels of a file of a published data set: DICOM as uploads, any other as the papers' code does.
 
     Args:
@@ -178,7 +191,7 @@ def decode(content: bytes, window: FileWindow = FileWindow()) -> Pixels:  # noqa
         Rejected: The bytes are no such image.
     """
     if sniff(content) == "dicom":
-        return decode_as_uploaded(content, max_pixels=_MAX_PIXELS, window=window)
+        return decode_as_uploaded(content, max_pixels=_PUBLISHED_MAX_PIXELS, window=window)
     return decode_with_pillow(content)
 
 
@@ -198,10 +211,4 @@ def decode_as_uploaded(
     Raises:
         Rejected: The bytes are no such image.
     """
-    match sniff(content):
-        case None:
-            raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
-        case "dicom":
-            return dicom.decode(content, max_pixels=max_pixels, window=window).pixels
-        case image_format:
-            return raster.decode(content, image_format, max_pixels=max_pixels).pixels
+    return _decoded(content, max_pixels=max_pixels, window=window).pixels

@@ -53,11 +53,15 @@ def unpack(job_id: str) -> None:
 
     Args:
         job_id: The job's id.
+
+    Raises:
+        ConnectionError: Redis cannot be reached, so that RQ tries again.
+        TimeoutError: Redis does not answer, so that RQ tries again.
     """
     _begin(job_id, _unpack)
 
 
-def _begin(job_id: str, stage: Callable[[JobRecord, WorkerSettings, Redis, Records], bool]) -> None:
+def _begin(job_id: str, run_first_stage: Callable[[JobRecord, WorkerSettings, Redis, Records], bool]) -> None:
     """Runs the first stage of a job, which returns whether the job goes on, and sends the job to an engine."""
     settings = WorkerSettings()
     with connect(settings.redis_url) as redis:
@@ -67,7 +71,7 @@ def _begin(job_id: str, stage: Callable[[JobRecord, WorkerSettings, Redis, Recor
             uploads.delete(settings.blobs_dir, job_id)
             return
         with end_job_on_error(job_id, settings, records):
-            if stage(record, settings, redis, records):
+            if run_first_stage(record, settings, redis, records):
                 enqueue(redis, record.request.kind, job_id, settings=settings, urgent=record.request.urgent)
             else:
                 uploads.delete(settings.blobs_dir, job_id)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Final
 
 _MOST_BYTES: Final = 10 << 20  # of each file, between two looks
-_OLDER: Final = 2  # files that are kept of each log beside the one that is written
+_KEPT_COPIES: Final = 2  # files that are kept of each log beside the one that is written
 _LOOK_SECONDS: Final = 5.0
 
 
@@ -58,18 +58,18 @@ def _move_aside(path: Path) -> None:
     The writers hold the file open, each at its end (O_APPEND), so it is emptied and not renamed. A line that is written
     between copy and end is lost. Without space for a copy the lines are lost, and their space is free.
     """
-    copy = _older(path, 0)
+    copy = _numbered(path, 0)
     try:
         shutil.copyfile(path, copy)
-        for number in range(_OLDER, 1, -1):
-            if _older(path, number - 1).exists():
-                _older(path, number - 1).replace(_older(path, number))
-        copy.replace(_older(path, 1))
+        for number in range(_KEPT_COPIES, 1, -1):
+            if _numbered(path, number - 1).exists():
+                _numbered(path, number - 1).replace(_numbered(path, number))
+        copy.replace(_numbered(path, 1))
     except OSError:
         copy.unlink(missing_ok=True)
     finally:
         os.truncate(path, 0)
 
 
-def _older(path: Path, number: int) -> Path:
+def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}")

@@ -32,7 +32,7 @@ class Probe:
     """A question on its way; it holds one socket until it has an outcome or is closed."""
 
     def __init__(self, question: Question, *, deadline: float) -> None:
-        """Asks.
+        """Creates the socket; `outcome` connects and sends.
 
         Args:
             question: The question.
@@ -86,4 +86,5 @@ class Probe:
         code = self._socket.connect_ex(self._question.address)
         if code not in (0, errno.EISCONN, errno.EINPROGRESS, errno.EALREADY):
             raise OSError(code, "connect")
+        # EINPROGRESS counts as connected: `send` fails with EAGAIN until the connection is made.
         self._connected = code in (0, errno.EISCONN, errno.EINPROGRESS)

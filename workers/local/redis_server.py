@@ -60,7 +60,7 @@ class EmbeddedRedis:
 
     @property
     def disk_is_full(self) -> bool:
-        """Returns whether the server could not write to its directory; it ends by itself then."""
+        """Returns whether less than 4 MiB of the disk are free; the server then cannot write and ends by itself."""
         try:
             return shutil.disk_usage(self.directory).free < _LEAST_FREE_BYTES
         except OSError:
@@ -81,9 +81,8 @@ class EmbeddedRedis:
         program = self._program or find_server()
         self._own_directory()
         try:
-            if (
-                self.socket_path.parent != self.directory
-            ):  # whoever cleans /tmp may have removed it since the last start
+            # Whoever cleans /tmp may have removed it.
+            if self.socket_path.parent != self.directory:
                 _make_private(self.socket_path.parent)
             self._evict_orphan()
             process = self._process = self._spawn(program)

@@ -9,7 +9,7 @@ from certrad.workers.local.supervisor import Child
 from certrad.workers.local.watch import HeartbeatWatch, ProbeWatch
 
 _LOOK_SECONDS: Final = 2.0  # between two looks at the heartbeats
-_SILENT_HEARTBEATS: Final = 12  # RQ forgets a worker after six
+_HUNG_AFTER_HEARTBEATS: Final = 12  # RQ forgets a worker after six
 _LEAST_PATIENCE_SECONDS: Final = 15.0
 
 
@@ -39,7 +39,7 @@ class ServiceWatch:
         self._probed = [(api[0], ProbeWatch(api[1]))]
         if redis is not None and self._redis is not None:
             self._probed.append((redis[0], self._redis))
-        patience = max(_LEAST_PATIENCE_SECONDS, _SILENT_HEARTBEATS * heartbeat_seconds)
+        patience = max(_LEAST_PATIENCE_SECONDS, _HUNG_AFTER_HEARTBEATS * heartbeat_seconds)
         self._workers = [(worker, HeartbeatWatch(patience)) for worker in workers]
         self._look_at = 0.0
 
@@ -52,11 +52,7 @@ class ServiceWatch:
         Args:
             now: Monotonic seconds.
         """
-        silent = [
-            child
-            for child, watch in self._probed
-            if child.process is not None and child.running and watch.is_silent(child.process.pid, now)
-        ]
+        silent = [child for child, watch in self._probed if (pid := child.pid) is not None and watch.probe(pid, now)]
         return [*silent, *self._without_heartbeat(now)]
 
     def close(self) -> None:
@@ -75,7 +71,5 @@ class ServiceWatch:
         return [
             child
             for child, watch in self._workers
-            if child.process is not None
-            and child.running
-            and watch.stands_still(child.process.pid, heartbeats.get(child.process.pid), now)
+            if (pid := child.pid) is not None and watch.observe(pid, heartbeats.get(pid), now)
         ]

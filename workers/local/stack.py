@@ -106,7 +106,7 @@ class Stack:
                             if (code := child.keep_up(time.monotonic())) is not None:
                                 on_death(child.name, code)
                         for child in watch.hung(time.monotonic()):
-                            if child.replace(time.monotonic()):
+                            if child.ask_to_end(time.monotonic()):
                                 on_hang(child.name)
                         log_files.keep_small(time.monotonic())
                         if not announced and self._is_ready():

@@ -42,7 +42,7 @@ class StoreView:
         return memory["maxmemory"] == 0 or used < _FULL * memory["maxmemory"]
 
     def has_engine(self) -> bool:
-        """Returns whether an engine has said what it holds, and its worker has a heartbeat."""
+        """Returns whether an engine has published its card, and its worker has a heartbeat."""
         try:
             with self._connected() as redis:
                 names = cast("list[bytes]", redis.hkeys(WORKERS))

@@ -57,7 +57,12 @@ class Child:
     @property
     def running(self) -> bool:
         """Returns whether the process runs."""
-        return self.process is not None and self.process.poll() is None
+        return self.pid is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Returns the process id while the process runs, else None."""
+        return self.process.pid if self.process is not None and self.process.poll() is None else None
 
     def keep_up(self, now: float) -> int | None:
         """Starts the process if it should run and does not, each time after a longer pause.
@@ -77,19 +82,19 @@ class Child:
         if code is not None:
             _log.warning("child ended", child=self.name, code=code)
             self.process = self.kill_at = None
-            self._count_death(now, code)
+            self._plan_restart(now, code)
         if self.process is not None and self.kill_at is not None and now >= self.kill_at:
             self.process.kill()
         if self.process is None and now >= self.start_at:
             try:
                 self.process = self.spawn()
             except StartError:
-                self._count_death(now, None)
+                self._plan_restart(now, None)
             else:
                 _log.info("child started", child=self.name, pid=self.process.pid)
         return code
 
-    def replace(self, now: float) -> bool:
+    def ask_to_end(self, now: float) -> bool:
         """Asks a process that runs and does not serve to end; `keep_up` kills it after the grace and starts another.
 
         Args:
@@ -105,7 +110,7 @@ class Child:
         self.kill_at = now + self.grace
         return True
 
-    def _count_death(self, now: float, code: int | None) -> None:
+    def _plan_restart(self, now: float, code: int | None) -> None:
         if self.excused(code):
             self.start_at = now + _LONGEST_PAUSE_SECONDS
             return
@@ -118,7 +123,12 @@ class Child:
 
 
 def end(children: Iterable[Child], seconds: float) -> None:
-    """Asks all to end, and kills those that have not after `seconds`, which costs a job no more than a block."""
+    """Asks all to end, and kills those that have not after `seconds`, which costs a job no more than a block.
+
+    Args:
+        children: The processes; those that do not run are left alone.
+        seconds: The time that all of them together have to end by themselves.
+    """
     running = [child.process for child in children if child.process is not None and child.running]
     for process in running:
         process.terminate()

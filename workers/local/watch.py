@@ -31,7 +31,7 @@ class ProbeWatch:
         """Returns whether the last probe was answered."""
         return self._answered and self._failures == 0
 
-    def is_silent(self, pid: int, now: float) -> bool:
+    def probe(self, pid: int, now: float) -> bool:
         """Asks if it is time to, and judges what came back; never waits.
 
         Args:
@@ -81,7 +81,7 @@ class ProbeWatch:
 class HeartbeatWatch:
     """Follows the heartbeat of one worker, by whether it changes: no clock of another process is read.
 
-    Only time counts in which Redis answered and took writes, and this process looked.
+    After more than 5 s in which Redis had no room or the machine slept, the count starts again.
     """
 
     def __init__(self, patience: float) -> None:
@@ -96,7 +96,7 @@ class HeartbeatWatch:
         self._since = 0.0
         self._looked_at = 0.0
 
-    def stands_still(self, pid: int, heartbeat: bytes | None, now: float) -> bool:
+    def observe(self, pid: int, heartbeat: bytes | None, now: float) -> bool:
         """Compares a heartbeat with the one before.
 
         Args:

@@ -38,7 +38,7 @@ from certrad.models.types.defaults import BARE_TEMPLATE, ClassifierChoice, choos
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
-from certrad.workers.intake.decode import decode, decode_as_uploaded
+from certrad.workers.intake.decode import decode_as_uploaded, decode_published
 from certrad.workers.intake.image_folder import low_contrast_note
 from certrad.workers.offline.classifiers import named_prompt
 from certrad.workers.offline.progress import progress_bar
@@ -130,7 +130,7 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
     prompt = named_prompt(options.prompt, store)
     window = FileWindow.of_task(task.windows if task else ())
     own = partial(decode_as_uploaded, max_pixels=service.max_pixels, window=window)
-    published = partial(decode, window=window)
+    published = partial(decode_published, window=window)
     split = load_split(data, options.data, options.split, decode=own if data.layout == "folders" else published)
     class_names = tuple(dict.fromkeys(split.class_names))  # two classes of ImageNet share a name, twice
     folders = class_names

@@ -18,7 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.statement import StatedCertificate, Statement
-from certrad.models.certificates.verify import Check, Issuer, Skipped, Verification, check, same_image, verify
+from certrad.models.certificates.verify import Check, Issuer, Skipped, Verification, check_image, run_check, verify
 from certrad.models.errors import Rejected
 from certrad.models.installed import installed_cards
 from certrad.models.types import BackboneCard
@@ -126,7 +126,7 @@ def _of_image(
         card = backbone_card(request.classifier.backbone, cards)
         decoded, facts = decode_limited(image, request, card, settings)
         warnings.extend(facts.warnings)
-        found = same_image(statement, facts)
+        found = check_image(statement, facts)
         yield Check("image", True, "; ".join((found, *(f"warning {code}" for code in facts.warnings))))
     except (Rejected, ValueError) as error:
         yield Check("image", False, str(error))
@@ -146,13 +146,13 @@ def _of_image(
     if options.fresh:
         with _bar("fresh run") as on_samples:
             key = secrets.token_bytes(_KEY_BYTES)
-            yield check("fresh", lambda: replay.fresh(statement, rebuilt, key, on_samples))
+            yield run_check("fresh", lambda: replay.check_fresh_noise(statement, rebuilt, key, on_samples))
     if options.replay:
         tolerant = rebuilt.may_differ(statement.classifier.processor)
-        yield check("selection", lambda: replay.select_again(statement, rebuilt, tolerant=tolerant))
+        yield run_check("selection", lambda: replay.check_selection(statement, rebuilt, tolerant=tolerant))
         with _bar("replay") as on_samples:
-            again = partial(replay.replay, tolerant=tolerant, on_samples=on_samples)
-            yield check("replay", lambda: again(statement, rebuilt, options.replay, SystemRandom()))
+            again = partial(replay.check_labels, tolerant=tolerant, on_samples=on_samples)
+            yield run_check("replay", lambda: again(statement, rebuilt, options.replay, SystemRandom()))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from certrad.workers.contract.names import ACTIVE, JOBS, PREFIX, REWRITTEN
 
-_ASKED_AT: Final = f"{PREFIX}:rewritten:asked"  # time of the last rewrite
+_ASKED_AT: Final = f"{PREFIX}:rewritten:asked"  # time of the last request for a rewrite
 _PAUSE_SECONDS: Final = 300.0  # a rewrite writes all that Redis holds
 _MOST_GROWTH_BYTES: Final = 64 << 20
 
@@ -18,18 +18,18 @@ _log = structlog.get_logger()
 
 
 def rewrite_when_idle(redis: Redis, *, clock: Callable[[], float] = time.time) -> bool:
-    """Asks Redis to rewrite its append-only file, if no job is active and the file may hold inputs that are deleted.
+    """Requests a rewrite if no job is active and the file may hold deleted inputs.
 
-    It may: a job was created or erased since the last rewrite, or the file has grown by 64 MiB since, or that rewrite
-    failed. A rewrite is asked for at most every five minutes. A Redis without such a file, and one that does not allow
-    it, are left alone.
+    It may hold some if a job was created or erased since the last request, the file grew by 64 MiB, or the last rewrite
+    failed. A rewrite is requested at most every five minutes. A Redis without such a file, and one that does not allow
+    the rewrite, are left alone.
 
     Args:
         redis: The job store.
         clock: Seconds since 1970.
 
     Returns:
-        Whether Redis was asked.
+        Whether a rewrite was requested.
     """
     with redis.pipeline(transaction=True) as snapshot:
         snapshot.mget(_ASKED_AT, REWRITTEN)
@@ -49,7 +49,7 @@ def rewrite_when_idle(redis: Redis, *, clock: Callable[[], float] = time.time) -
     except ResponseError as error:
         _log.warning("append-only file not rewritten", error=type(error).__name__)
         return False
-    _log.info("append-only file rewritten", bytes=_bytes(facts, "aof_current_size"))
+    _log.info("rewrite of append-only file requested", bytes=_bytes(facts, "aof_current_size"))
     return True
 
 

@@ -18,7 +18,7 @@ from certrad.workers.settings import WorkerSettings
 
 @contextmanager
 def end_job_on_error(job_id: str, settings: WorkerSettings, records: Records) -> Iterator[None]:
-    """Ends the job with a code for every error, except those after which RQ runs or buries the task itself.
+    """Ends the job with a code for every error, except those after which RQ repeats or gives up the task.
 
     Args:
         job_id: The job's id.
@@ -30,7 +30,7 @@ def end_job_on_error(job_id: str, settings: WorkerSettings, records: Records) ->
         TimeoutError: Redis does not answer, so that RQ tries again.
         ResponseError: Redis takes no writes and this process is to stop, so that RQ hands the task back.
         ShortageError: There is no room for now, so that RQ tries again later.
-        BaseTimeoutException: The job ran longer than its time limit; its record has ended with `job_timeout`.
+        BaseTimeoutException: A time limit of RQ other than that of the job has passed; the record has not ended.
     """
     try:
         yield
@@ -46,6 +46,6 @@ def end_job_on_error(job_id: str, settings: WorkerSettings, records: Records) ->
         if refuses_writes(error):
             raise
         in_sandbox = str(error) if isinstance(error, SandboxError) else None
-        structlog.get_logger().error("intake failed", job_id=job_id, in_sandbox=in_sandbox, exc_info=error)
+        structlog.get_logger().error("task failed", job_id=job_id, in_sandbox=in_sandbox, exc_info=error)
         records.fail(job_id, "internal_error", "an unexpected error occurred; its trace is in the log")
         uploads.delete(settings.blobs_dir, job_id)

@@ -32,6 +32,11 @@ def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] =
     up the RQ job, or if the record cannot be read. It deletes the uploads of ended jobs, uploads that no job ever named
     once they are an hour old, and the outputs of ended jobs once they are past their time to live. While no job is
     active it has Redis rewrite its append-only file.
+
+    Args:
+        redis: The job store.
+        settings: Times to live, time between two runs, and folders.
+        clock: Seconds since 1970.
     """
     records = Records(redis, ttl=settings.job_ttl, clock=clock)
     for job_id in records.active():
@@ -70,7 +75,11 @@ def _look_after(job_id: str, redis: Redis, records: Records, settings: WorkerSet
 
 
 def stage_of(record: JobRecord) -> Stage:
-    """Returns the stage that carries a job which has not ended."""
+    """Returns the stage that carries a job which has not ended.
+
+    Args:
+        record: The record of the job.
+    """
     if record.phase in _INTAKE:
         return FIRST_STAGE[record.request.kind]
     return "finish" if record.phase == "finishing" else record.request.kind
@@ -81,6 +90,11 @@ def move_former_jobs(redis: Redis, settings: WorkerSettings, *, clock: Callable[
 
     It may run in any number of processes at any time: an RQ job belongs to the process that takes its id from the
     former queue. If that process dies before it has sent the job again, the job is lost to RQ and `reap` sends it.
+
+    Args:
+        redis: The job store.
+        settings: Times to live, and the time limits of a message.
+        clock: Seconds since 1970.
     """
     records = Records(redis, ttl=settings.job_ttl, clock=clock)
     former = queue(redis, FORMER_ENGINE_QUEUE)

@@ -1,4 +1,4 @@
-"""A shortage of memory or disk that a task cannot outlast itself, because other tasks must run for it to end."""
+"""Shortages of memory or disk that only other tasks can end."""
 
 import errno
 import time

@@ -36,13 +36,13 @@ from certrad.workers.settings import WorkerSettings
 
 _RQ_DEQUEUE_SLACK: Final = 15  # RQ waits for a job for worker_ttl less this
 _MISSED_HEARTBEATS: Final = 3  # after so many its job goes to another worker
-_SILENT_HEARTBEATS: Final = 6  # after so many a worker counts as dead
+_DEAD_AFTER_HEARTBEATS: Final = 6  # after so many a worker counts as dead
 
 _log = structlog.get_logger()
 
 
 class QueueWorker(Worker):
-    """A stock RQ worker on one queue, with this project's intervals, serializer and allow-list.
+    """An RQ worker on one queue, with this project's intervals, serializer and allow-list.
 
     One queue per process: between the queue and the job, RQ can lose a job for ever when it serves several.
     """
@@ -79,7 +79,7 @@ class QueueWorker(Worker):
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Publishes that this worker lives, and registers it again if it was taken for dead, as after a sleep."""
-        super().heartbeat(_SILENT_HEARTBEATS * self.settings.heartbeat_seconds, pipeline)
+        super().heartbeat(_DEAD_AFTER_HEARTBEATS * self.settings.heartbeat_seconds, pipeline)
         if pipeline is None and self.birth_date is not None:
             if not self.connection.hexists(self.key, "birth"):
                 self.connection.hset(self.key, mapping=self.serialize())
@@ -96,7 +96,7 @@ class QueueWorker(Worker):
             self.last_cleaned_at = now()  # type: ignore[assignment]  # rq initialises it with None
 
     def handle_warm_shutdown_request(self) -> None:
-        """Waits no longer for a Redis that takes no writes."""
+        """Asks the task to stop, which also ends a wait for a Redis that takes no writes."""
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # rq is untyped here
         stopping.request()
 

@@ -19,7 +19,7 @@ from certrad.models.datasets.split import Split, load_split, model_inputs
 from certrad.models.errors import Rejected
 from certrad.models.shipped import shipped_backbones, shipped_datasets
 from certrad.models.types import BackboneCard
-from certrad.workers.intake.decode import decode
+from certrad.workers.intake.decode import decode_published
 
 READ_TOGETHER: Final = 64
 WEIGHT_SUFFIXES: Final = frozenset({".safetensors", ".bin", ".pth"})
@@ -52,7 +52,7 @@ class Materials:
     def split(self, dataset: str, part: SplitName) -> Split:
         """Returns one split of a data set; raises Missing with the file that is missing."""
         try:
-            return load_split(shipped_datasets()[dataset], self.data, part, decode=decode)
+            return load_split(shipped_datasets()[dataset], self.data, part, decode=decode_published)
         except Rejected as rejected:
             if rejected.code != "dataset_unavailable":
                 raise

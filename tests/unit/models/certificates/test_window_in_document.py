@@ -11,7 +11,7 @@ from certrad.models.certificates.facts import Facts
 from certrad.models.certificates.schemas.schema import read
 from certrad.models.certificates.signature import sign
 from certrad.models.certificates.verify import verify
-from certrad.models.types.applied_window import AppliedWindow, PercentileRange, asked_again
+from certrad.models.types.applied_window import AppliedWindow, PercentileRange, requested_window
 from tests.support.certificates import ISSUER, SCALE, WINDOWS, answered, scale_of
 from tests.unit.models.certificates.test_verify import FIXED, refused
 
@@ -34,7 +34,7 @@ def test_a_document_and_a_result_tell_the_window(window: AppliedWindow) -> None:
     assert refused(verify(content)) == {}
     statement = read(json.loads(content))
     assert statement.subject.window == certification_result(facts, warnings=[], timing={}).window == window
-    assert statement.request.window == asked_again(window)
+    assert statement.request.window == requested_window(window)
 
 
 def test_an_unknown_kind_of_window_is_refused() -> None:

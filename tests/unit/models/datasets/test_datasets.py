@@ -17,7 +17,7 @@ from certrad.models.datasets.sample import balanced_sample
 from certrad.models.datasets.split import LAYOUTS, Split, load_split, model_inputs
 from certrad.models.errors import Rejected
 from certrad.models.shipped import shipped_backbones, shipped_datasets, shipped_tasks
-from certrad.workers.intake.decode import decode, decode_as_uploaded
+from certrad.workers.intake.decode import decode_as_uploaded, decode_published
 from tests.support import images
 from tests.support.miniature_datasets import CARDS, WRITERS, picture, split_json, table, text, write
 
@@ -82,7 +82,7 @@ NEEDED = {
 
 
 def load(card_id: str, directory: Path, split: str = "test") -> Split:
-    return load_split(CARDS[card_id], directory, split, decode=decode)  # type: ignore[arg-type]
+    return load_split(CARDS[card_id], directory, split, decode=decode_published)  # type: ignore[arg-type]
 
 
 def names_of(split: Split) -> list[str]:

@@ -19,7 +19,7 @@ from certrad.models.types.applied_window import (
     PercentileRange,
     SentWindow,
     TaskWindow,
-    asked_again,
+    requested_window,
 )
 from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.models.types.window import (
@@ -264,6 +264,6 @@ def test_the_applied_window_says_how_to_see_the_same_image_again(
     window: RequestedWindow, header: dict[str, Any]
 ) -> None:
     decoded = ct(window=window, **header)
-    again = ct(window=asked_again(decoded.facts.window), **header)
+    again = ct(window=requested_window(decoded.facts.window), **header)
     assert same_pixels(decoded, again)
     assert again.facts.window == decoded.facts.window

@@ -177,7 +177,7 @@ def test_images_of_a_tuning_are_shown_as_images_to_certify(tmp_path: Path) -> No
     data = dicom(stored, Modality="CT", RescaleSlope=1, RescaleIntercept=0)
     window = FileWindow.of_task(shipped_tasks()["mednist"].windows)
     whole = decode.decode_as_uploaded(data, max_pixels=10_000, window=window)
-    assert np.array_equal(whole, decode.decode(data, window))
-    assert not np.array_equal(whole, decode.decode(data))
+    assert np.array_equal(whole, decode.decode_published(data, window))
+    assert not np.array_equal(whole, decode.decode_published(data))
     pixels, _ = decode.decode_limited(data, replace(REQUEST, window=window), CARD, WorkerSettings(data_dir=tmp_path))
     assert fitted(whole, CARD.image_size).sha256 == pixels.sha256

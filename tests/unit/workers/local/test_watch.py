@@ -36,14 +36,14 @@ def answer(listener: socket.socket, words: bytes) -> None:
 
 def answered(watch: ProbeWatch, listener: socket.socket, now: float, pid: int = PID) -> bool:
     """Lets one probe go out and be answered; returns whether the part counts as silent then."""
-    watch.is_silent(pid, now)
+    watch.probe(pid, now)
     answer(listener, b"yes")
-    return watch.is_silent(pid, now)
+    return watch.probe(pid, now)
 
 
 def silent_at(watch: ProbeWatch, seconds: range, pid: int = PID) -> list[int]:
     """The seconds at which the part counts as silent, if the watch looks every second."""
-    return [second for second in seconds if watch.is_silent(pid, second)]
+    return [second for second in seconds if watch.probe(pid, second)]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_time_in_which_the_supervisor_slept_does_not_count(question: Question, l
 
 
 def stands_still_at(watch: HeartbeatWatch, seconds: range, heartbeat: bytes | None, pid: int = PID) -> list[int]:
-    return [second for second in seconds if watch.stands_still(pid, heartbeat, second)]
+    return [second for second in seconds if watch.observe(pid, heartbeat, second)]
 
 
 def test_a_heartbeat_that_stands_still_is_told_after_the_patience() -> None:
@@ -138,7 +138,7 @@ def test_a_heartbeat_that_changes_is_never_told_however_late_its_clock() -> None
 
 def test_a_heartbeat_that_redis_let_expire_stands_still() -> None:
     watch = HeartbeatWatch(PATIENCE)
-    watch.stands_still(PID, b"10:00", 0)
+    watch.observe(PID, b"10:00", 0)
     assert stands_still_at(watch, range(1, 17), None) == [15, 16]
 
 
@@ -148,7 +148,7 @@ def test_a_worker_without_a_first_heartbeat_is_given_ten_minutes() -> None:
 
 def test_time_in_which_nobody_looked_does_not_count() -> None:
     watch = HeartbeatWatch(PATIENCE)
-    watch.stands_still(PID, b"10:00", 0)
+    watch.observe(PID, b"10:00", 0)
     assert stands_still_at(watch, range(3_600, 3_614), b"10:00") == []
 
 
