@@ -102,10 +102,13 @@ class Rebuilt:
     def may_differ(self, stated_processor: str | None) -> bool:
         """Returns whether labels may differ in near-ties: on the stated processor, with the stated text, none does.
 
+        Two processors of which nothing is known may be two kinds.
+
         Args:
             stated_processor: See `certrad.models.backbones.processor.processor_name`; None where none is stated.
         """
-        return stated_processor != processor_name(self.backbone.device) or not self.same_text
+        here = processor_name(self.backbone.device)
+        return stated_processor != here or "unknown" in here or not self.same_text
 
 
 def rebuild(

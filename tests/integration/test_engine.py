@@ -49,7 +49,7 @@ from tests.support.engine_jobs import (
 from tests.support.engine_jobs import attempt as run
 
 N = 150
-TARGET = 0.02
+TARGET = 0.04
 REQUEST = CertifyRequest(classifier=TEMPLATE, params=SamplingParams(n0=20, n=N))
 QUICK = replace(REQUEST, params=replace(REQUEST.params, n=20))
 ADAPTED = replace(REQUEST, classifier=replace(TEMPLATE, adaptation=ZeroShotAdaptation(samples=20)))

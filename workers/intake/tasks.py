@@ -57,6 +57,7 @@ def unpack(job_id: str) -> None:
     Raises:
         ConnectionError: Redis cannot be reached, so that RQ tries again.
         TimeoutError: Redis does not answer, so that RQ tries again.
+        ShortageError: The job store has no room for the images, so that RQ tries again later.
     """
     _begin(job_id, _unpack)
 
