@@ -101,6 +101,7 @@ def test_intake_unpacks_an_archive_that_the_release_before_left_in_its_queue(
     send_as_before(redis, settings)
     start_worker(processes, settings, "intake")
     await_phase(records, "tuning", "waiting")
+    assert queue(redis, INTAKE_QUEUE).job_ids == []
 
 
 def test_such_an_archive_is_not_sent_a_second_time(redis: Redis, settings: WorkerSettings, records: Records) -> None:
