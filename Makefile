@@ -20,12 +20,12 @@ $(BIN)/python:
 # What `demo` and `up` need. pip shows its progress: torch alone is a download of minutes.
 $(DEMO): pyproject.toml | $(BIN)/python
 	@echo "Installing the service and the images of the demo into $(VENV)."
-	$(INSTALL) '.[api,worker,local,demo]'
+	$(INSTALL) '.[api,worker,hospital,local,demo]'
 	@touch $@
 
 $(ALL): pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV) also what tests, checks, benchmarks and offline evaluation need."
-	$(INSTALL) '.[api,worker,local,demo,bench,evaluate,dev]'
+	$(INSTALL) '.[api,worker,hospital,local,demo,bench,evaluate,dev]'
 	@touch $(DEMO) $@
 
 fmt: $(ALL) ## Format the sources
