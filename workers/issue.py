@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis import Redis
 
 from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.envelopes import dsse, jws
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.statement import Statement
@@ -23,11 +24,13 @@ from certrad.models.types.tuning import TuningRequest
 from certrad.workers.certificate_store import store_certificate
 from certrad.workers.connection import connect
 from certrad.workers.contract import uploads
+from certrad.workers.contract.certificate_files import CertificateFile
 from certrad.workers.contract.job import JobRecord, JobResult
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.keys.signing import SigningKeys
+from certrad.workers.keys.time_stamps import stamp, want_time_stamp
 from certrad.workers.queue.failures import end_job_on_error
 from certrad.workers.queue.shortage import raise_if_disk_is_full
 from certrad.workers.settings import WorkerSettings
@@ -40,8 +43,9 @@ _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_i
 def finish(job_id: str) -> None:
     """Signs and stores the certificate that an engine put into Redis, deletes the upload and ends the job.
 
-    It signs nothing that does not verify, or that belongs to another job. A tuning has a result only: its prompt was
-    stored and published before. Nothing remains of a job that has ended meanwhile. A second run does no harm.
+    It signs nothing that does not verify, or that belongs to another job. The time stamp, if one is wanted, is asked
+    for when the job has ended. A tuning has a result only: its prompt was stored and published before. Nothing remains
+    of a job that has ended meanwhile. A second run does no harm.
 
     Args:
         job_id: The job's id.
@@ -57,12 +61,15 @@ def finish(job_id: str) -> None:
         if not records.enter(job_id, "finishing") or (record := records.read(job_id)) is None:
             uploads.delete(settings.blobs_dir, job_id)
             return
+        certificate = None
         with end_job_on_error(job_id, settings, records):
             hand_over = _read_hand_over(redis, settings, job_id)
             is_tuning = isinstance(record.request, TuningRequest)
             certificate = None if is_tuning else _store(settings, redis, hand_over, record)
             records.succeed(job_id, hand_over.result, certificate=certificate)
             uploads.delete(settings.blobs_dir, job_id)
+        if certificate is not None:
+            stamp(redis, settings, certificate)
 
 
 def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed25519PrivateKey) -> bytes:
@@ -94,6 +101,17 @@ def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed
     except Rejected as rejected:
         raise Rejected("invalid_certificate", rejected.detail) from rejected
     return content
+
+
+def seal(document: bytes, key: Ed25519PrivateKey) -> dict[CertificateFile, bytes]:
+    """Returns the envelopes of a signed document, signed with the same key.
+
+    Args:
+        document: The signed document, byte for byte as it is to be stored.
+        key: The key that signed it.
+    """
+    parsed = parse(document)
+    return {"dsse": dsse.seal(parsed, key), "jws": jws.seal(parsed, key)}
 
 
 def _check_subject(statement: Statement, record: JobRecord) -> None:
@@ -147,7 +165,7 @@ def _read_hand_over(redis: Redis, settings: WorkerSettings, job_id: str) -> Hand
 
 
 def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: JobRecord) -> str:
-    """Signs the document with a key that is public by then, and stores it.
+    """Signs the document with a key that is public by then, and stores it with its envelopes.
 
     Returns:
         The SHA-256 of the stored document.
@@ -158,9 +176,12 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
     """
     keys = SigningKeys(settings.signing_dir)
     try:
-        content = sign_document(hand_over.document or b"", hand_over.result, record, keys.current())
+        key = keys.current()
+        content = sign_document(hand_over.document or b"", hand_over.result, record, key)
         keys.publish(Keyring(redis))
-        return store_certificate(settings.certificates_dir, content)
+        certificate = store_certificate(settings.certificates_dir, content, seal(content, key))
+        want_time_stamp(redis, settings, certificate)
+        return certificate
     except OSError as error:
         raise_if_disk_is_full(error)
         raise Rejected("storage_unavailable", f"the certificate was not stored: {error.strerror}") from error

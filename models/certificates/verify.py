@@ -20,6 +20,7 @@ from certrad.models.certificates.schemas.schema import SCHEMAS, read
 from certrad.models.certificates.signature import is_signed, signer
 from certrad.models.certificates.statement import StatedCertificate, StatedRouting, Statement
 from certrad.models.certificates.text import formula
+from certrad.models.certificates.time_stamp import TimeStampError, TimeStampTrust, latest_time
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import CertifyRequest
 from certrad.models.types.image import ImageRecord
@@ -31,8 +32,11 @@ __all__ = [
     "Opened",
     "ProvenTime",
     "Skipped",
+    "TimeStampError",
+    "TimeStampTrust",
     "Verification",
     "check_image",
+    "latest_time",
     "open_certificate",
     "run_check",
     "verify",

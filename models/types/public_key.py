@@ -3,7 +3,11 @@
 import hashlib
 import json
 from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Sequence
 from typing import Final
+
+ALGORITHM: Final = "Ed25519"
+"""The algorithm in JWS and JWK (RFC 9864)."""
 
 _SPKI_PREFIX: Final = bytes.fromhex("302a300506032b6570032100")
 """The DER bytes before the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410, section 10.1)."""
@@ -15,7 +19,7 @@ def jwk(public_key: str) -> dict[str, str]:
     Args:
         public_key: The 32 bytes in hexadecimal.
     """
-    return {"crv": "Ed25519", "kty": "OKP", "x": base64url(bytes.fromhex(public_key))}
+    return {"crv": ALGORITHM, "kty": "OKP", "x": base64url(bytes.fromhex(public_key))}
 
 
 def thumbprint(public_key: str) -> str:
@@ -26,6 +30,16 @@ def thumbprint(public_key: str) -> str:
     """
     spelled = json.dumps(jwk(public_key), sort_keys=True, separators=(",", ":"))
     return base64url(hashlib.sha256(spelled.encode()).digest())
+
+
+def jwk_set(public_keys: Sequence[str]) -> dict[str, list[dict[str, str]]]:
+    """Returns a JSON Web Key Set (RFC 7517) of the keys; the id of each is its thumbprint.
+
+    Args:
+        public_keys: The keys, each 32 bytes in hexadecimal.
+    """
+    more = ({"alg": ALGORITHM, "use": "sig", "kid": thumbprint(each)} for each in public_keys)
+    return {"keys": [{**jwk(each), **members} for each, members in zip(public_keys, more, strict=True)]}
 
 
 def pem(public_key: str) -> str:

@@ -10,10 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from certrad.models.certificates.canonical import compact
 from certrad.models.certificates.signature import public_key, signer
-from certrad.models.types.public_key import base64url, thumbprint
-
-MEDIA_TYPE: Final = "application/jose"
-ALGORITHM: Final = "Ed25519"
+from certrad.models.types.public_key import ALGORITHM, base64url, thumbprint
 
 _COMPACT: Final = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
