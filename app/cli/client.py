@@ -181,9 +181,10 @@ class Client:
         """Cancels a job that has not ended, and erases one that has."""
         self._request("DELETE", f"/jobs/{quote(job_id, safe='')}")
 
-    def certificate(self, job_id: str) -> bytes:
-        """Returns the certificate document of a job, byte for byte."""
-        return self._request("GET", f"/jobs/{quote(job_id, safe='')}/certificate").content
+    def certificate(self, job_id: str, media_type: str = "application/json") -> bytes:
+        """Returns the certificate document of a job, or another form of it, byte for byte."""
+        address = f"/jobs/{quote(job_id, safe='')}/certificate"
+        return self._request("GET", address, headers={"Accept": media_type}).content
 
     def model_input(self, job_id: str) -> bytes:
         """Returns the model input of a job's image, as a PNG."""

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Sequence
+import re
+from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 ALGORITHM: Final = "Ed25519"
 """The algorithm in JWS and JWK (RFC 9864)."""
 
+_PEM: Final = re.compile("-----BEGIN PUBLIC KEY-----([^-]*)-----END PUBLIC KEY-----")
 _SPKI_PREFIX: Final = bytes.fromhex("302a300506032b6570032100")
 """The DER bytes before the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410, section 10.1)."""
 
@@ -50,6 +52,37 @@ def pem(public_key: str) -> str:
     """
     body = b64encode(_SPKI_PREFIX + bytes.fromhex(public_key)).decode()
     return f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n"
+
+
+def from_pem(text: str) -> list[str]:
+    """Returns the public keys of a PEM text, each 32 bytes in hexadecimal.
+
+    Args:
+        text: One PEM block or several.
+
+    Raises:
+        ValueError: It holds none, or a key that is not Ed25519.
+    """
+    keys = [b64decode("".join(block.split()), validate=True) for block in _PEM.findall(text)]
+    if not keys or not all(key.startswith(_SPKI_PREFIX) and len(key) == len(_SPKI_PREFIX) + 32 for key in keys):
+        raise ValueError("the PEM must hold Ed25519 public keys")
+    return [key.removeprefix(_SPKI_PREFIX).hex() for key in keys]
+
+
+def from_jwk(key: Mapping[str, object]) -> str:
+    """Returns the public key of a JSON Web Key, 32 bytes in hexadecimal.
+
+    Args:
+        key: The JSON Web Key.
+
+    Raises:
+        ValueError: It is not an Ed25519 key.
+    """
+    match key:
+        case {"kty": "OKP", "crv": "Ed25519", "x": str(x)}:
+            return urlsafe_b64decode(x + "=" * (-len(x) % 4)).hex()
+        case _:
+            raise ValueError("the JSON Web Key must be one of Ed25519")
 
 
 def base64url(content: bytes) -> str:

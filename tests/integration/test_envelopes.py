@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi.testclient import TestClient
 from redis import Redis
 
 from certrad.app.settings import ApiSettings
 from certrad.models.certificates.signature import public_key
+from certrad.models.types.public_key import jwk_set, pem
 from certrad.workers.certificate_store import store_certificate, store_time_stamp
 from certrad.workers.cli.main import main
 from certrad.workers.contract.certificate_files import CERTIFICATE_FILES, CertificateFile, path
@@ -25,6 +27,7 @@ from tests.support.results import abstained
 pytestmark = pytest.mark.integration
 
 DOCUMENT = genuine(CASES[6])
+FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 SHA256 = hashlib.sha256(DOCUMENT).hexdigest()
 ENVELOPES = seal(DOCUMENT, ISSUER)
 STAMP = b"a time stamp, which the service does not read here"
@@ -149,6 +152,31 @@ def test_command_takes_every_form_and_says_which(content: bytes, form: str, refo
     assert ("ok       envelope" in text) is (form != "document")
     assert ("reformatted: " in text) is reformatted
     assert "radius" in text.rpartition("\n\n")[2]
+
+
+@pytest.mark.parametrize(
+    "text", [pem(public_key(ISSUER)), json.dumps(jwk_set([public_key(ISSUER)])), public_key(ISSUER)]
+)
+def test_command_takes_the_keys_in_every_published_form(text: str, command: Verify, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(text)
+    code, shown = command(DOCUMENT)
+    assert (code, "ok       issuer" in shown) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pem(public_key(FORGER)),
+        json.dumps(jwk_set([public_key(FORGER)])),
+        pem(public_key(ISSUER)).replace("MCowBQYDK2VwAyEA", "MCowBQYDK2VuAyEA"),
+        "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n",
+        '{"keys":[{"kty":"EC","crv":"P-256","x":"AA"}]}',
+        '{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA"}]}',
+    ],
+)
+def test_other_and_malformed_keys_do_not_make_a_certificate_valid(text: str, command: Verify, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(text)
+    assert command(DOCUMENT)[0] != 0
 
 
 def test_command_refuses_a_changed_document_in_any_spelling(command: Verify) -> None:

@@ -13,7 +13,9 @@ def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     parser.argument("file", existing("file"), "certificate: the document, a DSSE envelope or a JWS")
     parser.option(
-        "--key", existing("file"), "keys of the issuer: its /.well-known/certrad-keys, saved, or one key in hexadecimal"
+        "--key",
+        existing("file"),
+        "keys of the issuer: its /.well-known/certrad-keys, saved; or PEM, a JSON Web Key Set, or a key in hexadecimal",
     )
     parser.option(
         "--time-stamp", existing("file"), "RFC 3161 time stamp of the certificate, for a key that was revoked later"

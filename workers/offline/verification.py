@@ -12,7 +12,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from random import SystemRandom
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -36,6 +36,7 @@ from certrad.models.errors import Rejected
 from certrad.models.installed import installed_cards
 from certrad.models.types import BackboneCard
 from certrad.models.types.image import IMAGE_WARNINGS, ImageWarning
+from certrad.models.types.public_key import from_jwk, from_pem
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.keys.time_stamps import read_limited
 from certrad.workers.offline.settings import settings_of
@@ -87,16 +88,16 @@ def read_issuer(path: Path) -> Issuer:
     """Returns the published keys of an issuer.
 
     Args:
-        path: The saved answer of /.well-known/certrad-keys, or a public key in hexadecimal.
+        path: The saved answer of /.well-known/certrad-keys, .pem or jwks.json, or a public key in hexadecimal.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The file is neither.
+        ValueError: The file is none of them.
     """
     text = path.read_text(encoding="utf-8").strip()
     try:
-        published = json.loads(text) if text.startswith("{") else {"keys": [{"public_key": text}]}
-        keys = [bytes.fromhex(key["public_key"]) for key in published["keys"]]
+        published = _published(text)
+        keys = [bytes.fromhex(key["public_key"] if "public_key" in key else from_jwk(key)) for key in published["keys"]]
         revoked = {str(key["sha256"]): key.get("leaked_at") for key in published.get("revoked", [])}
         leaks = {key: datetime.fromisoformat(leaked) for key, leaked in revoked.items() if leaked is not None}
         committed = {str(epoch["sha256"]): epoch["secret"] for epoch in published.get("epochs", [])}
@@ -104,7 +105,10 @@ def read_issuer(path: Path) -> Issuer:
     except (ValueError, KeyError, TypeError, AttributeError):
         keys, revoked, leaks, published, committed, revealed = [], {}, {}, {}, {}, []
     if not keys or any(len(key) != _KEY_BYTES for key in keys):
-        raise ValueError(f"{path} must hold the answer of /.well-known/certrad-keys, or one public key in hexadecimal")
+        raise ValueError(
+            f"{path} must hold the answer of /.well-known/certrad-keys, PEM, a JSON Web Key Set, or one public key in "
+            "hexadecimal"
+        )
     return Issuer(
         public_keys=frozenset(key.hex() for key in keys),
         revoked=frozenset(revoked),
@@ -112,6 +116,15 @@ def read_issuer(path: Path) -> Issuer:
         secrets={sha256(secret).hexdigest(): secret for secret in revealed},
         epochs=frozenset(committed) if "epochs" in published else None,
     )
+
+
+def _published(text: str) -> dict[str, Any]:
+    """Returns the keys of a text in the form of /.well-known/certrad-keys or of a JSON Web Key Set."""
+    if text.startswith("{"):
+        published: dict[str, Any] = json.loads(text)
+        return published
+    keys = from_pem(text) if text.startswith("-----BEGIN") else [text]
+    return {"keys": [{"public_key": key} for key in keys]}
 
 
 def _reader(options: Namespace, settings: WorkerSettings) -> ProvenTime:
