@@ -44,7 +44,8 @@ def test_openssl_verifies_the_signature_and_no_other_message(
     key, signed, sealed = (tmp_path / name for name in ("key.pem", "message.bin", "signature.bin"))
     key.write_text(pem(public_key(ISSUER)))
     sealed.write_bytes(signature)
-    verify = ["openssl", "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", key, "-in", signed, "-sigfile", sealed]
+    files = ("-inkey", str(key), "-in", str(signed), "-sigfile", str(sealed))
+    verify = ["openssl", "pkeyutl", "-verify", "-rawin", "-pubin", *files]
     for content, verified in ((message, True), (message + b" ", False)):
         signed.write_bytes(content)
         ended = subprocess.run(verify, capture_output=True, text=True, check=False)

@@ -135,7 +135,8 @@ def test_issued_certificate_is_stamped_and_openssl_verifies_the_stamp(
     stamp, signature = tmp_path / "stamp.tsr", tmp_path / "signature.bin"
     stamp.write_bytes(answer.content)
     signature.write_bytes(bytes.fromhex(value))
-    verify = ["openssl", "ts", "-verify", "-data", signature, "-in", stamp, "-CAfile", authority.root]
+    files = ("-data", str(signature), "-in", str(stamp), "-CAfile", str(authority.root))
+    verify = ["openssl", "ts", "-verify", *files]
     assert "Verification: OK" in subprocess.run(verify, check=True, capture_output=True, text=True).stdout
     assert redis.smembers(UNSTAMPED) == set()
 

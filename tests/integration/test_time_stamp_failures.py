@@ -50,6 +50,8 @@ def stamping(settings: WorkerSettings, authority: tuple[str, Responses], tmp_pat
         ({"status": 302}, "HTTPStatusError"),
         ({"media_type": "text/html"}, "something else than a time stamp"),
         ({"content": bytes(MAX_RESPONSE_BYTES + 1)}, "too long"),
+        ({"pause": 0.2}, "too slow"),
+        ({"pause": 5.0}, "ReadTimeout"),
         ({}, "PEM with a root"),
     ],
 )

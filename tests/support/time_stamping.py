@@ -2,11 +2,11 @@
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Final
 
 POLICY: Final = "1.2.3.4.1"
@@ -77,6 +77,7 @@ class Responses:
     status: int = 200
     media_type: str = "application/timestamp-reply"
     content: bytes | None = None
+    pause: float = 0.0
     queries: int = 0
 
     def answer(self, query: bytes) -> bytes:
@@ -88,7 +89,7 @@ class Responses:
 @contextmanager
 def served(authority: Authority) -> Iterator[tuple[str, Responses]]:
     """Yields the address of an authority that is served over HTTP, and what it does."""
-    responses = Responses(authority)
+    responses, closing = Responses(authority), Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -98,7 +99,11 @@ def served(authority: Authority) -> Iterator[tuple[str, Responses]]:
             self.send_header("Content-Type", responses.media_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                for byte in body if responses.pause else ():
+                    self.wfile.write(bytes([byte]))
+                    closing.wait(responses.pause)
+                self.wfile.write(b"" if responses.pause else body)
 
         def log_message(self, format: str, *args: object) -> None:
             """Logs nothing."""
@@ -108,6 +113,7 @@ def served(authority: Authority) -> Iterator[tuple[str, Responses]]:
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/tsa", responses
     finally:
+        closing.set()
         server.shutdown()
         server.server_close()
 

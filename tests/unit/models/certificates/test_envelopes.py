@@ -11,7 +11,7 @@ from joserfc import jws as joserfc_jws
 from joserfc.jwk import KeySet, OKPKey
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]  # it has no __all__
 
 from certrad.models.certificates.canonical import canonical, compact
 from certrad.models.certificates.envelopes import dsse, jws
