@@ -134,7 +134,10 @@ def _structured_report(report: Report, source: Dataset) -> Dataset:
             )
         ],
     )
+    # highdicom writes the time of this run, so that no two runs would make the same bytes.
     document.InstanceCreationDate, document.InstanceCreationTime = document.ContentDate, document.ContentTime
+    for equipment in document.ContributingEquipmentSequence:
+        equipment.ContributionDateTime = created.strftime("%Y%m%d%H%M%S%z")
     document.TimezoneOffsetFromUTC = created.strftime("%z")
     return document
 
