@@ -24,3 +24,15 @@ def samples() -> dict[str, Path]:
             if path.is_file() and (path.suffix == ".dcm" or path.read_bytes()[128:132] == b"DICM"):
                 found.setdefault(path.name, path)
     return found
+
+
+WITHOUT_UIDS: Final = frozenset(
+    {
+        "JPEGLSNearLossless_08.dcm",
+        "JPEGLSNearLossless_16.dcm",
+        "SC_rgb_jls_lossy_line.dcm",
+        "SC_rgb_jls_lossy_sample.dcm",
+        "bad_sequence.dcm",
+    }
+)
+"""Images that are decoded but lack a UID, so that no report can refer to them."""

@@ -10,17 +10,10 @@ import pytest
 
 from certrad.workers.reports import source as source_module
 from certrad.workers.reports.source import SourceError, read_source
-from tests.support.dicom_samples import OUTCOMES, samples
+from tests.support.dicom_samples import OUTCOMES, WITHOUT_UIDS, samples
 from tests.support.images import sample
 from tests.support.sample_reports import ALPHABETS, UIDS, source, source_file
 
-WITHOUT_UIDS = {
-    "JPEGLSNearLossless_08.dcm",
-    "JPEGLSNearLossless_16.dcm",
-    "SC_rgb_jls_lossy_line.dcm",
-    "SC_rgb_jls_lossy_sample.dcm",
-    "bad_sequence.dcm",
-}
 NAMES = {
     "chrArab.dcm": "قباني^لنزار",
     "chrFren.dcm": "Buc^Jérôme",
@@ -173,6 +166,22 @@ def test_a_removed_identity_has_a_method() -> None:
 def test_neither_pixels_nor_private_elements_are_read() -> None:
     kept = source(ImageComments="seen on Monday", InstitutionName="St Elsewhere")
     assert {element.keyword for element in kept} & {"PixelData", "Rows", "ImageComments", "InstitutionName"} == set()
+
+
+@pytest.mark.filterwarnings("ignore")  # of the writer of the file
+def test_no_message_has_a_value_of_the_header(
+    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    file = source_file(PatientBirthDate="CANARY", StudyTime="CANARY", PatientName="CANARY=" * 5, SeriesNumber=None)
+    caplog.clear()
+    recwarn.clear()
+    read_source(file)
+    assert "CANARY" not in caplog.text
+    assert list(recwarn) == []
+
+
+def test_several_methods_of_deidentification_are_kept_apart() -> None:
+    assert list(source(DeidentificationMethod=["one", "two"]).DeidentificationMethod) == ["one", "two"]
 
 
 def test_no_refusal_has_a_value_of_the_header() -> None:
