@@ -87,7 +87,8 @@ def written_report(report: Report, **elements: Any) -> bytes:
 
 def group_of(content: bytes) -> Any:
     """The one measurement group of a structured report, as highdicom reads it."""
-    (group,) = srread(io.BytesIO(content)).content.get_image_measurement_groups()
+    document: Any = srread(io.BytesIO(content))
+    (group,) = document.content.get_image_measurement_groups()
     return group
 
 

@@ -70,6 +70,9 @@ def measurement_group(report: Report, source: Dataset) -> MeasurementsAndQualita
             )
         ],
     )
+    for item in group[0].ContentSequence:
+        if item.name == coded(codes.MEASUREMENT_METHOD):  # highdicom 0.28.2 has another relationship than TID 1501
+            item.RelationshipType = RelationshipTypeValues.HAS_CONCEPT_MOD.value
     group[0].ContentSequence.extend(_texts(report))  # TID 1501 allows texts, highdicom has no argument for them
     return group
 

@@ -114,7 +114,7 @@ def _header(data: bytes) -> Dataset:
     # Before the data set: pydicom inflates a deflated one whole, even if it is to stop before the pixels.
     if str(meta.get("TransferSyntaxUID", "")) not in TRANSFER_SYNTAXES:
         raise SourceError("the transfer syntax of the file is deflated, referenced or unknown")
-    tags = [tag_for_keyword(keyword) for keyword in ("SpecificCharacterSet", *_UIDS, *_EMPTY_IF_ABSENT, *_OPTIONAL)]
+    tags = [_tag(keyword) for keyword in ("SpecificCharacterSet", *_UIDS, *_EMPTY_IF_ABSENT, *_OPTIONAL)]
     with bounded_reader(data) as file:
         return read_partial(
             file,
@@ -179,7 +179,7 @@ def _text(header: Dataset, keyword: str) -> str:
     values = value if isinstance(value, MultiValue) else [value]
     separator = "\\" if keyword in _MULTIPLE else " "
     text = separator.join(str(each).strip() for each in values).translate(_CONTROL).strip()
-    representation = dictionary_VR(tag_for_keyword(keyword) or 0)
+    representation = dictionary_VR(_tag(keyword))
     if representation == "DA":
         text = text.replace(".", "") if len(text) == len("2026.01.31") else text  # as in ACR-NEMA
     pattern = _PATTERNS.get(representation)
@@ -198,5 +198,12 @@ def _is_date(text: str) -> bool:
 
 def _put(source: Dataset, keyword: str, text: str) -> None:
     """Sets an element without a check, which would quote the value in a warning."""
-    tag = tag_for_keyword(keyword) or 0
+    tag = _tag(keyword)
     source.add(DataElement(tag, dictionary_VR(tag), text, validation_mode=config.IGNORE))
+
+
+def _tag(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise KeyError(keyword)
+    return tag

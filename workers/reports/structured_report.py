@@ -18,6 +18,7 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dicom_codes
+from pydicom.valuerep import DT
 
 from certrad.workers.reports import codes
 from certrad.workers.reports.identifiers import classifier_id, derived_uid
@@ -47,7 +48,7 @@ _COPIED: Final = (
 )
 
 
-class _Report(Comprehensive3DSR):  # type: ignore[misc]  # highdicom is not typed here
+class _Report(Comprehensive3DSR):
     def copy_patient_and_study_information(self, dataset: Dataset) -> None:
         """Copies the elements of `_COPIED`; highdicom knows no private or retired classes and copies more."""
         for keyword in _COPIED:
@@ -127,7 +128,7 @@ def _structured_report(report: Report, source: Dataset) -> Dataset:
     # highdicom writes the time of this run, so that no two runs would make the same bytes.
     document.InstanceCreationDate, document.InstanceCreationTime = document.ContentDate, document.ContentTime
     for equipment in document.ContributingEquipmentSequence:
-        equipment.ContributionDateTime = created.strftime("%Y%m%d%H%M%S%z")
+        equipment.ContributionDateTime = DT(created)
     document.TimezoneOffsetFromUTC = created.strftime("%z")
     return document
 

@@ -131,7 +131,7 @@ def test_a_certified_class_has_its_outcome() -> None:
 
 @pytest.mark.parametrize(("reached", "outcome"), [(True, ["TARGET-REACHED"]), (False, ["TARGET-MISSED"]), (None, None)])
 def test_a_target_radius_has_its_outcome(reached: bool | None, outcome: list[str] | None) -> None:
-    claim = replace(STATEMENT.claim, target_reached=reached)
+    claim = replace(FAR_BELOW, target_reached=reached)
     assert private_items(written_report(certified(replace(STATEMENT, claim=claim)))).get("TARGET-OUTCOME") == outcome
 
 
@@ -211,6 +211,11 @@ def test_every_scope_has_a_code(scope: Scope) -> None:
 def test_every_rule_has_a_method(rule: Rule) -> None:
     report = certified(replace(STATEMENT, decision=replace(Decision(), rule=rule)))
     assert group_of(written_report(report)).method.value == codes.METHODS[rule].value
+
+
+def test_the_method_modifies_the_group_as_the_template_demands() -> None:
+    (method,) = [item for item in items(plain("certified")) if concept(item) == ("370129005", "SCT")]
+    assert method.RelationshipType == "HAS CONCEPT MOD"
 
 
 @pytest.mark.parametrize("warning", [*IMAGE_WARNINGS, "burned_in_annotation"])
