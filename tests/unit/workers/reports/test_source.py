@@ -1,6 +1,7 @@
 """The header that reports copy from: every file ends in one, or in a refusal without a value of its header."""
 
 import io
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pydicom
 import pytest
 
+from certrad.workers.decoders import bounded_reader
 from certrad.workers.reports import source as source_module
 from certrad.workers.reports.source import SourceError, read_source
 from tests.support.dicom_samples import OUTCOMES, WITHOUT_UIDS, samples
@@ -182,6 +184,20 @@ def test_no_message_has_a_value_of_the_header(
 
 def test_several_methods_of_deidentification_are_kept_apart() -> None:
     assert list(source(DeidentificationMethod=["one", "two"]).DeidentificationMethod) == ["one", "two"]
+
+
+def test_a_header_of_too_many_elements_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_reader, "READS_MAX", 60)
+    assert refusal(source_file()) == "the file has too many elements before its pixels"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_file_ends_in_a_header_or_a_refusal(seed: int) -> None:
+    rng, data = random.Random(seed), bytearray(sample("CT_small.dcm")[:4000])
+    for _ in range(20):
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    said = refusal(bytes(data))
+    assert said is None or REFUSALS.fullmatch(said)
 
 
 def test_no_refusal_has_a_value_of_the_header() -> None:
