@@ -187,7 +187,7 @@ def test_several_methods_of_deidentification_are_kept_apart() -> None:
 
 
 def test_a_header_of_too_many_elements_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_reader, "READS_MAX", 60)
+    monkeypatch.setattr(bounded_reader, "READS_MAX", 30)
     assert refusal(source_file()) == "the file has too many elements before its pixels"
 
 
