@@ -1,11 +1,12 @@
 """The layout of a page as a value: what stands where, before a pixel is drawn."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from certrad.workers.reports.fonts import Weight, line_height, normalised, text_width, wrapped
 
 Colour = tuple[int, int, int]
+Align = Literal["left", "centre", "right"]
 
 BACKGROUND: Final[Colour] = (11, 15, 20)
 PANEL: Final[Colour] = (20, 27, 35)
@@ -74,7 +75,7 @@ class TextBox:
         weight: Weight of the font.
         colour: Its colour.
         behind: Colour behind it, for the contrast.
-        centred: Whether the lines are centred in the box.
+        align: Where the lines are in the box.
     """
 
     box: Box
@@ -83,7 +84,7 @@ class TextBox:
     weight: Weight
     colour: Colour
     behind: Colour = BACKGROUND
-    centred: bool = False
+    align: Align = "left"
 
     @property
     def text(self) -> str:
@@ -137,7 +138,7 @@ class Column:
         *,
         weight: Weight = "Regular",
         colour: Colour = BRIGHT,
-        centred: bool = False,
+        align: Align = "left",
     ) -> None:
         """Adds a paragraph, as high as its lines need.
 
@@ -146,7 +147,7 @@ class Column:
             size: Font size in pixels.
             weight: Weight of the font.
             colour: Its colour.
-            centred: Whether the lines are centred.
+            align: Where its lines are in the column.
         """
         lines = wrapped(text, weight, size, self.width)
         height = line_height(size) * len(lines)
@@ -158,7 +159,7 @@ class Column:
                 weight=weight,
                 colour=colour,
                 behind=self.behind,
-                centred=centred,
+                align=align,
             )
         )
         self.y += height

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from certrad.models.certificates.statement import StatedCertificate
+from certrad.models.certificates.statement import StatedAbstention, StatedCertificate
 from certrad.models.types import TEMPLATE_PROMPT
 from certrad.workers.reports.fonts import font, line_height
 from certrad.workers.reports.layout import (
@@ -63,12 +63,12 @@ def page_layout(report: Report, image: tuple[int, int] | None) -> Layout:
         image: Rows and columns of the image; None for a page without it.
     """
     texts = Texts(report.language)
-    whole = Column(x=_MARGIN, width=WIDTH - 2 * _MARGIN, y=_BANNER)
-    _banner(whole, texts)
+    claim = report.statement.claim
+    whole = Column(x=_MARGIN, width=WIDTH - 2 * _MARGIN, y=0)
+    _banner(whole, texts, calm=isinstance(claim, StatedAbstention))
     _notice(whole, report, texts)
     whole.gap(44)
     right = Column(x=_MARGIN + _LEFT + _GUTTER, width=WIDTH - 2 * _MARGIN - _LEFT - _GUTTER, y=whole.y)
-    claim = report.statement.claim
     if isinstance(claim, StatedCertificate):
         certified_column(right, claim, report, texts)
     else:
@@ -112,22 +112,27 @@ def _draw_text(drawing: ImageDraw.ImageDraw, text: TextBox) -> None:
     used, step = font(text.weight, text.size), line_height(text.size)
     ascent, descent = used.getmetrics()
     baseline = text.box.y + (step - ascent - descent) // 2 + ascent
-    x, anchor = (text.box.x + text.box.width // 2, "ms") if text.centred else (text.box.x, "ls")
+    x, anchor = {
+        "left": (text.box.x, "ls"),
+        "centre": (text.box.x + text.box.width // 2, "ms"),
+        "right": (text.box.right, "rs"),
+    }[text.align]
     for number, line in enumerate(text.lines):
         drawing.text((x, baseline + number * step), line, fill=text.colour, font=used, anchor=anchor)
 
 
-def _banner(whole: Column, texts: Texts) -> None:
-    whole.panels.append(Panel(box=Box(x=0, y=0, width=WIDTH, height=_BANNER), fill=AMBER))
-    left = Column(x=_MARGIN, width=760, y=0, behind=AMBER)
-    left.y = (_BANNER - line_height(38)) // 2
-    left.text(texts("page.banner"), 38, weight="SemiBold", colour=ON_AMBER)
-    right = Column(x=_MARGIN + 780, width=whole.width - 780, y=0, behind=AMBER)
-    right.y = (_BANNER - line_height(22)) // 2
-    right.text(texts("page.research"), 22, colour=ON_AMBER)
-    y = whole.y
+def _banner(whole: Column, texts: Texts, *, calm: bool) -> None:
+    """Adds the banner: amber above a certificate, dark with amber letters above an abstention."""
+    fill, ink, side = (PANEL, AMBER, SOFT) if calm else (AMBER, ON_AMBER, ON_AMBER)
+    whole.panels.append(Panel(box=Box(x=0, y=0, width=WIDTH, height=_BANNER), fill=fill))
+    if calm:
+        whole.panels.append(Panel(box=Box(x=0, y=_BANNER - 3, width=WIDTH, height=3), fill=AMBER))
+    left = Column(x=_MARGIN, width=760, y=(_BANNER - line_height(38)) // 2, behind=fill)
+    left.text(texts("page.banner"), 38, weight="SemiBold", colour=ink)
+    right = Column(x=_MARGIN + 780, width=whole.width - 780, y=(_BANNER - line_height(22)) // 2, behind=fill)
+    right.text(texts("page.research"), 22, colour=side, align="right")
     whole.take(left, right)
-    whole.y = y
+    whole.y = _BANNER
 
 
 def _notice(whole: Column, report: Report, texts: Texts) -> None:
@@ -182,13 +187,14 @@ def _caption(column: Column, report: Report, image: tuple[int, int], texts: Text
         size = texts("picture.size", columns=columns, rows=rows)
     else:
         size = texts("picture.size_of_frame", frame=str(report.frame), columns=columns, rows=rows)
-    column.text(f"{size} {texts('picture.purpose')}", 19, colour=SOFT)
+    column.text(size, 19, colour=SOFT)
+    column.text(texts("picture.purpose"), 19, colour=SOFT)
 
 
 def _no_picture(column: Column, texts: Texts) -> None:
-    column.text(texts("picture.none_title"), 26, weight="SemiBold", centred=True)
+    column.text(texts("picture.none_title"), 26, weight="SemiBold", align="centre")
     column.gap(10)
-    column.text(texts("picture.none"), 20, colour=SOFT, centred=True)
+    column.text(texts("picture.none"), 20, colour=SOFT, align="centre")
 
 
 def _footer(column: Column, report: Report, texts: Texts) -> None:
@@ -196,20 +202,26 @@ def _footer(column: Column, report: Report, texts: Texts) -> None:
     column.gap(22)
     classifier = report.statement.classifier
     entries = (
-        ("page.model", classifier.backbone),
-        ("page.prompt", texts("page.template") if classifier.prompt == TEMPLATE_PROMPT else classifier.prompt),
-        ("page.certificate", report.certificate_sha256[:_DIGITS]),
-        ("page.issued", report.issued_at.isoformat(sep=" ", timespec="seconds")),
-        ("page.software", f"certrad {report.software_version}"),
+        (240, "page.model", classifier.backbone),
+        (310, "page.prompt", texts("page.template") if classifier.prompt == TEMPLATE_PROMPT else classifier.prompt),
+        (230, "page.certificate", report.certificate_sha256[:_DIGITS]),
+        (280, "page.issued", _time(report)),
+        (156, "page.software", f"certrad {report.software_version}"),
     )
-    gutter = 28
-    width = (column.width - (len(entries) - 1) * gutter) // len(entries)
+    x = column.x
     parts = []
-    for number, (key, value) in enumerate(entries):
-        part = Column(x=column.x + number * (width + gutter), width=width, y=column.y)
+    for width, key, value in entries:
+        part = Column(x=x, width=width, y=column.y)
         part.text(texts(key), 17, colour=SOFT)
         part.gap(2)
         part.text(value, 19)
         parts.append(part)
+        x += width + 28
     column.take(*parts)
     column.gap(30)
+
+
+def _time(report: Report) -> str:
+    time = report.issued_at
+    zone = time.isoformat()[-6:] if time.utcoffset() else "UTC"
+    return f"{time:%Y-%m-%d %H:%M:%S} {zone}"

@@ -83,7 +83,7 @@ def abstained_column(column: Column, claim: StatedAbstention, texts: Texts) -> N
     title = texts("abstained.title")
     column.text(texts("abstained.result"), _LABEL, weight="SemiBold", colour=SOFT)
     column.gap(2)
-    column.text(title, fitting_size(title, "SemiBold", column.width, _HEADLINE[1:], 2), weight="SemiBold")
+    column.text(title, fitting_size(title, "SemiBold", column.width, _HEADLINE[1:], 1), weight="SemiBold")
     column.gap(16)
     column.text(texts("abstained.meaning"), _BODY + 2)
     column.gap(10)
