@@ -51,12 +51,11 @@ def measurement_group(report: Report, source: Dataset) -> MeasurementsAndQualita
         source: The header of the image.
     """
     frame = report.frame if has_frames(source.SOPClassUID) else None
+    classifier = classifier_id(report.statement.classifier)
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             identifier=f"certrad {report.certificate_sha256[:16]}",
-            uid=derived_uid(
-                "tracking", source.SOPInstanceUID, report.frame, classifier_id(report.statement.classifier)
-            ),
+            uid=derived_uid("tracking", source.SOPInstanceUID, report.frame, classifier),
         ),
         finding_type=None if report.finding is None else coded(report.finding),
         method=coded(codes.METHODS[report.statement.decision.rule]),
@@ -71,6 +70,9 @@ def measurement_group(report: Report, source: Dataset) -> MeasurementsAndQualita
             )
         ],
     )
+    for item in group[0].ContentSequence:
+        if item.name == coded(codes.MEASUREMENT_METHOD):  # highdicom 0.28.2 has another relationship than TID 1501
+            item.RelationshipType = RelationshipTypeValues.HAS_CONCEPT_MOD.value
     group[0].ContentSequence.extend(_texts(report))  # TID 1501 allows texts, highdicom has no argument for them
     return group
 
