@@ -67,6 +67,12 @@ def test_published_code_system_is_current() -> None:
     assert published == code_system(), "run `python -m certrad.bench reference`"
 
 
+def test_the_page_names_the_scheme_as_files_do() -> None:
+    page = (DOCS / "code_list.md").read_text("utf-8")
+    for name in (codes.SCHEME, codes.SCHEME_UID, codes.SCHEME_URL):
+        assert f"| `{name}` |" in page
+
+
 def test_published_code_system_is_valid_fhir() -> None:
     system = CodeSystem.model_validate(code_system())
     assert (system.url, system.count) == (f"urn:oid:{codes.SCHEME_UID}", len(private_concepts()))

@@ -191,6 +191,13 @@ def test_a_header_of_too_many_elements_is_refused(monkeypatch: pytest.MonkeyPatc
     assert refusal(source_file()) == "the file has too many elements before its pixels"
 
 
+def test_a_header_of_nested_sequences_is_refused() -> None:
+    file = source_file()
+    start = 144 + int.from_bytes(file[140:144], "little")  # behind the meta information
+    opening = bytes.fromhex("08001511 5351 0000 ffffffff  feff00e0 ffffffff")  # a sequence and its first item
+    assert refusal(file[:start] + opening * 500) == "the DICOM file is truncated or corrupt"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_damaged_file_ends_in_a_header_or_a_refusal(seed: int) -> None:
     rng, data = random.Random(seed), bytearray(sample("CT_small.dcm")[:4000])

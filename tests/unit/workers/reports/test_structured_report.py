@@ -254,6 +254,11 @@ def test_a_frame_is_referenced_in_multi_frame_classes_only(
     assert image.ReferencedSOPSequence[0].get("ReferencedFrameNumber") == referenced
 
 
+def test_the_tracking_identifier_names_the_frame_in_every_class() -> None:
+    identifier = group_of(written_report(certified(frame=3))).tracking_identifier
+    assert identifier == "certrad 0123456789abcdef, frame 3"
+
+
 def test_an_image_of_a_private_class_gets_a_report() -> None:
     (image,) = images(written_report(certified(), SOPClassUID="1.2.3.4.5.6"))
     assert image.ReferencedSOPSequence[0].ReferencedSOPClassUID == "1.2.3.4.5.6"
