@@ -69,6 +69,15 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: An outcome is not the one that its page is to show.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so that the logits are the same on any number of cores
+    try:
+        _write(arguments)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _write(arguments: argparse.Namespace) -> None:
     image = dicom.decode(phantom(), max_pixels=SIDE * SIDE)
     shown = np.rint(image.pixels * 255).astype(np.uint8).repeat(3, axis=2)
     for outcome, sigma in SIGMAS.items():
@@ -99,7 +108,6 @@ def _report(image: DecodedImage, facts: Facts, language: str) -> Report:
 
 def _facts(image: DecodedImage, sigma: float, n: int) -> Facts:
     """Returns what the service would state about the image: default prompt, fixed sigma, one thread."""
-    torch.set_num_threads(1)  # so that the logits are the same on any number of cores
     spec, model = _model()
     seen = model_input(image, model.backbone.image_size)
     request = CertifyRequest(classifier=spec, sigma=FixedSigma(sigma), params=SamplingParams(n=n))

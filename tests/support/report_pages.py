@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final, cast
 
 import numpy as np
@@ -89,6 +89,3 @@ def image(rows: int, columns: int, *, colour: bool = False) -> NDArray[np.uint8]
     y, x = np.mgrid[0 : 1 : rows * 1j, 0 : 1 : columns * 1j]
     channels = (x, y, 1 - x) if colour else (x, x, x)
     return np.asarray(np.rint(np.stack(channels, axis=-1) * 255), dtype=np.uint8)
-
-
-UTC_TIME: Final = datetime(2026, 11, 30, 5, 6, 36, tzinfo=UTC)

@@ -1,7 +1,5 @@
 """The Secondary Capture: valid DICOM about any patient, the same each time, and tied to image and report."""
 
-import subprocess
-import sys
 import warnings
 from dataclasses import replace
 from io import BytesIO
@@ -20,12 +18,12 @@ from certrad.workers.reports.report import Report
 from certrad.workers.reports.secondary_capture import secondary_capture
 from certrad.workers.reports.source import read_source
 from certrad.workers.reports.structured_report import encoded, structured_report
+from tests.support.dicom_validators import dciodvfy_errors
 from tests.support.report_pages import LONG, UNSURE, image, report, source
 
 CERTIFIED: Final = report(names=("a", LONG, "c"), language="de", warnings=("no_window",))
 ABSTAINED: Final = report(UNSURE)
 _MULTI_FRAME: Final = "1.2.840.10008.5.1.4.1.1.2.1"
-_DCIODVFY: Final = Path(sys.executable).parent / "dciodvfy"
 _NO_UIDS: Final = {"chrSQEncoding.dcm", "chrSQEncoding1.dcm"}  # samples of sequences, not of images
 CHARACTER_SETS: Final = sorted(path for path in get_charset_files("*.dcm") if Path(path).name not in _NO_UIDS)
 
@@ -39,22 +37,12 @@ def read(file: bytes) -> Dataset:
         return dataset
 
 
-def errors(file: bytes, folder: Path) -> list[str]:
-    """The lines of dciodvfy that report an error."""
-    path = folder / "capture.dcm"
-    path.write_bytes(file)
-    done = subprocess.run([_DCIODVFY, "-new", path], capture_output=True, check=False)
-    lines = (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()
-    assert "SCImage" in lines  # it read the file, and knows what it is
-    return [line for line in lines if line.startswith("Error")]
-
-
 @pytest.mark.parametrize("path", CHARACTER_SETS, ids=lambda path: Path(path).stem)
 @pytest.mark.parametrize("shown", [CERTIFIED, ABSTAINED], ids=["certified", "abstained"])
 def test_capture_of_a_patient_with_any_character_set_has_no_error(shown: Report, path: str, tmp_path: Path) -> None:
     header = read_source(Path(path).read_bytes())
     file = encoded(secondary_capture(shown, header, None))
-    assert errors(file, tmp_path) == []
+    assert dciodvfy_errors(file, tmp_path) == []
     assert read(file).PatientName == header.PatientName
 
 
@@ -63,13 +51,13 @@ def test_capture_of_a_patient_with_any_character_set_has_no_error(shown: Report,
 def test_capture_with_the_picture_has_no_error(shown: Report, colour: bool, tmp_path: Path) -> None:
     elements = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.4", "Modality": "XC"} if colour else {}
     file = encoded(secondary_capture(shown, source(**elements), image(300, 200, colour=colour)))
-    assert errors(file, tmp_path) == []
+    assert dciodvfy_errors(file, tmp_path) == []
 
 
 @pytest.mark.parametrize("shown", [CERTIFIED, ABSTAINED], ids=["certified", "abstained"])
 def test_capture_of_an_image_with_burned_in_text_has_no_error(shown: Report, tmp_path: Path) -> None:
     header = source(Modality="US", SOPClassUID="1.2.840.10008.5.1.4.1.1.6.1", BurnedInAnnotation="YES")
-    assert errors(encoded(secondary_capture(shown, header, None)), tmp_path) == []
+    assert dciodvfy_errors(encoded(secondary_capture(shown, header, None)), tmp_path) == []
 
 
 def test_capture_of_a_frame_of_a_de_identified_image_has_no_error(tmp_path: Path) -> None:
@@ -80,7 +68,7 @@ def test_capture_of_a_frame_of_a_de_identified_image_has_no_error(tmp_path: Path
         TimezoneOffsetFromUTC="-0330",
     )
     file = encoded(secondary_capture(replace(CERTIFIED, frame=3), header, None))
-    assert errors(file, tmp_path) == []
+    assert dciodvfy_errors(file, tmp_path) == []
 
 
 def test_same_certificate_of_the_same_image_has_the_same_bytes() -> None:
