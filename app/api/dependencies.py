@@ -16,6 +16,8 @@ from certrad.app.api.events import Source
 from certrad.app.api.jobs import Jobs
 from certrad.app.api.news import News
 from certrad.app.settings import ApiSettings
+from certrad.workers.contract.audit import open_trail
+from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.keyring import Keyring
 
@@ -34,6 +36,7 @@ class Services:
     jobs: Jobs
     catalogue: Catalogue
     keyring: Keyring
+    audit: AuditTrail
     verifying: CapacityLimiter
 
     @classmethod
@@ -60,6 +63,7 @@ class Services:
             jobs=Jobs(redis, settings),
             catalogue=Catalogue(redis),
             keyring=Keyring(redis),
+            audit=open_trail(settings, redis),
             verifying=CapacityLimiter(1),
         )
 

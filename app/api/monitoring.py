@@ -1,13 +1,16 @@
 """Prometheus metrics, read from Redis at scrape time, so that every API process shows the whole installation."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, cast
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis import Redis
 
+from certrad.workers.contract.audit import count_lost
+from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.names import ACTIVE, JOBS
 from certrad.workers.contract.queues import QUEUES, alive_workers, stage_counts
@@ -22,8 +25,9 @@ _STAGES: Final = {
 class InstallationCollector(Collector):
     """Collects the metrics of jobs, queues and workers."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, trail: AuditTrail) -> None:
         self._redis = redis
+        self._trail = trail
 
     def collect(self) -> Iterator[Metric]:
         """Yields the gauges with their values at this moment."""
@@ -47,14 +51,23 @@ class InstallationCollector(Collector):
         for queue in QUEUES:
             workers.add_metric([queue], len(alive_workers(self._redis, queue)))
         yield workers
+        yield from self._audit()
+
+    def _audit(self) -> Iterator[Metric]:
+        """Yields the length of the audit trail, so that a monitoring system notes it elsewhere."""
+        with suppress(OSError):
+            words = "Lines of the audit trail, ones that have expired included"
+            yield GaugeMetricFamily("certrad_audit_lines", words, value=self._trail.head().number)
+        words = "Events of the audit trail that could not be written"
+        yield CounterMetricFamily("certrad_audit_events_lost", words, value=count_lost(self._redis))
 
     def describe(self) -> list[Metric]:
         """Returns no metric in advance, because registering must not need Redis."""
         return []
 
 
-def registry(redis: Redis) -> CollectorRegistry:
+def registry(redis: Redis, trail: AuditTrail) -> CollectorRegistry:
     """Returns the registry with the metrics of this installation."""
     made = CollectorRegistry()
-    made.register(InstallationCollector(redis))
+    made.register(InstallationCollector(redis, trail))
     return made

@@ -39,7 +39,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "prompts words",
     ),
     "Measure": ("evaluate", "plot", "attack", "audit"),
-    "Run the service": ("demo", "up", "api", "worker", "fetch", "keys"),
+    "Run the service": ("demo", "up", "api", "worker", "fetch", "keys", "audit-trail verify"),
 }
 """All commands, as the help lists them."""
 

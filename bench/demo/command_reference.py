@@ -33,6 +33,7 @@ WHEN = (
     ("look for certificates that an attack contradicts", "certrad audit --images DIR"),
     ("use a published backbone", "certrad fetch NAME"),
     ("change, revoke or reveal keys", "certrad keys ACTION"),
+    ("check the audit trail", "certrad audit-trail verify"),
     ("run API and workers on several machines", "certrad api, certrad worker QUEUE"),
 )
 """Goals of a person, each with the command for it."""
