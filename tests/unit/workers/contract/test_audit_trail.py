@@ -104,6 +104,9 @@ def _forge(those: list[bytes]) -> None:
         pytest.param(5, lambda those: those.insert(3, those[3]), id="a line that was doubled"),
         pytest.param(1, lambda those: those.pop(0), id="the first line removed"),
         pytest.param(3, _forge, id="a line with another chain"),
+        pytest.param(
+            5, lambda those: those.append(those.pop().replace(b":5}", b":9}")), id="a last line of another number"
+        ),
         pytest.param(2, lambda those: those.__setitem__(1, b"\n"), id="an empty line"),
         pytest.param(2, lambda those: those.__setitem__(1, b"{}\n"), id="what is no event"),
         pytest.param(2, lambda those: those.__setitem__(1, b"x" * 100_000 + b"\n"), id="a line without end"),
