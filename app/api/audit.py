@@ -21,6 +21,7 @@ AUDITED: Final[Mapping[str, EventName]] = {
     "get_certificate": "certificate_read",
     "verify": "certificate_verified",
     "delete_job": "job_cancelled",
+    "record_assessment": "assessment_recorded",
     "change_prompt": "prompt_changed",
     "withdraw_prompt": "prompt_changed",
 }
@@ -35,6 +36,7 @@ NOT_AUDITED: Final = frozenset(
         "list_jobs",  # jobs, their results and the lists of them hold no patient data, and clients poll them
         "get_job",
         "follow_job",
+        "list_assessments",
         "live",
         "ready",
         "workers",

@@ -16,6 +16,7 @@ from certrad.app.api.events import Source
 from certrad.app.api.jobs import Jobs
 from certrad.app.api.news import News
 from certrad.app.settings import ApiSettings
+from certrad.workers.contract.assessments import Assessments
 from certrad.workers.contract.audit import open_trail
 from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.catalogue import Catalogue
@@ -37,6 +38,7 @@ class Services:
     catalogue: Catalogue
     keyring: Keyring
     audit: AuditTrail
+    assessments: Assessments
     verifying: CapacityLimiter
 
     @classmethod
@@ -64,6 +66,7 @@ class Services:
             catalogue=Catalogue(redis),
             keyring=Keyring(redis),
             audit=open_trail(settings, redis),
+            assessments=Assessments(settings.assessments_dir),
             verifying=CapacityLimiter(1),
         )
 

@@ -1,5 +1,6 @@
 """Prometheus metrics, read from Redis at scrape time, so that every API process shows the whole installation."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, cast
@@ -9,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from redis import Redis
 
+from certrad.workers.contract.assessments import Assessments
 from certrad.workers.contract.audit import count_lost
 from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.job_store import read_memory
@@ -25,9 +27,10 @@ _STAGES: Final = {
 class InstallationCollector(Collector):
     """Collects the metrics of jobs, queues and workers."""
 
-    def __init__(self, redis: Redis, trail: AuditTrail) -> None:
+    def __init__(self, redis: Redis, trail: AuditTrail, assessments: Assessments) -> None:
         self._redis = redis
         self._trail = trail
+        self._assessments = assessments
 
     def collect(self) -> Iterator[Metric]:
         """Yields the gauges with their values at this moment."""
@@ -52,6 +55,23 @@ class InstallationCollector(Collector):
             workers.add_metric([queue], len(alive_workers(self._redis, queue)))
         yield workers
         yield from self._audit()
+        yield from self._agreement()
+
+    def _agreement(self) -> Iterator[Metric]:
+        """Yields what readers said about results; there is nothing to say where the files cannot be read."""
+        labels = ["outcome", "verdict"]
+        recorded = CounterMetricFamily("certrad_assessments", "Assessments that readers recorded", labels=labels)
+        counting = GaugeMetricFamily(
+            "certrad_assessed_certificates", "Certificates by the latest assessment of each", labels=labels
+        )
+        with suppress(OSError):
+            for pair, count in self._assessments.totals().items():
+                recorded.add_metric(pair, count)
+            latest = Counter((each.outcome, each.verdict) for each in self._assessments.latest())
+            for pair, count in latest.items():
+                counting.add_metric(pair, count)
+        yield recorded
+        yield counting
 
     def _audit(self) -> Iterator[Metric]:
         """Yields the length of the audit trail, so that a monitoring system notes it elsewhere."""
@@ -66,8 +86,8 @@ class InstallationCollector(Collector):
         return []
 
 
-def registry(redis: Redis, trail: AuditTrail) -> CollectorRegistry:
+def registry(redis: Redis, trail: AuditTrail, assessments: Assessments) -> CollectorRegistry:
     """Returns the registry with the metrics of this installation."""
     made = CollectorRegistry()
-    made.register(InstallationCollector(redis, trail))
+    made.register(InstallationCollector(redis, trail, assessments))
     return made
