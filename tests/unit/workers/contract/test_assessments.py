@@ -1,7 +1,9 @@
 """Readers' assessments: all stay, the latest counts, and neither a second send nor a crash changes them."""
 
+import fcntl
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -77,16 +79,35 @@ def _record_many(folder: Path, number: int) -> None:
     assessments = Assessments(folder)
     for index in range(50):
         assessments.record(f"{number}-{index}", CERTIFIED, verdict="accept", reason="agrees")
+        assessments.record(f"{index}", CERTIFIED, verdict="accept", reason="agrees", key_sha256=f"{index}")
 
 
-def test_several_processes_record_all_of_theirs(tmp_path: Path) -> None:
+def test_several_processes_record_all_of_theirs_and_each_key_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     writers = [context.Process(target=_record_many, args=(tmp_path, number)) for number in range(4)]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
-    assert len(Assessments(tmp_path).latest()) == 200
+    assessments = Assessments(tmp_path)
+    assert len(assessments.latest()) == 4 * 50 + 50
+    assert [len(assessments.of(f"{index}")) for index in range(50)] == [1] * 50
+
+
+def test_nobody_else_can_write_while_an_assessment_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, locked = os.write, []
+
+    def watched(descriptor: int, content: bytes) -> int:
+        with (tmp_path / "assessments.jsonl").open() as other:
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                locked.append(True)
+        return write(descriptor, content)
+
+    monkeypatch.setattr(os, "write", watched)
+    Assessments(tmp_path).record(ONE, CERTIFIED, verdict="accept", reason="agrees")
+    assert locked == [True]
 
 
 def test_every_verdict_has_a_reason_and_agreement_is_accepted_only() -> None:
