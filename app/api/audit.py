@@ -107,7 +107,7 @@ def _event(scope: Scope, start: Message) -> AuditEvent | None:
         return None
     headers = Headers(raw=start["headers"])
     path = {key: str(value) for key, value in scope.get("path_params", {}).items()}
-    facts = {
+    facts: dict[str, Any] = {
         "job": path.get("job_id") or _first(_JOB, headers.get("location")),
         "certificate": path.get("sha256") or _first(_SHA256, headers.get("etag")),
         "prompt": path.get("prompt_id"),

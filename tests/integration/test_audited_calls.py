@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fastapi import Response
+from fastapi import FastAPI, Response
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from certrad.app.api.audit import AUDITED, NOT_AUDITED
+from certrad.app.api.audit import AUDITED, NOT_AUDITED, AuditMiddleware
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.workers.certificate_store import store_certificate
@@ -137,6 +137,30 @@ def test_a_wrong_secret_is_an_event_that_failed(redis: Redis, api_settings: ApiS
         client.post("/guarded")
         event = audited(trail)[-1]
     assert (event["name"], event["outcome"], event["operation"]) == ("authentication_failed", "4", "guarded")
+
+
+@pytest.mark.parametrize(
+    ("media_type", "name"),
+    [
+        ("application/json", "certificate_read"),
+        ("application/jose", "certificate_read"),
+        ("application/dicom", "output_read"),
+        ("application/fhir+json", "output_read"),
+    ],
+)
+def test_reading_a_report_that_names_the_patient_is_an_event_of_its_own(
+    tmp_path: Path, media_type: str, name: str
+) -> None:
+    app = FastAPI()
+    app.add_middleware(AuditMiddleware, trail=AuditTrail(tmp_path))
+
+    @app.get("/jobs/{job_id}/certificate", operation_id="get_job_certificate")
+    def read(job_id: str) -> Response:
+        return Response(b"", media_type=media_type)
+
+    TestClient(app).get("/jobs/job-1/certificate")
+    event = audited(tmp_path)[-1]
+    assert (event["name"], event["job"]) == (name, "job-1")
 
 
 def test_the_call_goes_on_where_its_event_cannot_be_written(
