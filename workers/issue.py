@@ -20,10 +20,12 @@ from certrad.models.certificates.verify import Issuer, check_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
 from certrad.models.types.image import ImageRecord
-from certrad.models.types.tuning import TuningRequest
+from certrad.models.types.tuning import TuningRequest, TuningResult
 from certrad.workers.certificate_store import store_certificate
 from certrad.workers.connection import connect
 from certrad.workers.contract import uploads
+from certrad.workers.contract.audit import open_trail
+from certrad.workers.contract.audit_events import AuditEvent
 from certrad.workers.contract.certificate_files import CertificateFile
 from certrad.workers.contract.job import JobRecord, JobResult
 from certrad.workers.contract.keyring import Keyring
@@ -66,10 +68,18 @@ def finish(job_id: str) -> None:
             hand_over = _read_hand_over(redis, settings, job_id)
             is_tuning = isinstance(record.request, TuningRequest)
             certificate = None if is_tuning else _store(settings, redis, hand_over, record)
+            open_trail(settings, redis).record(_event(job_id, certificate, hand_over.result))
             records.succeed(job_id, hand_over.result, certificate=certificate)
             uploads.delete(settings.blobs_dir, job_id)
         if certificate is not None:
             stamp(redis, settings, certificate)
+
+
+def _event(job_id: str, certificate: str | None, result: JobResult) -> AuditEvent:
+    """Returns the event that a job has its result."""
+    if isinstance(result, TuningResult):
+        return AuditEvent(name="prompt_tuned", process="intake", job=job_id, prompt=result.prompt)
+    return AuditEvent(name="certificate_issued", process="intake", job=job_id, certificate=certificate)
 
 
 def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed25519PrivateKey) -> bytes:

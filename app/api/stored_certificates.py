@@ -2,13 +2,38 @@
 
 import hashlib
 import json
+import re
 from base64 import b64decode, urlsafe_b64decode
 from pathlib import Path
+from typing import Final
 
 from fastapi import Response
 
 from certrad.models.errors import Rejected
 from certrad.workers.contract.certificate_files import CERTIFICATE_FILES, CertificateFile, path
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def read_certificate(directory: Path, sha256: str) -> bytes:
+    """Returns a document, byte for byte.
+
+    Args:
+        directory: The folder of the documents.
+        sha256: The digest as the client gave it.
+
+    Raises:
+        Rejected: certificate_not_found, digest_mismatch.
+    """
+    if not _SHA256.fullmatch(sha256):
+        raise Rejected("certificate_not_found", "a digest must be 64 lowercase hexadecimal digits")
+    try:
+        content = (directory / f"{sha256}.json").read_bytes()
+    except FileNotFoundError:
+        raise Rejected("certificate_not_found", "no certificate has this digest") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise Rejected("digest_mismatch", "the stored certificate has another digest")
+    return content
 
 
 def stored_file(
@@ -18,18 +43,14 @@ def stored_file(
 
     Args:
         certificates_dir: The folder of the store.
-        sha256: SHA-256 of the document, 64 hexadecimal digits.
+        sha256: The digest as the client gave it.
         kind: The kind of file.
         if_none_match: The client's `If-None-Match`.
 
     Raises:
         Rejected: certificate_not_found, envelope_not_found, time_stamp_not_found, digest_mismatch.
     """
-    document = _read(certificates_dir, sha256, "document")
-    if document is None:
-        raise Rejected("certificate_not_found", "no certificate has this digest")
-    if hashlib.sha256(document).hexdigest() != sha256:
-        raise Rejected("digest_mismatch", "the stored certificate has another digest")
+    document = read_certificate(certificates_dir, sha256)
     content = document if kind == "document" else _read(certificates_dir, sha256, kind)
     if content is None:
         raise Rejected("time_stamp_not_found" if kind == "time_stamp" else "envelope_not_found", "")

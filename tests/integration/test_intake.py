@@ -45,6 +45,7 @@ from certrad.workers.intake import tasks as intake
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.settings import WorkerSettings
+from tests.support.audit import audited
 from tests.support.certificates import answered
 from tests.support.images import dicom, encoded, noise, png_bomb, sample, saved, written
 from tests.support.processes import environment
@@ -416,6 +417,15 @@ def test_finish_stores_envelopes_of_the_same_document_signed_with_the_same_key(
     for kind in ("dsse", "jws"):
         found = verify(path(settings.certificates_dir, certificate, kind).read_bytes(), known)
         assert (found.valid, found.form, found.certificate) == (True, kind, certificate)
+
+
+def test_a_certificate_that_is_issued_is_in_the_audit_trail(
+    submit: Callable[..., str], finish: Finish, records: Records, settings: WorkerSettings
+) -> None:
+    job_id = submit(encoded(GREY, "png"))
+    finish(job_id)
+    told = {"name": "certificate_issued", "outcome": "0", "job": job_id}
+    assert audited(settings.audit_dir) == [{**told, "certificate-sha256": read(records, job_id).certificate}]
 
 
 def test_the_key_is_public_before_the_certificate_is_stored(

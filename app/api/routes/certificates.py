@@ -1,7 +1,6 @@
 """Certificate documents, byte for byte as they are stored, and the reports about them."""
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final
 
@@ -11,13 +10,11 @@ from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.negotiation import preferred
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.stored_certificates import stored_file
-from certrad.models.errors import Rejected
 from certrad.workers.contract.certificate_files import CERTIFICATE_FILES, CertificateFile
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 
 router = APIRouter(tags=["certificates"])
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 IfNoneMatch = Annotated[str | None, Header(description="ETag of the copy at hand")]
 Represent = Callable[[Services, str, str, str | None], Response]
 """Returns a representation of a certificate, by the job, its certificate and the client's ETag."""
@@ -137,8 +134,6 @@ def get_certificate(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Returns the certificate document with this SHA-256, an envelope around it, or its time stamp."""
-    if not _SHA256.fullmatch(sha256):
-        raise Rejected("certificate_not_found", "a digest must be 64 lowercase hexadecimal digits")
     kind = _FILES_BY_MEDIA_TYPE[preferred(accept, tuple(_FILES_BY_MEDIA_TYPE))]
     response = stored_file(services.settings.certificates_dir, sha256, kind, if_none_match)
     response.headers["Vary"] = "Accept"

@@ -10,6 +10,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from certrad.app.api.audit import note
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.raw_body import read_raw
@@ -93,6 +94,12 @@ async def verify_certificate(request: Request, services: ServicesDep) -> Verific
     async with read_raw(request) as body:
         # One at a time, beside the event loop and the threads of the other routes: a large document takes seconds.
         verification = await run_sync(_verify, body, services, limiter=services.verifying)
+    note(
+        request,
+        certificate=str(verification.certificate),
+        valid=str(verification.valid).lower(),
+        issuer=verification.issuer,
+    )
     return VerificationView.model_validate({**asdict(verification), "valid": verification.valid})
 
 
