@@ -132,3 +132,11 @@ def test_maintenance_asks_again_but_stops_at_the_first_failure_and_pauses(
 def test_settings_with_an_authority_that_nobody_trusts_are_refused() -> None:
     with pytest.raises(ValueError, match="tsa_certificates"):
         WorkerSettings(tsa_url="http://authority.example/tsa")
+
+
+def test_maintenance_passes_over_certificates_of_another_store(stamping: WorkerSettings, redis: Redis) -> None:
+    redis.sadd(UNSTAMPED, "0" * 64)
+    want_time_stamp(redis, stamping, SHA256)
+    asked, ask = counting([httpx.ReadTimeout("no answer in time")])
+    stamp_waiting(redis, stamping, ask)
+    assert len(asked) == 1
