@@ -126,9 +126,6 @@ SAMPLES_USED: Final = _concept(
 )
 
 # -- method and scope ----------------------------------------------------------------------------------------------
-METHOD: Final = _concept(
-    "CERT-METHOD", "Certification method", "How the bounds of the probabilities and the radius follow from the samples."
-)
 CLOPPER_PEARSON: Final = _concept(
     "RS-L2-CP",
     "Randomized smoothing L2 with Clopper-Pearson bounds",
@@ -202,6 +199,7 @@ BURNED_IN: Final = _concept(
 FINDING: Final = Code(value="121071", scheme="DCM", meaning="Finding")
 MEASUREMENT_METHOD: Final = Code(value="370129005", scheme="SCT", meaning="Measurement Method")
 NO_UNITS: Final = Code(value="1", scheme="UCUM", meaning="no units")
+ARTIFICIAL_INTELLIGENCE: Final = Code(value="123110", scheme="DCM", meaning="Artificial Intelligence")
 SAMPLES: Final = Code(value="{samples}", scheme="UCUM", meaning="samples")
 
 ABSTENTION_REASONS: Final[Mapping[str, Concept]] = {
