@@ -50,6 +50,12 @@ class WorkerSettings(SharedSettings):
     )
     cancel_grace_seconds: float = Field(2.0, ge=0, description="seconds that a cancelled engine has to stop by itself")
 
+    report_language: Literal["en", "de"] = Field("en", description="language of the texts in reports: `en` or `de`")
+    copy_burned_in: bool = Field(
+        False,
+        description="whether the secondary capture page may copy an image that may have text burned into its pixels",
+    )
+
     @model_validator(mode="after")
     def _whole_commits(self) -> Self:
         for block_size in (BLOCK_CPU, BLOCK_GPU) if self.block_size is None else (self.block_size,):
