@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from certrad.models.types.window import RequestedWindow
 from certrad.workers.contract.formats import sniff
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 from certrad.workers.decoders import dicom
+from certrad.workers.reports.burned_in import may_have_burned_in_annotation
 from certrad.workers.reports.fhir import fhir_bundle
 from certrad.workers.reports.predecessors import ReportUids
 from certrad.workers.reports.report import Predecessor, Report
@@ -54,13 +56,13 @@ class Picture:
         frame: Frame of a multi-frame image, from 1.
         region: Part of the image; None for all of it.
         window: Window of a grey image.
-        is_shown: Whether a page may show the image at all.
+        may_show_text: Whether a page may show an image that may have text burned into its pixels.
     """
 
     frame: int | None
     region: Region | None
     window: RequestedWindow
-    is_shown: bool
+    may_show_text: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,9 @@ def render_outputs(
         picture: What the page shows.
         settings: Limits of the sandbox, and the operator's choices.
     """
+    if hospital_is_installed():
+        for module in HOSPITAL_MODULES:  # here, because each child would import them again
+            import_module(module)
     try:
         answer = _run(partial(_render, data, report, former, picture, settings.max_pixels), settings, _MAX_OUTPUT)
         return _read(answer.header, answer.payload)
@@ -244,7 +249,8 @@ def _secondary_capture(
 ) -> tuple[bytes, list[str] | None]:
     from certrad.workers.reports.secondary_capture import secondary_capture
 
-    image = _shown(data, picture, max_pixels) if picture.is_shown else None
+    is_shown = picture.may_show_text or not may_have_burned_in_annotation(source)
+    image = _shown(data, picture, max_pixels) if is_shown else None
     return _file(secondary_capture(report, source, image)), None
 
 
