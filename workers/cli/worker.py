@@ -20,13 +20,6 @@ IMPORTED_BEFORE_FORKS: Final = (
 """What tasks and decoders need, numpy's and Pillow's late imports included; else each process would import it again."""
 
 
-def imported_before_forks() -> tuple[str, ...]:
-    """Returns the modules to import before the first fork: with the extra `hospital` those that write reports too."""
-    from certrad.workers.reports.render import HOSPITAL_MODULES, hospital_is_installed
-
-    return (*IMPORTED_BEFORE_FORKS, *(HOSPITAL_MODULES if hospital_is_installed() else ()))
-
-
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     parser.argument(
@@ -73,8 +66,12 @@ def run(options: Namespace) -> int:
             worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
         else:
             os.environ |= ONE_THREAD
-            for module in imported_before_forks():
+            from certrad.workers.reports.render import prepare
+
+            for module in IMPORTED_BEFORE_FORKS:
                 importlib.import_module(module)
+            if queue == INTAKE_QUEUE:
+                prepare()
             kind = IntakeWorker if queue == INTAKE_QUEUE else QueueWorker
             worker = kind(queue, name=name, redis=redis, settings=settings)
         worker.work()

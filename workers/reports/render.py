@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
@@ -20,6 +20,7 @@ import structlog
 from numpy.typing import NDArray
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
 
 from certrad.models.errors import Rejected
 from certrad.models.types import Region
@@ -35,7 +36,7 @@ from certrad.workers.reports.source import SourceError, read_source
 from certrad.workers.sandbox.child import SandboxError, run_limited
 from certrad.workers.settings import WorkerSettings
 
-HOSPITAL_MODULES: Final = (
+_HOSPITAL_MODULES: Final = (
     "certrad.workers.reports.structured_report",
     "certrad.workers.reports.secondary_capture",
 )
@@ -85,6 +86,26 @@ def hospital_is_installed() -> bool:
     return find_spec("highdicom") is not None
 
 
+@cache
+def prepare() -> None:
+    """Imports what writes DICOM objects, and has it read its tables, before the first fork: else each child would."""
+    if not hospital_is_installed():
+        return
+    for module in _HOSPITAL_MODULES:
+        import_module(module)
+    SOPClass = import_module("highdicom.base").SOPClass  # noqa: N806  # a class
+    SOPClass(
+        study_instance_uid="2.25.1",
+        series_instance_uid="2.25.2",
+        series_number=1,
+        sop_instance_uid="2.25.3",
+        sop_class_uid=Comprehensive3DSRStorage,
+        instance_number=1,
+        modality="SR",
+        manufacturer="none",
+    )
+
+
 def instance_of(data: bytes, settings: WorkerSettings) -> str | None:
     """Returns the SOP instance UID of an upload; None for one that no report can refer to.
 
@@ -115,9 +136,7 @@ def render_outputs(
         picture: What the page shows.
         settings: Limits of the sandbox, and the operator's choices.
     """
-    if hospital_is_installed():
-        for module in HOSPITAL_MODULES:  # here, because each child would import them again
-            import_module(module)
+    prepare()
     try:
         answer = _run(partial(_render, data, report, former, picture, settings.max_pixels), settings, _MAX_OUTPUT)
         return _read(answer.header, answer.payload)
