@@ -106,6 +106,7 @@ class Event:
 
 class Client:
     """Speaks to one installation; every refusal is a ProblemError."""
+
     def __init__(
         self, url: str, *, transport: httpx.BaseTransport | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
