@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from redis import Redis
 from redis.exceptions import ConnectionError
 
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
 from certrad.workers.contract import outputs
@@ -294,6 +295,23 @@ def test_a_warning_changes_nothing_in_the_certificate(ender: JobEnder) -> None:
     plain = ender.end(ct())
     warned = ender.end(ct(BurnedInAnnotation="YES"), job_id="job2")
     assert plain.certificate == warned.certificate
+
+
+def test_a_class_of_a_task_has_the_code_of_its_card(ender: JobEnder) -> None:
+    card = shipped_tasks()["mednist"]
+    ender.end(ct(), task="mednist")
+    assert card.codes_by_class["chest X-ray"].value.encode() in content(ender, "structured_report")
+
+
+def test_an_unforeseen_error_costs_the_reports_and_not_the_job(
+    ender: JobEnder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise AttributeError
+
+    monkeypatch.setattr(job_reports, "_report", broken)
+    record = ender.end(ct())
+    assert (record.status, record.outputs) == ("succeeded", FAILED)
 
 
 def test_a_real_file_ends_in_three_reports(ender: JobEnder) -> None:
