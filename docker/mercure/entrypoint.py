@@ -69,7 +69,7 @@ def read_settings(task: Path) -> dict[str, Any]:
         step = process[0] if isinstance(process, list) else process
         settings = step.get("settings") or {}
         settings = json.loads(settings) if isinstance(settings, str) else settings
-        unknown = sorted(set(settings) - {*FIELDS, "url", "write", "instances"})
+        unknown = sorted(settings.keys() - {*FIELDS, "url", "write", "instances"})
     except (ValueError, AttributeError, TypeError, IndexError):
         raise SettingsError("`process.settings` of task.json must be a JSON object") from None
     if unknown:

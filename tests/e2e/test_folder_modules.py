@@ -25,8 +25,8 @@ COMMAND: Final[dict[str, Any]] = json.loads((ROOT / "docker" / "xnat" / "command
 WRAPPER: Final[dict[str, Any]] = COMMAND["xnat"][0]
 SERIES: Final = "1.2.840.99.7"
 CERTAIN: Final = {"n": 200, "n0": 50, "alpha": 0.05}
-NEVER: Final = {"n": 100, "n0": 50, "sigma": 2}
-"""Settings under whose noise the model sees no class."""
+NEVER: Final = {"n": 100, "n0": 50, "sigma": 0.25, "target_radius": 0.9}
+"""Settings under which even 100 equal samples prove no such radius."""
 
 
 @pytest.fixture(scope="module")
@@ -204,10 +204,10 @@ def test_command_writes_what_its_outputs_match(mounts: Path, url: str) -> None:
 
 
 def test_an_abstention_is_no_failure_of_the_command(mounts: Path, url: str) -> None:
-    done = launch(mounts, private_service="false", url=url, n="100", sigma="2", write="json")
+    done = launch(mounts, private_service="false", url=url, n="100", target_radius="0.9", write="json")
     (document,) = (mounts / "out").iterdir()
     assert done.returncode == 0
-    assert json.loads(document.read_text())["claims"][0].get("radius") is None
+    assert json.loads(document.read_text())["claims"][0]["kind"] == "abstention/1"
 
 
 def test_a_refused_image_fails_the_command(mounts: Path, url: str) -> None:
