@@ -59,6 +59,10 @@ COMMANDS: Final = {
     ),
     "start-up": ("certrad.bench.measure.start_up", "what it takes until a process of the API answers"),
     "picture": ("certrad.bench.docs.picture", "an SVG of what a command prints, for the documentation"),
+    "report-pages": (
+        "certrad.bench.docs.report_pages",
+        "the example pages of docs/reports.md, about a phantom",
+    ),
     "reference": ("certrad.bench.docs.reference", "the tables of docs/ that follow from the code"),
     "command-reference": (
         "certrad.bench.demo.command_reference",

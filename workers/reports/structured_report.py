@@ -5,7 +5,6 @@ report.
 """
 
 import io
-from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -22,6 +21,7 @@ from pydicom.valuerep import DT
 
 from certrad.workers.reports import codes
 from certrad.workers.reports.identifiers import classifier_id, derived_uid
+from certrad.workers.reports.local_time import local_time
 from certrad.workers.reports.measurement_group import MANUFACTURER, measurement_group
 from certrad.workers.reports.report import Predecessor, Report
 from certrad.workers.reports.silence import silenced
@@ -84,7 +84,7 @@ def encoded(dataset: Dataset) -> bytes:
 def _structured_report(report: Report, source: Dataset) -> Dataset:
     classifier = classifier_id(report.statement.classifier)
     model = f"certrad {report.statement.classifier.backbone}"[:_LONG_STRING]
-    created = _local_time(report.issued_at, source)
+    created = local_time(report.issued_at, source)
     content = MeasurementReport(
         observation_context=ObservationContext(
             observer_device_context=ObserverContext(
@@ -142,19 +142,6 @@ def _scheme() -> CodingSchemeIdentificationItem:
     )
     scheme.CodingSchemeUID = codes.SCHEME_UID  # highdicom writes it for registered schemes only
     return scheme
-
-
-def _local_time(moment: datetime, source: Dataset) -> datetime:
-    """Returns a time in the zone of the image, because one offset holds for all times of a DICOM object.
-
-    An image without an offset gets the zone of the service.
-    """
-    offset = source.get("TimezoneOffsetFromUTC")
-    if offset is None:
-        return moment.replace(microsecond=0)
-    ahead = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5]))
-    zone = timezone(ahead if offset[0] == "+" else -ahead)
-    return moment.astimezone(zone).replace(microsecond=0)
 
 
 def _reference(predecessor: Predecessor) -> Dataset:
