@@ -10,6 +10,7 @@ COMMANDS: Final = {
         "certrad.bench.measure.autoattack_agreement",
         "AutoAttack's parts beside those of its authors' code",
     ),
+    "audit-cost": ("certrad.bench.measure.audit_cost", "what the audit trail adds to a call of the API"),
     "auto-sigma": (
         "certrad.bench.measure.auto_sigma",
         "certified radii of automatic sigma beside those of every fixed one",

@@ -1,8 +1,11 @@
 """Certificate documents, byte for byte as they are stored, and the reports about them."""
 
+<<<<<<< HEAD
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+=======
+>>>>>>> records
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,12 +14,12 @@ from fastapi import APIRouter, Header, Response
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.negotiation import preferred
 from certrad.app.api.problems import problem_responses
+from certrad.app.api.stored_certificates import read_certificate
 from certrad.models.errors import Rejected
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 
 router = APIRouter(tags=["certificates"])
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _DOCUMENT: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The signed document: canonical JSON, whose SHA-256 is its address.",
@@ -121,18 +124,11 @@ def get_job_secondary_capture(job_id: str, services: ServicesDep, if_none_match:
 )
 def get_certificate(sha256: str, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
     """Returns the certificate document with this SHA-256."""
-    if not _SHA256.fullmatch(sha256):
-        raise Rejected("certificate_not_found", "a digest must be 64 lowercase hexadecimal digits")
     return _document(services.settings.certificates_dir, sha256, if_none_match)
 
 
 def _document(directory: Path, sha256: str, if_none_match: str | None) -> Response:
-    try:
-        content = (directory / f"{sha256}.json").read_bytes()
-    except FileNotFoundError:
-        raise Rejected("certificate_not_found", "no certificate has this digest") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise Rejected("digest_mismatch", "the stored certificate has another digest")
+    content = read_certificate(directory, sha256)
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
     if sha256 in (if_none_match or ""):
         return Response(status_code=304, headers=headers)
