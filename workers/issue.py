@@ -24,14 +24,10 @@ from certrad.models.types.image import ImageRecord
 from certrad.models.types.tuning import TuningRequest, TuningResult
 from certrad.workers.certificate_store import store_certificate
 from certrad.workers.connection import connect
-<<<<<<< HEAD
 from certrad.workers.contract import outputs, uploads
-from certrad.workers.contract.catalogue import Catalogue
-=======
-from certrad.workers.contract import uploads
 from certrad.workers.contract.audit import open_trail
 from certrad.workers.contract.audit_events import AuditEvent
->>>>>>> records
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord, JobResult
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.outputs import OUTPUTS, Refused
@@ -72,16 +68,12 @@ def finish(job_id: str) -> None:
             hand_over = _read_hand_over(redis, settings, job_id)
             is_tuning = isinstance(record.request, TuningRequest)
             certificate = None if is_tuning else _store(settings, redis, hand_over, record)
-<<<<<<< HEAD
             made = None if certificate is None else _report(settings, redis, record, certificate)
             sha256 = None if certificate is None else certificate.sha256
+            open_trail(settings, redis).record(_event(job_id, sha256, hand_over.result))
             records.succeed(job_id, hand_over.result, certificate=sha256, outputs=made)
             if records.status(job_id) != "succeeded":  # cancelled or erased meanwhile
                 outputs.delete(settings.outputs_dir, job_id)
-=======
-            open_trail(settings, redis).record(_event(job_id, certificate, hand_over.result))
-            records.succeed(job_id, hand_over.result, certificate=certificate)
->>>>>>> records
             uploads.delete(settings.blobs_dir, job_id)
 
 

@@ -32,7 +32,7 @@ from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 from certrad.workers.contract.records import Records
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.queue.shortage import ShortageError
-from certrad.workers.reports import job_reports, render, secondary_capture, structured_report
+from certrad.workers.reports import job_reports, renderers, secondary_capture, structured_report
 from certrad.workers.settings import WorkerSettings
 from tests.support.canaries import canary, content_of
 from tests.support.finished_jobs import ABSTAINED, CERTIFIED, REQUEST, JobEnder
@@ -176,7 +176,7 @@ def test_a_renderer_that_fails_costs_its_own_report_only(
     def broken(*_: Any) -> Any:
         raise ValueError(CT["PatientName"])
 
-    monkeypatch.setattr(render, "_secondary_capture", broken)
+    monkeypatch.setattr(renderers, "_secondary_capture", broken)
     record = ender.end(ct())
     assert (record.status, record.outputs) == ("succeeded", {**ALL_MADE, "secondary_capture": "output_failed"})
     assert CT["PatientName"] not in caplog.text
@@ -211,14 +211,14 @@ def test_a_renderer_that_fails_with_the_header_in_its_words_tells_nobody(
 def test_a_child_that_dies_costs_the_reports_and_not_the_job(
     crash: Callable[[], object], ender: JobEnder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render, "_fhir", in_child(crash))
+    monkeypatch.setattr(renderers, "_fhir", in_child(crash))
     record = ender.end(ct())
     assert (record.status, record.outputs["fhir"]) == ("succeeded", "output_failed")
     assert record.certificate is not None
 
 
 def test_without_the_extra_there_is_a_bundle_and_a_code(ender: JobEnder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "hospital_is_installed", lambda: False)
+    monkeypatch.setattr(renderers, "hospital_is_installed", lambda: False)
     record = ender.end(ct())
     missing = dict.fromkeys(("structured_report", "secondary_capture"), "hospital_extra_missing")
     assert (record.status, record.outputs) == ("succeeded", {**missing, "fhir": None})

@@ -67,7 +67,7 @@ def run(options: Namespace) -> int:
             worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
         else:
             os.environ |= ONE_THREAD
-            from certrad.workers.reports.render import prepare
+            from certrad.workers.reports.renderers import prepare
 
             for module in IMPORTED_BEFORE_FORKS:
                 importlib.import_module(module)

@@ -9,11 +9,8 @@ import structlog
 from redis import Redis
 from rq.job import Job
 
-<<<<<<< HEAD
 from certrad.workers.contract import outputs
-=======
 from certrad.workers.contract.audit import open_trail
->>>>>>> records
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord, UnreadableRecordError
 from certrad.workers.contract.names import ENDED, ENGINE_QUEUE, FIRST_STAGE, FORMER_ENGINE_QUEUE, Phase, Stage

@@ -1,11 +1,7 @@
 """Certificate documents, byte for byte as they are stored, and the reports about them."""
 
-<<<<<<< HEAD
 import hashlib
-import re
 from collections.abc import Callable, Mapping
-=======
->>>>>>> records
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,7 +11,6 @@ from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.negotiation import preferred
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.stored_certificates import read_certificate
-from certrad.models.errors import Rejected
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 
 router = APIRouter(tags=["certificates"])
@@ -31,6 +26,7 @@ IfNoneMatch = Annotated[str | None, Header(description="ETag of the copy at hand
 Represent = Callable[[Services, str, str, str | None], Response]
 """Returns a representation of a certificate, by the job, its certificate and the client's ETag."""
 
+_TAG: Final = 32  # digits of a report's ETag: one of 64 is the digest of a certificate, also for the audit trail
 _BINARY: Final = {"type": "string", "format": "binary"}
 _WITHOUT_CERTIFICATE: Final = (
     "job_not_found",
@@ -137,7 +133,7 @@ def _document(directory: Path, sha256: str, if_none_match: str | None) -> Respon
 
 def _output(services: Services, job_id: str, kind: OutputKind, if_none_match: str | None) -> Response:
     content = services.jobs.output(job_id, kind)
-    digest = hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256(content).hexdigest()[:_TAG]
     headers = {"ETag": f'"{digest}"'}
     if digest in (if_none_match or ""):
         return Response(status_code=304, headers=headers)
