@@ -77,6 +77,11 @@ class WorkerSettings(SharedSettings):
         return self.data_dir / "cards"
 
     @property
+    def reports_dir(self) -> Path:
+        """Returns the folder of the index of reports, on the hosts of intake only."""
+        return self.data_dir / "reports"
+
+    @property
     def signing_dir(self) -> Path:
         """Returns the folder of the keys that sign certificates, on the API host only."""
         return self.data_dir / "signing"

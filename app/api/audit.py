@@ -17,6 +17,7 @@ AUDITED: Final[Mapping[str, EventName]] = {
     "certify": "input_received",
     "tune_prompt": "input_received",
     "get_job_input": "output_read",
+    "get_job_secondary_capture": "output_read",
     "get_job_certificate": "certificate_read",
     "get_certificate": "certificate_read",
     "verify": "certificate_verified",

@@ -67,8 +67,12 @@ def run(options: Namespace) -> int:
             worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
         else:
             os.environ |= ONE_THREAD
+            from certrad.workers.reports.renderers import prepare
+
             for module in IMPORTED_BEFORE_FORKS:
                 importlib.import_module(module)
+            if queue == INTAKE_QUEUE:
+                prepare()
             kind = IntakeWorker if queue == INTAKE_QUEUE else QueueWorker
             worker = kind(queue, name=name, redis=redis, settings=settings)
         with recorded_run(open_trail(settings, redis), queue):

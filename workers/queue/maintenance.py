@@ -9,6 +9,7 @@ import structlog
 from redis import Redis
 from rq.job import Job
 
+from certrad.workers.contract import outputs
 from certrad.workers.contract.audit import open_trail
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord, UnreadableRecordError
@@ -160,7 +161,7 @@ def _delete_outputs(records: Records, settings: WorkerSettings, now: float) -> N
     if not settings.outputs_dir.exists():
         return
     for path in settings.outputs_dir.iterdir():
-        ended_at = _ended_at(records, path.name)
+        ended_at = _ended_at(records, outputs.job_of(path))
         expired = _age(path, now) > _ORPHAN_SECONDS if ended_at is None else now - ended_at > settings.output_ttl
         if expired:
             path.unlink(missing_ok=True)
