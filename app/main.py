@@ -20,6 +20,7 @@ from certrad.app.api.middleware import (
 from certrad.app.api.origin import ForeignOriginMiddleware
 from certrad.app.api.routes import catalogue, certificates, certify, health, jobs, keys, verify
 from certrad.app.api.routes import prompts as tuning
+from certrad.app.api.routes.page import page_router
 from certrad.app.settings import ApiSettings
 
 _MAX_JSON_BYTES = 1 << 20  # of a body that is no file: FastAPI keeps it in memory
@@ -50,7 +51,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        docs_url=None,  # both pages would load scripts from outside the hospital
+        docs_url=None,  # FastAPI's pages load scripts from outside the hospital; `page` serves its own
         redoc_url=None,
     )
     app.state.services = services
@@ -72,6 +73,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(HeadMiddleware)
     for module in (certify, jobs, certificates, verify, tuning, catalogue, health, keys):
         app.include_router(module.router)
+    app.include_router(page_router(settings))
     return app
 
 
