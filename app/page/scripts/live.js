@@ -58,7 +58,7 @@ export function liveRun(job, cancel) {
     h("dl.figures",
       h("div.figure", h("dt", certifies ? "Noisy samples" : "Progress"), done),
       h("div.figure", h("dt", "Elapsed"), elapsed),
-      h("div.figure", h("dt", "About to go"), left),
+      h("div.figure", h("dt", "Remaining, about"), left),
       bound),
     warnings, outcome,
     certifies && h("div.result", seen.element, h("div",
@@ -81,6 +81,17 @@ export function liveRun(job, cancel) {
   phase({ phase: job.progress.phase });
   if (["loading", "adapting", "selecting", "estimating", "waiting"].includes(job.progress.phase)) seen.load();
 
+  const showBound = ({ running_radius: proved, running_bound: estimate }) => {
+    if (proved !== undefined && proved !== null) {
+      bound.hidden = false;
+      show(bound, h("dt", "Radius proved so far"), h("dd", radius(proved), h("small", ` of ${job.request.params.target_radius}`)));
+    } else if (estimate) {
+      const { radius_if_ended_now: now } = estimate;
+      bound.hidden = false;
+      show(bound, h("dt", "If it ended now (estimate)"), h("dd", now === null ? "no radius" : radius(now)));
+    }
+  };
+
   const progress = (data) => {
     if (closed) return;
     const [now, total, unit] = data.samples_total !== undefined
@@ -102,17 +113,6 @@ export function liveRun(job, cancel) {
     }
   };
   progress(job.progress);
-
-  const showBound = ({ running_radius: proved, running_bound: estimate }) => {
-    if (proved !== undefined && proved !== null) {
-      bound.hidden = false;
-      show(bound, h("dt", "Radius proved so far"), h("dd", radius(proved), h("small", ` of ${job.request.params.target_radius}`)));
-    } else if (estimate) {
-      const { radius_if_ended_now: now } = estimate;
-      bound.hidden = false;
-      show(bound, h("dt", "If it ended now (estimate)"), h("dd", now === null ? "no radius" : radius(now)));
-    }
-  };
 
   return { element, phase, progress, close() { closed = true; clearInterval(ticking); button.disabled = true; } };
 }

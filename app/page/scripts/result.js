@@ -105,26 +105,28 @@ function limits(job) {
 }
 
 function failed(job) {
-  return h("div.stack",
-    h("section.card.result-text.failed", h("span.badge.failed", "Failed"), h("h1", { tabindex: -1 }, "This image was not certified"),
-      h("p.lead", "The service could not work on it. Nothing was claimed.")),
-    problemMessage({ body: job.error }), again());
+  const certifies = job.request.kind === "certify";
+  return h("div.narrow", h("section.card.result-text.failed",
+    h("span.badge.failed", "Failed"),
+    h("h1", { tabindex: -1 }, certifies ? "This image was not certified" : "No prompt was tuned"),
+    h("p.lead", "The service could not work on it, and claims nothing."),
+    problemMessage({ body: job.error }), again()));
 }
 
 function cancelled() {
-  return h("div.stack",
-    h("section.card.result-text", h("span.badge", "Cancelled"), h("h1", { tabindex: -1 }, "This job was cancelled"),
-      h("p.lead", "No certificate was made, and the upload was deleted.")),
-    again());
+  return h("div.narrow", h("section.card.result-text",
+    h("span.badge", "Cancelled"),
+    h("h1", { tabindex: -1 }, "This job was cancelled"),
+    h("p.lead", "No certificate was made, and the upload was deleted."), again()));
 }
 
 function tuned(job) {
-  return h("div.stack",
-    h("section.card.result-text", h("span.badge.certified", "Tuned"), h("h1", { tabindex: -1 }, "A prompt was tuned"),
-      h("p.lead", "It can be chosen at once: ", h("code", job.result.prompt))),
-    again());
+  return h("div.narrow", h("section.card.result-text",
+    h("span.badge.certified", "Tuned"),
+    h("h1", { tabindex: -1 }, "A prompt was tuned"),
+    h("p.lead", "It can be chosen at once: ", h("code", job.result.prompt)), again()));
 }
 
 function again() {
-  return h("p.no-print", h("a.button.wide", { href: "#/" }, "Certify another image, or change settings"));
+  return h("p.no-print", h("a.button", { href: "#/" }, "Certify another image, or change settings"));
 }
