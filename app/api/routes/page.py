@@ -63,6 +63,7 @@ def _facts(settings: ApiSettings) -> PageFile:
     facts = {
         "default_task": settings.default_task,
         "max_body_bytes": settings.max_body_bytes,
+        "output_ttl": settings.output_ttl,
         "remedies": {code: remedy.what_to_do for code, remedy in REMEDIES.items()},
     }
     return page_file(json.dumps(facts).encode(), "application/json")

@@ -76,6 +76,19 @@ export async function offers(method, path) {
   return paths[path]?.[method] !== undefined;
 }
 
+/** Returns what is kept of a job for a while, or null where the service has no such route or keeps it no longer. */
+export async function kept(job, figure, accept = "json") {
+  const { output_ttl: seconds } = await facts();
+  const expired = Date.now() - new Date(job.updated_at).getTime() > 1000 * seconds;
+  if (expired || !await offers("get", `/jobs/{job_id}/${figure}`)) return null;
+  try {
+    return await (await send(`/jobs/${job.id}/${figure}`))[accept]();
+  } catch (problem) {
+    if (problem instanceof Problem) return null;
+    throw problem;
+  }
+}
+
 /** Returns the media types of a route's good answer. */
 export async function mediaTypes(path) {
   const { paths } = await description();

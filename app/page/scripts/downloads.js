@@ -1,6 +1,6 @@
 // Every file about a result. Which ones there are, the service says.
 
-import { mediaTypes, offers, send } from "./api.js";
+import { facts, mediaTypes, offers, send } from "./api.js";
 import { announce, h, icon, show } from "./dom.js";
 import { problemMessage } from "./problem.js";
 
@@ -42,6 +42,8 @@ async function fill(job, add) {
   if (await offers("get", "/jobs/{job_id}/secondary-capture") && job.links.secondary_capture !== null) {
     add("DICOM page", "Secondary Capture that every viewer shows", `/jobs/${job.id}/secondary-capture`, "sc.dcm", "application/dicom");
   }
+  const { output_ttl: seconds } = await facts();
+  if (Date.now() - new Date(job.updated_at).getTime() > 1000 * seconds) return;
   add("Model input", "PNG of what the model saw, 8 bits", `/jobs/${job.id}/input`, "png", "image/png");
 }
 

@@ -1,24 +1,18 @@
 // What the radius means: the image, and the same image changed by an L2 norm of exactly R, with a slider between them.
 
-import { find, send } from "./api.js";
+import { kept } from "./api.js";
 import { h, newId, show } from "./dom.js";
 import { floored, radius } from "./format.js";
 
 export function example(job) {
   const element = h("section.card", { "aria-label": "What the radius means", hidden: true });
-  Promise.all([find(`/jobs/${job.id}/example`), pixels(`/jobs/${job.id}/input`)])
+  Promise.all([kept(job, "example"), kept(job, "input", "blob").then((content) => content && pixels(content))])
     .then(([found, image]) => { if (found && image) draw(element, found, image); })
     .catch(() => {});
   return element;
 }
 
-async function pixels(path) {
-  let content;
-  try {
-    content = await (await send(path)).blob();
-  } catch {
-    return null; // the model input is no longer kept
-  }
+async function pixels(content) {
   const bitmap = await createImageBitmap(content);
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const context = canvas.getContext("2d");

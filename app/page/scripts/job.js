@@ -50,19 +50,25 @@ export function jobView(id) {
   const finish = (job) => {
     const watched = following;
     stop();
-    const held = body.contains(document.activeElement) || document.activeElement === document.body;
+    const took = holdsFocus(watched);
     show(body, resultView(job));
     const heading = body.querySelector("h1");
-    if (watched) {
-      announce(`The job has ended: ${heading?.textContent ?? job.status}.`);
-      if (held) heading?.focus();
-    }
+    if (watched) announce(`The job has ended: ${heading?.textContent ?? job.status}.`);
+    if (took) heading?.focus();
+  };
+
+  // Where the reader is: at nothing but this view, which now changes under them.
+  const holdsFocus = (watched) => {
+    const at = document.activeElement;
+    return at.id === "main" || body.contains(at) || (watched && at === document.body);
   };
 
   const follow = (job) => {
     following = true;
     const live = liveRun(job, () => send(`/jobs/${id}`, { method: "DELETE" }));
+    const took = holdsFocus(false);
     show(body, live.element);
+    if (took) live.element.querySelector("h1").focus();
     source = new EventSource(`/jobs/${id}/events`);
     source.addEventListener("phase", (event) => live.phase(JSON.parse(event.data)));
     source.addEventListener("progress", (event) => live.progress(JSON.parse(event.data)));

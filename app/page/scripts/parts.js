@@ -1,6 +1,6 @@
 // Parts that several views share: the model input, and warnings.
 
-import { get, send } from "./api.js";
+import { get, kept, send } from "./api.js";
 import { h, show } from "./dom.js";
 
 /** Returns a figure of what the model saw; `load` fetches it. */
@@ -10,11 +10,13 @@ export function seenImage(id) {
   let asked = false;
   return {
     element,
-    async load() {
+    /** Fetches it; of an ended job only while it is kept. */
+    async load(job = null) {
       if (asked) return;
       asked = true;
       try {
-        const content = await (await send(`/jobs/${id}/input`)).blob();
+        const content = job ? await kept(job, "input", "blob") : await (await send(`/jobs/${id}/input`)).blob();
+        if (content === null) return show(frame, "The image is no longer kept. The certificate stays.");
         const address = URL.createObjectURL(content);
         const image = h("img", { alt: "Model input of this job", src: address });
         const release = () => URL.revokeObjectURL(address);
@@ -23,7 +25,6 @@ export function seenImage(id) {
         frame.replaceWith(image);
       } catch (problem) {
         asked = problem.status !== 409; // not decoded yet: asked again later
-        if (problem.status === 410) show(frame, "The image is no longer kept. The certificate stays.");
       }
     },
   };
@@ -45,4 +46,4 @@ export function factTable(caption, rows, visible = false) {
 }
 
 /** Returns the certificate document of a job. */
-export const document_ = (id) => get(`/jobs/${id}/certificate`);
+export const certificateDocument = (id) => get(`/jobs/${id}/certificate`);

@@ -8,7 +8,7 @@ import { h, show } from "./dom.js";
 import { downloads } from "./downloads.js";
 import { example } from "./example.js";
 import { count, floored, percent, radius, REASONS, SCOPES, spaced } from "./format.js";
-import { document_, factTable, seenImage, warningList } from "./parts.js";
+import { certificateDocument, factTable, seenImage, warningList } from "./parts.js";
 import { problemMessage } from "./problem.js";
 
 /** Returns the view of an ended job. */
@@ -57,7 +57,7 @@ function todo(result) {
 function frame(job, kind, ...text) {
   const { result } = job;
   const seen = seenImage(job.id);
-  seen.load();
+  seen.load(job);
   const bars = classBars(result.class_names, "Estimation samples in each class");
   bars.set(result.counts);
   const main = h("div.stack",
@@ -98,7 +98,7 @@ function plural(unit) {
 function limits(job) {
   const body = h("div", h("p.empty", "Loading…"));
   const element = h("section.card", h("h2", "What it does not say"), body);
-  document_(job.id)
+  certificateDocument(job.id)
     .then(({ limits: sentences }) => show(body, h("ul.limits", sentences.map((each) => h("li", each)))))
     .catch((problem) => show(body, problemMessage(problem, "h3")));
   return element;
