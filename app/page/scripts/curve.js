@@ -13,7 +13,7 @@ export function curve(job) {
   const element = h("section.card", { "aria-label": "Radius against samples", hidden: true });
   if (job.result.routing !== null) return element; // several runs of samples have no one curve
   kept(job, "curve").then((found) => {
-    if (!found?.points?.length) return;
+    if (!found?.points?.some((point) => point.radius !== null)) return;
     element.hidden = false;
     draw(element, found);
   }).catch(() => {});
@@ -43,10 +43,10 @@ function draw(element, { points, note }) {
       scales: { x: { time: false, distr: 3 }, y: { range: (_, __, most) => [0, (most || 1) * 1.1] } },
       legend: { show: false }, cursor: { drag: { x: false, y: false } },
       axes: [
-        { ...axis, values: (_, ticks) => ticks.map((tick) => tick === null || !/^1|^2|^5/.test(String(tick)) ? "" : count(tick)) },
+        { ...axis, filter: decades, grid: { ...axis.grid, filter: decades }, ticks: { ...axis.ticks, filter: decades }, values: (_, ticks) => ticks.map((tick) => tick === null ? "" : count(tick)) },
         { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => tick.toFixed(2)) },
       ],
-      series: [{}, { stroke: colour("--accent"), width: 2, fill: `color-mix(in srgb, ${colour("--accent")} 12%, transparent)`, points: { show: points.length < 60, size: 4 } }],
+      series: [{}, { stroke: colour("--accent"), width: 2, fill: `color-mix(in srgb, ${colour("--accent")} 12%, transparent)`, points: { show: false } }],
     }, [points.map((point) => point.samples), points.map((point) => point.radius)], place);
   };
   let width = 0;
@@ -61,6 +61,8 @@ function draw(element, { points, note }) {
   };
   document.addEventListener("themechange", themed);
 }
+
+const decades = (_, ticks) => ticks.map((tick) => Number.isInteger(Math.log10(tick)) ? tick : null);
 
 function summary(points) {
   const first = points.find((point) => point.radius !== null);

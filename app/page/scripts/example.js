@@ -64,7 +64,7 @@ function draw(element, found, image) {
   element.hidden = false;
   show(element,
     h("h2", "What the radius means"),
-    h("p.lead", "Two images this far apart get the same class. Move the slider to change the image from no difference to the whole radius."),
+    h("p.lead", "Every image that is closer to this one than the radius gets the same class. Move the slider to see one of them, from no difference to the whole radius."),
     h("div.example",
       h("div.example-panels",
         h("figure", before.canvas, h("figcaption", h("strong", "The image"), "as the model saw it")),
@@ -72,7 +72,7 @@ function draw(element, found, image) {
         h("figure", change.canvas, h("figcaption", h("strong", `Difference × ${gain}`), `towards ${found.runner_up_label}`))),
       h("div.slider", h("label", { for: id }, "Distance from the image (L2)"), slider,
         h("div.slider-ends", h("span", "0"), h("span", `R = ${radius(found.radius)}`))),
-      h("p.small.muted", "One example, not the worst case. ", found.note)));
+      h("p.small.muted", found.note)));
 }
 
 function decode(text) {
