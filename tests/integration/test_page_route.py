@@ -53,9 +53,7 @@ def test_every_file_is_served_with_its_type(api: TestClient) -> None:
         if not path.endswith(".html"):
             answer = api.get(f"/page/{path}")
             assert answer.content == file.content
-            assert answer.headers["content-type"] == types.get(
-                path[path.rfind(".") :], "text/plain; charset=utf-8"
-            )
+            assert answer.headers["content-type"] == types.get(path[path.rfind(".") :], "text/plain; charset=utf-8")
 
 
 def test_copy_at_hand_is_not_sent_again(api: TestClient) -> None:
@@ -65,7 +63,9 @@ def test_copy_at_hand_is_not_sent_again(api: TestClient) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("path", ["nowhere.js", "files.py", "__init__.py", "../main.py", "%2e%2e/main.py", "index.html"])
+@pytest.mark.parametrize(
+    "path", ["nowhere.js", "files.py", "__init__.py", "../main.py", "%2e%2e/main.py", "index.html"]
+)
 def test_nothing_else_is_served(api: TestClient, path: str) -> None:
     assert_problem(api.get(f"/page/{path}"), "not_found")
 

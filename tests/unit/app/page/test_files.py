@@ -11,7 +11,9 @@ from certrad.app.page.files import read_files
 
 PAGE = Path(certrad.app.page.__file__).parent
 VENDOR = PAGE / "vendor"
-OWN = [path for path in sorted(PAGE.rglob("*")) if path.suffix in (".js", ".css", ".html") and VENDOR not in path.parents]
+OWN = [
+    path for path in sorted(PAGE.rglob("*")) if path.suffix in (".js", ".css", ".html") and VENDOR not in path.parents
+]
 _ROW = re.compile(r"^\| `([^`]+)` \| [^|]+ \| [^|]+ \| `([0-9a-f]{64})` \|$", re.MULTILINE)
 
 
