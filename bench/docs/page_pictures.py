@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _SIDE: Final = 256
 _WIDTH: Final = 1280
 _WAIT_MS: Final = 240_000
+_SHARE_OF_LIVE_RUN: Final = 0.3
+_PAUSE_MS: Final = 200
 _COLOURS: Final = 128  # of a picture: text and flat areas need few
 _SKULL, _VENTRICLE, _SCALP = 1.0, 0.15, 0.3
 
@@ -45,17 +47,18 @@ def run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="cr-") as folder, private_stack(Path(folder)) as url:
         certified = _certify(url, phantom(brain=0.5, thickness=0.1, width=0.7, height=0.85), n=arguments.n, wait=True)
         abstained = _certify(url, phantom(brain=0.31, thickness=0.08, width=0.62, height=0.78), n=1000, wait=True)
-        running = _certify(url, phantom(brain=0.5, thickness=0.1, width=0.7, height=0.85), n=10 * arguments.n)
+        running = _certify(url, phantom(brain=0.45, thickness=0.1, width=0.7, height=0.85), n=2 * arguments.n)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=arguments.chromium, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": _WIDTH, "height": 900}, color_scheme="light")
             page.goto(f"{url}/#/jobs/{running}")
             page.locator("[data-live] tr.first").wait_for(timeout=_WAIT_MS)
-            page.get_by_text("If it ended now").or_(page.locator("[data-live] progress[value]")).first.wait_for()
+            while page.locator("[data-live] progress").evaluate("each => each.position") < _SHARE_OF_LIVE_RUN:
+                page.wait_for_timeout(_PAUSE_MS)
             _save(page, arguments.out / "page-live-run.png", 820)
             httpx.delete(f"{url}/jobs/{running}", timeout=30)
             _visit(page, url, certified)
-            _save(page, arguments.out / "page-certificate.png", 1380)
+            _save(page, arguments.out / "page-certificate.png", 1560)
             _visit(page, url, abstained)
             _save(page, arguments.out / "page-abstention.png", 1060)
             browser.close()

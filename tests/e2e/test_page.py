@@ -95,6 +95,7 @@ def fill(tab: Tab, image: bytes, *, n: int, name: str = "image.png") -> Page:
     page = tab.open()
     page.get_by_label("Prompt").wait_for()
     page.set_input_files("input[type=file]", {"name": name, "mimeType": "image/png", "buffer": image})
+    page.get_by_label("Prompt").select_option("template")  # the cheapest
     page.get_by_text("More settings").click()
     page.get_by_label("Exact number of samples").fill(str(n))
     return page
@@ -245,6 +246,85 @@ def test_text_of_the_service_never_becomes_markup(tab: Tab) -> None:
     page = tab.open(f"#/jobs/{job['id']}")
     expect(page.get_by_role("rowheader", name=hostile)).to_have_text(hostile)
     assert page.locator("img[src=x]").count() == 0
+
+
+# -- beside the result ----------------------------------------------------------------------------------------------
+
+
+def test_picture_of_the_radius_is_the_image_changed_by_exactly_the_radius(tab: Tab, certified: dict[str, Any]) -> None:
+    page = tab.open(f"#/jobs/{certified['id']}")
+    slider = page.get_by_label("Distance from the image (L2)")
+    radius = f"{certified['result']['radius']:.4f}"
+    # the norm of whole steps is below the radius by less than a thousandth of it
+    expect(slider).to_have_attribute("aria-valuetext", re.compile(rf"^L2 norm [\d.]+ of {re.escape(radius)}$"))
+    shown = float((slider.get_attribute("aria-valuetext") or "").split()[2])
+    assert shown == pytest.approx(certified["result"]["radius"], rel=1e-3)
+    assert changed_values(page) > 0
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(slider).to_have_attribute("aria-valuetext", f"L2 norm 0.0000 of {radius}")
+    assert changed_values(page) == 0
+
+
+def changed_values(page: Page) -> int:
+    """How many values differ between the first two pictures."""
+    return int(
+        page.evaluate("""() => {
+            const [before, after] = [...document.querySelectorAll(".example-panels canvas")].map(
+                (each) => each.getContext("2d").getImageData(0, 0, each.width, each.height).data);
+            return before.reduce((sum, value, index) => sum + (value === after[index] ? 0 : 1), 0);
+        }""")
+    )
+
+
+def test_curve_ends_at_the_certified_radius(tab: Tab, certified: dict[str, Any]) -> None:
+    page = tab.open(f"#/jobs/{certified['id']}")
+    result = certified["result"]
+    chart = page.get_by_role("img", name=re.compile("^The radius grows"))
+    expect(chart).to_have_attribute("aria-label", re.compile(rf"to {result['radius']:.4f} at {result['n']}\.$"))
+    expect(chart.locator("canvas")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [NARROW, WIDE])
+def test_downloads_are_all_that_the_service_offers(
+    browser: Browser, url: str, certified: dict[str, Any], width: int, tmp_path: Path
+) -> None:
+    with new_tab(browser, url, viewport={"width": width, "height": 800}) as tab:
+        page = tab.open(f"#/jobs/{certified['id']}")
+        page.locator("[data-download=png]").wait_for()
+        buttons = page.locator("[data-download]")
+        for place in range(buttons.count()):
+            with page.expect_download() as download:
+                buttons.nth(place).click()
+            target = tmp_path / download.value.suggested_filename
+            download.value.save_as(target)
+            assert target.stat().st_size > 0
+        assert tab.errors == []
+
+
+@pytest.mark.parametrize(("verdict", "word"), [("Accept", "Accepted"), ("Reject", "Rejected"), ("Amend", "Amended")])
+def test_reader_assesses_a_result(tab: Tab, abstained: dict[str, Any], verdict: str, word: str) -> None:
+    page = tab.open(f"#/jobs/{abstained['id']}")
+    page.get_by_role("button", name=verdict, exact=True).click()
+    page.get_by_label("Reason", exact=True).select_option("poor_image")
+    page.get_by_role("button", name="Save assessment").click()
+    expect(page.get_by_role("region", name="Your assessment")).to_contain_text(word)
+    kept = httpx.get(f"{tab.url}{abstained['links']['certificate']}/assessment", timeout=30).json()["assessments"][-1]
+    assert (kept["verdict"], kept["reason"]) == (verdict.lower(), "poor_image")
+
+
+def test_rules_are_tested_on_a_series(tab: Tab) -> None:
+    page = tab.open("#/service")
+    form = page.get_by_role("form", name="Test the rules")
+    form.get_by_label("Series description").fill("daily QA phantom")
+    form.get_by_role("button", name="Test").click()
+    expect(form.locator("[data-decision=ignore]")).to_contain_text("phantom")
+    form.get_by_text("With other rules than those in use").click()
+    form.get_by_label("Rules as TOML").fill('[[rule]]\nname = "chests"\nmatch = { modality = "DX" }\ntask = "mednist"')
+    form.get_by_label("Modality").fill("dx")
+    form.get_by_role("button", name="Test").click()
+    expect(form.locator("[data-decision=certify]")).to_contain_text("chests")
+    expect(form.locator("[data-decision=certify]")).to_contain_text("mednist")
 
 
 # -- the other views ------------------------------------------------------------------------------------------------
