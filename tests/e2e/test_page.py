@@ -435,7 +435,7 @@ def tab_to(page: Page, selector: str) -> None:
 
 
 def test_progress_is_said_to_screen_readers(tab: Tab) -> None:
-    page = fill(tab, plain(), n=3000)
+    page = fill(tab, plain(), n=1500)
     page.evaluate("""() => {
         window.said = [];
         const place = document.getElementById("announcer");

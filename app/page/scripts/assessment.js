@@ -22,7 +22,7 @@ async function fill(element, job, path) {
   const { assessments, reasons } = await get(path);
   const id = newId("reason");
   const select = h("select", { id, name: "reason" });
-  const rest = h("form.stack", { hidden: true, "aria-label": "Reason" },
+  const rest = h("form.stack", { hidden: true },
     h("div.field", h("label", { for: id }, "Reason"), select),
     h("div.row", h("button.button.primary", { type: "submit" }, "Save assessment")));
   const outcome = h("div");

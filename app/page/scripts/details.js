@@ -16,7 +16,7 @@ export function details(job) {
       ["Samples that chose the class, n₀", count(result.n0)], ["Samples that bound it, n", count(result.n)],
       ["Samples used", count(result.samples_used)], ["Samples without a finite answer", count(result.invalid)],
       ["Bound", spaced(result.bound)], ["Rule that decided", spaced(result.decision.rule)],
-      ["Target radius", result.target_radius],
+      ["Target radius", result.target_radius], ["Scope", spaced(result.scope)],
       ["Seconds to choose, to bound", `${result.timing.select_s} s, ${result.timing.estimate_s} s`],
     ], true),
     factTable("Classifier", [

@@ -37,8 +37,7 @@ function abstained(job) {
     h("span.badge.abstained", "Abstained"),
     h("h1", { tabindex: -1 }, "No class for this image"),
     h("p.lead", `${REASONS[result.reason] ?? spaced(result.reason)} So there is no class and no radius. An abstention is an answer, not an error: the service says that it cannot show more.`),
-    h("div", h("h2", "What you can do"), h("ul.todo.small", todo(result).map((each) => h("li", each)))),
-    scope(result));
+    h("div.advice", h("h2", "What you can do"), h("ul.todo.small", todo(result).map((each) => h("li", each)))));
 }
 
 function todo(result) {
