@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from certrad.app.cli.private_service import private_stack
 from tests.support.browser import JOB_MS, Tab, chromium, new_tab
+from tests.support.images import sample
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -300,6 +301,16 @@ def test_downloads_are_all_that_the_service_offers(
             download.value.save_as(target)
             assert target.stat().st_size > 0
         assert tab.errors == []
+
+
+def test_reports_of_a_dicom_file_are_offered(tab: Tab, tmp_path: Path) -> None:
+    job = api(tab.url, sample("CT_small.dcm"))
+    page = tab.open(f"#/jobs/{job['id']}")
+    for ending in ("sr.dcm", "sc.dcm"):
+        with page.expect_download() as download:
+            page.locator(f"[data-download='{ending}']").click()
+        download.value.save_as(tmp_path / ending)
+        assert (tmp_path / ending).read_bytes()[128:132] == b"DICM"
 
 
 @pytest.mark.parametrize(("verdict", "word"), [("Accept", "Accepted"), ("Reject", "Rejected"), ("Amend", "Amended")])
