@@ -221,9 +221,10 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
         key = keys.current()
         content = sign_document(hand_over.document or b"", hand_over.result, record, key)
         keys.publish(Keyring(redis))
-        sha256 = store_certificate(settings.certificates_dir, content, seal(content, key))
+        envelopes = seal(content, key)
+        sha256 = store_certificate(settings.certificates_dir, content, envelopes)
         want_time_stamp(redis, settings, sha256)
-        return StoredCertificate(document=content, sha256=sha256)
+        return StoredCertificate(document=content, sha256=sha256, jws=envelopes["jws"])
     except OSError as error:
         raise_if_disk_is_full(error)
         raise Rejected("storage_unavailable", f"the certificate was not stored: {error.strerror}") from error

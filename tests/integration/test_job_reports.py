@@ -1,5 +1,6 @@
 """The reports of a job: made when it ends, from its upload, and no reason for it to fail."""
 
+import base64
 import errno
 import io
 import json
@@ -28,6 +29,7 @@ from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
 from certrad.workers.contract import outputs
 from certrad.workers.contract.catalogue import Catalogue
+from certrad.workers.contract.certificate_files import path
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 from certrad.workers.contract.records import Records
 from certrad.workers.queue.maintenance import reap
@@ -94,6 +96,17 @@ def former(ender: JobEnder, job_id: str) -> list[str]:
 def in_child(change: Callable[[], Any]) -> Callable[..., Any]:
     """A renderer that does something else."""
     return lambda *_: change()
+
+
+def test_the_signature_in_the_fhir_bundle_is_the_stored_jws(ender: JobEnder) -> None:
+    record = ender.end(encoded(GREY, "png"))
+    assert record.certificate is not None
+    bundle = json.loads(content(ender, "fhir"))
+    (provenance,) = [
+        entry["resource"] for entry in bundle["entry"] if entry["resource"]["resourceType"] == "Provenance"
+    ]
+    stored = path(ender.settings.certificates_dir, record.certificate, "jws").read_bytes()
+    assert base64.b64decode(provenance["signature"][0]["data"]) == stored
 
 
 @pytest.mark.parametrize("probabilities", [CERTIFIED, ABSTAINED], ids=["certified", "abstained"])

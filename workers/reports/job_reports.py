@@ -34,10 +34,12 @@ class StoredCertificate:
     Attributes:
         document: The signed document.
         sha256: Its SHA-256, in hexadecimal.
+        jws: The same document as compact JWS.
     """
 
     document: bytes
     sha256: str
+    jws: bytes
 
 
 def make_reports(
@@ -103,6 +105,7 @@ def _report(
         frame=image.frame if image.frames > 1 else None,
         warnings=image.warnings,
         language=settings.report_language,
+        jws=certificate.jws.decode("ascii"),
     )
 
 

@@ -170,7 +170,9 @@ def _secondary_capture(
 
 
 def _fhir(report: Report, source: Dataset | None) -> tuple[bytes, list[str] | None]:
-    return json.dumps(fhir_bundle(report, source), ensure_ascii=False, separators=(",", ":")).encode(), None
+    return json.dumps(
+        fhir_bundle(report, source, jws=report.jws), ensure_ascii=False, separators=(",", ":")
+    ).encode(), None
 
 
 def _shown(data: bytes, picture: Picture, max_pixels: int) -> NDArray[np.uint8]:

@@ -38,6 +38,7 @@ class Report:
         warnings: Codes of `IMAGE_WARNINGS`, and `burned_in_annotation`.
         predecessor: An earlier report about the same image, or None.
         language: Language of the texts for people, `en` or `de`.
+        jws: The certificate as compact JWS, for FHIR; None leaves the signature out of the bundle.
     """
 
     statement: Statement
@@ -49,6 +50,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     predecessor: Predecessor | None = None
     language: str = "en"
+    jws: str | None = None
 
     def __post_init__(self) -> None:
         if (self.finding is None) != isinstance(self.statement.claim, StatedAbstention):
