@@ -31,6 +31,11 @@ class SharedSettings(BaseSettings):
         return self.data_dir / "outputs"
 
     @property
+    def pacs_dir(self) -> Path:
+        """Returns the folder of triggers and of the connector's database."""
+        return self.data_dir / "pacs"
+
+    @property
     def certificates_dir(self) -> Path:
         """Returns the folder of content-addressed certificate documents."""
         return self.data_dir / "certificates"
