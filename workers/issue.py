@@ -1,4 +1,4 @@
-"""The RQ task that ends a job: checks and signs what an engine handed over, stores it, and closes the record.
+"""The RQ task that ends a job: checks and signs what an engine handed over, stores it with reports, closes the record.
 
 Nothing is signed that does not verify and is not about the job.
 """
@@ -6,8 +6,9 @@ Nothing is signed that does not verify and is not about the job.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Final
+from typing import Final, cast
 
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis import Redis
 
@@ -22,14 +23,17 @@ from certrad.models.types.image import ImageRecord
 from certrad.models.types.tuning import TuningRequest
 from certrad.workers.certificate_store import store_certificate
 from certrad.workers.connection import connect
-from certrad.workers.contract import uploads
+from certrad.workers.contract import outputs, uploads
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord, JobResult
 from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.outputs import OUTPUTS, Refused
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.queue.failures import end_job_on_error
 from certrad.workers.queue.shortage import raise_if_disk_is_full
+from certrad.workers.reports.job_reports import StoredCertificate, make_reports
 from certrad.workers.settings import WorkerSettings
 
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
@@ -61,7 +65,11 @@ def finish(job_id: str) -> None:
             hand_over = _read_hand_over(redis, settings, job_id)
             is_tuning = isinstance(record.request, TuningRequest)
             certificate = None if is_tuning else _store(settings, redis, hand_over, record)
-            records.succeed(job_id, hand_over.result, certificate=certificate)
+            made = None if certificate is None else _report(settings, redis, record, certificate)
+            sha256 = None if certificate is None else certificate.sha256
+            records.succeed(job_id, hand_over.result, certificate=sha256, outputs=made)
+            if records.status(job_id) != "succeeded":  # cancelled or erased meanwhile
+                outputs.delete(settings.outputs_dir, job_id)
             uploads.delete(settings.blobs_dir, job_id)
 
 
@@ -146,11 +154,33 @@ def _read_hand_over(redis: Redis, settings: WorkerSettings, job_id: str) -> Hand
     return hand_over
 
 
-def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: JobRecord) -> str:
+def _report(settings: WorkerSettings, redis: Redis, record: JobRecord, certificate: StoredCertificate) -> Refused:
+    """Makes the reports about a certificate; none of them is worth the end of the job.
+
+    Returns:
+        For each kind of report None if it was made, else the code of why it was not.
+
+    Raises:
+        ShortageError: The disk is full, so that RQ tries again later.
+    """
+    task = cast("CertifyRequest", record.request).task
+    card = None if task is None else Catalogue(redis).tasks().get(task)
+    try:
+        return make_reports(record, certificate, {} if card is None else getattr(card, "class_codes", {}), settings)
+    except OSError as error:
+        raise_if_disk_is_full(error)
+        reason = type(error).__name__
+    except ValueError as error:
+        reason = type(error).__name__
+    structlog.get_logger().error("reports not made", job_id=record.id, reason=reason)
+    return dict.fromkeys(OUTPUTS, "output_failed")
+
+
+def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: JobRecord) -> StoredCertificate:
     """Signs the document with a key that is public by then, and stores it.
 
     Returns:
-        The SHA-256 of the stored document.
+        The stored document.
 
     Raises:
         Rejected: storage_unavailable, invalid_certificate.
@@ -160,7 +190,7 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
     try:
         content = sign_document(hand_over.document or b"", hand_over.result, record, keys.current())
         keys.publish(Keyring(redis))
-        return store_certificate(settings.certificates_dir, content)
+        return StoredCertificate(document=content, sha256=store_certificate(settings.certificates_dir, content))
     except OSError as error:
         raise_if_disk_is_full(error)
         raise Rejected("storage_unavailable", f"the certificate was not stored: {error.strerror}") from error

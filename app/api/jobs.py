@@ -15,8 +15,8 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from certrad.app.settings import ApiSettings
-from certrad.models.errors import Rejected
-from certrad.workers.contract import uploads
+from certrad.models.errors import PROBLEMS, Rejected
+from certrad.workers.contract import outputs, uploads
 from certrad.workers.contract.job import (
     Created,
     IdempotencyConflictError,
@@ -27,11 +27,13 @@ from certrad.workers.contract.job import (
 )
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
+from certrad.workers.contract.outputs import OutputKind
 from certrad.workers.contract.queues import enqueue, rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.request import Request, write_request
 
 _SHARE_FOR_NEW_JOBS: Final = 0.8  # of the job store's memory; the rest is for the jobs that were accepted
+_ENDED: Final = {"succeeded": "tuned a prompt", "failed": "failed", "cancelled": "was cancelled"}
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -114,14 +116,50 @@ class Jobs:
         record = self.read(job_id)
         if record.image is None or record.request.kind != "certify":
             raise Rejected("job_has_no_input", f"the job is {record.status} in phase {record.phase}")
+        return self._unexpired(record, lambda: uploads.read(self._settings.outputs_dir, job_id))
+
+    def certified(self, job_id: str) -> tuple[JobRecord, str]:
+        """Returns a job that ended with a certificate, and the certificate's SHA-256.
+
+        Args:
+            job_id: The id as the client gave it.
+
+        Raises:
+            Rejected: job_not_found, job_unreadable, job_not_finished, job_has_no_certificate.
+        """
+        record = self.read(job_id)
+        if not record.ended:
+            raise Rejected("job_not_finished", f"the job is {record.status}")
+        if record.certificate is None:
+            raise Rejected("job_has_no_certificate", f"the job {_ENDED[record.status]}")
+        return record, record.certificate
+
+    def output(self, job_id: str, kind: OutputKind) -> bytes:
+        """Returns a report about the certificate of a job.
+
+        Args:
+            job_id: The id as the client gave it.
+            kind: The kind of report.
+
+        Raises:
+            Rejected: job_not_found, job_unreadable, job_not_finished, job_has_no_certificate, no_structured_report,
+                hospital_extra_missing, output_failed, output_expired.
+        """
+        record, _ = self.certified(job_id)
+        if (code := record.outputs.get(kind)) is not None:
+            raise Rejected(code if code in PROBLEMS else "output_failed", "")
+        return self._unexpired(record, lambda: outputs.read(self._settings.outputs_dir, job_id, kind))
+
+    def _unexpired(self, record: JobRecord, read: Callable[[], bytes]) -> bytes:
+        """Returns what is read, unless the job ended too long ago or the file is gone."""
         expired = record.ended and self._clock() - record.updated_at > self._settings.output_ttl
         try:
-            content = None if expired else uploads.read(self._settings.outputs_dir, job_id)
+            content = None if expired else read()
         except FileNotFoundError:
             content = None
         if content is None:
             raise Rejected(
-                "output_expired", f"the service keeps the image for {self._settings.output_ttl} s after the job ends"
+                "output_expired", f"the service keeps outputs for {self._settings.output_ttl} s after the job ends"
             )
         return content
 
@@ -163,7 +201,7 @@ class Jobs:
 
     def _delete_files(self, job_id: str) -> None:
         uploads.delete(self._settings.blobs_dir, job_id)
-        uploads.delete(self._settings.outputs_dir, job_id)
+        outputs.delete(self._settings.outputs_dir, job_id)
 
     def _require_memory(self) -> None:
         if not read_memory(self._redis).has_room(0, share=_SHARE_FOR_NEW_JOBS):

@@ -54,6 +54,10 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "job_not_finished": Remedy(status=409, what_to_do="poll the job until `succeeded`"),
     "job_has_no_certificate": Remedy(status=409, what_to_do="read `error` or `result` of the job"),
     "job_has_no_input": Remedy(status=409, what_to_do="poll the job until its phase is `waiting` or later"),
+    "not_acceptable": Remedy(status=406, what_to_do="accept a media type that the interface names, or `*/*`"),
+    "no_structured_report": Remedy(
+        status=409, what_to_do="send the image as a DICOM file with its study, series and instance identifiers"
+    ),
     "output_expired": Remedy(
         status=410, what_to_do="submit the image again; `CERTRAD_OUTPUT_TTL` says how long outputs are kept"
     ),
@@ -116,6 +120,12 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "worker_lost": Remedy(status=500, what_to_do="submit again; tell the operator"),
     "engine_mismatch": Remedy(
         status=500, what_to_do="submit again; run one kind of engine per installation, with the same `secrets`"
+    ),
+    "hospital_extra_missing": Remedy(
+        status=501, what_to_do="install certrad[hospital] on the intake host, and submit the image again"
+    ),
+    "output_failed": Remedy(
+        status=500, what_to_do="use the certificate; check the header of the file with `dciodvfy`; tell the operator"
     ),
     "internal_error": Remedy(status=500, what_to_do="report it with the job id"),
 }

@@ -119,6 +119,15 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         title="The job has no model input",
         raised_if="the image of the job is not decoded yet, the job ended before that, or it tunes a prompt",
     ),
+    "not_acceptable": Problem(
+        title="No representation has an accepted media type",
+        raised_if="the `Accept` header names only media types that this address does not have",
+    ),
+    "no_structured_report": Problem(
+        title="The image has no DICOM header that a report can refer to",
+        raised_if="a structured report or secondary capture of a job is asked for whose upload is no DICOM file, or "
+        "lacks identifiers of the patient's study that a report must repeat",
+    ),
     "output_expired": Problem(
         title="The output is not kept any more",
         raised_if="the job ended longer ago than its output is kept, or the output was deleted",

@@ -11,6 +11,7 @@ from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.workers.contract.job import (
     ERROR,
     INPUT,
+    REFUSED,
     RESULT,
     Created,
     IdempotencyConflictError,
@@ -37,6 +38,7 @@ from certrad.workers.contract.names import (
     ledger_key,
     record_key,
 )
+from certrad.workers.contract.outputs import Refused
 from certrad.workers.contract.progress import at_start, to_fields
 from certrad.workers.contract.request import Request, write_request
 from certrad.workers.contract.scripts import ADVANCE, CREATE, END
@@ -188,13 +190,16 @@ class Records:
         """
         return self._publish(job_id, {"epochs_done": epochs_done, "epochs_total": epochs_total, "loss": loss})
 
-    def succeed(self, job_id: str, result: JobResult, *, certificate: str | None = None) -> bool:
+    def succeed(
+        self, job_id: str, result: JobResult, *, certificate: str | None = None, outputs: Refused | None = None
+    ) -> bool:
         """Ends a job with its result.
 
         Args:
             job_id: The job's id.
             result: The result.
             certificate: SHA-256 of the signed document; None for a tuning.
+            outputs: The reports that were made, and why others were not; None for a tuning.
 
         Returns:
             False if the job has ended already.
@@ -202,6 +207,8 @@ class Records:
         fields = {"result": RESULT.dump_json(result).decode()}
         if certificate is not None:
             fields["certificate"] = certificate
+        if outputs is not None:
+            fields["outputs"] = REFUSED.dump_json(outputs).decode()
         if isinstance(result, CertifiedResult | AbstainedResult):
             fields["samples_done"] = str(result.samples_used)
         return self._finish(job_id, "succeeded", fields, end_data("succeeded", result=result))

@@ -39,6 +39,7 @@ from certrad.workers.decoders.pixel_data import Integers, PixelElement, PixelLay
 from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 from certrad.workers.decoders.windows import window_for_colour_refusal
 
+_OFTEN_WITH_TEXT: Final = {"US", "SC", "OT"}
 _NOT_AN_IMAGE: Final = {"SEG", "RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "RTPLAN", "DOC", "PM"}
 _COLOURS: Final = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 _JPEG_2000_COLOURS: Final = {"YBR_ICT", "YBR_RCT"}
@@ -59,6 +60,7 @@ _READ: Final = tuple(
     for keyword in (
         "SOPClassUID",
         "Modality",
+        "BurnedInAnnotation",
         "SamplesPerPixel",
         "PhotometricInterpretation",
         "NumberOfFrames",
@@ -168,10 +170,16 @@ def decode(
             transforms=(*_PALETTE_TRANSFORM.get(layout.photometric, ()), *map(transform_name, steps)),
             unit=unit,
             slope=steepest / of_one,
-            warnings=warned,
+            warnings=(*warned, *_text_in_pixels(dataset)),
             window=applied,
         ),
     )
+
+
+def _text_in_pixels(dataset: Dataset) -> tuple[ImageWarning, ...]:
+    """Returns the warning of a file that says that text is in its pixels, or whose modality often has it there."""
+    says_so = str(dataset.get("BurnedInAnnotation", "")) == "YES"
+    return ("burned_in_annotation",) if says_so or dataset.get("Modality") in _OFTEN_WITH_TEXT else ()
 
 
 @contextmanager

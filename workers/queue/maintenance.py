@@ -9,6 +9,7 @@ import structlog
 from redis import Redis
 from rq.job import Job
 
+from certrad.workers.contract import outputs
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord, UnreadableRecordError
 from certrad.workers.contract.names import ENDED, ENGINE_QUEUE, FIRST_STAGE, FORMER_ENGINE_QUEUE, Phase, Stage
@@ -158,7 +159,7 @@ def _delete_outputs(records: Records, settings: WorkerSettings, now: float) -> N
     if not settings.outputs_dir.exists():
         return
     for path in settings.outputs_dir.iterdir():
-        ended_at = _ended_at(records, path.name)
+        ended_at = _ended_at(records, outputs.job_of(path))
         expired = _age(path, now) > _ORPHAN_SECONDS if ended_at is None else now - ended_at > settings.output_ttl
         if expired:
             path.unlink(missing_ok=True)
