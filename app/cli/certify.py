@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, get_args
 
@@ -9,6 +10,7 @@ from certrad.app.cli import console
 from certrad.app.cli.client import Client, Job, ProblemError
 from certrad.app.cli.saved_results import save
 from certrad.app.cli.service import add_json, add_local, add_url, with_private_service, with_service
+from certrad.app.cli.study import add_study, certify_study
 from certrad.models.types import Bound, Region, SmoothingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
 from certrad.models.types.window import read_window
@@ -46,7 +48,14 @@ FIELDS: Final = (
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     sources = existing("file", "folder", metavar="FILE|DIR")
-    parser.argument("paths", sources, "PNG, JPEG, TIFF or DICOM files; folders stand for every file in them", many=True)
+    parser.argument(
+        "paths",
+        sources,
+        "PNG, JPEG, TIFF or DICOM files; folders stand for every file in them",
+        many=True,
+        optional=True,
+    )
+    add_study(parser)
     add_url(parser)
     add_local(parser, "start a private service for this command")
     parser.option("--save", path("DIR"), "folder to write the certificate, the job and the model input (PNG) to")
@@ -134,6 +143,10 @@ def _window() -> Kind:
 
 
 def _rules(options: Namespace) -> Iterator[str]:
+    if bool(options.paths) == (options.study is not None):
+        yield "either `FILE|DIR` or `--study` must be given"
+    if options.study is not None and (given := [name for name in FIELDS if getattr(options, name) is not None]):
+        yield f"`--study` leaves `--{given[0].replace('_', '-')}` to the rules of the connector"
     if options.task is not None and options.classes is not None:
         yield "`--task` and `--classes` exclude each other"
     for name in ("adapt_steps", "adapt_samples", "adapt_lr", "context"):
@@ -163,6 +176,10 @@ def run(options: Namespace) -> int:
     Returns:
         The worst of the exit codes.
     """
+    if options.study is not None:
+        return with_service(
+            options, partial(certify_study, study=options.study, series=options.series, as_json=options.json)
+        )
     files = [file for source in options.paths for file in (visible_files(source) if source.is_dir() else [source])]
     given = {name: getattr(options, name) for name in FIELDS}
     fields = {name: _as_field(value) for name, value in given.items() if value is not None}

@@ -189,9 +189,13 @@ class Client:
         """Returns the model input of a job's image, as a PNG."""
         return self._request("GET", f"/jobs/{quote(job_id, safe='')}/input").content
 
-    def get(self, path: str) -> dict[str, Any]:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Returns the JSON object at an address, such as `/backbones`."""
-        return self._send("GET", path)
+        return self._send("GET", path, headers=headers)
+
+    def post(self, path: str, body: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, Any]:
+        """Returns what the service answers to a JSON object."""
+        return self._send("POST", path, json=body, headers=headers)
 
     def events(self, job_id: str, *, after: str | None = None) -> Iterator[Event]:
         """Yields the events of a job as they come, until its last one.

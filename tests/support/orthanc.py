@@ -117,7 +117,5 @@ class Orthanc:
     def of_class(self, study: str, sop_class: str) -> list[str]:
         """The UIDs of the instances of a study that are of a SOP class."""
         return [
-            item["00080018"]["Value"][0]
-            for item in self.instances(study)
-            if item["00080016"]["Value"][0] == sop_class
+            item["00080018"]["Value"][0] for item in self.instances(study) if item["00080016"]["Value"][0] == sop_class
         ]
