@@ -43,11 +43,6 @@ class WorkerSettings(SharedSettings):
     input_ttl: int = Field(86_400, ge=60, description="seconds the float tensor may stay in Redis")
     heartbeat_seconds: int = Field(5, ge=1, description="seconds between heartbeats of a worker on its job")
     maintenance_seconds: int = Field(15, ge=1, description="seconds between searches for lost jobs")
-    report_language: Literal["en", "de"] = Field("en", description="language of the texts in reports: `en` or `de`")
-    show_burned_in: bool = Field(
-        False,
-        description="whether the secondary capture shows an image whose pixels may hold text, such as a name",
-    )
     cancel_grace_seconds: float = Field(2.0, ge=0, description="seconds that a cancelled engine has to stop by itself")
 
     report_language: Literal["en", "de"] = Field("en", description="language of the texts in reports: `en` or `de`")

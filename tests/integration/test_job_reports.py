@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from redis import Redis
 from redis.exceptions import ConnectionError
 
+from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
 from certrad.workers.contract import outputs
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
@@ -67,6 +69,10 @@ def report(ender: JobEnder, job_id: str = "job1") -> Dataset:
     return pydicom.dcmread(io.BytesIO(content(ender, "structured_report", job_id)))
 
 
+def capture(ender: JobEnder, job_id: str = "job1") -> Dataset:
+    return pydicom.dcmread(io.BytesIO(content(ender, "secondary_capture", job_id)))
+
+
 def former(ender: JobEnder, job_id: str) -> list[str]:
     """The reports that a report follows."""
     studies = report(ender, job_id).get("PredecessorDocumentsSequence") or []
@@ -90,11 +96,10 @@ def test_a_dicom_image_ends_in_three_reports_about_its_certificate(
     record = ender.end(ct(), probabilities)
     assert (record.status, record.outputs) == ("succeeded", ALL_MADE)
     assert record.certificate is not None
-    for kind in OUTPUTS:
-        assert record.certificate.encode() in content(ender, kind)
-    assert report(ender).PatientID == CT["PatientID"]
-    assert json.loads(content(ender, "fhir"))["resourceType"] == "Bundle"
-    assert pydicom.dcmread(io.BytesIO(content(ender, "secondary_capture"))).StudyInstanceUID == CT["StudyInstanceUID"]
+    assert record.certificate.encode() in content(ender, "structured_report")
+    assert record.certificate.encode() in content(ender, "fhir")
+    (named,) = capture(ender).ReferencedInstanceSequence
+    assert named.ReferencedSOPInstanceUID == report(ender).SOPInstanceUID
 
 
 def test_nobody_else_can_read_the_reports(ender: JobEnder) -> None:
@@ -257,22 +262,27 @@ def test_reports_expire_with_the_model_input(ender: JobEnder) -> None:
         ({"Modality": "SC"}, True),
         ({"Modality": "OT"}, True),
         ({"Modality": "OT", "BurnedInAnnotation": "NO"}, True),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, True),
     ],
 )
-def test_burned_in_text_is_warned_of_and_not_shown(
-    elements: dict[str, str], is_warned: bool, ender: JobEnder, monkeypatch: pytest.MonkeyPatch
+def test_burned_in_text_is_warned_of(elements: dict[str, str], is_warned: bool, ender: JobEnder) -> None:
+    job_id = ender.submit(ct(**elements))
+    ender.certify(job_id)
+    image = ender.read(job_id).image
+    assert isinstance(image, ImageRecord)
+    assert ("burned_in_annotation" in image.warnings) == is_warned
+
+
+def test_burned_in_text_is_copied_only_if_the_operator_says_so(
+    ender: JobEnder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[bool] = []
-    rendered = render.render_outputs
-    monkeypatch.setattr(
-        job_reports, "render_outputs", lambda *given: (shown.append(given[3].is_shown), rendered(*given))[1]
-    )
-    record = ender.end(ct(**elements))
-    assert record.image is not None
-    assert ("burned_in_annotation" in getattr(record.image, "warnings")) == is_warned  # noqa: B009
-    monkeypatch.setenv("CERTRAD_SHOW_BURNED_IN", "true")
-    ender.end(ct(**elements), job_id="job2")
-    assert shown == [not is_warned, True]
+    pages = []
+    for number, (annotation, allowed) in enumerate([("NO", "false"), ("YES", "false"), ("YES", "true")]):
+        monkeypatch.setenv("CERTRAD_COPY_BURNED_IN", allowed)
+        ender.end(ct(BurnedInAnnotation=annotation), job_id=f"job{number}")
+        pages.append(capture(ender, f"job{number}").pixel_array)
+    shows_image = [len(np.unique(page)) > 200 for page in pages]  # noise has every grey, a page without it has few
+    assert shows_image == [True, False, True]
 
 
 def test_a_warning_changes_nothing_in_the_certificate(ender: JobEnder) -> None:

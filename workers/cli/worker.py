@@ -66,8 +66,12 @@ def run(options: Namespace) -> int:
             worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
         else:
             os.environ |= ONE_THREAD
+            from certrad.workers.reports.render import prepare
+
             for module in IMPORTED_BEFORE_FORKS:
                 importlib.import_module(module)
+            if queue == INTAKE_QUEUE:
+                prepare()
             kind = IntakeWorker if queue == INTAKE_QUEUE else QueueWorker
             worker = kind(queue, name=name, redis=redis, settings=settings)
         worker.work()

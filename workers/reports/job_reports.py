@@ -77,7 +77,7 @@ def make_reports(
             frame=request.frame,
             region=request.region,
             window=request.window,
-            is_shown=settings.show_burned_in or "burned_in_annotation" not in image.warnings,
+            may_show_text=settings.copy_burned_in,
         )
         rendered = render_outputs(data, report, history.before(certificate.sha256), picture, settings)
         history.add(IssuedReport(certificate=certificate.sha256, issued_at=report.issued_at, uids=rendered.uids))

@@ -81,9 +81,7 @@ def page_layout(report: Report, image: tuple[int, int] | None) -> Layout:
     moved = Column(x=_MARGIN, width=whole.width, y=whole.y)
     _footer(moved, report, texts)
     whole.take(moved)
-    return Layout(
-        width=WIDTH, height=whole.y, panels=tuple(whole.panels), texts=tuple(whole.texts), picture=picture
-    )
+    return Layout(width=WIDTH, height=whole.y, panels=tuple(whole.panels), texts=tuple(whole.texts), picture=picture)
 
 
 def draw(layout: Layout, image: RGB | None) -> RGB:

@@ -10,7 +10,8 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ import structlog
 from numpy.typing import NDArray
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
 
 from certrad.models.errors import Rejected
 from certrad.models.types import Region
@@ -26,6 +28,7 @@ from certrad.models.types.window import RequestedWindow
 from certrad.workers.contract.formats import sniff
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 from certrad.workers.decoders import dicom
+from certrad.workers.reports.burned_in import may_have_burned_in_annotation
 from certrad.workers.reports.fhir import fhir_bundle
 from certrad.workers.reports.predecessors import ReportUids
 from certrad.workers.reports.report import Predecessor, Report
@@ -33,7 +36,7 @@ from certrad.workers.reports.source import SourceError, read_source
 from certrad.workers.sandbox.child import SandboxError, run_limited
 from certrad.workers.settings import WorkerSettings
 
-HOSPITAL_MODULES: Final = (
+_HOSPITAL_MODULES: Final = (
     "certrad.workers.reports.structured_report",
     "certrad.workers.reports.secondary_capture",
 )
@@ -54,13 +57,13 @@ class Picture:
         frame: Frame of a multi-frame image, from 1.
         region: Part of the image; None for all of it.
         window: Window of a grey image.
-        is_shown: Whether a page may show the image at all.
+        may_show_text: Whether a page may show an image that may have text burned into its pixels.
     """
 
     frame: int | None
     region: Region | None
     window: RequestedWindow
-    is_shown: bool
+    may_show_text: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,26 @@ class Outputs:
 def hospital_is_installed() -> bool:
     """Returns whether the extra `hospital`, which writes DICOM objects, is installed."""
     return find_spec("highdicom") is not None
+
+
+@cache
+def prepare() -> None:
+    """Imports what writes DICOM objects, and has it read its tables, before the first fork: else each child would."""
+    if not hospital_is_installed():
+        return
+    for module in _HOSPITAL_MODULES:
+        import_module(module)
+    SOPClass = import_module("highdicom.base").SOPClass  # noqa: N806  # a class
+    SOPClass(
+        study_instance_uid="2.25.1",
+        series_instance_uid="2.25.2",
+        series_number=1,
+        sop_instance_uid="2.25.3",
+        sop_class_uid=Comprehensive3DSRStorage,
+        instance_number=1,
+        modality="SR",
+        manufacturer="none",
+    )
 
 
 def instance_of(data: bytes, settings: WorkerSettings) -> str | None:
@@ -113,6 +136,7 @@ def render_outputs(
         picture: What the page shows.
         settings: Limits of the sandbox, and the operator's choices.
     """
+    prepare()
     try:
         answer = _run(partial(_render, data, report, former, picture, settings.max_pixels), settings, _MAX_OUTPUT)
         return _read(answer.header, answer.payload)
@@ -244,7 +268,8 @@ def _secondary_capture(
 ) -> tuple[bytes, list[str] | None]:
     from certrad.workers.reports.secondary_capture import secondary_capture
 
-    image = _shown(data, picture, max_pixels) if picture.is_shown else None
+    is_shown = picture.may_show_text or not may_have_burned_in_annotation(source)
+    image = _shown(data, picture, max_pixels) if is_shown else None
     return _file(secondary_capture(report, source, image)), None
 
 
