@@ -166,7 +166,7 @@ def _report(settings: WorkerSettings, redis: Redis, record: JobRecord, certifica
     task = cast("CertifyRequest", record.request).task
     card = None if task is None else Catalogue(redis).tasks().get(task)
     try:
-        return make_reports(record, certificate, {} if card is None else card.class_codes, settings)
+        return make_reports(record, certificate, {} if card is None else card.codes_by_class, settings)
     except OSError as error:
         raise_if_disk_is_full(error)
         reason = type(error).__name__
