@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -36,6 +36,10 @@ class DicomWebProxy:
                 action()
                 handler.close_connection = True
                 return
+        with suppress(ConnectionError):  # the connector was killed
+            self._answer(handler, answer)
+
+    def _answer(self, handler: BaseHTTPRequestHandler, answer: httpx.Response) -> None:
         handler.send_response(answer.status_code)
         handler.send_header("Content-Type", answer.headers.get("Content-Type", "application/octet-stream"))
         handler.send_header("Content-Length", str(len(answer.content)))
@@ -51,10 +55,10 @@ def dicomweb_proxy(target: str) -> Iterator[DicomWebProxy]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802  # the name is http.server's
+        def do_GET(self) -> None:  # the name is http.server's
             proxy.passed_on(self)
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             proxy.passed_on(self)
 
         def log_message(self, format: str, *args: object) -> None:

@@ -104,7 +104,10 @@ class Connector:
         self._tell(self._looking.step(now))
         self._tell(self._triggers_of("SELECT trigger_id FROM pulls WHERE id = ?", self._certifying.step(now)))
         of_instance = "SELECT trigger_id FROM pulls JOIN instances ON pulls.id = pull WHERE instances.id = ?"
-        self._tell(self._triggers_of(of_instance, self._delivering.step(now)))
+        delivered = self._delivering.step(now)
+        self._tell(self._triggers_of(of_instance, delivered))
+        if delivered and not self._database.rows("SELECT 1 FROM deliveries WHERE state = 'waiting' LIMIT 1"):
+            self._database.forget_deleted()
         if now >= self._tidy_at:
             self._tidy(now)
             self._tidy_at = now + _TIDY_SECONDS

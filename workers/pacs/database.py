@@ -118,6 +118,10 @@ class Database:
         """Returns the secret under which UIDs are hidden."""
         return bytes.fromhex(self.fact(_KEY) or "")
 
+    def forget_deleted(self) -> None:
+        """Empties the log in which SQLite keeps former pages, with the bytes that were deleted since."""
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Closes the connection."""
         self._connection.close()
