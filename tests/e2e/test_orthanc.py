@@ -60,10 +60,10 @@ task = "mednist"
 backbone = "demo"
 prompt = "template"
 adaptation = "none"
-sigma = 1.0
+sigma = 0.75
 alpha = 0.000001
-n0 = 10
-n = 10
+n0 = 20
+n = 100
 instances = "first"
 """
 
@@ -334,7 +334,7 @@ def test_person_asks_for_a_study_and_sees_what_became_of_it(hospital: Hospital) 
     done = hospital.command("certify", "--study", study)
     assert done.returncode == 0, done.stderr
     (job,) = hospital.jobs_of(study)
-    assert "series 1: done by the rule 'hands'" in done.stdout
+    assert "done by the rule 'hands', 1 certified" in done.stdout
     assert "sr to pacs: delivered" in done.stdout
     assert job["id"] in done.stdout
 
