@@ -180,6 +180,8 @@ def _ending_problems(table: Mapping[str, Any], destinations: Mapping[str, Destin
     destination = table.get("destination", DEFAULT_DESTINATION)
     if _text(destination) and destination not in {DEFAULT_DESTINATION, *destinations}:
         yield f"`destination` must be one of this file, or `{DEFAULT_DESTINATION}`; got {json.dumps(destination)}"
+    if type(n0 := table.get("n0")) is int and type(n := table.get("n")) is int and n0 > n:
+        yield "`n0` must be at most `n`"
     if table.get("ignore") is True:
         if "reason" not in table:
             yield "`reason` must say why these images are ignored"

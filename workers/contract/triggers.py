@@ -14,9 +14,9 @@ from typing import Any, Final, Literal
 from certrad.models.errors import Rejected
 from certrad.models.files import replace_file
 
-UID_PATTERN: Final = r"^[0-9]+(\.[0-9]+)*$"
+UID_PATTERN: Final = r"^[0-9]+(\.[0-9]+)*$"  # as pydantic reads it: `$` is the end
 UID_LENGTH: Final = 64
-_UID: Final = re.compile(UID_PATTERN)
+_UID: Final = re.compile(UID_PATTERN.strip("^$"))
 _ID: Final = re.compile(r"[0-9]{20}-[0-9a-f]{16}")
 _MOST: Final = 10_000
 
