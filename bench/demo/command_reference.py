@@ -32,6 +32,9 @@ WHEN = (
     ("measure accuracy under attack", "certrad attack DIR"),
     ("look for certificates that an attack contradicts", "certrad audit --images DIR"),
     ("use a published backbone", "certrad fetch NAME"),
+    ("certify a study of the PACS", "certrad certify --study UID"),
+    ("test the connection to the PACS, or a rule", "certrad pacs check, certrad rules test FILE"),
+    ("see what did not reach the PACS yet", "certrad deliveries"),
     ("change, revoke or reveal keys", "certrad keys ACTION"),
     ("run API and workers on several machines", "certrad api, certrad worker QUEUE"),
 )
