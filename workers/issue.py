@@ -11,6 +11,7 @@ from typing import Final, cast
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis import Redis
+from rq.timeouts import BaseTimeoutException
 
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.schemas.schema import parse, read
@@ -162,17 +163,18 @@ def _report(settings: WorkerSettings, redis: Redis, record: JobRecord, certifica
 
     Raises:
         ShortageError: The disk is full, so that RQ tries again later.
+        BaseTimeoutException: A time limit of RQ has passed.
     """
     task = cast("CertifyRequest", record.request).task
     card = None if task is None else Catalogue(redis).tasks().get(task)
     try:
         return make_reports(record, certificate, {} if card is None else card.codes_by_class, settings)
-    except OSError as error:
-        raise_if_disk_is_full(error)
-        reason = type(error).__name__
-    except ValueError as error:
-        reason = type(error).__name__
-    structlog.get_logger().error("reports not made", job_id=record.id, reason=reason)
+    except BaseTimeoutException:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError):
+            raise_if_disk_is_full(error)
+        structlog.get_logger().error("reports not made", job_id=record.id, exc_info=error)
     return dict.fromkeys(OUTPUTS, "output_failed")
 
 

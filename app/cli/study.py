@@ -3,7 +3,7 @@
 import os
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from certrad.app.cli import console
@@ -18,8 +18,13 @@ _POLL_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 30.0
 
 
-def add_study(parser: Parser) -> None:
-    """Declares `--study` and `--series`."""
+def add_study(parser: Parser, *, excludes: Sequence[str]) -> None:
+    """Declares `--study` and `--series`.
+
+    Args:
+        parser: The parser of the command.
+        excludes: The options that say nothing about a study, because the rules of the connector decide.
+    """
     uid = Kind(read=_read_uid, metavar="UID")
     parser.option("--study", uid, "study of the PACS to certify, by the rules of the connector, instead of files")
     parser.option("--series", uid, "series of the study", without="all of its series")
@@ -27,7 +32,13 @@ def add_study(parser: Parser) -> None:
     def rule(options: Namespace) -> Iterator[str]:
         if options.series is not None and options.study is None:
             yield "`--series` goes with `--study` only"
-        if options.study is not None and options.local:
+        if options.study is None:
+            return
+        for name in excludes:
+            if getattr(options, name) not in (None, []):
+                shown = "FILE|DIR" if name == "paths" else f"--{name.replace('_', '-')}"
+                yield f"`--study` and `{shown}` exclude each other: the rules of the connector decide"
+        if options.local:
             yield "`--study` and `--local` exclude each other: a connector belongs to a running service"
 
     parser.check(rule)

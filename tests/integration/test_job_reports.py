@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from redis import Redis
 from redis.exceptions import ConnectionError
 
+from certrad.models.shipped import shipped_tasks
 from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
 from certrad.workers.contract import outputs
@@ -26,7 +26,7 @@ from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 from certrad.workers.contract.records import Records
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.queue.shortage import ShortageError
-from certrad.workers.reports import job_reports, render
+from certrad.workers.reports import job_reports, render, secondary_capture
 from certrad.workers.settings import WorkerSettings
 from tests.support.finished_jobs import ABSTAINED, CERTIFIED, REQUEST, JobEnder
 from tests.support.images import dicom, encoded, noise, sample
@@ -273,22 +273,45 @@ def test_burned_in_text_is_warned_of(elements: dict[str, str], is_warned: bool, 
     assert ("burned_in_annotation" in image.warnings) == is_warned
 
 
+@pytest.mark.parametrize(
+    ("annotation", "allowed", "is_shown"), [("NO", "false", True), ("YES", "false", False), ("YES", "true", True)]
+)
 def test_burned_in_text_is_copied_only_if_the_operator_says_so(
-    ender: JobEnder, monkeypatch: pytest.MonkeyPatch
+    annotation: str, allowed: str, is_shown: bool, ender: JobEnder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pages = []
-    for number, (annotation, allowed) in enumerate([("NO", "false"), ("YES", "false"), ("YES", "true")]):
-        monkeypatch.setenv("CERTRAD_COPY_BURNED_IN", allowed)
-        ender.end(ct(BurnedInAnnotation=annotation), job_id=f"job{number}")
-        pages.append(capture(ender, f"job{number}").pixel_array)
-    shows_image = [len(np.unique(page)) > 200 for page in pages]  # noise has every grey, a page without it has few
-    assert shows_image == [True, False, True]
+    draw = secondary_capture.secondary_capture
+
+    def with_image_only(report: Any, source: Any, image: Any) -> Dataset:
+        assert image is not None
+        return draw(report, source, image)
+
+    monkeypatch.setattr(secondary_capture, "secondary_capture", with_image_only)
+    monkeypatch.setenv("CERTRAD_COPY_BURNED_IN", allowed)
+    record = ender.end(ct(BurnedInAnnotation=annotation))
+    assert record.outputs["secondary_capture"] == (None if is_shown else "output_failed")
 
 
 def test_a_warning_changes_nothing_in_the_certificate(ender: JobEnder) -> None:
     plain = ender.end(ct())
     warned = ender.end(ct(BurnedInAnnotation="YES"), job_id="job2")
     assert plain.certificate == warned.certificate
+
+
+def test_a_class_of_a_task_has_the_code_of_its_card(ender: JobEnder) -> None:
+    card = shipped_tasks()["mednist"]
+    ender.end(ct(), task="mednist")
+    assert card.codes_by_class["chest X-ray"].value.encode() in content(ender, "structured_report")
+
+
+def test_an_unforeseen_error_costs_the_reports_and_not_the_job(
+    ender: JobEnder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise AttributeError
+
+    monkeypatch.setattr(job_reports, "_report", broken)
+    record = ender.end(ct())
+    assert (record.status, record.outputs) == ("succeeded", FAILED)
 
 
 def test_a_real_file_ends_in_three_reports(ender: JobEnder) -> None:
