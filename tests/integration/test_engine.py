@@ -97,8 +97,9 @@ def test_a_result_tells_the_window_and_the_warnings_with_their_codes(
 
 @pytest.mark.usefixtures("known_secret")
 def test_a_job_with_a_target_stops_early_with_what_the_library_certifies(
-    runtime: Runtime, redis: Redis, submit: Submit, image: Image
+    runtime: Runtime, redis: Redis, submit: Submit, image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("certrad.workers.engine.progress._PROGRESS_SECONDS", 0.0)
     params = replace(REQUEST.params, n=2000, target_radius=TARGET)
     document, result = run(runtime, submit("job", replace(REQUEST, params=params)))
     identity = document["classifier"]["arithmetic"]
@@ -175,6 +176,7 @@ def begun(runtime: Runtime, record: JobRecord, monkeypatch: pytest.MonkeyPatch) 
 def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    runtime = replace(runtime, dtype=torch.float32)  # as the entry below; `auto` is bfloat16 on some processors
     first = begun(runtime, submit("job"), monkeypatch)
     record = submit("another")
     backbone = runtime.backbone("demo", torch.float32)
