@@ -25,8 +25,8 @@ from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
 from certrad.workers.contract.names import EVENTS, PHASES, STATUSES
 from certrad.workers.contract.settings import SharedSettings
-from certrad.workers.reports.code_list import code_system, private_concepts
 from certrad.workers.pacs.failures import FAILURES
+from certrad.workers.reports.code_list import code_system, private_concepts
 from certrad.workers.settings import ConnectorSettings, StackSettings, WorkerSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
