@@ -106,7 +106,7 @@ def test_fields_of_a_rule_are_fields_of_the_request() -> None:
         ("[[rule]]\ntask = 'x'\n", "rule 1: `name` is missing"),
         ("[[rule]]\nname = 'x'\nsigma = 'much'\n", "rule 1 ('x'): `sigma` must be a number from 0.02 to 2, or `auto`"),
         ("[[rule]]\nname = 'x'\nsigma = nan\n", "rule 1 ('x'): `sigma` must be a number from 0.02 to 2, or `auto`"),
-        ("[[rule]]\nname = 'x'\nn0 = true\n", "rule 1 ('x'): `n0` must be a whole number from 10 to 1000000"),
+        ("[[rule]]\nname = 'x'\nframe = true\n", "rule 1 ('x'): `frame` must be the number of a frame, from 1"),
         ("[[rule]]\nname = 'x'\nn0 = 200\nn = 100\n", "rule 1 ('x'): `n0` must be at most `n`"),
         ("[[rule]]\nname = 'x'\nignore = true\n", "rule 1 ('x'): `reason` must say why these images are ignored"),
         (

@@ -49,7 +49,9 @@ def test_outcome_waits_until_the_connector_tells(spool: TriggerSpool) -> None:
 
 
 @pytest.mark.parametrize("trigger_id", ["../connector", "0" * 20 + "-" + "0" * 16, ""])
-def test_outcome_of_what_was_never_asked_is_refused(spool: TriggerSpool, trigger_id: str) -> None:
+def test_outcome_of_what_was_never_asked_is_refused(spool: TriggerSpool, trigger_id: str, tmp_path: Path) -> None:
+    (tmp_path / "outcomes").mkdir()
+    (tmp_path / "connector.json").write_text("{}")
     with pytest.raises(Rejected) as caught:
         spool.outcome(trigger_id)
     assert caught.value.code == "trigger_not_found"

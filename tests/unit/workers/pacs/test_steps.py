@@ -135,6 +135,17 @@ def test_late_image_is_certified_alone_until_the_most_instances_are(bench: Bench
     assert len(bench.service.keys) == 3
 
 
+def test_series_of_which_the_middle_was_certified_stays_as_it_is(bench: Bench) -> None:
+    bench.rules = '[[rule]]\nname = "x"\ninstances = "middle"\n'
+    bench.restart()
+    bench.trigger("a")
+    bench.run()
+    bench.pacs.series += [attributes(f"1.5.{number}", number) for number in range(2, 6)]
+    bench.trigger("b")
+    bench.run()
+    assert len(bench.service.keys) == 1
+
+
 def test_whole_study_is_looked_at_series_by_series(bench: Bench) -> None:
     bench.trigger("a", series=None)
     bench.run()
