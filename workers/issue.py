@@ -21,10 +21,12 @@ from certrad.models.certificates.verify import Issuer, check_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
 from certrad.models.types.image import ImageRecord
-from certrad.models.types.tuning import TuningRequest
+from certrad.models.types.tuning import TuningRequest, TuningResult
 from certrad.workers.certificate_store import store_certificate
 from certrad.workers.connection import connect
 from certrad.workers.contract import outputs, uploads
+from certrad.workers.contract.audit import open_trail
+from certrad.workers.contract.audit_events import AuditEvent
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord, JobResult
 from certrad.workers.contract.keyring import Keyring
@@ -68,10 +70,18 @@ def finish(job_id: str) -> None:
             certificate = None if is_tuning else _store(settings, redis, hand_over, record)
             made = None if certificate is None else _report(settings, redis, record, certificate)
             sha256 = None if certificate is None else certificate.sha256
+            open_trail(settings, redis).record(_event(job_id, sha256, hand_over.result))
             records.succeed(job_id, hand_over.result, certificate=sha256, outputs=made)
             if records.status(job_id) != "succeeded":  # cancelled or erased meanwhile
                 outputs.delete(settings.outputs_dir, job_id)
             uploads.delete(settings.blobs_dir, job_id)
+
+
+def _event(job_id: str, certificate: str | None, result: JobResult) -> AuditEvent:
+    """Returns the event that a job has its result."""
+    if isinstance(result, TuningResult):
+        return AuditEvent(name="prompt_tuned", process="intake", job=job_id, prompt=result.prompt)
+    return AuditEvent(name="certificate_issued", process="intake", job=job_id, certificate=certificate)
 
 
 def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed25519PrivateKey) -> bytes:

@@ -160,8 +160,7 @@ class Client:
     def restore_prompt(self, prompt_id: str) -> list[str]:
         """Puts a withdrawn prompt into use again; returns the tasks whose default it is then."""
         changed = self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"withdrawn": False})
-        tasks: list[str] = changed["default_for"]
-        return tasks
+        return cast("list[str]", changed["default_for"])
 
     def job(self, job_id: str) -> Job:
         """Returns the job with its current status."""

@@ -38,13 +38,13 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "prompts import",
         "prompts words",
     ),
-    "Measure": ("evaluate", "plot", "attack", "audit"),
+    "Measure": ("evaluate", "plot", "attack", "audit", "assessments"),
     "Connect to a PACS": ("pacs run", "pacs check", "deliveries", "rules test"),
-    "Run the service": ("demo", "up", "api", "worker", "fetch", "keys"),
+    "Run the service": ("demo", "up", "api", "worker", "fetch", "keys", "audit-trail verify"),
 }
 """All commands, as the help lists them."""
 
-_FAMILIES: Final = ("prompts", "pacs", "rules")
+_FAMILIES: Final = ("prompts", "pacs", "rules", "audit-trail")
 _ABOUT: Final = (
     "Classes of medical images with a certified L2 radius, or an abstention. Research use; no medical device."
 )

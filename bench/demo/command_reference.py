@@ -31,11 +31,13 @@ WHEN = (
     ("compare several evaluations in one plot", "certrad plot TSV... --out FILE"),
     ("measure accuracy under attack", "certrad attack DIR"),
     ("look for certificates that an attack contradicts", "certrad audit --images DIR"),
+    ("see how often readers agreed with the results", "certrad assessments"),
     ("use a published backbone", "certrad fetch NAME"),
     ("certify a study of the PACS", "certrad certify --study UID"),
     ("test the connection to the PACS, or a rule", "certrad pacs check, certrad rules test FILE"),
     ("see what did not reach the PACS yet", "certrad deliveries"),
     ("change, revoke or reveal keys", "certrad keys ACTION"),
+    ("check the audit trail", "certrad audit-trail verify"),
     ("run API and workers on several machines", "certrad api, certrad worker QUEUE"),
 )
 """Goals of a person, each with the command for it."""

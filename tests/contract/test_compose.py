@@ -96,7 +96,7 @@ def test_connector_reaches_the_pacs_and_the_api_and_nothing_else() -> None:
 
 def test_connector_shares_triggers_with_the_api_and_no_upload_or_key() -> None:
     mounts = {mount.split(":")[0] for mount in SERVICES["connector"]["volumes"] if not mount.startswith("$")}
-    assert mounts == {"pacs-data"}
+    assert mounts == {"pacs-data", "connector-audit"}
     assert "pacs-data:/data/pacs" in SERVICES["api"]["volumes"]
 
 

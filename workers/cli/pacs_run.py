@@ -24,6 +24,8 @@ def run(options: Namespace) -> int:
     import sqlite3
 
     from certrad.workers import logs
+    from certrad.workers.contract.audit import recorded_run
+    from certrad.workers.contract.audit_trail import AuditTrail
     from certrad.workers.offline.settings import settings_of
     from certrad.workers.pacs.connector import Connector
     from certrad.workers.settings import ConnectorSettings
@@ -33,7 +35,8 @@ def run(options: Namespace) -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     settings = settings_of(ConnectorSettings, options.data_dir)
     try:
-        connector = Connector(settings, read_rules(settings.rules))
+        trail = AuditTrail(settings.audit_dir)
+        connector = Connector(settings, read_rules(settings.rules), trail)
     except RulesError as error:
         for problem in error.problems:
             fail(problem, BAD_USAGE)
@@ -46,7 +49,8 @@ def run(options: Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _, __: stop.set())
     try:
-        connector.run(stop.wait)
+        with recorded_run(trail, "pacs"):
+            connector.run(stop.wait)
     finally:
         connector.close()
     return DONE

@@ -47,6 +47,10 @@ COMPUTING: Final[Mapping[str, Command]] = {
     "pacs check": Command("certrad.workers.cli.pacs_check", "Test the connection to the PACS, step by step"),
     "deliveries": Command("certrad.workers.cli.deliveries", "List, retry or drop what is on its way to a PACS"),
     "rules test": Command("certrad.workers.cli.rules_test", "Show what the rules do with an image"),
+    "assessments": Command("certrad.workers.cli.assessments", "Show how often readers agreed with the results"),
+    "audit-trail verify": Command(
+        "certrad.workers.cli.audit_trail_verify", "Check that no line of the audit trail was changed or removed"
+    ),
     "keys": Command("certrad.workers.cli.keys", "Show or change the signing keys and epoch secrets of this machine"),
 }
 """The commands that run on this machine, by name; their modules import no torch, numpy or scipy to check options."""

@@ -9,7 +9,7 @@ from certrad.workers.pacs.dicomweb import DicomWeb
 from certrad.workers.pacs.failures import ExchangeError
 from certrad.workers.pacs.instances import Instance, Instances, Report
 from certrad.workers.pacs.multipart import instance_uid
-from certrad.workers.pacs.notes import PACS, SERVICE, note
+from certrad.workers.pacs.notes import PACS, SERVICE, Notes
 from certrad.workers.pacs.patience import Patience
 from certrad.workers.pacs.service import Service
 
@@ -42,6 +42,7 @@ class Certifying:
         patience: Whom to leave alone.
         key: The secret under which the UID of an instance enters the Idempotency-Key.
         most_attempts: Refusals after which an instance is given up.
+        notes: Where it writes what happens.
     """
 
     instances: Instances
@@ -50,6 +51,7 @@ class Certifying:
     patience: Patience
     key: bytes
     most_attempts: int
+    notes: Notes
 
     def step(self, now: float) -> list[int]:
         """Submits the instances that are due, and asks for the jobs that are.
@@ -80,7 +82,7 @@ class Certifying:
         except ExchangeError as error:
             self._put_off(instance, error, PACS, now)
             return
-        note("instance retrieved", instance=instance.id, bytes=len(content))
+        self.notes.write("instance retrieved", instance=instance.sop, number=instance.id, bytes=len(content))
         try:
             job = self.service.submit(content, instance.fields, key=self._idempotency_key(instance, content))
             self.patience.answered(SERVICE)
@@ -140,4 +142,4 @@ class Certifying:
 
     def _fail(self, instance: Instance, code: str) -> None:
         self.instances.fail(instance, code)
-        note("instance failed", instance=instance.id, rule=instance.rule, reason=code)
+        self.notes.write("instance failed", job=instance.job, number=instance.id, rule=instance.rule, reason=code)

@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.rules import Rules
 from certrad.workers.contract.triggers import TriggerSpool
 from certrad.workers.pacs.certifying import Certifying
@@ -17,6 +18,7 @@ from certrad.workers.pacs.delivering import Delivering
 from certrad.workers.pacs.failures import ExchangeError
 from certrad.workers.pacs.instances import Instances
 from certrad.workers.pacs.looking import Looking
+from certrad.workers.pacs.notes import Notes
 from certrad.workers.pacs.outbox import Outbox
 from certrad.workers.pacs.outcomes import outcome
 from certrad.workers.pacs.patience import Patience
@@ -35,8 +37,13 @@ _log = structlog.get_logger()
 class Connector:
     """One connector; a data directory has one."""
 
-    def __init__(self, settings: ConnectorSettings, rules: Rules) -> None:
+    def __init__(self, settings: ConnectorSettings, rules: Rules, trail: AuditTrail) -> None:
         """Opens the database and the clients.
+
+        Args:
+            settings: The settings.
+            rules: The rules.
+            trail: The audit trail.
 
         Raises:
             ValueError: A setting is missing or wrong.
@@ -52,6 +59,7 @@ class Connector:
         self._spool = TriggerSpool(settings.pacs_dir)
         self._pulls = Pulls(self._database)
         self._patience = Patience(settings.pacs_retry_seconds, settings.pacs_retry_max_seconds)
+        notes = Notes(trail)
         instances, outbox = Instances(self._database), Outbox(self._database)
         self._looking = Looking(
             pulls=self._pulls,
@@ -61,6 +69,7 @@ class Connector:
             rules=rules,
             patience=self._patience,
             most_attempts=settings.pacs_attempts,
+            notes=notes,
         )
         self._certifying = Certifying(
             instances=instances,
@@ -69,12 +78,14 @@ class Connector:
             patience=self._patience,
             key=self._database.key,
             most_attempts=settings.pacs_attempts,
+            notes=notes,
         )
         self._delivering = Delivering(
             outbox=outbox,
             destinations=connections.destinations(rules, pacs),
             patience=self._patience,
             most_attempts=settings.pacs_attempts,
+            notes=notes,
         )
         self._changes = None
         if settings.orthanc_url is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from certrad.workers.pacs.dicomweb import DicomWeb
 from certrad.workers.pacs.failures import ExchangeError
-from certrad.workers.pacs.notes import note
+from certrad.workers.pacs.notes import Notes
 from certrad.workers.pacs.outbox import Delivery, Outbox
 from certrad.workers.pacs.patience import Patience
 
@@ -19,12 +19,14 @@ class Delivering:
         destinations: The DICOMweb roots, by name.
         patience: How long to wait.
         most_attempts: Refusals after which a delivery is put aside.
+        notes: Where it writes what happens.
     """
 
     outbox: Outbox
     destinations: Mapping[str, DicomWeb]
     patience: Patience
     most_attempts: int
+    notes: Notes
 
     def step(self, now: float) -> list[int]:
         """Tries the deliveries that are due.
@@ -61,9 +63,15 @@ class Delivering:
             dead = delivery.attempts + 1 >= self.most_attempts
             due = now + self.patience.wait(delivery.attempts)
             self.outbox.refused(delivery, due=due, reason=error.code, dead=dead)
-            note("delivery refused", delivery=delivery.id, reason=error.code, dead=dead)
+            self.notes.write("delivery refused", delivery=delivery.id, reason=error.code, dead=dead)
             return True
         self.patience.answered(name)
         self.outbox.delivered(delivery)
-        note("result stored", delivery=delivery.id, output=delivery.output, destination=delivery.destination)
+        self.notes.write(
+            "result stored",
+            instance=delivery.sop,
+            delivery=delivery.id,
+            output=delivery.output,
+            destination=delivery.destination,
+        )
         return True

@@ -6,7 +6,7 @@ from certrad.workers.contract.rules import Certify, Rules, decide
 from certrad.workers.pacs.dicomweb import DicomWeb
 from certrad.workers.pacs.failures import ExchangeError
 from certrad.workers.pacs.instances import Instances
-from certrad.workers.pacs.notes import PACS, note
+from certrad.workers.pacs.notes import PACS, Notes
 from certrad.workers.pacs.outbox import Outbox
 from certrad.workers.pacs.patience import Patience
 from certrad.workers.pacs.pulls import WHOLE_STUDY, Pull, Pulls
@@ -25,6 +25,7 @@ class Looking:
         rules: The rules.
         patience: Whom to leave alone.
         most_attempts: Refusals after which a series is given up.
+        notes: Where it writes what happens.
     """
 
     pulls: Pulls
@@ -34,6 +35,7 @@ class Looking:
     rules: Rules
     patience: Patience
     most_attempts: int
+    notes: Notes
 
     def step(self, now: float) -> list[str]:
         """Looks at the series that are due.
@@ -62,7 +64,7 @@ class Looking:
             self.pulls.postpone(pull, due=due, reason=error.code, counts=False)
         elif pull.attempts + 1 >= self.most_attempts:
             self.pulls.end(pull, "failed", rule=None, reason=error.code)
-            note("series failed", pull=pull.id, reason=error.code)
+            self.notes.write("series failed", pull=pull.id, reason=error.code)
         else:
             self.pulls.postpone(pull, due=now + self.patience.wait(pull.attempts), reason=error.code, counts=True)
 
@@ -71,7 +73,7 @@ class Looking:
             self.pulls.expand(pull, self.pacs.series_of(pull.study))
             return
         series = read_series(self.pacs.metadata(pull.study, pull.series), self.outbox.is_own)
-        note("series queried", pull=pull.id, instances=len(series.instances))
+        self.notes.write("series queried", pull=pull.id, instances=len(series.instances))
         if not series.instances or series.header.modality.upper() in NEVER_INPUT:
             self._ignore(pull, None, "it holds no image, or only results of this service")
             return
@@ -85,4 +87,4 @@ class Looking:
 
     def _ignore(self, pull: Pull, rule: str | None, reason: str) -> None:
         self.pulls.end(pull, "ignored", rule=rule, reason=reason)
-        note("series ignored", pull=pull.id, rule=rule, reason=reason)
+        self.notes.write("series ignored", pull=pull.id, rule=rule, reason=reason)

@@ -18,7 +18,8 @@ from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind, Refused
 from certrad.workers.reports.codes import finding
 from certrad.workers.reports.predecessors import IssuedReport, ReportIndex
-from certrad.workers.reports.render import Outputs, Picture, instance_of, render_outputs
+from certrad.workers.reports.render import Outputs, instance_of, render_outputs
+from certrad.workers.reports.renderers import Picture
 from certrad.workers.reports.report import Report
 from certrad.workers.settings import WorkerSettings
 

@@ -51,10 +51,11 @@ def measurement_group(report: Report, source: Dataset) -> MeasurementsAndQualita
         source: The header of the image.
     """
     frame = report.frame if has_frames(source.SOPClassUID) else None
+    of_frame = "" if report.frame is None else f", frame {report.frame}"
     classifier = classifier_id(report.statement.classifier)
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
-            identifier=f"certrad {report.certificate_sha256[:16]}",
+            identifier=f"certrad {report.certificate_sha256[:16]}{of_frame}",
             uid=derived_uid("tracking", source.SOPInstanceUID, report.frame, classifier),
         ),
         finding_type=None if report.finding is None else coded(report.finding),
@@ -70,6 +71,9 @@ def measurement_group(report: Report, source: Dataset) -> MeasurementsAndQualita
             )
         ],
     )
+    for item in group[0].ContentSequence:
+        if item.name == coded(codes.MEASUREMENT_METHOD):  # highdicom 0.28.2 has another relationship than TID 1501
+            item.RelationshipType = RelationshipTypeValues.HAS_CONCEPT_MOD.value
     group[0].ContentSequence.extend(_texts(report))  # TID 1501 allows texts, highdicom has no argument for them
     return group
 

@@ -40,6 +40,7 @@ _BANNER: Final = 88
 _LEFT: Final = 600
 _GUTTER: Final = 64
 _FRAME: Final = 600
+_FOOTER_GUTTER: Final = 32
 _DIGITS: Final = 16
 
 RGB = NDArray[np.uint8]
@@ -200,11 +201,11 @@ def _footer(column: Column, report: Report, texts: Texts) -> None:
     column.gap(22)
     classifier = report.statement.classifier
     entries = (
-        (240, "page.model", classifier.backbone),
-        (310, "page.prompt", texts("page.template") if classifier.prompt == TEMPLATE_PROMPT else classifier.prompt),
-        (230, "page.certificate", report.certificate_sha256[:_DIGITS]),
+        (200, "page.model", classifier.backbone),
+        (345, "page.prompt", texts("page.template") if classifier.prompt == TEMPLATE_PROMPT else classifier.prompt),
+        (225, "page.certificate", report.certificate_sha256[:_DIGITS]),
         (280, "page.issued", _time(report)),
-        (156, "page.software", f"certrad {report.software_version}"),
+        (150, "page.software", f"certrad {report.software_version}"),
     )
     x = column.x
     parts = []
@@ -214,7 +215,7 @@ def _footer(column: Column, report: Report, texts: Texts) -> None:
         part.gap(2)
         part.text(value, 19)
         parts.append(part)
-        x += width + 28
+        x += width + _FOOTER_GUTTER
     column.take(*parts)
     column.gap(30)
 

@@ -4,8 +4,6 @@ It is built element by element: highdicom would refuse or log values of headers 
 certificate of the same image makes the same bytes, so that a job that runs again sends no second page.
 """
 
-import warnings
-from datetime import datetime, timedelta, timezone
 from typing import Final
 
 import numpy as np
@@ -15,9 +13,11 @@ from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, Second
 
 from certrad.models.certificates.statement import StatedCertificate
 from certrad.workers.reports.identifiers import classifier_id, derived_uid, has_frames
+from certrad.workers.reports.local_time import local_time
 from certrad.workers.reports.measurement_group import MANUFACTURER
 from certrad.workers.reports.page import page
 from certrad.workers.reports.report import Report
+from certrad.workers.reports.silence import silenced
 from certrad.workers.reports.source import CHARACTER_SET
 from certrad.workers.reports.texts import Texts
 
@@ -56,8 +56,7 @@ def secondary_capture(report: Report, source: Dataset, image: NDArray[np.uint8] 
         image: The image as it was shown to the model, height x width x 3; None for a page without it, because text may
             be burned into its pixels.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote values
+    with silenced():
         capture = Dataset()
         capture.SpecificCharacterSet = CHARACTER_SET
         for keyword in _PATIENT_AND_STUDY:
@@ -87,7 +86,7 @@ def _series_and_equipment(capture: Dataset, report: Report, source: Dataset) -> 
 
 
 def _instance(capture: Dataset, report: Report, source: Dataset, *, has_picture: bool) -> None:
-    created = _local_time(report.issued_at, source)
+    created = local_time(report.issued_at, source)
     day, time = created.strftime("%Y%m%d"), created.strftime("%H%M%S")
     outcome = "certified" if isinstance(report.statement.claim, StatedCertificate) else "abstained"
     capture.SOPClassUID = SecondaryCaptureImageStorage
@@ -151,15 +150,3 @@ def _file_meta(capture: Dataset) -> FileMetaDataset:
     meta.ImplementationClassUID = _IMPLEMENTATION
     meta.ImplementationVersionName = MANUFACTURER.upper()
     return meta
-
-
-def _local_time(moment: datetime, source: Dataset) -> datetime:
-    """Returns a time in the zone of the image, because one offset holds for all times of a DICOM object.
-
-    An image without an offset gets the zone of the service.
-    """
-    offset = source.get("TimezoneOffsetFromUTC")
-    if offset is None:
-        return moment
-    ahead = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5]))
-    return moment.astimezone(timezone(ahead if offset[0] == "+" else -ahead))

@@ -5,7 +5,6 @@ character set of the image. Values that DICOM does not allow in a date, a time o
 """
 
 import re
-import warnings
 from datetime import date
 from typing import Any, Final
 
@@ -15,10 +14,12 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset, read_partial
+from pydicom.multival import MultiValue
 
 from certrad.models.errors import Rejected
 from certrad.workers.decoders.bounded_reader import bounded_reader
 from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES
+from certrad.workers.reports.silence import silenced
 
 CHARACTER_SET: Final = "ISO_IR 192"
 """UTF-8, in which every report is written."""
@@ -64,6 +65,7 @@ _PATTERNS: Final = {
     "IS": re.compile(r"[+-]?[0-9]{1,10}"),
     "TM": re.compile(r"([01][0-9]|2[0-3])([0-5][0-9](([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?"),
 }
+_MULTIPLE: Final = ("DeidentificationMethod",)
 _SEXES: Final = ("M", "F", "O")
 _OFFSET: Final = re.compile(r"[+-](0[0-9]|1[0-4])[0-5][0-9]")
 _CONTROL: Final = dict.fromkeys([*range(32), 127])
@@ -89,10 +91,8 @@ def read_source(data: bytes) -> Dataset:
         SourceError: The file is no DICOM image that a report can refer to.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they quote values
-            header = _header(data)
-            return _source(header)
+        with silenced():
+            return _source(_header(data))
     except (SourceError, MemoryError):
         raise
     except Rejected as refusal:
@@ -114,7 +114,7 @@ def _header(data: bytes) -> Dataset:
     # Before the data set: pydicom inflates a deflated one whole, even if it is to stop before the pixels.
     if str(meta.get("TransferSyntaxUID", "")) not in TRANSFER_SYNTAXES:
         raise SourceError("the transfer syntax of the file is deflated, referenced or unknown")
-    tags = [tag_for_keyword(keyword) for keyword in ("SpecificCharacterSet", *_UIDS, *_EMPTY_IF_ABSENT, *_OPTIONAL)]
+    tags = [_tag(keyword) for keyword in ("SpecificCharacterSet", *_UIDS, *_EMPTY_IF_ABSENT, *_OPTIONAL)]
     with bounded_reader(data) as file:
         return read_partial(
             file,
@@ -176,9 +176,10 @@ def _text(header: Dataset, keyword: str) -> str:
         return ""
     if value is None:
         return ""
-    values = value if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue" else [value]
-    text = " ".join(str(each) for each in values).translate(_CONTROL).strip()
-    representation = dictionary_VR(tag_for_keyword(keyword) or 0)
+    values = value if isinstance(value, MultiValue) else [value]
+    separator = "\\" if keyword in _MULTIPLE else " "
+    text = separator.join(str(each).strip() for each in values).translate(_CONTROL).strip()
+    representation = dictionary_VR(_tag(keyword))
     if representation == "DA":
         text = text.replace(".", "") if len(text) == len("2026.01.31") else text  # as in ACR-NEMA
     pattern = _PATTERNS.get(representation)
@@ -197,5 +198,12 @@ def _is_date(text: str) -> bool:
 
 def _put(source: Dataset, keyword: str, text: str) -> None:
     """Sets an element without a check, which would quote the value in a warning."""
-    tag = tag_for_keyword(keyword) or 0
+    tag = _tag(keyword)
     source.add(DataElement(tag, dictionary_VR(tag), text, validation_mode=config.IGNORE))
+
+
+def _tag(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise KeyError(keyword)
+    return tag

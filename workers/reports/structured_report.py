@@ -5,8 +5,6 @@ report.
 """
 
 import io
-import warnings
-from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -19,11 +17,14 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dicom_codes
+from pydicom.valuerep import DT
 
 from certrad.workers.reports import codes
 from certrad.workers.reports.identifiers import classifier_id, derived_uid
+from certrad.workers.reports.local_time import local_time
 from certrad.workers.reports.measurement_group import MANUFACTURER, measurement_group
 from certrad.workers.reports.report import Predecessor, Report
+from certrad.workers.reports.silence import silenced
 from certrad.workers.reports.source import CHARACTER_SET
 
 SERIES_DESCRIPTION: Final = "AI classification, certified (unverified)"
@@ -47,7 +48,7 @@ _COPIED: Final = (
 )
 
 
-class _Report(Comprehensive3DSR):  # type: ignore[misc]  # highdicom is not typed here
+class _Report(Comprehensive3DSR):
     def copy_patient_and_study_information(self, dataset: Dataset) -> None:
         """Copies the elements of `_COPIED`; highdicom knows no private or retired classes and copies more."""
         for keyword in _COPIED:
@@ -64,8 +65,7 @@ def structured_report(report: Report, source: Dataset) -> Dataset:
         report: The certificate.
         source: The header of the image, see `read_source`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote values
+    with silenced():
         return _structured_report(report, source)
 
 
@@ -76,8 +76,7 @@ def encoded(dataset: Dataset) -> bytes:
         dataset: The data set, with its file meta information.
     """
     file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote values
+    with silenced():
         dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
 
@@ -85,7 +84,7 @@ def encoded(dataset: Dataset) -> bytes:
 def _structured_report(report: Report, source: Dataset) -> Dataset:
     classifier = classifier_id(report.statement.classifier)
     model = f"certrad {report.statement.classifier.backbone}"[:_LONG_STRING]
-    created = _local_time(report.issued_at, source)
+    created = local_time(report.issued_at, source)
     content = MeasurementReport(
         observation_context=ObservationContext(
             observer_device_context=ObserverContext(
@@ -124,35 +123,25 @@ def _structured_report(report: Report, source: Dataset) -> Dataset:
         is_final=False,
         is_verified=False,
         previous_versions=None if report.predecessor is None else [_reference(report.predecessor)],
-        coding_schemes=[
-            CodingSchemeIdentificationItem(
-                designator=codes.SCHEME,
-                uid=codes.SCHEME_UID,
-                name=codes.SCHEME_NAME,
-                version=codes.SCHEME_VERSION,
-                responsible_organization=MANUFACTURER,
-            )
-        ],
+        coding_schemes=[_scheme()],
     )
     # highdicom writes the time of this run, so that no two runs would make the same bytes.
     document.InstanceCreationDate, document.InstanceCreationTime = document.ContentDate, document.ContentTime
     for equipment in document.ContributingEquipmentSequence:
-        equipment.ContributionDateTime = created.strftime("%Y%m%d%H%M%S%z")
+        equipment.ContributionDateTime = DT(created)
     document.TimezoneOffsetFromUTC = created.strftime("%z")
     return document
 
 
-def _local_time(moment: datetime, source: Dataset) -> datetime:
-    """Returns a time in the zone of the image, because one offset holds for all times of a DICOM object.
-
-    An image without an offset gets the zone of the service.
-    """
-    offset = source.get("TimezoneOffsetFromUTC")
-    if offset is None:
-        return moment.replace(microsecond=0)
-    ahead = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5]))
-    zone = timezone(ahead if offset[0] == "+" else -ahead)
-    return moment.astimezone(zone).replace(microsecond=0)
+def _scheme() -> CodingSchemeIdentificationItem:
+    scheme = CodingSchemeIdentificationItem(
+        designator=codes.SCHEME,
+        name=codes.SCHEME_NAME,
+        version=codes.SCHEME_VERSION,
+        responsible_organization=MANUFACTURER,
+    )
+    scheme.CodingSchemeUID = codes.SCHEME_UID  # highdicom writes it for registered schemes only
+    return scheme
 
 
 def _reference(predecessor: Predecessor) -> Dataset:

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.rules_file import parse_rules
 from certrad.workers.contract.triggers import Trigger
 from certrad.workers.pacs.certifying import Certifying
@@ -14,6 +15,7 @@ from certrad.workers.pacs.database import Database
 from certrad.workers.pacs.delivering import Delivering
 from certrad.workers.pacs.instances import Instances
 from certrad.workers.pacs.looking import Looking
+from certrad.workers.pacs.notes import Notes
 from certrad.workers.pacs.outbox import Delivery, Outbox
 from certrad.workers.pacs.outcomes import outcome
 from certrad.workers.pacs.patience import Patience
@@ -59,6 +61,7 @@ class Bench:
         instances, self.outbox = Instances(self.database), Outbox(self.database)
         self.pulls = Pulls(self.database)
         patience = Patience(1.0, 60.0)
+        notes = Notes(AuditTrail(self.pacs_dir / "audit-trail"))
         pacs = self.pacs.client()
         self.looking = Looking(
             pulls=self.pulls,
@@ -68,6 +71,7 @@ class Bench:
             rules=parse_rules(self.rules),
             patience=patience,
             most_attempts=3,
+            notes=notes,
         )
         self.certifying = Certifying(
             instances=instances,
@@ -76,9 +80,10 @@ class Bench:
             patience=patience,
             key=self.database.key,
             most_attempts=3,
+            notes=notes,
         )
         self.delivering = Delivering(
-            outbox=self.outbox, destinations={"pacs": pacs}, patience=patience, most_attempts=3
+            outbox=self.outbox, destinations={"pacs": pacs}, patience=patience, most_attempts=3, notes=notes
         )
 
     def trigger(self, name: str, series: str | None = "1.2.3") -> None:
@@ -312,3 +317,14 @@ def test_database_and_its_folder_are_private(bench: Bench, tmp_path: Path) -> No
     files = [path for path in tmp_path.iterdir() if path.is_file()]
     assert files
     assert [path.name for path in files if path.stat().st_mode & 0o77] == []
+
+
+def test_audit_trail_tells_what_was_looked_at_retrieved_and_stored_without_an_identifier(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.trigger("a")
+    bench.run()
+    lines = "".join(path.read_text() for path in (tmp_path / "audit-trail").glob("*.jsonl"))
+    for name, count in {"archive_queried": 1, "input_pulled": 1, "output_stored": 2}.items():
+        assert lines.count(f'"{name}"') == count
+    assert not any(uid in lines for uid in ("1.5.1", "1.2.3", "1.9.0.1"))

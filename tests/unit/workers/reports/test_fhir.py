@@ -12,6 +12,7 @@ from fhir.resources.R4B.bundle import Bundle
 from pydicom import Dataset
 
 from certrad.models.certificates.schemas.schema import parse, read
+from certrad.models.certificates.statement import StatedCertificate
 from certrad.models.types.image import IMAGE_WARNINGS
 from certrad.workers.reports import codes
 from certrad.workers.reports.fhir import fhir_bundle
@@ -30,7 +31,7 @@ STATUSES = {
     "ImagingStudy": {"available"},
     "Device": {"active"},
 }
-ALLOWED = {
+ALLOWED: dict[str, set[str | None]] = {
     "subject": {"Patient"},
     "device": {"Device"},
     "who": {"Device"},
@@ -190,7 +191,9 @@ def test_an_abstention_has_no_value_no_class_and_no_number_for_a_radius() -> Non
 
 def test_a_missed_target_is_said_to_be_missed() -> None:
     made = report(TARGET)
-    missed = replace(made, statement=replace(made.statement, claim=replace(made.statement.claim, target_reached=False)))
+    assert isinstance(made.statement.claim, StatedCertificate)
+    claim = replace(made.statement.claim, target_reached=False)
+    missed = replace(made, statement=replace(made.statement, claim=claim))
     parts = components(fhir_bundle(missed, None))
     assert parts["TARGET-OUTCOME"]["valueCodeableConcept"]["coding"][0]["code"] == "TARGET-MISSED"
     assert parts["TARGET-RADIUS"]["valueQuantity"]["value"] == made.statement.params.target_radius

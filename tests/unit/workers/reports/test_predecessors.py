@@ -120,5 +120,5 @@ def test_workers_at_once_make_one_line_of_reports(tmp_path: Path) -> None:
             os._exit(0)
         pids.append(pid)
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * workers
-    seen = [(tmp_path / f"seen{number}").read_text() for number in range(1, workers + 1)]
-    assert len(set(seen)) == workers
+    followed = {(tmp_path / f"seen{number}").read_text() for number in range(1, workers + 1)}
+    assert len(followed) == workers

@@ -16,11 +16,10 @@ from certrad.models.errors import PROBLEMS
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.outputs import OUTPUTS
 from certrad.workers.reports.codes import finding
-from certrad.workers.reports.render import Picture, _render
+from certrad.workers.reports.renderers import Picture, render_all
 from certrad.workers.reports.report import Report
 from tests.support.certificates import CASES, genuine
-from tests.unit.workers.decoders.test_samples import EXPECTED as DECODED
-from tests.unit.workers.decoders.test_samples import samples
+from tests.support.dicom_samples import OUTCOMES, samples
 
 MADE: Final = "made"
 EXPECTED: Final[dict[str, str]] = json.loads(
@@ -42,7 +41,7 @@ def reports(data: bytes, *, of_frame: bool) -> str:
         frame=1 if of_frame else None,
     )
     picture = Picture(frame=1, region=None, window=FileWindow(), may_show_text=True)
-    header, _ = _render(data, report, None, picture, 64_000_000)
+    header, _ = render_all(data, report, None, picture, 64_000_000)
     refused = [f"{kind} {header['refused'][kind]}" for kind in OUTPUTS if kind in header["refused"]]
     return "; ".join(refused) or MADE
 
@@ -61,6 +60,6 @@ def test_a_sample_has_its_reports_or_a_code(name: str) -> None:
 
 
 def test_the_reports_of_every_sample_that_decodes_are_known() -> None:
-    assert set(EXPECTED) == {name for name, found in DECODED.items() if found.split()[0] == "ok"}
+    assert set(EXPECTED) == {name for name, found in OUTCOMES.items() if found.split()[0] == "ok"}
     codes = {refused.split()[1] for found in EXPECTED.values() if found != MADE for refused in found.split("; ")}
     assert codes <= set(PROBLEMS)

@@ -1,0 +1,133 @@
+"""Which calls the audit trail records, and the middleware that records them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from certrad.workers.contract.audit_events import AuditEvent, EventName
+from certrad.workers.contract.audit_trail import AuditTrail
+
+PROCESS: Final = "api"
+AUDITED: Final[Mapping[str, EventName]] = {
+    "certify": "input_received",
+    "tune_prompt": "input_received",
+    "trigger_orthanc": "trigger_received",
+    "trigger_study": "trigger_received",
+    "get_job_input": "output_read",
+    "get_job_secondary_capture": "output_read",
+    "get_job_certificate": "certificate_read",
+    "get_certificate": "certificate_read",
+    "verify": "certificate_verified",
+    "delete_job": "job_cancelled",
+    "record_assessment": "assessment_recorded",
+    "change_prompt": "prompt_changed",
+    "withdraw_prompt": "prompt_changed",
+}
+"""Operation of the interface -> the event that a call of it is."""
+
+NOT_AUDITED: Final = frozenset(
+    {
+        "list_tasks",
+        "list_backbones",
+        "list_prompts",
+        "get_prompt",
+        "list_jobs",  # jobs, their results and the lists of them hold no patient data, and clients poll them
+        "get_job",
+        "follow_job",
+        "list_assessments",
+        "get_trigger",
+        "test_rules",  # it decides on attributes that the client sends, and keeps none
+        "live",
+        "ready",
+        "workers",
+        "metrics",
+        "keys",
+    }
+)
+"""The operations whose calls are no event."""
+
+_NOTES: Final = "audit_notes"
+_UNAUTHENTICATED: Final = frozenset({401, 403})
+_NO_CONTENT: Final = 204
+_JOB: Final = re.compile(r"/jobs/([A-Za-z0-9_-]{1,64})")
+_SHA256: Final = re.compile(r'"([0-9a-f]{64})"')
+_REPORTS: Final = frozenset({"application/dicom", "application/fhir+json"})
+
+
+class AuditMiddleware:
+    """Records the calls that succeed, and those that are refused for want of a secret, before they are answered.
+
+    It wraps the whole interface, so that no route records by itself; a route can add a fact with `note`.
+    """
+
+    def __init__(self, app: ASGIApp, *, trail: AuditTrail) -> None:
+        self._app = app
+        self._trail = trail
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_recorded(message: Message) -> None:
+            if message["type"] == "http.response.start" and (event := _event(scope, message)) is not None:
+                await run_in_threadpool(self._trail.record, event)
+            await send(message)
+
+        await self._app(scope, receive, send_recorded)
+
+
+def note(request: Request, **facts: str) -> None:
+    """Adds facts to the event of a request: `job`, `certificate`, `prompt`, or a detail of another name.
+
+    Args:
+        request: The request.
+        facts: Ids, codes and counts; nothing that a client wrote freely.
+    """
+    _notes_of(request.scope).update(facts)
+
+
+def _notes_of(scope: Scope) -> dict[str, str]:
+    """Returns the facts that routes noted about a request."""
+    notes: dict[str, str] = scope.setdefault("state", {}).setdefault(_NOTES, {})
+    return notes
+
+
+def _event(scope: Scope, start: Message) -> AuditEvent | None:
+    """Returns the event that a response is, or None."""
+    operation = getattr(scope.get("route"), "operation_id", None) or ""
+    status = start["status"]
+    client = scope.get("client")
+    common: dict[str, Any] = {"process": PROCESS, "network": client[0] if client else None}
+    if operation and status in _UNAUTHENTICATED:
+        return AuditEvent(name="authentication_failed", details={"operation": operation}, failed=True, **common)
+    name = AUDITED.get(operation)
+    if name is None or status >= 400:
+        return None
+    headers = Headers(raw=start["headers"])
+    path = {key: str(value) for key, value in scope.get("path_params", {}).items()}
+    facts: dict[str, Any] = {
+        "job": path.get("job_id") or _first(_JOB, headers.get("location")),
+        "certificate": path.get("sha256") or _first(_SHA256, headers.get("etag")),
+        "prompt": path.get("prompt_id"),
+    }
+    details = {"operation": operation}
+    for key, value in _notes_of(scope).items():
+        (facts if key in facts else details)[key] = value
+    media = headers.get("content-type", "").partition(";")[0]
+    if name == "certificate_read" and media in _REPORTS:
+        name, details = "output_read", {**details, "media_type": media}
+    if name == "job_cancelled" and status == _NO_CONTENT:
+        name = "job_erased"
+    return AuditEvent(name=name, details=details, **facts, **common)
+
+
+def _first(pattern: re.Pattern[str], text: str | None) -> str | None:
+    match = pattern.search(text or "")
+    return None if match is None else match[1]
