@@ -63,7 +63,7 @@ def certify_study(client: Client, study: str, series: str | None, *, as_json: bo
         return fail(f"{SECRET} must hold the secret that the service was started with", BAD_USAGE)
     headers = {"Certrad-Trigger-Secret": secret}
     body = {"study_instance_uid": study} | ({} if series is None else {"series_instance_uid": series})
-    path = str(client.post("/triggers/study", body, headers)["links"]["self"])
+    path = str(client.send("POST", "/triggers/study", json=body, headers=headers)["links"]["self"])
     outcome = _wait(client, path, headers)
     if outcome is None:
         return fail("no connector takes the request: `certrad up` starts one if CERTRAD_PACS_URL is set", FAILURE)
@@ -79,7 +79,7 @@ def certify_study(client: Client, study: str, series: str | None, *, as_json: bo
 def _wait(client: Client, path: str, headers: dict[str, str]) -> dict[str, Any] | None:
     asked = time.monotonic()
     with console.errors().status("waiting for the connector"):
-        while (outcome := client.get(path, headers))["status"] != "done":
+        while (outcome := client.send("GET", path, headers=headers))["status"] != "done":
             if outcome["status"] == "waiting" and time.monotonic() - asked > _PATIENCE_SECONDS:
                 return None
             time.sleep(_POLL_SECONDS)

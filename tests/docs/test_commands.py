@@ -26,6 +26,7 @@ MARKED: Final = {
     "docs/evaluation.md": 3,
     "docs/measurements.md": 3,
     "docs/operations.md": 13,
+    "docs/outputs.md": 1,
     "docs/pacs.md": 8,
     "docs/tuning.md": 1,
 }
