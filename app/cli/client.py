@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self, cast, cast
+from typing import Any, BinaryIO, Final, Self, cast
 from urllib.parse import quote
 
 import httpx
