@@ -32,6 +32,7 @@ from certrad.app.api.routes import (
     verify,
 )
 from certrad.app.api.routes import prompts as tuning
+from certrad.app.api.routes.page import page_router
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.audit import recorded_run
 
@@ -64,7 +65,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        docs_url=None,  # both pages would load scripts from outside the hospital
+        docs_url=None,  # FastAPI's pages load scripts from outside the hospital; `page` serves its own
         redoc_url=None,
     )
     app.state.services = services
@@ -99,6 +100,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         rules,
     ):
         app.include_router(module.router)
+    app.include_router(page_router(settings))
     return app
 
 
