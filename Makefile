@@ -28,6 +28,16 @@ $(ALL): pyproject.toml | $(BIN)/python
 	$(INSTALL) '.[api,worker,hospital,local,demo,bench,evaluate,dev]'
 	@touch $(DEMO) $@
 
+# What tests of the connection to a PACS need beside Python: a PACS, tools of DICOM, a browser and OpenSSL.
+DEBIAN := orthanc orthanc-dicomweb dcmtk chromium openssl
+
+debian: ## Install the Debian packages that tests need, if they are missing and root runs it
+	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || if [ "$$(id -u)" -ne 0 ]; then \
+	  echo "As root: apt-get install --no-install-recommends $(DEBIAN)"; \
+	else \
+	  apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(DEBIAN); \
+	fi
+
 fmt: $(ALL) ## Format the sources
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -56,4 +66,4 @@ up: $(DEMO) ## Run the local stack until interrupted
 bench: $(ALL) ## What a certificate costs, beside the bare encoder and a plain loop
 	$(BIN)/python -m certrad.bench certify-cost --backbone demo $(ARGS)
 
-.PHONY: help setup fmt lint test test-system soak demo up bench
+.PHONY: help setup debian fmt lint test test-system soak demo up bench

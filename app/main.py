@@ -19,7 +19,18 @@ from certrad.app.api.middleware import (
     SecurityHeadersMiddleware,
 )
 from certrad.app.api.origin import ForeignOriginMiddleware
-from certrad.app.api.routes import assessments, catalogue, certificates, certify, health, jobs, keys, verify
+from certrad.app.api.routes import (
+    assessments,
+    catalogue,
+    certificates,
+    certify,
+    health,
+    jobs,
+    keys,
+    rules,
+    triggers,
+    verify,
+)
 from certrad.app.api.routes import prompts as tuning
 from certrad.app.api.routes.page import page_router
 from certrad.app.settings import ApiSettings
@@ -75,7 +86,19 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(HeadMiddleware)
-    for module in (certify, jobs, certificates, assessments, verify, tuning, catalogue, health, keys):
+    for module in (
+        certify,
+        jobs,
+        certificates,
+        assessments,
+        verify,
+        tuning,
+        catalogue,
+        health,
+        keys,
+        triggers,
+        rules,
+    ):
         app.include_router(module.router)
     app.include_router(page_router(settings))
     return app

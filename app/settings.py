@@ -1,8 +1,9 @@
 """Settings of the HTTP process."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from certrad.workers.contract.settings import SharedSettings
 
@@ -46,6 +47,11 @@ class ApiSettings(SharedSettings):
         description="`none` or `zero_shot`: adaptation of a request that names none; banks are then not used by "
         "default; unset: `gated` with a bank, else `none`",
     )
+
+    trigger_secret: SecretStr | None = Field(
+        None, min_length=16, description="secret that POST /triggers demands; unset: no trigger is taken"
+    )
+    rules: Path | None = Field(None, description="file of rules of POST /rules/test; unset: the shipped one")
 
     @property
     def host_names(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ COPY models models
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[api]'
 
 FROM python:3.12-slim
-RUN useradd --uid 10001 --create-home certrad && mkdir -p /data && chown certrad /data
+RUN useradd --uid 10001 --create-home certrad && mkdir -p -m 700 /data/pacs && chown -R certrad /data
 COPY --from=build /venv /venv
 USER certrad
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 CERTRAD_DATA_DIR=/data

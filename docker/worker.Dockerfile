@@ -9,7 +9,7 @@ COPY models models
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[worker,hospital]'
 
 FROM python:3.12-slim
-RUN useradd --uid 10001 --create-home certrad && mkdir -p -m 700 /data/signing /data/secrets && chown -R certrad /data
+RUN useradd --uid 10001 --create-home certrad && mkdir -p -m 700 /data/signing /data/secrets /data/pacs /data/audit-trail && chown -R certrad /data
 COPY --from=build /venv /venv
 USER certrad
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 CERTRAD_DATA_DIR=/data

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from certrad.models.types.identity import BLOCK_MAX, THREADS_MAX
 from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
@@ -110,3 +110,33 @@ class StackSettings(WorkerSettings):
     """The settings that the local stack reads from `CERTRAD_*` besides those of its workers."""
 
     redis_maxmemory: str = Field("512mb", description="memory of the embedded Redis; it refuses jobs beyond it")
+
+
+class ConnectorSettings(SharedSettings):
+    """The settings that the connector to a PACS reads from `CERTRAD_*`."""
+
+    pacs_url: str | None = Field(
+        None, description="DICOMweb root of the PACS, such as `http://pacs:8042/dicom-web`; `certrad up` connects to it"
+    )
+    pacs_token: SecretStr | None = Field(None, description="bearer token for the PACS")
+    pacs_user: str | None = Field(None, description="user for the PACS, with `CERTRAD_PACS_PASSWORD`")
+    pacs_password: SecretStr | None = Field(None, description="password for the PACS")
+    pacs_ca: Path | None = Field(None, description="PEM file of the authorities that may sign the PACS's certificate")
+    orthanc_url: str | None = Field(
+        None, description="address of Orthanc's own interface; its list of changes then recovers lost triggers"
+    )
+    url: str = Field("http://127.0.0.1:8000", description="address of the service, for the connector and for commands")
+    rules: Path | None = Field(None, description="file of rules; unset: the shipped one, which certifies nothing")
+    pacs_timeout: float = Field(30.0, gt=0, le=600, description="seconds the PACS may keep a connection silent")
+    pacs_poll_seconds: float = Field(10.0, gt=0, description="seconds between looks at Orthanc's list of changes")
+    pacs_max_bytes: int = Field(64 << 20, ge=1024, description="bytes of one instance, or of one answer in JSON")
+    pacs_attempts: int = Field(
+        8, ge=1, description="refusals after which a delivery is put aside; times at which nobody answers do not count"
+    )
+    pacs_retry_seconds: float = Field(
+        5.0, gt=0, description="seconds before the second attempt; each later wait doubles"
+    )
+    pacs_retry_max_seconds: float = Field(600.0, gt=0, description="longest wait between two attempts")
+    pacs_retention_days: float = Field(
+        90.0, gt=0, description="days the connector remembers what it has done with an instance"
+    )

@@ -16,6 +16,8 @@ PROCESS: Final = "api"
 AUDITED: Final[Mapping[str, EventName]] = {
     "certify": "input_received",
     "tune_prompt": "input_received",
+    "trigger_orthanc": "trigger_received",
+    "trigger_study": "trigger_received",
     "get_job_input": "output_read",
     "get_job_secondary_capture": "output_read",
     "get_job_certificate": "certificate_read",
@@ -39,11 +41,9 @@ NOT_AUDITED: Final = frozenset(
         "get_job",
         "follow_job",
         "get_job_curve",
-        "get_trigger",
-        "trigger_orthanc",  # what the connector then retrieves and submits is an event
-        "trigger_study",
-        "test_rules",
         "list_assessments",
+        "get_trigger",
+        "test_rules",  # it decides on attributes that the client sends, and keeps none
         "live",
         "ready",
         "workers",

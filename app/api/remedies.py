@@ -35,6 +35,10 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "foreign_origin": Remedy(
         status=403, what_to_do="send it with a program that is not a browser, such as curl or `certrad`"
     ),
+    "triggers_disabled": Remedy(status=403, what_to_do="set `CERTRAD_TRIGGER_SECRET` and start the API again"),
+    "wrong_trigger_secret": Remedy(status=403, what_to_do="send the secret that the API was started with"),
+    "trigger_not_found": Remedy(status=404, what_to_do="ask for the study again"),
+    "invalid_rules": Remedy(status=422, what_to_do="correct what `detail` names"),
     "not_found": Remedy(status=404, what_to_do="see /openapi.json"),
     "method_not_allowed": Remedy(status=405, what_to_do="see the `Allow` header"),
     "job_not_found": Remedy(status=404, what_to_do="submit the image again"),

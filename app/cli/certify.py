@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, get_args
 
@@ -11,6 +12,7 @@ from certrad.app.cli.client import Client
 from certrad.app.cli.output_files import DEFAULT_KINDS, OUTPUT_KINDS, OutputFolder
 from certrad.app.cli.saved_results import save
 from certrad.app.cli.service import add_json, add_local, add_url, with_private_service, with_service
+from certrad.app.cli.study import add_study, certify_study
 from certrad.models.types import Bound, Region, SmoothingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
 from certrad.models.types.window import read_window
@@ -54,6 +56,7 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.option("--out", path("DIR"), "folder to write a file of each kind of output to, named after its image")
     parser.option("--write", _kinds(), "kinds of output to write, with `--out`", without=",".join(DEFAULT_KINDS))
+    add_study(parser, excludes=("paths", "in", "out", "save", *FIELDS))
     add_url(parser)
     add_local(parser, "start a private service for this command")
     parser.option("--save", path("DIR"), "folder to write the certificate, the job and the model input (PNG) to")
@@ -169,8 +172,8 @@ def _rules(options: Namespace) -> Iterator[str]:
 
 def _rules_of_folders(options: Namespace) -> Iterator[str]:
     source, target = getattr(options, "in"), options.out
-    if source is None and not options.paths:
-        yield "`FILE|DIR` is missing: name images, or a folder of images with `--in`"
+    if source is None and not options.paths and options.study is None:
+        yield "`FILE|DIR` is missing: name images, or a folder of images with `--in`, or a study with `--study`"
     if source is not None and options.paths:
         yield "`FILE|DIR` and `--in` exclude each other"
     if source is not None and target is None:
@@ -196,6 +199,9 @@ def run(options: Namespace) -> int:
     Returns:
         The worst of the exit codes.
     """
+    if options.study is not None:
+        asked = partial(certify_study, study=options.study, series=options.series, as_json=options.json)
+        return with_service(options, asked)
     files, names = _sources(options)
     if not files:
         return fail(f"no file in '{getattr(options, 'in')}' is a PNG, JPEG, TIFF or DICOM file", BAD_USAGE)

@@ -129,7 +129,7 @@ class Client:
         headers = {"Content-Type": "application/octet-stream"}
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
-        return Job.from_json(self._send("POST", "/certify", content=image, params=dict(fields or {}), headers=headers))
+        return Job.from_json(self.send("POST", "/certify", content=image, params=dict(fields or {}), headers=headers))
 
     def tune(self, archive: BinaryIO, fields: Mapping[str, str]) -> Job:
         """Submits images to tune a prompt on.
@@ -142,11 +142,11 @@ class Client:
             The job.
         """
         part = ("images.zip", archive, "application/zip")
-        return Job.from_json(self._send("POST", "/prompts", data=dict(fields), files={"images": part}))
+        return Job.from_json(self.send("POST", "/prompts", data=dict(fields), files={"images": part}))
 
     def make_default(self, prompt_id: str, task: str) -> str | None:
         """Makes a prompt the default of a task; returns the id of the one that it replaces."""
-        body = self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"default_for": task})
+        body = self.send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"default_for": task})
         return cast("str | None", body["replaced"])
 
     def prompt(self, prompt_id: str) -> dict[str, Any]:
@@ -159,18 +159,18 @@ class Client:
 
     def restore_prompt(self, prompt_id: str) -> list[str]:
         """Puts a withdrawn prompt into use again; returns the tasks whose default it is then."""
-        changed = self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"withdrawn": False})
+        changed = self.send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"withdrawn": False})
         return cast("list[str]", changed["default_for"])
 
     def job(self, job_id: str) -> Job:
         """Returns the job with its current status."""
-        return Job.from_json(self._send("GET", f"/jobs/{quote(job_id, safe='')}"))
+        return Job.from_json(self.send("GET", f"/jobs/{quote(job_id, safe='')}"))
 
     def jobs(self) -> Iterator[Job]:
         """Yields every job, newest first."""
         cursor: str | None = None
         while True:
-            page = self._send("GET", "/jobs", params={"cursor": cursor} if cursor else {})
+            page = self.send("GET", "/jobs", params={"cursor": cursor} if cursor else {})
             yield from map(Job.from_json, page["jobs"])
             cursor = page["next"]
             if cursor is None:
@@ -196,7 +196,7 @@ class Client:
 
     def get(self, path: str) -> dict[str, Any]:
         """Returns the JSON object at an address, such as `/backbones`."""
-        return self._send("GET", path)
+        return self.send("GET", path)
 
     def events(self, job_id: str, *, after: str | None = None) -> Iterator[Event]:
         """Yields the events of a job as they come, until its last one.
@@ -264,9 +264,9 @@ class Client:
     ) -> None:
         self.close()
 
-    def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401  # httpx has the types
-        body: dict[str, Any] = self._request(method, path, **options).json()
-        return body
+    def send(self, method: str, path: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401  # httpx has the types
+        """Returns the JSON object with which the service answers a request."""
+        return cast("dict[str, Any]", self._request(method, path, **options).json())
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401  # as above
         try:

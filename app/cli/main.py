@@ -39,10 +39,12 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "prompts words",
     ),
     "Measure": ("evaluate", "plot", "attack", "audit", "assessments"),
+    "Connect to a PACS": ("pacs run", "pacs check", "deliveries", "rules test"),
     "Run the service": ("demo", "up", "api", "worker", "fetch", "keys", "audit-trail verify"),
 }
 """All commands, as the help lists them."""
 
+_FAMILIES: Final = ("prompts", "pacs", "rules", "audit-trail")
 _ABOUT: Final = (
     "Classes of medical images with a certified L2 radius, or an abstention. Research use; no medical device."
 )
@@ -80,8 +82,8 @@ def dispatch(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(listing())
         return DONE if arguments else BAD_USAGE
-    if arguments[0] == "prompts" and set(arguments[1:]) <= {"-h", "--help"}:
-        sys.stdout.write(listing("prompts "))
+    if arguments[0] in _FAMILIES and set(arguments[1:]) <= {"-h", "--help"}:
+        sys.stdout.write(listing(f"{arguments[0]} "))
         return DONE if len(arguments) > 1 else BAD_USAGE
     return fail(f"{' '.join(arguments[:2])!r} is not a command; see `certrad --help`", BAD_USAGE)
 

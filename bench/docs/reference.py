@@ -25,11 +25,12 @@ from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
 from certrad.workers.contract.names import EVENTS, PHASES, STATUSES
 from certrad.workers.contract.settings import SharedSettings
+from certrad.workers.pacs.failures import FAILURES
 from certrad.workers.reports.code_list import code_system, private_concepts
-from certrad.workers.settings import StackSettings, WorkerSettings
+from certrad.workers.settings import ConnectorSettings, StackSettings, WorkerSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("api.md", "code_list.md", "errors.md", "settings.md")
+PAGES = ("api.md", "code_list.md", "errors.md", "pacs.md", "settings.md")
 CODE_SYSTEM = "code_system_99certrad.json"
 _REGION = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -57,6 +58,12 @@ def with_tables(page: str) -> str:
         KeyError: The page names a table that does not exist.
     """
     return _REGION.sub(lambda region: f"{region[1]}\n{TABLES[region['name']]()}\n\n{region[3]}", page)
+
+
+def failures_table() -> str:
+    """Returns one row per code of the connector."""
+    rows = [(f"`{code}`", _cell(one.meaning), _cell(one.what_to_do)) for code, one in FAILURES.items()]
+    return _table(("code", "what happened", "what to do"), rows)
 
 
 def settings_table(kind: type[BaseSettings], without: type[BaseSettings] | None = None) -> str:
@@ -163,6 +170,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "api-settings": lambda: settings_table(ApiSettings, SharedSettings),
     "worker-settings": lambda: settings_table(WorkerSettings, SharedSettings),
     "stack-settings": lambda: settings_table(StackSettings, WorkerSettings),
+    "connector-failures": failures_table,
+    "connector-settings": lambda: settings_table(ConnectorSettings, SharedSettings),
     "certify-fields": lambda: fields_table(CertifyForm),
     "prompts-fields": lambda: fields_table(TuningForm),
     "statuses": lambda: _words(STATUSES, "status"),

@@ -63,6 +63,22 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="a request that is not GET or HEAD carries an `Origin` other than the service's own, or a "
         "`Sec-Fetch-Site` of `cross-site` or `same-site`",
     ),
+    "triggers_disabled": Problem(
+        title="This installation takes no triggers",
+        raised_if="`CERTRAD_TRIGGER_SECRET` is not set",
+    ),
+    "wrong_trigger_secret": Problem(
+        title="The secret of the trigger is wrong",
+        raised_if="the header `Certrad-Trigger-Secret` is absent, or is not `CERTRAD_TRIGGER_SECRET`",
+    ),
+    "trigger_not_found": Problem(
+        title="No such trigger",
+        raised_if="the trigger is unknown, nobody asked to follow it, or it was last changed more than a day ago",
+    ),
+    "invalid_rules": Problem(
+        title="The rules are wrong",
+        raised_if="the file of `CERTRAD_RULES`, or the text in `rules`, is not a file of rules",
+    ),
     "not_found": Problem(
         title="No such address",
         raised_if="the path is not part of the interface",

@@ -77,3 +77,43 @@ def test_uploads_are_spooled_to_the_volume_they_are_stored_on() -> None:
     api = SERVICES["api"]
     assert api["environment"]["TMPDIR"] == api["environment"]["CERTRAD_DATA_DIR"] == "/data"
     assert "api-data:/data" in api["volumes"]
+
+
+@pytest.mark.parametrize("service", ["connector", "orthanc"])
+def test_pacs_and_its_connector_run_when_asked_only(service: str) -> None:
+    assert SERVICES[service]["profiles"] == ["hospital"]
+
+
+def test_connector_reaches_the_pacs_and_the_api_and_nothing_else() -> None:
+    networks = set(SERVICES["connector"]["networks"])
+    assert {name for name, service in SERVICES.items() if networks & set(service["networks"])} == {
+        "api",
+        "connector",
+        "orthanc",
+    }
+    assert not has_exit("connector")
+
+
+def test_connector_shares_triggers_with_the_api_and_no_upload_or_key() -> None:
+    mounts = {mount.split(":")[0] for mount in SERVICES["connector"]["volumes"] if not mount.startswith("$")}
+    assert mounts == {"pacs-data", "connector-audit"}
+    assert "pacs-data:/data/pacs" in SERVICES["api"]["volumes"]
+
+
+def test_script_and_addresses_of_the_hospital_fit_together() -> None:
+    orthanc, connector, api = (SERVICES[name] for name in ("orthanc", "connector", "api"))
+    (script,) = [mount for mount in orthanc["volumes"] if mount.startswith("./")]
+    source, target, mode = script.split(":")
+    assert ROOT.joinpath(source).is_file()
+    assert target in orthanc["environment"]["ORTHANC__LUA_SCRIPTS"]
+    assert mode == "ro"
+    for address in (orthanc["environment"]["CERTRAD_TRIGGER_URL"], connector["environment"]["CERTRAD_URL"]):
+        host = address.removeprefix("http://").partition(":")[0]
+        assert host in SERVICES
+        assert host in api["environment"]["CERTRAD_ALLOWED_HOSTS"].split(",")
+    assert "orthanc" in connector["environment"]["CERTRAD_PACS_URL"]
+
+
+def test_pacs_is_published_on_loopback_only() -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES["orthanc"]["ports"])
+    assert SERVICES["orthanc"]["image"].partition(":")[2] not in ("", "latest")

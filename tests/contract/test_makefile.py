@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.processes import ROOT
 
-SERVICE = {"api", "worker", "local", "demo"}
+SERVICE = {"api", "worker", "hospital", "local", "demo"}
 EVERYTHING = {*SERVICE, "bench", "evaluate", "dev"}
 
 

@@ -14,6 +14,7 @@ from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.loopback import AddressError, require_loopback
 from certrad.workers.contract.option_kinds import integer, text
+from certrad.workers.contract.rules_file import read_rules
 
 
 def add_arguments(parser: Parser) -> None:
@@ -36,7 +37,8 @@ def run(options: Namespace) -> int:
     from certrad.workers.local.stack import Stack
     from certrad.workers.local.supervisor import StackError
     from certrad.workers.offline.settings import settings_of
-    from certrad.workers.settings import StackSettings
+    from certrad.workers.pacs.connections import root_of
+    from certrad.workers.settings import ConnectorSettings, StackSettings
 
     try:
         require_loopback(options.host)
@@ -46,6 +48,13 @@ def run(options: Namespace) -> int:
     try:
         own_cards(settings.cards_dir, settings.prompts_dir)  # the engines would tell of a faulty one in their logs only
     except CardError as error:
+        return fail(str(error), BAD_USAGE)
+    try:
+        connector = ConnectorSettings()
+        if connector.pacs_url is not None:
+            root_of(connector)
+            read_rules(connector.rules)
+    except ValueError as error:  # RulesError too
         return fail(str(error), BAD_USAGE)
     data_dir = settings.data_dir.resolve()
     _tell(f"data directory {data_dir} ({_origin(options.data_dir, settings)}; {_age(data_dir)})")
@@ -63,7 +72,13 @@ def run(options: Namespace) -> int:
     with _log(log_dir / "stack.log") as log:
         logs.configure("stack", log)
         try:
-            stack = Stack(settings, host=options.host, port=options.port, engines=options.engines)
+            stack = Stack(
+                settings,
+                host=options.host,
+                port=options.port,
+                engines=options.engines,
+                connects_to_pacs=connector.pacs_url is not None,
+            )
             stack.run(on_ready=announce, on_death=_report_death, on_hang=_report_hang)
         except (StackError, EmbeddedRedisError) as error:
             return fail(str(error), FAILURE)

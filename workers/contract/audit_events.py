@@ -15,6 +15,9 @@ EventName = Literal[
     "application_start",
     "application_stop",
     "input_received",
+    "trigger_received",
+    "archive_queried",
+    "input_ignored",
     "input_pulled",
     "certificate_issued",
     "certificate_read",
@@ -79,6 +82,15 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
     "application_stop": EventKind(type=ACTIVITY, subtype=_STOP, action="E", meaning="A process of the service ended"),
     "input_received": EventKind(
         type=_IMPORT, action="C", meaning="An image, or the images of a tuning, were received and became a job"
+    ),
+    "trigger_received": EventKind(
+        type=_QUERY, action="E", meaning="The archive told of a series, or a person asked for a study"
+    ),
+    "archive_queried": EventKind(
+        type=_QUERY, action="E", meaning="The headers of a series were retrieved from the archive"
+    ),
+    "input_ignored": EventKind(
+        type=ACTIVITY, action="E", meaning="A series was left alone, by a rule or for want of one"
     ),
     "input_pulled": EventKind(
         type=_TRANSFERRED, action="R", meaning="An instance was retrieved from the archive by WADO-RS"

@@ -43,6 +43,10 @@ COMPUTING: Final[Mapping[str, Command]] = {
     "prompts calibrate": Command("certrad.workers.cli.calibrate", "Adapt a prompt to unlabelled images of a site"),
     "prompts bank": Command("certrad.workers.cli.tune_bank", "Tune a bank of prompts on labelled images"),
     "prompts words": Command("certrad.workers.cli.nearest_words", "Show the words nearest to a prompt's vectors"),
+    "pacs run": Command("certrad.workers.cli.pacs_run", "Run the connector to the PACS of CERTRAD_PACS_URL alone"),
+    "pacs check": Command("certrad.workers.cli.pacs_check", "Test the connection to the PACS, step by step"),
+    "deliveries": Command("certrad.workers.cli.deliveries", "List, retry or drop what is on its way to a PACS"),
+    "rules test": Command("certrad.workers.cli.rules_test", "Show what the rules do with an image"),
     "assessments": Command("certrad.workers.cli.assessments", "Show how often readers agreed with the results"),
     "audit-trail verify": Command(
         "certrad.workers.cli.audit_trail_verify", "Check that no line of the audit trail was changed or removed"

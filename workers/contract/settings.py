@@ -42,6 +42,11 @@ class SharedSettings(BaseSettings):
         return self.data_dir / "outputs"
 
     @property
+    def pacs_dir(self) -> Path:
+        """Returns the folder of triggers and of the connector's database."""
+        return self.data_dir / "pacs"
+
+    @property
     def audit_dir(self) -> Path:
         """Returns the folder of the audit trail."""
         return self.data_dir / "audit-trail"

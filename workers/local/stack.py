@@ -28,6 +28,7 @@ from certrad.workers.settings import StackSettings
 
 _API_STOP_SECONDS: Final = 10.0
 _WORKERS_STOP_SECONDS: Final = 30.0
+_CONNECTOR_STOP_SECONDS: Final = 5.0
 _REDIS_STOP_SECONDS: Final = 30.0
 _TICK_SECONDS: Final = 0.2
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -38,7 +39,9 @@ _log = structlog.get_logger()
 class Stack:
     """Runs the service on this machine, on one address that only this machine reaches."""
 
-    def __init__(self, settings: StackSettings, *, host: str, port: int, engines: int) -> None:
+    def __init__(
+        self, settings: StackSettings, *, host: str, port: int, engines: int, connects_to_pacs: bool = False
+    ) -> None:
         data_dir = settings.data_dir.resolve()
         self._logs = data_dir / "logs"
         self._listener = _listen(host, port)
@@ -64,6 +67,7 @@ class Stack:
         if "threads" not in settings.model_fields_set:  # engines share the processors
             shared |= {"CERTRAD_THREADS": str(max(1, settings.threads // engines))}
         self._workers += [self._worker(f"engine-{number}", ENGINE_QUEUE, shared) for number in range(1, engines + 1)]
+        self._connector = self._connector_child(shared) if connects_to_pacs else None
 
     @property
     def url(self) -> str:
@@ -99,6 +103,7 @@ class Stack:
             try:
                 redis = self._start_redis()
                 supervised = [*([] if redis is None else [redis]), *self._workers, self._api]
+                supervised += [] if self._connector is None else [self._connector]
                 announced = False
                 with closing(self._watch(redis)) as watch:
                     while not stop_or_wait(_TICK_SECONDS):
@@ -152,6 +157,12 @@ class Stack:
             excused=lambda code: code == REDIS_AWAY or not self._store.has_room(),
         )
 
+    def _connector_child(self, shared: Mapping[str, str]) -> Child:
+        """Returns the connector to the PACS; whatever is wrong with it does not end the service."""
+        env = {**shared, "CERTRAD_URL": self.url}
+        command = ["-m", "certrad.workers.cli.main", "pacs", "run"]
+        return Child("pacs", lambda: self._spawn("pacs", command, env), excused=lambda _: True)
+
     def _api_command(self) -> list[str]:
         return ["-m", "certrad.app.http.server", str(self._listener.fileno())]
 
@@ -184,6 +195,7 @@ class Stack:
 
     def _stop(self) -> None:
         self._listener.close()
+        end([] if self._connector is None else [self._connector], _CONNECTOR_STOP_SECONDS)
         end([self._api], _API_STOP_SECONDS)
         end(self._workers, _WORKERS_STOP_SECONDS)
         if self._redis is not None:

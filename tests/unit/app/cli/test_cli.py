@@ -24,7 +24,7 @@ def options_of(module: object) -> set[str]:
 
 def test_certify_has_an_option_for_every_field() -> None:
     assert set(certify.FIELDS) == set(CertifyForm.model_fields)
-    of_command = {"paths", "in", "out", "write", "url", "local", "data_dir", "save", "json"}
+    of_command = {"paths", "in", "out", "write", "study", "series", "url", "local", "data_dir", "save", "json"}
     assert options_of(certify) - of_command == set(CertifyForm.model_fields)
 
 

@@ -1,0 +1,85 @@
+"""POST /rules/test."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from certrad.app.api.dependencies import ServicesDep
+from certrad.app.api.problems import problem_responses
+from certrad.models.errors import Rejected
+from certrad.workers.contract.rules import Certify, Decision, Header, decide
+from certrad.workers.contract.rules_file import RulesError, parse_rules, read_rules
+
+router = APIRouter(prefix="/rules", tags=["PACS"])
+
+Attribute = Annotated[str, StringConstraints(max_length=1024)]
+
+
+class Attributes(BaseModel):
+    """The attributes of a series that rules look at; the service reads them here and nowhere else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    modality: Attribute = Field("", examples=["DX"])
+    body_part: Attribute = Field("", examples=["CHEST"])
+    station: Attribute = ""
+    series_description: Attribute = ""
+
+
+class RulesTest(BaseModel):
+    """A series to decide on, and perhaps other rules than those in use."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    attributes: Attributes
+    rules: str | None = Field(None, description="a file of rules as TOML; default: the rules in use")
+
+
+class CertifyDecision(BaseModel):
+    """The series is certified."""
+
+    decision: Literal["certify"] = "certify"
+    rule: str
+    fields: dict[str, str] = Field(description="the fields of POST /certify", examples=[{"task": "mednist"}])
+    destination: str
+    instances: Literal["all", "middle", "first"]
+    max_instances: int
+    outputs: list[Literal["sr", "sc"]]
+
+
+class IgnoreDecision(BaseModel):
+    """The series is left alone; `rule` is null if no rule matches."""
+
+    decision: Literal["ignore"] = "ignore"
+    rule: str | None
+    reason: str
+
+
+@router.post(
+    "/test",
+    operation_id="test_rules",
+    summary="Test the rules",
+    responses=problem_responses("invalid_rules", "invalid_request", "unknown_field", "foreign_origin"),
+)
+def test_rules(test: RulesTest, services: ServicesDep) -> CertifyDecision | IgnoreDecision:
+    """Returns what the rules would do with a series; nothing is retrieved, and nothing is kept."""
+    try:
+        rules = read_rules(services.settings.rules) if test.rules is None else parse_rules(test.rules)
+    except RulesError as error:
+        raise Rejected("invalid_rules", str(error)) from None
+    return _view(decide(Header(**test.attributes.model_dump()), rules))
+
+
+def _view(decision: Decision) -> CertifyDecision | IgnoreDecision:
+    if not isinstance(decision, Certify):
+        return IgnoreDecision(rule=decision.rule, reason=decision.reason)
+    rule = decision.rule
+    return CertifyDecision(
+        rule=rule.name,
+        fields=dict(rule.fields),
+        destination=rule.destination,
+        instances=rule.instances,
+        max_instances=rule.max_instances,
+        outputs=list(rule.outputs),
+    )

@@ -1,0 +1,103 @@
+"""Tests the connection to the PACS, step by step, as the connector will use it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import httpx
+
+from certrad.workers.contract.rules_file import RulesError, read_rules
+from certrad.workers.pacs.connections import Connections
+from certrad.workers.pacs.failures import FAILURES, ExchangeError, of_status, of_transport
+from certrad.workers.pacs.synthetic_instance import INSTANCE, SERIES, STUDY, synthetic_instance
+from certrad.workers.settings import ConnectorSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of the test.
+
+    Attributes:
+        name: What was tried.
+        code: The code of the failure; None if it went well.
+        meaning: What happened, as a sentence.
+        what_to_do: What the operator can do.
+    """
+
+    name: str
+    code: str | None = None
+    meaning: str = ""
+    what_to_do: str = ""
+
+
+def check(settings: ConnectorSettings) -> Iterator[Step]:
+    """Yields the steps as they end; what cannot work after a failure is left out.
+
+    It stores one instance of a patient who does not exist, the same one each time, and leaves it in the PACS.
+
+    Args:
+        settings: The settings of the connector.
+    """
+    with ExitStack() as closing:
+        connections = Connections(settings, closing)
+        try:
+            rules = read_rules(settings.rules)
+            pacs = connections.pacs()
+            connections.destinations(rules, pacs)
+            orthanc = None if settings.orthanc_url is None else connections.orthanc()
+        except RulesError as error:
+            yield Step(name="rules", code="invalid_rules", meaning=str(error), what_to_do="Correct CERTRAD_RULES.")
+            return
+        except ValueError as error:
+            yield Step(name="settings", code="invalid_settings", meaning=str(error), what_to_do="Correct the setting.")
+            return
+        yield Step(name=f"rules: {len(rules.rules)} read")
+        searched = _step("search (QIDO-RS)", pacs.ask)
+        yield searched
+        if searched.code is None:
+            stored = _step("store a synthetic instance (STOW-RS)", lambda: pacs.store(synthetic_instance(), INSTANCE))
+            yield stored
+            if stored.code is None:
+                yield _step("see it in its series (metadata)", lambda: _require(pacs.metadata(STUDY, SERIES)))
+                yield _step("retrieve it (WADO-RS)", lambda: _require(pacs.instance(STUDY, SERIES, INSTANCE)))
+        if orthanc is not None:
+            yield _step(
+                "read the list of changes (Orthanc)",
+                lambda: _require_status(orthanc, f"{(settings.orthanc_url or '').rstrip('/')}/changes?last"),
+            )
+        service = connections.service()
+        yield _step(
+            "reach the service", lambda: _require_status(service, f"{settings.url.rstrip('/')}/health/ready"), "service"
+        )
+
+
+def _step(name: str, action: Callable[[], object], side: str = "PACS") -> Step:
+    try:
+        action()
+    except ExchangeError as error:
+        failure = FAILURES.get(error.code)
+        if failure is None:
+            return Step(name=name, code=error.code, meaning="The answer is not the expected one.")
+        if side == "service":
+            return Step(
+                name=name,
+                code=error.code,
+                meaning=failure.meaning,
+                what_to_do="Start the service with `certrad up`, and name its address in CERTRAD_URL.",
+            )
+        return Step(name=name, code=error.code, meaning=failure.meaning, what_to_do=failure.what_to_do)
+    return Step(name=name)
+
+
+def _require(found: object) -> None:
+    if not found:
+        raise ExchangeError("not_returned")
+
+
+def _require_status(http: httpx.Client, url: str) -> None:
+    try:
+        response = http.get(url)
+    except httpx.HTTPError as error:
+        raise of_transport(error) from None
+    if (wrong := of_status(response.status_code)) is not None:
+        raise wrong

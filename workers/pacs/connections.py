@@ -1,0 +1,117 @@
+"""The HTTP clients of the connector, each with the credentials of its own side and of no other."""
+
+import ssl
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from certrad.workers.contract.rules import DEFAULT_DESTINATION, Destination, Rules
+from certrad.workers.pacs.dicomweb import DicomWeb
+from certrad.workers.settings import ConnectorSettings
+
+_SERVICE_SECONDS: Final = 60.0
+
+
+class Connections:
+    """Makes clients, which close with a stack of contexts."""
+
+    def __init__(self, settings: ConnectorSettings, closing: ExitStack) -> None:
+        self._settings = settings
+        self._closing = closing
+
+    def pacs(self) -> DicomWeb:
+        """Returns the client of the configured PACS.
+
+        Raises:
+            ValueError: CERTRAD_PACS_URL is missing or no address, or the file of authorities cannot be used.
+        """
+        return self._dicomweb(root_of(self._settings), self._headers(), self._basic())
+
+    def orthanc(self) -> httpx.Client:
+        """Returns a client of Orthanc's own interface, with the credentials of the PACS.
+
+        Raises:
+            ValueError: CERTRAD_ORTHANC_URL is no address.
+        """
+        _require_address("CERTRAD_ORTHANC_URL", self._settings.orthanc_url or "")
+        return self._client(self._headers(), self._basic())
+
+    def service(self) -> httpx.Client:
+        """Returns a client of the service, without credentials."""
+        return self._closing.enter_context(httpx.Client(timeout=_SERVICE_SECONDS))
+
+    def destinations(self, rules: Rules, pacs: DicomWeb) -> dict[str, DicomWeb]:
+        """Returns the clients of all destinations, by name.
+
+        Args:
+            rules: The rules, which name them.
+            pacs: The client of the configured PACS.
+
+        Raises:
+            ValueError: The file of a token cannot be read.
+        """
+        named = {name: self._destination(name, destination) for name, destination in rules.destinations.items()}
+        return {DEFAULT_DESTINATION: pacs, **named}
+
+    def _destination(self, name: str, destination: Destination) -> DicomWeb:
+        headers = {}
+        if destination.token_file is not None:
+            try:
+                token = Path(destination.token_file).read_text("utf-8").strip()
+            except (OSError, UnicodeDecodeError):
+                raise ValueError(f"the token file of the destination {name!r} cannot be read") from None
+            headers["Authorization"] = f"Bearer {token}"
+        return self._dicomweb(destination.url, headers, None)
+
+    def _dicomweb(self, root: str, headers: Mapping[str, str], basic: tuple[str, str] | None) -> DicomWeb:
+        return DicomWeb(self._client(headers, basic), root, max_bytes=self._settings.pacs_max_bytes)
+
+    def _client(self, headers: Mapping[str, str], basic: tuple[str, str] | None) -> httpx.Client:
+        verify: ssl.SSLContext | bool = True
+        if (authorities := self._settings.pacs_ca) is not None:
+            try:
+                verify = ssl.create_default_context(cafile=str(authorities))
+            except (OSError, ssl.SSLError):
+                raise ValueError("CERTRAD_PACS_CA must be a PEM file of certificates that can be read") from None
+        client = httpx.Client(
+            headers=dict(headers),
+            auth=basic,
+            verify=verify,
+            timeout=self._settings.pacs_timeout,
+            follow_redirects=False,  # else a PACS could send it, with its credentials, to any address
+        )
+        return self._closing.enter_context(client)
+
+    def _headers(self) -> dict[str, str]:
+        token = self._settings.pacs_token
+        return {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+
+    def _basic(self) -> tuple[str, str] | None:
+        settings = self._settings
+        if settings.pacs_token is not None or settings.pacs_user is None:
+            return None
+        return settings.pacs_user, "" if settings.pacs_password is None else settings.pacs_password.get_secret_value()
+
+
+def root_of(settings: ConnectorSettings) -> str:
+    """Returns the DICOMweb root of the PACS.
+
+    Raises:
+        ValueError: CERTRAD_PACS_URL is missing or no address.
+    """
+    if settings.pacs_url is None:
+        raise ValueError("CERTRAD_PACS_URL must name the DICOMweb root of the PACS")
+    _require_address("CERTRAD_PACS_URL", settings.pacs_url)
+    return settings.pacs_url
+
+
+def _require_address(name: str, value: str) -> None:
+    try:
+        url = httpx.URL(value)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
+        raise ValueError(f"{name} must be an http or https address without a password or a query")

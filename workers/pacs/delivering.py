@@ -1,0 +1,77 @@
+"""The third step: stores what the outbox holds, until the PACS says that it has it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from certrad.workers.pacs.dicomweb import DicomWeb
+from certrad.workers.pacs.failures import ExchangeError
+from certrad.workers.pacs.notes import Notes
+from certrad.workers.pacs.outbox import Delivery, Outbox
+from certrad.workers.pacs.patience import Patience
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivering:
+    """Delivers.
+
+    Attributes:
+        outbox: What is to be delivered.
+        destinations: The DICOMweb roots, by name.
+        patience: How long to wait.
+        most_attempts: Refusals after which a delivery is put aside.
+        notes: Where it writes what happens.
+    """
+
+    outbox: Outbox
+    destinations: Mapping[str, DicomWeb]
+    patience: Patience
+    most_attempts: int
+    notes: Notes
+
+    def step(self, now: float) -> list[int]:
+        """Tries the deliveries that are due.
+
+        Args:
+            now: Seconds since 1970.
+
+        Returns:
+            The instances of which something has changed.
+        """
+        changed = []
+        silent: set[str] = set()
+        for delivery in self.outbox.due(now):
+            if delivery.destination in silent:
+                continue
+            if not self._deliver(delivery, now):
+                silent.add(delivery.destination)
+            changed.append(delivery.instance)
+        return changed
+
+    def _deliver(self, delivery: Delivery, now: float) -> bool:
+        """Returns whether the destination answered."""
+        name = f"store {delivery.destination}"
+        try:
+            if (destination := self.destinations.get(delivery.destination)) is None:
+                raise ExchangeError("unknown_destination")
+            destination.store(self.outbox.content(delivery), delivery.sop)
+        except ExchangeError as error:
+            if error.passes:
+                due = self.patience.silent(name, now)
+                self.outbox.unreachable(delivery.destination, due=due, reason=error.code)
+                return False
+            self.patience.answered(name)
+            dead = delivery.attempts + 1 >= self.most_attempts
+            due = now + self.patience.wait(delivery.attempts)
+            self.outbox.refused(delivery, due=due, reason=error.code, dead=dead)
+            self.notes.write("delivery refused", delivery=delivery.id, reason=error.code, dead=dead)
+            return True
+        self.patience.answered(name)
+        self.outbox.delivered(delivery)
+        self.notes.write(
+            "result stored",
+            instance=delivery.sop,
+            delivery=delivery.id,
+            output=delivery.output,
+            destination=delivery.destination,
+        )
+        return True

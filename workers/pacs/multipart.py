@@ -1,0 +1,73 @@
+"""The multipart/related bodies of DICOMweb: one instance in, one instance out; and the UID of an instance."""
+
+import re
+import secrets
+from typing import Final
+
+from certrad.workers.contract.triggers import is_uid
+from certrad.workers.pacs.failures import ExchangeError
+
+_BOUNDARY: Final = re.compile(r'boundary\s*=\s*(?:"([^"]{1,200})"|([^\s;,"]{1,200}))', re.IGNORECASE)
+_PREAMBLE: Final = 128
+_LONG_VR: Final = frozenset({b"OB", b"OW", b"UN", b"UT", b"SQ", b"OF", b"OD", b"OL", b"OV", b"UC", b"UR", b"SV", b"UV"})
+_INSTANCE_UID: Final = b"\x02\x00\x03\x00"
+
+
+def only_part(content_type: str, body: bytes) -> bytes:
+    """Returns the one instance in the body of an answer.
+
+    Args:
+        content_type: The header of the answer.
+        body: All of it.
+
+    Raises:
+        ExchangeError: not_dicomweb, if it is not one DICOM file.
+    """
+    if content_type.split(";")[0].strip().lower() == "application/dicom":
+        return _file(body)
+    match = _BOUNDARY.search(content_type)
+    if match is None or not content_type.lower().startswith("multipart/related"):
+        raise ExchangeError("not_dicomweb")
+    delimiter = b"--" + (match[1] or match[2]).encode()
+    start = body.find(delimiter)
+    # The parts end at a line of their own; the length of the first one may not be told, so the last delimiter counts.
+    end = body.rfind(b"\r\n" + delimiter)
+    head = body.find(b"\r\n\r\n", start)
+    if start < 0 or head < 0 or end < head:
+        raise ExchangeError("not_dicomweb")
+    return _file(body[head + 4 : end])
+
+
+def one_part(content: bytes) -> tuple[str, bytes]:
+    """Returns the header `Content-Type` and the body that carry one instance."""
+    boundary = secrets.token_hex(16)
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    body = b"".join((head, content, f"\r\n--{boundary}--\r\n".encode()))
+    return f'multipart/related; type="application/dicom"; boundary={boundary}', body
+
+
+def instance_uid(content: bytes) -> str:
+    """Returns the UID that the file meta information of a DICOM file names.
+
+    Raises:
+        ExchangeError: not_dicomweb, if there is none.
+    """
+    position = _PREAMBLE + 4
+    if content[_PREAMBLE:position] == b"DICM":
+        while content[position : position + 2] == b"\x02\x00":
+            long = content[position + 4 : position + 6] in _LONG_VR
+            start = position + (12 if long else 8)
+            length = int.from_bytes(content[start - 4 if long else start - 2 : start], "little")
+            if content[position : position + 4] == _INSTANCE_UID:
+                uid = content[start : start + length].rstrip(b"\0 ").decode("ascii", "replace")
+                if is_uid(uid):
+                    return uid
+                break
+            position = start + length
+    raise ExchangeError("not_dicomweb")
+
+
+def _file(content: bytes) -> bytes:
+    if content[_PREAMBLE : _PREAMBLE + 4] != b"DICM":
+        raise ExchangeError("not_dicomweb")
+    return content

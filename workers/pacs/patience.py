@@ -1,0 +1,45 @@
+"""How long the connector waits before it tries again, and whom it leaves alone until then."""
+
+from collections import Counter
+
+
+class Patience:
+    """Counts for each other side how often it did not answer in a row; each wait is twice the one before."""
+
+    def __init__(self, first_seconds: float, longest_seconds: float) -> None:
+        self._first = first_seconds
+        self._longest = longest_seconds
+        self._silent: Counter[str] = Counter()
+        self._until: dict[str, float] = {}
+
+    def wait(self, attempts: int) -> float:
+        """Returns the seconds to wait after some attempts that failed before this one."""
+        return float(min(self._longest, self._first * 2.0 ** min(attempts, 30)))
+
+    def is_left_alone(self, name: str, now: float) -> bool:
+        """Returns whether a side did not answer a while ago and is not asked yet.
+
+        Args:
+            name: The other side.
+            now: Seconds since 1970.
+        """
+        return self._until.get(name, 0.0) > now
+
+    def silent(self, name: str, now: float) -> float:
+        """Notes that a side did not answer.
+
+        Args:
+            name: The other side.
+            now: Seconds since 1970.
+
+        Returns:
+            When to ask it again, in seconds since 1970.
+        """
+        self._until[name] = now + self.wait(self._silent[name])
+        self._silent[name] += 1
+        return self._until[name]
+
+    def answered(self, name: str) -> None:
+        """Notes that a side answered, whatever it said."""
+        self._silent.pop(name, None)
+        self._until.pop(name, None)

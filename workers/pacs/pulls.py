@@ -1,0 +1,123 @@
+"""The series to look at: each comes from a trigger or from the list of changes, and stays until it is done."""
+
+import sqlite3
+import time
+from dataclasses import dataclass
+from typing import Final, Self
+
+from certrad.workers.contract.triggers import Trigger
+from certrad.workers.pacs.database import Database
+
+WHOLE_STUDY: Final = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pull:
+    """One series of the PACS to look at, or a study whose series are not listed yet.
+
+    Attributes:
+        id: Its number.
+        trigger_id: The trigger that it comes from.
+        study: The study's UID.
+        series: The UID of the series; `WHOLE_STUDY` for a study.
+        attempts: How often it failed.
+    """
+
+    id: int
+    trigger_id: str
+    study: str
+    series: str
+    attempts: int
+
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> Self:
+        """Returns the pull in a row of the table."""
+        return cls(**{name: row[name] for name in cls.__slots__})
+
+
+class Pulls:
+    """The table of pulls."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, trigger: Trigger) -> None:
+        """Adds what a trigger asks for; a trigger that was added before changes nothing."""
+        self._database.change(
+            "INSERT OR IGNORE INTO pulls (trigger_id, told, study, series, state, due, changed) "
+            "VALUES (?, ?, ?, ?, 'open', 0, ?)",
+            trigger.id,
+            trigger.event == "study",
+            trigger.study,
+            trigger.series or WHOLE_STUDY,
+            time.time(),
+        )
+
+    def due(self, now: float, limit: int = 10) -> list[Pull]:
+        """Returns the pulls to make now, oldest first.
+
+        Args:
+            now: Seconds since 1970.
+            limit: How many at most.
+        """
+        rows = self._database.rows(
+            "SELECT * FROM pulls WHERE state = 'open' AND due <= ? ORDER BY id LIMIT ?", now, limit
+        )
+        return [Pull.of(row) for row in rows]
+
+    def expand(self, pull: Pull, series: list[str]) -> None:
+        """Replaces the pull of a study by pulls of its series.
+
+        Args:
+            pull: The pull of the study.
+            series: The UIDs of its series.
+        """
+        with self._database.transaction() as connection:
+            (told,) = connection.execute("SELECT told FROM pulls WHERE id = ?", (pull.id,)).fetchone()
+            for uid in series:
+                connection.execute(
+                    "INSERT OR IGNORE INTO pulls (trigger_id, told, study, series, state, due, changed) "
+                    "VALUES (?, ?, ?, ?, 'open', 0, ?)",
+                    (pull.trigger_id, told, pull.study, uid, time.time()),
+                )
+            state = "listed" if series else "ignored"
+            connection.execute(
+                "UPDATE pulls SET state = ?, reason = ?, changed = ? WHERE id = ?",
+                (state, None if series else "the study has no series", time.time(), pull.id),
+            )
+
+    def postpone(self, pull: Pull, *, due: float, reason: str, counts: bool) -> None:
+        """Puts a pull off.
+
+        Args:
+            pull: The pull.
+            due: When to try again, in seconds since 1970.
+            reason: The code of what went wrong.
+            counts: Whether the attempt counts.
+        """
+        self._database.change(
+            "UPDATE pulls SET due = ?, reason = ?, attempts = attempts + ?, changed = ? WHERE id = ?",
+            due,
+            reason,
+            int(counts),
+            time.time(),
+            pull.id,
+        )
+
+    def end(self, pull: Pull, state: str, *, rule: str | None, reason: str | None) -> None:
+        """Ends a pull.
+
+        Args:
+            pull: The pull.
+            state: `ignored` or `failed`.
+            rule: The rule that decided.
+            reason: Why.
+        """
+        self._database.change(
+            "UPDATE pulls SET state = ?, rule = ?, reason = ?, changed = ? WHERE id = ?",
+            state,
+            rule,
+            reason,
+            time.time(),
+            pull.id,
+        )
