@@ -18,7 +18,7 @@ from certrad.app.api.middleware import (
     SecurityHeadersMiddleware,
 )
 from certrad.app.api.origin import ForeignOriginMiddleware
-from certrad.app.api.routes import catalogue, certificates, certify, health, jobs, keys, verify
+from certrad.app.api.routes import catalogue, certificates, certify, figures, health, jobs, keys, verify
 from certrad.app.api.routes import prompts as tuning
 from certrad.app.settings import ApiSettings
 
@@ -70,7 +70,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(HeadMiddleware)
-    for module in (certify, jobs, certificates, verify, tuning, catalogue, health, keys):
+    for module in (certify, jobs, figures, certificates, verify, tuning, catalogue, health, keys):
         app.include_router(module.router)
     return app
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Final
 
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis import Redis
 
@@ -18,11 +19,12 @@ from certrad.models.certificates.statement import Statement
 from certrad.models.certificates.verify import Issuer, check_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
+from certrad.models.types.figures import FIGURES
 from certrad.models.types.image import ImageRecord
 from certrad.models.types.tuning import TuningRequest
 from certrad.workers.certificate_store import store_certificate
 from certrad.workers.connection import connect
-from certrad.workers.contract import uploads
+from certrad.workers.contract import figures, uploads
 from certrad.workers.contract.job import JobRecord, JobResult
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.payloads import HandOver, Payloads
@@ -31,6 +33,8 @@ from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.queue.failures import end_job_on_error
 from certrad.workers.queue.shortage import raise_if_disk_is_full
 from certrad.workers.settings import WorkerSettings
+
+_log = structlog.get_logger()
 
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
@@ -61,6 +65,8 @@ def finish(job_id: str) -> None:
             hand_over = _read_hand_over(redis, settings, job_id)
             is_tuning = isinstance(record.request, TuningRequest)
             certificate = None if is_tuning else _store(settings, redis, hand_over, record)
+            if not is_tuning:
+                _keep_figures(settings, job_id, hand_over)
             records.succeed(job_id, hand_over.result, certificate=certificate)
             uploads.delete(settings.blobs_dir, job_id)
 
@@ -144,6 +150,15 @@ def _read_hand_over(redis: Redis, settings: WorkerSettings, job_id: str) -> Hand
     if hand_over is None:
         raise Rejected("worker_lost", "the result expired in the job store")
     return hand_over
+
+
+def _keep_figures(settings: WorkerSettings, job_id: str, hand_over: HandOver) -> None:
+    """Stores what is drawn beside the certificate, which does not need it: a disk that refuses ends no job."""
+    try:
+        for figure in FIGURES:
+            figures.store(settings.outputs_dir, job_id, figure, hand_over.figures.get(figure, b""))
+    except OSError as error:
+        _log.warning("figures not kept", job_id=job_id, reason=error.strerror)
 
 
 def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: JobRecord) -> str:

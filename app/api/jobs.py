@@ -16,7 +16,9 @@ from rq.serializers import JSONSerializer
 
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
-from certrad.workers.contract import uploads
+from certrad.models.types.figures import Figure
+from certrad.models.types.result import AbstainedResult, CertifiedResult
+from certrad.workers.contract import figures, uploads
 from certrad.workers.contract.job import (
     Created,
     IdempotencyConflictError,
@@ -32,6 +34,11 @@ from certrad.workers.contract.records import Records
 from certrad.workers.contract.request import Request, write_request
 
 _SHARE_FOR_NEW_JOBS: Final = 0.8  # of the job store's memory; the rest is for the jobs that were accepted
+_WITHOUT: Final[dict[Figure, str]] = {"example": "job_has_no_example", "curve": "job_has_no_curve"}
+_LEFT_OUT: Final[dict[Figure, str]] = {
+    "example": "the engine left the example out; the certificate does not need it",
+    "curve": "the selection samples chose no class, so that there is no probability to bound",
+}
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -114,15 +121,27 @@ class Jobs:
         record = self.read(job_id)
         if record.image is None or record.request.kind != "certify":
             raise Rejected("job_has_no_input", f"the job is {record.status} in phase {record.phase}")
-        expired = record.ended and self._clock() - record.updated_at > self._settings.output_ttl
-        try:
-            content = None if expired else uploads.read(self._settings.outputs_dir, job_id)
-        except FileNotFoundError:
-            content = None
-        if content is None:
-            raise Rejected(
-                "output_expired", f"the service keeps the image for {self._settings.output_ttl} s after the job ends"
-            )
+        return self._kept(record, lambda: uploads.read(self._settings.outputs_dir, job_id))
+
+    def figure(self, job_id: str, figure: Figure) -> bytes:
+        """Returns what is drawn beside the certificate of a job, as JSON.
+
+        Args:
+            job_id: The id as the client gave it.
+            figure: The name of the figure.
+
+        Raises:
+            Rejected: job_not_found, job_unreadable, job_not_finished, job_has_no_example, job_has_no_curve,
+                output_expired.
+        """
+        record = self.read(job_id)
+        if not record.ended:
+            raise Rejected("job_not_finished", f"the job is {record.status} in phase {record.phase}")
+        if reason := _why_without(record, figure):
+            raise Rejected(_WITHOUT[figure], reason)
+        content = self._kept(record, lambda: figures.read(self._settings.outputs_dir, job_id, figure))
+        if not content:
+            raise Rejected(_WITHOUT[figure], _LEFT_OUT[figure])
         return content
 
     def page(self, *, before: float, limit: int) -> Page:
@@ -164,6 +183,24 @@ class Jobs:
     def _delete_files(self, job_id: str) -> None:
         uploads.delete(self._settings.blobs_dir, job_id)
         uploads.delete(self._settings.outputs_dir, job_id)
+        figures.delete(self._settings.outputs_dir, job_id)
+
+    def _kept(self, record: JobRecord, read: Callable[[], bytes]) -> bytes:
+        """Returns an output of a job.
+
+        Raises:
+            Rejected: output_expired, if it is past its time to live or not there.
+        """
+        expired = record.ended and self._clock() - record.updated_at > self._settings.output_ttl
+        try:
+            content = None if expired else read()
+        except FileNotFoundError:
+            content = None
+        if content is None:
+            raise Rejected(
+                "output_expired", f"the service keeps outputs for {self._settings.output_ttl} s after the job ends"
+            )
+        return content
 
     def _require_memory(self) -> None:
         if not read_memory(self._redis).has_room(0, share=_SHARE_FOR_NEW_JOBS):
@@ -212,6 +249,17 @@ class Jobs:
             send_stop_job_command(self._redis, rq_job_id, serializer=JSONSerializer)
         except (InvalidJobOperation, NoSuchJobError):
             return  # it stopped by itself in between
+
+
+def _why_without(record: JobRecord, figure: Figure) -> str | None:
+    """Returns why an ended job has no such figure; None where it may have one."""
+    if not isinstance(record.result, CertifiedResult | AbstainedResult):
+        return "the job ended without a certificate"
+    if figure == "example" and isinstance(record.result, AbstainedResult):
+        return "an abstention has no radius that an example could show"
+    if figure == "curve" and record.result.routing is not None:
+        return "with `sigma=auto` the radius rests on several runs of samples, and not on one number of them"
+    return None
 
 
 def _digest(upload_sha256: str, request: Request) -> str:

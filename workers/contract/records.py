@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, Final, cast
 
 from redis import Redis
@@ -37,7 +38,7 @@ from certrad.workers.contract.names import (
     ledger_key,
     record_key,
 )
-from certrad.workers.contract.progress import at_start, to_fields
+from certrad.workers.contract.progress import RunningBound, at_start, to_fields
 from certrad.workers.contract.request import Request, write_request
 from certrad.workers.contract.scripts import ADVANCE, CREATE, END
 
@@ -140,6 +141,7 @@ class Records:
         counts: tuple[int, ...],
         invalid: int,
         running_radius: float | None = None,
+        running_bound: RunningBound | None = None,
     ) -> bool:
         """Publishes progress of a certification.
 
@@ -150,6 +152,7 @@ class Records:
             counts: Estimation samples of each class so far.
             invalid: Estimation samples without finite logits so far.
             running_radius: With a target radius, the radius that is proved so far.
+            running_bound: At a fixed n and sigma, an estimate of the outcome.
 
         Returns:
             False if the job has ended.
@@ -164,6 +167,9 @@ class Records:
         if running_radius is not None:
             data["running_radius"] = running_radius
             fields["running_radius"] = repr(running_radius)
+        if running_bound is not None:
+            data["running_bound"] = asdict(running_bound)
+            fields["running_bound"] = json.dumps(data["running_bound"])
         return self._change(job_id, "progress", data, fields)
 
     def images_progress(self, job_id: str, *, images_done: int, images_total: int) -> bool:

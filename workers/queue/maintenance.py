@@ -158,7 +158,7 @@ def _delete_outputs(records: Records, settings: WorkerSettings, now: float) -> N
     if not settings.outputs_dir.exists():
         return
     for path in settings.outputs_dir.iterdir():
-        ended_at = _ended_at(records, path.name)
+        ended_at = _ended_at(records, path.name.partition(".")[0])
         expired = _age(path, now) > _ORPHAN_SECONDS if ended_at is None else now - ended_at > settings.output_ttl
         if expired:
             path.unlink(missing_ok=True)
