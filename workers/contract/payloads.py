@@ -12,6 +12,10 @@ from certrad.workers.contract.names import document_key, input_key, ledger_key, 
 from certrad.workers.contract.scripts import PUT
 
 
+def _no_figures() -> Mapping[Figure, bytes]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandOver:
     """The output of an engine that `finish` reads.
@@ -24,7 +28,7 @@ class HandOver:
 
     result: JobResult
     document: bytes | None = None
-    figures: Mapping[Figure, bytes] = field(default_factory=dict[Figure, bytes])
+    figures: Mapping[Figure, bytes] = field(default_factory=_no_figures)
 
     def to_fields(self) -> dict[str, bytes]:
         """Returns the fields of the hash that holds it."""
