@@ -12,10 +12,6 @@ from certrad.workers.contract.names import document_key, input_key, ledger_key, 
 from certrad.workers.contract.scripts import PUT
 
 
-def _no_figures() -> Mapping[Figure, bytes]:
-    return {}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandOver:
     """The output of an engine that `finish` reads.
@@ -28,11 +24,12 @@ class HandOver:
 
     result: JobResult
     document: bytes | None = None
-    figures: Mapping[Figure, bytes] = field(default_factory=_no_figures)
+    figures: Mapping[Figure, bytes] = field(default_factory=dict[Figure, bytes])
 
     def to_fields(self) -> dict[str, bytes]:
         """Returns the fields of the hash that holds it."""
-        fields = {"result": RESULT.dump_json(self.result), **self.figures}
+        figures = {str(name): content for name, content in self.figures.items()}
+        fields = {"result": RESULT.dump_json(self.result), **figures}
         return fields if self.document is None else {"document": self.document, **fields}
 
     @staticmethod
