@@ -263,9 +263,9 @@ class Certification:
         if not self.may_add_example:
             return
         head = TextHead(text_features=entry.text_features, gate=entry.gate)
-        logits = model.classifier_at(head)(evidence.sigma).logits
+        classifier = head.classifier(model.backbone, evidence.sigma)
         content = figures.example(
-            self.input.request, evidence, sampler.image, logits, sampler.noise.key, sampler.device, self.input.job_id
+            self.input.request, evidence, sampler.image, classifier, sampler.noise.key, self.input.job_id
         )
         has_room = read_memory(self.runtime.redis).has_room(len(content), share=INPUT_SHARE)
         if has_room and not self._payloads.put_figure(self.input.job_id, "example", content):

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from certrad.models.attacks.radius_example import ExampleParams, Logits, NoDirectionError, change_within
+from certrad.models.attacks.radius_example import ExampleParams, NoDirectionError, change_within
+from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.smoothing.curve import radius_curve
 from certrad.models.types import Certificate, CertifyRequest, FixedSigma
 from certrad.models.types.evidence import Evidence
@@ -51,9 +52,8 @@ def example(
     request: CertifyRequest,
     evidence: Evidence,
     pixels: NDArray[Any],
-    logits: Logits,
+    classifier: VisionLanguageClassifier,
     key: bytes,
-    device: torch.device,
     job_id: str,
 ) -> bytes:
     """Returns the JSON of one image within the radius; empty for an abstention, and where it cannot be made.
@@ -64,9 +64,8 @@ def example(
         request: The request.
         evidence: The labels, and the outcome that follows from them.
         pixels: (C, H, W), the model input.
-        logits: The base classifier at the sigma of the evidence.
+        classifier: The base classifier at the sigma of the evidence.
         key: The noise key, from which the seed follows.
-        device: Where the classifier computes.
         job_id: The job's id, for the log.
 
     Raises:
@@ -75,7 +74,7 @@ def example(
     certificate = evidence.outcome
     if not isinstance(certificate, Certificate):
         return b""
-    return _or_nothing("example", job_id, lambda: _example(request, evidence, certificate, pixels, logits, key, device))
+    return _or_nothing("example", job_id, lambda: _example(request, evidence, certificate, pixels, classifier, key))
 
 
 def _or_nothing(figure: Figure, job_id: str, make: Callable[[], bytes]) -> bytes:
@@ -95,24 +94,23 @@ def _example(
     evidence: Evidence,
     certificate: Certificate,
     pixels: NDArray[Any],
-    logits: Logits,
+    classifier: VisionLanguageClassifier,
     key: bytes,
-    device: torch.device,
 ) -> bytes:
     class_index, names = certificate.class_index, request.classifier.class_names
-    runner_up = _runner_up(evidence, class_index)
+    backbone, runner_up = classifier.backbone, _runner_up(evidence, class_index)
     # Another generator than that of the certificate's noise: nothing of the estimation depends on these draws.
     seed = int.from_bytes(hashlib.sha256(_PURPOSE + key).digest()[:8], "big")
     change = change_within(
         pixels.astype(np.float32),
-        logits,
+        classifier.logits,
         class_index=class_index,
         runner_up=runner_up,
         sigma=evidence.sigma,
         radius=certificate.radius,
-        params=ExampleParams.within(_SHARE, evidence.samples_used),
+        params=ExampleParams.within(_SHARE, evidence.samples_used, backbone.device, backbone.dtype),
         generator=torch.Generator().manual_seed(seed),
-        device=device,
+        device=backbone.device,
         on_step=stopping.check,
     )
     rows_first = np.ascontiguousarray(change.steps.transpose(1, 2, 0), dtype="<i2")

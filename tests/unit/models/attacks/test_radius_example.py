@@ -106,6 +106,20 @@ def test_without_a_gradient_there_is_no_direction(value: float) -> None:
         change(logits, image())
 
 
-@pytest.mark.parametrize(("samples", "draws"), [(110, 1), (1100, 4), (10_100, 8), (1_000_000, 8)])
-def test_steps_take_a_share_of_the_samples_and_one_copy_at_least(samples: int, draws: int) -> None:
-    assert ExampleParams.within(0.05, samples).draws == draws
+@pytest.mark.parametrize(
+    ("samples", "dtype", "steps", "draws"),
+    [
+        (30, torch.float32, 1, 1),
+        (110, torch.float32, 1, 1),
+        (1100, torch.float32, 4, 3),
+        (10_100, torch.float32, 4, 8),
+        (1_000_000, torch.float32, 4, 8),
+        (1100, torch.bfloat16, 2, 1),
+        (10_100, torch.bfloat16, 4, 6),
+    ],
+)
+def test_steps_take_a_share_of_the_samples_and_one_copy_at_least(
+    samples: int, dtype: torch.dtype, steps: int, draws: int
+) -> None:
+    params = ExampleParams.within(0.05, samples, torch.device("cpu"), dtype)
+    assert (params.steps, params.draws) == (steps, draws)
