@@ -182,6 +182,7 @@ def test_an_automatic_sigma_has_an_example_and_no_curve(api: TestClient, runtime
     example = figure(api, "job", "example")
     assert radius * (1 - 1e-3) <= example["norm"] <= radius == example["radius"]
     assert code_of(api, "job", "curve") == "job_has_no_curve"
+    assert "sigma=auto" in api.get("/jobs/job/curve").json()["detail"]
 
 
 def test_a_failure_in_the_example_changes_nothing_else(
@@ -244,8 +245,10 @@ def test_figures_expire_with_the_other_outputs(
     api: TestClient, runtime: Runtime, redis: Redis, settings: WorkerSettings, submit: Submit
 ) -> None:
     finished(runtime, submit("job"))
-    late = time.time() + settings.output_ttl + 1
-    jobs = Jobs(redis, ApiSettings(redis_url=settings.redis_url, data_dir=settings.data_dir), clock=lambda: late)
+    settings = settings.model_copy(update={"output_ttl": 60})
+    late = time.time() + 61
+    shared = ApiSettings(redis_url=settings.redis_url, data_dir=settings.data_dir, output_ttl=60)
+    jobs = Jobs(redis, shared, clock=lambda: late)
     with pytest.raises(Rejected, match="output_expired"):
         jobs.figure("job", "example")
     reap(redis, settings)
