@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from certrad.app.api import problems
+from certrad.app.api.audit import PROCESS, AuditMiddleware
 from certrad.app.api.dependencies import Services
 from certrad.app.api.methods import HeadMiddleware
 from certrad.app.api.middleware import (
@@ -18,9 +19,10 @@ from certrad.app.api.middleware import (
     SecurityHeadersMiddleware,
 )
 from certrad.app.api.origin import ForeignOriginMiddleware
-from certrad.app.api.routes import catalogue, certificates, certify, figures, health, jobs, keys, verify
+from certrad.app.api.routes import assessments, catalogue, certificates, certify, figures, health, jobs, keys, verify
 from certrad.app.api.routes import prompts as tuning
 from certrad.app.settings import ApiSettings
+from certrad.workers.contract.audit import recorded_run
 
 _MAX_JSON_BYTES = 1 << 20  # of a body that is no file: FastAPI keeps it in memory
 _DESCRIPTION = """Classifies medical images with a certified L2 radius, or abstains.
@@ -41,7 +43,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        with recorded_run(services.audit, PROCESS):
+            yield
         await services.close()
 
     app = FastAPI(
@@ -56,6 +59,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.state.services = services
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # the documented way to extend the schema
     problems.install(app)
+    app.add_middleware(AuditMiddleware, trail=services.audit)
     app.add_middleware(
         BodySizeLimitMiddleware,
         max_bytes=min(_MAX_JSON_BYTES, settings.max_body_bytes),
@@ -70,7 +74,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(HeadMiddleware)
-    for module in (certify, jobs, figures, certificates, verify, tuning, catalogue, health, keys):
+    for module in (certify, jobs, figures, certificates, assessments, verify, tuning, catalogue, health, keys):
         app.include_router(module.router)
     return app
 

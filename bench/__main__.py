@@ -10,6 +10,7 @@ COMMANDS: Final = {
         "certrad.bench.measure.autoattack_agreement",
         "AutoAttack's parts beside those of its authors' code",
     ),
+    "audit-cost": ("certrad.bench.measure.audit_cost", "what the audit trail adds to a call of the API"),
     "auto-sigma": (
         "certrad.bench.measure.auto_sigma",
         "certified radii of automatic sigma beside those of every fixed one",
@@ -59,6 +60,10 @@ COMMANDS: Final = {
     ),
     "start-up": ("certrad.bench.measure.start_up", "what it takes until a process of the API answers"),
     "picture": ("certrad.bench.docs.picture", "an SVG of what a command prints, for the documentation"),
+    "report-pages": (
+        "certrad.bench.docs.report_pages",
+        "the example pages of docs/reports.md, about a phantom",
+    ),
     "reference": ("certrad.bench.docs.reference", "the tables of docs/ that follow from the code"),
     "command-reference": (
         "certrad.bench.demo.command_reference",

@@ -6,7 +6,7 @@ COPY certrad certrad
 COPY app app
 COPY workers workers
 COPY models models
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[worker]'
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[worker,hospital]'
 
 FROM python:3.12-slim
 RUN useradd --uid 10001 --create-home certrad && mkdir -p -m 700 /data/signing /data/secrets && chown -R certrad /data

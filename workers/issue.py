@@ -1,4 +1,4 @@
-"""The RQ task that ends a job: checks and signs what an engine handed over, stores it, and closes the record.
+"""The RQ task that ends a job: checks and signs what an engine handed over, stores it with reports, closes the record.
 
 Nothing is signed that does not verify and is not about the job.
 """
@@ -6,11 +6,12 @@ Nothing is signed that does not verify and is not about the job.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis import Redis
+from rq.timeouts import BaseTimeoutException
 
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.schemas.schema import parse, read
@@ -21,17 +22,22 @@ from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
 from certrad.models.types.figures import FIGURES
 from certrad.models.types.image import ImageRecord
-from certrad.models.types.tuning import TuningRequest
+from certrad.models.types.tuning import TuningRequest, TuningResult
 from certrad.workers.certificate_store import store_certificate
 from certrad.workers.connection import connect
-from certrad.workers.contract import figures, uploads
+from certrad.workers.contract import figures, outputs, uploads
+from certrad.workers.contract.audit import open_trail
+from certrad.workers.contract.audit_events import AuditEvent
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord, JobResult
 from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.outputs import OUTPUTS, Refused
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.queue.failures import end_job_on_error
 from certrad.workers.queue.shortage import raise_if_disk_is_full
+from certrad.workers.reports.job_reports import StoredCertificate, make_reports
 from certrad.workers.settings import WorkerSettings
 
 _log = structlog.get_logger()
@@ -65,10 +71,22 @@ def finish(job_id: str) -> None:
             hand_over = _read_hand_over(redis, settings, job_id)
             is_tuning = isinstance(record.request, TuningRequest)
             certificate = None if is_tuning else _store(settings, redis, hand_over, record)
-            if not is_tuning:
+            if certificate is not None:
                 _keep_figures(settings, job_id, hand_over)
-            records.succeed(job_id, hand_over.result, certificate=certificate)
+            made = None if certificate is None else _report(settings, redis, record, certificate)
+            sha256 = None if certificate is None else certificate.sha256
+            open_trail(settings, redis).record(_event(job_id, sha256, hand_over.result))
+            records.succeed(job_id, hand_over.result, certificate=sha256, outputs=made)
+            if records.status(job_id) != "succeeded":  # cancelled or erased meanwhile
+                outputs.delete(settings.outputs_dir, job_id)
             uploads.delete(settings.blobs_dir, job_id)
+
+
+def _event(job_id: str, certificate: str | None, result: JobResult) -> AuditEvent:
+    """Returns the event that a job has its result."""
+    if isinstance(result, TuningResult):
+        return AuditEvent(name="prompt_tuned", process="intake", job=job_id, prompt=result.prompt)
+    return AuditEvent(name="certificate_issued", process="intake", job=job_id, certificate=certificate)
 
 
 def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed25519PrivateKey) -> bytes:
@@ -161,11 +179,34 @@ def _keep_figures(settings: WorkerSettings, job_id: str, hand_over: HandOver) ->
         _log.warning("figures not kept", job_id=job_id, reason=error.strerror)
 
 
-def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: JobRecord) -> str:
+def _report(settings: WorkerSettings, redis: Redis, record: JobRecord, certificate: StoredCertificate) -> Refused:
+    """Makes the reports about a certificate; none of them is worth the end of the job.
+
+    Returns:
+        For each kind of report None if it was made, else the code of why it was not.
+
+    Raises:
+        ShortageError: The disk is full, so that RQ tries again later.
+        BaseTimeoutException: A time limit of RQ has passed.
+    """
+    task = cast("CertifyRequest", record.request).task
+    card = None if task is None else Catalogue(redis).tasks().get(task)
+    try:
+        return make_reports(record, certificate, {} if card is None else card.codes_by_class, settings)
+    except BaseTimeoutException:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError):
+            raise_if_disk_is_full(error)
+        _log.error("reports not made", job_id=record.id, exc_info=error)
+    return dict.fromkeys(OUTPUTS, "output_failed")
+
+
+def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: JobRecord) -> StoredCertificate:
     """Signs the document with a key that is public by then, and stores it.
 
     Returns:
-        The SHA-256 of the stored document.
+        The stored document.
 
     Raises:
         Rejected: storage_unavailable, invalid_certificate.
@@ -175,7 +216,7 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
     try:
         content = sign_document(hand_over.document or b"", hand_over.result, record, keys.current())
         keys.publish(Keyring(redis))
-        return store_certificate(settings.certificates_dir, content)
+        return StoredCertificate(document=content, sha256=store_certificate(settings.certificates_dir, content))
     except OSError as error:
         raise_if_disk_is_full(error)
         raise Rejected("storage_unavailable", f"the certificate was not stored: {error.strerror}") from error

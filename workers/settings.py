@@ -42,8 +42,17 @@ class WorkerSettings(SharedSettings):
     )
     input_ttl: int = Field(86_400, ge=60, description="seconds the float tensor may stay in Redis")
     heartbeat_seconds: int = Field(5, ge=1, description="seconds between heartbeats of a worker on its job")
+    audit_retention_days: int = Field(
+        2_190, ge=1, description="days that a file of the audit trail is kept after its last month; 2190 are six years"
+    )
     maintenance_seconds: int = Field(15, ge=1, description="seconds between searches for lost jobs")
     cancel_grace_seconds: float = Field(2.0, ge=0, description="seconds that a cancelled engine has to stop by itself")
+
+    report_language: Literal["en", "de"] = Field("en", description="language of the texts in reports: `en` or `de`")
+    copy_burned_in: bool = Field(
+        False,
+        description="whether the secondary capture page may copy an image that may have text burned into its pixels",
+    )
 
     @model_validator(mode="after")
     def _whole_commits(self) -> Self:
@@ -66,6 +75,11 @@ class WorkerSettings(SharedSettings):
     def cards_dir(self) -> Path:
         """Returns the folder of the operator's own cards, with the folders `backbones` and `tasks`."""
         return self.data_dir / "cards"
+
+    @property
+    def reports_dir(self) -> Path:
+        """Returns the folder of the index of reports, on the hosts of intake only."""
+        return self.data_dir / "reports"
 
     @property
     def signing_dir(self) -> Path:

@@ -16,6 +16,9 @@ from certrad.app.api.events import Source
 from certrad.app.api.jobs import Jobs
 from certrad.app.api.news import News
 from certrad.app.settings import ApiSettings
+from certrad.workers.contract.assessments import Assessments
+from certrad.workers.contract.audit import open_trail
+from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.keyring import Keyring
 
@@ -34,6 +37,8 @@ class Services:
     jobs: Jobs
     catalogue: Catalogue
     keyring: Keyring
+    audit: AuditTrail
+    assessments: Assessments
     verifying: CapacityLimiter
 
     @classmethod
@@ -60,6 +65,8 @@ class Services:
             jobs=Jobs(redis, settings),
             catalogue=Catalogue(redis),
             keyring=Keyring(redis),
+            audit=open_trail(settings, redis),
+            assessments=Assessments(settings.assessments_dir),
             verifying=CapacityLimiter(1),
         )
 

@@ -15,10 +15,8 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from certrad.app.settings import ApiSettings
-from certrad.models.errors import Rejected
-from certrad.models.types.figures import Figure
-from certrad.models.types.result import AbstainedResult, CertifiedResult
-from certrad.workers.contract import figures, uploads
+from certrad.models.errors import PROBLEMS, Rejected
+from certrad.workers.contract import outputs, uploads
 from certrad.workers.contract.job import (
     Created,
     IdempotencyConflictError,
@@ -29,16 +27,13 @@ from certrad.workers.contract.job import (
 )
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
+from certrad.workers.contract.outputs import OutputKind
 from certrad.workers.contract.queues import enqueue, rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.request import Request, write_request
 
 _SHARE_FOR_NEW_JOBS: Final = 0.8  # of the job store's memory; the rest is for the jobs that were accepted
-_WITHOUT: Final[dict[Figure, str]] = {"example": "job_has_no_example", "curve": "job_has_no_curve"}
-_LEFT_OUT: Final[dict[Figure, str]] = {
-    "example": "the engine left the example out; the certificate does not need it",
-    "curve": "the selection samples chose no class, so that there is no probability to bound",
-}
+_ENDED: Final = {"succeeded": "tuned a prompt", "failed": "failed", "cancelled": "was cancelled"}
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -121,27 +116,59 @@ class Jobs:
         record = self.read(job_id)
         if record.image is None or record.request.kind != "certify":
             raise Rejected("job_has_no_input", f"the job is {record.status} in phase {record.phase}")
-        return self._kept(record, lambda: uploads.read(self._settings.outputs_dir, job_id))
+        return self.unexpired(record, lambda: uploads.read(self._settings.outputs_dir, job_id))
 
-    def figure(self, job_id: str, figure: Figure) -> bytes:
-        """Returns what is drawn beside the certificate of a job, as JSON.
+    def certified(self, job_id: str) -> tuple[JobRecord, str]:
+        """Returns a job that ended with a certificate, and the certificate's SHA-256.
 
         Args:
             job_id: The id as the client gave it.
-            figure: The name of the figure.
 
         Raises:
-            Rejected: job_not_found, job_unreadable, job_not_finished, job_has_no_example, job_has_no_curve,
-                output_expired.
+            Rejected: job_not_found, job_unreadable, job_not_finished, job_has_no_certificate.
         """
         record = self.read(job_id)
         if not record.ended:
-            raise Rejected("job_not_finished", f"the job is {record.status} in phase {record.phase}")
-        if reason := _why_without(record, figure):
-            raise Rejected(_WITHOUT[figure], reason)
-        content = self._kept(record, lambda: figures.read(self._settings.outputs_dir, job_id, figure))
-        if not content:
-            raise Rejected(_WITHOUT[figure], _LEFT_OUT[figure])
+            raise Rejected("job_not_finished", f"the job is {record.status}")
+        if record.certificate is None:
+            raise Rejected("job_has_no_certificate", f"the job {_ENDED[record.status]}")
+        return record, record.certificate
+
+    def output(self, job_id: str, kind: OutputKind) -> bytes:
+        """Returns a report about the certificate of a job.
+
+        Args:
+            job_id: The id as the client gave it.
+            kind: The kind of report.
+
+        Raises:
+            Rejected: job_not_found, job_unreadable, job_not_finished, job_has_no_certificate, no_structured_report,
+                hospital_extra_missing, output_failed, output_expired.
+        """
+        record, _ = self.certified(job_id)
+        if (code := record.outputs.get(kind)) is not None:
+            raise Rejected(code if code in PROBLEMS else "output_failed", "")
+        return self.unexpired(record, lambda: outputs.read(self._settings.outputs_dir, job_id, kind))
+
+    def unexpired(self, record: JobRecord, read: Callable[[], bytes]) -> bytes:
+        """Returns what is read, unless the job ended too long ago or the file is gone.
+
+        Args:
+            record: The record of the job.
+            read: Reads the file.
+
+        Raises:
+            Rejected: output_expired.
+        """
+        expired = record.ended and self._clock() - record.updated_at > self._settings.output_ttl
+        try:
+            content = None if expired else read()
+        except FileNotFoundError:
+            content = None
+        if content is None:
+            raise Rejected(
+                "output_expired", f"the service keeps outputs for {self._settings.output_ttl} s after the job ends"
+            )
         return content
 
     def page(self, *, before: float, limit: int) -> Page:
@@ -182,25 +209,7 @@ class Jobs:
 
     def _delete_files(self, job_id: str) -> None:
         uploads.delete(self._settings.blobs_dir, job_id)
-        uploads.delete(self._settings.outputs_dir, job_id)
-        figures.delete(self._settings.outputs_dir, job_id)
-
-    def _kept(self, record: JobRecord, read: Callable[[], bytes]) -> bytes:
-        """Returns an output of a job.
-
-        Raises:
-            Rejected: output_expired, if it is past its time to live or not there.
-        """
-        expired = record.ended and self._clock() - record.updated_at > self._settings.output_ttl
-        try:
-            content = None if expired else read()
-        except FileNotFoundError:
-            content = None
-        if content is None:
-            raise Rejected(
-                "output_expired", f"the service keeps outputs for {self._settings.output_ttl} s after the job ends"
-            )
-        return content
+        outputs.delete(self._settings.outputs_dir, job_id)
 
     def _require_memory(self) -> None:
         if not read_memory(self._redis).has_room(0, share=_SHARE_FOR_NEW_JOBS):
@@ -249,17 +258,6 @@ class Jobs:
             send_stop_job_command(self._redis, rq_job_id, serializer=JSONSerializer)
         except (InvalidJobOperation, NoSuchJobError):
             return  # it stopped by itself in between
-
-
-def _why_without(record: JobRecord, figure: Figure) -> str | None:
-    """Returns why an ended job has no such figure; None where it may have one."""
-    if not isinstance(record.result, CertifiedResult | AbstainedResult):
-        return "the job ended without a certificate"
-    if figure == "example" and isinstance(record.result, AbstainedResult):
-        return "an abstention has no radius that an example could show"
-    if figure == "curve" and record.result.routing is not None:
-        return "with `sigma=auto` the radius rests on several runs of samples, and not on one number of them"
-    return None
 
 
 def _digest(upload_sha256: str, request: Request) -> str:

@@ -1,13 +1,18 @@
 """Prometheus metrics, read from Redis at scrape time, so that every API process shows the whole installation."""
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, cast
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis import Redis
 
+from certrad.workers.contract.assessments import Assessments
+from certrad.workers.contract.audit import count_lost
+from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.names import ACTIVE, JOBS
 from certrad.workers.contract.queues import QUEUES, alive_workers, stage_counts
@@ -22,8 +27,10 @@ _STAGES: Final = {
 class InstallationCollector(Collector):
     """Collects the metrics of jobs, queues and workers."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, trail: AuditTrail, assessments: Assessments) -> None:
         self._redis = redis
+        self._trail = trail
+        self._assessments = assessments
 
     def collect(self) -> Iterator[Metric]:
         """Yields the gauges with their values at this moment."""
@@ -47,14 +54,40 @@ class InstallationCollector(Collector):
         for queue in QUEUES:
             workers.add_metric([queue], len(alive_workers(self._redis, queue)))
         yield workers
+        yield from self._audit()
+        yield from self._agreement()
+
+    def _agreement(self) -> Iterator[Metric]:
+        """Yields what readers said about results; there is nothing to say where the files cannot be read."""
+        labels = ["outcome", "verdict"]
+        recorded = CounterMetricFamily("certrad_assessments", "Assessments that readers recorded", labels=labels)
+        counting = GaugeMetricFamily(
+            "certrad_assessed_certificates", "Certificates by the latest assessment of each", labels=labels
+        )
+        with suppress(OSError):
+            for pair, count in self._assessments.totals().items():
+                recorded.add_metric(pair, count)
+            latest = Counter((each.outcome, each.verdict) for each in self._assessments.latest())
+            for pair, count in latest.items():
+                counting.add_metric(pair, count)
+        yield recorded
+        yield counting
+
+    def _audit(self) -> Iterator[Metric]:
+        """Yields the length of the audit trail, so that a monitoring system notes it elsewhere."""
+        with suppress(OSError):
+            words = "Lines of the audit trail, ones that have expired included"
+            yield GaugeMetricFamily("certrad_audit_lines", words, value=self._trail.head().number)
+        words = "Events of the audit trail that could not be written"
+        yield CounterMetricFamily("certrad_audit_events_lost", words, value=count_lost(self._redis))
 
     def describe(self) -> list[Metric]:
         """Returns no metric in advance, because registering must not need Redis."""
         return []
 
 
-def registry(redis: Redis) -> CollectorRegistry:
+def registry(redis: Redis, trail: AuditTrail, assessments: Assessments) -> CollectorRegistry:
     """Returns the registry with the metrics of this installation."""
     made = CollectorRegistry()
-    made.register(InstallationCollector(redis))
+    made.register(InstallationCollector(redis, trail, assessments))
     return made

@@ -52,6 +52,10 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "job_has_no_input": Remedy(status=409, what_to_do="poll the job until its phase is `waiting` or later"),
     "job_has_no_example": Remedy(status=409, what_to_do="show the radius without an example"),
     "job_has_no_curve": Remedy(status=409, what_to_do="show the certificate without a curve"),
+    "not_acceptable": Remedy(status=406, what_to_do="accept a media type that the interface names, or `*/*`"),
+    "no_structured_report": Remedy(
+        status=409, what_to_do="send the image as a DICOM file with its study, series and instance identifiers"
+    ),
     "output_expired": Remedy(
         status=410, what_to_do="submit the image again; `CERTRAD_OUTPUT_TTL` says how long outputs are kept"
     ),
@@ -114,6 +118,12 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "worker_lost": Remedy(status=500, what_to_do="submit again; tell the operator"),
     "engine_mismatch": Remedy(
         status=500, what_to_do="submit again; run one kind of engine per installation, with the same `secrets`"
+    ),
+    "hospital_extra_missing": Remedy(
+        status=501, what_to_do="install certrad[hospital] on the intake host, and submit the image again"
+    ),
+    "output_failed": Remedy(
+        status=500, what_to_do="use the certificate; check the header of the file with `dciodvfy`; tell the operator"
     ),
     "internal_error": Remedy(status=500, what_to_do="report it with the job id"),
 }

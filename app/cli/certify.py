@@ -1,23 +1,24 @@
 """`certrad certify`: sends files to a service and follows them to their outcomes."""
 
+import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, ParamSpec, get_args
+from typing import Final, get_args
 
-from certrad.app.cli import console
-from certrad.app.cli.client import Client, Job, ProblemError
+from certrad.app.cli.certify_files import KeepFiles, certify
+from certrad.app.cli.client import Client
+from certrad.app.cli.output_files import DEFAULT_KINDS, OUTPUT_KINDS, OutputFolder
 from certrad.app.cli.saved_results import save
 from certrad.app.cli.service import add_json, add_local, add_url, with_private_service, with_service
 from certrad.models.types import Bound, Region, SmoothingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
 from certrad.models.types.window import read_window
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import ABSTAINED, BAD_USAGE, DONE, FAILURE
+from certrad.workers.contract.commands import BAD_USAGE, fail
+from certrad.workers.contract.formats import SNIFFED_BYTES, sniff
 from certrad.workers.contract.option_kinds import Kind, choice, existing, integer, number, path, region, text
 
-P = ParamSpec("P")
-_WORST_FIRST: Final = (FAILURE, BAD_USAGE, ABSTAINED, DONE)
 FIELDS: Final = (
     "task",
     "classes",
@@ -46,7 +47,13 @@ FIELDS: Final = (
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     sources = existing("file", "folder", metavar="FILE|DIR")
-    parser.argument("paths", sources, "PNG, JPEG, TIFF or DICOM files; folders stand for every file in them", many=True)
+    words = "PNG, JPEG, TIFF or DICOM files; folders stand for every file in them"
+    parser.argument("paths", sources, words, many=True, optional=True)
+    parser.option(
+        "--in", existing("folder", metavar="DIR"), "folder of images, instead of `FILE|DIR`; other files are skipped"
+    )
+    parser.option("--out", path("DIR"), "folder to write a file of each kind of output to, named after its image")
+    parser.option("--write", _kinds(), "kinds of output to write, with `--out`", without=",".join(DEFAULT_KINDS))
     add_url(parser)
     add_local(parser, "start a private service for this command")
     parser.option("--save", path("DIR"), "folder to write the certificate, the job and the model input (PNG) to")
@@ -133,7 +140,19 @@ def _window() -> Kind:
     return Kind(read=read, metavar="WINDOW", values=values)
 
 
+def _kinds() -> Kind:
+    def read(given: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(given.split(",")))
+        if not set(names) <= set(OUTPUT_KINDS):
+            raise ValueError(f"must be one or more of {', '.join(OUTPUT_KINDS)}, separated by commas")
+        return names
+
+    values = "; ".join(f"{name}: {kind.description}" for name, kind in OUTPUT_KINDS.items())
+    return Kind(read=read, metavar="KIND,...", values=values)
+
+
 def _rules(options: Namespace) -> Iterator[str]:
+    yield from _rules_of_folders(options)
     if options.task is not None and options.classes is not None:
         yield "`--task` and `--classes` exclude each other"
     for name in ("adapt_steps", "adapt_samples", "adapt_lr", "context"):
@@ -146,6 +165,20 @@ def _rules(options: Namespace) -> Iterator[str]:
     for folder in given:
         if folder.is_dir() and not visible_files(folder):
             yield f"`FILE|DIR` must be a file, or a folder with files; got '{folder}'"
+
+
+def _rules_of_folders(options: Namespace) -> Iterator[str]:
+    source, target = getattr(options, "in"), options.out
+    if source is None and not options.paths:
+        yield "`FILE|DIR` is missing: name images, or a folder of images with `--in`"
+    if source is not None and options.paths:
+        yield "`FILE|DIR` and `--in` exclude each other"
+    if source is not None and target is None:
+        yield "`--in` goes with `--out`, the folder to write to"
+    if options.write is not None and target is None:
+        yield "`--write` goes with `--out`, the folder to write to"
+    if source is not None and target is not None and target.resolve().is_relative_to(source.resolve()):
+        yield "`--out` must be outside the folder of `--in`: the next run would take outputs for images"
 
 
 def visible_files(folder: Path) -> list[Path]:
@@ -163,113 +196,51 @@ def run(options: Namespace) -> int:
     Returns:
         The worst of the exit codes.
     """
-    files = [file for source in options.paths for file in (visible_files(source) if source.is_dir() else [source])]
+    files, names = _sources(options)
+    if not files:
+        return fail(f"no file in '{getattr(options, 'in')}' is a PNG, JPEG, TIFF or DICOM file", BAD_USAGE)
     given = {name: getattr(options, name) for name in FIELDS}
     fields = {name: _as_field(value) for name, value in given.items() if value is not None}
 
     def work(client: Client) -> int:
-        return certify(client, files, fields, as_json=options.json, folder=options.save)
+        keep: list[KeepFiles] = []
+        if options.save is not None:
+            taken: set[str] = set()
+            keep.append(lambda jobs: save(client, jobs, options.save, taken))
+        if options.out is not None:
+            kinds = options.write or DEFAULT_KINDS
+            folder = OutputFolder(folder=options.out, kinds=kinds, names=names)
+            keep.append(lambda jobs: folder.write(client, jobs))
+        return certify(client, files, fields, as_json=options.json, keep=keep)
 
     if options.local:
         return with_private_service(work, data_dir=options.data_dir, keep=False)
     return with_service(options, work)
 
 
+def _sources(options: Namespace) -> tuple[list[Path], dict[Path, str]]:
+    """Returns the files to certify, and the name of each below the folder that it was found in."""
+    files: list[Path] = []
+    names: dict[Path, str] = {}
+    folder: Path | None = getattr(options, "in")
+    for source in [folder] if folder is not None else options.paths:
+        for file in visible_files(source) if source.is_dir() else [source]:
+            if folder is not None and not _is_image(file):
+                sys.stderr.write(f"certrad: {file} is skipped: it is no PNG, JPEG, TIFF or DICOM file\n")
+                continue
+            files.append(file)
+            names[file] = str(file.relative_to(source)) if source.is_dir() else file.name
+    return files, names
+
+
+def _is_image(file: Path) -> bool:
+    """Returns whether a file begins as an image does; what cannot be read counts as one, so that it is reported."""
+    try:
+        with file.open("rb") as stream:
+            return sniff(stream.read(SNIFFED_BYTES)) is not None
+    except OSError:
+        return True
+
+
 def _as_field(value: object) -> str:
     return f"{value.x},{value.y},{value.w},{value.h}" if isinstance(value, Region) else str(value)
-
-
-def certify(
-    client: Client, files: Sequence[Path], fields: Mapping[str, str], *, as_json: bool, folder: Path | None = None
-) -> int:
-    """Submits every file, then follows one after the other; Ctrl+C cancels the jobs that have not ended.
-
-    Args:
-        client: The service.
-        files: The images.
-        fields: The fields of every request.
-        as_json: Whether to print a line of JSON for each file instead of a table.
-        folder: Where to save certificates, jobs and model inputs; None for nowhere.
-
-    Returns:
-        The worst of the exit codes.
-
-    Raises:
-        KeyboardInterrupt: The user pressed Ctrl+C.
-    """
-    with console.progress_bars() as progress:
-        submitted = [_attempt(_submit, client, file, fields) for file in files]
-        bars = [
-            console.add_bar(progress, file.name, job if isinstance(job, Job) else None)
-            for file, job in zip(files, submitted, strict=True)
-        ]
-        try:
-            outcomes = [
-                _attempt(console.follow, client, job, progress, bar) if isinstance(job, Job) else job
-                for job, bar in zip(submitted, bars, strict=True)
-            ]
-        except KeyboardInterrupt:
-            _cancel(client, submitted)
-            raise
-    named = list(zip(files, outcomes, strict=True))
-    if as_json:
-        for file, outcome in named:
-            console.write_json({"file": str(file), **_as_json(outcome)})
-    else:
-        _show(named)
-    codes = [_code(outcome) for outcome in outcomes]
-    if folder is not None:
-        codes.append(save(client, [(file, job) for file, job in named if isinstance(job, Job)], folder))
-    return min(codes, key=_WORST_FIRST.index)
-
-
-def _submit(client: Client, file: Path, fields: Mapping[str, str]) -> Job:
-    return client.submit(file.read_bytes(), fields)
-
-
-def _attempt(action: Callable[P, Job], *args: P.args, **kwargs: P.kwargs) -> Job | ProblemError | OSError:
-    try:
-        return action(*args, **kwargs)
-    except (ProblemError, OSError) as error:
-        return error
-
-
-def _cancel(client: Client, submitted: Iterable[Job | ProblemError | OSError]) -> None:
-    for job in submitted:
-        if isinstance(job, Job) and not client.job(job.id).ended:
-            client.cancel(job.id)
-
-
-def _code(outcome: Job | ProblemError | OSError) -> int:
-    match outcome:
-        case Job(result={"outcome": "certified"}):
-            return DONE
-        case Job(result={"outcome": "abstained"}):
-            return ABSTAINED
-        case ProblemError(status=422):  # an error of the request, reported before there was a job
-            return BAD_USAGE
-        case _:
-            return FAILURE
-
-
-def _as_json(outcome: Job | ProblemError | OSError) -> dict[str, Any]:
-    match outcome:
-        case Job():
-            return {**outcome.raw, "certificate_sha256": outcome.certificate_sha256}
-        case ProblemError():
-            return {"status": "refused", "error": {"code": outcome.code, "detail": outcome.detail}}
-        case OSError():
-            return {"status": "refused", "error": {"code": "unreadable_file", "detail": outcome.strerror}}
-
-
-def _show(named: Iterable[tuple[Path, Job | ProblemError | OSError]]) -> None:
-    rows = []
-    for file, outcome in named:
-        if isinstance(outcome, Job):
-            rows.append(console.Row(image=str(file), job=outcome))
-        else:
-            console.errors().print(f"{file}: {outcome}", soft_wrap=True)
-    if rows:
-        console.print_results(console.output(), rows)
-        console.print_ids(console.output(), rows)
-        console.output().print(console.CAVEAT)

@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, Self, cast
 from urllib.parse import quote
 
 import httpx
 from httpx_sse import EventSource
+
+from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
 _TIMEOUT: Final = httpx.Timeout(30.0)
@@ -144,10 +146,8 @@ class Client:
 
     def make_default(self, prompt_id: str, task: str) -> str | None:
         """Makes a prompt the default of a task; returns the id of the one that it replaces."""
-        replaced: str | None = self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"default_for": task})[
-            "replaced"
-        ]
-        return replaced
+        body = self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"default_for": task})
+        return cast("str | None", body["replaced"])
 
     def prompt(self, prompt_id: str) -> dict[str, Any]:
         """Returns the card of a prompt, with the tasks whose default it is."""
@@ -160,8 +160,7 @@ class Client:
     def restore_prompt(self, prompt_id: str) -> list[str]:
         """Puts a withdrawn prompt into use again; returns the tasks whose default it is then."""
         changed = self._send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"withdrawn": False})
-        tasks: list[str] = changed["default_for"]
-        return tasks
+        return cast("list[str]", changed["default_for"])
 
     def job(self, job_id: str) -> Job:
         """Returns the job with its current status."""
@@ -184,6 +183,12 @@ class Client:
     def certificate(self, job_id: str) -> bytes:
         """Returns the certificate document of a job, byte for byte."""
         return self._request("GET", f"/jobs/{quote(job_id, safe='')}/certificate").content
+
+    def report(self, job_id: str, kind: OutputKind) -> bytes:
+        """Returns a report about the certificate of a job."""
+        place = "secondary-capture" if kind == "secondary_capture" else "certificate"
+        headers = {"Accept": OUTPUTS[kind].media_type}
+        return self._request("GET", f"/jobs/{quote(job_id, safe='')}/{place}", headers=headers).content
 
     def model_input(self, job_id: str) -> bytes:
         """Returns the model input of a job's image, as a PNG."""

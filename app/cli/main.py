@@ -38,8 +38,8 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "prompts import",
         "prompts words",
     ),
-    "Measure": ("evaluate", "plot", "attack", "audit"),
-    "Run the service": ("demo", "up", "api", "worker", "fetch", "keys"),
+    "Measure": ("evaluate", "plot", "attack", "audit", "assessments"),
+    "Run the service": ("demo", "up", "api", "worker", "fetch", "keys", "audit-trail verify"),
 }
 """All commands, as the help lists them."""
 

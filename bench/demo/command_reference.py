@@ -31,8 +31,10 @@ WHEN = (
     ("compare several evaluations in one plot", "certrad plot TSV... --out FILE"),
     ("measure accuracy under attack", "certrad attack DIR"),
     ("look for certificates that an attack contradicts", "certrad audit --images DIR"),
+    ("see how often readers agreed with the results", "certrad assessments"),
     ("use a published backbone", "certrad fetch NAME"),
     ("change, revoke or reveal keys", "certrad keys ACTION"),
+    ("check the audit trail", "certrad audit-trail verify"),
     ("run API and workers on several machines", "certrad api, certrad worker QUEUE"),
 )
 """Goals of a person, each with the command for it."""

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/ that follow from the code: settings, errors, request fields, statuses, phases and events.
+"""Writes what follows from the code in docs/: settings, errors, request fields, statuses, phases, events and codes.
 
     python -m certrad.bench reference
 
@@ -9,6 +9,7 @@ the table of that name. A test fails when a page is out of date.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -24,10 +25,12 @@ from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
 from certrad.workers.contract.names import EVENTS, PHASES, STATUSES
 from certrad.workers.contract.settings import SharedSettings
+from certrad.workers.reports.code_list import code_system, private_concepts
 from certrad.workers.settings import StackSettings, WorkerSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("api.md", "errors.md", "settings.md")
+PAGES = ("api.md", "code_list.md", "errors.md", "settings.md")
+CODE_SYSTEM = "code_system_99certrad.json"
 _REGION = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -44,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
         if (current := with_tables(text)) != text:
             page.write_text(current, "utf-8")
             print(f"changed {page}")
+    (arguments.folder / CODE_SYSTEM).write_text(code_system_text(), "utf-8")
 
 
 def with_tables(page: str) -> str:
@@ -77,6 +81,17 @@ def errors_table() -> str:
         for code, problem in PROBLEMS.items()
     ]
     return _table(("code", "HTTP", "raised if", "what to do"), rows)
+
+
+def code_list_table() -> str:
+    """Returns one row per concept of the private coding scheme."""
+    rows = [(f"`{concept.value}`", _cell(concept.meaning), _cell(concept.definition)) for concept in private_concepts()]
+    return _table(("value", "meaning", "definition"), rows)
+
+
+def code_system_text() -> str:
+    """Returns the private coding scheme as the text of a FHIR CodeSystem."""
+    return json.dumps(code_system(), indent=2) + "\n"
 
 
 def fields_table(form: type[BaseModel]) -> str:
@@ -143,6 +158,7 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "errors": errors_table,
+    "code-list": code_list_table,
     "shared-settings": lambda: settings_table(SharedSettings),
     "api-settings": lambda: settings_table(ApiSettings, SharedSettings),
     "worker-settings": lambda: settings_table(WorkerSettings, SharedSettings),

@@ -112,6 +112,15 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="the job failed, was cancelled or tuned a prompt, its selection samples chose no class, or with "
         "`sigma=auto`, where the radius rests on several runs of samples",
     ),
+    "not_acceptable": Problem(
+        title="No representation has an accepted media type",
+        raised_if="the `Accept` header names only media types that this address does not have",
+    ),
+    "no_structured_report": Problem(
+        title="The image has no DICOM header that a report can refer to",
+        raised_if="a structured report or secondary capture of a job is asked for whose upload is no DICOM file, or "
+        "lacks identifiers of the patient's study that a report must repeat",
+    ),
     "output_expired": Problem(
         title="The output is not kept any more",
         raised_if="the job ended longer ago than its output is kept, or the output was deleted",

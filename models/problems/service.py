@@ -91,6 +91,15 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="an engine with other weights, software, epoch secret, device or processor picked up the job, and "
         "would mix counts; or it lacks the epoch secret under which the images of the prompt are recorded",
     ),
+    "hospital_extra_missing": Problem(
+        title="The service cannot write DICOM reports",
+        raised_if="the extra `hospital` was not installed on the intake host when the job ended",
+    ),
+    "output_failed": Problem(
+        title="The report was not made",
+        raised_if="the header of the file breaks a rule of reports, or rendering exceeded its memory or time limit, "
+        "or the disk refused the report; the certificate is there all the same",
+    ),
     "internal_error": Problem(
         title="A defect of the service",
         raised_if="an unexpected error; its trace is in the log",

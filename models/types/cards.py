@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from certrad.models.types.code import Code
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.tuned_on import TunedOn
 from certrad.models.types.window import WindowPreset, check_presets
@@ -89,6 +90,8 @@ class TaskCard:
         source: Where the classes come from.
         sigma_routing: Noise levels and selector of `sigma=auto`; None where no selector was tuned for the task.
         windows: Window presets. The first one for a modality is used for its files without a window.
+        class_codes: The coded concept of each class, in the order of the names, for reports to other systems; empty
+            where the classes have none.
     """
 
     id: str
@@ -101,10 +104,21 @@ class TaskCard:
     source: str = ""
     sigma_routing: SigmaRouting | None = None
     windows: tuple[WindowPreset, ...] = ()
+    class_codes: tuple[Code, ...] = ()
 
     def __post_init__(self) -> None:
         check_classes(self.class_names, self.template)
         check_presets(self.windows)
+        if self.class_codes and len(self.class_codes) != len(self.class_names):
+            raise ValueError(
+                f"class_codes must have one code for each of the {len(self.class_names)} classes, "
+                f"got {len(self.class_codes)}"
+            )
+
+    @property
+    def codes_by_class(self) -> dict[str, Code]:
+        """Returns the coded concept of each class by its name; empty where the classes have none."""
+        return dict(zip(self.class_names, self.class_codes, strict=False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

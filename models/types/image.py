@@ -23,7 +23,7 @@ Transform = Literal[
     "invert",
 ]
 
-ImageWarning = Literal["low_contrast", "no_window", "several_windows", "voi_lut_reduced"]
+ImageWarning = Literal["low_contrast", "no_window", "several_windows", "voi_lut_reduced", "burned_in_annotation"]
 IMAGE_WARNINGS: Final[dict[ImageWarning, str]] = {
     "low_contrast": (
         "The model saw nearly one grey: its input spans less than a tenth of the range from black to white. The class "
@@ -40,6 +40,10 @@ IMAGE_WARNINGS: Final[dict[ImageWarning, str]] = {
     "voi_lut_reduced": (
         "The VOI lookup table of the file uses fewer bits than it declares, so the image is at most half as bright "
         "as it could be. Compare the image with what a viewer shows."
+    ),
+    "burned_in_annotation": (
+        "The pixels may show text, such as a name: the file says so, or it is an ultrasound image, a secondary capture "
+        "or of modality OT. The model saw the text too, and no report removes it."
     ),
 }
 """What each warning says to a user."""

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from redis import Redis
 
+from certrad.app.api.figures import read_figure
 from certrad.app.api.jobs import Jobs
 from certrad.app.api.remedies import REMEDIES
 from certrad.app.main import create_app
@@ -250,7 +251,7 @@ def test_figures_expire_with_the_other_outputs(
     shared = ApiSettings(redis_url=settings.redis_url, data_dir=settings.data_dir, output_ttl=60)
     jobs = Jobs(redis, shared, clock=lambda: late)
     with pytest.raises(Rejected, match="output_expired"):
-        jobs.figure("job", "example")
+        read_figure(jobs, settings.outputs_dir, "job", "example")
     reap(redis, settings)
     assert len(list(settings.outputs_dir.iterdir())) == 2
     reap(redis, settings, clock=lambda: late)

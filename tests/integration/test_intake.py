@@ -43,6 +43,7 @@ from certrad.workers.intake import tasks as intake
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.settings import WorkerSettings
+from tests.support.audit import audited
 from tests.support.certificates import answered
 from tests.support.images import dicom, encoded, noise, png_bomb, sample, saved, written
 from tests.support.processes import environment
@@ -401,6 +402,15 @@ def test_finish_stores_the_signed_certificate_and_ends_the_job(
     assert not redis.exists(input_key(job_id), document_key(job_id))
     issue.finish(job_id)
     assert read(records, job_id) == record
+
+
+def test_a_certificate_that_is_issued_is_in_the_audit_trail(
+    submit: Callable[..., str], finish: Finish, records: Records, settings: WorkerSettings
+) -> None:
+    job_id = submit(encoded(GREY, "png"))
+    finish(job_id)
+    told = {"name": "certificate_issued", "outcome": "0", "job": job_id}
+    assert audited(settings.audit_dir) == [{**told, "certificate-sha256": read(records, job_id).certificate}]
 
 
 def test_the_key_is_public_before_the_certificate_is_stored(

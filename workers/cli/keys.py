@@ -50,6 +50,8 @@ def run(options: Namespace) -> int:
     Returns:
         The exit code.
     """
+    from certrad.workers.contract.audit_events import AuditEvent
+    from certrad.workers.contract.audit_trail import AuditTrail
     from certrad.workers.keys import admin
     from certrad.workers.offline.service_redis import running_redis
     from certrad.workers.offline.settings import settings_of
@@ -71,6 +73,10 @@ def run(options: Namespace) -> int:
     except (OSError, ValueError) as error:
         return fail(str(error), FAILURE)
     if options.action != "list":
+        changed = str(answer.get("sha256") or answer.get("public_key"))
+        AuditTrail(settings.audit_dir).record(
+            AuditEvent(name="keys_changed", process="keys", details={"action": options.action, "key": changed})
+        )
         with running_redis(settings, otherwise="it publishes its keys once it starts") as redis:
             admin.publish(settings, redis)
     sys.stdout.write(json.dumps(answer) + "\n")

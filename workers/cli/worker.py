@@ -45,6 +45,7 @@ def run(options: Namespace) -> int:
     from certrad.models.installed import CardError
     from certrad.workers import logs
     from certrad.workers.connection import connect
+    from certrad.workers.contract.audit import open_trail, recorded_run
     from certrad.workers.contract.waiting import refuses_writes, tell_if_redis_is_away
     from certrad.workers.engine.worker import EngineWorker
     from certrad.workers.environment import ONE_THREAD
@@ -66,11 +67,16 @@ def run(options: Namespace) -> int:
             worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
         else:
             os.environ |= ONE_THREAD
+            from certrad.workers.reports.renderers import prepare
+
             for module in IMPORTED_BEFORE_FORKS:
                 importlib.import_module(module)
+            if queue == INTAKE_QUEUE:
+                prepare()
             kind = IntakeWorker if queue == INTAKE_QUEUE else QueueWorker
             worker = kind(queue, name=name, redis=redis, settings=settings)
-        worker.work()
+        with recorded_run(open_trail(settings, redis), queue):
+            worker.work()
     except CardError as error:
         return fail(str(error), BAD_USAGE)
     except (ConnectionError, TimeoutError, ResponseError) as error:

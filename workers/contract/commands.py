@@ -43,6 +43,10 @@ COMPUTING: Final[Mapping[str, Command]] = {
     "prompts calibrate": Command("certrad.workers.cli.calibrate", "Adapt a prompt to unlabelled images of a site"),
     "prompts bank": Command("certrad.workers.cli.tune_bank", "Tune a bank of prompts on labelled images"),
     "prompts words": Command("certrad.workers.cli.nearest_words", "Show the words nearest to a prompt's vectors"),
+    "assessments": Command("certrad.workers.cli.assessments", "Show how often readers agreed with the results"),
+    "audit-trail verify": Command(
+        "certrad.workers.cli.audit_trail_verify", "Check that no line of the audit trail was changed or removed"
+    ),
     "keys": Command("certrad.workers.cli.keys", "Show or change the signing keys and epoch secrets of this machine"),
 }
 """The commands that run on this machine, by name; their modules import no torch, numpy or scipy to check options."""

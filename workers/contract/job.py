@@ -1,7 +1,7 @@
 """The record of one job, and the errors of creating and reading a job."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, cast
 
 from pydantic import BeforeValidator, TypeAdapter
@@ -10,6 +10,7 @@ from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
 from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.models.types.tuning import TuningResult
 from certrad.workers.contract.names import ENDED, PHASES, STATUSES, Phase, Status
+from certrad.workers.contract.outputs import Refused
 from certrad.workers.contract.progress import Progress, at_start, from_fields
 from certrad.workers.contract.request import Request, read_request
 from certrad.workers.contract.tuning_images import TuningImages
@@ -50,6 +51,7 @@ def _with_coded_warnings(result: Any) -> Any:  # noqa: ANN401  # the JSON of a r
 
 RESULT: Final[TypeAdapter[JobResult]] = TypeAdapter(Annotated[JobResult, BeforeValidator(_with_coded_warnings)])
 ERROR: Final = TypeAdapter(JobError)
+REFUSED: Final[TypeAdapter[Refused]] = TypeAdapter(Refused)
 
 
 def phase_data(phase: Phase, image: JobInput | None = None) -> dict[str, Any]:
@@ -93,6 +95,8 @@ class JobRecord:
         result: The result of a succeeded job.
         error: The error of a failed job.
         certificate: SHA-256 of the certificate document, 64 hexadecimal digits.
+        outputs: The reports that were made, and why others were not; empty for a job without a certificate, and for
+            one of a release that made none.
     """
 
     id: str
@@ -106,6 +110,7 @@ class JobRecord:
     result: JobResult | None = None
     error: JobError | None = None
     certificate: str | None = None
+    outputs: Refused = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -148,7 +153,7 @@ class JobRecord:
             raise ValueError(f"status and phase must be known and fit each other, got {status!r} and {phase!r}")
         request = read_request(stored[b"request"])
         image, result, error = (stored.get(name) for name in (b"image", b"result", b"error"))
-        certificate = stored.get(b"certificate")
+        certificate, outputs = stored.get(b"certificate"), stored.get(b"outputs")
         return JobRecord(
             id=job_id,
             status=status,
@@ -161,6 +166,7 @@ class JobRecord:
             result=RESULT.validate_json(result) if result else None,
             error=ERROR.validate_json(error) if error else None,
             certificate=certificate.decode() if certificate else None,
+            outputs=REFUSED.validate_json(outputs) if outputs else {},
         )
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
@@ -87,6 +87,17 @@ def to_fields(progress: Progress) -> dict[str, str]:
         progress: The progress.
     """
     return {name: json.dumps(value) for name, value in asdict(progress).items() if value is not None}
+
+
+def running_numbers(radius: float | None, bound: RunningBound | None) -> dict[str, Any]:
+    """Returns what an event of a certification says of its radius so far.
+
+    Args:
+        radius: With a target radius, the radius that is proved so far.
+        bound: At a fixed n and sigma, an estimate of the outcome.
+    """
+    numbers: dict[str, Any] = {} if radius is None else {"running_radius": radius}
+    return numbers if bound is None else {**numbers, "running_bound": asdict(bound)}
 
 
 def from_fields(request: Request, stored: Mapping[bytes, bytes]) -> Progress:

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any, Final, cast
 
 from redis import Redis
@@ -12,6 +11,7 @@ from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.workers.contract.job import (
     ERROR,
     INPUT,
+    REFUSED,
     RESULT,
     Created,
     IdempotencyConflictError,
@@ -38,7 +38,8 @@ from certrad.workers.contract.names import (
     ledger_key,
     record_key,
 )
-from certrad.workers.contract.progress import RunningBound, at_start, to_fields
+from certrad.workers.contract.outputs import Refused
+from certrad.workers.contract.progress import RunningBound, at_start, running_numbers, to_fields
 from certrad.workers.contract.request import Request, write_request
 from certrad.workers.contract.scripts import ADVANCE, CREATE, END
 
@@ -157,19 +158,10 @@ class Records:
         Returns:
             False if the job has ended.
         """
-        data: dict[str, Any] = {
-            "samples_done": samples_done,
-            "samples_total": samples_total,
-            "counts": counts,
-            "invalid": invalid,
-        }
-        fields = {"samples_done": str(samples_done)}
-        if running_radius is not None:
-            data["running_radius"] = running_radius
-            fields["running_radius"] = repr(running_radius)
-        if running_bound is not None:
-            data["running_bound"] = asdict(running_bound)
-            fields["running_bound"] = json.dumps(data["running_bound"])
+        running = running_numbers(running_radius, running_bound)
+        done = {"samples_done": samples_done, "samples_total": samples_total}
+        data: dict[str, Any] = {**done, "counts": counts, "invalid": invalid, **running}
+        fields = {name: json.dumps(value) for name, value in {"samples_done": samples_done, **running}.items()}
         return self._change(job_id, "progress", data, fields)
 
     def images_progress(self, job_id: str, *, images_done: int, images_total: int) -> bool:
@@ -194,13 +186,16 @@ class Records:
         """
         return self._publish(job_id, {"epochs_done": epochs_done, "epochs_total": epochs_total, "loss": loss})
 
-    def succeed(self, job_id: str, result: JobResult, *, certificate: str | None = None) -> bool:
+    def succeed(
+        self, job_id: str, result: JobResult, *, certificate: str | None = None, outputs: Refused | None = None
+    ) -> bool:
         """Ends a job with its result.
 
         Args:
             job_id: The job's id.
             result: The result.
             certificate: SHA-256 of the signed document; None for a tuning.
+            outputs: The reports that were made, and why others were not; None for a tuning.
 
         Returns:
             False if the job has ended already.
@@ -208,6 +203,8 @@ class Records:
         fields = {"result": RESULT.dump_json(result).decode()}
         if certificate is not None:
             fields["certificate"] = certificate
+        if outputs is not None:
+            fields["outputs"] = REFUSED.dump_json(outputs).decode()
         if isinstance(result, CertifiedResult | AbstainedResult):
             fields["samples_done"] = str(result.samples_used)
         return self._finish(job_id, "succeeded", fields, end_data("succeeded", result=result))

@@ -31,6 +31,16 @@ class SharedSettings(BaseSettings):
         return self.data_dir / "outputs"
 
     @property
+    def audit_dir(self) -> Path:
+        """Returns the folder of the audit trail."""
+        return self.data_dir / "audit-trail"
+
+    @property
+    def assessments_dir(self) -> Path:
+        """Returns the folder of the readers' assessments."""
+        return self.data_dir / "assessments"
+
+    @property
     def certificates_dir(self) -> Path:
         """Returns the folder of content-addressed certificate documents."""
         return self.data_dir / "certificates"

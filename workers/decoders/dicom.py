@@ -39,6 +39,8 @@ from certrad.workers.decoders.pixel_data import Integers, PixelElement, PixelLay
 from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 from certrad.workers.decoders.windows import window_for_colour_refusal
 
+_OFTEN_WITH_TEXT: Final = {"US", "SC", "OT"}
+_SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"  # the class, and the multi-frame classes below it
 _NOT_AN_IMAGE: Final = {"SEG", "RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "RTPLAN", "DOC", "PM"}
 _COLOURS: Final = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 _JPEG_2000_COLOURS: Final = {"YBR_ICT", "YBR_RCT"}
@@ -59,6 +61,7 @@ _READ: Final = tuple(
     for keyword in (
         "SOPClassUID",
         "Modality",
+        "BurnedInAnnotation",
         "SamplesPerPixel",
         "PhotometricInterpretation",
         "NumberOfFrames",
@@ -168,10 +171,21 @@ def decode(
             transforms=(*_PALETTE_TRANSFORM.get(layout.photometric, ()), *map(transform_name, steps)),
             unit=unit,
             slope=steepest / of_one,
-            warnings=warned,
+            warnings=(*warned, *_text_in_pixels(dataset)),
             window=applied,
         ),
     )
+
+
+def _text_in_pixels(dataset: Dataset) -> tuple[ImageWarning, ...]:
+    """Returns the warning of a file that says that text is in its pixels, or that is of a kind that often has it there.
+
+    Such devices rarely say so, so that a `NO` of theirs is not believed.
+    """
+    says_so = str(dataset.get("BurnedInAnnotation", "")) == "YES"
+    is_capture = f"{dataset.get('SOPClassUID')}.".startswith(f"{_SECONDARY_CAPTURE}.")
+    likely = says_so or is_capture or dataset.get("Modality") in _OFTEN_WITH_TEXT
+    return ("burned_in_annotation",) if likely else ()
 
 
 @contextmanager

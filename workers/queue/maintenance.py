@@ -9,6 +9,8 @@ import structlog
 from redis import Redis
 from rq.job import Job
 
+from certrad.workers.contract import outputs
+from certrad.workers.contract.audit import open_trail
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord, UnreadableRecordError
 from certrad.workers.contract.names import ENDED, ENGINE_QUEUE, FIRST_STAGE, FORMER_ENGINE_QUEUE, Phase, Stage
@@ -30,8 +32,8 @@ def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] =
 
     It enqueues again an RQ job that RQ has lost, and our job continues from its ledger. It ends our job if RQ has given
     up the RQ job, or if the record cannot be read. It deletes the uploads of ended jobs, uploads that no job ever named
-    once they are an hour old, and the outputs of ended jobs once they are past their time to live. While no job is
-    active it has Redis rewrite its append-only file.
+    once they are an hour old, the outputs of ended jobs once they are past their time to live, and files of the audit
+    trail once they are past their retention. While no job is active it has Redis rewrite its append-only file.
 
     Args:
         redis: The job store.
@@ -49,6 +51,7 @@ def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] =
     _delete_uploads(records, settings, clock())
     _delete_outputs(records, settings, clock())
     _forget_workers(redis)
+    _expire_audit_trail(redis, settings, clock)
     rewrite_when_idle(redis, clock=clock)
 
 
@@ -158,7 +161,7 @@ def _delete_outputs(records: Records, settings: WorkerSettings, now: float) -> N
     if not settings.outputs_dir.exists():
         return
     for path in settings.outputs_dir.iterdir():
-        ended_at = _ended_at(records, path.name.partition(".")[0])
+        ended_at = _ended_at(records, outputs.job_of(path))
         expired = _age(path, now) > _ORPHAN_SECONDS if ended_at is None else now - ended_at > settings.output_ttl
         if expired:
             path.unlink(missing_ok=True)
@@ -180,6 +183,13 @@ def _age(path: Path, now: float) -> float:
         return now - path.stat().st_mtime
     except FileNotFoundError:  # deleted by whoever it belongs to
         return 0.0
+
+
+def _expire_audit_trail(redis: Redis, settings: WorkerSettings, clock: Callable[[], float]) -> None:
+    try:
+        open_trail(settings, redis, clock=clock).expire(days=settings.audit_retention_days, process="maintenance")
+    except OSError as error:  # a full disk: the event that a file expired has no room, so the file stays
+        _log.warning("audit trail not expired", error=type(error).__name__, errno=error.errno)
 
 
 def _forget_workers(redis: Redis) -> None:

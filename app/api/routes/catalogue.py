@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from certrad.app.api.audit import note
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.models.errors import Rejected
@@ -119,12 +120,13 @@ def get_prompt(prompt_id: PromptId, services: ServicesDep) -> PromptView:
         "prompt_not_found", "unknown_task", "prompt_mismatch", "invalid_request", "unknown_field", "foreign_origin"
     ),
 )
-def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesDep) -> ChangedPrompt:
+def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesDep, request: Request) -> ChangedPrompt:
     """Makes a prompt the default of a task with the same classes, withdraws it, or puts it into use again.
 
     `replaced` names the prompt that was the task's default until now. A bank among them is no longer used where a
     request names neither prompt nor adaptation.
     """
+    note(request, change=_change_of(change))
     if change.withdrawn is not None:
         return _withdraw_or_restore(services, prompt_id, withdrawn=change.withdrawn)
     card = _card(services, prompt_id)
@@ -146,13 +148,20 @@ def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesD
     status_code=204,
     responses=problem_responses("prompt_not_found", "invalid_request", "foreign_origin"),
 )
-def withdraw_prompt(prompt_id: PromptId, services: ServicesDep) -> Response:
+def withdraw_prompt(prompt_id: PromptId, services: ServicesDep, request: Request) -> Response:
     """Withdraws a prompt; certificates made with it stay.
 
     PATCH with `{"withdrawn": false}` puts it into use again. A shipped one is then the default of its task again.
     """
+    note(request, change="withdrawn")
     services.catalogue.withdraw_prompt(_card(services, prompt_id).id)
     return Response(status_code=204)
+
+
+def _change_of(change: PromptChange) -> str:
+    if change.withdrawn is None:
+        return f"default of {change.default_for}"
+    return "withdrawn" if change.withdrawn else "restored"
 
 
 def _withdraw_or_restore(services: Services, prompt_id: str, *, withdrawn: bool) -> ChangedPrompt:

@@ -1,21 +1,20 @@
-"""Certificate documents, byte for byte as they are stored."""
+"""Certificate documents, byte for byte as they are stored, and the reports about them."""
 
 import hashlib
-import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Response
 
-from certrad.app.api.dependencies import ServicesDep
+from certrad.app.api.dependencies import Services, ServicesDep
+from certrad.app.api.negotiation import preferred
 from certrad.app.api.problems import problem_responses
-from certrad.models.errors import Rejected
-
-_ENDED: Final = {"succeeded": "tuned a prompt", "failed": "failed", "cancelled": "was cancelled"}
+from certrad.app.api.stored_certificates import read_certificate
+from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 
 router = APIRouter(tags=["certificates"])
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _DOCUMENT: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The signed document: canonical JSON, whose SHA-256 is its address.",
@@ -24,6 +23,35 @@ _DOCUMENT: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "`If-None-Match` names this document."},
 }
 IfNoneMatch = Annotated[str | None, Header(description="ETag of the copy at hand")]
+Represent = Callable[[Services, str, str, str | None], Response]
+"""Returns a representation of a certificate, by the job, its certificate and the client's ETag."""
+
+_TAG: Final = 32  # digits of a report's ETag: one of 64 is the digest of a certificate, also for the audit trail
+_BINARY: Final = {"type": "string", "format": "binary"}
+_WITHOUT_CERTIFICATE: Final = (
+    "job_not_found",
+    "job_unreadable",
+    "job_not_finished",
+    "job_has_no_certificate",
+    "invalid_request",
+)
+_WITHOUT_OUTPUT: Final = ("no_structured_report", "hospital_extra_missing", "output_failed", "output_expired")
+
+
+def _json(services: Services, _job_id: str, certificate: str, if_none_match: str | None) -> Response:
+    return _document(services.settings.certificates_dir, certificate, if_none_match)
+
+
+def _report(kind: OutputKind) -> Represent:
+    return lambda services, job_id, _certificate, if_none_match: _output(services, job_id, kind, if_none_match)
+
+
+_REPRESENTATIONS: Final[Mapping[str, Represent]] = {
+    "application/json": _json,
+    OUTPUTS["structured_report"].media_type: _report("structured_report"),
+    OUTPUTS["fhir"].media_type: _report("fhir"),
+}
+"""The representations of a job's certificate by media type; the first one is for whoever takes any."""
 
 
 @router.get(
@@ -32,26 +60,55 @@ IfNoneMatch = Annotated[str | None, Header(description="ETag of the copy at hand
     summary="Read the certificate of a job",
     response_class=Response,
     responses={
-        **_DOCUMENT,
+        200: {
+            "description": "The signed document, or a report about it. Reports are kept for `CERTRAD_OUTPUT_TTL` "
+            "after the job ends; unlike the document they name the patient.",
+            "content": {
+                media_type: {"schema": {"type": "object"} if media_type.endswith("json") else _BINARY}
+                for media_type in _REPRESENTATIONS
+            },
+        },
+        304: {"description": "`If-None-Match` names this representation."},
         **problem_responses(
-            "job_not_found",
-            "job_unreadable",
-            "job_not_finished",
-            "job_has_no_certificate",
-            "certificate_not_found",
-            "digest_mismatch",
-            "invalid_request",
+            *_WITHOUT_CERTIFICATE, "certificate_not_found", "digest_mismatch", *_WITHOUT_OUTPUT, "not_acceptable"
         ),
     },
 )
-def get_job_certificate(job_id: str, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
-    """Returns the certificate document of a job; an abstention has one too."""
-    record = services.jobs.read(job_id)
-    if not record.ended:
-        raise Rejected("job_not_finished", f"the job is {record.status}")
-    if record.certificate is None:
-        raise Rejected("job_has_no_certificate", f"the job {_ENDED[record.status]}")
-    return _document(services.settings.certificates_dir, record.certificate, if_none_match)
+def get_job_certificate(
+    job_id: str,
+    services: ServicesDep,
+    accept: Annotated[
+        str | None,
+        Header(description=f"one of {', '.join(_REPRESENTATIONS)}; without it, or with `*/*`, the signed document"),
+    ] = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Returns the certificate document of a job, or a report about it; an abstention has them too."""
+    _, certificate = services.jobs.certified(job_id)
+    media_type = preferred(accept, tuple(_REPRESENTATIONS))
+    response = _REPRESENTATIONS[media_type](services, job_id, certificate, if_none_match)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+@router.get(
+    "/jobs/{job_id}/secondary-capture",
+    operation_id="get_job_secondary_capture",
+    summary="Read the secondary capture of a job",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "A DICOM Secondary Capture: the certificate as a page that every viewer shows. It is kept "
+            "for `CERTRAD_OUTPUT_TTL` after the job ends.",
+            "content": {OUTPUTS["secondary_capture"].media_type: {"schema": _BINARY}},
+        },
+        304: {"description": "`If-None-Match` names this object."},
+        **problem_responses(*_WITHOUT_CERTIFICATE, *_WITHOUT_OUTPUT),
+    },
+)
+def get_job_secondary_capture(job_id: str, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
+    """Returns the secondary capture about the certificate of a job; an abstention has one too."""
+    return _output(services, job_id, "secondary_capture", if_none_match)
 
 
 @router.get(
@@ -63,19 +120,21 @@ def get_job_certificate(job_id: str, services: ServicesDep, if_none_match: IfNon
 )
 def get_certificate(sha256: str, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
     """Returns the certificate document with this SHA-256."""
-    if not _SHA256.fullmatch(sha256):
-        raise Rejected("certificate_not_found", "a digest must be 64 lowercase hexadecimal digits")
     return _document(services.settings.certificates_dir, sha256, if_none_match)
 
 
 def _document(directory: Path, sha256: str, if_none_match: str | None) -> Response:
-    try:
-        content = (directory / f"{sha256}.json").read_bytes()
-    except FileNotFoundError:
-        raise Rejected("certificate_not_found", "no certificate has this digest") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise Rejected("digest_mismatch", "the stored certificate has another digest")
+    content = read_certificate(directory, sha256)
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
     if sha256 in (if_none_match or ""):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type="application/json", headers=headers)
+
+
+def _output(services: Services, job_id: str, kind: OutputKind, if_none_match: str | None) -> Response:
+    content = services.jobs.output(job_id, kind)
+    digest = hashlib.sha256(content).hexdigest()[:_TAG]
+    headers = {"ETag": f'"{digest}"'}
+    if digest in (if_none_match or ""):
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=OUTPUTS[kind].media_type, headers=headers)

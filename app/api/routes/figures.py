@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from certrad.app.api.dependencies import ServicesDep
+from certrad.app.api.figures import read_figure
 from certrad.app.api.problems import problem_responses
 from certrad.models.types.figures import RadiusCurve, RadiusExample
 
@@ -35,7 +36,7 @@ def _responses(model: type, description: str, *codes: str) -> dict[int | str, di
 )
 def get_job_example(job_id: str, services: ServicesDep) -> Response:
     """Returns a change of the model input whose L2 norm is the certified radius."""
-    return Response(services.jobs.figure(job_id, "example"), media_type=_JSON)
+    return Response(read_figure(services.jobs, services.settings.outputs_dir, job_id, "example"), media_type=_JSON)
 
 
 @router.get(
@@ -53,4 +54,4 @@ def get_job_example(job_id: str, services: ServicesDep) -> Response:
 )
 def get_job_curve(job_id: str, services: ServicesDep) -> Response:
     """Returns bounds and radius after about 40 numbers of samples, the last of which is the certificate's."""
-    return Response(services.jobs.figure(job_id, "curve"), media_type=_JSON)
+    return Response(read_figure(services.jobs, services.settings.outputs_dir, job_id, "curve"), media_type=_JSON)

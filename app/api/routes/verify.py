@@ -8,6 +8,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from certrad.app.api.audit import note
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.raw_body import read_raw
@@ -68,12 +69,13 @@ async def verify_certificate(request: Request, services: ServicesDep) -> Verific
     """
     async with read_raw(request) as body:
         # One at a time, beside the event loop and the threads of the other routes: a large document takes seconds.
-        verification = await run_sync(_verify, body, services, limiter=services.verifying)
+        digest, verification = await run_sync(_verify, body, services, limiter=services.verifying)
+    note(request, certificate=digest, valid=str(verification.valid).lower(), issuer=verification.issuer)
     return VerificationView.model_validate({**asdict(verification), "valid": verification.valid})
 
 
-def _verify(body: BinaryIO, services: Services) -> Verification:
-    """Returns the verification of a body; it keeps no more of it in memory than a document can have.
+def _verify(body: BinaryIO, services: Services) -> tuple[str, Verification]:
+    """Returns the SHA-256 and the verification of a body; it keeps no more of it in memory than a document can have.
 
     Raises:
         Rejected: not_a_certificate, if the body is longer than that.
@@ -89,4 +91,4 @@ def _verify(body: BinaryIO, services: Services) -> Verification:
         secrets={sha256(secret).hexdigest(): secret for secret in secrets},
         epochs=frozenset(epoch.sha256 for epoch in epochs),
     )
-    return verify(content, issuer)
+    return sha256(content).hexdigest(), verify(content, issuer)

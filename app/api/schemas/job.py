@@ -11,10 +11,16 @@ from certrad.models.types.result import CertificationResult
 from certrad.models.types.tuning import TuningRequest, TuningResult
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import Phase, Status
+from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 from certrad.workers.contract.progress import RunningBound, SamplesDone
 from certrad.workers.contract.request import SpelledCertifyRequest, spell
 
 _ID = "0f8fad5bd9cb469fa16570867728950e"
+_PLACE: Final[dict[OutputKind, str]] = {
+    "structured_report": "certificate",
+    "secondary_capture": "secondary-capture",
+    "fhir": "certificate",
+}
 _BY_IMAGES: Final[frozenset[Phase]] = frozenset({"unpacking", "attacking"})
 
 
@@ -53,6 +59,19 @@ class Links(BaseModel):
     self: str = Field(examples=[f"/jobs/{_ID}"])
     events: str = Field(examples=[f"/jobs/{_ID}/events"])
     certificate: str | None = Field(description="the certificate document, once there is one")
+    structured_report: str | None = Field(
+        None,
+        description="the DICOM structured report, at this address with `Accept: application/dicom`; null without one",
+        examples=[f"/jobs/{_ID}/certificate"],
+    )
+    secondary_capture: str | None = Field(
+        None, description="the DICOM secondary capture, a page for every viewer; null without one"
+    )
+    fhir: str | None = Field(
+        None,
+        description="the FHIR R4 bundle, at this address with `Accept: application/fhir+json`; null without one",
+        examples=[f"/jobs/{_ID}/certificate"],
+    )
 
 
 class ImageRemark(BaseModel):
@@ -110,10 +129,16 @@ def job_view(record: JobRecord) -> JobView:
             self=path,
             events=f"{path}/events",
             certificate=f"/certificates/{record.certificate}" if record.certificate else None,
+            **{kind: f"{path}/{_PLACE[kind]}" if _is_made(record, kind) else None for kind in OUTPUTS},
         ),
         created_at=moment(record.created_at),
         updated_at=moment(record.updated_at),
     )
+
+
+def _is_made(record: JobRecord, kind: OutputKind) -> bool:
+    """Returns whether a report was made; it may have expired since."""
+    return kind in record.outputs and record.outputs[kind] is None
 
 
 def _warnings(record: JobRecord) -> list[ImageRemark]:

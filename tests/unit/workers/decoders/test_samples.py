@@ -1,11 +1,7 @@
 """The outcome of every DICOM file that pydicom and pydicom-data bring along; none of them crashes a decoder."""
 
-import json
-from functools import cache
-from pathlib import Path
 from typing import Final
 
-import pydicom
 import pytest
 
 from certrad.models.errors import PROBLEMS, Rejected
@@ -14,25 +10,10 @@ from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types.image import IMAGE_WARNINGS
 from certrad.models.types.window import FileWindow
 from certrad.workers.decoders.dicom import decode
+from tests.support.dicom_samples import OUTCOMES, samples
 
-EXPECTED: Final[dict[str, str]] = json.loads(
-    (Path(__file__).parents[3] / "data" / "dicom_sample_outcomes.json").read_text()
-)
 SIZE: Final = shipped_backbones()["demo"].image_size
 WINDOW: Final = FileWindow.of_task(shipped_tasks()["mednist"].windows)
-
-
-@cache
-def samples() -> dict[str, Path]:
-    """Every file that ends in .dcm or has a DICOM prefix, by its name; of files of one name, the first."""
-    import data_store  # the module of pydicom-data
-
-    found: dict[str, Path] = {}
-    for root in (Path(pydicom.__file__).parent / "data", Path(data_store.__file__).parent):
-        for path in sorted(root.rglob("*")):
-            if path.is_file() and (path.suffix == ".dcm" or path.read_bytes()[128:132] == b"DICM"):
-                found.setdefault(path.name, path)
-    return found
 
 
 def outcome(data: bytes) -> str:
@@ -55,14 +36,14 @@ def _decoded(data: bytes, frame: int | None) -> str:
     return " ".join(("ok", *flat, *image.facts.warnings))
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", OUTCOMES)
 def test_a_sample_has_its_outcome(name: str) -> None:
-    assert outcome(samples()[name].read_bytes()) == EXPECTED[name]
+    assert outcome(samples()[name].read_bytes()) == OUTCOMES[name]
 
 
 def test_the_outcome_of_every_sample_is_known() -> None:
-    assert set(samples()) == set(EXPECTED)
-    refusals = {found for found in EXPECTED.values() if found.split()[0] != "ok"}
+    assert set(samples()) == set(OUTCOMES)
+    refusals = {found for found in OUTCOMES.values() if found.split()[0] != "ok"}
     assert refusals <= set(PROBLEMS)
-    warnings = {warning for found in EXPECTED.values() if found not in refusals for warning in found.split()[1:]}
+    warnings = {warning for found in OUTCOMES.values() if found not in refusals for warning in found.split()[1:]}
     assert warnings <= set(IMAGE_WARNINGS)

@@ -1,0 +1,99 @@
+"""DICOM files in which every text is a token of its own, so that a test finds where each one went."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.dataset import Dataset
+from redis import Redis
+
+from certrad.workers.decoders import dicom as decoder
+from tests.support.images import dicom as dicom_file
+from tests.support.images import noise
+
+_TEXTS: Final = {"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
+_TOKEN: Final = re.compile(rb"QX[0-9]{5}Z")
+_FIRST_GROUP, _PIXEL_GROUP = 0x0008, 0x7FE0
+_DATES: Final = {"PatientBirthDate": "19030117", "StudyDate": "19630214", "PatientAge": "073Y"}
+_UIDS: Final = {
+    "SOPInstanceUID": "1.2.826.0.1.8086.1.71717",
+    "StudyInstanceUID": "1.2.826.0.1.8086.2.72727",
+    "SeriesInstanceUID": "1.2.826.0.1.8086.3.73737",
+    "FrameOfReferenceUID": "1.2.826.0.1.8086.4.74747",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """A file, and the element of each of its tokens."""
+
+    data: bytes
+    tokens: Mapping[bytes, str]
+
+    def found_in(self, content: bytes) -> set[str]:
+        """The elements whose tokens are somewhere in some bytes."""
+        exact = {name for token, name in self.tokens.items() if not _TOKEN.fullmatch(token) and token in content}
+        return exact | {self.tokens[token] for token in _TOKEN.findall(content) if token in self.tokens}
+
+    def elements_of(self, dataset: Dataset) -> Iterator[tuple[str, str]]:
+        """Where in a data set which token is: the element, and the element of the file that the token is from."""
+        for element in dataset.iterall():
+            if element.VR != "SQ":
+                for name in self.found_in(str(element.value).encode()):
+                    yield element.keyword or str(element.tag), name
+
+
+def canary(**elements: Any) -> Canary:
+    """A CT image with a token in every element of the dictionary that holds text, in a private one and in sequences.
+
+    elements: over the others; None leaves one out.
+    """
+    read_for_pixels = {*decoder._READ}
+    tokens: dict[bytes, str] = {}
+
+    def token(name: str) -> str:
+        made = f"QX{len(tokens):05}Z"
+        tokens[made.encode()] = name
+        return made
+
+    texts = {
+        keyword: token(keyword)
+        for tag, (representation, _, _, is_retired, keyword) in sorted(DicomDictionary.items())
+        if representation in _TEXTS
+        and _FIRST_GROUP <= tag >> 16 < _PIXEL_GROUP
+        and not is_retired
+        and keyword
+        and tag not in read_for_pixels
+    }
+    known = {**_UIDS, **_DATES}
+    tokens |= {value.encode(): keyword for keyword, value in known.items()}
+    item = Dataset()
+    item.CodeMeaning, item.ReferencedSOPInstanceUID = token("in a sequence"), _UIDS["SOPInstanceUID"]
+    values: dict[str, Any] = {
+        **texts,
+        **known,
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
+        "Modality": "CT",
+        "PatientSex": "O",
+        "ProcedureCodeSequence": [item],
+    }
+    data = dicom_file(noise(48, 48), **{**values, **elements})
+    preamble = token("preamble").encode().ljust(128, b"\0")
+    return Canary(data=preamble + data[128:], tokens=tokens)
+
+
+def content_of(redis: Redis, key: bytes) -> bytes:
+    """All that a key holds, whatever its type."""
+    readers = {
+        b"string": lambda: redis.get(key),
+        b"hash": lambda: redis.hgetall(key),
+        b"list": lambda: redis.lrange(key, 0, -1),
+        b"set": lambda: redis.smembers(key),
+        b"zset": lambda: redis.zrange(key, 0, -1, withscores=True),
+        b"stream": lambda: redis.xrange(key),
+        b"none": lambda: b"",  # gone since it was listed
+    }
+    held = readers[redis.type(key)]()
+    return held if isinstance(held, bytes) else str(held).encode()

@@ -1,0 +1,23 @@
+"""Whether an image may have text burned into its pixels, which can name the patient."""
+
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+_OFTEN_WITH_TEXT: Final = frozenset({"US", "SC", "OT"})
+_SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"  # the class, and the multi-frame classes below it
+
+
+def may_have_burned_in_annotation(source: Dataset) -> bool:
+    """Returns whether the pixels of an image may show text.
+
+    Ultrasound devices and secondary captures often draw a name or a date, and rarely say so. A header that says `NO` is
+    therefore not believed for them.
+
+    Args:
+        source: The header of the image.
+    """
+    if str(source.get("BurnedInAnnotation", "")) == "YES" or str(source.get("Modality", "")) in _OFTEN_WITH_TEXT:
+        return True
+    sop_class = str(source.get("SOPClassUID", ""))
+    return sop_class == _SECONDARY_CAPTURE or sop_class.startswith(f"{_SECONDARY_CAPTURE}.")

@@ -1,0 +1,114 @@
+"""The Observation of a FHIR bundle: the certified class with its radius, or an abstention without a value."""
+
+from typing import Final
+
+from certrad.models.certificates.statement import StatedAbstention, StatedCertificate, StatedParams, Statement
+from certrad.models.types.image import ImageRadius
+from certrad.workers.reports import codes
+from certrad.workers.reports.codes import Code
+from certrad.workers.reports.fhir_elements import Element, absent, component, concept, concept_of, number
+from certrad.workers.reports.report import Report
+
+_FRAME: Final = Code(value="121190", scheme="DCM", meaning="Referenced Frames")
+_IMAGING: Final = ("http://terminology.hl7.org/CodeSystem/observation-category", "imaging", "Imaging")
+_NOT_APPLICABLE: Final = ("not-applicable", "Not Applicable")
+
+
+def observation(report: Report, *, subject: Element | None, device: Element, study: Element | None) -> Element:
+    """Returns the Observation of a report.
+
+    Args:
+        report: The report.
+        subject: The patient, or None.
+        device: The device that observed.
+        study: The imaging study that it observed, or None.
+    """
+    moment = report.issued_at.isoformat(timespec="seconds")
+    statement = report.statement
+    return {
+        "resourceType": "Observation",
+        "status": "preliminary",
+        "category": [concept_of(*_IMAGING)],
+        "code": concept(codes.FINDING),
+        "effectiveDateTime": moment,
+        "issued": moment,
+        **(_absence() if report.finding is None else {"valueCodeableConcept": concept(report.finding)}),
+        "method": concept(codes.METHODS[statement.decision.rule]),
+        "device": device,
+        "note": [{"text": limit} for limit in statement.limits],
+        "component": [
+            *_outcome(statement),
+            *_settings(statement.params),
+            component(codes.SAMPLES_USED, valueInteger=statement.samples_used),
+            component(codes.SCOPE, valueCodeableConcept=concept(codes.SCOPES[statement.scope], statement.scope_text)),
+            *_image(report),
+            component(codes.CERTIFICATE_SHA256, valueString=report.certificate_sha256),
+        ],
+        **({"subject": subject} if subject else {}),
+        **({"derivedFrom": [study]} if study else {}),
+    }
+
+
+def _absence() -> Element:
+    """Returns why an abstention has no value (obs-6 allows none beside it): nothing failed, and nothing is known."""
+    text = "The service abstained: the samples do not certify a class."
+    return {"dataAbsentReason": absent("unknown", "Unknown", also=codes.ABSTAINED, text=text)}
+
+
+def _outcome(statement: Statement) -> list[Element]:
+    match statement.claim:
+        case StatedCertificate() as claim:
+            return [
+                component(codes.OUTCOME, valueCodeableConcept=concept(codes.CERTIFIED)),
+                component(codes.RADIUS, valueQuantity=number(claim.radius, at_least=True)),
+                _radius_in_image(statement),
+                component(codes.P_A_LOWER, valueQuantity=number(claim.p_a_lower, at_least=True)),
+                *_target(claim.target_reached),
+            ]
+        case StatedAbstention() as claim:
+            # No number stands for an abstention: a reader that ignores codes would take 0 or -1 for a radius.
+            return [
+                component(codes.OUTCOME, valueCodeableConcept=concept(codes.ABSTAINED)),
+                component(
+                    codes.ABSTENTION_REASON, valueCodeableConcept=concept(codes.ABSTENTION_REASONS[claim.reason])
+                ),
+                component(codes.RADIUS, dataAbsentReason=absent(*_NOT_APPLICABLE)),
+            ]
+
+
+def _radius_in_image(statement: Statement) -> Element:
+    match statement.radius_in_image_units:
+        case ImageRadius() as radius:
+            text = (
+                f"Below {radius.l2:.4f} {radius.unit} (L2 over pixels and channels), or at most "
+                f"{radius.uniform_change:.4f} {radius.unit} in every value at once. {radius.note}"
+            )
+            return component(codes.RADIUS_IN_IMAGE, valueString=text)
+        case absence:
+            return component(codes.RADIUS_IN_IMAGE, dataAbsentReason=absent(*_NOT_APPLICABLE, text=absence.reason))
+
+
+def _target(reached: bool | None) -> list[Element]:
+    if reached is None:
+        return []
+    outcome = codes.TARGET_REACHED if reached else codes.TARGET_MISSED
+    return [component(codes.TARGET_OUTCOME, valueCodeableConcept=concept(outcome))]
+
+
+def _settings(params: StatedParams) -> list[Element]:
+    target = params.target_radius
+    return [
+        component(codes.SIGMA, valueQuantity=number(params.sigma)),
+        component(codes.ALPHA, valueQuantity=number(params.alpha)),
+        component(codes.N_SELECTION, valueInteger=params.n0),
+        component(codes.N_ESTIMATION, valueInteger=params.n),
+        *([] if target is None else [component(codes.TARGET_RADIUS, valueQuantity=number(target))]),
+    ]
+
+
+def _image(report: Report) -> list[Element]:
+    frame = [] if report.frame is None else [component(_FRAME, valueInteger=report.frame)]
+    warnings = [
+        component(codes.WARNING, valueCodeableConcept=concept(codes.WARNINGS[code])) for code in report.warnings
+    ]
+    return [*frame, *warnings]

@@ -1,0 +1,198 @@
+"""The measurement group (TID 1501) of one certificate: what was certified for one image, and how."""
+
+from collections.abc import Iterator
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Final
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodedConcept,
+    Measurement,
+    MeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom.dataset import Dataset
+from pydicom.valuerep import DS, format_number_as_ds
+
+from certrad.models.certificates.statement import StatedAbstention, StatedCertificate
+from certrad.models.types.image import ImageRadius, NoImageRadius
+from certrad.workers.reports import codes
+from certrad.workers.reports.codes import Code
+from certrad.workers.reports.identifiers import classifier_id, derived_uid, has_frames
+from certrad.workers.reports.report import Report
+
+MANUFACTURER: Final = "certrad"
+_SIX_DECIMALS: Final = Decimal("1e-6")
+_MAX_DS: Final = 16  # characters of a decimal string
+_UNITS: Final = {"grey level": "grey levels", "HU": "HU", "stored value": "stored values"}
+
+
+def coded(code: Code) -> CodedConcept:
+    """Returns a concept as highdicom writes it.
+
+    Args:
+        code: The concept.
+    """
+    return CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=code.meaning)
+
+
+def measurement_group(report: Report, source: Dataset) -> MeasurementsAndQualitativeEvaluations:
+    """Returns the group of one certificate.
+
+    An abstention has neither finding nor radius nor probability: an empty number is refused by readers, and 0 would be
+    taken for a result.
+
+    Args:
+        report: The certificate.
+        source: The header of the image.
+    """
+    frame = report.frame if has_frames(source.SOPClassUID) else None
+    of_frame = "" if report.frame is None else f", frame {report.frame}"
+    classifier = classifier_id(report.statement.classifier)
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(
+            identifier=f"certrad {report.certificate_sha256[:16]}{of_frame}",
+            uid=derived_uid("tracking", source.SOPInstanceUID, report.frame, classifier),
+        ),
+        finding_type=None if report.finding is None else coded(report.finding),
+        method=coded(codes.METHODS[report.statement.decision.rule]),
+        algorithm_id=_algorithm(report),
+        measurements=list(_measurements(report)),
+        qualitative_evaluations=list(_evaluations(report)),
+        source_images=[
+            SourceImageForMeasurementGroup(
+                referenced_sop_class_uid=source.SOPClassUID,
+                referenced_sop_instance_uid=source.SOPInstanceUID,
+                referenced_frame_numbers=None if frame is None else [frame],
+            )
+        ],
+    )
+    for item in group[0].ContentSequence:
+        if item.name == coded(codes.MEASUREMENT_METHOD):  # highdicom 0.28.2 has another relationship than TID 1501
+            item.RelationshipType = RelationshipTypeValues.HAS_CONCEPT_MOD.value
+    group[0].ContentSequence.extend(_texts(report))  # TID 1501 allows texts, highdicom has no argument for them
+    return group
+
+
+def image_radius(radius: ImageRadius | NoImageRadius) -> str:
+    """Returns the radius in the image's own units as a sentence.
+
+    Args:
+        radius: The radius.
+    """
+    if isinstance(radius, NoImageRadius):
+        return f"There is no radius in the units of the image: {radius.reason}."
+    unit = _UNITS[radius.unit]
+    budgets = "".join(
+        f", or {_number(each.change)} {unit} in up to {each.max_pixels} pixels"
+        for each in radius.pixels
+        if each.max_pixels
+    )
+    return (
+        f"The radius covers every change of the image whose L2 norm is below {_number(radius.l2)} {unit}: for example "
+        f"{_number(radius.uniform_change)} {unit} in every value{budgets}."
+    )
+
+
+def _algorithm(report: Report) -> AlgorithmIdentification:
+    statement = report.statement
+    classifier, params = statement.classifier, statement.params
+    prompt = "" if classifier.prompt_sha256 is None else f", SHA-256 {classifier.prompt_sha256}"
+    return AlgorithmIdentification(
+        name=f"{MANUFACTURER}: {classifier.backbone}",
+        version=statement.software.get("certrad", report.software_version),
+        family=coded(codes.ARTIFICIAL_INTELLIGENCE),
+        manufacturer=MANUFACTURER,
+        parameters=[
+            f"model: {classifier.backbone}, SHA-256 {classifier.backbone_sha256}",
+            f"prompt: {classifier.prompt}{prompt}",
+            f"sigma: {_number(params.sigma)}, alpha: {_number(params.alpha)}, n0: {params.n0}, n: {params.n}",
+            f"certificate SHA-256: {report.certificate_sha256}",
+        ],
+    )
+
+
+def _measurements(report: Report) -> Iterator[Measurement]:
+    statement = report.statement
+    params, method = statement.params, coded(codes.METHODS[statement.decision.rule])
+    if isinstance(statement.claim, StatedCertificate):
+        claim = statement.claim
+        yield _bound(codes.RADIUS, claim.radius, ROUND_FLOOR, method)
+        yield _bound(codes.P_A_LOWER, claim.p_a_lower, ROUND_FLOOR)
+        yield _bound(codes.P_B_UPPER, claim.p_b_upper, ROUND_CEILING)
+    yield _parameter(codes.SIGMA, params.sigma)
+    yield _parameter(codes.ALPHA, params.alpha)
+    if params.target_radius is not None:
+        yield _parameter(codes.TARGET_RADIUS, params.target_radius)
+    yield _count(codes.N_ESTIMATION, params.n)
+    yield _count(codes.N_SELECTION, params.n0)
+    yield _count(codes.SAMPLES_USED, statement.samples_used)
+
+
+def _evaluations(report: Report) -> Iterator[QualitativeEvaluation]:
+    claim = report.statement.claim
+    abstained = isinstance(claim, StatedAbstention)
+    yield _evaluation(codes.OUTCOME, codes.ABSTAINED if abstained else codes.CERTIFIED)
+    match claim:
+        case StatedAbstention(reason=reason):
+            yield _evaluation(codes.ABSTENTION_REASON, codes.ABSTENTION_REASONS[reason])
+        case StatedCertificate(target_reached=bool(reached)):
+            yield _evaluation(codes.TARGET_OUTCOME, codes.TARGET_REACHED if reached else codes.TARGET_MISSED)
+        case _:
+            pass
+    yield _evaluation(codes.SCOPE, codes.SCOPES[report.statement.scope])
+    for warning in report.warnings:
+        yield _evaluation(codes.WARNING, codes.WARNINGS[warning])
+
+
+def _texts(report: Report) -> Iterator[TextContentItem]:
+    statement = report.statement
+    yield _text(codes.CERTIFICATE_SHA256, report.certificate_sha256)
+    yield _text(codes.SCOPE_TEXT, statement.scope_text)
+    shape = " x ".join(map(str, statement.subject.input_shape))
+    yield _text(codes.INPUT_SPACE, f"Model input of {shape} values in [0, 1], after decoding and resizing the image.")
+    if isinstance(statement.claim, StatedCertificate):
+        yield _text(codes.RADIUS_IN_IMAGE, image_radius(statement.radius_in_image_units))
+    for limit in statement.limits:
+        yield _text(codes.LIMITS, limit)
+
+
+def _bound(name: Code, value: float, rounding: str, method: CodedConcept | None = None) -> Measurement:
+    """Returns a bound, rounded against the claim, so that its text and its floating-point value are equal."""
+    rounded = Decimal(repr(value)).quantize(_SIX_DECIMALS, rounding)
+    return _measurement(name, float(rounded), coded(codes.NO_UNITS), method)
+
+
+def _parameter(name: Code, value: float) -> Measurement:
+    return _measurement(name, float(value), coded(codes.NO_UNITS))
+
+
+def _count(name: Code, value: int) -> Measurement:
+    return _measurement(name, value, coded(codes.SAMPLES))
+
+
+def _measurement(name: Code, value: float, unit: CodedConcept, method: CodedConcept | None = None) -> Measurement:
+    measurement = Measurement(name=coded(name), value=value, unit=unit, method=method)
+    text = _number(value)
+    # highdicom would write 10000 as 10000.0 and 0.00001 with an exponent.
+    measurement[0].MeasuredValueSequence[0].NumericValue = DS(
+        text if len(text) <= _MAX_DS else format_number_as_ds(float(value))
+    )
+    return measurement
+
+
+def _number(value: float) -> str:
+    """Returns a number in decimal notation, without trailing zeros."""
+    return format(Decimal(repr(value)).normalize() if isinstance(value, float) else Decimal(value), "f")
+
+
+def _evaluation(name: Code, value: Code) -> QualitativeEvaluation:
+    return QualitativeEvaluation(name=coded(name), value=coded(value))
+
+
+def _text(name: Code, value: str) -> TextContentItem:
+    return TextContentItem(name=coded(name), value=value, relationship_type=RelationshipTypeValues.CONTAINS)
