@@ -1,9 +1,9 @@
 """DICOM files in which every text is a token of its own, so that a test finds where each one went."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset
@@ -86,7 +86,7 @@ def canary(**elements: Any) -> Canary:
 
 def content_of(redis: Redis, key: bytes) -> bytes:
     """All that a key holds, whatever its type."""
-    readers = {
+    readers: dict[bytes, Callable[[], object]] = {
         b"string": lambda: redis.get(key),
         b"hash": lambda: redis.hgetall(key),
         b"list": lambda: redis.lrange(key, 0, -1),
@@ -95,5 +95,5 @@ def content_of(redis: Redis, key: bytes) -> bytes:
         b"stream": lambda: redis.xrange(key),
         b"none": lambda: b"",  # gone since it was listed
     }
-    held = readers[redis.type(key)]()
+    held = readers[cast("bytes", redis.type(key))]()
     return held if isinstance(held, bytes) else str(held).encode()
