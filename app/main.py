@@ -24,6 +24,7 @@ from certrad.app.api.routes import (
     catalogue,
     certificates,
     certify,
+    figures,
     health,
     jobs,
     keys,
@@ -89,6 +90,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     for module in (
         certify,
         jobs,
+        figures,
         certificates,
         assessments,
         verify,

@@ -21,11 +21,12 @@ from certrad.models.certificates.statement import Statement
 from certrad.models.certificates.verify import Issuer, check_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
+from certrad.models.types.figures import FIGURES
 from certrad.models.types.image import ImageRecord
 from certrad.models.types.tuning import TuningRequest, TuningResult
 from certrad.workers.certificate_store import store_certificate
 from certrad.workers.connection import connect
-from certrad.workers.contract import outputs, uploads
+from certrad.workers.contract import figures, outputs, uploads
 from certrad.workers.contract.audit import open_trail
 from certrad.workers.contract.audit_events import AuditEvent
 from certrad.workers.contract.catalogue import Catalogue
@@ -41,6 +42,8 @@ from certrad.workers.queue.failures import end_job_on_error
 from certrad.workers.queue.shortage import raise_if_disk_is_full
 from certrad.workers.reports.job_reports import StoredCertificate, make_reports
 from certrad.workers.settings import WorkerSettings
+
+_log = structlog.get_logger()
 
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
@@ -73,6 +76,8 @@ def finish(job_id: str) -> None:
             hand_over = _read_hand_over(redis, settings, job_id)
             is_tuning = isinstance(record.request, TuningRequest)
             certificate = None if is_tuning else _store(settings, redis, hand_over, record)
+            if certificate is not None:
+                _keep_figures(settings, job_id, hand_over)
             made = None if certificate is None else _report(settings, redis, record, certificate)
             sha256 = None if certificate is None else certificate.sha256
             open_trail(settings, redis).record(_event(job_id, sha256, hand_over.result))
@@ -183,6 +188,15 @@ def _read_hand_over(redis: Redis, settings: WorkerSettings, job_id: str) -> Hand
     return hand_over
 
 
+def _keep_figures(settings: WorkerSettings, job_id: str, hand_over: HandOver) -> None:
+    """Stores what is drawn beside the certificate, which does not need it: a disk that refuses ends no job."""
+    try:
+        for figure in FIGURES:
+            figures.store(settings.outputs_dir, job_id, figure, hand_over.figures.get(figure, b""))
+    except OSError as error:
+        _log.warning("figures not kept", job_id=job_id, reason=error.strerror)
+
+
 def _report(settings: WorkerSettings, redis: Redis, record: JobRecord, certificate: StoredCertificate) -> Refused:
     """Makes the reports about a certificate; none of them is worth the end of the job.
 
@@ -202,7 +216,7 @@ def _report(settings: WorkerSettings, redis: Redis, record: JobRecord, certifica
     except Exception as error:
         if isinstance(error, OSError):
             raise_if_disk_is_full(error)
-        structlog.get_logger().error("reports not made", job_id=record.id, exc_info=error)
+        _log.error("reports not made", job_id=record.id, exc_info=error)
     return dict.fromkeys(OUTPUTS, "output_failed")
 
 

@@ -116,7 +116,7 @@ class Jobs:
         record = self.read(job_id)
         if record.image is None or record.request.kind != "certify":
             raise Rejected("job_has_no_input", f"the job is {record.status} in phase {record.phase}")
-        return self._unexpired(record, lambda: uploads.read(self._settings.outputs_dir, job_id))
+        return self.unexpired(record, lambda: uploads.read(self._settings.outputs_dir, job_id))
 
     def certified(self, job_id: str) -> tuple[JobRecord, str]:
         """Returns a job that ended with a certificate, and the certificate's SHA-256.
@@ -148,10 +148,18 @@ class Jobs:
         record, _ = self.certified(job_id)
         if (code := record.outputs.get(kind)) is not None:
             raise Rejected(code if code in PROBLEMS else "output_failed", "")
-        return self._unexpired(record, lambda: outputs.read(self._settings.outputs_dir, job_id, kind))
+        return self.unexpired(record, lambda: outputs.read(self._settings.outputs_dir, job_id, kind))
 
-    def _unexpired(self, record: JobRecord, read: Callable[[], bytes]) -> bytes:
-        """Returns what is read, unless the job ended too long ago or the file is gone."""
+    def unexpired(self, record: JobRecord, read: Callable[[], bytes]) -> bytes:
+        """Returns what is read, unless the job ended too long ago or the file is gone.
+
+        Args:
+            record: The record of the job.
+            read: Reads the file.
+
+        Raises:
+            Rejected: output_expired.
+        """
         expired = record.ended and self._clock() - record.updated_at > self._settings.output_ttl
         try:
             content = None if expired else read()

@@ -119,7 +119,7 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "job_not_finished": Problem(
         title="The job has no certificate yet",
-        raised_if="the certificate of a job is asked for before it ended",
+        raised_if="the certificate of a job, or what is drawn beside it, is asked for before it ended",
     ),
     "job_has_no_certificate": Problem(
         title="The job ended without a certificate",
@@ -128,6 +128,15 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
     "job_has_no_input": Problem(
         title="The job has no model input",
         raised_if="the image of the job is not decoded yet, the job ended before that, or it tunes a prompt",
+    ),
+    "job_has_no_example": Problem(
+        title="The job has no example of its radius",
+        raised_if="the job abstained, failed, was cancelled or tuned a prompt, or its engine left the example out",
+    ),
+    "job_has_no_curve": Problem(
+        title="The job has no curve of radius against samples",
+        raised_if="the job failed, was cancelled or tuned a prompt, its selection samples chose no class, or with "
+        "`sigma=auto`, where the radius rests on several runs of samples",
     ),
     "not_acceptable": Problem(
         title="No representation has an accepted media type",

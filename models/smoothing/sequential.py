@@ -162,7 +162,12 @@ class SequentialTest:
     @property
     def running_radius(self) -> float:
         """Returns the largest radius that was shown so far, 0 before: never above the true one but w.p. <= alpha."""
-        return 0.0 if self._class_index is None else _radius(self._shown(self._class_index))
+        return 0.0 if self.shown is None else _radius(self.shown)
+
+    @property
+    def shown(self) -> Outcome | None:
+        """Returns what the confidence sequences claim so far; None where no class was selected."""
+        return None if self._class_index is None else self._shown(self._class_index)
 
     def look(self, counts: LabelCounts) -> SequentialDecision | None:
         """Returns the decision after samples 0..counts.total - 1, or None to go on; at n there is one.

@@ -48,7 +48,9 @@ EVENTS: Final[dict[Event, str]] = {
     "phase": "the job entered a phase; with the facts of a decoded image also `warnings`, their codes",
     "progress": (
         "samples done and in total, and the counts so far (an estimate, not a certificate); with a target radius also "
-        "`running_radius`, proved so far: with probability at least 1 - alpha it is never above the true radius; of a "
+        "`running_radius`, proved so far: with probability at least 1 - alpha it is never above the true radius; at a "
+        "fixed `n` and `sigma` instead `running_bound` with `p_a_lower_if_ended_now` and `radius_if_ended_now`: an "
+        "estimate of the outcome until the end, never a claim; of a "
         "tuning the epochs done and the mean loss of the last one, or the images done"
     ),
     "end": (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from certrad.models.files import replace_file
-from certrad.workers.contract import uploads
+from certrad.workers.contract import figures, uploads
 
 OutputKind = Literal["structured_report", "secondary_capture", "fhir"]
 
@@ -90,9 +90,10 @@ def read(outputs_dir: Path, job_id: str, kind: OutputKind) -> bytes:
 
 
 def delete(outputs_dir: Path, job_id: str) -> None:
-    """Deletes every output of a job, the PNG of its model input included; there may be none."""
+    """Deletes every output of a job, the PNG of its model input and the figures included; there may be none."""
     for file in (uploads.path_of(outputs_dir, job_id), *_reports(outputs_dir, job_id)):
         file.unlink(missing_ok=True)
+    figures.delete(outputs_dir, job_id)
 
 
 def _reports(outputs_dir: Path, job_id: str) -> Iterator[Path]:

@@ -1,11 +1,12 @@
 """The payloads of a running job: what intake hands to engines through Redis, and engines to `finish`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from redis import Redis
 
+from certrad.models.types.figures import FIGURES, Figure
 from certrad.workers.contract.job import RESULT, JobResult
 from certrad.workers.contract.names import document_key, input_key, ledger_key, record_key
 from certrad.workers.contract.scripts import PUT
@@ -18,14 +19,17 @@ class HandOver:
     Attributes:
         result: The result of the job.
         document: The certificate document, canonical JSON and not signed yet; None for a tuning.
+        figures: What is drawn beside a certificate, as JSON; a figure that the engine did not make is missing.
     """
 
     result: JobResult
     document: bytes | None = None
+    figures: Mapping[Figure, bytes] = field(default_factory=dict[Figure, bytes])
 
     def to_fields(self) -> dict[str, bytes]:
         """Returns the fields of the hash that holds it."""
-        fields = {"result": RESULT.dump_json(self.result)}
+        figures = {str(name): content for name, content in self.figures.items()}
+        fields = {"result": RESULT.dump_json(self.result), **figures}
         return fields if self.document is None else {"document": self.document, **fields}
 
     @staticmethod
@@ -39,7 +43,11 @@ class HandOver:
             KeyError: It has no result.
             ValueError: The result is not what this version writes.
         """
-        return HandOver(result=RESULT.validate_json(stored[b"result"]), document=stored.get(b"document"))
+        return HandOver(
+            result=RESULT.validate_json(stored[b"result"]),
+            document=stored.get(b"document"),
+            figures={name: stored[name.encode()] for name in FIGURES if name.encode() in stored},
+        )
 
 
 class Payloads:
@@ -109,6 +117,27 @@ class Payloads:
         """
         pairs = (part for pair in hand_over.to_fields().items() for part in pair)
         return self._put_at(document_key(job_id), job_id, "HSET", *pairs)
+
+    def put_figure(self, job_id: str, figure: Figure, content: bytes) -> bool:
+        """Adds a figure to what `put_hand_over` stored.
+
+        Args:
+            job_id: The job's id.
+            figure: Its name.
+            content: JSON.
+
+        Returns:
+            False if the job has ended.
+        """
+        return self._put_at(document_key(job_id), job_id, "HSET", figure, content)
+
+    def has_hand_over(self, job_id: str) -> bool:
+        """Returns whether an engine has handed over a result that `finish` has not used up.
+
+        Args:
+            job_id: The job's id.
+        """
+        return bool(self._redis.exists(document_key(job_id)))
 
     def read_hand_over(self, job_id: str) -> HandOver | None:
         """Returns what `put_hand_over` stored, or None when it is gone.

@@ -1,10 +1,31 @@
 """The progress of a job: a certification counts samples, a tuning epochs and images."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from pydantic import TypeAdapter
 
 from certrad.models.types.tuning import TuningRequest
 from certrad.workers.contract.request import Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningBound:
+    """What a run planned with the samples so far would show: an estimate of the outcome until the run ends.
+
+    It is no certificate: who looks at it after every block sees one that is too large more often than alpha allows.
+
+    Attributes:
+        samples: Estimation samples so far.
+        p_a_lower_if_ended_now: Lower bound of the class's probability.
+        radius_if_ended_now: The radius; None where there would be none.
+    """
+
+    samples: int
+    p_a_lower_if_ended_now: float
+    radius_if_ended_now: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,11 +36,13 @@ class SamplesDone:
         samples_done: Samples of selection and estimation that are done.
         samples_total: Samples that it may take.
         running_radius: With a target radius, the radius that the e-processes have proved so far; None at a fixed n.
+        running_bound: At a fixed n and sigma, an estimate of the outcome; None before the first estimation samples.
     """
 
     samples_done: int
     samples_total: int
     running_radius: float | None = None
+    running_bound: RunningBound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +66,8 @@ class EpochsDone:
 
 Progress = SamplesDone | EpochsDone
 
+_BOUND: Final = TypeAdapter(RunningBound)
+
 
 def at_start(request: Request) -> Progress:
     """Returns the progress of a new job.
@@ -61,7 +86,18 @@ def to_fields(progress: Progress) -> dict[str, str]:
     Args:
         progress: The progress.
     """
-    return {name: repr(value) for name, value in asdict(progress).items() if value is not None}
+    return {name: json.dumps(value) for name, value in asdict(progress).items() if value is not None}
+
+
+def running_numbers(radius: float | None, bound: RunningBound | None) -> dict[str, Any]:
+    """Returns what an event of a certification says of its radius so far.
+
+    Args:
+        radius: With a target radius, the radius that is proved so far.
+        bound: At a fixed n and sigma, an estimate of the outcome.
+    """
+    numbers: dict[str, Any] = {} if radius is None else {"running_radius": radius}
+    return numbers if bound is None else {**numbers, "running_bound": asdict(bound)}
 
 
 def from_fields(request: Request, stored: Mapping[bytes, bytes]) -> Progress:
@@ -94,4 +130,5 @@ def from_fields(request: Request, stored: Mapping[bytes, bytes]) -> Progress:
         samples_done=int(stored[b"samples_done"]),
         samples_total=int(stored[b"samples_total"]),
         running_radius=number(b"running_radius"),
+        running_bound=_BOUND.validate_json(stored[b"running_bound"]) if b"running_bound" in stored else None,
     )

@@ -39,7 +39,7 @@ from certrad.workers.contract.names import (
     record_key,
 )
 from certrad.workers.contract.outputs import Refused
-from certrad.workers.contract.progress import at_start, to_fields
+from certrad.workers.contract.progress import RunningBound, at_start, running_numbers, to_fields
 from certrad.workers.contract.request import Request, write_request
 from certrad.workers.contract.scripts import ADVANCE, CREATE, END
 
@@ -142,6 +142,7 @@ class Records:
         counts: tuple[int, ...],
         invalid: int,
         running_radius: float | None = None,
+        running_bound: RunningBound | None = None,
     ) -> bool:
         """Publishes progress of a certification.
 
@@ -152,20 +153,15 @@ class Records:
             counts: Estimation samples of each class so far.
             invalid: Estimation samples without finite logits so far.
             running_radius: With a target radius, the radius that is proved so far.
+            running_bound: At a fixed n and sigma, an estimate of the outcome.
 
         Returns:
             False if the job has ended.
         """
-        data: dict[str, Any] = {
-            "samples_done": samples_done,
-            "samples_total": samples_total,
-            "counts": counts,
-            "invalid": invalid,
-        }
-        fields = {"samples_done": str(samples_done)}
-        if running_radius is not None:
-            data["running_radius"] = running_radius
-            fields["running_radius"] = repr(running_radius)
+        running = running_numbers(running_radius, running_bound)
+        done = {"samples_done": samples_done, "samples_total": samples_total}
+        data: dict[str, Any] = {**done, "counts": counts, "invalid": invalid, **running}
+        fields = {name: json.dumps(value) for name, value in {"samples_done": samples_done, **running}.items()}
         return self._change(job_id, "progress", data, fields)
 
     def images_progress(self, job_id: str, *, images_done: int, images_total: int) -> bool:

@@ -27,10 +27,12 @@ from certrad.models.types import TEMPLATE_PROMPT
 from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, ClassifierParts, NoiseIdentity
+from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import Phase
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
+from certrad.workers.engine import figures
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import EngineIdentity, JobEndedError, LedgerEntry, RedisLedger
 from certrad.workers.engine.model import Model, input_shape
@@ -40,6 +42,7 @@ from certrad.workers.engine.runtime import Runtime
 from certrad.workers.engine.tuned_images import require_not_tuned_on
 from certrad.workers.keys.epochs import Epoch
 from certrad.workers.queue import stop as stopping
+from certrad.workers.queue.shortage import INPUT_SHARE
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ class Certification:
         input: The request and its image.
         began: Monotonic seconds when the attempt began.
         progress: Publishes the samples that are done.
+        may_add_example: Whether no earlier attempt has come as far as the example.
     """
 
     runtime: Runtime
@@ -59,6 +63,7 @@ class Certification:
     input: CertificationInput
     began: float = field(default_factory=time.monotonic)
     progress: SamplingProgress = field(init=False)
+    may_add_example: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.progress = SamplingProgress(self.records, self.input.job_id, self.input.request)
@@ -87,6 +92,8 @@ class Certification:
         evidence = self._estimate(entry, model, sampler)
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
         self._hand_over(self._facts(entry, evidence, model, parts, sampler), timing)
+        self._add_example(entry, evidence, model, sampler)
+        self._enter("finishing")
 
     def _enter(self, phase: Phase) -> None:
         if not self.records.enter(self.input.job_id, phase):
@@ -180,6 +187,7 @@ class Certification:
 
     def _estimate(self, entry: LedgerEntry, model: Model, sampler: NoisySampler) -> Evidence:
         self._enter("estimating")
+        self.progress.class_index = entry.selection.class_index
         head = TextHead(text_features=entry.text_features, gate=entry.gate)
         return self.input.plan.estimate(
             sampler,
@@ -238,8 +246,31 @@ class Certification:
             warnings=result_warnings(self.input.image, card),
             timing={name: round(seconds, 3) for name, seconds in timing.items()},
         )
-        hand_over = HandOver(result=result, document=canonical(document(facts)))
-        payloads = Payloads(self.runtime.redis, ttl=self.runtime.settings.input_ttl)
-        if not payloads.put_hand_over(self.input.job_id, hand_over):
+        curve = figures.curve(facts.request, facts.evidence, self.input.job_id)
+        hand_over = HandOver(result=result, document=canonical(document(facts)), figures={"curve": curve})
+        # An example is made only once: a process that dies of it must not take the job along.
+        self.may_add_example = not self._payloads.has_hand_over(self.input.job_id)
+        if not self._payloads.put_hand_over(self.input.job_id, hand_over):
             raise JobEndedError(self.input.job_id)
-        self._enter("finishing")
+
+    def _add_example(self, entry: LedgerEntry, evidence: Evidence, model: Model, sampler: NoisySampler) -> None:
+        """Adds an image within the radius to the hand-over, where it can be made and the job store has room for it.
+
+        Raises:
+            JobEndedError: The job has ended.
+            StopRequested: The process is to stop.
+        """
+        if not self.may_add_example:
+            return
+        head = TextHead(text_features=entry.text_features, gate=entry.gate)
+        classifier = head.classifier(model.backbone, evidence.sigma)
+        content = figures.example(
+            self.input.request, evidence, sampler.image, classifier, sampler.noise.key, self.input.job_id
+        )
+        has_room = read_memory(self.runtime.redis).has_room(len(content), share=INPUT_SHARE)
+        if has_room and not self._payloads.put_figure(self.input.job_id, "example", content):
+            raise JobEndedError(self.input.job_id)
+
+    @property
+    def _payloads(self) -> Payloads:
+        return Payloads(self.runtime.redis, ttl=self.runtime.settings.input_ttl)

@@ -4,7 +4,9 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from certrad.models.types import CertifyRequest, LabelCounts
+from certrad.models.smoothing.curve import bounds_now
+from certrad.models.types import Certificate, CertifyRequest, FixedSigma, LabelCounts
+from certrad.workers.contract.progress import RunningBound
 from certrad.workers.contract.records import Records
 from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.queue import stop as stopping
@@ -22,12 +24,14 @@ class SamplingProgress:
         records: The job records.
         job_id: The job's id.
         request: Says how many selection samples and classes there are.
+        class_index: The class that the selection samples chose; None before, and where they chose none.
         published_at: Monotonic seconds of the last publication.
     """
 
     records: Records
     job_id: str
     request: CertifyRequest
+    class_index: int | None = None
     published_at: float = 0.0
 
     def selection(self, done: int) -> None:
@@ -69,5 +73,19 @@ class SamplingProgress:
             counts=counts.per_class,
             invalid=counts.invalid,
             running_radius=running_radius,
+            running_bound=self._bound(counts),
         ):
             raise JobEndedError(self.job_id)
+
+    def _bound(self, counts: LabelCounts) -> RunningBound | None:
+        """Returns what counts at a fixed n and sigma would show, had the run been planned with so many samples."""
+        sigma, params = self.request.sigma, self.request.params
+        if self.class_index is None or not counts.total or params.target_radius or not isinstance(sigma, FixedSigma):
+            return None
+        split = params.alpha_split(len(counts.per_class))
+        outcome = bounds_now(self.class_index, counts, split, sigma.sigma)
+        return RunningBound(
+            samples=counts.total,
+            p_a_lower_if_ended_now=outcome.p_a_lower,
+            radius_if_ended_now=outcome.radius if isinstance(outcome, Certificate) else None,
+        )

@@ -12,7 +12,7 @@ from certrad.models.types.tuning import TuningRequest, TuningResult
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import Phase, Status
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
-from certrad.workers.contract.progress import SamplesDone
+from certrad.workers.contract.progress import RunningBound, SamplesDone
 from certrad.workers.contract.request import SpelledCertifyRequest, spell
 
 _ID = "0f8fad5bd9cb469fa16570867728950e"
@@ -34,6 +34,11 @@ class Progress(BaseModel):
         None,
         description="only with `target_radius`: the radius proved so far; with probability at least 1 - alpha it is "
         "never above the true one",
+    )
+    running_bound: RunningBound | None = Field(
+        None,
+        description="only at a fixed `n` and `sigma`, from the first estimation samples to the end: what a run planned "
+        "with the samples so far would show; an estimate of the outcome, never a claim",
     )
 
 
@@ -147,6 +152,8 @@ def _progress(record: JobRecord) -> Progress | TuningProgress:
         progress = Progress(phase=record.phase, samples_done=now.samples_done, samples_total=now.samples_total)
         if now.running_radius is not None:
             progress.running_radius = now.running_radius
+        if now.running_bound is not None and not record.ended:
+            progress.running_bound = now.running_bound
         return progress
     tuning = TuningProgress(
         phase=record.phase, epochs_done=now.epochs_done, epochs_total=now.epochs_total, loss=now.loss
