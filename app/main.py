@@ -21,6 +21,7 @@ from certrad.app.api.middleware import (
 from certrad.app.api.origin import ForeignOriginMiddleware
 from certrad.app.api.routes import assessments, catalogue, certificates, certify, health, jobs, keys, verify
 from certrad.app.api.routes import prompts as tuning
+from certrad.app.api.routes.page import page_router
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.audit import recorded_run
 
@@ -53,7 +54,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        docs_url=None,  # both pages would load scripts from outside the hospital
+        docs_url=None,  # FastAPI's pages load scripts from outside the hospital; `page` serves its own
         redoc_url=None,
     )
     app.state.services = services
@@ -76,6 +77,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(HeadMiddleware)
     for module in (certify, jobs, certificates, assessments, verify, tuning, catalogue, health, keys):
         app.include_router(module.router)
+    app.include_router(page_router(settings))
     return app
 
 

@@ -59,6 +59,7 @@ COMMANDS: Final = {
         "what the service adds to the sampling of a certificate, hop by hop",
     ),
     "start-up": ("certrad.bench.measure.start_up", "what it takes until a process of the API answers"),
+    "page-pictures": ("certrad.bench.docs.page_pictures", "screenshots of the page, for the documentation"),
     "picture": ("certrad.bench.docs.picture", "an SVG of what a command prints, for the documentation"),
     "report-pages": (
         "certrad.bench.docs.report_pages",

@@ -14,6 +14,7 @@ from redis import Redis
 from rq.timeouts import BaseTimeoutException
 
 from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.envelopes import dsse, jws
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.statement import Statement
@@ -28,12 +29,14 @@ from certrad.workers.contract import outputs, uploads
 from certrad.workers.contract.audit import open_trail
 from certrad.workers.contract.audit_events import AuditEvent
 from certrad.workers.contract.catalogue import Catalogue
+from certrad.workers.contract.certificate_files import CertificateFile
 from certrad.workers.contract.job import JobRecord, JobResult
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.outputs import OUTPUTS, Refused
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.keys.signing import SigningKeys
+from certrad.workers.keys.time_stamps import stamp, want_time_stamp
 from certrad.workers.queue.failures import end_job_on_error
 from certrad.workers.queue.shortage import raise_if_disk_is_full
 from certrad.workers.reports.job_reports import StoredCertificate, make_reports
@@ -47,8 +50,9 @@ _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_i
 def finish(job_id: str) -> None:
     """Signs and stores the certificate that an engine put into Redis, deletes the upload and ends the job.
 
-    It signs nothing that does not verify, or that belongs to another job. A tuning has a result only: its prompt was
-    stored and published before. Nothing remains of a job that has ended meanwhile. A second run does no harm.
+    It signs nothing that does not verify, or that belongs to another job. The time stamp, if one is wanted, is asked
+    for when the job has ended. A tuning has a result only: its prompt was stored and published before. Nothing remains
+    of a job that has ended meanwhile. A second run does no harm.
 
     Args:
         job_id: The job's id.
@@ -64,6 +68,7 @@ def finish(job_id: str) -> None:
         if not records.enter(job_id, "finishing") or (record := records.read(job_id)) is None:
             uploads.delete(settings.blobs_dir, job_id)
             return
+        certificate = None
         with end_job_on_error(job_id, settings, records):
             hand_over = _read_hand_over(redis, settings, job_id)
             is_tuning = isinstance(record.request, TuningRequest)
@@ -75,6 +80,8 @@ def finish(job_id: str) -> None:
             if records.status(job_id) != "succeeded":  # cancelled or erased meanwhile
                 outputs.delete(settings.outputs_dir, job_id)
             uploads.delete(settings.blobs_dir, job_id)
+        if certificate is not None:
+            stamp(redis, settings, certificate.sha256)
 
 
 def _event(job_id: str, certificate: str | None, result: JobResult) -> AuditEvent:
@@ -113,6 +120,17 @@ def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed
     except Rejected as rejected:
         raise Rejected("invalid_certificate", rejected.detail) from rejected
     return content
+
+
+def seal(document: bytes, key: Ed25519PrivateKey) -> dict[CertificateFile, bytes]:
+    """Returns the envelopes of a signed document, signed with the same key.
+
+    Args:
+        document: The signed document, byte for byte as it is to be stored.
+        key: The key that signed it.
+    """
+    parsed = parse(document)
+    return {"dsse": dsse.seal(parsed, key), "jws": jws.seal(parsed, key)}
 
 
 def _check_subject(statement: Statement, record: JobRecord) -> None:
@@ -189,7 +207,7 @@ def _report(settings: WorkerSettings, redis: Redis, record: JobRecord, certifica
 
 
 def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: JobRecord) -> StoredCertificate:
-    """Signs the document with a key that is public by then, and stores it.
+    """Signs the document with a key that is public by then, and stores it with its envelopes.
 
     Returns:
         The stored document.
@@ -200,9 +218,12 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
     """
     keys = SigningKeys(settings.signing_dir)
     try:
-        content = sign_document(hand_over.document or b"", hand_over.result, record, keys.current())
+        key = keys.current()
+        content = sign_document(hand_over.document or b"", hand_over.result, record, key)
         keys.publish(Keyring(redis))
-        return StoredCertificate(document=content, sha256=store_certificate(settings.certificates_dir, content))
+        sha256 = store_certificate(settings.certificates_dir, content, seal(content, key))
+        want_time_stamp(redis, settings, sha256)
+        return StoredCertificate(document=content, sha256=sha256)
     except OSError as error:
         raise_if_disk_is_full(error)
         raise Rejected("storage_unavailable", f"the certificate was not stored: {error.strerror}") from error

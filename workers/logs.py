@@ -12,7 +12,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 from certrad.models.errors import Rejected
 
-_RQ_LOGGERS: Final = ("rq.worker", "rq.job", "rq.registry", "rq.queue")
+_QUIET: Final = ("rq.worker", "rq.job", "rq.registry", "rq.queue", "httpx")  # httpx logs whole addresses
 
 
 def configure(process: str, stream: TextIO | None = None) -> None:
@@ -51,7 +51,7 @@ def configure(process: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    for name in _RQ_LOGGERS:
+    for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     sys.excepthook = _log_uncaught
 

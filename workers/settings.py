@@ -48,6 +48,20 @@ class WorkerSettings(SharedSettings):
     maintenance_seconds: int = Field(15, ge=1, description="seconds between searches for lost jobs")
     cancel_grace_seconds: float = Field(2.0, ge=0, description="seconds that a cancelled engine has to stop by itself")
 
+    tsa_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s]+$",
+        description="address of a time-stamping authority (RFC 3161) that intake asks when it issues a certificate; "
+        "needs `CERTRAD_TSA_CERTIFICATES`; unset: certificates have no time stamp",
+    )
+    tsa_timeout: float = Field(5.0, gt=0, le=60, description="seconds the time-stamping authority has to respond")
+
+    @model_validator(mode="after")
+    def _trusted_authority(self) -> Self:
+        if self.tsa_url is not None and self.tsa_certificates is None:
+            raise ValueError("tsa_certificates must name the certificates of the authority in tsa_url")
+        return self
+
     report_language: Literal["en", "de"] = Field("en", description="language of the texts in reports: `en` or `de`")
     copy_burned_in: bool = Field(
         False,

@@ -22,6 +22,7 @@ AUDITED: Final[Mapping[str, EventName]] = {
     "get_certificate": "certificate_read",
     "verify": "certificate_verified",
     "delete_job": "job_cancelled",
+    "get_job_example": "output_read",
     "record_assessment": "assessment_recorded",
     "change_prompt": "prompt_changed",
     "withdraw_prompt": "prompt_changed",
@@ -37,18 +38,27 @@ NOT_AUDITED: Final = frozenset(
         "list_jobs",  # jobs, their results and the lists of them hold no patient data, and clients poll them
         "get_job",
         "follow_job",
+        "get_job_curve",
+        "get_trigger",
+        "trigger_orthanc",  # what the connector then retrieves and submits is an event
+        "trigger_study",
+        "test_rules",
         "list_assessments",
         "live",
         "ready",
         "workers",
         "metrics",
         "keys",
+        "jwks",
+        "keys_pem",
     }
 )
-"""The operations whose calls are no event."""
+"""The operations whose calls are no event. A call of any other operation is one, or has no name here by mistake."""
 
 _NOTES: Final = "audit_notes"
+_PROBLEM: Final = "problem"
 _UNAUTHENTICATED: Final = 401
+_WRONG_SECRETS: Final = frozenset({"wrong_trigger_secret"})
 _NO_CONTENT: Final = 204
 _JOB: Final = re.compile(r"/jobs/([A-Za-z0-9_-]{1,64})")
 _SHA256: Final = re.compile(r'"([0-9a-f]{64})"')
@@ -89,6 +99,11 @@ def note(request: Request, **facts: str) -> None:
     _notes_of(request.scope).update(facts)
 
 
+def note_refusal(request: Request, code: str) -> None:
+    """Notes the error code with which a request is refused."""
+    note(request, **{_PROBLEM: code})
+
+
 def _notes_of(scope: Scope) -> dict[str, str]:
     """Returns the facts that routes noted about a request."""
     notes: dict[str, str] = scope.setdefault("state", {}).setdefault(_NOTES, {})
@@ -101,8 +116,11 @@ def _event(scope: Scope, start: Message) -> AuditEvent | None:
     status = start["status"]
     client = scope.get("client")
     common: dict[str, Any] = {"process": PROCESS, "network": client[0] if client else None}
-    if status == _UNAUTHENTICATED:
-        return AuditEvent(name="authentication_failed", details={"operation": operation}, failed=True, **common)
+    notes = dict(_notes_of(scope))
+    problem = notes.pop(_PROBLEM, "")
+    if status == _UNAUTHENTICATED or problem in _WRONG_SECRETS:
+        details = {"operation": operation, "problem": problem}
+        return AuditEvent(name="authentication_failed", details=details, failed=True, **common)
     name = AUDITED.get(operation)
     if name is None or status >= 400:
         return None
@@ -114,7 +132,7 @@ def _event(scope: Scope, start: Message) -> AuditEvent | None:
         "prompt": path.get("prompt_id"),
     }
     details = {"operation": operation}
-    for key, value in _notes_of(scope).items():
+    for key, value in notes.items():
         (facts if key in facts else details)[key] = value
     media = headers.get("content-type", "").partition(";")[0]
     if name == "certificate_read" and media in _REPORTS:

@@ -14,7 +14,7 @@ from certrad.workers.contract.assessments import Assessments
 from certrad.workers.contract.audit import count_lost
 from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.job_store import read_memory
-from certrad.workers.contract.names import ACTIVE, JOBS
+from certrad.workers.contract.names import ACTIVE, JOBS, UNSTAMPED
 from certrad.workers.contract.queues import QUEUES, alive_workers, stage_counts
 
 _STAGES: Final = {
@@ -37,7 +37,8 @@ class InstallationCollector(Collector):
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.zcard(ACTIVE)
             pipe.zcard(JOBS)
-            active, known = cast("list[int]", pipe.execute())
+            pipe.scard(UNSTAMPED)
+            active, known, unstamped = cast("list[int]", pipe.execute())
         counts, memory = stage_counts(self._redis), read_memory(self._redis)
         yield GaugeMetricFamily("certrad_job_store_used_bytes", "Memory that the job store uses", value=memory.used)
         yield GaugeMetricFamily(
@@ -45,6 +46,11 @@ class InstallationCollector(Collector):
         )
         yield GaugeMetricFamily("certrad_jobs_active", "Jobs queued or running", value=active)
         yield GaugeMetricFamily("certrad_jobs_listed", "Jobs in the list, ended ones included", value=known)
+        yield GaugeMetricFamily(
+            "certrad_certificates_without_time_stamp",
+            "Certificates whose time stamp the authority has not given yet",
+            value=unstamped,
+        )
         for name, words in _STAGES.items():
             family = GaugeMetricFamily(f"certrad_stages_{name}", words, labels=["queue"])
             for queue, of_queue in counts.items():

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, JsonValue
 from redis import exceptions as redis_errors
 from starlette.exceptions import HTTPException
 
+from certrad.app.api.audit import note_refusal
 from certrad.app.api.methods import allowed_methods
 from certrad.app.api.remedies import REMEDIES
 from certrad.models.errors import PROBLEMS, Rejected
@@ -120,7 +121,8 @@ def install(app: FastAPI) -> None:
     """Makes every expected error of the app a problem."""
 
     @app.exception_handler(Rejected)
-    async def rejected(_: Request, error: Rejected) -> JSONResponse:
+    async def rejected(request: Request, error: Rejected) -> JSONResponse:
+        note_refusal(request, error.code)
         members = {"errors": error.errors} if isinstance(error, InvalidRequest) else None
         return problem_response(error.code, error.detail, members=members)
 

@@ -39,8 +39,14 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "method_not_allowed": Remedy(status=405, what_to_do="see the `Allow` header"),
     "job_not_found": Remedy(status=404, what_to_do="submit the image again"),
     "certificate_not_found": Remedy(status=404, what_to_do="check the digest"),
+    "envelope_not_found": Remedy(
+        status=404, what_to_do="submit the image again: the same document gets its envelopes, unless the key is another"
+    ),
+    "time_stamp_not_found": Remedy(
+        status=404, what_to_do="ask again in some minutes if the operator has set `CERTRAD_TSA_URL`"
+    ),
     "not_a_certificate": Remedy(
-        status=422, what_to_do="send the document byte for byte as GET /jobs/{id}/certificate answered it"
+        status=422, what_to_do="send the document or envelope as GET /jobs/{id}/certificate answered it"
     ),
     "invalid_certificate": Remedy(
         status=500,

@@ -180,15 +180,15 @@ class Client:
         """Cancels a job that has not ended, and erases one that has."""
         self._request("DELETE", f"/jobs/{quote(job_id, safe='')}")
 
-    def certificate(self, job_id: str) -> bytes:
-        """Returns the certificate document of a job, byte for byte."""
-        return self._request("GET", f"/jobs/{quote(job_id, safe='')}/certificate").content
+    def certificate(self, job_id: str, media_type: str = "application/json", place: str = "certificate") -> bytes:
+        """Returns the certificate document of a job, or another form of it, byte for byte."""
+        headers = {"Accept": media_type}
+        return self._request("GET", f"/jobs/{quote(job_id, safe='')}/{place}", headers=headers).content
 
     def report(self, job_id: str, kind: OutputKind) -> bytes:
         """Returns a report about the certificate of a job."""
         place = "secondary-capture" if kind == "secondary_capture" else "certificate"
-        headers = {"Accept": OUTPUTS[kind].media_type}
-        return self._request("GET", f"/jobs/{quote(job_id, safe='')}/{place}", headers=headers).content
+        return self.certificate(job_id, OUTPUTS[kind].media_type, place)
 
     def model_input(self, job_id: str) -> bytes:
         """Returns the model input of a job's image, as a PNG."""

@@ -54,6 +54,19 @@ def is_signed(document: Mapping[str, Any]) -> bool:
     return True
 
 
+def signer(document: Mapping[str, Any]) -> str | None:
+    """Returns the public key that a document names, in hexadecimal; None where it names none.
+
+    Args:
+        document: As read from JSON.
+    """
+    match document.get("signature"):
+        case {"public_key": str(holder)} if _PUBLIC_KEY.fullmatch(holder):
+            return holder
+        case _:
+            return None
+
+
 def public_key(key: Ed25519PrivateKey) -> str:
     """Returns the 32 bytes of the public key, in hexadecimal: who the signer is.
 

@@ -1,47 +1,46 @@
 """Verification of a certificate document: nobody changed it, and its claim follows from its labels.
 
+The document may come in any of the forms that `certrad.models.certificates.envelopes` has.
+
 The labels themselves are checked by drawing them again, which needs the image and the model
 (`certrad.models.replay.replay`).
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from certrad.models.certificates import checks, routed_checks
-from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.envelopes.opening import MAX_ENVELOPE_BYTES, Form, Opened, open_certificate
 from certrad.models.certificates.findings import Check, Skipped
+from certrad.models.certificates.issuer import Issuer, IssuerStatus, ProvenTime, check_issuer
 from certrad.models.certificates.labels import parse_labels
-from certrad.models.certificates.schemas.schema import MAX_BYTES, SCHEMAS, parse, read
-from certrad.models.certificates.signature import is_signed
+from certrad.models.certificates.schemas.schema import SCHEMAS, read
+from certrad.models.certificates.signature import is_signed, signer
 from certrad.models.certificates.statement import StatedCertificate, StatedRouting, Statement
 from certrad.models.certificates.text import formula
+from certrad.models.certificates.time_stamp import TimeStampError, TimeStampTrust, latest_time
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import CertifyRequest
 from certrad.models.types.image import ImageRecord
 
-__all__ = ["MAX_BYTES", "Check", "Issuer", "Skipped", "Verification", "check_image", "run_check", "verify"]
-
-IssuerStatus = Literal["known", "unknown", "revoked", "not_checked"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issuer:
-    """What an issuer has published.
-
-    Attributes:
-        public_keys: Its public keys in hexadecimal.
-        revoked: SHA-256 of the public keys that it has disowned.
-        secrets: SHA-256 of a noise secret -> the revealed secret.
-        epochs: SHA-256 of every noise secret that it committed to; None where only its keys are known.
-    """
-
-    public_keys: frozenset[str]
-    revoked: frozenset[str] = frozenset()
-    secrets: Mapping[str, bytes]
-    epochs: frozenset[str] | None = None
+__all__ = [
+    "MAX_ENVELOPE_BYTES",
+    "Check",
+    "Issuer",
+    "Opened",
+    "ProvenTime",
+    "Skipped",
+    "TimeStampError",
+    "TimeStampTrust",
+    "Verification",
+    "check_image",
+    "latest_time",
+    "open_certificate",
+    "run_check",
+    "verify",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +51,17 @@ class Verification:
         checks: The checks that were made, in order.
         issuer: Whether it is signed with a key of the issuer's.
         skipped: The checks that were not made.
+        form: The form that the file had; None if it holds no certificate.
+        reformatted: Whether the file was spelled in another way than the service spells it.
+        certificate: SHA-256 of the document, as the service stores it; None if the file holds no certificate.
     """
 
     checks: tuple[Check, ...]
     issuer: IssuerStatus
     skipped: tuple[Skipped, ...] = ()
+    form: Form | None = None
+    reformatted: bool = False
+    certificate: str | None = None
 
     @property
     def valid(self) -> bool:
@@ -64,14 +69,15 @@ class Verification:
         return all(check.ok for check in self.checks)
 
 
-def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
-    """Checks the bytes of a document as they were stored. Without an issuer, it does not check who signed.
+def verify(content: bytes, issuer: Issuer | None = None, proven_time: ProvenTime | None = None) -> Verification:
+    """Checks the bytes of a file. Without an issuer, it does not check who signed.
 
     A document of the largest size takes some seconds.
 
     Args:
-        content: The bytes of the document.
+        content: A document, a DSSE envelope or a JWS.
         issuer: What the issuer has published; None if it is not known.
+        proven_time: Reads the time stamp of the signature; called only where the signing key was revoked.
 
     Returns:
         Every check, refused ones included, and what was not checked.
@@ -79,25 +85,23 @@ def verify(content: bytes, issuer: Issuer | None = None) -> Verification:
     Raises:
         Rejected: `not_a_certificate`, for bytes that are no document.
     """
-    document = parse(content)
-    status = _status(_signer(document), issuer)
-    seals = {
-        "canonical": partial(_canonical, document, content),
-        "signature": partial(_signature, document),
-        **({} if status == "not_checked" else {"issuer": partial(_issuer, status)}),
-    }
+    opened = open_certificate(content)
+    checks = [
+        run_check("canonical", partial(_canonical, opened)),
+        *([] if opened.check_envelope is None else [run_check("envelope", opened.check_envelope)]),
+        run_check("signature", partial(_signature, opened.document)),
+    ]
+    of_issuer, status = check_issuer(opened, issuer, proven_time)
     skipped = () if issuer is not None else (Skipped("issuer", "no public keys were given"),)
-    checks = [run_check(name, test) for name, test in seals.items()]
-    try:
-        statement = read(document)
-        tests = _tests(statement, issuer)
-    except ValueError as refusal:
-        return Verification(checks=(*checks, Check("schema", False, str(refusal))), issuer=status, skipped=skipped)
-    checks.append(Check("schema", True, "every field is there, and in its range"))
-    if _is_unrevealed(statement, issuer):
-        skipped = (*skipped, Skipped("noise_key", "the secret of this epoch is not known here, or not revealed yet"))
-    made = (*checks, *(run_check(name, test) for name, test in tests.items()))
-    return Verification(checks=made, issuer=status, skipped=skipped)
+    of_claim, left = _claim(opened.document, issuer)
+    return Verification(
+        checks=(*checks, *of_issuer, *of_claim),
+        issuer=status,
+        skipped=(*skipped, *left),
+        form=opened.form,
+        reformatted=opened.reformatted,
+        certificate=opened.sha256,
+    )
 
 
 def check_image(statement: Statement, image: ImageRecord) -> str:
@@ -137,6 +141,20 @@ def run_check(name: str, test: Callable[[], str]) -> Check:
         return Check(name, True, test())
     except ValueError as refusal:
         return Check(name, False, str(refusal))
+
+
+def _claim(document: Mapping[str, Any], issuer: Issuer | None) -> tuple[list[Check], list[Skipped]]:
+    """Returns the checks of what a document claims, and those that cannot be made."""
+    try:
+        statement = read(document)
+        tests = _tests(statement, issuer)
+    except ValueError as refusal:
+        return [Check("schema", False, str(refusal))], []
+    left = []
+    if _is_unrevealed(statement, issuer):
+        left = [Skipped("noise_key", "the secret of this epoch is not known here, or not revealed yet")]
+    fields = Check("schema", True, "every field is there, and in its range")
+    return [fields, *(run_check(name, test) for name, test in tests.items())], left
 
 
 def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[], str]]:
@@ -191,9 +209,9 @@ def _of_routes(statement: Statement, routing: StatedRouting) -> dict[str, Callab
 # -- who says so ----------------------------------------------------------------------------------------------------
 
 
-def _canonical(document: Mapping[str, Any], content: bytes) -> str:
-    if canonical(document) != content:
-        raise ValueError("the bytes are not the canonical JSON of what they say")
+def _canonical(opened: Opened) -> str:
+    if opened.reformatted:
+        return "reformatted: the file has other bytes than the service wrote; its canonical form was checked"
     return "the bytes are canonical JSON"
 
 
@@ -202,35 +220,7 @@ def _signature(document: Mapping[str, Any]) -> str:
         raise ValueError("the document is not signed")
     if not is_signed(document):
         raise ValueError("the document was changed after it was signed, or the signature is malformed")
-    return f"Ed25519, by the public key {_signer(document)}"
-
-
-def _signer(document: Mapping[str, Any]) -> str | None:
-    match document.get("signature"):
-        case {"public_key": str(public_key)}:
-            return public_key
-        case _:
-            return None
-
-
-def _status(signer: str | None, issuer: Issuer | None) -> IssuerStatus:
-    if issuer is None:
-        return "not_checked"
-    try:
-        digest = hashlib.sha256(bytes.fromhex(signer or "")).hexdigest()
-    except ValueError:
-        return "unknown"
-    return "revoked" if digest in issuer.revoked else "known" if signer in issuer.public_keys else "unknown"
-
-
-def _issuer(status: IssuerStatus) -> str:
-    match status:
-        case "known":
-            return "signed with a key of the issuer's"
-        case "revoked":
-            raise ValueError("the signing key was revoked by the issuer: whoever had it may have signed this")
-        case _:
-            raise ValueError("the document is signed with a key that is not the issuer's")
+    return f"Ed25519, by the public key {signer(document)}"
 
 
 # -- what it is about -----------------------------------------------------------------------------------------------

@@ -79,9 +79,19 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         title="No such certificate",
         raised_if="no certificate with this digest is stored",
     ),
+    "envelope_not_found": Problem(
+        title="The certificate has no envelopes",
+        raised_if="a DSSE envelope or a JWS is asked for of a certificate that a release without envelopes issued",
+    ),
+    "time_stamp_not_found": Problem(
+        title="The certificate has no time stamp",
+        raised_if="the installation has no time-stamping authority, or the authority has not responded yet",
+    ),
     "not_a_certificate": Problem(
         title="Not a certificate",
-        raised_if="a body to be verified is not JSON of schema `certrad.certificate/2`, or is over 8 MiB",
+        raised_if="a body to be verified is neither a document of a schema `certrad.certificate/N`, nor a DSSE "
+        "envelope or JWS around one; it is over 8 MiB (an envelope: 12 MiB); or its JSON has a number, a key twice, a "
+        "key outside ASCII or a byte order mark, so that it could be read in two ways",
     ),
     "invalid_certificate": Problem(
         title="The certificate was not signed",

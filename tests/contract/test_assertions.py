@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py"))
 CHECKS = {
     *("raises", "refused", "wait_for", "decodes_or_rejects"),  # they assert
+    "expect",  # of a browser: what follows it waits, and raises in the end
     *("verify", "require_within", "load_backbone"),  # the test is that they do not raise
 }
 """Functions that raise where a promise is broken, so that a test which calls one needs no `assert` of its own."""

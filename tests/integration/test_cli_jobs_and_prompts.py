@@ -115,6 +115,8 @@ def test_certificate_of_a_job_is_printed_or_written_byte_for_byte(
         job_id = json.loads(certrad("certify", image, "--url", api_url, "--json").stdout)["id"]
     assert certrad("certificate", job_id, "--url", api_url).stdout.encode() == DOCUMENT
     assert certrad("certificate", job_id, "--url", api_url, "--out", str(tmp_path / "c.json")).exit_code == 0
+    assert certrad("certificate", job_id, "--url", api_url, "--form", "jws").exit_code == 1  # none was stored
+    assert certrad("certificate", job_id, "--url", api_url, "--form", "time-stamp").exit_code == 2
     assert (tmp_path / "c.json").read_bytes() == DOCUMENT
     for wrong in (("../keys",), (job_id, "--out", str(tmp_path / "nowhere" / "c.json"))):
         assert certrad("certificate", *wrong, "--url", api_url).exit_code == 1

@@ -25,12 +25,14 @@ from redis.exceptions import ConnectionError
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.signature import is_signed
+from certrad.models.certificates.verify import Issuer, verify
 from certrad.models.images.model_input import image_scale, model_input
 from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, ClassifierSpec, Region
 from certrad.models.types.applied_window import FullRange
 from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
+from certrad.workers.contract.certificate_files import path
 from certrad.workers.contract.job import RESULT, JobError, JobRecord
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.keyring import Keyring
@@ -404,6 +406,19 @@ def test_finish_stores_the_signed_certificate_and_ends_the_job(
     assert read(records, job_id) == record
 
 
+def test_finish_stores_envelopes_of_the_same_document_signed_with_the_same_key(
+    submit: Callable[..., str], finish: Finish, records: Records, redis: Redis, settings: WorkerSettings
+) -> None:
+    job_id = submit(encoded(GREY, "png"))
+    finish(job_id)
+    certificate = read(records, job_id).certificate
+    assert certificate is not None
+    known = Issuer(public_keys=frozenset(key.public_key for key in Keyring(redis).signing_keys()), secrets={})
+    for kind in ("dsse", "jws"):
+        found = verify(path(settings.certificates_dir, certificate, kind).read_bytes(), known)
+        assert (found.valid, found.form, found.certificate) == (True, kind, certificate)
+
+
 def test_a_certificate_that_is_issued_is_in_the_audit_trail(
     submit: Callable[..., str], finish: Finish, records: Records, settings: WorkerSettings
 ) -> None:
@@ -418,7 +433,7 @@ def test_the_key_is_public_before_the_certificate_is_stored(
 ) -> None:
     public: list[list[str]] = []
 
-    def store(_: Path, content: bytes) -> str:
+    def store(_: Path, content: bytes, __: Any) -> str:
         public.append([key.public_key for key in Keyring(redis).signing_keys()])
         assert json.loads(content)["signature"]["public_key"] in public[-1]
         return "0" * 64

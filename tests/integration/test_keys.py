@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from redis import Redis
 
 from certrad.models.certificates.signature import public_key
+from certrad.models.types.public_key import jwk, pem
 from certrad.workers.cli import main as cli
 from certrad.workers.contract.keyring import Keyring, Revocation
 from certrad.workers.keys.epochs import EpochSecrets
@@ -148,3 +150,46 @@ def test_commitments_that_redis_lost_are_made_again_the_one_in_use_last(settings
     assert {epoch.sha256 for epoch in published} == {epoch.sha256 for epoch in made}
     assert published[-1].sha256 == epochs.current().sha256
     assert {epoch.sha256: epoch.secret for epoch in published if epoch.secret} == {made[0].sha256: made[0].secret.hex()}
+
+
+def test_exported_keys_are_those_that_are_not_revoked(
+    keys: Command, settings: WorkerSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    former = public_key(SigningKeys(settings.signing_dir).current())
+    new = keys("rotate-signing")["public_key"]
+    assert [each["x"] for each in keys("export", "--format", "jwk")["keys"]] == [jwk(former)["x"], jwk(new)["x"]]
+    keys("revoke-signing", former, "--reason", "it leaked")
+    assert cli.main(["keys", "--data-dir", str(settings.data_dir), "export", "--format", "pem"]) == 0
+    assert capsys.readouterr().out == pem(new)
+
+
+def test_time_of_the_leak_is_published_and_first_revocation_keeps_it(
+    keys: Command, settings: WorkerSettings, redis: Redis
+) -> None:
+    former = public_key(SigningKeys(settings.signing_dir).current())
+    keys("rotate-signing")
+    reason = ("--reason", "it leaked")
+    keys("revoke-signing", former, *reason, "--leaked-at", "2026-05-01T12:00+02:00")
+    again = keys("revoke-signing", former, *reason, "--leaked-at", "2026-06-01T12:00Z")
+    assert again["leaked_at"] == datetime(2026, 5, 1, 10, tzinfo=UTC).timestamp()
+    assert [revocation.leaked_at for revocation in Keyring(redis).revocations()] == [again["leaked_at"]]
+
+
+@pytest.mark.parametrize("time", ["2999-01-01T00:00Z", "2026-05-01T12:00", "yesterday"])
+def test_time_of_a_leak_is_in_the_past_and_has_a_zone(
+    time: str, keys: Command, settings: WorkerSettings, redis: Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    former = public_key(SigningKeys(settings.signing_dir).current())
+    keys("rotate-signing")
+    command = ["keys", "--data-dir", str(settings.data_dir), "revoke-signing", former, "--reason", "it leaked"]
+    assert cli.main([*command, "--leaked-at", time]) != 0
+    assert capsys.readouterr().err
+    assert Keyring(redis).revocations() == []
+
+
+def test_options_of_keys_go_with_their_action_only(
+    settings: WorkerSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["export"], ["list", "--format", "pem"], ["list", "--leaked-at", "2026-05-01T12:00Z"]):
+        assert cli.main(["keys", "--data-dir", str(settings.data_dir), *arguments]) == 2
+        assert "--format" in capsys.readouterr().err or "--leaked-at" in arguments

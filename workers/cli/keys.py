@@ -8,10 +8,11 @@ from typing import Final
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import DONE, FAILURE, fail
-from certrad.workers.contract.option_kinds import choice, text
+from certrad.workers.contract.option_kinds import choice, moment, text
 
 ACTIONS: Final = {
     "list": "show the public keys and the epochs by their digests, as JSON",
+    "export": "print the public keys that are not revoked in the form of --format, for other tools",
     "rotate-signing": "sign with a new key from now on; what the old key signed stays valid",
     "revoke-signing": "refuse everything that the retired key SHA256 signed, for ever; use it when the key has leaked",
     "rotate-epoch": "draw the noise of new jobs with a new secret from now on; running jobs keep theirs",
@@ -24,6 +25,12 @@ def add_arguments(parser: Parser) -> None:
     parser.argument("action", choice(*ACTIONS), "action")
     parser.argument("sha256", text("SHA256"), "SHA-256 of the key to revoke, or of the secret to reveal", optional=True)
     parser.option("--reason", text("TEXT"), "reason of a revocation, for everyone to read")
+    parser.option(
+        "--leaked-at",
+        moment(),
+        "time before which nobody else had the revoked key: what was time stamped earlier stays valid",
+    )
+    parser.option("--format", choice("pem", "jwk"), "form of exported keys")
     add_data_dir(parser)
     width = max(map(len, ACTIONS)) + 2
     parser.epilog = "actions:\n" + "\n".join(f"  {name:{width}}{meaning}" for name, meaning in ACTIONS.items())
@@ -42,6 +49,10 @@ def _rules(options: Namespace) -> Iterator[str]:
         yield "`--reason` must be given with revoke-signing"
     if options.action != "revoke-signing" and options.reason is not None:
         yield f"`--reason` goes with revoke-signing only; got {options.reason!r}"
+    if options.action != "revoke-signing" and options.leaked_at is not None:
+        yield "`--leaked-at` goes with revoke-signing only"
+    if (options.action == "export") != (options.format is not None):
+        yield "`--format` must be given with export, and goes with it only"
 
 
 def run(options: Namespace) -> int:
@@ -58,6 +69,9 @@ def run(options: Namespace) -> int:
     from certrad.workers.settings import StackSettings
 
     settings = settings_of(StackSettings, options.data_dir)
+    if options.action == "export":
+        sys.stdout.write(admin.export_keys(settings, options.format))
+        return DONE
     try:
         match options.action:
             case "list":
@@ -65,7 +79,7 @@ def run(options: Namespace) -> int:
             case "rotate-signing":
                 answer = admin.rotate_signing(settings)
             case "revoke-signing":
-                answer = admin.revoke_signing(settings, options.sha256, options.reason)
+                answer = admin.revoke_signing(settings, options.sha256, options.reason, options.leaked_at)
             case "rotate-epoch":
                 answer = admin.rotate_epoch(settings)
             case _:

@@ -32,11 +32,19 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revocation:
-    """A revoked signing key, by the SHA-256 of its public key, with the time and the reason."""
+    """A revoked signing key, by the SHA-256 of its public key, with the time and the reason.
+
+    Attributes:
+        sha256: SHA-256 of the 32 bytes of the public key, in hexadecimal.
+        revoked_at: Seconds since 1970.
+        reason: The operator's words.
+        leaked_at: The time before which only the issuer had the key, in seconds since 1970; None if it is not known.
+    """
 
     sha256: str
     revoked_at: float
     reason: str
+    leaked_at: float | None = None
 
     @property
     def id(self) -> str:
@@ -65,7 +73,9 @@ class Keyring:
 
     def publish_revocation(self, revocation: Revocation) -> None:
         """Removes a public key from the known ones for ever; a revoked key keeps its time and reason."""
-        details = {"revoked_at": revocation.revoked_at, "reason": revocation.reason}
+        details: dict[str, object] = {"revoked_at": revocation.revoked_at, "reason": revocation.reason}
+        if revocation.leaked_at is not None:
+            details["leaked_at"] = revocation.leaked_at
         self._redis.hsetnx(REVOKED_KEYS, revocation.sha256, json.dumps(details))
 
     def publish_epoch(self, sha256: str, *, first_used: float) -> None:

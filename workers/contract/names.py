@@ -86,9 +86,13 @@ WORKERS: Final = f"{PREFIX}:workers"  # hash: worker name -> JSON of WorkerCard
 AUDIT_LOST: Final = f"{PREFIX}:audit:lost"  # number of events of the audit trail that could not be written
 REWRITTEN: Final = f"{PREFIX}:rewritten"  # creation of the newest job that the append-only file was rewritten after
 SIGNING_KEYS: Final = f"{PREFIX}:keys"  # zset: public signing key in hexadecimal -> time first used
-REVOKED_KEYS: Final = f"{PREFIX}:keys:revoked"  # hash: SHA-256 of a public signing key -> JSON: revoked_at, reason
+REVOKED_KEYS: Final = (
+    f"{PREFIX}:keys:revoked"  # hash: SHA-256 of a public signing key -> JSON: revoked_at, reason, leaked_at
+)
 EPOCHS: Final = f"{PREFIX}:epochs"  # zset: SHA-256 of an epoch secret -> time first used
 REVEALED: Final = f"{PREFIX}:epochs:revealed"  # hash: SHA-256 of a retired epoch secret -> the secret in hexadecimal
+UNSTAMPED: Final = f"{PREFIX}:certificates:unstamped"  # set: SHA-256 of each document that waits for a time stamp
+STAMPING: Final = f"{PREFIX}:certificates:stamping"  # a process asks for the waiting stamps, or has just done so
 PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -74,6 +75,22 @@ def numbers(low: float, high: float) -> Kind:
             raise ValueError(f"must be numbers of {one.values}, separated by commas") from None
 
     return Kind(read=read, metavar="X,...", values=f"each {one.values}")
+
+
+def moment() -> Kind:
+    """Returns the kind of times in ISO 8601 with a zone; the value is in seconds since 1970."""
+    values = "a time with its zone, such as 2026-05-01T12:00Z"
+
+    def read(given: str) -> float:
+        try:
+            value = datetime.fromisoformat(given)
+        except ValueError:
+            value = datetime.min
+        if value.tzinfo is None:
+            raise ValueError(f"must be {values}")
+        return value.timestamp()
+
+    return Kind(read=read, metavar="TIME", values=values)
 
 
 def choice(*names: str, values: str = "") -> Kind:

@@ -20,6 +20,17 @@ class SharedSettings(BaseSettings):
     job_timeout: int = Field(7_200, ge=10, description="seconds one stage of a job may run, per attempt")
     job_retries: int = Field(5, ge=0, description="times a job is started again after its process died")
 
+    tsa_certificates: Path | None = Field(
+        None,
+        description="PEM file with the root certificates of the time-stamping authorities that are trusted, and with "
+        "intermediate ones that their responses lack",
+    )
+    tsa_policy: str | None = Field(
+        None,
+        pattern=r"^[0-2](\.(0|[1-9][0-9]{0,18}))+$",
+        description="policy that a time stamp must be made under, a dotted OID; unset: any",
+    )
+
     @property
     def blobs_dir(self) -> Path:
         """Returns the folder of uploads, shared by API and intake only; each is deleted when its job ends."""

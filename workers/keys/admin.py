@@ -1,12 +1,14 @@
 """An operator's work with keys: list them, use new ones, revoke a leaked one, reveal an old secret."""
 
+import json
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from redis import Redis
 
 from certrad.models.certificates.signature import public_key
+from certrad.models.types.public_key import jwk_set, pem
 from certrad.workers.contract.keyring import Keyring, PublicKey
 from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.keys.signing import SigningKeys
@@ -49,16 +51,29 @@ def rotate_signing(settings: WorkerSettings) -> dict[str, Any]:
     return {"public_key": public_key(keys.rotate())}
 
 
-def revoke_signing(settings: WorkerSettings, name: str, reason: str) -> dict[str, Any]:
-    """Revokes a retired signing key, so that nobody accepts its signatures.
+def export_keys(settings: WorkerSettings, form: Literal["pem", "jwk"]) -> str:
+    """Returns the public keys that are not revoked as other tools read them: PEM blocks, or a JSON Web Key Set.
+
+    Args:
+        settings: The data directory.
+        form: The form of the keys.
+    """
+    signing = SigningKeys(settings.signing_dir)
+    revoked = {revocation.sha256 for revocation in signing.revocations()}
+    keys = [key.public_key for key in signing.public_keys() if key.sha256 not in revoked]
+    return "".join(map(pem, keys)) if form == "pem" else f"{json.dumps(jwk_set(keys))}\n"
+
+
+def revoke_signing(settings: WorkerSettings, name: str, reason: str, leaked_at: float | None = None) -> dict[str, Any]:
+    """Revokes a retired signing key, so that nobody accepts its signatures but those stamped before the leak.
 
     Returns:
         The revocation.
 
     Raises:
-        ValueError: The key is in use or not here, or the reason is not valid.
+        ValueError: The key is in use or not here, or the reason or the time is not valid.
     """
-    return asdict(SigningKeys(settings.signing_dir).revoke(name, reason))
+    return asdict(SigningKeys(settings.signing_dir).revoke(name, reason, leaked_at))
 
 
 def rotate_epoch(settings: WorkerSettings) -> dict[str, Any]:

@@ -73,19 +73,21 @@ class SigningKeys:
         records = [PublicKey(**json.loads(path.read_bytes())) for path in self._public.glob("*.json")]
         return sorted(records, key=lambda record: record.first_used)
 
-    def revoke(self, name: str, reason: str) -> Revocation:
-        """Declares all signatures of a key worthless; a key that is revoked already keeps its time and reason.
+    def revoke(self, name: str, reason: str, leaked_at: float | None = None) -> Revocation:
+        """Declares all signatures of a key worthless; a key that is revoked already keeps its times and reason.
 
         Args:
             name: The public key in hexadecimal, its SHA-256, or its id.
             reason: The reason, which everyone can read.
+            leaked_at: The time before which only this installation had the key, in seconds since 1970: signatures whose
+                time stamp proves an earlier time stay valid. None if it is not known: then none does.
 
         Returns:
             The revocation.
 
         Raises:
             OSError: The disk refuses.
-            ValueError: The key is in use or not here, or the reason is not valid.
+            ValueError: The key is in use or not here, or the reason or the time is not valid.
         """
         known = self.public_keys()
         key = next((key for key in known if name in (key.public_key, key.sha256, key.id)), None)
@@ -98,7 +100,10 @@ class SigningKeys:
         if any(key.public_key in reason for key in known):
             # A verifier that looks for public keys in what is published must not find a revoked one.
             raise ValueError("the reason must not spell a public key: name keys by their digest")
-        revocation = Revocation(sha256=key.sha256, revoked_at=self.clock(), reason=reason)
+        revoked_at = self.clock()
+        if leaked_at is not None and leaked_at > revoked_at:
+            raise ValueError("the time of the leak must not be in the future")
+        revocation = Revocation(sha256=key.sha256, revoked_at=revoked_at, reason=reason, leaked_at=leaked_at)
         create_file(self._revoked / f"{key.id}.json", json.dumps(asdict(revocation)).encode())
         return next(revocation for revocation in self.revocations() if revocation.sha256 == key.sha256)
 

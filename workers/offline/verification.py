@@ -7,23 +7,38 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from random import SystemRandom
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from certrad.models.certificates.schemas.schema import parse, read
+from certrad.models.certificates.schemas.schema import read
 from certrad.models.certificates.statement import StatedCertificate, Statement
-from certrad.models.certificates.verify import Check, Issuer, Skipped, Verification, check_image, run_check, verify
+from certrad.models.certificates.verify import (
+    Check,
+    Issuer,
+    Opened,
+    ProvenTime,
+    Skipped,
+    TimeStampTrust,
+    Verification,
+    check_image,
+    open_certificate,
+    run_check,
+    verify,
+)
 from certrad.models.errors import Rejected
 from certrad.models.installed import installed_cards
 from certrad.models.types import BackboneCard
 from certrad.models.types.image import IMAGE_WARNINGS, ImageWarning
+from certrad.models.types.public_key import from_jwk, from_pem
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.keys.time_stamps import read_limited
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
 
@@ -43,6 +58,7 @@ def verify_document(options: Namespace) -> int:
     settings = settings_of(WorkerSettings, options.data_dir)
     try:
         content, issuer = options.file.read_bytes(), None if options.key is None else read_issuer(options.key)
+        stamp = None if options.time_stamp is None else _reader(options, settings)
         image = None if options.image is None else options.image.read_bytes()
         cards = {} if image is None else installed_cards(settings.cards_dir, settings.prompts_dir).backbones
     except (OSError, ValueError) as error:
@@ -50,11 +66,16 @@ def verify_document(options: Namespace) -> int:
     statement = None
     warnings: list[ImageWarning] = []
     try:
-        verification = verify(content, issuer)
+        opened = open_certificate(content)
+        verification = verify(content, issuer, stamp)
+        if stamp is not None and "time_stamp" not in {check.name for check in verification.checks}:
+            verification = replace(verification, checks=(*verification.checks, _of_stamp(opened, stamp)))
     except Rejected as rejected:
         verification = Verification(checks=(Check("document", False, rejected.detail),), issuer="not_checked")
-    if verification.valid:
-        statement = read(parse(content))
+    else:
+        if verification.valid:
+            statement = read(opened.document)
+    if statement is not None:
         if image is not None:
             of_image = _of_image(statement, image, options, cards, settings, warnings)
             verification = replace(verification, checks=(*verification.checks, *of_image))
@@ -67,29 +88,71 @@ def read_issuer(path: Path) -> Issuer:
     """Returns the published keys of an issuer.
 
     Args:
-        path: The saved answer of /.well-known/certrad-keys, or a public key in hexadecimal.
+        path: The saved answer of /.well-known/certrad-keys, .pem or jwks.json, or a public key in hexadecimal.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The file is neither.
+        ValueError: The file is none of them.
     """
     text = path.read_text(encoding="utf-8").strip()
     try:
-        published = json.loads(text) if text.startswith("{") else {"keys": [{"public_key": text}]}
-        keys = [bytes.fromhex(key["public_key"]) for key in published["keys"]]
-        revoked = [str(key["sha256"]) for key in published.get("revoked", [])]
+        published = _published(text)
+        keys = [bytes.fromhex(key["public_key"] if "public_key" in key else from_jwk(key)) for key in published["keys"]]
+        revoked = {str(key["sha256"]): key.get("leaked_at") for key in published.get("revoked", [])}
+        leaks = {key: datetime.fromisoformat(leaked) for key, leaked in revoked.items() if leaked is not None}
         committed = {str(epoch["sha256"]): epoch["secret"] for epoch in published.get("epochs", [])}
         revealed = [bytes.fromhex(secret) for secret in committed.values() if secret]
     except (ValueError, KeyError, TypeError, AttributeError):
-        keys, revoked, published, committed, revealed = [], [], {}, {}, []
+        keys, revoked, leaks, published, committed, revealed = [], {}, {}, {}, {}, []
     if not keys or any(len(key) != _KEY_BYTES for key in keys):
-        raise ValueError(f"{path} must hold the answer of /.well-known/certrad-keys, or one public key in hexadecimal")
+        raise ValueError(
+            f"{path} must hold the answer of /.well-known/certrad-keys, PEM, a JSON Web Key Set, or one public key in "
+            "hexadecimal"
+        )
     return Issuer(
         public_keys=frozenset(key.hex() for key in keys),
         revoked=frozenset(revoked),
+        leaks=leaks,
         secrets={sha256(secret).hexdigest(): secret for secret in revealed},
         epochs=frozenset(committed) if "epochs" in published else None,
     )
+
+
+def _published(text: str) -> dict[str, Any]:
+    """Returns the keys of a text in the form of /.well-known/certrad-keys or of a JSON Web Key Set."""
+    if text.startswith("{"):
+        published: dict[str, Any] = json.loads(text)
+        return published
+    keys = from_pem(text) if text.startswith("-----BEGIN") else [text]
+    return {"keys": [{"public_key": key} for key in keys]}
+
+
+def _reader(options: Namespace, settings: WorkerSettings) -> ProvenTime:
+    """Returns what reads the time stamp of the options.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: No authority is trusted.
+    """
+    response, trusted = options.time_stamp.read_bytes(), options.tsa_certificates or settings.tsa_certificates
+    if trusted is None:
+        raise ValueError("`--tsa-certificates` must be given with `--time-stamp`: whom you trust to state the time")
+    trust = TimeStampTrust(certificates=trusted.read_bytes(), policy=settings.tsa_policy)
+    return lambda _, signature: read_limited(response, signature, trust, hidden=settings.data_dir)
+
+
+def _of_stamp(opened: Opened, stamp: ProvenTime) -> Check:
+    """Returns the check of a time stamp that the issuer's answer did not depend on."""
+
+    def proven() -> str:
+        match opened.document.get("signature"):
+            case {"value": str(value)}:
+                moment = stamp(opened.sha256, bytes.fromhex(value))
+            case _:
+                raise ValueError("the document is not signed")
+        return f"the signature was made by {moment.isoformat() if moment else 'no known time'}"
+
+    return run_check("time_stamp", proven)
 
 
 def _not_asked(verification: Verification, options: Namespace) -> Iterator[Skipped]:
@@ -173,7 +236,8 @@ def _show(
     verification: Verification, statement: Statement | None, warnings: Sequence[ImageWarning], *, as_json: bool
 ) -> None:
     if as_json:
-        body = {"valid": verification.valid, "issuer": verification.issuer}
+        body = {"valid": verification.valid}
+        body |= {name: getattr(verification, name) for name in ("form", "reformatted", "certificate", "issuer")}
         found = {name: [asdict(each) for each in getattr(verification, name)] for name in ("checks", "skipped")}
         sys.stdout.write(json.dumps({**body, **found}) + "\n")
         return

@@ -27,6 +27,7 @@ from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.keys.signing import SigningKeys
+from certrad.workers.keys.time_stamps import stamp_waiting
 from certrad.workers.parent_death import die_with
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.maintenance import reap
@@ -195,10 +196,11 @@ class IntakeWorker(QueueWorker):
             self.main_work_horse(job, self.queues[0])
 
     def run_maintenance_tasks(self) -> None:
-        """Runs RQ's maintenance, then ours; publishes the public keys again, because Redis may have lost them."""
+        """Runs RQ's maintenance, then ours: lost jobs, public keys that Redis may have lost, missing time stamps."""
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]  # rq is untyped here
         reap(self.connection, self.settings)
         SigningKeys(self.settings.signing_dir).publish(Keyring(self.connection))
+        stamp_waiting(self.connection, self.settings)
 
 
 def worker_name(queue_name: str) -> str:

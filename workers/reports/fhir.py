@@ -24,6 +24,7 @@ from certrad.workers.reports.fhir_elements import (
 )
 from certrad.workers.reports.fhir_observation import observation
 from certrad.workers.reports.report import Report
+from certrad.workers.reports.texts import Texts
 
 _NAMESPACE: Final = uuid.UUID(int=int(SCHEME_UID.removeprefix("2.25.")))
 _AI: Final = Code(value="123110", scheme="DCM", meaning="Artificial Intelligence")
@@ -190,15 +191,15 @@ def _diagnostic_report(
 
 def _sentences(report: Report) -> Iterable[str]:
     """Yields what a person reads first."""
-    statement = report.statement
-    yield "AI result, unverified; research use, not a medical device."
+    statement, texts = report.statement, Texts(report.language)
+    yield texts("conclusion.unverified")
     if isinstance(statement.claim, StatedCertificate):
-        yield f"Certified class: {statement.claim.label}."
-        yield f"Certified radius: {statement.claim.radius:.4f} (L2, model input with pixels in [0, 1])."
-        yield "The certificate says nothing about whether the class is right."
+        yield texts("conclusion.class", class_name=statement.claim.label)
+        yield texts("conclusion.radius", radius=texts.number(statement.claim.radius))
+        yield texts("conclusion.correctness")
     else:
-        yield "The service abstained: the samples do not certify a class. This is not a finding about the patient."
-    yield f"Scope: {statement.scope_text}"
+        yield texts("conclusion.abstained")
+    yield texts("conclusion.scope", scope=texts.scope(statement))
 
 
 def _provenance(

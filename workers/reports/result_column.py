@@ -69,7 +69,7 @@ def certified_column(column: Column, claim: StatedCertificate, report: Report, t
     column.gap(18)
     column.text(texts("page.scope"), _LABEL, weight="SemiBold", colour=SOFT)
     column.gap(4)
-    column.text(texts.scope(report.statement.classifier), _SMALL + 1)
+    column.text(texts.scope(report.statement), _SMALL + 1)
 
 
 def abstained_column(column: Column, claim: StatedAbstention, texts: Texts) -> None:

@@ -26,8 +26,8 @@ from certrad.workers.reports.measurement_group import MANUFACTURER, measurement_
 from certrad.workers.reports.report import Predecessor, Report
 from certrad.workers.reports.silence import silenced
 from certrad.workers.reports.source import CHARACTER_SET
+from certrad.workers.reports.texts import Texts
 
-SERIES_DESCRIPTION: Final = "AI classification, certified (unverified)"
 _SERIES_NUMBER: Final = 9001
 _LONG_STRING: Final = 64
 _COPIED: Final = (
@@ -108,7 +108,7 @@ def _structured_report(report: Report, source: Dataset) -> Dataset:
         specific_character_set=CHARACTER_SET,
         series_instance_uid=derived_uid("structured report series", source.StudyInstanceUID, classifier),
         series_number=_SERIES_NUMBER,
-        series_description=SERIES_DESCRIPTION,
+        series_description=Texts(report.language)("series.structured_report"),
         sop_instance_uid=derived_uid(
             "structured report", source.SOPInstanceUID, report.frame, report.certificate_sha256
         ),

@@ -6,6 +6,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Literal, get_args
 
+from certrad.models.certificates.statement import Statement
 from certrad.models.types import TEMPLATE_PROMPT, GatedAdaptation, ZeroShotAdaptation
 from certrad.models.types.identity import ClassifierIdentity
 from certrad.models.types.image import NoImageRadius, Unit
@@ -67,13 +68,13 @@ class Texts:
         """
         return self(f"unit.{unit.replace(' ', '_')}")
 
-    def scope(self, classifier: ClassifierIdentity) -> str:
-        """Returns the scope sentence of a certificate.
+    def scope(self, statement: Statement) -> str:
+        """Returns the scope sentence of a certificate: in English as it is signed, else what it means.
 
         Args:
-            classifier: The base classifier.
+            statement: What the certificate document states.
         """
-        return self(f"scope.{scope_kind(classifier)}")
+        return statement.scope_text if self.language == "en" else self(f"scope.{scope_kind(statement.classifier)}")
 
     def limits(self, selected: int, estimated: int) -> list[str]:
         """Returns what a reader must not read into a certificate, in the order of the document.

@@ -2,26 +2,19 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Response
 
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.negotiation import preferred
 from certrad.app.api.problems import problem_responses
-from certrad.app.api.stored_certificates import read_certificate
+from certrad.app.api.stored_certificates import stored_file
+from certrad.workers.contract.certificate_files import CERTIFICATE_FILES, CertificateFile
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 
 router = APIRouter(tags=["certificates"])
 
-_DOCUMENT: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "The signed document: canonical JSON, whose SHA-256 is its address.",
-        "content": {"application/json": {"schema": {"type": "object"}}},
-    },
-    304: {"description": "`If-None-Match` names this document."},
-}
 IfNoneMatch = Annotated[str | None, Header(description="ETag of the copy at hand")]
 Represent = Callable[[Services, str, str, str | None], Response]
 """Returns a representation of a certificate, by the job, its certificate and the client's ETag."""
@@ -35,11 +28,14 @@ _WITHOUT_CERTIFICATE: Final = (
     "job_has_no_certificate",
     "invalid_request",
 )
+_WITHOUT_FILE: Final = ("certificate_not_found", "digest_mismatch", "envelope_not_found", "time_stamp_not_found")
 _WITHOUT_OUTPUT: Final = ("no_structured_report", "hospital_extra_missing", "output_failed", "output_expired")
 
 
-def _json(services: Services, _job_id: str, certificate: str, if_none_match: str | None) -> Response:
-    return _document(services.settings.certificates_dir, certificate, if_none_match)
+def _stored(kind: CertificateFile) -> Represent:
+    return lambda services, _job_id, certificate, if_none_match: stored_file(
+        services.settings.certificates_dir, certificate, kind, if_none_match
+    )
 
 
 def _report(kind: OutputKind) -> Represent:
@@ -47,11 +43,20 @@ def _report(kind: OutputKind) -> Represent:
 
 
 _REPRESENTATIONS: Final[Mapping[str, Represent]] = {
-    "application/json": _json,
+    **{each.media_type: _stored(kind) for kind, each in CERTIFICATE_FILES.items()},
     OUTPUTS["structured_report"].media_type: _report("structured_report"),
     OUTPUTS["fhir"].media_type: _report("fhir"),
 }
 """The representations of a job's certificate by media type; the first one is for whoever takes any."""
+
+
+_FILES_BY_MEDIA_TYPE: Final[Mapping[str, CertificateFile]] = {
+    each.media_type: kind for kind, each in CERTIFICATE_FILES.items()
+}
+
+
+def _schema(media_type: str) -> dict[str, str]:
+    return {"type": "object"} if media_type.endswith("json") else _BINARY
 
 
 @router.get(
@@ -61,17 +66,12 @@ _REPRESENTATIONS: Final[Mapping[str, Represent]] = {
     response_class=Response,
     responses={
         200: {
-            "description": "The signed document, or a report about it. Reports are kept for `CERTRAD_OUTPUT_TTL` "
-            "after the job ends; unlike the document they name the patient.",
-            "content": {
-                media_type: {"schema": {"type": "object"} if media_type.endswith("json") else _BINARY}
-                for media_type in _REPRESENTATIONS
-            },
+            "description": "The signed document, an envelope around it, its time stamp, or a report about it. Reports "
+            "are kept for `CERTRAD_OUTPUT_TTL` after the job ends; unlike the others they name the patient.",
+            "content": {media_type: {"schema": _schema(media_type)} for media_type in _REPRESENTATIONS},
         },
         304: {"description": "`If-None-Match` names this representation."},
-        **problem_responses(
-            *_WITHOUT_CERTIFICATE, "certificate_not_found", "digest_mismatch", *_WITHOUT_OUTPUT, "not_acceptable"
-        ),
+        **problem_responses(*_WITHOUT_CERTIFICATE, *_WITHOUT_FILE, *_WITHOUT_OUTPUT, "not_acceptable"),
     },
 )
 def get_job_certificate(
@@ -116,19 +116,29 @@ def get_job_secondary_capture(job_id: str, services: ServicesDep, if_none_match:
     operation_id="get_certificate",
     summary="Read a certificate",
     response_class=Response,
-    responses={**_DOCUMENT, **problem_responses("certificate_not_found", "digest_mismatch", "invalid_request")},
+    responses={
+        200: {
+            "description": "; ".join(f"`{each.media_type}`: {each.description}" for each in CERTIFICATE_FILES.values()),
+            "content": {media_type: {"schema": _schema(media_type)} for media_type in _FILES_BY_MEDIA_TYPE},
+        },
+        304: {"description": "`If-None-Match` names this representation."},
+        **problem_responses(*_WITHOUT_FILE, "not_acceptable", "invalid_request"),
+    },
 )
-def get_certificate(sha256: str, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
-    """Returns the certificate document with this SHA-256."""
-    return _document(services.settings.certificates_dir, sha256, if_none_match)
-
-
-def _document(directory: Path, sha256: str, if_none_match: str | None) -> Response:
-    content = read_certificate(directory, sha256)
-    headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
-    if sha256 in (if_none_match or ""):
-        return Response(status_code=304, headers=headers)
-    return Response(content, media_type="application/json", headers=headers)
+def get_certificate(
+    sha256: str,
+    services: ServicesDep,
+    accept: Annotated[
+        str | None,
+        Header(description=f"one of {', '.join(_FILES_BY_MEDIA_TYPE)}; without it, or with `*/*`, the signed document"),
+    ] = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Returns the certificate document with this SHA-256, an envelope around it, or its time stamp."""
+    kind = _FILES_BY_MEDIA_TYPE[preferred(accept, tuple(_FILES_BY_MEDIA_TYPE))]
+    response = stored_file(services.settings.certificates_dir, sha256, kind, if_none_match)
+    response.headers["Vary"] = "Accept"
+    return response
 
 
 def _output(services: Services, job_id: str, kind: OutputKind, if_none_match: str | None) -> Response:

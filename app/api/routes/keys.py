@@ -1,18 +1,22 @@
 """The keys that certificates can be checked with."""
 
-from base64 import urlsafe_b64encode
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.schemas.job import moment
+from certrad.models.types.public_key import jwk, jwk_set, pem, thumbprint
 from certrad.workers.contract.keyring import PublicEpoch, PublicKey
 
 router = APIRouter(tags=["keys"])
+
+_JWK_SET: Final = "application/jwk-set+json"
+_PEM: Final = "application/x-pem-file"
 
 Status = Literal["current", "retired"]
 
@@ -34,7 +38,11 @@ class SigningKey(BaseModel):
     key_id: str = Field(description="the first 16 hexadecimal digits of the SHA-256 of the key's 32 bytes")
     algorithm: Literal["Ed25519"] = "Ed25519"
     public_key: str = Field(description="32 bytes in hexadecimal, as certificates name it")
-    jwk: Jwk
+    jwk: Jwk = Field(
+        description="the key with the names of release 0.1; `/.well-known/jwks.json` has those of RFC 9864"
+    )
+    thumbprint: str = Field(description="SHA-256 thumbprint of the key (RFC 7638): `kid` of a JWS, `keyid` in DSSE")
+    pem: str = Field(description="the key as PEM, for openssl")
     status: Status
     first_used: datetime
 
@@ -48,6 +56,11 @@ class RevokedKey(BaseModel):
     key_id: str = Field(description="as of a signing key")
     sha256: str = Field(description="SHA-256 of the 32 bytes of the public key")
     revoked_at: datetime
+    leaked_at: datetime | None = Field(
+        None,
+        description="the time before which only the issuer had the key: a document stays valid if its time stamp "
+        "proves an earlier one; null: none does",
+    )
     reason: str = Field(description="the operator's words", examples=["the API host was broken into"])
 
 
@@ -86,11 +99,54 @@ def keys(services: ServicesDep) -> Keys:
     return Keys(
         keys=[_signing_key(key, _status(key, signing_keys[-1])) for key in signing_keys],
         revoked=[
-            RevokedKey(key_id=key.id, sha256=key.sha256, revoked_at=moment(key.revoked_at), reason=key.reason)
+            RevokedKey(
+                key_id=key.id,
+                sha256=key.sha256,
+                revoked_at=moment(key.revoked_at),
+                reason=key.reason,
+                leaked_at=None if key.leaked_at is None else moment(key.leaked_at),
+            )
             for key in revoked
         ],
         epochs=[_epoch(epoch, _status(epoch, epochs[-1])) for epoch in epochs],
     )
+
+
+@router.get(
+    "/.well-known/jwks.json",
+    operation_id="jwks",
+    summary="Keys as a JSON Web Key Set",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "RFC 7517; the algorithm is `Ed25519` (RFC 9864), each `kid` a thumbprint (RFC 7638).",
+            "content": {_JWK_SET: {"schema": {"type": "object"}}},
+        },
+        **problem_responses(),
+    },
+)
+def jwks(services: ServicesDep) -> Response:
+    """Returns the signing keys that are not revoked, retired ones included, for tools that check a JWS."""
+    return JSONResponse(jwk_set([key.public_key for key in services.keyring.signing_keys()]), media_type=_JWK_SET)
+
+
+@router.get(
+    "/.well-known/certrad-keys.pem",
+    operation_id="keys_pem",
+    summary="Keys as PEM",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "One PEM block (SubjectPublicKeyInfo) for each key, oldest first: the last one is in use.",
+            "content": {_PEM: {"schema": {"type": "string"}}},
+        },
+        **problem_responses(),
+    },
+)
+def keys_pem(services: ServicesDep) -> Response:
+    """Returns the signing keys that are not revoked, retired ones included, for openssl."""
+    blocks = "".join(pem(key.public_key) for key in services.keyring.signing_keys())
+    return Response(blocks, media_type=_PEM)
 
 
 def _status(entry: PublicKey | PublicEpoch, newest: PublicKey | PublicEpoch) -> Status:
@@ -98,11 +154,12 @@ def _status(entry: PublicKey | PublicEpoch, newest: PublicKey | PublicEpoch) -> 
 
 
 def _signing_key(key: PublicKey, status: Status) -> SigningKey:
-    x = urlsafe_b64encode(bytes.fromhex(key.public_key)).rstrip(b"=").decode()
     return SigningKey(
         key_id=key.id,
         public_key=key.public_key,
-        jwk=Jwk(kid=key.id, x=x),
+        jwk=Jwk(kid=key.id, x=jwk(key.public_key)["x"]),
+        thumbprint=thumbprint(key.public_key),
+        pem=pem(key.public_key),
         status=status,
         first_used=moment(key.first_used),
     )

@@ -1,14 +1,13 @@
 """Every schema that a certificate document can be written in, by its name."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from certrad.models.certificates import text
-from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.schemas import schema_2, schema_3
 from certrad.models.certificates.statement import Statement
+from certrad.models.certificates.strict_json import load
 from certrad.models.errors import Rejected
 from certrad.models.types.identity import ClassifierIdentity
 
@@ -60,19 +59,30 @@ def parse(content: bytes) -> dict[str, Any]:
         content: The bytes of the document.
 
     Raises:
-        Rejected: `not_a_certificate`, the bytes are too long, not JSON, or of a schema that this version does not know.
+        Rejected: `not_a_certificate`, the bytes are too long, no JSON that can be read in one way only, or of a schema
+            that this version does not know.
     """
     if len(content) > MAX_BYTES:
         raise Rejected("not_a_certificate", f"a document must have at most {MAX_BYTES} bytes, got {len(content)}")
     try:
-        document = json.loads(content)
-        canonical(document)
-    except (ValueError, RecursionError):  # also nested too deeply, or text that is no Unicode
-        raise Rejected("not_a_certificate", "the bytes are not the JSON of a document") from None
-    name = document.get("schema") if isinstance(document, dict) else None
+        return of_known_schema(load(content))
+    except ValueError as error:
+        raise Rejected("not_a_certificate", f"the bytes are not the JSON of a document: {error}") from None
+
+
+def of_known_schema(value: object) -> dict[str, Any]:
+    """Returns a JSON value if it is a document of a schema that this version knows.
+
+    Args:
+        value: As `certrad.models.certificates.strict_json.load` returns it.
+
+    Raises:
+        Rejected: `not_a_certificate`, it is something else.
+    """
+    name = value.get("schema") if isinstance(value, dict) else None
     if not (isinstance(name, str) and name in SCHEMAS):
         raise Rejected("not_a_certificate", f"a document must be an object of the schema {' or '.join(SCHEMAS)}")
-    return cast("dict[str, Any]", document)
+    return cast("dict[str, Any]", value)
 
 
 def read(document: Mapping[str, Any]) -> Statement:

@@ -148,7 +148,7 @@ def test_certified_page_shows_class_both_radii_scope_and_settings(language: str)
         "pneumonia",
         language_texts.number(statement.claim.radius),  # type: ignore[union-attr]
         language_texts.number(radius.l2),
-        language_texts.scope(statement.classifier),
+        catalogue(language)["scope.prompt_recorded"],
         language_texts.number(statement.params.sigma),
         language_texts.number(statement.params.alpha),
         language_texts.number(statement.samples_used),

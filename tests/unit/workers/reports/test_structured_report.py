@@ -288,6 +288,9 @@ def test_the_demographics_of_the_patient_are_copied() -> None:
         "StudyID": "S1",
         "AccessionNumber": "A1",
         "ReferringPhysicianName": "Weiß^Eva",
+        "IssuerOfPatientID": "Hospital",
+        "PatientAge": "075Y",
+        "StudyDescription": "Thorax",
     }
     document = read(written_report(certified(), SpecificCharacterSet="ISO_IR 100", **demographics))
     assert {keyword: str(document[keyword].value) for keyword in demographics} == demographics

@@ -12,7 +12,7 @@ from certrad.models.types import ClassifierSpec, GatedAdaptation, ZeroShotAdapta
 from certrad.models.types.image import IMAGE_WARNINGS, NoImageRadius
 from certrad.workers.reports.codes import ABSTENTION_REASONS, WARNINGS
 from certrad.workers.reports.fonts import can_draw
-from certrad.workers.reports.texts import LANGUAGES, Texts, catalogue
+from certrad.workers.reports.texts import LANGUAGES, Texts, catalogue, scope_kind
 from tests.support.certificates import SCALE, identity
 
 _LONG_STRING = 64
@@ -58,7 +58,7 @@ def test_english_scope_is_that_of_the_document(prompt: str, adaptation: Any, tun
         backbone="demo", prompt=prompt, class_names=("a", "b"), template=template, adaptation=adaptation
     )
     classifier = replace(identity(spec, block_size=64), tuning_images=tuning_images)
-    assert Texts("en").scope(classifier) == scope_text(classifier)
+    assert catalogue("en")[f"scope.{scope_kind(classifier)}"] == scope_text(classifier)
 
 
 def test_english_limits_are_those_of_the_document() -> None:

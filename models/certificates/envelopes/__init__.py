@@ -1,0 +1,1 @@
+"""Envelopes around a certificate document that tools outside this project check: DSSE and JWS."""

@@ -1,0 +1,53 @@
+"""Every report speaks the language that the operator chose."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from certrad.workers.reports.fhir import fhir_bundle
+from certrad.workers.reports.report import Report
+from certrad.workers.reports.secondary_capture import secondary_capture
+from certrad.workers.reports.structured_report import structured_report
+from certrad.workers.reports.texts import LANGUAGES, Texts, catalogue
+from tests.support.report_pages import UNSURE, report, source
+
+REPORTS = {"certified": report(), "abstained": report(UNSURE)}
+
+
+def conclusion(shown: Report) -> Any:
+    """The conclusion of the FHIR bundle."""
+    resources = [entry["resource"] for entry in fhir_bundle(shown, source())["entry"]]
+    (diagnostic_report,) = [each for each in resources if each["resourceType"] == "DiagnosticReport"]
+    return diagnostic_report["conclusion"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_conclusion_of_a_certificate_has_class_radius_and_scope(language: str) -> None:
+    shown, texts = replace(REPORTS["certified"], language=language), Texts(language)
+    claim = shown.statement.claim
+    assert conclusion(shown) == " ".join(
+        (
+            texts("conclusion.unverified"),
+            texts("conclusion.class", class_name="pneumonia"),
+            texts("conclusion.radius", radius=texts.number(claim.radius)),  # type: ignore[union-attr]
+            texts("conclusion.correctness"),
+            texts("conclusion.scope", scope=texts.scope(shown.statement)),
+        )
+    )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_conclusion_of_an_abstention_says_so(language: str) -> None:
+    assert catalogue(language)["conclusion.abstained"] in conclusion(replace(REPORTS["abstained"], language=language))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("outcome", REPORTS)
+def test_series_have_a_description_in_the_language(outcome: str, language: str) -> None:
+    shown = replace(REPORTS[outcome], language=language)
+    made = (structured_report(shown, source()), secondary_capture(shown, source(), None))
+    assert [dataset.SeriesDescription for dataset in made] == [
+        catalogue(language)["series.structured_report"],
+        catalogue(language)["series.secondary_capture"],
+    ]
