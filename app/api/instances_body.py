@@ -1,6 +1,7 @@
 """The body of a STOW-RS request: its parts go to the disk piece by piece, and only their beginnings are looked at."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from fastapi import Request
@@ -54,7 +55,7 @@ class InstancesBody:
         self._max_bytes = max_bytes
         self._file: BinaryIO | None = None
         self._header: tuple[bytearray, bytearray] = (bytearray(), bytearray())
-        self._path = None
+        self._path: Path | None = None
         self._ended = False
         self.parts: list[Part] = []
 

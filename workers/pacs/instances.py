@@ -143,7 +143,10 @@ class Instances:
             limit: How many at most.
         """
         rows = self._database.rows(
-            "SELECT * FROM instances WHERE state = ? AND due <= ? ORDER BY received IS NULL, due, id LIMIT ?", state, now, limit
+            "SELECT * FROM instances WHERE state = ? AND due <= ? ORDER BY received IS NULL, due, id LIMIT ?",
+            state,
+            now,
+            limit,
         )
         return [Instance.of(row) for row in rows]
 
