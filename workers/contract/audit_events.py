@@ -81,7 +81,9 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
     "application_start": EventKind(type=ACTIVITY, subtype=_START, action="E", meaning="A process of the service began"),
     "application_stop": EventKind(type=ACTIVITY, subtype=_STOP, action="E", meaning="A process of the service ended"),
     "input_received": EventKind(
-        type=_IMPORT, action="C", meaning="An image, or the images of a tuning, were received and became a job"
+        type=_IMPORT,
+        action="C",
+        meaning="An image, or the images of a tuning, were received, or the connector took one over",
     ),
     "trigger_received": EventKind(
         type=_QUERY, action="E", meaning="The archive told of a series, or a person asked for a study"

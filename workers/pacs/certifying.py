@@ -5,6 +5,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Final
 
+from certrad.workers.contract.received import ReceivedSpool
 from certrad.workers.pacs.dicomweb import DicomWeb
 from certrad.workers.pacs.failures import ExchangeError
 from certrad.workers.pacs.instances import Instance, Instances, Report
@@ -39,6 +40,7 @@ class Certifying:
         instances: The instances that were chosen.
         pacs: The PACS.
         service: The service.
+        spool: The instances that were pushed.
         patience: Whom to leave alone.
         key: The secret under which the UID of an instance enters the Idempotency-Key.
         most_attempts: Refusals after which an instance is given up.
@@ -48,6 +50,7 @@ class Certifying:
     instances: Instances
     pacs: DicomWeb
     service: Service
+    spool: ReceivedSpool
     patience: Patience
     key: bytes
     most_attempts: int
@@ -64,8 +67,10 @@ class Certifying:
         """
         changed = []
         for instance in self.instances.due("chosen", now):
-            if self.patience.is_left_alone(PACS, now) or self.patience.is_left_alone(SERVICE, now):
+            if self.patience.is_left_alone(SERVICE, now):
                 break
+            if instance.received is None and self.patience.is_left_alone(PACS, now):
+                continue
             self._submit(instance, now)
             changed.append(instance.pull)
         for instance in self.instances.due("submitted", now):
@@ -76,13 +81,9 @@ class Certifying:
         return changed
 
     def _submit(self, instance: Instance, now: float) -> None:
-        try:
-            content = self.pacs.instance(instance.study, instance.series, instance.sop)
-            self.patience.answered(PACS)
-        except ExchangeError as error:
-            self._put_off(instance, error, PACS, now)
+        content = self._retrieved(instance, now) if instance.received is None else self._received(instance)
+        if content is None:
             return
-        self.notes.write("instance retrieved", instance=instance.sop, number=instance.id, bytes=len(content))
         try:
             job = self.service.submit(content, instance.fields, key=self._idempotency_key(instance, content))
             self.patience.answered(SERVICE)
@@ -93,6 +94,23 @@ class Certifying:
                 self._fail(instance, error.code)
             return
         self.instances.submitted(instance, job, due=now + _POLL_SECONDS)
+
+    def _retrieved(self, instance: Instance, now: float) -> bytes | None:
+        try:
+            content = self.pacs.instance(instance.study, instance.series, instance.sop)
+            self.patience.answered(PACS)
+        except ExchangeError as error:
+            self._put_off(instance, error, PACS, now)
+            return None
+        self.notes.write("instance retrieved", instance=instance.sop, number=instance.id, bytes=len(content))
+        return content
+
+    def _received(self, instance: Instance) -> bytes | None:
+        try:
+            return self.spool.read(str(instance.received))
+        except FileNotFoundError:
+            self._fail(instance, "received_file_lost")
+            return None
 
     def _idempotency_key(self, instance: Instance, content: bytes) -> str:
         hidden = hmac.new(self.key, instance.sop.encode(), hashlib.sha256).hexdigest()

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from certrad.workers.contract.audit_trail import AuditTrail
+from certrad.workers.contract.received import ReceivedSpool
 from certrad.workers.contract.rules import Rules
 from certrad.workers.contract.triggers import TriggerSpool
 from certrad.workers.pacs.certifying import Certifying
@@ -23,12 +24,14 @@ from certrad.workers.pacs.outbox import Outbox
 from certrad.workers.pacs.outcomes import outcome
 from certrad.workers.pacs.patience import Patience
 from certrad.workers.pacs.pulls import Pulls
+from certrad.workers.pacs.receiving import Receiving
 from certrad.workers.pacs.service import Service
 from certrad.workers.settings import ConnectorSettings
 
 _TICK_SECONDS: Final = 0.25
 _TIDY_SECONDS: Final = 3600.0
 _OUTCOME_SECONDS: Final = 86_400.0
+_UNFINISHED_SECONDS: Final = 86_400.0  # a body may come as slowly as CERTRAD_MIN_BODY_RATE
 _ORTHANC: Final = "orthanc"
 
 _log = structlog.get_logger()
@@ -71,10 +74,21 @@ class Connector:
             most_attempts=settings.pacs_attempts,
             notes=notes,
         )
+        self._received = ReceivedSpool(settings.pacs_dir)
+        self._receiving = Receiving(
+            spool=self._received,
+            pulls=self._pulls,
+            instances=instances,
+            outbox=outbox,
+            rules=rules,
+            hidden=settings.data_dir.resolve(),
+            notes=notes,
+        )
         self._certifying = Certifying(
             instances=instances,
             pacs=pacs,
             service=Service(connections.service(), settings.url),
+            spool=self._received,
             patience=self._patience,
             key=self._database.key,
             most_attempts=settings.pacs_attempts,
@@ -112,6 +126,7 @@ class Connector:
         """
         self._take_triggers()
         self._reconcile(now)
+        self._receiving.step()
         self._tell(self._looking.step(now))
         self._tell(self._triggers_of("SELECT trigger_id FROM pulls WHERE id = ?", self._certifying.step(now)))
         of_instance = "SELECT trigger_id FROM pulls JOIN instances ON pulls.id = pull WHERE instances.id = ?"
@@ -180,3 +195,4 @@ class Connector:
                 (before,),
             )
         self._spool.forget_outcomes(now - _OUTCOME_SECONDS)
+        self._received.forget_unfinished(now - _UNFINISHED_SECONDS)

@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS instances (
     due REAL NOT NULL,
     changed REAL NOT NULL,
     reason TEXT,
+    received TEXT,
     UNIQUE (sop, settings)
 );
 CREATE INDEX IF NOT EXISTS instances_due ON instances (state, due);

@@ -103,6 +103,10 @@ FAILURES: Final[dict[str, Failure]] = {
         meaning="The server stored the instance and returned another one, or none.",
         what_to_do="Look whether the PACS changes or filters what it stores.",
     ),
+    "received_file_lost": Failure(
+        meaning="The file of a pushed image was deleted by somebody else before it was certified.",
+        what_to_do="Push the image again, and leave the folder of received images alone.",
+    ),
     "unknown_destination": Failure(
         meaning="The rules no longer name this destination.",
         what_to_do="Add the destination to the rules again, or drop the delivery.",

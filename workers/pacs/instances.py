@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal, Self
 
 from certrad.workers.contract.rules import Rule
@@ -36,6 +37,7 @@ class Instance:
         round: How many jobs were given up before this one.
         attempts: How often this step failed.
         reason: The code of what went wrong last.
+        received: The file in which it was pushed; None if it is retrieved from the PACS.
     """
 
     id: int
@@ -53,6 +55,7 @@ class Instance:
     round: int
     attempts: int
     reason: str | None
+    received: str | None
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> Self:
@@ -89,19 +92,29 @@ class Instances:
         )
         return [row["sop"] for row in rows]
 
-    def choose(self, pull: Pull, rule: Rule, chosen: Sequence[str]) -> None:
+    def received(self) -> set[str]:
+        """Returns the files of received instances that are still needed."""
+        rows = self._database.rows(
+            "SELECT received FROM instances WHERE state IN ('chosen', 'submitted') AND received IS NOT NULL"
+        )
+        return {row["received"] for row in rows}
+
+    def choose(
+        self, pull: Pull, rule: Rule, chosen: Sequence[str], received: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Ends a pull with the instances that its rule chooses, in one transaction.
 
         Args:
             pull: The pull.
             rule: The rule that decided.
             chosen: The UIDs of the instances.
+            received: The files of those that were pushed, by UID.
         """
         with self._database.transaction() as connection:
             for sop in chosen:
                 connection.execute(
                     "INSERT OR IGNORE INTO instances (pull, study, series, sop, settings, rule, fields, outputs, "
-                    "destination, state, due, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'chosen', 0, ?)",
+                    "destination, state, due, changed, received) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'chosen', 0, ?, ?)",
                     (
                         pull.id,
                         pull.study,
@@ -113,6 +126,7 @@ class Instances:
                         json.dumps(list(rule.outputs)),
                         rule.destination,
                         time.time(),
+                        received.get(sop),
                     ),
                 )
             connection.execute(
@@ -129,7 +143,10 @@ class Instances:
             limit: How many at most.
         """
         rows = self._database.rows(
-            "SELECT * FROM instances WHERE state = ? AND due <= ? ORDER BY due, id LIMIT ?", state, now, limit
+            "SELECT * FROM instances WHERE state = ? AND due <= ? ORDER BY received IS NULL, due, id LIMIT ?",
+            state,
+            now,
+            limit,
         )
         return [Instance.of(row) for row in rows]
 

@@ -13,6 +13,7 @@ Note = Literal[
     "series ignored",
     "series failed",
     "instance retrieved",
+    "instance received",
     "instance failed",
     "result stored",
     "delivery refused",
@@ -23,6 +24,7 @@ _AUDITED: Final[Mapping[Note, EventName]] = {
     "series queried": "archive_queried",
     "series ignored": "input_ignored",
     "instance retrieved": "input_pulled",
+    "instance received": "input_received",
     "result stored": "output_stored",
 }
 

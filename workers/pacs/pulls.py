@@ -9,6 +9,8 @@ from certrad.workers.contract.triggers import Trigger
 from certrad.workers.pacs.database import Database
 
 WHOLE_STUDY: Final = ""
+WHOLE_REQUEST: Final = "-"
+"""Stands where the UID of a series would, in the row of a request that was pushed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,41 @@ class Pulls:
             trigger.event == "study",
             trigger.study,
             trigger.series or WHOLE_STUDY,
+            time.time(),
+        )
+
+    def add_received(self, request_id: str, study: str, series: str) -> Pull:
+        """Adds a series of a request that was pushed; one that was added before is returned as it is.
+
+        Args:
+            request_id: The request.
+            study: The study's UID.
+            series: The UID of the series.
+        """
+        self._database.change(
+            "INSERT OR IGNORE INTO pulls (trigger_id, told, study, series, state, due, changed) "
+            "VALUES (?, 0, ?, ?, 'received', 0, ?)",
+            request_id,
+            study,
+            series,
+            time.time(),
+        )
+        (row,) = self._database.rows("SELECT * FROM pulls WHERE trigger_id = ? AND series = ?", request_id, series)
+        return Pull.of(row)
+
+    def is_taken(self, request_id: str) -> bool:
+        """Returns whether all of a request that was pushed has been looked at."""
+        return bool(
+            self._database.rows("SELECT 1 FROM pulls WHERE trigger_id = ? AND series = ?", request_id, WHOLE_REQUEST)
+        )
+
+    def take(self, request_id: str) -> None:
+        """Notes that all of a request that was pushed has been looked at."""
+        self._database.change(
+            "INSERT OR IGNORE INTO pulls (trigger_id, told, study, series, state, due, changed) "
+            "VALUES (?, 0, '', ?, 'listed', 0, ?)",
+            request_id,
+            WHOLE_REQUEST,
             time.time(),
         )
 

@@ -1,37 +1,18 @@
 """The routes by which a PACS says that a series is complete, and by which a person asks for a study."""
 
-import hmac
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.problems import problem_responses
-from certrad.models.errors import Rejected
+from certrad.app.api.secret import CODES, require_secret
 from certrad.workers.contract.triggers import UID_LENGTH, UID_PATTERN, TriggerSpool
 
 Uid = Annotated[str, StringConstraints(pattern=UID_PATTERN, max_length=UID_LENGTH)]
-Secret = Annotated[str | None, Header(description="the secret that the API was started with")]
-
-
-def require_secret(services: ServicesDep, certrad_trigger_secret: Secret = None) -> None:
-    """Lets a request pass that brings the secret.
-
-    Raises:
-        Rejected: triggers_disabled, wrong_trigger_secret.
-    """
-    secret = services.settings.trigger_secret
-    if secret is None:
-        raise Rejected("triggers_disabled", "")
-    given = (certrad_trigger_secret or "").encode()
-    if not hmac.compare_digest(given, secret.get_secret_value().encode()):
-        raise Rejected("wrong_trigger_secret", "")
-
 
 router = APIRouter(prefix="/triggers", tags=["PACS"], dependencies=[Depends(require_secret)])
-
-_CODES = ("triggers_disabled", "wrong_trigger_secret")
 
 
 class OrthancTrigger(BaseModel):
@@ -111,7 +92,7 @@ class TriggerOutcome(BaseModel):
     summary="Tell that a series is complete",
     status_code=202,
     responses=problem_responses(
-        *_CODES, "invalid_request", "unknown_field", "foreign_origin", "queue_full", "storage_unavailable"
+        *CODES, "invalid_request", "unknown_field", "foreign_origin", "queue_full", "storage_unavailable"
     ),
 )
 def trigger_orthanc(trigger: OrthancTrigger, services: ServicesDep, response: Response) -> AcceptedTrigger:
@@ -131,7 +112,7 @@ def trigger_orthanc(trigger: OrthancTrigger, services: ServicesDep, response: Re
     summary="Certify a study of the PACS",
     status_code=202,
     responses=problem_responses(
-        *_CODES, "invalid_request", "unknown_field", "foreign_origin", "queue_full", "storage_unavailable"
+        *CODES, "invalid_request", "unknown_field", "foreign_origin", "queue_full", "storage_unavailable"
     ),
 )
 def trigger_study(trigger: StudyTrigger, services: ServicesDep, response: Response) -> AcceptedTrigger:
@@ -144,7 +125,7 @@ def trigger_study(trigger: StudyTrigger, services: ServicesDep, response: Respon
     "/{trigger_id}",
     operation_id="get_trigger",
     summary="Follow a study that was asked for",
-    responses=problem_responses(*_CODES, "trigger_not_found", "invalid_request"),
+    responses=problem_responses(*CODES, "trigger_not_found", "invalid_request"),
 )
 def get_trigger(trigger_id: str, services: ServicesDep) -> TriggerOutcome:
     """Returns what has become of a study that somebody asked for."""

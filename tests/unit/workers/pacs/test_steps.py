@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from certrad.workers.contract.audit_trail import AuditTrail
+from certrad.workers.contract.received import ReceivedSpool
 from certrad.workers.contract.rules_file import parse_rules
 from certrad.workers.contract.triggers import Trigger
 from certrad.workers.pacs.certifying import Certifying
@@ -76,6 +77,7 @@ class Bench:
         self.certifying = Certifying(
             instances=instances,
             pacs=pacs,
+            spool=ReceivedSpool(self.pacs_dir),
             service=Service(httpx.Client(transport=httpx.MockTransport(self.service.answer)), "http://service.test"),
             patience=patience,
             key=self.database.key,
