@@ -27,13 +27,17 @@ def attributes(sop: str, number: int, **more: str) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class FakePacs:
-    """Holds one series of one study; `status` makes every answer that status, `down` makes it answer nothing."""
+    """Holds one series of one study; `status` makes every answer that status, `down` makes it answer nothing.
+
+    `poison` answers what is about one UID, in the address or in the file that is stored, by a status or an error.
+    """
 
     series: list[dict[str, Any]] = field(default_factory=list)
     stored: list[bytes] = field(default_factory=list)
     status: int | None = None
     down: bool = False
     says_stored: bool = True
+    poison: dict[str, int | httpx.HTTPError] = field(default_factory=dict)
     paths: list[str] = field(default_factory=list)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -43,6 +47,11 @@ class FakePacs:
             raise httpx.ConnectError("[Errno 111] Connection refused")
         if self.status is not None:
             return httpx.Response(self.status)
+        for uid, wrong in self.poison.items():
+            if uid in request.url.path.split("/") or dicom_file(uid) in request.read():
+                if isinstance(wrong, int):
+                    return httpx.Response(wrong)
+                raise wrong
         if request.method == "POST":
             self.stored.append(request.read())
             item = {"00081155": {"vr": "UI", "Value": [_uid_in(self.stored[-1])]}}
@@ -79,11 +88,17 @@ class FakeService:
     ends: dict[str, Any] = field(default_factory=lambda: {"status": "succeeded"})
     refusal: tuple[int, str] | None = None
     down: bool = False
+    poison: dict[str, int | httpx.HTTPError] = field(default_factory=dict)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
-        """One answer."""
+        """One answer; `poison` answers what is about an image or an address, by a status or an error."""
         if self.down:
             raise httpx.ConnectError("[Errno 111] Connection refused")
+        for name, wrong in self.poison.items():
+            if request.url.path.endswith(name) or dicom_file(name) == request.read():
+                if isinstance(wrong, int):
+                    return httpx.Response(wrong, json={"code": "internal_error"})
+                raise wrong
         if request.method == "POST":
             if self.refusal is not None:
                 return httpx.Response(self.refusal[0], json={"code": self.refusal[1]})

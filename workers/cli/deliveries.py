@@ -86,7 +86,7 @@ def _list(outbox: "Outbox", options: Namespace) -> int:
             "state": one.state,
             "attempts": one.attempts,
             "created": _moment(one.created),
-            "next": _moment(one.due) if one.state == "waiting" and one.due else None,
+            "next": _moment(one.due) if one.state == "waiting" and one.due > 0 else None,
             "reason": one.reason,
             "what_to_do": failure.what_to_do if failure else None,
         }

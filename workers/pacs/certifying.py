@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from certrad.workers.contract.received import ReceivedSpool
+from certrad.workers.pacs.blame import is_down, may_pass
 from certrad.workers.pacs.dicomweb import DicomWeb
 from certrad.workers.pacs.failures import ExchangeError
 from certrad.workers.pacs.instances import Instance, Instances, Report
@@ -149,14 +150,16 @@ class Certifying:
             self._fail(instance, code)
 
     def _put_off(self, instance: Instance, error: ExchangeError, side: str, now: float) -> None:
-        if error.passes:
+        if is_down(error, self.pacs.ask if side == PACS else self.service.ask):
             due = self.patience.silent(side, now)
             self.instances.postpone(instance, due=due, reason=error.code, counts=False)
-        elif instance.attempts + 1 >= self.most_attempts:
+            return
+        self.patience.answered(side)
+        if instance.attempts + 1 >= self.most_attempts:
             self._fail(instance, error.code)
         else:
-            due = now + self.patience.wait(instance.attempts)
-            self.instances.postpone(instance, due=due, reason=error.code)
+            wait = self.patience.wait_long if may_pass(error) else self.patience.wait
+            self.instances.postpone(instance, due=now + wait(instance.attempts), reason=error.code)
 
     def _fail(self, instance: Instance, code: str) -> None:
         self.instances.fail(instance, code)

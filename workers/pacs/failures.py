@@ -56,7 +56,6 @@ FAILURES: Final[dict[str, Failure]] = {
     "forbidden": Failure(
         meaning="The server knows the credentials and does not allow this (403).",
         what_to_do="Allow the account to search, retrieve and store; behind Orthanc, also look at RemoteAccessAllowed.",
-        passes=True,
     ),
     "busy": Failure(
         meaning="The server is not ready (429, 502, 503 or 504).",
@@ -162,6 +161,7 @@ _CODE_OF_STATUS: Final = {
     406: "not_acceptable",
     409: "conflict",
     429: "busy",
+    501: "unexpected_status",
     502: "busy",
     503: "busy",
     504: "busy",

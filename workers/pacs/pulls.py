@@ -91,14 +91,14 @@ class Pulls:
         )
 
     def due(self, now: float, limit: int = 10) -> list[Pull]:
-        """Returns the pulls to make now, oldest first.
+        """Returns the pulls to make now: those that wait longest first, so that one that fails goes behind the others.
 
         Args:
             now: Seconds since 1970.
             limit: How many at most.
         """
         rows = self._database.rows(
-            "SELECT * FROM pulls WHERE state = 'open' AND due <= ? ORDER BY id LIMIT ?", now, limit
+            "SELECT * FROM pulls WHERE state = 'open' AND due <= ? ORDER BY due, id LIMIT ?", now, limit
         )
         return [Pull.of(row) for row in rows]
 

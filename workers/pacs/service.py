@@ -63,6 +63,14 @@ class Service:
         path, media_type = _ADDRESSES[output]
         return self._request("GET", f"/jobs/{job_id}/{path}", headers={"Accept": media_type}).content
 
+    def ask(self) -> None:
+        """Asks whether the service is ready.
+
+        Raises:
+            ExchangeError: It is not.
+        """
+        self._request("GET", "/health/ready")
+
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
