@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, cast
 from urllib.parse import quote
@@ -110,7 +111,9 @@ class Client:
     def __init__(
         self, url: str, *, transport: httpx.BaseTransport | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, transport=transport)
+        self._http = httpx.Client(
+            base_url=url, timeout=_TIMEOUT, transport=transport, trust_env=not _is_this_machine(url)
+        )
         self._sleep = sleep
 
     def submit(
@@ -297,3 +300,12 @@ def _problem(response: httpx.Response) -> ProblemError:
 def _unreachable(error: httpx.TransportError) -> ProblemError:
     detail = f"{type(error).__name__}; `certrad up` starts the service on this machine"
     return ProblemError(status=0, code="unreachable", title="The service does not answer", detail=detail)
+
+
+def _is_this_machine(url: str) -> bool:
+    """Returns whether an address is one of this machine, which no proxy of HTTP_PROXY can reach."""
+    host = httpx.URL(url).host
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

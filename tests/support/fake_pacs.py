@@ -1,6 +1,7 @@
 """A PACS and a service in the memory of a test, behind the HTTP client of the connector."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,7 @@ class FakePacs:
     down: bool = False
     says_stored: bool = True
     poison: dict[str, int | httpx.HTTPError] = field(default_factory=dict)
+    at_store: Callable[[], object] = lambda: None
     paths: list[str] = field(default_factory=list)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -54,6 +56,7 @@ class FakePacs:
                 raise wrong
         if request.method == "POST":
             self.stored.append(request.read())
+            self.at_store()
             item = {"00081155": {"vr": "UI", "Value": [_uid_in(self.stored[-1])]}}
             return httpx.Response(200, json={"00081199": {"vr": "SQ", "Value": [item]}} if self.says_stored else {})
         if request.url.path.endswith("/metadata"):
@@ -97,7 +100,8 @@ class FakeService:
         for name, wrong in self.poison.items():
             if request.url.path.endswith(name) or dicom_file(name) == request.read():
                 if isinstance(wrong, int):
-                    return httpx.Response(wrong, json={"code": "internal_error"})
+                    code = "internal_error" if wrong >= 500 else "output_failed"
+                    return httpx.Response(wrong, json={"code": code})
                 raise wrong
         if request.method == "POST":
             if self.refusal is not None:

@@ -127,7 +127,7 @@ class Certifying:
                     self.instances.postpone(instance, due=now + _POLL_SECONDS, counts=False)
                     return False
                 case {"status": "succeeded"}:
-                    self.instances.end(instance, [self._report(instance, output) for output in instance.outputs])
+                    self._end(instance, now)
                 case {"error": {"code": str(code)}}:
                     self._again_or_fail(instance, code, now)
                 case _:
@@ -139,12 +139,39 @@ class Certifying:
                 self._again_or_fail(instance, error.code, now)
         return True
 
+    def _end(self, instance: Instance, now: float) -> None:
+        """Puts the outputs into the outbox; one that cannot be had does not take the others along."""
+        reports, failures = [], []
+        for output in instance.outputs:
+            try:
+                reports.append(self._report(instance, output))
+            except ExchangeError as error:
+                failures.append((output, error))
+        for _, error in failures:
+            has_attempts = may_pass(error) and instance.attempts + 1 < self.most_attempts
+            if has_attempts or is_down(error, self.service.ask):
+                self._put_off(instance, error, SERVICE, now)
+                return
+            if error.code in _WORTH_ANOTHER_JOB and self._has_another_round(instance):
+                self._again_or_fail(instance, error.code, now)
+                return
+        if not reports:
+            self._fail(instance, failures[0][1].code if failures else "not_returned")
+            return
+        for output, error in failures:
+            facts = {"number": instance.id, "output": output, "reason": error.code}
+            self.notes.write("output missing", job=instance.job, **facts)
+        self.instances.end(instance, reports, reason=failures[0][1].code if failures else None)
+
     def _report(self, instance: Instance, output: str) -> Report:
         content = self.service.output(str(instance.job), output)
         return Report(output=output, sop=instance_uid(content), content=content)
 
+    def _has_another_round(self, instance: Instance) -> bool:
+        return instance.round + 1 < _MOST_ROUNDS
+
     def _again_or_fail(self, instance: Instance, code: str, now: float) -> None:
-        if code in _WORTH_ANOTHER_JOB and instance.round + 1 < _MOST_ROUNDS:
+        if code in _WORTH_ANOTHER_JOB and self._has_another_round(instance):
             self.instances.again(instance, due=now + self.patience.wait(instance.round), reason=code)
         else:
             self._fail(instance, code)

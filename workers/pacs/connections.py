@@ -41,7 +41,7 @@ class Connections:
 
     def service(self) -> httpx.Client:
         """Returns a client of the service, without credentials."""
-        return self._closing.enter_context(httpx.Client(timeout=_SERVICE_SECONDS))
+        return self._closing.enter_context(httpx.Client(timeout=_SERVICE_SECONDS, trust_env=False))
 
     def destinations(self, rules: Rules, pacs: DicomWeb) -> dict[str, DicomWeb]:
         """Returns the clients of all destinations, by name.
@@ -81,6 +81,7 @@ class Connections:
             auth=basic,
             verify=verify,
             timeout=self._settings.pacs_timeout,
+            trust_env=False,  # else HTTP_PROXY would lead images and reports through the proxy of the machine
             follow_redirects=False,  # else a PACS could send it, with its credentials, to any address
         )
         return self._closing.enter_context(client)

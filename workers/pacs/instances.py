@@ -198,7 +198,7 @@ class Instances:
             instance.id,
         )
 
-    def end(self, instance: Instance, reports: Sequence[Report]) -> None:
+    def end(self, instance: Instance, reports: Sequence[Report], *, reason: str | None = None) -> None:
         """Ends an instance and puts its outputs into the outbox, in one transaction.
 
         An output that the outbox has already, by its UID, is not put there again.
@@ -206,6 +206,7 @@ class Instances:
         Args:
             instance: The instance.
             reports: Its outputs.
+            reason: The code of why some are missing.
         """
         now = time.time()
         with self._database.transaction() as connection:
@@ -225,5 +226,6 @@ class Instances:
                     ),
                 )
             connection.execute(
-                "UPDATE instances SET state = 'ended', reason = NULL, changed = ? WHERE id = ?", (now, instance.id)
+                "UPDATE instances SET state = 'ended', reason = ?, changed = ? WHERE id = ?",
+                (reason, now, instance.id),
             )

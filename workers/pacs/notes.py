@@ -15,6 +15,7 @@ Note = Literal[
     "instance retrieved",
     "instance received",
     "instance failed",
+    "output missing",
     "result stored",
     "delivery refused",
 ]

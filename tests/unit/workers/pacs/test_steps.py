@@ -210,6 +210,29 @@ def test_dropped_delivery_is_not_tried_and_its_bytes_are_gone(bench: Bench) -> N
     assert bench.database.rows("SELECT id FROM deliveries WHERE content IS NOT NULL") == []
 
 
+@pytest.mark.parametrize("moment", ["before the bytes are read", "while the PACS stores it", "while it is refused"])
+def test_delivery_that_is_dropped_meanwhile_stays_dropped(bench: Bench, moment: str) -> None:
+    bench.trigger("a")
+    bench.looking.step(bench.now)
+    bench.certifying.step(bench.now)
+    bench.certifying.step(bench.now + HOUR)
+    bench.pacs.says_stored = moment != "while it is refused"
+    if moment == "before the bytes are read":
+        due = bench.outbox.due
+
+        def due_and_dropped(now: float, **options: object) -> list[Delivery]:
+            found = due(now)
+            bench.outbox.drop(1)
+            return found
+
+        bench.outbox.due = due_and_dropped  # type: ignore[method-assign, assignment]
+    else:
+        bench.pacs.at_store = lambda: bench.outbox.drop(1)
+    bench.delivering.step(bench.now)
+    assert bench.deliveries()[0].state == "dropped"
+    assert len(bench.pacs.stored) == (1 if moment == "before the bytes are read" else 2)
+
+
 def test_restart_between_any_two_steps_changes_nothing(bench: Bench) -> None:
     bench.trigger("a")
     for _ in range(6):
@@ -255,6 +278,27 @@ def test_image_that_the_service_cannot_read_ends_with_its_code(bench: Bench) -> 
     bench.run()
     assert bench.reasons("instances") == [("failed", "dicom_unsupported")]
     assert len(bench.service.keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "made"), [("/secondary-capture", "sr"), ("/certificate", "sc")], ids=["page", "report"]
+)
+@pytest.mark.parametrize(("status", "code"), [(410, "output_failed"), (500, "internal_error")])
+def test_output_that_cannot_be_made_does_not_take_the_other_one_along(
+    bench: Bench, missing: str, made: str, status: int, code: str
+) -> None:
+    bench.service.poison = {missing: status}
+    bench.trigger("a")
+    bench.run(rounds=30)
+    assert [(one.output, one.state) for one in bench.deliveries()] == [(made, "delivered")]
+    assert bench.reasons("instances") == [("ended", code)]
+
+
+def test_instance_without_any_output_fails_with_the_code(bench: Bench) -> None:
+    bench.service.poison = {"/secondary-capture": 410, "/certificate": 410}
+    bench.trigger("a")
+    bench.run()
+    assert bench.reasons("instances") == [("failed", "output_failed")]
 
 
 def test_request_that_the_service_refuses_ends_with_its_code(bench: Bench) -> None:
