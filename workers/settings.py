@@ -42,9 +42,6 @@ class WorkerSettings(SharedSettings):
     )
     input_ttl: int = Field(86_400, ge=60, description="seconds the float tensor may stay in Redis")
     heartbeat_seconds: int = Field(5, ge=1, description="seconds between heartbeats of a worker on its job")
-    audit_retention_days: int = Field(
-        2_190, ge=1, description="days that a file of the audit trail is kept after its last month; 2190 are six years"
-    )
     maintenance_seconds: int = Field(15, ge=1, description="seconds between searches for lost jobs")
     cancel_grace_seconds: float = Field(2.0, ge=0, description="seconds that a cancelled engine has to stop by itself")
 

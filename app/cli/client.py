@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, cast
 from urllib.parse import quote
@@ -12,6 +11,7 @@ from urllib.parse import quote
 import httpx
 from httpx_sse import EventSource
 
+from certrad.workers.contract.loopback import is_loopback_url
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
@@ -112,7 +112,7 @@ class Client:
         self, url: str, *, transport: httpx.BaseTransport | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self._http = httpx.Client(
-            base_url=url, timeout=_TIMEOUT, transport=transport, trust_env=not _is_this_machine(url)
+            base_url=url, timeout=_TIMEOUT, transport=transport, trust_env=not is_loopback_url(url)
         )
         self._sleep = sleep
 
@@ -300,12 +300,3 @@ def _problem(response: httpx.Response) -> ProblemError:
 def _unreachable(error: httpx.TransportError) -> ProblemError:
     detail = f"{type(error).__name__}; `certrad up` starts the service on this machine"
     return ProblemError(status=0, code="unreachable", title="The service does not answer", detail=detail)
-
-
-def _is_this_machine(url: str) -> bool:
-    """Returns whether an address is one of this machine, which no proxy of HTTP_PROXY can reach."""
-    host = httpx.URL(url).host
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -24,6 +24,7 @@ EventName = Literal[
     "certificate_verified",
     "output_read",
     "output_stored",
+    "delivery_changed",
     "authentication_failed",
     "prompt_changed",
     "prompt_tuned",
@@ -104,6 +105,9 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
         type=_EXPORT, action="R", meaning="A report or an image made of the upload was read; reports name the patient"
     ),
     "output_stored": EventKind(type=_TRANSFERRED, action="C", meaning="A report was stored in the archive by STOW-RS"),
+    "delivery_changed": EventKind(
+        type=_EXPORT, action="U", meaning="An operator gave results for the archive up, or had them tried again"
+    ),
     "authentication_failed": EventKind(
         type=_AUTHENTICATION, action="E", meaning="A request was refused because its secret is wrong or missing"
     ),

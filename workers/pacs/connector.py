@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import structlog
@@ -19,7 +19,7 @@ from certrad.workers.pacs.delivering import Delivering
 from certrad.workers.pacs.failures import ExchangeError
 from certrad.workers.pacs.instances import Instances
 from certrad.workers.pacs.looking import Looking
-from certrad.workers.pacs.notes import Notes
+from certrad.workers.pacs.notes import PACS, Notes
 from certrad.workers.pacs.outbox import Outbox
 from certrad.workers.pacs.outcomes import outcome
 from certrad.workers.pacs.patience import Patience
@@ -62,6 +62,7 @@ class Connector:
         self._spool = TriggerSpool(settings.pacs_dir)
         self._pulls = Pulls(self._database)
         self._patience = Patience(settings.pacs_retry_seconds, settings.pacs_retry_max_seconds)
+        self._trail = trail
         notes = Notes(trail)
         instances, outbox = Instances(self._database), Outbox(self._database)
         self._looking = Looking(
@@ -194,5 +195,7 @@ class Connector:
                 "DELETE FROM pulls WHERE state != 'open' AND changed < ? AND id NOT IN (SELECT pull FROM instances)",
                 (before,),
             )
+        with suppress(OSError):  # the next hour tries again
+            self._trail.expire(days=self._settings.audit_retention_days, process=PACS)
         self._spool.forget_outcomes(now - _OUTCOME_SECONDS)
         self._received.forget_unfinished(now - _UNFINISHED_SECONDS)

@@ -114,6 +114,10 @@ class Database:
         rows = self.rows("SELECT value FROM facts WHERE name = ?", name)
         return str(rows[0]["value"]) if rows else None
 
+    def forget_fact(self, name: str) -> bool:
+        """Deletes a fact, and returns whether there was one."""
+        return bool(self.change("DELETE FROM facts WHERE name = ?", name))
+
     @property
     def key(self) -> bytes:
         """Returns the secret under which UIDs are hidden."""

@@ -106,6 +106,11 @@ FAILURES: Final[dict[str, Failure]] = {
         meaning="The file of a pushed image was deleted by somebody else before it was certified.",
         what_to_do="Push the image again, and leave the folder of received images alone.",
     ),
+    "changes_went_back": Failure(
+        meaning="Orthanc's list of changes ended earlier than before, as after a restore; the connector goes on at its "
+        "end.",
+        what_to_do="Ask for the studies that arrived meanwhile with `certrad certify --study UID`. This is told once.",
+    ),
     "unknown_destination": Failure(
         meaning="The rules no longer name this destination.",
         what_to_do="Add the destination to the rules again, or drop the delivery.",

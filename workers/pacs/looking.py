@@ -74,7 +74,9 @@ class Looking:
 
     def _look(self, pull: Pull) -> None:
         if pull.series == WHOLE_STUDY:
-            self.pulls.expand(pull, self.pacs.series_of(pull.study))
+            found = self.pacs.series_of(pull.study)
+            self.notes.write("study queried", pull=pull.id, series=len(found))
+            self.pulls.expand(pull, found)
             return
         series = read_series(self.pacs.metadata(pull.study, pull.series), self.outbox.is_own)
         self.notes.write("series queried", pull=pull.id, instances=len(series.instances))

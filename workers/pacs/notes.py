@@ -9,6 +9,7 @@ from certrad.workers.contract.audit_events import AuditEvent, EventName
 from certrad.workers.contract.audit_trail import AuditTrail
 
 Note = Literal[
+    "study queried",
     "series queried",
     "series ignored",
     "series failed",
@@ -22,6 +23,7 @@ Note = Literal[
 PACS: Final = "pacs"
 SERVICE: Final = "service"
 _AUDITED: Final[Mapping[Note, EventName]] = {
+    "study queried": "archive_queried",
     "series queried": "archive_queried",
     "series ignored": "input_ignored",
     "instance retrieved": "input_pulled",
