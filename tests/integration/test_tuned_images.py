@@ -223,6 +223,15 @@ def test_an_image_of_a_public_record_is_refused_without_any_secret(
     assert certify(TUNED_ON, card).status == "succeeded"
 
 
+def test_an_image_of_either_record_is_refused(runtime: Runtime, tune: Tune, certify: Certify) -> None:
+    card = tune()
+    assert card.tuned_on is not None
+    card = replace(card, tuned_on=replace(card.tuned_on, public=(digest_of(OTHER),)))
+    put_card(runtime, card)
+    assert code_of(certify(OTHER, card)) == "image_was_tuned_on"
+    assert code_of(certify(TUNED_ON, card)) == "image_was_tuned_on"
+
+
 def test_an_engine_that_resumes_a_job_compares_the_image_again(
     runtime: Runtime, records: Records, tune: Tune, certify: Certify, monkeypatch: pytest.MonkeyPatch
 ) -> None:

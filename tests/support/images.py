@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
 Integers = NDArray[np.integer[Any]]
 
 
@@ -111,9 +111,9 @@ def dicom(stored: Integers, **elements: Any) -> bytes:
     rows, columns = stored.shape[:2] if frames is None else stored.shape[1:]
     bits = stored.dtype.itemsize * 8
     defaults: dict[str, Any] = {
-        "SOPClassUID": SECONDARY_CAPTURE,
+        "SOPClassUID": COMPUTED_RADIOGRAPHY,
         "SOPInstanceUID": "1.2.3.4",
-        "Modality": "OT",
+        "Modality": "CR",
         "SamplesPerPixel": 3 if colour else 1,
         "PhotometricInterpretation": "RGB" if colour else "MONOCHROME2",
         "PlanarConfiguration": 0 if colour else None,
