@@ -14,10 +14,15 @@ ROOT_URL = "http://pacs.test/dicom-web"
 
 def dicom_file(uid: str, filler: bytes = b"") -> bytes:
     """A DICOM file with nothing but its file meta information and some bytes."""
-    value = uid.encode() + b"\0" * (len(uid) % 2)
-    version = b"\x02\x00\x01\x00OB\0\0" + (2).to_bytes(4, "little") + b"\0\1"
-    meta = version + b"\x02\x00\x03\x00UI" + len(value).to_bytes(2, "little") + value
+    meta = meta_element(1, b"OB", b"\0\1") + meta_element(3, b"UI", uid.encode())
     return b"\0" * 128 + b"DICM" + meta + filler
+
+
+def meta_element(number: int, vr: bytes, value: bytes) -> bytes:
+    """An element of the file meta information."""
+    value += b"\0" * (len(value) % 2)
+    length = b"\0\0" + len(value).to_bytes(4, "little") if vr == b"OB" else len(value).to_bytes(2, "little")
+    return b"\x02\0" + bytes([number, 0]) + vr + length + value
 
 
 def attributes(sop: str, number: int, **more: str) -> dict[str, Any]:

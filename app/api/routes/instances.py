@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Request
+from fastapi.concurrency import contextmanager_in_threadpool
 from fastapi.responses import JSONResponse
 
 from certrad.app.api.audit import note
@@ -81,7 +82,8 @@ async def _store(request: Request, services: Services, accept: str | None, *, st
     media_type, boundary = read_content_type(request.headers.get("content-type", ""))
     settings = services.settings
     spool = ReceivedSpool(settings.pacs_dir)
-    with spool.receive(study, min_free_bytes=settings.min_free_bytes) as received:
+    receiving = spool.receive(study, min_free_bytes=settings.min_free_bytes)
+    async with contextmanager_in_threadpool(receiving) as received:
         body = InstancesBody(received, max_bytes=settings.max_body_bytes)
         await body.receive(request, media_type, boundary)
         if not any(part.size for part in body.parts):
