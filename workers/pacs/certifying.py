@@ -7,13 +7,12 @@ from typing import Final
 
 from certrad.workers.pacs.dicomweb import DicomWeb
 from certrad.workers.pacs.failures import ExchangeError
-from certrad.workers.pacs.instances import Instance, Instances, Report
+from certrad.workers.pacs.instances import MOST_JOBS, Instance, Instances, Report
 from certrad.workers.pacs.multipart import instance_uid
 from certrad.workers.pacs.notes import PACS, SERVICE, Notes
 from certrad.workers.pacs.patience import Patience
 from certrad.workers.pacs.service import Service
 
-_MOST_ROUNDS: Final = 4
 _POLL_SECONDS: Final = 1.0
 _WORTH_ANOTHER_JOB: Final = frozenset(
     {
@@ -125,8 +124,8 @@ class Certifying:
         return Report(output=output, sop=instance_uid(content), content=content)
 
     def _again_or_fail(self, instance: Instance, code: str, now: float) -> None:
-        if code in _WORTH_ANOTHER_JOB and instance.round + 1 < _MOST_ROUNDS:
-            self.instances.again(instance, due=now + self.patience.wait(instance.round), reason=code)
+        if code in _WORTH_ANOTHER_JOB and (instance.round + 1) % MOST_JOBS:
+            self.instances.again(instance, due=now + self.patience.wait(instance.round % MOST_JOBS), reason=code)
         else:
             self._fail(instance, code)
 

@@ -171,7 +171,7 @@ class Connector:
                 "DELETE FROM deliveries WHERE state IN ('delivered', 'dropped') AND changed < ?", (before,)
             )
             connection.execute(
-                "DELETE FROM instances WHERE state IN ('ended', 'failed') AND changed < ? "
+                "DELETE FROM instances WHERE state IN ('ended', 'failed', 'dropped') AND changed < ? "
                 "AND id NOT IN (SELECT instance FROM deliveries)",
                 (before,),
             )
