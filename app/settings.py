@@ -49,9 +49,15 @@ class ApiSettings(SharedSettings):
     )
 
     trigger_secret: SecretStr | None = Field(
-        None, min_length=16, description="secret that POST /triggers demands; unset: no trigger is taken"
+        None,
+        min_length=16,
+        description="secret that POST /triggers demands, of 16 characters or more; unset: no trigger is taken",
     )
-    rules: Path | None = Field(None, description="file of rules of POST /rules/test; unset: the shipped one")
+    rules: Path | None = Field(
+        None,
+        description="file of rules of the connector, read when it starts, and of POST /rules/test, read at each call; "
+        "unset: the shipped one, which certifies nothing",
+    )
 
     @property
     def host_names(self) -> frozenset[str]:

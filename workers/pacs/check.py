@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
 from certrad.workers.contract.rules_file import RulesError, read_rules
-from certrad.workers.pacs.connections import Connections
+from certrad.workers.pacs.connections import Connections, TokenFile
 from certrad.workers.pacs.failures import FAILURES, ExchangeError, of_status, of_transport
 from certrad.workers.pacs.synthetic_instance import INSTANCE, SERIES, STUDY, synthetic_instance
 from certrad.workers.settings import ConnectorSettings
@@ -52,6 +53,9 @@ def check(settings: ConnectorSettings) -> Iterator[Step]:
             yield Step(name="settings", code="invalid_settings", meaning=str(error), what_to_do="Correct the setting.")
             return
         yield Step(name=f"rules: {len(rules.rules)} read")
+        for name, destination in rules.destinations.items():
+            if destination.token_file is not None:
+                yield _step(f"read the token of the destination {name!r}", TokenFile(Path(destination.token_file)).read)
         searched = _step("search (QIDO-RS)", pacs.ask)
         yield searched
         if searched.code is None:

@@ -109,9 +109,17 @@ FAILURES: Final[dict[str, Failure]] = {
         passes=True,
     ),
     "no_credentials": Failure(
-        meaning="The file of the token cannot be read.",
-        what_to_do="Correct `token_file` of the destination in the rules.",
+        meaning="The file of the token cannot be read, or holds no token.",
+        what_to_do="Write the token into `token_file` of the destination, and let the user of the connector read it.",
         passes=True,
+    ),
+    "not_orthanc": Failure(
+        meaning="The answer is not what Orthanc's own interface says.",
+        what_to_do="Correct CERTRAD_ORTHANC_URL, which is Orthanc's address without `/dicom-web`, or unset it.",
+    ),
+    "not_certrad": Failure(
+        meaning="The answer is not one of this service.",
+        what_to_do="Correct CERTRAD_URL, or let the proxy in front of the service pass its answers on unchanged.",
     ),
 }
 """The codes of the connector, which stand in its logs, in `certrad deliveries` and in `certrad pacs check`."""
