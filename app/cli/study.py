@@ -110,7 +110,9 @@ def _show(outcome: dict[str, Any], rows: list[console.Row]) -> None:
                 out.print(f"  failed: {instance['reason']}", soft_wrap=True)
             for one in instance["deliveries"]:
                 why = "" if one["reason"] is None else f" ({one['reason']})"
-                out.print(f"  {one['output']} to {one['destination']}: {one['state']}{why}", soft_wrap=True)
+                out.print(
+                    f"  {one['output']} to {one['destination']}: {one['state'].replace('_', ' ')}{why}", soft_wrap=True
+                )
     if rows:
         console.print_results(out, rows)
         console.print_ids(out, rows)
@@ -120,7 +122,7 @@ def _show(outcome: dict[str, Any], rows: list[console.Row]) -> None:
 def _code(outcome: dict[str, Any], jobs: list[Job]) -> int:
     series = outcome["series"]
     deliveries = [one for item in series for instance in item["instances"] for one in instance["deliveries"]]
-    if any(one["state"] == "dead" for one in deliveries) or any(item["state"] == "failed" for item in series):
+    if any(one["state"] == "put_aside" for one in deliveries) or any(item["state"] == "failed" for item in series):
         return FAILURE
     if any(instance["state"] == "failed" for item in series for instance in item["instances"]):
         return FAILURE

@@ -129,12 +129,12 @@ def test_deliveries_that_were_put_aside_are_listed_tried_again_and_dropped(tmp_p
     database = Database(tmp_path / "pacs")
     database.change(
         "INSERT INTO deliveries (instance, output, sop, study, destination, content, state, attempts, due, created, "
-        "changed, reason) VALUES (1, 'sr', '1.2.777', '1.2.888', 'pacs', x'00', 'dead', 8, 0, 0, 0, 'not_stored')"
+        "changed, reason) VALUES (1, 'sr', '1.2.777', '1.2.888', 'pacs', x'00', 'put_aside', 8, 0, 0, 0, 'not_stored')"
     )
     database.close()
     listed = certrad("deliveries", data_dir=tmp_path)
     assert listed.returncode == 1
-    assert "sr  to pacs  dead, 8 refused" in listed.stdout
+    assert "sr  to pacs  put aside, 8 refused" in listed.stdout
     assert "not_stored" in listed.stdout
     assert "777" not in listed.stdout
     assert certrad("deliveries", "retry", data_dir=tmp_path).stdout == "1 delivery\n"

@@ -130,13 +130,14 @@ def _list(database: "Database", options: Namespace) -> int:
         sys.stdout.write(f"{_line(entry)}{why}\n")
     if not entries and not options.json:
         sys.stdout.write("nothing waits, and nothing failed\n")
-    return FAILURE if any(entry["state"] in ("dead", "failed") for entry in entries) else DONE
+    return FAILURE if any(entry["state"] in ("put_aside", "failed") for entry in entries) else DONE
 
 
 def _line(entry: dict[str, object]) -> str:
     if entry["kind"] == "delivery":
+        state = str(entry["state"]).replace("_", " ")
         return (
-            f"{entry['number']:6}  {entry['output']}  to {entry['destination']}  {entry['state']}, "
+            f"{entry['number']:6}  {entry['output']}  to {entry['destination']}  {state}, "
             f"{entry['attempts']} refused, since {entry['created']}"
         )
     by = f"  by the rule {entry['rule']!r}" if "rule" in entry else ""

@@ -86,7 +86,7 @@ class Certifying:
             job = self.service.submit(content, instance.fields, key=self._idempotency_key(instance, content))
             self.patience.answered(SERVICE)
         except ExchangeError as error:
-            if error.passes:
+            if error.retryable:
                 self._put_off(instance, error, SERVICE, now)
             else:
                 self._fail(instance, error.code)
@@ -113,7 +113,7 @@ class Certifying:
                 case _:
                     self._fail(instance, str(job.get("status")))
         except ExchangeError as error:
-            if error.passes:
+            if error.retryable:
                 self._put_off(instance, error, SERVICE, now)
             else:
                 self._again_or_fail(instance, error.code, now)
@@ -130,7 +130,7 @@ class Certifying:
             self._fail(instance, code)
 
     def _put_off(self, instance: Instance, error: ExchangeError, side: str, now: float) -> None:
-        if error.passes:
+        if error.retryable:
             due = self.patience.silent(side, now)
             self.instances.postpone(instance, due=due, reason=error.code, counts=False)
         elif instance.attempts + 1 >= self.most_attempts:

@@ -151,7 +151,14 @@ class Connector:
             _log.info("series found in the list of changes", series=found)
 
     def _triggers_of(self, statement: str, numbers: Iterable[int]) -> set[str]:
-        """Returns the triggers that wait for what has changed, those of later triggers for the same series too."""
+        """Returns the triggers that a change concerns, and every followed trigger that changed within a day.
+
+        Those may name the same series: their outcomes tell of its instances too.
+
+        Args:
+            statement: Selects the triggers of one number.
+            numbers: The numbers of what has changed.
+        """
         found = {row["trigger_id"] for number in numbers for row in self._database.rows(statement, number)}
         if found:
             recent = "SELECT DISTINCT trigger_id FROM pulls WHERE told AND changed >= ?"

@@ -55,15 +55,15 @@ class Delivering:
                 raise ExchangeError("unknown_destination")
             destination.store(self.outbox.content(delivery), delivery.sop)
         except ExchangeError as error:
-            if error.passes:
+            if error.retryable:
                 due = self.patience.silent(name, now)
                 self.outbox.unreachable(delivery.destination, due=due, reason=error.code)
                 return False
             self.patience.answered(name)
-            dead = delivery.attempts + 1 >= self.most_attempts
+            put_aside = delivery.attempts + 1 >= self.most_attempts
             due = now + self.patience.wait(delivery.attempts)
-            self.outbox.refused(delivery, due=due, reason=error.code, dead=dead)
-            self.notes.write("delivery refused", delivery=delivery.id, reason=error.code, dead=dead)
+            self.outbox.refused(delivery, due=due, reason=error.code, put_aside=put_aside)
+            self.notes.write("delivery refused", delivery=delivery.id, reason=error.code, put_aside=put_aside)
             return True
         self.patience.answered(name)
         self.outbox.delivered(delivery)

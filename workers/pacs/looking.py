@@ -59,7 +59,7 @@ class Looking:
         return changed
 
     def _put_off(self, pull: Pull, error: ExchangeError, now: float) -> None:
-        if error.passes:
+        if error.retryable:
             due = self.patience.silent(PACS, now)
             self.pulls.postpone(pull, due=due, reason=error.code, counts=False)
         elif pull.attempts + 1 >= self.most_attempts:

@@ -78,7 +78,7 @@ class DeliveryView(BaseModel):
 
     output: Literal["sr", "sc"]
     destination: str
-    state: Literal["waiting", "delivered", "dead", "dropped"]
+    state: Literal["waiting", "delivered", "put_aside", "dropped"]
     reason: str | None = Field(description="the code of what went wrong last")
 
 

@@ -36,7 +36,7 @@ def test_file_without_a_token_is_told_by_a_code_that_is_retried(tmp_path: Path, 
         path.write_bytes(content)
     with pytest.raises(ExchangeError, match=r"^no_credentials$") as raised:
         sent(TokenFile(path))
-    assert raised.value.passes
+    assert raised.value.retryable
 
 
 def test_every_code_that_the_connector_raises_has_a_meaning_and_a_remedy() -> None:

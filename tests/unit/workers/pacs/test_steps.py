@@ -9,7 +9,7 @@ import pytest
 
 from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.rules_file import parse_rules
-from certrad.workers.contract.triggers import Event, Trigger
+from certrad.workers.contract.triggers import Trigger
 from certrad.workers.pacs.certifying import Certifying
 from certrad.workers.pacs.database import Database
 from certrad.workers.pacs.delivering import Delivering
@@ -86,9 +86,9 @@ class Bench:
             outbox=self.outbox, destinations={"pacs": pacs}, patience=patience, most_attempts=3, notes=notes
         )
 
-    def trigger(self, name: str, series: str | None = "1.2.3", event: Event = "study") -> None:
-        """A person asks for the study, or the PACS tells of it."""
-        self.pulls.add(Trigger(id=name, event=event, study="1.2", series=series))
+    def trigger(self, name: str, series: str | None = "1.2.3") -> None:
+        """A person asks for the study."""
+        self.pulls.add(Trigger(id=name, event="study", study="1.2", series=series))
 
     def run(self, rounds: int = 8) -> None:
         """Lets an hour pass in each round."""
@@ -189,7 +189,7 @@ def test_delivery_that_is_refused_too_often_is_put_aside_and_can_be_tried_again(
     bench.pacs.says_stored = False
     bench.trigger("a")
     bench.run()
-    assert {(one.state, one.attempts, one.reason) for one in bench.deliveries()} == {("dead", 3, "not_stored")}
+    assert {(one.state, one.attempts, one.reason) for one in bench.deliveries()} == {("put_aside", 3, "not_stored")}
     bench.pacs.says_stored = True
     assert bench.outbox.retry(None) == 2
     bench.run()
@@ -260,40 +260,6 @@ def test_request_that_the_service_refuses_ends_with_its_code(bench: Bench) -> No
     bench.trigger("a")
     bench.run()
     assert bench.reasons("instances") == [("failed", "unknown_prompt")]
-
-
-@pytest.mark.parametrize(("event", "state"), [("study", "ended"), ("orthanc", "failed")])
-def test_failed_instance_is_tried_again_when_a_person_asks_and_not_when_the_pacs_does(
-    bench: Bench, event: Event, state: str
-) -> None:
-    bench.service.ends = {"status": "failed", "error": {"code": "hospital_extra_missing"}}
-    bench.trigger("a")
-    bench.run()
-    bench.service.ends = {"status": "succeeded"}
-    bench.trigger("b", event=event)
-    bench.run()
-    assert [found for found, _ in bench.reasons("instances")] == [state]
-
-
-def test_failed_series_is_no_longer_listed_once_a_later_trigger_made_it_good(bench: Bench) -> None:
-    bench.pacs.status = 404
-    bench.trigger("a")
-    bench.run()
-    assert [pull.reason for pull in bench.pulls.failed()] == ["not_found"]
-    bench.pacs.status = None
-    bench.trigger("b")
-    bench.run()
-    assert bench.pulls.failed() == []
-
-
-def test_instance_that_a_person_tries_again_gets_as_many_jobs_as_before(bench: Bench) -> None:
-    bench.service.ends = {"status": "failed", "error": {"code": "worker_lost"}}
-    bench.trigger("a")
-    bench.run(rounds=20)
-    assert len(bench.service.keys) == 4
-    bench.trigger("b")
-    bench.run(rounds=20)
-    assert len(bench.service.keys) == 8
 
 
 def test_queue_that_is_full_is_waited_for(bench: Bench) -> None:
