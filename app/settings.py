@@ -57,9 +57,14 @@ class ApiSettings(SharedSettings):
     trigger_secret: SecretStr | None = Field(
         None,
         min_length=16,
-        description="secret that POST /triggers and POST /dicom-web/studies demand; unset: nothing is taken",
+        description="secret of 16 characters or more that POST /triggers and POST /dicom-web/studies demand; unset: "
+        "nothing is taken",
     )
-    rules: Path | None = Field(None, description="file of rules of POST /rules/test; unset: the shipped one")
+    rules: Path | None = Field(
+        None,
+        description="file of rules of the connector, read when it starts, and of POST /rules/test, read at each call; "
+        "unset: the shipped one, which certifies nothing",
+    )
 
     @property
     def host_names(self) -> frozenset[str]:

@@ -123,12 +123,19 @@ class ConnectorSettings(SharedSettings):
         None, description="address of Orthanc's own interface; its list of changes then recovers lost triggers"
     )
     url: str = Field("http://127.0.0.1:8000", description="address of the service, for the connector and for commands")
-    rules: Path | None = Field(None, description="file of rules; unset: the shipped one, which certifies nothing")
+    rules: Path | None = Field(
+        None,
+        description="file of rules of the connector, read when it starts, and of POST /rules/test, read at each call; "
+        "unset: the shipped one, which certifies nothing",
+    )
     pacs_timeout: float = Field(30.0, gt=0, le=600, description="seconds the PACS may keep a connection silent")
     pacs_poll_seconds: float = Field(10.0, gt=0, description="seconds between looks at Orthanc's list of changes")
     pacs_max_bytes: int = Field(64 << 20, ge=1024, description="bytes of one instance, or of one answer in JSON")
     pacs_attempts: int = Field(
-        8, ge=1, description="refusals after which a delivery is put aside; times at which nobody answers do not count"
+        8,
+        ge=1,
+        description="refusals after which a delivery is put aside, and a series or an instance fails; 401, 403, faults "
+        "of TLS and times at which nobody answers never count",
     )
     pacs_retry_seconds: float = Field(
         5.0, gt=0, description="seconds before the second attempt; each later wait doubles"

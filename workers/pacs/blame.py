@@ -22,11 +22,11 @@ def is_down(error: ExchangeError, probe: Callable[[], object]) -> bool:
         probe: Asks the side for something small that has nothing to do with the object; raises an ExchangeError.
     """
     if error.code not in _OF_EITHER:
-        return error.passes
+        return error.retryable
     try:
         probe()
     except ExchangeError as other:
-        return other.passes or other.code == "server_error"
+        return other.retryable or other.code == "server_error"
     return False
 
 

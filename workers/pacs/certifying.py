@@ -9,13 +9,12 @@ from certrad.workers.contract.received import ReceivedSpool
 from certrad.workers.pacs.blame import is_down, may_pass
 from certrad.workers.pacs.dicomweb import DicomWeb
 from certrad.workers.pacs.failures import ExchangeError
-from certrad.workers.pacs.instances import Instance, Instances, Report
+from certrad.workers.pacs.instances import MOST_JOBS, Instance, Instances, Report
 from certrad.workers.pacs.multipart import instance_uid
 from certrad.workers.pacs.notes import PACS, SERVICE, Notes
 from certrad.workers.pacs.patience import Patience
 from certrad.workers.pacs.service import Service
 
-_MOST_ROUNDS: Final = 4
 _POLL_SECONDS: Final = 1.0
 _WORTH_ANOTHER_JOB: Final = frozenset(
     {
@@ -89,7 +88,7 @@ class Certifying:
             job = self.service.submit(content, instance.fields, key=self._idempotency_key(instance, content))
             self.patience.answered(SERVICE)
         except ExchangeError as error:
-            if error.passes:
+            if error.retryable:
                 self._put_off(instance, error, SERVICE, now)
             else:
                 self._fail(instance, error.code)
@@ -133,7 +132,7 @@ class Certifying:
                 case _:
                     self._fail(instance, str(job.get("status")))
         except ExchangeError as error:
-            if error.passes:
+            if error.retryable:
                 self._put_off(instance, error, SERVICE, now)
             else:
                 self._again_or_fail(instance, error.code, now)
@@ -168,11 +167,11 @@ class Certifying:
         return Report(output=output, sop=instance_uid(content), content=content)
 
     def _has_another_round(self, instance: Instance) -> bool:
-        return instance.round + 1 < _MOST_ROUNDS
+        return (instance.round + 1) % MOST_JOBS != 0
 
     def _again_or_fail(self, instance: Instance, code: str, now: float) -> None:
         if code in _WORTH_ANOTHER_JOB and self._has_another_round(instance):
-            self.instances.again(instance, due=now + self.patience.wait(instance.round), reason=code)
+            self.instances.again(instance, due=now + self.patience.wait(instance.round % MOST_JOBS), reason=code)
         else:
             self._fail(instance, code)
 

@@ -4,12 +4,13 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
 from certrad.workers.contract.rules_file import RulesError, read_rules
 from certrad.workers.pacs.changes import WENT_BACK
-from certrad.workers.pacs.connections import Connections
+from certrad.workers.pacs.connections import Connections, TokenFile
 from certrad.workers.pacs.database import Database
 from certrad.workers.pacs.failures import FAILURES, ExchangeError, of_status, of_transport
 from certrad.workers.pacs.synthetic_instance import INSTANCE, SERIES, STUDY, synthetic_instance
@@ -55,6 +56,9 @@ def check(settings: ConnectorSettings) -> Iterator[Step]:
             yield Step(name="settings", code="invalid_settings", meaning=str(error), what_to_do="Correct the setting.")
             return
         yield Step(name=f"rules: {len(rules.rules)} read")
+        for name, destination in rules.destinations.items():
+            if destination.token_file is not None:
+                yield _step(f"read the token of the destination {name!r}", TokenFile(Path(destination.token_file)).read)
         searched = _step("search (QIDO-RS)", pacs.ask)
         yield searched
         if searched.code is None:

@@ -167,7 +167,14 @@ class Connector:
             _log.info("series found in the list of changes", series=found)
 
     def _triggers_of(self, statement: str, numbers: Iterable[int]) -> set[str]:
-        """Returns the triggers that wait for what has changed, those of later triggers for the same series too."""
+        """Returns the triggers that a change concerns, and every followed trigger that changed within a day.
+
+        Those may name the same series: their outcomes tell of its instances too.
+
+        Args:
+            statement: Selects the triggers of one number.
+            numbers: The numbers of what has changed.
+        """
         found = {row["trigger_id"] for number in numbers for row in self._database.rows(statement, number)}
         if found:
             recent = "SELECT DISTINCT trigger_id FROM pulls WHERE told AND changed >= ?"
@@ -187,7 +194,7 @@ class Connector:
                 "DELETE FROM deliveries WHERE state IN ('delivered', 'dropped') AND changed < ?", (before,)
             )
             connection.execute(
-                "DELETE FROM instances WHERE state IN ('ended', 'failed') AND changed < ? "
+                "DELETE FROM instances WHERE state IN ('ended', 'failed', 'dropped') AND changed < ? "
                 "AND id NOT IN (SELECT instance FROM deliveries)",
                 (before,),
             )

@@ -64,10 +64,10 @@ class Delivering:
                 self.outbox.postpone(delivery, due=self.patience.silent(name, now), reason=error.code)
                 return False
             self.patience.answered(name)
-            dead = delivery.attempts + 1 >= self.most_attempts
+            put_aside = delivery.attempts + 1 >= self.most_attempts
             wait = self.patience.wait_long if may_pass(error) else self.patience.wait
-            self.outbox.refused(delivery, due=now + wait(delivery.attempts), reason=error.code, dead=dead)
-            self.notes.write("delivery refused", delivery=delivery.id, reason=error.code, dead=dead)
+            self.outbox.refused(delivery, due=now + wait(delivery.attempts), reason=error.code, put_aside=put_aside)
+            self.notes.write("delivery refused", delivery=delivery.id, reason=error.code, put_aside=put_aside)
             return True
         self.patience.answered(name)
         self.outbox.delivered(delivery)

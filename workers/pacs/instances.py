@@ -13,7 +13,9 @@ from certrad.workers.contract.rules import Rule
 from certrad.workers.pacs.database import Database
 from certrad.workers.pacs.pulls import Pull
 
-State = Literal["chosen", "submitted", "ended", "failed"]
+State = Literal["chosen", "submitted", "ended", "failed", "dropped"]
+MOST_JOBS: Final = 4
+"""How many jobs are made of one instance until a person asks for more."""
 OUTPUTS: Final[Mapping[str, str]] = {"sr": "structured report", "sc": "secondary capture"}
 
 
@@ -196,6 +198,51 @@ class Instances:
             reason,
             time.time(),
             instance.id,
+        )
+
+    def failed(self) -> list[Instance]:
+        """Returns the instances that ended without a result and that nobody has given up, oldest first."""
+        return [
+            Instance.of(row)
+            for row in self._database.rows("SELECT * FROM instances WHERE state = 'failed' ORDER BY id")
+        ]
+
+    def retry(self, number: int | None = None, *, series: str | None = None, rule: Rule | None = None) -> int:
+        """Certifies failed instances again, with as many new jobs as the first time.
+
+        Args:
+            number: The number of one; None for all of them.
+            series: Only those of this series.
+            rule: Only those that were chosen under the settings of this rule.
+
+        Returns:
+            How many there are.
+        """
+        return self._database.change(
+            "UPDATE instances SET state = 'chosen', job = NULL, round = (round / ? + 1) * ?, attempts = 0, due = 0, "
+            "reason = NULL, changed = ? WHERE state = 'failed' AND id = COALESCE(?, id) "
+            "AND series = COALESCE(?, series) AND settings = COALESCE(?, settings)",
+            MOST_JOBS,
+            MOST_JOBS,
+            time.time(),
+            number,
+            series,
+            None if rule is None else settings_digest(rule),
+        )
+
+    def drop(self, number: int | None) -> int:
+        """Gives failed instances up: they are no longer listed.
+
+        Args:
+            number: The number of one; None for all of them.
+
+        Returns:
+            How many there are.
+        """
+        return self._database.change(
+            "UPDATE instances SET state = 'dropped', changed = ? WHERE state = 'failed' AND id = COALESCE(?, id)",
+            time.time(),
+            number,
         )
 
     def end(self, instance: Instance, reports: Sequence[Report], *, reason: str | None = None) -> None:

@@ -85,6 +85,8 @@ class Looking:
             return
         match decide(series.header, self.rules):
             case Certify(rule=rule):
+                if pull.told:  # a person may have cured what made them fail
+                    self.instances.retry(series=pull.series, rule=rule)
                 handled = self.instances.handled(pull.series, rule)
                 chosen = choose(series.instances, handled, rule.instances, rule.max_instances)
                 self.instances.choose(pull, rule, chosen)

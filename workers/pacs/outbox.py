@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from certrad.workers.pacs.database import Database
 
-DeliveryState = Literal["waiting", "delivered", "dead", "dropped"]
+DeliveryState = Literal["waiting", "delivered", "put_aside", "dropped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,19 +90,19 @@ class Outbox:
             delivery.id,
         )
 
-    def refused(self, delivery: Delivery, *, due: float, reason: str, dead: bool) -> None:
+    def refused(self, delivery: Delivery, *, due: float, reason: str, put_aside: bool) -> None:
         """Notes that the PACS refused a delivery.
 
         Args:
             delivery: The delivery.
             due: When to try again, in seconds since 1970.
             reason: The code of the refusal.
-            dead: Whether it is put aside until somebody looks at it.
+            put_aside: Whether it is put aside until somebody looks at it.
         """
         self._database.change(
             "UPDATE deliveries SET state = ?, attempts = attempts + 1, due = ?, reason = ?, changed = ? "
             "WHERE id = ? AND state = 'waiting'",
-            "dead" if dead else "waiting",
+            "put_aside" if put_aside else "waiting",
             due,
             reason,
             time.time(),
@@ -135,7 +135,7 @@ class Outbox:
         Args:
             all_of_them: Whether to return those that have ended too.
         """
-        states = ("waiting", "dead", "delivered", "dropped")[: 4 if all_of_them else 2]
+        states = ("waiting", "put_aside", "delivered", "dropped")[: 4 if all_of_them else 2]
         marks = ", ".join("?" * len(states))
         rows = self._database.rows(f"SELECT * FROM deliveries WHERE state IN ({marks}) ORDER BY id", *states)  # noqa: S608  # question marks
         return [Delivery.of(row) for row in rows]
@@ -151,7 +151,7 @@ class Outbox:
         """
         return self._database.change(
             "UPDATE deliveries SET state = 'waiting', attempts = 0, due = -1, changed = ? "
-            "WHERE state IN ('waiting', 'dead') AND id = COALESCE(?, id)",
+            "WHERE state IN ('waiting', 'put_aside') AND id = COALESCE(?, id)",
             time.time(),
             number,
         )
@@ -167,7 +167,7 @@ class Outbox:
         """
         return self._database.change(
             "UPDATE deliveries SET state = 'dropped', content = NULL, changed = ? "
-            "WHERE state IN ('waiting', 'dead') AND id = ?",
+            "WHERE state IN ('waiting', 'put_aside') AND id = ?",
             time.time(),
             number,
         )

@@ -22,14 +22,18 @@ class Pull:
         trigger_id: The trigger that it comes from.
         study: The study's UID.
         series: The UID of the series; `WHOLE_STUDY` for a study.
+        told: Whether a person waits for the outcome.
         attempts: How often it failed.
+        reason: The code of what went wrong last.
     """
 
     id: int
     trigger_id: str
     study: str
     series: str
+    told: bool
     attempts: int
+    reason: str | None
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> Self:
@@ -122,6 +126,27 @@ class Pulls:
                 "UPDATE pulls SET state = ?, reason = ?, changed = ? WHERE id = ?",
                 (state, None if series else "the study has no series", time.time(), pull.id),
             )
+
+    def failed(self) -> list[Pull]:
+        """Returns the pulls that failed, that nobody has given up, and that no later one has made good."""
+        rows = self._database.rows(
+            "SELECT * FROM pulls WHERE state = 'failed' AND NOT EXISTS (SELECT 1 FROM pulls AS later WHERE "
+            "later.study = pulls.study AND later.series = pulls.series AND later.id > pulls.id "
+            "AND later.state IN ('done', 'listed', 'ignored')) ORDER BY id"
+        )
+        return [Pull.of(row) for row in rows]
+
+    def retry(self) -> int:
+        """Makes the failed pulls again, and returns their number."""
+        found = [pull.id for pull in self.failed()]
+        statement = "UPDATE pulls SET state = 'open', attempts = 0, due = 0, reason = NULL, changed = ? WHERE id = ?"
+        return sum(self._database.change(statement, time.time(), number) for number in found)
+
+    def drop(self) -> int:
+        """Gives the failed pulls up, and returns their number."""
+        return self._database.change(
+            "UPDATE pulls SET state = 'dropped', changed = ? WHERE state = 'failed'", time.time()
+        )
 
     def postpone(self, pull: Pull, *, due: float, reason: str, counts: bool) -> None:
         """Puts a pull off.

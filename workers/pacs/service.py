@@ -86,7 +86,7 @@ class Service:
             code = str(response.json()["code"])
         except (ValueError, KeyError, TypeError):
             code = "not_certrad"
-        raise ExchangeError(code, passes=response.status_code in _PASSING)
+        raise ExchangeError(code, retryable=response.status_code in _PASSING)
 
     def _object(self, response: httpx.Response) -> dict[str, Any]:
         try:

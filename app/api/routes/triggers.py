@@ -42,10 +42,15 @@ class TriggerLinks(BaseModel):
     self: str = Field(examples=["/triggers/01780000000000000000-0f8fad5bd9cb469f"])
 
 
-class AcceptedTrigger(BaseModel):
+class StoredTrigger(BaseModel):
     """A trigger that was stored for the connector."""
 
     id: str = Field(examples=["01780000000000000000-0f8fad5bd9cb469f"])
+
+
+class AcceptedTrigger(StoredTrigger):
+    """A trigger that was stored for the connector, and where to follow it."""
+
     links: TriggerLinks
 
 
@@ -54,14 +59,14 @@ class DeliveryView(BaseModel):
 
     output: Literal["sr", "sc"]
     destination: str
-    state: Literal["waiting", "delivered", "dead", "dropped"]
+    state: Literal["waiting", "delivered", "put_aside", "dropped"]
     reason: str | None = Field(description="the code of what went wrong last")
 
 
 class InstanceView(BaseModel):
     """One instance that a rule chose."""
 
-    state: Literal["chosen", "submitted", "ended", "failed"]
+    state: Literal["chosen", "submitted", "ended", "failed", "dropped"]
     job: str | None = Field(description="the id of its job")
     rule: str
     reason: str | None = Field(description="the code of what went wrong last")
@@ -71,7 +76,7 @@ class InstanceView(BaseModel):
 class SeriesView(BaseModel):
     """One series: `ignored` says why, `done` lists the instances that were chosen."""
 
-    state: Literal["open", "done", "ignored", "failed"]
+    state: Literal["open", "done", "ignored", "failed", "dropped"]
     rule: str | None
     reason: str | None
     instances: list[InstanceView]
@@ -95,15 +100,14 @@ class TriggerOutcome(BaseModel):
         *CODES, "invalid_request", "unknown_field", "foreign_origin", "queue_full", "storage_unavailable"
     ),
 )
-def trigger_orthanc(trigger: OrthancTrigger, services: ServicesDep, response: Response) -> AcceptedTrigger:
-    """Stores the trigger on the disk and answers at once; the connector looks at the series.
+def trigger_orthanc(trigger: OrthancTrigger, services: ServicesDep) -> StoredTrigger:
+    """Stores the trigger on the disk and answers at once; the connector looks at the series. It cannot be followed.
 
     The connector retrieves from the PACS that it was configured with, and from nowhere else.
     """
     spool = TriggerSpool(services.settings.pacs_dir)
-    return _accepted(
-        spool.put("orthanc", trigger.study_instance_uid, trigger.series_instance_uid, trigger.modality), response
-    )
+    study, series = trigger.study_instance_uid, trigger.series_instance_uid
+    return StoredTrigger(id=spool.put("orthanc", study, series, trigger.modality))
 
 
 @router.post(
@@ -118,7 +122,10 @@ def trigger_orthanc(trigger: OrthancTrigger, services: ServicesDep, response: Re
 def trigger_study(trigger: StudyTrigger, services: ServicesDep, response: Response) -> AcceptedTrigger:
     """Asks for a study, or for one series of it; the rules decide what is certified."""
     spool = TriggerSpool(services.settings.pacs_dir)
-    return _accepted(spool.put("study", trigger.study_instance_uid, trigger.series_instance_uid), response)
+    trigger_id = spool.put("study", trigger.study_instance_uid, trigger.series_instance_uid)
+    path = f"/triggers/{trigger_id}"
+    response.headers["Location"] = path
+    return AcceptedTrigger(id=trigger_id, links=TriggerLinks(self=path))
 
 
 @router.get(
@@ -131,9 +138,3 @@ def get_trigger(trigger_id: str, services: ServicesDep) -> TriggerOutcome:
     """Returns what has become of a study that somebody asked for."""
     outcome: dict[str, Any] = TriggerSpool(services.settings.pacs_dir).outcome(trigger_id)
     return TriggerOutcome.model_validate(outcome)
-
-
-def _accepted(trigger_id: str, response: Response) -> AcceptedTrigger:
-    path = f"/triggers/{trigger_id}"
-    response.headers["Location"] = path
-    return AcceptedTrigger(id=trigger_id, links=TriggerLinks(self=path))

@@ -1,63 +1,48 @@
-"""The clients of the connector go straight to their side, whatever proxy the machine names."""
+"""The token of a destination: read at each request, and told by a code if it cannot be."""
 
-import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
+import re
+from pathlib import Path
 
 import httpx
 import pytest
 
-from certrad.app.cli.client import Client
-from certrad.workers.contract.rules import Destination, Rules
-from certrad.workers.pacs.connections import Connections
-from certrad.workers.pacs.failures import ExchangeError
-from certrad.workers.settings import ConnectorSettings
+from certrad.workers.pacs.connections import TokenFile
+from certrad.workers.pacs.failures import FAILURES, ExchangeError
+from tests.support.processes import ROOT
 
-NOBODY = "http://127.0.0.1:1"
+SOURCES = sorted((ROOT / "workers" / "pacs").glob("*.py"))
 
 
-@pytest.fixture
-def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A proxy in the environment; whoever connects to it waits until his time limit."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{listening.getsockname()[1]}")
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.delenv(name, raising=False)
-        listening.setblocking(False)
-        yield listening
+def sent(token: TokenFile) -> str:
+    """The header that a server gets."""
+    echo = httpx.MockTransport(lambda request: httpx.Response(200, text=request.headers["Authorization"]))
+    with httpx.Client(transport=echo, auth=token) as client:
+        return client.get("http://pacs.test").text
 
 
-def asked(proxy: socket.socket) -> bool:
-    try:
-        proxy.accept()[0].close()
-    except BlockingIOError:
-        return False
-    return True
+def test_token_that_is_written_anew_is_used_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    token = TokenFile(path)
+    path.write_text("first\n")
+    assert sent(token) == "Bearer first"
+    path.write_text("second\n")
+    assert sent(token) == "Bearer second"
 
 
-@pytest.mark.parametrize("side", ["pacs", "other"])
-def test_proxy_of_the_machine_gets_no_image_and_no_report(proxy: socket.socket, side: str) -> None:
-    with ExitStack() as closing:
-        connections = Connections(ConnectorSettings(pacs_url=NOBODY, pacs_timeout=1), closing)
-        rules = Rules(rules=(), destinations={"other": Destination(url=NOBODY)})
-        clients = connections.destinations(rules, connections.pacs())
-        with pytest.raises(ExchangeError):
-            clients[side].ask()
-    assert not asked(proxy)
+@pytest.mark.parametrize("content", [None, b"", b"\xff", b"two\nlines"])
+def test_file_without_a_token_is_told_by_a_code_that_is_retried(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ExchangeError, match=r"^no_credentials$") as raised:
+        sent(TokenFile(path))
+    assert raised.value.retryable
 
 
-@pytest.mark.parametrize("side", ["orthanc", "service"])
-def test_proxy_of_the_machine_gets_no_request_to_orthanc_or_the_service(proxy: socket.socket, side: str) -> None:
-    with ExitStack() as closing:
-        connections = Connections(ConnectorSettings(orthanc_url=NOBODY), closing)
-        with pytest.raises(httpx.HTTPError):
-            getattr(connections, side)().get(NOBODY, timeout=1)
-    assert not asked(proxy)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
-def test_commands_reach_the_service_of_this_machine_without_the_proxy(proxy: socket.socket, host: str) -> None:
-    with Client(f"http://{host}:1") as client, pytest.raises(Exception):  # noqa: B017, PT011  # whatever it says
-        client._http.get("/", timeout=1)
-    assert not asked(proxy)
+def test_every_code_that_the_connector_raises_has_a_meaning_and_a_remedy() -> None:
+    raised = set()
+    for path in SOURCES:
+        raised |= set(re.findall(r'ExchangeError\("(\w+)"\)', path.read_text()))
+        raised |= set(re.findall(r' code = "(\w+)"', path.read_text()))
+    assert "not_certrad" in raised
+    assert raised - FAILURES.keys() == set()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from certrad.workers.pacs.outbox import Delivery
 from certrad.workers.pacs.outcomes import outcome
 from tests.support.connector_bench import HOUR, Bench
 from tests.support.fake_pacs import FakePacs, FakeService, attributes, dicom_file
@@ -92,7 +93,7 @@ def test_delivery_that_is_refused_too_often_is_put_aside_and_can_be_tried_again(
     bench.pacs.says_stored = False
     bench.trigger("a")
     bench.run()
-    assert {(one.state, one.attempts, one.reason) for one in bench.deliveries()} == {("dead", 3, "not_stored")}
+    assert {(one.state, one.attempts, one.reason) for one in bench.deliveries()} == {("put_aside", 3, "not_stored")}
     bench.pacs.says_stored = True
     assert bench.outbox.retry(None) == 2
     bench.run()
