@@ -111,9 +111,8 @@ class Client:
     def __init__(
         self, url: str, *, transport: httpx.BaseTransport | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._http = httpx.Client(
-            base_url=url, timeout=_TIMEOUT, transport=transport, trust_env=not is_loopback_url(url)
-        )
+        direct = is_loopback_url(url)  # no proxy of HTTP_PROXY can reach this machine's own addresses
+        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, transport=transport, trust_env=not direct)
         self._sleep = sleep
 
     def submit(

@@ -144,6 +144,30 @@ def test_deliveries_that_were_put_aside_are_listed_tried_again_and_dropped(tmp_p
     assert certrad("deliveries", "drop", "1", data_dir=tmp_path).returncode == 2
 
 
+def test_who_gives_a_result_up_or_tries_it_again_is_in_the_audit_trail(tmp_path: Path) -> None:
+    database = Database(tmp_path / "pacs")
+    database.change(
+        "INSERT INTO deliveries (instance, output, sop, study, destination, content, state, attempts, due, created, "
+        "changed) VALUES (1, 'sr', '1.2.777', '1.2.888', 'pacs', x'00', 'put_aside', 8, 0, 0, 0)"
+    )
+    database.close()
+    for arguments in (("retry",), ("drop", "1"), ("drop", "1")):
+        certrad("deliveries", *arguments, data_dir=tmp_path)
+    lines = "".join(path.read_text() for path in (tmp_path / "audit-trail").glob("*.jsonl"))
+    assert lines.count('"delivery_changed"') == 2
+    assert '"retry"' in lines
+    assert '"drop"' in lines
+    assert "777" not in lines
+
+
+def test_wrong_setting_is_named_without_a_trace_and_without_its_value() -> None:
+    done = certrad("pacs", "check", pacs_timeout="secret", pacs_url="http://127.0.0.1:1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("certrad: CERTRAD_PACS_TIMEOUT: ")
+    assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
+
+
 def test_what_failed_before_there_was_a_result_is_listed_tried_again_and_given_up(tmp_path: Path) -> None:
     database = Database(tmp_path / "pacs")
     database.change(

@@ -43,6 +43,8 @@ class FakePacs:
     status: int | None = None
     down: bool = False
     says_stored: bool = True
+    searches: bool = True
+    page: int = 2
     poison: dict[str, int | httpx.HTTPError] = field(default_factory=dict)
     at_store: Callable[[], object] = lambda: None
     paths: list[str] = field(default_factory=list)
@@ -64,6 +66,9 @@ class FakePacs:
             self.at_store()
             item = {"00081155": {"vr": "UI", "Value": [_uid_in(self.stored[-1])]}}
             return httpx.Response(200, json={"00081199": {"vr": "SQ", "Value": [item]}} if self.says_stored else {})
+        if request.url.path.endswith("/instances"):
+            offset = int(request.url.params["offset"])
+            return httpx.Response(200 if self.searches else 400, json=self.series[offset : offset + self.page])
         if request.url.path.endswith("/metadata"):
             return httpx.Response(200, json=self.series)
         if "/instances/" in request.url.path:

@@ -12,6 +12,7 @@ from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import choice, integer
 
 if TYPE_CHECKING:
+    from certrad.workers.contract.audit_trail import AuditTrail
     from certrad.workers.pacs.database import Database
 
 ACTIONS: Final = {
@@ -53,6 +54,7 @@ def run(options: Namespace) -> int:
     """
     import sqlite3
 
+    from certrad.workers.contract.audit_trail import AuditTrail
     from certrad.workers.offline.settings import settings_of
     from certrad.workers.pacs.database import Database
     from certrad.workers.settings import ConnectorSettings
@@ -65,12 +67,13 @@ def run(options: Namespace) -> int:
     try:
         if options.action in (None, "list"):
             return _list(database, options)
-        return _change(database, options.action, options.number)
+        trail = AuditTrail(settings.audit_dir)
+        return _change(database, trail, options.action, options.number)
     finally:
         database.close()
 
 
-def _change(database: "Database", action: str, number: int | None) -> int:
+def _change(database: "Database", trail: "AuditTrail", action: str, number: int | None) -> int:
     from certrad.workers.pacs.instances import Instances
     from certrad.workers.pacs.outbox import Outbox
     from certrad.workers.pacs.pulls import Pulls
@@ -82,14 +85,26 @@ def _change(database: "Database", action: str, number: int | None) -> int:
         if number is not None and not count:
             return fail(f"no instance {number} failed", BAD_USAGE)
         series = 0 if number is not None else pulls.retry() if again else pulls.drop()
+        _record(trail, action, number, instances=count, series=series)
         sys.stdout.write(f"{_count(count, 'instance', 'instances')}, {series} series\n")
         return DONE
     outbox = Outbox(database)
     count = outbox.drop(number) if action == "drop" and number is not None else outbox.retry(number)
     if number is not None and not count:
         return fail(f"no delivery {number} waits or was put aside", BAD_USAGE)
+    _record(trail, action, number, deliveries=count)
     sys.stdout.write(f"{_count(count, 'delivery', 'deliveries')}\n")
     return DONE
+
+
+def _record(trail: "AuditTrail", action: str, number: int | None, **counts: int) -> None:
+    """Records who must answer for a result that was given up, or that is tried again."""
+    from certrad.workers.contract.audit_events import AuditEvent
+
+    details = {"action": action, **{name: str(count) for name, count in counts.items()}}
+    if number is not None:
+        details["number"] = str(number)
+    trail.record(AuditEvent(name="delivery_changed", process="cli", details=details))
 
 
 def _list(database: "Database", options: Namespace) -> int:

@@ -146,19 +146,19 @@ class Certifying:
                 reports.append(self._report(instance, output))
             except ExchangeError as error:
                 failures.append((output, error))
-        for _, error in failures:
-            has_attempts = may_pass(error) and instance.attempts + 1 < self.most_attempts
-            if has_attempts or is_down(error, self.service.ask):
-                self._put_off(instance, error, SERVICE, now)
+        for _, missing in failures:
+            has_attempts = may_pass(missing) and instance.attempts + 1 < self.most_attempts
+            if has_attempts or is_down(missing, self.service.ask):
+                self._put_off(instance, missing, SERVICE, now)
                 return
-            if error.code in _WORTH_ANOTHER_JOB and self._has_another_round(instance):
-                self._again_or_fail(instance, error.code, now)
+            if missing.code in _WORTH_ANOTHER_JOB and self._has_another_round(instance):
+                self._again_or_fail(instance, missing.code, now)
                 return
         if not reports:
             self._fail(instance, failures[0][1].code if failures else "not_returned")
             return
-        for output, error in failures:
-            facts = {"number": instance.id, "output": output, "reason": error.code}
+        for output, missing in failures:
+            facts = {"number": instance.id, "output": output, "reason": missing.code}
             self.notes.write("output missing", job=instance.job, **facts)
         self.instances.end(instance, reports, reason=failures[0][1].code if failures else None)
 

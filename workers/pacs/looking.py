@@ -78,7 +78,7 @@ class Looking:
             self.notes.write("study queried", pull=pull.id, series=len(found))
             self.pulls.expand(pull, found)
             return
-        series = read_series(self.pacs.metadata(pull.study, pull.series), self.outbox.is_own)
+        series = read_series(self.pacs.headers(pull.study, pull.series), self.outbox.is_own)
         self.notes.write("series queried", pull=pull.id, instances=len(series.instances))
         if not series.instances or series.header.modality.upper() in NEVER_INPUT:
             self._ignore(pull, None, "it holds no image, or only results of this service")

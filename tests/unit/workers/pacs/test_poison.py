@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.connector_bench import Bench
 from tests.support.fake_pacs import FakePacs, FakeService, attributes
-from tests.unit.workers.pacs.test_steps import Bench
 
 WRONG = [
     httpx.ReadTimeout("late"),

@@ -127,7 +127,7 @@ def test_delivery_that_is_dropped_meanwhile_stays_dropped(bench: Bench, moment: 
             bench.outbox.drop(1)
             return found
 
-        bench.outbox.due = due_and_dropped  # type: ignore[method-assign, assignment]
+        bench.outbox.due = due_and_dropped  # type: ignore[method-assign]
     else:
         bench.pacs.at_store = lambda: bench.outbox.drop(1)
     bench.delivering.step(bench.now)
@@ -276,3 +276,19 @@ def test_audit_trail_tells_what_was_looked_at_retrieved_and_stored_without_an_id
     for name, count in {"archive_queried": 1, "input_pulled": 1, "output_stored": 2}.items():
         assert lines.count(f'"{name}"') == count
     assert not any(uid in lines for uid in ("1.5.1", "1.2.3", "1.9.0.1"))
+
+
+@pytest.mark.parametrize("searches", [True, False], ids=["in pages", "by their headers"])
+def test_every_instance_of_a_series_is_seen(bench: Bench, searches: bool) -> None:
+    bench.pacs.series = [attributes(f"1.5.{number}", number) for number in (1, 2, 3)]
+    bench.pacs.searches = searches
+    bench.trigger("a")
+    bench.run()
+    assert len(bench.service.keys) == 3
+
+
+def test_search_for_the_series_of_a_study_is_in_the_audit_trail(bench: Bench, tmp_path: Path) -> None:
+    bench.trigger("a", series=None)
+    bench.run()
+    lines = "".join(path.read_text() for path in (tmp_path / "audit-trail").glob("*.jsonl"))
+    assert lines.count('"archive_queried"') == 2
