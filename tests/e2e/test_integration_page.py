@@ -4,11 +4,12 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -45,10 +46,15 @@ class Reader:
     output: str
     seconds: float
 
-    def instances(self) -> list[dict[str, Any]]:
-        """The instances of the study that the steps name, as QIDO lists them."""
+    def study(self) -> str:
+        """The study that the steps name."""
+        study: str
         (study,) = re.findall(r"^STUDY=([\d.]+)$", "".join(STEPS[-1]), re.MULTILINE)
-        answer = httpx.get(f"{self.orthanc}/dicom-web/studies/{study}/instances", timeout=30)
+        return study
+
+    def instances(self) -> list[dict[str, Any]]:
+        """The instances of the study as QIDO lists them."""
+        answer = httpx.get(f"{self.orthanc}/dicom-web/studies/{self.study()}/instances", timeout=30)
         found: list[dict[str, Any]] = answer.raise_for_status().json()
         return found
 
@@ -137,6 +143,14 @@ def test_report_and_page_lie_in_the_study_beside_the_image(
     record_property("seconds", round(reader.seconds))
     classes = sorted(item["00080016"]["Value"][0] for item in reader.instances())
     assert classes == sorted([COMPUTED_RADIOGRAPHY, SECONDARY_CAPTURE, STRUCTURED_REPORT])
+
+
+def test_script_of_orthanc_triggered_before_anybody_asked(reader: Reader) -> None:
+    with closing(sqlite3.connect(reader.folder / "certrad-data" / "pacs" / "connector.sqlite3")) as database:
+        pulls = database.execute(
+            "SELECT trigger_id FROM pulls WHERE study = ? AND NOT told", [reader.study()]
+        ).fetchall()
+    assert any(not trigger.startswith("change-") for (trigger,) in pulls)
 
 
 def test_files_that_the_reader_fetches_are_the_report_and_the_page(reader: Reader) -> None:
