@@ -129,18 +129,18 @@ def _stop(shell: subprocess.Popen[bytes]) -> None:
         os.killpg(shell.pid, signal.SIGKILL)
 
 
-def test_page_says_how_many_steps_there_are(record_property: Callable[[str, object], None]) -> None:
+def test_page_says_how_many_steps_there_are(record_testsuite_property: Callable[[str, object], None]) -> None:
     print(f"{len(STEPS)} steps from an empty directory to the first report in Orthanc")  # noqa: T201  # must hold
-    record_property("steps", len(STEPS))
+    record_testsuite_property("integration_steps", len(STEPS))
     said = re.findall(r"^These are (\d+) steps\.", PAGE.read_text("utf-8"), re.MULTILINE)
     assert said == [str(len(STEPS))]
     assert all(STEPS)  # none without a command
 
 
 def test_report_and_page_lie_in_the_study_beside_the_image(
-    reader: Reader, record_property: Callable[[str, object], None]
+    reader: Reader, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
-    record_property("seconds", round(reader.seconds))
+    record_testsuite_property("integration_seconds", round(reader.seconds))
     classes = sorted(item["00080016"]["Value"][0] for item in reader.instances())
     assert classes == sorted([COMPUTED_RADIOGRAPHY, SECONDARY_CAPTURE, STRUCTURED_REPORT])
 
