@@ -31,7 +31,7 @@ def test_elements_with_long_lengths_are_stepped_over() -> None:
         b"",
         START,
         b"\0" * 128 + b"DICX" + instance(UID)[132:],
-        instance(UID)[:-1],
+        instance(UID)[:-2],
         instance("1.2/../../etc"),
         instance("CANARY^NAME"),
         instance("1." * 40 + "1"),
