@@ -35,11 +35,7 @@ class ProblemError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """The progress of a job: samples of a certification, epochs or images of a tuning.
-
-    Attributes:
-        total: None if the event does not repeat it.
-    """
+    """The progress of a job in samples, epochs or images; `total` is None if the event does not repeat it."""
 
     done: int
     total: int | None

@@ -90,7 +90,9 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
         type=_QUERY, action="E", meaning="The archive told of a series, or a person asked for a study"
     ),
     "archive_queried": EventKind(
-        type=_QUERY, action="E", meaning="The headers of a series were retrieved from the archive"
+        type=_QUERY,
+        action="E",
+        meaning="The archive was asked for the series of a study, or for the headers of a series",
     ),
     "input_ignored": EventKind(
         type=ACTIVITY, action="E", meaning="A series was left alone, by a rule or for want of one"
