@@ -20,6 +20,7 @@ from certrad.workers.reports import codes
 from certrad.workers.reports.report import Predecessor, Report
 from certrad.workers.reports.source import read_source
 from certrad.workers.reports.structured_report import encoded, structured_report
+from certrad.workers.reports.texts import catalogue
 from tests.support.dicom_samples import OUTCOMES, WITHOUT_UIDS, samples
 from tests.support.dicom_validators import dciodvfy_errors
 from tests.support.document_facts import facts
@@ -149,9 +150,9 @@ def test_the_radius_in_image_units_is_a_sentence() -> None:
 
 
 def test_a_radius_without_image_units_says_why() -> None:
-    statement = replace(STATEMENT, radius_in_image_units=NoImageRadius(reason="the window depends on the image"))
+    statement = replace(STATEMENT, radius_in_image_units=NoImageRadius(reason=catalogue("en")["no_image_radius.flat"]))
     assert private_items(written_report(certified(statement)))["RADIUS-IN-IMAGE"] == [
-        "There is no radius in the units of the image: the window depends on the image."
+        f"There is no radius in the units of the image: {catalogue('en')['no_image_radius.flat']}."
     ]
 
 
