@@ -53,7 +53,7 @@ def structured_report(report: Report, source: Dataset) -> Dataset:
         return _structured_report(report, source)
 
 
-def encoded(dataset: Dataset) -> bytes:
+def dicom_file(dataset: Dataset) -> bytes:
     """Returns a data set as a DICOM file.
 
     Args:
