@@ -51,7 +51,7 @@ def fhir_bundle(report: Report, source: Dataset | None, *, jws: str | None = Non
         jws: The signed certificate as JSON Web Signature, for the Provenance.
     """
     names = _Names(report, source)
-    subject = None if source is None else _patient(source)
+    subject = None if source is None else _patient(source, Texts(report.language))
     device, seen = {"reference": names.url("Device")}, {"reference": names.url("Observation")}
     study = None if source is None else {"reference": names.url("ImagingStudy")}
     entries = []
@@ -72,7 +72,7 @@ class _Names:
     def __init__(self, report: Report, source: Dataset | None) -> None:
         classifier = report.statement.classifier
         image = ("", "") if source is None else (str(source.SOPInstanceUID), str(report.frame or ""))
-        self._of_report = (report.certificate_sha256, *image)
+        self._of_report = (report.certificate_sha256, *image, report.language)
         self._of_device = (
             report.software_version,
             classifier.backbone_sha256,
@@ -116,11 +116,11 @@ class _Names:
         return uuid.uuid5(_NAMESPACE, "|".join((kind, *parts)))
 
 
-def _patient(source: Dataset) -> Element:
+def _patient(source: Dataset, texts: Texts) -> Element:
     """Returns the patient as a logical reference: the server knows the patient, and this bundle creates none."""
     number = str(source.get("PatientID", "") or "")
     if not number:
-        return {"type": "Patient", "display": "The image names no patient identifier."}
+        return {"type": "Patient", "display": texts("fhir.no_patient")}
     issuer = str(source.get("IssuerOfPatientID", "") or "")
     assigner = {"assigner": {"display": issuer}} if issuer else {}
     identifier = {"type": concept_of(*_RECORD_NUMBER), "value": number, **assigner}

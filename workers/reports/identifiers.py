@@ -10,7 +10,7 @@ from pydicom.uid import UID
 from certrad.models.certificates.canonical import canonical
 from certrad.models.types.identity import ClassifierIdentity
 
-# Stored objects of class -> whether they may have several frames, by the last part of their class UID.
+# Storage classes of multi-frame images, by the last parts of their class UIDs.
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
 _MULTI_FRAME: Final = frozenset(
     _STORAGE + last
@@ -31,6 +31,18 @@ def derived_uid(*parts: object) -> UID:
         parts: What the identified thing is about; the first names its kind.
     """
     return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '|'.join(map(str, parts))).int}")
+
+
+def structured_report_uid(sop_instance_uid: str, frame: int | None, certificate_sha256: str, language: str) -> UID:
+    """Returns the SOP instance UID of a structured report; in another language it is another instance.
+
+    Args:
+        sop_instance_uid: SOP instance UID of the image.
+        frame: Frame of a multi-frame image; None for an image of one frame.
+        certificate_sha256: SHA-256 of the certificate document.
+        language: Language of the report.
+    """
+    return derived_uid("structured report", sop_instance_uid, frame, certificate_sha256, language)
 
 
 def classifier_id(classifier: ClassifierIdentity) -> str:
