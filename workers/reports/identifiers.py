@@ -5,10 +5,12 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Final
 
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from certrad.models.certificates.canonical import canonical
 from certrad.models.types.identity import ClassifierIdentity
+from certrad.workers.reports.report import Report
 
 # Stored objects of class -> whether they may have several frames, by the last part of their class UID.
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
@@ -31,6 +33,16 @@ def derived_uid(*parts: object) -> UID:
         parts: What the identified thing is about; the first names its kind.
     """
     return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '|'.join(map(str, parts))).int}")
+
+
+def structured_report_uid(report: Report, source: Dataset) -> UID:
+    """Returns the SOP Instance UID of the structured report about a certificate.
+
+    Args:
+        report: The certificate.
+        source: The header of the image.
+    """
+    return derived_uid("structured report", source.SOPInstanceUID, report.frame, report.certificate_sha256)
 
 
 def classifier_id(classifier: ClassifierIdentity) -> str:

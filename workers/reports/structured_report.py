@@ -20,7 +20,7 @@ from pydicom.sr.codedict import codes as dicom_codes
 from pydicom.valuerep import DT
 
 from certrad.workers.reports import codes
-from certrad.workers.reports.identifiers import classifier_id, derived_uid
+from certrad.workers.reports.identifiers import classifier_id, derived_uid, structured_report_uid
 from certrad.workers.reports.local_time import local_time
 from certrad.workers.reports.measurement_group import MANUFACTURER, measurement_group
 from certrad.workers.reports.report import Predecessor, Report
@@ -109,9 +109,7 @@ def _structured_report(report: Report, source: Dataset) -> Dataset:
         series_instance_uid=derived_uid("structured report series", source.StudyInstanceUID, classifier),
         series_number=_SERIES_NUMBER,
         series_description=Texts(report.language)("series.structured_report"),
-        sop_instance_uid=derived_uid(
-            "structured report", source.SOPInstanceUID, report.frame, report.certificate_sha256
-        ),
+        sop_instance_uid=structured_report_uid(report, source),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=model,
