@@ -25,6 +25,7 @@ from redis.exceptions import ConnectionError
 
 from certrad.models.shipped import shipped_tasks
 from certrad.models.types.code import Code
+from certrad.models.types.figures import FIGURES
 from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
 from certrad.workers.contract import outputs
@@ -285,9 +286,10 @@ def test_a_job_that_is_cancelled_meanwhile_leaves_no_report(ender: JobEnder, mon
 
 def test_reports_expire_with_the_model_input(ender: JobEnder) -> None:
     ender.end(ct())
-    assert len(list(ender.settings.outputs_dir.iterdir())) == 1 + len(OUTPUTS)
+    kept = 1 + len(OUTPUTS) + len(FIGURES)
+    assert len(list(ender.settings.outputs_dir.iterdir())) == kept
     reap(ender.redis, ender.settings)
-    assert len(list(ender.settings.outputs_dir.iterdir())) == 1 + len(OUTPUTS)
+    assert len(list(ender.settings.outputs_dir.iterdir())) == kept
     late = time.time() + ender.settings.output_ttl + 1
     reap(ender.redis, ender.settings, clock=lambda: late)
     assert list(ender.settings.outputs_dir.iterdir()) == []
