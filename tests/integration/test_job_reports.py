@@ -342,10 +342,12 @@ def test_a_warning_changes_nothing_in_the_certificate(ender: JobEnder) -> None:
 
 def test_a_class_of_a_task_has_the_code_of_its_card(ender: JobEnder, monkeypatch: pytest.MonkeyPatch) -> None:
     card = shipped_tasks()["mednist"]
-    codes = tuple(Code(value=f"55{number}", scheme="SCT", meaning=name) for number, name in enumerate(card.class_names))
+    codes = tuple(
+        Code(value=f"4242424242{number}", scheme="SCT", meaning=name) for number, name in enumerate(card.class_names)
+    )
     monkeypatch.setattr(Catalogue, "tasks", lambda _: {"mednist": replace(card, class_codes=codes)})
     ender.end(ct(), task="mednist")
-    assert b"552" in content(ender, "structured_report")
+    assert b"42424242422" in content(ender, "structured_report")
 
 
 def test_an_unforeseen_error_costs_the_reports_and_not_the_job(
