@@ -65,6 +65,17 @@ alpha = 0.000001
 n0 = 20
 n = 100
 instances = "first"
+
+[[rule]]
+name = "images of no modality of their own, as the pages of the service are"
+match = { modality = "OT" }
+task = "mednist"
+backbone = "demo"
+prompt = "template"
+adaptation = "none"
+sigma = 0.1
+n0 = 20
+n = 100
 """
 
 
@@ -257,10 +268,9 @@ def test_script_of_orthanc_triggers_and_results_trigger_nothing(hospital: Hospit
     hospital.await_quiet(study, series=3)
     assert len(hospital.jobs_of(study)) == 1
     assert len(hospital.reports(study)) == len(hospital.pages(study)) == 1
-    pulls = hospital.rows("SELECT trigger_id, series, state FROM pulls WHERE study = ?", study)
-    assert {state for _, of, state in pulls if of != series} == {
-        "ignored"
-    }  # the page, which has no modality of its own
+    pulls = hospital.rows("SELECT trigger_id, series, reason FROM pulls WHERE study = ?", study)
+    of_the_page = {reason for _, of, reason in pulls if of != series}  # a rule would certify it
+    assert of_the_page == {"it holds no image, or only results of this service"}
     assert any(not trigger.startswith("change-") for trigger, of, _ in pulls if of == series)
 
 

@@ -351,9 +351,26 @@ def test_job_is_erased_after_a_question(tab: Tab) -> None:
     job = api(tab.url, plain(), n="301")
     page = tab.open(f"#/jobs/{job['id']}")
     page.get_by_role("button", name="Erase…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Keep it").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert httpx.get(f"{tab.url}/jobs/{job['id']}", timeout=30).status_code == 200
+    erase(page)
+    assert httpx.get(f"{tab.url}/jobs/{job['id']}", timeout=30).status_code == 404
+
+
+def test_running_job_is_cancelled_and_erased_at_once(tab: Tab) -> None:
+    running = httpx.post(f"{tab.url}/certify", content=plain(), params={"n": "1000000"}, timeout=30).json()["id"]
+    page = tab.open(f"#/jobs/{running}")
+    page.locator("[data-live]").wait_for()
+    erase(page)
+    assert httpx.get(f"{tab.url}/jobs/{running}", timeout=30).status_code == 404
+
+
+def erase(page: Page) -> None:
+    """Erases the job of a view, which then shows the list of jobs."""
+    page.get_by_role("button", name="Erase…").click()
     page.get_by_role("dialog").get_by_role("button", name="Erase").click()
     page.get_by_role("heading", name="Jobs", exact=True).wait_for()
-    assert httpx.get(f"{tab.url}/jobs/{job['id']}", timeout=30).status_code == 404
 
 
 def test_service_view_shows_queues_workers_and_models(tab: Tab) -> None:

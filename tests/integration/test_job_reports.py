@@ -25,6 +25,7 @@ from redis.exceptions import ConnectionError
 
 from certrad.models.shipped import shipped_tasks
 from certrad.models.types.code import Code
+from certrad.models.types.figures import FIGURES
 from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
 from certrad.workers.contract import outputs
@@ -285,9 +286,10 @@ def test_a_job_that_is_cancelled_meanwhile_leaves_no_report(ender: JobEnder, mon
 
 def test_reports_expire_with_the_model_input(ender: JobEnder) -> None:
     ender.end(ct())
-    assert len(list(ender.settings.outputs_dir.iterdir())) == 1 + len(OUTPUTS)
+    kept = 1 + len(OUTPUTS) + len(FIGURES)
+    assert len(list(ender.settings.outputs_dir.iterdir())) == kept
     reap(ender.redis, ender.settings)
-    assert len(list(ender.settings.outputs_dir.iterdir())) == 1 + len(OUTPUTS)
+    assert len(list(ender.settings.outputs_dir.iterdir())) == kept
     late = time.time() + ender.settings.output_ttl + 1
     reap(ender.redis, ender.settings, clock=lambda: late)
     assert list(ender.settings.outputs_dir.iterdir()) == []
@@ -347,10 +349,12 @@ def test_a_warning_changes_nothing_in_the_certificate(ender: JobEnder) -> None:
 
 def test_a_class_of_a_task_has_the_code_of_its_card(ender: JobEnder, monkeypatch: pytest.MonkeyPatch) -> None:
     card = shipped_tasks()["mednist"]
-    codes = tuple(Code(value=f"55{number}", scheme="SCT", meaning=name) for number, name in enumerate(card.class_names))
+    codes = tuple(
+        Code(value=f"4242424242{number}", scheme="SCT", meaning=name) for number, name in enumerate(card.class_names)
+    )
     monkeypatch.setattr(Catalogue, "tasks", lambda _: {"mednist": replace(card, class_codes=codes)})
     ender.end(ct(), task="mednist")
-    assert b"552" in content(ender, "structured_report")
+    assert b"42424242422" in content(ender, "structured_report")
 
 
 def test_an_unforeseen_error_costs_the_reports_and_not_the_job(
