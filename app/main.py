@@ -26,6 +26,7 @@ from certrad.app.api.routes import (
     certify,
     figures,
     health,
+    instances,
     jobs,
     keys,
     rules,
@@ -80,6 +81,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
             certify.PATH: settings.max_body_bytes,
             verify.PATH: settings.max_body_bytes,
             tuning.PATH: settings.max_archive_bytes,
+            instances.PATH: settings.max_received_bytes,
+            f"{instances.PATH}/": settings.max_received_bytes,
         },
     )
     app.add_middleware(ForeignOriginMiddleware)
@@ -99,6 +102,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         health,
         keys,
         triggers,
+        instances,
         rules,
     ):
         app.include_router(module.router)

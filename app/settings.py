@@ -15,6 +15,12 @@ class ApiSettings(SharedSettings):
     max_archive_bytes: int = Field(
         256 << 20, ge=1024, description="bytes of the body of POST /prompts, the images of a tuning"
     )
+    max_received_bytes: int = Field(
+        512 << 20,
+        ge=1024,
+        description="bytes of the body of POST /dicom-web/studies; each instance in it may have "
+        "`CERTRAD_MAX_BODY_BYTES`",
+    )
     min_free_bytes: int = Field(
         512 << 20, ge=0, description="bytes that uploads leave free on the disk, for Redis and certificates"
     )
@@ -49,9 +55,16 @@ class ApiSettings(SharedSettings):
     )
 
     trigger_secret: SecretStr | None = Field(
-        None, min_length=16, description="secret that POST /triggers demands; unset: no trigger is taken"
+        None,
+        min_length=16,
+        description="secret of 16 characters or more that POST /triggers and POST /dicom-web/studies demand; unset: "
+        "nothing is taken",
     )
-    rules: Path | None = Field(None, description="file of rules of POST /rules/test; unset: the shipped one")
+    rules: Path | None = Field(
+        None,
+        description="file of rules of the connector, read when it starts, and of POST /rules/test, read at each call; "
+        "unset: the shipped one, which certifies nothing",
+    )
 
     @property
     def host_names(self) -> frozenset[str]:

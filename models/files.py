@@ -77,11 +77,15 @@ def _copy_beside(path: Path, name: Callable[[Path], None], *, private: bool, dur
     finally:
         copy.unlink(missing_ok=True)
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Puts the names in a folder on the disk: without them its files may be lost although their bytes are there."""
+def sync_folder(folder: Path) -> None:
+    """Puts the names in a folder on the disk: without them its files may be lost although their bytes are there.
+
+    Raises:
+        OSError: The disk refuses.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -42,9 +42,6 @@ class WorkerSettings(SharedSettings):
     )
     input_ttl: int = Field(86_400, ge=60, description="seconds the float tensor may stay in Redis")
     heartbeat_seconds: int = Field(5, ge=1, description="seconds between heartbeats of a worker on its job")
-    audit_retention_days: int = Field(
-        2_190, ge=1, description="days that a file of the audit trail is kept after its last month; 2190 are six years"
-    )
     maintenance_seconds: int = Field(15, ge=1, description="seconds between searches for lost jobs")
     cancel_grace_seconds: float = Field(2.0, ge=0, description="seconds that a cancelled engine has to stop by itself")
 
@@ -126,12 +123,19 @@ class ConnectorSettings(SharedSettings):
         None, description="address of Orthanc's own interface; its list of changes then recovers lost triggers"
     )
     url: str = Field("http://127.0.0.1:8000", description="address of the service, for the connector and for commands")
-    rules: Path | None = Field(None, description="file of rules; unset: the shipped one, which certifies nothing")
+    rules: Path | None = Field(
+        None,
+        description="file of rules of the connector, read when it starts, and of POST /rules/test, read at each call; "
+        "unset: the shipped one, which certifies nothing",
+    )
     pacs_timeout: float = Field(30.0, gt=0, le=600, description="seconds the PACS may keep a connection silent")
     pacs_poll_seconds: float = Field(10.0, gt=0, description="seconds between looks at Orthanc's list of changes")
     pacs_max_bytes: int = Field(64 << 20, ge=1024, description="bytes of one instance, or of one answer in JSON")
     pacs_attempts: int = Field(
-        8, ge=1, description="refusals after which a delivery is put aside; times at which nobody answers do not count"
+        8,
+        ge=1,
+        description="refusals after which a delivery is put aside, and a series or an instance fails; 401, 403, faults "
+        "of TLS and times at which nobody answers never count",
     )
     pacs_retry_seconds: float = Field(
         5.0, gt=0, description="seconds before the second attempt; each later wait doubles"

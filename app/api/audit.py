@@ -16,6 +16,8 @@ PROCESS: Final = "api"
 AUDITED: Final[Mapping[str, EventName]] = {
     "certify": "input_received",
     "tune_prompt": "input_received",
+    "store_instances": "input_received",
+    "store_instances_of_study": "input_received",
     "trigger_orthanc": "trigger_received",
     "trigger_study": "trigger_received",
     "get_job_input": "output_read",

@@ -124,7 +124,7 @@ class BodySizeLimitMiddleware:
         Args:
             app: The application behind it.
             max_bytes: The limit of every other path.
-            larger: The limits of some paths.
+            larger: The limits of some paths; one that ends with `/` stands for all below it.
         """
         self._app = app
         self._max_bytes = max_bytes
@@ -135,7 +135,7 @@ class BodySizeLimitMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._larger.get(scope["path"], self._max_bytes)
+        limit = self._limit_of(scope["path"])
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
@@ -166,6 +166,10 @@ class BodySizeLimitMiddleware:
             await _drain(receive, limit)
         if over:
             await _refuse(scope, receive, send, limit)
+
+    def _limit_of(self, path: str) -> int:
+        below = (limit for start, limit in self._larger.items() if start.endswith("/") and path.startswith(start))
+        return self._larger.get(path) or next(below, self._max_bytes)
 
 
 async def _drain(receive: Receive, remaining: int) -> None:

@@ -38,6 +38,10 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "triggers_disabled": Remedy(status=403, what_to_do="set `CERTRAD_TRIGGER_SECRET` and start the API again"),
     "wrong_trigger_secret": Remedy(status=403, what_to_do="send the secret that the API was started with"),
     "trigger_not_found": Remedy(status=404, what_to_do="ask for the study again"),
+    "invalid_multipart": Remedy(status=400, what_to_do="send one DICOM file in each part, and the last boundary"),
+    "unsupported_media_type": Remedy(
+        status=415, what_to_do='send `Content-Type: multipart/related; type="application/dicom"; boundary=...`'
+    ),
     "invalid_rules": Remedy(status=422, what_to_do="correct what `detail` names"),
     "not_found": Remedy(status=404, what_to_do="see /openapi.json"),
     "method_not_allowed": Remedy(status=405, what_to_do="see the `Allow` header"),

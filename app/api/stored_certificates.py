@@ -9,6 +9,7 @@ from typing import Final
 
 from fastapi import Response
 
+from certrad.app.api.entity_tags import not_modified
 from certrad.models.errors import Rejected
 from certrad.workers.contract.certificate_files import CERTIFICATE_FILES, CertificateFile, path
 
@@ -59,7 +60,7 @@ def stored_file(
     # Envelopes follow from the document and its key; a stamp that is stored stays.
     tag = f'"{sha256}"' if kind == "document" else f'"{sha256}-{kind}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if tag in (if_none_match or ""):
+    if not_modified(tag, if_none_match):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=CERTIFICATE_FILES[kind].media_type, headers=headers)
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 from httpx_sse import EventSource
 
+from certrad.workers.contract.loopback import is_loopback_url
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
@@ -34,11 +35,7 @@ class ProblemError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """The progress of a job: samples of a certification, epochs or images of a tuning.
-
-    Attributes:
-        total: None if the event does not repeat it.
-    """
+    """The progress of a job in samples, epochs or images; `total` is None if the event does not repeat it."""
 
     done: int
     total: int | None
@@ -110,7 +107,8 @@ class Client:
     def __init__(
         self, url: str, *, transport: httpx.BaseTransport | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, transport=transport)
+        direct = is_loopback_url(url)  # no proxy of HTTP_PROXY can reach this machine's own addresses
+        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, transport=transport, trust_env=not direct)
         self._sleep = sleep
 
     def submit(

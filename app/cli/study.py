@@ -66,7 +66,7 @@ def certify_study(client: Client, study: str, series: str | None, *, as_json: bo
     path = str(client.send("POST", "/triggers/study", json=body, headers=headers)["links"]["self"])
     outcome = _wait(client, path, headers)
     if outcome is None:
-        return fail("no connector takes the request: `certrad up` starts one if CERTRAD_PACS_URL is set", FAILURE)
+        return fail("no connector answered within 30 s: set CERTRAD_PACS_URL and start `certrad up`", FAILURE)
     instances = [instance for one in outcome["series"] for instance in one["instances"]]
     rows = [console.Row(image=f"instance {number}", job=job) for number, job in enumerate(_jobs(client, instances), 1)]
     if as_json:
@@ -100,12 +100,19 @@ def _show(outcome: dict[str, Any], rows: list[console.Row]) -> None:
     for number, series in enumerate(outcome["series"], 1):
         rule = "" if series["rule"] is None else f" by the rule {series['rule']!r}"
         reason = "" if series["reason"] is None else f": {series['reason']}"
-        count = f", {len(series['instances'])} certified" if series["state"] == "done" else ""
+        states = [instance["state"] for instance in series["instances"]]
+        counts = {"certified": states.count("ended"), "failed": states.count("failed")}
+        count = "".join(f", {number} {word}" for word, number in counts.items() if number or word == "certified")
+        count = count if series["state"] == "done" else ""
         out.print(f"series {number}: {series['state']}{rule}{reason}{count}", soft_wrap=True)
         for instance in series["instances"]:
+            if instance["state"] == "failed":
+                out.print(f"  failed: {instance['reason']}", soft_wrap=True)
             for one in instance["deliveries"]:
                 why = "" if one["reason"] is None else f" ({one['reason']})"
-                out.print(f"  {one['output']} to {one['destination']}: {one['state']}{why}", soft_wrap=True)
+                out.print(
+                    f"  {one['output']} to {one['destination']}: {one['state'].replace('_', ' ')}{why}", soft_wrap=True
+                )
     if rows:
         console.print_results(out, rows)
         console.print_ids(out, rows)
@@ -115,7 +122,7 @@ def _show(outcome: dict[str, Any], rows: list[console.Row]) -> None:
 def _code(outcome: dict[str, Any], jobs: list[Job]) -> int:
     series = outcome["series"]
     deliveries = [one for item in series for instance in item["instances"] for one in instance["deliveries"]]
-    if any(one["state"] == "dead" for one in deliveries) or any(item["state"] == "failed" for item in series):
+    if any(one["state"] == "put_aside" for one in deliveries) or any(item["state"] == "failed" for item in series):
         return FAILURE
     if any(instance["state"] == "failed" for item in series for instance in item["instances"]):
         return FAILURE

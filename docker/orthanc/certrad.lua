@@ -6,8 +6,8 @@
 local URL = os.getenv('CERTRAD_TRIGGER_URL') or 'http://127.0.0.1:8000/triggers/orthanc'
 local SECRET = os.getenv('CERTRAD_TRIGGER_SECRET') or ''
 
--- Reports and other objects without an image. certrad stores reports itself: without this list each of them would be
--- a series that triggers the next one. certrad has the same list, and knows its own pictures by their identifiers.
+-- Reports and other objects without an image. certrad stores reports itself, and this list saves the calls for them.
+-- certrad ignores more kinds of objects than these, and knows its own reports and pictures by their identifiers.
 local NEVER = {SR = true, SEG = true, PR = true, KO = true}
 
 function OnStableSeries(seriesId, tags, metadata)

@@ -1,4 +1,4 @@
-"""A reader of JSON that refuses every text that two readers could understand in two ways."""
+"""Reads JSON, and refuses every text that two parsers could read differently."""
 
 import json
 from typing import Any, Final, NoReturn

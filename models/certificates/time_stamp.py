@@ -73,7 +73,7 @@ def latest_time(response: bytes, signature: bytes, trust: TimeStampTrust, *, non
     """
     library = _library()
     if len(signature) != _SIGNATURE_BYTES or len(response) > MAX_RESPONSE_BYTES:
-        raise TimeStampError("the time stamp or the signature has a length that neither has")
+        raise TimeStampError("the time stamp is too long, or the signature is not 64 bytes")
     verifier = _verifier(library, trust, nonce)
     try:
         stamp = library.decode_timestamp_response(response)

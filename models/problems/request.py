@@ -45,8 +45,9 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "body_too_large": Problem(
         title="The body is over the limit",
-        raised_if="the body exceeds `CERTRAD_MAX_BODY_BYTES`, that of POST /prompts `CERTRAD_MAX_ARCHIVE_BYTES`, or "
-        "one that is neither an image nor a document 1 MiB",
+        raised_if="the body exceeds `CERTRAD_MAX_BODY_BYTES`, that of POST /prompts `CERTRAD_MAX_ARCHIVE_BYTES`, "
+        "that of POST /dicom-web/studies `CERTRAD_MAX_RECEIVED_BYTES`, or one that is neither an image nor a document "
+        "1 MiB",
     ),
     "request_timeout": Problem(
         title="The request came too slowly",
@@ -64,16 +65,26 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         "`Sec-Fetch-Site` of `cross-site` or `same-site`",
     ),
     "triggers_disabled": Problem(
-        title="This installation takes no triggers",
+        title="This installation takes no triggers and no pushed images",
         raised_if="`CERTRAD_TRIGGER_SECRET` is not set",
     ),
     "wrong_trigger_secret": Problem(
         title="The secret of the trigger is wrong",
-        raised_if="the header `Certrad-Trigger-Secret` is absent, or is not `CERTRAD_TRIGGER_SECRET`",
+        raised_if="neither `Certrad-Trigger-Secret` nor `Authorization: Bearer` brings `CERTRAD_TRIGGER_SECRET`",
     ),
     "trigger_not_found": Problem(
         title="No such trigger",
         raised_if="the trigger is unknown, nobody asked to follow it, or it was last changed more than a day ago",
+    ),
+    "invalid_multipart": Problem(
+        title="The body is no list of DICOM instances",
+        raised_if="a body of POST /dicom-web/studies is not divided as its header says, ends too early, holds nothing, "
+        "or has more than 1,000 parts",
+    ),
+    "unsupported_media_type": Problem(
+        title="Bodies of this media type are not taken",
+        raised_if="a body of POST /dicom-web/studies is neither `multipart/related` with parts of "
+        "`application/dicom`, nor `application/dicom`; metadata as XML or JSON is not taken",
     ),
     "invalid_rules": Problem(
         title="The rules are wrong",

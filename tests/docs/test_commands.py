@@ -3,12 +3,10 @@
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.checkout import installation, sample_images
 from tests.support.documentation import commands, pages
 from tests.support.mednist_zip import write_mednist_zip
 from tests.support.processes import ROOT
@@ -25,10 +24,11 @@ MARKED: Final = {
     "CONTRIBUTING.md": 2,
     "docs/envelopes.md": 4,
     "docs/evaluation.md": 3,
+    "docs/integration.md": 9,
     "docs/measurements.md": 3,
     "docs/operations.md": 13,
     "docs/outputs.md": 1,
-    "docs/pacs.md": 8,
+    "docs/pacs.md": 10,
     "docs/tuning.md": 1,
 }
 """Page -> commands that no test runs. Each has its reason above it."""
@@ -102,7 +102,7 @@ class Checkout:
 def checkout() -> Iterator[Checkout]:
     folder = Path(tempfile.mkdtemp(prefix="cr-"))  # short: the address of a Unix socket has 107 bytes
     try:
-        _installation(folder)
+        installation(folder)
         _reader_s_images(folder)
         with running_service(folder) as url:
             yield Checkout(folder=folder, url=url)
@@ -114,35 +114,9 @@ def checkout() -> Iterator[Checkout]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", _PAGES, ids=_id)
 def test_commands_of_a_page_run_as_they_are_written(checkout: Checkout, page: Path) -> None:
-    shutil.copy(_radiograph(), checkout.folder / "chest.dcm")
+    shutil.copy(sample_images() / "data" / "RG1_UNCI.dcm", checkout.folder / "chest.dcm")
     done = checkout.run(page)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-
-
-def _radiograph() -> Path:
-    return _store() / "data" / "RG1_UNCI.dcm"
-
-
-def _store() -> Path:
-    spec = find_spec("data_store")  # what pydicom-data installs
-    assert spec is not None
-    assert spec.submodule_search_locations
-    return Path(next(iter(spec.submodule_search_locations)))
-
-
-def _installation(folder: Path) -> None:
-    """The environment that `make` makes, as far as commands of the documentation see it."""
-    programs = folder / ".venv" / "bin"
-    programs.mkdir(parents=True)
-    for name, arguments in {"certrad": "-m certrad.app.cli.main", "python": "", "python3": ""}.items():
-        program = programs / name
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
-        program.chmod(0o755)
-    (programs / "activate").write_text('PATH="$PWD/.venv/bin:$PATH"\n')
-    packages = folder / ".venv" / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
-    packages.mkdir(parents=True)
-    (packages / "data_store").symlink_to(_store())
-    (folder / "docs").symlink_to(ROOT / "docs")
 
 
 def _reader_s_images(folder: Path) -> None:

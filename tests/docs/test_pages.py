@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import certrad
-from tests.support.documentation import DOCS, anchors, blocks, links, pages
+from tests.support.documentation import DOCS, anchors, blocks, links, pages, steps
 from tests.support.processes import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -67,6 +67,13 @@ def test_no_page_makes_alpha_a_share_of_the_issued_certificates(page: Path) -> N
 @pytest.mark.parametrize("page", pages(), ids=_id)
 def test_every_json_block_is_json(page: Path) -> None:
     assert all(json.loads(block) is not None for block in blocks(page, "json"))
+
+
+@pytest.mark.parametrize("page", pages(), ids=_id)
+def test_steps_of_a_page_name_the_test_that_runs_them(page: Path) -> None:
+    named = re.findall(r"^<!-- steps: (.*?) -->$", page.read_text("utf-8"), re.MULTILINE)
+    assert bool(named) == bool(steps(page))
+    assert all((ROOT / test).exists() for test in named)
 
 
 def test_library_page_lists_the_names_that_the_package_exports() -> None:

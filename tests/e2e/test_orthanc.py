@@ -88,8 +88,8 @@ class Hospital:
     stack: RunningStack
     folder: Path
 
-    def send(self, study: str, series: str, number: int, **elements: object) -> str:
-        """Sends an image by C-STORE, and returns its UID."""
+    def send(self, study: str, series: str, number: int, to: Orthanc | None = None, **elements: object) -> str:
+        """Sends an image by C-STORE, to the PACS unless another Orthanc is given, and returns its UID."""
         uid = generate_uid()
         pixels = np.full((96, 96), 40, np.uint8)
         pixels[24:72, 30 + number : 60 + number] = 200
@@ -117,7 +117,7 @@ class Hospital:
         )
         path = self.folder / f"{uid}.dcm"
         path.write_bytes(content)
-        self.orthanc.send(path)
+        (to or self.orthanc).send(path)
         return uid
 
     def reports(self, study: str) -> list[str]:
@@ -152,6 +152,11 @@ class Hospital:
     def jobs_of(self, study: str) -> list[dict[str, Any]]:
         """The jobs that the connector submitted for a study."""
         return [self.stack.job(job) for (job,) in self.rows("SELECT job FROM instances WHERE study = ?", study)]
+
+    def jobs(self) -> int:
+        """How many jobs the service has, whoever submitted them."""
+        jobs: list[object] = httpx.get(f"{self.stack.url}/jobs?limit=100", timeout=30).json()["jobs"]
+        return len(jobs)
 
     def has_seen_everything(self) -> bool:
         """Whether the connector knows of every stable series, and has nothing left to do."""
@@ -228,6 +233,29 @@ def hospital() -> Iterator[Hospital]:
     finally:
         orthanc.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def name_service(router: Orthanc, url: str, secret: str) -> None:
+    """Tells an Orthanc where to push images, and with which secret."""
+    server = {"Url": f"{url}/dicom-web/", "HttpHeaders": {"Authorization": f"Bearer {secret}"}}
+    httpx.put(f"{router.url}/dicom-web/servers/certrad", json=server, timeout=30).raise_for_status()
+
+
+def push(router: Orthanc, study: str) -> httpx.Response:
+    """Lets an Orthanc push a study with its own STOW-RS client, and returns when its job has ended."""
+    (found,) = httpx.post(f"{router.url}/tools/lookup", content=study, timeout=30).json()
+    wanted = {"Resources": [found["ID"]], "Synchronous": True}
+    return httpx.post(f"{router.url}/dicom-web/servers/certrad/stow", json=wanted, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def router(hospital: Hospital) -> Iterator[Orthanc]:
+    """An Orthanc beside the PACS that knows the service as a DICOMweb server, and triggers nothing."""
+    orthanc = Orthanc(hospital.folder / "router", lua=False)
+    orthanc.start(no_proxy="127.0.0.1")
+    name_service(orthanc, hospital.stack.url, SECRET)
+    yield orthanc
+    orthanc.kill()
 
 
 @pytest.fixture
@@ -327,14 +355,14 @@ def test_connector_that_is_killed_in_the_middle_of_a_delivery_has_stored_one_rep
 ) -> None:
     connector = hospital.stack.child("pacs", "run")
     assert connector is not None
-    study = generate_uid()
+    study, before = generate_uid(), hospital.jobs()
     hospital.proxy.after_store = lambda: kill_9(connector.pid)
     hospital.send(study, generate_uid(), 10)
     hospital.await_reports(study, 1)
     hospital.await_quiet(study, series=3)
     assert gone(connector.pid)
     assert len(hospital.reports(study)) == len(hospital.pages(study)) == 1
-    assert len(hospital.jobs_of(study)) == 1
+    assert hospital.jobs() - before == 1
 
 
 def test_person_asks_for_a_study_and_sees_what_became_of_it(hospital: Hospital) -> None:
@@ -347,6 +375,44 @@ def test_person_asks_for_a_study_and_sees_what_became_of_it(hospital: Hospital) 
     assert "done by the rule 'hands', 1 certified" in done.stdout
     assert "sr to pacs: delivered" in done.stdout
     assert job["id"] in done.stdout
+
+
+def test_images_that_another_orthanc_pushes_are_certified_and_its_job_succeeds(
+    hospital: Hospital, router: Orthanc
+) -> None:
+    study, series = generate_uid(), generate_uid()
+    images = {hospital.send(study, series, number, to=router) for number in (13, 14)}
+    told = push(router, study)
+    assert told.status_code == 200, told.text
+    reports = hospital.await_reports(study, 2)
+    hospital.await_quiet(study, series=2)
+    assert {image for image in images for report in reports if image in hospital.report(report)} == images
+    assert len(hospital.jobs_of(study)) == 2
+    assert list((hospital.stack.data_dir / "pacs" / "received").iterdir()) == []
+
+
+def test_image_that_is_pushed_twice_is_certified_once(hospital: Hospital, router: Orthanc) -> None:
+    study = generate_uid()
+    hospital.send(study, generate_uid(), 15, to=router)
+    assert push(router, study).status_code == push(router, study).status_code == 200
+    hospital.await_reports(study, 1)
+    hospital.await_quiet(study, series=2)
+    wait_for(
+        lambda: not list((hospital.stack.data_dir / "pacs" / "received").iterdir()),
+        timeout=SECONDS,
+        what="a connector that needs no received file",
+    )
+    assert len(hospital.jobs_of(study)) == len(hospital.reports(study)) == 1
+
+
+def test_push_with_a_wrong_secret_fails_at_the_sender(hospital: Hospital, router: Orthanc) -> None:
+    study = generate_uid()
+    hospital.send(study, generate_uid(), 16, to=router)
+    name_service(router, hospital.stack.url, "another secret than the right one")
+    told = push(router, study)
+    name_service(router, hospital.stack.url, SECRET)
+    assert told.status_code >= 400
+    assert hospital.rows("SELECT 1 FROM instances WHERE study = ?", study) == []
 
 
 def test_check_passes_and_its_instance_is_never_certified(hospital: Hospital) -> None:

@@ -331,7 +331,7 @@ def test_rules_are_tested_on_a_series(tab: Tab) -> None:
     form.get_by_label("Series description").fill("daily QA phantom")
     form.get_by_role("button", name="Test").click()
     expect(form.locator("[data-decision=ignore]")).to_contain_text("phantom")
-    form.get_by_text("With other rules than those in use").click()
+    form.get_by_text("With other rules than those of the file").click()
     form.get_by_label("Rules as TOML").fill('[[rule]]\nname = "chests"\nmatch = { modality = "DX" }\ntask = "mednist"')
     form.get_by_label("Modality").fill("dx")
     form.get_by_role("button", name="Test").click()

@@ -7,7 +7,7 @@ import pytest
 
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.source import read_source
-from certrad.workers.reports.structured_report import encoded, structured_report
+from certrad.workers.reports.structured_report import dicom_file, structured_report
 from tests.support.dicom_validators import dsrdump
 from tests.support.sample_reports import ALPHABETS, DIGEST, abstained, certified, written_report
 
@@ -27,7 +27,7 @@ def errors(content: bytes, directory: Path) -> list[str]:
 @pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
 @pytest.mark.parametrize("path", CHARSET_FILES, ids=lambda path: path.name)
 def test_dsrdump_finds_no_error_for_the_charset_files(path: Path, report: Report, tmp_path: Path) -> None:
-    assert errors(encoded(structured_report(report, read_source(path.read_bytes()))), tmp_path) == []
+    assert errors(dicom_file(structured_report(report, read_source(path.read_bytes()))), tmp_path) == []
 
 
 @pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)

@@ -85,6 +85,14 @@ def test_a_job_with_another_certificate_is_refused(api: TestClient, records: Rec
     assert_problem(api.post(address(certificate), json={**AGREES, "job": job}), "invalid_request")
 
 
+def test_a_reason_of_the_other_outcome_is_refused(api: TestClient, certificate: str, abstention: str) -> None:
+    for sha256, reason in ((certificate, "needless_abstention"), (abstention, "wrong_class")):
+        refused = api.post(address(sha256), json={"verdict": "reject", "reason": reason})
+        assert_problem(refused, "invalid_request")
+        assert refused.json()["errors"][0]["field"] == "reason"
+        assert api.get(address(sha256)).json()["assessments"] == []
+
+
 def test_a_second_send_with_its_key_is_kept_once(api: TestClient, certificate: str) -> None:
     key = {"idempotency-key": "once"}
     first, second = (api.post(address(certificate), json=AGREES, headers=key) for _ in range(2))

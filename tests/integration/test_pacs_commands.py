@@ -129,16 +129,66 @@ def test_deliveries_that_were_put_aside_are_listed_tried_again_and_dropped(tmp_p
     database = Database(tmp_path / "pacs")
     database.change(
         "INSERT INTO deliveries (instance, output, sop, study, destination, content, state, attempts, due, created, "
-        "changed, reason) VALUES (1, 'sr', '1.2.777', '1.2.888', 'pacs', x'00', 'dead', 8, 0, 0, 0, 'not_stored')"
+        "changed, reason) VALUES (1, 'sr', '1.2.777', '1.2.888', 'pacs', x'00', 'put_aside', 8, 0, 0, 0, 'not_stored')"
     )
     database.close()
     listed = certrad("deliveries", data_dir=tmp_path)
     assert listed.returncode == 1
-    assert "sr  to pacs  dead, 8 refused" in listed.stdout
+    assert "sr  to pacs  put aside, 8 refused" in listed.stdout
     assert "not_stored" in listed.stdout
     assert "777" not in listed.stdout
     assert certrad("deliveries", "retry", data_dir=tmp_path).stdout == "1 delivery\n"
     assert "waiting" in certrad("deliveries", "list", data_dir=tmp_path).stdout
     assert certrad("deliveries", "drop", "1", data_dir=tmp_path).returncode == 0
-    assert certrad("deliveries", "list", data_dir=tmp_path).stdout == "nothing waits\n"
+    assert certrad("deliveries", "list", data_dir=tmp_path).stdout == "nothing waits, and nothing failed\n"
     assert certrad("deliveries", "drop", "1", data_dir=tmp_path).returncode == 2
+
+
+def test_who_gives_a_result_up_or_tries_it_again_is_in_the_audit_trail(tmp_path: Path) -> None:
+    database = Database(tmp_path / "pacs")
+    database.change(
+        "INSERT INTO deliveries (instance, output, sop, study, destination, content, state, attempts, due, created, "
+        "changed) VALUES (1, 'sr', '1.2.777', '1.2.888', 'pacs', x'00', 'put_aside', 8, 0, 0, 0)"
+    )
+    database.close()
+    for arguments in (("retry",), ("drop", "1"), ("drop", "1")):
+        certrad("deliveries", *arguments, data_dir=tmp_path)
+    lines = "".join(path.read_text() for path in (tmp_path / "audit-trail").glob("*.jsonl"))
+    assert lines.count('"delivery_changed"') == 2
+    assert '"retry"' in lines
+    assert '"drop"' in lines
+    assert "777" not in lines
+
+
+def test_wrong_setting_is_named_without_a_trace_and_without_its_value() -> None:
+    done = certrad("pacs", "check", pacs_timeout="secret", pacs_url="http://127.0.0.1:1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("certrad: CERTRAD_PACS_TIMEOUT: ")
+    assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_what_failed_before_there_was_a_result_is_listed_tried_again_and_given_up(tmp_path: Path) -> None:
+    database = Database(tmp_path / "pacs")
+    database.change(
+        "INSERT INTO instances (pull, study, series, sop, settings, rule, fields, outputs, destination, state, job, "
+        "due, changed, reason) VALUES (1, '1.2.8', '1.2.7', '1.2.9', 's', 'hands', '{}', '[]', 'pacs', 'failed', 'j', "
+        "0, 0, 'hospital_extra_missing')"
+    )
+    database.change(
+        "INSERT INTO pulls (trigger_id, told, study, series, state, due, changed, reason) "
+        "VALUES ('t', 0, '1.2.8', '1.2.6', 'failed', 0, 0, 'not_found')"
+    )
+    listed = certrad("deliveries", data_dir=tmp_path)
+    assert listed.returncode == 1
+    assert "1  instance  by the rule 'hands'  failed  hospital_extra_missing" in listed.stdout
+    assert "1  series  failed  not_found: The server has nothing" in listed.stdout
+    assert "1.2." not in listed.stdout
+    assert certrad("deliveries", "retry-failed", "2", data_dir=tmp_path).returncode == 2
+    assert certrad("deliveries", "retry-failed", data_dir=tmp_path).stdout == "1 instance, 1 series\n"
+    assert certrad("deliveries", data_dir=tmp_path).returncode == 0
+    for table in ("instances", "pulls"):
+        database.change(f"UPDATE {table} SET state = 'failed'")
+    database.close()
+    assert certrad("deliveries", "drop-failed", data_dir=tmp_path).stdout == "1 instance, 1 series\n"
+    assert certrad("deliveries", data_dir=tmp_path).returncode == 0

@@ -1,5 +1,7 @@
 """The work horse of the next job is forked before the job comes; whatever happens to it, no job is lost or delayed."""
 
+import os
+import signal
 import subprocess
 
 import psutil
@@ -8,8 +10,10 @@ from redis import Redis
 from rq.job import Job
 
 from certrad.models.types import CertifyRequest, ClassifierSpec
+from certrad.workers.contract.names import INTAKE_QUEUE
 from certrad.workers.contract.queues import AllowedJob, enqueue, rq_job_id
 from certrad.workers.contract.records import Records
+from certrad.workers.queue.worker import IntakeWorker
 from certrad.workers.settings import WorkerSettings
 from tests.support.archives import textured
 from tests.support.processes import Processes, children, environment, gone, kill_9, wait_for
@@ -89,7 +93,16 @@ def test_a_job_that_was_erased_meanwhile_does_no_harm(
     assert worker.poll() is None
 
 
-def test_a_worker_that_is_killed_leaves_no_horse(worker: subprocess.Popen[bytes]) -> None:
+def test_a_horse_ignores_a_job_that_is_gone_before_it_begins(redis: Redis, settings: WorkerSettings) -> None:
+    worker = IntakeWorker(INTAKE_QUEUE, name="worker", redis=redis, settings=settings, prepare_for_work=False)
+    worker._perform("gone", "execution")
+    assert redis.keys() == []
+
+
+def test_a_worker_that_is_killed_leaves_no_horse_that_hears_nothing(
+    redis: Redis, settings: WorkerSettings, processes: Processes
+) -> None:
+    worker = processes.start(["-c", DEAF], env=environment(settings))
     horse = ready_horse(worker)
     kill_9(worker.pid)
     wait_for(lambda: gone(horse.pid), what="the end of the work horse")
@@ -100,3 +113,23 @@ def test_a_worker_that_is_asked_to_stop_leaves_no_horse(worker: subprocess.Popen
     worker.terminate()
     assert worker.wait(timeout=120) == 0
     assert gone(horse.pid)
+
+
+def test_a_worker_that_ends_leaves_no_horse_to_a_process_that_goes_on(redis: Redis, settings: WorkerSettings) -> None:
+    before, handlers = children(os.getpid()), {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    IntakeWorker(INTAKE_QUEUE, name="worker", redis=redis, settings=settings).work(burst=True)
+    for signum, handler in handlers.items():  # RQ takes them and keeps them
+        signal.signal(signum, handler)
+    assert children(os.getpid()) == before
+
+
+DEAF = """
+from time import sleep
+from certrad.workers.queue.worker import IntakeWorker
+IntakeWorker.setup_work_horse_signals = lambda _: sleep(600)  # the horse reads no pipe, as when it waits for Redis
+from certrad.workers.cli import worker
+from certrad.workers.contract.arguments import Parser
+parser = Parser("worker", "")
+worker.add_arguments(parser)
+raise SystemExit(worker.run(parser.parse(["intake"])))
+"""

@@ -53,7 +53,12 @@ def test_trigger_is_on_the_disk_when_it_is_answered(hospital: TestClient, spool:
     assert answer.status_code == 202
     (trigger,) = spool.waiting()
     assert (trigger.study, trigger.series, trigger.modality) == (STUDY, SERIES, "DX")
-    assert answer.headers["Location"] == answer.json()["links"]["self"] == f"/triggers/{trigger.id}"
+
+
+def test_trigger_of_a_pacs_names_no_address_because_nobody_can_follow_it(hospital: TestClient) -> None:
+    answer = hospital.post("/triggers/orthanc", json=TRIGGER, headers=HEADERS)
+    assert set(answer.json()) == {"id"}
+    assert "Location" not in answer.headers
 
 
 def test_identifiers_of_a_trigger_are_not_in_redis_and_not_in_the_answer(hospital: TestClient, redis: Redis) -> None:

@@ -12,6 +12,8 @@ from tests.support.processes import ROOT
 DOCS: Final = ROOT / "docs"
 NOT_RUN: Final = re.compile(r"#\s*not run here: (?P<reason>\S.*)")
 _FENCE: Final = re.compile(r"^```(?P<language>[a-z]*)\n(?P<content>.*?)^```$", re.DOTALL | re.MULTILINE)
+_STEPS: Final = re.compile(r"^<!-- steps: .*? -->$\n(?P<content>.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE)
+_STEP: Final = re.compile(r"^### \d+\. ", re.MULTILINE)
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -39,8 +41,21 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[Command]:
-    """Lists the commands of a page's `sh` blocks; a mark holds up to the next empty line."""
-    return [command for block in blocks(page, "sh") for command in _commands(block)]
+    """Lists the commands of a page's `sh` blocks; a mark holds up to the next empty line.
+
+    Steps that a test of their own runs are left out; their blocks that no test runs are not.
+    """
+    elsewhere = {block for step in steps(page) for block in step if not NOT_RUN.match(block)}
+    return [command for block in blocks(page, "sh") if block not in elsewhere for command in _commands(block)]
+
+
+def steps(page: Path) -> list[list[str]]:
+    """Lists the numbered steps of a page between `<!-- steps: TEST -->` and `<!-- end -->`: the `sh` blocks of each."""
+    return [
+        [match["content"] for match in _FENCE.finditer(step) if match["language"] == "sh"]
+        for match in _STEPS.finditer(page.read_text("utf-8"))
+        for step in _STEP.split(match["content"])[1:]
+    ]
 
 
 def links(page: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """A PACS and a service in the memory of a test, behind the HTTP client of the connector."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +14,15 @@ ROOT_URL = "http://pacs.test/dicom-web"
 
 def dicom_file(uid: str, filler: bytes = b"") -> bytes:
     """A DICOM file with nothing but its file meta information and some bytes."""
-    value = uid.encode() + b"\0" * (len(uid) % 2)
-    version = b"\x02\x00\x01\x00OB\0\0" + (2).to_bytes(4, "little") + b"\0\1"
-    meta = version + b"\x02\x00\x03\x00UI" + len(value).to_bytes(2, "little") + value
+    meta = meta_element(1, b"OB", b"\0\1") + meta_element(3, b"UI", uid.encode())
     return b"\0" * 128 + b"DICM" + meta + filler
+
+
+def meta_element(number: int, vr: bytes, value: bytes) -> bytes:
+    """An element of the file meta information."""
+    value += b"\0" * (len(value) % 2)
+    length = b"\0\0" + len(value).to_bytes(4, "little") if vr == b"OB" else len(value).to_bytes(2, "little")
+    return b"\x02\0" + bytes([number, 0]) + vr + length + value
 
 
 def attributes(sop: str, number: int, **more: str) -> dict[str, Any]:
@@ -27,13 +33,20 @@ def attributes(sop: str, number: int, **more: str) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class FakePacs:
-    """Holds one series of one study; `status` makes every answer that status, `down` makes it answer nothing."""
+    """Holds one series of one study; `status` makes every answer that status, `down` makes it answer nothing.
+
+    `poison` answers what is about one UID, in the address or in the file that is stored, by a status or an error.
+    """
 
     series: list[dict[str, Any]] = field(default_factory=list)
     stored: list[bytes] = field(default_factory=list)
     status: int | None = None
     down: bool = False
     says_stored: bool = True
+    searches: bool = True
+    page: int = 2
+    poison: dict[str, int | httpx.HTTPError] = field(default_factory=dict)
+    at_store: Callable[[], object] = lambda: None
     paths: list[str] = field(default_factory=list)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -43,10 +56,19 @@ class FakePacs:
             raise httpx.ConnectError("[Errno 111] Connection refused")
         if self.status is not None:
             return httpx.Response(self.status)
+        for uid, wrong in self.poison.items():
+            if uid in request.url.path.split("/") or dicom_file(uid) in request.read():
+                if isinstance(wrong, int):
+                    return httpx.Response(wrong)
+                raise wrong
         if request.method == "POST":
             self.stored.append(request.read())
+            self.at_store()
             item = {"00081155": {"vr": "UI", "Value": [_uid_in(self.stored[-1])]}}
             return httpx.Response(200, json={"00081199": {"vr": "SQ", "Value": [item]}} if self.says_stored else {})
+        if request.url.path.endswith("/instances"):
+            offset = int(request.url.params["offset"])
+            return httpx.Response(200 if self.searches else 400, json=self.series[offset : offset + self.page])
         if request.url.path.endswith("/metadata"):
             return httpx.Response(200, json=self.series)
         if "/instances/" in request.url.path:
@@ -79,11 +101,18 @@ class FakeService:
     ends: dict[str, Any] = field(default_factory=lambda: {"status": "succeeded"})
     refusal: tuple[int, str] | None = None
     down: bool = False
+    poison: dict[str, int | httpx.HTTPError] = field(default_factory=dict)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
-        """One answer."""
+        """One answer; `poison` answers what is about an image or an address, by a status or an error."""
         if self.down:
             raise httpx.ConnectError("[Errno 111] Connection refused")
+        for name, wrong in self.poison.items():
+            if request.url.path.endswith(name) or dicom_file(name) == request.read():
+                if isinstance(wrong, int):
+                    code = "internal_error" if wrong >= 500 else "output_failed"
+                    return httpx.Response(wrong, json={"code": code})
+                raise wrong
         if request.method == "POST":
             if self.refusal is not None:
                 return httpx.Response(self.refusal[0], json={"code": self.refusal[1]})

@@ -15,7 +15,7 @@ from certrad.models.types import Abstention, AbstentionReason
 from certrad.workers.reports.codes import SCHEME, finding
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.source import read_source
-from certrad.workers.reports.structured_report import encoded, structured_report
+from certrad.workers.reports.structured_report import dicom_file, structured_report
 from tests.support.document_facts import facts
 from tests.support.images import dicom
 
@@ -82,7 +82,7 @@ def _report(statement: Statement, **fields: Any) -> Report:
 
 def written_report(report: Report, **elements: Any) -> bytes:
     """The file of a structured report about a source with these elements."""
-    return encoded(structured_report(report, source(**elements)))
+    return dicom_file(structured_report(report, source(**elements)))
 
 
 def group_of(content: bytes) -> Any:

@@ -34,20 +34,24 @@ class Reason:
     Attributes:
         meaning: What it says, in words.
         verdicts: The verdicts that it goes with.
+        outcomes: The outcomes of a certificate that it goes with.
     """
 
     meaning: str
     verdicts: tuple[Verdict, ...]
+    outcomes: tuple[Outcome, ...] = ("certified", "abstained")
 
 
 REASONS: Final[Mapping[ReasonCode, Reason]] = {
     "agrees": Reason(meaning="the result agrees with the reading", verdicts=("accept",)),
-    "wrong_class": Reason(meaning="another class is right", verdicts=("reject", "amend")),
+    "wrong_class": Reason(meaning="another class is right", verdicts=("reject", "amend"), outcomes=("certified",)),
     "wrong_region": Reason(meaning="the result is about another part of the image", verdicts=("reject", "amend")),
     "poor_image": Reason(meaning="the image is too poor to say", verdicts=("accept", "reject", "amend")),
     "not_this_task": Reason(meaning="the image does not belong to this task", verdicts=("accept", "reject", "amend")),
     "needless_abstention": Reason(
-        meaning="the class is plain, and the service abstained", verdicts=("reject", "amend")
+        meaning="the class is plain, and the service abstained",
+        verdicts=("reject", "amend"),
+        outcomes=("abstained",),
     ),
     "other": Reason(meaning="another reason", verdicts=("accept", "reject", "amend")),
 }

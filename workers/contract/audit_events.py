@@ -24,6 +24,7 @@ EventName = Literal[
     "certificate_verified",
     "output_read",
     "output_stored",
+    "delivery_changed",
     "authentication_failed",
     "prompt_changed",
     "prompt_tuned",
@@ -81,13 +82,17 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
     "application_start": EventKind(type=ACTIVITY, subtype=_START, action="E", meaning="A process of the service began"),
     "application_stop": EventKind(type=ACTIVITY, subtype=_STOP, action="E", meaning="A process of the service ended"),
     "input_received": EventKind(
-        type=_IMPORT, action="C", meaning="An image, or the images of a tuning, were received and became a job"
+        type=_IMPORT,
+        action="C",
+        meaning="An image, or the images of a tuning, were received, or the connector took one over",
     ),
     "trigger_received": EventKind(
         type=_QUERY, action="E", meaning="The archive told of a series, or a person asked for a study"
     ),
     "archive_queried": EventKind(
-        type=_QUERY, action="E", meaning="The headers of a series were retrieved from the archive"
+        type=_QUERY,
+        action="E",
+        meaning="The archive was asked for the series of a study, or for the headers of a series",
     ),
     "input_ignored": EventKind(
         type=ACTIVITY, action="E", meaning="A series was left alone, by a rule or for want of one"
@@ -102,6 +107,9 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
         type=_EXPORT, action="R", meaning="A report or an image made of the upload was read; reports name the patient"
     ),
     "output_stored": EventKind(type=_TRANSFERRED, action="C", meaning="A report was stored in the archive by STOW-RS"),
+    "delivery_changed": EventKind(
+        type=_EXPORT, action="U", meaning="An operator gave results for the archive up, or had them tried again"
+    ),
     "authentication_failed": EventKind(
         type=_AUTHENTICATION, action="E", meaning="A request was refused because its secret is wrong or missing"
     ),

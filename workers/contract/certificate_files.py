@@ -14,7 +14,7 @@ class FileKind:
 
     Attributes:
         media_type: Its media type.
-        suffix: What follows the SHA-256 of the document in the file name.
+        suffix: What follows the SHA-256 of the document, or the name of the job or image, in the file name.
         description: What it is, in words.
     """
 

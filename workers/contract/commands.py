@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from certrad.workers.contract.arguments import Parser, UsageError
 
@@ -84,7 +84,25 @@ def run(name: str, command: Command, arguments: Sequence[str]) -> int:
         for problem in error.problems:
             fail(problem, BAD_USAGE)
         return BAD_USAGE
-    return int(module.run(options))
+    try:
+        return int(module.run(options))
+    except ValueError as error:
+        if (problems := _wrong_settings(error)) is None:
+            raise
+        for problem in problems:
+            fail(problem, BAD_USAGE)
+        return BAD_USAGE
+
+
+def _wrong_settings(error: ValueError) -> list[str] | None:
+    """Returns what is wrong in the environment, without the values; None if something else is wrong.
+
+    The type is known by its name, since most commands run without pydantic.
+    """
+    if type(error).__name__ != "ValidationError" or not str(getattr(error, "title", "")).endswith("Settings"):
+        return None
+    listed: list[dict[str, Any]] = error.errors(include_input=False)  # type: ignore[attr-defined]
+    return [f"CERTRAD_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in listed]
 
 
 def fail(message: str, code: int) -> int:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from urllib.parse import urlsplit
 
 
 class AddressError(ValueError):
@@ -26,3 +27,16 @@ def require_loopback(host: str) -> None:
     addresses = {str(address[4][0]) for address in found}
     if not all(ipaddress.ip_address(address).is_loopback for address in addresses):
         raise AddressError(f"--host must be a loopback address until there is access control, got {host!r}")
+
+
+def is_loopback_url(url: str) -> bool:
+    """Returns whether an address is one of this machine, which no proxy of HTTP_PROXY can reach.
+
+    Args:
+        url: The address of a service.
+    """
+    try:
+        host = urlsplit(url).hostname or ""
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

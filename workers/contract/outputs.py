@@ -5,43 +5,28 @@ they are deleted some time after the job ended, and with the job.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from certrad.models.files import replace_file
 from certrad.workers.contract import figures, uploads
+from certrad.workers.contract.certificate_files import FileKind
 
 OutputKind = Literal["structured_report", "secondary_capture", "fhir"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputFile:
-    """How the files of one kind of output are called.
-
-    Attributes:
-        media_type: Its media type.
-        suffix: What follows the name of the job or image in a file name.
-        description: What it is, in words.
-    """
-
-    media_type: str
-    suffix: str
-    description: str
-
-
-OUTPUTS: Final[Mapping[OutputKind, OutputFile]] = {
-    "structured_report": OutputFile(
+OUTPUTS: Final[Mapping[OutputKind, FileKind]] = {
+    "structured_report": FileKind(
         media_type="application/dicom",
         suffix=".sr.dcm",
         description="DICOM Comprehensive 3D SR (TID 1500)",
     ),
-    "secondary_capture": OutputFile(
+    "secondary_capture": FileKind(
         media_type="application/dicom",
         suffix=".sc.dcm",
         description="DICOM Secondary Capture, a page for every viewer",
     ),
-    "fhir": OutputFile(
+    "fhir": FileKind(
         media_type="application/fhir+json",
         suffix=".fhir.json",
         description="FHIR R4 bundle",

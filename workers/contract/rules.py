@@ -30,8 +30,11 @@ class Match:
 
     patterns: Mapping[str, Sequence[str]]
 
-    def holds(self, header: Header) -> bool:
-        """Returns whether a header matches; letters match in both cases, `*` and `?` as in file names."""
+    def matches(self, header: Header) -> bool:
+        """Returns whether a header matches.
+
+        In a pattern `*` stands for any characters, `?` for one, and `[…]` for one of a set; case is ignored.
+        """
         return all(
             any(fnmatchcase(getattr(header, name).strip().lower(), pattern.lower()) for pattern in patterns)
             for name, patterns in self.patterns.items()
@@ -40,7 +43,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule: it matches if any of its `matches` holds, and a rule without one matches everything.
+    """One rule: it applies if any of its `matches` does, and a rule without one matches everything.
 
     Attributes:
         name: Its name in the file.
@@ -62,9 +65,9 @@ class Rule:
     max_instances: int = 1
     outputs: tuple[Output, ...] = ("sr", "sc")
 
-    def holds(self, header: Header) -> bool:
+    def applies(self, header: Header) -> bool:
         """Returns whether the rule matches a header."""
-        return not self.matches or any(match.holds(header) for match in self.matches)
+        return not self.matches or any(match.matches(header) for match in self.matches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +112,7 @@ def decide(header: Header, rules: Rules) -> Decision:
         rules: The rules, in the order of the file.
     """
     for rule in rules.rules:
-        if rule.holds(header):
+        if rule.applies(header):
             if rule.ignored_because is not None:
                 return Ignore(rule=rule.name, reason=rule.ignored_because)
             return Certify(rule=rule)

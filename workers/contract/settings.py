@@ -15,9 +15,14 @@ class SharedSettings(BaseSettings):
     data_dir: Path = Field(Path("certrad-data"), description="blobs, certificates, prompts, weights and secrets")
     job_ttl: int = Field(86_400, ge=60, description="seconds a job record is kept after the job ended")
     output_ttl: int = Field(
-        3_600, ge=60, description="seconds after the end of a job that what the model saw of its image is kept"
+        3_600,
+        ge=60,
+        description="seconds after the end of a job that its reports, figures and the PNG of the model input are kept",
     )
     job_timeout: int = Field(7_200, ge=10, description="seconds one stage of a job may run, per attempt")
+    audit_retention_days: int = Field(
+        2_190, ge=1, description="days that a file of the audit trail is kept after its last month; 2190 are six years"
+    )
     job_retries: int = Field(5, ge=0, description="times a job is started again after its process died")
 
     tsa_certificates: Path | None = Field(

@@ -48,13 +48,22 @@ def store(blobs_dir: Path, job_id: str, data: BinaryIO, *, min_free_bytes: int =
     """
     try:
         with replacement(path_of(blobs_dir, job_id), durable=False) as file:
-            digest = _copy(data, file, lambda size: _require_space(blobs_dir, min_free_bytes + size))
+            digest = _copy(data, file, lambda size: require_space(blobs_dir, min_free_bytes + size))
     except OSError as error:
         raise Rejected("storage_unavailable", f"the upload was not stored: {error.strerror}") from error
     return digest
 
 
-def _require_space(folder: Path, size: int) -> None:
+def require_space(folder: Path, size: int) -> None:
+    """Refuses to write where the disk is nearly full.
+
+    Args:
+        folder: The folder.
+        size: Bytes that must be free.
+
+    Raises:
+        Rejected: storage_unavailable.
+    """
     if shutil.disk_usage(folder).free < size:
         raise Rejected("storage_unavailable", "the disk has too little free space for the upload")
 

@@ -89,7 +89,9 @@ def stamp(redis: Redis, settings: WorkerSettings, sha256: str, ask: Ask | None =
 
 
 def stamp_waiting(redis: Redis, settings: WorkerSettings, ask: Ask | None = None) -> None:
-    """Asks again for the stamps of certificates that have none, until one fails; of all processes one a minute does.
+    """Requests the stamps of certificates that have none, and stops at the first failure.
+
+    Of all processes, one does so at most once a minute.
 
     Args:
         redis: The job store.

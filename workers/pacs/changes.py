@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import httpx
+import structlog
 
 from certrad.workers.contract.triggers import is_uid
 from certrad.workers.pacs.database import Database
@@ -14,6 +15,10 @@ from certrad.workers.pacs.series import NEVER_INPUT
 
 _PAGE: Final = 100
 _POSITION: Final = "orthanc_position"
+WENT_BACK: Final = "orthanc_went_back"
+"""The fact that the list of changes once ended before the position, until `certrad pacs check` has told it."""
+
+_log = structlog.get_logger()
 
 
 class Changes:
@@ -28,6 +33,7 @@ class Changes:
         """Adds the series that have become stable since the last call.
 
         The first call of all only notes where the list ends: what is in the PACS already is not certified unasked.
+        So does a call after the PACS got another database, as after a restore, in which the list ends earlier.
 
         Returns:
             The number of the series.
@@ -41,16 +47,20 @@ class Changes:
             self._move(last)
             return 0
         position = int(known)
-        if last < position:  # another database than before: everything in it is new
-            position = 0
+        if last < position:
+            self._move(last, went_back=True)
+            _log.error(
+                "the list of changes went back: the PACS has another database than before", reason="changes_went_back"
+            )
+            return 0
         found = 0
         while position < last:
             page = self._get(f"/changes?since={position}&limit={_PAGE}")
             stable = list(self._stable(page))
-            position = max(position, _whole(page, "Last"))
+            before, position = position, max(position, _whole(page, "Last"))
             self._move(position, stable)
             found += len(stable)
-            if page.get("Done") is not False:
+            if page.get("Done") is not False or position == before:
                 break
         return found
 
@@ -72,7 +82,7 @@ class Changes:
             if all(map(is_uid, uids)) and str(tags.get("Modality", "")).upper() not in NEVER_INPUT:
                 yield _whole(change, "Seq"), *uids
 
-    def _move(self, position: int, found: list[tuple[int, str, str]] | None = None) -> None:
+    def _move(self, position: int, found: list[tuple[int, str, str]] | None = None, *, went_back: bool = False) -> None:
         """Writes the series and the new position in one transaction."""
         with self._database.transaction() as connection:
             for number, study, series in found or []:
@@ -82,6 +92,8 @@ class Changes:
                     (f"change-{time.time_ns()}-{number}", study, series, time.time()),
                 )
             connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_POSITION, str(position)))
+            if went_back:
+                connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (WENT_BACK, str(time.time())))
 
     def _get(self, path: str) -> dict[str, Any]:
         try:

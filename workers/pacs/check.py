@@ -1,13 +1,17 @@
 """Tests the connection to the PACS, step by step, as the connector will use it."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
 from certrad.workers.contract.rules_file import RulesError, read_rules
-from certrad.workers.pacs.connections import Connections
+from certrad.workers.pacs.changes import WENT_BACK
+from certrad.workers.pacs.connections import Connections, TokenFile
+from certrad.workers.pacs.database import Database
 from certrad.workers.pacs.failures import FAILURES, ExchangeError, of_status, of_transport
 from certrad.workers.pacs.synthetic_instance import INSTANCE, SERIES, STUDY, synthetic_instance
 from certrad.workers.settings import ConnectorSettings
@@ -52,6 +56,9 @@ def check(settings: ConnectorSettings) -> Iterator[Step]:
             yield Step(name="settings", code="invalid_settings", meaning=str(error), what_to_do="Correct the setting.")
             return
         yield Step(name=f"rules: {len(rules.rules)} read")
+        for name, destination in rules.destinations.items():
+            if destination.token_file is not None:
+                yield _step(f"read the token of the destination {name!r}", TokenFile(Path(destination.token_file)).read)
         searched = _step("search (QIDO-RS)", pacs.ask)
         yield searched
         if searched.code is None:
@@ -65,6 +72,8 @@ def check(settings: ConnectorSettings) -> Iterator[Step]:
                 "read the list of changes (Orthanc)",
                 lambda: _require_status(orthanc, f"{(settings.orthanc_url or '').rstrip('/')}/changes?last"),
             )
+            if _went_back(settings):
+                yield _failed("the list of changes since the last check", "changes_went_back")
         service = connections.service()
         yield _step(
             "reach the service", lambda: _require_status(service, f"{settings.url.rstrip('/')}/health/ready"), "service"
@@ -85,8 +94,24 @@ def _step(name: str, action: Callable[[], object], side: str = "PACS") -> Step:
                 meaning=failure.meaning,
                 what_to_do="Start the service with `certrad up`, and name its address in CERTRAD_URL.",
             )
-        return Step(name=name, code=error.code, meaning=failure.meaning, what_to_do=failure.what_to_do)
+        return _failed(name, error.code)
     return Step(name=name)
+
+
+def _went_back(settings: ConnectorSettings) -> bool:
+    """Returns whether the connector found that the list of changes went back, and forgets it."""
+    if not (settings.pacs_dir / "connector.sqlite3").exists():
+        return False
+    try:
+        with closing(Database(settings.pacs_dir)) as database:
+            return database.forget_fact(WENT_BACK)
+    except (OSError, sqlite3.Error):
+        return False
+
+
+def _failed(name: str, code: str) -> Step:
+    failure = FAILURES[code]
+    return Step(name=name, code=code, meaning=failure.meaning, what_to_do=failure.what_to_do)
 
 
 def _require(found: object) -> None:

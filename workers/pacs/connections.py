@@ -1,7 +1,7 @@
 """The HTTP clients of the connector, each with the credentials of its own side and of no other."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -10,9 +10,39 @@ import httpx
 
 from certrad.workers.contract.rules import DEFAULT_DESTINATION, Destination, Rules
 from certrad.workers.pacs.dicomweb import DicomWeb
+from certrad.workers.pacs.failures import ExchangeError
 from certrad.workers.settings import ConnectorSettings
 
 _SERVICE_SECONDS: Final = 60.0
+
+
+class TokenFile(httpx.Auth):
+    """Adds the bearer token of a file to each request, so that a token that is written anew is used at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> str:
+        """Returns the token.
+
+        Raises:
+            ExchangeError: no_credentials.
+        """
+        try:
+            token = self._path.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            token = ""
+        if not token.isprintable() or not token:
+            raise ExchangeError("no_credentials")
+        return token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Yields a request with the token."""
+        request.headers["Authorization"] = f"Bearer {self.read()}"
+        yield request
+
+
+_Auth = tuple[str, str] | TokenFile | None
 
 
 class Connections:
@@ -41,7 +71,7 @@ class Connections:
 
     def service(self) -> httpx.Client:
         """Returns a client of the service, without credentials."""
-        return self._closing.enter_context(httpx.Client(timeout=_SERVICE_SECONDS))
+        return self._closing.enter_context(httpx.Client(timeout=_SERVICE_SECONDS, trust_env=False))
 
     def destinations(self, rules: Rules, pacs: DicomWeb) -> dict[str, DicomWeb]:
         """Returns the clients of all destinations, by name.
@@ -51,25 +81,19 @@ class Connections:
             pacs: The client of the configured PACS.
 
         Raises:
-            ValueError: The file of a token cannot be read.
+            ValueError: The file of authorities cannot be used.
         """
-        named = {name: self._destination(name, destination) for name, destination in rules.destinations.items()}
+        named = {name: self._destination(destination) for name, destination in rules.destinations.items()}
         return {DEFAULT_DESTINATION: pacs, **named}
 
-    def _destination(self, name: str, destination: Destination) -> DicomWeb:
-        headers = {}
-        if destination.token_file is not None:
-            try:
-                token = Path(destination.token_file).read_text("utf-8").strip()
-            except (OSError, UnicodeDecodeError):
-                raise ValueError(f"the token file of the destination {name!r} cannot be read") from None
-            headers["Authorization"] = f"Bearer {token}"
-        return self._dicomweb(destination.url, headers, None)
+    def _destination(self, destination: Destination) -> DicomWeb:
+        token = None if destination.token_file is None else TokenFile(Path(destination.token_file))
+        return self._dicomweb(destination.url, {}, token)
 
-    def _dicomweb(self, root: str, headers: Mapping[str, str], basic: tuple[str, str] | None) -> DicomWeb:
-        return DicomWeb(self._client(headers, basic), root, max_bytes=self._settings.pacs_max_bytes)
+    def _dicomweb(self, root: str, headers: Mapping[str, str], auth: _Auth) -> DicomWeb:
+        return DicomWeb(self._client(headers, auth), root, max_bytes=self._settings.pacs_max_bytes)
 
-    def _client(self, headers: Mapping[str, str], basic: tuple[str, str] | None) -> httpx.Client:
+    def _client(self, headers: Mapping[str, str], auth: _Auth) -> httpx.Client:
         verify: ssl.SSLContext | bool = True
         if (authorities := self._settings.pacs_ca) is not None:
             try:
@@ -78,9 +102,10 @@ class Connections:
                 raise ValueError("CERTRAD_PACS_CA must be a PEM file of certificates that can be read") from None
         client = httpx.Client(
             headers=dict(headers),
-            auth=basic,
+            auth=auth,
             verify=verify,
             timeout=self._settings.pacs_timeout,
+            trust_env=False,  # else HTTP_PROXY would lead images and reports through the proxy of the machine
             follow_redirects=False,  # else a PACS could send it, with its credentials, to any address
         )
         return self._closing.enter_context(client)

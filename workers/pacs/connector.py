@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import structlog
 
 from certrad.workers.contract.audit_trail import AuditTrail
+from certrad.workers.contract.received import ReceivedSpool
 from certrad.workers.contract.rules import Rules
 from certrad.workers.contract.triggers import TriggerSpool
 from certrad.workers.pacs.certifying import Certifying
@@ -18,17 +19,19 @@ from certrad.workers.pacs.delivering import Delivering
 from certrad.workers.pacs.failures import ExchangeError
 from certrad.workers.pacs.instances import Instances
 from certrad.workers.pacs.looking import Looking
-from certrad.workers.pacs.notes import Notes
+from certrad.workers.pacs.notes import PACS, Notes
 from certrad.workers.pacs.outbox import Outbox
 from certrad.workers.pacs.outcomes import outcome
 from certrad.workers.pacs.patience import Patience
 from certrad.workers.pacs.pulls import Pulls
+from certrad.workers.pacs.receiving import Receiving
 from certrad.workers.pacs.service import Service
 from certrad.workers.settings import ConnectorSettings
 
 _TICK_SECONDS: Final = 0.25
 _TIDY_SECONDS: Final = 3600.0
 _OUTCOME_SECONDS: Final = 86_400.0
+_UNFINISHED_SECONDS: Final = 86_400.0  # a body may come as slowly as CERTRAD_MIN_BODY_RATE
 _ORTHANC: Final = "orthanc"
 
 _log = structlog.get_logger()
@@ -59,6 +62,7 @@ class Connector:
         self._spool = TriggerSpool(settings.pacs_dir)
         self._pulls = Pulls(self._database)
         self._patience = Patience(settings.pacs_retry_seconds, settings.pacs_retry_max_seconds)
+        self._trail = trail
         notes = Notes(trail)
         instances, outbox = Instances(self._database), Outbox(self._database)
         self._looking = Looking(
@@ -71,10 +75,21 @@ class Connector:
             most_attempts=settings.pacs_attempts,
             notes=notes,
         )
+        self._received = ReceivedSpool(settings.pacs_dir)
+        self._receiving = Receiving(
+            spool=self._received,
+            pulls=self._pulls,
+            instances=instances,
+            outbox=outbox,
+            rules=rules,
+            hidden=settings.data_dir.resolve(),
+            notes=notes,
+        )
         self._certifying = Certifying(
             instances=instances,
             pacs=pacs,
             service=Service(connections.service(), settings.url),
+            spool=self._received,
             patience=self._patience,
             key=self._database.key,
             most_attempts=settings.pacs_attempts,
@@ -112,6 +127,7 @@ class Connector:
         """
         self._take_triggers()
         self._reconcile(now)
+        self._receiving.step()
         self._tell(self._looking.step(now))
         self._tell(self._triggers_of("SELECT trigger_id FROM pulls WHERE id = ?", self._certifying.step(now)))
         of_instance = "SELECT trigger_id FROM pulls JOIN instances ON pulls.id = pull WHERE instances.id = ?"
@@ -151,7 +167,14 @@ class Connector:
             _log.info("series found in the list of changes", series=found)
 
     def _triggers_of(self, statement: str, numbers: Iterable[int]) -> set[str]:
-        """Returns the triggers that wait for what has changed, those of later triggers for the same series too."""
+        """Returns the triggers that a change concerns, and every followed trigger that changed within a day.
+
+        Those may name the same series: their outcomes tell of its instances too.
+
+        Args:
+            statement: Selects the triggers of one number.
+            numbers: The numbers of what has changed.
+        """
         found = {row["trigger_id"] for number in numbers for row in self._database.rows(statement, number)}
         if found:
             recent = "SELECT DISTINCT trigger_id FROM pulls WHERE told AND changed >= ?"
@@ -171,7 +194,7 @@ class Connector:
                 "DELETE FROM deliveries WHERE state IN ('delivered', 'dropped') AND changed < ?", (before,)
             )
             connection.execute(
-                "DELETE FROM instances WHERE state IN ('ended', 'failed') AND changed < ? "
+                "DELETE FROM instances WHERE state IN ('ended', 'failed', 'dropped') AND changed < ? "
                 "AND id NOT IN (SELECT instance FROM deliveries)",
                 (before,),
             )
@@ -179,4 +202,7 @@ class Connector:
                 "DELETE FROM pulls WHERE state != 'open' AND changed < ? AND id NOT IN (SELECT pull FROM instances)",
                 (before,),
             )
+        with suppress(OSError):  # the next hour tries again
+            self._trail.expire(days=self._settings.audit_retention_days, process=PACS)
         self._spool.forget_outcomes(now - _OUTCOME_SECONDS)
+        self._received.forget_unfinished(now - _UNFINISHED_SECONDS)

@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS instances (
     due REAL NOT NULL,
     changed REAL NOT NULL,
     reason TEXT,
+    received TEXT,
     UNIQUE (sop, settings)
 );
 CREATE INDEX IF NOT EXISTS instances_due ON instances (state, due);
@@ -112,6 +113,10 @@ class Database:
         """Returns the value of a fact, such as a position; None if it has none yet."""
         rows = self.rows("SELECT value FROM facts WHERE name = ?", name)
         return str(rows[0]["value"]) if rows else None
+
+    def forget_fact(self, name: str) -> bool:
+        """Deletes a fact, and returns whether there was one."""
+        return bool(self.change("DELETE FROM facts WHERE name = ?", name))
 
     @property
     def key(self) -> bytes:

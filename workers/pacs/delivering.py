@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from certrad.workers.pacs.blame import is_down, may_pass
 from certrad.workers.pacs.dicomweb import DicomWeb
 from certrad.workers.pacs.failures import ExchangeError
 from certrad.workers.pacs.notes import Notes
@@ -38,8 +39,9 @@ class Delivering:
             The instances of which something has changed.
         """
         changed = []
+        left_alone = [name for name in self.outbox.destinations() if self.patience.is_left_alone(_side(name), now)]
         silent: set[str] = set()
-        for delivery in self.outbox.due(now):
+        for delivery in self.outbox.due(now, without=left_alone):
             if delivery.destination in silent:
                 continue
             if not self._deliver(delivery, now):
@@ -49,21 +51,23 @@ class Delivering:
 
     def _deliver(self, delivery: Delivery, now: float) -> bool:
         """Returns whether the destination answered."""
-        name = f"store {delivery.destination}"
+        name = _side(delivery.destination)
+        if (content := self.outbox.content(delivery)) is None:  # dropped or delivered since the list was read
+            return True
+        destination = self.destinations.get(delivery.destination)
         try:
-            if (destination := self.destinations.get(delivery.destination)) is None:
+            if destination is None:
                 raise ExchangeError("unknown_destination")
-            destination.store(self.outbox.content(delivery), delivery.sop)
+            destination.store(content, delivery.sop)
         except ExchangeError as error:
-            if error.passes:
-                due = self.patience.silent(name, now)
-                self.outbox.unreachable(delivery.destination, due=due, reason=error.code)
+            if destination is None or is_down(error, destination.ask):
+                self.outbox.postpone(delivery, due=self.patience.silent(name, now), reason=error.code)
                 return False
             self.patience.answered(name)
-            dead = delivery.attempts + 1 >= self.most_attempts
-            due = now + self.patience.wait(delivery.attempts)
-            self.outbox.refused(delivery, due=due, reason=error.code, dead=dead)
-            self.notes.write("delivery refused", delivery=delivery.id, reason=error.code, dead=dead)
+            put_aside = delivery.attempts + 1 >= self.most_attempts
+            wait = self.patience.wait_long if may_pass(error) else self.patience.wait
+            self.outbox.refused(delivery, due=now + wait(delivery.attempts), reason=error.code, put_aside=put_aside)
+            self.notes.write("delivery refused", delivery=delivery.id, reason=error.code, put_aside=put_aside)
             return True
         self.patience.answered(name)
         self.outbox.delivered(delivery)
@@ -75,3 +79,7 @@ class Delivering:
             destination=delivery.destination,
         )
         return True
+
+
+def _side(destination: str) -> str:
+    return f"store {destination}"

@@ -14,6 +14,10 @@ from certrad.workers.pacs.multipart import instance_uid, one_part, only_part
 JSON: Final = "application/dicom+json"
 _INSTANCES: Final = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _SERIES: Final = "0020000E"
+_INSTANCE: Final = "00080018"
+_LOOKED_AT: Final = "&".join(
+    f"includefield={tag}" for tag in ("00080060", "00080070", "00081010", "0008103E", "00180015", _INSTANCE, "00200013")
+)
 _REFERENCED: Final = "00081199"
 _FAILED: Final = "00081198"
 _SOP: Final = "00081155"
@@ -55,6 +59,30 @@ class DicomWeb:
         """
         found = [text(item, _SERIES) for item in self._json(f"{self._root}/studies/{_uid(study)}/series")]
         return [uid for uid in found if is_uid(uid)]
+
+    def headers(self, study: str, series: str) -> list[Attributes]:
+        """Returns what rules look at of the instances of a series, by a search: less than all of their headers.
+
+        A PACS that cannot search for instances is asked for the whole headers.
+
+        Raises:
+            ExchangeError: As above.
+        """
+        url = f"{self._root}/studies/{_uid(study)}/series/{_uid(series)}/instances?{_LOOKED_AT}"
+        found: dict[str, Attributes] = {}
+        offset = 0
+        try:
+            while page := self._json(f"{url}&offset={offset}"):  # a PACS may answer a part only
+                before = len(found)
+                found |= {text(item, _INSTANCE): item for item in page}
+                offset += len(page)
+                if len(found) == before:  # it knows no offset
+                    break
+        except ExchangeError as error:
+            if error.code not in ("not_acceptable", "not_found", "unexpected_status"):
+                raise
+            found = {}
+        return list(found.values()) or self.metadata(study, series)
 
     def metadata(self, study: str, series: str) -> list[Attributes]:
         """Returns the headers of the instances of a series.

@@ -14,54 +14,54 @@ class Failure:
     Attributes:
         meaning: What happened, as a sentence.
         what_to_do: What the operator can do, as a sentence.
-        passes: Whether it passes without a change of the request: nobody answered, or the other side was not ready.
+        retryable: Whether the same request may succeed later, because nobody answered, the other side was not ready, or
+            an operator can change a setting. It is then tried again without a limit.
     """
 
     meaning: str
     what_to_do: str
-    passes: bool = False
+    retryable: bool = False
 
 
 FAILURES: Final[dict[str, Failure]] = {
     "name_unknown": Failure(
         meaning="The host name of the address is not known.",
         what_to_do="Correct the host name, or the name server of this machine.",
-        passes=True,
+        retryable=True,
     ),
     "refused": Failure(
         meaning="Nothing listens at the address, or a firewall refuses the connection.",
         what_to_do="Start the other side, or correct the port.",
-        passes=True,
+        retryable=True,
     ),
     "timeout": Failure(
         meaning="The other side did not answer in time.",
         what_to_do="Look for a firewall that drops packets, or raise CERTRAD_PACS_TIMEOUT.",
-        passes=True,
+        retryable=True,
     ),
     "tls": Failure(
         meaning="The certificate of the server is not trusted, or the server does not speak TLS.",
         what_to_do="Name the PEM file of its authority in CERTRAD_PACS_CA, or write http instead of https.",
-        passes=True,
+        retryable=True,
     ),
     "disconnected": Failure(
         meaning="The connection broke before the answer was complete.",
         what_to_do="Look into the log of the other side; the connector tries again.",
-        passes=True,
+        retryable=True,
     ),
     "unauthorized": Failure(
         meaning="The server wants other credentials (401).",
         what_to_do="Set CERTRAD_PACS_TOKEN, or CERTRAD_PACS_USER and CERTRAD_PACS_PASSWORD.",
-        passes=True,
+        retryable=True,
     ),
     "forbidden": Failure(
         meaning="The server knows the credentials and does not allow this (403).",
         what_to_do="Allow the account to search, retrieve and store; behind Orthanc, also look at RemoteAccessAllowed.",
-        passes=True,
     ),
     "busy": Failure(
         meaning="The server is not ready (429, 502, 503 or 504).",
         what_to_do="Wait; the connector tries again.",
-        passes=True,
+        retryable=True,
     ),
     "not_found": Failure(
         meaning="The server has nothing at this address (404).",
@@ -103,15 +103,32 @@ FAILURES: Final[dict[str, Failure]] = {
         meaning="The server stored the instance and returned another one, or none.",
         what_to_do="Look whether the PACS changes or filters what it stores.",
     ),
+    "received_file_lost": Failure(
+        meaning="The file of a pushed image was deleted by somebody else before it was certified.",
+        what_to_do="Push the image again, and leave the folder of received images alone.",
+    ),
+    "changes_went_back": Failure(
+        meaning="Orthanc's list of changes ended earlier than before, as after a restore; the connector goes on at its "
+        "end.",
+        what_to_do="Ask for the studies that arrived meanwhile with `certrad certify --study UID`. This is told once.",
+    ),
     "unknown_destination": Failure(
         meaning="The rules no longer name this destination.",
         what_to_do="Add the destination to the rules again, or drop the delivery.",
-        passes=True,
+        retryable=True,
     ),
     "no_credentials": Failure(
-        meaning="The file of the token cannot be read.",
-        what_to_do="Correct `token_file` of the destination in the rules.",
-        passes=True,
+        meaning="The file of the token cannot be read, or holds no token.",
+        what_to_do="Write the token into `token_file` of the destination, and let the user of the connector read it.",
+        retryable=True,
+    ),
+    "not_orthanc": Failure(
+        meaning="The answer is not what Orthanc's own interface says.",
+        what_to_do="Correct CERTRAD_ORTHANC_URL, which is Orthanc's address without `/dicom-web`, or unset it.",
+    ),
+    "not_certrad": Failure(
+        meaning="The answer is not one of this service.",
+        what_to_do="Correct CERTRAD_URL, or let the proxy in front of the service pass its answers on unchanged.",
     ),
 }
 """The codes of the connector, which stand in its logs, in `certrad deliveries` and in `certrad pacs check`."""
@@ -120,11 +137,11 @@ FAILURES: Final[dict[str, Failure]] = {
 class ExchangeError(Exception):
     """An exchange with a PACS or the service failed; the message is a code, of `FAILURES` or of the service."""
 
-    def __init__(self, code: str, *, passes: bool | None = None) -> None:
+    def __init__(self, code: str, *, retryable: bool | None = None) -> None:
         super().__init__(code)
         self.code = code
         failure = FAILURES.get(code)
-        self.passes = passes if passes is not None else failure is not None and failure.passes
+        self.retryable = retryable if retryable is not None else failure is not None and failure.retryable
 
 
 def of_transport(error: httpx.HTTPError) -> ExchangeError:
@@ -158,6 +175,7 @@ _CODE_OF_STATUS: Final = {
     406: "not_acceptable",
     409: "conflict",
     429: "busy",
+    501: "unexpected_status",
     502: "busy",
     503: "busy",
     504: "busy",

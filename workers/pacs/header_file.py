@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,30 @@ _MEMORY_BYTES: Final = 1 << 30
 _CPU_SECONDS: Final = 20
 
 
+def read_element_texts(content: bytes, keywords: Sequence[str], *, hidden: Path) -> dict[str, str]:
+    """Returns elements of a DICOM file as text, by keyword; empty where the file has none.
+
+    Args:
+        content: The file.
+        keywords: The elements.
+        hidden: The folder of which the sandbox opens nothing.
+
+    Raises:
+        Rejected: unreadable_image, unsupported_format.
+    """
+    answer = run_limited(
+        lambda: (_texts(content, keywords), b""),
+        memory_bytes=_MEMORY_BYTES,
+        cpu_seconds=_CPU_SECONDS,
+        max_payload=0,
+        hidden=hidden,
+    )
+    try:
+        return {keyword: str(answer.header[keyword]) for keyword in keywords}
+    except KeyError:
+        raise Rejected("unreadable_image", "the reader crashed on this file") from None
+
+
 def read_header(content: bytes, *, hidden: Path) -> Header:
     """Returns the attributes of a DICOM file.
 
@@ -29,20 +54,11 @@ def read_header(content: bytes, *, hidden: Path) -> Header:
     Raises:
         Rejected: unreadable_image, unsupported_format.
     """
-    answer = run_limited(
-        lambda: (_attributes(content), b""),
-        memory_bytes=_MEMORY_BYTES,
-        cpu_seconds=_CPU_SECONDS,
-        max_payload=0,
-        hidden=hidden,
-    )
-    try:
-        return Header(**{name: str(answer.header[name]) for name in _KEYWORDS})
-    except KeyError:
-        raise Rejected("unreadable_image", "the reader crashed on this file") from None
+    texts = read_element_texts(content, list(_KEYWORDS.values()), hidden=hidden)
+    return Header(**{name: texts[keyword] for name, keyword in _KEYWORDS.items()})
 
 
-def _attributes(content: bytes) -> dict[str, Any]:
+def _texts(content: bytes, keywords: Sequence[str]) -> dict[str, Any]:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
@@ -51,9 +67,9 @@ def _attributes(content: bytes) -> dict[str, Any]:
         data = dcmread(
             io.BytesIO(content),
             stop_before_pixels=True,
-            specific_tags=["SpecificCharacterSet", *_KEYWORDS.values()],
+            specific_tags=["SpecificCharacterSet", *keywords],
         )
-        return {name: str(data.get(keyword, "") or "").strip()[:1024] for name, keyword in _KEYWORDS.items()}
+        return {keyword: str(data.get(keyword, "") or "").strip()[:1024] for keyword in keywords}
     except InvalidDicomError:
         raise Rejected("unsupported_format", "the file is no DICOM file") from None
     except Exception:

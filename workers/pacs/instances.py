@@ -6,13 +6,16 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal, Self
 
 from certrad.workers.contract.rules import Rule
 from certrad.workers.pacs.database import Database
 from certrad.workers.pacs.pulls import Pull
 
-State = Literal["chosen", "submitted", "ended", "failed"]
+State = Literal["chosen", "submitted", "ended", "failed", "dropped"]
+MOST_JOBS: Final = 4
+"""How many jobs are made of one instance until a person asks for more."""
 OUTPUTS: Final[Mapping[str, str]] = {"sr": "structured report", "sc": "secondary capture"}
 
 
@@ -36,6 +39,7 @@ class Instance:
         round: How many jobs were given up before this one.
         attempts: How often this step failed.
         reason: The code of what went wrong last.
+        received: The file in which it was pushed; None if it is retrieved from the PACS.
     """
 
     id: int
@@ -53,6 +57,7 @@ class Instance:
     round: int
     attempts: int
     reason: str | None
+    received: str | None
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> Self:
@@ -89,19 +94,29 @@ class Instances:
         )
         return [row["sop"] for row in rows]
 
-    def choose(self, pull: Pull, rule: Rule, chosen: Sequence[str]) -> None:
+    def received(self) -> set[str]:
+        """Returns the files of received instances that are still needed."""
+        rows = self._database.rows(
+            "SELECT received FROM instances WHERE state IN ('chosen', 'submitted') AND received IS NOT NULL"
+        )
+        return {row["received"] for row in rows}
+
+    def choose(
+        self, pull: Pull, rule: Rule, chosen: Sequence[str], received: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Ends a pull with the instances that its rule chooses, in one transaction.
 
         Args:
             pull: The pull.
             rule: The rule that decided.
             chosen: The UIDs of the instances.
+            received: The files of those that were pushed, by UID.
         """
         with self._database.transaction() as connection:
             for sop in chosen:
                 connection.execute(
                     "INSERT OR IGNORE INTO instances (pull, study, series, sop, settings, rule, fields, outputs, "
-                    "destination, state, due, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'chosen', 0, ?)",
+                    "destination, state, due, changed, received) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'chosen', 0, ?, ?)",
                     (
                         pull.id,
                         pull.study,
@@ -113,6 +128,7 @@ class Instances:
                         json.dumps(list(rule.outputs)),
                         rule.destination,
                         time.time(),
+                        received.get(sop),
                     ),
                 )
             connection.execute(
@@ -129,7 +145,10 @@ class Instances:
             limit: How many at most.
         """
         rows = self._database.rows(
-            "SELECT * FROM instances WHERE state = ? AND due <= ? ORDER BY due, id LIMIT ?", state, now, limit
+            "SELECT * FROM instances WHERE state = ? AND due <= ? ORDER BY received IS NULL, due, id LIMIT ?",
+            state,
+            now,
+            limit,
         )
         return [Instance.of(row) for row in rows]
 
@@ -181,7 +200,52 @@ class Instances:
             instance.id,
         )
 
-    def end(self, instance: Instance, reports: Sequence[Report]) -> None:
+    def failed(self) -> list[Instance]:
+        """Returns the instances that ended without a result and that nobody has given up, oldest first."""
+        return [
+            Instance.of(row)
+            for row in self._database.rows("SELECT * FROM instances WHERE state = 'failed' ORDER BY id")
+        ]
+
+    def retry(self, number: int | None = None, *, series: str | None = None, rule: Rule | None = None) -> int:
+        """Certifies failed instances again, with as many new jobs as the first time.
+
+        Args:
+            number: The number of one; None for all of them.
+            series: Only those of this series.
+            rule: Only those that were chosen under the settings of this rule.
+
+        Returns:
+            How many there are.
+        """
+        return self._database.change(
+            "UPDATE instances SET state = 'chosen', job = NULL, round = (round / ? + 1) * ?, attempts = 0, due = 0, "
+            "reason = NULL, changed = ? WHERE state = 'failed' AND id = COALESCE(?, id) "
+            "AND series = COALESCE(?, series) AND settings = COALESCE(?, settings)",
+            MOST_JOBS,
+            MOST_JOBS,
+            time.time(),
+            number,
+            series,
+            None if rule is None else settings_digest(rule),
+        )
+
+    def drop(self, number: int | None) -> int:
+        """Gives failed instances up: they are no longer listed.
+
+        Args:
+            number: The number of one; None for all of them.
+
+        Returns:
+            How many there are.
+        """
+        return self._database.change(
+            "UPDATE instances SET state = 'dropped', changed = ? WHERE state = 'failed' AND id = COALESCE(?, id)",
+            time.time(),
+            number,
+        )
+
+    def end(self, instance: Instance, reports: Sequence[Report], *, reason: str | None = None) -> None:
         """Ends an instance and puts its outputs into the outbox, in one transaction.
 
         An output that the outbox has already, by its UID, is not put there again.
@@ -189,6 +253,7 @@ class Instances:
         Args:
             instance: The instance.
             reports: Its outputs.
+            reason: The code of why some are missing.
         """
         now = time.time()
         with self._database.transaction() as connection:
@@ -208,5 +273,6 @@ class Instances:
                     ),
                 )
             connection.execute(
-                "UPDATE instances SET state = 'ended', reason = NULL, changed = ? WHERE id = ?", (now, instance.id)
+                "UPDATE instances SET state = 'ended', reason = ?, changed = ? WHERE id = ?",
+                (reason, now, instance.id),
             )

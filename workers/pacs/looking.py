@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from certrad.workers.contract.rules import Certify, Rules, decide
+from certrad.workers.pacs.blame import is_down, may_pass
 from certrad.workers.pacs.dicomweb import DicomWeb
 from certrad.workers.pacs.failures import ExchangeError
 from certrad.workers.pacs.instances import Instances
@@ -59,26 +60,33 @@ class Looking:
         return changed
 
     def _put_off(self, pull: Pull, error: ExchangeError, now: float) -> None:
-        if error.passes:
+        if is_down(error, self.pacs.ask):
             due = self.patience.silent(PACS, now)
             self.pulls.postpone(pull, due=due, reason=error.code, counts=False)
-        elif pull.attempts + 1 >= self.most_attempts:
+            return
+        self.patience.answered(PACS)
+        if pull.attempts + 1 >= self.most_attempts:
             self.pulls.end(pull, "failed", rule=None, reason=error.code)
             self.notes.write("series failed", pull=pull.id, reason=error.code)
         else:
-            self.pulls.postpone(pull, due=now + self.patience.wait(pull.attempts), reason=error.code, counts=True)
+            wait = self.patience.wait_long if may_pass(error) else self.patience.wait
+            self.pulls.postpone(pull, due=now + wait(pull.attempts), reason=error.code, counts=True)
 
     def _look(self, pull: Pull) -> None:
         if pull.series == WHOLE_STUDY:
-            self.pulls.expand(pull, self.pacs.series_of(pull.study))
+            found = self.pacs.series_of(pull.study)
+            self.notes.write("study queried", pull=pull.id, series=len(found))
+            self.pulls.expand(pull, found)
             return
-        series = read_series(self.pacs.metadata(pull.study, pull.series), self.outbox.is_own)
+        series = read_series(self.pacs.headers(pull.study, pull.series), self.outbox.is_own)
         self.notes.write("series queried", pull=pull.id, instances=len(series.instances))
         if not series.instances or series.header.modality.upper() in NEVER_INPUT:
             self._ignore(pull, None, "it holds no image, or only results of this service")
             return
         match decide(series.header, self.rules):
             case Certify(rule=rule):
+                if pull.told:  # a person may have cured what made them fail
+                    self.instances.retry(series=pull.series, rule=rule)
                 handled = self.instances.handled(pull.series, rule)
                 chosen = choose(series.instances, handled, rule.instances, rule.max_instances)
                 self.instances.choose(pull, rule, chosen)

@@ -4,13 +4,11 @@ import re
 import secrets
 from typing import Final
 
-from certrad.workers.contract.triggers import is_uid
+from certrad.workers.contract.file_meta import read_identity
 from certrad.workers.pacs.failures import ExchangeError
 
 _BOUNDARY: Final = re.compile(r'boundary\s*=\s*(?:"([^"]{1,200})"|([^\s;,"]{1,200}))', re.IGNORECASE)
 _PREAMBLE: Final = 128
-_LONG_VR: Final = frozenset({b"OB", b"OW", b"UN", b"UT", b"SQ", b"OF", b"OD", b"OL", b"OV", b"UC", b"UR", b"SV", b"UV"})
-_INSTANCE_UID: Final = b"\x02\x00\x03\x00"
 
 
 def only_part(content_type: str, body: bytes) -> bytes:
@@ -52,19 +50,9 @@ def instance_uid(content: bytes) -> str:
     Raises:
         ExchangeError: not_dicomweb, if there is none.
     """
-    position = _PREAMBLE + 4
-    if content[_PREAMBLE:position] == b"DICM":
-        while content[position : position + 2] == b"\x02\x00":
-            long = content[position + 4 : position + 6] in _LONG_VR
-            start = position + (12 if long else 8)
-            length = int.from_bytes(content[start - 4 if long else start - 2 : start], "little")
-            if content[position : position + 4] == _INSTANCE_UID:
-                uid = content[start : start + length].rstrip(b"\0 ").decode("ascii", "replace")
-                if is_uid(uid):
-                    return uid
-                break
-            position = start + length
-    raise ExchangeError("not_dicomweb")
+    if (identity := read_identity(content)) is None:
+        raise ExchangeError("not_dicomweb")
+    return identity.sop_instance
 
 
 def _file(content: bytes) -> bytes:

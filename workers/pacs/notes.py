@@ -9,20 +9,25 @@ from certrad.workers.contract.audit_events import AuditEvent, EventName
 from certrad.workers.contract.audit_trail import AuditTrail
 
 Note = Literal[
+    "study queried",
     "series queried",
     "series ignored",
     "series failed",
     "instance retrieved",
+    "instance received",
     "instance failed",
+    "output missing",
     "result stored",
     "delivery refused",
 ]
 PACS: Final = "pacs"
 SERVICE: Final = "service"
 _AUDITED: Final[Mapping[Note, EventName]] = {
+    "study queried": "archive_queried",
     "series queried": "archive_queried",
     "series ignored": "input_ignored",
     "instance retrieved": "input_pulled",
+    "instance received": "input_received",
     "result stored": "output_stored",
 }
 

@@ -2,12 +2,13 @@
 
 import sqlite3
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Self
 
 from certrad.workers.pacs.database import Database
 
-DeliveryState = Literal["waiting", "delivered", "dead", "dropped"]
+DeliveryState = Literal["waiting", "delivered", "put_aside", "dropped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class Delivery:
         destination: The name of the destination.
         state: How far it is.
         attempts: How often the PACS refused it.
-        due: When it is tried next, in seconds since 1970.
+        due: When it is tried next, in seconds since 1970; negative if somebody wants it tried at once.
         created: When it was put there.
         reason: The code of what went wrong last.
     """
@@ -52,63 +53,76 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def due(self, now: float, limit: int = 10) -> list[Delivery]:
-        """Returns the deliveries to try now, oldest first.
+    def destinations(self) -> set[str]:
+        """Returns the names of the destinations for which something waits."""
+        rows = self._database.rows("SELECT DISTINCT destination FROM deliveries WHERE state = 'waiting'")
+        return {row["destination"] for row in rows}
+
+    def due(self, now: float, *, without: Collection[str] = (), limit: int = 10) -> list[Delivery]:
+        """Returns the deliveries to try now: those that wait longest first, so that one that fails goes behind.
 
         Args:
             now: Seconds since 1970.
+            without: Destinations that are left alone, except for deliveries that somebody wants tried at once.
             limit: How many at most.
         """
+        marks = ", ".join("?" * len(without))
         rows = self._database.rows(
-            "SELECT * FROM deliveries WHERE state = 'waiting' AND due <= ? ORDER BY id LIMIT ?", now, limit
+            "SELECT * FROM deliveries WHERE state = 'waiting' AND due <= ? "  # noqa: S608  # question marks
+            f"AND (due < 0 OR destination NOT IN ({marks})) ORDER BY due, id LIMIT ?",
+            now,
+            *without,
+            limit,
         )
         return [Delivery.of(row) for row in rows]
 
-    def content(self, delivery: Delivery) -> bytes:
-        """Returns the bytes of a delivery."""
-        (row,) = self._database.rows("SELECT content FROM deliveries WHERE id = ?", delivery.id)
-        return bytes(row["content"])
+    def content(self, delivery: Delivery) -> bytes | None:
+        """Returns the bytes of a delivery; None if it no longer waits."""
+        rows = self._database.rows("SELECT content FROM deliveries WHERE id = ? AND state = 'waiting'", delivery.id)
+        return bytes(rows[0]["content"]) if rows and rows[0]["content"] is not None else None
 
     def delivered(self, delivery: Delivery) -> None:
         """Notes that the PACS has stored a delivery, and deletes its bytes."""
         self._database.change(
-            "UPDATE deliveries SET state = 'delivered', content = NULL, reason = NULL, changed = ? WHERE id = ?",
+            "UPDATE deliveries SET state = 'delivered', content = NULL, reason = NULL, changed = ? "
+            "WHERE id = ? AND state = 'waiting'",
             time.time(),
             delivery.id,
         )
 
-    def refused(self, delivery: Delivery, *, due: float, reason: str, dead: bool) -> None:
+    def refused(self, delivery: Delivery, *, due: float, reason: str, put_aside: bool) -> None:
         """Notes that the PACS refused a delivery.
 
         Args:
             delivery: The delivery.
             due: When to try again, in seconds since 1970.
             reason: The code of the refusal.
-            dead: Whether it is put aside until somebody looks at it.
+            put_aside: Whether it is put aside until somebody looks at it.
         """
         self._database.change(
-            "UPDATE deliveries SET state = ?, attempts = attempts + 1, due = ?, reason = ?, changed = ? WHERE id = ?",
-            "dead" if dead else "waiting",
+            "UPDATE deliveries SET state = ?, attempts = attempts + 1, due = ?, reason = ?, changed = ? "
+            "WHERE id = ? AND state = 'waiting'",
+            "put_aside" if put_aside else "waiting",
             due,
             reason,
             time.time(),
             delivery.id,
         )
 
-    def unreachable(self, destination: str, *, due: float, reason: str) -> None:
-        """Puts everything for a destination off that does not answer; no attempt counts.
+    def postpone(self, delivery: Delivery, *, due: float, reason: str) -> None:
+        """Puts a delivery off whose destination does not answer; no attempt counts.
 
         Args:
-            destination: The name of the destination.
+            delivery: The delivery.
             due: When to try again, in seconds since 1970.
             reason: The code of what went wrong.
         """
         self._database.change(
-            "UPDATE deliveries SET due = ?, reason = ?, changed = ? WHERE state = 'waiting' AND destination = ?",
+            "UPDATE deliveries SET due = ?, reason = ?, changed = ? WHERE id = ? AND state = 'waiting'",
             due,
             reason,
             time.time(),
-            destination,
+            delivery.id,
         )
 
     def is_own(self, sop: str) -> bool:
@@ -121,7 +135,7 @@ class Outbox:
         Args:
             all_of_them: Whether to return those that have ended too.
         """
-        states = ("waiting", "dead", "delivered", "dropped")[: 4 if all_of_them else 2]
+        states = ("waiting", "put_aside", "delivered", "dropped")[: 4 if all_of_them else 2]
         marks = ", ".join("?" * len(states))
         rows = self._database.rows(f"SELECT * FROM deliveries WHERE state IN ({marks}) ORDER BY id", *states)  # noqa: S608  # question marks
         return [Delivery.of(row) for row in rows]
@@ -136,8 +150,8 @@ class Outbox:
             How many there are.
         """
         return self._database.change(
-            "UPDATE deliveries SET state = 'waiting', attempts = 0, due = 0, changed = ? "
-            "WHERE state IN ('waiting', 'dead') AND id = COALESCE(?, id)",
+            "UPDATE deliveries SET state = 'waiting', attempts = 0, due = -1, changed = ? "
+            "WHERE state IN ('waiting', 'put_aside') AND id = COALESCE(?, id)",
             time.time(),
             number,
         )
@@ -153,7 +167,7 @@ class Outbox:
         """
         return self._database.change(
             "UPDATE deliveries SET state = 'dropped', content = NULL, changed = ? "
-            "WHERE state IN ('waiting', 'dead') AND id = ?",
+            "WHERE state IN ('waiting', 'put_aside') AND id = ?",
             time.time(),
             number,
         )

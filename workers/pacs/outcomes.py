@@ -1,4 +1,4 @@
-"""What a person who asked for a study is told: what was decided, the jobs, and what was delivered; without a UID."""
+"""Outcomes of studies that a person asked for: the decisions, the jobs and the deliveries, without a UID."""
 
 from typing import Any, Final
 

@@ -1,6 +1,9 @@
 """How long the connector waits before it tries again, and whom it leaves alone until then."""
 
 from collections import Counter
+from typing import Final
+
+_LONGEST_OF_OBJECT: Final = 6 * 3600.0
 
 
 class Patience:
@@ -15,6 +18,10 @@ class Patience:
     def wait(self, attempts: int) -> float:
         """Returns the seconds to wait after some attempts that failed before this one."""
         return float(min(self._longest, self._first * 2.0 ** min(attempts, 30)))
+
+    def wait_long(self, attempts: int) -> float:
+        """Returns the seconds to wait after a failure of one object that may pass: each wait is four times the last."""
+        return float(min(_LONGEST_OF_OBJECT, self._first * 4.0 ** min(attempts, 30)))
 
     def is_left_alone(self, name: str, now: float) -> bool:
         """Returns whether a side did not answer a while ago and is not asked yet.

@@ -63,6 +63,14 @@ class Service:
         path, media_type = _ADDRESSES[output]
         return self._request("GET", f"/jobs/{job_id}/{path}", headers={"Accept": media_type}).content
 
+    def ask(self) -> None:
+        """Asks whether the service is ready.
+
+        Raises:
+            ExchangeError: It is not.
+        """
+        self._request("GET", "/health/ready")
+
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
@@ -78,7 +86,7 @@ class Service:
             code = str(response.json()["code"])
         except (ValueError, KeyError, TypeError):
             code = "not_certrad"
-        raise ExchangeError(code, passes=response.status_code in _PASSING)
+        raise ExchangeError(code, retryable=response.status_code in _PASSING)
 
     def _object(self, response: httpx.Response) -> dict[str, Any]:
         try:

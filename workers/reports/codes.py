@@ -64,12 +64,14 @@ TARGET_NOT_CERTIFIABLE: Final = _concept(
 TOO_FEW_SAMPLES: Final = _concept(
     "TOO-FEW-SAMPLES",
     "Too few noisy samples",
-    "So few noisy samples were allowed that not even a unanimous result could certify a class.",
+    "Reserved, not issued yet. So few noisy samples were allowed that not even a unanimous result could certify a "
+    "class.",
 )
 UNLIKE_TRAINING: Final = _concept(
     "UNLIKE-TRAINING",
     "Image unlike the training images",
-    "The image differs from the images that the classifier was tuned on, so that its class would mean little.",
+    "Reserved, not issued yet. The image differs from the images that the classifier was tuned on, so that its class "
+    "would mean little.",
 )
 TARGET_OUTCOME: Final = _concept(
     "TARGET-OUTCOME", "Target radius outcome", "Whether the certified radius reaches the requested target radius."
@@ -80,7 +82,8 @@ TARGET_REACHED: Final = _concept(
 TARGET_MISSED: Final = _concept(
     "TARGET-MISSED",
     "Target radius missed",
-    "The radius that could be shown is below the requested target radius.",
+    "The radius that could be shown is below the requested target radius. As the reason of an abstention it is "
+    "reserved, not issued yet.",
 )
 
 # -- numbers -------------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def fhir_bundle(report: Report, source: Dataset | None, *, jws: str | None = Non
         jws: The signed certificate as JSON Web Signature, for the Provenance.
     """
     names = _Names(report, source)
-    subject = None if source is None else _patient(source)
+    subject = None if source is None else _patient(source, Texts(report.language))
     device, seen = {"reference": names.url("Device")}, {"reference": names.url("Observation")}
     study = None if source is None else {"reference": names.url("ImagingStudy")}
     entries = []
@@ -62,8 +62,7 @@ def fhir_bundle(report: Report, source: Dataset | None, *, jws: str | None = Non
     entries.append(names.created(_device(report)))
     entries.append(names.created(observation(report, subject=subject, device=device, study=study)))
     document = _diagnostic_report(report, source, subject=subject, result=seen, study=study)
-    uid = None if source is None else f"urn:oid:{structured_report_uid(report, source)}"
-    entries.append(names.created(document, also=uid))
+    entries.append(names.created(document, also=_structured_report(report, source)))
     targets = [{"reference": names.url("DiagnosticReport")}, seen]
     entries.append(names.put(_provenance(report, targets, device=device, study=study, jws=jws)))
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
@@ -75,7 +74,7 @@ class _Names:
     def __init__(self, report: Report, source: Dataset | None) -> None:
         classifier = report.statement.classifier
         image = ("", "") if source is None else (str(source.SOPInstanceUID), str(report.frame or ""))
-        self._of_report = (report.certificate_sha256, *image)
+        self._of_report = (report.certificate_sha256, *image, report.language)
         self._of_device = (
             report.software_version,
             classifier.backbone_sha256,
@@ -123,11 +122,11 @@ class _Names:
         return uuid.uuid5(_NAMESPACE, "|".join((kind, *parts)))
 
 
-def _patient(source: Dataset) -> Element:
+def _patient(source: Dataset, texts: Texts) -> Element:
     """Returns the patient as a logical reference: the server knows the patient, and this bundle creates none."""
     number = str(source.get("PatientID", "") or "")
     if not number:
-        return {"type": "Patient", "display": "The image names no patient identifier."}
+        return {"type": "Patient", "display": texts("fhir.no_patient")}
     issuer = str(source.get("IssuerOfPatientID", "") or "")
     assigner = {"assigner": {"display": issuer}} if issuer else {}
     identifier = {"type": concept_of(*_RECORD_NUMBER), "value": number, **assigner}
@@ -207,6 +206,14 @@ def _sentences(report: Report) -> Iterable[str]:
     else:
         yield texts("conclusion.abstained")
     yield texts("conclusion.scope", scope=texts.scope(statement))
+
+
+def _structured_report(report: Report, source: Dataset | None) -> str | None:
+    """Returns the structured report that says the same; None without a DICOM image, about which there is none."""
+    if source is None:
+        return None
+    uid = structured_report_uid(source.SOPInstanceUID, report.frame, report.certificate_sha256, report.language)
+    return f"urn:oid:{uid}"
 
 
 def _provenance(

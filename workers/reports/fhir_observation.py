@@ -7,7 +7,9 @@ from certrad.models.types.image import ImageRadius
 from certrad.workers.reports import codes
 from certrad.workers.reports.codes import Code
 from certrad.workers.reports.fhir_elements import Element, absent, component, concept, concept_of, number
+from certrad.workers.reports.image_radius_text import image_radius
 from certrad.workers.reports.report import Report
+from certrad.workers.reports.texts import Texts
 
 _FRAME: Final = Code(value="121190", scheme="DCM", meaning="Referenced Frames")
 _IMAGING: Final = ("http://terminology.hl7.org/CodeSystem/observation-category", "imaging", "Imaging")
@@ -24,7 +26,7 @@ def observation(report: Report, *, subject: Element | None, device: Element, stu
         study: The imaging study that it observed, or None.
     """
     moment = report.issued_at.isoformat(timespec="seconds")
-    statement = report.statement
+    statement, texts = report.statement, Texts(report.language)
     return {
         "resourceType": "Observation",
         "status": "preliminary",
@@ -32,15 +34,15 @@ def observation(report: Report, *, subject: Element | None, device: Element, stu
         "code": concept(codes.FINDING),
         "effectiveDateTime": moment,
         "issued": moment,
-        **(_absence() if report.finding is None else {"valueCodeableConcept": concept(report.finding)}),
+        **(_absence(texts) if report.finding is None else {"valueCodeableConcept": concept(report.finding)}),
         "method": concept(codes.METHODS[statement.decision.rule]),
         "device": device,
-        "note": [{"text": limit} for limit in statement.limits],
+        "note": [{"text": limit} for limit in texts.stated_limits(statement)],
         "component": [
-            *_outcome(statement),
+            *_outcome(statement, texts),
             *_settings(statement.params),
             component(codes.SAMPLES_USED, valueInteger=statement.samples_used),
-            component(codes.SCOPE, valueCodeableConcept=concept(codes.SCOPES[statement.scope], statement.scope_text)),
+            component(codes.SCOPE, valueCodeableConcept=concept(codes.SCOPES[statement.scope], texts.scope(statement))),
             *_image(report),
             component(codes.CERTIFICATE_SHA256, valueString=report.certificate_sha256),
         ],
@@ -49,19 +51,19 @@ def observation(report: Report, *, subject: Element | None, device: Element, stu
     }
 
 
-def _absence() -> Element:
+def _absence(texts: Texts) -> Element:
     """Returns why an abstention has no value (obs-6 allows none beside it): nothing failed, and nothing is known."""
-    text = "The service abstained: the samples do not certify a class."
+    text = texts("fhir.abstained")
     return {"dataAbsentReason": absent("unknown", "Unknown", also=codes.ABSTAINED, text=text)}
 
 
-def _outcome(statement: Statement) -> list[Element]:
+def _outcome(statement: Statement, texts: Texts) -> list[Element]:
     match statement.claim:
         case StatedCertificate() as claim:
             return [
                 component(codes.OUTCOME, valueCodeableConcept=concept(codes.CERTIFIED)),
                 component(codes.RADIUS, valueQuantity=number(claim.radius, at_least=True)),
-                _radius_in_image(statement),
+                _radius_in_image(statement, texts),
                 component(codes.P_A_LOWER, valueQuantity=number(claim.p_a_lower, at_least=True)),
                 *_target(claim.target_reached),
             ]
@@ -76,16 +78,14 @@ def _outcome(statement: Statement) -> list[Element]:
             ]
 
 
-def _radius_in_image(statement: Statement) -> Element:
+def _radius_in_image(statement: Statement, texts: Texts) -> Element:
     match statement.radius_in_image_units:
         case ImageRadius() as radius:
-            text = (
-                f"Below {radius.l2:.4f} {radius.unit} (L2 over pixels and channels), or at most "
-                f"{radius.uniform_change:.4f} {radius.unit} in every value at once. {radius.note}"
-            )
-            return component(codes.RADIUS_IN_IMAGE, valueString=text)
+            return component(codes.RADIUS_IN_IMAGE, valueString=image_radius(radius, texts))
         case absence:
-            return component(codes.RADIUS_IN_IMAGE, dataAbsentReason=absent(*_NOT_APPLICABLE, text=absence.reason))
+            return component(
+                codes.RADIUS_IN_IMAGE, dataAbsentReason=absent(*_NOT_APPLICABLE, text=texts.no_image_radius(absence))
+            )
 
 
 def _target(reached: bool | None) -> list[Element]:

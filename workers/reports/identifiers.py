@@ -5,14 +5,12 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Final
 
-from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from certrad.models.certificates.canonical import canonical
 from certrad.models.types.identity import ClassifierIdentity
-from certrad.workers.reports.report import Report
 
-# Stored objects of class -> whether they may have several frames, by the last part of their class UID.
+# Storage classes of multi-frame images, by the last parts of their class UIDs.
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
 _MULTI_FRAME: Final = frozenset(
     _STORAGE + last
@@ -35,14 +33,16 @@ def derived_uid(*parts: object) -> UID:
     return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '|'.join(map(str, parts))).int}")
 
 
-def structured_report_uid(report: Report, source: Dataset) -> UID:
-    """Returns the SOP Instance UID of the structured report about a certificate.
+def structured_report_uid(sop_instance_uid: str, frame: int | None, certificate_sha256: str, language: str) -> UID:
+    """Returns the SOP instance UID of a structured report; in another language it is another instance.
 
     Args:
-        report: The certificate.
-        source: The header of the image.
+        sop_instance_uid: SOP instance UID of the image.
+        frame: Frame of a multi-frame image; None for an image of one frame.
+        certificate_sha256: SHA-256 of the certificate document.
+        language: Language of the report.
     """
-    return derived_uid("structured report", source.SOPInstanceUID, report.frame, report.certificate_sha256)
+    return derived_uid("structured report", sop_instance_uid, frame, certificate_sha256, language)
 
 
 def classifier_id(classifier: ClassifierIdentity) -> str:

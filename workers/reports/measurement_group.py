@@ -19,16 +19,16 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DS, format_number_as_ds
 
 from certrad.models.certificates.statement import StatedAbstention, StatedCertificate
-from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.workers.reports import codes
 from certrad.workers.reports.codes import Code
 from certrad.workers.reports.identifiers import classifier_id, derived_uid, has_frames
+from certrad.workers.reports.image_radius_text import image_radius
 from certrad.workers.reports.report import Report
+from certrad.workers.reports.texts import Texts
 
 MANUFACTURER: Final = "certrad"
 _SIX_DECIMALS: Final = Decimal("1e-6")
 _MAX_DS: Final = 16  # characters of a decimal string
-_UNITS: Final = {"grey level": "grey levels", "HU": "HU", "stored value": "stored values"}
 
 
 def coded(code: Code) -> CodedConcept:
@@ -76,26 +76,6 @@ def measurement_group(report: Report, source: Dataset) -> MeasurementsAndQualita
             item.RelationshipType = RelationshipTypeValues.HAS_CONCEPT_MOD.value
     group[0].ContentSequence.extend(_texts(report))  # TID 1501 allows texts, highdicom has no argument for them
     return group
-
-
-def image_radius(radius: ImageRadius | NoImageRadius) -> str:
-    """Returns the radius in the image's own units as a sentence.
-
-    Args:
-        radius: The radius.
-    """
-    if isinstance(radius, NoImageRadius):
-        return f"There is no radius in the units of the image: {radius.reason}."
-    unit = _UNITS[radius.unit]
-    budgets = "".join(
-        f", or {_number(each.change)} {unit} in up to {each.max_pixels} pixels"
-        for each in radius.pixels
-        if each.max_pixels
-    )
-    return (
-        f"The radius covers every change of the image whose L2 norm is below {_number(radius.l2)} {unit}: for example "
-        f"{_number(radius.uniform_change)} {unit} in every value{budgets}."
-    )
 
 
 def _algorithm(report: Report) -> AlgorithmIdentification:
@@ -150,14 +130,14 @@ def _evaluations(report: Report) -> Iterator[QualitativeEvaluation]:
 
 
 def _texts(report: Report) -> Iterator[TextContentItem]:
-    statement = report.statement
+    statement, texts = report.statement, Texts(report.language)
     yield _text(codes.CERTIFICATE_SHA256, report.certificate_sha256)
-    yield _text(codes.SCOPE_TEXT, statement.scope_text)
+    yield _text(codes.SCOPE_TEXT, texts.scope(statement))
     shape = " x ".join(map(str, statement.subject.input_shape))
-    yield _text(codes.INPUT_SPACE, f"Model input of {shape} values in [0, 1], after decoding and resizing the image.")
+    yield _text(codes.INPUT_SPACE, texts("input_space.sentence", shape=shape))
     if isinstance(statement.claim, StatedCertificate):
-        yield _text(codes.RADIUS_IN_IMAGE, image_radius(statement.radius_in_image_units))
-    for limit in statement.limits:
+        yield _text(codes.RADIUS_IN_IMAGE, image_radius(statement.radius_in_image_units, texts))
+    for limit in texts.stated_limits(statement):
         yield _text(codes.LIMITS, limit)
 
 

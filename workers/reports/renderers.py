@@ -1,6 +1,5 @@
 """Renders the reports about a certificate: what the sandbox runs on the untrusted bytes of an upload."""
 
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
@@ -153,20 +151,21 @@ def _renderers(
 
 
 def _structured_report(report: Report, source: Dataset) -> tuple[bytes, list[str] | None]:
-    from certrad.workers.reports.structured_report import structured_report
+    from certrad.workers.reports.structured_report import dicom_file, structured_report
 
     made = structured_report(report, source)
-    return _file(made), [str(made.SOPClassUID), str(made.SOPInstanceUID), str(made.SeriesInstanceUID)]
+    return dicom_file(made), [str(made.SOPClassUID), str(made.SOPInstanceUID), str(made.SeriesInstanceUID)]
 
 
 def _secondary_capture(
     data: bytes, report: Report, source: Dataset, picture: Picture, max_pixels: int
 ) -> tuple[bytes, list[str] | None]:
     from certrad.workers.reports.secondary_capture import secondary_capture
+    from certrad.workers.reports.structured_report import dicom_file
 
     is_shown = picture.may_show_text or not may_have_burned_in_annotation(source)
     image = _shown(data, picture, max_pixels) if is_shown else None
-    return _file(secondary_capture(report, source, image)), None
+    return dicom_file(secondary_capture(report, source, image)), None
 
 
 def _fhir(report: Report, source: Dataset | None) -> tuple[bytes, list[str] | None]:
@@ -180,12 +179,6 @@ def _shown(data: bytes, picture: Picture, max_pixels: int) -> NDArray[np.uint8]:
     image = dicom.decode(data, max_pixels=max_pixels, frame=picture.frame, region=picture.region, window=picture.window)
     grey_or_rgb = np.rint(image.pixels * 255).astype(np.uint8)
     return np.repeat(grey_or_rgb, 3, axis=2) if grey_or_rgb.shape[2] == 1 else grey_or_rgb
-
-
-def _file(made: Dataset) -> bytes:
-    file = io.BytesIO()
-    dcmwrite(file, made, enforce_file_format=True)
-    return file.getvalue()
 
 
 def _predecessor(former: ReportUids, source: Dataset) -> Predecessor:

@@ -12,35 +12,18 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from certrad.models.certificates.statement import StatedCertificate
-from certrad.workers.reports.identifiers import classifier_id, derived_uid, has_frames
+from certrad.workers.reports.identifiers import classifier_id, derived_uid, has_frames, structured_report_uid
 from certrad.workers.reports.local_time import local_time
 from certrad.workers.reports.measurement_group import MANUFACTURER
 from certrad.workers.reports.page import page
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.silence import silenced
-from certrad.workers.reports.source import CHARACTER_SET
+from certrad.workers.reports.source import CHARACTER_SET, PATIENT_AND_STUDY
 from certrad.workers.reports.texts import Texts
 
 SERIES_NUMBER: Final = 9002
 _IMPLEMENTATION: Final = derived_uid("implementation", MANUFACTURER)
 _LONG_STRING: Final = 64
-_PATIENT_AND_STUDY: Final = (
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
 _SOURCE: Final = ("121322", "DCM", "Source image for image processing operation")
 _REPORT: Final = ("126000", "DCM", "Imaging Measurement Report")
 
@@ -59,7 +42,7 @@ def secondary_capture(report: Report, source: Dataset, image: NDArray[np.uint8] 
     with silenced():
         capture = Dataset()
         capture.SpecificCharacterSet = CHARACTER_SET
-        for keyword in _PATIENT_AND_STUDY:
+        for keyword in PATIENT_AND_STUDY:
             if keyword in source:
                 capture.add(source[keyword])
         _series_and_equipment(capture, report, source)
@@ -117,7 +100,7 @@ def _references(capture: Dataset, report: Report, source: Dataset) -> None:
         image.ReferencedFrameNumber = report.frame
     image.SpatialLocationsPreserved = "NO"
     capture.SourceImageSequence = [image]
-    uid = derived_uid("structured report", source.SOPInstanceUID, report.frame, report.certificate_sha256)
+    uid = structured_report_uid(source.SOPInstanceUID, report.frame, report.certificate_sha256, report.language)
     capture.ReferencedInstanceSequence = [_reference(Comprehensive3DSRStorage, uid, _REPORT)]
 
 

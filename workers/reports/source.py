@@ -25,6 +25,25 @@ from certrad.workers.reports.silence import silenced
 CHARACTER_SET: Final = "ISO_IR 192"
 """UTF-8, in which every report is written."""
 
+PATIENT_AND_STUDY: Final = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "StudyDescription",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+"""What DICOM reports copy from the image."""
+
 _PREFIX: Final = slice(128, 132)
 _META_START: Final = 132
 _META_GROUP: Final = 0x0002

@@ -25,33 +25,17 @@ from certrad.workers.reports.local_time import local_time
 from certrad.workers.reports.measurement_group import MANUFACTURER, measurement_group
 from certrad.workers.reports.report import Predecessor, Report
 from certrad.workers.reports.silence import silenced
-from certrad.workers.reports.source import CHARACTER_SET
+from certrad.workers.reports.source import CHARACTER_SET, PATIENT_AND_STUDY
 from certrad.workers.reports.texts import Texts
 
 _SERIES_NUMBER: Final = 9001
 _LONG_STRING: Final = 64
-_COPIED: Final = (
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
 
 
 class _Report(Comprehensive3DSR):
     def copy_patient_and_study_information(self, dataset: Dataset) -> None:
-        """Copies the elements of `_COPIED`; highdicom knows no private or retired classes and copies more."""
-        for keyword in _COPIED:
+        """Copies the elements of `PATIENT_AND_STUDY`; highdicom knows no private or retired classes and copies more."""
+        for keyword in PATIENT_AND_STUDY:
             if keyword in dataset:
                 self.add(dataset[keyword])
 
@@ -69,7 +53,7 @@ def structured_report(report: Report, source: Dataset) -> Dataset:
         return _structured_report(report, source)
 
 
-def encoded(dataset: Dataset) -> bytes:
+def dicom_file(dataset: Dataset) -> bytes:
     """Returns a data set as a DICOM file.
 
     Args:
@@ -109,7 +93,9 @@ def _structured_report(report: Report, source: Dataset) -> Dataset:
         series_instance_uid=derived_uid("structured report series", source.StudyInstanceUID, classifier),
         series_number=_SERIES_NUMBER,
         series_description=Texts(report.language)("series.structured_report"),
-        sop_instance_uid=structured_report_uid(report, source),
+        sop_instance_uid=structured_report_uid(
+            source.SOPInstanceUID, report.frame, report.certificate_sha256, report.language
+        ),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=model,

@@ -1,5 +1,6 @@
 """The catalogue of the sentences and labels that reports show to people, in every language."""
 
+import re
 import tomllib
 from decimal import Decimal
 from functools import cache
@@ -85,6 +86,21 @@ class Texts:
         """
         texts = [self(f"limits.{name}") for name in _LIMITS]
         return [*texts[:-1], texts[-1].format(selected=selected, estimated=estimated)]
+
+    def stated_limits(self, statement: Statement) -> list[str]:
+        """Returns the limits of a certificate: in English as they are signed, else what they mean.
+
+        Args:
+            statement: What the certificate document states. A limit without a translation stays in English.
+        """
+        return [self._limit(limit) for limit in statement.limits]
+
+    def _limit(self, limit: str) -> str:
+        for name in _LIMITS:
+            pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[0-9]+)", re.escape(catalogue("en")[f"limits.{name}"]))
+            if stated := re.fullmatch(pattern, limit):
+                return self(f"limits.{name}", **stated.groupdict())
+        return limit
 
     def no_image_radius(self, radius: NoImageRadius) -> str:
         """Returns why there is no radius in the image's units.

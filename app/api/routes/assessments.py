@@ -66,6 +66,7 @@ class ReasonView(BaseModel):
     code: ReasonCode
     meaning: str
     verdicts: list[Verdict] = Field(description="the verdicts it goes with")
+    outcomes: list[Outcome] = Field(description="the outcomes of a certificate it goes with")
 
 
 class AssessmentsView(BaseModel):
@@ -101,6 +102,9 @@ def record_assessment(
     The latest assessment of a certificate counts, and all stay. The same Idempotency-Key and assessment are kept once.
     """
     subject = _subject(services, sha256)
+    if subject.outcome not in (allowed := REASONS[form.reason].outcomes):
+        of_what = " or ".join(allowed)
+        raise InvalidRequest({"reason": f"{form.reason} goes with {of_what}; this certificate has {subject.outcome}"})
     task = None if form.job is None else _task(services, form.job, sha256)
     try:
         made = services.assessments.record(
@@ -132,7 +136,9 @@ def list_assessments(sha256: str, services: ServicesDep) -> AssessmentsView:
     return AssessmentsView(
         assessments=[_view(made) for made in services.assessments.of(sha256)],
         reasons=[
-            ReasonView(code=code, meaning=reason.meaning, verdicts=list(reason.verdicts))
+            ReasonView(
+                code=code, meaning=reason.meaning, verdicts=list(reason.verdicts), outcomes=list(reason.outcomes)
+            )
             for code, reason in REASONS.items()
         ],
     )

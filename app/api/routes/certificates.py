@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Response
 
 from certrad.app.api.dependencies import Services, ServicesDep
+from certrad.app.api.entity_tags import not_modified
 from certrad.app.api.negotiation import preferred
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.stored_certificates import stored_file
@@ -143,8 +144,8 @@ def get_certificate(
 
 def _output(services: Services, job_id: str, kind: OutputKind, if_none_match: str | None) -> Response:
     content = services.jobs.output(job_id, kind)
-    digest = hashlib.sha256(content).hexdigest()[:_TAG]
-    headers = {"ETag": f'"{digest}"'}
-    if digest in (if_none_match or ""):
+    tag = f'"{hashlib.sha256(content).hexdigest()[:_TAG]}"'
+    headers = {"ETag": tag}
+    if not_modified(tag, if_none_match):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=OUTPUTS[kind].media_type, headers=headers)

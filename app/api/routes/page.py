@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Response
 
+from certrad.app.api.entity_tags import not_modified
 from certrad.app.api.remedies import REMEDIES
 from certrad.app.page.files import PAGE, REFERENCE, PageFile, page_file, read_files
 from certrad.app.settings import ApiSettings
@@ -53,7 +54,7 @@ def page_router(settings: ApiSettings) -> APIRouter:
 
 def _answer(file: PageFile, if_none_match: str | None) -> Response:
     headers = {**_HEADERS, "ETag": file.etag}
-    if file.etag in (if_none_match or ""):
+    if not_modified(file.etag, if_none_match):
         return Response(status_code=304, headers=headers)
     return Response(file.content, media_type=file.media_type, headers=headers)
 

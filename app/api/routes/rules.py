@@ -28,12 +28,12 @@ class Attributes(BaseModel):
 
 
 class RulesTest(BaseModel):
-    """A series to decide on, and perhaps other rules than those in use."""
+    """A series to decide on, and perhaps other rules than those of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     attributes: Attributes
-    rules: str | None = Field(None, description="a file of rules as TOML; default: the rules in use")
+    rules: str | None = Field(None, description="rules as TOML; default: the file of CERTRAD_RULES as it is now")
 
 
 class CertifyDecision(BaseModel):
@@ -63,7 +63,10 @@ class IgnoreDecision(BaseModel):
     responses=problem_responses("invalid_rules", "invalid_request", "unknown_field", "foreign_origin"),
 )
 def test_rules(test: RulesTest, services: ServicesDep) -> CertifyDecision | IgnoreDecision:
-    """Returns what the rules would do with a series; nothing is retrieved, and nothing is kept."""
+    """Returns what the rules would do with a series; nothing is retrieved, and nothing is kept.
+
+    The file of rules is read at each call. The connector reads it when it starts, so restart it after a change.
+    """
     try:
         rules = read_rules(services.settings.rules) if test.rules is None else parse_rules(test.rules)
     except RulesError as error:

@@ -1,37 +1,18 @@
 """The routes by which a PACS says that a series is complete, and by which a person asks for a study."""
 
-import hmac
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.problems import problem_responses
-from certrad.models.errors import Rejected
+from certrad.app.api.secret import CODES, require_secret
 from certrad.workers.contract.triggers import UID_LENGTH, UID_PATTERN, TriggerSpool
 
 Uid = Annotated[str, StringConstraints(pattern=UID_PATTERN, max_length=UID_LENGTH)]
-Secret = Annotated[str | None, Header(description="the secret that the API was started with")]
-
-
-def require_secret(services: ServicesDep, certrad_trigger_secret: Secret = None) -> None:
-    """Lets a request pass that brings the secret.
-
-    Raises:
-        Rejected: triggers_disabled, wrong_trigger_secret.
-    """
-    secret = services.settings.trigger_secret
-    if secret is None:
-        raise Rejected("triggers_disabled", "")
-    given = (certrad_trigger_secret or "").encode()
-    if not hmac.compare_digest(given, secret.get_secret_value().encode()):
-        raise Rejected("wrong_trigger_secret", "")
-
 
 router = APIRouter(prefix="/triggers", tags=["PACS"], dependencies=[Depends(require_secret)])
-
-_CODES = ("triggers_disabled", "wrong_trigger_secret")
 
 
 class OrthancTrigger(BaseModel):
@@ -61,10 +42,15 @@ class TriggerLinks(BaseModel):
     self: str = Field(examples=["/triggers/01780000000000000000-0f8fad5bd9cb469f"])
 
 
-class AcceptedTrigger(BaseModel):
+class StoredTrigger(BaseModel):
     """A trigger that was stored for the connector."""
 
     id: str = Field(examples=["01780000000000000000-0f8fad5bd9cb469f"])
+
+
+class AcceptedTrigger(StoredTrigger):
+    """A trigger that was stored for the connector, and where to follow it."""
+
     links: TriggerLinks
 
 
@@ -73,14 +59,14 @@ class DeliveryView(BaseModel):
 
     output: Literal["sr", "sc"]
     destination: str
-    state: Literal["waiting", "delivered", "dead", "dropped"]
+    state: Literal["waiting", "delivered", "put_aside", "dropped"]
     reason: str | None = Field(description="the code of what went wrong last")
 
 
 class InstanceView(BaseModel):
     """One instance that a rule chose."""
 
-    state: Literal["chosen", "submitted", "ended", "failed"]
+    state: Literal["chosen", "submitted", "ended", "failed", "dropped"]
     job: str | None = Field(description="the id of its job")
     rule: str
     reason: str | None = Field(description="the code of what went wrong last")
@@ -90,7 +76,7 @@ class InstanceView(BaseModel):
 class SeriesView(BaseModel):
     """One series: `ignored` says why, `done` lists the instances that were chosen."""
 
-    state: Literal["open", "done", "ignored", "failed"]
+    state: Literal["open", "done", "ignored", "failed", "dropped"]
     rule: str | None
     reason: str | None
     instances: list[InstanceView]
@@ -111,18 +97,17 @@ class TriggerOutcome(BaseModel):
     summary="Tell that a series is complete",
     status_code=202,
     responses=problem_responses(
-        *_CODES, "invalid_request", "unknown_field", "foreign_origin", "queue_full", "storage_unavailable"
+        *CODES, "invalid_request", "unknown_field", "foreign_origin", "queue_full", "storage_unavailable"
     ),
 )
-def trigger_orthanc(trigger: OrthancTrigger, services: ServicesDep, response: Response) -> AcceptedTrigger:
-    """Stores the trigger on the disk and answers at once; the connector looks at the series.
+def trigger_orthanc(trigger: OrthancTrigger, services: ServicesDep) -> StoredTrigger:
+    """Stores the trigger on the disk and answers at once; the connector looks at the series. It cannot be followed.
 
     The connector retrieves from the PACS that it was configured with, and from nowhere else.
     """
     spool = TriggerSpool(services.settings.pacs_dir)
-    return _accepted(
-        spool.put("orthanc", trigger.study_instance_uid, trigger.series_instance_uid, trigger.modality), response
-    )
+    study, series = trigger.study_instance_uid, trigger.series_instance_uid
+    return StoredTrigger(id=spool.put("orthanc", study, series, trigger.modality))
 
 
 @router.post(
@@ -131,28 +116,25 @@ def trigger_orthanc(trigger: OrthancTrigger, services: ServicesDep, response: Re
     summary="Certify a study of the PACS",
     status_code=202,
     responses=problem_responses(
-        *_CODES, "invalid_request", "unknown_field", "foreign_origin", "queue_full", "storage_unavailable"
+        *CODES, "invalid_request", "unknown_field", "foreign_origin", "queue_full", "storage_unavailable"
     ),
 )
 def trigger_study(trigger: StudyTrigger, services: ServicesDep, response: Response) -> AcceptedTrigger:
     """Asks for a study, or for one series of it; the rules decide what is certified."""
     spool = TriggerSpool(services.settings.pacs_dir)
-    return _accepted(spool.put("study", trigger.study_instance_uid, trigger.series_instance_uid), response)
+    trigger_id = spool.put("study", trigger.study_instance_uid, trigger.series_instance_uid)
+    path = f"/triggers/{trigger_id}"
+    response.headers["Location"] = path
+    return AcceptedTrigger(id=trigger_id, links=TriggerLinks(self=path))
 
 
 @router.get(
     "/{trigger_id}",
     operation_id="get_trigger",
     summary="Follow a study that was asked for",
-    responses=problem_responses(*_CODES, "trigger_not_found", "invalid_request"),
+    responses=problem_responses(*CODES, "trigger_not_found", "invalid_request"),
 )
 def get_trigger(trigger_id: str, services: ServicesDep) -> TriggerOutcome:
     """Returns what has become of a study that somebody asked for."""
     outcome: dict[str, Any] = TriggerSpool(services.settings.pacs_dir).outcome(trigger_id)
     return TriggerOutcome.model_validate(outcome)
-
-
-def _accepted(trigger_id: str, response: Response) -> AcceptedTrigger:
-    path = f"/triggers/{trigger_id}"
-    response.headers["Location"] = path
-    return AcceptedTrigger(id=trigger_id, links=TriggerLinks(self=path))

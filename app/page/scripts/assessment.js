@@ -35,8 +35,7 @@ async function fill(element, job, path) {
   const choose = (value) => {
     verdict = value;
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.verdict === value));
-    const plain = job.result.outcome === "certified" ? "needless_abstention" : "wrong_class"; // goes with the other outcome
-    show(select, reasons.filter(({ code, verdicts }) => verdicts.includes(value) && code !== plain)
+    show(select, reasons.filter(({ verdicts, outcomes }) => verdicts.includes(value) && outcomes.includes(job.result.outcome))
       .map(({ code, meaning }) => h("option", { value: code }, sentence(meaning))));
     rest.hidden = false;
   };

@@ -7,7 +7,7 @@ import { problemMessage } from "./problem.js";
 const CERTIFICATE = "/jobs/{job_id}/certificate";
 const FORMS = [
   ["application/json", "Certificate", "The signed document, canonical JSON", "json"],
-  ["application/vnd.in-toto+json", "in-toto attestation", "The same document in a DSSE envelope", "intoto.json"],
+  ["application/vnd.in-toto+json", "in-toto attestation", "The same document in a DSSE envelope", "dsse"],
   ["application/jose", "JWS", "The same document as a signed token", "jws"],
   ["application/dicom", "DICOM structured report", "TID 1500, for the PACS", "sr.dcm"],
   ["application/fhir+json", "FHIR bundle", "R4 transaction, for the record", "fhir.json"],

@@ -53,7 +53,7 @@ export const PHASES = {
 };
 
 export const REASONS = {
-  no_majority: "The noisy samples do not show one most frequent class.",
+  no_majority: "The noisy samples do not support a class.",
   target_not_certifiable: "The target radius cannot be shown with this number of samples.",
 };
 

@@ -79,7 +79,7 @@ function scope(result) {
 
 function imageUnits({ radius_in_image_units: own }) {
   if (!own) return null;
-  if (own.l2 === undefined) return h("p.small.muted", `On your own image no such number is true: ${spaced(String(own.reason ?? "not known"))}.`);
+  if (own.l2 === undefined) return h("p.small.muted", `There is no radius in the units of your image: ${spaced(String(own.reason ?? "not known"))}.`);
   const unit = own.unit;
   const values = own.region.rows * own.region.columns;
   // The same number of pixels twice says nothing: a change of every pixel is the most there is.

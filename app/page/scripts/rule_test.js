@@ -25,7 +25,7 @@ export function ruleTest() {
   const button = h("button.button", { type: "submit" }, "Test");
   const form = h("form.stack", { "aria-label": "Test the rules" },
     h("div.fields", inputs.map(({ element }) => element)),
-    h("details", h("summary", "With other rules than those in use"),
+    h("details", h("summary", "With other rules than those of the file"),
       h("div.field", h("label", { for: id }, "Rules as TOML"), own, h("p.hint", { id: `${id}-hint` }, "They are tried and not kept."))),
     h("div.row", button), outcome);
   form.addEventListener("submit", async (event) => {
@@ -42,7 +42,7 @@ export function ruleTest() {
   });
   return h("section.card", { "aria-labelledby": "rule-test" },
     h("h2", { id: "rule-test" }, "Test the rules"),
-    h("p.lead.small", "What would happen to a series with these attributes? The first rule that matches decides. Nothing is retrieved."),
+    h("p.lead.small", "What would happen to a series with these attributes? The first rule that matches decides. Nothing is retrieved. The file of rules is read anew each time; the connector uses a change of it once it is restarted."),
     form);
 }
 

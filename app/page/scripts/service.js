@@ -36,7 +36,7 @@ export function serviceView() {
   get("/backbones").then(({ backbones }) => show(models, modelTable(backbones))).catch((problem) => show(models, problemMessage(problem, "h3")));
   offers("post", "/rules/test").then((there) => { if (there) show(rules, ruleTest()); }).catch(() => {});
   const element = h("div",
-    h("div.page-head", h("div", h("h1", { tabindex: -1 }, "Service"), h("p", "Who works on the queues, which models are ready, and which rule a study would meet."))),
+    h("div.page-head", h("div", h("h1", { tabindex: -1 }, "Service"), h("p", "Who works on the queues, which models are ready, and which rule applies to a series."))),
     h("div.stack",
       h("section.card", { "aria-labelledby": "queues" }, h("h2", { id: "queues" }, "Queues and workers"), queue),
       rules,

@@ -1,110 +1,14 @@
 """The three steps of the connector against a PACS and a service in memory: nothing is lost, nothing is done twice."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 
-from certrad.workers.contract.audit_trail import AuditTrail
-from certrad.workers.contract.rules_file import parse_rules
-from certrad.workers.contract.triggers import Trigger
-from certrad.workers.pacs.certifying import Certifying
-from certrad.workers.pacs.database import Database
-from certrad.workers.pacs.delivering import Delivering
-from certrad.workers.pacs.instances import Instances
-from certrad.workers.pacs.looking import Looking
-from certrad.workers.pacs.notes import Notes
-from certrad.workers.pacs.outbox import Delivery, Outbox
+from certrad.workers.pacs.outbox import Delivery
 from certrad.workers.pacs.outcomes import outcome
-from certrad.workers.pacs.patience import Patience
-from certrad.workers.pacs.pulls import Pulls
-from certrad.workers.pacs.service import Service
+from tests.support.connector_bench import HOUR, Bench
 from tests.support.fake_pacs import FakePacs, FakeService, attributes, dicom_file
-
-RULES = """
-[[rule]]
-name = "hold back"
-match = { modality = "CT" }
-ignore = true
-reason = "not here"
-
-[[rule]]
-name = "radiographs"
-match = { modality = "DX" }
-task = "mednist"
-instances = "all"
-max_instances = 3
-"""
-HOUR = 3600.0
-
-
-@dataclass
-class Bench:
-    """A connector whose clock the test moves."""
-
-    pacs_dir: Path
-    pacs: FakePacs
-    service: FakeService
-    now: float = 1_000_000.0
-    rules: str = RULES
-
-    def __post_init__(self) -> None:
-        self.database = Database(self.pacs_dir)
-        self.restart()
-
-    def restart(self) -> None:
-        """Begins anew on the same database, as after a kill."""
-        self.database.close()
-        self.database = Database(self.pacs_dir)
-        instances, self.outbox = Instances(self.database), Outbox(self.database)
-        self.pulls = Pulls(self.database)
-        patience = Patience(1.0, 60.0)
-        notes = Notes(AuditTrail(self.pacs_dir / "audit-trail"))
-        pacs = self.pacs.client()
-        self.looking = Looking(
-            pulls=self.pulls,
-            instances=instances,
-            outbox=self.outbox,
-            pacs=pacs,
-            rules=parse_rules(self.rules),
-            patience=patience,
-            most_attempts=3,
-            notes=notes,
-        )
-        self.certifying = Certifying(
-            instances=instances,
-            pacs=pacs,
-            service=Service(httpx.Client(transport=httpx.MockTransport(self.service.answer)), "http://service.test"),
-            patience=patience,
-            key=self.database.key,
-            most_attempts=3,
-            notes=notes,
-        )
-        self.delivering = Delivering(
-            outbox=self.outbox, destinations={"pacs": pacs}, patience=patience, most_attempts=3, notes=notes
-        )
-
-    def trigger(self, name: str, series: str | None = "1.2.3") -> None:
-        """A person asks for the study."""
-        self.pulls.add(Trigger(id=name, event="study", study="1.2", series=series))
-
-    def run(self, rounds: int = 8) -> None:
-        """Lets an hour pass in each round."""
-        for _ in range(rounds):
-            self.looking.step(self.now)
-            self.certifying.step(self.now)
-            self.delivering.step(self.now)
-            self.now += HOUR
-
-    def deliveries(self) -> list[Delivery]:
-        """All deliveries."""
-        return self.outbox.listed(all_of_them=True)
-
-    def reasons(self, table: str) -> list[tuple[str, str | None]]:
-        """State and reason of every row of a table."""
-        return [(row["state"], row["reason"]) for row in self.database.rows(f"SELECT state, reason FROM {table}")]
 
 
 @pytest.fixture
@@ -189,7 +93,7 @@ def test_delivery_that_is_refused_too_often_is_put_aside_and_can_be_tried_again(
     bench.pacs.says_stored = False
     bench.trigger("a")
     bench.run()
-    assert {(one.state, one.attempts, one.reason) for one in bench.deliveries()} == {("dead", 3, "not_stored")}
+    assert {(one.state, one.attempts, one.reason) for one in bench.deliveries()} == {("put_aside", 3, "not_stored")}
     bench.pacs.says_stored = True
     assert bench.outbox.retry(None) == 2
     bench.run()
@@ -206,6 +110,29 @@ def test_dropped_delivery_is_not_tried_and_its_bytes_are_gone(bench: Bench) -> N
     bench.run()
     assert [one.state for one in bench.deliveries()] == ["dropped", "delivered"]
     assert bench.database.rows("SELECT id FROM deliveries WHERE content IS NOT NULL") == []
+
+
+@pytest.mark.parametrize("moment", ["before the bytes are read", "while the PACS stores it", "while it is refused"])
+def test_delivery_that_is_dropped_meanwhile_stays_dropped(bench: Bench, moment: str) -> None:
+    bench.trigger("a")
+    bench.looking.step(bench.now)
+    bench.certifying.step(bench.now)
+    bench.certifying.step(bench.now + HOUR)
+    bench.pacs.says_stored = moment != "while it is refused"
+    if moment == "before the bytes are read":
+        due = bench.outbox.due
+
+        def due_and_dropped(now: float, **options: object) -> list[Delivery]:
+            found = due(now)
+            bench.outbox.drop(1)
+            return found
+
+        bench.outbox.due = due_and_dropped  # type: ignore[method-assign]
+    else:
+        bench.pacs.at_store = lambda: bench.outbox.drop(1)
+    bench.delivering.step(bench.now)
+    assert bench.deliveries()[0].state == "dropped"
+    assert len(bench.pacs.stored) == (1 if moment == "before the bytes are read" else 2)
 
 
 def test_restart_between_any_two_steps_changes_nothing(bench: Bench) -> None:
@@ -253,6 +180,27 @@ def test_image_that_the_service_cannot_read_ends_with_its_code(bench: Bench) -> 
     bench.run()
     assert bench.reasons("instances") == [("failed", "dicom_unsupported")]
     assert len(bench.service.keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "made"), [("/secondary-capture", "sr"), ("/certificate", "sc")], ids=["page", "report"]
+)
+@pytest.mark.parametrize(("status", "code"), [(410, "output_failed"), (500, "internal_error")])
+def test_output_that_cannot_be_made_does_not_take_the_other_one_along(
+    bench: Bench, missing: str, made: str, status: int, code: str
+) -> None:
+    bench.service.poison = {missing: status}
+    bench.trigger("a")
+    bench.run(rounds=30)
+    assert [(one.output, one.state) for one in bench.deliveries()] == [(made, "delivered")]
+    assert bench.reasons("instances") == [("ended", code)]
+
+
+def test_instance_without_any_output_fails_with_the_code(bench: Bench) -> None:
+    bench.service.poison = {"/secondary-capture": 410, "/certificate": 410}
+    bench.trigger("a")
+    bench.run()
+    assert bench.reasons("instances") == [("failed", "output_failed")]
 
 
 def test_request_that_the_service_refuses_ends_with_its_code(bench: Bench) -> None:
@@ -328,3 +276,19 @@ def test_audit_trail_tells_what_was_looked_at_retrieved_and_stored_without_an_id
     for name, count in {"archive_queried": 1, "input_pulled": 1, "output_stored": 2}.items():
         assert lines.count(f'"{name}"') == count
     assert not any(uid in lines for uid in ("1.5.1", "1.2.3", "1.9.0.1"))
+
+
+@pytest.mark.parametrize("searches", [True, False], ids=["in pages", "by their headers"])
+def test_every_instance_of_a_series_is_seen(bench: Bench, searches: bool) -> None:
+    bench.pacs.series = [attributes(f"1.5.{number}", number) for number in (1, 2, 3)]
+    bench.pacs.searches = searches
+    bench.trigger("a")
+    bench.run()
+    assert len(bench.service.keys) == 3
+
+
+def test_search_for_the_series_of_a_study_is_in_the_audit_trail(bench: Bench, tmp_path: Path) -> None:
+    bench.trigger("a", series=None)
+    bench.run()
+    lines = "".join(path.read_text() for path in (tmp_path / "audit-trail").glob("*.jsonl"))
+    assert lines.count('"archive_queried"') == 2

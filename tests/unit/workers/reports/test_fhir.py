@@ -164,7 +164,7 @@ def test_a_certified_class_comes_with_its_bounds_and_scope() -> None:
     radius, probability = parts["CERT-L2-RADIUS"]["valueQuantity"], parts["PA-LOWER"]["valueQuantity"]
     assert (radius["value"], radius["comparator"]) == (claim.radius, ">=")
     assert (probability["value"], probability["comparator"]) == (claim.p_a_lower, ">=")
-    assert "HU (L2" in parts["RADIUS-IN-IMAGE"]["valueString"]
+    assert " HU in every value" in parts["RADIUS-IN-IMAGE"]["valueString"]
     scope = parts["CERT-SCOPE"]["valueCodeableConcept"]
     assert (scope["coding"][0]["code"], scope["text"]) == ("INPUT-INDEPEND", certified.statement.scope_text)
     assert parts["CERT-OUTCOME"]["valueCodeableConcept"]["coding"][0] == {

@@ -51,3 +51,41 @@ def test_series_have_a_description_in_the_language(outcome: str, language: str) 
         catalogue(language)["series.structured_report"],
         catalogue(language)["series.secondary_capture"],
     ]
+
+
+def texts_of(dataset: Any) -> list[str]:
+    """The values of all text items of a structured report."""
+    own = [str(dataset.TextValue)] if "TextValue" in dataset else []
+    return own + [text for item in dataset.get("ContentSequence", []) for text in texts_of(item)]
+
+
+@pytest.mark.parametrize("outcome", REPORTS)
+def test_german_sentences_are_in_the_structured_report_and_the_bundle(outcome: str) -> None:
+    shown = replace(REPORTS[outcome], language="de")
+    german, english = Texts("de").stated_limits(shown.statement), set(shown.statement.limits)
+    of_report = texts_of(structured_report(shown, source()))
+    observation = next(
+        entry["resource"]
+        for entry in fhir_bundle(shown, source())["entry"]
+        if entry["resource"]["resourceType"] == "Observation"
+    )
+    assert {*german} <= {*of_report}
+    assert [note["text"] for note in observation["note"]] == german
+    assert not english & {*of_report, *german}
+    assert Texts("de").scope(shown.statement) in of_report
+
+
+def test_limit_that_the_catalogue_lacks_stays_in_english() -> None:
+    statement = replace(REPORTS["certified"].statement, limits=("A limit of a later release.",))
+    assert Texts("de").stated_limits(statement) == ["A limit of a later release."]
+
+
+def test_structured_report_in_another_language_is_another_instance_and_the_page_refers_to_it() -> None:
+    instances = set()
+    for language in LANGUAGES:
+        shown = replace(REPORTS["certified"], language=language)
+        made = structured_report(shown, source())
+        (reference,) = secondary_capture(shown, source(), None).ReferencedInstanceSequence
+        assert reference.ReferencedSOPInstanceUID == made.SOPInstanceUID
+        instances.add(made.SOPInstanceUID)
+    assert len(instances) == len(LANGUAGES)

@@ -1,6 +1,7 @@
 """The index of reports: durable, for several workers at once, and without a name of an image."""
 
 import os
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
@@ -110,15 +111,21 @@ def test_workers_at_once_make_one_line_of_reports(tmp_path: Path) -> None:
     index = ReportIndex(tmp_path)
     workers = 12
     pids = []
+    gate, opener = os.pipe()
     for number in range(1, workers + 1):
         pid = os.fork()
         if pid == 0:
+            os.close(opener)
+            os.read(gate, 1)  # all begin when the last one is there
             with index.history(INSTANCE, "1") as history:
                 seen = history.before(issued(number).certificate)
+                time.sleep(0.02)  # long enough for the others to look, if nothing held them back
                 (tmp_path / f"seen{number}").write_text(seen.instance if seen else "none")
                 history.add(issued(number))
             os._exit(0)
         pids.append(pid)
+    os.close(opener)
+    os.close(gate)
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * workers
     followed = {(tmp_path / f"seen{number}").read_text() for number in range(1, workers + 1)}
     assert len(followed) == workers

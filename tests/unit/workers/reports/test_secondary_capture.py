@@ -17,7 +17,7 @@ from certrad.workers.reports.page import page
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.secondary_capture import secondary_capture
 from certrad.workers.reports.source import read_source
-from certrad.workers.reports.structured_report import encoded, structured_report
+from certrad.workers.reports.structured_report import dicom_file, structured_report
 from tests.support.dicom_validators import dciodvfy_errors
 from tests.support.report_pages import LONG, UNSURE, image, report, source
 
@@ -41,7 +41,7 @@ def read(file: bytes) -> Dataset:
 @pytest.mark.parametrize("shown", [CERTIFIED, ABSTAINED], ids=["certified", "abstained"])
 def test_capture_of_a_patient_with_any_character_set_has_no_error(shown: Report, path: str, tmp_path: Path) -> None:
     header = read_source(Path(path).read_bytes())
-    file = encoded(secondary_capture(shown, header, None))
+    file = dicom_file(secondary_capture(shown, header, None))
     assert dciodvfy_errors(file, tmp_path) == []
     assert read(file).PatientName == header.PatientName
 
@@ -50,14 +50,14 @@ def test_capture_of_a_patient_with_any_character_set_has_no_error(shown: Report,
 @pytest.mark.parametrize("shown", [CERTIFIED, ABSTAINED], ids=["certified", "abstained"])
 def test_capture_with_the_picture_has_no_error(shown: Report, colour: bool, tmp_path: Path) -> None:
     elements = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.4", "Modality": "XC"} if colour else {}
-    file = encoded(secondary_capture(shown, source(**elements), image(300, 200, colour=colour)))
+    file = dicom_file(secondary_capture(shown, source(**elements), image(300, 200, colour=colour)))
     assert dciodvfy_errors(file, tmp_path) == []
 
 
 @pytest.mark.parametrize("shown", [CERTIFIED, ABSTAINED], ids=["certified", "abstained"])
 def test_capture_of_an_image_with_burned_in_text_has_no_error(shown: Report, tmp_path: Path) -> None:
     header = source(Modality="US", SOPClassUID="1.2.840.10008.5.1.4.1.1.6.1", BurnedInAnnotation="YES")
-    assert dciodvfy_errors(encoded(secondary_capture(shown, header, None)), tmp_path) == []
+    assert dciodvfy_errors(dicom_file(secondary_capture(shown, header, None)), tmp_path) == []
 
 
 def test_capture_of_a_frame_of_a_de_identified_image_has_no_error(tmp_path: Path) -> None:
@@ -67,19 +67,19 @@ def test_capture_of_a_frame_of_a_de_identified_image_has_no_error(tmp_path: Path
         DeidentificationMethod="x",
         TimezoneOffsetFromUTC="-0330",
     )
-    file = encoded(secondary_capture(replace(CERTIFIED, frame=3), header, None))
+    file = dicom_file(secondary_capture(replace(CERTIFIED, frame=3), header, None))
     assert dciodvfy_errors(file, tmp_path) == []
 
 
 def test_same_certificate_of_the_same_image_has_the_same_bytes() -> None:
     shown = image(64, 64)
-    first = encoded(secondary_capture(CERTIFIED, source(), shown))
-    assert encoded(secondary_capture(CERTIFIED, source(), shown.copy())) == first
+    first = dicom_file(secondary_capture(CERTIFIED, source(), shown))
+    assert dicom_file(secondary_capture(CERTIFIED, source(), shown.copy())) == first
 
 
 def test_pixels_are_those_of_the_page() -> None:
     shown = image(64, 64, colour=True)
-    written = read(encoded(secondary_capture(ABSTAINED, source(), shown)))
+    written = read(dicom_file(secondary_capture(ABSTAINED, source(), shown)))
     assert np.array_equal(written.pixel_array, page(ABSTAINED, shown))
 
 

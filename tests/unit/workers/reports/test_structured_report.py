@@ -19,7 +19,8 @@ from certrad.models.types.image import IMAGE_WARNINGS, ImageRadius, NoImageRadiu
 from certrad.workers.reports import codes
 from certrad.workers.reports.report import Predecessor, Report
 from certrad.workers.reports.source import read_source
-from certrad.workers.reports.structured_report import encoded, structured_report
+from certrad.workers.reports.structured_report import dicom_file, structured_report
+from certrad.workers.reports.texts import catalogue
 from tests.support.dicom_samples import OUTCOMES, WITHOUT_UIDS, samples
 from tests.support.dicom_validators import dciodvfy_errors
 from tests.support.document_facts import facts
@@ -149,9 +150,9 @@ def test_the_radius_in_image_units_is_a_sentence() -> None:
 
 
 def test_a_radius_without_image_units_says_why() -> None:
-    statement = replace(STATEMENT, radius_in_image_units=NoImageRadius(reason="the window depends on the image"))
+    statement = replace(STATEMENT, radius_in_image_units=NoImageRadius(reason=catalogue("en")["no_image_radius.flat"]))
     assert private_items(written_report(certified(statement)))["RADIUS-IN-IMAGE"] == [
-        "There is no radius in the units of the image: the window depends on the image."
+        f"There is no radius in the units of the image: {catalogue('en')['no_image_radius.flat']}."
     ]
 
 
@@ -393,7 +394,7 @@ def test_a_first_report_has_no_predecessor() -> None:
 @pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
 @pytest.mark.parametrize("path", CHARSET_FILES, ids=lambda path: path.name)
 def test_dciodvfy_finds_no_error_for_the_charset_files(path: Path, report: Report, tmp_path: Path) -> None:
-    content = encoded(structured_report(report, read_source(path.read_bytes())))
+    content = dicom_file(structured_report(report, read_source(path.read_bytes())))
     assert dciodvfy_errors(content, tmp_path) == []
 
 
@@ -415,7 +416,7 @@ def test_dciodvfy_finds_no_error_in_a_multi_frame_image(changes: dict[str, Any],
 def test_dciodvfy_finds_an_error_in_a_damaged_report(tmp_path: Path) -> None:
     document = read(plain("certified"))
     del document.CompletionFlag
-    assert dciodvfy_errors(encoded(document), tmp_path) != []
+    assert dciodvfy_errors(dicom_file(document), tmp_path) != []
 
 
 def test_every_class_of_image_gets_a_report(tmp_path: Path) -> None:
@@ -425,7 +426,7 @@ def test_every_class_of_image_gets_a_report(tmp_path: Path) -> None:
             header = read_source(samples()[name].read_bytes())
             headers.setdefault(header.SOPClassUID, header)
     errors = {
-        uid: dciodvfy_errors(encoded(structured_report(REPORTS["abstained"], header)), tmp_path)
+        uid: dciodvfy_errors(dicom_file(structured_report(REPORTS["abstained"], header)), tmp_path)
         for uid, header in headers.items()
     }
     assert len(errors) > 5
