@@ -22,6 +22,7 @@ from certrad.app.cli.certify import FIELDS
 INSTANCES: Final = ("middle", "first", "all")
 WRITE: Final = ("sr", "sc")
 DICOM_KINDS: Final = {"sr": ".sr.dcm", "sc": ".sc.dcm"}
+_MAX_TEXT: Final = 1024
 CERTIFIED, ABSTAINED, BAD_USAGE = 0, 3, 2
 
 
@@ -70,7 +71,7 @@ def read_settings(task: Path) -> dict[str, Any]:
         settings = step.get("settings") or {}
         settings = json.loads(settings) if isinstance(settings, str) else settings
         unknown = sorted(settings.keys() - {*FIELDS, "url", "write", "instances"})
-    except (ValueError, AttributeError, TypeError, IndexError):
+    except (ValueError, AttributeError, TypeError, IndexError, RecursionError):
         raise SettingsError("`process.settings` of task.json must be a JSON object") from None
     if unknown:
         raise SettingsError(
@@ -111,19 +112,29 @@ def _instance_number(file: Path) -> int:
     """Returns the number of an instance in its series, as mercure read it; 0 without one."""
     try:
         return int(json.loads(file.with_suffix(".tags").read_text("utf-8"))["InstanceNumber"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0
 
 
 def certify_options(settings: Mapping[str, Any]) -> list[str]:
-    """Returns the options of `certrad certify` that the settings stand for."""
-    options: list[str] = []
-    for name in FIELDS:
-        if (value := settings.get(name)) is not None:
-            text = value if isinstance(value, str) else json.dumps(value)
-            options += [f"--{name.replace('_', '-')}", text]
-    url = settings.get("url") or os.environ.get("CERTRAD_URL")
-    return [*options, *(["--url", str(url)] if url else ["--local"])]
+    """Returns the options of `certrad certify` that the settings stand for.
+
+    Args:
+        settings: The settings.
+
+    Raises:
+        SettingsError: A value is no text, number or truth value, or cannot be part of a command.
+    """
+    given = {name: settings[name] for name in (*FIELDS, "url") if settings.get(name) is not None}
+    for name, value in given.items():
+        if not isinstance(value, str | int | float):
+            raise SettingsError(f"`{name}` must be a text or a number")
+        if isinstance(value, str) and not (value.isprintable() and len(value) <= _MAX_TEXT):
+            raise SettingsError(f"`{name}` must be a text of up to {_MAX_TEXT} printable characters")
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+    url = texts.pop("url", None) or os.environ.get("CERTRAD_URL")
+    options = [f"--{name.replace('_', '-')}={text}" for name, text in texts.items()]
+    return [*options, *([f"--url={url}"] if url else ["--local"])]
 
 
 def written_kinds(settings: Mapping[str, Any]) -> list[str]:
@@ -133,8 +144,8 @@ def written_kinds(settings: Mapping[str, Any]) -> list[str]:
         SettingsError: `write` has another kind than mercure can send on.
     """
     given = settings.get("write") or list(WRITE)
-    kinds = given.split(",") if isinstance(given, str) else list(given)
-    if not kinds or not set(kinds) <= set(DICOM_KINDS):
+    kinds = given.split(",") if isinstance(given, str) else given
+    if not isinstance(kinds, list) or not all(isinstance(kind, str) and kind in DICOM_KINDS for kind in kinds):
         raise SettingsError(f"`write` must be one or more of {', '.join(DICOM_KINDS)}: mercure sends DICOM files on")
     return kinds
 
@@ -166,7 +177,8 @@ def certify(chosen: Sequence[Path], options: Sequence[str], write: Sequence[str]
             report = folder / "out" / f"{name}{DICOM_KINDS[kind]}"
             if report.exists():
                 deliver(report, target)
-    write_result(target, [summary(line, names[Path(line["file"]).name]) for line in lines])
+    told = [summary(line, names[Path(line["file"]).name]) for line in lines]
+    write_result(target, told or [{"error": "no_result", "detail": "the log says why no image was looked at"}])
     return 0 if done.returncode in (CERTIFIED, ABSTAINED) else done.returncode
 
 

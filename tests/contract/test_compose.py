@@ -6,9 +6,14 @@ from typing import Any
 import pytest
 import yaml
 
+from certrad.app.settings import ApiSettings
+from certrad.workers.settings import ConnectorSettings, WorkerSettings
+
 ROOT = Path(__file__).parents[2]
+ADDED = ("time-stamps.yml", "pacs.yml")
 COMPOSE: dict[str, Any] = yaml.safe_load(ROOT.joinpath("docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
+STAMPS, OWN_PACS = (yaml.safe_load(ROOT.joinpath("docker", name).read_text("utf-8")) for name in ADDED)
 
 
 def has_exit(service: str) -> bool:
@@ -117,3 +122,61 @@ def test_script_and_addresses_of_the_hospital_fit_together() -> None:
 def test_pacs_is_published_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["orthanc"]["ports"])
     assert SERVICES["orthanc"]["image"].partition(":")[2] not in ("", "latest")
+
+
+@pytest.mark.parametrize(
+    ("service", "names"),
+    [
+        ("intake", ["CERTRAD_REPORT_LANGUAGE", "CERTRAD_COPY_BURNED_IN"]),
+        ("connector", ["CERTRAD_PACS_TOKEN", "CERTRAD_PACS_USER", "CERTRAD_PACS_PASSWORD"]),
+    ],
+)
+def test_settings_of_whoever_starts_it_reach_the_service_and_stay_unset_otherwise(
+    service: str, names: list[str]
+) -> None:
+    given = SERVICES[service]["environment"]
+    assert [given.get(name, "missing") for name in names] == [None] * len(names)
+
+
+def test_intake_has_a_way_out_only_with_the_file_for_time_stamps() -> None:
+    networks = set(STAMPS["services"]["intake"]["networks"])
+    assert networks == {*SERVICES["intake"]["networks"], "authority"}
+    assert STAMPS["networks"] == {"authority": {}}
+    assert not any("authority" in service["networks"] for service in SERVICES.values())
+
+
+def test_the_file_for_time_stamps_gives_intake_an_authority_and_both_its_certificates() -> None:
+    intake, api = (STAMPS["services"][name] for name in ("intake", "api"))
+    assert intake["environment"]["CERTRAD_TSA_URL"].startswith("${CERTRAD_TSA_URL:?")
+    for service in (intake, api):
+        (mount,) = service["volumes"]
+        assert mount.endswith(f":{service['environment']['CERTRAD_TSA_CERTIFICATES']}:ro")
+
+
+def test_the_file_for_a_pacs_of_ones_own_gives_the_connector_alone_a_way_to_it() -> None:
+    assert OWN_PACS["services"].keys() == {"connector"}
+    connector = OWN_PACS["services"]["connector"]
+    assert set(connector["networks"]) == {*SERVICES["connector"]["networks"], *OWN_PACS["networks"]}
+    (mount,) = connector["volumes"]
+    assert mount.endswith(f":{connector['environment']['CERTRAD_PACS_CA']}:ro")
+
+
+def test_every_setting_in_the_files_is_one_that_the_service_reads() -> None:
+    known = {f"CERTRAD_{name.upper()}" for name in (*ConnectorSettings.model_fields, *WorkerSettings.model_fields)}
+    known |= {f"CERTRAD_{name.upper()}" for name in ApiSettings.model_fields} | {"CERTRAD_TRIGGER_URL"}
+    given = {
+        name
+        for content in (COMPOSE, STAMPS, OWN_PACS)
+        for service in content["services"].values()
+        for name in service.get("environment", {})
+        if name.startswith("CERTRAD_")
+    }
+    assert given - known == set()
+
+
+@pytest.mark.parametrize(("settings", "name"), [(ConnectorSettings, "orthanc_url"), (WorkerSettings, "tsa_url")])
+def test_an_empty_setting_is_unset(
+    settings: type[WorkerSettings | ConnectorSettings], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"CERTRAD_{name.upper()}", "")
+    assert getattr(settings(), name) is None

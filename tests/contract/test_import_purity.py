@@ -9,7 +9,10 @@ import pytest
 from tests.support.processes import ROOT
 
 BARE = {"app", "bench", "models", "workers"}
-HEAVY = ("torch", "torchvision", "numpy", "scipy", "PIL", "pydicom", "open_clip", "transformers", "safetensors")
+HEAVY = (
+    *("torch", "torchvision", "numpy", "scipy", "PIL", "open_clip", "transformers", "safetensors"),
+    *("pydicom", "highdicom", "dicomweb_client", "rfc3161_client"),
+)
 
 
 def run(code: str) -> object:

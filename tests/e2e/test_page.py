@@ -182,6 +182,7 @@ def test_abstention_says_why_and_what_to_do_and_shows_no_radius(tab: Tab, abstai
     page.get_by_role("heading", name="No class for this image").wait_for()
     assert "do not show one most frequent class" in page.inner_text(".result-text")
     assert page.locator(".todo li").count() >= 3
+    assert "after m tries, the probability of at least one false certificate is up to m ·" in page.inner_text(".todo")
     assert page.locator(".radius-figure").count() == 0
     assert page.locator("[role=alert]").count() == 0
 

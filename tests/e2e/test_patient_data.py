@@ -115,7 +115,7 @@ def test_files_of_the_service_hold_no_token(stack: RunningStack, jobs: dict[str,
     reports = {f"{job_id}{output.suffix}" for job_id in jobs.values() for output in OUTPUTS.values()}
     files = [path for path in stack.data_dir.rglob("*") if path.is_file() and path.name not in reports]
     kinds = {path.relative_to(stack.data_dir).parts[0] for path in files}
-    assert {"certificates", "logs", "outputs", "redis", "reports"} <= kinds
+    assert {"audit-trail", "certificates", "logs", "outputs", "redis", "reports"} <= kinds
     for path in files:
         assert CERTIFIED.found_in(path.name.encode() + path.read_bytes()) == set(), path
 

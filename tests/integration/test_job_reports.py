@@ -295,13 +295,18 @@ def test_reports_expire_with_the_model_input(ender: JobEnder) -> None:
     assert list(ender.settings.outputs_dir.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 @pytest.mark.parametrize(
     ("elements", "is_warned"),
     [
         ({}, False),
         ({"BurnedInAnnotation": "NO"}, False),
+        ({"BurnedInAnnotation": "no"}, False),
         ({"BurnedInAnnotation": "YES"}, True),
+        ({"BurnedInAnnotation": "yes"}, True),
+        ({"BurnedInAnnotation": "Y"}, True),
         ({"Modality": "US"}, True),
+        ({"Modality": "us"}, True),
         ({"Modality": "SC"}, True),
         ({"Modality": "OT"}, True),
         ({"Modality": "OT", "BurnedInAnnotation": "NO"}, True),
@@ -316,8 +321,10 @@ def test_burned_in_text_is_warned_of(elements: dict[str, str], is_warned: bool, 
     assert ("burned_in_annotation" in image.warnings) == is_warned
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 @pytest.mark.parametrize(
-    ("annotation", "allowed", "is_shown"), [("NO", "false", True), ("YES", "false", False), ("YES", "true", True)]
+    ("annotation", "allowed", "is_shown"),
+    [("NO", "false", True), ("Yes", "false", False), ("YES", "false", False), ("YES", "true", True)],
 )
 def test_burned_in_text_is_copied_only_if_the_operator_says_so(
     annotation: str, allowed: str, is_shown: bool, ender: JobEnder, monkeypatch: pytest.MonkeyPatch

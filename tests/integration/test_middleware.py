@@ -129,3 +129,15 @@ def test_defect_is_reported_without_what_was_sent(
     assert "ValueError" in output
     assert "broken" in output
     assert "Jane Doe" not in answer.text + output
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/verify", "/rules/test", f"/certificates/{'0' * 64}/assessment", "/triggers/orthanc", "/triggers/study"],
+)
+@pytest.mark.parametrize("body", [bytes(200_000), [bytes(1_000)] * 200], ids=["declared", "counted"])
+def test_body_over_the_limit_is_refused_wherever_one_is_taken(
+    path: str, body: bytes | list[bytes], api: TestClient
+) -> None:
+    content = body if isinstance(body, bytes) else iter(body)
+    assert_problem(api.post(path, content=content), "body_too_large")

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from certrad.models.certificates.time_stamp import MAX_RESPONSE_BYTES, Query
 from certrad.workers.certificate_store import store_certificate
-from certrad.workers.contract.certificate_files import read_time_stamp
+from certrad.workers.contract.certificate_files import path, read_time_stamp
 from certrad.workers.contract.names import STAMPING, UNSTAMPED
 from certrad.workers.keys.time_stamps import stamp, stamp_waiting, want_time_stamp
 from certrad.workers.settings import WorkerSettings
@@ -136,6 +136,26 @@ def test_settings_with_an_authority_that_nobody_trusts_are_refused() -> None:
 
 def test_maintenance_passes_over_certificates_of_another_store(stamping: WorkerSettings, redis: Redis) -> None:
     redis.sadd(UNSTAMPED, "0" * 64)
+    want_time_stamp(redis, stamping, SHA256)
+    asked, ask = counting([httpx.ReadTimeout("no answer in time")])
+    stamp_waiting(redis, stamping, ask)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b"[]", b"{", b"{}", b'{"signature": 5}', b'{"signature": {"value": 5}}', b'{"signature": {"value": "xy"}}'],
+)
+def test_a_damaged_document_counts_as_without_a_stamp_and_holds_up_no_other(
+    damaged: bytes, stamping: WorkerSettings, redis: Redis
+) -> None:
+    broken = "0" * 64
+    file = path(stamping.certificates_dir, broken, "document")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(damaged)
+    redis.sadd(UNSTAMPED, broken)
+    assert not stamp(redis, stamping, broken, never)
+    assert redis.smembers(UNSTAMPED) == {broken.encode()}
     want_time_stamp(redis, stamping, SHA256)
     asked, ask = counting([httpx.ReadTimeout("no answer in time")])
     stamp_waiting(redis, stamping, ask)

@@ -1,7 +1,10 @@
 """DICOM files in which every text is a token of its own, so that a test finds where each one went."""
 
+import base64
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -15,6 +18,9 @@ from tests.support.images import noise
 
 _TEXTS: Final = {"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
 _TOKEN: Final = re.compile(rb"QX[0-9]{5}Z")
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{12,}")
+_PLAIN_ALPHABET: Final = bytes.maketrans(b"-_", b"+/")
+_ZLIB: Final = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 _FIRST_GROUP, _PIXEL_GROUP = 0x0008, 0x7FE0
 _DATES: Final = {"PatientBirthDate": "19030117", "StudyDate": "19630214", "PatientAge": "073Y"}
 _UIDS: Final = {
@@ -25,6 +31,19 @@ _UIDS: Final = {
 }
 
 
+def layers(content: bytes, depth: int = 3) -> Iterator[bytes]:
+    """Some bytes, and what they hold as base64, in either alphabet, or as a stream of zlib, to a depth."""
+    yield content
+    if depth == 0:
+        return
+    for found in _BASE64.findall(content):
+        text = found.translate(_PLAIN_ALPHABET)[: None if len(found) % 4 != 1 else -1]
+        yield from layers(base64.b64decode(text + b"=" * (-len(text) % 4)), depth - 1)
+    for found in _ZLIB.finditer(content):
+        with suppress(zlib.error):
+            yield from layers(zlib.decompressobj().decompress(content[found.start() :]), depth - 1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
     """A file, and the element of each of its tokens."""
@@ -33,7 +52,10 @@ class Canary:
     tokens: Mapping[bytes, str]
 
     def found_in(self, content: bytes) -> set[str]:
-        """The elements whose tokens are somewhere in some bytes."""
+        """The elements whose tokens are somewhere in some bytes, or in what is in them as base64 or zlib."""
+        return {name for layer in layers(content) for name in self._plainly_in(layer)}
+
+    def _plainly_in(self, content: bytes) -> set[str]:
         exact = {name for token, name in self.tokens.items() if not _TOKEN.fullmatch(token) and token in content}
         return exact | {self.tokens[token] for token in _TOKEN.findall(content) if token in self.tokens}
 
@@ -96,4 +118,15 @@ def content_of(redis: Redis, key: bytes) -> bytes:
         b"none": lambda: b"",  # gone since it was listed
     }
     held = readers[cast("bytes", redis.type(key))]()
-    return held if isinstance(held, bytes) else str(held).encode()
+    return b"\n".join(_parts(held))
+
+
+def _parts(held: object) -> Iterator[bytes]:
+    """The bytes in what Redis returns, as they are: their repr would hide what is packed."""
+    if isinstance(held, bytes):
+        yield held
+    elif isinstance(held, dict):
+        yield from _parts(list(held.items()))
+    elif isinstance(held, list | tuple | set):
+        for each in held:
+            yield from _parts(each)

@@ -1,22 +1,20 @@
 """Reads a file of rules, and says of each error where it is and what was expected."""
 
 import json
-import math
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, get_args
 
 from certrad.models.types import Bound
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
 from certrad.models.types.window import read_window
 from certrad.workers.contract.rules import DEFAULT_DESTINATION, Choice, Destination, Header, Match, Output, Rule, Rules
+from certrad.workers.contract.toml_text import read_toml
 
 SHIPPED: Final = Path(__file__).with_name("shipped_rules.toml")
 _ATTRIBUTES: Final = tuple(item.name for item in fields(Header))
-_PLACE: Final = re.compile(r"\(at line (\d+), column \d+\)|\(at end of document\)")
 _MAX_INSTANCES: Final = 1000
 
 Check = Callable[[object], bool]
@@ -31,7 +29,7 @@ def _whole(low: int, high: int) -> Check:
 
 
 def _number(low: float, high: float) -> Check:
-    return lambda value: type(value) in (int, float) and math.isfinite(cast("float", value)) and low <= value <= high  # type: ignore[operator]
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 def _one_of(*values: str) -> Check:
@@ -39,11 +37,13 @@ def _one_of(*values: str) -> Check:
 
 
 def _window(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
     try:
-        read_window(str(value))
+        read_window(value)
     except ValueError:
         return False
-    return isinstance(value, str)
+    return True
 
 
 _SIGMA: Final = _number(*SIGMA_RANGE)
@@ -80,7 +80,7 @@ _OWN_KEYS: Final[Mapping[str, tuple[Check, str]]] = {
     "instances": (_one_of(*get_args(Choice)), "`all`, `middle` or `first`"),
     "max_instances": (_whole(1, _MAX_INSTANCES), f"a whole number from 1 to {_MAX_INSTANCES}"),
     "outputs": (
-        lambda value: isinstance(value, list) and bool(value) and set(map(str, value)) <= set(get_args(Output)),
+        lambda value: isinstance(value, list) and bool(value) and all(each in get_args(Output) for each in value),
         "a list of `sr` and `sc`",
     ),
 }
@@ -119,11 +119,9 @@ def parse_rules(text: str) -> Rules:
         RulesError: It is wrong; every error names the line or the rule.
     """
     try:
-        content = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        place = _PLACE.search(str(error))
-        where = f"line {place[1]}" if place is not None and place[1] else "the end of the file"
-        raise RulesError([f"{where}: this is not TOML"]) from None
+        content = read_toml(text)
+    except ValueError as error:
+        raise RulesError([str(error)]) from None
     problems = [f"`{name}`: unknown; a file has `rule` and `destination`" for name in content.keys() - _TOP]
     tables = content.get("rule", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
@@ -133,9 +131,10 @@ def parse_rules(text: str) -> Rules:
     for number, table in enumerate(tables, 1):
         where = f"rule {number}" + (f" ({table['name']!r})" if _text(table.get("name")) else "")
         problems += [f"{where}: {problem}" for problem in _problems(table, destinations)]
-        if table.get("name") in names:
-            problems.append(f"{where}: another rule has this name")
-        names.add(str(table.get("name")))
+        if _text(name := table.get("name")):
+            if name in names:
+                problems.append(f"{where}: another rule has this name")
+            names.add(name)
     if problems:
         raise RulesError(problems)
     return Rules(rules=tuple(map(_rule, tables)), destinations=destinations)
@@ -152,12 +151,12 @@ def _destinations(tables: object, problems: list[str]) -> dict[str, Destination]
             problems.append(f"{where}: this name stands for the PACS of CERTRAD_PACS_URL")
         elif not isinstance(table, dict) or not table.keys() <= {"url", "token_file"}:
             problems.append(f"{where}: must be a table `[destination.NAME]` with `url` and perhaps `token_file`")
-        elif not re.fullmatch(r"https?://[^\s@?#]+", str(table.get("url"))):
+        elif not isinstance(url := table.get("url"), str) or not re.fullmatch(r"https?://[^\s@?#]+", url):
             problems.append(f"{where}: `url` must be the http or https address of a DICOMweb root, without a password")
         elif not isinstance(table.get("token_file", ""), str):
             problems.append(f"{where}: `token_file` must be the path of a file")
         else:
-            found[name] = Destination(url=table["url"], token_file=table.get("token_file"))
+            found[name] = Destination(url=url, token_file=table.get("token_file"))
     return found
 
 
@@ -222,4 +221,4 @@ def _match(table: Mapping[str, Any]) -> Match:
 
 
 def _field(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class SharedSettings(BaseSettings):
     """The settings that both sides of the queue must agree on; read from `CERTRAD_*`."""
 
-    model_config = SettingsConfigDict(env_prefix="CERTRAD_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="CERTRAD_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey; `unix://` works too")
     data_dir: Path = Field(Path("certrad-data"), description="blobs, certificates, prompts, weights and secrets")

@@ -33,14 +33,14 @@ from certrad.models.types.applied_window import AppliedWindow, FullRange
 from certrad.models.types.image import ImageFacts, ImageWarning, Transform, Unit
 from certrad.models.types.window import FileWindow, RequestedWindow
 from certrad.workers.decoders.bounded_reader import bounded_reader
+from certrad.workers.decoders.burned_in import may_have_burned_in_annotation
 from certrad.workers.decoders.dicom_rendering import StoredFrame, check_pixel_shape, monochrome_rendering
 from certrad.workers.decoders.grayscale import Step, full_range, parameters, render, slope, transform_name
 from certrad.workers.decoders.pixel_data import Integers, PixelElement, PixelLayout, stored_values
 from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 from certrad.workers.decoders.windows import window_for_colour_refusal
 
-_OFTEN_WITH_TEXT: Final = {"US", "SC", "OT"}
-_SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"  # the class, and the multi-frame classes below it
+_TEXT_IN_PIXELS: Final[dict[bool, tuple[ImageWarning, ...]]] = {False: (), True: ("burned_in_annotation",)}
 _NOT_AN_IMAGE: Final = {"SEG", "RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "RTPLAN", "DOC", "PM"}
 _COLOURS: Final = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 _JPEG_2000_COLOURS: Final = {"YBR_ICT", "YBR_RCT"}
@@ -171,21 +171,10 @@ def decode(
             transforms=(*_PALETTE_TRANSFORM.get(layout.photometric, ()), *map(transform_name, steps)),
             unit=unit,
             slope=steepest / of_one,
-            warnings=(*warned, *_text_in_pixels(dataset)),
+            warnings=(*warned, *_TEXT_IN_PIXELS[may_have_burned_in_annotation(dataset)]),
             window=applied,
         ),
     )
-
-
-def _text_in_pixels(dataset: Dataset) -> tuple[ImageWarning, ...]:
-    """Returns the warning of a file that says that text is in its pixels, or that is of a kind that often has it there.
-
-    Such devices rarely say so, so that a `NO` of theirs is not believed.
-    """
-    says_so = str(dataset.get("BurnedInAnnotation", "")) == "YES"
-    is_capture = f"{dataset.get('SOPClassUID')}.".startswith(f"{_SECONDARY_CAPTURE}.")
-    likely = says_so or is_capture or dataset.get("Modality") in _OFTEN_WITH_TEXT
-    return ("burned_in_annotation",) if likely else ()
 
 
 @contextmanager

@@ -68,14 +68,14 @@ def stamp(redis: Redis, settings: WorkerSettings, sha256: str, ask: Ask | None =
     """
     if not redis.sismember(UNSTAMPED, sha256):
         return True
+    signature = _signature(settings, sha256)
     try:
-        signature = _signature(settings, sha256)
+        if signature is None:
+            raise TimeStampError("the document is not in this store, or it is damaged")
         asked = query(signature)
         response = (ask or partial(_ask, settings))(asked)
         proven = read_limited(response, signature, trust_of(settings), hidden=settings.data_dir, nonce=asked.nonce)
         store_time_stamp(settings.certificates_dir, sha256, response)
-    except FileNotFoundError:
-        reason = "the document is not in this store"
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # the words of these may name the address
         reason = f"the authority or the disk failed: {type(error).__name__}"
     except TimeStampError as error:
@@ -104,7 +104,7 @@ def stamp_waiting(redis: Redis, settings: WorkerSettings, ask: Ask | None = None
         return
     waiting = cast("list[bytes]", redis.srandmember(UNSTAMPED, _AT_ONCE))
     for sha256 in sorted(each.decode() for each in waiting):
-        if path(settings.certificates_dir, sha256, "document").exists() and not stamp(redis, settings, sha256, ask):
+        if _signature(settings, sha256) is not None and not stamp(redis, settings, sha256, ask):
             return
 
 
@@ -157,9 +157,13 @@ def read_limited(
     raise TimeStampError("the response of the authority cannot be read")
 
 
-def _signature(settings: WorkerSettings, sha256: str) -> bytes:
-    document: dict[str, Any] = json.loads(path(settings.certificates_dir, sha256, "document").read_bytes())
-    return bytes.fromhex(document["signature"]["value"])
+def _signature(settings: WorkerSettings, sha256: str) -> bytes | None:
+    """Returns the signature of a stored document; None if the document is not here, or cannot be read."""
+    try:
+        document: dict[str, Any] = json.loads(path(settings.certificates_dir, sha256, "document").read_bytes())
+        return bytes.fromhex(document["signature"]["value"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _ask(settings: WorkerSettings, asked: Query) -> bytes:

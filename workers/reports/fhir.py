@@ -15,7 +15,7 @@ from pydicom import Dataset
 from certrad.models.certificates.statement import StatedCertificate
 from certrad.workers.reports.codes import CERTIFICATE_SHA256, SCHEME_UID, SCHEME_URL, Code
 from certrad.workers.reports.fhir_elements import (
-    STUDY_UID,
+    DICOM_UID,
     URI,
     Element,
     concept,
@@ -23,6 +23,7 @@ from certrad.workers.reports.fhir_elements import (
     identified,
 )
 from certrad.workers.reports.fhir_observation import observation
+from certrad.workers.reports.identifiers import structured_report_uid
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.texts import Texts
 
@@ -57,10 +58,11 @@ def fhir_bundle(report: Report, source: Dataset | None, *, jws: str | None = Non
     entries = []
     if source is not None:
         uid = f"urn:oid:{source.StudyInstanceUID}"
-        entries.append(names.created(_imaging_study(source, subject), identifier=(STUDY_UID, uid)))
+        entries.append(names.created(_imaging_study(source, subject), identifier=(DICOM_UID, uid)))
     entries.append(names.created(_device(report)))
     entries.append(names.created(observation(report, subject=subject, device=device, study=study)))
-    entries.append(names.created(_diagnostic_report(report, source, subject=subject, result=seen, study=study)))
+    document = _diagnostic_report(report, source, subject=subject, result=seen, study=study)
+    entries.append(names.created(document, also=_structured_report(report, source)))
     targets = [{"reference": names.url("DiagnosticReport")}, seen]
     entries.append(names.put(_provenance(report, targets, device=device, study=study, jws=jws)))
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
@@ -86,18 +88,22 @@ class _Names:
         """Returns the address of the resource of a type within the bundle."""
         return f"urn:uuid:{self._id(kind)}"
 
-    def created(self, resource: Element, *, identifier: tuple[str, str] | None = None) -> Element:
+    def created(
+        self, resource: Element, *, identifier: tuple[str, str] | None = None, also: str | None = None
+    ) -> Element:
         """Returns the entry that creates a resource, unless one with its identifier is there.
 
         Args:
             resource: The resource.
             identifier: System and value of its identifier; None for one made here.
+            also: The DICOM object that says the same, by which later reports name the resource.
         """
         kind = resource["resourceType"]
         system, value = identifier or (URI, self.url(kind))
+        identifiers = [{"system": system, "value": value}, *([{"system": DICOM_UID, "value": also}] if also else [])]
         return {
             "fullUrl": self.url(kind),
-            "resource": {**resource, "identifier": [{"system": system, "value": value}]},
+            "resource": {**resource, "identifier": identifiers},
             "request": {"method": "POST", "url": kind, "ifNoneExist": f"identifier={system}|{value}"},
         }
 
@@ -202,6 +208,14 @@ def _sentences(report: Report) -> Iterable[str]:
     yield texts("conclusion.scope", scope=texts.scope(statement))
 
 
+def _structured_report(report: Report, source: Dataset | None) -> str | None:
+    """Returns the structured report that says the same; None without a DICOM image, about which there is none."""
+    if source is None:
+        return None
+    uid = structured_report_uid(source.SOPInstanceUID, report.frame, report.certificate_sha256, report.language)
+    return f"urn:oid:{uid}"
+
+
 def _provenance(
     report: Report, targets: list[Element], *, device: Element, study: Element | None, jws: str | None
 ) -> Element:
@@ -212,7 +226,7 @@ def _provenance(
     entities = [{"role": "source", "what": study}] if study else []
     entities.append({"role": "source", "what": document})
     if report.predecessor is not None:
-        earlier = identified("DiagnosticReport", STUDY_UID, f"urn:oid:{report.predecessor.sop_instance_uid}")
+        earlier = identified("DiagnosticReport", DICOM_UID, f"urn:oid:{report.predecessor.sop_instance_uid}")
         entities.append({"role": "revision", "what": earlier})
     return {
         "resourceType": "Provenance",

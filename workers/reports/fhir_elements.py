@@ -10,8 +10,8 @@ Element = dict[str, Any]
 DICOM: Final = "http://dicom.nema.org/resources/ontology/DCM"
 UCUM: Final = "http://unitsofmeasure.org"
 URI: Final = "urn:ietf:rfc:3986"
-STUDY_UID: Final = "urn:dicom:uid"
-"""The system of the identifier of an imaging study, whose value is `urn:oid:` and the Study Instance UID."""
+DICOM_UID: Final = "urn:dicom:uid"
+"""The system of the identifiers of studies and reports, whose value is `urn:oid:` and the UID in DICOM."""
 
 _SYSTEMS: Final = {
     SCHEME: SCHEME_URL,

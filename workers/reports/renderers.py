@@ -18,7 +18,7 @@ from certrad.models.types.window import RequestedWindow
 from certrad.workers.contract.formats import sniff
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 from certrad.workers.decoders import dicom
-from certrad.workers.reports.burned_in import may_have_burned_in_annotation
+from certrad.workers.decoders.burned_in import may_have_burned_in_annotation
 from certrad.workers.reports.fhir import fhir_bundle
 from certrad.workers.reports.predecessors import ReportUids
 from certrad.workers.reports.report import Predecessor, Report

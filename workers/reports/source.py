@@ -18,6 +18,7 @@ from pydicom.multival import MultiValue
 
 from certrad.models.errors import Rejected
 from certrad.workers.decoders.bounded_reader import bounded_reader
+from certrad.workers.decoders.burned_in import states_burned_in_annotation
 from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES
 from certrad.workers.reports.silence import silenced
 
@@ -72,10 +73,10 @@ _OPTIONAL: Final = (
     "Laterality",
     "InstanceNumber",
     "NumberOfFrames",
-    "BurnedInAnnotation",
     "StationName",
     "TimezoneOffsetFromUTC",
 )
+_COPIED: Final = (*_UIDS, *_EMPTY_IF_ABSENT, *_OPTIONAL)
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 _PATTERNS: Final = {
     "AS": re.compile(r"[0-9]{3}[DWMY]"),
@@ -133,7 +134,7 @@ def _header(data: bytes) -> Dataset:
     # Before the data set: pydicom inflates a deflated one whole, even if it is to stop before the pixels.
     if str(meta.get("TransferSyntaxUID", "")) not in TRANSFER_SYNTAXES:
         raise SourceError("the transfer syntax of the file is deflated, referenced or unknown")
-    tags = [_tag(keyword) for keyword in ("SpecificCharacterSet", *_UIDS, *_EMPTY_IF_ABSENT, *_OPTIONAL)]
+    tags = [_tag(keyword) for keyword in ("SpecificCharacterSet", "BurnedInAnnotation", *_COPIED)]
     with bounded_reader(data) as file:
         return read_partial(
             file,
@@ -153,6 +154,8 @@ def _source(header: Dataset) -> Dataset:
     for keyword in _OPTIONAL:
         if text := _text(header, keyword):
             _put(source, keyword, text)
+    if _states_burned_in_annotation(header):
+        _put(source, "BurnedInAnnotation", "YES")
     if source.PatientSex not in _SEXES:
         _put(source, "PatientSex", "")
     if not source.get("Modality"):
@@ -162,6 +165,13 @@ def _source(header: Dataset) -> Dataset:
     if source.get("PatientIdentityRemoved") == "YES" and "DeidentificationMethod" not in source:
         _put(source, "DeidentificationMethod", _NO_METHOD)  # must be there if the identity was removed
     return source
+
+
+def _states_burned_in_annotation(header: Dataset) -> bool:
+    try:
+        return states_burned_in_annotation(header)
+    except Exception:  # malformed values raise nearly anything; one that cannot be read is not believed
+        return True
 
 
 def _uid(header: Dataset, keyword: str) -> str:

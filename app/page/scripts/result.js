@@ -46,6 +46,7 @@ function todo(result) {
     advice.push(`Ask for a smaller target radius than ${result.target_radius}, or for none: the largest that can be shown is then stated.`);
   }
   advice.push(
+    `Decide beforehand how often you try: after m tries, the probability of at least one false certificate is up to m · ${percent(result.alpha)}.`,
     `Send more noisy samples than ${count(result.n)}; a close vote may then be decided.`,
     `Choose less noise than σ = ${result.sigma}, which the model bears better; the radius is then smaller, too.`,
     "Look at what the model saw. Another window, frame or region may show what you mean.",

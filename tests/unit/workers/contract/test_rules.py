@@ -1,5 +1,7 @@
 """Rules: the first that matches decides, and an error in the file says where it is and what was expected."""
 
+import time
+
 import pytest
 
 from certrad.app.api.schemas.certify import CertifyForm, parse
@@ -129,6 +131,15 @@ def test_fields_of_a_rule_are_fields_of_the_request() -> None:
         ("[[rule]]\nname = 'x'\n[[rule]]\nname = 'x'\n", "rule 2 ('x'): another rule has this name"),
         ("rules = 1\n", "`rules`: unknown; a file has `rule` and `destination`"),
         ("rule = 1\n", "`rule`: must be written as `[[rule]]`"),
+        ("[[rule]]\nname = ['a']\n", "rule 1: `name` must be a text of 1 to 128 characters"),
+        ("[[rule]]\nname = { a = 1 }\n", "rule 1: `name` must be a text of 1 to 128 characters"),
+        (
+            "[[rule]]\nname = 'x'\nsigma = " + "1" * 400,
+            "rule 1 ('x'): `sigma` must be a number from 0.02 to 2, or `auto`",
+        ),
+        ("[[rule]]\nname = 'x'\nn = " + "1" * 5_000, "this is not TOML that can be read: a number is too long"),
+        ("# x\n" + ".".join("a" * 20) + " = 1\n", "line 2: at most 16 dots may be outside quotes"),
+        ("#" * 65_537, "the text has more than 65536 bytes"),
     ],
 )
 def test_error_names_the_rule_and_what_was_expected(text: str, expected: str) -> None:
@@ -145,3 +156,23 @@ def test_all_errors_are_told_at_once() -> None:
     with pytest.raises(RulesError) as caught:
         parse_rules("[[rule]]\nsigma = 9\n[[rule]]\nname = 'y'\nmax_instances = 0\n")
     assert len(caught.value.problems) == 3
+
+
+def test_dots_in_quotes_and_comments_are_no_parts_of_a_key() -> None:
+    dots = "." * 40
+    text = f"""[[rule]] # {dots}
+name = 'x'
+reason = '''{dots}
+{dots}'''
+ignore = true
+match = {{ station = ["{dots}\\"{dots}", '{dots}'] }}
+"""
+    assert len(parse_rules(text).rules) == 1
+
+
+def test_a_key_of_very_many_parts_is_refused_at_once() -> None:
+    text = ".".join("a" * 20_000) + " = 1"
+    started = time.process_time()
+    with pytest.raises(RulesError, match="line 1: at most 16 dots"):
+        parse_rules(text)
+    assert time.process_time() - started < 0.5

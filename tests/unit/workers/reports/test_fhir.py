@@ -17,6 +17,8 @@ from certrad.models.types.image import IMAGE_WARNINGS
 from certrad.workers.reports import codes
 from certrad.workers.reports.fhir import fhir_bundle
 from certrad.workers.reports.report import Predecessor, Report
+from certrad.workers.reports.structured_report import structured_report
+from tests.support import sample_reports
 from tests.support.certificates import CASES, Case, genuine
 
 CERTIFIED = CASES[6]
@@ -303,6 +305,21 @@ def test_a_report_that_follows_another_names_it() -> None:
     entities = resources(fhir_bundle(report(CERTIFIED, predecessor=earlier), source()))["Provenance"]["entity"]
     revised = [each["what"]["identifier"]["value"] for each in entities if each["role"] == "revision"]
     assert revised == ["urn:oid:2.25.7"]
+
+
+def test_the_report_that_a_later_one_names_is_in_its_own_bundle() -> None:
+    first, header = report(CERTIFIED), sample_reports.source()
+    former = structured_report(first, header)
+    earlier = Predecessor(
+        sop_class_uid=former.SOPClassUID,
+        sop_instance_uid=former.SOPInstanceUID,
+        series_instance_uid=former.SeriesInstanceUID,
+        study_instance_uid=former.StudyInstanceUID,
+    )
+    later = fhir_bundle(report(TARGET, certificate_sha256="cd" * 32, predecessor=earlier), header)
+    (named,) = [each["what"] for each in resources(later)["Provenance"]["entity"] if each["role"] == "revision"]
+    assert named["identifier"] in resources(fhir_bundle(first, header))[named["type"]]["identifier"]
+    assert named["identifier"] not in resources(later)[named["type"]]["identifier"]
 
 
 def test_words_in_the_narrative_are_escaped() -> None:

@@ -96,6 +96,11 @@ def test_every_reason_of_an_abstention_has_a_sentence_and_a_next_step() -> None:
         )
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_who_is_told_to_try_again_is_told_what_many_tries_cost(language: str) -> None:
+    assert "m·α" in catalogue(language)["abstained.next_step.no_majority"]
+
+
 def test_every_coded_warning_has_a_sentence() -> None:
     assert {key.partition(".")[2] for key in catalogue("en") if key.startswith("warning.")} == set(WARNINGS)
 

@@ -8,16 +8,29 @@ _OFTEN_WITH_TEXT: Final = frozenset({"US", "SC", "OT"})
 _SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"  # the class, and the multi-frame classes below it
 
 
-def may_have_burned_in_annotation(source: Dataset) -> bool:
+def states_burned_in_annotation(header: Dataset) -> bool:
+    """Returns whether a header says that text is in the pixels: all but an empty value and `NO` do, in any letters.
+
+    Args:
+        header: The header of the image.
+    """
+    return _value(header, "BurnedInAnnotation") not in ("", "NO")
+
+
+def may_have_burned_in_annotation(header: Dataset) -> bool:
     """Returns whether the pixels of an image may show text.
 
     Ultrasound devices and secondary captures often draw a name or a date, and rarely say so. A header that says `NO` is
     therefore not believed for them.
 
     Args:
-        source: The header of the image.
+        header: The header of the image.
     """
-    if str(source.get("BurnedInAnnotation", "")) == "YES" or str(source.get("Modality", "")) in _OFTEN_WITH_TEXT:
+    if states_burned_in_annotation(header) or _value(header, "Modality") in _OFTEN_WITH_TEXT:
         return True
-    sop_class = str(source.get("SOPClassUID", ""))
+    sop_class = _value(header, "SOPClassUID")
     return sop_class == _SECONDARY_CAPTURE or sop_class.startswith(f"{_SECONDARY_CAPTURE}.")
+
+
+def _value(header: Dataset, keyword: str) -> str:
+    return str(header.get(keyword) or "").strip(" \0").upper()
