@@ -158,8 +158,8 @@ class Certifying:
             self._fail(instance, failures[0][1].code if failures else "not_returned")
             return
         for output, missing in failures:
-            reason = missing.code
-            self.notes.write("output missing", job=instance.job, number=instance.id, output=output, reason=reason)
+            number, reason = instance.id, missing.code
+            self.notes.write("output missing", job=instance.job, number=number, output=output, reason=reason)
         self.instances.end(instance, reports, reason=failures[0][1].code if failures else None)
 
     def _report(self, instance: Instance, output: str) -> Report:
