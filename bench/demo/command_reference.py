@@ -38,7 +38,10 @@ WHEN = (
     ("see what did not reach the PACS yet", "certrad deliveries"),
     ("change, revoke or reveal keys", "certrad keys ACTION"),
     ("check the audit trail", "certrad audit-trail verify"),
-    ("run API and workers on several machines", "certrad api, certrad worker QUEUE"),
+    (
+        "run API, workers and the connector to a PACS on several machines",
+        "certrad api, certrad worker QUEUE, certrad pacs run",
+    ),
 )
 """Goals of a person, each with the command for it."""
 

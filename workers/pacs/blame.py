@@ -1,4 +1,4 @@
-"""Whose failure it is: that of a whole side, which is then left alone, or that of one object, which is put off alone.
+"""Decides whether a failure is that of a whole side, which then rests, or of one object, which is postponed alone.
 
 Without this, one object at which the PACS always times out would be tried first for ever, and nothing after it.
 """

@@ -96,7 +96,7 @@ class Database:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield self._connection
-        except BaseException:
+        except BaseException:  # whatever it was, it is raised again; half a change must not stay
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")

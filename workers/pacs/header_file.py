@@ -72,5 +72,5 @@ def _texts(content: bytes, keywords: Sequence[str]) -> dict[str, Any]:
         return {keyword: str(data.get(keyword, "") or "").strip()[:1024] for keyword in keywords}
     except InvalidDicomError:
         raise Rejected("unsupported_format", "the file is no DICOM file") from None
-    except Exception:
+    except Exception:  # pydicom raises many kinds for a damaged header, and their messages quote it
         raise Rejected("unreadable_image", "the header of the file cannot be read") from None
