@@ -48,7 +48,9 @@ def test_a_redis_whose_socket_is_gone_is_started_again_with_its_data(stack: Runn
         assert redis.get("kept") == b"value"
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize(
+    "name", ["api", "engine-1", *(pytest.param(name, marks=pytest.mark.soak) for name in ("intake-1", "redis"))]
+)
 def test_a_part_that_stands_still_is_replaced_and_no_other(
     stack: RunningStack, module_processes: Processes, name: str
 ) -> None:
@@ -63,6 +65,7 @@ def test_a_part_that_stands_still_is_replaced_and_no_other(
     assert f"certrad: {name} runs and does not answer; it is ended and started again\n" in told
 
 
+@pytest.mark.soak
 def test_the_job_of_a_worker_that_stands_still_goes_on(stack: RunningStack, image: bytes, offline: Offline) -> None:
     wait_for(stack.engines, timeout=START_SECONDS, what="an engine")
     job_id = stack.submit(image, **REQUEST)
