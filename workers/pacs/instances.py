@@ -210,6 +210,8 @@ class Instances:
     def retry(self, number: int | None = None, *, series: str | None = None, rule: Rule | None = None) -> int:
         """Certifies failed instances again, with as many new jobs as the first time.
 
+        One that was pushed is retrieved from the PACS, because its file is gone.
+
         Args:
             number: The number of one; None for all of them.
             series: Only those of this series.
@@ -220,7 +222,7 @@ class Instances:
         """
         return self._database.change(
             "UPDATE instances SET state = 'chosen', job = NULL, round = (round / ? + 1) * ?, attempts = 0, due = 0, "
-            "reason = NULL, changed = ? WHERE state = 'failed' AND id = COALESCE(?, id) "
+            "reason = NULL, received = NULL, changed = ? WHERE state = 'failed' AND id = COALESCE(?, id) "
             "AND series = COALESCE(?, series) AND settings = COALESCE(?, settings)",
             MOST_JOBS,
             MOST_JOBS,

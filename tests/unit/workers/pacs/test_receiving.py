@@ -183,3 +183,15 @@ def test_file_that_somebody_deleted_ends_its_instance_with_a_reason(bench: Bench
         bench.spool.delete(file)
     bench.run()
     assert bench.reasons("instances") == [("failed", "received_file_lost")]
+
+
+def test_pushed_image_that_failed_is_tried_again_with_the_copy_in_the_pacs(bench: Bench) -> None:
+    bench.service.ends = {"status": "failed", "error": {"code": "unreadable_image"}}
+    push(bench, image("1.5.1"))
+    bench.run()
+    assert [state for state, _ in bench.reasons("instances")] == ["failed"]
+    bench.service.ends = {"status": "succeeded"}
+    assert Instances(bench.database).retry() == 1
+    bench.run()
+    assert [one.state for one in bench.deliveries()] == ["delivered"] * 2
+    assert len([path for path in bench.pacs.paths if path.endswith("/instances/1.5.1")]) == 1
