@@ -9,11 +9,13 @@ from fastapi.concurrency import run_in_threadpool
 from redis.exceptions import RedisError
 
 from certrad.app.api import events
+from certrad.app.api.caller import CallerDep
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.schemas.job import JobView, job_path, job_view
 from certrad.models.errors import Rejected
 from certrad.workers.contract.job import Created, JobRecord, UnreadableRecordError
+from certrad.workers.contract.submission import Submission
 
 POLL_SECONDS: Final = 1
 
@@ -44,7 +46,7 @@ Prefer = Annotated[
 
 
 Content = TypeVar("Content")
-Submit = Callable[[Services, Content, list[tuple[str, str]], str | None], Created]
+Submit = Callable[[Services, Content, list[tuple[str, str]], Submission, str | None], Created]
 
 
 def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -79,19 +81,25 @@ class Acceptance:
     """One request that brings a file: the file becomes a job, and the response names that job."""
 
     def __init__(
-        self, response: Response, services: ServicesDep, idempotency_key: IdempotencyKey = None, prefer: Prefer = None
+        self,
+        response: Response,
+        services: ServicesDep,
+        caller: CallerDep,
+        idempotency_key: IdempotencyKey = None,
+        prefer: Prefer = None,
     ) -> None:
         self._response, self._services, self._key, self._prefer = response, services, idempotency_key, prefer
+        self._submission = Submission(tenant=caller.tenant)
 
     async def submit(self, submit: Submit[Content], content: Content, fields: list[tuple[str, str]]) -> Created:
         """Returns the job that `submit` creates; `submit` runs in a thread.
 
         Args:
-            submit: Takes the services, the content, the fields and the idempotency key.
+            submit: Takes the services, the content, the fields, who sends them, and the idempotency key.
             content: The file of the request.
             fields: The other fields of the request.
         """
-        return await run_in_threadpool(submit, self._services, content, fields, self._key)
+        return await run_in_threadpool(submit, self._services, content, fields, self._submission, self._key)
 
     async def answer(self, created: Created) -> JobView:
         """Returns the job after the time the client prefers to wait: 202 with `Location`, or 200 if it has ended.

@@ -17,6 +17,7 @@ from rq.serializers import JSONSerializer
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS, Rejected
 from certrad.workers.contract import outputs, uploads
+from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.job import (
     Created,
     IdempotencyConflictError,
@@ -31,6 +32,7 @@ from certrad.workers.contract.outputs import OutputKind
 from certrad.workers.contract.queues import enqueue, rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.request import Request, write_request
+from certrad.workers.contract.submission import Submission
 
 _SHARE_FOR_NEW_JOBS: Final = 0.8  # of the job store's memory; the rest is for the jobs that were accepted
 _ENDED: Final = {"succeeded": "tuned a prompt", "failed": "failed", "cancelled": "was cancelled"}
@@ -46,7 +48,9 @@ class Jobs:
         self._clock = clock
         self._records = Records(redis, ttl=settings.job_ttl)
 
-    def submit(self, upload: BinaryIO, request: Request, *, idempotency: str | None = None) -> Created:
+    def submit(
+        self, upload: BinaryIO, request: Request, submission: Submission, *, idempotency: str | None = None
+    ) -> Created:
         """Stores the upload, creates the job and enqueues its first stage; a refusal undoes all of it.
 
         If Redis fails to answer, the job may have been created: its upload stays, so that it can run. The reaper
@@ -55,6 +59,7 @@ class Jobs:
         Args:
             upload: The image, or the archive of images.
             request: The request with every default filled in.
+            submission: Who sends it.
             idempotency: The Idempotency-Key; a second submission with it returns the job of the first one.
 
         Returns:
@@ -65,14 +70,14 @@ class Jobs:
             RedisError: Redis refused or did not answer.
         """
         self._require_memory()
-        replay_key = hashlib.sha256(idempotency.encode()).hexdigest() if idempotency else None
+        replay_key = _replay_key(submission.tenant, idempotency) if idempotency else None
         job_id = uuid.uuid4().hex
         upload_sha256 = uploads.store(
             self._settings.blobs_dir, job_id, upload, min_free_bytes=self._settings.min_free_bytes
         )
         digest = _digest(upload_sha256, request)
         try:
-            created = self._create(job_id, request, digest=digest, replay_key=replay_key)
+            created = self._create(job_id, request, submission, digest=digest, replay_key=replay_key)
         except BaseException as error:  # whatever it was, it is raised again; nothing may be left behind
             if isinstance(error, ResponseError) or not isinstance(error, RedisError):
                 uploads.delete(self._settings.blobs_dir, job_id)
@@ -217,12 +222,15 @@ class Jobs:
                 "job_store_full", f"the job store uses more than {_SHARE_FOR_NEW_JOBS:.0%} of the memory it may use"
             )
 
-    def _create(self, job_id: str, request: Request, *, digest: str, replay_key: str | None) -> Created:
+    def _create(
+        self, job_id: str, request: Request, submission: Submission, *, digest: str, replay_key: str | None
+    ) -> Created:
         for _ in range(2):
             try:
                 created = self._records.create(
                     job_id,
                     request,
+                    submission=submission,
                     max_active=self._settings.max_queued,
                     digest=digest,
                     idempotency_sha256=replay_key,
@@ -258,6 +266,12 @@ class Jobs:
             send_stop_job_command(self._redis, rq_job_id, serializer=JSONSerializer)
         except (InvalidJobOperation, NoSuchJobError):
             return  # it stopped by itself in between
+
+
+def _replay_key(tenant: str, idempotency: str) -> str:
+    """Returns the SHA-256 under which an Idempotency-Key is kept: two tenants may use the same one."""
+    prefix = "" if tenant == LOCAL_TENANT else f"{tenant}:"  # a release without tenants wrote the key alone
+    return hashlib.sha256(f"{prefix}{idempotency}".encode()).hexdigest()
 
 
 def _digest(upload_sha256: str, request: Request) -> str:

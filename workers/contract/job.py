@@ -13,6 +13,7 @@ from certrad.workers.contract.names import ENDED, PHASES, STATUSES, Phase, Statu
 from certrad.workers.contract.outputs import Refused
 from certrad.workers.contract.progress import Progress, at_start, from_fields
 from certrad.workers.contract.request import Request, read_request
+from certrad.workers.contract.submission import ANONYMOUS, Submission
 from certrad.workers.contract.tuning_images import TuningImages
 
 JobInput = ImageRecord | TuningImages
@@ -88,6 +89,7 @@ class JobRecord:
         status: The stage of its life.
         phase: The work that is being done for it.
         request: The request with every default filled in.
+        submission: Who sent the job, and what the sender wants besides the result.
         progress: The samples, epochs or images that are done.
         created_at: Seconds since 1970.
         updated_at: Seconds since 1970.
@@ -106,6 +108,7 @@ class JobRecord:
     progress: Progress
     created_at: float
     updated_at: float
+    submission: Submission = ANONYMOUS
     image: JobInput | None = None
     result: JobResult | None = None
     error: JobError | None = None
@@ -118,12 +121,13 @@ class JobRecord:
         return self.status in ENDED
 
     @staticmethod
-    def queued(job_id: str, request: Request, *, at: float) -> "JobRecord":
+    def queued(job_id: str, request: Request, submission: Submission, *, at: float) -> "JobRecord":
         """Returns the record of a job that has just been created.
 
         Args:
             job_id: The job's id.
             request: The request with every default filled in.
+            submission: Who sent the job.
             at: Seconds since 1970.
         """
         return JobRecord(
@@ -131,6 +135,7 @@ class JobRecord:
             status="queued",
             phase="queued",
             request=request,
+            submission=submission,
             progress=at_start(request),
             created_at=at,
             updated_at=at,
@@ -162,6 +167,7 @@ class JobRecord:
             progress=from_fields(request, stored),
             created_at=float(stored[b"created_at"]),
             updated_at=float(stored[b"updated_at"]),
+            submission=Submission.from_fields(stored),
             image=INPUT.validate_json(image) if image else None,
             result=RESULT.validate_json(result) if result else None,
             error=ERROR.validate_json(error) if error else None,

@@ -42,6 +42,7 @@ from certrad.workers.contract.outputs import Refused
 from certrad.workers.contract.progress import RunningBound, at_start, running_numbers, to_fields
 from certrad.workers.contract.request import Request, write_request
 from certrad.workers.contract.scripts import ADVANCE, CREATE, END
+from certrad.workers.contract.submission import ANONYMOUS, Submission
 
 _EVENTS_KEPT: Final = 2_000
 _EVENTS_SECONDS: Final = 600  # after the end of a job; then its record alone says how it ended
@@ -62,7 +63,14 @@ class Records:
         self._end = redis.register_script(END)
 
     def create(
-        self, job_id: str, request: Request, *, max_active: int, digest: str, idempotency_sha256: str | None = None
+        self,
+        job_id: str,
+        request: Request,
+        *,
+        max_active: int,
+        digest: str,
+        submission: Submission = ANONYMOUS,
+        idempotency_sha256: str | None = None,
     ) -> Created:
         """Creates a queued job, unless an earlier submission with the same Idempotency-Key created one.
 
@@ -71,6 +79,7 @@ class Records:
             request: The request with every default filled in.
             max_active: Jobs that may be active at once.
             digest: SHA-256 over the upload and the request, compared on a replay.
+            submission: Who sent the job.
             idempotency_sha256: SHA-256 of the Idempotency-Key, None without one.
 
         Returns:
@@ -85,6 +94,7 @@ class Records:
             "status": "queued",
             "phase": "queued",
             "request": write_request(request).decode(),
+            **submission.to_fields(),
             **to_fields(at_start(request)),
             "created_at": repr(now),
             "updated_at": repr(now),
@@ -99,7 +109,7 @@ class Records:
             raise QueueFullError
         if known_digest != digest:
             raise IdempotencyConflictError
-        return Created(record=JobRecord.queued(known_id, request, at=now), replayed=known_id != job_id)
+        return Created(record=JobRecord.queued(known_id, request, submission, at=now), replayed=known_id != job_id)
 
     def read(self, job_id: str) -> JobRecord | None:
         """Returns the record, or None when there is none (any more).
@@ -125,9 +135,6 @@ class Records:
             job_id: The job's id.
             phase: The phase it enters.
             image: Facts of the decoded image or images, once they are known.
-
-        Returns:
-            False if the job has ended.
         """
         known = {} if image is None else {"image": INPUT.dump_json(image).decode()}
         fields = {"status": "running", "phase": phase, **known}
@@ -154,9 +161,6 @@ class Records:
             invalid: Estimation samples without finite logits so far.
             running_radius: With a target radius, the radius that is proved so far.
             running_bound: At a fixed n and sigma, an estimate of the outcome.
-
-        Returns:
-            False if the job has ended.
         """
         running = running_numbers(running_radius, running_bound)
         done = {"samples_done": samples_done, "samples_total": samples_total}
@@ -165,11 +169,7 @@ class Records:
         return self._change(job_id, "progress", data, fields)
 
     def images_progress(self, job_id: str, *, images_done: int, images_total: int) -> bool:
-        """Publishes how many images of a tuning are decoded or attacked, of all images of this phase.
-
-        Returns:
-            False if the job has ended.
-        """
+        """Publishes how many images of a tuning are decoded or attacked, of all images of this phase."""
         return self._publish(job_id, {"images_done": images_done, "images_total": images_total})
 
     def epoch_progress(self, job_id: str, *, epochs_done: int, epochs_total: int, loss: float) -> bool:
@@ -180,9 +180,6 @@ class Records:
             epochs_done: Epochs that are done.
             epochs_total: Epochs that it takes.
             loss: Mean loss of the last one.
-
-        Returns:
-            False if the job has ended.
         """
         return self._publish(job_id, {"epochs_done": epochs_done, "epochs_total": epochs_total, "loss": loss})
 

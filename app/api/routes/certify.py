@@ -15,6 +15,7 @@ from certrad.app.api.schemas.job import JobView
 from certrad.models.errors import Rejected
 from certrad.workers.contract.formats import SNIFFED_BYTES, sniff
 from certrad.workers.contract.job import Created
+from certrad.workers.contract.submission import Submission
 
 PATH: Final = "/certify"
 
@@ -72,7 +73,13 @@ async def certify(
     return await acceptance.answer(created)
 
 
-def _submit(services: Services, image: BinaryIO, fields: list[tuple[str, str]], idempotency: str | None) -> Created:
+def _submit(
+    services: Services,
+    image: BinaryIO,
+    fields: list[tuple[str, str]],
+    submission: Submission,
+    idempotency: str | None,
+) -> Created:
     request = resolve(parse(fields), services.catalogue, services.settings)
     start = image.read(SNIFFED_BYTES)
     image.seek(0)
@@ -84,4 +91,4 @@ def _submit(services: Services, image: BinaryIO, fields: list[tuple[str, str]], 
             "the image must be PNG, JPEG, TIFF or DICOM; its first bytes are those of none of them",
         )
     require_backbone(services, request.classifier.backbone)
-    return services.jobs.submit(image, request, idempotency=idempotency)
+    return services.jobs.submit(image, request, submission, idempotency=idempotency)

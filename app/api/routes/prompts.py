@@ -15,6 +15,7 @@ from certrad.app.api.tuning_defaults import resolve
 from certrad.models.errors import Rejected
 from certrad.workers.contract.formats import ZIP_SIGNATURE
 from certrad.workers.contract.job import Created
+from certrad.workers.contract.submission import Submission
 
 PATH: Final = "/prompts"
 
@@ -60,11 +61,17 @@ async def tune_prompt(
     return await acceptance.answer(created)
 
 
-def _submit(services: Services, archive: BinaryIO, fields: list[tuple[str, str]], idempotency: str | None) -> Created:
+def _submit(
+    services: Services,
+    archive: BinaryIO,
+    fields: list[tuple[str, str]],
+    submission: Submission,
+    idempotency: str | None,
+) -> Created:
     request = resolve(parse(fields), services.catalogue, services.settings)
     signature = archive.read(len(ZIP_SIGNATURE))
     archive.seek(0)
     if signature != ZIP_SIGNATURE:
         raise Rejected("invalid_archive", "the archive must be a zip; its first bytes are not those of one")
     require_backbone(services, request.backbone)
-    return services.jobs.submit(archive, request, idempotency=idempotency)
+    return services.jobs.submit(archive, request, submission, idempotency=idempotency)

@@ -1,0 +1,45 @@
+"""Who calls the service: a tenant, and what it may do."""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Scope = Literal["submit", "read", "tune", "admin"]
+
+SCOPES: Final[dict[Scope, str]] = {
+    "submit": "submit images, and cancel or erase the tenant's own jobs",
+    "read": "read the tenant's own jobs, certificates and assessments, and verify documents",
+    "tune": "tune prompts, change and withdraw the tenant's own",
+    "admin": "change the defaults and prompts of all tenants, read metrics, and run the self-test",
+}
+LOCAL_TENANT: Final = "local"
+"""The tenant of a service that is open on loopback, and of every job of a release without tenants."""
+
+_TENANT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+
+
+def is_tenant(name: str) -> bool:
+    """Returns whether a name can be that of a tenant: 1 to 32 of a-z, 0-9 and hyphens, which do not stand at an end."""
+    return _TENANT.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who sent a request.
+
+    Attributes:
+        tenant: The tenant whose jobs, prompts and assessments the caller sees.
+        scopes: What the caller may do.
+        key_id: Public id of the API key; None where the service is open.
+    """
+
+    tenant: str
+    scopes: frozenset[Scope]
+    key_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if not is_tenant(self.tenant):
+            raise ValueError(f"tenant must be 1 to 32 of a-z, 0-9 and inner hyphens, got {self.tenant!r}")
+
+
+LOCAL_CALLER: Final = Caller(tenant=LOCAL_TENANT, scopes=frozenset(SCOPES))
