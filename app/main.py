@@ -30,6 +30,7 @@ from certrad.app.api.routes import (
     jobs,
     keys,
     rules,
+    selftest,
     triggers,
     verify,
 )
@@ -104,6 +105,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         triggers,
         instances,
         rules,
+        selftest,
     ):
         app.include_router(module.router)
     app.include_router(page_router(settings))

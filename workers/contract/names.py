@@ -81,6 +81,14 @@ FORMER_TASKS: Final[dict[str, str]] = {
 """The name of each task in the release before this one: its queued jobs run under the new name."""
 FIRST_STAGE: Final[dict[Kind, Stage]] = {"certify": "decode", "tune": "unpack"}  # the engine's bears the kind's name
 
+SelfTestPart = Literal["engine", "intake"]
+
+SELFTEST_TASKS: Final[dict[SelfTestPart, tuple[str, str]]] = {
+    "engine": (ENGINE_QUEUE, "certrad.workers.engine.tasks.selftest"),
+    "intake": (INTAKE_QUEUE, "certrad.workers.intake.selftest.selftest"),
+}
+"""The tasks of a self-test that POST /selftest orders; they belong to no job."""
+
 PREFIX: Final = "certrad"
 JOBS: Final = f"{PREFIX}:jobs"  # zset: job id -> time of creation
 ACTIVE: Final = f"{PREFIX}:active"  # zset: job id -> time of creation, until the job ends
@@ -98,6 +106,7 @@ STAMPING: Final = f"{PREFIX}:certificates:stamping"  # a process asks for the wa
 PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
+FAILED_SELFTESTS: Final = f"{PREFIX}:selftests:failed"  # hash: host and device -> JSON of FailedSelfTest
 NEWS: Final = f"{PREFIX}:news"  # channel: the id of a job after each event that is added to its stream
 OWN_BACKBONES: Final = f"{PREFIX}:backbones:own"  # hash: id of an operator's backbone -> JSON of BackboneCard
 OWN_TASKS: Final = f"{PREFIX}:tasks:own"  # hash: id of an operator's task -> JSON of TaskCard
@@ -131,6 +140,11 @@ def document_key(job_id: str) -> str:
 def idempotency_key(key_sha256: str) -> str:
     """Returns the key of the job that an Idempotency-Key created, with the digest of its request."""
     return f"{PREFIX}:idem:{key_sha256}"
+
+
+def selftest_key(test_id: str) -> str:
+    """Returns the key of the hash of an ordered self-test: when it was ordered, and the report of each part."""
+    return f"{PREFIX}:selftest:{test_id}"
 
 
 def prompt_bytes_key(sha256: str) -> str:

@@ -22,6 +22,7 @@ from rq.timeouts import JobTimeoutException
 from rq.utils import now
 
 from certrad.workers.connection import quiet_seconds
+from certrad.workers.contract.commands import FAILURE
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records
@@ -49,6 +50,7 @@ class QueueWorker(Worker):
     """
 
     job_class = AllowedJob
+    failure_code = FAILURE  # the exit code of a worker that ends by itself
 
     def __init__(
         self, queue_name: str, *, name: str, redis: Redis, settings: WorkerSettings, prepare_for_work: bool = True
