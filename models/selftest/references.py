@@ -62,13 +62,14 @@ def read_references(path: Path = REFERENCES) -> References:
         content = path.read_bytes()
         facts = read_facts(content)
         tensors = load(content)
+        normals: dict[NoiseLaw, Tensor] = {law: tensors[law] for law in _LAWS}
         return References(
             facts=facts,
             phantom=tensors["phantom"],
             images=tensors["images"],
             features=tensors["features"],
             text_features=tensors["text_features"],
-            normals={law: tensors[law] for law in _LAWS},
+            normals=normals,
         )
     except (OSError, SafetensorError, KeyError) as error:
         raise ReferencesError(f"the references of the self-test cannot be read: {type(error).__name__}") from error
