@@ -38,12 +38,12 @@ class References:
 
     def to_bytes(self) -> bytes:
         """Returns the references as a safetensors file; equal references give equal bytes."""
-        tensors = {
+        tensors: dict[str, Tensor] = {
             "phantom": self.phantom,
             "images": self.images,
             "features": self.features,
             "text_features": self.text_features,
-            **self.normals,
+            **{str(law): normals for law, normals in self.normals.items()},
         }
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         return save(contiguous, metadata={METADATA: json.dumps(asdict(self.facts), sort_keys=True)})

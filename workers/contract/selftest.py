@@ -10,8 +10,10 @@ from redis import Redis
 
 from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.selftest import SelfTestReport
-from certrad.workers.contract.names import FAILED_SELFTESTS, SELFTEST_TASKS, SelfTestPart, selftest_key
+from certrad.workers.contract.access import LOCAL_TENANT
+from certrad.workers.contract.names import FAILED_SELFTESTS, SELFTEST_TASKS, SelfTestPart, selftest_key, turns_key
 from certrad.workers.contract.queues import queue
+from certrad.workers.contract.turns import FINISH
 
 _KEPT_SECONDS: Final = 86_400
 _FAILURE_KEPT_SECONDS: Final = 3_600
@@ -77,15 +79,17 @@ class SelfTests:
         self._redis.hset(key, _ORDERED_AT, repr(test.ordered_at))
         self._redis.expire(key, _KEPT_SECONDS)
         for part, (name, path) in SELFTEST_TASKS.items():
+            entry = f"{test.id}-selftest-{part}"
             queue(self._redis, name).enqueue_call(
                 func=path,
                 args=(test.id,),
-                job_id=f"{test.id}-selftest-{part}",
+                job_id=entry,
                 timeout=_TIME_LIMIT_SECONDS,
                 result_ttl=60,
                 failure_ttl=_KEPT_SECONDS,
                 at_front=True,
             )
+            self._redis.hset(turns_key(name), entry, f"{FINISH}:0:{LOCAL_TENANT}")  # nothing is placed before it
         return test
 
     def put(self, test_id: str, part: SelfTestPart, report: SelfTestReport) -> None:
