@@ -86,6 +86,9 @@ JOBS: Final = f"{PREFIX}:jobs"  # zset: job id -> time of creation
 ACTIVE: Final = f"{PREFIX}:active"  # zset: job id -> time of creation, until the job ends
 WORKERS: Final = f"{PREFIX}:workers"  # hash: worker name -> JSON of WorkerCard
 AUDIT_LOST: Final = f"{PREFIX}:audit:lost"  # number of events of the audit trail that could not be written
+TOTALS: Final = f"{PREFIX}:totals"  # hash: counters of the installation, see `certrad.workers.contract.totals`
+DRIFT_OF_ALL: Final = f"{PREFIX}:drift"  # hash: certificates of all tenants and days by series
+ENGINE_MEMORY: Final = f"{PREFIX}:workers:memory"  # hash: worker name -> JSON: kind of memory -> bytes
 REWRITTEN: Final = f"{PREFIX}:rewritten"  # creation of the newest job that the append-only file was rewritten after
 SIGNING_KEYS: Final = f"{PREFIX}:keys"  # zset: public signing key in hexadecimal -> time first used
 REVOKED_KEYS: Final = (
@@ -126,6 +129,11 @@ def ledger_key(job_id: str) -> str:
 def document_key(job_id: str) -> str:
     """Returns the key of what an engine hands to intake, a certificate document or a result; deleted when it ends."""
     return f"{record_key(job_id)}:document"
+
+
+def drift_key(tenant: str, day: str) -> str:
+    """Returns the key of the hash of a tenant's certificates of one day (2026-11-30) by series."""
+    return f"{DRIFT_OF_ALL}:{tenant}:{day}"
 
 
 def idempotency_key(key_sha256: str) -> str:
