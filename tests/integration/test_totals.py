@@ -22,9 +22,8 @@ from certrad.workers.contract.drift import MOST_SERIES, Series, read_days
 from certrad.workers.contract.load import publish_memory
 from certrad.workers.contract.names import ENGINE_QUEUE, TOTALS, drift_key
 from certrad.workers.contract.records import Records
-from certrad.workers.contract.scripts import MOST_FIELDS
 from certrad.workers.contract.submission import Submission
-from certrad.workers.contract.totals import RADII, Observations
+from certrad.workers.contract.totals import MOST_FIELDS, RADII, Observations
 from certrad.workers.engine.ledger import RedisLedger
 from tests.support.certificates import CASES, facts
 from tests.support.image_facts import image_facts
@@ -163,7 +162,7 @@ def test_a_hash_of_counters_that_is_none_keeps_no_job_from_its_end(redis: Redis,
 def test_a_full_redis_counts_too(redis: Redis, records: Records, scraped: Scraped, request: Any) -> None:
     create(records, "job")
     redis.set("certrad:job:job:input", b"x" * 600_000)
-    before = redis.config_get("maxmemory")["maxmemory"]
+    before = str(redis.config_get("maxmemory")["maxmemory"])
     request.addfinalizer(lambda: redis.config_set("maxmemory", before))
     redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 1_000_000)
     fill(redis)

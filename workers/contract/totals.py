@@ -1,7 +1,7 @@
 """The counters of the whole installation: one hash in Redis, which the scripts that end a job change.
 
 So a job is counted once, whatever process ends it, and a counter survives every process. A field is the JSON list of
-the counter's name and the values of its labels. Every label has a bounded set of values.
+the counter's name and the values of its labels, or the name alone. Every label has a bounded set of values.
 """
 
 import json
@@ -124,7 +124,13 @@ INTAKE_REFUSALS: Final = Counter(
 DROPPED: Final = Counter(
     name="dropped_increments", words="Increments of counters that were dropped because there are too many series"
 )
+CALLBACKS_DELIVERED: Final = Counter(name="callbacks_delivered", words="Callbacks that their receiver has taken")
+CALLBACKS_RETRIED: Final = Counter(name="callbacks_retried", words="Attempts to deliver a callback that failed")
+CALLBACKS_DEAD: Final = Counter(name="callbacks_dead", words="Callbacks that were given up")
 COUNTERS: Final = (
+    CALLBACKS_DELIVERED,
+    CALLBACKS_RETRIED,
+    CALLBACKS_DEAD,
     JOBS_ENDED,
     CERTIFICATES,
     SAMPLES,
@@ -182,7 +188,7 @@ class Totals:
             stored, self.drift = cast("list[dict[bytes, bytes]]", pipe.execute())
         self._values: dict[str, dict[Labels, float]] = defaultdict(dict)
         for name, value in stored.items():
-            counter, *labels = json.loads(name)
+            counter, *labels = json.loads(name) if name.startswith(b"[") else [name.decode()]
             self._values[counter][tuple(labels)] = float(value)
 
     def counter(self, counter: Counter) -> Mapping[Labels, float]:
