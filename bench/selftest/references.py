@@ -46,7 +46,7 @@ _RANDOM123: Final = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("--samples", type=int, default=16_384, help="samples of the reference counts")
+    parser.add_argument("--samples", type=int, default=8_192, help="samples of the reference counts")
     parser.add_argument("--out", type=Path, default=REFERENCES.parent, help="folder to write into")
 
 

@@ -94,6 +94,8 @@ JOBS: Final = f"{PREFIX}:jobs"  # zset: job id -> time of creation
 ACTIVE: Final = f"{PREFIX}:active"  # zset: job id -> time of creation, until the job ends
 WORKERS: Final = f"{PREFIX}:workers"  # hash: worker name -> JSON of WorkerCard
 AUDIT_LOST: Final = f"{PREFIX}:audit:lost"  # number of events of the audit trail that could not be written
+DRIFT_OF_ALL: Final = f"{PREFIX}:drift"  # hash: certificates of all tenants and days by series
+ENGINE_MEMORY: Final = f"{PREFIX}:workers:memory"  # hash: worker name -> JSON: kind of memory -> bytes
 REWRITTEN: Final = f"{PREFIX}:rewritten"  # creation of the newest job that the append-only file was rewritten after
 SIGNING_KEYS: Final = f"{PREFIX}:keys"  # zset: public signing key in hexadecimal -> time first used
 REVOKED_KEYS: Final = (
@@ -107,6 +109,11 @@ PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
 FAILED_SELFTESTS: Final = f"{PREFIX}:selftests:failed"  # hash: host and device -> JSON of FailedSelfTest
+TOTALS: Final = f"{PREFIX}:totals"  # hash: JSON list of a counter's name and its labels' values -> number, see `totals`
+CALLBACKS: Final = f"{PREFIX}:callbacks"  # zset: id of an ended job -> time of the next attempt to tell its receiver
+DEAD_CALLBACKS: Final = (
+    f"{PREFIX}:callbacks:dead"  # zset: id of an ended job -> time at which its callback was given up
+)
 NEWS: Final = f"{PREFIX}:news"  # channel: the id of a job after each event that is added to its stream
 OWN_BACKBONES: Final = f"{PREFIX}:backbones:own"  # hash: id of an operator's backbone -> JSON of BackboneCard
 OWN_TASKS: Final = f"{PREFIX}:tasks:own"  # hash: id of an operator's task -> JSON of TaskCard
@@ -137,6 +144,11 @@ def document_key(job_id: str) -> str:
     return f"{record_key(job_id)}:document"
 
 
+def drift_key(tenant: str, day: str) -> str:
+    """Returns the key of the hash of a tenant's certificates of one day (2026-11-30) by series."""
+    return f"{DRIFT_OF_ALL}:{tenant}:{day}"
+
+
 def idempotency_key(key_sha256: str) -> str:
     """Returns the key of the job that an Idempotency-Key created, with the digest of its request."""
     return f"{PREFIX}:idem:{key_sha256}"
@@ -145,6 +157,11 @@ def idempotency_key(key_sha256: str) -> str:
 def selftest_key(test_id: str) -> str:
     """Returns the key of the hash of an ordered self-test: when it was ordered, and the report of each part."""
     return f"{PREFIX}:selftest:{test_id}"
+
+
+def callback_key(job_id: str) -> str:
+    """Returns the key of the hash of what must be told about the end of a job, and to whom."""
+    return f"{PREFIX}:callback:{job_id}"
 
 
 def turns_key(queue: str) -> str:

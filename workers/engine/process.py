@@ -14,8 +14,8 @@ from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 
-from certrad.workers import logs
 from certrad.workers.connection import connect
+from certrad.workers.contract import logs
 from certrad.workers.contract.commands import SELFTEST_FAILED
 from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.contract.selftest import SelfTestFailedError
