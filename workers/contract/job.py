@@ -213,6 +213,10 @@ class QueueFullError(Exception):
     """The installation has as many active jobs as it allows."""
 
 
+class TenantQuotaError(Exception):
+    """The tenant has as many active jobs as one may have."""
+
+
 class UnreadableRecordError(Exception):
     """A record in Redis is not one that this version writes; the message is the job's id."""
 

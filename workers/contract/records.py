@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from redis import Redis
 
 from certrad.models.types.result import AbstainedResult, CertifiedResult
+from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.job import (
     ERROR,
     INPUT,
@@ -19,22 +20,26 @@ from certrad.workers.contract.job import (
     JobInput,
     JobRecord,
     JobResult,
-    Page,
     QueueFullError,
+    TenantQuotaError,
     UnreadableRecordError,
     end_data,
     phase_data,
 )
+from certrad.workers.contract.listing import Listing
 from certrad.workers.contract.names import (
     ACTIVE,
     JOBS,
     REWRITTEN,
+    TENANTS,
     Phase,
     Status,
+    active_of,
     document_key,
     events_key,
     idempotency_key,
     input_key,
+    jobs_of,
     ledger_key,
     record_key,
 )
@@ -61,6 +66,7 @@ class Records:
         self._create = redis.register_script(CREATE)
         self._advance = redis.register_script(ADVANCE)
         self._end = redis.register_script(END)
+        self.listing = Listing(redis, ttl=ttl, read=self._readable, clock=clock)
 
     def create(
         self,
@@ -69,6 +75,7 @@ class Records:
         *,
         max_active: int,
         digest: str,
+        max_of_tenant: int | None = None,
         submission: Submission = ANONYMOUS,
         idempotency_sha256: str | None = None,
     ) -> Created:
@@ -79,6 +86,7 @@ class Records:
             request: The request with every default filled in.
             max_active: Jobs that may be active at once.
             digest: SHA-256 over the upload and the request, compared on a replay.
+            max_of_tenant: Jobs that one tenant may have active at once; None for all of `max_active`.
             submission: Who sent the job.
             idempotency_sha256: SHA-256 of the Idempotency-Key, None without one.
 
@@ -87,6 +95,7 @@ class Records:
 
         Raises:
             QueueFullError: As many jobs are active as may be.
+            TenantQuotaError: The tenant has as many active jobs as it may have.
             IdempotencyConflictError: The key was used for another upload or request.
         """
         now = self._clock()
@@ -100,13 +109,15 @@ class Records:
             "updated_at": repr(now),
         }
         replay_key = idempotency_key(idempotency_sha256) if idempotency_sha256 else ""
+        tenant = submission.tenant
+        bound = max_active if max_of_tenant is None else max_of_tenant
         answer = self._create(
-            keys=[record_key(job_id), ACTIVE, JOBS, replay_key],
-            args=[job_id, repr(now), self._ttl, max_active, digest, *_flat(fields)],
+            keys=[record_key(job_id), ACTIVE, JOBS, replay_key, active_of(tenant), jobs_of(tenant), TENANTS],
+            args=[job_id, repr(now), self._ttl, max_active, digest, tenant, bound, *_flat(fields)],
         )
         known_id, known_digest = (part.decode() for part in cast("list[bytes]", answer))
         if not known_id:
-            raise QueueFullError
+            raise TenantQuotaError if known_digest == "tenant" else QueueFullError
         if known_digest != digest:
             raise IdempotencyConflictError
         return Created(record=JobRecord.queued(known_id, request, submission, at=now), replayed=known_id != job_id)
@@ -122,6 +133,11 @@ class Records:
             return JobRecord.from_fields(job_id, stored) if b"status" in stored else None
         except (KeyError, ValueError) as error:
             raise UnreadableRecordError(job_id) from error
+
+    def tenant(self, job_id: str) -> str:
+        """Returns the tenant of a job, also of a record that `read` cannot read."""
+        stored = cast("bytes | None", self._redis.hget(record_key(job_id), "tenant"))
+        return LOCAL_TENANT if stored is None else stored.decode()
 
     def status(self, job_id: str) -> Status | None:
         """Returns the status alone, also of a record that `read` cannot read; None if there is no record."""
@@ -229,35 +245,11 @@ class Records:
         """Removes every trace of a job from Redis."""
         keys = [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)]
         self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
-        self._redis.zrem(JOBS, job_id)
-        self._redis.zrem(ACTIVE, job_id)
+        self.listing.remove(job_id)
 
     def active(self) -> list[str]:
         """Returns the ids of jobs that have not ended, oldest first."""
-        return [member.decode() for member in cast("list[bytes]", self._redis.zrange(ACTIVE, 0, -1))]
-
-    def page(self, *, before: float, limit: int) -> Page:
-        """Returns the newest records created before a time, without expired and unreadable ones.
-
-        Args:
-            before: Seconds since 1970, exclusive.
-            limit: The number of jobs to read at most.
-        """
-        listed = cast(
-            "list[tuple[bytes, float]]",
-            self._redis.zrevrangebyscore(JOBS, f"({before!r}", "-inf", start=0, num=limit, withscores=True),
-        )
-        records = (self._readable(job_id.decode()) for job_id, _ in listed)
-        return Page(
-            records=tuple(record for record in records if record is not None),
-            following=listed[-1][1] if len(listed) == limit else None,
-        )
-
-    def forget_expired(self) -> None:
-        """Removes jobs whose record has expired from the list that `page` reads."""
-        old = cast("list[bytes]", self._redis.zrangebyscore(JOBS, "-inf", self._clock() - self._ttl))
-        if gone := [job_id for job_id in old if self.status(job_id.decode()) is None]:
-            self._redis.zrem(JOBS, *gone)
+        return self.listing.active()
 
     def _readable(self, job_id: str) -> JobRecord | None:
         try:

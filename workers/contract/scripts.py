@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from certrad.workers.contract.names import ENDED, NEWS
+from certrad.workers.contract.access import LOCAL_TENANT
+from certrad.workers.contract.names import ACTIVE, ENDED, NEWS
 
 # Opens every script that may only touch a job under way: whether it has ended, or has no record (any more).
 HAS_ENDED: Final = f"""
@@ -16,7 +17,8 @@ end
 # ACL forbids the channel, followers only read later.
 _TELL: Final = f"redis.pcall('PUBLISH', '{NEWS}', string.match(KEYS[1], '[^:]*$'))"
 
-# KEYS record, active, jobs, idempotency ('' for none); ARGV id, now, ttl, bound, request digest, field, value, ...
+# KEYS record, active, jobs, idempotency ('' for none), active and jobs of the tenant, tenants; ARGV id, now, ttl, bound,
+# request digest, tenant, its bound, field, value, ...; answers with the job and its digest, or '' and whose bound it is.
 # Redis' clients send a script again when its answer gets lost, so the job it created already is no other job.
 CREATE: Final = """
 if KEYS[4] ~= '' then
@@ -24,10 +26,11 @@ if KEYS[4] ~= '' then
   if known[1] then return {known[1], known[2]} end
 end
 if redis.call('EXISTS', KEYS[1]) == 1 then return {ARGV[1], ARGV[5]} end
-if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return {'', ''} end
-redis.call('HSET', KEYS[1], unpack(ARGV, 6))
-redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
-redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
+if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return {'', 'all'} end
+if redis.call('ZCARD', KEYS[5]) >= tonumber(ARGV[7]) then return {'', 'tenant'} end
+redis.call('HSET', KEYS[1], unpack(ARGV, 8))
+for _, list in ipairs({2, 3, 5, 6}) do redis.call('ZADD', KEYS[list], ARGV[2], ARGV[1]) end
+redis.call('SADD', KEYS[7], ARGV[6])
 if KEYS[4] ~= '' then
   redis.call('HSET', KEYS[4], 'job', ARGV[1], 'digest', ARGV[5])
   redis.call('EXPIRE', KEYS[4], ARGV[3])
@@ -56,6 +59,7 @@ return 1
 END: Final = f"""{HAS_ENDED}
 if has_ended(KEYS[1]) then return 0 end
 redis.call('ZREM', KEYS[3], ARGV[5])
+redis.call('ZREM', '{ACTIVE}:of:' .. (redis.call('HGET', KEYS[1], 'tenant') or '{LOCAL_TENANT}'), ARGV[5])
 redis.call('DEL', unpack(KEYS, 4))
 redis.call('HSET', KEYS[1], unpack(ARGV, 6))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
