@@ -105,10 +105,26 @@ class Client:
     """Speaks to one installation; every refusal is a ProblemError."""
 
     def __init__(
-        self, url: str, *, transport: httpx.BaseTransport | None = None, sleep: Callable[[float], None] = time.sleep
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """Connects at the first request.
+
+        Args:
+            url: The address of the service.
+            key: The API key to send; None for a service that is open.
+            transport: What carries the requests; None for the network.
+            sleep: Waits for some seconds.
+        """
         direct = is_loopback_url(url)  # no proxy of HTTP_PROXY can reach this machine's own addresses
-        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, transport=transport, trust_env=not direct)
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(
+            base_url=url, timeout=_TIMEOUT, transport=transport, trust_env=not direct, headers=headers
+        )
         self._sleep = sleep
 
     def submit(

@@ -1,7 +1,9 @@
 """Starts uvicorn with the application, with limits on its connections; `python -m` this module serves a socket."""
 
 import logging
+import os
 import resource
+import socket
 import sys
 from functools import partial
 from typing import Any, Final, cast
@@ -12,6 +14,7 @@ from certrad.app.http.connections import SPARE, Connections
 from certrad.app.http.log_limit import OncePerPeriod
 from certrad.app.http.protocol import LimitedProtocol, TimeLimits
 from certrad.app.settings import ApiSettings
+from certrad.workers.contract.loopback import is_loopback
 
 _BACKLOG: Final = 256  # connections that asyncio accepts before any of them can be closed
 _OTHER_FILES: Final = 2 * _BACKLOG + SPARE + 128  # the backlog twice, Redis, threads, log, modules
@@ -29,6 +32,8 @@ def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, f
         fd: The number of an open socket to listen on, in place of both.
     """
     limit_repeated_lines()
+    if not _is_loopback(host, fd):
+        os.environ["CERTRAD_ACCESS"] = "closed"  # uvicorn builds the application, which reads the environment
     uvicorn.run(
         "certrad.app.main:create_app",
         factory=True,
@@ -43,6 +48,14 @@ def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, f
     )
 
 
+def _is_loopback(host: str, fd: int | None) -> bool:
+    """Returns whether only this machine reaches the address that is listened on."""
+    if fd is None:
+        return is_loopback(host)
+    with socket.socket(fileno=os.dup(fd)) as listener:
+        return is_loopback(str(listener.getsockname()[0]))
+
+
 def connection_options(settings: ApiSettings) -> dict[str, Any]:
     """Returns the options of `uvicorn.Config` that limit connections.
 
@@ -55,6 +68,8 @@ def connection_options(settings: ApiSettings) -> dict[str, Any]:
     return {
         "http": cast("Any", protocol),
         "ws": "none",
+        "proxy_headers": bool(settings.proxies),  # uvicorn would believe every program of this machine
+        "forwarded_allow_ips": list(settings.proxies),
         "backlog": _BACKLOG,
         "timeout_keep_alive": cast("int", settings.idle_timeout),  # uvicorn only adds it to a time
     }

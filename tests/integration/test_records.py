@@ -203,7 +203,9 @@ def test_pages_reach_the_oldest_job_although_records_between_are_gone(
 
 def test_the_last_page_names_no_following_one(records: Records) -> None:
     create(records)
-    assert records.listing.page(tenant=LOCAL_TENANT, before=float("inf"), limit=2) == Page(records=(read(records),), following=None)
+    assert records.listing.page(tenant=LOCAL_TENANT, before=float("inf"), limit=2) == Page(
+        records=(read(records),), following=None
+    )
 
 
 def test_the_record_of_a_version_that_knew_one_kind_of_job_is_read(redis: Redis, records: Records) -> None:

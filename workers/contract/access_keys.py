@@ -117,7 +117,9 @@ class AccessKeys:
         if not is_tenant(tenant):
             raise ValueError(f"a tenant must be 1 to 32 of a-z, 0-9 and inner hyphens, got {tenant!r}")
         if not scopes or (unknown := sorted(set(scopes) - set(SCOPES))):
-            raise ValueError(f"scopes must be one or more of {', '.join(SCOPES)}" + (f"; got {unknown}" if scopes else ""))
+            raise ValueError(
+                f"scopes must be one or more of {', '.join(SCOPES)}" + (f"; got {unknown}" if scopes else "")
+            )
         with self._change() as keys:
             return self._new(keys, tenant, tuple(sorted(set(scopes))))
 
@@ -204,7 +206,7 @@ class AccessKeys:
         alike = [key.id for key in keys.values() if (key.tenant, key.scopes) == (tenant, scopes) and key.is_live(now)]
         if len(alike) >= LIVE_KEYS:
             raise ValueError(
-                f"{tenant} has {LIVE_KEYS} keys in use with these scopes, {' and '.join(alike)}: revoke one of them first"
+                f"{tenant} has {LIVE_KEYS} keys in use with these scopes, {' and '.join(alike)}: revoke one first"
             )
         key_id = secrets.token_hex(_ID_BYTES)
         secret = f"{_PREFIX}_{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"

@@ -10,7 +10,6 @@ from certrad.workers.contract.job import JobRecord, Page
 from certrad.workers.contract.names import ACTIVE, JOBS, TENANTS, active_of, jobs_of, record_key
 
 
-
 class Listing:
     """Reads the lists of jobs, and keeps them free of records that are gone."""
 
@@ -46,9 +45,7 @@ class Listing:
             self._adopt()
         listed = cast(
             "list[tuple[bytes, float]]",
-            self._redis.zrevrangebyscore(
-                jobs_of(tenant), f"({before!r}", "-inf", start=0, num=limit, withscores=True
-            ),
+            self._redis.zrevrangebyscore(jobs_of(tenant), f"({before!r}", "-inf", start=0, num=limit, withscores=True),
         )
         records = (self._read(job_id.decode()) for job_id, _ in listed)
         return Page(
@@ -75,8 +72,7 @@ class Listing:
 
     def _adopt(self) -> None:
         """Gives the jobs that a release without tenants created to the local tenant."""
-        listed = sum(cast("int", self._redis.zcard(jobs_of(tenant))) for tenant in self._tenants())
-        if cast("int", self._redis.zcard(JOBS)) <= listed:
+        if self._redis.zcard(JOBS) <= sum(self._redis.zcard(jobs_of(tenant)) for tenant in self._tenants()):
             return
         for member, created_at in cast("list[tuple[bytes, float]]", self._redis.zrange(JOBS, 0, -1, withscores=True)):
             record = record_key(member.decode())

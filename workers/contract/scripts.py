@@ -17,8 +17,9 @@ end
 # ACL forbids the channel, followers only read later.
 _TELL: Final = f"redis.pcall('PUBLISH', '{NEWS}', string.match(KEYS[1], '[^:]*$'))"
 
-# KEYS record, active, jobs, idempotency ('' for none), active and jobs of the tenant, tenants; ARGV id, now, ttl, bound,
-# request digest, tenant, its bound, field, value, ...; answers with the job and its digest, or '' and whose bound it is.
+# KEYS record, active, jobs, idempotency ('' for none), active and jobs of the tenant, tenants; ARGV id, now, ttl,
+# bound, request digest, tenant, its bound, field, value, ...; answers with the job and its digest, or '' and whose
+# bound it is.
 # Redis' clients send a script again when its answer gets lost, so the job it created already is no other job.
 CREATE: Final = """
 if KEYS[4] ~= '' then

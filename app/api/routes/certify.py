@@ -1,5 +1,6 @@
 """POST /certify."""
 
+from dataclasses import replace
 from typing import BinaryIO, Final
 
 from fastapi import APIRouter, Request
@@ -80,7 +81,8 @@ def _submit(
     submission: Submission,
     idempotency: str | None,
 ) -> Created:
-    request = resolve(parse(fields), services.catalogue, services.settings)
+    form = parse(fields)
+    request = resolve(form, services.catalogue.seen_by(submission.tenant), services.settings)
     start = image.read(SNIFFED_BYTES)
     image.seek(0)
     if not start:
@@ -91,4 +93,4 @@ def _submit(
             "the image must be PNG, JPEG, TIFF or DICOM; its first bytes are those of none of them",
         )
     require_backbone(services, request.classifier.backbone)
-    return services.jobs.submit(image, request, submission, idempotency=idempotency)
+    return services.jobs.submit(image, request, replace(submission, reference=form.reference), idempotency=idempotency)

@@ -1,5 +1,6 @@
 """POST /prompts."""
 
+from dataclasses import replace
 from typing import Any, BinaryIO, Final
 
 from fastapi import APIRouter, Request
@@ -68,10 +69,13 @@ def _submit(
     submission: Submission,
     idempotency: str | None,
 ) -> Created:
-    request = resolve(parse(fields), services.catalogue, services.settings)
+    form = parse(fields)
+    request = resolve(form, services.catalogue.seen_by(submission.tenant), services.settings)
     signature = archive.read(len(ZIP_SIGNATURE))
     archive.seek(0)
     if signature != ZIP_SIGNATURE:
         raise Rejected("invalid_archive", "the archive must be a zip; its first bytes are not those of one")
     require_backbone(services, request.backbone)
-    return services.jobs.submit(archive, request, submission, idempotency=idempotency)
+    return services.jobs.submit(
+        archive, request, replace(submission, reference=form.reference), idempotency=idempotency
+    )

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -20,9 +21,15 @@ from certrad.app.api.problems import InvalidRequest, refusal
 from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
 from certrad.models.types.window import read_window
+from certrad.workers.contract.submission import REFERENCE_MAX, printable
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+Reference = Annotated[str, StringConstraints(min_length=1, max_length=REFERENCE_MAX), AfterValidator(printable)]
+REFERENCE_DESCRIPTION: Final = (
+    "the sender's own note, kept in the job and nowhere else; the same Idempotency-Key with another one is a conflict"
+)
 
 Sigma = Annotated[
     Annotated[float, Field(ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1]), Tag("number")]
@@ -117,6 +124,7 @@ class CertifyForm(BaseModel):
         "`percentile` for the 1st to the 99th percentile of its values, without `radius_in_image_units`",
         examples=["40,400"],
     )
+    reference: Reference | None = Field(None, description=REFERENCE_DESCRIPTION)
     priority: Literal["normal", "urgent"] = Field("normal", description="`urgent` goes before every normal job")
 
     @field_validator("n")

@@ -96,6 +96,7 @@ class JobView(BaseModel):
     )
     result: CertificationResult | TuningResult | None
     error: ProblemBody | None
+    reference: str | None = Field(None, description="the sender's own note; nothing else repeats it")
     links: Links
     created_at: datetime
     updated_at: datetime
@@ -125,6 +126,7 @@ def job_view(record: JobRecord) -> JobView:
         warnings=_warnings(record),
         result=record.result,
         error=ProblemBody.model_validate(error) if error else None,
+        reference=record.submission.reference,
         links=Links(
             self=path,
             events=f"{path}/events",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints
 
-from certrad.app.api.schemas.certify import Identifier, Words, validate_form
+from certrad.app.api.schemas.certify import REFERENCE_DESCRIPTION, Identifier, Reference, Words, validate_form
 from certrad.models.types.cards import ContextPosition
 from certrad.models.types.smoothing import SIGMA_RANGE
 from certrad.models.types.tuning import (
@@ -76,6 +76,7 @@ class TuningForm(BaseModel):
         lt=2**32,
         description="random seed of the choice of images, the first context vectors and the noise; default 0",
     )
+    reference: Reference | None = Field(None, description=REFERENCE_DESCRIPTION)
 
 
 def parse(fields: Iterable[tuple[str, str]]) -> TuningForm:
