@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 import uvicorn
+from fastapi import FastAPI
 
 from certrad.app.http.connections import SPARE, Connections
 from certrad.app.http.log_limit import OncePerPeriod
@@ -33,9 +34,9 @@ def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, f
     """
     limit_repeated_lines()
     if not _is_loopback(host, fd):
-        os.environ["CERTRAD_ACCESS"] = "closed"  # uvicorn builds the application, which reads the environment
+        settings = settings.model_copy(update={"access": "closed"})
     uvicorn.run(
-        "certrad.app.main:create_app",
+        partial(_build, settings),
         factory=True,
         host=host,
         port=port,
@@ -46,6 +47,12 @@ def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, f
         timeout_graceful_shutdown=3,
         **connection_options(settings),
     )
+
+
+def _build(settings: ApiSettings) -> FastAPI:
+    from certrad.app.main import create_app  # not before uvicorn has set its logging up
+
+    return create_app(settings)
 
 
 def _is_loopback(host: str, fd: int | None) -> bool:

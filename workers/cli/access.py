@@ -27,7 +27,7 @@ def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     parser.argument("action", choice(*ACTIONS), "action")
     parser.argument("name", text("NAME"), "tenant of a new key, or id of a key", optional=True)
-    parser.option("--scopes", _scopes(), "what a new key may do, separated by commas")
+    parser.option("--scopes", _scopes(), "scopes of a new key, separated by commas")
     parser.option("--overlap", integer(0, 31_622_400), "seconds after which the old key of a rotation is refused")
     parser.flag("--json", "print machine-readable output")
     add_data_dir(parser)

@@ -93,7 +93,7 @@ def test_every_field_reaches_the_request() -> None:
         "sigmas": [0.5],
         "seed": 7,
     }
-    others = {"name": "mine", "backbone": "plip", "classes": ["b", "a"]}
+    others = {"name": "mine", "backbone": "plip", "classes": ["b", "a"], "reference": "one"}
     sent = {**params, **others}
     assert sent.keys() | {"task"} == TuningForm.model_fields.keys()
     found = request(*((name, value if isinstance(value, str) else json.dumps(value)) for name, value in sent.items()))
