@@ -53,6 +53,9 @@ class ApiSettings(SharedSettings):
     public_certificates: bool = Field(
         False, description="whether GET /certificates/{sha256} answers every tenant, not only those that made it"
     )
+    max_urgent: int = Field(
+        8, ge=0, description="urgent jobs of one tenant that may be queued or running at once; 0: none is accepted"
+    )
     max_wait: float = Field(30.0, ge=0, le=300, description="seconds that `Prefer: wait=N` may hold a request")
     keep_alive: float = Field(15.0, gt=0, le=300, description="seconds between comments on a silent event stream")
     header_timeout: float = Field(10.0, gt=0, description="seconds that the headers of a request may take")
@@ -73,6 +76,14 @@ class ApiSettings(SharedSettings):
     )
     allowed_hosts: str = Field(
         "localhost", description="host names the API answers to beside loopback addresses, separated by commas"
+    )
+    access_log: bool = Field(True, description="whether the log has a line for each request")
+    access_log_probes: bool = Field(
+        False, description="whether it has one for each probe of `/health` and scrape of `/metrics` that succeeds, too"
+    )
+    access_log_client: bool = Field(
+        False,
+        description="whether those lines name the address of the client, which is personal data in some countries",
     )
     redis_timeout: float = Field(5.0, gt=0, description="seconds the API waits for one answer of Redis")
     default_task: str = Field("mednist", min_length=1, description="task of a request that names none")

@@ -53,6 +53,7 @@ NOT_AUDITED: Final = frozenset(
         "ready",
         "workers",
         "metrics",
+        "drift",  # counts
         "keys",
         "jwks",
         "keys_pem",

@@ -18,6 +18,7 @@ from certrad.app.api.events import Source
 from certrad.app.api.jobs import Jobs
 from certrad.app.api.news import News
 from certrad.app.api.rates import Rates
+from certrad.app.api.request_metrics import RequestMetrics
 from certrad.app.api.sessions import Sessions
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.access_keys import AccessKeys
@@ -51,6 +52,7 @@ class Services:
     rates: Rates
     owners: CertificateOwners
     clock: Callable[[], float] = time.time
+    requests: RequestMetrics
 
     @classmethod
     def build(cls, settings: ApiSettings) -> Self:
@@ -84,6 +86,7 @@ class Services:
             sessions=Sessions(redis=async_redis, keys=access_keys, seconds=settings.session_seconds),
             rates=Rates(async_redis, settings),
             owners=CertificateOwners(settings.owners_dir),
+            requests=RequestMetrics(),
         )
 
     async def close(self) -> None:

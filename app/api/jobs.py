@@ -14,19 +14,12 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
+from certrad.app.api.job_refusals import refusals
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS, Rejected
 from certrad.workers.contract import outputs, uploads
 from certrad.workers.contract.access import LOCAL_TENANT
-from certrad.workers.contract.job import (
-    Created,
-    IdempotencyConflictError,
-    JobRecord,
-    Page,
-    QueueFullError,
-    TenantQuotaError,
-    UnreadableRecordError,
-)
+from certrad.workers.contract.job import Created, JobRecord, Page, UnreadableRecordError
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
 from certrad.workers.contract.outputs import OutputKind
@@ -67,7 +60,8 @@ class Jobs:
             The job of the submission.
 
         Raises:
-            Rejected: job_store_full, storage_unavailable, queue_full, tenant_quota_exceeded, idempotency_conflict.
+            Rejected: job_store_full, storage_unavailable, queue_full, tenant_quota_exceeded, urgent_quota_exceeded,
+                idempotency_conflict.
             RedisError: Redis refused or did not answer.
         """
         self._require_memory()
@@ -87,7 +81,14 @@ class Jobs:
             uploads.delete(self._settings.blobs_dir, job_id)
             return created
         try:
-            enqueue(self._redis, FIRST_STAGE[request.kind], job_id, settings=self._settings, urgent=request.urgent)
+            enqueue(
+                self._redis,
+                FIRST_STAGE[request.kind],
+                job_id,
+                settings=self._settings,
+                urgent=request.urgent,
+                tenant=submission.tenant,
+            )
         except BaseException:  # whatever it was, it is raised again; nothing may be left behind
             self._take_back(job_id, replay_key)
             raise
@@ -231,23 +232,17 @@ class Jobs:
         self, job_id: str, request: Request, submission: Submission, *, digest: str, replay_key: str | None
     ) -> Created:
         for _ in range(2):
-            try:
+            with refusals(self._settings):
                 created = self._records.create(
                     job_id,
                     request,
                     submission=submission,
                     max_active=self._settings.max_queued,
                     max_of_tenant=self._settings.max_queued_of_tenant,
+                    max_urgent=self._settings.max_urgent,
                     digest=digest,
                     idempotency_sha256=replay_key,
                 )
-            except QueueFullError:
-                raise Rejected("queue_full", f"{self._settings.max_queued} jobs are waiting or running") from None
-            except TenantQuotaError:
-                bound = self._settings.max_queued_of_tenant
-                raise Rejected("tenant_quota_exceeded", f"{bound} jobs of this tenant are waiting or running") from None
-            except IdempotencyConflictError:
-                raise Rejected("idempotency_conflict", "the key belongs to another upload or other fields") from None
             if not created.replayed or self._records.status(created.job_id) is not None:
                 break
             # The first submission's job was erased since: its key is free again.

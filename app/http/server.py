@@ -15,6 +15,7 @@ from certrad.app.http.connections import SPARE, Connections
 from certrad.app.http.log_limit import OncePerPeriod
 from certrad.app.http.protocol import LimitedProtocol, TimeLimits
 from certrad.app.settings import ApiSettings
+from certrad.workers.contract import logs
 from certrad.workers.contract.loopback import is_loopback
 
 _BACKLOG: Final = 256  # connections that asyncio accepts before any of them can be closed
@@ -32,6 +33,7 @@ def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, f
         port: The port to listen on, from 0 to 65,535.
         fd: The number of an open socket to listen on, in place of both.
     """
+    logs.configure("api")
     limit_repeated_lines()
     if not _is_loopback(host, fd):
         settings = settings.model_copy(update={"access": "closed"})
@@ -42,6 +44,7 @@ def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, f
         port=port,
         fd=fd,
         log_level="warning",
+        log_config=None,  # its lines are JSON as all others
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=3,

@@ -217,6 +217,10 @@ class TenantQuotaError(Exception):
     """The tenant has as many active jobs as one may have."""
 
 
+class UrgentQuotaError(Exception):
+    """The tenant has as many urgent jobs that have not ended as it may have."""
+
+
 class UnreadableRecordError(Exception):
     """A record in Redis is not one that this version writes; the message is the job's id."""
 

@@ -87,6 +87,8 @@ ACTIVE: Final = f"{PREFIX}:active"  # zset: job id -> time of creation, until th
 TENANTS: Final = f"{PREFIX}:tenants"  # set: every tenant that has sent a job
 WORKERS: Final = f"{PREFIX}:workers"  # hash: worker name -> JSON of WorkerCard
 AUDIT_LOST: Final = f"{PREFIX}:audit:lost"  # number of events of the audit trail that could not be written
+DRIFT_OF_ALL: Final = f"{PREFIX}:drift"  # hash: certificates of all tenants and days by series
+ENGINE_MEMORY: Final = f"{PREFIX}:workers:memory"  # hash: worker name -> JSON: kind of memory -> bytes
 REWRITTEN: Final = f"{PREFIX}:rewritten"  # creation of the newest job that the append-only file was rewritten after
 SIGNING_KEYS: Final = f"{PREFIX}:keys"  # zset: public signing key in hexadecimal -> time first used
 REVOKED_KEYS: Final = (
@@ -100,6 +102,11 @@ PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 PROMPT_TENANTS: Final = f"{PREFIX}:prompts:tenants"  # hash: id of a tenants' own prompt -> the tenants, by spaces
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
+TOTALS: Final = f"{PREFIX}:totals"  # hash: JSON list of a counter's name and its labels' values -> number, see `totals`
+CALLBACKS: Final = f"{PREFIX}:callbacks"  # zset: id of an ended job -> time of the next attempt to tell its receiver
+DEAD_CALLBACKS: Final = (
+    f"{PREFIX}:callbacks:dead"  # zset: id of an ended job -> time at which its callback was given up
+)
 NEWS: Final = f"{PREFIX}:news"  # channel: the id of a job after each event that is added to its stream
 OWN_BACKBONES: Final = f"{PREFIX}:backbones:own"  # hash: id of an operator's backbone -> JSON of BackboneCard
 OWN_TASKS: Final = f"{PREFIX}:tasks:own"  # hash: id of an operator's task -> JSON of TaskCard
@@ -150,9 +157,29 @@ def document_key(job_id: str) -> str:
     return f"{record_key(job_id)}:document"
 
 
+def drift_key(tenant: str, day: str) -> str:
+    """Returns the key of the hash of a tenant's certificates of one day (2026-11-30) by series."""
+    return f"{DRIFT_OF_ALL}:{tenant}:{day}"
+
+
 def idempotency_key(key_sha256: str) -> str:
     """Returns the key of the job that an Idempotency-Key created, with the digest of its request."""
     return f"{PREFIX}:idem:{key_sha256}"
+
+
+def callback_key(job_id: str) -> str:
+    """Returns the key of the hash of what must be told about the end of a job, and to whom."""
+    return f"{PREFIX}:callback:{job_id}"
+
+
+def turns_key(queue: str) -> str:
+    """Returns the key of the hash of a queue: the id of each waiting RQ job -> `precedence:round:tenant`."""
+    return f"{PREFIX}:turns:{queue}"
+
+
+def urgent_key(tenant: str) -> str:
+    """Returns the key of the urgent jobs of a tenant, a zset of ids by creation; some of them may have ended."""
+    return f"{PREFIX}:urgent:of:{tenant}"
 
 
 def prompt_bytes_key(sha256: str) -> str:

@@ -9,6 +9,9 @@ from redis import Redis
 
 from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.workers.contract.access import LOCAL_TENANT
+from certrad.workers.contract.drift import KEPT_DAYS
+from certrad.workers.contract.drift_labels import DriftLabel
+from certrad.workers.contract.ending import Ending
 from certrad.workers.contract.job import (
     ERROR,
     INPUT,
@@ -23,18 +26,21 @@ from certrad.workers.contract.job import (
     QueueFullError,
     TenantQuotaError,
     UnreadableRecordError,
-    end_data,
+    UrgentQuotaError,
     phase_data,
 )
 from certrad.workers.contract.listing import Listing
 from certrad.workers.contract.names import (
     ACTIVE,
+    CALLBACKS,
+    DEAD_CALLBACKS,
     JOBS,
     REWRITTEN,
     TENANTS,
     Phase,
     Status,
     active_of,
+    callback_key,
     document_key,
     events_key,
     idempotency_key,
@@ -42,15 +48,18 @@ from certrad.workers.contract.names import (
     jobs_of,
     ledger_key,
     record_key,
+    urgent_key,
 )
 from certrad.workers.contract.outputs import Refused
 from certrad.workers.contract.progress import RunningBound, at_start, running_numbers, to_fields
 from certrad.workers.contract.request import Request, write_request
-from certrad.workers.contract.scripts import ADVANCE, CREATE, END
+from certrad.workers.contract.scripts import ADVANCE, CREATE
 from certrad.workers.contract.submission import ANONYMOUS, Submission
 
 _EVENTS_KEPT: Final = 2_000
-_EVENTS_SECONDS: Final = 600  # after the end of a job; then its record alone says how it ended
+
+
+_REFUSALS: Final = {"urgent": UrgentQuotaError, "tenant": TenantQuotaError}
 
 
 class Records:
@@ -59,14 +68,16 @@ class Records:
     A method that returns False says that the job has ended meanwhile, so that the caller must stop.
     """
 
-    def __init__(self, redis: Redis, *, ttl: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, redis: Redis, *, ttl: int, drift_days: int = KEPT_DAYS, clock: Callable[[], float] = time.time
+    ) -> None:
         self._redis = redis
         self._ttl = ttl
         self._clock = clock
         self._create = redis.register_script(CREATE)
         self._advance = redis.register_script(ADVANCE)
-        self._end = redis.register_script(END)
         self.listing = Listing(redis, ttl=ttl, read=self._readable, clock=clock)
+        self._ending = Ending(redis, ttl=ttl, drift_days=drift_days, clock=clock)
 
     def create(
         self,
@@ -76,6 +87,7 @@ class Records:
         max_active: int,
         digest: str,
         max_of_tenant: int | None = None,
+        max_urgent: int = 1 << 31,
         submission: Submission = ANONYMOUS,
         idempotency_sha256: str | None = None,
     ) -> Created:
@@ -87,6 +99,7 @@ class Records:
             max_active: Jobs that may be active at once.
             digest: SHA-256 over the upload and the request, compared on a replay.
             max_of_tenant: Jobs that one tenant may have active at once; None for all of `max_active`.
+            max_urgent: Urgent jobs of one tenant that may be active at once.
             submission: Who sent the job.
             idempotency_sha256: SHA-256 of the Idempotency-Key, None without one.
 
@@ -96,6 +109,7 @@ class Records:
         Raises:
             QueueFullError: As many jobs are active as may be.
             TenantQuotaError: The tenant has as many active jobs as it may have.
+            UrgentQuotaError: The job is urgent, and as many urgent jobs of the tenant are active as may be.
             IdempotencyConflictError: The key was used for another upload or request.
         """
         now = self._clock()
@@ -111,13 +125,15 @@ class Records:
         replay_key = idempotency_key(idempotency_sha256) if idempotency_sha256 else ""
         tenant = submission.tenant
         bound = max_active if max_of_tenant is None else max_of_tenant
+        urgent = urgent_key(tenant) if request.urgent else ""
+        lists = [active_of(tenant), jobs_of(tenant), TENANTS]
         answer = self._create(
-            keys=[record_key(job_id), ACTIVE, JOBS, replay_key, active_of(tenant), jobs_of(tenant), TENANTS],
-            args=[job_id, repr(now), self._ttl, max_active, digest, tenant, bound, *_flat(fields)],
+            keys=[record_key(job_id), ACTIVE, JOBS, replay_key, urgent, *lists],
+            args=[job_id, repr(now), self._ttl, max_active, digest, max_urgent, bound, tenant, *_flat(fields)],
         )
         known_id, known_digest = (part.decode() for part in cast("list[bytes]", answer))
         if not known_id:
-            raise TenantQuotaError if known_digest == "tenant" else QueueFullError
+            raise _REFUSALS.get(known_digest, QueueFullError)
         if known_digest != digest:
             raise IdempotencyConflictError
         return Created(record=JobRecord.queued(known_id, request, submission, at=now), replayed=known_id != job_id)
@@ -144,16 +160,25 @@ class Records:
         stored = cast("bytes | None", self._redis.hget(record_key(job_id), "status"))
         return None if stored is None else cast("Status", stored.decode())
 
-    def enter(self, job_id: str, phase: Phase, *, image: JobInput | None = None) -> bool:
+    def enter(
+        self,
+        job_id: str,
+        phase: Phase,
+        *,
+        image: JobInput | None = None,
+        labels: Mapping[DriftLabel, str] | None = None,
+    ) -> bool:
         """Moves a job to a phase; one that it is in already is no new event.
 
         Args:
             job_id: The job's id.
             phase: The phase it enters.
             image: Facts of the decoded image or images, once they are known.
+            labels: `modality` and `scanner_model` of the image, if drift is counted by them.
         """
         known = {} if image is None else {"image": INPUT.dump_json(image).decode()}
-        fields = {"status": "running", "phase": phase, **known}
+        fields: dict[str, str] = {"status": "running", "phase": phase, **known}
+        fields |= {label: value for label, value in (labels or {}).items()}  # noqa: C416  # the keys are literals
         return self._change(job_id, "phase", phase_data(phase, image), fields)
 
     def progress(
@@ -220,7 +245,7 @@ class Records:
             fields["outputs"] = REFUSED.dump_json(outputs).decode()
         if isinstance(result, CertifiedResult | AbstainedResult):
             fields["samples_done"] = str(result.samples_used)
-        return self._finish(job_id, "succeeded", fields, end_data("succeeded", result=result))
+        return self._ending.end(job_id, "succeeded", fields, result=result)
 
     def fail(self, job_id: str, code: str, detail: str) -> bool:
         """Ends a job with an error.
@@ -235,16 +260,18 @@ class Records:
         """
         error = JobError(code=code, detail=detail)
         fields = {"error": ERROR.dump_json(error).decode()}
-        return self._finish(job_id, "failed", fields, end_data("failed", error=error))
+        return self._ending.end(job_id, "failed", fields, error=error)
 
     def cancel(self, job_id: str) -> bool:
         """Ends a job because its owner wants it; returns False if it has ended already."""
-        return self._finish(job_id, "cancelled", {}, end_data("cancelled"))
+        return self._ending.end(job_id, "cancelled", {})
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
-        keys = [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)]
+        keys = [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key, callback_key)]
         self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
+        for waiting in (CALLBACKS, DEAD_CALLBACKS):
+            self._redis.zrem(waiting, job_id)
         self.listing.remove(job_id)
 
     def active(self) -> list[str]:
@@ -261,21 +288,9 @@ class Records:
         return self._change(job_id, "progress", numbers, {name: repr(value) for name, value in numbers.items()})
 
     def _change(self, job_id: str, event: str, data: Mapping[str, Any], fields: Mapping[str, str]) -> bool:
-        changed = self._advance(
-            keys=[record_key(job_id), events_key(job_id)],
-            args=[_EVENTS_KEPT, self._ttl, event, json.dumps(data), *_flat({**fields, **self._now()})],
-        )
-        return bool(changed)
-
-    def _finish(self, job_id: str, status: Status, fields: Mapping[str, str], told: Mapping[str, Any]) -> bool:
-        keys = [record_key(job_id), events_key(job_id), ACTIVE]
-        keys += [key(job_id) for key in (input_key, ledger_key, document_key)]
-        changed = _flat({"status": status, "phase": "done", **fields, **self._now()})
-        ended = self._end(keys=keys, args=[_EVENTS_SECONDS, self._ttl, "end", json.dumps(told), job_id, *changed])
-        return bool(ended)
-
-    def _now(self) -> dict[str, str]:
-        return {"updated_at": repr(self._clock())}
+        changed = _flat({**fields, "updated_at": repr(self._clock())})
+        args: list[str | int] = [_EVENTS_KEPT, self._ttl, event, json.dumps(data), *changed]
+        return bool(self._advance(keys=[record_key(job_id), events_key(job_id)], args=args))
 
 
 def _flat(fields: Mapping[str, str]) -> list[str]:

@@ -1,6 +1,5 @@
 """POST /certify."""
 
-from dataclasses import replace
 from typing import BinaryIO, Final
 
 from fastapi import APIRouter, Request
@@ -82,6 +81,7 @@ def _submit(
     idempotency: str | None,
 ) -> Created:
     form = parse(fields)
+    submission = form.of(submission, services.settings)
     request = resolve(form, services.catalogue.seen_by(submission.tenant), services.settings)
     start = image.read(SNIFFED_BYTES)
     image.seek(0)
@@ -93,4 +93,4 @@ def _submit(
             "the image must be PNG, JPEG, TIFF or DICOM; its first bytes are those of none of them",
         )
     require_backbone(services, request.classifier.backbone)
-    return services.jobs.submit(image, request, replace(submission, reference=form.reference), idempotency=idempotency)
+    return services.jobs.submit(image, request, submission, idempotency=idempotency)

@@ -1,6 +1,5 @@
 """POST /prompts."""
 
-from dataclasses import replace
 from typing import Any, BinaryIO, Final
 
 from fastapi import APIRouter, Request
@@ -70,12 +69,11 @@ def _submit(
     idempotency: str | None,
 ) -> Created:
     form = parse(fields)
+    submission = form.of(submission, services.settings)
     request = resolve(form, services.catalogue.seen_by(submission.tenant), services.settings)
     signature = archive.read(len(ZIP_SIGNATURE))
     archive.seek(0)
     if signature != ZIP_SIGNATURE:
         raise Rejected("invalid_archive", "the archive must be a zip; its first bytes are not those of one")
     require_backbone(services, request.backbone)
-    return services.jobs.submit(
-        archive, request, replace(submission, reference=form.reference), idempotency=idempotency
-    )
+    return services.jobs.submit(archive, request, submission, idempotency=idempotency)

@@ -4,9 +4,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     Json,
@@ -18,18 +16,13 @@ from pydantic import (
 from pydantic_core.core_schema import ValidationInfo
 
 from certrad.app.api.problems import InvalidRequest, refusal
+from certrad.app.api.schemas.submission import SubmissionForm
 from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
 from certrad.models.types.window import read_window
-from certrad.workers.contract.submission import REFERENCE_MAX, printable
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-
-Reference = Annotated[str, StringConstraints(min_length=1, max_length=REFERENCE_MAX), AfterValidator(printable)]
-REFERENCE_DESCRIPTION: Final = (
-    "the sender's own note, kept in the job and nowhere else; the same Idempotency-Key with another one is a conflict"
-)
 
 Sigma = Annotated[
     Annotated[float, Field(ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1]), Tag("number")]
@@ -43,10 +36,8 @@ _PARAMS: Final = SamplingParams()
 _REGION: Final = r"^\d{1,6},\d{1,6},\d{1,6},\d{1,6}$"
 
 
-class CertifyForm(BaseModel):
+class CertifyForm(SubmissionForm):
     """The fields of one request, beside the image."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     task: Identifier | None = Field(
         None, description="id of GET /tasks; default: the prompt's own, else the installation's", examples=["mednist"]
@@ -124,7 +115,6 @@ class CertifyForm(BaseModel):
         "`percentile` for the 1st to the 99th percentile of its values, without `radius_in_image_units`",
         examples=["40,400"],
     )
-    reference: Reference | None = Field(None, description=REFERENCE_DESCRIPTION)
     priority: Literal["normal", "urgent"] = Field("normal", description="`urgent` goes before every normal job")
 
     @field_validator("n")
