@@ -18,8 +18,8 @@ class SubmissionForm(BaseModel):
 
     reference: Annotated[str, StringConstraints(min_length=1, max_length=REFERENCE_MAX)] | None = Field(
         None,
-        description="the sender's own note, kept in the job and nowhere else; the same Idempotency-Key with another one "
-        "is a conflict",
+        description="the sender's own note, kept in the job and nowhere else; the same Idempotency-Key with another "
+        "one is a conflict",
         examples=["worklist 4711"],
     )
     callback: str | None = Field(
