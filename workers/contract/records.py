@@ -31,10 +31,12 @@ from certrad.workers.contract.names import (
     REWRITTEN,
     Phase,
     Status,
+    claims_key,
     document_key,
     events_key,
     idempotency_key,
     input_key,
+    lapses_key,
     ledger_key,
     record_key,
 )
@@ -43,6 +45,9 @@ from certrad.workers.contract.progress import RunningBound, at_start, running_nu
 from certrad.workers.contract.request import Request, write_request
 from certrad.workers.contract.scripts import ADVANCE, CREATE, END
 from certrad.workers.contract.submission import ANONYMOUS, Submission
+
+OF_RUNNING_JOBS: Final = (input_key, ledger_key, claims_key, lapses_key, document_key)
+"""The keys that do not outlive a job, by its id."""
 
 _EVENTS_KEPT: Final = 2_000
 _EVENTS_SECONDS: Final = 600  # after the end of a job; then its record alone says how it ended
@@ -227,7 +232,7 @@ class Records:
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
-        keys = [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)]
+        keys = [key(job_id) for key in (record_key, events_key, *OF_RUNNING_JOBS)]
         self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
         self._redis.zrem(JOBS, job_id)
         self._redis.zrem(ACTIVE, job_id)
@@ -277,7 +282,7 @@ class Records:
 
     def _finish(self, job_id: str, status: Status, fields: Mapping[str, str], told: Mapping[str, Any]) -> bool:
         keys = [record_key(job_id), events_key(job_id), ACTIVE]
-        keys += [key(job_id) for key in (input_key, ledger_key, document_key)]
+        keys += [key(job_id) for key in OF_RUNNING_JOBS]
         changed = _flat({"status": status, "phase": "done", **fields, **self._now()})
         ended = self._end(keys=keys, args=[_EVENTS_SECONDS, self._ttl, "end", json.dumps(told), job_id, *changed])
         return bool(ended)
