@@ -26,6 +26,10 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "unknown_window": Remedy(
         status=422, what_to_do="use a preset of GET /tasks, or `file`, `CENTRE,WIDTH`, `percentile`"
     ),
+    "callback_not_allowed": Remedy(
+        status=422,
+        what_to_do="poll the job instead, or have the operator add the host to `CERTRAD_CALLBACK_HOSTS`",
+    ),
     "idempotency_conflict": Remedy(status=422, what_to_do="use a new key for a new request"),
     "body_too_large": Remedy(status=413, what_to_do="send a smaller image, or fewer images"),
     "request_timeout": Remedy(status=408, what_to_do="send the request again, without a pause"),
@@ -121,6 +125,13 @@ REMEDIES: Final[dict[str, Remedy]] = {
     # -- the service ------------------------------------------------------------------------------------------------
     "too_many_connections": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
     "queue_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
+    "urgent_quota_exceeded": Remedy(
+        status=429, what_to_do="send it with `priority=normal`, or retry after `Retry-After` seconds"
+    ),
+    "deadline_unattainable": Remedy(
+        status=503, what_to_do="allow more time, lower `n`, or retry after `Retry-After` seconds"
+    ),
+    "deadline_exceeded": Remedy(status=500, what_to_do="submit the image again with a longer deadline or without one"),
     "job_store_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds; tell the operator"),
     "redis_unavailable": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
     "no_worker": Remedy(status=503, what_to_do="start a worker"),

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -49,7 +50,7 @@ def shared(stack: RunningStack, image: bytes) -> Callable[..., tuple[str, set[st
 
 def committing(redis: Redis, job_id: str) -> set[str]:
     """The engines that have committed blocks of the run under way."""
-    fields = redis.hkeys(claims_key(job_id))
+    fields: Any = redis.hkeys(claims_key(job_id))
     return {field.decode().removeprefix("by:") for field in fields if field.startswith(b"by:")}
 
 

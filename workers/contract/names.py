@@ -99,6 +99,11 @@ STAMPING: Final = f"{PREFIX}:certificates:stamping"  # a process asks for the wa
 PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
+TOTALS: Final = f"{PREFIX}:totals"  # hash: counter -> number; each is changed by the script that does what it counts
+CALLBACKS: Final = f"{PREFIX}:callbacks"  # zset: id of an ended job -> time of the next attempt to tell its receiver
+DEAD_CALLBACKS: Final = (
+    f"{PREFIX}:callbacks:dead"  # zset: id of an ended job -> time at which its callback was given up
+)
 NEWS: Final = f"{PREFIX}:news"  # channel: the id of a job after each event that is added to its stream
 OWN_BACKBONES: Final = f"{PREFIX}:backbones:own"  # hash: id of an operator's backbone -> JSON of BackboneCard
 OWN_TASKS: Final = f"{PREFIX}:tasks:own"  # hash: id of an operator's task -> JSON of TaskCard
@@ -143,9 +148,29 @@ def document_key(job_id: str) -> str:
     return f"{record_key(job_id)}:document"
 
 
+def keys_of_running(job_id: str) -> list[str]:
+    """Returns the keys that do not outlive a job."""
+    return [key(job_id) for key in (input_key, ledger_key, claims_key, lapses_key, document_key)]
+
+
 def idempotency_key(key_sha256: str) -> str:
     """Returns the key of the job that an Idempotency-Key created, with the digest of its request."""
     return f"{PREFIX}:idem:{key_sha256}"
+
+
+def callback_key(job_id: str) -> str:
+    """Returns the key of the hash of what must be told about the end of a job, and to whom."""
+    return f"{PREFIX}:callback:{job_id}"
+
+
+def turns_key(queue: str) -> str:
+    """Returns the key of the hash of a queue: the id of each waiting RQ job -> `precedence:round:tenant`."""
+    return f"{PREFIX}:turns:{queue}"
+
+
+def urgent_key(tenant: str) -> str:
+    """Returns the key of the urgent jobs of a tenant, a zset of ids by creation; some of them may have ended."""
+    return f"{PREFIX}:urgent:of:{tenant}"
 
 
 def prompt_bytes_key(sha256: str) -> str:

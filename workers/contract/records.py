@@ -22,32 +22,30 @@ from certrad.workers.contract.job import (
     Page,
     QueueFullError,
     UnreadableRecordError,
+    UrgentQuotaError,
     end_data,
     phase_data,
 )
 from certrad.workers.contract.names import (
     ACTIVE,
+    CALLBACKS,
+    DEAD_CALLBACKS,
     JOBS,
     REWRITTEN,
     Phase,
     Status,
-    claims_key,
-    document_key,
+    callback_key,
     events_key,
     idempotency_key,
-    input_key,
-    lapses_key,
-    ledger_key,
+    keys_of_running,
     record_key,
+    urgent_key,
 )
 from certrad.workers.contract.outputs import Refused
 from certrad.workers.contract.progress import RunningBound, at_start, running_numbers, to_fields
 from certrad.workers.contract.request import Request, write_request
 from certrad.workers.contract.scripts import ADVANCE, CREATE, END
 from certrad.workers.contract.submission import ANONYMOUS, Submission
-
-OF_RUNNING_JOBS: Final = (input_key, ledger_key, claims_key, lapses_key, document_key)
-"""The keys that do not outlive a job, by its id."""
 
 _EVENTS_KEPT: Final = 2_000
 _EVENTS_SECONDS: Final = 600  # after the end of a job; then its record alone says how it ended
@@ -74,6 +72,7 @@ class Records:
         *,
         max_active: int,
         digest: str,
+        max_urgent: int = 1 << 31,
         submission: Submission = ANONYMOUS,
         idempotency_sha256: str | None = None,
     ) -> Created:
@@ -84,6 +83,7 @@ class Records:
             request: The request with every default filled in.
             max_active: Jobs that may be active at once.
             digest: SHA-256 over the upload and the request, compared on a replay.
+            max_urgent: Urgent jobs of one tenant that may be active at once.
             submission: Who sent the job.
             idempotency_sha256: SHA-256 of the Idempotency-Key, None without one.
 
@@ -92,6 +92,7 @@ class Records:
 
         Raises:
             QueueFullError: As many jobs are active as may be.
+            UrgentQuotaError: The job is urgent, and as many urgent jobs of the tenant are active as may be.
             IdempotencyConflictError: The key was used for another upload or request.
         """
         now = self._clock()
@@ -105,13 +106,14 @@ class Records:
             "updated_at": repr(now),
         }
         replay_key = idempotency_key(idempotency_sha256) if idempotency_sha256 else ""
+        urgent = urgent_key(submission.tenant) if request.urgent else ""
         answer = self._create(
-            keys=[record_key(job_id), ACTIVE, JOBS, replay_key],
-            args=[job_id, repr(now), self._ttl, max_active, digest, *_flat(fields)],
+            keys=[record_key(job_id), ACTIVE, JOBS, replay_key, urgent],
+            args=[job_id, repr(now), self._ttl, max_active, digest, max_urgent, *_flat(fields)],
         )
         known_id, known_digest = (part.decode() for part in cast("list[bytes]", answer))
         if not known_id:
-            raise QueueFullError
+            raise UrgentQuotaError if known_digest == "urgent" else QueueFullError
         if known_digest != digest:
             raise IdempotencyConflictError
         return Created(record=JobRecord.queued(known_id, request, submission, at=now), replayed=known_id != job_id)
@@ -232,10 +234,10 @@ class Records:
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
-        keys = [key(job_id) for key in (record_key, events_key, *OF_RUNNING_JOBS)]
+        keys = [record_key(job_id), events_key(job_id), callback_key(job_id), *keys_of_running(job_id)]
         self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
-        self._redis.zrem(JOBS, job_id)
-        self._redis.zrem(ACTIVE, job_id)
+        for listing in (CALLBACKS, DEAD_CALLBACKS, JOBS, ACTIVE):
+            self._redis.zrem(listing, job_id)
 
     def active(self) -> list[str]:
         """Returns the ids of jobs that have not ended, oldest first."""
@@ -281,8 +283,7 @@ class Records:
         return bool(changed)
 
     def _finish(self, job_id: str, status: Status, fields: Mapping[str, str], told: Mapping[str, Any]) -> bool:
-        keys = [record_key(job_id), events_key(job_id), ACTIVE]
-        keys += [key(job_id) for key in OF_RUNNING_JOBS]
+        keys = [record_key(job_id), events_key(job_id), ACTIVE, *keys_of_running(job_id)]
         changed = _flat({"status": status, "phase": "done", **fields, **self._now()})
         ended = self._end(keys=keys, args=[_EVENTS_SECONDS, self._ttl, "end", json.dumps(told), job_id, *changed])
         return bool(ended)

@@ -2,14 +2,34 @@
 
 from pathlib import Path
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from certrad.workers.contract.callbacks import CallbackHosts
+from certrad.workers.contract.secret_files import SecretFileSource
 
 
 class SharedSettings(BaseSettings):
-    """The settings that both sides of the queue must agree on; read from `CERTRAD_*`."""
+    """The settings that both sides of the queue must agree on; read from `CERTRAD_*`.
 
-    model_config = SettingsConfigDict(env_prefix="CERTRAD_", env_ignore_empty=True, frozen=True, extra="ignore")
+    A secret can lie in a file instead, which `CERTRAD_*_FILE` names.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="CERTRAD_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Returns where settings come from: arguments before files of secrets before the environment."""
+        return init_settings, SecretFileSource(settings_cls), env_settings, dotenv_settings, file_secret_settings
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey; `unix://` works too")
     data_dir: Path = Field(Path("certrad-data"), description="blobs, certificates, prompts, weights and secrets")
@@ -24,6 +44,23 @@ class SharedSettings(BaseSettings):
         2_190, ge=1, description="days that a file of the audit trail is kept after its last month; 2190 are six years"
     )
     job_retries: int = Field(5, ge=0, description="times a job is started again after its process died")
+
+    callback_hosts: str = Field(
+        "",
+        description="hosts that callbacks may go to, separated by commas: `name`, `name:port` or `[address]:port`, "
+        "after `http://` for a host without TLS; empty: no callbacks",
+    )
+
+    @field_validator("callback_hosts")
+    @classmethod
+    def _names_hosts(cls, hosts: str) -> str:
+        CallbackHosts.read(hosts)
+        return hosts
+
+    @property
+    def allowed_callbacks(self) -> CallbackHosts:
+        """Returns the hosts of `callback_hosts`."""
+        return CallbackHosts.read(self.callback_hosts)
 
     tsa_certificates: Path | None = Field(
         None,
