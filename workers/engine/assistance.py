@@ -1,7 +1,7 @@
 """Assistance: an idle engine computes batches of a certificate that another engine has."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,14 +9,14 @@ from typing import Final
 from certrad.models.smoothing import Stream
 from certrad.models.smoothing.blocks import Layout
 from certrad.models.smoothing.prefix import commit_batch
-from certrad.models.smoothing.sampling import label_batches
+from certrad.models.smoothing.sampling import BaseClassifier, Sampler, label_batches
 from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.contract.queues import queue
 from certrad.workers.contract.tickets import is_ticket
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.claims import Claims, current_run
 from certrad.workers.engine.disagreement import report_redone
-from certrad.workers.engine.joining import Joined, Joining
+from certrad.workers.engine.joining import Joining
 from certrad.workers.engine.ledger import RedisLedger
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.queue import stop as stopping
@@ -68,24 +68,52 @@ class Assistance:
             engine=self.runtime.name,
             on_redone=report_redone(job_id),
         )
-        try:
-            self._label(joining.join(entry), name, layout, claims, ledger)
-        finally:
-            claims.release()
-
-    def _label(self, joined: Joined, name: str, layout: Layout, claims: Claims, ledger: RedisLedger) -> None:
+        joined = joining.join(entry)
         sampler, classifier = self.input.plan.labelling(name, joined.sampler, joined.classifier_at)
+        label_claimed(sampler, classifier, layout, claims, ledger, self._count)
 
-        def starts() -> Iterator[int]:
-            while (start := claims.help()) is not None:
-                yield start
+    def _count(self) -> None:
+        self.committed += 1
 
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+    def _others_wait(self) -> bool:
+        waiting = queue(self.runtime.redis, ENGINE_QUEUE).job_ids
+        return not all(is_ticket(rq_id) for rq_id in waiting)
+
+
+def label_claimed(
+    sampler: Sampler,
+    classifier: BaseClassifier,
+    layout: Layout,
+    claims: Claims,
+    ledger: RedisLedger,
+    on_batch: Callable[[], None],
+) -> None:
+    """Labels and commits batches until there are none for a helper, and gives back what it claimed beyond.
+
+    Args:
+        sampler: Draws the samples of the run.
+        classifier: Labels them.
+        layout: How the samples are cut.
+        claims: The claims of this engine.
+        ledger: Where the labels are kept.
+        on_batch: Called after each batch.
+
+    Raises:
+        JobEndedError: The job has ended.
+        StopRequested: The process is to stop.
+    """
+
+    def starts() -> Iterator[int]:
+        while (start := claims.help()) is not None:
+            yield start
+
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    try:
         while time.monotonic() < deadline:
             with closing(label_batches(sampler, classifier, Stream.ESTIMATE, starts())) as batches:
                 for start, labels in batches:
                     commit_batch(ledger, layout, start, labels, layout.blocks(start))
-                    self.committed += 1
+                    on_batch()
                     deadline = time.monotonic() + _PATIENCE_SECONDS
                     if claims.others_wait:
                         return
@@ -93,7 +121,5 @@ class Assistance:
                 return
             stopping.check()
             time.sleep(_POLL_SECONDS)
-
-    def _others_wait(self) -> bool:
-        waiting = queue(self.runtime.redis, ENGINE_QUEUE).job_ids
-        return not all(is_ticket(rq_id) for rq_id in waiting)
+    finally:
+        claims.release()
