@@ -12,13 +12,16 @@ from safetensors.torch import load, save
 from certrad.models.prompts.gate import Gate
 from certrad.models.types import LabelCounts, NoiseLaw
 from certrad.models.types.routing import RouteSelection, Selection
-from certrad.workers.contract.names import ENDED, claims_key, ledger_key, record_key
+from certrad.workers.contract import totals
+from certrad.workers.contract.names import ENDED, TOTALS, claims_key, ledger_key, record_key
 from certrad.workers.contract.scripts import HAS_ENDED
 
 _FIXED: Final = "fixed"
+_COUNTERS: Final = (totals.field(totals.BLOCKS_COMMITTED.name), totals.field(totals.BLOCKS_REDONE.name))
 
-# KEYS record, ledger, claims; ARGV field, payload, ttl, engine. Answers whether this payload was the first, and the one
-# that stands; or nil once the job has ended. Who committed is told beside the claims, and is no part of any document.
+# KEYS record, ledger, claims, totals; ARGV field, payload, ttl, engine, counter if it is new, counter if it is not (''
+# for neither). Answers whether this payload was the first, and the one that stands; or nil once the job has ended. Who
+# committed is told beside the claims, and is no part of any document.
 _COMMIT: Final = f"""{HAS_ENDED}
 if has_ended(KEYS[1]) then return nil end
 local first = redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2])
@@ -26,6 +29,8 @@ if first == 1 then
   redis.call('EXPIRE', KEYS[2], ARGV[3])
   if redis.call('EXISTS', KEYS[3]) == 1 then redis.call('HINCRBY', KEYS[3], 'by:' .. ARGV[4], 1) end
 end
+local counter = first == 1 and ARGV[5] or ARGV[6]
+if counter ~= '' then redis.pcall('HINCRBY', KEYS[4], counter, 1) end
 return {{first, redis.call('HGET', KEYS[2], ARGV[1])}}
 """
 
@@ -219,7 +224,7 @@ class RedisLedger:
             JobEndedError: The job has ended.
             StopRequested: The process is to stop.
         """
-        is_first, standing = self._write(f"{self._part}{start}", labels)
+        is_first, standing = self._write(f"{self._part}{start}", labels, _COUNTERS)
         if not is_first and self._on_redone is not None:
             self._on_redone(standing == labels)
         self._may_go_on()
@@ -250,10 +255,10 @@ class RedisLedger:
         if status is None or status.decode() in ENDED:
             raise JobEndedError(self._job_id)
 
-    def _write(self, field: str, payload: bytes) -> tuple[bool, bytes]:
+    def _write(self, field: str, payload: bytes, counters: tuple[str, str] = ("", "")) -> tuple[bool, bytes]:
         answer = self._commit(
-            keys=[key(self._job_id) for key in (record_key, ledger_key, claims_key)],
-            args=[field, payload, self._ttl, self._engine],
+            keys=[*(key(self._job_id) for key in (record_key, ledger_key, claims_key)), TOTALS],
+            args=[field, payload, self._ttl, self._engine, *counters],
         )
         if answer is None:
             raise JobEndedError(self._job_id)

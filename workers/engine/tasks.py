@@ -15,6 +15,7 @@ from certrad.models.errors import Rejected
 from certrad.workers.connection import connect
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.load import publish_memory
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.waiting import refuses_writes
@@ -22,6 +23,7 @@ from certrad.workers.engine.assistance import Assistance
 from certrad.workers.engine.certification import Certification
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import JobEndedError
+from certrad.workers.engine.memory import used_memory
 from certrad.workers.engine.model import input_shape
 from certrad.workers.engine.prompt_store import publish_all
 from certrad.workers.engine.runtime import Runtime, build
@@ -48,6 +50,7 @@ def start(worker_name: str) -> None:
     _runtime.epochs.current()
     _runtime.epochs.publish(Keyring(_runtime.redis), clock=time.time)
     _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+    _publish_memory(_runtime)
 
 
 def look(worker_name: str) -> None:
@@ -60,6 +63,7 @@ def look(worker_name: str) -> None:
         raise RuntimeError("start() must run before the first look")
     try:
         _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+        _publish_memory(_runtime)
     except RedisError as error:
         _log.warning("engine not published", error=type(error).__name__)
 
@@ -124,10 +128,12 @@ def tune(job_id: str) -> None:
 
 def _certify(runtime: Runtime, records: Records, record: JobRecord) -> None:
     Certification(runtime, records, CertificationInput.of(record)).certify()
+    _publish_memory(runtime)
 
 
 def _tune(runtime: Runtime, records: Records, record: JobRecord) -> None:
     Tuning(runtime, records, record).tune()
+    _publish_memory(runtime)
 
 
 def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -> None:
@@ -162,6 +168,10 @@ def _started() -> Runtime:
     if _runtime is None:
         raise RuntimeError("start() must run before the first job")
     return _runtime
+
+
+def _publish_memory(runtime: Runtime) -> None:
+    publish_memory(runtime.redis, runtime.name, used_memory(runtime.device))
 
 
 def _problem(error: Exception, settings: WorkerSettings) -> tuple[str, str]:
