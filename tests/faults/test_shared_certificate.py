@@ -82,7 +82,8 @@ def test_the_document_of_three_engines_is_that_of_one_after_kill_9_of_a_helper_a
     document = stack.document(job_id)
     assert estimation_counts(document) == offline.estimation(document)
     data_dir = stack.data_dir.parent / "one-engine"
-    shutil.copytree(stack.data_dir / "secrets", data_dir / "secrets")
+    for kept in ("secrets", "signing"):
+        shutil.copytree(stack.data_dir / kept, data_dir / kept)
     one = start_stack(module_processes, data_dir, "--engines", "1", threads=1)
     assert json.dumps(one.document(one.submit(image, **REQUEST))) == json.dumps(document)
 
