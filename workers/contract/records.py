@@ -41,12 +41,10 @@ from certrad.workers.contract.names import (
     Status,
     active_of,
     callback_key,
-    document_key,
     events_key,
     idempotency_key,
-    input_key,
     jobs_of,
-    ledger_key,
+    keys_of_running,
     record_key,
     urgent_key,
 )
@@ -57,8 +55,6 @@ from certrad.workers.contract.scripts import ADVANCE, CREATE
 from certrad.workers.contract.submission import ANONYMOUS, Submission
 
 _EVENTS_KEPT: Final = 2_000
-
-
 _REFUSALS: Final = {"urgent": UrgentQuotaError, "tenant": TenantQuotaError}
 
 
@@ -268,7 +264,7 @@ class Records:
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
-        keys = [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key, callback_key)]
+        keys = [record_key(job_id), events_key(job_id), callback_key(job_id), *keys_of_running(job_id)]
         self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
         for waiting in (CALLBACKS, DEAD_CALLBACKS):
             self._redis.zrem(waiting, job_id)
