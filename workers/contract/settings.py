@@ -42,6 +42,9 @@ class SharedSettings(BaseSettings):
     audit_retention_days: int = Field(
         2_190, ge=1, description="days that a file of the audit trail is kept after its last month; 2190 are six years"
     )
+    tuning_slice_seconds: float = Field(
+        10.0, ge=0, description="seconds after which a tuning makes room for the certificates that wait for an engine"
+    )
     job_retries: int = Field(5, ge=0, description="times a job is started again after its process died")
 
     tsa_certificates: Path | None = Field(

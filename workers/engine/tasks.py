@@ -27,6 +27,7 @@ from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.engine.tuning import Tuning
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.shortage import raise_if_disk_is_full
+from certrad.workers.queue.slices import SliceOverError
 from certrad.workers.settings import WorkerSettings
 
 _log = structlog.get_logger()
@@ -86,10 +87,14 @@ def certify(job_id: str) -> None:
 def tune(job_id: str) -> None:
     """Tunes a prompt on the images that intake has decoded, publishes it, and hands the result to `finish`.
 
-    It treats errors as `certify` does, and resumes from the last epoch.
+    It treats errors as `certify` does, and resumes from what is kept. When its slice is over and certificates wait, RQ
+    hands it back behind those of this round.
 
     Args:
         job_id: The job's id.
+
+    Raises:
+        SliceOverError: Certificates wait.
     """
     _perform(job_id, _tune)
 
@@ -115,7 +120,7 @@ def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -
         enqueue(runtime.redis, "finish", job_id, settings=runtime.settings)
     except JobEndedError:
         return
-    except (RedisConnectionError, RedisTimeoutError, stopping.StopRequested):
+    except (RedisConnectionError, RedisTimeoutError, stopping.StopRequested, SliceOverError):
         raise
     except torch.AcceleratorError as error:
         _log.error("accelerator failed", job_id=job_id, error=str(error).partition("\n")[0])

@@ -25,6 +25,7 @@ from certrad.workers.connection import quiet_seconds
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.turns import forget, place
 from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.keys.time_stamps import stamp_waiting
@@ -33,6 +34,7 @@ from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.queue.ready_horse import ReadyHorse
 from certrad.workers.queue.shortage import ShortageError
+from certrad.workers.queue.slices import SliceOverError
 from certrad.workers.settings import WorkerSettings
 
 _RQ_DEQUEUE_SLACK: Final = 15  # RQ waits for a job for worker_ttl less this
@@ -49,6 +51,7 @@ class QueueWorker(Worker):
     """
 
     job_class = AllowedJob
+    _slice_of: str | None = None  # the tenant of the job that is being handed back at the end of its slice
 
     def __init__(
         self, queue_name: str, *, name: str, redis: Redis, settings: WorkerSettings, prepare_for_work: bool = True
@@ -127,6 +130,9 @@ class QueueWorker(Worker):
     ) -> None:
         """Fails or retries a job as RQ does, without the text of its exception, which would be kept in Redis."""
         super().handle_job_failure(job, queue, started_job_registry, exc_string="", execution=execution)
+        if self._slice_of is not None:
+            tenant, self._slice_of = self._slice_of, None
+            place(self.connection, queue.name, job.id, urgent=False, tenant=tenant, reason="again")
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """Performs a job in a forked child that dies with its parent: another worker may have the job by then."""
@@ -136,10 +142,13 @@ class QueueWorker(Worker):
     def _on_exception(
         self, job: Job, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
-        if issubclass(kind, (stopping.StopRequested, ShortageError)) or refuses_writes(error):
+        if issubclass(kind, (stopping.StopRequested, ShortageError, SliceOverError)) or refuses_writes(error):
             job.retries_left = (job.retries_left or 0) + 1  # handing a job back costs none
             # What waits for room goes behind the tasks that make room.
-            job.enqueue_at_front_on_retry = not issubclass(kind, ShortageError)
+            job.enqueue_at_front_on_retry = not issubclass(kind, (ShortageError, SliceOverError))
+            self._slice_of = error.tenant if isinstance(error, SliceOverError) else None
+            if issubclass(kind, ShortageError):
+                forget(self.connection, job.origin, job.id)
         elif issubclass(kind, JobTimeoutException):
             records = Records(self.connection, ttl=self.settings.job_ttl)
             records.fail(job.args[0], "job_timeout", f"the job ran longer than {self.settings.job_timeout} s")

@@ -13,7 +13,7 @@ from certrad.models.errors import Rejected
 from certrad.models.prompts.context import text_features
 from certrad.models.prompts.training.embedding_bank import embedding_bank
 from certrad.models.prompts.training.image_choice import VALIDATION_PER_CLASS, choose_images
-from certrad.models.prompts.training.trainer import TrainerState
+from certrad.models.prompts.training.trainer_state import TrainerState
 from certrad.models.prompts.training.tuning import (
     TunedPrompt,
     TuningSet,
@@ -155,7 +155,7 @@ def test_a_bank_made_in_pieces_is_the_bank(backbone: Backbone) -> None:
 def test_what_is_raised_before_a_batch_stops_the_tuning(backbone: Backbone, data: TuningSet) -> None:
     calls = iter(range(100))
 
-    def stop_in_the_second_epoch() -> None:
+    def stop_in_the_second_epoch(_: object) -> None:
         if next(calls) == 3:
             raise InterruptedError
 
