@@ -101,6 +101,15 @@ class Jobs:
             raise
         return created
 
+    def knows(self, tenant: str, idempotency: str | None) -> bool:
+        """Returns whether an Idempotency-Key of a tenant belongs to a job already.
+
+        Args:
+            tenant: The tenant.
+            idempotency: The key; None for none.
+        """
+        return idempotency is not None and bool(self._redis.exists(idempotency_key(_replay_key(tenant, idempotency))))
+
     def read(self, job_id: str) -> JobRecord:
         """Returns the record of a job.
 

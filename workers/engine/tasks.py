@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import cast
 
 import structlog
 import torch
@@ -15,8 +16,10 @@ from certrad.models.errors import Rejected
 from certrad.workers.connection import connect
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.progress import SamplesDone
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.speeds import note_certification
 from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.engine.certification import Certification
 from certrad.workers.engine.certification_input import CertificationInput
@@ -100,7 +103,18 @@ def tune(job_id: str) -> None:
 
 
 def _certify(runtime: Runtime, records: Records, record: JobRecord) -> None:
-    Certification(runtime, records, CertificationInput.of(record)).certify()
+    given, began = CertificationInput.of(record), time.monotonic()
+    drawn = Certification(runtime, records, given).certify()
+    seconds, before = time.monotonic() - began, cast("SamplesDone", record.progress).samples_done
+    if not before:  # another attempt's samples did not take this one's time
+        note_certification(
+            runtime.redis,
+            given.request,
+            device=runtime.device.type,
+            seconds=seconds,
+            estimation=drawn.seconds,
+            samples=drawn.samples,
+        )
 
 
 def _tune(runtime: Runtime, records: Records, record: JobRecord) -> None:
@@ -116,7 +130,8 @@ def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -
     if record is None or record.ended:
         return
     try:
-        work(runtime, records, record)
+        with stopping.until(record.submission.deadline_at):
+            work(runtime, records, record)
         enqueue(runtime.redis, "finish", job_id, settings=runtime.settings)
     except JobEndedError:
         return

@@ -25,6 +25,7 @@ from certrad.workers.connection import quiet_seconds
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.speeds import note_stage
 from certrad.workers.contract.turns import forget, place
 from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.keys.signing import SigningKeys
@@ -40,6 +41,8 @@ from certrad.workers.settings import WorkerSettings
 _RQ_DEQUEUE_SLACK: Final = 15  # RQ waits for a job for worker_ttl less this
 _MISSED_HEARTBEATS: Final = 3  # after so many its job goes to another worker
 _DEAD_AFTER_HEARTBEATS: Final = 6  # after so many a worker counts as dead
+
+_NOTED_STAGES: Final = ("decode", "finish")  # an engine notes what a certificate took by its samples
 
 _log = structlog.get_logger()
 
@@ -112,7 +115,10 @@ class QueueWorker(Worker):
         """
         began = time.monotonic()
         done: bool = super().perform_job(job, queue, execution)
-        _log.info("task ended", task=job.id, done=done, seconds=round(time.monotonic() - began, 3))
+        seconds, stage = time.monotonic() - began, job.id.rpartition("-")[2]
+        _log.info("task ended", task=job.id, done=done, seconds=round(seconds, 3))
+        if done and stage in _NOTED_STAGES:
+            note_stage(self.connection, stage, seconds)
         return done
 
     def handle_exception(self, job: Job, *exc_info: object) -> None:

@@ -14,7 +14,7 @@ from certrad.app.api import events
 from certrad.app.api.accepted import POLL_SECONDS
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
-from certrad.app.api.schemas.job import JobPage, JobView, job_view
+from certrad.app.api.schemas.job import JobPage, JobView
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -42,7 +42,7 @@ def list_jobs(query: Annotated[PageQuery, Query()], services: ServicesDep) -> Jo
     before = float("inf") if query.cursor is None else query.cursor
     page = services.jobs.page(before=before, limit=query.limit)
     following = None if page.following is None else repr(page.following)
-    return JobPage(jobs=[job_view(record) for record in page.records], next=following)
+    return JobPage(jobs=[services.job_view(record) for record in page.records], next=following)
 
 
 @router.get(
@@ -57,7 +57,7 @@ def get_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
     record = services.jobs.read(job_id)
     if not record.ended:
         response.headers["Retry-After"] = str(POLL_SECONDS)
-    return job_view(record)
+    return services.job_view(record)
 
 
 @router.get(
@@ -99,7 +99,7 @@ def delete_job(job_id: str, services: ServicesDep) -> Response:
         services.jobs.erase(job_id)
         return Response(status_code=204)
     services.jobs.cancel(job_id)
-    return JSONResponse(job_view(services.jobs.read(job_id)).model_dump(mode="json", exclude_unset=True))
+    return JSONResponse(services.job_view(services.jobs.read(job_id)).model_dump(mode="json", exclude_unset=True))
 
 
 @router.get(
