@@ -16,6 +16,7 @@ from certrad.app.api.events import Source
 from certrad.app.api.jobs import Jobs
 from certrad.app.api.news import News
 from certrad.app.api.outlook import Outlook
+from certrad.app.api.request_metrics import RequestMetrics
 from certrad.app.api.schemas.job import JobView, job_view
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.assessments import Assessments
@@ -44,6 +45,7 @@ class Services:
     audit: AuditTrail
     assessments: Assessments
     verifying: CapacityLimiter
+    requests: RequestMetrics
 
     @classmethod
     def build(cls, settings: ApiSettings) -> Self:
@@ -73,6 +75,7 @@ class Services:
             audit=open_trail(settings, redis),
             assessments=Assessments(settings.assessments_dir),
             verifying=CapacityLimiter(1),
+            requests=RequestMetrics(),
         )
 
     def job_view(self, record: JobRecord) -> JobView:

@@ -88,14 +88,8 @@ class Jobs:
             uploads.delete(self._settings.blobs_dir, job_id)
             return created
         try:
-            enqueue(
-                self._redis,
-                FIRST_STAGE[request.kind],
-                job_id,
-                settings=self._settings,
-                urgent=request.urgent,
-                tenant=submission.tenant,
-            )
+            stage, tenant = FIRST_STAGE[request.kind], submission.tenant
+            enqueue(self._redis, stage, job_id, settings=self._settings, urgent=request.urgent, tenant=tenant)
         except BaseException:  # whatever it was, it is raised again; nothing may be left behind
             self._take_back(job_id, replay_key)
             raise
@@ -255,10 +249,8 @@ class Jobs:
                     idempotency_sha256=replay_key,
                 )
             except UrgentQuotaError:
-                raise TryLater(
-                    "urgent_quota_exceeded",
-                    f"{self._settings.max_urgent} urgent jobs of this tenant are queued or running",
-                ) from None
+                detail = f"{self._settings.max_urgent} urgent jobs of this tenant are queued or running"
+                raise TryLater("urgent_quota_exceeded", detail) from None
             except QueueFullError:
                 raise Rejected("queue_full", f"{self._settings.max_queued} jobs are waiting or running") from None
             except IdempotencyConflictError:

@@ -11,6 +11,7 @@ from redis import Redis
 
 from certrad.app.api.problems import TryLater
 from certrad.models.types import CertifyRequest
+from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import ACTIVE, ENGINE_QUEUE, INTAKE_QUEUE, Phase, record_key, turns_key
@@ -28,7 +29,8 @@ _MOST_RETRY_SECONDS: Final = 3_600
 _IN_ENGINE: Final[frozenset[Phase]] = frozenset(
     {"loading", "adapting", "selecting", "estimating", "attacking", "tuning", "evaluating"}
 )
-_FIELDS: Final = ("phase", "request", "samples_done")
+_BEFORE_ENGINE: Final[frozenset[Phase]] = frozenset({"queued", "decoding", "waiting"})
+_FIELDS: Final = ("phase", "request", "samples_done", "tenant")
 
 NO_ENGINE: Final = "no engine is running"
 NOT_MEASURED: Final = "no engine has measured yet how long this job, or one before it, takes"
@@ -85,6 +87,16 @@ class _View:
             new = Work(job_id="", turn=first, seconds=0.0)
             self.waits_of_new[key] = waits(self.queues.with_new(new)).get("")
         return self.waits_of_new[key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What the schedule needs to know of an active job."""
+
+    phase: Phase
+    request: Request
+    samples_done: int
+    tenant: str
 
 
 class Outlook:
@@ -197,54 +209,67 @@ class Outlook:
                     (i.rpartition("-") for i in ids), read_turns(ids, turns), strict=True
                 )
                 if job_id in facts and stage in ("decode", "certify", "tune")
-                for seconds in (self._seconds(*facts[job_id], speeds, devices),)
+                for seconds in (self._seconds(facts[job_id], speeds, devices),)
             ]
 
-        to_engine = work(waiting, of_waiting)
+        to_engine, to_intake = work(waiting, of_waiting), work(decoding, of_decoding)
         taken = {job.job_id for job in to_engine}
-        busy = {
-            job_id: self._seconds(*known, speeds, devices)
+        listed = taken.union(job.job_id for job in to_intake)
+        in_intake = [  # between the two queues
+            Work(
+                job_id=job_id,
+                turn=Turn(
+                    precedence=precedence_of("decode", urgent=known.request.urgent), round=0, tenant=known.tenant
+                ),
+                seconds=self._seconds(known, speeds, devices),
+            )
             for job_id, known in facts.items()
-            if known[0] in _IN_ENGINE and job_id not in taken
+            if known.phase in _BEFORE_ENGINE and job_id not in listed and known.request.kind == "certify"
+        ]
+        busy = {
+            job_id: self._seconds(known, speeds, devices)
+            for job_id, known in facts.items()
+            if known.phase in _IN_ENGINE and job_id not in taken
         }
         queues = Queues(
             engines=remaining(busy, len(cards)),
             intakes=len(alive_workers(self._redis, INTAKE_QUEUE)),
             intake_seconds=speeds.stage("decode"),
-            decoding=work(decoding, of_decoding),
+            decoding=[*in_intake, *to_intake],
             waiting=to_engine,
             last_decoded=read_last_turns(of_decoding),
             last_run=read_last_turns(of_waiting),
         )
-        handed_back = frozenset(job_id for job_id in taken if facts[job_id][0] in _IN_ENGINE)
+        handed_back = frozenset(job_id for job_id in taken if facts[job_id].phase in _IN_ENGINE)
         return _View(queues=queues, speeds=speeds, devices=devices, waits=waits(queues), handed_back=handed_back)
 
-    def _facts(self, job_ids: list[str]) -> dict[str, tuple[Phase, Request, int]]:
-        """Returns the phase, the request and the samples done of every readable active job."""
+    def _facts(self, job_ids: list[str]) -> dict[str, _Facts]:
+        """Returns the facts of every readable active job."""
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hmget(record_key(job_id), *_FIELDS)
             stored = cast("list[list[bytes | None]]", pipe.execute())
-        requests: dict[str, Request] = {}
-        facts: dict[str, tuple[Phase, Request, int]] = {}
-        for job_id, (phase, request, samples_done) in zip(job_ids, stored, strict=True):
+        facts: dict[str, _Facts] = {}
+        for job_id, (phase, request, samples_done, tenant) in zip(job_ids, stored, strict=True):
             if phase is None or request is None:
                 continue
             try:
                 known = self._requests.get(job_id) or read_request(request)
             except ValueError:  # another version wrote it
                 continue
-            requests[job_id] = known
-            facts[job_id] = (cast("Phase", phase.decode()), known, int(samples_done or 0))
-        self._requests = requests
+            facts[job_id] = _Facts(
+                phase=cast("Phase", phase.decode()),
+                request=known,
+                samples_done=int(samples_done or 0),
+                tenant=LOCAL_TENANT if tenant is None else tenant.decode(),
+            )
+        self._requests = {job_id: known.request for job_id, known in facts.items()}
         return facts
 
-    def _seconds(
-        self, _: Phase, request: Request, samples_done: int, speeds: Speeds, devices: frozenset[str]
-    ) -> float | None:
-        if not isinstance(request, CertifyRequest):
+    def _seconds(self, known: _Facts, speeds: Speeds, devices: frozenset[str]) -> float | None:
+        if not isinstance(known.request, CertifyRequest):
             return self._slice
-        return speeds.certification(request, request.samples_max - samples_done, devices)
+        return speeds.certification(known.request, known.request.samples_max - known.samples_done, devices)
 
 
 def _expected(view: _View, wait: float | None, run: float | None) -> Expected:

@@ -35,7 +35,7 @@ from certrad.workers.local.redis_server import EmbeddedRedis
 _READY: Final = re.compile(r"http://127\.0\.0\.1:\d+")
 _START_SECONDS: Final = 240.0
 _QUERY: Final = "adaptation=none&prompt=template&sigma=0.5&n0=64&n=64"
-_LINE_QUERY: Final = "adaptation=none&prompt=template&sigma=0.5&n0=64&n=1024"
+_LINE_QUERY: Final = "adaptation=none&prompt=template&sigma=0.5&n0=64&n=256"
 _LINE_SECONDS: Final = 600.0
 _OLDEST_ESTIMATE_SECONDS: Final = 1.1
 _BOUNDARIES: Final = ("queued", "decoding", "waiting", "loading", "finishing", "end")

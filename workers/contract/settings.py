@@ -46,6 +46,9 @@ class SharedSettings(BaseSettings):
     tuning_slice_seconds: float = Field(
         10.0, ge=0, description="seconds after which a tuning makes room for the certificates that wait for an engine"
     )
+    drift_days: int = Field(
+        400, ge=1, le=3_660, description="days that the counts of certificates and abstentions of a day are kept"
+    )
     job_retries: int = Field(5, ge=0, description="times a job is started again after its process died")
 
     callback_hosts: str = Field(

@@ -36,6 +36,7 @@ from certrad.workers.queue.maintenance import reap
 from certrad.workers.queue.ready_horse import ReadyHorse
 from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.queue.slices import SliceOverError
+from certrad.workers.queue.stage_log import stage_of_a_job
 from certrad.workers.settings import WorkerSettings
 
 _RQ_DEQUEUE_SLACK: Final = 15  # RQ waits for a job for worker_ttl less this
@@ -113,10 +114,11 @@ class QueueWorker(Worker):
         Returns:
             Whether the job succeeded.
         """
-        began = time.monotonic()
-        done: bool = super().perform_job(job, queue, execution)
-        seconds, stage = time.monotonic() - began, job.id.rpartition("-")[2]
-        _log.info("task ended", task=job.id, done=done, seconds=round(seconds, 3))
+        with stage_of_a_job(self.connection, job):
+            began = time.monotonic()
+            done: bool = super().perform_job(job, queue, execution)
+            seconds, stage = time.monotonic() - began, job.id.rpartition("-")[2]
+            _log.info("task ended", task=job.id, done=done, seconds=round(seconds, 3))
         if done and stage in _NOTED_STAGES:
             note_stage(self.connection, stage, seconds)
         return done
