@@ -158,12 +158,12 @@ def test_a_job_that_goes_on_comes_behind_the_entries_of_this_round(redis: Redis,
 
 
 def test_a_stage_that_nobody_knows_goes_last_placed_or_not(redis: Redis, push: Push) -> None:
-    redis.rpush(KEY, "x-assist")
+    redis.rpush(KEY, "x-assist-0a1b2c3d")
     push("a1", tenant="a")
     redis.rpush(KEY, "y-assist")
     place(redis, ENGINE_QUEUE, "y-assist", urgent=True, tenant="b")
     push("a2", tenant="a")
-    assert waiting(redis) == ["a1", "a2", "x", "y"]
+    assert waiting(redis) == ["a1", "a2", "x-assist", "y"]
 
 
 def test_a_forgotten_turn_counts_as_that_of_the_entry_before(redis: Redis, push: Push) -> None:

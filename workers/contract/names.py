@@ -20,7 +20,7 @@ Phase = Literal[
 ]
 Event = Literal["phase", "progress", "end"]
 Kind = Literal["certify", "tune"]
-Stage = Literal["decode", "certify", "unpack", "tune", "finish"]
+Stage = Literal["decode", "certify", "assist", "unpack", "tune", "finish"]
 
 STATUSES: Final[dict[Status, str]] = {
     "queued": "waiting for a worker",
@@ -67,6 +67,7 @@ FORMER_ENGINE_QUEUE: Final = "gpu"  # its name in the release before this one, w
 TASKS: Final[dict[Stage, tuple[str, str]]] = {
     "decode": (INTAKE_QUEUE, "certrad.workers.intake.tasks.decode"),
     "certify": (ENGINE_QUEUE, "certrad.workers.engine.tasks.certify"),
+    "assist": (ENGINE_QUEUE, "certrad.workers.engine.tasks.assist"),
     "unpack": (ARCHIVE_QUEUE, "certrad.workers.intake.tasks.unpack"),
     "tune": (ENGINE_QUEUE, "certrad.workers.engine.tasks.tune"),
     "finish": (INTAKE_QUEUE, "certrad.workers.issue.finish"),
@@ -131,9 +132,28 @@ def ledger_key(job_id: str) -> str:
     return f"{record_key(job_id)}:ledger"
 
 
+def claims_key(job_id: str) -> str:
+    """Returns the key of the hash that says how far the batches of a running job are handed out; deleted when it ends.
+
+    Its fields: `run`, the name of the run of samples; `n`, `batch` and `size`, how that is cut; `next`, the first
+    sample that was never handed out; `limit`, the sample to stop before; `by:` and the name of an engine, its blocks.
+    """
+    return f"{record_key(job_id)}:claims"
+
+
+def lapses_key(job_id: str) -> str:
+    """Returns the key of the zset of batches handed out: first sample -> when its claim lapses, in milliseconds."""
+    return f"{record_key(job_id)}:lapses"
+
+
 def document_key(job_id: str) -> str:
     """Returns the key of what an engine hands to intake, a certificate document or a result; deleted when it ends."""
     return f"{record_key(job_id)}:document"
+
+
+def keys_of_running(job_id: str) -> list[str]:
+    """Returns the keys that do not outlive a job."""
+    return [key(job_id) for key in (input_key, ledger_key, claims_key, lapses_key, document_key)]
 
 
 def drift_key(tenant: str, day: str) -> str:

@@ -37,11 +37,9 @@ from certrad.workers.contract.names import (
     Phase,
     Status,
     callback_key,
-    document_key,
     events_key,
     idempotency_key,
-    input_key,
-    ledger_key,
+    keys_of_running,
     record_key,
     urgent_key,
 )
@@ -248,7 +246,7 @@ class Records:
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
-        keys = [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key, callback_key)]
+        keys = [record_key(job_id), events_key(job_id), callback_key(job_id), *keys_of_running(job_id)]
         self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
         for listing in (CALLBACKS, DEAD_CALLBACKS, JOBS, ACTIVE):
             self._redis.zrem(listing, job_id)

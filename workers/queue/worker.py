@@ -26,6 +26,7 @@ from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.speeds import note_stage
+from certrad.workers.contract.tickets import is_ticket
 from certrad.workers.contract.turns import forget, place
 from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.keys.signing import SigningKeys
@@ -157,7 +158,7 @@ class QueueWorker(Worker):
             self._slice_of = error.tenant if isinstance(error, SliceOverError) else None
             if issubclass(kind, ShortageError):
                 forget(self.connection, job.origin, job.id)
-        elif issubclass(kind, JobTimeoutException):
+        elif issubclass(kind, JobTimeoutException) and not is_ticket(job.id):
             records = Records(self.connection, ttl=self.settings.job_ttl)
             records.fail(job.args[0], "job_timeout", f"the job ran longer than {self.settings.job_timeout} s")
 
