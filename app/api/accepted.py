@@ -135,10 +135,10 @@ class Acceptance:
     async def _read(self, created: Created) -> tuple[JobRecord, JobView]:
         try:
             record = await run_in_threadpool(self._services.jobs.read, created.job_id, self._tenant)
-            return record, job_view(record)
+            return record, self._services.job_view(record)
         # Redis is away, somebody erased the job meanwhile, or another version wrote what this one cannot show.
         except (RedisError, Rejected, UnreadableRecordError, ValueError, KeyError):
-            return created.record, job_view(created.record)
+            return created.record, job_view(created.record, None)
 
 
 AcceptanceDep = Annotated[Acceptance, Depends(Acceptance)]

@@ -17,8 +17,10 @@ from redis.retry import Retry
 from certrad.app.api.events import Source
 from certrad.app.api.jobs import Jobs
 from certrad.app.api.news import News
+from certrad.app.api.outlook import Outlook
 from certrad.app.api.rates import Rates
 from certrad.app.api.request_metrics import RequestMetrics
+from certrad.app.api.schemas.job import JobView, job_view
 from certrad.app.api.sessions import Sessions
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.access_keys import AccessKeys
@@ -27,6 +29,7 @@ from certrad.workers.contract.audit import open_trail
 from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.certificate_owners import CertificateOwners
+from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 
 _RETRIES = 2  # a restart of Redis in between is bridged, an outage is answered with 503 soon
@@ -42,6 +45,7 @@ class Services:
     redis: Redis
     events: Source
     jobs: Jobs
+    outlook: Outlook
     catalogue: Catalogue
     keyring: Keyring
     audit: AuditTrail
@@ -77,6 +81,7 @@ class Services:
             redis=redis,
             events=Source(redis=async_redis, news=News(async_redis)),
             jobs=Jobs(redis, settings),
+            outlook=Outlook(redis, tuning_slice_seconds=settings.tuning_slice_seconds),
             catalogue=Catalogue(redis),
             keyring=Keyring(redis),
             audit=open_trail(settings, redis),
@@ -88,6 +93,14 @@ class Services:
             owners=CertificateOwners(settings.owners_dir),
             requests=RequestMetrics(),
         )
+
+    def job_view(self, record: JobRecord) -> JobView:
+        """Returns a job as a client receives it, with its estimate.
+
+        Args:
+            record: The record of the job.
+        """
+        return job_view(record, self.outlook.of(record))
 
     async def close(self) -> None:
         """Closes both clients."""

@@ -81,18 +81,21 @@ class Jobs:
             uploads.delete(self._settings.blobs_dir, job_id)
             return created
         try:
-            enqueue(
-                self._redis,
-                FIRST_STAGE[request.kind],
-                job_id,
-                settings=self._settings,
-                urgent=request.urgent,
-                tenant=submission.tenant,
-            )
+            stage, tenant = FIRST_STAGE[request.kind], submission.tenant
+            enqueue(self._redis, stage, job_id, settings=self._settings, urgent=request.urgent, tenant=tenant)
         except BaseException:  # whatever it was, it is raised again; nothing may be left behind
             self._take_back(job_id, replay_key)
             raise
         return created
+
+    def knows(self, tenant: str, idempotency: str | None) -> bool:
+        """Returns whether an Idempotency-Key of a tenant belongs to a job already.
+
+        Args:
+            tenant: The tenant.
+            idempotency: The key; None for none.
+        """
+        return idempotency is not None and bool(self._redis.exists(idempotency_key(_replay_key(tenant, idempotency))))
 
     def read(self, job_id: str, tenant: str) -> JobRecord:
         """Returns the record of a job; that of another tenant is as unknown as one that there never was.

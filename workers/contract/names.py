@@ -87,6 +87,7 @@ JOBS: Final = f"{PREFIX}:jobs"  # zset: job id -> time of creation
 ACTIVE: Final = f"{PREFIX}:active"  # zset: job id -> time of creation, until the job ends
 TENANTS: Final = f"{PREFIX}:tenants"  # set: every tenant that has sent a job
 WORKERS: Final = f"{PREFIX}:workers"  # hash: worker name -> JSON of WorkerCard
+SPEEDS: Final = f"{PREFIX}:speeds"  # hash: what a worker measures -> mean of seconds
 AUDIT_LOST: Final = f"{PREFIX}:audit:lost"  # number of events of the audit trail that could not be written
 DRIFT_OF_ALL: Final = f"{PREFIX}:drift"  # hash: certificates of all tenants and days by series
 ENGINE_MEMORY: Final = f"{PREFIX}:workers:memory"  # hash: worker name -> JSON: kind of memory -> bytes

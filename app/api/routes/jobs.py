@@ -15,7 +15,7 @@ from certrad.app.api.accepted import POLL_SECONDS
 from certrad.app.api.caller import CallerDep
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
-from certrad.app.api.schemas.job import JobPage, JobView, job_view
+from certrad.app.api.schemas.job import JobPage, JobView
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -43,7 +43,7 @@ def list_jobs(query: Annotated[PageQuery, Query()], services: ServicesDep, calle
     before = float("inf") if query.cursor is None else query.cursor
     page = services.jobs.page(tenant=caller.tenant, before=before, limit=query.limit)
     following = None if page.following is None else repr(page.following)
-    return JobPage(jobs=[job_view(record) for record in page.records], next=following)
+    return JobPage(jobs=[services.job_view(record) for record in page.records], next=following)
 
 
 @router.get(
@@ -58,7 +58,7 @@ def get_job(job_id: str, response: Response, services: ServicesDep, caller: Call
     record = services.jobs.read(job_id, caller.tenant)
     if not record.ended:
         response.headers["Retry-After"] = str(POLL_SECONDS)
-    return job_view(record)
+    return services.job_view(record)
 
 
 @router.get(
@@ -100,7 +100,8 @@ def delete_job(job_id: str, services: ServicesDep, caller: CallerDep) -> Respons
         services.jobs.erase(job_id)
         return Response(status_code=204)
     services.jobs.cancel(job_id)
-    return JSONResponse(job_view(services.jobs.read(job_id, caller.tenant)).model_dump(mode="json", exclude_unset=True))
+    view = services.job_view(services.jobs.read(job_id, caller.tenant))
+    return JSONResponse(view.model_dump(mode="json", exclude_unset=True))
 
 
 @router.get(
