@@ -42,7 +42,7 @@ def test_an_engine_whose_selftest_fails_takes_no_job_and_says_which_check(
     rq_queue = queue(redis, ENGINE_QUEUE)
     rq_queue.enqueue_call(func="certrad.workers.engine.tasks.certify", args=("a-job",), job_id="a-job-certify")
     worker = processes.start(["-m", "tests.support.broken_worker"], name="worker", env=environment(settings))
-    assert worker.wait(120) == SELFTEST_FAILED
+    assert worker.wait(240) == SELFTEST_FAILED
     assert rq_queue.job_ids == ["a-job-certify"]
     assert '"check": "noise_words"' in processes.errors("worker").read_text()
     body = assert_problem(api.get("/health/workers"), "selftest_failed")

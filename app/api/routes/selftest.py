@@ -71,7 +71,7 @@ def order_selftest(request: Request, response: Response, services: ServicesDep) 
     "/{test_id}",
     operation_id="get_selftest",
     summary="Read a self-test",
-    responses=problem_responses("selftest_not_found"),
+    responses=problem_responses("selftest_not_found", "invalid_request"),
 )
 def get_selftest(test_id: str, response: Response, services: ServicesDep) -> SelfTestView:
     """Returns the reports that have come in; they are kept for a day."""
