@@ -68,7 +68,7 @@ def test_every_call_but_the_public_ones_wants_a_key(closed: TestClient) -> None:
 
 
 def test_probes_published_keys_and_the_page_want_none(closed: TestClient) -> None:
-    for path in ("/health/live", "/health/ready", "/.well-known/certrad-keys.json", "/", "/page/service.json"):
+    for path in ("/health/live", "/health/ready", "/.well-known/certrad-keys", "/", "/page/service.json"):
         assert closed.get(path).status_code == 200, path
 
 
