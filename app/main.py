@@ -12,6 +12,7 @@ from certrad.app.api import problems
 from certrad.app.api.audit import PROCESS, AuditMiddleware
 from certrad.app.api.dependencies import Services
 from certrad.app.api.methods import HeadMiddleware
+from certrad.app.api.metrics_port import metrics_on_own_port
 from certrad.app.api.middleware import (
     AllowedHostMiddleware,
     BodySizeLimitMiddleware,
@@ -59,7 +60,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with recorded_run(services.audit, PROCESS):
+        with recorded_run(services.audit, PROCESS), metrics_on_own_port(settings, services.metrics):
             yield
         await services.close()
 
@@ -110,6 +111,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         drift,
     ):
         app.include_router(module.router)
+    if settings.metrics_port is None:
+        app.include_router(health.metrics_router)
     app.include_router(page_router(settings))
     return app
 

@@ -5,6 +5,7 @@ from typing import Annotated, Self, cast
 
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
 from redis import Redis
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
@@ -14,6 +15,7 @@ from redis.retry import Retry
 
 from certrad.app.api.events import Source
 from certrad.app.api.jobs import Jobs
+from certrad.app.api.monitoring import registry
 from certrad.app.api.news import News
 from certrad.app.api.request_metrics import RequestMetrics
 from certrad.app.settings import ApiSettings
@@ -42,6 +44,7 @@ class Services:
     assessments: Assessments
     verifying: CapacityLimiter
     requests: RequestMetrics
+    metrics: CollectorRegistry
 
     @classmethod
     def build(cls, settings: ApiSettings) -> Self:
@@ -60,6 +63,11 @@ class Services:
             protocol=2,
         )
         async_redis = AsyncRedis.from_pool(pool)
+        audit, assessments, requests = (
+            open_trail(settings, redis),
+            Assessments(settings.assessments_dir),
+            RequestMetrics(),
+        )
         return cls(
             settings=settings,
             redis=redis,
@@ -67,10 +75,11 @@ class Services:
             jobs=Jobs(redis, settings),
             catalogue=Catalogue(redis),
             keyring=Keyring(redis),
-            audit=open_trail(settings, redis),
-            assessments=Assessments(settings.assessments_dir),
+            audit=audit,
+            assessments=assessments,
             verifying=CapacityLimiter(1),
-            requests=RequestMetrics(),
+            requests=requests,
+            metrics=registry(redis, audit, assessments, requests),
         )
 
     async def close(self) -> None:
