@@ -21,7 +21,7 @@ SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_MONITORING: Final = re.compile(r"/health/[a-z]+|/metrics")
+MONITORING: Final = re.compile(r"/health/[a-z]+|/metrics")
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]+))(?::[0-9]*)?")
 
 
@@ -111,7 +111,7 @@ class AllowedHostMiddleware:
         if match is None:
             return False
         name = match[1] or match[2]
-        return name in self._names or _is_address(name, loopback=not _MONITORING.fullmatch(path))
+        return name in self._names or _is_address(name, loopback=not MONITORING.fullmatch(path))
 
 
 class BodySizeLimitMiddleware:

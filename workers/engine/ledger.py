@@ -12,10 +12,11 @@ from safetensors.torch import load, save
 from certrad.models.prompts.gate import Gate
 from certrad.models.types import LabelCounts, NoiseLaw
 from certrad.models.types.routing import RouteSelection, Selection
-from certrad.workers.contract import totals
+from certrad.workers.contract import totals, tracing
 from certrad.workers.contract.names import TOTALS, ledger_key, record_key
 from certrad.workers.contract.scripts import HAS_ENDED
 
+LABEL_BYTES: Final = 2
 _FIXED: Final = "fixed"
 _COUNTERS: Final = (totals.field(totals.BLOCKS_COMMITTED.name), totals.field(totals.BLOCKS_REDONE.name))
 
@@ -206,6 +207,7 @@ class RedisLedger:
             StopRequested: The process is to stop.
         """
         standing = self._write(f"{self._part}{start}", labels, _COUNTERS)
+        tracing.committed(start, len(labels) // LABEL_BYTES)
         self._may_go_on()
         return standing
 

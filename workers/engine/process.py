@@ -15,7 +15,7 @@ from rq.executions import Execution
 from rq.job import Job
 
 from certrad.workers.connection import connect
-from certrad.workers.contract import logs
+from certrad.workers.contract import logs, tracing
 from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.engine.protocol import DONE, LEAVING, LOOK, READY, Order
 from certrad.workers.parent_death import die_with
@@ -101,8 +101,10 @@ def main() -> None:
     logs.configure("engine")
     from certrad.workers.engine import tasks  # the first import of torch takes seconds, in which the parent may die
 
+    settings = WorkerSettings()
+    tracing.configure("engine", enabled=settings.telemetry, in_background=True)
     with socket(fileno=int(channel_fd)) as channel:
-        serve(JobPerformer(ENGINE_QUEUE, name=name, settings=WorkerSettings()), tasks.start, tasks.look, channel)
+        serve(JobPerformer(ENGINE_QUEUE, name=name, settings=settings), tasks.start, tasks.look, channel)
 
 
 if __name__ == "__main__":
