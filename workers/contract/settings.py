@@ -48,6 +48,9 @@ class SharedSettings(BaseSettings):
         description="whether traces are sent by OTLP/HTTP, to where the variable `OTEL_EXPORTER_OTLP_ENDPOINT` says; "
         "needs the extra `telemetry`",
     )
+    tuning_slice_seconds: float = Field(
+        10.0, ge=0, description="seconds after which a tuning makes room for the certificates that wait for an engine"
+    )
     drift_days: int = Field(
         400, ge=1, le=3_660, description="days that the counts of certificates and abstentions of a day are kept"
     )
@@ -105,6 +108,16 @@ class SharedSettings(BaseSettings):
     def assessments_dir(self) -> Path:
         """Returns the folder of the readers' assessments."""
         return self.data_dir / "assessments"
+
+    @property
+    def access_dir(self) -> Path:
+        """Returns the folder of the digests of API keys, on the API host only."""
+        return self.data_dir / "access"
+
+    @property
+    def owners_dir(self) -> Path:
+        """Returns the folder that says which tenants made a certificate, inside the folder of the certificates."""
+        return self.certificates_dir / "owners"
 
     @property
     def certificates_dir(self) -> Path:
