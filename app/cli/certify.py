@@ -43,6 +43,7 @@ FIELDS: Final = (
     "window",
     "priority",
     "deadline",
+    "reference",
 )
 """The options that are fields of POST /certify; those left out are not sent, so that the service's defaults hold."""
 
@@ -72,6 +73,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option(
         "--deadline", number(1, 604_800), "seconds after which nobody needs the result of an image", without="none"
     )
+    parser.option("--reference", text("TEXT"), "note of your own, kept in the job and nowhere else")
     parser.check(_rules)
 
 

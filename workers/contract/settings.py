@@ -105,6 +105,16 @@ class SharedSettings(BaseSettings):
         return self.data_dir / "assessments"
 
     @property
+    def access_dir(self) -> Path:
+        """Returns the folder of the digests of API keys, on the API host only."""
+        return self.data_dir / "access"
+
+    @property
+    def owners_dir(self) -> Path:
+        """Returns the folder that says which tenants made a certificate, inside the folder of the certificates."""
+        return self.certificates_dir / "owners"
+
+    @property
     def certificates_dir(self) -> Path:
         """Returns the folder of content-addressed certificate documents."""
         return self.data_dir / "certificates"

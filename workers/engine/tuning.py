@@ -19,7 +19,6 @@ from torch import Tensor
 
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
-from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.training.embedding_bank import embedding_bank_from_bytes, embedding_bank_to_bytes
 from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.prompts.training.trainer_state import TrainerState
@@ -44,7 +43,7 @@ from certrad.workers.contract.records import Records
 from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.engine.epochs_done import Epochs
 from certrad.workers.engine.ledger import JobEndedError
-from certrad.workers.engine.prompt_store import publish
+from certrad.workers.engine.prompt_store import publish, save_own
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.shortage import raise_if_disk_is_full
@@ -70,6 +69,7 @@ class Tuning:
         self._job_id = record.id
         self._request = record.request
         self._images = record.image
+        self._tenant = record.submission.tenant
         self._payloads = Payloads(runtime.redis, ttl=runtime.settings.input_ttl)
         self._looked = 0.0
         self._tenant = record.submission.tenant
@@ -272,8 +272,9 @@ class Tuning:
         redis, directory = self._runtime.redis, self._runtime.settings.prompts_dir
         images = EpochDigests.of(self._runtime.epochs.current().secret, input_digests(data.images))
         try:
-            card = save_prompt(
+            card = save_own(
                 directory,
+                self._tenant,
                 tuned.context,
                 name=self._request.name,
                 method=self._request.params.method,
@@ -288,5 +289,5 @@ class Tuning:
             raise_if_disk_is_full(error)
             raise Rejected("storage_unavailable", f"the prompt was not stored: {error.strerror}") from error
         publish(redis, directory, card)
-        Catalogue(redis).reinstate_prompt(card.id)
+        Catalogue(redis, tenant=self._tenant).reinstate_prompt(card.id)
         return card

@@ -50,7 +50,7 @@ def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] =
         except UnreadableRecordError as error:
             _log.error("job record cannot be read", job_id=job_id, error=type(error.__cause__).__name__)
             records.fail(job_id, "internal_error", "the record of the job cannot be read")
-    records.forget_expired()
+    records.listing.forget_expired()
     _delete_uploads(records, settings, clock())
     _delete_outputs(records, settings, clock())
     _forget_workers(redis)

@@ -91,7 +91,7 @@ def _submit(
 ) -> Created:
     form = parse(fields)
     submission = form.of(submission, services.settings)
-    request = resolve(form, services.catalogue, services.settings)
+    request = resolve(form, services.catalogue.seen_by(submission.tenant), services.settings)
     start = image.read(SNIFFED_BYTES)
     image.seek(0)
     if not start:

@@ -113,6 +113,7 @@ class JobView(BaseModel):
     )
     result: CertificationResult | TuningResult | None
     error: ProblemBody | None
+    reference: str | None = Field(None, description="the sender's own note; nothing else repeats it")
     estimate: Estimate | None = Field(description="until the job has ended; null then")
     links: Links
     created_at: datetime
@@ -149,6 +150,7 @@ def job_view(record: JobRecord, expected: Expected | None, *, clock: Callable[[]
         warnings=_warnings(record),
         result=record.result,
         error=ProblemBody.model_validate(error) if error else None,
+        reference=record.submission.reference,
         estimate=None if record.ended or expected is None else _estimate(expected, clock()),
         links=Links(
             self=path,
