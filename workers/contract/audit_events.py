@@ -35,6 +35,7 @@ EventName = Literal[
     "job_cancelled",
     "job_erased",
     "assessment_recorded",
+    "selftest_ordered",
     "events_lost",
     "line_repaired",
     "file_expired",
@@ -148,6 +149,7 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
     "job_cancelled": EventKind(type=_ACCESSED, action="E", meaning="A job was cancelled, and its upload deleted"),
     "job_erased": EventKind(type=_ACCESSED, action="D", meaning="An ended job was erased; its certificate stays"),
     "assessment_recorded": EventKind(type=_IMPORT, action="C", meaning="A reader assessed a certificate"),
+    "selftest_ordered": EventKind(type=ACTIVITY, action="E", meaning="A self-test of an engine and intake was ordered"),
     "events_lost": EventKind(
         type=_ALERT,
         subtype=_RECORDING_STARTED,
