@@ -31,6 +31,7 @@ EventName = Literal[
     "keys_changed",
     "job_cancelled",
     "job_erased",
+    "patient_erased",
     "assessment_recorded",
     "events_lost",
     "line_repaired",
@@ -130,6 +131,9 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
     ),
     "job_cancelled": EventKind(type=_ACCESSED, action="E", meaning="A job was cancelled, and its upload deleted"),
     "job_erased": EventKind(type=_ACCESSED, action="D", meaning="An ended job was erased; its certificate stays"),
+    "patient_erased": EventKind(
+        type=_ACCESSED, action="D", meaning="Everything about one patient's jobs was erased; their events follow"
+    ),
     "assessment_recorded": EventKind(type=_IMPORT, action="C", meaning="A reader assessed a certificate"),
     "events_lost": EventKind(
         type=_ALERT,

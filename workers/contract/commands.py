@@ -48,6 +48,7 @@ COMPUTING: Final[Mapping[str, Command]] = {
     "deliveries": Command("certrad.workers.cli.deliveries", "List, retry or drop what is on its way to a PACS"),
     "rules test": Command("certrad.workers.cli.rules_test", "Show what the rules do with an image"),
     "assessments": Command("certrad.workers.cli.assessments", "Show how often readers agreed with the results"),
+    "erase": Command("certrad.workers.cli.erase", "Erase everything about one patient's jobs"),
     "audit-trail verify": Command(
         "certrad.workers.cli.audit_trail_verify", "Check that no line of the audit trail was changed or removed"
     ),
