@@ -35,11 +35,13 @@ def run(options: Namespace) -> int:
             return fail(f"{error}; in a container, --inside-container allows it", BAD_USAGE)
     from certrad.app.http.server import serve  # only the extra `api` installs what it needs
     from certrad.app.settings import ApiSettings
+    from certrad.workers.contract.data_version import open_directory
     from certrad.workers.contract.waiting import tell_if_redis_is_away
 
     if options.data_dir is not None:  # uvicorn builds the application, which reads the environment
         os.environ["CERTRAD_DATA_DIR"] = str(options.data_dir.resolve())
     settings = ApiSettings()
+    open_directory(settings.data_dir)
     sys.stderr.write(f"certrad: starting the API on {options.host} port {options.port}\n")
     tell_if_redis_is_away(settings.redis_url)
     serve(settings, host=options.host, port=options.port)

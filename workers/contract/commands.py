@@ -13,8 +13,17 @@ DONE: Final = 0
 FAILURE: Final = 1
 BAD_USAGE: Final = 2
 ABSTAINED: Final = 3
+OTHER_DATA: Final = 65  # EX_DATAERR: the data are of a version that this release does not know
 REDIS_AWAY: Final = 75  # EX_TEMPFAIL: a worker ended because Redis did not answer or took no writes
 INTERRUPTED: Final = 130  # as a shell calls a process that SIGINT ended
+
+
+class RefusalError(Exception):
+    """A command refuses to run: a sentence for its user, and the exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,8 @@ def run(name: str, command: Command, arguments: Sequence[str]) -> int:
         return BAD_USAGE
     try:
         return int(module.run(options))
+    except RefusalError as refusal:
+        return fail(str(refusal), refusal.code)
     except ValueError as error:
         if (problems := _wrong_settings(error)) is None:
             raise

@@ -101,6 +101,7 @@ STAMPING: Final = f"{PREFIX}:certificates:stamping"  # a process asks for the wa
 PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
+VERSION: Final = f"{PREFIX}:version"  # hash: version of what is in Redis, and the release that wrote it
 TOTALS: Final = f"{PREFIX}:totals"  # hash: JSON list of a counter's name and its labels' values -> number, see `totals`
 CALLBACKS: Final = f"{PREFIX}:callbacks"  # zset: id of an ended job -> time of the next attempt to tell its receiver
 DEAD_CALLBACKS: Final = (
