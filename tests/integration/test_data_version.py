@@ -35,7 +35,7 @@ from tests.support.processes import ROOT, Processes, environment, wait_for
 pytestmark = pytest.mark.integration
 
 FORMER: Final = Path(__file__).parents[1] / "data" / "records_of_0_1.jsonl"
-NEWER: Final = {"version": "99", "release": "7.5.0"}
+NEWER: Final = ["version", "99", "release", "7.5.0"]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def former_jobs(redis: Redis) -> dict[str, str]:
     found = {}
     for number, line in enumerate(FORMER.read_text("utf-8").splitlines()):
         fields: dict[str, str] = json.loads(line)["fields"]
-        redis.hset(record_key(f"job-{number}"), mapping=fields)
+        redis.hset(record_key(f"job-{number}"), items=[part for pair in fields.items() for part in pair])
         redis.zadd(JOBS, {f"job-{number}": number + 1.5})
         if fields["status"] in ("queued", "running"):
             redis.zadd(ACTIVE, {f"job-{number}": number + 1.5})
@@ -106,9 +106,9 @@ def test_migration_that_a_full_memory_stopped_runs_again(redis: Redis, former_jo
     assert members(redis, f"{JOBS}:of:{LOCAL_TENANT}") == members(redis, JOBS)
 
 
-@pytest.mark.parametrize("found", [NEWER, {"version": "nonsense"}, {"version": "0"}, {"version": "2.5"}])
+@pytest.mark.parametrize("found", [{"version": "99"}, {"version": "nonsense"}, {"version": "0"}, {"version": "2.5"}])
 def test_store_of_an_unknown_version_is_refused_untouched(redis: Redis, found: dict[str, str]) -> None:
-    redis.hset(VERSION, mapping={**found})
+    redis.hset(VERSION, items=[part for pair in found.items() for part in pair])
     before = snapshot(redis)
     with pytest.raises(DataVersionError, match="nothing was changed"):
         open_store(redis)
@@ -116,7 +116,7 @@ def test_store_of_an_unknown_version_is_refused_untouched(redis: Redis, found: d
 
 
 def test_refusal_names_the_release_to_install(redis: Redis) -> None:
-    redis.hset(VERSION, mapping={**NEWER})
+    redis.hset(VERSION, items=NEWER)
     with pytest.raises(DataVersionError, match=r"install release 7\.5\.0 or a later one"):
         open_store(redis)
 
@@ -200,7 +200,7 @@ def test_every_command_refuses_a_directory_of_an_unknown_version(
 def test_worker_refuses_a_store_of_an_unknown_version(
     environ: WorkerSettings, redis: Redis, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    redis.hset(VERSION, mapping={**NEWER})
+    redis.hset(VERSION, items=NEWER)
     assert main(["worker", "archive"]) == OTHER_DATA
     assert "Redis is of data version 99" in capsys.readouterr().err
     assert redis.smembers("rq:workers") == set()
@@ -218,7 +218,7 @@ def run_api(settings: WorkerSettings, port: int = 0) -> "subprocess.CompletedPro
 
 
 def test_api_refuses_a_store_of_an_unknown_version(settings: WorkerSettings, redis: Redis) -> None:
-    redis.hset(VERSION, mapping={**NEWER})
+    redis.hset(VERSION, items=NEWER)
     before = snapshot(redis)
     ended = run_api(settings)
     assert (ended.returncode, b"install release 7.5.0" in ended.stderr) == (OTHER_DATA, True)
@@ -237,7 +237,7 @@ def test_api_that_started_without_redis_asks_when_it_is_there(api_settings: ApiS
 def test_embedded_redis_of_an_unknown_version_stops_up(tmp_path: Path, processes: Processes) -> None:
     data_dir = tmp_path / "data"
     with EmbeddedRedis(data_dir / "redis") as server, Redis.from_url(server.url) as client:
-        client.hset(VERSION, mapping={**NEWER})
+        client.hset(VERSION, items=NEWER)
         client.save()
     started = processes.start(
         ["-m", "certrad.workers.cli.main", "up", "--port", "0", "--data-dir", str(data_dir)], name="up"

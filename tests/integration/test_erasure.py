@@ -17,6 +17,7 @@ from certrad.workers.cli.main import main
 from certrad.workers.contract import certificate_files
 from certrad.workers.contract.assessments import Assessments, subject_of
 from certrad.workers.contract.audit_trail import AuditTrail
+from certrad.workers.contract.certificate_owners import CertificateOwners
 from certrad.workers.contract.names import CALLBACKS, idempotency_key
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.received import ReceivedSpool
@@ -178,6 +179,16 @@ def test_named_certificates_go_with_their_envelopes(hospital: JobEnder) -> None:
     kept = str(hospital.read("other").certificate)
     erase("--reference", OURS, "--certificates")
     assert {path.stem for path in hospital.settings.certificates_dir.iterdir() if path.is_file()} == {kept}
+    assert [path.parent.name for path in hospital.settings.owners_dir.glob("*/*/*")] == [kept]
+
+
+def test_certificate_of_another_tenant_stays_for_it(hospital: JobEnder) -> None:
+    end_job(hospital, "theirs", OURS, sop="1.2.0", tenant="clinic-b")
+    shared = str(hospital.read(JOBS[0]).certificate)
+    hospital.records.erase("theirs")  # its record is past its time to live
+    erase("--reference", OURS, "--certificates")
+    assert certificate_files.path(hospital.settings.certificates_dir, shared, "document").exists()
+    assert CertificateOwners(hospital.settings.owners_dir).has(shared, "clinic-b")
 
 
 def test_certificate_that_another_job_has_too_stays(hospital: JobEnder) -> None:

@@ -13,6 +13,7 @@ from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.audit_events import AuditEvent
 from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.certificate_files import CERTIFICATE_FILES
+from certrad.workers.contract.certificate_owners import CertificateOwners
 from certrad.workers.contract.forgotten_assessments import forget_assessments
 from certrad.workers.contract.names import (
     ACTIVE,
@@ -247,8 +248,10 @@ class Erasure:
 
     def _erase_certificates(self, is_rehearsal: bool) -> int:
         alone = self._only_of_these()
+        owners = CertificateOwners(self._settings.owners_dir)
         for digest in () if is_rehearsal else alone:
             self._redis.srem(UNSTAMPED, digest)
+            owners.remove(digest, self._wanted.tenant)
             for kind in CERTIFICATE_FILES:
                 certificate_files.path(self._settings.certificates_dir, digest, kind).unlink(missing_ok=True)
         return len(alone)
@@ -257,7 +260,9 @@ class Erasure:
         """Returns the certificates that no other job has: the same image certified twice has one document."""
         others = {member.decode() for member in cast("list[bytes]", self._redis.zrange(JOBS, 0, -1))} - {*self.jobs}
         needed = {cast("bytes | None", self._redis.hget(record_key(job_id), "certificate")) for job_id in others}
-        return [digest for digest in self._certificates if digest.encode() not in needed]
+        owners = CertificateOwners(self._settings.owners_dir)
+        mine = (digest for digest in self._certificates if not owners.others(digest, self._wanted.tenant))
+        return [digest for digest in mine if digest.encode() not in needed]
 
     def _audit(self, counts: Mapping[str, int]) -> None:
         trail = AuditTrail(self._settings.audit_dir)
