@@ -36,6 +36,7 @@ EventName = Literal[
     "job_erased",
     "patient_erased",
     "assessment_recorded",
+    "selftest_ordered",
     "events_lost",
     "line_repaired",
     "file_expired",
@@ -152,6 +153,7 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
         type=_ACCESSED, action="D", meaning="Everything about one patient's jobs was erased; their events follow"
     ),
     "assessment_recorded": EventKind(type=_IMPORT, action="C", meaning="A reader assessed a certificate"),
+    "selftest_ordered": EventKind(type=ACTIVITY, action="E", meaning="A self-test of an engine and intake was ordered"),
     "events_lost": EventKind(
         type=_ALERT,
         subtype=_RECORDING_STARTED,
