@@ -37,12 +37,14 @@ from certrad.app.api.routes import (
     jobs,
     keys,
     rules,
+    selftest,
     session,
     triggers,
     verify,
 )
 from certrad.app.api.routes import prompts as tuning
 from certrad.app.api.routes.page import page_router
+from certrad.app.api.store_version import begin_to_ask
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract import tracing
 from certrad.workers.contract.audit import recorded_run
@@ -66,8 +68,10 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        asking = await begin_to_ask(services.redis)
         with recorded_run(services.audit, PROCESS), metrics_on_own_port(settings, services.metrics):
             yield
+        asking.cancel()
         await services.close()
 
     app = FastAPI(
@@ -116,6 +120,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         triggers,
         instances,
         rules,
+        selftest,
         session,
         drift,
     ):

@@ -16,7 +16,9 @@ from rq.job import Job
 
 from certrad.workers.connection import connect
 from certrad.workers.contract import logs, tracing
+from certrad.workers.contract.commands import SELFTEST_FAILED
 from certrad.workers.contract.names import ENGINE_QUEUE
+from certrad.workers.contract.selftest import SelfTestFailedError
 from certrad.workers.engine.protocol import DONE, LEAVING, LOOK, READY, Order
 from certrad.workers.parent_death import die_with
 from certrad.workers.queue import stop as stopping
@@ -104,7 +106,10 @@ def main() -> None:
     settings = WorkerSettings()
     tracing.configure("engine", enabled=settings.telemetry, in_background=True)
     with socket(fileno=int(channel_fd)) as channel:
-        serve(JobPerformer(ENGINE_QUEUE, name=name, settings=settings), tasks.start, tasks.look, channel)
+        try:
+            serve(JobPerformer(ENGINE_QUEUE, name=name, settings=settings), tasks.start, tasks.look, channel)
+        except SelfTestFailedError:  # the log and GET /health/workers say which check
+            sys.exit(SELFTEST_FAILED)
 
 
 if __name__ == "__main__":
