@@ -32,6 +32,9 @@ EventName = Literal[
     "job_cancelled",
     "job_erased",
     "assessment_recorded",
+    "callback_sent",
+    "callback_given_up",
+    "callback_changed",
     "events_lost",
     "line_repaired",
     "file_expired",
@@ -131,6 +134,15 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
     "job_cancelled": EventKind(type=_ACCESSED, action="E", meaning="A job was cancelled, and its upload deleted"),
     "job_erased": EventKind(type=_ACCESSED, action="D", meaning="An ended job was erased; its certificate stays"),
     "assessment_recorded": EventKind(type=_IMPORT, action="C", meaning="A reader assessed a certificate"),
+    "callback_sent": EventKind(
+        type=_EXPORT, action="E", meaning="A receiver was told the id and the status of a job that has ended"
+    ),
+    "callback_given_up": EventKind(
+        type=_EXPORT, action="E", meaning="A receiver could not be told that a job has ended"
+    ),
+    "callback_changed": EventKind(
+        type=_EXPORT, action="U", meaning="An operator had callbacks sent again, or gave them up"
+    ),
     "events_lost": EventKind(
         type=_ALERT,
         subtype=_RECORDING_STARTED,
