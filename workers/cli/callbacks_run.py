@@ -27,12 +27,12 @@ def run(options: Namespace) -> int:
     """
     from redis.exceptions import ConnectionError, TimeoutError
 
-    from certrad.workers import logs
     from certrad.workers.callbacks.plan import Plan
     from certrad.workers.callbacks.sending import Sending
     from certrad.workers.callbacks.service import Callbacks
     from certrad.workers.callbacks.store import CallbackStore
     from certrad.workers.connection import connect
+    from certrad.workers.contract import logs
     from certrad.workers.contract.audit import open_trail, recorded_run
     from certrad.workers.contract.waiting import tell_if_redis_is_away
     from certrad.workers.offline.settings import settings_of

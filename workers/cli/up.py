@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from certrad.workers.cli.callbacks_run import secrets_of
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.loopback import AddressError, require_loopback
@@ -32,13 +33,13 @@ def run(options: Namespace) -> int:
         The exit code.
     """
     from certrad.models.installed import CardError, own_cards
-    from certrad.workers import logs
+    from certrad.workers.contract import logs
     from certrad.workers.local.redis_server import EmbeddedRedisError
     from certrad.workers.local.stack import Stack
     from certrad.workers.local.supervisor import StackError
     from certrad.workers.offline.settings import settings_of
     from certrad.workers.pacs.connections import root_of
-    from certrad.workers.settings import ConnectorSettings, StackSettings
+    from certrad.workers.settings import CallbackSettings, ConnectorSettings, StackSettings
 
     try:
         require_loopback(options.host)
@@ -54,6 +55,8 @@ def run(options: Namespace) -> int:
         if connector.pacs_url is not None:
             root_of(connector)
             read_rules(connector.rules)
+        if settings.allowed_callbacks:
+            secrets_of(CallbackSettings())
     except ValueError as error:  # RulesError too
         return fail(str(error), BAD_USAGE)
     data_dir = settings.data_dir.resolve()

@@ -86,6 +86,8 @@ JOBS: Final = f"{PREFIX}:jobs"  # zset: job id -> time of creation
 ACTIVE: Final = f"{PREFIX}:active"  # zset: job id -> time of creation, until the job ends
 WORKERS: Final = f"{PREFIX}:workers"  # hash: worker name -> JSON of WorkerCard
 AUDIT_LOST: Final = f"{PREFIX}:audit:lost"  # number of events of the audit trail that could not be written
+DRIFT_OF_ALL: Final = f"{PREFIX}:drift"  # hash: certificates of all tenants and days by series
+ENGINE_MEMORY: Final = f"{PREFIX}:workers:memory"  # hash: worker name -> JSON: kind of memory -> bytes
 REWRITTEN: Final = f"{PREFIX}:rewritten"  # creation of the newest job that the append-only file was rewritten after
 SIGNING_KEYS: Final = f"{PREFIX}:keys"  # zset: public signing key in hexadecimal -> time first used
 REVOKED_KEYS: Final = (
@@ -98,7 +100,7 @@ STAMPING: Final = f"{PREFIX}:certificates:stamping"  # a process asks for the wa
 PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
-TOTALS: Final = f"{PREFIX}:totals"  # hash: counter -> number; each is changed by the script that does what it counts
+TOTALS: Final = f"{PREFIX}:totals"  # hash: JSON list of a counter's name and its labels' values -> number, see `totals`
 CALLBACKS: Final = f"{PREFIX}:callbacks"  # zset: id of an ended job -> time of the next attempt to tell its receiver
 DEAD_CALLBACKS: Final = (
     f"{PREFIX}:callbacks:dead"  # zset: id of an ended job -> time at which its callback was given up
@@ -131,6 +133,11 @@ def ledger_key(job_id: str) -> str:
 def document_key(job_id: str) -> str:
     """Returns the key of what an engine hands to intake, a certificate document or a result; deleted when it ends."""
     return f"{record_key(job_id)}:document"
+
+
+def drift_key(tenant: str, day: str) -> str:
+    """Returns the key of the hash of a tenant's certificates of one day (2026-11-30) by series."""
+    return f"{DRIFT_OF_ALL}:{tenant}:{day}"
 
 
 def idempotency_key(key_sha256: str) -> str:

@@ -12,15 +12,21 @@ from safetensors.torch import load, save
 from certrad.models.prompts.gate import Gate
 from certrad.models.types import LabelCounts, NoiseLaw
 from certrad.models.types.routing import RouteSelection, Selection
-from certrad.workers.contract.names import ledger_key, record_key
+from certrad.workers.contract import totals
+from certrad.workers.contract.names import TOTALS, ledger_key, record_key
 from certrad.workers.contract.scripts import HAS_ENDED
 
 _FIXED: Final = "fixed"
+_COUNTERS: Final = (totals.field(totals.BLOCKS_COMMITTED.name), totals.field(totals.BLOCKS_REDONE.name))
 
-# KEYS record, ledger; ARGV field, payload, ttl. Answers the payload that stands, or nil once the job has ended.
+# KEYS record, ledger, totals; ARGV field, payload, ttl, counter if it is new, counter if it is not ('' for neither).
+# Answers the payload that stands, or nil once the job has ended.
 _COMMIT: Final = f"""{HAS_ENDED}
 if has_ended(KEYS[1]) then return nil end
-if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 1 then redis.call('EXPIRE', KEYS[2], ARGV[3]) end
+local is_new = redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 1
+if is_new then redis.call('EXPIRE', KEYS[2], ARGV[3]) end
+local counter = is_new and ARGV[4] or ARGV[5]
+if counter ~= '' then redis.pcall('HINCRBY', KEYS[3], counter, 1) end
 return redis.call('HGET', KEYS[2], ARGV[1])
 """
 
@@ -199,13 +205,14 @@ class RedisLedger:
             JobEndedError: The job has ended.
             StopRequested: The process is to stop.
         """
-        standing = self._write(f"{self._part}{start}", labels)
+        standing = self._write(f"{self._part}{start}", labels, _COUNTERS)
         self._may_go_on()
         return standing
 
-    def _write(self, field: str, payload: bytes) -> bytes:
+    def _write(self, field: str, payload: bytes, counters: tuple[str, str] = ("", "")) -> bytes:
         standing = self._commit(
-            keys=[record_key(self._job_id), ledger_key(self._job_id)], args=[field, payload, self._ttl]
+            keys=[record_key(self._job_id), ledger_key(self._job_id), TOTALS],
+            args=[field, payload, self._ttl, *counters],
         )
         if standing is None:
             raise JobEndedError(self._job_id)

@@ -15,12 +15,14 @@ from certrad.models.errors import Rejected
 from certrad.workers.connection import connect
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.load import publish_memory
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.engine.certification import Certification
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import JobEndedError
+from certrad.workers.engine.memory import used_memory
 from certrad.workers.engine.model import input_shape
 from certrad.workers.engine.prompt_store import publish_all
 from certrad.workers.engine.runtime import Runtime, build
@@ -41,12 +43,13 @@ def start(worker_name: str) -> None:
     """
     global _runtime  # RQ calls a task by its name, so an engine's state is its process's
     settings = WorkerSettings()
-    _runtime = build(settings, connect(settings.redis_url, is_stopping=stopping.requested))
+    _runtime = build(settings, connect(settings.redis_url, is_stopping=stopping.requested), name=worker_name)
     _warm_up(_runtime)
     publish_all(_runtime.redis, settings.prompts_dir)
     _runtime.epochs.current()
     _runtime.epochs.publish(Keyring(_runtime.redis), clock=time.time)
     _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+    _publish_memory(_runtime)
 
 
 def look(worker_name: str) -> None:
@@ -59,6 +62,7 @@ def look(worker_name: str) -> None:
         raise RuntimeError("start() must run before the first look")
     try:
         _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+        _publish_memory(_runtime)
     except RedisError as error:
         _log.warning("engine not published", error=type(error).__name__)
 
@@ -96,10 +100,12 @@ def tune(job_id: str) -> None:
 
 def _certify(runtime: Runtime, records: Records, record: JobRecord) -> None:
     Certification(runtime, records, CertificationInput.of(record)).certify()
+    _publish_memory(runtime)
 
 
 def _tune(runtime: Runtime, records: Records, record: JobRecord) -> None:
     Tuning(runtime, records, record).tune()
+    _publish_memory(runtime)
 
 
 def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -> None:
@@ -130,6 +136,10 @@ def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -
             _log.exception("engine failed", job_id=job_id)
         records.fail(job_id, code, detail)
         enqueue(runtime.redis, "finish", job_id, settings=runtime.settings)
+
+
+def _publish_memory(runtime: Runtime) -> None:
+    publish_memory(runtime.redis, runtime.name, used_memory(runtime.device))
 
 
 def _problem(error: Exception, settings: WorkerSettings) -> tuple[str, str]:

@@ -33,6 +33,7 @@ from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.queue.ready_horse import ReadyHorse
 from certrad.workers.queue.shortage import ShortageError
+from certrad.workers.queue.stage_log import stage_of_a_job
 from certrad.workers.settings import WorkerSettings
 
 _RQ_DEQUEUE_SLACK: Final = 15  # RQ waits for a job for worker_ttl less this
@@ -107,9 +108,10 @@ class QueueWorker(Worker):
         Returns:
             Whether the job succeeded.
         """
-        began = time.monotonic()
-        done: bool = super().perform_job(job, queue, execution)
-        _log.info("task ended", task=job.id, done=done, seconds=round(time.monotonic() - began, 3))
+        with stage_of_a_job(self.connection, job):
+            began = time.monotonic()
+            done: bool = super().perform_job(job, queue, execution)
+            _log.info("task ended", task=job.id, done=done, seconds=round(time.monotonic() - began, 3))
         return done
 
     def handle_exception(self, job: Job, *exc_info: object) -> None:
