@@ -30,6 +30,11 @@ class WorkerSettings(SharedSettings):
     commit_size: int | None = Field(
         None, ge=1, le=BLOCK_MAX, description="samples per ledger entry; a divisor of the block"
     )
+    share_seconds: float = Field(
+        2.0,
+        ge=0,
+        description="seconds that a certificate must still take for its engine to ask idle engines to help",
+    )
     max_pixels: int = Field(64_000_000, ge=64, description="pixels of one decoded image")
     intake_memory_bytes: int = Field(4 << 30, ge=256 << 20, description="address space the decoding process may add")
     intake_cpu_seconds: int = Field(60, ge=1, description="processor time of the decoding process")
@@ -176,6 +181,9 @@ class ConnectorSettings(SharedSettings):
         None, description="address of Orthanc's own interface; its list of changes then recovers lost triggers"
     )
     url: str = Field("http://127.0.0.1:8000", description="address of the service, for the connector and for commands")
+    api_key: SecretStr | None = Field(
+        None, description="API key with which the connector and commands speak to the service; unset: without one"
+    )
     rules: Path | None = Field(
         None,
         description="file of rules of the connector, read when it starts, and of POST /rules/test, read at each call; "

@@ -48,6 +48,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "callbacks run",
         "callbacks",
         "fetch",
+        "access",
         "keys",
         "audit-trail verify",
     ),
