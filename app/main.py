@@ -34,6 +34,7 @@ from certrad.app.api.routes import (
     jobs,
     keys,
     rules,
+    selftest,
     session,
     triggers,
     verify,
@@ -111,6 +112,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         triggers,
         instances,
         rules,
+        selftest,
         session,
         drift,
     ):

@@ -45,6 +45,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "up",
         "api",
         "worker",
+        "selftest",
         "callbacks run",
         "callbacks",
         "fetch",

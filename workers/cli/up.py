@@ -12,7 +12,7 @@ from typing import TextIO
 
 from certrad.workers.cli.callbacks_run import secrets_of
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, SELFTEST_FAILED, fail
 from certrad.workers.contract.loopback import AddressError, is_loopback
 from certrad.workers.contract.option_kinds import integer, text
 from certrad.workers.contract.rules_file import read_rules
@@ -128,6 +128,9 @@ def _age(data_dir: Path) -> str:
 
 
 def _report_death(name: str, code: int) -> None:
+    if code == SELFTEST_FAILED:
+        _tell(f"the self-test of {name} failed; it takes no work and is tried again in a minute; see its log")
+        return
     _tell(f"{name} ended with exit code {code} and is started again; see its log")
 
 

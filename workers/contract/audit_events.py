@@ -38,6 +38,7 @@ EventName = Literal[
     "callback_sent",
     "callback_given_up",
     "callback_changed",
+    "selftest_ordered",
     "events_lost",
     "line_repaired",
     "file_expired",
@@ -160,6 +161,7 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
     "callback_changed": EventKind(
         type=_EXPORT, action="U", meaning="An operator had callbacks sent again, or gave them up"
     ),
+    "selftest_ordered": EventKind(type=ACTIVITY, action="E", meaning="A self-test of an engine and intake was ordered"),
     "events_lost": EventKind(
         type=_ALERT,
         subtype=_RECORDING_STARTED,

@@ -13,6 +13,7 @@ DONE: Final = 0
 FAILURE: Final = 1
 BAD_USAGE: Final = 2
 ABSTAINED: Final = 3
+SELFTEST_FAILED: Final = 70  # EX_SOFTWARE: an engine takes no work, because its self-test failed
 REDIS_AWAY: Final = 75  # EX_TEMPFAIL: a worker ended because Redis did not answer or took no writes
 INTERRUPTED: Final = 130  # as a shell calls a process that SIGINT ended
 
@@ -38,6 +39,7 @@ COMPUTING: Final[Mapping[str, Command]] = {
     "plot": Command("certrad.workers.cli.plot", "Plot certified accuracy against radius, from tables of `evaluate`"),
     "attack": Command("certrad.workers.cli.attack", "Attack images, without and with knowledge of the prompt"),
     "audit": Command("certrad.workers.cli.audit", "Attack certified images, and count contradicted certificates"),
+    "selftest": Command("certrad.workers.cli.selftest", "Test this machine against stored references, for acceptance"),
     "fetch": Command("certrad.workers.cli.fetch", "Download the weights of a backbone and pin their digest"),
     "prompts import": Command("certrad.workers.cli.import_prompt", "Import a published prompt checkpoint"),
     "prompts calibrate": Command("certrad.workers.cli.calibrate", "Adapt a prompt to unlabelled images of a site"),

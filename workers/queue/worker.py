@@ -22,6 +22,7 @@ from rq.timeouts import JobTimeoutException
 from rq.utils import now
 
 from certrad.workers.connection import quiet_seconds
+from certrad.workers.contract.commands import FAILURE
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records
@@ -56,6 +57,7 @@ class QueueWorker(Worker):
     """
 
     job_class = AllowedJob
+    failure_code = FAILURE  # the exit code of a worker that ends by itself
     _slice_of: str | None = None  # the tenant of the job that is being handed back at the end of its slice
 
     def __init__(
