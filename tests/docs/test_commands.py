@@ -25,6 +25,7 @@ MARKED: Final = {
     "CONTRIBUTING.md": 2,
     "docs/access.md": 3,
     "docs/envelopes.md": 4,
+    "docs/erasure.md": 4,
     "docs/evaluation.md": 3,
     "docs/integration.md": 9,
     "docs/measurements.md": 3,

@@ -34,6 +34,7 @@ EventName = Literal[
     "session_ended",
     "job_cancelled",
     "job_erased",
+    "patient_erased",
     "assessment_recorded",
     "callback_sent",
     "callback_given_up",
@@ -151,6 +152,9 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
     ),
     "job_cancelled": EventKind(type=_ACCESSED, action="E", meaning="A job was cancelled, and its upload deleted"),
     "job_erased": EventKind(type=_ACCESSED, action="D", meaning="An ended job was erased; its certificate stays"),
+    "patient_erased": EventKind(
+        type=_ACCESSED, action="D", meaning="Everything about one patient's jobs was erased; their events follow"
+    ),
     "assessment_recorded": EventKind(type=_IMPORT, action="C", meaning="A reader assessed a certificate"),
     "callback_sent": EventKind(
         type=_EXPORT, action="E", meaning="A receiver was told the id and the status of a job that has ended"

@@ -98,6 +98,7 @@ class Stack:
 
         Raises:
             StackError: The stack cannot be started or kept up.
+            DataVersionError: Redis holds data of a version that this release does not know.
             EmbeddedRedisError: The Redis server cannot be started.
         """
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -106,6 +107,7 @@ class Stack:
         with _wakeups() as stop_or_wait:
             try:
                 redis = self._start_redis()
+                self._store.open()
                 supervised = [*([] if redis is None else [redis]), *self._workers, self._api, *self._senders]
                 announced = False
                 with closing(self._watch(redis)) as watch:
