@@ -46,6 +46,8 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "api",
         "worker",
         "selftest",
+        "callbacks run",
+        "callbacks",
         "fetch",
         "access",
         "keys",
