@@ -14,7 +14,7 @@ from certrad.workers.contract.access import Scope
 from certrad.workers.contract.access_keys import AccessKeys
 from tests.support.browser import JOB_MS, Tab, chromium, new_tab
 from tests.support.images import encoded, noise
-from tests.support.keys import bearing, make_key
+from tests.support.keys import bearing
 from tests.support.processes import Processes
 from tests.support.stack import RunningStack, start_stack
 
@@ -232,7 +232,9 @@ def test_drift_is_drawn_and_told_as_a_table(tab: Tab, stack: RunningStack) -> No
         (row,) = httpx.get(f"{stack.url}/drift", headers=bearing(secret)).json()["rows"]
         page.get_by_label("Period").select_option("90 days")
         share = f"{100 * row['abstentions'] // row['certificates']}%"
-        expect(card.get_by_role("img", name=re.compile(f"Share of abstentions: from {share} .* last {share}"))).to_be_visible()
+        expect(
+            card.get_by_role("img", name=re.compile(f"Share of abstentions: from {share} .* last {share}"))
+        ).to_be_visible()
         expect(card.locator("canvas")).to_have_count(2)
         card.get_by_text("The same as a table").click()
         shown = card.get_by_role("table", name="Certificates by day").get_by_role("row").nth(1)

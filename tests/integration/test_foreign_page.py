@@ -4,7 +4,6 @@ import functools
 import http.server
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -91,7 +90,7 @@ async ([service, job]) => {
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # named by the standard library
+    def log_message(self, format: str, *args: Any) -> None:  # named by the standard library
         """Says nothing."""
 
 
@@ -100,9 +99,7 @@ def attacker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of another web server of this machine, with an empty page."""
     folder = tmp_path_factory.mktemp("attacker")
     (folder / "index.html").write_text("<!doctype html><title>attacker</title><body></body>")
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder))
-    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server.server_port
