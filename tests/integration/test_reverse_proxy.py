@@ -58,7 +58,7 @@ def submit(client: httpx.Client, headers: dict[str, str]) -> str:
 
 def submitters(settings: ApiSettings) -> list[str]:
     """The addresses from which images came, as the audit trail has them."""
-    return [event["network"] for event in audited(settings.audit_dir) if event["name"] == "job_submitted"]
+    return [event["network"] for event in audited(settings.audit_dir) if event["name"] == "input_received"]
 
 
 def test_a_key_is_needed_and_lets_in(proxy: ReverseProxy, key: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.support.orthanc import free_port
 from tests.support.processes import ROOT, wait_for
 
 NGINX = "/usr/sbin/nginx"
@@ -52,7 +53,7 @@ def reverse_proxy(
         "/var/log/nginx/": f"{folder}/",
         "/var/cache/nginx-certrad/": f"{folder}/temporary/",
         "server 127.0.0.1:8000": f"server {service.removeprefix('http://')}",
-        "listen 443 ssl": "listen 127.0.0.1:0 ssl",
+        "listen 443 ssl": f"listen 127.0.0.1:{free_port()} ssl",
         **(changes or {}),
     }
     for name in ("nginx.conf", *parts):
