@@ -69,9 +69,15 @@ def run(arguments: argparse.Namespace) -> None:
     numbers = [int(number) for number in arguments.engines.split(",")]
     cores = sorted(os.sched_getaffinity(0))
     tables: dict[str, list[Row]] = {}
+
+    def tell(title: str, rows: list[Row]) -> None:
+        tables[title] = rows
+        if not arguments.json:  # at once: the next table takes minutes
+            print(as_markdown(title, rows), end="\n\n", flush=True)
+
     if arguments.real_n:
         reals = [measure_real(arguments.real_n, cores[:engines]) for engines in _doublings(len(cores))]
-        tables["real engines"] = _of_reals(reals, arguments.real_n)
+        tell("real engines", _of_reals(reals, arguments.real_n))
     for title, seconds, fsync in (
         (f"simulated engines, {arguments.batch_ms:g} ms for a batch", arguments.batch_ms / 1000, "always"),
         ("simulated engines that take no time for a batch", 0.0, "always"),
@@ -82,12 +88,12 @@ def run(arguments: argparse.Namespace) -> None:
                 simulate(socket, engines=engines, n=arguments.n, batch_size=arguments.batch_size, seconds=seconds)
                 for engines in numbers
             ]
-        tables[title] = _of_simulated(made, arguments.n)
+        tell(title, _of_simulated(made, arguments.n))
     if arguments.json:
         rows = {title: [asdict(row) for row in table] for title, table in tables.items()}
         print(json.dumps({"tables": rows, "machine": asdict(machine)}, indent=2))
     else:
-        print("\n\n".join([*(as_markdown(title, table) for title, table in tables.items()), str(machine)]))
+        print(machine)
 
 
 def as_markdown(title: str, rows: list[Row]) -> str:

@@ -112,7 +112,8 @@ class Claims:
     answer: int = field(default=_NOTHING, init=False)
     _last: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED), init=False)
     _made: int = field(default=0, init=False)
-    _began: float | None = field(default=None, init=False)
+    _began: float = field(default=0.0, init=False)
+    _latest: float = field(default=0.0, init=False)
     _claim: Script = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -130,10 +131,8 @@ class Claims:
 
     @property
     def seconds_per_batch(self) -> float | None:
-        """Returns the mean time between two claims, or None before the second one."""
-        if self._began is None or self._made < 2:
-            return None
-        return (self.clock() - self._began) / (self._made - 1)
+        """Returns the mean time between two claims up to the last one, or None before the second one."""
+        return (self._latest - self._began) / (self._made - 1) if self._made > 1 else None
 
     def begin(self, layout: Layout) -> None:
         """Lets the batches of the run be claimed; one that was begun before goes on.
@@ -195,7 +194,8 @@ class Claims:
             raise JobEndedError(self.job_id)
         if self.answer < 0:
             return None
-        self._began = self.clock() if self._began is None else self._began
+        self._latest = self.clock()
+        self._began = self._latest if not self._made else self._began
         self._made += 1
         self._last.append(self.answer)
         return self.answer
