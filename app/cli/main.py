@@ -40,7 +40,19 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
     ),
     "Measure": ("evaluate", "plot", "attack", "audit", "assessments"),
     "Connect to a PACS": ("pacs run", "pacs check", "deliveries", "rules test"),
-    "Run the service": ("demo", "up", "api", "worker", "selftest", "fetch", "access", "keys", "audit-trail verify"),
+    "Run the service": (
+        "demo",
+        "up",
+        "api",
+        "worker",
+        "selftest",
+        "evidence",
+        "evidence verify",
+        "fetch",
+        "access",
+        "keys",
+        "audit-trail verify",
+    ),
 }
 """All commands, as the help lists them."""
 

@@ -40,6 +40,8 @@ COMPUTING: Final[Mapping[str, Command]] = {
     "attack": Command("certrad.workers.cli.attack", "Attack images, without and with knowledge of the prompt"),
     "audit": Command("certrad.workers.cli.audit", "Attack certified images, and count contradicted certificates"),
     "selftest": Command("certrad.workers.cli.selftest", "Test this machine against stored references, for acceptance"),
+    "evidence": Command("certrad.workers.cli.evidence", "Gather signed evidence about a task for a regulatory file"),
+    "evidence verify": Command("certrad.workers.cli.evidence_verify", "Check that no file of evidence was changed"),
     "fetch": Command("certrad.workers.cli.fetch", "Download the weights of a backbone and pin their digest"),
     "prompts import": Command("certrad.workers.cli.import_prompt", "Import a published prompt checkpoint"),
     "prompts calibrate": Command("certrad.workers.cli.calibrate", "Adapt a prompt to unlabelled images of a site"),
