@@ -52,6 +52,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "access",
         "keys",
         "audit-trail verify",
+        "erase",
     ),
 }
 """All commands, as the help lists them."""

@@ -38,6 +38,7 @@ def run(options: Namespace) -> int:
     """
     from certrad.models.installed import CardError, own_cards
     from certrad.workers.contract import logs
+    from certrad.workers.contract.data_version import open_directory
     from certrad.workers.local.redis_server import EmbeddedRedisError
     from certrad.workers.local.stack import Stack
     from certrad.workers.local.supervisor import StackError
@@ -63,6 +64,7 @@ def run(options: Namespace) -> int:
         return fail(str(error), BAD_USAGE)
     data_dir = settings.data_dir.resolve()
     _tell(f"data directory {data_dir} ({_origin(options.data_dir, settings)}; {_age(data_dir)})")
+    open_directory(data_dir)
     log_dir = data_dir / "logs"
     log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     redis = "" if "redis_url" in settings.model_fields_set else "Redis, "

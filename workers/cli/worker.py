@@ -47,6 +47,7 @@ def run(options: Namespace) -> int:
     from certrad.workers.connection import connect
     from certrad.workers.contract import logs
     from certrad.workers.contract.audit import open_trail, recorded_run
+    from certrad.workers.contract.data_version import open_directory, open_store
     from certrad.workers.contract.waiting import refuses_writes, tell_if_redis_is_away
     from certrad.workers.engine.worker import EngineWorker
     from certrad.workers.environment import ONE_THREAD
@@ -61,9 +62,11 @@ def run(options: Namespace) -> int:
     logs.configure(queue)
     settings = WorkerSettings()
     tell_if_redis_is_away(settings.redis_url)
+    open_directory(settings.data_dir)
     name, redis = worker_name(queue), connect(settings.redis_url, is_stopping=stopping.requested)
     worker: QueueWorker
     try:
+        open_store(redis)
         if queue == ENGINE_QUEUE:
             worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
         else:

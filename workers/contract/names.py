@@ -112,6 +112,7 @@ PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 PROMPT_TENANTS: Final = f"{PREFIX}:prompts:tenants"  # hash: id of a tenants' own prompt -> the tenants, by spaces
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
+VERSION: Final = f"{PREFIX}:version"  # hash: version of what is in Redis, and the release that wrote it
 FAILED_SELFTESTS: Final = f"{PREFIX}:selftests:failed"  # hash: host and device -> JSON of FailedSelfTest
 TOTALS: Final = f"{PREFIX}:totals"  # hash: JSON list of a counter's name and its labels' values -> number, see `totals`
 CALLBACKS: Final = f"{PREFIX}:callbacks"  # zset: id of an ended job -> time of the next attempt to tell its receiver

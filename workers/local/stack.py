@@ -95,6 +95,7 @@ class Stack:
 
         Raises:
             StackError: The stack cannot be started or kept up.
+            DataVersionError: Redis holds data of a version that this release does not know.
             EmbeddedRedisError: The Redis server cannot be started.
         """
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -103,6 +104,7 @@ class Stack:
         with _wakeups() as stop_or_wait:
             try:
                 redis = self._start_redis()
+                self._store.open()
                 supervised = [*([] if redis is None else [redis]), *self._workers, self._api]
                 supervised += [] if self._connector is None else [self._connector]
                 announced = False

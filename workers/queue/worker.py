@@ -90,11 +90,17 @@ class QueueWorker(Worker):
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Publishes that this worker lives, and registers it again if it was taken for dead, as after a sleep."""
-        super().heartbeat(_DEAD_AFTER_HEARTBEATS * self.settings.heartbeat_seconds, pipeline)
-        if pipeline is None and self.birth_date is not None:
-            if not self.connection.hexists(self.key, "birth"):
-                self.connection.hset(self.key, mapping=self.serialize())
-            worker_registration.register(self)
+        ttl = _DEAD_AFTER_HEARTBEATS * self.settings.heartbeat_seconds
+        if pipeline is not None or self.birth_date is None:
+            super().heartbeat(ttl, pipeline)
+            return
+        with self.connection.pipeline(transaction=False) as batch:  # one round trip: a job may be waiting
+            super().heartbeat(ttl, batch)
+            batch.hexists(self.key, "birth")
+            worker_registration.register(self, batch)
+            _, _, _, is_known, *_ = batch.execute()
+        if not is_known:
+            self.connection.hset(self.key, mapping=self.serialize())
 
     def clean_registries(self) -> None:
         """Cleans up as RQ does, once every worker has had time for a heartbeat since Redis was away or took no writes.
