@@ -28,8 +28,9 @@ $(ALL): pyproject.toml | $(BIN)/python
 	$(INSTALL) '.[api,worker,hospital,telemetry,local,demo,bench,evaluate,dev]'
 	@touch $(DEMO) $@
 
-# What tests of the connection to a PACS need beside Python: a PACS, tools of DICOM, a browser and OpenSSL.
-DEBIAN := orthanc orthanc-dicomweb dcmtk chromium openssl
+# What tests of the connection to a PACS need beside Python: a PACS, tools of DICOM, a browser and OpenSSL;
+# and promtool, which checks the alert rules.
+DEBIAN := orthanc orthanc-dicomweb dcmtk chromium openssl prometheus
 
 debian: ## Install the Debian packages that tests need, if they are missing and root runs it
 	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || if [ "$$(id -u)" -ne 0 ]; then \

@@ -23,7 +23,7 @@ SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_MONITORING: Final = re.compile(r"/health/[a-z]+|/metrics")
+MONITORING: Final = re.compile(r"/health/[a-z]+|/metrics")
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]+))(?::[0-9]*)?")
 
 
@@ -116,7 +116,7 @@ class AllowedHostMiddleware:
         name = match[1] or match[2]
         if name in self._names:
             return True
-        at_any_address = _MONITORING.fullmatch(scope["path"]) or is_closed(self._settings, scope)
+        at_any_address = MONITORING.fullmatch(scope["path"]) or is_closed(self._settings, scope)
         return _is_address(name, loopback=not at_any_address)
 
 
