@@ -46,8 +46,13 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "api",
         "worker",
         "selftest",
+<<<<<<< HEAD
         "evidence",
         "evidence verify",
+=======
+        "callbacks run",
+        "callbacks",
+>>>>>>> main
         "fetch",
         "access",
         "keys",

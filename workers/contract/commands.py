@@ -59,6 +59,8 @@ COMPUTING: Final[Mapping[str, Command]] = {
     "pacs run": Command("certrad.workers.cli.pacs_run", "Run the connector to the PACS of CERTRAD_PACS_URL alone"),
     "pacs check": Command("certrad.workers.cli.pacs_check", "Test the connection to the PACS, step by step"),
     "deliveries": Command("certrad.workers.cli.deliveries", "List, retry or drop what is on its way to a PACS"),
+    "callbacks run": Command("certrad.workers.cli.callbacks_run", "Send callbacks, until SIGTERM"),
+    "callbacks": Command("certrad.workers.cli.callbacks", "List, retry or drop callbacks, or show a tenant's secret"),
     "rules test": Command("certrad.workers.cli.rules_test", "Show what the rules do with an image"),
     "assessments": Command("certrad.workers.cli.assessments", "Show how often readers agreed with the results"),
     "erase": Command("certrad.workers.cli.erase", "Erase everything about one patient's jobs"),
