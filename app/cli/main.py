@@ -46,13 +46,10 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "api",
         "worker",
         "selftest",
-<<<<<<< HEAD
         "evidence",
         "evidence verify",
-=======
         "callbacks run",
         "callbacks",
->>>>>>> main
         "fetch",
         "access",
         "keys",
