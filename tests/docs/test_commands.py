@@ -32,6 +32,7 @@ MARKED: Final = {
     "docs/operations.md": 13,
     "docs/outputs.md": 1,
     "docs/pacs.md": 13,
+    "docs/scaling.md": 1,
     "docs/selftest.md": 1,
     "docs/tuning.md": 1,
 }
