@@ -122,7 +122,7 @@ def as_text(figures: ServiceOverhead) -> str:
 
 @contextmanager
 def own_service(folder: Path) -> Iterator[str]:
-    """Yields the address of a service of its own, with its data in `FOLDER/data`; raises RuntimeError"""
+    """Yields the address of a service of its own, with its data in `FOLDER/data`; RuntimeError if it fails."""
     output = folder / "up.out"
     with output.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603  # our own module
