@@ -25,6 +25,9 @@ class ApiSettings(SharedSettings):
         512 << 20, ge=0, description="bytes that uploads leave free on the disk, for Redis and certificates"
     )
     max_queued: int = Field(256, ge=1, description="jobs that may be queued or running at once")
+    max_urgent: int = Field(
+        8, ge=0, description="urgent jobs of one tenant that may be queued or running at once; 0: none is accepted"
+    )
     max_wait: float = Field(30.0, ge=0, le=300, description="seconds that `Prefer: wait=N` may hold a request")
     keep_alive: float = Field(15.0, gt=0, le=300, description="seconds between comments on a silent event stream")
     header_timeout: float = Field(10.0, gt=0, description="seconds that the headers of a request may take")

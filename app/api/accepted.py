@@ -70,6 +70,7 @@ def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
             "foreign_origin",
             "backbone_unavailable",
             "queue_full",
+            "urgent_quota_exceeded",
             "too_many_connections",
             "job_store_full",
             "storage_unavailable",

@@ -14,6 +14,7 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
+from certrad.app.api.problems import TryLater
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS, Rejected
 from certrad.workers.contract import outputs, uploads
@@ -25,6 +26,7 @@ from certrad.workers.contract.job import (
     Page,
     QueueFullError,
     UnreadableRecordError,
+    UrgentQuotaError,
 )
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
@@ -66,7 +68,7 @@ class Jobs:
             The job of the submission.
 
         Raises:
-            Rejected: job_store_full, storage_unavailable, queue_full, idempotency_conflict.
+            Rejected: job_store_full, storage_unavailable, queue_full, urgent_quota_exceeded, idempotency_conflict.
             RedisError: Redis refused or did not answer.
         """
         self._require_memory()
@@ -86,7 +88,14 @@ class Jobs:
             uploads.delete(self._settings.blobs_dir, job_id)
             return created
         try:
-            enqueue(self._redis, FIRST_STAGE[request.kind], job_id, settings=self._settings, urgent=request.urgent)
+            enqueue(
+                self._redis,
+                FIRST_STAGE[request.kind],
+                job_id,
+                settings=self._settings,
+                urgent=request.urgent,
+                tenant=submission.tenant,
+            )
         except BaseException:  # whatever it was, it is raised again; nothing may be left behind
             self._take_back(job_id, replay_key)
             raise
@@ -232,9 +241,15 @@ class Jobs:
                     request,
                     submission=submission,
                     max_active=self._settings.max_queued,
+                    max_urgent=self._settings.max_urgent,
                     digest=digest,
                     idempotency_sha256=replay_key,
                 )
+            except UrgentQuotaError:
+                raise TryLater(
+                    "urgent_quota_exceeded",
+                    f"{self._settings.max_urgent} urgent jobs of this tenant are queued or running",
+                ) from None
             except QueueFullError:
                 raise Rejected("queue_full", f"{self._settings.max_queued} jobs are waiting or running") from None
             except IdempotencyConflictError:

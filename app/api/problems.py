@@ -53,6 +53,14 @@ class InvalidRequest(Rejected):
         self.errors = [{"field": field, "detail": reason} for field, reason in errors.items()]
 
 
+class TryLater(Rejected):
+    """A refusal that says when the same request may succeed."""
+
+    def __init__(self, code: str, detail: str, *, retry_after: int = RETRY_AFTER_SECONDS) -> None:
+        super().__init__(code, detail)
+        self.retry_after = retry_after
+
+
 def problem(code: str, detail: str = "", **members: object) -> dict[str, Any]:
     """Returns the problem object of an error code.
 
@@ -124,7 +132,8 @@ def install(app: FastAPI) -> None:
     async def rejected(request: Request, error: Rejected) -> JSONResponse:
         note_refusal(request, error.code)
         members = {"errors": error.errors} if isinstance(error, InvalidRequest) else None
-        return problem_response(error.code, error.detail, members=members)
+        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TryLater) else None
+        return problem_response(error.code, error.detail, headers=headers, members=members)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

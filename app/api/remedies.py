@@ -121,6 +121,13 @@ REMEDIES: Final[dict[str, Remedy]] = {
     # -- the service ------------------------------------------------------------------------------------------------
     "too_many_connections": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
     "queue_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
+    "urgent_quota_exceeded": Remedy(
+        status=429, what_to_do="send it with `priority=normal`, or retry after `Retry-After` seconds"
+    ),
+    "deadline_unattainable": Remedy(
+        status=503, what_to_do="allow more time, lower `n`, or retry after `Retry-After` seconds"
+    ),
+    "deadline_exceeded": Remedy(status=500, what_to_do="submit the image again with a longer deadline or without one"),
     "job_store_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds; tell the operator"),
     "redis_unavailable": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
     "no_worker": Remedy(status=503, what_to_do="start a worker"),

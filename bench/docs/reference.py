@@ -24,6 +24,7 @@ from certrad.app.api.schemas.tune import TuningForm
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
 from certrad.workers.contract.names import EVENTS, PHASES, STATUSES
+from certrad.workers.contract.secret_files import PREFIX, SUFFIX, secret_settings
 from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.pacs.failures import FAILURES
 from certrad.workers.reports.code_list import code_system, private_concepts
@@ -79,6 +80,19 @@ def settings_table(kind: type[BaseSettings], without: type[BaseSettings] | None 
         if name not in inherited
     ]
     return _table(("variable", "default", "meaning"), rows)
+
+
+def secrets_table() -> str:
+    """Returns one row per secret setting, with the variable that names a file in its place."""
+    readers: dict[str, list[str]] = {}
+    for reader, kind in (("API", ApiSettings), ("workers", WorkerSettings), ("connector", ConnectorSettings)):
+        for name in secret_settings(kind):
+            readers.setdefault(name, []).append(reader)
+    rows = [
+        (f"`{PREFIX}{name.upper()}{SUFFIX}`", f"`{PREFIX}{name.upper()}`", ", ".join(who))
+        for name, who in sorted(readers.items())
+    ]
+    return _table(("variable that names a file", "secret in it", "read by"), rows)
 
 
 def errors_table() -> str:
@@ -171,6 +185,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "worker-settings": lambda: settings_table(WorkerSettings, SharedSettings),
     "stack-settings": lambda: settings_table(StackSettings, WorkerSettings),
     "connector-failures": failures_table,
+    "secrets": secrets_table,
     "connector-settings": lambda: settings_table(ConnectorSettings, SharedSettings),
     "certify-fields": lambda: fields_table(CertifyForm),
     "prompts-fields": lambda: fields_table(TuningForm),

@@ -56,6 +56,18 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
         title="The queue is full",
         raised_if="`CERTRAD_MAX_QUEUED` jobs are queued or running",
     ),
+    "urgent_quota_exceeded": Problem(
+        title="The tenant has too many urgent jobs",
+        raised_if="`CERTRAD_MAX_URGENT` urgent jobs of the tenant are queued or running",
+    ),
+    "deadline_unattainable": Problem(
+        title="The deadline cannot be met",
+        raised_if="the estimate of wait and run is longer than `deadline`; `detail` tells both",
+    ),
+    "deadline_exceeded": Problem(
+        title="The deadline has passed",
+        raised_if="the time that `deadline` gave the job is over, and the job had no result yet",
+    ),
     "job_store_full": Problem(
         title="The job store is nearly full",
         raised_if="Redis uses more than 80 % of its memory, so that no new job is accepted",

@@ -213,6 +213,10 @@ class QueueFullError(Exception):
     """The installation has as many active jobs as it allows."""
 
 
+class UrgentQuotaError(Exception):
+    """The tenant has as many urgent jobs that have not ended as it may have."""
+
+
 class UnreadableRecordError(Exception):
     """A record in Redis is not one that this version writes; the message is the job's id."""
 

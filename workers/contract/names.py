@@ -133,6 +133,16 @@ def idempotency_key(key_sha256: str) -> str:
     return f"{PREFIX}:idem:{key_sha256}"
 
 
+def turns_key(queue: str) -> str:
+    """Returns the key of the hash of a queue: the id of each waiting RQ job -> `precedence:round:tenant`."""
+    return f"{PREFIX}:turns:{queue}"
+
+
+def urgent_key(tenant: str) -> str:
+    """Returns the key of the urgent jobs of a tenant, a zset of ids by creation; some of them may have ended."""
+    return f"{PREFIX}:urgent:of:{tenant}"
+
+
 def prompt_bytes_key(sha256: str) -> str:
     """Returns the key of a prompt checkpoint's bytes, for nodes that do not hold them yet."""
     return f"{PREFIX}:prompt:{sha256}"

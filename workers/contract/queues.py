@@ -13,9 +13,11 @@ from rq.utils import import_attribute
 from rq.worker import Worker as RqWorker
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
+from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
 from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, FORMER_TASKS, INTAKE_QUEUE, TASKS, Stage
 from certrad.workers.contract.settings import SharedSettings
+from certrad.workers.contract.turns import place
 
 _ALLOWED: Final = frozenset(path for _, path in TASKS.values())
 
@@ -85,10 +87,19 @@ def rq_job_id(job_id: str, stage: Stage) -> str:
     return f"{job_id}-{stage}"
 
 
-def enqueue(redis: Redis, stage: Stage, job_id: str, *, settings: SharedSettings, urgent: bool = False) -> None:
-    """Puts one stage of a job on its queue; a second call is harmless.
+def enqueue(
+    redis: Redis,
+    stage: Stage,
+    job_id: str,
+    *,
+    settings: SharedSettings,
+    urgent: bool = False,
+    tenant: str = LOCAL_TENANT,
+) -> None:
+    """Puts one stage of a job on its queue, at its fair place among the tenants; a second call is harmless.
 
-    `finish` goes first for every job: the work is done, and only its end is missing.
+    `finish` goes first for every job: the work is done, and only its end is missing. The stage is in the queue before
+    it is moved to its place, so that a process that dies in between loses nothing.
 
     Args:
         redis: The job store.
@@ -96,6 +107,7 @@ def enqueue(redis: Redis, stage: Stage, job_id: str, *, settings: SharedSettings
         job_id: The job's id.
         settings: The time limit and the retries.
         urgent: Whether the stage goes before every normal one.
+        tenant: The tenant of the job.
     """
     name, path = TASKS[stage]
     try:
@@ -107,11 +119,12 @@ def enqueue(redis: Redis, stage: Stage, job_id: str, *, settings: SharedSettings
             result_ttl=60,
             failure_ttl=settings.job_ttl,
             retry=Retry(max=settings.job_retries) if settings.job_retries else None,
-            at_front=urgent or stage == "finish",
+            at_front=stage == "finish",
             unique=True,
         )
     except DuplicateJobError:
         return
+    place(redis, name, rq_job_id(job_id, stage), urgent=urgent, tenant=tenant)
 
 
 def rq_job(redis: Redis, stage: Stage, job_id: str) -> Job | None:

@@ -22,6 +22,7 @@ from certrad.workers.contract.job import (
     Page,
     QueueFullError,
     UnreadableRecordError,
+    UrgentQuotaError,
     end_data,
     phase_data,
 )
@@ -37,6 +38,7 @@ from certrad.workers.contract.names import (
     input_key,
     ledger_key,
     record_key,
+    urgent_key,
 )
 from certrad.workers.contract.outputs import Refused
 from certrad.workers.contract.progress import RunningBound, at_start, running_numbers, to_fields
@@ -69,6 +71,7 @@ class Records:
         *,
         max_active: int,
         digest: str,
+        max_urgent: int = 1 << 31,
         submission: Submission = ANONYMOUS,
         idempotency_sha256: str | None = None,
     ) -> Created:
@@ -79,6 +82,7 @@ class Records:
             request: The request with every default filled in.
             max_active: Jobs that may be active at once.
             digest: SHA-256 over the upload and the request, compared on a replay.
+            max_urgent: Urgent jobs of one tenant that may be active at once.
             submission: Who sent the job.
             idempotency_sha256: SHA-256 of the Idempotency-Key, None without one.
 
@@ -87,6 +91,7 @@ class Records:
 
         Raises:
             QueueFullError: As many jobs are active as may be.
+            UrgentQuotaError: The job is urgent, and as many urgent jobs of the tenant are active as may be.
             IdempotencyConflictError: The key was used for another upload or request.
         """
         now = self._clock()
@@ -100,13 +105,14 @@ class Records:
             "updated_at": repr(now),
         }
         replay_key = idempotency_key(idempotency_sha256) if idempotency_sha256 else ""
+        urgent = urgent_key(submission.tenant) if request.urgent else ""
         answer = self._create(
-            keys=[record_key(job_id), ACTIVE, JOBS, replay_key],
-            args=[job_id, repr(now), self._ttl, max_active, digest, *_flat(fields)],
+            keys=[record_key(job_id), ACTIVE, JOBS, replay_key, urgent],
+            args=[job_id, repr(now), self._ttl, max_active, digest, max_urgent, *_flat(fields)],
         )
         known_id, known_digest = (part.decode() for part in cast("list[bytes]", answer))
         if not known_id:
-            raise QueueFullError
+            raise UrgentQuotaError if known_digest == "urgent" else QueueFullError
         if known_digest != digest:
             raise IdempotencyConflictError
         return Created(record=JobRecord.queued(known_id, request, submission, at=now), replayed=known_id != job_id)

@@ -16,23 +16,43 @@ end
 # ACL forbids the channel, followers only read later.
 _TELL: Final = f"redis.pcall('PUBLISH', '{NEWS}', string.match(KEYS[1], '[^:]*$'))"
 
-# KEYS record, active, jobs, idempotency ('' for none); ARGV id, now, ttl, bound, request digest, field, value, ...
+# Counts the urgent jobs of a tenant that have not ended; ended ones leave its zset here, since nobody else counts them.
+_COUNT_URGENT: Final = f"""{HAS_ENDED}
+local function count_urgent(urgent, records)
+  for _, id in ipairs(redis.call('ZRANGE', urgent, 0, -1)) do
+    if has_ended(records .. id) then redis.call('ZREM', urgent, id) end
+  end
+  return redis.call('ZCARD', urgent)
+end
+"""
+
+# KEYS record, active, jobs, idempotency ('' for none), the tenant's urgent jobs ('' for a normal one); ARGV id, now,
+# ttl, bound, request digest, bound of urgent jobs, field, value, ...
 # Redis' clients send a script again when its answer gets lost, so the job it created already is no other job.
-CREATE: Final = """
+# A refusal has no id, and its reason in the place of the digest.
+CREATE: Final = f"""{_COUNT_URGENT}
 if KEYS[4] ~= '' then
   local known = redis.call('HMGET', KEYS[4], 'job', 'digest')
-  if known[1] then return {known[1], known[2]} end
+  if known[1] then return {{known[1], known[2]}} end
 end
-if redis.call('EXISTS', KEYS[1]) == 1 then return {ARGV[1], ARGV[5]} end
-if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return {'', ''} end
-redis.call('HSET', KEYS[1], unpack(ARGV, 6))
+if redis.call('EXISTS', KEYS[1]) == 1 then return {{ARGV[1], ARGV[5]}} end
+if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return {{'', 'queue'}} end
+if KEYS[5] ~= '' then
+  local records = string.sub(KEYS[1], 1, -#ARGV[1] - 1)
+  if count_urgent(KEYS[5], records) >= tonumber(ARGV[6]) then return {{'', 'urgent'}} end
+end
+redis.call('HSET', KEYS[1], unpack(ARGV, 7))
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
 redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
+if KEYS[5] ~= '' then
+  redis.call('ZADD', KEYS[5], ARGV[2], ARGV[1])
+  redis.call('EXPIRE', KEYS[5], ARGV[3])
+end
 if KEYS[4] ~= '' then
   redis.call('HSET', KEYS[4], 'job', ARGV[1], 'digest', ARGV[5])
   redis.call('EXPIRE', KEYS[4], ARGV[3])
 end
-return {ARGV[1], ARGV[5]}
+return {{ARGV[1], ARGV[5]}}
 """
 
 # KEYS record, events; ARGV events kept, ttl, event name, event data, field, value, ...

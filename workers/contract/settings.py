@@ -3,13 +3,32 @@
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from certrad.workers.contract.secret_files import SecretFileSource
 
 
 class SharedSettings(BaseSettings):
-    """The settings that both sides of the queue must agree on; read from `CERTRAD_*`."""
+    """The settings that both sides of the queue must agree on; read from `CERTRAD_*`.
 
-    model_config = SettingsConfigDict(env_prefix="CERTRAD_", env_ignore_empty=True, frozen=True, extra="ignore")
+    A secret can lie in a file instead, which `CERTRAD_*_FILE` names.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="CERTRAD_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Returns where settings come from: arguments before files of secrets before the environment."""
+        return init_settings, SecretFileSource(settings_cls), env_settings, dotenv_settings, file_secret_settings
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey; `unix://` works too")
     data_dir: Path = Field(Path("certrad-data"), description="blobs, certificates, prompts, weights and secrets")

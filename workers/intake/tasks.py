@@ -73,7 +73,14 @@ def _begin(job_id: str, run_first_stage: Callable[[JobRecord, WorkerSettings, Re
             return
         with end_job_on_error(job_id, settings, records):
             if run_first_stage(record, settings, redis, records):
-                enqueue(redis, record.request.kind, job_id, settings=settings, urgent=record.request.urgent)
+                enqueue(
+                    redis,
+                    record.request.kind,
+                    job_id,
+                    settings=settings,
+                    urgent=record.request.urgent,
+                    tenant=record.submission.tenant,
+                )
             else:
                 uploads.delete(settings.blobs_dir, job_id)
 

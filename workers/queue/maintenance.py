@@ -17,6 +17,7 @@ from certrad.workers.contract.names import ENDED, ENGINE_QUEUE, FIRST_STAGE, FOR
 from certrad.workers.contract.queues import enqueue, queue, queue_of, rq_job_id, worker_exists
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.settings import SharedSettings
+from certrad.workers.contract.turns import place
 from certrad.workers.queue.append_only_file import rewrite_when_idle
 from certrad.workers.settings import WorkerSettings
 
@@ -65,6 +66,8 @@ def _look_after(job_id: str, redis: Redis, records: Records, settings: WorkerSet
         return
     stage = stage_of(record)
     rq_state = _rq_state(redis, stage, job_id, now)
+    if rq_state == "on its way":
+        _repair_turn(redis, stage, record)
     if rq_state == "on its way" or records.read(job_id) != record:
         return
     _log.warning("job without an RQ job", job_id=job_id, stage=stage, rq_state=rq_state)
@@ -143,9 +146,23 @@ def _rq_state(redis: Redis, stage: Stage, job_id: str, now: float) -> _RQState:
     return "on its way"
 
 
+def _repair_turn(redis: Redis, stage: Stage, record: JobRecord) -> None:
+    """Places an RQ job that waits behind others without a turn: a process died before it had placed it."""
+    name = queue_of(redis, stage, record.id).name
+    urgent, tenant = record.request.urgent, record.submission.tenant
+    place(redis, name, rq_job_id(record.id, stage), urgent=urgent, tenant=tenant, reason="repair")
+
+
 def _send_again(redis: Redis, stage: Stage, record: JobRecord, settings: SharedSettings) -> None:
     redis.delete(Job.key_for(rq_job_id(record.id, stage)))
-    enqueue(redis, stage, record.id, settings=settings, urgent=record.request.urgent)
+    enqueue(
+        redis,
+        stage,
+        record.id,
+        settings=settings,
+        urgent=record.request.urgent,
+        tenant=record.submission.tenant,
+    )
 
 
 def _delete_uploads(records: Records, settings: WorkerSettings, now: float) -> None:

@@ -1,0 +1,150 @@
+"""Fair places in the queues of a real Redis: the script does what its model says, at once and whoever else does."""
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+from typing import cast
+
+import pytest
+from redis import Redis
+
+from certrad.workers.contract.access import LOCAL_TENANT
+from certrad.workers.contract.names import ENGINE_QUEUE, turns_key
+from certrad.workers.contract.queues import enqueue, queue, rq_job_id
+from certrad.workers.contract.turns import Turn, forget, index_of, next_turn, place, precedence_of, read_turns
+from certrad.workers.settings import WorkerSettings
+
+pytestmark = pytest.mark.integration
+
+KEY = f"rq:queue:{ENGINE_QUEUE}"
+TENANTS = ("a", "b", "c")
+Push = Callable[..., None]
+
+
+@pytest.fixture
+def push(redis: Redis, settings: WorkerSettings) -> Push:
+    """Sends jobs of a tenant to the engines."""
+
+    def sent(*jobs: str, tenant: str = LOCAL_TENANT, urgent: bool = False) -> None:
+        for job in jobs:
+            enqueue(redis, "certify", job, settings=settings, urgent=urgent, tenant=tenant)
+
+    return sent
+
+
+def waiting(redis: Redis) -> list[str]:
+    return [entry.rpartition("-")[0] for entry in queue(redis, ENGINE_QUEUE).job_ids]
+
+
+def stored(redis: Redis) -> dict[bytes, bytes]:
+    return cast("dict[bytes, bytes]", redis.hgetall(turns_key(ENGINE_QUEUE)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_script_orders_a_queue_as_its_model_does(redis: Redis, push: Push, seed: int) -> None:
+    random, model = Random(seed), list[tuple[str, Turn]]()
+    for number in range(60):
+        if random.random() < 0.4 and model:
+            redis.lpop(KEY)
+            model.pop(0)
+        tenant, urgent = random.choice(TENANTS), random.random() < 0.25
+        turns = [turn for _, turn in model]
+        turn = next_turn(turns, precedence=precedence_of("certify", urgent=urgent), tenant=tenant)
+        model.insert(index_of(turn, turns), (f"j{number}", turn))
+        push(f"j{number}", tenant=tenant, urgent=urgent)
+        assert waiting(redis) == [job for job, _ in model]
+        ids = queue(redis, ENGINE_QUEUE).job_ids
+        assert read_turns(ids, stored(redis)) == [turn for _, turn in model]
+
+
+def test_the_turns_of_entries_that_are_gone_are_forgotten(redis: Redis, push: Push) -> None:
+    push(*(f"j{number}" for number in range(20)))
+    redis.ltrim(KEY, 15, -1)
+    push("last")
+    assert redis.hlen(turns_key(ENGINE_QUEUE)) == redis.llen(KEY) == 6
+
+
+def test_many_senders_and_takers_lose_no_entry_and_take_none_twice(redis: Redis, push: Push) -> None:
+    sent = {tenant: [f"{tenant}{number}" for number in range(40)] for tenant in TENANTS}
+    with ThreadPoolExecutor(len(TENANTS) + 2) as pool:
+        senders = [pool.submit(push, *jobs, tenant=tenant) for tenant, jobs in sent.items()]
+
+        def take() -> list[str]:
+            taken = []
+            while (entry := cast("bytes | None", redis.lpop(KEY))) is not None or not all(
+                sender.done() for sender in senders
+            ):
+                if entry is not None:
+                    taken.append(entry.decode())
+            return taken
+
+        takers = [pool.submit(take) for _ in range(2)]
+        taken = Counter(entry for taker in takers for entry in taker.result(60))
+    assert taken == Counter(rq_job_id(job, "certify") for jobs in sent.values() for job in jobs)
+
+
+def test_an_entry_that_a_worker_has_taken_is_not_put_back(redis: Redis, push: Push) -> None:
+    push("taken")
+    redis.lpop(KEY)
+    assert not place(redis, ENGINE_QUEUE, "taken-certify", urgent=False, tenant="a")
+    assert waiting(redis) == []
+
+
+def test_a_full_redis_leaves_the_entry_in_the_queue(redis: Redis, push: Push) -> None:
+    push("a1", "a2", tenant="a")
+    redis.rpush(KEY, "b1-certify")  # as the push of a process leaves it that has not placed it yet
+    redis.config_set("maxmemory", 1)
+    try:
+        assert place(redis, ENGINE_QUEUE, "b1-certify", urgent=False, tenant="b")
+    finally:
+        redis.config_set("maxmemory", "256mb")
+    assert waiting(redis) == ["a1", "a2", "b1"]
+
+
+def test_the_place_of_an_entry_is_repaired_unless_it_has_one(redis: Redis, push: Push) -> None:
+    push("a1", "a2", "a3", tenant="a")
+    redis.rpush(KEY, "b1-certify")
+    place(redis, ENGINE_QUEUE, "b1-certify", urgent=False, tenant="b", reason="repair")
+    assert waiting(redis) == ["a1", "b1", "a2", "a3"]
+    place(redis, ENGINE_QUEUE, "a3-certify", urgent=False, tenant="a", reason="repair")
+    assert waiting(redis) == ["a1", "b1", "a2", "a3"]
+
+
+def test_an_entry_that_rq_put_at_the_front_stays_there(redis: Redis, push: Push) -> None:
+    push("a1", "a2", tenant="a")
+    redis.lpush(KEY, "b1-certify")
+    place(redis, ENGINE_QUEUE, "b1-certify", urgent=False, tenant="b", reason="repair")
+    push("c1", tenant="c")
+    assert waiting(redis) == ["b1", "a1", "c1", "a2"]
+
+
+def test_a_job_that_goes_on_comes_behind_the_entries_of_this_round(redis: Redis, push: Push) -> None:
+    push("a1", "a2", tenant="a")
+    push("b1", "b2", tenant="b")
+    redis.rpush(KEY, "t-tune")
+    place(redis, ENGINE_QUEUE, "t-tune", urgent=False, tenant="a", reason="again")
+    assert waiting(redis) == ["a1", "b1", "t", "a2", "b2"]
+
+
+def test_a_stage_that_nobody_knows_goes_last_placed_or_not(redis: Redis, push: Push) -> None:
+    redis.rpush(KEY, "x-assist")
+    push("a1", tenant="a")
+    redis.rpush(KEY, "y-assist")
+    place(redis, ENGINE_QUEUE, "y-assist", urgent=True, tenant="b")
+    push("a2", tenant="a")
+    assert waiting(redis) == ["a1", "a2", "x", "y"]
+
+
+def test_a_forgotten_turn_counts_as_that_of_the_entry_before(redis: Redis, push: Push) -> None:
+    push("a1", "a2", tenant="a")
+    forget(redis, ENGINE_QUEUE, "a2-certify")
+    push("b1", tenant="b")
+    assert waiting(redis) == ["a1", "a2", "b1"]
+
+
+def test_urgent_entries_take_turns_before_the_normal_ones(redis: Redis, push: Push) -> None:
+    push("n1", tenant="a")
+    push("u1", "u2", tenant="a", urgent=True)
+    push("u3", tenant="b", urgent=True)
+    assert waiting(redis) == ["u1", "u3", "u2", "n1"]

@@ -1,0 +1,180 @@
+"""The order of the entries of a queue: by precedence, then in rounds in which each tenant has one turn."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from redis import Redis
+from redis.exceptions import OutOfMemoryError
+
+from certrad.workers.contract.names import TASKS, turns_key
+
+FINISH, URGENT, NORMAL, LAST = range(4)
+
+Reason = Literal["new", "again", "repair"]
+"""Why an entry is placed: it is new; its job had a turn and goes on; or nobody is known to have placed it."""
+
+_KNOWN: Final = "|".join(("", *TASKS, ""))
+
+# KEYS list of the queue, hash id -> 'precedence:round:tenant'; ARGV id, precedence, tenant, reason, known stages.
+# Answers whether the entry is waiting. It is in the list before, and at whatever moment a process dies: only Redis
+# takes it out, and puts it in again in the same step. The first command that may take memory comes before all others
+# that write, since a full Redis refuses a script there and nowhere later.
+_PLACE: Final = f"""
+local ids = redis.call('LRANGE', KEYS[1], 0, -1)
+local flat, turns = redis.call('HGETALL', KEYS[2]), {{}}
+for i = 1, #flat, 2 do
+  local precedence, round, tenant = string.match(flat[i + 1], '^(%d+):(%d+):(.*)$')
+  turns[flat[i]] = {{tonumber(precedence), tonumber(round), tenant}}
+end
+local mine, own, head, last, led, is_leading, at = tonumber(ARGV[2]), 0, nil, nil, false, false, nil
+for i, id in ipairs(ids) do
+  local turn = turns[id]
+  if id == ARGV[1] then
+    at, is_leading = i, not led
+  elseif turn then
+    led = true
+    if turn[1] == mine then
+      if not head or turn[2] < head then head = turn[2] end
+      if turn[3] == ARGV[3] and turn[2] > own then own = turn[2] end
+    end
+  end
+end
+if not at or (ARGV[4] == 'repair' and (turns[ARGV[1]] or is_leading)) then return at and 1 or 0 end
+local round = head or 1
+if ARGV[4] == 'new' and own + 1 > round then round = own + 1 end
+local before, present = {{{URGENT}, 0}}, {{}}
+for i, id in ipairs(ids) do
+  present[id] = true
+  if id ~= ARGV[1] then
+    local turn = turns[id]
+    local stage = string.match(id, '-(%a+)$') or ''
+    if not turn then turn = string.find(ARGV[5], '|' .. stage .. '|', 1, true) and before or {{{LAST}, 0}} end
+    before = turn
+    if turn[1] < mine or (turn[1] == mine and turn[2] <= round) then last = id end
+  end
+end
+redis.call('HSET', KEYS[2], ARGV[1], mine .. ':' .. round .. ':' .. ARGV[3])
+for id, _ in pairs(turns) do
+  if not present[id] then redis.call('HDEL', KEYS[2], id) end
+end
+if (at == 1 and not last) or (at > 1 and ids[at - 1] == last) then return 1 end
+redis.call('LREM', KEYS[1], 0, ARGV[1])
+if last then redis.call('LINSERT', KEYS[1], 'AFTER', last, ARGV[1]) else redis.call('LPUSH', KEYS[1], ARGV[1]) end
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """The turn of one entry.
+
+    Attributes:
+        precedence: FINISH before URGENT before NORMAL before LAST.
+        round: The round within the precedence.
+        tenant: The tenant whose turn it is.
+    """
+
+    precedence: int
+    round: int
+    tenant: str
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Returns what entries are ordered by; among equals, the one that came first goes first."""
+        return self.precedence, self.round
+
+
+def precedence_of(stage: str, *, urgent: bool) -> int:
+    """Returns the precedence of a stage; one that this release does not know goes after every other.
+
+    Args:
+        stage: The name of the stage.
+        urgent: Whether its job goes before every normal one.
+    """
+    if stage == "finish":  # the work is done, and only its end is missing
+        return FINISH
+    if stage not in TASKS:
+        return LAST
+    return URGENT if urgent else NORMAL
+
+
+def next_turn(waiting: Iterable[Turn], *, precedence: int, tenant: str) -> Turn:
+    """Returns the turn of a new entry: in the current round, or in the one after the tenant's last.
+
+    Args:
+        waiting: The turns of the entries that wait.
+        precedence: The precedence of the new entry.
+        tenant: Its tenant.
+    """
+    peers = [turn for turn in waiting if turn.precedence == precedence]
+    current = min((turn.round for turn in peers), default=1)
+    own = max((turn.round for turn in peers if turn.tenant == tenant), default=0)
+    return Turn(precedence=precedence, round=max(current, own + 1), tenant=tenant)
+
+
+def index_of(turn: Turn, waiting: Sequence[Turn]) -> int:
+    """Returns where an entry with a turn goes among the entries that wait.
+
+    Args:
+        turn: The turn of the entry.
+        waiting: The turns of the entries that wait, in their order.
+    """
+    return max((index + 1 for index, other in enumerate(waiting) if other.rank <= turn.rank), default=0)
+
+
+def read_turns(ids: Sequence[str], stored: Mapping[bytes, bytes]) -> list[Turn]:
+    """Returns the turn of each entry of a queue, in its order; one without a turn shares that of the one before it.
+
+    Args:
+        ids: The entries.
+        stored: The hash of the queue's turns.
+    """
+    turns: list[Turn] = []
+    before = Turn(precedence=URGENT, round=0, tenant="")
+    for entry in ids:
+        known = stored.get(entry.encode())
+        if known is not None:
+            precedence, number, tenant = known.decode().split(":", 2)
+            before = Turn(precedence=int(precedence), round=int(number), tenant=tenant)
+        elif entry.rpartition("-")[2] not in TASKS:
+            before = Turn(precedence=LAST, round=0, tenant="")
+        turns.append(before)
+    return turns
+
+
+def place(redis: Redis, queue: str, entry: str, *, urgent: bool, tenant: str, reason: Reason = "new") -> bool:
+    """Moves an entry that waits in a queue to its fair place; one that a worker has taken stays where it is.
+
+    A new entry comes into the current round, or into the one after the last of its tenant. A job that goes `again`
+    comes behind the entries of the current round. With `repair`, entries that have a turn, and those that RQ put at
+    the front, are left alone. A full Redis leaves the entry where it is.
+
+    Args:
+        redis: The job store.
+        queue: The name of the queue.
+        entry: The id of the RQ job, which ends with its stage.
+        urgent: Whether it goes before every normal one.
+        tenant: The tenant of its job.
+        reason: Why it is placed.
+
+    Returns:
+        Whether it is waiting.
+    """
+    precedence = precedence_of(entry.rpartition("-")[2], urgent=urgent)
+    with suppress(OutOfMemoryError):  # its place can wait, and `repair` comes
+        keys = [f"rq:queue:{queue}", turns_key(queue)]
+        return bool(redis.register_script(_PLACE)(keys=keys, args=[entry, precedence, tenant, reason, _KNOWN]))
+    return True
+
+
+def forget(redis: Redis, queue: str, entry: str) -> None:
+    """Forgets the turn of an entry, which then counts as one more of the entry before it.
+
+    Args:
+        redis: The job store.
+        queue: The name of the queue.
+        entry: The id of the RQ job.
+    """
+    redis.hdel(turns_key(queue), entry)
