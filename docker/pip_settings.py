@@ -1,4 +1,4 @@
-"""Writes the settings of pip as a file, and prints the options of buildah that mount it and every local path it names."""
+"""Writes the settings of pip as a file; prints the options of buildah that mount it and every local path it names."""
 
 import re
 import sys
@@ -13,8 +13,11 @@ def main() -> None:
         if match := re.fullmatch(r"(?::env:|global)\.([a-z-]+)='(.*)'", line.strip()):
             settings[match[1]] = match[2]
     target.write_text("[global]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items()), "utf-8")
-    paths = {word.removeprefix("file://") for value in settings.values() for word in value.split()}
-    mounts = {f"{path}:{path}:ro" for path in paths if path.startswith("/") and Path(path).exists()}
+    words = [word for value in settings.values() for word in value.split()]
+    # The pages of an index on this disk link to files beside its folder.
+    paths = {str(Path(word.removeprefix("file://")).parent) for word in words if word.startswith("file://")}
+    paths |= {word for word in words if word.startswith("/")}
+    mounts = {f"{path}:{path}:ro" for path in paths if Path(path).exists()}
     for mount in sorted({f"{target}:/etc/pip.conf:ro", *mounts}):
         sys.stdout.write(f"--volume\n{mount}\n")
 

@@ -41,6 +41,6 @@ def run(options: Namespace) -> int:
         os.environ["CERTRAD_DATA_DIR"] = str(options.data_dir.resolve())
     settings = ApiSettings()
     sys.stderr.write(f"certrad: starting the API on {options.host} port {options.port}\n")
-    tell_if_redis_is_away(settings.redis_url)
+    tell_if_redis_is_away(settings)
     serve(settings, host=options.host, port=options.port)
     return DONE

@@ -59,8 +59,8 @@ def run(options: Namespace) -> int:
         queue = ENGINE_QUEUE
     logs.configure(queue)
     settings = WorkerSettings()
-    tell_if_redis_is_away(settings.redis_url)
-    name, redis = worker_name(queue), connect(settings.redis_url, is_stopping=stopping.requested)
+    tell_if_redis_is_away(settings)
+    name, redis = worker_name(queue), connect(settings, is_stopping=stopping.requested)
     worker: QueueWorker
     try:
         if queue == ENGINE_QUEUE:

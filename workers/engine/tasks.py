@@ -41,7 +41,7 @@ def start(worker_name: str) -> None:
     """
     global _runtime  # RQ calls a task by its name, so an engine's state is its process's
     settings = WorkerSettings()
-    _runtime = build(settings, connect(settings.redis_url, is_stopping=stopping.requested))
+    _runtime = build(settings, connect(settings, is_stopping=stopping.requested))
     _warm_up(_runtime)
     publish_all(_runtime.redis, settings.prompts_dir)
     _runtime.epochs.current()

@@ -16,6 +16,7 @@ from certrad.app.api.problems import problem_response, problem_responses
 from certrad.workers.contract.catalogue import WorkerCard
 from certrad.workers.contract.names import PREFIX
 from certrad.workers.contract.queues import QUEUES, Worker, alive_engines, alive_workers
+from certrad.workers.contract.redis_access import redis_options
 
 router = APIRouter(tags=["health"])
 
@@ -47,7 +48,7 @@ def ready(services: ServicesDep) -> Health:
     """
     settings = services.settings
     with Redis.from_url(
-        settings.redis_url,
+        **redis_options(settings),
         socket_connect_timeout=settings.redis_timeout,
         socket_timeout=settings.redis_timeout,
         retry=Retry(NoBackoff(), 0),
