@@ -64,6 +64,7 @@ def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
             "unknown_task",
             "unknown_backbone",
             "idempotency_conflict",
+            "callback_not_allowed",
             *codes,
             "body_too_large",
             "request_timeout",

@@ -26,6 +26,10 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "unknown_window": Remedy(
         status=422, what_to_do="use a preset of GET /tasks, or `file`, `CENTRE,WIDTH`, `percentile`"
     ),
+    "callback_not_allowed": Remedy(
+        status=422,
+        what_to_do="poll the job instead, or have the operator add the host to `CERTRAD_CALLBACK_HOSTS`",
+    ),
     "idempotency_conflict": Remedy(status=422, what_to_do="use a new key for a new request"),
     "body_too_large": Remedy(status=413, what_to_do="send a smaller image, or fewer images"),
     "request_timeout": Remedy(status=408, what_to_do="send the request again, without a pause"),

@@ -39,6 +39,10 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="`window` names no preset of the task, or one for other files than the image, or the image has "
         "colours or no range to show",
     ),
+    "callback_not_allowed": Problem(
+        title="Callbacks do not go there",
+        raised_if="scheme, host and port of `callback` are no entry of `CERTRAD_CALLBACK_HOSTS`, or that is empty",
+    ),
     "idempotency_conflict": Problem(
         title="Idempotency-Key was used for a different request",
         raised_if="the same `Idempotency-Key` came with another body",

@@ -98,6 +98,11 @@ STAMPING: Final = f"{PREFIX}:certificates:stamping"  # a process asks for the wa
 PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
+TOTALS: Final = f"{PREFIX}:totals"  # hash: counter -> number; each is changed by the script that does what it counts
+CALLBACKS: Final = f"{PREFIX}:callbacks"  # zset: id of an ended job -> time of the next attempt to tell its receiver
+DEAD_CALLBACKS: Final = (
+    f"{PREFIX}:callbacks:dead"  # zset: id of an ended job -> time at which its callback was given up
+)
 NEWS: Final = f"{PREFIX}:news"  # channel: the id of a job after each event that is added to its stream
 OWN_BACKBONES: Final = f"{PREFIX}:backbones:own"  # hash: id of an operator's backbone -> JSON of BackboneCard
 OWN_TASKS: Final = f"{PREFIX}:tasks:own"  # hash: id of an operator's task -> JSON of TaskCard
@@ -131,6 +136,11 @@ def document_key(job_id: str) -> str:
 def idempotency_key(key_sha256: str) -> str:
     """Returns the key of the job that an Idempotency-Key created, with the digest of its request."""
     return f"{PREFIX}:idem:{key_sha256}"
+
+
+def callback_key(job_id: str) -> str:
+    """Returns the key of the hash of what must be told about the end of a job, and to whom."""
+    return f"{PREFIX}:callback:{job_id}"
 
 
 def turns_key(queue: str) -> str:

@@ -28,10 +28,13 @@ from certrad.workers.contract.job import (
 )
 from certrad.workers.contract.names import (
     ACTIVE,
+    CALLBACKS,
+    DEAD_CALLBACKS,
     JOBS,
     REWRITTEN,
     Phase,
     Status,
+    callback_key,
     document_key,
     events_key,
     idempotency_key,
@@ -233,10 +236,10 @@ class Records:
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
-        keys = [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key)]
+        keys = [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key, callback_key)]
         self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
-        self._redis.zrem(JOBS, job_id)
-        self._redis.zrem(ACTIVE, job_id)
+        for listing in (CALLBACKS, DEAD_CALLBACKS, JOBS, ACTIVE):
+            self._redis.zrem(listing, job_id)
 
     def active(self) -> list[str]:
         """Returns the ids of jobs that have not ended, oldest first."""
@@ -283,7 +286,6 @@ class Records:
 
     def _finish(self, job_id: str, status: Status, fields: Mapping[str, str], told: Mapping[str, Any]) -> bool:
         keys = [record_key(job_id), events_key(job_id), ACTIVE]
-        keys += [key(job_id) for key in (input_key, ledger_key, document_key)]
         changed = _flat({"status": status, "phase": "done", **fields, **self._now()})
         ended = self._end(keys=keys, args=[_EVENTS_SECONDS, self._ttl, "end", json.dumps(told), job_id, *changed])
         return bool(ended)

@@ -2,7 +2,22 @@
 
 from typing import Final
 
-from certrad.workers.contract.names import ENDED, NEWS
+from certrad.workers.contract.access import LOCAL_TENANT
+from certrad.workers.contract.names import (
+    CALLBACKS,
+    ENDED,
+    NEWS,
+    callback_key,
+    document_key,
+    input_key,
+    ledger_key,
+    record_key,
+)
+
+# Deletes what does not outlive a job. Its keys are made here, not given: Redis would demand that the caller may read
+# them, and the API may delete pixels, but not read them.
+_PARTS: Final = [key("").removeprefix(record_key("")) for key in (input_key, ledger_key, document_key)]
+_FORGET: Final = "redis.call('DEL', " + ", ".join(f"KEYS[1] .. '{part}'" for part in _PARTS) + ")"
 
 # Opens every script that may only touch a job under way: whether it has ended, or has no record (any more).
 HAS_ENDED: Final = f"""
@@ -69,18 +84,30 @@ redis.call('EXPIRE', KEYS[2], ARGV[2])
 return 1
 """
 
-# KEYS record, events, active, then the keys that do not outlive the job; ARGV seconds that the events are kept, ttl of
+# Notes in the step that ends a job whom to tell of it, so that no crash comes between. ARGV[5] is the job's id. The
+# note outlives the record: what is not told yet may be told after the record has expired.
+_NOTE_CALLBACK: Final = f"""
+local callback = redis.call('HMGET', KEYS[1], 'callback', 'tenant', 'status', 'updated_at')
+if callback[1] then
+  redis.call('HSET', '{callback_key("")}' .. ARGV[5], 'address', callback[1], 'tenant', callback[2] or '{LOCAL_TENANT}',
+    'status', callback[3], 'ended_at', callback[4], 'attempts', 0, 'reason', '')
+  redis.call('ZADD', '{CALLBACKS}', callback[4], ARGV[5])
+end
+"""
+
+# KEYS record, events, active; ARGV seconds that the events are kept, ttl of
 # the record, event name, event data, id, field, value, ...
 # A full Redis refuses a script at its first command that may take memory, unless it has written before: what frees
 # memory comes first, so that jobs can be ended then too.
 END: Final = f"""{HAS_ENDED}
 if has_ended(KEYS[1]) then return 0 end
 redis.call('ZREM', KEYS[3], ARGV[5])
-redis.call('DEL', unpack(KEYS, 4))
+{_FORGET}
 redis.call('HSET', KEYS[1], unpack(ARGV, 6))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 redis.call('XADD', KEYS[2], '*', 'event', ARGV[3], 'data', ARGV[4])
 redis.call('EXPIRE', KEYS[2], ARGV[1])
+{_NOTE_CALLBACK}
 {_TELL}
 return 1
 """

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from certrad.workers.contract.callbacks import CallbackHosts
 from certrad.workers.contract.secret_files import SecretFileSource
 
 
@@ -54,6 +55,23 @@ class SharedSettings(BaseSettings):
         2_190, ge=1, description="days that a file of the audit trail is kept after its last month; 2190 are six years"
     )
     job_retries: int = Field(5, ge=0, description="times a job is started again after its process died")
+
+    callback_hosts: str = Field(
+        "",
+        description="hosts that callbacks may go to, separated by commas: `name`, `name:port` or `[address]:port`, "
+        "after `http://` for a host without TLS; empty: no callbacks",
+    )
+
+    @field_validator("callback_hosts")
+    @classmethod
+    def _names_hosts(cls, hosts: str) -> str:
+        CallbackHosts.read(hosts)
+        return hosts
+
+    @property
+    def allowed_callbacks(self) -> CallbackHosts:
+        """Returns the hosts of `callback_hosts`."""
+        return CallbackHosts.read(self.callback_hosts)
 
     tsa_certificates: Path | None = Field(
         None,

@@ -80,7 +80,9 @@ def _submit(
     submission: Submission,
     idempotency: str | None,
 ) -> Created:
-    request = resolve(parse(fields), services.catalogue, services.settings)
+    form = parse(fields)
+    submission = form.of(submission, services.settings)
+    request = resolve(form, services.catalogue, services.settings)
     start = image.read(SNIFFED_BYTES)
     image.seek(0)
     if not start:

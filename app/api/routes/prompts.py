@@ -68,7 +68,9 @@ def _submit(
     submission: Submission,
     idempotency: str | None,
 ) -> Created:
-    request = resolve(parse(fields), services.catalogue, services.settings)
+    form = parse(fields)
+    submission = form.of(submission, services.settings)
+    request = resolve(form, services.catalogue, services.settings)
     signature = archive.read(len(ZIP_SIGNATURE))
     archive.seek(0)
     if signature != ZIP_SIGNATURE:

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     Json,
@@ -17,6 +16,7 @@ from pydantic import (
 from pydantic_core.core_schema import ValidationInfo
 
 from certrad.app.api.problems import InvalidRequest, refusal
+from certrad.app.api.schemas.submission import SubmissionForm
 from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
 from certrad.models.types.window import read_window
@@ -36,10 +36,8 @@ _PARAMS: Final = SamplingParams()
 _REGION: Final = r"^\d{1,6},\d{1,6},\d{1,6},\d{1,6}$"
 
 
-class CertifyForm(BaseModel):
+class CertifyForm(SubmissionForm):
     """The fields of one request, beside the image."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     task: Identifier | None = Field(
         None, description="id of GET /tasks; default: the prompt's own, else the installation's", examples=["mednist"]

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints
+from pydantic import Field, Json, StringConstraints
 
 from certrad.app.api.schemas.certify import Identifier, Words, validate_form
+from certrad.app.api.schemas.submission import SubmissionForm
 from certrad.models.types.cards import ContextPosition
 from certrad.models.types.smoothing import SIGMA_RANGE
 from certrad.models.types.tuning import (
@@ -21,10 +22,8 @@ PromptName = Annotated[str, StringConstraints(pattern=f"^{PROMPT_NAME.pattern}$"
 Sigma = Annotated[float, Field(ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1])]
 
 
-class TuningForm(BaseModel):
+class TuningForm(SubmissionForm):
     """The fields of one request, beside the images; the training fields default to the published values."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: PromptName | None = Field(
         None,
