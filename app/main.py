@@ -19,11 +19,13 @@ from certrad.app.api.middleware import (
     SecurityHeadersMiddleware,
 )
 from certrad.app.api.origin import ForeignOriginMiddleware
+from certrad.app.api.request_log import RequestLogMiddleware
 from certrad.app.api.routes import (
     assessments,
     catalogue,
     certificates,
     certify,
+    drift,
     figures,
     health,
     instances,
@@ -90,6 +92,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(HeadMiddleware)
+    app.add_middleware(RequestLogMiddleware, settings=settings, metrics=services.requests)
     for module in (
         certify,
         jobs,
@@ -104,6 +107,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         triggers,
         instances,
         rules,
+        drift,
     ):
         app.include_router(module.router)
     app.include_router(page_router(settings))

@@ -49,6 +49,14 @@ class ApiSettings(SharedSettings):
     allowed_hosts: str = Field(
         "localhost", description="host names the API answers to beside loopback addresses, separated by commas"
     )
+    access_log: bool = Field(True, description="whether the log has a line for each request")
+    access_log_probes: bool = Field(
+        False, description="whether it has one for each probe of `/health` and scrape of `/metrics` that succeeds, too"
+    )
+    access_log_client: bool = Field(
+        False,
+        description="whether those lines name the address of the client, which is personal data in some countries",
+    )
     redis_timeout: float = Field(5.0, gt=0, description="seconds the API waits for one answer of Redis")
     default_task: str = Field("mednist", min_length=1, description="task of a request that names none")
     default_adaptation: Literal["none", "zero_shot"] | None = Field(

@@ -58,6 +58,7 @@ COMMANDS: Final = {
         "certrad.bench.measure.service_overhead",
         "what the service adds to the sampling of a certificate, hop by hop",
     ),
+    "scale": ("certrad.bench.measure.scale", "one certificate over several engines, real and simulated, up to 64"),
     "start-up": ("certrad.bench.measure.start_up", "what it takes until a process of the API answers"),
     "page-pictures": ("certrad.bench.docs.page_pictures", "screenshots of the page, for the documentation"),
     "picture": ("certrad.bench.docs.picture", "an SVG of what a command prints, for the documentation"),

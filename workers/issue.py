@@ -68,7 +68,7 @@ def finish(job_id: str) -> None:
     """
     settings = WorkerSettings()
     with connect(settings) as redis:
-        records = Records(redis, ttl=settings.job_ttl)
+        records = Records(redis, ttl=settings.job_ttl, drift_days=settings.drift_days)
         if not records.enter(job_id, "finishing") or (record := records.read(job_id)) is None:
             uploads.delete(settings.blobs_dir, job_id)
             return

@@ -2,13 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
 from certrad.models.types.identity import BLOCK_MAX, THREADS_MAX
 from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 from certrad.workers.contract.settings import SharedSettings
+
+SCANNER_MODELS_MAX: Final = 40
+LONG_STRING: Final = 64
+"""Characters of a DICOM element of the representation LO, which the name of a scanner model is."""
 
 
 class WorkerSettings(SharedSettings):
@@ -25,6 +29,11 @@ class WorkerSettings(SharedSettings):
     block_size: int | None = Field(None, ge=1, le=BLOCK_MAX, description="samples per block; 64 on a CPU, 256 on a GPU")
     commit_size: int | None = Field(
         None, ge=1, le=BLOCK_MAX, description="samples per ledger entry; a divisor of the block"
+    )
+    share_seconds: float = Field(
+        2.0,
+        ge=0,
+        description="seconds that a certificate must still take for its engine to ask idle engines to help",
     )
     max_pixels: int = Field(64_000_000, ge=64, description="pixels of one decoded image")
     intake_memory_bytes: int = Field(4 << 30, ge=256 << 20, description="address space the decoding process may add")
@@ -59,6 +68,18 @@ class WorkerSettings(SharedSettings):
             raise ValueError("tsa_certificates must name the certificates of the authority in tsa_url")
         return self
 
+    drift_labels: str = Field(
+        "",
+        pattern=r"^((modality|scanner_model)(,|$))*$",
+        description="labels of a DICOM image that its certificate is counted by: `modality`, `scanner_model` or both, "
+        "separated by a comma; unset: neither",
+    )
+    drift_scanner_models: str = Field(
+        "",
+        description="scanner models (0008,1090) that are counted by name, separated by `;`, at most 40; any other "
+        "counts as `other`",
+    )
+
     report_language: Literal["en", "de"] = Field("en", description="language of the texts in reports: `en` or `de`")
     copy_burned_in: bool = Field(
         False,
@@ -70,6 +91,21 @@ class WorkerSettings(SharedSettings):
         for block_size in (BLOCK_CPU, BLOCK_GPU) if self.block_size is None else (self.block_size,):
             if self.commit_size is not None and block_size % self.commit_size:
                 raise ValueError(f"commit_size must divide block_size = {block_size}, got {self.commit_size}")
+        return self
+
+    @property
+    def scanner_models(self) -> frozenset[str]:
+        """Returns the names of `drift_scanner_models`."""
+        return frozenset(filter(None, (name.strip() for name in self.drift_scanner_models.split(";"))))
+
+    @model_validator(mode="after")
+    def _few_short_scanner_models(self) -> Self:
+        if len(self.scanner_models) > SCANNER_MODELS_MAX or any(
+            len(name) > LONG_STRING for name in self.scanner_models
+        ):
+            raise ValueError(
+                f"drift_scanner_models must be at most {SCANNER_MODELS_MAX} names of at most {LONG_STRING} characters"
+            )
         return self
 
     @property

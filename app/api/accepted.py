@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import Depends, Header, Response
+from fastapi import Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from redis.exceptions import RedisError
 
@@ -12,6 +12,7 @@ from certrad.app.api import events
 from certrad.app.api.caller import CallerDep
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
+from certrad.app.api.request_log import request_id_of
 from certrad.app.api.schemas.job import JobView, job_path, job_view
 from certrad.models.errors import Rejected
 from certrad.workers.contract.job import Created, JobRecord, UnreadableRecordError
@@ -84,6 +85,7 @@ class Acceptance:
 
     def __init__(
         self,
+        request: Request,
         response: Response,
         services: ServicesDep,
         caller: CallerDep,
@@ -91,7 +93,7 @@ class Acceptance:
         prefer: Prefer = None,
     ) -> None:
         self._response, self._services, self._key, self._prefer = response, services, idempotency_key, prefer
-        self._submission = Submission(tenant=caller.tenant)
+        self._submission = Submission(tenant=caller.tenant, request_id=request_id_of(request.scope))
 
     async def submit(self, submit: Submit[Content], content: Content, fields: list[tuple[str, str]]) -> Created:
         """Returns the job that `submit` creates; `submit` runs in a thread.

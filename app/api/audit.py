@@ -50,6 +50,7 @@ NOT_AUDITED: Final = frozenset(
         "ready",
         "workers",
         "metrics",
+        "drift",  # counts
         "keys",
         "jwks",
         "keys_pem",

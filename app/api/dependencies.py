@@ -15,6 +15,7 @@ from redis.retry import Retry
 from certrad.app.api.events import Source
 from certrad.app.api.jobs import Jobs
 from certrad.app.api.news import News
+from certrad.app.api.request_metrics import RequestMetrics
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.assessments import Assessments
 from certrad.workers.contract.audit import open_trail
@@ -41,6 +42,7 @@ class Services:
     audit: AuditTrail
     assessments: Assessments
     verifying: CapacityLimiter
+    requests: RequestMetrics
 
     @classmethod
     def build(cls, settings: ApiSettings) -> Self:
@@ -72,6 +74,7 @@ class Services:
             audit=open_trail(settings, redis),
             assessments=Assessments(settings.assessments_dir),
             verifying=CapacityLimiter(1),
+            requests=RequestMetrics(),
         )
 
     async def close(self) -> None:

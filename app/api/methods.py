@@ -20,7 +20,7 @@ class HeadMiddleware:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
-        answered = False
+        answered, as_get = False, {**scope, "method": "GET"}
 
         async def send_without_body(message: Message) -> None:
             nonlocal answered
@@ -33,9 +33,11 @@ class HeadMiddleware:
                     raise _AnsweredError  # a stream of events would go on until its job ends
 
         try:
-            await self._app({**scope, "method": "GET"}, receive, send_without_body)
+            await self._app(as_get, receive, send_without_body)
         except _AnsweredError:
             return
+        finally:
+            scope.update({name: as_get[name] for name in ("route", "path_params") if name in as_get})  # for the log
 
 
 def allowed_methods(request: Request) -> str:

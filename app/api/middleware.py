@@ -1,6 +1,5 @@
 """ASGI middleware: security headers, last-resort error handler, host allow-list, body size limit."""
 
-import json
 import logging
 import re
 import traceback
@@ -75,7 +74,11 @@ class ErrorMiddleware:
             frames = [
                 f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
             ]
-            _log.error(json.dumps({"event": "defect", "error": type(error).__name__, "trace": frames}))
+            place = frames[-1] if frames else "nowhere"
+            _log.error(
+                f"defect: {type(error).__name__} at {place}",
+                extra={"error": type(error).__name__, "trace": frames},
+            )
             if not started:
                 await problem_response("internal_error")(scope, receive, send)
 

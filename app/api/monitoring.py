@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.metadata import version
+from platform import python_version
 from typing import Final, cast
 
 from prometheus_client import CollectorRegistry
@@ -10,18 +12,25 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from redis import Redis
 
+from certrad.app.api.request_metrics import RequestMetrics
+from certrad.app.api.totals_metrics import of_totals
 from certrad.workers.contract.assessments import Assessments
 from certrad.workers.contract.audit import count_lost
 from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.job_store import read_memory
-from certrad.workers.contract.names import ACTIVE, JOBS, UNSTAMPED
+from certrad.workers.contract.load import outstanding_samples, read_memory_of_engines
+from certrad.workers.contract.names import ACTIVE, ENGINE_QUEUE, JOBS, UNSTAMPED
 from certrad.workers.contract.queues import QUEUES, alive_workers, stage_counts
+from certrad.workers.contract.totals import Totals
 
 _STAGES: Final = {
     "waiting": "Stages of jobs waiting for a worker",
     "running": "Stages of jobs a worker has",
     "failed": "Stages of jobs whose worker gave up",
 }
+
+
+_HELP_OF_MEMORY: Final = "Memory of an engine: `allocated` and `reserved` on its accelerator, else `resident`"
 
 
 class InstallationCollector(Collector):
@@ -60,8 +69,25 @@ class InstallationCollector(Collector):
         for queue in QUEUES:
             workers.add_metric([queue], len(alive_workers(self._redis, queue)))
         yield workers
+        yield GaugeMetricFamily(
+            "certrad_samples_outstanding",
+            "Samples of active certificates that are not drawn yet, at most",
+            value=outstanding_samples(self._redis),
+        )
+        yield from self._engine_memory()
+        yield from of_totals(Totals(self._redis))
         yield from self._audit()
         yield from self._agreement()
+        yield _build_info()
+
+    def _engine_memory(self) -> Iterator[Metric]:
+        """Yields the memory of the engines that are alive."""
+        family = GaugeMetricFamily("certrad_engine_memory_bytes", _HELP_OF_MEMORY, labels=["engine", "kind"])
+        alive = {worker.name for worker in alive_workers(self._redis, ENGINE_QUEUE)}
+        for engine, memory in read_memory_of_engines(self._redis).items():
+            for kind, size in memory.items() if engine in alive else ():
+                family.add_metric([engine, kind], size)
+        yield family
 
     def _agreement(self) -> Iterator[Metric]:
         """Yields what readers said about results; there is nothing to say where the files cannot be read."""
@@ -92,8 +118,33 @@ class InstallationCollector(Collector):
         return []
 
 
-def registry(redis: Redis, trail: AuditTrail, assessments: Assessments) -> CollectorRegistry:
-    """Returns the registry with the metrics of this installation."""
+def _build_info() -> Metric:
+    info = GaugeMetricFamily(
+        "certrad_build_info", "The release of this process; always 1", labels=["version", "python"]
+    )
+    info.add_metric([version("certrad"), python_version()], 1)
+    return info
+
+
+class Metrics(Collector):
+    """Collects all that the API exports: the installation, and the requests of this process."""
+
+    def __init__(self, installation: InstallationCollector, requests: RequestMetrics) -> None:
+        self._installation = installation
+        self._requests = requests
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields every metric with its values at this moment."""
+        yield from self._installation.collect()
+        yield from self._requests.registry.collect()
+
+    def describe(self) -> list[Metric]:
+        """Returns no metric in advance, because registering must not need Redis."""
+        return []
+
+
+def registry(redis: Redis, trail: AuditTrail, assessments: Assessments, requests: RequestMetrics) -> CollectorRegistry:
+    """Returns the registry with the metrics of this installation, and of the requests of this process."""
     made = CollectorRegistry()
-    made.register(InstallationCollector(redis, trail, assessments))
+    made.register(Metrics(InstallationCollector(redis, trail, assessments), requests))
     return made

@@ -12,6 +12,7 @@ from certrad.app.http.connections import SPARE, Connections
 from certrad.app.http.log_limit import OncePerPeriod
 from certrad.app.http.protocol import LimitedProtocol, TimeLimits
 from certrad.app.settings import ApiSettings
+from certrad.workers.contract import logs
 
 _BACKLOG: Final = 256  # connections that asyncio accepts before any of them can be closed
 _OTHER_FILES: Final = 2 * _BACKLOG + SPARE + 128  # the backlog twice, Redis, threads, log, modules
@@ -28,6 +29,7 @@ def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, f
         port: The port to listen on, from 0 to 65,535.
         fd: The number of an open socket to listen on, in place of both.
     """
+    logs.configure("api")
     limit_repeated_lines()
     uvicorn.run(
         "certrad.app.main:create_app",
@@ -36,6 +38,7 @@ def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, f
         port=port,
         fd=fd,
         log_level="warning",
+        log_config=None,  # its lines are JSON as all others
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=3,

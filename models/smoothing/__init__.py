@@ -1,6 +1,6 @@
 """Randomized smoothing: bounds, noise, sampling, and CERTIFY and PREDICT made of them."""
 
-from certrad.models.smoothing.blocks import Blocks, MemoryBlocks
+from certrad.models.smoothing.blocks import Blocks, Layout, MemoryBlocks, SharedBlocks
 from certrad.models.smoothing.bounds import (
     clopper_pearson_lower,
     clopper_pearson_upper,
@@ -23,11 +23,13 @@ __all__ = [
     "Blocks",
     "Certification",
     "Estimation",
+    "Layout",
     "MemoryBlocks",
     "Noise",
     "NoisySampler",
     "SequentialDecision",
     "SequentialTest",
+    "SharedBlocks",
     "Stream",
     "certify",
     "clopper_pearson_lower",

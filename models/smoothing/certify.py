@@ -1,8 +1,9 @@
 """CERTIFY and PREDICT (Cohen et al. 2019): from an image and a base classifier to an outcome."""
 
 import secrets
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from operator import add
 from typing import Any, Final
 
@@ -10,11 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from certrad.models.smoothing.blocks import Blocks, MemoryBlocks
+from certrad.models.smoothing.blocks import Blocks, Layout, MemoryBlocks, SharedBlocks
 from certrad.models.smoothing.bounds import decide, decide_class
 from certrad.models.smoothing.certification import Certification, Estimation
 from certrad.models.smoothing.noise import Noise, Stream
-from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, Sampler, count, labels
+from certrad.models.smoothing.prefix import prefix
+from certrad.models.smoothing.sampling import (
+    LABEL_DTYPE,
+    BaseClassifier,
+    NoisySampler,
+    Sampler,
+    count,
+    label_batches,
+)
 from certrad.models.smoothing.sequential import SequentialDecision, SequentialTest
 from certrad.models.types import Decision, LabelCounts, NoiseLaw, SamplingBudget, SmoothingParams
 
@@ -141,7 +150,7 @@ def estimate(
         base_classifier: The classifier that is smoothed.
         params: Noise level, numbers of samples, error probability.
         selection: Counts of the n0 selection samples.
-        blocks: Where the labels are kept.
+        blocks: Where the labels are kept. With `SharedBlocks`, whoever else takes part computes some of the batches.
         commit_size: Samples of one block, a divisor of the batch size (default: the batch size), the same for everyone
             who works on these blocks.
         on_progress: Called after each batch that was computed with the counts up to there and, with a target radius,
@@ -154,15 +163,15 @@ def estimate(
         ValueError: `commit_size` does not divide the batch size, or `blocks` holds blocks of another size.
     """
     n, n_classes, batch_size = params.n, base_classifier.n_classes, sampler.batch_size
-    size = batch_size if commit_size is None else commit_size
-    if size < 1 or batch_size % size:
-        raise ValueError(f"commit_size must divide the batch size {batch_size}, got {size!r}")
+    layout = Layout(n=n, batch_size=batch_size, commit_size=batch_size if commit_size is None else commit_size)
     test = None if params.target_radius is None else SequentialTest(params, selection, look_every=batch_size)
     counts, verdict = LabelCounts(per_class=(0,) * n_classes), None
     drawn = []
     # Draw fresh noise, which the choice of the class did not see, and classify it batch by batch. Each label is
     # committed once: a resumed or second engine reads it and cannot draw it again, so nobody picks among draws.
-    with closing(_prefix(sampler, base_classifier, n, blocks, size)) as batches:
+    if isinstance(blocks, SharedBlocks):
+        blocks.begin(layout, bounded=test is not None)
+    with closing(prefix(partial(label_batches, sampler, base_classifier, Stream.ESTIMATE), layout, blocks)) as batches:
         for batch_labels, computed in batches:
             drawn.append(batch_labels)
             counts = _add(counts, count(np.frombuffer(batch_labels, LABEL_DTYPE), n_classes))
@@ -174,30 +183,12 @@ def estimate(
                 on_progress(counts, None if test is None else test.running_radius)
             if verdict is not None:
                 break
+    if isinstance(blocks, SharedBlocks):
+        blocks.end()
     # Without one, look once, at n samples: Clopper-Pearson bounds hold at a number of samples that was fixed before.
     if verdict is None:
         verdict = SequentialDecision(outcome=decide(selection, counts, params), decision=Decision())
     return Estimation(labels=b"".join(drawn), counts=counts, outcome=verdict.outcome, decision=verdict.decision)
-
-
-def _prefix(
-    sampler: Sampler, base_classifier: BaseClassifier, n: int, blocks: Blocks, size: int
-) -> Generator[tuple[bytes, bool], None, None]:
-    """Yields the committed labels of each batch of estimation samples in order, and whether it was computed now."""
-    batch_size, present = sampler.batch_size, dict(blocks.committed())
-    _check_blocks(present, n, size)
-    of_batch = {start: range(start, min(start + batch_size, n), size) for start in range(0, n, batch_size)}
-    missing = [start for start, starts in of_batch.items() if not present.keys() >= set(starts)]
-    with closing(_labelled(sampler, base_classifier, Stream.ESTIMATE, missing)) as batches:
-        for batch_start, starts in of_batch.items():
-            computed = not present.keys() >= set(starts)
-            if computed:
-                _, batch_labels = next(batches)
-                for start in starts:
-                    if start not in present:
-                        block = batch_labels[start - batch_start : min(start + size, n) - batch_start]
-                        present[start] = blocks.commit(start, block.tobytes())
-            yield b"".join(present[start] for start in starts), computed
 
 
 def _sampler(
@@ -229,37 +220,12 @@ def _count_first(
 ) -> LabelCounts:
     """Returns the counts of samples 0..n - 1 of a stream."""
     drawn = []
-    with closing(_labelled(sampler, base_classifier, stream, range(0, n, sampler.batch_size))) as batches:
+    with closing(label_batches(sampler, base_classifier, stream, range(0, n, sampler.batch_size))) as batches:
         for start, batch_labels in batches:
             drawn.append(batch_labels)
             if on_progress is not None:
                 on_progress(min(start + sampler.batch_size, n))
     return count(np.concatenate(drawn)[:n], base_classifier.n_classes)
-
-
-def _labelled(
-    sampler: Sampler, base_classifier: BaseClassifier, stream: Stream, starts: Iterable[int]
-) -> Generator[tuple[int, NDArray[np.uint16]], None, None]:
-    expected = (sampler.batch_size, base_classifier.n_classes)
-    with closing(sampler.batches(stream, starts)) as batches:
-        for start, inputs in batches:
-            with torch.inference_mode():
-                logits = base_classifier.logits(inputs)
-            if logits.shape != expected:
-                raise ValueError(f"logits must be of shape {expected}, got {tuple(logits.shape)}")
-            yield start, labels(logits)
-
-
-def _check_blocks(blocks: Mapping[int, bytes], n: int, size: int) -> None:
-    """Checks that every block is one of those that cut 0..n - 1 into blocks of `size`, so that none overlap.
-
-    Raises:
-        ValueError: A block is not.
-    """
-    for start, block in blocks.items():
-        expected = min(size, n - start)
-        if start % size or not 0 <= start < n or len(block) != expected * LABEL_DTYPE.itemsize:
-            raise ValueError(f"blocks must be of {size} samples in 0..{n - 1}, got {len(block)} bytes at {start}")
 
 
 def _add(a: LabelCounts, b: LabelCounts) -> LabelCounts:

@@ -7,7 +7,8 @@ from typing import Protocol
 from certrad.models.smoothing.blocks import Blocks
 from certrad.models.smoothing.certify import estimate, select
 from certrad.models.smoothing.routing import ClassifierAt, estimate_routes, select_route
-from certrad.models.smoothing.sampling import NoisySampler
+from certrad.models.smoothing.sampling import BaseClassifier, NoisySampler
+from certrad.models.smoothing.selector import RouteSelector
 from certrad.models.types import AutoSigma, FixedSigma, LabelCounts, SamplingParams, SigmaChoice, SmoothingParams
 from certrad.models.types.evidence import Evidence, RoutedEvidence
 from certrad.models.types.routing import RouteSelection, Selection, SigmaRouting
@@ -48,6 +49,20 @@ class SamplingPlan(Protocol):
             blocks_of: Name of a run of samples -> where its labels are kept. The name is "" where there is one run.
             commit_size: See `certrad.models.smoothing.certify.estimate`.
             on_progress: Called after each batch that was computed; may raise to stop.
+        """
+
+    def labelling(
+        self, run: str, sampler: NoisySampler, classifier_at: ClassifierAt
+    ) -> tuple[NoisySampler, BaseClassifier]:
+        """Returns what draws the samples of a run, and what labels them.
+
+        Args:
+            run: The name of the run, as `estimate` gives it to `blocks_of`.
+            sampler: As in `select`.
+            classifier_at: As in `select`.
+
+        Raises:
+            ValueError: There is no run of this name.
         """
 
 
@@ -97,6 +112,14 @@ class FixedPlan:
             decision=drawn.decision,
         )
 
+    def labelling(
+        self, run: str, sampler: NoisySampler, classifier_at: ClassifierAt
+    ) -> tuple[NoisySampler, BaseClassifier]:
+        """Returns what draws and what labels the only run; see `SamplingPlan.labelling`."""
+        if run:
+            raise ValueError(f"a fixed sigma has one run, without a name, got {run!r}")
+        return sampler.with_sigma(self.params.sigma), classifier_at(self.params.sigma)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutedPlan:
@@ -143,11 +166,28 @@ class RoutedPlan:
             self.params,
             self.routing,
             selection,
-            lambda route: blocks_of("selector:" if route is None else f"route-{route}:"),
+            lambda route: blocks_of(_run_of(route)),
             commit_size,
             tell,
         )
         return RoutedEvidence.of(routed)
+
+    def labelling(
+        self, run: str, sampler: NoisySampler, classifier_at: ClassifierAt
+    ) -> tuple[NoisySampler, BaseClassifier]:
+        """Returns what draws and what labels the run of the selector or of a route; see `SamplingPlan.labelling`."""
+        if run == _run_of(None):
+            selector = RouteSelector.of(sampler, self.routing)
+            return sampler.with_sigma(self.routing.selector_sigma), selector
+        for route, sigma in enumerate(self.routing.sigmas):
+            if run == _run_of(route):
+                return sampler.with_sigma(sigma), classifier_at(sigma)
+        raise ValueError(f"the run must be of the selector or of a route, got {run!r}")
+
+
+def _run_of(route: int | None) -> str:
+    """Returns the name of the run of a route, or of the selector's."""
+    return "selector:" if route is None else f"route-{route}:"
 
 
 def plan_samples(sigma: SigmaChoice, params: SamplingParams) -> SamplingPlan:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -191,6 +192,30 @@ def count(labels: NDArray[np.uint16], n_classes: int) -> LabelCounts:
         raise ValueError(f"labels must be in 0..{n_classes}, got {labels.max()}")
     *per_class, invalid = np.bincount(labels, minlength=n_classes + 1).tolist()
     return LabelCounts(per_class=tuple(per_class), invalid=invalid)
+
+
+def label_batches(
+    sampler: Sampler, base_classifier: BaseClassifier, stream: Stream, starts: Iterable[int]
+) -> Generator[tuple[int, NDArray[np.uint16]], None, None]:
+    """Yields (start, labels) of whole batches, in order; close it where the loop may stop early.
+
+    Args:
+        sampler: Draws batches of inputs of the classifier.
+        base_classifier: The classifier that is smoothed.
+        stream: What the noise is for.
+        starts: Indices of first samples, multiples of the batch size.
+
+    Raises:
+        ValueError: The classifier returns logits of another shape.
+    """
+    expected = (sampler.batch_size, base_classifier.n_classes)
+    with closing(sampler.batches(stream, starts)) as batches:
+        for start, inputs in batches:
+            with torch.inference_mode():
+                logits = base_classifier.logits(inputs)
+            if logits.shape != expected:
+                raise ValueError(f"logits must be of shape {expected}, got {tuple(logits.shape)}")
+            yield start, labels(logits)
 
 
 def _drawn_ahead(

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 SECRET_NAME = "DOE^JANE-19501231.png"
 RESULT = ".result-text h1"
 NARROW, WIDE = 360, 1920
+RELOAD_MS = 15_000  # the record of a running job has its samples: nothing is computed in between
 
 
 def png(pixels: NDArray[Any]) -> bytes:
@@ -109,10 +110,10 @@ def send(page: Page) -> str:
     return page.url.rpartition("/")[2]
 
 
-def await_samples(page: Page) -> int:
+def await_samples(page: Page, within_ms: int = JOB_MS) -> int:
     """The number of samples that the live run shows, once it is not 0."""
     shown = page.locator("[data-live] progress")
-    expect(shown).to_have_attribute("value", re.compile("^[1-9]"), timeout=JOB_MS)
+    expect(shown).to_have_attribute("value", re.compile("^[1-9]"), timeout=within_ms)
     return int(shown.get_attribute("value") or 0)
 
 
@@ -141,7 +142,7 @@ def test_reload_in_mid_run_goes_on_with_the_same_job(tab: Tab) -> None:
     job_id = send(page)
     before = await_samples(page)
     page.reload()
-    assert await_samples(page) >= before
+    assert await_samples(page, RELOAD_MS) >= before
     assert page.locator(f"[data-live='{job_id}']").count() == 1
     end(tab.url, job_id)
     page.get_by_role("heading", name="This job was cancelled").wait_for()
@@ -346,6 +347,14 @@ def test_jobs_are_listed_with_their_outcome(tab: Tab, certified: dict[str, Any],
     page = tab.open("#/jobs")
     for job, word in ((certified, "Certified"), (abstained, "Abstained")):
         expect(page.locator(f"a[href='#/jobs/{job['id']}']")).to_contain_text(word)
+
+
+def test_job_that_does_not_exist_has_a_heading_and_a_way_on(browser: Browser, url: str) -> None:
+    with new_tab(browser, url) as tab:
+        page = tab.open("#/jobs/nobody")
+        expect(page.get_by_role("heading", name="No such job", level=1)).to_be_visible()
+        page.get_by_role("link", name="Certify an image").click()
+        expect(page.get_by_role("heading", name="Certify an image", level=1)).to_be_visible()
 
 
 def test_job_is_erased_after_a_question(tab: Tab) -> None:

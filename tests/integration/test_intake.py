@@ -201,14 +201,14 @@ def test_a_job_cancelled_while_decoding_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job_id = submit(encoded(GREY, "png"))
-    decode_limited = decoding.decode_limited
+    decode_labelled = decoding.decode_labelled
 
     def cancelled_meanwhile(*args: Any) -> Any:
-        result = decode_limited(*args)
+        result = decode_labelled(*args)
         records.cancel(job_id)
         return result
 
-    monkeypatch.setattr(intake, "decode_limited", cancelled_meanwhile)
+    monkeypatch.setattr(intake, "decode_labelled", cancelled_meanwhile)
     intake.decode(job_id)
     assert not redis.exists(input_key(job_id))
     assert list(settings.blobs_dir.iterdir()) == []
@@ -219,10 +219,10 @@ def test_a_cancelled_job_gets_no_input_even_if_redis_is_lost_right_after(
     submit: Callable[..., str], records: Records, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = submit(encoded(GREY, "png"))
-    decode_limited, enter = decoding.decode_limited, Records.enter
+    decode_labelled, enter = decoding.decode_labelled, Records.enter
 
     def cancelled_meanwhile(*args: Any) -> Any:
-        result = decode_limited(*args)
+        result = decode_labelled(*args)
         records.cancel(job_id)
         return result
 
@@ -231,7 +231,7 @@ def test_a_cancelled_job_gets_no_input_even_if_redis_is_lost_right_after(
             raise ConnectionError
         return enter(self, job_id, phase, **fields)
 
-    monkeypatch.setattr(intake, "decode_limited", cancelled_meanwhile)
+    monkeypatch.setattr(intake, "decode_labelled", cancelled_meanwhile)
     monkeypatch.setattr(Records, "enter", lost)
     with suppress(ConnectionError):
         intake.decode(job_id)

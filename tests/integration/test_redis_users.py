@@ -1,7 +1,7 @@
 """The access list of Redis: what each user may do, and what somebody with the API's password may not."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
@@ -161,6 +161,6 @@ def test_valkey_takes_the_access_list_too(redis: Redis) -> None:
     for line in lines:
         _, user, *rules = line.split(" ")
         redis.execute_command("ACL", "SETUSER", f"tried-{user}", *rules)  # type: ignore[no-untyped-call]
-    known = redis.acl_users()
+    known = [name.decode() for name in cast("list[bytes]", redis.acl_users())]
     assert {f"tried-{line.split(' ')[1]}" for line in lines} < set(known)
     redis.acl_deluser(*(name for name in known if name.startswith("tried-")))

@@ -13,8 +13,8 @@ from rq import Queue, Retry, get_current_job
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from certrad.workers import logs
 from certrad.workers.connection import connect
+from certrad.workers.contract import logs
 from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.engine.process import JobPerformer, serve

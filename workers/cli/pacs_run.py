@@ -23,7 +23,7 @@ def run(options: Namespace) -> int:
     import logging
     import sqlite3
 
-    from certrad.workers import logs
+    from certrad.workers.contract import logs
     from certrad.workers.contract.audit import recorded_run
     from certrad.workers.contract.audit_trail import AuditTrail
     from certrad.workers.offline.settings import settings_of

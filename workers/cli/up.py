@@ -32,7 +32,7 @@ def run(options: Namespace) -> int:
         The exit code.
     """
     from certrad.models.installed import CardError, own_cards
-    from certrad.workers import logs
+    from certrad.workers.contract import logs
     from certrad.workers.local.redis_server import EmbeddedRedisError
     from certrad.workers.local.stack import Stack
     from certrad.workers.local.supervisor import StackError

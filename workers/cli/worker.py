@@ -43,8 +43,8 @@ def run(options: Namespace) -> int:
     from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
     from certrad.models.installed import CardError
-    from certrad.workers import logs
     from certrad.workers.connection import connect
+    from certrad.workers.contract import logs
     from certrad.workers.contract.audit import open_trail, recorded_run
     from certrad.workers.contract.waiting import refuses_writes, tell_if_redis_is_away
     from certrad.workers.engine.worker import EngineWorker

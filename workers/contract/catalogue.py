@@ -12,7 +12,15 @@ from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_t
 from certrad.models.types import BackboneCard, PromptCard, TaskCard
 from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.defaults import default_prompts
-from certrad.workers.contract.names import DEFAULTS, OWN_BACKBONES, OWN_TASKS, PROMPTS, WITHDRAWN, WORKERS
+from certrad.workers.contract.names import (
+    DEFAULTS,
+    ENGINE_MEMORY,
+    OWN_BACKBONES,
+    OWN_TASKS,
+    PROMPTS,
+    WITHDRAWN,
+    WORKERS,
+)
 
 _Card = TypeVar("_Card")
 
@@ -126,8 +134,9 @@ class Catalogue:
         self._redis.hset(WORKERS, card.name, encode_card(card))
 
     def forget_worker(self, name: str) -> None:
-        """Removes the card of an engine."""
+        """Removes the card of an engine, and what it told of its memory."""
         self._redis.hdel(WORKERS, name)
+        self._redis.hdel(ENGINE_MEMORY, name)
 
     def workers(self) -> list[WorkerCard]:
         """Returns the engines that published themselves, with those that died since."""

@@ -20,7 +20,7 @@ Phase = Literal[
 ]
 Event = Literal["phase", "progress", "end"]
 Kind = Literal["certify", "tune"]
-Stage = Literal["decode", "certify", "unpack", "tune", "finish"]
+Stage = Literal["decode", "certify", "assist", "unpack", "tune", "finish"]
 
 STATUSES: Final[dict[Status, str]] = {
     "queued": "waiting for a worker",
@@ -67,6 +67,7 @@ FORMER_ENGINE_QUEUE: Final = "gpu"  # its name in the release before this one, w
 TASKS: Final[dict[Stage, tuple[str, str]]] = {
     "decode": (INTAKE_QUEUE, "certrad.workers.intake.tasks.decode"),
     "certify": (ENGINE_QUEUE, "certrad.workers.engine.tasks.certify"),
+    "assist": (ENGINE_QUEUE, "certrad.workers.engine.tasks.assist"),
     "unpack": (ARCHIVE_QUEUE, "certrad.workers.intake.tasks.unpack"),
     "tune": (ENGINE_QUEUE, "certrad.workers.engine.tasks.tune"),
     "finish": (INTAKE_QUEUE, "certrad.workers.issue.finish"),
@@ -86,6 +87,8 @@ JOBS: Final = f"{PREFIX}:jobs"  # zset: job id -> time of creation
 ACTIVE: Final = f"{PREFIX}:active"  # zset: job id -> time of creation, until the job ends
 WORKERS: Final = f"{PREFIX}:workers"  # hash: worker name -> JSON of WorkerCard
 AUDIT_LOST: Final = f"{PREFIX}:audit:lost"  # number of events of the audit trail that could not be written
+DRIFT_OF_ALL: Final = f"{PREFIX}:drift"  # hash: certificates of all tenants and days by series
+ENGINE_MEMORY: Final = f"{PREFIX}:workers:memory"  # hash: worker name -> JSON: kind of memory -> bytes
 REWRITTEN: Final = f"{PREFIX}:rewritten"  # creation of the newest job that the append-only file was rewritten after
 SIGNING_KEYS: Final = f"{PREFIX}:keys"  # zset: public signing key in hexadecimal -> time first used
 REVOKED_KEYS: Final = (
@@ -98,7 +101,7 @@ STAMPING: Final = f"{PREFIX}:certificates:stamping"  # a process asks for the wa
 PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
-TOTALS: Final = f"{PREFIX}:totals"  # hash: counter -> number; each is changed by the script that does what it counts
+TOTALS: Final = f"{PREFIX}:totals"  # hash: JSON list of a counter's name and its labels' values -> number, see `totals`
 CALLBACKS: Final = f"{PREFIX}:callbacks"  # zset: id of an ended job -> time of the next attempt to tell its receiver
 DEAD_CALLBACKS: Final = (
     f"{PREFIX}:callbacks:dead"  # zset: id of an ended job -> time at which its callback was given up
@@ -128,9 +131,33 @@ def ledger_key(job_id: str) -> str:
     return f"{record_key(job_id)}:ledger"
 
 
+def claims_key(job_id: str) -> str:
+    """Returns the key of the hash that says how far the batches of a running job are handed out; deleted when it ends.
+
+    Its fields: `run`, the name of the run of samples; `n`, `batch` and `size`, how that is cut; `next`, the first
+    sample that was never handed out; `limit`, the sample to stop before; `by:` and the name of an engine, its blocks.
+    """
+    return f"{record_key(job_id)}:claims"
+
+
+def lapses_key(job_id: str) -> str:
+    """Returns the key of the zset of batches handed out: first sample -> when its claim lapses, in milliseconds."""
+    return f"{record_key(job_id)}:lapses"
+
+
 def document_key(job_id: str) -> str:
     """Returns the key of what an engine hands to intake, a certificate document or a result; deleted when it ends."""
     return f"{record_key(job_id)}:document"
+
+
+def keys_of_running(job_id: str) -> list[str]:
+    """Returns the keys that do not outlive a job."""
+    return [key(job_id) for key in (input_key, ledger_key, claims_key, lapses_key, document_key)]
+
+
+def drift_key(tenant: str, day: str) -> str:
+    """Returns the key of the hash of a tenant's certificates of one day (2026-11-30) by series."""
+    return f"{DRIFT_OF_ALL}:{tenant}:{day}"
 
 
 def idempotency_key(key_sha256: str) -> str:

@@ -8,6 +8,9 @@ from typing import Any, Final, cast
 from redis import Redis
 
 from certrad.models.types.result import AbstainedResult, CertifiedResult
+from certrad.workers.contract.drift import KEPT_DAYS
+from certrad.workers.contract.drift_labels import DriftLabel
+from certrad.workers.contract.ending import Ending
 from certrad.workers.contract.job import (
     ERROR,
     INPUT,
@@ -23,7 +26,6 @@ from certrad.workers.contract.job import (
     QueueFullError,
     UnreadableRecordError,
     UrgentQuotaError,
-    end_data,
     phase_data,
 )
 from certrad.workers.contract.names import (
@@ -35,22 +37,19 @@ from certrad.workers.contract.names import (
     Phase,
     Status,
     callback_key,
-    document_key,
     events_key,
     idempotency_key,
-    input_key,
-    ledger_key,
+    keys_of_running,
     record_key,
     urgent_key,
 )
 from certrad.workers.contract.outputs import Refused
 from certrad.workers.contract.progress import RunningBound, at_start, running_numbers, to_fields
 from certrad.workers.contract.request import Request, write_request
-from certrad.workers.contract.scripts import ADVANCE, CREATE, END
+from certrad.workers.contract.scripts import ADVANCE, CREATE
 from certrad.workers.contract.submission import ANONYMOUS, Submission
 
 _EVENTS_KEPT: Final = 2_000
-_EVENTS_SECONDS: Final = 600  # after the end of a job; then its record alone says how it ended
 
 
 class Records:
@@ -59,13 +58,15 @@ class Records:
     A method that returns False says that the job has ended meanwhile, so that the caller must stop.
     """
 
-    def __init__(self, redis: Redis, *, ttl: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, redis: Redis, *, ttl: int, drift_days: int = KEPT_DAYS, clock: Callable[[], float] = time.time
+    ) -> None:
         self._redis = redis
         self._ttl = ttl
         self._clock = clock
         self._create = redis.register_script(CREATE)
         self._advance = redis.register_script(ADVANCE)
-        self._end = redis.register_script(END)
+        self._ending = Ending(redis, ttl=ttl, drift_days=drift_days, clock=clock)
 
     def create(
         self,
@@ -137,16 +138,25 @@ class Records:
         stored = cast("bytes | None", self._redis.hget(record_key(job_id), "status"))
         return None if stored is None else cast("Status", stored.decode())
 
-    def enter(self, job_id: str, phase: Phase, *, image: JobInput | None = None) -> bool:
+    def enter(
+        self,
+        job_id: str,
+        phase: Phase,
+        *,
+        image: JobInput | None = None,
+        labels: Mapping[DriftLabel, str] | None = None,
+    ) -> bool:
         """Moves a job to a phase; one that it is in already is no new event.
 
         Args:
             job_id: The job's id.
             phase: The phase it enters.
             image: Facts of the decoded image or images, once they are known.
+            labels: `modality` and `scanner_model` of the image, if drift is counted by them.
         """
         known = {} if image is None else {"image": INPUT.dump_json(image).decode()}
-        fields = {"status": "running", "phase": phase, **known}
+        fields: dict[str, str] = {"status": "running", "phase": phase, **known}
+        fields |= {label: value for label, value in (labels or {}).items()}  # noqa: C416  # the keys are literals
         return self._change(job_id, "phase", phase_data(phase, image), fields)
 
     def progress(
@@ -213,7 +223,7 @@ class Records:
             fields["outputs"] = REFUSED.dump_json(outputs).decode()
         if isinstance(result, CertifiedResult | AbstainedResult):
             fields["samples_done"] = str(result.samples_used)
-        return self._finish(job_id, "succeeded", fields, end_data("succeeded", result=result))
+        return self._ending.end(job_id, "succeeded", fields, result=result)
 
     def fail(self, job_id: str, code: str, detail: str) -> bool:
         """Ends a job with an error.
@@ -228,15 +238,15 @@ class Records:
         """
         error = JobError(code=code, detail=detail)
         fields = {"error": ERROR.dump_json(error).decode()}
-        return self._finish(job_id, "failed", fields, end_data("failed", error=error))
+        return self._ending.end(job_id, "failed", fields, error=error)
 
     def cancel(self, job_id: str) -> bool:
         """Ends a job because its owner wants it; returns False if it has ended already."""
-        return self._finish(job_id, "cancelled", {}, end_data("cancelled"))
+        return self._ending.end(job_id, "cancelled", {})
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
-        keys = [key(job_id) for key in (record_key, events_key, input_key, ledger_key, document_key, callback_key)]
+        keys = [record_key(job_id), events_key(job_id), callback_key(job_id), *keys_of_running(job_id)]
         self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
         for listing in (CALLBACKS, DEAD_CALLBACKS, JOBS, ACTIVE):
             self._redis.zrem(listing, job_id)
@@ -278,20 +288,9 @@ class Records:
         return self._change(job_id, "progress", numbers, {name: repr(value) for name, value in numbers.items()})
 
     def _change(self, job_id: str, event: str, data: Mapping[str, Any], fields: Mapping[str, str]) -> bool:
-        changed = self._advance(
-            keys=[record_key(job_id), events_key(job_id)],
-            args=[_EVENTS_KEPT, self._ttl, event, json.dumps(data), *_flat({**fields, **self._now()})],
-        )
-        return bool(changed)
-
-    def _finish(self, job_id: str, status: Status, fields: Mapping[str, str], told: Mapping[str, Any]) -> bool:
-        keys = [record_key(job_id), events_key(job_id), ACTIVE]
-        changed = _flat({"status": status, "phase": "done", **fields, **self._now()})
-        ended = self._end(keys=keys, args=[_EVENTS_SECONDS, self._ttl, "end", json.dumps(told), job_id, *changed])
-        return bool(ended)
-
-    def _now(self) -> dict[str, str]:
-        return {"updated_at": repr(self._clock())}
+        changed = _flat({**fields, "updated_at": repr(self._clock())})
+        args: list[str | int] = [_EVENTS_KEPT, self._ttl, event, json.dumps(data), *changed]
+        return bool(self._advance(keys=[record_key(job_id), events_key(job_id)], args=args))
 
 
 def _flat(fields: Mapping[str, str]) -> list[str]:

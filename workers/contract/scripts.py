@@ -3,6 +3,7 @@
 from typing import Final
 
 from certrad.workers.contract.access import LOCAL_TENANT
+from certrad.workers.contract.drift import MOST_SERIES
 from certrad.workers.contract.names import (
     CALLBACKS,
     ENDED,
@@ -13,6 +14,7 @@ from certrad.workers.contract.names import (
     ledger_key,
     record_key,
 )
+from certrad.workers.contract.totals import DROPPED, MOST_FIELDS, field
 
 # Deletes what does not outlive a job. Its keys are made here, not given: Redis would demand that the caller may read
 # them, and the API may delete pixels, but not read them.
@@ -70,6 +72,9 @@ end
 return {{ARGV[1], ARGV[5]}}
 """
 
+TIMED: Final = "decoding unpacking waiting loading"
+"""The phases whose first start a record keeps, for the waits of the job."""
+
 # KEYS record, events; ARGV events kept, ttl, event name, event data, field, value, ...
 # A phase that the job is in already is entered again without a word, as by the stage that goes on with it.
 ADVANCE: Final = f"""{HAS_ENDED}
@@ -80,8 +85,36 @@ if ARGV[3] ~= 'phase' or redis.call('HGET', KEYS[1], 'phase') ~= before then
   redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[3], 'data', ARGV[4])
   {_TELL}
 end
+local phase = redis.call('HGET', KEYS[1], 'phase')
+if phase ~= before and string.find('{TIMED}', phase, 1, true) then
+  redis.call('HSETNX', KEYS[1], phase .. '_at', redis.call('HGET', KEYS[1], 'updated_at'))
+end
 redis.call('EXPIRE', KEYS[2], ARGV[2])
 return 1
+"""
+
+# Adds to a counter. An error here, as of a key that holds something else, must not keep a job from its end.
+_COUNT: Final = f"""
+local function add(key, field, amount)
+  redis.pcall(string.find(amount, '.', 1, true) and 'HINCRBYFLOAT' or 'HINCRBY', key, field, amount)
+end
+local function add_total(key, field, amount)
+  if redis.pcall('HEXISTS', key, field) == 0 and redis.pcall('HLEN', key) >= {MOST_FIELDS} then
+    field, amount = '{field(DROPPED.name)}', '1'
+  end
+  add(key, field, amount)
+end
+local function add_to_series(key, counted)
+  local series = counted.series
+  if redis.pcall('HEXISTS', key, series) == 0 then
+    if tonumber(redis.pcall('HGET', key, 'series') or 0) >= {MOST_SERIES} then series = counted.other
+    else
+      redis.pcall('HINCRBY', key, 'series', 1)
+      redis.pcall('HSET', key, series, 1)
+    end
+  end
+  for _, each in ipairs(counted.drift) do add(key, series .. '\\n' .. each[1], each[2]) end
+end
 """
 
 # Notes in the step that ends a job whom to tell of it, so that no crash comes between. ARGV[5] is the job's id. The
@@ -95,19 +128,26 @@ if callback[1] then
 end
 """
 
-# KEYS record, events, active; ARGV seconds that the events are kept, ttl of
-# the record, event name, event data, id, field, value, ...
+# KEYS record, events, active, totals, drift of the tenant's day, drift of all; ARGV seconds that the events are kept,
+# ttl of the record, event name, event data, id, counters as JSON, seconds that the day is kept, field, value, ...
 # A full Redis refuses a script at its first command that may take memory, unless it has written before: what frees
 # memory comes first, so that jobs can be ended then too.
-END: Final = f"""{HAS_ENDED}
+END: Final = f"""{HAS_ENDED}{_COUNT}
 if has_ended(KEYS[1]) then return 0 end
 redis.call('ZREM', KEYS[3], ARGV[5])
 {_FORGET}
-redis.call('HSET', KEYS[1], unpack(ARGV, 6))
+redis.call('HSET', KEYS[1], unpack(ARGV, 8))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 redis.call('XADD', KEYS[2], '*', 'event', ARGV[3], 'data', ARGV[4])
 redis.call('EXPIRE', KEYS[2], ARGV[1])
 {_NOTE_CALLBACK}
+local counted = cjson.decode(ARGV[6])
+for _, each in ipairs(counted.totals) do add_total(KEYS[4], each[1], each[2]) end
+if counted.series then
+  add_to_series(KEYS[5], counted)
+  redis.call('EXPIRE', KEYS[5], ARGV[7])
+  add_to_series(KEYS[6], counted)
+end
 {_TELL}
 return 1
 """

@@ -54,6 +54,9 @@ class SharedSettings(BaseSettings):
     audit_retention_days: int = Field(
         2_190, ge=1, description="days that a file of the audit trail is kept after its last month; 2190 are six years"
     )
+    drift_days: int = Field(
+        400, ge=1, le=3_660, description="days that the counts of certificates and abstentions of a day are kept"
+    )
     job_retries: int = Field(5, ge=0, description="times a job is started again after its process died")
 
     callback_hosts: str = Field(

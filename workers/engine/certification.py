@@ -7,26 +7,23 @@ from dataclasses import dataclass, field
 import torch
 
 from certrad.models.backbones.device import dtype_name
-from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.facts import Facts, build_facts
 from certrad.models.certificates.noise_key import (
     classifier_digest,
-    noise_key,
     sampling_digest,
 )
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
-from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
-from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes, require_backbone
-from certrad.models.smoothing import Noise, NoisySampler, Stream
+from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes
+from certrad.models.smoothing import Stream
 from certrad.models.smoothing.device import noise_law
 from certrad.models.smoothing.encoded import EncodedSampler
-from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types import LabelCounts
 from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
-from certrad.models.types.identity import ClassifierIdentity, ClassifierParts, NoiseIdentity
+from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import Phase
@@ -34,12 +31,14 @@ from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.engine import figures
 from certrad.workers.engine.certification_input import CertificationInput
-from certrad.workers.engine.ledger import EngineIdentity, JobEndedError, LedgerEntry, RedisLedger
-from certrad.workers.engine.model import Model, input_shape
+from certrad.workers.engine.disagreement import report_redone
+from certrad.workers.engine.joining import Joined, Joining
+from certrad.workers.engine.ledger import JobEndedError, LedgerEntry
+from certrad.workers.engine.offers import Offers
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.result_warnings import result_warnings
 from certrad.workers.engine.runtime import Runtime
-from certrad.workers.engine.tuned_images import require_not_tuned_on
+from certrad.workers.engine.shared_ledger import SharedLedger
 from certrad.workers.keys.epochs import Epoch
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.shortage import INPUT_SHARE
@@ -83,48 +82,32 @@ class Certification:
         # What all engines of this job share is fixed once, before the first estimation sample: the first proposal
         # stands, and an engine that resumes the job reads it.
         entry = ledger.fixed() or ledger.fix(self._propose())
-        model = self._load(entry.dtype, entry.threads)
-        parts = model.parts(self.input.request.classifier, entry.law)
-        sampler = self._sampler(model, self._named_epoch(entry), parts, entry.block_size)
-        if strange := self._identity(model, sampler).differences(entry.engine):
-            raise Rejected("engine_mismatch", f"the job was begun with another {', '.join(strange)}")
+        joined = self._joining.join(entry)
         selected_at = time.monotonic()
-        evidence = self._estimate(entry, model, sampler)
+        evidence = self._estimate(joined)
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
-        self._hand_over(self._facts(entry, evidence, model, parts, sampler), timing)
-        self._add_example(entry, evidence, model, sampler)
+        self._hand_over(self._facts(evidence, joined), timing)
+        self._add_example(evidence, joined)
         self._enter("finishing")
 
     def _enter(self, phase: Phase) -> None:
         if not self.records.enter(self.input.job_id, phase):
             raise JobEndedError(self.input.job_id)
 
-    def _ledger(self, part: str) -> RedisLedger:
-        ttl = self.runtime.settings.input_ttl
-        return RedisLedger(self.runtime.redis, self.input.job_id, ttl=ttl, may_go_on=stopping.check, part=part)
+    @property
+    def _joining(self) -> Joining:
+        return Joining(runtime=self.runtime, input=self.input)
 
-    def _load(self, dtype: str, threads: int) -> Model:
-        """Returns backbone and prompt, in the precision and on the number of threads of the job."""
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-        spec = self.input.request.classifier
-        backbone = self.runtime.backbone(spec.backbone, getattr(torch, dtype))
-        if spec.prompt == TEMPLATE_PROMPT:
-            return Model(backbone=backbone, card=None, prompt=None)
-        card, prompt = self.runtime.prompt(spec.prompt)
-        require_backbone(card, backbone)
-        require_not_tuned_on(card, self.input.image.input_sha256, self.runtime.epochs)
-        return Model(backbone=backbone, card=card, prompt=prompt)
-
-    def _named_epoch(self, entry: LedgerEntry) -> Epoch:
-        """Returns the epoch in which the job began, current or retired.
-
-        Raises:
-            Rejected: engine_mismatch, if this engine does not have it.
-        """
-        if (epoch := self.runtime.epochs.named(entry.epoch_sha256)) is None:
-            raise Rejected("engine_mismatch", "the job was begun with an epoch secret that this engine does not have")
-        return epoch
+    def _ledger(self, part: str) -> SharedLedger:
+        return SharedLedger(
+            self.runtime.redis,
+            self.input.job_id,
+            ttl=self.runtime.settings.input_ttl,
+            may_go_on=stopping.check,
+            part=part,
+            engine=self.runtime.name,
+            on_redone=report_redone(self.input.job_id),
+        )
 
     def _publish_current_epoch(self) -> Epoch:
         """Returns the epoch in use; its commitment, and those of earlier epochs, are public before it draws noise."""
@@ -132,36 +115,13 @@ class Certification:
         self.runtime.epochs.publish(Keyring(self.runtime.redis), clock=time.time)
         return epoch
 
-    def _sampler(self, model: Model, epoch: Epoch, parts: ClassifierParts, block_size: int) -> NoisySampler:
-        given = self.input
-        key = noise_key(
-            epoch.secret, given.image.input_sha256, classifier_digest(parts), sampling_digest(given.request)
-        )
-        return NoisySampler(
-            image=given.read_pixels(self.runtime.redis, input_shape(model.backbone)),
-            sigma=given.request.sigma.first,
-            noise=Noise(key, parts.law),
-            batch_size=block_size,
-            device=self.runtime.device,
-        )
-
-    def _identity(self, model: Model, sampler: NoisySampler) -> EngineIdentity:
-        return EngineIdentity(
-            backbone_sha256=model.backbone.sha256,
-            prompt_sha256=model.prompt_sha256,
-            key_sha256=hashlib.sha256(sampler.noise.key).hexdigest(),
-            device=self.runtime.device.type,
-            processor=processor_name(self.runtime.device),
-            software=self.runtime.software,
-        )
-
     def _propose(self) -> LedgerEntry:
         """Returns this engine's proposal: the prompt, adapted if requested, its text features, the selected class."""
         runtime, spec, epoch = self.runtime, self.input.request.classifier, self._publish_current_epoch()
-        model = self._load(dtype_name(runtime.dtype), runtime.settings.threads)
+        model = self._joining.load(dtype_name(runtime.dtype), runtime.settings.threads)
         require_use(model.card, spec.adaptation)
         law = noise_law(runtime.device)
-        sampler = self._sampler(model, epoch, model.parts(spec, law), runtime.block_size)
+        sampler = self._joining.sampler(model, epoch, model.parts(spec, law), runtime.block_size)
 
         def noisy_features(n: int) -> torch.Tensor:
             self._enter("adapting")
@@ -176,7 +136,7 @@ class Certification:
             members=member_digests(prompt) if isinstance(prompt, Bank) else (),
             context_sha256=None if prompt is None else hashlib.sha256(prompt_to_bytes(prompt)).hexdigest(),
             selection=self.input.plan.select(sampler, model.classifier_at(head), self.progress.selection),
-            engine=self._identity(model, sampler),
+            engine=self._joining.identity(model, sampler),
             dtype=dtype_name(model.backbone.dtype),
             threads=runtime.settings.threads,
             block_size=sampler.batch_size,
@@ -185,22 +145,32 @@ class Certification:
             epoch_sha256=epoch.sha256,
         )
 
-    def _estimate(self, entry: LedgerEntry, model: Model, sampler: NoisySampler) -> Evidence:
+    def _estimate(self, joined: Joined) -> Evidence:
         self._enter("estimating")
+        entry, request = joined.entry, self.input.request
         self.progress.class_index = entry.selection.class_index
-        head = TextHead(text_features=entry.text_features, gate=entry.gate)
-        return self.input.plan.estimate(
-            sampler,
-            model.classifier_at(head),
-            entry.selection,
-            self._ledger,
-            entry.commit_size,
-            self.progress.estimation,
+        offers = Offers(
+            runtime=self.runtime,
+            job_id=self.input.job_id,
+            backbone=request.classifier.backbone,
+            samples=request.params.n,
+            batch_size=entry.block_size,
+            may_stop_early=request.params.target_radius is not None,
         )
 
-    def _facts(
-        self, entry: LedgerEntry, evidence: Evidence, model: Model, parts: ClassifierParts, sampler: NoisySampler
-    ) -> Facts:
+        def tell(done: int, counts: LabelCounts | None, running_radius: float | None) -> None:
+            self.progress.estimation(done, counts, running_radius)
+            offers.consider(done)
+
+        try:
+            return self.input.plan.estimate(
+                joined.sampler, joined.classifier_at, entry.selection, self._ledger, entry.commit_size, tell
+            )
+        finally:
+            offers.end()
+
+    def _facts(self, evidence: Evidence, joined: Joined) -> Facts:
+        entry, model, parts, sampler = joined.entry, joined.model, joined.parts, joined.sampler
         request = self.input.request
         spec = request.classifier
         classifier = ClassifierIdentity(
@@ -253,7 +223,7 @@ class Certification:
         if not self._payloads.put_hand_over(self.input.job_id, hand_over):
             raise JobEndedError(self.input.job_id)
 
-    def _add_example(self, entry: LedgerEntry, evidence: Evidence, model: Model, sampler: NoisySampler) -> None:
+    def _add_example(self, evidence: Evidence, joined: Joined) -> None:
         """Adds an image within the radius to the hand-over, where it can be made and the job store has room for it.
 
         Raises:
@@ -262,8 +232,7 @@ class Certification:
         """
         if not self.may_add_example:
             return
-        head = TextHead(text_features=entry.text_features, gate=entry.gate)
-        classifier = head.classifier(model.backbone, evidence.sigma)
+        sampler, classifier = joined.sampler, joined.head.classifier(joined.model.backbone, evidence.sigma)
         content = figures.example(
             self.input.request, evidence, sampler.image, classifier, sampler.noise.key, self.input.job_id
         )

@@ -1,7 +1,7 @@
 """The block ledger: the facts that are fixed once per job, and each block's labels, committed exactly once."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Final, cast
 
@@ -12,16 +12,26 @@ from safetensors.torch import load, save
 from certrad.models.prompts.gate import Gate
 from certrad.models.types import LabelCounts, NoiseLaw
 from certrad.models.types.routing import RouteSelection, Selection
-from certrad.workers.contract.names import ledger_key, record_key
+from certrad.workers.contract import totals
+from certrad.workers.contract.names import ENDED, TOTALS, claims_key, ledger_key, record_key
 from certrad.workers.contract.scripts import HAS_ENDED
 
 _FIXED: Final = "fixed"
+_COUNTERS: Final = (totals.field(totals.BLOCKS_COMMITTED.name), totals.field(totals.BLOCKS_REDONE.name))
 
-# KEYS record, ledger; ARGV field, payload, ttl. Answers the payload that stands, or nil once the job has ended.
+# KEYS record, ledger, claims, totals; ARGV field, payload, ttl, engine, counter if it is new, counter if it is not (''
+# for neither). Answers whether this payload was the first, and the one that stands; or nil once the job has ended. Who
+# committed is told beside the claims, and is no part of any document.
 _COMMIT: Final = f"""{HAS_ENDED}
 if has_ended(KEYS[1]) then return nil end
-if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 1 then redis.call('EXPIRE', KEYS[2], ARGV[3]) end
-return redis.call('HGET', KEYS[2], ARGV[1])
+local first = redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2])
+if first == 1 then
+  redis.call('EXPIRE', KEYS[2], ARGV[3])
+  if redis.call('EXISTS', KEYS[3]) == 1 then redis.call('HINCRBY', KEYS[3], 'by:' .. ARGV[4], 1) end
+end
+local counter = first == 1 and ARGV[5] or ARGV[6]
+if counter ~= '' then redis.pcall('HINCRBY', KEYS[4], counter, 1) end
+return {{first, redis.call('HGET', KEYS[2], ARGV[1])}}
 """
 
 
@@ -142,7 +152,17 @@ class LedgerEntry:
 class RedisLedger:
     """The ledger of one job in Redis; entries are written once and never change (satisfies `smoothing.Blocks`)."""
 
-    def __init__(self, redis: Redis, job_id: str, *, ttl: int, may_go_on: Callable[[], None], part: str = "") -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        job_id: str,
+        *,
+        ttl: int,
+        may_go_on: Callable[[], None],
+        part: str = "",
+        engine: str = "",
+        on_redone: Callable[[bool], None] | None = None,
+    ) -> None:
         """Opens the ledger.
 
         Args:
@@ -151,12 +171,17 @@ class RedisLedger:
             ttl: Seconds that it is kept.
             may_go_on: Called after each commit; raises to stop.
             part: Name of one of several runs of samples, whose blocks are kept apart; "" where there is one run.
+            engine: Name of the engine that commits.
+            on_redone: Called when a block was committed before by another engine, or by this one in a request that
+                was sent twice, with whether the labels that stand are the same.
         """
         self._redis = redis
         self._job_id = job_id
         self._ttl = ttl
         self._may_go_on = may_go_on
         self._part = part
+        self._engine = engine
+        self._on_redone = on_redone
         self._commit = redis.register_script(_COMMIT)
 
     def fixed(self) -> LedgerEntry | None:
@@ -176,7 +201,7 @@ class RedisLedger:
         Raises:
             JobEndedError: The job has ended.
         """
-        return LedgerEntry.from_bytes(self._write(_FIXED, proposal.to_bytes()))
+        return LedgerEntry.from_bytes(self._write(_FIXED, proposal.to_bytes())[1])
 
     def committed(self) -> dict[int, bytes]:
         """Returns the committed labels by the index of their first sample."""
@@ -199,14 +224,43 @@ class RedisLedger:
             JobEndedError: The job has ended.
             StopRequested: The process is to stop.
         """
-        standing = self._write(f"{self._part}{start}", labels)
+        is_first, standing = self._write(f"{self._part}{start}", labels, _COUNTERS)
+        if not is_first and self._on_redone is not None:
+            self._on_redone(standing == labels)
         self._may_go_on()
         return standing
 
-    def _write(self, field: str, payload: bytes) -> bytes:
-        standing = self._commit(
-            keys=[record_key(self._job_id), ledger_key(self._job_id)], args=[field, payload, self._ttl]
-        )
-        if standing is None:
+    def read(self, starts: Iterable[int]) -> dict[int, bytes]:
+        """Returns the labels of those of the blocks that are committed by now.
+
+        Args:
+            starts: First samples of blocks.
+        """
+        wanted = list(starts)
+        if not wanted:
+            return {}
+        fields = [f"{self._part}{start}" for start in wanted]
+        found = cast("list[bytes | None]", self._redis.hmget(ledger_key(self._job_id), fields))
+        return {start: labels for start, labels in zip(wanted, found, strict=True) if labels is not None}
+
+    def check(self) -> None:
+        """Raises an exception if this engine must not go on with the job.
+
+        Raises:
+            JobEndedError: The job has ended.
+            StopRequested: The process is to stop.
+        """
+        self._may_go_on()
+        status = cast("bytes | None", self._redis.hget(record_key(self._job_id), "status"))
+        if status is None or status.decode() in ENDED:
             raise JobEndedError(self._job_id)
-        return cast("bytes", standing)
+
+    def _write(self, field: str, payload: bytes, counters: tuple[str, str] = ("", "")) -> tuple[bool, bytes]:
+        answer = self._commit(
+            keys=[*(key(self._job_id) for key in (record_key, ledger_key, claims_key)), TOTALS],
+            args=[field, payload, self._ttl, self._engine, *counters],
+        )
+        if answer is None:
+            raise JobEndedError(self._job_id)
+        is_first, standing = cast("tuple[int, bytes]", answer)
+        return bool(is_first), standing

@@ -14,8 +14,8 @@ from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 
-from certrad.workers import logs
 from certrad.workers.connection import connect
+from certrad.workers.contract import logs
 from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.engine.protocol import DONE, LEAVING, LOOK, READY, Order
 from certrad.workers.parent_death import die_with

@@ -39,6 +39,7 @@ class Runtime:
     dtype: torch.dtype
     epochs: EpochSecrets
     software: dict[str, str]
+    name: str = ""
     _resident: OrderedDict[tuple[BackboneCard, torch.dtype], Backbone] = field(default_factory=OrderedDict)
 
     @property
@@ -112,8 +113,14 @@ class Runtime:
         return True
 
 
-def build(settings: WorkerSettings, redis: Redis) -> Runtime:
-    """Returns the runtime of a new engine process."""
+def build(settings: WorkerSettings, redis: Redis, *, name: str = "") -> Runtime:
+    """Returns the runtime of a new engine process.
+
+    Args:
+        settings: The settings of the worker.
+        redis: The job store.
+        name: The name of its RQ worker.
+    """
     device = chosen_device(settings.device)
     torch.set_num_threads(settings.threads)
     return Runtime(
@@ -124,6 +131,7 @@ def build(settings: WorkerSettings, redis: Redis) -> Runtime:
         dtype=chosen_dtype(settings.dtype, device),
         epochs=EpochSecrets(settings.secrets_dir),
         software=_software(),
+        name=name,
     )
 
 

@@ -1,4 +1,4 @@
-"""The engine's two tasks, certify and tune; any engine can resume what another one began."""
+"""The engine's tasks, certify, assist and tune; any engine can resume what another one began."""
 
 import time
 from collections.abc import Callable
@@ -15,12 +15,15 @@ from certrad.models.errors import Rejected
 from certrad.workers.connection import connect
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.load import publish_memory
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.waiting import refuses_writes
+from certrad.workers.engine.assistance import Assistance
 from certrad.workers.engine.certification import Certification
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import JobEndedError
+from certrad.workers.engine.memory import used_memory
 from certrad.workers.engine.model import input_shape
 from certrad.workers.engine.prompt_store import publish_all
 from certrad.workers.engine.runtime import Runtime, build
@@ -41,12 +44,13 @@ def start(worker_name: str) -> None:
     """
     global _runtime  # RQ calls a task by its name, so an engine's state is its process's
     settings = WorkerSettings()
-    _runtime = build(settings, connect(settings, is_stopping=stopping.requested))
+    _runtime = build(settings, connect(settings, is_stopping=stopping.requested), name=worker_name)
     _warm_up(_runtime)
     publish_all(_runtime.redis, settings.prompts_dir)
     _runtime.epochs.current()
     _runtime.epochs.publish(Keyring(_runtime.redis), clock=time.time)
     _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+    _publish_memory(_runtime)
 
 
 def look(worker_name: str) -> None:
@@ -59,6 +63,7 @@ def look(worker_name: str) -> None:
         raise RuntimeError("start() must run before the first look")
     try:
         _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+        _publish_memory(_runtime)
     except RedisError as error:
         _log.warning("engine not published", error=type(error).__name__)
 
@@ -83,6 +88,33 @@ def certify(job_id: str) -> None:
     _perform(job_id, _certify)
 
 
+def assist(job_id: str) -> None:
+    """Takes part in a certificate that another engine has; whatever goes wrong here, the job goes on there.
+
+    Args:
+        job_id: The job's id.
+
+    Raises:
+        RuntimeError: The engine has not started.
+        SystemExit: The accelerator failed.
+    """
+    runtime = _started()
+    try:
+        record = Records(runtime.redis, ttl=runtime.settings.job_ttl).read(job_id)
+        if record is None or record.ended:
+            return
+        assistance = Assistance(runtime=runtime, input=CertificationInput.of(record))
+        assistance.assist()
+        _log.info("assisted", job_id=job_id, batches=assistance.committed)
+    except (JobEndedError, stopping.StopRequested):
+        return
+    except torch.AcceleratorError as error:
+        _log.error("accelerator failed", job_id=job_id, error=str(error).partition("\n")[0])
+        raise SystemExit(1) from error
+    except Exception as error:  # the rim: the job is another engine's, and nobody waits for this task
+        _log.warning("no assistance", job_id=job_id, error=type(error).__name__)
+
+
 def tune(job_id: str) -> None:
     """Tunes a prompt on the images that intake has decoded, publishes it, and hands the result to `finish`.
 
@@ -96,16 +128,16 @@ def tune(job_id: str) -> None:
 
 def _certify(runtime: Runtime, records: Records, record: JobRecord) -> None:
     Certification(runtime, records, CertificationInput.of(record)).certify()
+    _publish_memory(runtime)
 
 
 def _tune(runtime: Runtime, records: Records, record: JobRecord) -> None:
     Tuning(runtime, records, record).tune()
+    _publish_memory(runtime)
 
 
 def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -> None:
-    runtime = _runtime
-    if runtime is None:
-        raise RuntimeError("start() must run before the first job")
+    runtime = _started()
     records = Records(runtime.redis, ttl=runtime.settings.job_ttl)
     record = records.read(job_id)
     if record is None or record.ended:
@@ -130,6 +162,16 @@ def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -
             _log.exception("engine failed", job_id=job_id)
         records.fail(job_id, code, detail)
         enqueue(runtime.redis, "finish", job_id, settings=runtime.settings)
+
+
+def _started() -> Runtime:
+    if _runtime is None:
+        raise RuntimeError("start() must run before the first job")
+    return _runtime
+
+
+def _publish_memory(runtime: Runtime) -> None:
+    publish_memory(runtime.redis, runtime.name, used_memory(runtime.device))
 
 
 def _problem(error: Exception, settings: WorkerSettings) -> tuple[str, str]:

@@ -249,7 +249,7 @@ class EngineWorker(QueueWorker):
         """
         code = engine.close()
         self._engine = self._card = None
-        self.connection.hdel(WORKERS, self.name)
+        Catalogue(self.connection).forget_worker(self.name)
         return code
 
     def _kill_if_still_on(self, engine: EngineProcess, order: Order) -> None:

@@ -1,12 +1,12 @@
 """Decodes the bytes of an untrusted image into the model input, in a sandbox, with the facts of the image."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 from functools import partial
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from certrad.models.datasets.pixels import Pixels, decode_with_pillow
 from certrad.models.errors import Rejected
@@ -15,12 +15,15 @@ from certrad.models.images.model_input import ModelInput, image_scale, is_flat, 
 from certrad.models.types import BackboneCard, CertifyRequest, Region
 from certrad.models.types.image import ImageFacts, ImageRecord
 from certrad.models.types.window import FileWindow, RequestedWindow
+from certrad.workers.contract.drift_labels import DriftLabel
 from certrad.workers.contract.formats import sniff
 from certrad.workers.decoders import dicom, raster
+from certrad.workers.decoders.acquisition import acquisition_labels
 from certrad.workers.sandbox.child import Answer, allow_cpu_seconds, run_limited
 from certrad.workers.settings import WorkerSettings
 
 _FACTS: Final = TypeAdapter(ImageFacts)
+_LABELS: Final = TypeAdapter(dict[DriftLabel, Annotated[str, Field(max_length=64)]])
 _CPU_FLOOR: Final = 5.0  # imports and the libraries' own start
 _CPU_PER_BYTE: Final = 0.25e-6
 _CPU_PER_PIXEL: Final = 0.5e-6
@@ -30,7 +33,14 @@ _PUBLISHED_MAX_PIXELS: Final = 64_000_000
 def decode_limited(
     data: bytes, request: CertifyRequest, card: BackboneCard, settings: WorkerSettings
 ) -> tuple[ModelInput, ImageRecord]:
-    """Returns the model input of an upload, decoded in a sandbox, and the facts of its image.
+    """Returns the model input of an upload, decoded in a sandbox, and the facts of its image; see `decode_labelled`."""
+    return decode_labelled(data, request, card, settings)[:2]
+
+
+def decode_labelled(
+    data: bytes, request: CertifyRequest, card: BackboneCard, settings: WorkerSettings
+) -> tuple[ModelInput, ImageRecord, dict[DriftLabel, str]]:
+    """Returns the model input of an upload, decoded in a sandbox, the facts of its image, and its labels for drift.
 
     Args:
         data: The upload, a PNG, JPEG, TIFF or DICOM file.
@@ -52,6 +62,8 @@ def decode_limited(
             region=request.region,
             window=request.window,
             on_size=lambda pixels: allow_cpu_seconds(cpu_allowance(len(data), pixels)),
+            labels=frozenset(settings.drift_labels.split(",")),
+            scanner_models=settings.scanner_models,
         ),
         memory_bytes=settings.intake_memory_bytes,
         cpu_seconds=settings.intake_cpu_seconds,
@@ -60,7 +72,8 @@ def decode_limited(
         first_cpu_seconds=cpu_allowance(len(data)),
     )
     try:
-        return _checked(answer, request, settings.max_pixels, card)
+        pixels, image = _checked(answer, request, settings.max_pixels, card)
+        return pixels, image, _LABELS.validate_python(answer.header.get("labels"))
     except (ValueError, ValidationError) as error:
         raise Rejected("unreadable_image", "the decoder crashed on this file") from error
 
@@ -102,6 +115,8 @@ def decode_bytes(
     region: Region | None = None,
     window: RequestedWindow = FileWindow(),  # noqa: B008  # frozen
     on_size: Callable[[int], None] | None = None,
+    labels: Collection[str] = (),
+    scanner_models: Collection[str] = (),
 ) -> tuple[dict[str, Any], bytes]:
     """Returns the facts and digest of an image, and its model input; runs in the sandbox.
 
@@ -113,6 +128,8 @@ def decode_bytes(
         region: The part of the image to decode.
         window: The window of a grey image.
         on_size: Called with the number of pixels once it is known and allowed, before one of them is decoded.
+        labels: The labels of `acquisition_labels` that are wanted.
+        scanner_models: The scanner models that are labels.
 
     Raises:
         Rejected: The bytes, the frame, the region or the window are to blame.
@@ -124,7 +141,11 @@ def decode_bytes(
     rows, columns = image.pixels.shape[:2]
     flat = is_flat(seen, (rows, columns), card.fit)
     facts = replace(image.facts, warnings=("low_contrast", *image.facts.warnings)) if flat else image.facts
-    header = {"facts": _FACTS.dump_python(facts, mode="json"), "pixels_sha256": image.sha256}
+    header = {
+        "facts": _FACTS.dump_python(facts, mode="json"),
+        "pixels_sha256": image.sha256,
+        "labels": acquisition_labels(data, labels, scanner_models) if facts.format == "dicom" else {},
+    }
     return header, seen.tobytes()
 
 

@@ -20,7 +20,7 @@ from certrad.workers.contract.payloads import Payloads
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.tuning_images import TuningImages
-from certrad.workers.intake.decode import backbone_card, decode_limited
+from certrad.workers.intake.decode import backbone_card, decode_labelled
 from certrad.workers.intake.seen_image import encode_png
 from certrad.workers.intake.tuning_images import put_images
 from certrad.workers.queue.failures import end_job_on_error
@@ -93,12 +93,12 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     require_room(redis, ModelInput.size_in_bytes(card.image_size))
     if not records.enter(record.id, "decoding"):
         return False
-    pixels, image = decode_limited(_upload(settings, record.id), request, card, settings)
+    pixels, image, labels = decode_labelled(_upload(settings, record.id), request, card, settings)
     payloads = Payloads(redis, ttl=settings.input_ttl)
     is_there = payloads.put_input(record.id, pixels.tobytes())
     if is_there:
         _keep_what_the_model_sees(record.id, pixels, settings)
-    return is_there and records.enter(record.id, "waiting", image=image)
+    return is_there and records.enter(record.id, "waiting", image=image, labels=labels)
 
 
 def _keep_what_the_model_sees(job_id: str, pixels: ModelInput, settings: WorkerSettings) -> None:

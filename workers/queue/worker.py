@@ -25,6 +25,7 @@ from certrad.workers.connection import quiet_seconds
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.tickets import is_ticket
 from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.keys.time_stamps import stamp_waiting
@@ -33,6 +34,7 @@ from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.queue.ready_horse import ReadyHorse
 from certrad.workers.queue.shortage import ShortageError
+from certrad.workers.queue.stage_log import stage_of_a_job
 from certrad.workers.settings import WorkerSettings
 
 _RQ_DEQUEUE_SLACK: Final = 15  # RQ waits for a job for worker_ttl less this
@@ -107,9 +109,10 @@ class QueueWorker(Worker):
         Returns:
             Whether the job succeeded.
         """
-        began = time.monotonic()
-        done: bool = super().perform_job(job, queue, execution)
-        _log.info("task ended", task=job.id, done=done, seconds=round(time.monotonic() - began, 3))
+        with stage_of_a_job(self.connection, job):
+            began = time.monotonic()
+            done: bool = super().perform_job(job, queue, execution)
+            _log.info("task ended", task=job.id, done=done, seconds=round(time.monotonic() - began, 3))
         return done
 
     def handle_exception(self, job: Job, *exc_info: object) -> None:
@@ -140,7 +143,7 @@ class QueueWorker(Worker):
             job.retries_left = (job.retries_left or 0) + 1  # handing a job back costs none
             # What waits for room goes behind the tasks that make room.
             job.enqueue_at_front_on_retry = not issubclass(kind, ShortageError)
-        elif issubclass(kind, JobTimeoutException):
+        elif issubclass(kind, JobTimeoutException) and not is_ticket(job.id):
             records = Records(self.connection, ttl=self.settings.job_ttl)
             records.fail(job.args[0], "job_timeout", f"the job ran longer than {self.settings.job_timeout} s")
 

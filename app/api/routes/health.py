@@ -89,5 +89,6 @@ def workers(services: ServicesDep) -> Response:
 def metrics(services: ServicesDep) -> Response:
     """Returns the metrics of jobs, queues and workers of the whole installation."""
     return Response(
-        generate_latest(registry(services.redis, services.audit, services.assessments)), media_type=CONTENT_TYPE_LATEST
+        generate_latest(registry(services.redis, services.audit, services.assessments, services.requests)),
+        media_type=CONTENT_TYPE_LATEST,
     )

@@ -39,7 +39,7 @@ export function jobView(id) {
         if (!following) show(body, problemMessage(problem));
         return later();
       }
-      show(body, problemMessage(problem), h("p.row", h("a.button", { href: "#/" }, "Certify an image")));
+      show(body, h("div.stack", problemMessage(problem, "h1"), h("p.row", h("a.button", { href: "#/" }, "Certify an image"))));
     }
   };
   const later = () => {

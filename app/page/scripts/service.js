@@ -94,7 +94,7 @@ function engineTable(engines) {
 function modelTable(backbones) {
   const sorted = [...backbones].sort((a, b) => Number(b.available) - Number(a.available));
   return table("Models", ["Model", "Weights", "Input", "Licence"], sorted.map(({ card, available }) => [
-    card.title, available ? h("span.badge.certified", "ready") : h("span.badge", "not installed"), `${card.image_size} × ${card.image_size}`, card.licence,
+    card.title, available ? h("span.badge.certified", "ready") : h("span.badge", "not installed"), `${card.image_size}\u00a0×\u00a0${card.image_size}`, card.licence,
   ]));
 }
 

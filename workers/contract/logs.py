@@ -2,17 +2,28 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from traceback import extract_tb
 from types import TracebackType
 from typing import Final, TextIO
 
 import structlog
-from structlog.stdlib import ProcessorFormatter
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from certrad.models.errors import Rejected
 
-_QUIET: Final = ("rq.worker", "rq.job", "rq.registry", "rq.queue", "httpx")  # httpx logs whole addresses
+_EXTRA: Final = ("error", "trace")
+"""The facts that a line of the standard library's logging may bring beside its message."""
+_QUIET: Final = (
+    "rq.worker",
+    "rq.job",
+    "rq.registry",
+    "rq.queue",
+    "httpx",
+    "httpx2",
+)  # the last two log whole addresses
 
 
 def configure(process: str, stream: TextIO | None = None) -> None:
@@ -30,6 +41,7 @@ def configure(process: str, stream: TextIO | None = None) -> None:
         return {**event, "process": process}
 
     shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         name_process,
@@ -44,7 +56,7 @@ def configure(process: str, stream: TextIO | None = None) -> None:
     handler = _LossyHandler(stream)
     handler.setFormatter(
         ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[ExtraAdder(_EXTRA), *shared],
             processors=[ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
         )
     )
@@ -54,6 +66,17 @@ def configure(process: str, stream: TextIO | None = None) -> None:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     sys.excepthook = _log_uncaught
+
+
+@contextmanager
+def bound(**facts: str | None) -> Iterator[None]:
+    """Adds facts to every line that this thread or task logs within it.
+
+    Args:
+        facts: Ids such as `request_id`, `job_id` and `tenant`; one that is None is left out.
+    """
+    with structlog.contextvars.bound_contextvars(**{name: fact for name, fact in facts.items() if fact is not None}):
+        yield
 
 
 class _LossyHandler(logging.StreamHandler[TextIO]):

@@ -1,0 +1,159 @@
+"""What an engine needs for the samples of a job: the model, the noise, and that it is an engine of the same kind."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+
+from certrad.models.backbones.processor import processor_name
+from certrad.models.certificates.noise_key import classifier_digest, noise_key, sampling_digest
+from certrad.models.classifier import TextHead
+from certrad.models.errors import Rejected
+from certrad.models.prompts.checkpoint import require_backbone
+from certrad.models.smoothing import Noise, NoisySampler
+from certrad.models.smoothing.routing import ClassifierAt
+from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types.identity import ClassifierParts
+from certrad.workers.engine.certification_input import CertificationInput
+from certrad.workers.engine.ledger import EngineIdentity, LedgerEntry
+from certrad.workers.engine.model import Model, input_shape
+from certrad.workers.engine.runtime import Runtime
+from certrad.workers.engine.tuned_images import require_not_tuned_on
+from certrad.workers.keys.epochs import Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """What an engine that has joined a job labels its samples with.
+
+    Attributes:
+        entry: What is fixed of the job.
+        model: Backbone and prompt.
+        parts: The parts of the classifier, named in the document.
+        sampler: Draws noisy copies of the image.
+    """
+
+    entry: LedgerEntry
+    model: Model
+    parts: ClassifierParts
+    sampler: NoisySampler
+
+    @property
+    def head(self) -> TextHead:
+        """Returns what follows the image encoder."""
+        return TextHead(text_features=self.entry.text_features, gate=self.entry.gate)
+
+    @property
+    def classifier_at(self) -> ClassifierAt:
+        """Returns the base classifier for noise of a sigma."""
+        return self.model.classifier_at(self.head)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joining:
+    """One engine and the input of one job.
+
+    Attributes:
+        runtime: The state of the engine process.
+        input: The request and its image.
+    """
+
+    runtime: Runtime
+    input: CertificationInput
+
+    def join(self, entry: LedgerEntry) -> Joined:
+        """Returns what this engine labels the samples of the job with.
+
+        Args:
+            entry: What is fixed of the job.
+
+        Raises:
+            Rejected: engine_mismatch, if this is another kind of engine; whatever refuses backbone, prompt or image.
+        """
+        model = self.load(entry.dtype, entry.threads)
+        parts = model.parts(self.input.request.classifier, entry.law)
+        sampler = self.sampler(model, self._named_epoch(entry), parts, entry.block_size)
+        if strange := self.identity(model, sampler).differences(entry.engine):
+            raise Rejected("engine_mismatch", f"the job was begun with another {', '.join(strange)}")
+        return Joined(entry=entry, model=model, parts=parts, sampler=sampler)
+
+    def could_join(self, entry: LedgerEntry) -> bool:
+        """Returns whether device, processor and software are those of the job, which takes no model to see.
+
+        Args:
+            entry: What is fixed of the job.
+        """
+        runtime, engine = self.runtime, entry.engine
+        return (engine.device, engine.processor, engine.software) == (
+            runtime.device.type,
+            processor_name(runtime.device),
+            runtime.software,
+        )
+
+    def load(self, dtype: str, threads: int) -> Model:
+        """Returns backbone and prompt, in the precision and on the number of threads of the job.
+
+        Args:
+            dtype: The precision of the image encoder.
+            threads: Threads of the arithmetic.
+
+        Raises:
+            Rejected: Backbone, prompt or image is refused.
+        """
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        spec = self.input.request.classifier
+        backbone = self.runtime.backbone(spec.backbone, getattr(torch, dtype))
+        if spec.prompt == TEMPLATE_PROMPT:
+            return Model(backbone=backbone, card=None, prompt=None)
+        card, prompt = self.runtime.prompt(spec.prompt)
+        require_backbone(card, backbone)
+        require_not_tuned_on(card, self.input.image.input_sha256, self.runtime.epochs)
+        return Model(backbone=backbone, card=card, prompt=prompt)
+
+    def sampler(self, model: Model, epoch: Epoch, parts: ClassifierParts, block_size: int) -> NoisySampler:
+        """Returns what draws the noisy copies of the image.
+
+        Args:
+            model: Backbone and prompt.
+            epoch: The epoch whose secret the noise key is made from.
+            parts: The parts of the classifier.
+            block_size: Samples of one batch.
+        """
+        given = self.input
+        key = noise_key(
+            epoch.secret, given.image.input_sha256, classifier_digest(parts), sampling_digest(given.request)
+        )
+        return NoisySampler(
+            image=given.read_pixels(self.runtime.redis, input_shape(model.backbone)),
+            sigma=given.request.sigma.first,
+            noise=Noise(key, parts.law),
+            batch_size=block_size,
+            device=self.runtime.device,
+        )
+
+    def identity(self, model: Model, sampler: NoisySampler) -> EngineIdentity:
+        """Returns what other engines of the job must have in common with this one.
+
+        Args:
+            model: Backbone and prompt.
+            sampler: Draws the noisy copies.
+        """
+        return EngineIdentity(
+            backbone_sha256=model.backbone.sha256,
+            prompt_sha256=model.prompt_sha256,
+            key_sha256=hashlib.sha256(sampler.noise.key).hexdigest(),
+            device=self.runtime.device.type,
+            processor=processor_name(self.runtime.device),
+            software=self.runtime.software,
+        )
+
+    def _named_epoch(self, entry: LedgerEntry) -> Epoch:
+        """Returns the epoch in which the job began, current or retired.
+
+        Raises:
+            Rejected: engine_mismatch, if this engine does not have it.
+        """
+        if (epoch := self.runtime.epochs.named(entry.epoch_sha256)) is None:
+            raise Rejected("engine_mismatch", "the job was begun with an epoch secret that this engine does not have")
+        return epoch

@@ -1,0 +1,89 @@
+"""The ledger of a job that several engines work on at once, from the side of the engine that has the job."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from redis import Redis
+
+from certrad.models.smoothing.blocks import Layout
+from certrad.workers.engine.claims import Claims, limit_of
+from certrad.workers.engine.ledger import RedisLedger
+
+_POLL_SECONDS: Final = 0.02
+_PATIENCE_BATCHES: Final = 2.0
+_PATIENCE_SECONDS: Final = (0.2, 60.0)
+
+
+class SharedLedger(RedisLedger):
+    """A ledger whose batches are claimed before they are computed (satisfies `smoothing.SharedBlocks`)."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        job_id: str,
+        *,
+        ttl: int,
+        may_go_on: Callable[[], None],
+        part: str = "",
+        engine: str = "",
+        on_redone: Callable[[bool], None] | None = None,
+    ) -> None:
+        """Opens the ledger; see `RedisLedger`."""
+        super().__init__(redis, job_id, ttl=ttl, may_go_on=may_go_on, part=part, engine=engine, on_redone=on_redone)
+        self._claims = Claims(redis=redis, job_id=job_id, run=part, ttl=ttl)
+        self._layout: Layout | None = None
+        self._bounded = False
+
+    def begin(self, layout: Layout, *, bounded: bool) -> None:
+        """Lets other engines claim batches; see `SharedBlocks.begin`.
+
+        Args:
+            layout: How the samples are cut.
+            bounded: Whether the labels may decide before n.
+
+        Raises:
+            JobEndedError: The job has ended.
+        """
+        self._layout, self._bounded = layout, bounded
+        self._claims.begin(layout)
+
+    def claim(self, decided: int) -> int | None:
+        """Returns a batch that nobody has claimed or committed, or None; see `SharedBlocks.claim`.
+
+        Args:
+            decided: Samples that are counted already.
+
+        Raises:
+            JobEndedError: The job has ended.
+            RuntimeError: The run was not begun.
+        """
+        if self._layout is None:
+            raise RuntimeError("begin() must run before the first claim")
+        return self._claims.lead(limit_of(self._layout, decided, bounded=self._bounded))
+
+    def await_others(self, starts: Iterable[int]) -> dict[int, bytes]:
+        """Returns the labels of blocks that others compute, all of them or those that came in the time of two batches.
+
+        Args:
+            starts: First samples of blocks.
+
+        Raises:
+            JobEndedError: The job has ended.
+            StopRequested: The process is to stop.
+        """
+        shortest, longest = _PATIENCE_SECONDS
+        patience = min(max(_PATIENCE_BATCHES * (self._claims.seconds_per_batch or 0.0), shortest), longest)
+        wanted, deadline = list(starts), time.monotonic() + patience
+        while len(found := self.read(wanted)) < len(wanted) and time.monotonic() < deadline:
+            self.check()
+            time.sleep(_POLL_SECONDS)
+        return found
+
+    def leave(self) -> None:
+        """Gives claims back that this engine did not commit."""
+        self._claims.release()
+
+    def end(self) -> None:
+        """Ends the run: an engine that helps finds nothing to claim any more."""
+        self._claims.end()
