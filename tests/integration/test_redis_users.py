@@ -161,6 +161,6 @@ def test_valkey_takes_the_access_list_too(redis: Redis) -> None:
     for line in lines:
         _, user, *rules = line.split(" ")
         redis.execute_command("ACL", "SETUSER", f"tried-{user}", *rules)  # type: ignore[no-untyped-call]
-    known = [name.decode() for name in cast("list[bytes]", redis.acl_users())]
+    known = cast("list[str]", redis.acl_users())
     assert {f"tried-{line.split(' ')[1]}" for line in lines} < set(known)
     redis.acl_deluser(*(name for name in known if name.startswith("tried-")))
