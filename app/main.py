@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from certrad.app.api import problems
+from certrad.app.api.access import AccessMiddleware
+from certrad.app.api.access_in_openapi import describe_access
 from certrad.app.api.audit import PROCESS, AuditMiddleware
 from certrad.app.api.dependencies import Services
 from certrad.app.api.methods import HeadMiddleware
@@ -32,6 +34,7 @@ from certrad.app.api.routes import (
     jobs,
     keys,
     rules,
+    session,
     triggers,
     verify,
 )
@@ -75,6 +78,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.state.services = services
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # the documented way to extend the schema
     problems.install(app)
+    app.add_middleware(AccessMiddleware, services=services)
     app.add_middleware(AuditMiddleware, trail=services.audit)
     app.add_middleware(
         BodySizeLimitMiddleware,
@@ -88,7 +92,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         },
     )
     app.add_middleware(ForeignOriginMiddleware)
-    app.add_middleware(AllowedHostMiddleware, names=settings.host_names)
+    app.add_middleware(AllowedHostMiddleware, settings=settings)
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(HeadMiddleware)
@@ -107,6 +111,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         triggers,
         instances,
         rules,
+        session,
         drift,
     ):
         app.include_router(module.router)
@@ -121,5 +126,6 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         template = "#/components/schemas/{model}"
         body = problems.ProblemBody.model_json_schema(ref_template=template)
         schema["components"]["schemas"].update({**body.pop("$defs"), "ProblemBody": body})
+        describe_access(schema)
         app.openapi_schema = schema
     return app.openapi_schema

@@ -1,10 +1,12 @@
 """Settings of the HTTP process."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
+from certrad.workers.contract.access import LOCAL_TENANT, is_tenant
 from certrad.workers.contract.settings import SharedSettings
 
 
@@ -24,7 +26,33 @@ class ApiSettings(SharedSettings):
     min_free_bytes: int = Field(
         512 << 20, ge=0, description="bytes that uploads leave free on the disk, for Redis and certificates"
     )
-    max_queued: int = Field(256, ge=1, description="jobs that may be queued or running at once")
+    max_queued: int = Field(512, ge=1, description="jobs that may be queued or running at once")
+    max_queued_of_tenant: int = Field(256, ge=1, description="jobs of one tenant that may be queued or running at once")
+    access: Literal["auto", "closed"] = Field(
+        "auto",
+        description="`closed`: every request needs an API key, but for health probes and published keys; `auto`: open "
+        "to what reaches a loopback address, and closed on every other address and behind `CERTRAD_TRUSTED_PROXIES`",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="addresses and networks of reverse proxies, separated by commas, whose `X-Forwarded-For` and "
+        "`X-Forwarded-Proto` are believed",
+    )
+    submissions_per_minute: int = Field(
+        600, ge=1, description="requests of one tenant in a minute that send images; only where access is closed"
+    )
+    requests_per_minute: int = Field(
+        6_000, ge=1, description="other requests of one tenant in a minute; only where access is closed"
+    )
+    refusals_per_minute: int = Field(
+        60, ge=1, description="requests without a valid key in a minute from one address that are answered 401, not 429"
+    )
+    session_seconds: int = Field(
+        43_200, ge=60, description="seconds after which a session of the page ends, however much it is used"
+    )
+    public_certificates: bool = Field(
+        False, description="whether GET /certificates/{sha256} answers every tenant, not only those that made it"
+    )
     max_urgent: int = Field(
         8, ge=0, description="urgent jobs of one tenant that may be queued or running at once; 0: none is accepted"
     )
@@ -71,13 +99,46 @@ class ApiSettings(SharedSettings):
         description="secret of 16 characters or more that POST /triggers and POST /dicom-web/studies demand; unset: "
         "nothing is taken",
     )
+    trigger_tenant: str = Field(
+        LOCAL_TENANT,
+        description="tenant that the PACS belongs to: `CERTRAD_TRIGGER_SECRET` speaks for it, and the connector's API "
+        "key must be one of its own",
+    )
     rules: Path | None = Field(
         None,
         description="file of rules of the connector, read when it starts, and of POST /rules/test, read at each call; "
         "unset: the shipped one, which certifies nothing",
     )
 
+    @field_validator("trigger_tenant")
+    @classmethod
+    def _is_a_tenant(cls, name: str) -> str:
+        if not is_tenant(name):
+            raise ValueError("must be 1 to 32 of a-z, 0-9 and inner hyphens")
+        return name
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, given: str) -> str:
+        for proxy in _listed(given):
+            ip_network(proxy, strict=False)
+        return given
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Returns the addresses and networks of `trusted_proxies`."""
+        return _listed(self.trusted_proxies)
+
+    @property
+    def is_closed(self) -> bool:
+        """Returns whether every request needs a key, whatever address it reaches."""
+        return self.access == "closed" or bool(self.proxies)
+
     @property
     def host_names(self) -> frozenset[str]:
         """Returns the names of `allowed_hosts`, in lower case."""
         return frozenset(filter(None, (name.strip().lower() for name in self.allowed_hosts.split(","))))
+
+
+def _listed(given: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in given.split(","))))

@@ -6,6 +6,7 @@ Nothing is signed that does not verify and is not about the job.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
+from hashlib import sha256
 from typing import Final, cast
 
 import structlog
@@ -30,7 +31,8 @@ from certrad.workers.contract import figures, outputs, uploads
 from certrad.workers.contract.audit import open_trail
 from certrad.workers.contract.audit_events import AuditEvent
 from certrad.workers.contract.catalogue import Catalogue
-from certrad.workers.contract.certificate_files import CertificateFile
+from certrad.workers.contract.certificate_files import CertificateFile, path
+from certrad.workers.contract.certificate_owners import CertificateOwners
 from certrad.workers.contract.job import JobRecord, JobResult
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.outputs import OUTPUTS, Refused
@@ -80,9 +82,9 @@ def finish(job_id: str) -> None:
             if certificate is not None:
                 _keep_figures(settings, job_id, hand_over)
             made = None if certificate is None else _report(settings, redis, record, certificate)
-            sha256 = None if certificate is None else certificate.sha256
-            open_trail(settings, redis).record(_event(job_id, sha256, hand_over.result))
-            records.succeed(job_id, hand_over.result, certificate=sha256, outputs=made)
+            digest = None if certificate is None else certificate.sha256
+            open_trail(settings, redis).record(_event(job_id, digest, hand_over.result))
+            records.succeed(job_id, hand_over.result, certificate=digest, outputs=made)
             if records.status(job_id) != "succeeded":  # cancelled or erased meanwhile
                 outputs.delete(settings.outputs_dir, job_id)
             uploads.delete(settings.blobs_dir, job_id)
@@ -222,6 +224,17 @@ def _report(settings: WorkerSettings, redis: Redis, record: JobRecord, certifica
     return dict.fromkeys(OUTPUTS, "output_failed")
 
 
+def _own(settings: WorkerSettings, content: bytes, tenant: str) -> None:
+    """Notes whose a certificate is, before it is stored.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    digest = sha256(content).hexdigest()
+    is_stored = path(settings.certificates_dir, digest, "document").exists()
+    CertificateOwners(settings.owners_dir).add(digest, tenant, is_stored=is_stored)
+
+
 def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: JobRecord) -> StoredCertificate:
     """Signs the document with a key that is public by then, and stores it with its envelopes.
 
@@ -238,9 +251,10 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
         content = sign_document(hand_over.document or b"", hand_over.result, record, key)
         keys.publish(Keyring(redis))
         envelopes = seal(content, key)
-        sha256 = store_certificate(settings.certificates_dir, content, envelopes)
-        want_time_stamp(redis, settings, sha256)
-        return StoredCertificate(document=content, sha256=sha256, jws=envelopes["jws"])
+        _own(settings, content, record.submission.tenant)
+        digest = store_certificate(settings.certificates_dir, content, envelopes)
+        want_time_stamp(redis, settings, digest)
+        return StoredCertificate(document=content, sha256=digest, jws=envelopes["jws"])
     except OSError as error:
         raise_if_disk_is_full(error)
         raise Rejected("storage_unavailable", f"the certificate was not stored: {error.strerror}") from error

@@ -159,6 +159,9 @@ class ConnectorSettings(SharedSettings):
         None, description="address of Orthanc's own interface; its list of changes then recovers lost triggers"
     )
     url: str = Field("http://127.0.0.1:8000", description="address of the service, for the connector and for commands")
+    api_key: SecretStr | None = Field(
+        None, description="API key with which the connector and commands speak to the service; unset: without one"
+    )
     rules: Path | None = Field(
         None,
         description="file of rules of the connector, read when it starts, and of POST /rules/test, read at each call; "

@@ -72,6 +72,7 @@ def job_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
             "foreign_origin",
             "backbone_unavailable",
             "queue_full",
+            "tenant_quota_exceeded",
             "urgent_quota_exceeded",
             "too_many_connections",
             "job_store_full",
@@ -93,6 +94,7 @@ class Acceptance:
         prefer: Prefer = None,
     ) -> None:
         self._response, self._services, self._key, self._prefer = response, services, idempotency_key, prefer
+        self._tenant = caller.tenant
         self._submission = Submission(tenant=caller.tenant, request_id=request_id_of(request.scope))
 
     async def submit(self, submit: Submit[Content], content: Content, fields: list[tuple[str, str]]) -> Created:
@@ -132,11 +134,11 @@ class Acceptance:
 
     async def _read(self, created: Created) -> tuple[JobRecord, JobView]:
         try:
-            record = await run_in_threadpool(self._services.jobs.read, created.job_id)
-            return record, job_view(record)
+            record = await run_in_threadpool(self._services.jobs.read, created.job_id, self._tenant)
+            return record, self._services.job_view(record)
         # Redis is away, somebody erased the job meanwhile, or another version wrote what this one cannot show.
         except (RedisError, Rejected, UnreadableRecordError, ValueError, KeyError):
-            return created.record, job_view(created.record)
+            return created.record, job_view(created.record, None)
 
 
 AcceptanceDep = Annotated[Acceptance, Depends(Acceptance)]

@@ -30,6 +30,8 @@ AUDITED: Final[Mapping[str, EventName]] = {
     "record_assessment": "assessment_recorded",
     "change_prompt": "prompt_changed",
     "withdraw_prompt": "prompt_changed",
+    "start_session": "session_started",
+    "end_session": "session_ended",
 }
 """Operation of the interface -> the event that a call of it is."""
 
@@ -45,6 +47,7 @@ NOT_AUDITED: Final = frozenset(
         "get_job_curve",
         "list_assessments",
         "get_trigger",
+        "get_session",
         "test_rules",  # it decides on attributes that the client sends, and keeps none
         "live",
         "ready",
@@ -61,7 +64,7 @@ NOT_AUDITED: Final = frozenset(
 _NOTES: Final = "audit_notes"
 _PROBLEM: Final = "problem"
 _UNAUTHENTICATED: Final = 401
-_WRONG_SECRETS: Final = frozenset({"wrong_trigger_secret"})
+_WRONG_SECRETS: Final = frozenset({"wrong_trigger_secret", "scope_missing"})
 _NO_CONTENT: Final = 204
 _JOB: Final = re.compile(r"/jobs/([A-Za-z0-9_-]{1,64})")
 _SHA256: Final = re.compile(r'"([0-9a-f]{64})"')
@@ -119,10 +122,10 @@ def _event(scope: Scope, start: Message) -> AuditEvent | None:
     status = start["status"]
     client = scope.get("client")
     common: dict[str, Any] = {"process": PROCESS, "network": client[0] if client else None}
-    notes = dict(_notes_of(scope))
+    notes = {**_names(scope), **_notes_of(scope)}
     problem = notes.pop(_PROBLEM, "")
     if status == _UNAUTHENTICATED or problem in _WRONG_SECRETS:
-        details = {"operation": operation, "problem": problem}
+        details = {"operation": operation, "problem": problem, **_names(scope)}
         return AuditEvent(name="authentication_failed", details=details, failed=True, **common)
     name = AUDITED.get(operation)
     if name is None or status >= 400:
@@ -143,6 +146,12 @@ def _event(scope: Scope, start: Message) -> AuditEvent | None:
     if name == "job_cancelled" and status == _NO_CONTENT:
         name = "job_erased"
     return AuditEvent(name=name, details=details, **facts, **common)
+
+
+def _names(scope: Scope) -> dict[str, str]:
+    """Returns the tenant and the key of the caller, where the service asks for one."""
+    caller = scope.get("state", {}).get("caller")
+    return {} if caller is None or caller.key_id is None else {"tenant": caller.tenant, "key": caller.key_id}
 
 
 def _first(pattern: re.Pattern[str], text: str | None) -> str | None:

@@ -1,5 +1,7 @@
 """The objects a route can depend on: settings, jobs, cards, keys and the two Redis clients of this process."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Self, cast
 
@@ -15,12 +17,19 @@ from redis.retry import Retry
 from certrad.app.api.events import Source
 from certrad.app.api.jobs import Jobs
 from certrad.app.api.news import News
+from certrad.app.api.outlook import Outlook
+from certrad.app.api.rates import Rates
 from certrad.app.api.request_metrics import RequestMetrics
+from certrad.app.api.schemas.job import JobView, job_view
+from certrad.app.api.sessions import Sessions
 from certrad.app.settings import ApiSettings
+from certrad.workers.contract.access_keys import AccessKeys
 from certrad.workers.contract.assessments import Assessments
 from certrad.workers.contract.audit import open_trail
 from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.catalogue import Catalogue
+from certrad.workers.contract.certificate_owners import CertificateOwners
+from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.redis_access import redis_options
 
@@ -37,11 +46,17 @@ class Services:
     redis: Redis
     events: Source
     jobs: Jobs
+    outlook: Outlook
     catalogue: Catalogue
     keyring: Keyring
     audit: AuditTrail
     assessments: Assessments
     verifying: CapacityLimiter
+    access_keys: AccessKeys
+    sessions: Sessions
+    rates: Rates
+    owners: CertificateOwners
+    clock: Callable[[], float] = time.time
     requests: RequestMetrics
 
     @classmethod
@@ -64,18 +79,32 @@ class Services:
             protocol=2,
         )
         async_redis = AsyncRedis.from_pool(pool)
+        access_keys = AccessKeys(settings.access_dir)
         return cls(
             settings=settings,
             redis=redis,
             events=Source(redis=async_redis, news=News(async_redis)),
             jobs=Jobs(redis, settings),
+            outlook=Outlook(redis, tuning_slice_seconds=settings.tuning_slice_seconds),
             catalogue=Catalogue(redis),
             keyring=Keyring(redis),
             audit=open_trail(settings, redis),
             assessments=Assessments(settings.assessments_dir),
             verifying=CapacityLimiter(1),
+            access_keys=access_keys,
+            sessions=Sessions(redis=async_redis, keys=access_keys, seconds=settings.session_seconds),
+            rates=Rates(async_redis, settings),
+            owners=CertificateOwners(settings.owners_dir),
             requests=RequestMetrics(),
         )
+
+    def job_view(self, record: JobRecord) -> JobView:
+        """Returns a job as a client receives it, with its estimate.
+
+        Args:
+            record: The record of the job.
+        """
+        return job_view(record, self.outlook.of(record))
 
     async def close(self) -> None:
         """Closes both clients."""

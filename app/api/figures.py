@@ -17,20 +17,21 @@ _LEFT_OUT: Final[dict[Figure, str]] = {
 }
 
 
-def read_figure(jobs: Jobs, outputs_dir: Path, job_id: str, figure: Figure) -> bytes:
+def read_figure(jobs: Jobs, outputs_dir: Path, job_id: str, tenant: str, figure: Figure) -> bytes:
     """Returns what is drawn beside the certificate of a job, as JSON.
 
     Args:
         jobs: The jobs.
         outputs_dir: The folder of outputs.
         job_id: The id as the client gave it.
+        tenant: The tenant that asks.
         figure: The name of the figure.
 
     Raises:
         Rejected: job_not_found, job_unreadable, job_not_finished, job_has_no_example, job_has_no_curve,
             output_expired.
     """
-    record = jobs.read(job_id)
+    record = jobs.read(job_id, tenant)
     if not record.ended:
         raise Rejected("job_not_finished", f"the job is {record.status} in phase {record.phase}")
     if reason := _why_without(record, figure):

@@ -14,20 +14,12 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
-from certrad.app.api.problems import TryLater
+from certrad.app.api.job_refusals import refusals
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS, Rejected
 from certrad.workers.contract import outputs, uploads
 from certrad.workers.contract.access import LOCAL_TENANT
-from certrad.workers.contract.job import (
-    Created,
-    IdempotencyConflictError,
-    JobRecord,
-    Page,
-    QueueFullError,
-    UnreadableRecordError,
-    UrgentQuotaError,
-)
+from certrad.workers.contract.job import Created, JobRecord, Page, UnreadableRecordError
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
 from certrad.workers.contract.outputs import OutputKind
@@ -68,7 +60,8 @@ class Jobs:
             The job of the submission.
 
         Raises:
-            Rejected: job_store_full, storage_unavailable, queue_full, urgent_quota_exceeded, idempotency_conflict.
+            Rejected: job_store_full, storage_unavailable, queue_full, tenant_quota_exceeded, urgent_quota_exceeded,
+                idempotency_conflict.
             RedisError: Redis refused or did not answer.
         """
         self._require_memory()
@@ -77,7 +70,7 @@ class Jobs:
         upload_sha256 = uploads.store(
             self._settings.blobs_dir, job_id, upload, min_free_bytes=self._settings.min_free_bytes
         )
-        digest = _digest(upload_sha256, request)
+        digest = _digest(upload_sha256, request, submission.reference)
         try:
             created = self._create(job_id, request, submission, digest=digest, replay_key=replay_key)
         except BaseException as error:  # whatever it was, it is raised again; nothing may be left behind
@@ -88,24 +81,28 @@ class Jobs:
             uploads.delete(self._settings.blobs_dir, job_id)
             return created
         try:
-            enqueue(
-                self._redis,
-                FIRST_STAGE[request.kind],
-                job_id,
-                settings=self._settings,
-                urgent=request.urgent,
-                tenant=submission.tenant,
-            )
+            stage, tenant = FIRST_STAGE[request.kind], submission.tenant
+            enqueue(self._redis, stage, job_id, settings=self._settings, urgent=request.urgent, tenant=tenant)
         except BaseException:  # whatever it was, it is raised again; nothing may be left behind
             self._take_back(job_id, replay_key)
             raise
         return created
 
-    def read(self, job_id: str) -> JobRecord:
-        """Returns the record of a job.
+    def knows(self, tenant: str, idempotency: str | None) -> bool:
+        """Returns whether an Idempotency-Key of a tenant belongs to a job already.
+
+        Args:
+            tenant: The tenant.
+            idempotency: The key; None for none.
+        """
+        return idempotency is not None and bool(self._redis.exists(idempotency_key(_replay_key(tenant, idempotency))))
+
+    def read(self, job_id: str, tenant: str) -> JobRecord:
+        """Returns the record of a job; that of another tenant is as unknown as one that there never was.
 
         Args:
             job_id: The id as the client gave it.
+            tenant: The tenant that asks.
 
         Raises:
             Rejected: job_not_found, job_unreadable.
@@ -113,56 +110,58 @@ class Jobs:
         try:
             record = self._records.read(job_id) if _ID.fullmatch(job_id) else None
         except UnreadableRecordError:
-            raise Rejected("job_unreadable", "this version cannot read the record") from None
-        if record is None:
+            if self._records.tenant(job_id) == tenant:
+                raise Rejected("job_unreadable", "this version cannot read the record") from None
+            record = None
+        if record is None or record.submission.tenant != tenant:
             raise Rejected("job_not_found", "the job is unknown, was erased, or is past its time to live")
         return record
 
-    def model_input(self, job_id: str) -> bytes:
+    def model_input(self, job_id: str, tenant: str) -> bytes:
         """Returns the model input of a job's image, before noise, as a PNG.
 
         Args:
             job_id: The id as the client gave it.
+            tenant: The tenant that asks.
 
         Raises:
             Rejected: job_not_found, job_unreadable, job_has_no_input, output_expired.
         """
-        record = self.read(job_id)
+        record = self.read(job_id, tenant)
         if record.image is None or record.request.kind != "certify":
             raise Rejected("job_has_no_input", f"the job is {record.status} in phase {record.phase}")
         return self.unexpired(record, lambda: uploads.read(self._settings.outputs_dir, job_id))
 
-    def certified(self, job_id: str) -> tuple[JobRecord, str]:
+    def certified(self, job_id: str, tenant: str) -> tuple[JobRecord, str]:
         """Returns a job that ended with a certificate, and the certificate's SHA-256.
 
         Args:
             job_id: The id as the client gave it.
+            tenant: The tenant that asks.
 
         Raises:
             Rejected: job_not_found, job_unreadable, job_not_finished, job_has_no_certificate.
         """
-        record = self.read(job_id)
+        record = self.read(job_id, tenant)
         if not record.ended:
             raise Rejected("job_not_finished", f"the job is {record.status}")
         if record.certificate is None:
             raise Rejected("job_has_no_certificate", f"the job {_ENDED[record.status]}")
         return record, record.certificate
 
-    def output(self, job_id: str, kind: OutputKind) -> bytes:
+    def output(self, record: JobRecord, kind: OutputKind) -> bytes:
         """Returns a report about the certificate of a job.
 
         Args:
-            job_id: The id as the client gave it.
+            record: A job that `certified` returned.
             kind: The kind of report.
 
         Raises:
-            Rejected: job_not_found, job_unreadable, job_not_finished, job_has_no_certificate, no_structured_report,
-                hospital_extra_missing, output_failed, output_expired.
+            Rejected: no_structured_report, hospital_extra_missing, output_failed, output_expired.
         """
-        record, _ = self.certified(job_id)
         if (code := record.outputs.get(kind)) is not None:
             raise Rejected(code if code in PROBLEMS else "output_failed", "")
-        return self.unexpired(record, lambda: outputs.read(self._settings.outputs_dir, job_id, kind))
+        return self.unexpired(record, lambda: outputs.read(self._settings.outputs_dir, record.id, kind))
 
     def unexpired(self, record: JobRecord, read: Callable[[], bytes]) -> bytes:
         """Returns what is read, unless the job ended too long ago or the file is gone.
@@ -185,14 +184,15 @@ class Jobs:
             )
         return content
 
-    def page(self, *, before: float, limit: int) -> Page:
-        """Returns the newest jobs created before a time, and where the next page begins.
+    def page(self, *, tenant: str, before: float, limit: int) -> Page:
+        """Returns the newest jobs of a tenant created before a time, and where the next page begins.
 
         Args:
+            tenant: The tenant that asks.
             before: Seconds since 1970, exclusive.
             limit: The number of jobs at most.
         """
-        return self._records.page(before=before, limit=limit)
+        return self._records.listing.page(tenant=tenant, before=before, limit=limit)
 
     def cancel(self, job_id: str) -> None:
         """Ends a job, stops the worker that runs it and deletes its files; a job that has ended stays as it is.
@@ -235,25 +235,17 @@ class Jobs:
         self, job_id: str, request: Request, submission: Submission, *, digest: str, replay_key: str | None
     ) -> Created:
         for _ in range(2):
-            try:
+            with refusals(self._settings):
                 created = self._records.create(
                     job_id,
                     request,
                     submission=submission,
                     max_active=self._settings.max_queued,
+                    max_of_tenant=self._settings.max_queued_of_tenant,
                     max_urgent=self._settings.max_urgent,
                     digest=digest,
                     idempotency_sha256=replay_key,
                 )
-            except UrgentQuotaError:
-                raise TryLater(
-                    "urgent_quota_exceeded",
-                    f"{self._settings.max_urgent} urgent jobs of this tenant are queued or running",
-                ) from None
-            except QueueFullError:
-                raise Rejected("queue_full", f"{self._settings.max_queued} jobs are waiting or running") from None
-            except IdempotencyConflictError:
-                raise Rejected("idempotency_conflict", "the key belongs to another upload or other fields") from None
             if not created.replayed or self._records.status(created.job_id) is not None:
                 break
             # The first submission's job was erased since: its key is free again.
@@ -289,6 +281,10 @@ def _replay_key(tenant: str, idempotency: str) -> str:
     return hashlib.sha256(f"{prefix}{idempotency}".encode()).hexdigest()
 
 
-def _digest(upload_sha256: str, request: Request) -> str:
-    """Returns the SHA-256 that an Idempotency-Key stands for: of the upload and the resolved request."""
-    return hashlib.sha256(bytes.fromhex(upload_sha256) + write_request(request)).hexdigest()
+def _digest(upload_sha256: str, request: Request, reference: str | None) -> str:
+    """Returns the SHA-256 that an Idempotency-Key stands for: of the upload, the resolved request and the reference.
+
+    Another reference is another request: it may stand for another patient.
+    """
+    named = b"" if reference is None else b"\0" + reference.encode()
+    return hashlib.sha256(bytes.fromhex(upload_sha256) + write_request(request) + named).hexdigest()

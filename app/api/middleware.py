@@ -3,7 +3,7 @@
 import logging
 import re
 import traceback
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -11,7 +11,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from certrad.app.api.exposure import is_closed
 from certrad.app.api.problems import problem_response
+from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
 
 _log = logging.getLogger("certrad.api")
@@ -86,32 +88,36 @@ class ErrorMiddleware:
 class AllowedHostMiddleware:
     """Refuses requests whose Host is neither a loopback address nor an allowed name.
 
-    Until there is access control, only the loopback address protects the service. A web page whose name resolves to
-    127.0.0.1 (DNS rebinding) would reach it through the browser of anyone on this machine. Starlette's
-    `TrustedHostMiddleware` knows names only: it would need a list of all loopback addresses, and takes the first of
-    several Host headers.
+    Where access is open, only the loopback address protects the service. A web page whose name resolves to 127.0.0.1
+    (DNS rebinding) would reach it through the browser of anyone on this machine. Starlette's `TrustedHostMiddleware`
+    knows names only: it would need a list of all loopback addresses, and takes the first of several Host headers.
 
-    Probes and metrics also answer at any IP address, because an orchestrator calls a container by its address. A
-    browser deceived by DNS rebinding sends the page's host name, so it is still refused.
+    Probes and metrics also answer at any IP address, because an orchestrator calls a container by its address, and so
+    does everything where access is closed. A browser deceived by DNS rebinding sends the page's host name, so it is
+    still refused.
     """
 
-    def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, *, settings: ApiSettings) -> None:
         self._app = app
-        self._names = names
+        self._settings = settings
+        self._names = settings.host_names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one ASGI connection."""
-        if scope["type"] == "http" and not self._allows(Headers(scope=scope).getlist("host"), scope["path"]):
+        if scope["type"] == "http" and not self._allows(Headers(scope=scope).getlist("host"), scope):
             await problem_response("host_not_allowed")(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _allows(self, hosts: list[str], path: str) -> bool:
+    def _allows(self, hosts: list[str], scope: Scope) -> bool:
         match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
         if match is None:
             return False
         name = match[1] or match[2]
-        return name in self._names or _is_address(name, loopback=not _MONITORING.fullmatch(path))
+        if name in self._names:
+            return True
+        at_any_address = _MONITORING.fullmatch(scope["path"]) or is_closed(self._settings, scope)
+        return _is_address(name, loopback=not at_any_address)
 
 
 class BodySizeLimitMiddleware:

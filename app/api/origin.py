@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from certrad.app.api.problems import problem_response
 
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _FOREIGN_SITES: Final = frozenset({"cross-site", "same-site"})
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
@@ -25,10 +25,19 @@ class ForeignOriginMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http" and scope["method"] not in _SAFE and _is_foreign(Headers(scope=scope)):
+        if scope["type"] == "http" and scope["method"] not in SAFE_METHODS and _is_foreign(Headers(scope=scope)):
             await problem_response("foreign_origin")(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def tells_its_origin(headers: Headers) -> bool:
+    """Returns whether a request says which page made it, as every browser does of one that may change something.
+
+    Args:
+        headers: Of the request.
+    """
+    return "origin" in headers or "sec-fetch-site" in headers
 
 
 def _is_foreign(headers: Headers) -> bool:

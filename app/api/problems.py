@@ -19,6 +19,8 @@ from certrad.workers.contract.waiting import refuses_writes
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5
 _CODE_OF_STATUS: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_COMMON: Final = ("host_not_allowed", "redis_unavailable", "internal_error")
+_PASSING: Final = frozenset({429, 503})
 _REDIS_DOWN: Final = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
@@ -87,7 +89,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     members: Mapping[str, object] | None = None,
 ) -> JSONResponse:
-    """Returns the problem as a response; a 503 says when to try again.
+    """Returns the problem as a response; a 429 or 503 says when to try again.
 
     Args:
         code: A code of `PROBLEMS`.
@@ -96,14 +98,19 @@ def problem_response(
         members: The extension members.
     """
     body = problem(code, detail, **(members or {}))
-    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if body["status"] == 503 else {}
+    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if body["status"] in _PASSING else {}
     return JSONResponse(body, status_code=body["status"], media_type=MEDIA_TYPE, headers={**retry, **(headers or {})})
 
 
-def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """Returns the `responses` of a route that may respond with these codes, with one example for each."""
+def problem_responses(*codes: str, common: bool = True) -> dict[int | str, dict[str, Any]]:
+    """Returns the `responses` of a route that may respond with these codes, with one example for each.
+
+    Args:
+        codes: The error codes of the route itself.
+        common: Whether those that every route has are among them.
+    """
     responses: dict[int | str, dict[str, Any]] = {}
-    for code in (*codes, "host_not_allowed", "redis_unavailable", "internal_error"):
+    for code in (*codes, *(_COMMON if common else ())):
         status = REMEDIES[code].status
         response = responses.setdefault(
             status,

@@ -39,6 +39,15 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "foreign_origin": Remedy(
         status=403, what_to_do="send it with a program that is not a browser, such as curl or `certrad`"
     ),
+    "unauthenticated": Remedy(
+        status=401,
+        what_to_do="send `Authorization: Bearer KEY`; `certrad access add` on the service's machine makes one",
+    ),
+    "scope_missing": Remedy(status=403, what_to_do="use a key with the scope that `detail` names"),
+    "rate_limited": Remedy(status=429, what_to_do="retry after `Retry-After` seconds"),
+    "tenant_quota_exceeded": Remedy(
+        status=429, what_to_do="retry after `Retry-After` seconds, when jobs of this tenant have ended"
+    ),
     "triggers_disabled": Remedy(status=403, what_to_do="set `CERTRAD_TRIGGER_SECRET` and start the API again"),
     "wrong_trigger_secret": Remedy(status=403, what_to_do="send the secret that the API was started with"),
     "trigger_not_found": Remedy(status=404, what_to_do="ask for the study again"),
@@ -123,6 +132,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     ),
     "invalid_dataset": Remedy(status=422, what_to_do="restore the published file"),
     # -- the service ------------------------------------------------------------------------------------------------
+    "access_unavailable": Remedy(status=503, what_to_do="tell the operator"),
     "too_many_connections": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
     "queue_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
     "urgent_quota_exceeded": Remedy(

@@ -9,11 +9,29 @@ from typing import Final
 
 from fastapi import Response
 
+from certrad.app.api.dependencies import Services
 from certrad.app.api.entity_tags import not_modified
 from certrad.models.errors import Rejected
 from certrad.workers.contract.certificate_files import CERTIFICATE_FILES, CertificateFile, path
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def require_readable(services: Services, sha256: str, tenant: str) -> None:
+    """Lets a tenant pass that made a certificate, or everyone where the operator says that certificates are public.
+
+    Args:
+        services: The services.
+        sha256: The digest as the client gave it.
+        tenant: The tenant that asks.
+
+    Raises:
+        Rejected: certificate_not_found, as if there were none.
+    """
+    if not _SHA256.fullmatch(sha256):
+        raise Rejected("certificate_not_found", "a digest must be 64 lowercase hexadecimal digits")
+    if not services.settings.public_certificates and not services.owners.has(sha256, tenant):
+        raise Rejected("certificate_not_found", "no certificate has this digest")
 
 
 def read_certificate(directory: Path, sha256: str) -> bytes:

@@ -11,6 +11,8 @@ from urllib.parse import quote
 import httpx
 from httpx_sse import EventSource
 
+from certrad.app.cli.refusals import ProblemError as ProblemError
+from certrad.app.cli.refusals import problem_of, unreachable
 from certrad.workers.contract.loopback import is_loopback_url
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 
@@ -20,17 +22,6 @@ _POLL_SECONDS: Final = 1.0
 _PATIENCE: Final = 30
 _PASSING: Final = frozenset({"unreachable", "redis_unavailable"})
 _UNITS: Final = ("images", "epochs", "samples")  # the first that a job counts now is what its phase is about
-
-
-class ProblemError(Exception):
-    """The service refused with an RFC 9457 problem, or the client could not reach it, with the code `unreachable`."""
-
-    def __init__(self, *, status: int, code: str, title: str, detail: str) -> None:
-        super().__init__(f"{title}: {detail} ({code})")
-        self.status = status
-        self.code = code
-        self.title = title
-        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +96,26 @@ class Client:
     """Speaks to one installation; every refusal is a ProblemError."""
 
     def __init__(
-        self, url: str, *, transport: httpx.BaseTransport | None = None, sleep: Callable[[float], None] = time.sleep
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """Connects at the first request.
+
+        Args:
+            url: The address of the service.
+            key: The API key to send; None for a service that is open.
+            transport: What carries the requests; None for the network.
+            sleep: Waits for some seconds.
+        """
         direct = is_loopback_url(url)  # no proxy of HTTP_PROXY can reach this machine's own addresses
-        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, transport=transport, trust_env=not direct)
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(
+            base_url=url, timeout=_TIMEOUT, transport=transport, trust_env=not direct, headers=headers
+        )
         self._sleep = sleep
 
     def submit(
@@ -214,10 +221,10 @@ class Client:
             ) as response:
                 if response.is_error:
                     response.read()
-                    raise _problem(response)
+                    raise problem_of(response)
                 yield from parse_events(response)
         except httpx.TransportError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
 
     def wait(self, job_id: str, on_event: Callable[[Event], None] = lambda _: None) -> Job:
         """Returns the job once it has ended.
@@ -270,9 +277,9 @@ class Client:
         try:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         if response.is_error:
-            raise _problem(response)
+            raise problem_of(response)
         return response
 
 
@@ -281,17 +288,3 @@ def parse_events(response: httpx.Response) -> Iterator[Event]:
     for event in EventSource(response).iter_sse():
         if event.data:
             yield Event(id=event.id, name=event.event, data=json.loads(event.data))
-
-
-def _problem(response: httpx.Response) -> ProblemError:
-    try:
-        body = response.json()
-        return ProblemError(status=response.status_code, code=body["code"], title=body["title"], detail=body["detail"])
-    except (ValueError, KeyError, TypeError):
-        detail = f"HTTP {response.status_code} without a problem body; is this the address of certrad?"
-        return ProblemError(status=response.status_code, code="not_certrad", title="Not the service", detail=detail)
-
-
-def _unreachable(error: httpx.TransportError) -> ProblemError:
-    detail = f"{type(error).__name__}; `certrad up` starts the service on this machine"
-    return ProblemError(status=0, code="unreachable", title="The service does not answer", detail=detail)

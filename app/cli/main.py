@@ -40,7 +40,17 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
     ),
     "Measure": ("evaluate", "plot", "attack", "audit", "assessments"),
     "Connect to a PACS": ("pacs run", "pacs check", "deliveries", "rules test"),
-    "Run the service": ("demo", "up", "api", "worker", "worker-health", "fetch", "keys", "audit-trail verify"),
+    "Run the service": (
+        "demo",
+        "up",
+        "api",
+        "worker",
+        "worker-health",
+        "fetch",
+        "access",
+        "keys",
+        "audit-trail verify",
+    ),
 }
 """All commands, as the help lists them."""
 

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-_NOT_SHARED: Final = frozenset({"CERTRAD_REDIS_URL", "CERTRAD_DATA_DIR"})  # it keeps to itself
+_NOT_SHARED: Final = frozenset(
+    {"CERTRAD_REDIS_URL", "CERTRAD_DATA_DIR", "CERTRAD_ACCESS", "CERTRAD_TRUSTED_PROXIES", "CERTRAD_API_KEY"}
+)  # it keeps to itself
 _READY: Final = "certrad ready on "
 _READY_SECONDS: Final = 180.0
 _STOP_SECONDS: Final = 60.0

@@ -15,7 +15,7 @@ from certrad.app.cli import console
 from certrad.app.cli.client import Client, ProblemError
 from certrad.app.cli.private_service import LocalStackError, private_stack
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import FAILURE, fail
+from certrad.workers.contract.commands import BAD_USAGE, FAILURE, fail
 from certrad.workers.contract.option_kinds import path, text
 
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"
@@ -52,10 +52,26 @@ def with_service(options: Namespace, work: Callable[[Client], int]) -> int:
         The exit code of the work, or 1 for a refusal.
     """
     try:
-        with Client(options.url or os.environ.get("CERTRAD_URL") or _DEFAULT_URL) as client:
+        key = _key()
+    except OSError as error:
+        return fail(f"CERTRAD_API_KEY_FILE: {error.strerror}", BAD_USAGE)
+    try:
+        with Client(options.url or os.environ.get("CERTRAD_URL") or _DEFAULT_URL, key=key) as client:
             return work(client)
     except ProblemError as problem:
         return fail(str(problem), FAILURE)
+
+
+def _key() -> str | None:
+    """Returns the API key of CERTRAD_API_KEY, or of the file that CERTRAD_API_KEY_FILE names; None without one.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if key := os.environ.get("CERTRAD_API_KEY"):
+        return key
+    file = os.environ.get("CERTRAD_API_KEY_FILE")
+    return Path(file).read_text().strip() if file else None
 
 
 def with_private_service(work: Callable[[Client], int], *, data_dir: Path | None, keep: bool) -> int:

@@ -1,18 +1,22 @@
 """Starts uvicorn with the application, with limits on its connections; `python -m` this module serves a socket."""
 
 import logging
+import os
 import resource
+import socket
 import sys
 from functools import partial
 from typing import Any, Final, cast
 
 import uvicorn
+from fastapi import FastAPI
 
 from certrad.app.http.connections import SPARE, Connections
 from certrad.app.http.log_limit import OncePerPeriod
 from certrad.app.http.protocol import LimitedProtocol, TimeLimits
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract import logs
+from certrad.workers.contract.loopback import is_loopback
 
 _BACKLOG: Final = 256  # connections that asyncio accepts before any of them can be closed
 _OTHER_FILES: Final = 2 * _BACKLOG + SPARE + 128  # the backlog twice, Redis, threads, log, modules
@@ -31,8 +35,10 @@ def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, f
     """
     logs.configure("api")
     limit_repeated_lines()
+    if not _is_loopback(host, fd):
+        settings = settings.model_copy(update={"access": "closed"})
     uvicorn.run(
-        "certrad.app.main:create_app",
+        partial(_build, settings),
         factory=True,
         host=host,
         port=port,
@@ -44,6 +50,20 @@ def serve(settings: ApiSettings, *, host: str = "127.0.0.1", port: int = 8000, f
         timeout_graceful_shutdown=3,
         **connection_options(settings),
     )
+
+
+def _build(settings: ApiSettings) -> FastAPI:
+    from certrad.app.main import create_app  # not before uvicorn has set its logging up
+
+    return create_app(settings)
+
+
+def _is_loopback(host: str, fd: int | None) -> bool:
+    """Returns whether only this machine reaches the address that is listened on."""
+    if fd is None:
+        return is_loopback(host)
+    with socket.socket(fileno=os.dup(fd)) as listener:
+        return is_loopback(str(listener.getsockname()[0]))
 
 
 def connection_options(settings: ApiSettings) -> dict[str, Any]:
@@ -58,6 +78,8 @@ def connection_options(settings: ApiSettings) -> dict[str, Any]:
     return {
         "http": cast("Any", protocol),
         "ws": "none",
+        "proxy_headers": bool(settings.proxies),  # uvicorn would believe every program of this machine
+        "forwarded_allow_ips": list(settings.proxies),
         "backlog": _BACKLOG,
         "timeout_keep_alive": cast("int", settings.idle_timeout),  # uvicorn only adds it to a time
     }

@@ -35,6 +35,9 @@ from certrad.workers.local.redis_server import EmbeddedRedis
 _READY: Final = re.compile(r"http://127\.0\.0\.1:\d+")
 _START_SECONDS: Final = 240.0
 _QUERY: Final = "adaptation=none&prompt=template&sigma=0.5&n0=64&n=64"
+_LINE_QUERY: Final = "adaptation=none&prompt=template&sigma=0.5&n0=64&n=256"
+_LINE_SECONDS: Final = 600.0
+_OLDEST_ESTIMATE_SECONDS: Final = 1.1
 _BOUNDARIES: Final = ("queued", "decoding", "waiting", "loading", "finishing", "end")
 
 
@@ -58,11 +61,17 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceOverhead:
-    """The median of each part, the least overhead, and every round."""
+    """The median of each part, the least overhead, and every round.
+
+    gaps: milliseconds between two jobs of a warm engine that has the next one waiting, from the last word about one to
+    the first about the next, in their order. estimates: the wait that each job of the same line was told, and its own.
+    """
 
     median: Parts
     least_overhead: float
     rounds: tuple[Parts, ...]
+    gaps: tuple[float, ...]
+    estimates: tuple[tuple[float | None, float], ...]
     machine: Machine
 
 
@@ -82,11 +91,14 @@ def run(arguments: argparse.Namespace) -> None:
     ):
         _one(url, redis)  # the first certificate makes keys
         rounds = tuple(_one(url, redis) for _ in range(arguments.rounds))
+        line = _line(url, redis, arguments.rounds)
     names = [part.name for part in fields(Parts)]
     figures = ServiceOverhead(
         median=Parts(**{name: round(statistics.median(getattr(one, name) for one in rounds), 1) for name in names}),
         least_overhead=min(one.overhead for one in rounds),
         rounds=rounds,
+        gaps=_gaps(line),
+        estimates=tuple((job.told, round(job.at["loading"] - job.read_at, 3)) for job in line),
         machine=machine,
     )
     print(json.dumps(asdict(figures), indent=2) if arguments.json else as_text(figures))
@@ -99,6 +111,10 @@ def as_text(figures: ServiceOverhead) -> str:
         (
             f"milliseconds, medians of {len(figures.rounds)} certificates: {parts}",
             f"  the least overhead: {figures.least_overhead:.0f}",
+            f"gap between two jobs of a warm engine: median {statistics.median(figures.gaps):.1f} ms, "
+            f"least {min(figures.gaps):.1f}, most {max(figures.gaps):.1f}, of {len(figures.gaps)}",
+            "wait that was told and that was, in seconds: "
+            + ", ".join(f"{'?' if told is None else told:g}/{was:.1f}" for told, was in figures.estimates),
             f"  {figures.machine}",
         )
     )
@@ -127,11 +143,59 @@ def _service(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def _one(url: str, redis: Redis) -> Parts:
-    """Certifies one image that was never sent before, and returns its times."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _InLine:
+    """One job of a line: the wait that it was told, when, and the times of its events."""
+
+    told: float | None
+    read_at: float
+    at: dict[str, float]
+
+
+def _line(url: str, redis: Redis, length: int) -> list[_InLine]:
+    """Returns jobs of one line before one engine, in the order in which it had them."""
+    jobs = [_accepted(url) for _ in range(length)]
+    began = time.time()
+    time.sleep(_OLDEST_ESTIMATE_SECONDS)  # the estimates that follow know the whole line
+    told: dict[str, tuple[float | None, float]] = {}
+    for job in jobs:
+        with urllib.request.urlopen(f"{url}/jobs/{job}") as answer:  # noqa: S310  # see `_one`
+            estimate = json.load(answer)["estimate"]
+        told[job] = (estimate["wait_seconds"] if estimate else None, time.time())
+    for job in jobs:
+        while redis.hget(record_key(job), "status") != b"succeeded":
+            if time.time() - began > _LINE_SECONDS:
+                raise RuntimeError(f"the line must end within {_LINE_SECONDS:.0f} s, and did not")
+            time.sleep(0.05)
+    line = [_InLine(told=told[job][0], read_at=told[job][1], at=_times(job, redis)) for job in jobs]
+    return sorted(line, key=lambda job: job.at["loading"])
+
+
+def _gaps(line: list[_InLine]) -> tuple[float, ...]:
+    """Returns the milliseconds between two jobs where the later one waited when the earlier one ended."""
+    return tuple(
+        round(1000 * (after.at["loading"] - before.at["finishing"]), 1)
+        for before, after in pairwise(line)
+        if after.at["waiting"] < before.at["finishing"]
+    )
+
+
+def _accepted(url: str) -> str:
+    """Sends one image that was never sent before, and returns the id of its job."""
+    sent = urllib.request.Request(f"{url}/certify?{_LINE_QUERY}", _picture())  # noqa: S310  # see `_one`
+    with urllib.request.urlopen(sent) as answer:  # noqa: S310  # see `_one`
+        return str(json.load(answer)["id"])
+
+
+def _picture() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng().integers(0, 256, (256, 256), dtype=np.uint8)).save(buffer, "png")
-    sent = urllib.request.Request(f"{url}/certify?{_QUERY}", buffer.getvalue(), {"Prefer": "wait=60"})  # noqa: S310
+    return buffer.getvalue()
+
+
+def _one(url: str, redis: Redis) -> Parts:
+    """Certifies one image that was never sent before, and returns its times."""
+    sent = urllib.request.Request(f"{url}/certify?{_QUERY}", _picture(), {"Prefer": "wait=60"})  # noqa: S310
     began = time.time()
     with urllib.request.urlopen(sent) as answer:  # noqa: S310  # the service that this process has started
         job: dict[str, Any] = json.load(answer)

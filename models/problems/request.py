@@ -68,6 +68,26 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="a request that is not GET or HEAD carries an `Origin` other than the service's own, or a "
         "`Sec-Fetch-Site` of `cross-site` or `same-site`",
     ),
+    "unauthenticated": Problem(
+        title="The request brings no valid API key",
+        raised_if="access is closed, and the request brings no key, one that is unknown, expired or revoked, or the "
+        "cookie of a session that has ended; or access is open, and the request came through a proxy",
+    ),
+    "scope_missing": Problem(
+        title="The API key does not allow this call",
+        raised_if="the key has none of the scopes that the call needs, or the object belongs to everyone, or to a "
+        "PACS of another tenant",
+    ),
+    "rate_limited": Problem(
+        title="Too many requests",
+        raised_if="the tenant has sent more requests in a minute than `CERTRAD_SUBMISSIONS_PER_MINUTE` or "
+        "`CERTRAD_REQUESTS_PER_MINUTE` allows, or one address more without a valid key than "
+        "`CERTRAD_REFUSALS_PER_MINUTE`",
+    ),
+    "tenant_quota_exceeded": Problem(
+        title="The tenant has as many jobs as it may have",
+        raised_if="`CERTRAD_MAX_QUEUED_OF_TENANT` jobs of the tenant are queued or running",
+    ),
     "triggers_disabled": Problem(
         title="This installation takes no triggers and no pushed images",
         raised_if="`CERTRAD_TRIGGER_SECRET` is not set",

@@ -48,6 +48,10 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
         "two labels",
     ),
     # -- the service -----------------------------------------------------------------------------------------------
+    "access_unavailable": Problem(
+        title="The file of the API keys cannot be read",
+        raised_if="the disk refuses `access/keys.json` of the data directory, or no version reads it: nobody is let in",
+    ),
     "too_many_connections": Problem(
         title="Too many requests at once",
         raised_if="`CERTRAD_MAX_CONNECTIONS` requests are being answered",

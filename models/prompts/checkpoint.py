@@ -57,6 +57,16 @@ def prompt_to_bytes(prompt: ContextVectors | Bank) -> bytes:
     return bank_to_bytes(prompt) if isinstance(prompt, Bank) else context_to_bytes(prompt)
 
 
+def prompt_id(name: str, prompt: ContextVectors | Bank) -> str:
+    """Returns the id under which `save_prompt` stores a prompt.
+
+    Args:
+        name: First part of the id.
+        prompt: The context vectors or the bank.
+    """
+    return f"{name}-{hashlib.sha256(prompt_to_bytes(prompt)).hexdigest()[:DIGEST_DIGITS]}"
+
+
 def save_prompt(
     directory: Path,
     prompt: ContextVectors | Bank,

@@ -24,6 +24,7 @@ from certrad.models.errors import Rejected
 from certrad.models.smoothing.bounds import clopper_pearson_lower
 from certrad.models.types import AutoSigma, CertifyRequest, SamplingParams, SigmaRouting
 from certrad.workers import issue
+from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import document_key
 from certrad.workers.contract.records import Records
@@ -251,7 +252,7 @@ def test_figures_expire_with_the_other_outputs(
     shared = ApiSettings(redis_url=settings.redis_url, data_dir=settings.data_dir, output_ttl=60)
     jobs = Jobs(redis, shared, clock=lambda: late)
     with pytest.raises(Rejected, match="output_expired"):
-        read_figure(jobs, settings.outputs_dir, "job", "example")
+        read_figure(jobs, settings.outputs_dir, "job", LOCAL_TENANT, "example")
     reap(redis, settings)
     assert len(list(settings.outputs_dir.iterdir())) == 2
     reap(redis, settings, clock=lambda: late)

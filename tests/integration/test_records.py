@@ -11,6 +11,7 @@ from redis import Redis
 
 from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.models.types.result import ResultWarning
+from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.job import Created, JobRecord, Page, QueueFullError
 from certrad.workers.contract.names import (
     ACTIVE,
@@ -202,7 +203,9 @@ def test_pages_reach_the_oldest_job_although_records_between_are_gone(
 
 def test_the_last_page_names_no_following_one(records: Records) -> None:
     create(records)
-    assert records.page(before=float("inf"), limit=2) == Page(records=(read(records),), following=None)
+    assert records.listing.page(tenant=LOCAL_TENANT, before=float("inf"), limit=2) == Page(
+        records=(read(records),), following=None
+    )
 
 
 def test_the_record_of_a_version_that_knew_one_kind_of_job_is_read(redis: Redis, records: Records) -> None:
@@ -229,7 +232,7 @@ def test_a_page_leaves_out_records_that_cannot_be_read(
 def test_an_active_job_is_listed_however_old(records: Records, clock: Clock) -> None:
     create(records)
     clock.now += 10 * TTL
-    records.forget_expired()
+    records.listing.forget_expired()
     assert _listed(records, limit=1) == [JOB]
 
 
@@ -237,10 +240,10 @@ def test_jobs_whose_record_expired_are_forgotten(redis: Redis, records: Records,
     create(records)
     records.cancel(JOB)
     redis.delete(record_key(JOB))  # as Redis does in the end
-    records.forget_expired()
+    records.listing.forget_expired()
     assert redis.zcard(JOBS) == 1
     clock.now += TTL + 1
-    records.forget_expired()
+    records.listing.forget_expired()
     assert redis.zcard(JOBS) == 0
 
 
@@ -334,7 +337,7 @@ def _listed(records: Records, *, limit: int) -> list[str]:
     ids: list[str] = []
     before: float | None = float("inf")
     while before is not None:
-        page = records.page(before=before, limit=limit)
+        page = records.listing.page(tenant=LOCAL_TENANT, before=before, limit=limit)
         ids += [record.id for record in page.records]
         before = page.following
     return ids

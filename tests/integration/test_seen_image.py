@@ -19,6 +19,7 @@ from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
 from certrad.models.images.model_input import ModelInput
 from certrad.workers.contract import uploads
+from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.names import input_key
 from certrad.workers.contract.records import Records
 from certrad.workers.intake import tasks as intake
@@ -94,12 +95,12 @@ def test_picture_expires_some_time_after_the_end_of_the_job(
     records = Records(redis, ttl=settings.job_ttl)
     late = time.time() + settings.output_ttl + 1
     jobs = Jobs(redis, ApiSettings(redis_url=settings.redis_url, data_dir=settings.data_dir), clock=lambda: late)
-    assert jobs.model_input(job_id)  # the job has not ended: it may have waited
+    assert jobs.model_input(job_id, LOCAL_TENANT)  # the job has not ended: it may have waited
     reap(redis, settings, clock=lambda: late)
     assert len(stored(settings)) == 1
     records.fail(job_id, "internal_error", "of the test")
     with pytest.raises(Rejected, match="output_expired"):
-        jobs.model_input(job_id)
+        jobs.model_input(job_id, LOCAL_TENANT)
     reap(redis, settings)
     assert len(stored(settings)) == 1
     reap(redis, settings, clock=lambda: late)

@@ -31,7 +31,7 @@ from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import Phase, document_key, input_key, ledger_key
 from certrad.workers.contract.payloads import Payloads
 from certrad.workers.contract.progress import EpochsDone
-from certrad.workers.contract.queues import rq_job
+from certrad.workers.contract.queues import enqueue, rq_job
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.decoders.raster import decode
@@ -42,6 +42,7 @@ from certrad.workers.engine.tuning import Tuning
 from certrad.workers.intake import tasks as intake
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.shortage import ShortageError
+from certrad.workers.queue.slices import SliceOverError
 from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, textured, zipped
 from tests.support.engine_jobs import events_of
@@ -443,6 +444,44 @@ def test_an_interrupted_tuning_goes_on_where_it_was_to_the_same_prompt(
     steps = steps_of(monkeypatch)
     assert tuned(runtime, records, job_id) == undisturbed
     assert sum(kind in step for step in steps) == (EPOCHS if kind == "state" else 2) - count
+
+
+@pytest.mark.usefixtures("small_bank_batches")
+@pytest.mark.parametrize("method", ["few_shot", "advpt"])
+def test_a_tuning_makes_room_for_certificates_and_ends_with_the_same_prompt(
+    method: TuningMethod, runtime: Runtime, submit: Submit, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = request(method)
+    undisturbed = tuned(runtime, records, submit(job_id="undisturbed", wanted=wanted))
+    job_id = submit(job_id="sliced", wanted=wanted)
+    enqueue(runtime.redis, "certify", "waiting", settings=runtime.settings)
+    short = replace(runtime, settings=runtime.settings.model_copy(update={"tuning_slice_seconds": 0.0}))
+    monkeypatch.setattr("certrad.workers.queue.slices._LOOK_SECONDS", 0.0)
+    slices = 0
+    while read(records, job_id).phase != "finishing":
+        try:
+            Tuning(short, records, read(records, job_id)).tune()
+        except SliceOverError:
+            slices += 1
+    issue.finish(job_id)
+    batches = EPOCHS * SHOTS * len(NAMES) // 3
+    assert slices > batches  # those of the training, and some of the bank and of the measurement
+    assert Catalogue(runtime.redis).prompts()[undisturbed.id] == undisturbed
+    result = read(records, job_id).result
+    assert isinstance(result, TuningResult)
+    assert result.card == undisturbed
+
+
+def test_a_tuning_goes_on_while_nothing_waits_or_its_slice_lasts(
+    runtime: Runtime, submit: Submit, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("certrad.workers.queue.slices._LOOK_SECONDS", 0.0)
+    short = replace(runtime, settings=runtime.settings.model_copy(update={"tuning_slice_seconds": 0.0}))
+    enqueue(runtime.redis, "tune", "another", settings=runtime.settings)
+    tuned(short, records, submit(job_id="alone"))
+    enqueue(runtime.redis, "certify", "waiting", settings=runtime.settings)
+    long = replace(runtime, settings=runtime.settings.model_copy(update={"tuning_slice_seconds": 3600.0}))
+    tuned(long, records, submit(job_id="long"))
 
 
 def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -43,14 +43,16 @@ def stored(redis: Redis) -> dict[bytes, bytes]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_script_orders_a_queue_as_its_model_does(redis: Redis, push: Push, seed: int) -> None:
-    random, model = Random(seed), list[tuple[str, Turn]]()
+    random, model, last = Random(seed), list[tuple[str, Turn]](), dict[tuple[int, str], Turn]()
     for number in range(60):
         if random.random() < 0.4 and model:
             redis.lpop(KEY)
-            model.pop(0)
+            _, turn = model.pop(0)
+            last[turn.precedence, turn.tenant] = turn
         tenant, urgent = random.choice(TENANTS), random.random() < 0.25
         turns = [turn for _, turn in model]
-        turn = next_turn(turns, precedence=precedence_of("certify", urgent=urgent), tenant=tenant)
+        precedence = precedence_of("certify", urgent=urgent)
+        turn = next_turn(turns, last.values(), precedence=precedence, tenant=tenant)
         model.insert(index_of(turn, turns), (f"j{number}", turn))
         push(f"j{number}", tenant=tenant, urgent=urgent)
         assert waiting(redis) == [job for job, _ in model]
@@ -62,7 +64,35 @@ def test_the_turns_of_entries_that_are_gone_are_forgotten(redis: Redis, push: Pu
     push(*(f"j{number}" for number in range(20)))
     redis.ltrim(KEY, 15, -1)
     push("last")
-    assert redis.hlen(turns_key(ENGINE_QUEUE)) == redis.llen(KEY) == 6
+    assert redis.llen(KEY) == 6
+    assert redis.hlen(turns_key(ENGINE_QUEUE)) == 6 + 1  # and the last turn of the tenant
+
+
+def test_only_tenants_of_the_newest_round_are_remembered(redis: Redis, push: Push) -> None:
+    for number in range(30):
+        push(f"j{number}", tenant=f"tenant-{number}")
+        redis.delete(KEY)
+        push(f"local-{number}")
+        redis.delete(KEY)
+    push("last")
+    assert redis.hlen(turns_key(ENGINE_QUEUE)) <= 3
+
+
+def test_a_tenant_who_had_no_turn_in_this_round_goes_before_those_who_had_one(redis: Redis, push: Push) -> None:
+    push("a1", "a2", "a3", tenant="a")
+    redis.lpop(KEY)
+    push("b1", tenant="b")
+    assert waiting(redis) == ["b1", "a2", "a3"]
+    redis.lpop(KEY)
+    push("b2", tenant="b")
+    assert waiting(redis) == ["a2", "b2", "a3"]
+
+
+def test_a_turn_counts_although_a_worker_took_the_entry_before_it_was_placed(redis: Redis, push: Push) -> None:
+    place(redis, ENGINE_QUEUE, "taken-certify", urgent=False, tenant="a")
+    push("a1", tenant="a")
+    push("b1", tenant="b")
+    assert waiting(redis) == ["b1", "a1"]
 
 
 def test_many_senders_and_takers_lose_no_entry_and_take_none_twice(redis: Redis, push: Push) -> None:
@@ -128,12 +158,12 @@ def test_a_job_that_goes_on_comes_behind_the_entries_of_this_round(redis: Redis,
 
 
 def test_a_stage_that_nobody_knows_goes_last_placed_or_not(redis: Redis, push: Push) -> None:
-    redis.rpush(KEY, "x-assist")
+    redis.rpush(KEY, "x-assist-0a1b2c3d")
     push("a1", tenant="a")
     redis.rpush(KEY, "y-assist")
     place(redis, ENGINE_QUEUE, "y-assist", urgent=True, tenant="b")
     push("a2", tenant="a")
-    assert waiting(redis) == ["a1", "a2", "x", "y"]
+    assert waiting(redis) == ["a1", "a2", "x-assist", "y"]
 
 
 def test_a_forgotten_turn_counts_as_that_of_the_entry_before(redis: Redis, push: Push) -> None:

@@ -12,14 +12,19 @@ from typing import TextIO
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
-from certrad.workers.contract.loopback import AddressError, require_loopback
+from certrad.workers.contract.loopback import AddressError, is_loopback
 from certrad.workers.contract.option_kinds import integer, text
 from certrad.workers.contract.rules_file import read_rules
 
 
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
-    parser.option("--host", text("ADDRESS"), "loopback address to listen on", default="127.0.0.1")
+    parser.option(
+        "--host",
+        text("ADDRESS"),
+        "address to listen on; on any but a loopback one every request needs an API key",
+        default="127.0.0.1",
+    )
     parser.option("--port", integer(0, 65_535), "port to listen on; 0 picks a free one", default=8000)
     add_data_dir(parser)
     parser.option("--engines", integer(1, 64), "number of engine processes", default=1)
@@ -41,7 +46,7 @@ def run(options: Namespace) -> int:
     from certrad.workers.settings import ConnectorSettings, StackSettings
 
     try:
-        require_loopback(options.host)
+        is_loopback(options.host)
     except AddressError as error:
         return fail(str(error), BAD_USAGE)
     settings = settings_of(StackSettings, options.data_dir)

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from certrad.workers.contract.access import LOCAL_TENANT
+
 Verdict = Literal["accept", "reject", "amend"]
 Outcome = Literal["certified", "abstained"]
 ReasonCode = Literal[
@@ -92,6 +94,7 @@ class Assessment:
         job: Id of the job, if the reader named one.
         task: Task of that job.
         key_sha256: SHA-256 of the Idempotency-Key.
+        tenant: The tenant of the reader.
     """
 
     certificate: str
@@ -104,6 +107,7 @@ class Assessment:
     job: str | None = None
     task: str | None = None
     key_sha256: str | None = None
+    tenant: str = LOCAL_TENANT
 
 
 class Assessments:
@@ -132,6 +136,7 @@ class Assessments:
         job: str | None = None,
         task: str | None = None,
         key_sha256: str | None = None,
+        tenant: str = LOCAL_TENANT,
     ) -> Assessment:
         """Stores an assessment; it is on the disk when this returns.
 
@@ -142,7 +147,8 @@ class Assessments:
             reason: Why.
             job: Id of the job.
             task: Task of the job.
-            key_sha256: SHA-256 of the Idempotency-Key; a second call with it stores nothing.
+            key_sha256: SHA-256 of the Idempotency-Key; a second call of the tenant with it stores nothing.
+            tenant: The tenant of the reader.
 
         Returns:
             The assessment, or the one that was stored with the key.
@@ -160,6 +166,7 @@ class Assessments:
             job=job,
             task=task,
             key_sha256=key_sha256,
+            tenant=tenant,
         )
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._thread:
@@ -167,7 +174,7 @@ class Assessments:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 self._refresh()
-                if key_sha256 is not None and (former := self._with_key(key_sha256)) is not None:
+                if key_sha256 is not None and (former := self._with_key(key_sha256, tenant)) is not None:
                     if (former.certificate, former.verdict, former.reason) != (certificate, verdict, reason):
                         raise ConflictError
                     return former
@@ -176,17 +183,18 @@ class Assessments:
                 os.close(descriptor)
         return made
 
-    def of(self, certificate: str) -> tuple[Assessment, ...]:
-        """Returns the assessments of a certificate, oldest first; the last one counts."""
+    def of(self, certificate: str, tenant: str = LOCAL_TENANT) -> tuple[Assessment, ...]:
+        """Returns the assessments of a certificate by a tenant, oldest first; the last one counts."""
         with self._thread:
             self._refresh()
-            return tuple(self._of.get(certificate, ()))
+            return tuple(each for each in self._of.get(certificate, ()) if each.tenant == tenant)
 
     def latest(self) -> tuple[Assessment, ...]:
-        """Returns the assessment that counts of every certificate."""
+        """Returns the assessment that counts of every certificate, for each tenant that assessed it."""
         with self._thread:
             self._refresh()
-            return tuple(assessments[-1] for assessments in self._of.values())
+            counting = {(each.certificate, each.tenant): each for those in self._of.values() for each in those}
+            return tuple(counting.values())
 
     def totals(self) -> Counter[tuple[Outcome, Verdict]]:
         """Returns how many assessments there are of each outcome and verdict, with those that do not count any more."""
@@ -194,8 +202,9 @@ class Assessments:
             self._refresh()
             return Counter((each.outcome, each.verdict) for those in self._of.values() for each in those)
 
-    def _with_key(self, key_sha256: str) -> Assessment | None:
-        return next((each for those in self._of.values() for each in those if each.key_sha256 == key_sha256), None)
+    def _with_key(self, key_sha256: str, tenant: str) -> Assessment | None:
+        known = (each for those in self._of.values() for each in those)
+        return next((each for each in known if (each.key_sha256, each.tenant) == (key_sha256, tenant)), None)
 
     def _refresh(self) -> None:
         """Reads what was written since the last time, by whomever."""

@@ -29,6 +29,9 @@ EventName = Literal[
     "prompt_changed",
     "prompt_tuned",
     "keys_changed",
+    "access_changed",
+    "session_started",
+    "session_ended",
     "job_cancelled",
     "job_erased",
     "assessment_recorded",
@@ -56,6 +59,8 @@ _ALERT: Final = ("110113", "Security Alert")
 _AUTHENTICATION: Final = ("110114", "User Authentication")
 _SECURITY_CONFIGURATION: Final = ("110129", "Security Configuration")
 _SOFTWARE_CONFIGURATION: Final = ("110131", "Software Configuration")
+_LOGIN: Final = ("110122", "Login")
+_LOGOUT: Final = ("110123", "Logout")
 _RECORDING_STARTED: Final = ("110134", "Audit Recording Started")
 
 Code = tuple[str, str]
@@ -111,7 +116,7 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
         type=_EXPORT, action="U", meaning="An operator gave results for the archive up, or had them tried again"
     ),
     "authentication_failed": EventKind(
-        type=_AUTHENTICATION, action="E", meaning="A request was refused because its secret is wrong or missing"
+        type=_AUTHENTICATION, action="E", meaning="A request was refused because its key or secret is wrong or missing"
     ),
     "prompt_changed": EventKind(
         type=_ALERT,
@@ -127,6 +132,18 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
         subtype=_SECURITY_CONFIGURATION,
         action="U",
         meaning="A signing key or an epoch secret was rotated, revoked or revealed",
+    ),
+    "access_changed": EventKind(
+        type=_ALERT,
+        subtype=_SECURITY_CONFIGURATION,
+        action="U",
+        meaning="An API key was made, replaced or revoked",
+    ),
+    "session_started": EventKind(
+        type=_AUTHENTICATION, subtype=_LOGIN, action="E", meaning="A session of the page began, with an API key"
+    ),
+    "session_ended": EventKind(
+        type=_AUTHENTICATION, subtype=_LOGOUT, action="E", meaning="A session of the page was ended"
     ),
     "job_cancelled": EventKind(type=_ACCESSED, action="E", meaning="A job was cancelled, and its upload deleted"),
     "job_erased": EventKind(type=_ACCESSED, action="D", meaning="An ended job was erased; its certificate stays"),

@@ -1,6 +1,6 @@
 """The cards of backbones, tasks and prompts: those shipped with the package and those workers publish."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -17,9 +17,11 @@ from certrad.workers.contract.names import (
     ENGINE_MEMORY,
     OWN_BACKBONES,
     OWN_TASKS,
+    PROMPT_TENANTS,
     PROMPTS,
     WITHDRAWN,
     WORKERS,
+    withdrawn_of,
 )
 
 _Card = TypeVar("_Card")
@@ -37,13 +39,31 @@ class WorkerCard:
 
 
 class Catalogue:
-    """Every card a request may name: the shipped ones, and those published in Redis, which holds the workers' too."""
+    """Every card a request may name: the shipped ones, and those published in Redis, which holds the workers' too.
 
-    def __init__(self, redis: Redis) -> None:
+    A prompt that a tenant tuned is the tenant's own; every other prompt is everyone's.
+    """
+
+    def __init__(self, redis: Redis, *, tenant: str | None = None) -> None:
+        """Sets the job store.
+
+        Args:
+            redis: The job store.
+            tenant: The tenant whose own prompts are known beside those of everyone; None for those of all.
+        """
         self._redis = redis
+        self._tenant = tenant
         self._shipped_backbones = shipped_backbones()
         self._shipped_tasks = shipped_tasks()
         self._shipped_prompts = shipped_prompts()
+
+    def seen_by(self, tenant: str) -> "Catalogue":
+        """Returns the catalogue as a tenant sees it.
+
+        Args:
+            tenant: The tenant.
+        """
+        return Catalogue(self._redis, tenant=tenant)
 
     def backbones(self) -> dict[str, BackboneCard]:
         """Returns every backbone by id: the shipped ones, and the operator's own."""
@@ -79,24 +99,41 @@ class Catalogue:
         """Returns every prompt that is not withdrawn, by id."""
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(PROMPTS))
         published = {key.decode(): _prompt(value) for key, value in stored.items()}
-        withdrawn = {member.decode() for member in cast("set[bytes]", self._redis.smembers(WITHDRAWN))}
+        withdrawn = self._members(WITHDRAWN)
+        if self._tenant is not None:
+            owners = cast("dict[bytes, bytes]", self._redis.hgetall(PROMPT_TENANTS))
+            foreign = {key.decode() for key, those in owners.items() if self._tenant not in those.decode().split()}
+            withdrawn |= foreign | self._members(withdrawn_of(self._tenant))
         known = {**self._shipped_prompts, **published}
         return {prompt_id: card for prompt_id, card in sorted(known.items()) if prompt_id not in withdrawn}
 
     def prompt(self, prompt_id: str) -> PromptCard | None:
         """Returns the card of a prompt, withdrawn or not: jobs accepted before its withdrawal still use it."""
         stored = cast("bytes | None", self._redis.hget(PROMPTS, prompt_id))
+        owners = self.tenants_of(prompt_id)
+        if self._tenant is not None and owners and self._tenant not in owners:
+            return None
         return self._shipped_prompts.get(prompt_id) if stored is None else _prompt(stored)
+
+    def tenants_of(self, prompt_id: str) -> frozenset[str]:
+        """Returns the tenants whose own a prompt is; none for one that is everyone's."""
+        stored = cast("bytes | None", self._redis.hget(PROMPT_TENANTS, prompt_id))
+        return frozenset((stored or b"").decode().split())
 
     def default_prompts(self, task: str) -> list[PromptCard]:
         """Returns the prompts that a task may use when a request names none, by preference, without withdrawn ones."""
         chosen = cast("bytes | None", self._redis.hget(DEFAULTS, task))
         return default_prompts(self.tasks()[task], self.prompts(), chosen.decode() if chosen else None)
 
-    def publish_prompt(self, card: PromptCard) -> None:
+    def publish_prompt(self, card: PromptCard, tenants: Collection[str] = ()) -> None:
         """Makes a prompt known to every process; a withdrawn prompt stays withdrawn.
 
         The images that a card of this prompt recorded before stay recorded: a node may have an older card without them.
+        A prompt that was everyone's stays everyone's, and whoever else tunes the same prompt owns it too.
+
+        Args:
+            card: The card of the prompt.
+            tenants: The tenants whose own it is; none for one that is everyone's.
 
         Raises:
             ValueError: A field of the card has a wrong type, so that no process could read it.
@@ -105,22 +142,31 @@ class Catalogue:
 
         def replace_card(change: Pipeline) -> None:
             stored = cast("bytes | None", change.hget(PROMPTS, card.id))
+            owners = cast("bytes | None", change.hget(PROMPT_TENANTS, card.id))
             known = self._shipped_prompts.get(card.id) if stored is None else _readable_prompt(stored)
+            is_everyones = not tenants or (known is not None and not owners)
             change.multi()
             change.hset(PROMPTS, card.id, encode_card(card.with_images_of(known)))
+            if is_everyones:
+                change.hdel(PROMPT_TENANTS, card.id)
+            else:
+                change.hset(PROMPT_TENANTS, card.id, " ".join(sorted({*tenants, *(owners or b"").decode().split()})))
 
-        self._redis.transaction(replace_card, PROMPTS)
+        self._redis.transaction(replace_card, PROMPTS, PROMPT_TENANTS)
 
     def reinstate_prompt(self, prompt_id: str) -> None:
-        """Puts a withdrawn prompt into use again."""
-        self._redis.srem(WITHDRAWN, prompt_id)
+        """Puts a withdrawn prompt into use again: everyone's for everyone, a tenant's own for the tenant."""
+        self._redis.srem(self._withdrawn(prompt_id), prompt_id)
 
     def withdraw_prompt(self, prompt_id: str) -> None:
-        """Withdraws a prompt; its bytes and the certificates made with it stay.
+        """Withdraws a prompt, for everyone or for the tenant whose own it is; bytes and certificates stay.
 
         It is no task's default any more, not even after its restoration.
         """
-        self._redis.sadd(WITHDRAWN, prompt_id)
+        withdrawn = self._withdrawn(prompt_id)
+        self._redis.sadd(withdrawn, prompt_id)
+        if withdrawn != WITHDRAWN and len(self.tenants_of(prompt_id)) > 1:
+            return  # it stays the default for those that use it still
         chosen = cast("dict[bytes, bytes]", self._redis.hgetall(DEFAULTS))
         if tasks := [task for task, prompt in chosen.items() if prompt.decode() == prompt_id]:
             self._redis.hdel(DEFAULTS, *tasks)
@@ -142,6 +188,13 @@ class Catalogue:
         """Returns the engines that published themselves, with those that died since."""
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(WORKERS))
         return [decode_card(WorkerCard, value, allow_unknown=True) for _, value in sorted(stored.items())]
+
+    def _withdrawn(self, prompt_id: str) -> str:
+        """Returns the key of the set that a prompt is in once it is withdrawn."""
+        return withdrawn_of(self._tenant) if self._tenant and self._tenant in self.tenants_of(prompt_id) else WITHDRAWN
+
+    def _members(self, key: str) -> set[str]:
+        return {member.decode() for member in cast("set[bytes]", self._redis.smembers(key))}
 
     def _published(self, kind: type[_Card], key: str) -> dict[str, _Card]:
         """Returns the published cards of a kind by id; those of a newer release may have more fields."""

@@ -54,6 +54,7 @@ COMPUTING: Final[Mapping[str, Command]] = {
     "audit-trail verify": Command(
         "certrad.workers.cli.audit_trail_verify", "Check that no line of the audit trail was changed or removed"
     ),
+    "access": Command("certrad.workers.cli.access", "Show or change the API keys of this machine's service"),
     "keys": Command("certrad.workers.cli.keys", "Show or change the signing keys and epoch secrets of this machine"),
 }
 """The commands that run on this machine, by name; their modules import no torch, numpy or scipy to check options."""

@@ -213,6 +213,10 @@ class QueueFullError(Exception):
     """The installation has as many active jobs as it allows."""
 
 
+class TenantQuotaError(Exception):
+    """The tenant has as many active jobs as one may have."""
+
+
 class UrgentQuotaError(Exception):
     """The tenant has as many urgent jobs that have not ended as it may have."""
 

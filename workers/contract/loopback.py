@@ -1,4 +1,4 @@
-"""The addresses that only this machine reaches: all that a service without access control may listen on."""
+"""The addresses that only this machine reaches: a service on any other one asks for an API key."""
 
 import ipaddress
 import socket
@@ -6,27 +6,25 @@ from urllib.parse import urlsplit
 
 
 class AddressError(ValueError):
-    """A `--host` that is no address, or one that other machines reach."""
+    """A `--host` that is no address."""
 
 
-def require_loopback(host: str) -> None:
-    """Checks that every address of a host is reached from this machine only.
-
-    There is no access control yet, so nobody else may reach the API.
+def is_loopback(host: str) -> bool:
+    """Returns whether every address of a host is reached from this machine only.
 
     Args:
         host: The value of `--host`.
 
     Raises:
-        AddressError: One of its addresses is no loopback address, or it has none.
+        AddressError: It has no address.
     """
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM) if host else []
     except socket.gaierror as error:
         raise AddressError(f"--host {host!r} is no address: {error.strerror}") from None
-    addresses = {str(address[4][0]) for address in found}
-    if not all(ipaddress.ip_address(address).is_loopback for address in addresses):
-        raise AddressError(f"--host must be a loopback address until there is access control, got {host!r}")
+    if not found:
+        raise AddressError("--host must be an address, got ''")
+    return all(ipaddress.ip_address(str(address[4][0])).is_loopback for address in found)
 
 
 def is_loopback_url(url: str) -> bool:

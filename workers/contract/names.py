@@ -85,7 +85,9 @@ FIRST_STAGE: Final[dict[Kind, Stage]] = {"certify": "decode", "tune": "unpack"} 
 PREFIX: Final = "certrad"
 JOBS: Final = f"{PREFIX}:jobs"  # zset: job id -> time of creation
 ACTIVE: Final = f"{PREFIX}:active"  # zset: job id -> time of creation, until the job ends
+TENANTS: Final = f"{PREFIX}:tenants"  # set: every tenant that has sent a job
 WORKERS: Final = f"{PREFIX}:workers"  # hash: worker name -> JSON of WorkerCard
+SPEEDS: Final = f"{PREFIX}:speeds"  # hash: what a worker measures -> mean of seconds
 AUDIT_LOST: Final = f"{PREFIX}:audit:lost"  # number of events of the audit trail that could not be written
 DRIFT_OF_ALL: Final = f"{PREFIX}:drift"  # hash: certificates of all tenants and days by series
 ENGINE_MEMORY: Final = f"{PREFIX}:workers:memory"  # hash: worker name -> JSON: kind of memory -> bytes
@@ -100,6 +102,7 @@ UNSTAMPED: Final = f"{PREFIX}:certificates:unstamped"  # set: SHA-256 of each do
 STAMPING: Final = f"{PREFIX}:certificates:stamping"  # a process asks for the waiting stamps, or has just done so
 PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
+PROMPT_TENANTS: Final = f"{PREFIX}:prompts:tenants"  # hash: id of a tenants' own prompt -> the tenants, by spaces
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
 TOTALS: Final = f"{PREFIX}:totals"  # hash: JSON list of a counter's name and its labels' values -> number, see `totals`
 CALLBACKS: Final = f"{PREFIX}:callbacks"  # zset: id of an ended job -> time of the next attempt to tell its receiver
@@ -114,6 +117,26 @@ OWN_TASKS: Final = f"{PREFIX}:tasks:own"  # hash: id of an operator's task -> JS
 def record_key(job_id: str) -> str:
     """Returns the key of the hash that is the truth about a job."""
     return f"{PREFIX}:job:{job_id}"
+
+
+def jobs_of(tenant: str) -> str:
+    """Returns the key of the jobs of a tenant, a sorted set as `JOBS`."""
+    return f"{JOBS}:of:{tenant}"
+
+
+def active_of(tenant: str) -> str:
+    """Returns the key of the jobs of a tenant that have not ended, a sorted set as `ACTIVE`."""
+    return f"{ACTIVE}:of:{tenant}"
+
+
+def withdrawn_of(tenant: str) -> str:
+    """Returns the key of the tenant's own prompts that it has withdrawn, a set as `WITHDRAWN`."""
+    return f"{WITHDRAWN}:of:{tenant}"
+
+
+def session_key(sha256: str) -> str:
+    """Returns the key of a session of the page, by the SHA-256 of its cookie."""
+    return f"{PREFIX}:session:{sha256}"
 
 
 def events_key(job_id: str) -> str:

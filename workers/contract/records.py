@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from redis import Redis
 
 from certrad.models.types.result import AbstainedResult, CertifiedResult
+from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.drift import KEPT_DAYS
 from certrad.workers.contract.drift_labels import DriftLabel
 from certrad.workers.contract.ending import Ending
@@ -22,23 +23,27 @@ from certrad.workers.contract.job import (
     JobInput,
     JobRecord,
     JobResult,
-    Page,
     QueueFullError,
+    TenantQuotaError,
     UnreadableRecordError,
     UrgentQuotaError,
     phase_data,
 )
+from certrad.workers.contract.listing import Listing
 from certrad.workers.contract.names import (
     ACTIVE,
     CALLBACKS,
     DEAD_CALLBACKS,
     JOBS,
     REWRITTEN,
+    TENANTS,
     Phase,
     Status,
+    active_of,
     callback_key,
     events_key,
     idempotency_key,
+    jobs_of,
     keys_of_running,
     record_key,
     urgent_key,
@@ -50,6 +55,7 @@ from certrad.workers.contract.scripts import ADVANCE, CREATE
 from certrad.workers.contract.submission import ANONYMOUS, Submission
 
 _EVENTS_KEPT: Final = 2_000
+_REFUSALS: Final = {"urgent": UrgentQuotaError, "tenant": TenantQuotaError}
 
 
 class Records:
@@ -66,6 +72,7 @@ class Records:
         self._clock = clock
         self._create = redis.register_script(CREATE)
         self._advance = redis.register_script(ADVANCE)
+        self.listing = Listing(redis, ttl=ttl, read=self._readable, clock=clock)
         self._ending = Ending(redis, ttl=ttl, drift_days=drift_days, clock=clock)
 
     def create(
@@ -75,6 +82,7 @@ class Records:
         *,
         max_active: int,
         digest: str,
+        max_of_tenant: int | None = None,
         max_urgent: int = 1 << 31,
         submission: Submission = ANONYMOUS,
         idempotency_sha256: str | None = None,
@@ -86,6 +94,7 @@ class Records:
             request: The request with every default filled in.
             max_active: Jobs that may be active at once.
             digest: SHA-256 over the upload and the request, compared on a replay.
+            max_of_tenant: Jobs that one tenant may have active at once; None for all of `max_active`.
             max_urgent: Urgent jobs of one tenant that may be active at once.
             submission: Who sent the job.
             idempotency_sha256: SHA-256 of the Idempotency-Key, None without one.
@@ -95,6 +104,7 @@ class Records:
 
         Raises:
             QueueFullError: As many jobs are active as may be.
+            TenantQuotaError: The tenant has as many active jobs as it may have.
             UrgentQuotaError: The job is urgent, and as many urgent jobs of the tenant are active as may be.
             IdempotencyConflictError: The key was used for another upload or request.
         """
@@ -109,14 +119,17 @@ class Records:
             "updated_at": repr(now),
         }
         replay_key = idempotency_key(idempotency_sha256) if idempotency_sha256 else ""
-        urgent = urgent_key(submission.tenant) if request.urgent else ""
+        tenant = submission.tenant
+        bound = max_active if max_of_tenant is None else max_of_tenant
+        urgent = urgent_key(tenant) if request.urgent else ""
+        lists = [active_of(tenant), jobs_of(tenant), TENANTS]
         answer = self._create(
-            keys=[record_key(job_id), ACTIVE, JOBS, replay_key, urgent],
-            args=[job_id, repr(now), self._ttl, max_active, digest, max_urgent, *_flat(fields)],
+            keys=[record_key(job_id), ACTIVE, JOBS, replay_key, urgent, *lists],
+            args=[job_id, repr(now), self._ttl, max_active, digest, max_urgent, bound, tenant, *_flat(fields)],
         )
         known_id, known_digest = (part.decode() for part in cast("list[bytes]", answer))
         if not known_id:
-            raise UrgentQuotaError if known_digest == "urgent" else QueueFullError
+            raise _REFUSALS.get(known_digest, QueueFullError)
         if known_digest != digest:
             raise IdempotencyConflictError
         return Created(record=JobRecord.queued(known_id, request, submission, at=now), replayed=known_id != job_id)
@@ -132,6 +145,11 @@ class Records:
             return JobRecord.from_fields(job_id, stored) if b"status" in stored else None
         except (KeyError, ValueError) as error:
             raise UnreadableRecordError(job_id) from error
+
+    def tenant(self, job_id: str) -> str:
+        """Returns the tenant of a job, also of a record that `read` cannot read."""
+        stored = cast("bytes | None", self._redis.hget(record_key(job_id), "tenant"))
+        return LOCAL_TENANT if stored is None else stored.decode()
 
     def status(self, job_id: str) -> Status | None:
         """Returns the status alone, also of a record that `read` cannot read; None if there is no record."""
@@ -248,35 +266,13 @@ class Records:
         """Removes every trace of a job from Redis."""
         keys = [record_key(job_id), events_key(job_id), callback_key(job_id), *keys_of_running(job_id)]
         self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
-        for listing in (CALLBACKS, DEAD_CALLBACKS, JOBS, ACTIVE):
-            self._redis.zrem(listing, job_id)
+        for waiting in (CALLBACKS, DEAD_CALLBACKS):
+            self._redis.zrem(waiting, job_id)
+        self.listing.remove(job_id)
 
     def active(self) -> list[str]:
         """Returns the ids of jobs that have not ended, oldest first."""
-        return [member.decode() for member in cast("list[bytes]", self._redis.zrange(ACTIVE, 0, -1))]
-
-    def page(self, *, before: float, limit: int) -> Page:
-        """Returns the newest records created before a time, without expired and unreadable ones.
-
-        Args:
-            before: Seconds since 1970, exclusive.
-            limit: The number of jobs to read at most.
-        """
-        listed = cast(
-            "list[tuple[bytes, float]]",
-            self._redis.zrevrangebyscore(JOBS, f"({before!r}", "-inf", start=0, num=limit, withscores=True),
-        )
-        records = (self._readable(job_id.decode()) for job_id, _ in listed)
-        return Page(
-            records=tuple(record for record in records if record is not None),
-            following=listed[-1][1] if len(listed) == limit else None,
-        )
-
-    def forget_expired(self) -> None:
-        """Removes jobs whose record has expired from the list that `page` reads."""
-        old = cast("list[bytes]", self._redis.zrangebyscore(JOBS, "-inf", self._clock() - self._ttl))
-        if gone := [job_id for job_id in old if self.status(job_id.decode()) is None]:
-            self._redis.zrem(JOBS, *gone)
+        return self.listing.active()
 
     def _readable(self, job_id: str) -> JobRecord | None:
         try:

@@ -5,6 +5,7 @@ from typing import Final
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.drift import MOST_SERIES
 from certrad.workers.contract.names import (
+    ACTIVE,
     CALLBACKS,
     ENDED,
     NEWS,
@@ -43,8 +44,9 @@ local function count_urgent(urgent, records)
 end
 """
 
-# KEYS record, active, jobs, idempotency ('' for none), the tenant's urgent jobs ('' for a normal one); ARGV id, now,
-# ttl, bound, request digest, bound of urgent jobs, field, value, ...
+# KEYS record, active, jobs, idempotency ('' for none), the tenant's urgent jobs ('' for a normal one), its active jobs,
+# its jobs, tenants; ARGV id, now, ttl, bound, request digest, bound of urgent jobs, bound of the tenant, tenant, field,
+# value, ...
 # Redis' clients send a script again when its answer gets lost, so the job it created already is no other job.
 # A refusal has no id, and its reason in the place of the digest.
 CREATE: Final = f"""{_COUNT_URGENT}
@@ -54,13 +56,14 @@ if KEYS[4] ~= '' then
 end
 if redis.call('EXISTS', KEYS[1]) == 1 then return {{ARGV[1], ARGV[5]}} end
 if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return {{'', 'queue'}} end
+if redis.call('ZCARD', KEYS[6]) >= tonumber(ARGV[7]) then return {{'', 'tenant'}} end
 if KEYS[5] ~= '' then
   local records = string.sub(KEYS[1], 1, -#ARGV[1] - 1)
   if count_urgent(KEYS[5], records) >= tonumber(ARGV[6]) then return {{'', 'urgent'}} end
 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 7))
-redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
-redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 9))
+for _, list in ipairs({{2, 3, 6, 7}}) do redis.call('ZADD', KEYS[list], ARGV[2], ARGV[1]) end
+redis.call('SADD', KEYS[8], ARGV[8])
 if KEYS[5] ~= '' then
   redis.call('ZADD', KEYS[5], ARGV[2], ARGV[1])
   redis.call('EXPIRE', KEYS[5], ARGV[3])
@@ -135,6 +138,7 @@ end
 END: Final = f"""{HAS_ENDED}{_COUNT}
 if has_ended(KEYS[1]) then return 0 end
 redis.call('ZREM', KEYS[3], ARGV[5])
+redis.call('ZREM', '{ACTIVE}:of:' .. (redis.call('HGET', KEYS[1], 'tenant') or '{LOCAL_TENANT}'), ARGV[5])
 {_FORGET}
 redis.call('HSET', KEYS[1], unpack(ARGV, 8))
 redis.call('EXPIRE', KEYS[1], ARGV[2])

@@ -54,6 +54,9 @@ class SharedSettings(BaseSettings):
     audit_retention_days: int = Field(
         2_190, ge=1, description="days that a file of the audit trail is kept after its last month; 2190 are six years"
     )
+    tuning_slice_seconds: float = Field(
+        10.0, ge=0, description="seconds after which a tuning makes room for the certificates that wait for an engine"
+    )
     drift_days: int = Field(
         400, ge=1, le=3_660, description="days that the counts of certificates and abstentions of a day are kept"
     )
@@ -123,6 +126,16 @@ class SharedSettings(BaseSettings):
     def assessments_dir(self) -> Path:
         """Returns the folder of the readers' assessments."""
         return self.data_dir / "assessments"
+
+    @property
+    def access_dir(self) -> Path:
+        """Returns the folder of the digests of API keys, on the API host only."""
+        return self.data_dir / "access"
+
+    @property
+    def owners_dir(self) -> Path:
+        """Returns the folder that says which tenants made a certificate, inside the folder of the certificates."""
+        return self.certificates_dir / "owners"
 
     @property
     def certificates_dir(self) -> Path:

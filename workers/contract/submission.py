@@ -3,10 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final
+from unicodedata import category
 
 from certrad.workers.contract.access import LOCAL_TENANT, is_tenant
 
 REFERENCE_MAX: Final = 128
+
+_UNPRINTABLE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    """Returns a text that has no control character, surrogate or line separator.
+
+    Args:
+        text: The text.
+
+    Raises:
+        ValueError: It has one.
+    """
+    if any(category(character) in _UNPRINTABLE for character in text):
+        raise ValueError("must have no control characters")
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

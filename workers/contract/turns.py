@@ -8,45 +8,57 @@ from typing import Final, Literal
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from certrad.workers.contract.names import TASKS, turns_key
+from certrad.workers.contract.names import turns_key
 
 FINISH, URGENT, NORMAL, LAST = range(4)
 
 Reason = Literal["new", "again", "repair"]
 """Why an entry is placed: it is new; its job had a turn and goes on; or nobody is known to have placed it."""
 
-_KNOWN: Final = "|".join(("", *TASKS, ""))
+_IN_TURN: Final = frozenset({"decode", "unpack", "certify", "tune", "finish"})  # every other stage goes last
+_KNOWN: Final = "|".join(("", *sorted(_IN_TURN), ""))
 
 # KEYS list of the queue, hash id -> 'precedence:round:tenant'; ARGV id, precedence, tenant, reason, known stages.
 # Answers whether the entry is waiting. It is in the list before, and at whatever moment a process dies: only Redis
-# takes it out, and puts it in again in the same step. The first command that may take memory comes before all others
-# that write, since a full Redis refuses a script there and nowhere later.
+# takes it out, and puts it in again in the same step. An entry that is gone has had its turn: the hash then has it as
+# the last turn of its tenant, `=precedence:tenant`, as long as it belongs to the newest round. The first command that
+# may take memory comes before all others that write, since a full Redis refuses a script there and nowhere later.
 _PLACE: Final = f"""
-local ids = redis.call('LRANGE', KEYS[1], 0, -1)
-local flat, turns = redis.call('HGETALL', KEYS[2]), {{}}
+local ids, present = redis.call('LRANGE', KEYS[1], 0, -1), {{}}
+for i, id in ipairs(ids) do present[id] = i end
+local at, mine = present[ARGV[1]], tonumber(ARGV[2])
+local flat, turns, lasts = redis.call('HGETALL', KEYS[2]), {{}}, {{}}
 for i = 1, #flat, 2 do
   local precedence, round, tenant = string.match(flat[i + 1], '^(%d+):(%d+):(.*)$')
   turns[flat[i]] = {{tonumber(precedence), tonumber(round), tenant}}
 end
-local mine, own, head, last, led, is_leading, at = tonumber(ARGV[2]), 0, nil, nil, false, false, nil
+local newest = {{}}
+for field, turn in pairs(turns) do
+  if not present[field] then
+    local last = '=' .. turn[1] .. ':' .. turn[3]
+    if not lasts[last] or lasts[last][2] < turn[2] then lasts[last] = turn end
+    newest[turn[1]] = math.max(newest[turn[1]] or 0, turn[2])
+  end
+end
+local own, head, led = 0, nil, false
 for i, id in ipairs(ids) do
   local turn = turns[id]
-  if id == ARGV[1] then
-    at, is_leading = i, not led
-  elseif turn then
-    led = true
+  if turn and id ~= ARGV[1] then
+    if not at or i < at then led = true end
     if turn[1] == mine then
-      if not head or turn[2] < head then head = turn[2] end
-      if turn[3] == ARGV[3] and turn[2] > own then own = turn[2] end
+      head = math.min(head or turn[2], turn[2])
+      if turn[3] == ARGV[3] then own = math.max(own, turn[2]) end
     end
   end
 end
-if not at or (ARGV[4] == 'repair' and (turns[ARGV[1]] or is_leading)) then return at and 1 or 0 end
-local round = head or 1
-if ARGV[4] == 'new' and own + 1 > round then round = own + 1 end
-local before, present = {{{URGENT}, 0}}, {{}}
+if at and ARGV[4] == 'repair' and (turns[ARGV[1]] or not led) then return 1 end
+local taken = lasts['=' .. mine .. ':' .. ARGV[3]]
+local round = math.min(head or math.huge, newest[mine] or math.huge)
+if ARGV[4] ~= 'new' and head then round = head end
+if round == math.huge then round = 1 end
+if ARGV[4] == 'new' then round = math.max(round, own + 1, taken and taken[2] + 1 or 1) end
+local before, last = {{{URGENT}, 0}}, nil
 for i, id in ipairs(ids) do
-  present[id] = true
   if id ~= ARGV[1] then
     local turn = turns[id]
     local stage = string.match(id, '-(%a+)$') or ''
@@ -55,10 +67,19 @@ for i, id in ipairs(ids) do
     if turn[1] < mine or (turn[1] == mine and turn[2] <= round) then last = id end
   end
 end
-redis.call('HSET', KEYS[2], ARGV[1], mine .. ':' .. round .. ':' .. ARGV[3])
-for id, _ in pairs(turns) do
-  if not present[id] then redis.call('HDEL', KEYS[2], id) end
+if at then redis.call('HSET', KEYS[2], ARGV[1], mine .. ':' .. round .. ':' .. ARGV[3])
+else
+  lasts['=' .. mine .. ':' .. ARGV[3]] = {{mine, round, ARGV[3]}}
+  newest[mine] = math.max(newest[mine] or 0, round)
 end
+for field, turn in pairs(lasts) do
+  if turn[2] == newest[turn[1]] then redis.call('HSET', KEYS[2], field, turn[1] .. ':' .. turn[2] .. ':' .. turn[3])
+  else lasts[field] = nil end
+end
+for field, _ in pairs(turns) do
+  if not present[field] and not lasts[field] then redis.call('HDEL', KEYS[2], field) end
+end
+if not at then return 0 end
 if (at == 1 and not last) or (at > 1 and ids[at - 1] == last) then return 1 end
 redis.call('LREM', KEYS[1], 0, ARGV[1])
 if last then redis.call('LINSERT', KEYS[1], 'AFTER', last, ARGV[1]) else redis.call('LPUSH', KEYS[1], ARGV[1]) end
@@ -87,7 +108,7 @@ class Turn:
 
 
 def precedence_of(stage: str, *, urgent: bool) -> int:
-    """Returns the precedence of a stage; one that this release does not know goes after every other.
+    """Returns the precedence of a stage; one that only helps with others, or that is unknown, goes after them.
 
     Args:
         stage: The name of the stage.
@@ -95,23 +116,27 @@ def precedence_of(stage: str, *, urgent: bool) -> int:
     """
     if stage == "finish":  # the work is done, and only its end is missing
         return FINISH
-    if stage not in TASKS:
+    if stage not in _IN_TURN:
         return LAST
     return URGENT if urgent else NORMAL
 
 
-def next_turn(waiting: Iterable[Turn], *, precedence: int, tenant: str) -> Turn:
-    """Returns the turn of a new entry: in the current round, or in the one after the tenant's last.
+def next_turn(waiting: Iterable[Turn], last: Iterable[Turn] = (), *, precedence: int, tenant: str) -> Turn:
+    """Returns the turn of a new entry: in the newest round that has begun, or in the one after its tenant's last.
 
     Args:
         waiting: The turns of the entries that wait.
+        last: The last turn that each tenant had.
         precedence: The precedence of the new entry.
         tenant: Its tenant.
     """
-    peers = [turn for turn in waiting if turn.precedence == precedence]
-    current = min((turn.round for turn in peers), default=1)
-    own = max((turn.round for turn in peers if turn.tenant == tenant), default=0)
-    return Turn(precedence=precedence, round=max(current, own + 1), tenant=tenant)
+    to_come = [turn for turn in waiting if turn.precedence == precedence]
+    had = [turn for turn in last if turn.precedence == precedence]
+    rounds = [turn.round for turn in to_come]
+    if had:
+        rounds.append(max(turn.round for turn in had))
+    own = [turn.round + 1 for turn in (*to_come, *had) if turn.tenant == tenant]
+    return Turn(precedence=precedence, round=max([min(rounds, default=1), *own]), tenant=tenant)
 
 
 def index_of(turn: Turn, waiting: Sequence[Turn]) -> int:
@@ -138,18 +163,28 @@ def read_turns(ids: Sequence[str], stored: Mapping[bytes, bytes]) -> list[Turn]:
         if known is not None:
             precedence, number, tenant = known.decode().split(":", 2)
             before = Turn(precedence=int(precedence), round=int(number), tenant=tenant)
-        elif entry.rpartition("-")[2] not in TASKS:
+        elif entry.rpartition("-")[2] not in _IN_TURN:
             before = Turn(precedence=LAST, round=0, tenant="")
         turns.append(before)
     return turns
 
 
+def read_last_turns(stored: Mapping[bytes, bytes]) -> list[Turn]:
+    """Returns the last turn of each tenant that had one in the newest round.
+
+    Args:
+        stored: The hash of the queue's turns.
+    """
+    lasts = [value.decode().split(":", 2) for field, value in stored.items() if field.startswith(b"=")]
+    return [Turn(precedence=int(precedence), round=int(number), tenant=tenant) for precedence, number, tenant in lasts]
+
+
 def place(redis: Redis, queue: str, entry: str, *, urgent: bool, tenant: str, reason: Reason = "new") -> bool:
     """Moves an entry that waits in a queue to its fair place; one that a worker has taken stays where it is.
 
-    A new entry comes into the current round, or into the one after the last of its tenant. A job that goes `again`
-    comes behind the entries of the current round. With `repair`, entries that have a turn, and those that RQ put at
-    the front, are left alone. A full Redis leaves the entry where it is.
+    A new entry comes into the newest round that has begun, or into the one after the last of its tenant. A job that
+    goes `again` comes behind the entries of the current round. With `repair`, entries that have a turn, and those that
+    RQ put at the front, are left alone. A full Redis leaves the entry where it is.
 
     Args:
         redis: The job store.

@@ -44,6 +44,14 @@ from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.shortage import INPUT_SHARE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """The estimation samples of a certificate, and the seconds of this attempt in which they were drawn."""
+
+    samples: int
+    seconds: float
+
+
 @dataclass(slots=True)
 class Certification:
     """One attempt at one job.
@@ -67,8 +75,8 @@ class Certification:
     def __post_init__(self) -> None:
         self.progress = SamplingProgress(self.records, self.input.job_id, self.input.request)
 
-    def certify(self) -> None:
-        """Certifies the image of the job and hands the result over.
+    def certify(self) -> Drawn:
+        """Certifies the image of the job, hands the result over, and returns what its estimation took.
 
         It adapts and selects unless the ledger says that this is done, and draws the samples that the ledger lacks.
 
@@ -89,6 +97,7 @@ class Certification:
         self._hand_over(self._facts(evidence, joined), timing)
         self._add_example(evidence, joined)
         self._enter("finishing")
+        return Drawn(samples=evidence.estimation_samples, seconds=timing["estimate_s"])
 
     def _enter(self, phase: Phase) -> None:
         if not self.records.enter(self.input.job_id, phase):

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import structlog
 from redis import Redis
@@ -9,8 +10,8 @@ from redis import Redis
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.files import replace_file
-from certrad.models.prompts.checkpoint import prompt_path, read_prompt_card, save_prompt
-from certrad.models.prompts.context import layout
+from certrad.models.prompts.checkpoint import prompt_id, prompt_path, read_prompt_card, save_prompt
+from certrad.models.prompts.context import ContextVectors, layout
 from certrad.models.prompts.foreign_checkpoint import import_context
 from certrad.models.prompts.store import PromptStore
 from certrad.models.types import PromptCard, TaskCard
@@ -38,7 +39,41 @@ def publish(redis: Redis, directory: Path, card: PromptCard) -> None:
     except OSError as error:
         raise Rejected("prompt_not_found", f"prompt {card.id!r} has a card, but no bytes beside it") from error
     redis.set(prompt_bytes_key(card.sha256), verify_bytes(content, card))
-    Catalogue(redis).publish_prompt(card)
+    Catalogue(redis).publish_prompt(card, _tenants(directory, card.id))
+
+
+def save_own(directory: Path, tenant: str, context: ContextVectors, *, name: str, **facts: Any) -> PromptCard:  # noqa: ANN401  # `save_prompt` has the types
+    """Stores a prompt that is a tenant's own, unless it is there already and everyone's; returns its card.
+
+    Whose it is stands on the disk before the prompt does: no power cut makes it everyone's.
+
+    Args:
+        directory: The prompt store of this node.
+        tenant: The tenant.
+        context: The context vectors.
+        name: First part of the id.
+        facts: The other arguments of `save_prompt`.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    identity = prompt_id(name, context)
+    owners = _tenants(directory, identity)
+    if owners or not prompt_path(directory, identity).with_suffix(".json").exists():
+        replace_file(_tenants_path(directory, identity), " ".join(sorted({*owners, tenant})).encode())
+    return save_prompt(directory, context, name=name, **facts)
+
+
+def _tenants(directory: Path, identity: str) -> frozenset[str]:
+    """Returns the tenants whose own a stored prompt is; none for one that is everyone's."""
+    try:
+        return frozenset(_tenants_path(directory, identity).read_text().split())
+    except FileNotFoundError:
+        return frozenset()
+
+
+def _tenants_path(directory: Path, identity: str) -> Path:
+    return prompt_path(directory, identity).with_suffix(".tenants")
 
 
 def publish_all(redis: Redis, directory: Path) -> None:

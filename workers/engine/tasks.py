@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import cast
 
 import structlog
 import torch
@@ -16,8 +17,10 @@ from certrad.workers.connection import connect
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.load import publish_memory
+from certrad.workers.contract.progress import SamplesDone
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.speeds import note_certification
 from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.engine.assistance import Assistance
 from certrad.workers.engine.certification import Certification
@@ -30,6 +33,7 @@ from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.engine.tuning import Tuning
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.shortage import raise_if_disk_is_full
+from certrad.workers.queue.slices import SliceOverError
 from certrad.workers.settings import WorkerSettings
 
 _log = structlog.get_logger()
@@ -118,16 +122,31 @@ def assist(job_id: str) -> None:
 def tune(job_id: str) -> None:
     """Tunes a prompt on the images that intake has decoded, publishes it, and hands the result to `finish`.
 
-    It treats errors as `certify` does, and resumes from the last epoch.
+    It treats errors as `certify` does, and resumes from what is kept. When its slice is over and certificates wait, RQ
+    hands it back behind those of this round.
 
     Args:
         job_id: The job's id.
+
+    Raises:
+        SliceOverError: Certificates wait.
     """
     _perform(job_id, _tune)
 
 
 def _certify(runtime: Runtime, records: Records, record: JobRecord) -> None:
-    Certification(runtime, records, CertificationInput.of(record)).certify()
+    given, began = CertificationInput.of(record), time.monotonic()
+    drawn = Certification(runtime, records, given).certify()
+    seconds, before = time.monotonic() - began, cast("SamplesDone", record.progress).samples_done
+    if not before:  # another attempt's samples did not take this one's time
+        note_certification(
+            runtime.redis,
+            given.request,
+            device=runtime.device.type,
+            seconds=seconds,
+            estimation=drawn.seconds,
+            samples=drawn.samples,
+        )
     _publish_memory(runtime)
 
 
@@ -143,11 +162,12 @@ def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -
     if record is None or record.ended:
         return
     try:
-        work(runtime, records, record)
+        with stopping.until(record.submission.deadline_at):
+            work(runtime, records, record)
         enqueue(runtime.redis, "finish", job_id, settings=runtime.settings)
     except JobEndedError:
         return
-    except (RedisConnectionError, RedisTimeoutError, stopping.StopRequested):
+    except (RedisConnectionError, RedisTimeoutError, stopping.StopRequested, SliceOverError):
         raise
     except torch.AcceleratorError as error:
         _log.error("accelerator failed", job_id=job_id, error=str(error).partition("\n")[0])

@@ -1,4 +1,4 @@
-"""Runs one tuning job; resumes from the last finished epoch, and publishes the prompt before the job ends.
+"""Runs one tuning job in slices; resumes from the last step that is kept, and publishes the prompt before the job ends.
 
 Unlike the blocks of a certificate, epochs need no engine of one kind: an engine resumes what its own kind has done and
 otherwise begins anew, so that one seed gives one prompt on one kind of machine.
@@ -7,9 +7,8 @@ otherwise begins anew, so that one seed gives one prompt on one kind of machine.
 import hashlib
 import json
 import math
-import struct
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cached_property
 from typing import Final, cast
 
@@ -20,10 +19,9 @@ from torch import Tensor
 
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
-from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.training.embedding_bank import embedding_bank_from_bytes, embedding_bank_to_bytes
 from certrad.models.prompts.training.input_digests import input_digests
-from certrad.models.prompts.training.trainer import TrainerState
+from certrad.models.prompts.training.trainer_state import TrainerState
 from certrad.models.prompts.training.tuning import (
     TunedPrompt,
     TuningSet,
@@ -33,6 +31,7 @@ from certrad.models.prompts.training.tuning import (
     require_fit,
     tune_epochs,
 )
+from certrad.models.prompts.training.validation import MeasuredSoFar
 from certrad.models.types import PromptCard
 from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from certrad.models.types.tuning import TuningRequest, TuningResult
@@ -42,48 +41,19 @@ from certrad.workers.contract.names import ENDED, Phase, input_key, ledger_key
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.tuning_images import TuningImages
+from certrad.workers.engine.epochs_done import Epochs
 from certrad.workers.engine.ledger import JobEndedError
-from certrad.workers.engine.prompt_store import publish
+from certrad.workers.engine.prompt_store import publish, save_own
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.shortage import raise_if_disk_is_full
+from certrad.workers.queue.slices import Slice, SliceOverError
 
 _LOOK_SECONDS: Final = 0.25
 _STATE: Final = "state"
+_MEASURED: Final = "measured"
 _DIGEST_BYTES: Final = 32
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Epochs:
-    """The state after the last finished epoch.
-
-    Attributes:
-        state: The state of the trainer.
-        losses: The mean loss of each epoch.
-    """
-
-    state: TrainerState
-    losses: tuple[float, ...]
-
-    def to_bytes(self) -> bytes:
-        """Returns the number of losses, the losses, the state."""
-        return struct.pack(f"<I{len(self.losses)}d", len(self.losses), *self.losses) + self.state.to_bytes()
-
-    @staticmethod
-    def from_bytes(content: bytes) -> "Epochs":
-        """Returns what `to_bytes` wrote.
-
-        Args:
-            content: The bytes.
-
-        Raises:
-            struct.error: The bytes end too early.
-            Rejected: The state is not one of a trainer.
-        """
-        (count,) = struct.unpack_from("<I", content)
-        losses = struct.unpack_from(f"<{count}d", content, 4)
-        return Epochs(state=TrainerState.from_bytes(content[4 + 8 * count :]), losses=losses)
 
 
 class Tuning:
@@ -99,8 +69,11 @@ class Tuning:
         self._job_id = record.id
         self._request = record.request
         self._images = record.image
+        self._tenant = record.submission.tenant
         self._payloads = Payloads(runtime.redis, ttl=runtime.settings.input_ttl)
         self._looked = 0.0
+        self._tenant = record.submission.tenant
+        self._slice = Slice(runtime.redis, seconds=runtime.settings.tuning_slice_seconds)
 
     def tune(self) -> None:
         """Tunes the prompt, measures, stores and publishes it, and hands the result over to `finish`.
@@ -109,6 +82,7 @@ class Tuning:
             JobEndedError: The job was cancelled.
             Rejected: The images or the parameters are unusable, or the prompt cannot be stored.
             StopRequested: The process is to stop.
+            SliceOverError: Certificates wait.
         """
         self._enter("loading")
         class_names, params = self._images.class_names, self._request.params
@@ -117,7 +91,16 @@ class Tuning:
         bank = self._bank(data) if params.method == "advpt" else None
         epochs = self._train(data, bank)
         self._enter("evaluating")
-        tuned = finish(self._backbone, data, class_names, params, epochs.state, epochs.losses, on_batch=self._go_on)
+        tuned = finish(
+            self._backbone,
+            data,
+            class_names,
+            params,
+            epochs.state,
+            epochs.losses,
+            resume=None if (content := self._recall(_MEASURED)) is None else MeasuredSoFar.from_bytes(content),
+            on_batch=lambda measured: self._go_on(lambda: self._keep(_MEASURED, measured.to_bytes())),
+        )
         self._require_under_way()
         card = self._store(tuned, data)
         hand_over = HandOver(result=TuningResult(prompt=card.id, card=card))
@@ -142,14 +125,21 @@ class Tuning:
         if not self._records.enter(self._job_id, phase):
             raise JobEndedError(self._job_id)
 
-    def _go_on(self) -> None:
+    def _go_on(self, keep: Callable[[], None] = lambda: None) -> None:
         """Checks that the job may continue; it looks at the job a few times a second at most.
+
+        Args:
+            keep: Keeps what is done, if it does not continue because its slice is over.
 
         Raises:
             JobEndedError: The job has ended.
             StopRequested: The process is to stop.
+            SliceOverError: Certificates wait.
         """
         stopping.check()
+        if self._slice.is_over():
+            keep()
+            raise SliceOverError(self._tenant)
         now = time.monotonic()
         if now - self._looked >= _LOOK_SECONDS:
             self._looked = now
@@ -193,7 +183,6 @@ class Tuning:
         self._publish_images(0, len(data.images))
         rows = []
         for start in bank_starts(len(data.images)):
-            self._go_on()
             rows.append(self._bank_rows(data, start))
             self._publish_images(sum(map(len, rows)), len(data.images))
         return torch.cat(rows)
@@ -206,6 +195,7 @@ class Tuning:
         step = f"bank-{start}"
         if (content := self._recall(step)) is not None:
             return embedding_bank_from_bytes(content)
+        self._go_on()
         rows = bank_rows(self._backbone, data, self._request.params, start)
         self._keep(step, embedding_bank_to_bytes(rows))
         return rows
@@ -216,6 +206,10 @@ class Tuning:
         content = self._recall(_STATE)
         resumed = None if content is None else Epochs.from_bytes(content)
         losses = list(resumed.losses) if resumed else []
+
+        def before_batch(state: Callable[[], TrainerState]) -> None:
+            self._go_on(lambda: self._keep(_STATE, Epochs(state=state(), losses=tuple(losses)).to_bytes()))
+
         states = tune_epochs(
             self._backbone,
             data,
@@ -223,7 +217,7 @@ class Tuning:
             params,
             bank=bank,
             resume=resumed.state if resumed else None,
-            on_batch=self._go_on,
+            on_batch=before_batch,
         )
         epochs = resumed
         for state in states:
@@ -231,7 +225,7 @@ class Tuning:
                 losses.append(self._finite(state))
                 epochs = Epochs(state=state, losses=tuple(losses))
                 self._keep(_STATE, epochs.to_bytes())
-            if not self._records.epoch_progress(
+            if losses and not self._records.epoch_progress(
                 self._job_id, epochs_done=state.epoch, epochs_total=params.epochs, loss=losses[-1]
             ):
                 raise JobEndedError(self._job_id)
@@ -278,8 +272,9 @@ class Tuning:
         redis, directory = self._runtime.redis, self._runtime.settings.prompts_dir
         images = EpochDigests.of(self._runtime.epochs.current().secret, input_digests(data.images))
         try:
-            card = save_prompt(
+            card = save_own(
                 directory,
+                self._tenant,
                 tuned.context,
                 name=self._request.name,
                 method=self._request.params.method,
@@ -294,5 +289,5 @@ class Tuning:
             raise_if_disk_is_full(error)
             raise Rejected("storage_unavailable", f"the prompt was not stored: {error.strerror}") from error
         publish(redis, directory, card)
-        Catalogue(redis).reinstate_prompt(card.id)
+        Catalogue(redis, tenant=self._tenant).reinstate_prompt(card.id)
         return card

@@ -23,6 +23,7 @@ from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.intake.decode import backbone_card, decode_labelled
 from certrad.workers.intake.seen_image import encode_png
 from certrad.workers.intake.tuning_images import put_images
+from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.failures import end_job_on_error
 from certrad.workers.queue.shortage import require_room
 from certrad.workers.settings import WorkerSettings
@@ -71,7 +72,7 @@ def _begin(job_id: str, run_first_stage: Callable[[JobRecord, WorkerSettings, Re
         if record is None or record.ended:
             uploads.delete(settings.blobs_dir, job_id)
             return
-        with end_job_on_error(job_id, settings, records):
+        with end_job_on_error(job_id, settings, records), stopping.until(record.submission.deadline_at):
             if run_first_stage(record, settings, redis, records):
                 enqueue(
                     redis,

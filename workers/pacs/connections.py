@@ -70,8 +70,11 @@ class Connections:
         return self._client(self._headers(), self._basic())
 
     def service(self) -> httpx.Client:
-        """Returns a client of the service, without credentials."""
-        return self._closing.enter_context(httpx.Client(timeout=_SERVICE_SECONDS, trust_env=False))
+        """Returns a client of the service, with the connector's API key if it has one."""
+        key = self._settings.api_key
+        headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+        client = httpx.Client(timeout=_SERVICE_SECONDS, trust_env=False, headers=headers)
+        return self._closing.enter_context(client)
 
     def destinations(self, rules: Rules, pacs: DicomWeb) -> dict[str, DicomWeb]:
         """Returns the clients of all destinations, by name.

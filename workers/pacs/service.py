@@ -8,6 +8,7 @@ import httpx
 from certrad.workers.pacs.failures import ExchangeError, of_transport
 
 _ADDRESSES: Final = {"sr": ("certificate", "application/dicom"), "sc": ("secondary-capture", "application/dicom")}
+_OF_ACCESS: Final = frozenset({"unauthenticated", "scope_missing"})  # an operator can give the connector another key
 _PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -86,7 +87,7 @@ class Service:
             code = str(response.json()["code"])
         except (ValueError, KeyError, TypeError):
             code = "not_certrad"
-        raise ExchangeError(code, retryable=response.status_code in _PASSING)
+        raise ExchangeError(code, retryable=response.status_code in _PASSING or code in _OF_ACCESS)
 
     def _object(self, response: httpx.Response) -> dict[str, Any]:
         try:

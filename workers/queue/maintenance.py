@@ -19,6 +19,7 @@ from certrad.workers.contract.records import Records
 from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.contract.turns import place
 from certrad.workers.queue.append_only_file import rewrite_when_idle
+from certrad.workers.queue.stop import PASSED
 from certrad.workers.settings import WorkerSettings
 
 _INTAKE: Final[frozenset[Phase]] = frozenset({"queued", "decoding", "unpacking"})
@@ -32,9 +33,10 @@ def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] =
     """Checks every job that has not ended; may run in any number of processes at any time.
 
     It enqueues again an RQ job that RQ has lost, and our job continues from its ledger. It ends our job if RQ has given
-    up the RQ job, or if the record cannot be read. It deletes the uploads of ended jobs, uploads that no job ever named
-    once they are an hour old, the outputs of ended jobs once they are past their time to live, and files of the audit
-    trail once they are past their retention. While no job is active it has Redis rewrite its append-only file.
+    up the RQ job, if its deadline has passed, or if the record cannot be read. It deletes the uploads of ended jobs,
+    uploads that no job ever named once they are an hour old, the outputs of ended jobs once they are past their time to
+    live, and files of the audit trail once they are past their retention. While no job is active it has Redis rewrite
+    its append-only file.
 
     Args:
         redis: The job store.
@@ -48,7 +50,7 @@ def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] =
         except UnreadableRecordError as error:
             _log.error("job record cannot be read", job_id=job_id, error=type(error.__cause__).__name__)
             records.fail(job_id, "internal_error", "the record of the job cannot be read")
-    records.forget_expired()
+    records.listing.forget_expired()
     _delete_uploads(records, settings, clock())
     _delete_outputs(records, settings, clock())
     _forget_workers(redis)
@@ -60,6 +62,10 @@ def _look_after(job_id: str, redis: Redis, records: Records, settings: WorkerSet
     record = records.read(job_id)
     if record is None:
         records.erase(job_id)
+        return
+    deadline = record.submission.deadline_at
+    if not record.ended and record.phase != "finishing" and deadline is not None and now > deadline:
+        records.fail(job_id, "deadline_exceeded", PASSED)
         return
     # A record that moved just now has an RQ job, or whoever moved it is about to send one.
     if record.ended or now - record.updated_at < settings.maintenance_seconds:

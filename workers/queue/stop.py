@@ -1,9 +1,18 @@
-"""The request to stop this process, which tasks check between two blocks of samples."""
+"""Why a task stops between two blocks of samples: this process is to stop, or the deadline of its job has passed."""
 
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
+from certrad.models.errors import Rejected
+
 _requested: Final = threading.Event()
+_deadline: Final[ContextVar[float | None]] = ContextVar("deadline", default=None)
+
+PASSED: Final = "the job had no result when its deadline passed"
 
 
 class StopRequested(Exception):
@@ -20,11 +29,36 @@ def requested() -> bool:
     return _requested.is_set()
 
 
-def check() -> None:
-    """Raises an exception if this process has a request to stop.
+def check(*, clock: Callable[[], float] = time.time) -> None:
+    """Raises an exception if the task is to stop here.
+
+    Args:
+        clock: Seconds since 1970.
 
     Raises:
-        StopRequested: It has one.
+        StopRequested: This process has a request to stop.
+        Rejected: deadline_exceeded.
     """
     if requested():
         raise StopRequested
+    deadline = _deadline.get()
+    if deadline is not None and clock() > deadline:
+        raise Rejected("deadline_exceeded", PASSED)
+
+
+@contextmanager
+def until(deadline_at: float | None) -> Iterator[None]:
+    """Has `check` keep the deadline of a job; it is checked at once.
+
+    Args:
+        deadline_at: Seconds since 1970; None for no deadline.
+
+    Raises:
+        Rejected: deadline_exceeded.
+    """
+    token = _deadline.set(deadline_at)
+    try:
+        check()
+        yield
+    finally:
+        _deadline.reset(token)

@@ -25,7 +25,9 @@ from certrad.workers.connection import quiet_seconds
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.speeds import note_stage
 from certrad.workers.contract.tickets import is_ticket
+from certrad.workers.contract.turns import forget, place
 from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.keys.time_stamps import stamp_waiting
@@ -34,12 +36,15 @@ from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.queue.ready_horse import ReadyHorse
 from certrad.workers.queue.shortage import ShortageError
+from certrad.workers.queue.slices import SliceOverError
 from certrad.workers.queue.stage_log import stage_of_a_job
 from certrad.workers.settings import WorkerSettings
 
 _RQ_DEQUEUE_SLACK: Final = 15  # RQ waits for a job for worker_ttl less this
 _MISSED_HEARTBEATS: Final = 3  # after so many its job goes to another worker
 _DEAD_AFTER_HEARTBEATS: Final = 6  # after so many a worker counts as dead
+
+_NOTED_STAGES: Final = ("decode", "finish")  # an engine notes what a certificate took by its samples
 
 _log = structlog.get_logger()
 
@@ -51,6 +56,7 @@ class QueueWorker(Worker):
     """
 
     job_class = AllowedJob
+    _slice_of: str | None = None  # the tenant of the job that is being handed back at the end of its slice
 
     def __init__(
         self, queue_name: str, *, name: str, redis: Redis, settings: WorkerSettings, prepare_for_work: bool = True
@@ -112,7 +118,10 @@ class QueueWorker(Worker):
         with stage_of_a_job(self.connection, job):
             began = time.monotonic()
             done: bool = super().perform_job(job, queue, execution)
-            _log.info("task ended", task=job.id, done=done, seconds=round(time.monotonic() - began, 3))
+            seconds, stage = time.monotonic() - began, job.id.rpartition("-")[2]
+            _log.info("task ended", task=job.id, done=done, seconds=round(seconds, 3))
+        if done and stage in _NOTED_STAGES:
+            note_stage(self.connection, stage, seconds)
         return done
 
     def handle_exception(self, job: Job, *exc_info: object) -> None:
@@ -130,6 +139,9 @@ class QueueWorker(Worker):
     ) -> None:
         """Fails or retries a job as RQ does, without the text of its exception, which would be kept in Redis."""
         super().handle_job_failure(job, queue, started_job_registry, exc_string="", execution=execution)
+        if self._slice_of is not None:
+            tenant, self._slice_of = self._slice_of, None
+            place(self.connection, queue.name, job.id, urgent=False, tenant=tenant, reason="again")
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """Performs a job in a forked child that dies with its parent: another worker may have the job by then."""
@@ -139,10 +151,13 @@ class QueueWorker(Worker):
     def _on_exception(
         self, job: Job, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
-        if issubclass(kind, (stopping.StopRequested, ShortageError)) or refuses_writes(error):
+        if issubclass(kind, (stopping.StopRequested, ShortageError, SliceOverError)) or refuses_writes(error):
             job.retries_left = (job.retries_left or 0) + 1  # handing a job back costs none
             # What waits for room goes behind the tasks that make room.
-            job.enqueue_at_front_on_retry = not issubclass(kind, ShortageError)
+            job.enqueue_at_front_on_retry = not issubclass(kind, (ShortageError, SliceOverError))
+            self._slice_of = error.tenant if isinstance(error, SliceOverError) else None
+            if issubclass(kind, ShortageError):
+                forget(self.connection, job.origin, job.id)
         elif issubclass(kind, JobTimeoutException) and not is_ticket(job.id):
             records = Records(self.connection, ttl=self.settings.job_ttl)
             records.fail(job.args[0], "job_timeout", f"the job ran longer than {self.settings.job_timeout} s")

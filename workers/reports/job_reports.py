@@ -14,6 +14,7 @@ from certrad.models.types import CertifyRequest
 from certrad.models.types.code import Code
 from certrad.models.types.image import ImageRecord
 from certrad.workers.contract import outputs, uploads
+from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind, Refused
 from certrad.workers.reports.codes import finding
@@ -73,7 +74,7 @@ def make_reports(
     image, request = cast("ImageRecord", record.image), cast("CertifyRequest", record.request)
     instance = instance_of(data, settings)
     subject = (instance, str(image.frame)) if instance is not None else ("certificate", certificate.sha256)
-    with ReportIndex(settings.reports_dir).history(*subject) as history:
+    with ReportIndex(settings.reports_dir).history(*_of(record.submission.tenant), *subject) as history:
         known = history.of(certificate.sha256)
         report = _report(certificate, class_codes, image, known.issued_at if known else clock(), settings)
         picture = Picture(
@@ -85,6 +86,14 @@ def make_reports(
         rendered = render_outputs(data, report, history.before(certificate.sha256), picture, settings)
         history.add(IssuedReport(certificate=certificate.sha256, issued_at=report.issued_at, uids=rendered.uids))
     return _store(record.id, rendered, settings)
+
+
+def _of(tenant: str) -> tuple[str, ...]:
+    """Returns what sets the histories of a tenant apart: no report names another tenant's.
+
+    Those of the local tenant are called as a release without tenants called them.
+    """
+    return () if tenant == LOCAL_TENANT else ("tenant", tenant)
 
 
 def _report(

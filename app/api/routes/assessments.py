@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from certrad.app.api.accepted import IdempotencyKey
 from certrad.app.api.audit import note
+from certrad.app.api.caller import CallerDep
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import InvalidRequest, problem_responses
 from certrad.app.api.schemas.job import moment
-from certrad.app.api.stored_certificates import read_certificate
+from certrad.app.api.stored_certificates import read_certificate, require_readable
 from certrad.models.errors import Rejected
 from certrad.workers.contract.assessments import (
     REASONS,
@@ -95,17 +96,23 @@ class AssessmentsView(BaseModel):
     ),
 )
 def record_assessment(
-    sha256: str, form: AssessmentForm, services: ServicesDep, request: Request, idempotency_key: IdempotencyKey = None
+    sha256: str,
+    form: AssessmentForm,
+    services: ServicesDep,
+    caller: CallerDep,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
 ) -> AssessmentView:
     """Keeps what a reader says about a certificate: it was accepted, rejected or amended.
 
     The latest assessment of a certificate counts, and all stay. The same Idempotency-Key and assessment are kept once.
     """
+    require_readable(services, sha256, caller.tenant)
     subject = _subject(services, sha256)
     if subject.outcome not in (allowed := REASONS[form.reason].outcomes):
         of_what = " or ".join(allowed)
         raise InvalidRequest({"reason": f"{form.reason} goes with {of_what}; this certificate has {subject.outcome}"})
-    task = None if form.job is None else _task(services, form.job, sha256)
+    task = None if form.job is None else _task(services, form.job, caller.tenant, sha256)
     try:
         made = services.assessments.record(
             sha256,
@@ -115,6 +122,7 @@ def record_assessment(
             job=form.job,
             task=task,
             key_sha256=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else None,
+            tenant=caller.tenant,
         )
     except ConflictError:
         raise Rejected("idempotency_conflict", "the key belongs to another assessment") from None
@@ -130,11 +138,12 @@ def record_assessment(
     summary="Read the assessments of a certificate",
     responses=problem_responses("certificate_not_found", "digest_mismatch", "invalid_request"),
 )
-def list_assessments(sha256: str, services: ServicesDep) -> AssessmentsView:
-    """Returns every assessment of a certificate, and the reasons that a new one can have."""
+def list_assessments(sha256: str, services: ServicesDep, caller: CallerDep) -> AssessmentsView:
+    """Returns every assessment of a certificate by the tenant, and the reasons that a new one can have."""
+    require_readable(services, sha256, caller.tenant)
     read_certificate(services.settings.certificates_dir, sha256)
     return AssessmentsView(
-        assessments=[_view(made) for made in services.assessments.of(sha256)],
+        assessments=[_view(made) for made in services.assessments.of(sha256, caller.tenant)],
         reasons=[
             ReasonView(
                 code=code, meaning=reason.meaning, verdicts=list(reason.verdicts), outcomes=list(reason.outcomes)
@@ -152,8 +161,8 @@ def _subject(services: Services, sha256: str) -> Subject:
         raise Rejected("certificate_not_found", "the stored document is of no schema that this version knows") from None
 
 
-def _task(services: Services, job_id: str, sha256: str) -> str | None:
-    record = services.jobs.read(job_id)
+def _task(services: Services, job_id: str, tenant: str, sha256: str) -> str | None:
+    record = services.jobs.read(job_id, tenant)
     if record.certificate != sha256:
         raise InvalidRequest({"job": "the job has another certificate, or none"})
     return record.request.task

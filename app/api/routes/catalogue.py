@@ -7,10 +7,13 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from certrad.app.api.audit import note
-from certrad.app.api.dependencies import Services, ServicesDep
+from certrad.app.api.caller import CallerDep
+from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.models.errors import Rejected
 from certrad.models.types import BackboneCard, PromptCard, TaskCard
+from certrad.workers.contract.access import Caller
+from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.queues import alive_engines
 
 router = APIRouter(tags=["catalogue"])
@@ -82,9 +85,10 @@ class PromptChange(BaseModel):
 
 
 @router.get("/tasks", operation_id="list_tasks", summary="List tasks", responses=problem_responses())
-def list_tasks(services: ServicesDep) -> Tasks:
+def list_tasks(services: ServicesDep, caller: CallerDep) -> Tasks:
     """Returns the tasks: class names in their order, the hand-written template, and the default prompts."""
-    return Tasks(tasks=[_in_use(services, task) for task in services.catalogue.tasks().values()])
+    catalogue = services.catalogue.seen_by(caller.tenant)
+    return Tasks(tasks=[_in_use(catalogue, task) for task in catalogue.tasks().values()])
 
 
 @router.get("/backbones", operation_id="list_backbones", summary="List backbones", responses=problem_responses())
@@ -96,9 +100,10 @@ def list_backbones(services: ServicesDep) -> Backbones:
 
 
 @router.get("/prompts", operation_id="list_prompts", summary="List prompts", responses=problem_responses())
-def list_prompts(services: ServicesDep) -> Prompts:
-    """Returns the learned prompts in use."""
-    return Prompts(prompts=[_view(services, card) for card in services.catalogue.prompts().values()])
+def list_prompts(services: ServicesDep, caller: CallerDep) -> Prompts:
+    """Returns the learned prompts in use: those of everyone, and the tenant's own."""
+    catalogue = services.catalogue.seen_by(caller.tenant)
+    return Prompts(prompts=[_view(catalogue, card) for card in catalogue.prompts().values()])
 
 
 @router.get(
@@ -107,9 +112,10 @@ def list_prompts(services: ServicesDep) -> Prompts:
     summary="Read a prompt",
     responses=problem_responses("prompt_not_found", "invalid_request"),
 )
-def get_prompt(prompt_id: PromptId, services: ServicesDep) -> PromptView:
+def get_prompt(prompt_id: PromptId, services: ServicesDep, caller: CallerDep) -> PromptView:
     """Returns the card of a learned prompt: how it was tuned, and what was measured."""
-    return _view(services, _card(services, prompt_id))
+    catalogue = services.catalogue.seen_by(caller.tenant)
+    return _view(catalogue, _card(catalogue, prompt_id))
 
 
 @router.patch(
@@ -120,25 +126,29 @@ def get_prompt(prompt_id: PromptId, services: ServicesDep) -> PromptView:
         "prompt_not_found", "unknown_task", "prompt_mismatch", "invalid_request", "unknown_field", "foreign_origin"
     ),
 )
-def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesDep, request: Request) -> ChangedPrompt:
+def change_prompt(
+    prompt_id: PromptId, change: PromptChange, services: ServicesDep, caller: CallerDep, request: Request
+) -> ChangedPrompt:
     """Makes a prompt the default of a task with the same classes, withdraws it, or puts it into use again.
 
     `replaced` names the prompt that was the task's default until now. A bank among them is no longer used where a
     request names neither prompt nor adaptation.
     """
     note(request, change=_change_of(change))
+    catalogue = services.catalogue.seen_by(caller.tenant)
     if change.withdrawn is not None:
-        return _withdraw_or_restore(services, prompt_id, withdrawn=change.withdrawn)
-    card = _card(services, prompt_id)
-    tasks = services.catalogue.tasks()
+        return _withdraw_or_restore(catalogue, caller, prompt_id, withdrawn=change.withdrawn)
+    card = _card(catalogue, prompt_id)
+    _require_admin(caller)
+    tasks = catalogue.tasks()
     task = tasks.get(change.default_for or "")
     if task is None:
         raise Rejected("unknown_task", f"`default_for` must be one of {', '.join(sorted(tasks))}")
     if task.class_names != card.class_names:
         raise Rejected("prompt_mismatch", "the prompt was tuned for other classes than the task has")
-    before = [each.id for each in services.catalogue.default_prompts(task.id)[:1] if each.id != card.id]
-    services.catalogue.choose_default(task.id, card.id)
-    return _changed(_view(services, card), replaced=before[0] if before else None)
+    before = [each.id for each in catalogue.default_prompts(task.id)[:1] if each.id != card.id]
+    catalogue.choose_default(task.id, card.id)
+    return _changed(_view(catalogue, card), replaced=before[0] if before else None)
 
 
 @router.delete(
@@ -148,13 +158,16 @@ def change_prompt(prompt_id: PromptId, change: PromptChange, services: ServicesD
     status_code=204,
     responses=problem_responses("prompt_not_found", "invalid_request", "foreign_origin"),
 )
-def withdraw_prompt(prompt_id: PromptId, services: ServicesDep, request: Request) -> Response:
+def withdraw_prompt(prompt_id: PromptId, services: ServicesDep, caller: CallerDep, request: Request) -> Response:
     """Withdraws a prompt; certificates made with it stay.
 
     PATCH with `{"withdrawn": false}` puts it into use again. A shipped one is then the default of its task again.
     """
     note(request, change="withdrawn")
-    services.catalogue.withdraw_prompt(_card(services, prompt_id).id)
+    catalogue = services.catalogue.seen_by(caller.tenant)
+    card = _card(catalogue, prompt_id)
+    _require_right(catalogue, caller, card)
+    catalogue.withdraw_prompt(card.id)
     return Response(status_code=204)
 
 
@@ -164,34 +177,46 @@ def _change_of(change: PromptChange) -> str:
     return "withdrawn" if change.withdrawn else "restored"
 
 
-def _withdraw_or_restore(services: Services, prompt_id: str, *, withdrawn: bool) -> ChangedPrompt:
-    card = services.catalogue.prompt(prompt_id)
+def _require_right(catalogue: Catalogue, caller: Caller, card: PromptCard) -> None:
+    """Lets a caller pass that may withdraw or restore a prompt: the tenant's own, or anyone's with `admin`."""
+    if not (catalogue.tenants_of(card.id) and "tune" in caller.scopes):
+        _require_admin(caller)
+
+
+def _require_admin(caller: Caller) -> None:
+    if "admin" not in caller.scopes:
+        raise Rejected("scope_missing", "what is everyone's, as a default is, needs a key with the scope `admin`")
+
+
+def _withdraw_or_restore(catalogue: Catalogue, caller: Caller, prompt_id: str, *, withdrawn: bool) -> ChangedPrompt:
+    card = catalogue.prompt(prompt_id)
     if card is None:
         raise Rejected("prompt_not_found", "the id is unknown")
+    _require_right(catalogue, caller, card)
     if withdrawn:
-        services.catalogue.withdraw_prompt(card.id)
+        catalogue.withdraw_prompt(card.id)
     else:
-        services.catalogue.reinstate_prompt(card.id)
-    return _changed(_view(services, card))
+        catalogue.reinstate_prompt(card.id)
+    return _changed(_view(catalogue, card))
 
 
 def _changed(view: PromptView, *, replaced: str | None = None) -> ChangedPrompt:
     return ChangedPrompt(card=view.card, default_for=view.default_for, replaced=replaced)
 
 
-def _in_use(services: Services, task: TaskCard) -> TaskCard:
+def _in_use(catalogue: Catalogue, task: TaskCard) -> TaskCard:
     """Returns the task with its defaults of today, not those it was shipped with."""
-    first = {card.method == "bank": card.id for card in reversed(services.catalogue.default_prompts(task.id))}
+    first = {card.method == "bank": card.id for card in reversed(catalogue.default_prompts(task.id))}
     return replace(task, default_prompt=first.get(False), default_bank=first.get(True))
 
 
-def _card(services: Services, prompt_id: str) -> PromptCard:
-    card = services.catalogue.prompts().get(prompt_id)
+def _card(catalogue: Catalogue, prompt_id: str) -> PromptCard:
+    card = catalogue.prompts().get(prompt_id)
     if card is None:
         raise Rejected("prompt_not_found", "the id is unknown, or the prompt was withdrawn")
     return card
 
 
-def _view(services: Services, card: PromptCard) -> PromptView:
-    tasks = [task for task in services.catalogue.tasks() if card in services.catalogue.default_prompts(task)[:1]]
+def _view(catalogue: Catalogue, card: PromptCard) -> PromptView:
+    tasks = [task for task in catalogue.tasks() if card in catalogue.default_prompts(task)[:1]]
     return PromptView(card=card, default_for=tasks)

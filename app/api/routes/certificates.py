@@ -6,19 +6,21 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Response
 
+from certrad.app.api.caller import CallerDep
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.entity_tags import not_modified
 from certrad.app.api.negotiation import preferred
 from certrad.app.api.problems import problem_responses
-from certrad.app.api.stored_certificates import stored_file
+from certrad.app.api.stored_certificates import require_readable, stored_file
 from certrad.workers.contract.certificate_files import CERTIFICATE_FILES, CertificateFile
+from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 
 router = APIRouter(tags=["certificates"])
 
 IfNoneMatch = Annotated[str | None, Header(description="ETag of the copy at hand")]
-Represent = Callable[[Services, str, str, str | None], Response]
-"""Returns a representation of a certificate, by the job, its certificate and the client's ETag."""
+Represent = Callable[[Services, str, JobRecord, str | None], Response]
+"""Returns a representation of a certificate, by its SHA-256, the job that ended with it and the client's ETag."""
 
 _TAG: Final = 32  # digits of a report's ETag: one of 64 is the digest of a certificate, also for the audit trail
 _BINARY: Final = {"type": "string", "format": "binary"}
@@ -34,13 +36,13 @@ _WITHOUT_OUTPUT: Final = ("no_structured_report", "hospital_extra_missing", "out
 
 
 def _stored(kind: CertificateFile) -> Represent:
-    return lambda services, _job_id, certificate, if_none_match: stored_file(
+    return lambda services, certificate, _job, if_none_match: stored_file(
         services.settings.certificates_dir, certificate, kind, if_none_match
     )
 
 
 def _report(kind: OutputKind) -> Represent:
-    return lambda services, job_id, _certificate, if_none_match: _output(services, job_id, kind, if_none_match)
+    return lambda services, _certificate, job, if_none_match: _output(services, job, kind, if_none_match)
 
 
 _REPRESENTATIONS: Final[Mapping[str, Represent]] = {
@@ -78,6 +80,7 @@ def _schema(media_type: str) -> dict[str, str]:
 def get_job_certificate(
     job_id: str,
     services: ServicesDep,
+    caller: CallerDep,
     accept: Annotated[
         str | None,
         Header(description=f"one of {', '.join(_REPRESENTATIONS)}; without it, or with `*/*`, the signed document"),
@@ -85,9 +88,9 @@ def get_job_certificate(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Returns the certificate document of a job, or a report about it; an abstention has them too."""
-    _, certificate = services.jobs.certified(job_id)
+    job, certificate = services.jobs.certified(job_id, caller.tenant)
     media_type = preferred(accept, tuple(_REPRESENTATIONS))
-    response = _REPRESENTATIONS[media_type](services, job_id, certificate, if_none_match)
+    response = _REPRESENTATIONS[media_type](services, certificate, job, if_none_match)
     response.headers["Vary"] = "Accept"
     return response
 
@@ -107,9 +110,12 @@ def get_job_certificate(
         **problem_responses(*_WITHOUT_CERTIFICATE, *_WITHOUT_OUTPUT),
     },
 )
-def get_job_secondary_capture(job_id: str, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
+def get_job_secondary_capture(
+    job_id: str, services: ServicesDep, caller: CallerDep, if_none_match: IfNoneMatch = None
+) -> Response:
     """Returns the secondary capture about the certificate of a job; an abstention has one too."""
-    return _output(services, job_id, "secondary_capture", if_none_match)
+    job, _ = services.jobs.certified(job_id, caller.tenant)
+    return _output(services, job, "secondary_capture", if_none_match)
 
 
 @router.get(
@@ -129,6 +135,7 @@ def get_job_secondary_capture(job_id: str, services: ServicesDep, if_none_match:
 def get_certificate(
     sha256: str,
     services: ServicesDep,
+    caller: CallerDep,
     accept: Annotated[
         str | None,
         Header(description=f"one of {', '.join(_FILES_BY_MEDIA_TYPE)}; without it, or with `*/*`, the signed document"),
@@ -136,14 +143,15 @@ def get_certificate(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Returns the certificate document with this SHA-256, an envelope around it, or its time stamp."""
+    require_readable(services, sha256, caller.tenant)
     kind = _FILES_BY_MEDIA_TYPE[preferred(accept, tuple(_FILES_BY_MEDIA_TYPE))]
     response = stored_file(services.settings.certificates_dir, sha256, kind, if_none_match)
     response.headers["Vary"] = "Accept"
     return response
 
 
-def _output(services: Services, job_id: str, kind: OutputKind, if_none_match: str | None) -> Response:
-    content = services.jobs.output(job_id, kind)
+def _output(services: Services, job: JobRecord, kind: OutputKind, if_none_match: str | None) -> Response:
+    content = services.jobs.output(job, kind)
     tag = f'"{hashlib.sha256(content).hexdigest()[:_TAG]}"'
     headers = {"ETag": tag}
     if not_modified(tag, if_none_match):

@@ -1,5 +1,7 @@
 """POST /certify."""
 
+import time
+from dataclasses import replace
 from typing import BinaryIO, Final
 
 from fastapi import APIRouter, Request
@@ -36,7 +38,14 @@ _FORM: Final = CertifyForm.model_json_schema()
     status_code=202,
     response_model=JobView,
     response_model_exclude_unset=True,
-    responses=job_responses("unknown_prompt", "unknown_window", "prompt_mismatch", "empty_image", "unsupported_format"),
+    responses=job_responses(
+        "deadline_unattainable",
+        "unknown_prompt",
+        "unknown_window",
+        "prompt_mismatch",
+        "empty_image",
+        "unsupported_format",
+    ),
     openapi_extra={
         "parameters": [
             {
@@ -82,7 +91,7 @@ def _submit(
 ) -> Created:
     form = parse(fields)
     submission = form.of(submission, services.settings)
-    request = resolve(form, services.catalogue, services.settings)
+    request = resolve(form, services.catalogue.seen_by(submission.tenant), services.settings)
     start = image.read(SNIFFED_BYTES)
     image.seek(0)
     if not start:
@@ -93,4 +102,8 @@ def _submit(
             "the image must be PNG, JPEG, TIFF or DICOM; its first bytes are those of none of them",
         )
     require_backbone(services, request.classifier.backbone)
+    if form.deadline is not None:
+        if not services.jobs.knows(submission.tenant, idempotency):
+            services.outlook.require_within(form.deadline, request, submission)
+        submission = replace(submission, deadline_at=time.time() + form.deadline)
     return services.jobs.submit(image, request, submission, idempotency=idempotency)

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from certrad.app.api.caller import CallerDep
 from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.figures import read_figure
 from certrad.app.api.problems import problem_responses
@@ -34,9 +35,11 @@ def _responses(model: type, description: str, *codes: str) -> dict[int | str, di
         "job_has_no_example",
     ),
 )
-def get_job_example(job_id: str, services: ServicesDep) -> Response:
+def get_job_example(job_id: str, services: ServicesDep, caller: CallerDep) -> Response:
     """Returns a change of the model input whose L2 norm is the certified radius."""
-    return Response(read_figure(services.jobs, services.settings.outputs_dir, job_id, "example"), media_type=_JSON)
+    return Response(
+        read_figure(services.jobs, services.settings.outputs_dir, job_id, caller.tenant, "example"), media_type=_JSON
+    )
 
 
 @router.get(
@@ -52,6 +55,8 @@ def get_job_example(job_id: str, services: ServicesDep) -> Response:
         "job_has_no_curve",
     ),
 )
-def get_job_curve(job_id: str, services: ServicesDep) -> Response:
+def get_job_curve(job_id: str, services: ServicesDep, caller: CallerDep) -> Response:
     """Returns bounds and radius after about 40 numbers of samples, the last of which is the certificate's."""
-    return Response(read_figure(services.jobs, services.settings.outputs_dir, job_id, "curve"), media_type=_JSON)
+    return Response(
+        read_figure(services.jobs, services.settings.outputs_dir, job_id, caller.tenant, "curve"), media_type=_JSON
+    )

@@ -12,9 +12,10 @@ from redis.exceptions import RedisError
 
 from certrad.app.api import events
 from certrad.app.api.accepted import POLL_SECONDS
+from certrad.app.api.caller import CallerDep
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
-from certrad.app.api.schemas.job import JobPage, JobView, job_view
+from certrad.app.api.schemas.job import JobPage, JobView
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -37,12 +38,12 @@ class PageQuery(BaseModel):
     response_model_exclude_unset=True,
     responses=problem_responses("invalid_request", "unknown_field"),
 )
-def list_jobs(query: Annotated[PageQuery, Query()], services: ServicesDep) -> JobPage:
-    """Returns the jobs of this installation, newest first."""
+def list_jobs(query: Annotated[PageQuery, Query()], services: ServicesDep, caller: CallerDep) -> JobPage:
+    """Returns the jobs of the tenant, newest first."""
     before = float("inf") if query.cursor is None else query.cursor
-    page = services.jobs.page(before=before, limit=query.limit)
+    page = services.jobs.page(tenant=caller.tenant, before=before, limit=query.limit)
     following = None if page.following is None else repr(page.following)
-    return JobPage(jobs=[job_view(record) for record in page.records], next=following)
+    return JobPage(jobs=[services.job_view(record) for record in page.records], next=following)
 
 
 @router.get(
@@ -52,12 +53,12 @@ def list_jobs(query: Annotated[PageQuery, Query()], services: ServicesDep) -> Jo
     summary="Read a job",
     responses=problem_responses("job_not_found", "job_unreadable", "invalid_request"),
 )
-def get_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
+def get_job(job_id: str, response: Response, services: ServicesDep, caller: CallerDep) -> JobView:
     """Returns the job with its current status; until it has ended, `Retry-After` says when to poll again."""
-    record = services.jobs.read(job_id)
+    record = services.jobs.read(job_id, caller.tenant)
     if not record.ended:
         response.headers["Retry-After"] = str(POLL_SECONDS)
-    return job_view(record)
+    return services.job_view(record)
 
 
 @router.get(
@@ -74,9 +75,9 @@ def get_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
         **problem_responses("job_not_found", "job_unreadable", "job_has_no_input", "output_expired", "invalid_request"),
     },
 )
-def get_job_input(job_id: str, services: ServicesDep) -> Response:
+def get_job_input(job_id: str, services: ServicesDep, caller: CallerDep) -> Response:
     """Returns the model input: the image resized, cropped, in the file's own window, before noise."""
-    return Response(services.jobs.model_input(job_id), media_type="image/png")
+    return Response(services.jobs.model_input(job_id, caller.tenant), media_type="image/png")
 
 
 @router.delete(
@@ -90,16 +91,17 @@ def get_job_input(job_id: str, services: ServicesDep) -> Response:
         **problem_responses("job_not_found", "job_unreadable", "invalid_request", "foreign_origin"),
     },
 )
-def delete_job(job_id: str, services: ServicesDep) -> Response:
+def delete_job(job_id: str, services: ServicesDep, caller: CallerDep) -> Response:
     """Cancels a queued or running job at once, even within a block; erases a job that has ended.
 
     Its certificate stays.
     """
-    if services.jobs.read(job_id).ended:
+    if services.jobs.read(job_id, caller.tenant).ended:
         services.jobs.erase(job_id)
         return Response(status_code=204)
     services.jobs.cancel(job_id)
-    return JSONResponse(job_view(services.jobs.read(job_id)).model_dump(mode="json", exclude_unset=True))
+    view = services.job_view(services.jobs.read(job_id, caller.tenant))
+    return JSONResponse(view.model_dump(mode="json", exclude_unset=True))
 
 
 @router.get(
@@ -118,6 +120,7 @@ def delete_job(job_id: str, services: ServicesDep) -> Response:
 async def follow_job(
     job_id: str,
     services: ServicesDep,
+    caller: CallerDep,
     last_event_id: Annotated[str | None, Header(description="id of the event after which to continue")] = None,
 ) -> EventSourceResponse:
     """Returns the job's events as they come, from the first one or from the one after `Last-Event-ID`.
@@ -125,7 +128,7 @@ async def follow_job(
     Ten minutes after the end of the job only its last event is left.
     """
     after = events.position(last_event_id)
-    await run_in_threadpool(services.jobs.read, job_id)
+    await run_in_threadpool(services.jobs.read, job_id, caller.tenant)
     return EventSourceResponse(_stream(services, job_id, after), headers={"X-Accel-Buffering": "no"})
 
 

@@ -70,7 +70,7 @@ def _submit(
 ) -> Created:
     form = parse(fields)
     submission = form.of(submission, services.settings)
-    request = resolve(form, services.catalogue, services.settings)
+    request = resolve(form, services.catalogue.seen_by(submission.tenant), services.settings)
     signature = archive.read(len(ZIP_SIGNATURE))
     archive.seek(0)
     if signature != ZIP_SIGNATURE:

@@ -117,6 +117,15 @@ class CertifyForm(SubmissionForm):
     )
     priority: Literal["normal", "urgent"] = Field("normal", description="`urgent` goes before every normal job")
 
+    deadline: float | None = Field(
+        None,
+        ge=1,
+        le=604_800,
+        description="seconds from now after which nobody needs the result: refused at once if the estimate is longer, "
+        "and the job fails with `deadline_exceeded` if it has none by then; in no certificate",
+        examples=[120],
+    )
+
     @field_validator("n")
     @classmethod
     def _at_least_n0(cls, n: int, info: ValidationInfo) -> int:

@@ -1,10 +1,13 @@
 """The jobs as the API returns them."""
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
 
+from certrad.app.api.outlook import Expected
 from certrad.app.api.problems import ProblemBody, problem
 from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord, ImageWarning
 from certrad.models.types.result import CertificationResult
@@ -81,6 +84,20 @@ class ImageRemark(BaseModel):
     message: str = Field(description="the same as sentences")
 
 
+class Estimate(BaseModel):
+    """When the job will be done if nothing changes; it errs, see docs/queue.md."""
+
+    wait_seconds: float | None = Field(
+        description="seconds until an engine has the job, 0 once it has; null if unknown", examples=[12.5]
+    )
+    run_seconds: float | None = Field(
+        description="seconds of work that are left then; with `target_radius` the most; null if unknown",
+        examples=[31.0],
+    )
+    ends_at: datetime | None = Field(description="the time of both together; null if one is unknown")
+    reason: str | None = Field(description="why one of them is null", examples=[None])
+
+
 class JobView(BaseModel):
     """One job. `result` belongs to `succeeded`, `error` to `failed`."""
 
@@ -96,6 +113,8 @@ class JobView(BaseModel):
     )
     result: CertificationResult | TuningResult | None
     error: ProblemBody | None
+    reference: str | None = Field(None, description="the sender's own note; nothing else repeats it")
+    estimate: Estimate | None = Field(description="until the job has ended; null then")
     links: Links
     created_at: datetime
     updated_at: datetime
@@ -113,8 +132,14 @@ def job_path(job_id: str) -> str:
     return f"/jobs/{job_id}"
 
 
-def job_view(record: JobRecord) -> JobView:
-    """Returns the record in the form that a client receives."""
+def job_view(record: JobRecord, expected: Expected | None, *, clock: Callable[[], float] = time.time) -> JobView:
+    """Returns the record in the form that a client receives.
+
+    Args:
+        record: The record.
+        expected: What the job can expect; None once it has ended.
+        clock: Seconds since 1970.
+    """
     path = job_path(record.id)
     error = problem(record.error.code, record.error.detail, instance=path) if record.error else None
     return JobView(
@@ -125,6 +150,8 @@ def job_view(record: JobRecord) -> JobView:
         warnings=_warnings(record),
         result=record.result,
         error=ProblemBody.model_validate(error) if error else None,
+        reference=record.submission.reference,
+        estimate=None if record.ended or expected is None else _estimate(expected, clock()),
         links=Links(
             self=path,
             events=f"{path}/events",
@@ -134,6 +161,12 @@ def job_view(record: JobRecord) -> JobView:
         created_at=moment(record.created_at),
         updated_at=moment(record.updated_at),
     )
+
+
+def _estimate(expected: Expected, now: float) -> Estimate:
+    wait, run = (None if seconds is None else round(seconds, 1) for seconds in (expected.wait, expected.run))
+    ends_at = None if expected.total is None else moment(now + expected.total)
+    return Estimate(wait_seconds=wait, run_seconds=run, ends_at=ends_at, reason=expected.reason)
 
 
 def _is_made(record: JobRecord, kind: OutputKind) -> bool:

@@ -1,13 +1,14 @@
 """The fields of a submission that decide nothing about its result; POST /certify and POST /prompts share them."""
 
 from dataclasses import replace
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
 from certrad.workers.contract.callbacks import MOST_CHARACTERS, CallbackAddress
-from certrad.workers.contract.submission import Submission
+from certrad.workers.contract.submission import REFERENCE_MAX, Submission, printable
 
 
 class SubmissionForm(BaseModel):
@@ -15,6 +16,12 @@ class SubmissionForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    reference: Annotated[str, StringConstraints(min_length=1, max_length=REFERENCE_MAX)] | None = Field(
+        None,
+        description="the sender's own note, kept in the job and nowhere else; the same Idempotency-Key with another "
+        "one is a conflict",
+        examples=["worklist 4711"],
+    )
     callback: str | None = Field(
         None,
         max_length=MOST_CHARACTERS,
@@ -22,6 +29,11 @@ class SubmissionForm(BaseModel):
         "must be on the operator's list, `CERTRAD_CALLBACK_HOSTS`",
         examples=["https://ris.hospital.example/certrad"],
     )
+
+    @field_validator("reference")
+    @classmethod
+    def _is_printable(cls, reference: str | None) -> str | None:
+        return None if reference is None else printable(reference)
 
     @field_validator("callback")
     @classmethod
@@ -40,7 +52,7 @@ class SubmissionForm(BaseModel):
         """
         if self.callback is not None:
             require_allowed(self.callback, settings)
-        return replace(submission, callback=self.callback)
+        return replace(submission, callback=self.callback, reference=self.reference)
 
 
 def require_allowed(callback: str, settings: ApiSettings) -> None:

@@ -25,7 +25,8 @@ from certrad.models.prompts.training.embedding_bank import (
     embedding_bank_to_bytes,
 )
 from certrad.models.prompts.training.image_choice import choose_images
-from certrad.models.prompts.training.trainer import TrainerState, train_epochs
+from certrad.models.prompts.training.trainer import train_epochs
+from certrad.models.prompts.training.trainer_state import TrainerState
 from certrad.models.prompts.training.tuning import TuningSet, attack_params, trainer_params, tune_epochs
 from certrad.models.types import PromptCard
 from certrad.models.types.tuning import TuningParams

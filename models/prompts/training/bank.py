@@ -16,7 +16,8 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors, layout, text_features
 from certrad.models.prompts.gate import Gate, mixed_similarities
-from certrad.models.prompts.training.trainer import FewShotParams, TrainerState, sample_shots, train_epochs
+from certrad.models.prompts.training.trainer import FewShotParams, sample_shots, train_epochs
+from certrad.models.prompts.training.trainer_state import TrainerState
 from certrad.models.randomness import seeded
 
 _ENCODED_TOGETHER: Final = 64

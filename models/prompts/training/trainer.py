@@ -6,17 +6,16 @@ Each epoch draws its randomness from (seed, epoch) alone, so that a resumed trai
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn import functional as F
 
 from certrad.models.backbones.base import Backbone
-from certrad.models.errors import Rejected
 from certrad.models.prompts.context import ContextVectors, layout
 from certrad.models.prompts.training.augmentation import crop_and_flip
+from certrad.models.prompts.training.trainer_state import TrainerState, WithinEpoch
 from certrad.models.randomness import seeded
 from certrad.models.types.cards import ContextPosition
 
@@ -77,44 +76,6 @@ class FewShotParams:
         return 0.5 * self.lr * (1 + math.cos(math.pi * (epoch - self.warmup_epochs) / self.epochs))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TrainerState:
-    """Everything that training needs to continue after `epoch` finished epochs.
-
-    Attributes:
-        epoch: number of finished epochs.
-        loss: mean loss over the last one.
-        vectors: the context vectors.
-        momentum: the momentum of SGD.
-    """
-
-    epoch: int
-    loss: float
-    vectors: Tensor
-    momentum: Tensor
-
-    def to_bytes(self) -> bytes:
-        """Returns the state as a safetensors file."""
-        scalars = torch.tensor([self.epoch, self.loss], dtype=torch.float64)
-        return save({"scalars": scalars, "vectors": self.vectors, "momentum": self.momentum})
-
-    @staticmethod
-    def from_bytes(content: bytes) -> "TrainerState":
-        """Returns the state in a safetensors file.
-
-        Raises:
-            Rejected: invalid_checkpoint.
-        """
-        try:
-            tensors = load(content)
-            epoch, loss = tensors["scalars"].tolist()
-            return TrainerState(epoch=int(epoch), loss=loss, vectors=tensors["vectors"], momentum=tensors["momentum"])
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise Rejected(
-                "invalid_checkpoint", f"the content is not a trainer state: {type(error).__name__}"
-            ) from error
-
-
 def train(
     backbone: Backbone,
     images: Tensor,
@@ -162,6 +123,7 @@ def train_epochs(
     params: FewShotParams,
     *,
     resume: TrainerState | None = None,
+    on_batch: Callable[[Callable[[], TrainerState]], None] = lambda _: None,
 ) -> Iterator[TrainerState]:
     """Minimises the cross-entropy of the image features of `source` by SGD on the context vectors, in float32.
 
@@ -174,27 +136,35 @@ def train_epochs(
         class_names: K names.
         params: hyper-parameters.
         resume: state to continue from.
+        on_batch: called before every batch with what returns the state at that point.
 
     Yields:
         The state after each epoch; before them, the given state to resume from.
     """
     context = random_context(backbone, len(class_names), params)
     if resume is None:
-        start, vectors, momentum = 0, context.vectors, torch.zeros_like(context.vectors)
+        zeros = torch.zeros_like(context.vectors)
+        resume = TrainerState(epoch=0, loss=0.0, vectors=context.vectors, momentum=zeros)
     else:
-        start, vectors, momentum = resume.epoch, resume.vectors, resume.momentum
         yield resume
     # The caller keeps the states that it received, so they must not change.
-    vectors = vectors.clone().to(backbone.device).requires_grad_(True)
+    vectors = resume.vectors.clone().to(backbone.device).requires_grad_(True)
     prompts = layout(backbone, class_names, context)
     optimizer = torch.optim.SGD([vectors], lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay)
     # With a zero buffer the first step is that of an empty one: momentum·0 + gradient.
-    optimizer.state[vectors]["momentum_buffer"] = momentum.clone().to(backbone.device)
-    for epoch in range(start, params.epochs):
+    optimizer.state[vectors]["momentum_buffer"] = resume.momentum.clone().to(backbone.device)
+    within, loss_before = resume.within, resume.loss
+    for epoch in range(resume.epoch, params.epochs):
         optimizer.param_groups[0]["lr"] = params.learning_rate(epoch)
         generator = seeded(params.seed, "epoch", epoch)
-        losses = []
-        for indices in _batches(len(labels), params.batch_size, generator):
+        batches = _batches(len(labels), params.batch_size, generator)
+        losses: list[Tensor] = []
+        if within is not None:
+            losses.extend(within.losses.to(backbone.device))
+            generator.set_state(within.generator)
+            within = None
+        for indices in batches[len(losses) :]:
+            on_batch(partial(_state_within, epoch, loss_before, losses, generator, vectors, optimizer))
             images = F.normalize(source(indices, generator).to(backbone.device, torch.float32), dim=-1)
             logits = backbone.logit_scale * images @ prompts.features(backbone, vectors).T
             loss = F.cross_entropy(logits, labels[indices].to(backbone.device))
@@ -202,12 +172,33 @@ def train_epochs(
             torch.autograd.backward(loss)
             optimizer.step()
             losses.append(loss.detach())
-        yield TrainerState(
-            epoch=epoch + 1,
-            loss=float(torch.stack(losses).mean()),
-            vectors=vectors.detach().cpu().clone(),
-            momentum=optimizer.state[vectors]["momentum_buffer"].cpu().clone(),
-        )
+        loss_before = float(torch.stack(losses).mean())
+        yield _state(epoch + 1, loss_before, vectors, optimizer)
+
+
+def _state(
+    epoch: int, loss: float, vectors: Tensor, optimizer: torch.optim.Optimizer, within: WithinEpoch | None = None
+) -> TrainerState:
+    momentum = optimizer.state[vectors]["momentum_buffer"]
+    return TrainerState(
+        epoch=epoch,
+        loss=loss,
+        vectors=vectors.detach().cpu().clone(),
+        momentum=momentum.cpu().clone(),
+        within=within,
+    )
+
+
+def _state_within(
+    epoch: int,
+    loss: float,
+    losses: list[Tensor],
+    generator: torch.Generator,
+    vectors: Tensor,
+    optimizer: torch.optim.Optimizer,
+) -> TrainerState:
+    done = torch.stack(losses).cpu() if losses else torch.zeros(0)
+    return _state(epoch, loss, vectors, optimizer, WithinEpoch(losses=done, generator=generator.get_state()))
 
 
 def image_features(backbone: Backbone, images: Tensor, params: FewShotParams) -> FeatureSource:

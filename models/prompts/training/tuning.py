@@ -6,11 +6,10 @@ Nothing here accesses disks, queues or clocks; the seed of the parameters fixes 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from certrad.models.attacks.pgd import PgdParams
 from certrad.models.backbones.base import Backbone
@@ -20,19 +19,10 @@ from certrad.models.prompts.training.embedding_bank import (
     embedding_bank_features,
     embedding_bank_rows,
 )
-from certrad.models.prompts.training.trainer import (
-    FeatureSource,
-    FewShotParams,
-    TrainerState,
-    image_features,
-    random_context,
-    train_epochs,
-)
-from certrad.models.randomness import seeded
-from certrad.models.smoothing import labels as predicted_labels
+from certrad.models.prompts.training.trainer import FewShotParams, image_features, random_context, train_epochs
+from certrad.models.prompts.training.trainer_state import TrainerState
+from certrad.models.prompts.training.validation import BeforeBatch, MeasuredSoFar, measure_accuracies
 from certrad.models.types.tuning import TuningParams
-
-_ENCODED_TOGETHER: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -135,11 +125,12 @@ def tune_epochs(
     *,
     bank: Tensor | None = None,
     resume: TrainerState | None = None,
-    on_batch: Callable[[], None] = lambda: None,
+    on_batch: Callable[[Callable[[], TrainerState]], None] = lambda _: None,
 ) -> Iterator[TrainerState]:
     """Yields the state after each epoch; before them, the given state to resume from.
 
-    The same seed gives the same vectors, bit for bit, on one machine, also when resumed after any epoch.
+    The same seed gives the same vectors, bit for bit, on one machine, also when resumed after any epoch or
+    before any batch.
 
     Args:
         backbone: the frozen backbone.
@@ -148,7 +139,8 @@ def tune_epochs(
         params: method and hyper-parameters.
         bank: (N, D), for `advpt` and for no other method.
         resume: state to continue from.
-        on_batch: called before every batch; an exception from it stops the tuning.
+        on_batch: called before every batch with what returns the state at that point, from which the tuning can go on;
+            an exception from it stops the tuning.
 
     Raises:
         ValueError: if the bank is missing, incomplete or not of use to the method.
@@ -158,9 +150,7 @@ def tune_epochs(
         raise ValueError(f"advpt needs a bank of all images, other methods none; got {params.method} with {rows} rows")
     trainer = trainer_params(params)
     source = image_features(backbone, data.images, trainer) if bank is None else embedding_bank_features(bank)
-    yield from train_epochs(
-        backbone, _announce_batches(source, on_batch), data.labels, class_names, trainer, resume=resume
-    )
+    yield from train_epochs(backbone, source, data.labels, class_names, trainer, resume=resume, on_batch=on_batch)
 
 
 def finish(
@@ -171,7 +161,8 @@ def finish(
     state: TrainerState,
     losses: Sequence[float],
     *,
-    on_batch: Callable[[], None] = lambda: None,
+    resume: MeasuredSoFar | None = None,
+    on_batch: BeforeBatch = lambda _: None,
 ) -> TunedPrompt:
     """Returns the prompt of the last state, measured on the validation images.
 
@@ -182,6 +173,7 @@ def finish(
         params: method and hyper-parameters.
         state: the last state.
         losses: the mean loss of each epoch, in order.
+        resume: the measurement to go on with.
         on_batch: called before every batch; an exception from it stops the measurement.
 
     Raises:
@@ -199,7 +191,7 @@ def finish(
     }
     if params.method == "advpt":
         facts["attack"] = asdict(attack_params(params))
-    measured = _measure(backbone, data, class_names, context, params, on_batch)
+    measured = _measure(backbone, data, class_names, context, params, resume, on_batch)
     return TunedPrompt(context=context, tuning=facts, measured=measured)
 
 
@@ -209,17 +201,23 @@ def _measure(
     class_names: Sequence[str],
     context: ContextVectors,
     params: TuningParams,
-    on_batch: Callable[[], None],
+    resume: MeasuredSoFar | None,
+    on_batch: BeforeBatch,
 ) -> dict[str, Any]:
     """Returns the accuracy on the validation images, without noise and on one noisy copy of each at every level."""
     if not len(data.validation_images):
         return {}
     levels = params.sigmas or TuningParams.published("few_shot").sigmas
     with torch.no_grad():
-        texts = text_features(backbone, class_names, context)
-        clean, *noisy = (
-            _accuracy(backbone, data, texts, sigma, seeded(params.seed, "validation", repr(sigma)), on_batch)
-            for sigma in (0.0, *levels)
+        clean, *noisy = measure_accuracies(
+            backbone,
+            data.validation_images,
+            data.validation_labels,
+            text_features(backbone, class_names, context),
+            (0.0, *levels),
+            seed=params.seed,
+            resume=resume,
+            on_batch=on_batch,
         )
     return {
         "validation": {
@@ -231,29 +229,3 @@ def _measure(
             "seed": params.seed,
         }
     }
-
-
-def _accuracy(
-    backbone: Backbone,
-    data: TuningSet,
-    texts: Tensor,
-    sigma: float,
-    generator: torch.Generator,
-    on_batch: Callable[[], None],
-) -> float:
-    correct = 0
-    for indices in torch.split(torch.arange(len(data.validation_images)), _ENCODED_TOGETHER):
-        images, truth = data.validation_images[indices], data.validation_labels[indices]
-        on_batch()
-        noisy = images.float() + sigma * torch.randn(images.shape, generator=generator)
-        features = F.normalize(backbone.encode_image(noisy).float(), dim=-1)
-        correct += int((predicted_labels(features @ texts.T) == truth.numpy()).sum())
-    return round(correct / len(data.validation_labels), 4)
-
-
-def _announce_batches(source: FeatureSource, on_batch: Callable[[], None]) -> FeatureSource:
-    def announced(indices: Tensor, generator: torch.Generator) -> Tensor:
-        on_batch()
-        return source(indices, generator)
-
-    return announced

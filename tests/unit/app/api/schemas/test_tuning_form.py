@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from certrad.app.api.problems import InvalidRequest
+from certrad.app.api.schemas.submission import SubmissionForm
 from certrad.app.api.schemas.tune import TuningForm, parse
 from certrad.app.api.tuning_defaults import resolve
 from certrad.app.settings import ApiSettings
@@ -95,7 +96,7 @@ def test_every_field_reaches_the_request() -> None:
     }
     others = {"name": "mine", "backbone": "plip", "classes": ["b", "a"]}
     sent = {**params, **others}
-    assert sent.keys() | {"task"} == TuningForm.model_fields.keys()
+    assert sent.keys() | {"task"} | SubmissionForm.model_fields.keys() == TuningForm.model_fields.keys()
     found = request(*((name, value if isinstance(value, str) else json.dumps(value)) for name, value in sent.items()))
     assert asdict(found.params) == {**params, "sigmas": (0.5,)}
     assert params.keys() == {field.name for field in fields(TuningParams)}

@@ -16,13 +16,13 @@ from certrad.models.prompts.context import text_features
 from certrad.models.prompts.training.augmentation import crop_and_flip
 from certrad.models.prompts.training.trainer import (
     FewShotParams,
-    TrainerState,
     image_features,
     random_context,
     sample_shots,
     train,
     train_epochs,
 )
+from certrad.models.prompts.training.trainer_state import TrainerState
 from certrad.models.randomness import seeded
 from tests.support import tiny_clip
 

@@ -1,7 +1,8 @@
 """Tuning in steps: what is chosen, what one seed fixes, what the card says."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from certrad.models.errors import Rejected
 from certrad.models.prompts.context import text_features
 from certrad.models.prompts.training.embedding_bank import embedding_bank
 from certrad.models.prompts.training.image_choice import VALIDATION_PER_CLASS, choose_images
-from certrad.models.prompts.training.trainer import TrainerState
+from certrad.models.prompts.training.trainer_state import TrainerState
 from certrad.models.prompts.training.tuning import (
     TunedPrompt,
     TuningSet,
@@ -25,6 +26,7 @@ from certrad.models.prompts.training.tuning import (
     trainer_params,
     tune_epochs,
 )
+from certrad.models.prompts.training.validation import MeasuredSoFar
 from certrad.models.types.tuning import TuningMethod, TuningParams
 from tests.support import tiny_clip
 
@@ -143,6 +145,72 @@ def test_a_tuning_resumed_after_any_epoch_ends_the_same(
     assert torch.equal(resumed[-1].vectors, whole[-1].vectors)
 
 
+class SlicedError(Exception):
+    """The end of a slice, with the state that is kept."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self.content = content
+
+
+def slice_after(batches: int) -> Callable[[Any], None]:
+    """What stops a tuning or a measurement before the batch that follows so many others."""
+    left = iter(range(batches))
+
+    def before_batch(state: Any) -> None:
+        if next(left, None) is None:
+            raise SlicedError((state if isinstance(state, MeasuredSoFar) else state()).to_bytes())
+
+    return before_batch
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("batches", [1, 2, 3])
+def test_a_tuning_cut_into_slices_of_some_batches_ends_the_same(
+    backbone: Backbone, data: TuningSet, method: TuningMethod, batches: int
+) -> None:
+    params, bank = small(method), bank_of(backbone, data, small(method))
+    whole = states(backbone, data, params)
+    last, slices, losses = None, 0, dict[int, float]()
+    while last is None or last.epoch < params.epochs:
+        try:
+            for state in tune_epochs(
+                backbone, data, NAMES, params, bank=bank, resume=last, on_batch=slice_after(batches)
+            ):
+                last, losses[state.epoch] = state, state.loss
+        except SlicedError as sliced:
+            last, slices = TrainerState.from_bytes(sliced.content), slices + 1
+    assert slices >= params.epochs * len(data.images) // params.batch_size // batches - 1
+    assert torch.equal(last.vectors, whole[-1].vectors)
+    assert [losses[state.epoch] for state in whole] == [state.loss for state in whole]
+
+
+def test_a_measurement_cut_into_slices_finds_the_same(backbone: Backbone, data: TuningSet) -> None:
+    images, truth = pictures(70, seed=3)
+    others = replace(data, validation_images=images, validation_labels=truth)
+    params = small("few_shot")
+    every = states(backbone, others, params)
+    losses = [state.loss for state in every]
+    resume, slices, measured = None, 0, None
+    while measured is None:
+        try:
+            measured = finish(
+                backbone, others, NAMES, params, every[-1], losses, resume=resume, on_batch=slice_after(1)
+            ).measured
+        except SlicedError as sliced:
+            resume, slices = MeasuredSoFar.from_bytes(sliced.content), slices + 1
+    assert slices == 3 * (1 + len(params.sigmas)) - 1
+    assert measured == finish(backbone, others, NAMES, params, every[-1], losses).measured
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100, TrainerState.to_bytes])
+def test_what_is_no_measurement_is_refused(backbone: Backbone, data: TuningSet, content: Any) -> None:
+    stored = content if isinstance(content, bytes) else content(states(backbone, data, small("coop"))[0])
+    with pytest.raises(Rejected) as refusal:
+        MeasuredSoFar.from_bytes(stored)
+    assert refusal.value.code == "invalid_checkpoint"
+
+
 def test_a_bank_made_in_pieces_is_the_bank(backbone: Backbone) -> None:
     images, labels = pictures(70, seed=2)
     data = TuningSet(images=images, labels=labels, validation_images=images[:0], validation_labels=labels[:0])
@@ -155,7 +223,7 @@ def test_a_bank_made_in_pieces_is_the_bank(backbone: Backbone) -> None:
 def test_what_is_raised_before_a_batch_stops_the_tuning(backbone: Backbone, data: TuningSet) -> None:
     calls = iter(range(100))
 
-    def stop_in_the_second_epoch() -> None:
+    def stop_in_the_second_epoch(_: object) -> None:
         if next(calls) == 3:
             raise InterruptedError
 

@@ -1,0 +1,36 @@
+"""Whether a request reaches a service that is open to everyone on this machine, or one that asks for a key."""
+
+from ipaddress import ip_address
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from certrad.app.settings import ApiSettings
+
+_OF_PROXIES: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+
+
+def is_closed(settings: ApiSettings, scope: Scope) -> bool:
+    """Returns whether a request needs a key: by the settings, or because it reaches an address that others reach.
+
+    Args:
+        settings: The settings.
+        scope: The ASGI connection; its `server` is the address that the client has connected to.
+    """
+    if settings.is_closed:
+        return True
+    server = scope.get("server")
+    try:
+        return server is None or not ip_address(server[0]).is_loopback
+    except ValueError:
+        return False  # a name: a test that has no socket; a server knows addresses only
+
+
+def is_forwarded(headers: Headers) -> bool:
+    """Returns whether a proxy passed a request on, from wherever it came.
+
+    Args:
+        headers: Of the request.
+    """
+    return any(name in headers for name in _OF_PROXIES)

@@ -1,0 +1,60 @@
+"""The slices of a tuning: it makes room for certificates that wait, and goes on behind those of this round."""
+
+import time
+from collections.abc import Callable
+from typing import Final, cast
+
+from redis import Redis
+
+from certrad.workers.contract.names import ENGINE_QUEUE
+
+_LOOK_SECONDS: Final = 0.25
+_CERTIFICATE: Final = b"-certify"
+
+
+class SliceOverError(Exception):
+    """The slice of a task is over: RQ hands its job back behind the others of this round, at no cost in retries."""
+
+    def __init__(self, tenant: str) -> None:
+        """Notes whose job it is.
+
+        Args:
+            tenant: The tenant of the job.
+        """
+        super().__init__("certificates wait")
+        self.tenant = tenant
+
+
+class Slice:
+    """The time that one attempt at a task has while certificates wait; it begins with the first step of work.
+
+    At least one step is done in it, however long the step takes: else the task would never end.
+    """
+
+    def __init__(self, redis: Redis, *, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begins with the first call of `is_over`.
+
+        Args:
+            redis: The job store.
+            seconds: Length of the slice.
+            clock: Seconds.
+        """
+        self._redis = redis
+        self._seconds = seconds
+        self._clock = clock
+        self._began: float | None = None
+        self._looked = 0.0
+
+    def is_over(self) -> bool:
+        """Returns whether the time is over and a certificate waits for an engine; to be called before each step."""
+        now = self._clock()
+        if self._began is None:
+            self._began = now
+            return False
+        if now - self._began < self._seconds or now - self._looked < _LOOK_SECONDS:
+            return False
+        self._looked = now
+        return any(entry.endswith(_CERTIFICATE) for entry in self._waiting())
+
+    def _waiting(self) -> list[bytes]:
+        return cast("list[bytes]", self._redis.lrange(f"rq:queue:{ENGINE_QUEUE}", 0, -1))
