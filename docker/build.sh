@@ -31,8 +31,8 @@ redis() {
   buildah run --isolation chroot "$container" -- sh -c \
     'apt-get -qq update && apt-get -qq install -y --no-install-recommends redis-server redis-tools >/dev/null 2>&1 &&
      rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb &&
-     ln -s redis-server /usr/bin/valkey-server && ln -s redis-cli /usr/bin/valkey-cli && mkdir -p /data && chown redis /data'
-  buildah config --user redis --workingdir /data --cmd '["valkey-server"]' "$container"
+     ln -s redis-server /usr/bin/valkey-server && ln -s redis-cli /usr/bin/valkey-cli && mkdir -p /data && chown 999:999 /data'
+  buildah config --user 999:999 --workingdir /data --cmd '["valkey-server"]' "$container"
   buildah commit --quiet --rm "$container" localhost/certrad-redis:latest >/dev/null
   made redis
 }

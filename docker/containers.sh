@@ -3,7 +3,7 @@
 mkdir -p "$HOLD"
 cat >"$HOLD/storage.conf" <<END
 [storage]
-driver = "${CERTRAD_STORAGE_DRIVER:-vfs}"
+driver = "${CERTRAD_STORAGE_DRIVER:-overlay}"
 graphroot = "$HOLD/store"
 runroot = "$HOLD/run"
 END
