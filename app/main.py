@@ -34,12 +34,14 @@ from certrad.app.api.routes import (
     jobs,
     keys,
     rules,
+    selftest,
     session,
     triggers,
     verify,
 )
 from certrad.app.api.routes import prompts as tuning
 from certrad.app.api.routes.page import page_router
+from certrad.app.api.store_version import begin_to_ask
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.audit import recorded_run
 
@@ -62,8 +64,10 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        asking = await begin_to_ask(services.redis)
         with recorded_run(services.audit, PROCESS):
             yield
+        asking.cancel()
         await services.close()
 
     app = FastAPI(
@@ -111,6 +115,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         triggers,
         instances,
         rules,
+        selftest,
         session,
         drift,
     ):

@@ -58,6 +58,10 @@ COMMANDS: Final = {
         "certrad.bench.measure.service_overhead",
         "what the service adds to the sampling of a certificate, hop by hop",
     ),
+    "selftest-references": (
+        "certrad.bench.selftest.references",
+        "the stored references of the self-test: known answers, features and label counts",
+    ),
     "scale": ("certrad.bench.measure.scale", "one certificate over several engines, real and simulated, up to 64"),
     "start-up": ("certrad.bench.measure.start_up", "what it takes until a process of the API answers"),
     "page-pictures": ("certrad.bench.docs.page_pictures", "screenshots of the page, for the documentation"),

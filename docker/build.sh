@@ -1,12 +1,13 @@
 #!/bin/bash
 # Builds the images of docker-compose.yml where no image registry can be reached, and starts its services from them.
 #
-#   docker/build.sh          every step below, in this order
-#   docker/build.sh STEP     one of: base, redis, api, worker, start
+#   docker/build.sh                every image: base, redis, api, worker
+#   docker/build.sh STEP           one of them
+#   docker/build.sh start IMAGE    starts the services and certifies an image file
 #
-# As root, with the Debian packages of docker/packages.txt. The base is made by debootstrap; api and worker are built by
+# As root, with the Debian packages of docs/deployment.md. The base is made by debootstrap; api and worker are built by
 # buildah from the Dockerfiles that Docker uses, with BASE as the only difference, and pip takes what pip on this machine
-# takes: its settings and the folders that they name are mounted for the build. `start` is docker/start.sh.
+# takes: its settings and the folders that they name are mounted for the build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOLD="${CERTRAD_IMAGES_DIR:-/var/tmp/certrad-images}"
@@ -57,11 +58,11 @@ step() {
   echo "-- $1: $((SECONDS - started)) s"
 }
 
-for name in ${1:-base redis api worker start}; do
+for name in ${1:-base redis api worker}; do
   case "$name" in
     base | redis) step "$name" ;;
     api | worker) step image "$name" ;;
-    start) step docker/start.sh ;;
+    start) step docker/start.sh "${2:?names an image file}" ;;
     *) echo "no step $name" >&2; exit 2 ;;
   esac
 done

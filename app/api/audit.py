@@ -30,6 +30,7 @@ AUDITED: Final[Mapping[str, EventName]] = {
     "record_assessment": "assessment_recorded",
     "change_prompt": "prompt_changed",
     "withdraw_prompt": "prompt_changed",
+    "order_selftest": "selftest_ordered",
     "start_session": "session_started",
     "end_session": "session_ended",
 }
@@ -47,6 +48,7 @@ NOT_AUDITED: Final = frozenset(
         "get_job_curve",
         "list_assessments",
         "get_trigger",
+        "get_selftest",
         "get_session",
         "test_rules",  # it decides on attributes that the client sends, and keeps none
         "live",

@@ -9,10 +9,6 @@ from typing import BinaryIO, Final
 
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
-from rq.command import send_stop_job_command
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
-from rq.job import JobStatus
-from rq.serializers import JSONSerializer
 
 from certrad.app.api.job_refusals import refusals
 from certrad.app.settings import ApiSettings
@@ -21,11 +17,12 @@ from certrad.workers.contract import outputs, uploads
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.job import Created, JobRecord, Page, UnreadableRecordError
 from certrad.workers.contract.job_store import read_memory
-from certrad.workers.contract.names import FIRST_STAGE, TASKS, idempotency_key
+from certrad.workers.contract.names import FIRST_STAGE, idempotency_key
 from certrad.workers.contract.outputs import OutputKind
-from certrad.workers.contract.queues import enqueue, rq_job
+from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.request import Request, write_request
+from certrad.workers.contract.stages import stop_stages
 from certrad.workers.contract.submission import Submission
 
 _SHARE_FOR_NEW_JOBS: Final = 0.8  # of the job store's memory; the rest is for the jobs that were accepted
@@ -202,14 +199,7 @@ class Jobs:
         """
         if not self._records.cancel(job_id):
             return
-        for stage in TASKS:
-            sent = rq_job(self._redis, stage, job_id)
-            if sent is None:
-                continue
-            if sent.get_status() == JobStatus.STARTED:
-                self._stop(sent.id)
-            else:
-                sent.delete()
+        stop_stages(self._redis, job_id)
         self._delete_files(job_id)
 
     def erase(self, job_id: str) -> None:
@@ -267,12 +257,6 @@ class Jobs:
     def _forget_replay(self, replay_key: str | None) -> None:
         if replay_key is not None:
             self._redis.delete(idempotency_key(replay_key))
-
-    def _stop(self, rq_job_id: str) -> None:
-        try:
-            send_stop_job_command(self._redis, rq_job_id, serializer=JSONSerializer)
-        except (InvalidJobOperation, NoSuchJobError):
-            return  # it stopped by itself in between
 
 
 def _replay_key(tenant: str, idempotency: str) -> str:

@@ -144,6 +144,11 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "deadline_exceeded": Remedy(status=500, what_to_do="submit the image again with a longer deadline or without one"),
     "job_store_full": Remedy(status=503, what_to_do="retry after `Retry-After` seconds; tell the operator"),
     "redis_unavailable": Remedy(status=503, what_to_do="retry after `Retry-After` seconds"),
+    "selftest_failed": Remedy(
+        status=503,
+        what_to_do="run `certrad selftest` on the machine that `failed_selftests` names; see docs/selftest.md",
+    ),
+    "selftest_not_found": Remedy(status=404, what_to_do="order a new one with POST /selftest"),
     "no_worker": Remedy(status=503, what_to_do="start a worker"),
     "storage_unavailable": Remedy(status=503, what_to_do="retry later; tell the operator"),
     "job_timeout": Remedy(status=500, what_to_do="lower `n` or use a GPU worker"),

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from certrad.app.api.request_metrics import RequestMetrics
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract import logs
-from certrad.workers.contract.access import LOCAL_CALLER, Caller
+from certrad.workers.contract.access import Caller
 
 HEADER: Final = "X-Request-ID"
 UNMATCHED: Final = "unmatched"
@@ -93,8 +93,8 @@ class RequestLogMiddleware:
         )
 
     def _who(self, scope: Scope) -> dict[str, Any]:
-        caller: Caller = scope["state"].get("caller", LOCAL_CALLER)
-        facts: dict[str, Any] = {"tenant": caller.tenant, "key_id": caller.key_id}
+        caller: Caller | None = scope["state"].get("caller")  # none of a call that needs no key, or that was refused
+        facts: dict[str, Any] = {"tenant": caller and caller.tenant, "key_id": caller and caller.key_id}
         if self._settings.access_log_client and scope.get("client"):
             facts["client"] = scope["client"][0]
         return facts

@@ -59,6 +59,8 @@ NEEDED: Final[Mapping[str, frozenset[Scope]]] = {
     "store_instances_of_study": _SUBMIT,
     "test_rules": _SUBMIT | _ADMIN,
     "metrics": _ADMIN,
+    "order_selftest": _ADMIN,
+    "get_selftest": _ADMIN,
     "get_session": _ANY,
     "end_session": _ANY,
     "/openapi.json": _ANY,

@@ -38,11 +38,13 @@ def run(options: Namespace) -> int:
         return fail(str(error), BAD_USAGE)
     from certrad.app.http.server import serve  # only the extra `api` installs what it needs
     from certrad.app.settings import ApiSettings
+    from certrad.workers.contract.data_version import open_directory
     from certrad.workers.contract.waiting import tell_if_redis_is_away
 
     if options.data_dir is not None:  # uvicorn builds the application, which reads the environment
         os.environ["CERTRAD_DATA_DIR"] = str(options.data_dir.resolve())
     settings = ApiSettings()
+    open_directory(settings.data_dir)
     words = "open to this machine" if is_open and not settings.is_closed else "closed: every request needs an API key"
     sys.stderr.write(f"certrad: starting the API on {options.host} port {options.port}, {words}\n")
     tell_if_redis_is_away(settings)

@@ -42,6 +42,7 @@ FIELDS: Final = (
     "region",
     "window",
     "priority",
+    "deadline",
     "reference",
 )
 """The options that are fields of POST /certify; those left out are not sent, so that the service's defaults hold."""
@@ -69,6 +70,9 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--window", _window(), "window of a grey image", without="file: its own, else the task's preset")
     priority = choice("normal", "urgent")
     parser.option("--priority", priority, "priority; urgent goes before every normal job", without="normal")
+    parser.option(
+        "--deadline", number(1, 604_800), "seconds after which nobody needs the result of an image", without="none"
+    )
     parser.option("--reference", text("TEXT"), "note of your own, kept in the job and nowhere else")
     parser.check(_rules)
 

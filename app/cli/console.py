@@ -214,7 +214,7 @@ def print_prompts(console: Console, prompts: Sequence[Mapping[str, Any]]) -> Non
 def print_jobs(console: Console, jobs: Sequence[Job]) -> None:
     """Prints a table of jobs; those that succeeded have warnings, class, radius and scope, or their prompt."""
     table = Table()
-    for name in ("job", "created", "status", "progress", "warnings", "label", "radius", "scope"):
+    for name in ("job", "created", "status", "progress", "left", "warnings", "label", "radius", "scope"):
         table.add_column(name)
     for job in jobs:
         result = job.result or {}
@@ -226,6 +226,7 @@ def print_jobs(console: Console, jobs: Sequence[Job]) -> None:
             job.created_at,
             job.status,
             f"{job.progress.done}/{job.progress.total} {job.progress.unit}" if job.progress else "",
+            _left(job.raw.get("estimate")),
             ", ".join(warning["code"] for warning in result.get("warnings", ()) if warning["code"] != _BACKBONE_NOTE),
             label,
             f"{result['radius']:.4f}" if result.get("radius") is not None else "",
@@ -233,6 +234,14 @@ def print_jobs(console: Console, jobs: Sequence[Job]) -> None:
         )
         table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
+
+
+def _left(estimate: dict[str, Any] | None) -> str:
+    """Returns the estimate of the seconds until a job ends; `?` for a part that the service does not know."""
+    if estimate is None:
+        return ""
+    wait, run = ("?" if (part := estimate[name]) is None else f"{part:.0f}" for name in ("wait_seconds", "run_seconds"))
+    return f"{wait}+{run} s"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -46,10 +46,12 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "api",
         "worker",
         "worker-health",
+        "selftest",
         "fetch",
         "access",
         "keys",
         "audit-trail verify",
+        "erase",
     ),
 }
 """All commands, as the help lists them."""

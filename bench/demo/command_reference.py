@@ -11,7 +11,16 @@ from collections.abc import Iterator, Mapping
 
 from certrad.app.cli.main import GROUPS, REQUESTS
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import ABSTAINED, BAD_USAGE, COMPUTING, DONE, FAILURE, INTERRUPTED, Command
+from certrad.workers.contract.commands import (
+    ABSTAINED,
+    BAD_USAGE,
+    COMPUTING,
+    DONE,
+    FAILURE,
+    INTERRUPTED,
+    OTHER_DATA,
+    Command,
+)
 
 COMMANDS: Mapping[str, Command] = {**REQUESTS, **COMPUTING}
 
@@ -37,6 +46,7 @@ WHEN = (
     ("test the connection to the PACS, or a rule", "certrad pacs check, certrad rules test FILE"),
     ("see what did not reach the PACS yet", "certrad deliveries"),
     ("change, revoke or reveal keys", "certrad keys ACTION"),
+    ("erase what is kept of a patient", "certrad erase --reference R"),
     ("check the audit trail", "certrad audit-trail verify"),
     (
         "run API, workers and the connector to a PACS on several machines",
@@ -51,6 +61,10 @@ EXIT_CODES = (
     (
         BAD_USAGE,
         "bad usage, or the service refused a request of `certify` or `tune` as invalid (422); other files may be done",
+    ),
+    (
+        OTHER_DATA,
+        "other data: the data directory or Redis is of a release that this one does not know; see upgrading.md",
     ),
     (ABSTAINED, "abstained: `certrad certify` got at least one abstention and nothing worse"),
     (INTERRUPTED, "interrupted by Ctrl+C"),

@@ -80,6 +80,15 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
         title="The job store cannot be reached",
         raised_if="Redis is down or full",
     ),
+    "selftest_failed": Problem(
+        title="No engine passed its self-test",
+        raised_if="GET /health/workers finds no engine, and the self-test of one failed within the last hour: it takes "
+        "no work",
+    ),
+    "selftest_not_found": Problem(
+        title="There is no such self-test",
+        raised_if="no self-test has this id, or it was ordered more than a day ago",
+    ),
     "no_worker": Problem(
         title="A queue has no worker",
         raised_if="GET /health/workers finds a queue without a living worker",

@@ -100,7 +100,11 @@ def test_a_certificate_is_made_and_verifies_where_each_process_has_its_own_user(
 def test_a_job_is_cancelled_and_erased_by_a_user_that_cannot_read_its_input(service: Service) -> None:
     accepted = certify(service, n="1000000")
     path = f"{service.url}/jobs/{accepted.json()['id']}"
-    wait_for(lambda: httpx.get(path, timeout=30).json()["phase"] == "estimating", timeout=240.0, what="the first block")
+    wait_for(
+        lambda: httpx.get(path, timeout=30).json()["progress"]["phase"] == "estimating",
+        timeout=240.0,
+        what="the first block",
+    )
     assert httpx.delete(path, timeout=30).status_code < 300
     assert service.ended(accepted.json()["id"])["status"] == "cancelled"
     with service.redis.client("engine") as engine:

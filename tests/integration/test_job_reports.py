@@ -31,6 +31,7 @@ from certrad.workers import issue
 from certrad.workers.contract import outputs
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.certificate_files import path
+from certrad.workers.contract.certificate_owners import CertificateOwners
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 from certrad.workers.contract.records import Records
 from certrad.workers.queue.maintenance import reap
@@ -174,6 +175,26 @@ def test_a_later_certificate_of_the_image_names_the_one_before(ender: JobEnder) 
     assert former(ender, "job2") == [report(ender, "job1").SOPInstanceUID]
     ender.end(ct(SOPInstanceUID="1.2.3.5"), job_id="other", params=params[0])
     assert former(ender, "other") == []
+
+
+def test_a_report_names_none_of_another_tenant(ender: JobEnder) -> None:
+    params = [replace(REQUEST.params, n=n) for n in (1000, 1100)]
+    ender.end(ct(), job_id="job0", params=params[0])
+    ender.end(ct(), job_id="job1", tenant="one", params=params[1])
+    ender.end(ct(), job_id="job2", tenant="two", params=params[0])
+    ender.end(ct(), job_id="job3", tenant="one", params=params[0])
+    assert former(ender, "job1") == former(ender, "job2") == []
+    assert former(ender, "job3") == [report(ender, "job1").SOPInstanceUID]
+    same = {report(ender, job).SOPInstanceUID for job in ("job0", "job2", "job3")}
+    assert len(same) == 3  # instances of one UID must be equal, and these were made at different times
+
+
+def test_a_certificate_is_noted_as_its_tenants(ender: JobEnder) -> None:
+    record = ender.end(ct(), tenant="one")
+    owners = CertificateOwners(ender.settings.owners_dir)
+    assert owners.has(str(record.certificate), "one")
+    assert not owners.has(str(record.certificate), "two")
+    assert not owners.has(str(record.certificate), "local")
 
 
 def test_frames_of_one_instance_have_histories_of_their_own(ender: JobEnder) -> None:

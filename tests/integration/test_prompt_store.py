@@ -21,7 +21,7 @@ from certrad.models.types.tuned_on import TunedOn
 from certrad.workers.cli import main as cli
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.names import WITHDRAWN, prompt_bytes_key
-from certrad.workers.engine.prompt_store import import_checkpoint, publish, publish_all
+from certrad.workers.engine.prompt_store import import_checkpoint, publish, publish_all, save_own
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.settings import WorkerSettings
 
@@ -167,6 +167,48 @@ def test_an_own_copy_of_a_prompt_of_the_package_keeps_its_record(redis: Redis) -
     assert shipped.tuned_on is not None
     Catalogue(redis).publish_prompt(replace(shipped, tuned_on=None))
     assert Catalogue(redis).prompts()[shipped.id].tuned_on == shipped.tuned_on
+
+
+def own(settings: WorkerSettings, backbone: Backbone, tenant: str, number: float) -> PromptCard:
+    """A prompt that a tenant tuned."""
+    context = ContextVectors(vectors=torch.full((2, backbone.text_width), number), position="end")
+    facts: dict[str, object] = {"method": "few_shot", "backbone": backbone, "class_names": TASK.class_names}
+    return save_own(settings.prompts_dir, tenant, context, name="own", task=TASK.id, **facts)
+
+
+def seen(redis: Redis, tenant: str) -> list[str]:
+    """The prompts of the store that a tenant sees."""
+    return sorted(set(Catalogue(redis, tenant=tenant).prompts()) - set(shipped_prompts()))
+
+
+def test_a_tuned_prompt_stays_its_tenants_when_a_node_publishes_it_again(
+    settings: WorkerSettings, backbone: Backbone, redis: Redis
+) -> None:
+    cards = [own(settings, backbone, tenant, number) for tenant, number in (("one", 0.1), ("one", 0.2), ("two", 0.2))]
+    for _ in range(2):
+        publish_all(redis, settings.prompts_dir)
+        assert seen(redis, "one") == sorted({card.id for card in cards})
+        assert seen(redis, "two") == [cards[2].id]
+        assert seen(redis, "three") == []
+        redis.flushall()
+
+
+def test_a_prompt_of_everyone_stays_everyones(stored: PromptCard, settings: WorkerSettings, redis: Redis) -> None:
+    publish_all(redis, settings.prompts_dir)
+    Catalogue(redis).publish_prompt(stored, ["one"])
+    assert seen(redis, "two") == [stored.id]
+
+
+def test_each_owner_withdraws_a_common_prompt_for_itself(
+    settings: WorkerSettings, backbone: Backbone, redis: Redis
+) -> None:
+    for tenant in ("one", "two"):
+        card = own(settings, backbone, tenant, 0.1)
+    publish_all(redis, settings.prompts_dir)
+    Catalogue(redis, tenant="one").withdraw_prompt(card.id)
+    assert (seen(redis, "one"), seen(redis, "two")) == ([], [card.id])
+    Catalogue(redis, tenant="one").reinstate_prompt(card.id)
+    assert seen(redis, "one") == [card.id]
 
 
 def test_a_withdrawn_prompt_serves_the_jobs_it_was_accepted_for(

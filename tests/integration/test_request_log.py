@@ -13,10 +13,10 @@ from redis import Redis
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract import logs
-from certrad.workers.contract.access import Caller
 from certrad.workers.contract.records import Records
 from tests.support.api import PNG, submit
 from tests.support.canaries import canary
+from tests.support.keys import bearing, make_key
 
 pytestmark = pytest.mark.integration
 
@@ -145,18 +145,14 @@ def test_the_address_of_the_client_is_logged_only_where_the_operator_wants_it(
 
 
 def test_a_line_names_the_tenant_and_the_key_of_the_caller(log: Path, redis: Redis, api_settings: ApiSettings) -> None:
-    app = create_app(api_settings)
-    radiology = Caller(tenant="radiology", scopes=frozenset({"read"}), key_id="k-1")
-
-    async def with_caller(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            scope.setdefault("state", {})["caller"] = radiology
-        await app(scope, receive, send)
-
-    with TestClient(with_caller) as client:
+    key = make_key(api_settings.access_dir, "radiology", ["read"])
+    closed = api_settings.model_copy(update={"access": "closed"})
+    with TestClient(create_app(closed)) as client:
+        client.get("/tasks", headers=bearing(key))
         client.get("/tasks")
-    line = access(log)[-1]
-    assert (line["tenant"], line["key_id"]) == ("radiology", "k-1")
+    assert (access(log)[-1]["tenant"], access(log)[-1]["key_id"]) == (None, None)
+    line = access(log)[-2]
+    assert (line["tenant"], line["key_id"]) == ("radiology", key.split("_")[1])
 
 
 def test_a_defect_is_a_line_with_the_id_of_its_request(log: Path, redis: Redis, api_settings: ApiSettings) -> None:

@@ -16,7 +16,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from certrad.workers.contract.commands import REDIS_AWAY
+from certrad.workers.contract.commands import REDIS_AWAY, SELFTEST_FAILED
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.local.stack import Stack
 from certrad.workers.local.supervisor import Child, StackError
@@ -191,6 +191,14 @@ def test_deaths_that_something_else_caused_are_not_counted() -> None:
     live_through(child, 12, every=1.0)
     assert not child.deaths
     assert child.start_at == pytest.approx(11.0 + 2.0)
+
+
+def test_a_death_that_would_happen_again_at_once_waits_long_and_is_not_counted() -> None:
+    command = [sys.executable, "-c", f"raise SystemExit({SELFTEST_FAILED})"]
+    child = Child("faulty", lambda: subprocess.Popen(command), pauses={SELFTEST_FAILED: 60.0})
+    live_through(child, 12, every=100.0)
+    assert not child.deaths
+    assert child.start_at == pytest.approx(1100.0 + 60.0)
 
 
 def test_a_process_that_does_not_serve_is_asked_to_end_and_then_killed() -> None:

@@ -94,6 +94,8 @@ NOTHING: Final[Mapping[str, str]] = {
     "store_instances": "as above",
     "store_instances_of_study": "as above",
     "metrics": "sums over the installation, for the operator: a key with `admin`",
+    "order_selftest": "it tests the installation, for the operator: a key with `admin`",
+    "get_selftest": "as above: versions and checks of the installation, and nothing of a tenant",
     "end_session": "it ends the session of the caller's own cookie",
 }
 """The calls that have no object, each with the reason."""

@@ -11,9 +11,11 @@ from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.models.types.applied_window import FullRange
 from certrad.models.types.image import ImageRecord
 from certrad.workers import issue
+from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.job import RESULT, JobRecord
 from certrad.workers.contract.names import document_key
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.submission import Submission
 from certrad.workers.intake import tasks as intake
 from certrad.workers.settings import WorkerSettings
 from tests.support.certificates import answered
@@ -35,9 +37,10 @@ class JobEnder:
     redis: Redis
     settings: WorkerSettings
 
-    def submit(self, data: bytes, *, job_id: str = "job1", **request: Any) -> str:
+    def submit(self, data: bytes, *, job_id: str = "job1", tenant: str = LOCAL_TENANT, **request: Any) -> str:
         """Stores an upload with its record, as the API does."""
-        self.records.create(job_id, replace(REQUEST, **request), max_active=100, digest="0" * 64)
+        submission = Submission(tenant=tenant)
+        self.records.create(job_id, replace(REQUEST, **request), max_active=100, digest="0" * 64, submission=submission)
         self.settings.blobs_dir.mkdir(parents=True, exist_ok=True)
         (self.settings.blobs_dir / job_id).write_bytes(data)
         return job_id

@@ -26,6 +26,7 @@ def run(options: Namespace) -> int:
     from certrad.workers.contract import logs
     from certrad.workers.contract.audit import recorded_run
     from certrad.workers.contract.audit_trail import AuditTrail
+    from certrad.workers.contract.data_version import open_directory
     from certrad.workers.offline.settings import settings_of
     from certrad.workers.pacs.connector import Connector
     from certrad.workers.settings import ConnectorSettings
@@ -34,6 +35,7 @@ def run(options: Namespace) -> int:
     for name in ("httpx", "httpcore"):  # they would log the addresses of images, which name the patient's study
         logging.getLogger(name).setLevel(logging.WARNING)
     settings = settings_of(ConnectorSettings, options.data_dir)
+    open_directory(settings.data_dir)
     try:
         trail = AuditTrail(settings.audit_dir)
         connector = Connector(settings, read_rules(settings.rules), trail)

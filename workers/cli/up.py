@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, SELFTEST_FAILED, fail
 from certrad.workers.contract.loopback import AddressError, is_loopback
 from certrad.workers.contract.option_kinds import integer, text
 from certrad.workers.contract.rules_file import read_rules
@@ -38,6 +38,7 @@ def run(options: Namespace) -> int:
     """
     from certrad.models.installed import CardError, own_cards
     from certrad.workers.contract import logs
+    from certrad.workers.contract.data_version import open_directory
     from certrad.workers.local.redis_server import EmbeddedRedisError
     from certrad.workers.local.stack import Stack
     from certrad.workers.local.supervisor import StackError
@@ -63,6 +64,7 @@ def run(options: Namespace) -> int:
         return fail(str(error), BAD_USAGE)
     data_dir = settings.data_dir.resolve()
     _tell(f"data directory {data_dir} ({_origin(options.data_dir, settings)}; {_age(data_dir)})")
+    open_directory(data_dir)
     log_dir = data_dir / "logs"
     log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     redis = "" if "redis_url" in settings.model_fields_set else "Redis, "
@@ -125,6 +127,9 @@ def _age(data_dir: Path) -> str:
 
 
 def _report_death(name: str, code: int) -> None:
+    if code == SELFTEST_FAILED:
+        _tell(f"the self-test of {name} failed; it takes no work and is tried again in a minute; see its log")
+        return
     _tell(f"{name} ended with exit code {code} and is started again; see its log")
 
 

@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import Final
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, REDIS_AWAY, fail
+from certrad.workers.contract.commands import BAD_USAGE, DONE, REDIS_AWAY, fail
 from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.contract.option_kinds import choice
 
@@ -33,7 +33,8 @@ def add_arguments(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     """Runs one worker until a signal or command stops it; a worker that ends by itself has failed.
 
-    One that could not sign off ends with `REDIS_AWAY`: it is to be started again.
+    One that could not sign off ends with `REDIS_AWAY`: it is to be started again. One whose engine did not pass its
+    self-test ends with `SELFTEST_FAILED`.
 
     Returns:
         The exit code.
@@ -46,6 +47,7 @@ def run(options: Namespace) -> int:
     from certrad.workers.connection import connect
     from certrad.workers.contract import logs
     from certrad.workers.contract.audit import open_trail, recorded_run
+    from certrad.workers.contract.data_version import open_directory, open_store
     from certrad.workers.contract.waiting import refuses_writes, tell_if_redis_is_away
     from certrad.workers.engine.worker import EngineWorker
     from certrad.workers.environment import ONE_THREAD
@@ -60,9 +62,11 @@ def run(options: Namespace) -> int:
     logs.configure(queue)
     settings = WorkerSettings()
     tell_if_redis_is_away(settings)
+    open_directory(settings.data_dir)
     name, redis = worker_name(queue), connect(settings, is_stopping=stopping.requested)
     worker: QueueWorker
     try:
+        open_store(redis)
         if queue == ENGINE_QUEUE:
             worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
         else:
@@ -84,4 +88,4 @@ def run(options: Namespace) -> int:
             raise
         sys.stderr.write(f"certrad: the worker ends without Redis ({type(error).__name__})\n")
         return DONE if stopping.requested() else REDIS_AWAY
-    return DONE if worker.stop_requested else FAILURE
+    return DONE if worker.stop_requested else worker.failure_code

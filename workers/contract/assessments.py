@@ -3,7 +3,6 @@
 Nothing in them is about a patient, and there is no free text. The latest assessment of a certificate counts; all stay.
 """
 
-import fcntl
 import json
 import os
 import threading
@@ -16,12 +15,14 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from certrad.workers.contract.access import LOCAL_TENANT
+from certrad.workers.contract.locked_files import open_locked
 
 Verdict = Literal["accept", "reject", "amend"]
 Outcome = Literal["certified", "abstained"]
 ReasonCode = Literal[
     "agrees", "wrong_class", "wrong_region", "poor_image", "not_this_task", "needless_abstention", "other"
 ]
+FILE_NAME: Final = "assessments.jsonl"
 VERDICTS: Final[Mapping[Verdict, str]] = {
     "accept": "the reader uses the result as it is",
     "reject": "the reader does not use the result",
@@ -120,10 +121,10 @@ class Assessments:
             directory: The folder.
             clock: Seconds since 1970.
         """
-        self._path = directory / "assessments.jsonl"
+        self._path = directory / FILE_NAME
         self._clock = clock
         self._thread = threading.Lock()
-        self._read_to = 0
+        self._inode = self._read_to = 0
         self._of: defaultdict[str, list[Assessment]] = defaultdict(list)
 
     def record(
@@ -170,9 +171,8 @@ class Assessments:
         )
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._thread:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            descriptor = open_locked(self._path)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
                 self._refresh()
                 if key_sha256 is not None and (former := self._with_key(key_sha256, tenant)) is not None:
                     if (former.certificate, former.verdict, former.reason) != (certificate, verdict, reason):
@@ -210,6 +210,9 @@ class Assessments:
         """Reads what was written since the last time, by whomever."""
         try:
             with self._path.open("rb") as file:
+                if (inode := os.fstat(file.fileno()).st_ino) != self._inode:  # some were erased
+                    self._inode, self._read_to = inode, 0
+                    self._of.clear()
                 file.seek(self._read_to)
                 content = file.read()
         except FileNotFoundError:

@@ -34,7 +34,9 @@ EventName = Literal[
     "session_ended",
     "job_cancelled",
     "job_erased",
+    "patient_erased",
     "assessment_recorded",
+    "selftest_ordered",
     "events_lost",
     "line_repaired",
     "file_expired",
@@ -147,7 +149,11 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
     ),
     "job_cancelled": EventKind(type=_ACCESSED, action="E", meaning="A job was cancelled, and its upload deleted"),
     "job_erased": EventKind(type=_ACCESSED, action="D", meaning="An ended job was erased; its certificate stays"),
+    "patient_erased": EventKind(
+        type=_ACCESSED, action="D", meaning="Everything about one patient's jobs was erased; their events follow"
+    ),
     "assessment_recorded": EventKind(type=_IMPORT, action="C", meaning="A reader assessed a certificate"),
+    "selftest_ordered": EventKind(type=ACTIVITY, action="E", meaning="A self-test of an engine and intake was ordered"),
     "events_lost": EventKind(
         type=_ALERT,
         subtype=_RECORDING_STARTED,

@@ -29,13 +29,18 @@ _Card = TypeVar("_Card")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerCard:
-    """The card of a running engine: its name, device, dtype and the backbones whose weights it holds."""
+    """The card of a running engine: its name, device, dtype and the backbones whose weights it holds.
+
+    An engine publishes it once its self-test has passed; `selftest_seconds` is what that took, and None on the card of
+    an earlier release.
+    """
 
     name: str
     device: str
     dtype: str
     backbones: tuple[str, ...]
     seen_at: float
+    selftest_seconds: float | None = None
 
 
 class Catalogue:

@@ -45,5 +45,31 @@ class CertificateOwners:
         folder = self._folder(sha256)
         return (folder / tenant).exists() or (tenant == LOCAL_TENANT and not folder.exists())
 
+    def others(self, sha256: str, tenant: str) -> bool:
+        """Returns whether another tenant made a certificate too.
+
+        Args:
+            sha256: As of `add`.
+            tenant: The tenant.
+        """
+        folder = self._folder(sha256)
+        marks = {path.name for path in folder.iterdir()} if folder.exists() else {LOCAL_TENANT}
+        return bool(marks - {tenant})
+
+    def remove(self, sha256: str, tenant: str) -> None:
+        """Forgets that a tenant made a certificate; it may not be noted.
+
+        Args:
+            sha256: As of `add`.
+            tenant: The tenant.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        folder = self._folder(sha256)
+        (folder / tenant).unlink(missing_ok=True)
+        if folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
+
     def _folder(self, sha256: str) -> Path:
         return self.directory / sha256[:2] / sha256

@@ -13,8 +13,18 @@ DONE: Final = 0
 FAILURE: Final = 1
 BAD_USAGE: Final = 2
 ABSTAINED: Final = 3
+OTHER_DATA: Final = 65  # EX_DATAERR: the data are of a version that this release does not know
+SELFTEST_FAILED: Final = 70  # EX_SOFTWARE: an engine takes no work, because its self-test failed
 REDIS_AWAY: Final = 75  # EX_TEMPFAIL: a worker ended because Redis did not answer or took no writes
 INTERRUPTED: Final = 130  # as a shell calls a process that SIGINT ended
+
+
+class RefusalError(Exception):
+    """A command refuses to run: a sentence for its user, and the exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,7 @@ COMPUTING: Final[Mapping[str, Command]] = {
     "plot": Command("certrad.workers.cli.plot", "Plot certified accuracy against radius, from tables of `evaluate`"),
     "attack": Command("certrad.workers.cli.attack", "Attack images, without and with knowledge of the prompt"),
     "audit": Command("certrad.workers.cli.audit", "Attack certified images, and count contradicted certificates"),
+    "selftest": Command("certrad.workers.cli.selftest", "Test this machine against stored references, for acceptance"),
     "fetch": Command("certrad.workers.cli.fetch", "Download the weights of a backbone and pin their digest"),
     "prompts import": Command("certrad.workers.cli.import_prompt", "Import a published prompt checkpoint"),
     "prompts calibrate": Command("certrad.workers.cli.calibrate", "Adapt a prompt to unlabelled images of a site"),
@@ -51,6 +62,7 @@ COMPUTING: Final[Mapping[str, Command]] = {
     "deliveries": Command("certrad.workers.cli.deliveries", "List, retry or drop what is on its way to a PACS"),
     "rules test": Command("certrad.workers.cli.rules_test", "Show what the rules do with an image"),
     "assessments": Command("certrad.workers.cli.assessments", "Show how often readers agreed with the results"),
+    "erase": Command("certrad.workers.cli.erase", "Erase everything about one patient's jobs"),
     "audit-trail verify": Command(
         "certrad.workers.cli.audit_trail_verify", "Check that no line of the audit trail was changed or removed"
     ),
@@ -90,6 +102,8 @@ def run(name: str, command: Command, arguments: Sequence[str]) -> int:
         return BAD_USAGE
     try:
         return int(module.run(options))
+    except RefusalError as refusal:
+        return fail(str(refusal), refusal.code)
     except ValueError as error:
         if (problems := _wrong_settings(error)) is None:
             raise

@@ -82,6 +82,14 @@ FORMER_TASKS: Final[dict[str, str]] = {
 """The name of each task in the release before this one: its queued jobs run under the new name."""
 FIRST_STAGE: Final[dict[Kind, Stage]] = {"certify": "decode", "tune": "unpack"}  # the engine's bears the kind's name
 
+SelfTestPart = Literal["engine", "intake"]
+
+SELFTEST_TASKS: Final[dict[SelfTestPart, tuple[str, str]]] = {
+    "engine": (ENGINE_QUEUE, "certrad.workers.engine.tasks.selftest"),
+    "intake": (INTAKE_QUEUE, "certrad.workers.intake.selftest.selftest"),
+}
+"""The tasks of a self-test that POST /selftest orders; they belong to no job."""
+
 PREFIX: Final = "certrad"
 JOBS: Final = f"{PREFIX}:jobs"  # zset: job id -> time of creation
 ACTIVE: Final = f"{PREFIX}:active"  # zset: job id -> time of creation, until the job ends
@@ -104,6 +112,8 @@ PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 PROMPT_TENANTS: Final = f"{PREFIX}:prompts:tenants"  # hash: id of a tenants' own prompt -> the tenants, by spaces
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
+VERSION: Final = f"{PREFIX}:version"  # hash: version of what is in Redis, and the release that wrote it
+FAILED_SELFTESTS: Final = f"{PREFIX}:selftests:failed"  # hash: host and device -> JSON of FailedSelfTest
 TOTALS: Final = f"{PREFIX}:totals"  # hash: JSON list of a counter's name and its labels' values -> number, see `totals`
 CALLBACKS: Final = f"{PREFIX}:callbacks"  # zset: id of an ended job -> time of the next attempt to tell its receiver
 DEAD_CALLBACKS: Final = (
@@ -186,6 +196,11 @@ def drift_key(tenant: str, day: str) -> str:
 def idempotency_key(key_sha256: str) -> str:
     """Returns the key of the job that an Idempotency-Key created, with the digest of its request."""
     return f"{PREFIX}:idem:{key_sha256}"
+
+
+def selftest_key(test_id: str) -> str:
+    """Returns the key of the hash of an ordered self-test: when it was ordered, and the report of each part."""
+    return f"{PREFIX}:selftest:{test_id}"
 
 
 def callback_key(job_id: str) -> str:

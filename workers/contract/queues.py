@@ -15,15 +15,23 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
-from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, FORMER_TASKS, INTAKE_QUEUE, TASKS, Stage
+from certrad.workers.contract.names import (
+    ARCHIVE_QUEUE,
+    ENGINE_QUEUE,
+    FORMER_TASKS,
+    INTAKE_QUEUE,
+    SELFTEST_TASKS,
+    TASKS,
+    Stage,
+)
 from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.contract.turns import place
 
-_ALLOWED: Final = frozenset(path for _, path in TASKS.values())
+_ALLOWED: Final = frozenset(path for _, path in (*TASKS.values(), *SELFTEST_TASKS.values()))
 
 
 class AllowedJob(Job):
-    """An RQ job that refuses every function but those of TASKS, and every callback.
+    """An RQ job that refuses every function but those of TASKS and SELFTEST_TASKS, and every callback.
 
     JSON alone is not enough: whoever can write to Redis could name any importable function.
     """

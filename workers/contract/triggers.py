@@ -120,6 +120,10 @@ class TriggerSpool:
             if path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)
 
+    def forget_outcome(self, trigger_id: str) -> None:
+        """Deletes the outcome of a trigger; there may be none."""
+        self._file(self._outcomes, trigger_id).unlink(missing_ok=True)
+
     def outcome(self, trigger_id: str) -> dict[str, Any]:
         """Returns what has become of a trigger so far.
 

@@ -16,7 +16,9 @@ from rq.job import Job
 
 from certrad.workers.connection import connect
 from certrad.workers.contract import logs
+from certrad.workers.contract.commands import SELFTEST_FAILED
 from certrad.workers.contract.names import ENGINE_QUEUE
+from certrad.workers.contract.selftest import SelfTestFailedError
 from certrad.workers.engine.protocol import DONE, LEAVING, LOOK, READY, Order
 from certrad.workers.parent_death import die_with
 from certrad.workers.queue import stop as stopping
@@ -102,7 +104,10 @@ def main() -> None:
     from certrad.workers.engine import tasks  # the first import of torch takes seconds, in which the parent may die
 
     with socket(fileno=int(channel_fd)) as channel:
-        serve(JobPerformer(ENGINE_QUEUE, name=name, settings=WorkerSettings()), tasks.start, tasks.look, channel)
+        try:
+            serve(JobPerformer(ENGINE_QUEUE, name=name, settings=WorkerSettings()), tasks.start, tasks.look, channel)
+        except SelfTestFailedError:  # the log and GET /health/workers say which check
+            sys.exit(SELFTEST_FAILED)
 
 
 if __name__ == "__main__":

@@ -93,8 +93,13 @@ class Runtime:
         fetch(self.redis, store, card)
         return card, store.load(card)
 
-    def card(self, name: str) -> WorkerCard:
-        """Returns the card that this engine publishes."""
+    def card(self, name: str, selftest_seconds: float | None = None) -> WorkerCard:
+        """Returns the card that this engine publishes.
+
+        Args:
+            name: Name of the RQ worker.
+            selftest_seconds: Seconds of the self-test that it passed.
+        """
         present = [card.id for card in self.catalogue.backbones().values() if self._has_weights(card)]
         return WorkerCard(
             name=name,
@@ -102,6 +107,7 @@ class Runtime:
             dtype=dtype_name(self.dtype),
             backbones=tuple(sorted(present)),
             seen_at=time.time(),
+            selftest_seconds=selftest_seconds,
         )
 
     def _has_weights(self, card: BackboneCard) -> bool:

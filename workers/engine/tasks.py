@@ -11,15 +11,16 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.timeouts import JobTimeoutException
 
-from certrad.models.backbones.base import EMBEDDED_ID
 from certrad.models.errors import Rejected
 from certrad.workers.connection import connect
+from certrad.workers.contract.commands import SELFTEST_FAILED
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.load import publish_memory
 from certrad.workers.contract.progress import SamplesDone
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
+from certrad.workers.contract.selftest import SelfTestFailedError, SelfTests
 from certrad.workers.contract.speeds import note_certification
 from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.engine.assistance import Assistance
@@ -27,9 +28,9 @@ from certrad.workers.engine.certification import Certification
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.memory import used_memory
-from certrad.workers.engine.model import input_shape
 from certrad.workers.engine.prompt_store import publish_all
 from certrad.workers.engine.runtime import Runtime, build
+from certrad.workers.engine.selftest import ORDERED_SAMPLES, START_SAMPLES, publish_selftest, run_selftest
 from certrad.workers.engine.tuning import Tuning
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.shortage import raise_if_disk_is_full
@@ -38,22 +39,32 @@ from certrad.workers.settings import WorkerSettings
 
 _log = structlog.get_logger()
 _runtime: Runtime | None = None
+_selftest_seconds: float | None = None
 
 
 def start(worker_name: str) -> None:
-    """Makes this process an engine: loads and warms up the default backbone, and publishes what it offers.
+    """Makes this process an engine: passes the self-test and publishes what it offers.
+
+    The self-test loads and warms up the default backbone, so that the first job does not pay for it.
 
     Args:
         worker_name: Name of the RQ worker.
+
+    Raises:
+        SelfTestFailedError: A check failed, so that this process must take no work.
     """
-    global _runtime  # RQ calls a task by its name, so an engine's state is its process's
+    global _runtime, _selftest_seconds  # RQ calls a task by its name, so an engine's state is its process's
     settings = WorkerSettings()
     _runtime = build(settings, connect(settings, is_stopping=stopping.requested), name=worker_name)
-    _warm_up(_runtime)
+    report = run_selftest(_runtime, samples=START_SAMPLES)
+    publish_selftest(_runtime, worker_name, report)
+    if not report.passed:
+        raise SelfTestFailedError(report)
+    _selftest_seconds = round(report.seconds, 3)
     publish_all(_runtime.redis, settings.prompts_dir)
     _runtime.epochs.current()
     _runtime.epochs.publish(Keyring(_runtime.redis), clock=time.time)
-    _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+    _runtime.catalogue.publish_worker(_runtime.card(worker_name, _selftest_seconds))
     _publish_memory(_runtime)
 
 
@@ -66,10 +77,28 @@ def look(worker_name: str) -> None:
     if _runtime is None:
         raise RuntimeError("start() must run before the first look")
     try:
-        _runtime.catalogue.publish_worker(_runtime.card(worker_name))
+        _runtime.catalogue.publish_worker(_runtime.card(worker_name, _selftest_seconds))
         _publish_memory(_runtime)
     except RedisError as error:
         _log.warning("engine not published", error=type(error).__name__)
+
+
+def selftest(test_id: str) -> None:
+    """Runs the self-test that an administrator ordered, and keeps its report; an engine that fails takes no more work.
+
+    Args:
+        test_id: The id of the self-test.
+
+    Raises:
+        SystemExit: A check failed; the parent starts a new engine, which tests itself again.
+    """
+    runtime = _runtime
+    if runtime is None:
+        raise RuntimeError("start() must run before the first self-test")
+    report = run_selftest(runtime, samples=ORDERED_SAMPLES)
+    SelfTests(runtime.redis).put(test_id, "engine", report)
+    if not report.passed:
+        raise SystemExit(SELFTEST_FAILED)
 
 
 def certify(job_id: str) -> None:
@@ -202,10 +231,3 @@ def _problem(error: Exception, settings: WorkerSettings) -> tuple[str, str]:
             return "job_timeout", f"the job ran longer than {settings.job_timeout} s"
         case _:
             return "internal_error", "the engine met an unexpected error"
-
-
-def _warm_up(runtime: Runtime) -> None:
-    """Runs one padded batch through the default backbone, so that the first job does not pay for it."""
-    backbone = runtime.backbone(EMBEDDED_ID, runtime.dtype)
-    with torch.inference_mode():
-        backbone.encode_image(torch.zeros(runtime.block_size, *input_shape(backbone)))

@@ -16,6 +16,7 @@ from rq.job import Job
 
 from certrad.models.installed import own_cards
 from certrad.workers.contract.catalogue import Catalogue
+from certrad.workers.contract.commands import SELFTEST_FAILED
 from certrad.workers.contract.names import WORKERS
 from certrad.workers.engine.protocol import DONE, LEAVING, LOOK, READY, Order
 from certrad.workers.environment import ALLOCATOR, SPINNING
@@ -27,7 +28,7 @@ _LEAVE_SECONDS: Final = 10.0
 
 
 class EngineFailedError(Exception):
-    """The engine ended before it had loaded its models; its log says why."""
+    """The engine ended before it had passed its self-test with its models loaded; its log says why."""
 
 
 class EngineProcess:
@@ -231,6 +232,9 @@ class EngineWorker(QueueWorker):
 
     def _greet(self, engine: EngineProcess) -> None:
         if engine.answer() != READY:
+            if self._part_with(engine) == SELFTEST_FAILED:
+                self.failure_code = SELFTEST_FAILED
+                raise EngineFailedError("the self-test of the engine failed")
             raise EngineFailedError("the engine ended before it had loaded its models")
         self._card = self.connection.hget(WORKERS, self.name)
 

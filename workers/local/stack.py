@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from certrad.workers.contract.commands import REDIS_AWAY
+from certrad.workers.contract.commands import REDIS_AWAY, SELFTEST_FAILED
 from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.local.log_files import LogFiles, open_log
 from certrad.workers.local.probe import Question
@@ -30,6 +30,7 @@ _API_STOP_SECONDS: Final = 10.0
 _WORKERS_STOP_SECONDS: Final = 30.0
 _CONNECTOR_STOP_SECONDS: Final = 5.0
 _REDIS_STOP_SECONDS: Final = 30.0
+_SELFTEST_PAUSE_SECONDS: Final = 60.0  # until an engine whose self-test failed is tried again
 _TICK_SECONDS: Final = 0.2
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -94,6 +95,7 @@ class Stack:
 
         Raises:
             StackError: The stack cannot be started or kept up.
+            DataVersionError: Redis holds data of a version that this release does not know.
             EmbeddedRedisError: The Redis server cannot be started.
         """
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -102,6 +104,7 @@ class Stack:
         with _wakeups() as stop_or_wait:
             try:
                 redis = self._start_redis()
+                self._store.open()
                 supervised = [*([] if redis is None else [redis]), *self._workers, self._api]
                 supervised += [] if self._connector is None else [self._connector]
                 announced = False
@@ -155,6 +158,7 @@ class Stack:
             name,
             lambda: self._spawn(name, _worker_command(queue_name), env),
             excused=lambda code: code == REDIS_AWAY or not self._store.has_room(),
+            pauses={SELFTEST_FAILED: _SELFTEST_PAUSE_SECONDS},
         )
 
     def _connector_child(self, shared: Mapping[str, str]) -> Child:

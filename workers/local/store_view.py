@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, cast
 
 from redis import Redis
@@ -11,6 +11,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from redis.retry import Retry
 from rq.worker_registration import REDIS_WORKER_KEYS
 
+from certrad.workers.contract.data_version import open_store
 from certrad.workers.contract.names import PREFIX, WORKERS
 from certrad.workers.contract.queues import worker_exists
 from certrad.workers.contract.redis_access import redis_options
@@ -25,6 +26,15 @@ class StoreView:
 
     def __init__(self, settings: SharedSettings) -> None:
         self._options = redis_options(settings)
+
+    def open(self) -> None:
+        """Makes what Redis holds data of this version; one that does not answer is asked by the workers.
+
+        Raises:
+            DataVersionError: Its version is unknown.
+        """
+        with suppress(RedisError), self._connected() as redis:
+            open_store(redis)
 
     def has_room(self) -> bool:
         """Returns whether Redis answers, takes writes, and has a twentieth of its memory left.

@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,6 +39,7 @@ class Child:
         process: The process, unless it has ended or was never started.
         excused: Says, from the exit code, whether something else caused a death: it is not counted, and the next start
             waits the longest pause. The code is None for a start that failed.
+        pauses: Exit code -> seconds before the next start. Such a death is not counted: it would happen again at once.
         grace: Seconds that a process which does not serve has to end by itself.
         deaths: Monotonic seconds of the deaths that count.
         start_at: Monotonic seconds of its next start.
@@ -49,6 +50,7 @@ class Child:
     spawn: Callable[[], subprocess.Popen[bytes]]
     process: subprocess.Popen[bytes] | None = None
     excused: Callable[[int | None], bool] = _never
+    pauses: Mapping[int, float] = field(default_factory=dict)
     grace: float = 10.0
     deaths: deque[float] = field(default_factory=deque)
     start_at: float = 0.0
@@ -111,6 +113,9 @@ class Child:
         return True
 
     def _plan_restart(self, now: float, code: int | None) -> None:
+        if code is not None and code in self.pauses:
+            self.start_at = now + self.pauses[code]
+            return
         if self.excused(code):
             self.start_at = now + _LONGEST_PAUSE_SECONDS
             return

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from redis import Redis
 from redis.exceptions import ConnectionError
 
+from certrad.workers.contract.data_version import require_store
 from certrad.workers.contract.redis_access import redis_options
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import StackSettings
@@ -25,6 +26,7 @@ def running_redis(settings: StackSettings, *, otherwise: str) -> Iterator[Redis]
         options["url"] = EmbeddedRedis(settings.data_dir.resolve() / "redis").url
     try:
         with Redis.from_url(**options) as redis:
+            require_store(redis)
             yield redis
     except ConnectionError:
         sys.stderr.write(f"certrad: no service runs here; {otherwise}\n")

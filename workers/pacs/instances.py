@@ -259,6 +259,8 @@ class Instances:
         """
         now = time.time()
         with self._database.transaction() as connection:
+            if not connection.execute("SELECT 1 FROM instances WHERE id = ?", (instance.id,)).fetchone():
+                return  # it was erased meanwhile
             for report in reports:
                 connection.execute(
                     "INSERT OR IGNORE INTO deliveries (instance, output, sop, study, destination, content, state, due, "

@@ -22,6 +22,7 @@ from rq.timeouts import JobTimeoutException
 from rq.utils import now
 
 from certrad.workers.connection import quiet_seconds
+from certrad.workers.contract.commands import FAILURE
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records
@@ -56,6 +57,7 @@ class QueueWorker(Worker):
     """
 
     job_class = AllowedJob
+    failure_code = FAILURE  # the exit code of a worker that ends by itself
     _slice_of: str | None = None  # the tenant of the job that is being handed back at the end of its slice
 
     def __init__(
@@ -88,11 +90,17 @@ class QueueWorker(Worker):
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Publishes that this worker lives, and registers it again if it was taken for dead, as after a sleep."""
-        super().heartbeat(_DEAD_AFTER_HEARTBEATS * self.settings.heartbeat_seconds, pipeline)
-        if pipeline is None and self.birth_date is not None:
-            if not self.connection.hexists(self.key, "birth"):
-                self.connection.hset(self.key, mapping=self.serialize())
-            worker_registration.register(self)
+        ttl = _DEAD_AFTER_HEARTBEATS * self.settings.heartbeat_seconds
+        if pipeline is not None or self.birth_date is None:
+            super().heartbeat(ttl, pipeline)
+            return
+        with self.connection.pipeline(transaction=False) as batch:  # one round trip: a job may be waiting
+            super().heartbeat(ttl, batch)
+            batch.hexists(self.key, "birth")
+            worker_registration.register(self, batch)
+            _, _, _, is_known, *_ = batch.execute()
+        if not is_known:
+            self.connection.hset(self.key, mapping=self.serialize())
 
     def clean_registries(self) -> None:
         """Cleans up as RQ does, once every worker has had time for a heartbeat since Redis was away or took no writes.

@@ -212,7 +212,7 @@ def _structured_report(report: Report, source: Dataset | None) -> str | None:
     """Returns the structured report that says the same; None without a DICOM image, about which there is none."""
     if source is None:
         return None
-    uid = structured_report_uid(source.SOPInstanceUID, report.frame, report.certificate_sha256, report.language)
+    uid = structured_report_uid(source.SOPInstanceUID, report.frame, report.certificate_sha256, report.edition)
     return f"urn:oid:{uid}"
 
 

@@ -33,16 +33,16 @@ def derived_uid(*parts: object) -> UID:
     return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '|'.join(map(str, parts))).int}")
 
 
-def structured_report_uid(sop_instance_uid: str, frame: int | None, certificate_sha256: str, language: str) -> UID:
-    """Returns the SOP instance UID of a structured report; in another language it is another instance.
+def structured_report_uid(sop_instance_uid: str, frame: int | None, certificate_sha256: str, edition: str) -> UID:
+    """Returns the SOP instance UID of a structured report; another edition is another instance.
 
     Args:
         sop_instance_uid: SOP instance UID of the image.
         frame: Frame of a multi-frame image; None for an image of one frame.
         certificate_sha256: SHA-256 of the certificate document.
-        language: Language of the report.
+        edition: Language and tenant of the report.
     """
-    return derived_uid("structured report", sop_instance_uid, frame, certificate_sha256, language)
+    return derived_uid("structured report", sop_instance_uid, frame, certificate_sha256, edition)
 
 
 def classifier_id(classifier: ClassifierIdentity) -> str:

@@ -1,7 +1,7 @@
 """Makes and stores the reports of one job, once its certificate is stored."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from typing import Final, cast
@@ -77,6 +77,7 @@ def make_reports(
     with ReportIndex(settings.reports_dir).history(*_of(record.submission.tenant), *subject) as history:
         known = history.of(certificate.sha256)
         report = _report(certificate, class_codes, image, known.issued_at if known else clock(), settings)
+        report = replace(report, tenant=record.submission.tenant)
         picture = Picture(
             frame=request.frame,
             region=request.region,

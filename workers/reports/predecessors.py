@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,7 +61,7 @@ class ReportHistory:
         content = file.read()
         self._end = content.rfind(b"\n") + 1
         self._reports: dict[str, IssuedReport] = {}
-        for line in content[: self._end].splitlines():
+        for line in filter(bytes.strip, content[: self._end].splitlines()):  # one that was forgotten is blank
             self._remember(_from_json(line))
 
     def of(self, certificate: str) -> IssuedReport | None:
@@ -134,12 +134,46 @@ class ReportIndex:
             _sync(path.parent)
             yield ReportHistory(file)
 
+    def forget(self, certificates: Collection[str], *, is_rehearsal: bool = False) -> int:
+        """Forgets the reports about some certificates, and returns how many there were.
+
+        A line is blanked in its place, so that a power cut takes no other line along, and other workers that wait for
+        the file write after it.
+
+        Args:
+            certificates: SHA-256 of each certificate.
+            is_rehearsal: Whether to count them only.
+
+        Raises:
+            OSError: The disk refuses.
+            ValueError: A line of the index is none that this version writes.
+        """
+        if not certificates or not self.directory.is_dir():
+            return 0
+        histories = (path for path in self.directory.glob("??/*") if path.is_file())
+        return sum(_blank(path, certificates, is_rehearsal=is_rehearsal) for path in histories)
+
     def _path(self, subject: tuple[str, ...]) -> Path:
         key = self.directory / "key"
         if not key.exists():
             create_file(key, os.urandom(_KEY_BYTES))  # of several workers the first wins
         name = hmac.new(key.read_bytes(), "\0".join(subject).encode(), hashlib.sha256).hexdigest()
         return self.directory / name[:2] / name
+
+
+def _blank(path: Path, certificates: Collection[str], *, is_rehearsal: bool) -> int:
+    """Blanks the lines of a history that are about some certificates, and returns how many there were."""
+    count = start = 0
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for line in file.read().splitlines(keepends=True):
+            if line.strip() and line.endswith(b"\n") and _from_json(line).certificate in certificates:
+                count += 1
+                if not is_rehearsal:
+                    os.pwrite(file.fileno(), b" " * (len(line) - 1), start)
+            start += len(line)
+        os.fsync(file.fileno())
+    return count
 
 
 def _sync(folder: Path) -> None:

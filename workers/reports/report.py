@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certrad.models.certificates.statement import StatedAbstention, Statement
+from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.reports.codes import Code
 
 
@@ -39,6 +40,7 @@ class Report:
         predecessor: An earlier report about the same image, or None.
         language: Language of the texts for people, `en` or `de`.
         jws: The certificate as compact JWS, for FHIR; None leaves the signature out of the bundle.
+        tenant: The tenant that the report is made for. No text of it says so.
     """
 
     statement: Statement
@@ -51,9 +53,15 @@ class Report:
     predecessor: Predecessor | None = None
     language: str = "en"
     jws: str | None = None
+    tenant: str = LOCAL_TENANT
 
     def __post_init__(self) -> None:
         if (self.finding is None) != isinstance(self.statement.claim, StatedAbstention):
             raise ValueError("a report must have a finding if, and only if, a class is certified")
         if self.issued_at.tzinfo is None:
             raise ValueError("the time of a report must have a time zone")
+
+    @property
+    def edition(self) -> str:
+        """Returns what makes the report another instance about the same certificate: its language and its tenant."""
+        return self.language if self.tenant == LOCAL_TENANT else f"{self.language}/{self.tenant}"

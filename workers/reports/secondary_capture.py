@@ -73,13 +73,13 @@ def _instance(capture: Dataset, report: Report, source: Dataset, *, has_picture:
     day, time = created.strftime("%Y%m%d"), created.strftime("%H%M%S")
     outcome = "certified" if isinstance(report.statement.claim, StatedCertificate) else "abstained"
     capture.SOPClassUID = SecondaryCaptureImageStorage
-    # A page in another language, or without its picture, is another image.
+    # A page in another language, of another tenant, or without its picture, is another image.
     capture.SOPInstanceUID = derived_uid(
         "secondary capture",
         source.SOPInstanceUID,
         report.frame,
         report.certificate_sha256,
-        report.language,
+        report.edition,
         has_picture,
     )
     capture.InstanceNumber = report.frame or int(source.get("InstanceNumber") or 1)
@@ -100,7 +100,7 @@ def _references(capture: Dataset, report: Report, source: Dataset) -> None:
         image.ReferencedFrameNumber = report.frame
     image.SpatialLocationsPreserved = "NO"
     capture.SourceImageSequence = [image]
-    uid = structured_report_uid(source.SOPInstanceUID, report.frame, report.certificate_sha256, report.language)
+    uid = structured_report_uid(source.SOPInstanceUID, report.frame, report.certificate_sha256, report.edition)
     capture.ReferencedInstanceSequence = [_reference(Comprehensive3DSRStorage, uid, _REPORT)]
 
 

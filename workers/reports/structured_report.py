@@ -94,7 +94,7 @@ def _structured_report(report: Report, source: Dataset) -> Dataset:
         series_number=_SERIES_NUMBER,
         series_description=Texts(report.language)("series.structured_report"),
         sop_instance_uid=structured_report_uid(
-            source.SOPInstanceUID, report.frame, report.certificate_sha256, report.language
+            source.SOPInstanceUID, report.frame, report.certificate_sha256, report.edition
         ),
         instance_number=1,
         manufacturer=MANUFACTURER,

@@ -14,9 +14,10 @@ from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.monitoring import registry
 from certrad.app.api.problems import problem_response, problem_responses
 from certrad.workers.contract.catalogue import WorkerCard
-from certrad.workers.contract.names import PREFIX
+from certrad.workers.contract.names import ENGINE_QUEUE, PREFIX
 from certrad.workers.contract.queues import QUEUES, Worker, alive_engines, alive_workers
 from certrad.workers.contract.redis_access import redis_options
+from certrad.workers.contract.selftest import FailedSelfTest, SelfTests
 
 router = APIRouter(tags=["health"])
 
@@ -28,10 +29,14 @@ class Health(BaseModel):
 
 
 class Workforce(Health):
-    """The workers of each queue, and the backbones that the engines among them hold."""
+    """The workers of each queue, and the backbones that the engines among them hold.
+
+    An engine is listed once it has passed its self-test; `failed_selftests` lists those that take no work.
+    """
 
     queues: dict[str, list[Worker]]
     engines: list[WorkerCard]
+    failed_selftests: list[FailedSelfTest]
 
 
 @router.get("/health/live", operation_id="live", summary="Is the process alive")
@@ -63,16 +68,26 @@ def ready(services: ServicesDep) -> Health:
     operation_id="workers",
     summary="Is there a worker for every queue",
     response_model=Workforce,
-    responses=problem_responses("no_worker"),
+    responses=problem_responses("no_worker", "selftest_failed"),
 )
 def workers(services: ServicesDep) -> Response:
     """Returns the workers with a heartbeat; 503 if a queue has none."""
     queues = {queue: alive_workers(services.redis, queue) for queue in QUEUES}
-    workforce = Workforce(queues=queues, engines=alive_engines(services.redis, services.catalogue))
+    workforce = Workforce(
+        queues=queues,
+        engines=alive_engines(services.redis, services.catalogue),
+        failed_selftests=SelfTests(services.redis).failures(),
+    )
     body: dict[str, Any] = workforce.model_dump(mode="json")
     idle = [queue for queue, names in queues.items() if not names]
     if idle:
-        return problem_response("no_worker", f"no worker on: {', '.join(idle)}", members={"queues": body["queues"]})
+        failed = workforce.failed_selftests if ENGINE_QUEUE in idle else []
+        told = "".join(f"; the self-test on {each.host} failed: {', '.join(each.checks)}" for each in failed)
+        return problem_response(
+            "selftest_failed" if failed else "no_worker",
+            f"no worker on: {', '.join(idle)}{told}",
+            members={name: body[name] for name in ("queues", "failed_selftests")},
+        )
     return JSONResponse(body)
 
 

@@ -125,3 +125,16 @@ def test_json_of_the_demonstration_says_it_too() -> None:
 def test_images_of_the_demonstration_are_of_classes_of_the_task_but_for_one() -> None:
     classes = shipped_tasks()["mednist"].class_names
     assert [specimen.truth in classes for specimen in SPECIMENS] == [True, True, True, False]
+
+
+def test_a_list_of_jobs_tells_what_is_left_and_what_nobody_knows() -> None:
+    def line(estimate: dict[str, float | None] | None) -> str:
+        console, job = Console(file=io.StringIO(), width=200), row(None).job
+        job.raw["estimate"] = estimate
+        print_jobs(console, [job])
+        written: str = console.file.getvalue()  # type: ignore[attr-defined]
+        return next(line for line in written.splitlines() if "j1" in line)
+
+    assert "13+31 s" in line({"wait_seconds": 12.6, "run_seconds": 31.0})
+    assert "0+? s" in line({"wait_seconds": 0.0, "run_seconds": None})
+    assert " s " not in line(None)

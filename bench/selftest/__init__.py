@@ -1,0 +1,1 @@
+"""Makes the stored references of the self-test."""

@@ -1,0 +1,125 @@
+"""Intake's part of a self-test: the decoder in its sandbox, the signing key, and Redis."""
+
+import hashlib
+import platform
+import secrets
+import time
+from importlib.metadata import version
+from typing import Final
+
+import structlog
+from redis import Redis
+
+from certrad.models.certificates.signature import is_signed, public_key, sign
+from certrad.models.selftest.facts import PHANTOM, REFERENCES, read_facts, references_sha256
+from certrad.models.selftest.outcome import run_check
+from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec
+from certrad.models.types.selftest import CheckName, SelfTestCheck, SelfTestReport, SkippedCheck
+from certrad.workers.connection import connect
+from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.selftest import SelfTests
+from certrad.workers.contract.store_round_trip import round_trip
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.keys.signing import SigningKeys
+from certrad.workers.settings import WorkerSettings
+
+PROBE_SCHEMA: Final = "certrad.selftest-probe/1"
+
+_OF_ENGINES: Final[tuple[CheckName, ...]] = ("weights", "noise_words", "normals", "features", "counts")
+_PACKAGES: Final = ("certrad", "cryptography", "numpy", "pillow", "pydicom", "redis", "rq")
+
+_log = structlog.get_logger()
+
+
+def selftest(test_id: str) -> None:
+    """Runs intake's part of the self-test that an administrator ordered, and keeps its report.
+
+    Args:
+        test_id: The id of the self-test.
+    """
+    settings = WorkerSettings()
+    with connect(settings) as redis:
+        keys = SigningKeys(settings.signing_dir)
+        keys.current()  # intake makes it for its first certificate; the test may come before that
+        keys.publish(Keyring(redis))
+        made = (decoder(settings), signing(settings, Keyring(redis)), redis_check(redis))
+        of_engines = (SkippedCheck(name=name, reason="an engine makes this check") for name in _OF_ENGINES)
+        report = SelfTestReport(
+            made_at=time.time(),
+            checks=tuple(check for check in made if isinstance(check, SelfTestCheck)),
+            skipped=(*of_engines, *(check for check in made if isinstance(check, SkippedCheck))),
+            facts=intake_facts(),
+        )
+        for check in report.checks:
+            if not check.ok:
+                _log.error("selftest failed", check=check.name, detail=check.detail)
+        SelfTests(redis).put(test_id, "intake", report)
+
+
+def decoder(settings: WorkerSettings) -> SelfTestCheck:
+    """Returns whether the decoder makes the stored model input of the shipped DICOM file, in its sandbox.
+
+    Args:
+        settings: Limits of the sandbox.
+    """
+
+    def decoded() -> str:
+        facts, content = read_facts(REFERENCES.read_bytes()), PHANTOM.read_bytes()
+        if hashlib.sha256(content).hexdigest() != facts.phantom_sha256:
+            raise ValueError("the shipped DICOM file is not the one the references name")
+        task = shipped_tasks()[facts.task]
+        card = shipped_backbones()[task.default_backbone]
+        spec = ClassifierSpec(
+            backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
+        )
+        _, record = decode_limited(content, CertifyRequest(classifier=spec), card, settings)
+        for name in ("pixels_sha256", "input_sha256"):
+            if getattr(record, name) != getattr(facts, name):
+                raise ValueError(f"{name} is {getattr(record, name)}, not {getattr(facts, name)}")
+        return f"model input {record.input_sha256}, from {record.rows} by {record.columns} pixels"
+
+    return run_check("decoder", decoded, time.monotonic)
+
+
+def signing(settings: WorkerSettings, keyring: Keyring | None) -> SelfTestCheck | SkippedCheck:
+    """Returns whether what this installation signs verifies, and what was changed afterwards does not.
+
+    Args:
+        settings: The folder of the keys; nothing is signed where no key was ever used.
+        keyring: The published keys, which must hold the one in use; None where no service runs.
+    """
+    keys = SigningKeys(settings.signing_dir)
+    if not keys.public_keys():
+        return SkippedCheck(
+            name="signing", reason="no signing key is here: the API host makes it for its first certificate"
+        )
+
+    def signed() -> str:
+        key = keys.current()
+        probe = sign({"schema": PROBE_SCHEMA, "value": secrets.token_hex(16)}, key)
+        if not is_signed(probe):
+            raise ValueError("the signature of a probe does not verify")
+        if is_signed({**probe, "value": secrets.token_hex(16)}):
+            raise ValueError("the signature of a changed probe verifies")
+        name = public_key(key)
+        if keyring is not None and name not in {each.public_key for each in keyring.signing_keys()}:
+            raise ValueError("the public key in use is not published")
+        return f"signed and verified with the public key {name}; a changed probe was refused"
+
+    return run_check("signing", signed, time.monotonic)
+
+
+def redis_check(redis: Redis) -> SelfTestCheck:
+    """Returns whether Redis gives back what is written to it."""
+    return run_check("redis", lambda: round_trip(redis), time.monotonic)
+
+
+def intake_facts() -> dict[str, str]:
+    """Returns the versions that a report of intake keeps."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        **{name: version(name) for name in _PACKAGES},
+        "references_sha256": references_sha256(),
+    }
