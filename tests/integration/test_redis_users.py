@@ -64,15 +64,20 @@ def test_the_apis_user_has_no_command_that_administers(api: Redis, command: tupl
         api.execute_command(*command)  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize("key", [names.input_key(JOB), names.ledger_key(JOB), names.document_key(JOB)])
-def test_the_apis_user_can_delete_what_engines_work_on_and_not_read_it(
+@pytest.mark.parametrize("key", names.keys_of_running(JOB))
+def test_the_apis_user_can_delete_what_engines_work_on_and_neither_read_nor_write_it(
     api: Redis, guarded: GuardedRedis, key: str
 ) -> None:
     with guarded.client("engine") as engine:
         engine.set(key, "pixels")
-        for read in (["GET", key], ["EVAL", "return redis.call('GET', ARGV[1])", "0", key], ["DUMP", key]):
+        for command in (
+            ["GET", key],
+            ["EVAL", "return redis.call('GET', ARGV[1])", "0", key],
+            ["DUMP", key],
+            ["SET", key, "forged"],
+        ):
             with pytest.raises(FORBIDDEN, match=REFUSED):
-                api.execute_command(*read)  # type: ignore[no-untyped-call]
+                api.execute_command(*command)  # type: ignore[no-untyped-call]
         assert api.delete(key) == 1
         assert engine.get(key) is None
 

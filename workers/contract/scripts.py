@@ -10,16 +10,14 @@ from certrad.workers.contract.names import (
     ENDED,
     NEWS,
     callback_key,
-    document_key,
-    input_key,
-    ledger_key,
+    keys_of_running,
     record_key,
 )
 from certrad.workers.contract.totals import DROPPED, MOST_FIELDS, field
 
 # Deletes what does not outlive a job. Its keys are made here, not given: Redis would demand that the caller may read
 # them, and the API may delete pixels, but not read them.
-_PARTS: Final = [key("").removeprefix(record_key("")) for key in (input_key, ledger_key, document_key)]
+_PARTS: Final = [key.removeprefix(record_key("")) for key in keys_of_running("")]
 _FORGET: Final = "redis.call('DEL', " + ", ".join(f"KEYS[1] .. '{part}'" for part in _PARTS) + ")"
 
 # Opens every script that may only touch a job under way: whether it has ended, or has no record (any more).
