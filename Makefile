@@ -28,8 +28,9 @@ $(ALL): pyproject.toml | $(BIN)/python
 	$(INSTALL) '.[api,worker,hospital,telemetry,local,demo,bench,evaluate,dev]'
 	@touch $(DEMO) $@
 
-# What tests of the connection to a PACS need beside Python: a PACS, tools of DICOM, a browser and OpenSSL.
-DEBIAN := orthanc orthanc-dicomweb dcmtk chromium openssl redis-server
+# What tests of the connection to a PACS need beside Python: a PACS, tools of DICOM, a browser and OpenSSL;
+# and promtool, which checks the alert rules; and a Redis with TLS.
+DEBIAN := orthanc orthanc-dicomweb dcmtk chromium openssl prometheus redis-server
 
 debian: ## Install the Debian packages that tests need, if they are missing and root runs it
 	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || if [ "$$(id -u)" -ne 0 ]; then \
@@ -66,4 +67,27 @@ up: $(DEMO) ## Run the local stack until interrupted
 bench: $(ALL) ## What a certificate costs, beside the bare encoder and a plain loop
 	$(BIN)/python -m certrad.bench certify-cost --backbone demo $(ARGS)
 
-.PHONY: help setup debian fmt lint test test-system soak demo up bench
+# No index and no folder of this machine is named in the locks. Each release's hashes are those of all its files, so that
+# x86-64 and ARM take the same lock. Locked is what the tests of this machine run with.
+LOCK = $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header --no-annotate \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --constraint build/tested.txt
+
+lock: $(ALL) ## Lock the images' requirements, as installed here, with hashes in docker/requirements-*.txt
+	mkdir -p build
+	$(BIN)/python -m pip freeze --exclude-editable >build/tested.txt
+	$(LOCK) --extra api --extra telemetry -o docker/requirements-api.txt $(ARGS) pyproject.toml
+	$(LOCK) --extra worker --extra hospital --extra telemetry -o docker/requirements-worker.txt $(ARGS) pyproject.toml
+
+sbom: $(ALL) ## Write build/sbom-*.cdx.json, what each image installs (CycloneDX 1.6, validated)
+	mkdir -p build
+	for image in api worker; do \
+	  $(BIN)/cyclonedx-py requirements docker/requirements-$$image.txt --pyproject pyproject.toml --spec-version 1.6 \
+	    --output-reproducible --validate --output-file build/sbom-$$image.cdx.json || exit 1; \
+	done
+
+audit: $(ALL) ## Look the locked requirements up in the database of known vulnerabilities; needs the internet
+	for image in api worker; do \
+	  $(BIN)/pip-audit --require-hashes --disable-pip --requirement docker/requirements-$$image.txt $(ARGS) || exit 1; \
+	done
+
+.PHONY: help setup debian fmt lint test test-system soak demo up bench lock sbom audit

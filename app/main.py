@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.telemetry import TelemetryConfig
 
 from certrad.app.api import problems
 from certrad.app.api.access import AccessMiddleware
@@ -14,7 +15,9 @@ from certrad.app.api.access_in_openapi import describe_access
 from certrad.app.api.audit import PROCESS, AuditMiddleware
 from certrad.app.api.dependencies import Services
 from certrad.app.api.methods import HeadMiddleware
+from certrad.app.api.metrics_port import metrics_on_own_port
 from certrad.app.api.middleware import (
+    MONITORING,
     AllowedHostMiddleware,
     BodySizeLimitMiddleware,
     ErrorMiddleware,
@@ -43,6 +46,7 @@ from certrad.app.api.routes import prompts as tuning
 from certrad.app.api.routes.page import page_router
 from certrad.app.api.store_version import begin_to_ask
 from certrad.app.settings import ApiSettings
+from certrad.workers.contract import tracing
 from certrad.workers.contract.audit import recorded_run
 
 _MAX_JSON_BYTES = 1 << 20  # of a body that is no file: FastAPI keeps it in memory
@@ -65,12 +69,13 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         asking = await begin_to_ask(services.redis)
-        with recorded_run(services.audit, PROCESS):
+        with recorded_run(services.audit, PROCESS), metrics_on_own_port(settings, services.metrics):
             yield
         asking.cancel()
         await services.close()
 
     app = FastAPI(
+        telemetry=_telemetry(settings),
         title="certrad",
         version=version("certrad"),
         description=_DESCRIPTION,
@@ -120,8 +125,24 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         drift,
     ):
         app.include_router(module.router)
+    if settings.metrics_port is None:
+        app.include_router(health.metrics_router)
     app.include_router(page_router(settings))
     return app
+
+
+def _telemetry(settings: ApiSettings) -> TelemetryConfig:
+    """Returns FastAPI's own configuration: spans only, since its logs would hold what clients sent."""
+    provider = tracing.configure(PROCESS, enabled=settings.telemetry, in_background=True)
+    return {
+        "tracer_provider": provider,
+        "tracing": provider is not None,
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "auto_configure": False,
+        "exclude": lambda scope: MONITORING.fullmatch(scope["path"]) is not None,
+    }
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

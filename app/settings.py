@@ -85,6 +85,13 @@ class ApiSettings(SharedSettings):
         False,
         description="whether those lines name the address of the client, which is personal data in some countries",
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65_535,
+        description="port of its own for `/metrics`, without keys; unset: the port of the interface",
+    )
+    metrics_host: str = Field("127.0.0.1", description="address to listen on for `CERTRAD_METRICS_PORT`")
     redis_timeout: float = Field(5.0, gt=0, description="seconds the API waits for one answer of Redis")
     default_task: str = Field("mednist", min_length=1, description="task of a request that names none")
     default_adaptation: Literal["none", "zero_shot"] | None = Field(

@@ -145,6 +145,28 @@ class StackSettings(WorkerSettings):
     redis_maxmemory: str = Field("512mb", description="memory of the embedded Redis; it refuses jobs beyond it")
 
 
+class CallbackSettings(SharedSettings):
+    """The settings that the process that sends callbacks reads from `CERTRAD_*`."""
+
+    callback_secret: SecretStr | None = Field(
+        None, description="`whsec_` and the base64 of 24 to 64 random bytes: signs callbacks"
+    )
+    callback_former_secret: SecretStr | None = Field(
+        None, description="the secret before it, which signs too until every receiver has the new one"
+    )
+    callback_ca: Path | None = Field(
+        None,
+        description="PEM file of the authorities that may sign the certificates of receivers; unset: the system's",
+    )
+    callback_timeout: float = Field(10.0, gt=0, le=120, description="seconds that one attempt may take")
+    callback_attempts: int = Field(30, ge=1, description="attempts after which a callback is given up")
+    callback_days: float = Field(3.0, gt=0, le=30, description="days after which a callback is given up")
+    callback_retry_seconds: float = Field(
+        5.0, gt=0, description="seconds before the second attempt; each later wait doubles"
+    )
+    callback_retry_max_seconds: float = Field(14_400.0, gt=0, description="longest wait between two attempts")
+
+
 class ConnectorSettings(SharedSettings):
     """The settings that the connector to a PACS reads from `CERTRAD_*`."""
 

@@ -15,6 +15,7 @@ from certrad.app.api.problems import problem_responses
 from certrad.app.api.request_log import request_id_of
 from certrad.app.api.schemas.job import JobView, job_path, job_view
 from certrad.models.errors import Rejected
+from certrad.workers.contract import tracing
 from certrad.workers.contract.job import Created, JobRecord, UnreadableRecordError
 from certrad.workers.contract.submission import Submission
 
@@ -95,7 +96,11 @@ class Acceptance:
     ) -> None:
         self._response, self._services, self._key, self._prefer = response, services, idempotency_key, prefer
         self._tenant = caller.tenant
-        self._submission = Submission(tenant=caller.tenant, request_id=request_id_of(request.scope))
+        self._submission = Submission(
+            tenant=caller.tenant,
+            request_id=request_id_of(request.scope),
+            traceparent=tracing.current_traceparent(),
+        )
 
     async def submit(self, submit: Submit[Content], content: Content, fields: list[tuple[str, str]]) -> Created:
         """Returns the job that `submit` creates; `submit` runs in a thread.

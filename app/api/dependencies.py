@@ -7,6 +7,7 @@ from typing import Annotated, Self, cast
 
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
 from redis import Redis
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
@@ -16,6 +17,7 @@ from redis.retry import Retry
 
 from certrad.app.api.events import Source
 from certrad.app.api.jobs import Jobs
+from certrad.app.api.monitoring import registry
 from certrad.app.api.news import News
 from certrad.app.api.outlook import Outlook
 from certrad.app.api.rates import Rates
@@ -58,6 +60,7 @@ class Services:
     owners: CertificateOwners
     clock: Callable[[], float] = time.time
     requests: RequestMetrics
+    metrics: CollectorRegistry
 
     @classmethod
     def build(cls, settings: ApiSettings) -> Self:
@@ -79,6 +82,11 @@ class Services:
             protocol=2,
         )
         async_redis = AsyncRedis.from_pool(pool)
+        audit, assessments, requests = (
+            open_trail(settings, redis),
+            Assessments(settings.assessments_dir),
+            RequestMetrics(),
+        )
         access_keys = AccessKeys(settings.access_dir)
         return cls(
             settings=settings,
@@ -88,14 +96,15 @@ class Services:
             outlook=Outlook(redis, tuning_slice_seconds=settings.tuning_slice_seconds),
             catalogue=Catalogue(redis),
             keyring=Keyring(redis),
-            audit=open_trail(settings, redis),
-            assessments=Assessments(settings.assessments_dir),
+            audit=audit,
+            assessments=assessments,
             verifying=CapacityLimiter(1),
+            requests=requests,
+            metrics=registry(redis, audit, assessments, requests),
             access_keys=access_keys,
             sessions=Sessions(redis=async_redis, keys=access_keys, seconds=settings.session_seconds),
             rates=Rates(async_redis, settings),
             owners=CertificateOwners(settings.owners_dir),
-            requests=RequestMetrics(),
         )
 
     def job_view(self, record: JobRecord) -> JobView:

@@ -10,6 +10,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from certrad.app.api.middleware import MONITORING
 from certrad.app.api.request_metrics import RequestMetrics
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract import logs
@@ -19,7 +20,6 @@ HEADER: Final = "X-Request-ID"
 UNMATCHED: Final = "unmatched"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-_PROBES: Final = re.compile(r"/health/[a-z]+|/metrics")
 _JOB_LOCATION: Final = re.compile(r"/jobs/([0-9a-f]{32})")
 _STATE: Final = "request_id"
 _log = structlog.get_logger("certrad.access")
@@ -78,7 +78,7 @@ class RequestLogMiddleware:
         now = time.perf_counter()
         until_answer = (answer.responded or now) - answer.began
         self._metrics.observe(method=method, route=route, status=answer.status, seconds=until_answer)
-        is_quiet_probe = answer.status < 400 and _PROBES.fullmatch(route) is not None
+        is_quiet_probe = answer.status < 400 and MONITORING.fullmatch(route) is not None
         if not self._settings.access_log or (is_quiet_probe and not self._settings.access_log_probes):
             return
         _log.info(

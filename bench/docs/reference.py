@@ -28,7 +28,7 @@ from certrad.workers.contract.secret_files import PREFIX, SUFFIX, secret_setting
 from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.pacs.failures import FAILURES
 from certrad.workers.reports.code_list import code_system, private_concepts
-from certrad.workers.settings import ConnectorSettings, StackSettings, WorkerSettings
+from certrad.workers.settings import CallbackSettings, ConnectorSettings, StackSettings, WorkerSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = ("api.md", "code_list.md", "errors.md", "pacs.md", "settings.md")
@@ -85,7 +85,12 @@ def settings_table(kind: type[BaseSettings], without: type[BaseSettings] | None 
 def secrets_table() -> str:
     """Returns one row per secret setting, with the variable that names a file in its place."""
     readers: dict[str, list[str]] = {}
-    for reader, kind in (("API", ApiSettings), ("workers", WorkerSettings), ("connector", ConnectorSettings)):
+    for reader, kind in (
+        ("API", ApiSettings),
+        ("workers", WorkerSettings),
+        ("connector", ConnectorSettings),
+        ("callbacks", CallbackSettings),
+    ):
         for name in secret_settings(kind):
             readers.setdefault(name, []).append(reader)
     rows = [
@@ -185,6 +190,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "worker-settings": lambda: settings_table(WorkerSettings, SharedSettings),
     "stack-settings": lambda: settings_table(StackSettings, WorkerSettings),
     "connector-failures": failures_table,
+    "callback-settings": lambda: settings_table(CallbackSettings, SharedSettings),
     "secrets": secrets_table,
     "connector-settings": lambda: settings_table(ConnectorSettings, SharedSettings),
     "certify-fields": lambda: fields_table(CertifyForm),

@@ -139,7 +139,6 @@ def test_no_secret_is_in_a_variable(variant: str) -> None:
 def test_every_variable_is_a_setting(variant: str) -> None:
     fields = {**ApiSettings.model_fields, **ConnectorSettings.model_fields, **WorkerSettings.model_fields}
     known = {f"CERTRAD_{name.upper()}{suffix}" for name in fields for suffix in ("", "_FILE")}
-    known |= {"CERTRAD_METRICS_PORT"}
     objects = rendered(variant)
     given = set(objects["ConfigMap", "certrad-settings"]["data"])
     given |= {each["name"] for pod in pods(objects).values() for each in pod["spec"]["containers"][0].get("env", [])}

@@ -22,7 +22,10 @@ def plan(verb: str, venv: Path) -> str:
     ("verb", "extras"),
     [
         *((verb, SERVICE) for verb in ("demo", "up")),
-        *((verb, EVERYTHING) for verb in ("setup", "fmt", "lint", "test", "test-system", "soak", "bench")),
+        *(
+            (verb, EVERYTHING)
+            for verb in ("setup", "fmt", "lint", "test", "test-system", "soak", "bench", "lock", "sbom", "audit")
+        ),
     ],
 )
 def test_a_verb_installs_the_extras_it_needs(verb: str, extras: set[str], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from certrad.app.settings import ApiSettings
 from certrad.models.certificates.document import certification_result
 from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.models.types.result import AbstainedResult, CertifiedResult
-from certrad.workers.contract.access import Caller
+from certrad.workers.contract.access_keys import AccessKeys
 from certrad.workers.contract.drift import MOST_SERIES, Series, read_days
 from certrad.workers.contract.load import publish_memory
 from certrad.workers.contract.names import ENGINE_QUEUE, TOTALS, drift_key
@@ -27,6 +27,7 @@ from certrad.workers.contract.totals import MOST_FIELDS, RADII, Observations
 from certrad.workers.engine.ledger import RedisLedger
 from tests.support.certificates import CASES, facts
 from tests.support.image_facts import image_facts
+from tests.support.keys import bearing
 from tests.support.results import abstained
 from tests.support.shortages import fill
 
@@ -303,15 +304,9 @@ def test_a_tenant_sees_the_drift_of_its_own_certificates_only(redis: Redis, api_
     records.succeed("theirs", certified(0.3))
     create(records, "mine", tenant="radiology")
     records.succeed("mine", abstained())
-    app = create_app(api_settings)
-
-    async def as_radiology(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            scope.setdefault("state", {})["caller"] = Caller(tenant="radiology", scopes=frozenset({"read"}))
-        await app(scope, receive, send)
-
-    with TestClient(as_radiology) as client:
-        (row,) = client.get("/drift").json()["rows"]
+    key = bearing(AccessKeys(api_settings.access_dir).add("radiology", ["read"]).secret)
+    with TestClient(create_app(api_settings.model_copy(update={"access": "closed"}))) as client:
+        (row,) = client.get("/drift", headers=key).json()["rows"]
     assert (row["certificates"], row["abstentions"], row["radius"]) == (1, 1, None)
 
 

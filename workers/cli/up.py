@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from certrad.workers.cli.callbacks_run import secrets_of
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, SELFTEST_FAILED, fail
 from certrad.workers.contract.loopback import AddressError, is_loopback
@@ -44,7 +45,7 @@ def run(options: Namespace) -> int:
     from certrad.workers.local.supervisor import StackError
     from certrad.workers.offline.settings import settings_of
     from certrad.workers.pacs.connections import root_of
-    from certrad.workers.settings import ConnectorSettings, StackSettings
+    from certrad.workers.settings import CallbackSettings, ConnectorSettings, StackSettings
 
     try:
         is_loopback(options.host)
@@ -60,6 +61,8 @@ def run(options: Namespace) -> int:
         if connector.pacs_url is not None:
             root_of(connector)
             read_rules(connector.rules)
+        if settings.allowed_callbacks:
+            secrets_of(CallbackSettings())
     except ValueError as error:  # RulesError too
         return fail(str(error), BAD_USAGE)
     data_dir = settings.data_dir.resolve()

@@ -45,7 +45,7 @@ def run(options: Namespace) -> int:
 
     from certrad.models.installed import CardError
     from certrad.workers.connection import connect
-    from certrad.workers.contract import logs
+    from certrad.workers.contract import logs, tracing
     from certrad.workers.contract.audit import open_trail, recorded_run
     from certrad.workers.contract.data_version import open_directory, open_store
     from certrad.workers.contract.waiting import refuses_writes, tell_if_redis_is_away
@@ -77,11 +77,12 @@ def run(options: Namespace) -> int:
                 importlib.import_module(module)
             if queue == INTAKE_QUEUE:
                 prepare()
+            tracing.configure(queue, enabled=settings.telemetry, in_background=False)
             kind = IntakeWorker if queue == INTAKE_QUEUE else QueueWorker
             worker = kind(queue, name=name, redis=redis, settings=settings)
         with recorded_run(open_trail(settings, redis), queue):
             worker.work()
-    except CardError as error:
+    except (CardError, tracing.TelemetryMissingError) as error:
         return fail(str(error), BAD_USAGE)
     except (ConnectionError, TimeoutError, ResponseError) as error:
         if isinstance(error, ResponseError) and not refuses_writes(error):

@@ -36,6 +36,9 @@ EventName = Literal[
     "job_erased",
     "patient_erased",
     "assessment_recorded",
+    "callback_sent",
+    "callback_given_up",
+    "callback_changed",
     "selftest_ordered",
     "events_lost",
     "line_repaired",
@@ -153,6 +156,15 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
         type=_ACCESSED, action="D", meaning="Everything about one patient's jobs was erased; their events follow"
     ),
     "assessment_recorded": EventKind(type=_IMPORT, action="C", meaning="A reader assessed a certificate"),
+    "callback_sent": EventKind(
+        type=_EXPORT, action="E", meaning="A receiver was told the id and the status of a job that has ended"
+    ),
+    "callback_given_up": EventKind(
+        type=_EXPORT, action="E", meaning="A receiver could not be told that a job has ended"
+    ),
+    "callback_changed": EventKind(
+        type=_EXPORT, action="U", meaning="An operator had callbacks sent again, or gave them up"
+    ),
     "selftest_ordered": EventKind(type=ACTIVITY, action="E", meaning="A self-test of an engine and intake was ordered"),
     "events_lost": EventKind(
         type=_ALERT,

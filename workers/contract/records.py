@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from redis import Redis
 
 from certrad.models.types.result import AbstainedResult, CertifiedResult
+from certrad.workers.contract import tracing
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.drift import KEPT_DAYS
 from certrad.workers.contract.drift_labels import DriftLabel
@@ -173,9 +174,11 @@ class Records:
             labels: `modality` and `scanner_model` of the image, if drift is counted by them.
         """
         known = {} if image is None else {"image": INPUT.dump_json(image).decode()}
-        fields: dict[str, str] = {"status": "running", "phase": phase, **known}
-        fields |= {label: value for label, value in (labels or {}).items()}  # noqa: C416  # the keys are literals
-        return self._change(job_id, "phase", phase_data(phase, image), fields)
+        kept: Mapping[str, str] = {} if labels is None else {str(label): value for label, value in labels.items()}
+        fields = {"status": "running", "phase": phase, **known, **kept}
+        entered = self._change(job_id, "phase", phase_data(phase, image), fields)
+        tracing.enter_phase(phase)
+        return entered
 
     def progress(
         self,

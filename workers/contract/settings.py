@@ -54,6 +54,11 @@ class SharedSettings(BaseSettings):
     audit_retention_days: int = Field(
         2_190, ge=1, description="days that a file of the audit trail is kept after its last month; 2190 are six years"
     )
+    telemetry: bool = Field(
+        False,
+        description="whether traces are sent by OTLP/HTTP, to where the variable `OTEL_EXPORTER_OTLP_ENDPOINT` says; "
+        "needs the extra `telemetry`",
+    )
     tuning_slice_seconds: float = Field(
         10.0, ge=0, description="seconds after which a tuning makes room for the certificates that wait for an engine"
     )

@@ -12,10 +12,11 @@ from safetensors.torch import load, save
 from certrad.models.prompts.gate import Gate
 from certrad.models.types import LabelCounts, NoiseLaw
 from certrad.models.types.routing import RouteSelection, Selection
-from certrad.workers.contract import totals
+from certrad.workers.contract import totals, tracing
 from certrad.workers.contract.names import ENDED, TOTALS, claims_key, ledger_key, record_key
 from certrad.workers.contract.scripts import HAS_ENDED
 
+LABEL_BYTES: Final = 2
 _FIXED: Final = "fixed"
 _COUNTERS: Final = (totals.field(totals.BLOCKS_COMMITTED.name), totals.field(totals.BLOCKS_REDONE.name))
 
@@ -225,6 +226,7 @@ class RedisLedger:
             StopRequested: The process is to stop.
         """
         is_first, standing = self._write(f"{self._part}{start}", labels, _COUNTERS)
+        tracing.committed(start, len(labels) // LABEL_BYTES)
         if not is_first and self._on_redone is not None:
             self._on_redone(standing == labels)
         self._may_go_on()

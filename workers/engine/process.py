@@ -15,7 +15,7 @@ from rq.executions import Execution
 from rq.job import Job
 
 from certrad.workers.connection import connect
-from certrad.workers.contract import logs
+from certrad.workers.contract import logs, tracing
 from certrad.workers.contract.commands import SELFTEST_FAILED
 from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.contract.selftest import SelfTestFailedError
@@ -103,9 +103,11 @@ def main() -> None:
     logs.configure("engine")
     from certrad.workers.engine import tasks  # the first import of torch takes seconds, in which the parent may die
 
+    settings = WorkerSettings()
+    tracing.configure("engine", enabled=settings.telemetry, in_background=True)
     with socket(fileno=int(channel_fd)) as channel:
         try:
-            serve(JobPerformer(ENGINE_QUEUE, name=name, settings=WorkerSettings()), tasks.start, tasks.look, channel)
+            serve(JobPerformer(ENGINE_QUEUE, name=name, settings=settings), tasks.start, tasks.look, channel)
         except SelfTestFailedError:  # the log and GET /health/workers say which check
             sys.exit(SELFTEST_FAILED)
 

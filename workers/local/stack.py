@@ -28,7 +28,7 @@ from certrad.workers.settings import StackSettings
 
 _API_STOP_SECONDS: Final = 10.0
 _WORKERS_STOP_SECONDS: Final = 30.0
-_CONNECTOR_STOP_SECONDS: Final = 5.0
+_SENDERS_STOP_SECONDS: Final = 5.0
 _REDIS_STOP_SECONDS: Final = 30.0
 _SELFTEST_PAUSE_SECONDS: Final = 60.0  # until an engine whose self-test failed is tried again
 _TICK_SECONDS: Final = 0.2
@@ -43,6 +43,7 @@ class Stack:
     def __init__(
         self, settings: StackSettings, *, host: str, port: int, engines: int, connects_to_pacs: bool = False
     ) -> None:
+        """Prepares the processes; one that sends callbacks is among them if the settings name hosts for them."""
         data_dir = settings.data_dir.resolve()
         self._logs = data_dir / "logs"
         self._listener = _listen(host, port)
@@ -68,7 +69,9 @@ class Stack:
         if "threads" not in settings.model_fields_set:  # engines share the processors
             shared |= {"CERTRAD_THREADS": str(max(1, settings.threads // engines))}
         self._workers += [self._worker(f"engine-{number}", ENGINE_QUEUE, shared) for number in range(1, engines + 1)]
-        self._connector = self._connector_child(shared) if connects_to_pacs else None
+        self._senders = [self._sender("pacs", ["pacs", "run"], {**shared, "CERTRAD_URL": self.url})] * connects_to_pacs
+        if settings.allowed_callbacks:
+            self._senders.append(self._sender("callbacks", ["callbacks", "run"], shared))
 
     @property
     def url(self) -> str:
@@ -105,8 +108,7 @@ class Stack:
             try:
                 redis = self._start_redis()
                 self._store.open()
-                supervised = [*([] if redis is None else [redis]), *self._workers, self._api]
-                supervised += [] if self._connector is None else [self._connector]
+                supervised = [*([] if redis is None else [redis]), *self._workers, self._api, *self._senders]
                 announced = False
                 with closing(self._watch(redis)) as watch:
                     while not stop_or_wait(_TICK_SECONDS):
@@ -161,11 +163,10 @@ class Stack:
             pauses={SELFTEST_FAILED: _SELFTEST_PAUSE_SECONDS},
         )
 
-    def _connector_child(self, shared: Mapping[str, str]) -> Child:
-        """Returns the connector to the PACS; whatever is wrong with it does not end the service."""
-        env = {**shared, "CERTRAD_URL": self.url}
-        command = ["-m", "certrad.workers.cli.main", "pacs", "run"]
-        return Child("pacs", lambda: self._spawn("pacs", command, env), excused=lambda _: True)
+    def _sender(self, name: str, command: list[str], env: Mapping[str, str]) -> Child:
+        """Returns a process that sends to others; whatever is wrong with it does not end the service."""
+        arguments = ["-m", "certrad.workers.cli.main", *command]
+        return Child(name, lambda: self._spawn(name, arguments, env), excused=lambda _: True)
 
     def _api_command(self) -> list[str]:
         return ["-m", "certrad.app.http.server", str(self._listener.fileno())]
@@ -199,7 +200,7 @@ class Stack:
 
     def _stop(self) -> None:
         self._listener.close()
-        end([] if self._connector is None else [self._connector], _CONNECTOR_STOP_SECONDS)
+        end(self._senders, _SENDERS_STOP_SECONDS)
         end([self._api], _API_STOP_SECONDS)
         end(self._workers, _WORKERS_STOP_SECONDS)
         if self._redis is not None:

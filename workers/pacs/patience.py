@@ -32,6 +32,10 @@ class Patience:
         """
         return self._until.get(name, 0.0) > now
 
+    def until(self, name: str) -> float:
+        """Returns when a side that did not answer is asked again, in seconds since 1970; 0 for one that did."""
+        return self._until.get(name, 0.0)
+
     def silent(self, name: str, now: float) -> float:
         """Notes that a side did not answer.
 

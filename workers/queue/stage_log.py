@@ -1,4 +1,4 @@
-"""Names the job, its request and its tenant in every line that a task logs."""
+"""Names the job, its request and its tenant in every line that a task logs, and makes a span of the task."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq.job import Job
 
-from certrad.workers.contract import logs
+from certrad.workers.contract import logs, tracing
 from certrad.workers.contract.names import record_key
 
 
 @contextmanager
 def stage_of_a_job(redis: Redis, job: Job) -> Iterator[None]:
-    """Binds the ids of a job for the lines that are logged within it.
+    """Binds the ids of a job for the lines that are logged within it, and makes a span of it in the request's trace.
 
     A Redis that does not answer only costs the ids: the task meets it by itself, and is tried again.
 
@@ -23,12 +23,16 @@ def stage_of_a_job(redis: Redis, job: Job) -> Iterator[None]:
         job: The RQ job that carries a stage of the job; one whose arguments are none of ours has no ids.
     """
     job_id = job.args[0] if job.args and isinstance(job.args[0], str) else ""
-    with logs.bound(job_id=job_id or None, **_submission(redis, job_id)):
+    facts = _submission(redis, job_id)
+    traceparent = facts.pop("traceparent", None)
+    ids = {"job_id": job_id or None, **facts}
+    name = str(job.func_name).rpartition(".")[2]
+    with logs.bound(**ids), tracing.stage(name, traceparent=traceparent, **ids):
         yield
 
 
 def _submission(redis: Redis, job_id: str) -> dict[str, str | None]:
-    names = ("request_id", "tenant")
+    names = ("request_id", "tenant", "traceparent")
     try:
         stored = cast("list[bytes | None]", redis.hmget(record_key(job_id), names)) if job_id else []
     except RedisError:

@@ -11,7 +11,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from certrad.app.api.dependencies import ServicesDep
-from certrad.app.api.monitoring import registry
 from certrad.app.api.problems import problem_response, problem_responses
 from certrad.workers.contract.catalogue import WorkerCard
 from certrad.workers.contract.names import ENGINE_QUEUE, PREFIX
@@ -20,6 +19,8 @@ from certrad.workers.contract.redis_access import redis_options
 from certrad.workers.contract.selftest import FailedSelfTest, SelfTests
 
 router = APIRouter(tags=["health"])
+metrics_router = APIRouter(tags=["health"])
+"""The route of metrics, which a service with a port of its own for them does not have."""
 
 
 class Health(BaseModel):
@@ -91,7 +92,7 @@ def workers(services: ServicesDep) -> Response:
     return JSONResponse(body)
 
 
-@router.get(
+@metrics_router.get(
     "/metrics",
     operation_id="metrics",
     summary="Prometheus metrics",
@@ -103,7 +104,4 @@ def workers(services: ServicesDep) -> Response:
 )
 def metrics(services: ServicesDep) -> Response:
     """Returns the metrics of jobs, queues and workers of the whole installation."""
-    return Response(
-        generate_latest(registry(services.redis, services.audit, services.assessments, services.requests)),
-        media_type=CONTENT_TYPE_LATEST,
-    )
+    return Response(generate_latest(services.metrics), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,196 @@
+"""The callbacks that wait and those that were given up, in Redis: whoever dies in between, they are still there.
+
+The script that ends a job writes the note of its callback (`certrad.workers.contract.scripts`). Every change here is
+one script too, and one that is sent twice, because its answer was lost, counts once.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, cast
+
+from redis import Redis
+
+from certrad.workers.callbacks.note import Note
+from certrad.workers.contract.names import CALLBACKS, DEAD_CALLBACKS, TOTALS, callback_key
+
+DELIVERED: Final = "callbacks_delivered"
+RETRIED: Final = "callbacks_retried"
+DEAD: Final = "callbacks_dead"
+"""The fields of the hash of totals."""
+
+MOST_DEAD: Final = 1_000
+DEAD_SECONDS: Final = 30 * 86_400
+
+# KEYS waiting; ARGV job, now, due. Whoever moves a note that is due has it until then.
+_TAKE: Final = """
+local due = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not due or tonumber(due) > tonumber(ARGV[2]) then return 0 end
+redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+return 1
+"""
+
+# KEYS waiting, note, totals; ARGV job, field of the totals
+_DELIVERED: Final = """
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('DEL', KEYS[2])
+redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
+return 1
+"""
+
+# KEYS waiting, note, totals; ARGV job, field of the totals, attempts before, due, reason
+_AGAIN: Final = """
+if redis.call('HGET', KEYS[2], 'attempts') ~= ARGV[3] then return 0 end
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
+redis.call('HINCRBY', KEYS[2], 'attempts', 1)
+redis.call('HSET', KEYS[2], 'reason', ARGV[5])
+redis.call('ZADD', KEYS[1], ARGV[4], ARGV[1])
+redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
+return 1
+"""
+
+# KEYS waiting, note, totals, dead; ARGV job, field of the totals, reason, now, seconds it is kept, how many are kept,
+# what the keys of notes begin with
+_GIVE_UP: Final = """
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HINCRBY', KEYS[2], 'attempts', 1)
+redis.call('HSET', KEYS[2], 'reason', ARGV[3])
+redis.call('EXPIRE', KEYS[2], ARGV[5])
+redis.call('ZADD', KEYS[4], ARGV[4], ARGV[1])
+redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', tonumber(ARGV[4]) - tonumber(ARGV[5]))
+for _, old in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1 - tonumber(ARGV[6]))) do
+  redis.call('ZREM', KEYS[4], old)
+  redis.call('DEL', ARGV[7] .. old)
+end
+return 1
+"""
+
+# KEYS waiting, note, dead; ARGV job, now
+_ANEW: Final = """
+if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
+redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('HSET', KEYS[2], 'attempts', 0, 'began_at', ARGV[2])
+redis.call('PERSIST', KEYS[2])
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+return 1
+"""
+
+
+class CallbackStore:
+    """Reads and changes the notes."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._take = redis.register_script(_TAKE)
+        self._delivered = redis.register_script(_DELIVERED)
+        self._again = redis.register_script(_AGAIN)
+        self._give_up = redis.register_script(_GIVE_UP)
+        self._anew = redis.register_script(_ANEW)
+
+    def due(self, now: float, *, limit: int) -> list[Note]:
+        """Returns notes that are to be told now, those that wait longest first.
+
+        Args:
+            now: Seconds since 1970.
+            limit: How many at most.
+        """
+        ids = cast("list[bytes]", self._redis.zrangebyscore(CALLBACKS, "-inf", now, start=0, num=limit))
+        return list(self._notes(CALLBACKS, ids))
+
+    def take(self, note: Note, now: float, *, until: float) -> bool:
+        """Returns whether a note that is due belongs to the caller alone, until a time at which it is due again.
+
+        Args:
+            note: The note.
+            now: Seconds since 1970.
+            until: Seconds since 1970.
+        """
+        return bool(self._take(keys=[CALLBACKS], args=[note.job, repr(now), repr(until)]))
+
+    def delivered(self, note: Note) -> bool:
+        """Forgets a note that was told; returns False if somebody did so before."""
+        keys = [CALLBACKS, callback_key(note.job), TOTALS]
+        return bool(self._delivered(keys=keys, args=[note.job, DELIVERED]))
+
+    def again(self, note: Note, *, due: float, reason: str) -> bool:
+        """Counts an attempt that failed, and plans the next one.
+
+        Args:
+            note: The note as it was read before the attempt.
+            due: When to try again, in seconds since 1970.
+            reason: A code of what went wrong.
+
+        Returns:
+            False if the attempt is counted already, or the note is gone.
+        """
+        keys = [CALLBACKS, callback_key(note.job), TOTALS]
+        return bool(self._again(keys=keys, args=[note.job, RETRIED, str(note.attempts), repr(due), reason]))
+
+    def give_up(self, note: Note, now: float, *, reason: str) -> bool:
+        """Puts a note among those that were given up, of which the oldest go beyond a number and an age.
+
+        Args:
+            note: The note.
+            now: Seconds since 1970.
+            reason: A code of what went wrong.
+
+        Returns:
+            False if somebody did so before.
+        """
+        keys = [CALLBACKS, callback_key(note.job), TOTALS, DEAD_CALLBACKS]
+        args: list[str | int] = [note.job, DEAD, reason, repr(now), DEAD_SECONDS, MOST_DEAD, callback_key("")]
+        return bool(self._give_up(keys=keys, args=args))
+
+    def waiting(self) -> Iterator[tuple[Note, float]]:
+        """Yields the notes that wait and when each is due, those that are due first before others."""
+        return self._listed(CALLBACKS)
+
+    def dead(self) -> Iterator[tuple[Note, float]]:
+        """Yields the notes that were given up and when, oldest first."""
+        return self._listed(DEAD_CALLBACKS)
+
+    def retry(self, job: str | None, now: float) -> int:
+        """Begins anew with notes that wait or were given up.
+
+        Args:
+            job: Id of a job; None for all that were given up.
+            now: Seconds since 1970.
+
+        Returns:
+            How many there are.
+        """
+        jobs = [note.job for note, _ in self.dead()] if job is None else [job]
+        began = (
+            self._anew(keys=[CALLBACKS, callback_key(each), DEAD_CALLBACKS], args=[each, repr(now)]) for each in jobs
+        )
+        return sum(map(int, began))
+
+    def drop(self, job: str | None) -> int:
+        """Forgets notes that wait or were given up; nobody is told.
+
+        Args:
+            job: Id of a job; None for all that were given up.
+
+        Returns:
+            How many there were.
+        """
+        dropped = 0
+        for each in [note.job for note, _ in self.dead()] if job is None else [job]:
+            dropped += int(self._redis.delete(callback_key(each)))
+            self._redis.zrem(CALLBACKS, each)
+            self._redis.zrem(DEAD_CALLBACKS, each)
+        return dropped
+
+    def _listed(self, name: str) -> Iterator[tuple[Note, float]]:
+        scored = cast("list[tuple[bytes, float]]", self._redis.zrange(name, 0, -1, withscores=True))
+        scores = {job.decode(): score for job, score in scored}
+        for note in self._notes(name, [job for job, _ in scored]):
+            yield note, scores[note.job]
+
+    def _notes(self, name: str, ids: Iterable[bytes]) -> Iterator[Note]:
+        """Yields the notes of some jobs; an id whose note is gone, or is none, is forgotten."""
+        for job in ids:
+            stored = cast("dict[bytes, bytes]", self._redis.hgetall(callback_key(job.decode())))
+            try:
+                yield Note.from_fields(job.decode(), stored)
+            except (KeyError, ValueError):
+                self._redis.zrem(name, job)
