@@ -29,8 +29,8 @@ $(ALL): pyproject.toml | $(BIN)/python
 	@touch $(DEMO) $@
 
 # What tests of the connection to a PACS need beside Python: a PACS, tools of DICOM, a browser and OpenSSL;
-# and promtool, which checks the alert rules.
-DEBIAN := orthanc orthanc-dicomweb dcmtk chromium openssl prometheus
+# and promtool, which checks the alert rules; and a Redis with TLS.
+DEBIAN := orthanc orthanc-dicomweb dcmtk chromium openssl prometheus redis-server
 
 debian: ## Install the Debian packages that tests need, if they are missing and root runs it
 	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || if [ "$$(id -u)" -ne 0 ]; then \

@@ -45,6 +45,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "up",
         "api",
         "worker",
+        "worker-health",
         "selftest",
         "evidence",
         "evidence verify",

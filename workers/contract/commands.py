@@ -43,6 +43,9 @@ class Command:
 COMPUTING: Final[Mapping[str, Command]] = {
     "up": Command("certrad.workers.cli.up", "Run the whole service on this machine until SIGTERM"),
     "worker": Command("certrad.workers.cli.worker", "Run one worker alone, against CERTRAD_REDIS_URL"),
+    "worker-health": Command(
+        "certrad.workers.cli.worker_health", "Say whether this machine's worker works, for a probe"
+    ),
     "verify": Command("certrad.workers.cli.verify", "Check a certificate by itself, or by drawing its samples again"),
     "evaluate": Command("certrad.workers.cli.evaluate", "Measure certified accuracy on a labelled data set"),
     "plot": Command("certrad.workers.cli.plot", "Plot certified accuracy against radius, from tables of `evaluate`"),
