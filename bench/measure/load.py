@@ -26,7 +26,7 @@ import psutil
 from PIL import Image
 
 from certrad.bench.common.machine import Machine, this_machine
-from certrad.bench.measure.service_overhead import own_service
+from certrad.bench.common.own_service import own_service
 
 _CONNECTIONS: Final = 8
 _NICE: Final = 10
