@@ -55,7 +55,7 @@ test: $(ALL) ## Unit, property, statistical, contract, docs and integration test
 test-system: $(ALL) ## Real processes that are killed, a bare environment, the demo from end to end
 	$(BIN)/python -m pytest -m "system and not soak" $(ARGS)
 
-soak: $(ALL) ## Jobs under random kill -9 for CERTRAD_SOAK_SECONDS (600), and tests that wait long; run by hand
+soak: $(ALL) ## Jobs under random kill -9 for CERTRAD_SOAK_SECONDS (900), and tests that wait long; run by hand
 	$(BIN)/python -m pytest -m soak tests/soak tests/faults $(ARGS)
 
 demo: $(DEMO) ## Real DICOM images through the real service: a class and a certified radius, or an abstention

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
     machine = this_machine()
     with (
         tempfile.TemporaryDirectory() as folder,
-        _service(Path(folder)) as url,
+        own_service(Path(folder)) as url,
         Redis.from_url(EmbeddedRedis(Path(folder) / "data" / "redis").url) as redis,
     ):
         _one(url, redis)  # the first certificate makes keys
@@ -121,8 +121,8 @@ def as_text(figures: ServiceOverhead) -> str:
 
 
 @contextmanager
-def _service(folder: Path) -> Iterator[str]:
-    """Yields the address of a service of its own. Raises RuntimeError if it does not start."""
+def own_service(folder: Path) -> Iterator[str]:
+    """Yields the address of a service of its own, with its data in `FOLDER/data`; RuntimeError if it fails."""
     output = folder / "up.out"
     with output.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603  # our own module
