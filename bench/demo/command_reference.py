@@ -54,8 +54,8 @@ WHEN = (
     ("gather what a regulator asks for, and check it", "certrad evidence, certrad evidence verify DIR"),
     ("check the audit trail", "certrad audit-trail verify"),
     (
-        "run API, workers and the connector to a PACS on several machines",
-        "certrad api, certrad worker QUEUE, certrad pacs run",
+        "run API, workers, the connector to a PACS and the sender of callbacks on several machines",
+        "certrad api, certrad worker QUEUE, certrad pacs run, certrad callbacks run",
     ),
 )
 """Goals of a person, each with the command for it."""
