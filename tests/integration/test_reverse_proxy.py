@@ -1,9 +1,10 @@
 """A closed service behind Debian's nginx with the configuration of docker/proxy."""
 
+import http.client
 import http.server
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -28,8 +29,8 @@ NAME = "DOE-JANE-19501231"
 
 @pytest.fixture
 def settings(redis: Redis, api_settings: ApiSettings) -> ApiSettings:
-    """A service that believes the proxy alone, and whose event streams say nothing of their own accord."""
-    changes = {"trusted_proxies": "127.0.0.1", "keep_alive": 300.0, "allowed_hosts": "127.0.0.1"}
+    """A service that believes the proxy alone, and whose event streams say something small every second."""
+    changes = {"trusted_proxies": "127.0.0.1", "keep_alive": 1.0, "allowed_hosts": "127.0.0.1"}
     return api_settings.model_copy(update=changes)
 
 
@@ -72,7 +73,8 @@ def test_events_arrive_while_the_job_waits(proxy: ReverseProxy, key: str) -> Non
     with proxy.client() as client:
         job = submit(client, bearing(key))
         with client.stream("GET", f"/jobs/{job}/events", headers=bearing(key)) as events:
-            assert next(line for line in events.iter_lines() if line.startswith("event:")) == "event: phase"
+            # A proxy that fills a buffer first passes nothing on for minutes, and the client gives up.
+            assert next(events.iter_lines()).startswith(":")
         assert client.get(f"/jobs/{job}", headers=bearing(key)).json()["status"] == "queued"
 
 
@@ -114,13 +116,14 @@ def test_header_of_the_named_proxy_is_believed(url: str, key: str, settings: Api
     assert submitters(settings) == ["203.0.113.9"]
 
 
-def test_body_that_is_too_large_ends_at_the_proxy(proxy: ReverseProxy, key: str) -> None:
-    with proxy.client() as client:
-        answer = client.post(
-            "/certify", headers={**bearing(key), "content-length": str(66 << 20)}, content=iter([b"x"])
-        )
-        assert answer.status_code == 413
-        assert answer.headers["server"] == "nginx"
+def test_body_that_is_too_large_ends_at_the_proxy(proxy: ReverseProxy) -> None:
+    connection = http.client.HTTPSConnection("127.0.0.1", proxy.port, context=proxy.trust(), timeout=30)
+    with closing(connection):
+        connection.putrequest("POST", "/certify")
+        connection.putheader("Content-Length", str(66 << 20))
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["server"]) == (413, "nginx")
 
 
 def test_nothing_of_a_query_and_no_image_stays_at_the_proxy(proxy: ReverseProxy, key: str) -> None:

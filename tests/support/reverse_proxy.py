@@ -29,9 +29,18 @@ class ReverseProxy:
     url: str
     folder: Path
 
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+    def trust(self) -> ssl.SSLContext:
+        """Returns what a client believes: the authority of the proxy's certificate."""
+        return ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+
     def client(self, *, address: str = "127.0.0.1", certificate: bool = False) -> httpx.Client:
         """Returns a client that trusts the proxy, at an address of this machine, with a certificate or without."""
-        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+        context = self.trust()
         if certificate:
             context.load_cert_chain(self.folder / "client.pem", self.folder / "client-key.pem")
         transport = httpx.HTTPTransport(verify=context, local_address=address)
