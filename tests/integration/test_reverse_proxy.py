@@ -29,7 +29,7 @@ NAME = "DOE-JANE-19501231"
 
 @pytest.fixture
 def settings(redis: Redis, api_settings: ApiSettings) -> ApiSettings:
-    """A service that believes the proxy alone, and whose event streams say something every second, far less than fills a buffer of nginx."""
+    """A service that believes the proxy alone; its event streams say less in a second than fills a buffer of nginx."""
     changes = {"trusted_proxies": "127.0.0.1", "keep_alive": 1.0, "allowed_hosts": "127.0.0.1"}
     return api_settings.model_copy(update=changes)
 
