@@ -117,6 +117,11 @@ def test_access_is_open_on_loopback_alone(
             assert_problem(answer, "unauthenticated")
 
 
+def test_nobody_logs_in_while_the_keys_cannot_be_read(closed: TestClient, key: str, api_settings: ApiSettings) -> None:
+    api_settings.access_dir.joinpath("keys.json").write_text("{")
+    assert_problem(closed.post("/session", json={"key": key}, headers=PAGE), "access_unavailable")
+
+
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "Via"])
 def test_an_open_service_refuses_what_a_proxy_passes_on(api: TestClient, name: str) -> None:
     answer = api.get("/jobs", headers={name: "192.0.2.1"})
