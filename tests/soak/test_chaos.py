@@ -209,7 +209,7 @@ def finished(stack: RunningStack) -> int:
 
 
 def left_behind(stack: RunningStack) -> list[str]:
-    """What is kept of jobs: uploads, outputs and keys of Redis, but for events, which expire ten minutes after the end."""
+    """Uploads, outputs and keys of Redis that are kept of jobs; events that expire by themselves do not count."""
     files = [path.name for name in ("blobs", "outputs") for path in (stack.data_dir / name).glob("*")]
     with stack.redis() as redis:
         kinds = (f"{PREFIX}:job:*", f"{PREFIX}:idem:*", f"{PREFIX}:callback:*", "rq:job:*")
