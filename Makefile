@@ -74,7 +74,7 @@ LOCK = $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashe
 
 lock: $(ALL) ## Lock the images' requirements, as installed here, with hashes in docker/requirements-*.txt
 	mkdir -p build
-	$(BIN)/python -m pip freeze --exclude-editable >build/tested.txt
+	$(BIN)/python -m pip freeze --all --exclude-editable >build/tested.txt
 	$(LOCK) --extra api --extra telemetry -o docker/requirements-api.txt $(ARGS) pyproject.toml
 	$(LOCK) --extra worker --extra hospital --extra telemetry -o docker/requirements-worker.txt $(ARGS) pyproject.toml
 
