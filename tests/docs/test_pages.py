@@ -29,7 +29,7 @@ def test_readme_is_at_most_200_lines_and_1500_words() -> None:
 
 def test_readme_says_what_a_hospital_must_know_before_the_first_command() -> None:
     early = README.split("```sh")[0]
-    for words in ("loopback only", "no access control", "research use", "not a medical device"):
+    for words in ("every call needs an api key", "research use", "not a medical device"):
         assert words in early.lower()
 
 
