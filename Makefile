@@ -29,8 +29,8 @@ $(ALL): pyproject.toml | $(BIN)/python
 	@touch $(DEMO) $@
 
 # What tests of the connection to a PACS need beside Python: a PACS, tools of DICOM, a browser and OpenSSL;
-# and promtool, which checks the alert rules.
-DEBIAN := orthanc orthanc-dicomweb dcmtk chromium openssl prometheus
+# and promtool, which checks the alert rules; and a Redis with TLS.
+DEBIAN := orthanc orthanc-dicomweb dcmtk chromium openssl prometheus redis-server
 
 debian: ## Install the Debian packages that tests need, if they are missing and root runs it
 	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || if [ "$$(id -u)" -ne 0 ]; then \
@@ -55,7 +55,7 @@ test: $(ALL) ## Unit, property, statistical, contract, docs and integration test
 test-system: $(ALL) ## Real processes that are killed, a bare environment, the demo from end to end
 	$(BIN)/python -m pytest -m "system and not soak" $(ARGS)
 
-soak: $(ALL) ## Jobs under random kill -9 for CERTRAD_SOAK_SECONDS (600), and tests that wait long; run by hand
+soak: $(ALL) ## Jobs under random kill -9 for CERTRAD_SOAK_SECONDS (900), and tests that wait long; run by hand
 	$(BIN)/python -m pytest -m soak tests/soak tests/faults $(ARGS)
 
 demo: $(DEMO) ## Real DICOM images through the real service: a class and a certified radius, or an abstention
@@ -74,7 +74,7 @@ LOCK = $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashe
 
 lock: $(ALL) ## Lock the images' requirements, as installed here, with hashes in docker/requirements-*.txt
 	mkdir -p build
-	$(BIN)/python -m pip freeze --exclude-editable >build/tested.txt
+	$(BIN)/python -m pip freeze --all --exclude-editable >build/tested.txt
 	$(LOCK) --extra api --extra telemetry -o docker/requirements-api.txt $(ARGS) pyproject.toml
 	$(LOCK) --extra worker --extra hospital --extra telemetry -o docker/requirements-worker.txt $(ARGS) pyproject.toml
 

@@ -28,6 +28,7 @@ COMMANDS: Final = {
         "how far logits move between the instruction sets of a processor",
     ),
     "job-bytes": ("certrad.bench.measure.job_bytes", "the memory of Redis that a certificate takes, and for how long"),
+    "load": ("certrad.bench.measure.load", "the API under load: polls, uploads at once, event streams, its memory"),
     "noise-space": (
         "certrad.bench.measure.noise_space",
         "noise in the image's own grey levels against noise in the model input",

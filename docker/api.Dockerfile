@@ -1,5 +1,6 @@
 # The HTTP API: no torch, no numpy, no image decoder. Build from the repository's root.
-FROM python:3.12-slim AS build
+ARG BASE=python:3.12-slim
+FROM ${BASE} AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY certrad certrad
@@ -8,7 +9,7 @@ COPY workers workers
 COPY models models
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[api]'
 
-FROM python:3.12-slim
+FROM ${BASE}
 RUN useradd --uid 10001 --create-home certrad && mkdir -p -m 700 /data/pacs && chown -R certrad /data
 COPY --from=build /venv /venv
 USER certrad

@@ -11,6 +11,8 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, ResponseError, TimeoutError
 from redis.retry import Retry
 
+from certrad.workers.contract.redis_access import redis_options
+from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.contract.waiting import refuses_writes
 
 _ATTEMPTS: Final = 60
@@ -81,7 +83,7 @@ class PatientRetry(Retry):
                 fail(error)
 
 
-def connect(url: str, *, is_stopping: Callable[[], bool] = lambda: False) -> Redis:
+def connect(settings: SharedSettings, *, is_stopping: Callable[[], bool] = lambda: False) -> Redis:
     """Returns a client whose commands wait for a Redis that is away, loading, full or read-only.
 
     Redis-py's own default gives up after some 3 s, which costs a worker its job whenever Redis restarts, and raises at
@@ -89,11 +91,11 @@ def connect(url: str, *, is_stopping: Callable[[], bool] = lambda: False) -> Red
     belongs to one RQ worker, which changes its socket timeout.
 
     Args:
-        url: Address of Redis.
+        settings: Address of Redis.
         is_stopping: See `PatientRetry`.
     """
     return Redis.from_url(
-        url,
+        **redis_options(settings),
         retry=PatientRetry(is_stopping),
         retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError],
         health_check_interval=30,

@@ -69,7 +69,7 @@ def finish(job_id: str) -> None:
         ShortageError: The disk is full, so that RQ tries again later.
     """
     settings = WorkerSettings()
-    with connect(settings.redis_url) as redis:
+    with connect(settings) as redis:
         records = Records(redis, ttl=settings.job_ttl, drift_days=settings.drift_days)
         if not records.enter(job_id, "finishing") or (record := records.read(job_id)) is None:
             uploads.delete(settings.blobs_dir, job_id)

@@ -33,6 +33,7 @@ from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.certificate_owners import CertificateOwners
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.redis_access import redis_options
 
 _RETRIES = 2  # a restart of Redis in between is bridged, an outage is answered with 503 soon
 _BACKOFF_SECONDS = 0.05
@@ -66,10 +67,13 @@ class Services:
         """Returns the services with clients that connect at their first use."""
         backoff = ConstantBackoff(_BACKOFF_SECONDS)
         redis = Redis.from_url(
-            settings.redis_url, socket_timeout=settings.redis_timeout, retry=Retry(backoff, _RETRIES), protocol=2
+            **redis_options(settings),
+            socket_timeout=settings.redis_timeout,
+            retry=Retry(backoff, _RETRIES),
+            protocol=2,
         )
         pool = BlockingConnectionPool.from_url(  # whoever finds all its connections in use waits for one
-            settings.redis_url,
+            **redis_options(settings),
             max_connections=_CONNECTIONS,
             timeout=None,
             socket_timeout=settings.redis_timeout,

@@ -47,6 +47,6 @@ def run(options: Namespace) -> int:
     open_directory(settings.data_dir)
     words = "open to this machine" if is_open and not settings.is_closed else "closed: every request needs an API key"
     sys.stderr.write(f"certrad: starting the API on {options.host} port {options.port}, {words}\n")
-    tell_if_redis_is_away(settings.redis_url)
+    tell_if_redis_is_away(settings)
     serve(settings, host=options.host, port=options.port)
     return DONE

@@ -47,10 +47,15 @@ WHEN = (
     ("see what did not reach the PACS yet", "certrad deliveries"),
     ("change, revoke or reveal keys", "certrad keys ACTION"),
     ("erase what is kept of a patient", "certrad erase --reference R"),
+    ("let somebody in, or lock somebody out", "certrad access add TENANT, certrad access revoke ID"),
+    ("accept a machine, or look whether it still computes right", "certrad selftest"),
+    ("ask whether a worker works, as a probe of a container does", "certrad worker-health"),
+    ("see which callbacks did not reach their receiver", "certrad callbacks"),
+    ("gather what a regulator asks for, and check it", "certrad evidence, certrad evidence verify DIR"),
     ("check the audit trail", "certrad audit-trail verify"),
     (
-        "run API, workers and the connector to a PACS on several machines",
-        "certrad api, certrad worker QUEUE, certrad pacs run",
+        "run API, workers, the connector to a PACS and the sender of callbacks on several machines",
+        "certrad api, certrad worker QUEUE, certrad pacs run, certrad callbacks run",
     ),
 )
 """Goals of a person, each with the command for it."""

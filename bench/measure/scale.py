@@ -2,9 +2,10 @@
 
     python -m certrad.bench scale
 
-Three tables. Real engines: `certrad up` with `demo`, each engine on one thread and pinned to a core of its own, as many
+Real engines: `certrad up` with `demo`, each engine on one thread and pinned to a core of its own, as many
 as there are cores. Simulated engines, up to 64: real Redis, real claims and commits, and a classifier that sleeps for
-the time of a GPU. Simulated engines that do not sleep: what Redis takes for a batch, and where it saturates.
+the time of a GPU. Simulated engines that do not sleep: what Redis takes for a batch, and where it saturates, with its
+writes on the disk before each answer, as `certrad up` has it, and without.
 """
 
 import argparse
@@ -16,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
+
+from redis import Redis
 
 from certrad.bench.common.machine import this_machine
 from certrad.bench.measure.scale_real import Real, measure_real
@@ -53,7 +56,7 @@ class Row:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("--engines", default=_ENGINES, help="numbers of simulated engines")
-    parser.add_argument("--n", type=int, default=100_000, help="samples of a certificate of simulated engines")
+    parser.add_argument("--n", type=int, default=200_000, help="samples of a certificate of simulated engines")
     parser.add_argument("--batch-size", type=int, default=256, help="samples of one batch")
     parser.add_argument("--batch-ms", type=float, default=100.0, help="milliseconds that a simulated GPU takes for it")
     parser.add_argument("--real-n", type=int, default=20_000, help="samples of a certificate of real engines; 0: none")
@@ -66,24 +69,31 @@ def run(arguments: argparse.Namespace) -> None:
     numbers = [int(number) for number in arguments.engines.split(",")]
     cores = sorted(os.sched_getaffinity(0))
     tables: dict[str, list[Row]] = {}
+
+    def tell(title: str, rows: list[Row]) -> None:
+        tables[title] = rows
+        if not arguments.json:  # at once: the next table takes minutes
+            print(as_markdown(title, rows), end="\n\n", flush=True)
+
     if arguments.real_n:
         reals = [measure_real(arguments.real_n, cores[:engines]) for engines in _doublings(len(cores))]
-        tables["real engines"] = _of_reals(reals, arguments.real_n)
-    for title, seconds in (
-        (f"simulated engines, {arguments.batch_ms:g} ms for a batch", arguments.batch_ms / 1000),
-        ("simulated engines that take no time for a batch", 0.0),
+        tell("real engines", _of_reals(reals, arguments.real_n))
+    for title, seconds, fsync in (
+        (f"simulated engines, {arguments.batch_ms:g} ms for a batch", arguments.batch_ms / 1000, "always"),
+        ("simulated engines that take no time for a batch", 0.0, "always"),
+        ("the same, with a Redis that writes to the disk once a second", 0.0, "everysec"),
     ):
-        with _redis() as socket:
+        with _redis(fsync) as socket:
             made = [
                 simulate(socket, engines=engines, n=arguments.n, batch_size=arguments.batch_size, seconds=seconds)
                 for engines in numbers
             ]
-        tables[title] = _of_simulated(made, arguments.n)
+        tell(title, _of_simulated(made, arguments.n))
     if arguments.json:
         rows = {title: [asdict(row) for row in table] for title, table in tables.items()}
         print(json.dumps({"tables": rows, "machine": asdict(machine)}, indent=2))
     else:
-        print("\n\n".join([*(as_markdown(title, table) for title, table in tables.items()), str(machine)]))
+        print(machine)
 
 
 def as_markdown(title: str, rows: list[Row]) -> str:
@@ -144,7 +154,9 @@ def _doublings(most: int) -> list[int]:
 
 
 @contextmanager
-def _redis() -> Iterator[Path]:
-    """Yields the socket of a Redis of its own, as `certrad up` starts it: each write is on disk before its answer."""
+def _redis(fsync: str) -> Iterator[Path]:
+    """Yields the socket of a Redis of its own, as `certrad up` starts it but for when its writes reach the disk."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedRedis(Path(folder)) as server:
+        with Redis.from_url(server.url) as redis:
+            redis.config_set("appendfsync", fsync)
         yield server.socket_path

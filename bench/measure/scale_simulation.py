@@ -6,7 +6,7 @@ and the decision are those of the service.
 
 import multiprocessing
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,7 +17,7 @@ from redis import Redis
 from redis.connection import UnixDomainSocketConnection
 
 from certrad.models.shipped import shipped_tasks
-from certrad.models.smoothing import Stream, estimate
+from certrad.models.smoothing import Layout, Stream, estimate
 from certrad.models.types import CertifyRequest, ClassifierSpec, LabelCounts, SamplingParams
 from certrad.workers.contract.records import Records
 from certrad.workers.engine.assistance import label_claimed
@@ -27,7 +27,6 @@ from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.shared_ledger import SharedLedger
 
 _TTL: Final = 3600
-_POLL_SECONDS: Final = 0.002
 _CLASSES: Final = shipped_tasks()["mednist"].class_names
 
 
@@ -122,7 +121,7 @@ def simulate(socket: Path, *, engines: int, n: int, batch_size: int, seconds: fl
         pipe.recv()  # it is ready
     before, cpu_before, busy = CountingConnection.sent, _cpu(redis), time.process_time()
     began = time.monotonic()
-    counts = _lead(socket, job_id, request, batch_size, seconds)
+    counts = _lead(socket, job_id, request, batch_size, seconds, pipes)
     took = time.monotonic() - began
     told = [cast("tuple[int, float, int]", pipe.recv()) for pipe in pipes]
     for helper in helpers:
@@ -147,11 +146,31 @@ def _client(socket: Path) -> Redis:
     return redis
 
 
-def _lead(socket: Path, job_id: str, request: CertifyRequest, batch_size: int, seconds: float) -> LabelCounts:
+class Inviting(SharedLedger):
+    """The ledger of a leader that calls its helpers once batches can be claimed, where the service sends tickets."""
+
+    helpers: Sequence[Connection] = ()
+
+    def begin(self, layout: Layout, *, bounded: bool) -> None:
+        """Lets the helpers claim batches, and tells them so."""
+        super().begin(layout, bounded=bounded)
+        for helper in self.helpers:
+            helper.send("go")
+
+
+def _lead(
+    socket: Path,
+    job_id: str,
+    request: CertifyRequest,
+    batch_size: int,
+    seconds: float,
+    helpers: Sequence[Connection],
+) -> LabelCounts:
     """Returns the counts."""
     redis = _client(socket)
     progress = SamplingProgress(Records(redis, ttl=_TTL), job_id, request)
-    ledger = SharedLedger(redis, job_id, ttl=_TTL, may_go_on=lambda: None, engine="leader")
+    ledger = Inviting(redis, job_id, ttl=_TTL, may_go_on=lambda: None, engine="leader")
+    ledger.helpers = helpers
     drawn = estimate(
         IndexSampler(batch_size=batch_size),
         SleepingClassifier(seconds=seconds),
@@ -166,9 +185,10 @@ def _lead(socket: Path, job_id: str, request: CertifyRequest, batch_size: int, s
 def _help(pipe: Connection, socket: Path, job_id: str, number: int, batch_size: int, seconds: float) -> None:
     CountingConnection.sent = 0
     redis = _client(socket)
+    redis.ping()
+    SleepingClassifier(seconds=0).logits(torch.arange(batch_size))  # what a process does first takes longer
     pipe.send("ready")
-    while current_run(redis, job_id) is None:
-        time.sleep(_POLL_SECONDS)
+    pipe.recv()  # batches can be claimed
     CountingConnection.sent, busy, batches = 0, time.process_time(), 0
 
     def count() -> None:

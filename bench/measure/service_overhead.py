@@ -9,16 +9,10 @@ the job store. The image is a small PNG, so that the figures are those of the se
 import argparse
 import io
 import json
-import os
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -29,11 +23,10 @@ from PIL import Image
 from redis import Redis
 
 from certrad.bench.common.machine import Machine, this_machine
+from certrad.bench.common.own_service import own_service
 from certrad.workers.contract.names import events_key, record_key
 from certrad.workers.local.redis_server import EmbeddedRedis
 
-_READY: Final = re.compile(r"http://127\.0\.0\.1:\d+")
-_START_SECONDS: Final = 240.0
 _QUERY: Final = "adaptation=none&prompt=template&sigma=0.5&n0=64&n=64"
 _LINE_QUERY: Final = "adaptation=none&prompt=template&sigma=0.5&n0=64&n=256"
 _LINE_SECONDS: Final = 600.0
@@ -86,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
     machine = this_machine()
     with (
         tempfile.TemporaryDirectory() as folder,
-        _service(Path(folder)) as url,
+        own_service(Path(folder)) as url,
         Redis.from_url(EmbeddedRedis(Path(folder) / "data" / "redis").url) as redis,
     ):
         _one(url, redis)  # the first certificate makes keys
@@ -118,29 +111,6 @@ def as_text(figures: ServiceOverhead) -> str:
             f"  {figures.machine}",
         )
     )
-
-
-@contextmanager
-def _service(folder: Path) -> Iterator[str]:
-    """Yields the address of a service of its own. Raises RuntimeError if it does not start."""
-    output = folder / "up.out"
-    with output.open("wb") as out:
-        process = subprocess.Popen(  # noqa: S603  # our own module
-            [sys.executable, "-m", "certrad.app.cli.main", "up", "--port", "0", "--data-dir", str(folder / "data")],
-            cwd=Path(__file__).resolve().parents[2],
-            stdout=out,
-            env={name: value for name, value in os.environ.items() if not name.startswith("CERTRAD_")},
-        )
-    try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not (found := _READY.search(output.read_text())):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the service must start within {_START_SECONDS:.0f} s, and did not")
-            time.sleep(0.1)
-        yield found[0]
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,6 +86,11 @@ def scope_text(classifier: ClassifierIdentity) -> str:
             return f"Holds for the named classifier. {prompt}"
 
 
+def general_limits() -> tuple[str, ...]:
+    """Returns what a reader must not read into any certificate: the limits of every document without its numbers."""
+    return _LIMITS
+
+
 def limits(selected: int, estimated: int) -> list[str]:
     """Returns what a reader must not read into the claim, and the numbers of samples that it rests on.
 

@@ -78,6 +78,26 @@ def test_only_the_api_image_says_that_it_is_in_a_container() -> None:
     assert "command" not in SERVICES["api"]
 
 
+@pytest.mark.parametrize("service", ["api", "intake", "archive", "engine", "keys"])
+def test_each_service_has_its_own_user_of_redis_and_the_password_of_no_other(service: str) -> None:
+    environment = SERVICES[service]["environment"]
+    assert environment["CERTRAD_REDIS_URL"].startswith("rediss://")
+    assert environment["CERTRAD_REDIS_USER"] == service
+    assert environment["CERTRAD_REDIS_PASSWORD_FILE"] == "/run/secrets/redis_password"
+    assert SERVICES[service]["secrets"] == [{"source": f"redis_{service}", "target": "redis_password"}, "redis_ca"]
+    assert COMPOSE["secrets"][f"redis_{service}"]["file"].endswith(f"/{service}.password")
+
+
+def test_redis_has_every_file_that_its_configuration_names() -> None:
+    configured = ROOT.joinpath("docker/redis/valkey.conf").read_text("utf-8").split()
+    named = {word.removeprefix("/run/secrets/") for word in configured if word.startswith("/run/secrets/")}
+    assert named == set(SERVICES["redis"]["secrets"]) <= COMPOSE["secrets"].keys()
+
+
+def test_secrets_are_not_in_the_repository() -> None:
+    assert "secrets/" in ROOT.joinpath(".gitignore").read_text("utf-8").splitlines()
+
+
 def test_uploads_are_spooled_to_the_volume_they_are_stored_on() -> None:
     api = SERVICES["api"]
     assert api["environment"]["TMPDIR"] == api["environment"]["CERTRAD_DATA_DIR"] == "/data"
@@ -164,6 +184,7 @@ def test_the_file_for_a_pacs_of_ones_own_gives_the_connector_alone_a_way_to_it()
 def test_every_setting_in_the_files_is_one_that_the_service_reads() -> None:
     known = {f"CERTRAD_{name.upper()}" for name in (*ConnectorSettings.model_fields, *WorkerSettings.model_fields)}
     known |= {f"CERTRAD_{name.upper()}" for name in ApiSettings.model_fields} | {"CERTRAD_TRIGGER_URL"}
+    known |= {"CERTRAD_REDIS_PASSWORD_FILE"}
     given = {
         name
         for content in (COMPOSE, STAMPS, OWN_PACS)

@@ -24,6 +24,7 @@ from tests.support.service_process import running_service
 MARKED: Final = {
     "CONTRIBUTING.md": 2,
     "docs/access.md": 3,
+    "docs/deployment.md": 15,
     "docs/envelopes.md": 4,
     "docs/erasure.md": 4,
     "docs/evaluation.md": 3,
@@ -32,6 +33,7 @@ MARKED: Final = {
     "docs/operations.md": 13,
     "docs/outputs.md": 1,
     "docs/pacs.md": 13,
+    "docs/scaling.md": 1,
     "docs/selftest.md": 1,
     "docs/tuning.md": 1,
 }

@@ -1,5 +1,7 @@
 """Claims of batches, against a real Redis: a standing claim is nobody else's, and no batch is ever forgotten."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -122,6 +124,27 @@ def test_released_claims_are_handed_out_at_once(redis: Redis) -> None:
     assert [leading.lead(LAYOUT.n), leaving.help(), leaving.help(), leading.lead(LAYOUT.n)] == [0, 32, 64, 96]
     leaving.release()
     assert {leading.lead(LAYOUT.n), leading.lead(LAYOUT.n)} == {32, 64}
+
+
+def test_the_claim_of_an_engine_that_died_lapses(redis: Redis) -> None:
+    dead = claims(redis)
+    dead.lead(32)
+    alive = claims(redis)
+    now = alive.wall_clock()
+    alive.wall_clock = lambda: now + 50
+    assert alive.lead(32) is None
+    alive.wall_clock = lambda: now + 70
+    assert alive.lead(32) == 0
+
+
+def test_a_slow_engine_has_longer_for_its_batches(redis: Redis) -> None:
+    slow = claims(redis)
+    times = iter(range(0, 10_000, 20))
+    slow.clock = lambda: float(next(times))
+    for _ in range(3):
+        slow.lead(LAYOUT.n)
+    lapses: Any = redis.zrange(lapses_key(JOB), 0, -1, withscores=True)
+    assert max(score for _, score in lapses) / 1000 - slow.wall_clock() > 300
 
 
 def test_an_ended_run_or_another_one_has_no_batches(redis: Redis) -> None:

@@ -31,6 +31,7 @@ from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
 from tests.support.processes import ROOT, Processes, environment, wait_for
+from tests.support.stored import stored_values
 
 pytestmark = pytest.mark.integration
 
@@ -57,8 +58,8 @@ def members(redis: Redis, key: str) -> list[tuple[str, float]]:
     return [(member.decode(), score) for member, score in listed]
 
 
-def snapshot(redis: Redis) -> dict[bytes, bytes | None]:
-    return {key: redis.dump(key) for key in redis.scan_iter()}
+def snapshot(redis: Redis) -> dict[bytes, object]:
+    return stored_values(redis)
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -18,6 +18,7 @@ from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import decoded
 from tests.support.former_jobs import former_queue, send_as_before
 from tests.support.processes import Processes, environment, wait_for
+from tests.support.stored import stored_values
 
 pytestmark = pytest.mark.integration
 
@@ -73,9 +74,9 @@ def test_they_keep_their_order_and_get_todays_names(redis: Redis, settings: Work
 def test_moving_again_changes_nothing(redis: Redis, settings: WorkerSettings) -> None:
     waiting(redis, settings, "job")
     move_former_jobs(redis, settings)
-    before = {key: redis.dump(key) for key in redis.scan_iter()}
+    before = stored_values(redis)
     move_former_jobs(redis, settings)
-    assert {key: redis.dump(key) for key in redis.scan_iter()} == before
+    assert stored_values(redis) == before
 
 
 @pytest.mark.parametrize("dies_after", ["lrem", "delete"])

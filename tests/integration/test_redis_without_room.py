@@ -12,6 +12,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from certrad.workers.connection import connect, quiet_seconds
 from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.local.redis_server import EmbeddedRedis
+from certrad.workers.settings import WorkerSettings
 from tests.support.processes import wait_for
 from tests.support.shortages import SHORTAGES, FullMemory, Shortage
 
@@ -71,7 +72,7 @@ def test_an_answer_about_the_command_is_no_such_refusal(redis: Redis) -> None:
 
 
 def test_writes_wait_until_redis_takes_them(own_redis: EmbeddedRedis, shortage: Shortage) -> None:
-    client = connect(own_redis.url)
+    client = connect(WorkerSettings(redis_url=own_redis.url))
     client.set("before", "1")
     shortage.begin()
     begun = refused(shortage)
@@ -93,7 +94,7 @@ def test_a_process_that_is_to_stop_waits_no_longer(own_redis: EmbeddedRedis) -> 
     shortage = FullMemory(own_redis)
     shortage.begin()
     stopping = threading.Event()
-    client = connect(own_redis.url, is_stopping=stopping.is_set)
+    client = connect(WorkerSettings(redis_url=own_redis.url), is_stopping=stopping.is_set)
     raised: list[Exception] = []
 
     def write() -> None:
@@ -112,7 +113,7 @@ def test_a_process_that_is_to_stop_waits_no_longer(own_redis: EmbeddedRedis) -> 
 
 
 def test_a_client_knows_how_long_redis_has_been_quiet(own_redis: EmbeddedRedis) -> None:
-    shortage, client = FullMemory(own_redis), connect(own_redis.url)
+    shortage, client = FullMemory(own_redis), connect(WorkerSettings(redis_url=own_redis.url))
     client.set("a", "1")
     assert quiet_seconds(client) == float("inf")
     shortage.begin()

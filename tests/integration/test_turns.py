@@ -155,6 +155,12 @@ def test_a_job_that_goes_on_comes_behind_the_entries_of_this_round(redis: Redis,
     redis.rpush(KEY, "t-tune")
     place(redis, ENGINE_QUEUE, "t-tune", urgent=False, tenant="a", reason="again")
     assert waiting(redis) == ["a1", "b1", "t", "a2", "b2"]
+    redis.ltrim(KEY, 3, -1)  # the round is over
+    redis.rpush(KEY, "t-tune")
+    place(redis, ENGINE_QUEUE, "t-tune", urgent=False, tenant="t", reason="again")
+    assert waiting(redis) == ["a2", "b2", "t"]
+    push("c1", tenant="c")
+    assert waiting(redis) == ["c1", "a2", "b2", "t"]
 
 
 def test_a_stage_that_nobody_knows_goes_last_placed_or_not(redis: Redis, push: Push) -> None:

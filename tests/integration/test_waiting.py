@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.contract.waiting import address, tell_if_redis_is_away
 from certrad.workers.local.redis_server import EmbeddedRedis
 from tests.support.processes import ROOT, Processes, wait_for
@@ -32,7 +33,7 @@ def test_address_is_shown_without_user_and_password(url: str, shown: str) -> Non
 def test_nothing_is_said_to_a_redis_that_answers(
     redis_server: EmbeddedRedis, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tell_if_redis_is_away(redis_server.url)
+    tell_if_redis_is_away(SharedSettings(redis_url=redis_server.url))
     assert capsys.readouterr().err == ""
 
 

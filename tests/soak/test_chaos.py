@@ -1,11 +1,16 @@
-"""A service whose processes are killed all the time: every job ends by itself, as if nothing had happened."""
+"""A service in constant trouble under constant load: every accepted job ends by itself, as if nothing had happened."""
 
 import io
 import itertools
+import os
+import platform
 import random
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,36 +21,83 @@ import pytest
 from PIL import Image
 
 from certrad.workers.contract.names import ENDED, PREFIX
-from tests.support.processes import Processes, kill_9, wait_for
+from tests.support.offline import Offline, estimation_counts
+from tests.support.processes import Processes, wait_for
 from tests.support.stack import START_SECONDS, RunningStack, start_stack
+from tests.support.troubles import mount_small_disk, troubles, unmount
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]  # the soak bounds itself
+pytestmark = pytest.mark.timeout(0)  # the run bounds itself
 
+PLAIN: Final[dict[str, object]] = {"prompt": "template", "adaptation": "none", "n0": 64}
 REQUESTS: Final[tuple[dict[str, object], ...]] = (
-    {"prompt": "template", "adaptation": "none", "sigma": 0.5, "n0": 64, "n": 1_600},
-    {"prompt": "template", "adaptation": "none", "sigma": 0.25, "n0": 64, "n": 300, "priority": "urgent"},
-    {"prompt": "template", "adaptation": "zero_shot", "sigma": 0.5, "n0": 64, "n": 1_000},
-)
-VICTIMS: Final[tuple[tuple[str, ...], ...]] = (
-    ("redis.sock",),
-    ("certrad.app.http.server",),
-    ("worker", "intake"),
-    ("worker", "archive"),
-    ("worker engine",),
-    ("certrad.workers.engine.process",),
+    {**PLAIN, "sigma": 0.5, "n": 1_600},
+    {**PLAIN, "sigma": 0.25, "n": 300, "priority": "urgent"},
+    {**PLAIN, "adaptation": "zero_shot", "sigma": 0.5, "n": 1_000},
 )
 OUTSTANDING: Final = 3
 PAUSE_SECONDS: Final = (6.0, 12.0)  # the stack gives up a process that dies more than ten times within a minute
-RECOVERY_SECONDS: Final = 300.0
+RECOVERY_SECONDS: Final = 400.0
+SHORT_SECONDS: Final = 90.0
+TTL_SECONDS: Final = 120
+TRUTHFUL: Final = {"fill disk": {"storage_unavailable"}, "fill Redis": {"job_store_full"}}
+"""Trouble -> codes of jobs that it may fail; every other failure is none."""
+LOG: Final = "CERTRAD_CHAOS_LOG"
 
 
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[RunningStack]:
-    """Two engines, and more retries than there are kills."""
-    directory = tmp_path / "processes"
-    directory.mkdir()
-    with Processes(directory) as processes:
-        yield start_stack(processes, tmp_path / "data", "--engines", "2", threads=1, job_retries=100_000)
+@dataclass
+class Run:
+    """What has happened so far."""
+
+    stack: RunningStack
+    offline: Offline
+    begun: float = field(default_factory=time.monotonic)
+    lines: list[str] = field(default_factory=list)
+    running: dict[str, int] = field(default_factory=dict)
+    ended: Counter[str] = field(default_factory=Counter)
+    caused: Counter[str] = field(default_factory=Counter)
+    undisturbed: list[dict[str, Any]] = field(default_factory=list)
+
+    def tell(self, line: str) -> None:
+        self.lines.append(f"{time.monotonic() - self.begun:7.1f} s  {line}")
+
+    def look(self) -> None:
+        """Checks the jobs that have ended; an API that is away says nothing."""
+        for job_id, kind in list(self.running.items()):
+            try:
+                answer = httpx.get(f"{self.stack.url}/jobs/{job_id}", timeout=30)
+            except httpx.TransportError:
+                return
+            assert answer.status_code in (200, 500, 503), f"job {job_id} is lost: {answer.text}"
+            if answer.status_code == 200 and (job := answer.json())["status"] in ENDED and self._check(job, kind):
+                del self.running[job_id]
+
+    def all_ended(self) -> bool:
+        """Whether no job is under way any more."""
+        self.look()
+        return not self.running
+
+    def _check(self, job: dict[str, Any], kind: int) -> bool:
+        """Whether the outcome of a job is right; no while its certificate cannot be read."""
+        if job["status"] != "succeeded":
+            code = job["error"]["code"] if job["error"] else job["status"]
+            allowed = set().union(*(TRUTHFUL.get(name, set()) for name in self.caused))
+            assert code in allowed, (job["error"], self.lines)
+            self.ended[f"failed with {code}"] += 1
+            self.tell(f"job {job['id'][:8]} failed with {code}")
+            return True
+        try:
+            answer = httpx.get(f"{self.stack.url}/jobs/{job['id']}/certificate", timeout=30)
+        except httpx.TransportError:
+            return False
+        if answer.status_code != 200:
+            assert answer.status_code in (500, 503), answer.text
+            return False
+        document = answer.json()
+        assert document == self.undisturbed[kind], self.lines
+        if REQUESTS[kind]["adaptation"] == "none":
+            assert estimation_counts(document) == self.offline.estimation(document)
+        self.ended["succeeded"] += 1
+        return True
 
 
 @pytest.fixture
@@ -57,13 +109,85 @@ def image() -> bytes:
     return buffer.getvalue()
 
 
-def submit(stack: RunningStack, image: bytes, request: dict[str, object], key: str) -> str:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[tuple[Path, bool]]:
+    """A folder, and whether it is a disk of its own that can be filled."""
+    folder = tmp_path / "disk"
+    is_disk = mount_small_disk(folder)
+    yield folder, is_disk
+    if is_disk:
+        unmount(folder)
+
+
+@pytest.fixture
+def run(tmp_path: Path, small_disk: tuple[Path, bool], image: bytes) -> Iterator[Run]:
+    """Two engines, short times to live, and more retries than there is trouble."""
+    directory = tmp_path / "processes"
+    directory.mkdir()
+    times = {"job_ttl": TTL_SECONDS, "output_ttl": 60, "job_retries": 100_000, "min_free_bytes": 8 << 20}
+    with Processes(directory) as processes:
+        stack = start_stack(processes, small_disk[0] / "data", "--engines", "2", threads=1, **times)
+        yield Run(stack, Offline(image))
+
+
+@pytest.mark.parametrize(
+    "is_long", [pytest.param(False, marks=pytest.mark.system), pytest.param(True, marks=pytest.mark.soak)]
+)
+def test_every_job_ends_with_its_undisturbed_certificate(
+    run: Run, image: bytes, small_disk: tuple[Path, bool], soak_seconds: float, is_long: bool
+) -> None:
+    seconds = soak_seconds if is_long else SHORT_SECONDS
+    accepted = 0
+    try:
+        run.undisturbed = [run.stack.document(run.stack.submit(image, **request)) for request in REQUESTS]
+        accepted = len(REQUESTS) + make_trouble(run, image, seconds, with_disk=small_disk[1])
+        wait_for(lambda: _is_ready(run.stack), timeout=START_SECONDS, what="the API")
+        wait_for(run.all_ended, timeout=RECOVERY_SECONDS, what=f"the end of {run.running}")
+        assert sum(run.ended.values()) == accepted - len(REQUESTS)
+        assert sum(run.caused.values()) >= seconds / 30
+        assert finished(run.stack) == accepted  # each once: the counter changes in the step that ends a job
+        wait_for(lambda: not left_behind(run.stack), timeout=3.0 * TTL_SECONDS, what="the end of the times to live")
+        run.tell("nothing is left in Redis and in the folders of uploads and outputs, but for events that expire")
+        run.stack.process.terminate()
+        run.stack.process.wait(timeout=120)
+        wait_for(lambda: not of_service(run.stack.data_dir), what="the end of every process")
+        run.tell("no process is left")
+    finally:
+        write_log(run, seconds, accepted)
+
+
+def make_trouble(run: Run, image: bytes, seconds: float, *, with_disk: bool) -> int:
+    """Keeps some jobs under way and causes trouble; returns how many jobs were accepted."""
+    choice = random.Random(20_261)
+    ways = troubles(with_disk=with_disk)
+    order = [name for _ in range(1_000) for name in choice.sample(list(ways), len(ways))]
+    accepted = 0
+    end = time.monotonic() + seconds
+    for name in itertools.cycle(order):
+        while len(run.running) < OUTSTANDING:
+            kind = accepted % len(REQUESTS)
+            run.running[submit(run, image, REQUESTS[kind], f"chaos-{accepted}")] = kind
+            accepted += 1
+        pause = time.monotonic() + choice.uniform(*PAUSE_SECONDS)
+        while time.monotonic() < min(pause, end):
+            run.look()
+            time.sleep(0.2)
+        if time.monotonic() >= end:
+            return accepted
+        if ways[name](run.stack, choice, name):
+            run.caused[name] += 1
+            run.tell(name)
+        run.look()
+    return accepted
+
+
+def submit(run: Run, image: bytes, request: dict[str, object], key: str) -> str:
     """Sends an image until it is accepted; the key makes one job of all attempts."""
 
     def accepted() -> httpx.Response | None:
         try:
             answer = httpx.post(
-                f"{stack.url}/certify",
+                f"{run.stack.url}/certify",
                 files={"image": image},
                 data={name: str(value) for name, value in request.items()},
                 headers={"Idempotency-Key": key},
@@ -78,73 +202,49 @@ def submit(stack: RunningStack, image: bytes, request: dict[str, object], key: s
     return job_id
 
 
-def has_ended(stack: RunningStack, job_id: str) -> bool:
-    """Whether the API says that the job has ended; no while it is away."""
-    try:
-        answer = httpx.get(f"{stack.url}/jobs/{job_id}", timeout=30)
-    except httpx.TransportError:
-        return False
-    assert answer.status_code in (200, 500, 503), answer.text
-    return answer.status_code == 200 and answer.json()["status"] in ENDED
-
-
-def kill_one(stack: RunningStack, choice: random.Random) -> str | None:
-    """Kills one process of the stack; returns which, or None where it was away already."""
-    words = choice.choice(VICTIMS)
-    victims = [child for child in psutil.Process(stack.process.pid).children(recursive=True) if _has(child, words)]
-    if not victims:
-        return None
-    try:
-        kill_9(choice.choice(victims).pid)
-    except ProcessLookupError:
-        return None
-    return " ".join(words)
-
-
-def _has(process: psutil.Process, words: tuple[str, ...]) -> bool:
-    try:
-        line = " ".join(process.cmdline())
-    except psutil.Error:
-        return False
-    return all(word in line for word in words)
+def finished(stack: RunningStack) -> int:
+    """How often a job has ended, as the service counts."""
+    text = httpx.get(f"{stack.url}/metrics", timeout=30).text
+    return round(sum(float(value) for value in re.findall(r"^certrad_jobs_total\{[^}]*\} (\S+)$", text, re.MULTILINE)))
 
 
 def left_behind(stack: RunningStack) -> list[str]:
-    """Uploads and keys of running jobs: tensors, ledgers and documents."""
-    blobs = [path.name for path in (stack.data_dir / "blobs").iterdir()]
+    """Uploads, outputs and keys of Redis that are kept of jobs; events that expire by themselves do not count."""
+    files = [path.name for name in ("blobs", "outputs") for path in (stack.data_dir / name).glob("*")]
     with stack.redis() as redis:
-        keys = [
-            key.decode() for kind in ("input", "ledger", "document") for key in redis.keys(f"{PREFIX}:job:*:{kind}")
-        ]
-    return blobs + keys
+        kinds = (f"{PREFIX}:job:*", f"{PREFIX}:idem:*", f"{PREFIX}:callback:*", "rq:job:*")
+        keys = [key.decode() for kind in kinds for key in redis.scan_iter(kind)]
+        return files + [key for key in keys if not (key.endswith(":events") and redis.ttl(key) > 0)]
 
 
-def test_every_job_ends_with_its_undisturbed_certificate(
-    stack: RunningStack, image: bytes, soak_seconds: float
-) -> None:
-    undisturbed: list[dict[str, Any]] = [stack.document(stack.submit(image, **request)) for request in REQUESTS]
-    choice = random.Random(20_261)
-    jobs: dict[str, int] = {}
-    kills: list[str] = []
-    end = time.monotonic() + soak_seconds
-    for number in itertools.count():
-        if time.monotonic() >= end:
-            break
-        while sum(not has_ended(stack, job_id) for job_id in jobs) < OUTSTANDING:
-            kind = len(jobs) % len(REQUESTS)
-            jobs[submit(stack, image, REQUESTS[kind], f"soak-{number}-{len(jobs)}")] = kind
-        time.sleep(choice.uniform(*PAUSE_SECONDS))
-        kills += [victim] if (victim := kill_one(stack, choice)) else []
-    wait_for(lambda: stack.process.poll() is None and _is_live(stack), timeout=START_SECONDS, what="the API")
-    for job_id, kind in jobs.items():
-        wait_for(partial(has_ended, stack, job_id), timeout=RECOVERY_SECONDS, what=f"the end of {job_id}")
-        assert stack.document(job_id) == undisturbed[kind], f"after {kills}"
-    assert kills
-    wait_for(lambda: not left_behind(stack), what=f"nothing left behind after {len(kills)} kills")
+def of_service(data_dir: Path) -> list[int]:
+    """The processes that work on a data directory."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if str(data_dir) in " ".join(process.info["cmdline"] or ())
+        or (process.info["environ"] or {}).get("CERTRAD_DATA_DIR") == str(data_dir)
+    ]
 
 
-def _is_live(stack: RunningStack) -> bool:
+def write_log(run: Run, seconds: float, accepted: int) -> None:
+    """Writes what has happened to the file that the environment names, in a form to keep."""
+    if LOG not in os.environ:
+        return
+    caused = ", ".join(f"{count} x {name}" for name, count in sorted(run.caused.items()))
+    ended = ", ".join(f"{count} {name}" for name, count in sorted(run.ended.items()))
+    head = [
+        f"chaos of {seconds:.0f} s on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors, {platform.machine()}, "
+        f"Python {platform.python_version()}",
+        f"jobs accepted under trouble: {accepted - len(REQUESTS)}; {ended or 'none ended'}",
+        f"trouble: {caused or 'none'}",
+        "",
+    ]
+    Path(os.environ[LOG]).write_text("\n".join([*head, *run.lines]) + "\n", "utf-8")
+
+
+def _is_ready(stack: RunningStack) -> bool:
     try:
-        return httpx.get(f"{stack.url}/health/ready", timeout=30).status_code == 200
+        return stack.process.poll() is None and httpx.get(f"{stack.url}/health/ready", timeout=30).status_code == 200
     except httpx.TransportError:
         return False

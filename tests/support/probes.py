@@ -121,7 +121,7 @@ def run_worker() -> None:
     """Runs a probe worker until it is told to stop."""
     logs.configure("worker")
     settings = WorkerSettings()
-    name, redis = worker_name(ENGINE_QUEUE), connect(settings.redis_url, is_stopping=stopping.requested)
+    name, redis = worker_name(ENGINE_QUEUE), connect(settings, is_stopping=stopping.requested)
     ProbeWorker(ENGINE_QUEUE, name=name, redis=redis, settings=settings).work()
 
 

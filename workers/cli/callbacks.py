@@ -61,6 +61,7 @@ def run(options: Namespace) -> int:
     from redis.exceptions import RedisError
 
     from certrad.workers.callbacks.store import CallbackStore
+    from certrad.workers.contract.redis_access import redis_options
     from certrad.workers.offline.settings import settings_of
     from certrad.workers.settings import CallbackSettings
 
@@ -68,7 +69,7 @@ def run(options: Namespace) -> int:
     if options.action == "secret":
         return _show_secret(settings, options.tenant)
     try:
-        with Redis.from_url(settings.redis_url) as redis:
+        with Redis.from_url(**redis_options(settings)) as redis:
             store = CallbackStore(redis)
             if options.action in (None, "list"):
                 return _list(store, as_json=options.json)

@@ -48,8 +48,8 @@ def run(options: Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _, __: stop.set())
-    tell_if_redis_is_away(settings.redis_url)
-    redis = connect(settings.redis_url, is_stopping=stop.is_set)
+    tell_if_redis_is_away(settings)
+    redis = connect(settings, is_stopping=stop.is_set)
     trail = open_trail(settings, redis)
     plan = Plan(
         attempts=settings.callback_attempts,

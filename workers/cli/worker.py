@@ -61,9 +61,9 @@ def run(options: Namespace) -> int:
         queue = ENGINE_QUEUE
     logs.configure(queue)
     settings = WorkerSettings()
-    tell_if_redis_is_away(settings.redis_url)
+    tell_if_redis_is_away(settings)
     open_directory(settings.data_dir)
-    name, redis = worker_name(queue), connect(settings.redis_url, is_stopping=stopping.requested)
+    name, redis = worker_name(queue), connect(settings, is_stopping=stopping.requested)
     worker: QueueWorker
     try:
         open_store(redis)

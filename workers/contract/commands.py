@@ -43,12 +43,17 @@ class Command:
 COMPUTING: Final[Mapping[str, Command]] = {
     "up": Command("certrad.workers.cli.up", "Run the whole service on this machine until SIGTERM"),
     "worker": Command("certrad.workers.cli.worker", "Run one worker alone, against CERTRAD_REDIS_URL"),
+    "worker-health": Command(
+        "certrad.workers.cli.worker_health", "Say whether this machine's worker works, for a probe"
+    ),
     "verify": Command("certrad.workers.cli.verify", "Check a certificate by itself, or by drawing its samples again"),
     "evaluate": Command("certrad.workers.cli.evaluate", "Measure certified accuracy on a labelled data set"),
     "plot": Command("certrad.workers.cli.plot", "Plot certified accuracy against radius, from tables of `evaluate`"),
     "attack": Command("certrad.workers.cli.attack", "Attack images, without and with knowledge of the prompt"),
     "audit": Command("certrad.workers.cli.audit", "Attack certified images, and count contradicted certificates"),
     "selftest": Command("certrad.workers.cli.selftest", "Test this machine against stored references, for acceptance"),
+    "evidence": Command("certrad.workers.cli.evidence", "Gather signed evidence about a task for a regulatory file"),
+    "evidence verify": Command("certrad.workers.cli.evidence_verify", "Check that no file of evidence was changed"),
     "fetch": Command("certrad.workers.cli.fetch", "Download the weights of a backbone and pin their digest"),
     "prompts import": Command("certrad.workers.cli.import_prompt", "Import a published prompt checkpoint"),
     "prompts calibrate": Command("certrad.workers.cli.calibrate", "Adapt a prompt to unlabelled images of a site"),

@@ -22,7 +22,6 @@ from certrad.workers.contract.names import (
     Status,
     drift_key,
     events_key,
-    keys_of_running,
     record_key,
 )
 from certrad.workers.contract.scripts import END
@@ -93,7 +92,6 @@ class Ending:
         facts = {name: value.decode() for name, value in zip(_READ, values, strict=True) if value is not None}
         day = drift_key(facts.get("tenant", LOCAL_TENANT), day_of(now).isoformat())
         keys = [record_key(job_id), events_key(job_id), ACTIVE, TOTALS, day, DRIFT_OF_ALL]
-        keys += keys_of_running(job_id)
         code = "" if error is None else error.code if error.code in PROBLEMS else OTHER
         told = json.dumps(end_data(status, result=result, error=error))
         counted = json.dumps(_counted(facts, status, result, code, now))

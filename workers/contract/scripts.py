@@ -4,8 +4,21 @@ from typing import Final
 
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.drift import MOST_SERIES
-from certrad.workers.contract.names import ACTIVE, CALLBACKS, ENDED, NEWS, callback_key
+from certrad.workers.contract.names import (
+    ACTIVE,
+    CALLBACKS,
+    ENDED,
+    NEWS,
+    callback_key,
+    keys_of_running,
+    record_key,
+)
 from certrad.workers.contract.totals import DROPPED, MOST_FIELDS, field
+
+# Deletes what does not outlive a job. Its keys are made here, not given: Redis would demand that the caller may read
+# them, and the API may delete pixels, but not read them.
+_PARTS: Final = [key.removeprefix(record_key("")) for key in keys_of_running("")]
+_FORGET: Final = "redis.call('DEL', " + ", ".join(f"KEYS[1] .. '{part}'" for part in _PARTS) + ")"
 
 # Opens every script that may only touch a job under way: whether it has ended, or has no record (any more).
 HAS_ENDED: Final = f"""
@@ -116,16 +129,15 @@ if callback[1] then
 end
 """
 
-# KEYS record, events, active, totals, drift of the tenant's day, drift of all, then the keys that do not outlive the
-# job; ARGV seconds that the events are kept, ttl of the record, event name, event data, id, counters as JSON, seconds
-# that the day is kept, field, value, ...
+# KEYS record, events, active, totals, drift of the tenant's day, drift of all; ARGV seconds that the events are kept,
+# ttl of the record, event name, event data, id, counters as JSON, seconds that the day is kept, field, value, ...
 # A full Redis refuses a script at its first command that may take memory, unless it has written before: what frees
 # memory comes first, so that jobs can be ended then too.
 END: Final = f"""{HAS_ENDED}{_COUNT}
 if has_ended(KEYS[1]) then return 0 end
 redis.call('ZREM', KEYS[3], ARGV[5])
 redis.call('ZREM', '{ACTIVE}:of:' .. (redis.call('HGET', KEYS[1], 'tenant') or '{LOCAL_TENANT}'), ARGV[5])
-redis.call('DEL', unpack(KEYS, 7))
+{_FORGET}
 redis.call('HSET', KEYS[1], unpack(ARGV, 8))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 redis.call('XADD', KEYS[2], '*', 'event', ARGV[3], 'data', ARGV[4])

@@ -1,8 +1,10 @@
 """Settings that API and workers share; every process builds one frozen object from the environment."""
 
 from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from certrad.workers.contract.callbacks import CallbackHosts
@@ -31,7 +33,16 @@ class SharedSettings(BaseSettings):
         """Returns where settings come from: arguments before files of secrets before the environment."""
         return init_settings, SecretFileSource(settings_cls), env_settings, dotenv_settings, file_secret_settings
 
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey; `unix://` works too")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0", description="Redis or Valkey; `rediss://` is TLS, and `unix://` works too"
+    )
+    redis_user: str | None = Field(None, description="user of Redis' access list; unset: the user `default`")
+    redis_password: SecretStr | None = Field(None, description="password for Redis; needs `CERTRAD_REDIS_URL`")
+    redis_ca: Path | None = Field(
+        None,
+        description="PEM file of the authorities that may sign the certificate of Redis, with `rediss://`; unset: "
+        "those that the system trusts",
+    )
     data_dir: Path = Field(Path("certrad-data"), description="blobs, certificates, prompts, weights and secrets")
     job_ttl: int = Field(86_400, ge=60, description="seconds a job record is kept after the job ended")
     output_ttl: int = Field(
@@ -83,6 +94,18 @@ class SharedSettings(BaseSettings):
         pattern=r"^[0-2](\.(0|[1-9][0-9]{0,18}))+$",
         description="policy that a time stamp must be made under, a dotted OID; unset: any",
     )
+
+    @model_validator(mode="after")
+    def _one_redis(self) -> Self:
+        given = [name for name in ("redis_user", "redis_password", "redis_ca") if getattr(self, name) is not None]
+        if given and "redis_url" not in self.model_fields_set:
+            raise ValueError(f"{given[0]} needs redis_url: the embedded Redis has no users and no TLS")
+        parts = urlsplit(self.redis_url)
+        if parts.password is not None and self.redis_password is not None:
+            raise ValueError("redis_url holds a password, and redis_password is set too; keep one of them")
+        if self.redis_ca is not None and parts.scheme != "rediss":
+            raise ValueError("redis_ca needs a redis_url that begins with rediss://")
+        return self
 
     @property
     def blobs_dir(self) -> Path:

@@ -18,6 +18,9 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from certrad.workers.contract.redis_access import redis_options
+from certrad.workers.contract.settings import SharedSettings
+
 _SECONDS: Final = 1.0
 _REFUSALS: Final = (OutOfMemoryError, ReadOnlyError, MasterDownError, BusyLoadingError)
 _REFUSAL: Final = re.compile(r"(?:^|caused error: )(?:MISCONF|NOREPLICAS|UNBLOCKED) ")  # redis-py has no classes
@@ -34,16 +37,23 @@ def refuses_writes(error: BaseException) -> bool:
     return isinstance(error, ResponseError) and _REFUSAL.search(str(error)) is not None
 
 
-def tell_if_redis_is_away(url: str) -> None:
-    """Prints on standard error which Redis a process waits for, without its password, unless it answers at once."""
+def tell_if_redis_is_away(settings: SharedSettings) -> None:
+    """Prints on standard error which Redis a process waits for, without its password, unless it answers at once.
+
+    Args:
+        settings: Address of Redis.
+    """
     try:
         with Redis.from_url(
-            url, socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS, retry=Retry(NoBackoff(), 0)
+            **redis_options(settings),
+            socket_connect_timeout=_SECONDS,
+            socket_timeout=_SECONDS,
+            retry=Retry(NoBackoff(), 0),
         ) as redis:
             redis.ping()
     except RedisError as error:
         with suppress(OSError):  # a full disk
-            sys.stderr.write(f"certrad: waiting for Redis at {address(url)} ({type(error).__name__})\n")
+            sys.stderr.write(f"certrad: waiting for Redis at {address(settings.redis_url)} ({type(error).__name__})\n")
             sys.stderr.flush()
 
 

@@ -43,7 +43,8 @@ return 1
 
 # KEYS record, ledger, claims, lapses, queue; ARGV run, prefix of its fields in the ledger, milliseconds of the claim,
 # ttl, limit (-1: a helper, which keeps to the limit that stands and goes when other work waits), mark of a ticket,
-# entries of the queue to look at. Answers the first sample of a batch, or one of the numbers above.
+# entries of the queue to look at, milliseconds since 1970. Answers the first sample of a batch, or one of the numbers
+# above. The time is the engine's own: clocks that differ only let claims lapse early or late.
 _CLAIM: Final = f"""{HAS_ENDED}
 if has_ended(KEYS[1]) then return {_ENDED} end
 local run = redis.call('HMGET', KEYS[3], 'run', 'n', 'batch', 'size', 'next', 'limit')
@@ -64,8 +65,7 @@ local function is_missing(start)
   end
   return false
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = tonumber(ARGV[8])
 local function hand_out(start)
   redis.call('ZADD', KEYS[4], now + tonumber(ARGV[3]), string.format('%d', start))
   redis.call('EXPIRE', KEYS[4], ARGV[4])
@@ -99,6 +99,7 @@ class Claims:
         run: Name of the run of samples.
         ttl: Seconds that the claims of a job are kept.
         clock: Monotonic seconds.
+        wall_clock: Seconds since 1970.
         answer: What the last claim was answered with.
     """
 
@@ -107,10 +108,12 @@ class Claims:
     run: str
     ttl: int
     clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
     answer: int = field(default=_NOTHING, init=False)
     _last: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED), init=False)
     _made: int = field(default=0, init=False)
-    _began: float | None = field(default=None, init=False)
+    _began: float = field(default=0.0, init=False)
+    _latest: float = field(default=0.0, init=False)
     _claim: Script = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -128,10 +131,8 @@ class Claims:
 
     @property
     def seconds_per_batch(self) -> float | None:
-        """Returns the mean time between two claims, or None before the second one."""
-        if self._began is None or self._made < 2:
-            return None
-        return (self.clock() - self._began) / (self._made - 1)
+        """Returns the mean time between two claims up to the last one, or None before the second one."""
+        return (self._latest - self._began) / (self._made - 1) if self._made > 1 else None
 
     def begin(self, layout: Layout) -> None:
         """Lets the batches of the run be claimed; one that was begun before goes on.
@@ -187,12 +188,14 @@ class Claims:
     def _next(self, limit: int) -> int | None:
         keys = [key(self.job_id) for key in (record_key, ledger_key, claims_key, lapses_key)]
         args: list[str | int] = [self.run, self.run, self._life_ms(), self.ttl, limit, MARK, _WAITING_LOOKED_AT]
+        args.append(round(1000 * self.wall_clock()))
         self.answer = cast("int", self._claim(keys=[*keys, queue(self.redis, ENGINE_QUEUE).key], args=args))
         if self.answer == _ENDED:
             raise JobEndedError(self.job_id)
         if self.answer < 0:
             return None
-        self._began = self.clock() if self._began is None else self._began
+        self._latest = self.clock()
+        self._began = self._latest if not self._made else self._began
         self._made += 1
         self._last.append(self.answer)
         return self.answer

@@ -33,7 +33,7 @@ class JobPerformer(QueueWorker):
         super().__init__(
             queue_name,
             name=name,
-            redis=connect(settings.redis_url, is_stopping=stopping.requested),
+            redis=connect(settings, is_stopping=stopping.requested),
             settings=settings,
             prepare_for_work=False,
         )

@@ -34,6 +34,7 @@ class SharedLedger(RedisLedger):
         self._claims = Claims(redis=redis, job_id=job_id, run=part, ttl=ttl)
         self._layout: Layout | None = None
         self._bounded = False
+        self._nothing_since: float | None = None  # monotonic seconds; every claim of others is older
 
     def begin(self, layout: Layout, *, bounded: bool) -> None:
         """Lets other engines claim batches; see `SharedBlocks.begin`.
@@ -60,10 +61,17 @@ class SharedLedger(RedisLedger):
         """
         if self._layout is None:
             raise RuntimeError("begin() must run before the first claim")
-        return self._claims.lead(limit_of(self._layout, decided, bounded=self._bounded))
+        start = self._claims.lead(limit_of(self._layout, decided, bounded=self._bounded))
+        if start is not None:
+            self._nothing_since = None
+        elif self._nothing_since is None:
+            self._nothing_since = time.monotonic()
+        return start
 
     def await_others(self, starts: Iterable[int]) -> dict[int, bytes]:
-        """Returns the labels of blocks that others compute, all of them or those that came in the time of two batches.
+        """Returns the labels of blocks that others compute: all of them, or those that came in good time.
+
+        That is the time of two batches after there was nothing left to claim, once for all batches that are out.
 
         Args:
             starts: First samples of blocks.
@@ -74,7 +82,8 @@ class SharedLedger(RedisLedger):
         """
         shortest, longest = _PATIENCE_SECONDS
         patience = min(max(_PATIENCE_BATCHES * (self._claims.seconds_per_batch or 0.0), shortest), longest)
-        wanted, deadline = list(starts), time.monotonic() + patience
+        since = time.monotonic() if self._nothing_since is None else self._nothing_since
+        wanted, deadline = list(starts), since + patience
         while len(found := self.read(wanted)) < len(wanted) and time.monotonic() < deadline:
             self.check()
             time.sleep(_POLL_SECONDS)

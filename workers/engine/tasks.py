@@ -55,7 +55,7 @@ def start(worker_name: str) -> None:
     """
     global _runtime, _selftest_seconds  # RQ calls a task by its name, so an engine's state is its process's
     settings = WorkerSettings()
-    _runtime = build(settings, connect(settings.redis_url, is_stopping=stopping.requested), name=worker_name)
+    _runtime = build(settings, connect(settings, is_stopping=stopping.requested), name=worker_name)
     report = run_selftest(_runtime, samples=START_SAMPLES)
     publish_selftest(_runtime, worker_name, report)
     if not report.passed:

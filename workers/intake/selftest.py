@@ -39,7 +39,7 @@ def selftest(test_id: str) -> None:
         test_id: The id of the self-test.
     """
     settings = WorkerSettings()
-    with connect(settings.redis_url) as redis:
+    with connect(settings) as redis:
         keys = SigningKeys(settings.signing_dir)
         keys.current()  # intake makes it for its first certificate; the test may come before that
         keys.publish(Keyring(redis))

@@ -66,7 +66,7 @@ def unpack(job_id: str) -> None:
 def _begin(job_id: str, run_first_stage: Callable[[JobRecord, WorkerSettings, Redis, Records], bool]) -> None:
     """Runs the first stage of a job, which returns whether the job goes on, and sends the job to an engine."""
     settings = WorkerSettings()
-    with connect(settings.redis_url) as redis:
+    with connect(settings) as redis:
         records = Records(redis, ttl=settings.job_ttl)
         record = records.read(job_id)
         if record is None or record.ended:

@@ -52,7 +52,7 @@ class Stack:
         if "redis_url" not in settings.model_fields_set:
             self._redis = EmbeddedRedis(data_dir / "redis", maxmemory=settings.redis_maxmemory)
             redis_url = self._redis.url
-        self._store = StoreView(redis_url)
+        self._store = StoreView(settings.model_copy(update={"redis_url": redis_url}))
         self._heartbeat_seconds = settings.heartbeat_seconds
         shared = {
             "CERTRAD_REDIS_URL": redis_url,

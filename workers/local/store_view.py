@@ -14,6 +14,8 @@ from rq.worker_registration import REDIS_WORKER_KEYS
 from certrad.workers.contract.data_version import open_store
 from certrad.workers.contract.names import PREFIX, WORKERS
 from certrad.workers.contract.queues import worker_exists
+from certrad.workers.contract.redis_access import redis_options
+from certrad.workers.contract.settings import SharedSettings
 
 _TIMEOUT_SECONDS: Final = 1.0  # the supervisor waits so long for one answer
 _FULL: Final = 0.95  # of its memory
@@ -22,8 +24,8 @@ _FULL: Final = 0.95  # of its memory
 class StoreView:
     """Asks Redis, each time on a new connection: an old one answers even if no new one can be made."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, settings: SharedSettings) -> None:
+        self._options = redis_options(settings)
 
     def open(self) -> None:
         """Makes what Redis holds data of this version; one that does not answer is asked by the workers.
@@ -84,7 +86,7 @@ class StoreView:
     @contextmanager
     def _connected(self) -> Iterator[Redis]:
         with Redis.from_url(
-            self._url,
+            **self._options,
             socket_connect_timeout=_TIMEOUT_SECONDS,
             socket_timeout=_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),

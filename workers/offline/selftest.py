@@ -23,6 +23,7 @@ from certrad.models.smoothing.device import default_batch_size
 from certrad.models.types.selftest import CHECKS, REPORT_SCHEMA, SelfTestCheck, SelfTestReport, SkippedCheck
 from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.redis_access import redis_options
 from certrad.workers.engine.selftest import device_checks, device_facts
 from certrad.workers.intake.selftest import decoder, intake_facts, redis_check, signing
 from certrad.workers.keys.signing import SigningKeys
@@ -116,14 +117,17 @@ def _outcomes(
 
 def _redis(settings: StackSettings) -> Redis | None:
     """Returns a client of the named Redis, else of the one that `up` runs on the data directory; None without one."""
-    url = settings.redis_url
+    options = redis_options(settings)
     if "redis_url" not in settings.model_fields_set:
         embedded = EmbeddedRedis(settings.data_dir.resolve() / "redis")
         if not embedded.socket_path.exists():
             return None
-        url = embedded.url
+        options["url"] = embedded.url
     return Redis.from_url(
-        url, socket_connect_timeout=_REDIS_SECONDS, socket_timeout=_REDIS_SECONDS, retry=Retry(NoBackoff(), 0)
+        **options,
+        socket_connect_timeout=_REDIS_SECONDS,
+        socket_timeout=_REDIS_SECONDS,
+        retry=Retry(NoBackoff(), 0),
     )
 
 

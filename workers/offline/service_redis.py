@@ -8,6 +8,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from certrad.workers.contract.data_version import require_store
+from certrad.workers.contract.redis_access import redis_options
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import StackSettings
 
@@ -20,10 +21,11 @@ def running_redis(settings: StackSettings, *, otherwise: str) -> Iterator[Redis]
         settings: The settings of the data directory.
         otherwise: The message if no service runs; the body then ends at its first command to Redis.
     """
-    named = "redis_url" in settings.model_fields_set
-    url = settings.redis_url if named else EmbeddedRedis(settings.data_dir.resolve() / "redis").url
+    options = redis_options(settings)
+    if "redis_url" not in settings.model_fields_set:
+        options["url"] = EmbeddedRedis(settings.data_dir.resolve() / "redis").url
     try:
-        with Redis.from_url(url) as redis:
+        with Redis.from_url(**options) as redis:
             require_store(redis)
             yield redis
     except ConnectionError:

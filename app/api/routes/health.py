@@ -15,6 +15,7 @@ from certrad.app.api.problems import problem_response, problem_responses
 from certrad.workers.contract.catalogue import WorkerCard
 from certrad.workers.contract.names import ENGINE_QUEUE, PREFIX
 from certrad.workers.contract.queues import QUEUES, Worker, alive_engines, alive_workers
+from certrad.workers.contract.redis_access import redis_options
 from certrad.workers.contract.selftest import FailedSelfTest, SelfTests
 
 router = APIRouter(tags=["health"])
@@ -53,7 +54,7 @@ def ready(services: ServicesDep) -> Health:
     """
     settings = services.settings
     with Redis.from_url(
-        settings.redis_url,
+        **redis_options(settings),
         socket_connect_timeout=settings.redis_timeout,
         socket_timeout=settings.redis_timeout,
         retry=Retry(NoBackoff(), 0),

@@ -63,7 +63,17 @@ def seal(document: Mapping[str, Any], key: Ed25519PrivateKey) -> bytes:
         document: The signed document, as read from JSON.
         key: The key that signed it.
     """
-    payload = compact(statement(document))
+    return seal_statement(statement(document), key)
+
+
+def seal_statement(stated: Mapping[str, Any], key: Ed25519PrivateKey) -> bytes:
+    """Returns the envelope of an in-toto Statement.
+
+    Args:
+        stated: The statement, as read from JSON.
+        key: The signing key.
+    """
+    payload = compact(stated)
     signature = {"keyid": thumbprint(public_key(key)), "sig": b64encode(key.sign(_encoding(payload))).decode()}
     return compact({"payload": b64encode(payload).decode(), "payloadType": PAYLOAD_TYPE, "signatures": [signature]})
 
@@ -113,6 +123,22 @@ def check(envelope: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     if not any(_is_by(holder, signature, payload) for signature in signatures):
         raise ValueError("no signature of the envelope is one of the key that signed the document")
     return "an in-toto statement of this document, signed with the same key (DSSE)"
+
+
+def is_signed_by(holder: str, envelope: Mapping[str, Any]) -> bool:
+    """Returns whether an envelope has a signature of a key over its payload.
+
+    Args:
+        holder: The public key in hexadecimal.
+        envelope: The envelope.
+
+    Raises:
+        ValueError: Its payload is not in base64.
+    """
+    payload, signatures = payload_of(envelope), envelope["signatures"]
+    if envelope["payloadType"] != PAYLOAD_TYPE or not isinstance(signatures, list):
+        return False
+    return any(_is_by(holder, signature, payload) for signature in signatures[:_MAX_SIGNATURES])
 
 
 def _is_by(holder: str, signature: object, payload: bytes) -> bool:

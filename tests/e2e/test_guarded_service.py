@@ -1,0 +1,152 @@
+"""The whole service over TLS, each process as its own user of Redis, and what the API's password is worth alone."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from rq.job import Job
+
+from certrad.workers.contract.names import ENDED, INTAKE_QUEUE
+from tests.support.archives import classes, zipped
+from tests.support.guarded_redis import GuardedRedis, guarded_redis
+from tests.support.images import encoded, noise
+from tests.support.processes import ROOT, Processes, kill_9, wait_for
+
+pytestmark = pytest.mark.system
+
+WORKERS = ("intake", "archive", "engine")
+
+
+class Service:
+    """The processes of a cluster, on one data directory."""
+
+    def __init__(self, redis: GuardedRedis, data_dir: Path, processes: Processes) -> None:
+        self.redis, self._data_dir, self._processes = redis, data_dir, processes
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        self.pids = {name: self._start(name) for name in ("api", *WORKERS)}
+
+    def environment(self, user: str) -> dict[str, str]:
+        chosen = {"CERTRAD_DATA_DIR": str(self._data_dir), "CERTRAD_THREADS": "1", "CERTRAD_HEARTBEAT_SECONDS": "1"}
+        return {**chosen, "CERTRAD_MAINTENANCE_SECONDS": "1", **self.redis.environment(user)}
+
+    def _start(self, name: str) -> int:
+        words = ["api", "--port", self.url.rpartition(":")[2]] if name == "api" else ["worker", name]
+        command = ["-m", "certrad.app.cli.main", *words]
+        return self._processes.start(command, name=name, env=self.environment(name)).pid
+
+    def health(self, queue: str) -> subprocess.CompletedProcess[str]:
+        """The probe of a worker's container."""
+        return subprocess.run(
+            [sys.executable, "-m", "certrad.app.cli.main", "worker-health", queue],
+            cwd=ROOT,
+            env={**os.environ, **self.environment(queue)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def ended(self, job_id: str) -> dict[str, Any]:
+        def job() -> dict[str, Any] | None:
+            body: dict[str, Any] = httpx.get(f"{self.url}/jobs/{job_id}", timeout=30).json()
+            return body if body["status"] in ENDED else None
+
+        return wait_for(job, timeout=480.0, what="the end of the job")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that is ready."""
+    directory = tmp_path_factory.mktemp("service")
+    with guarded_redis(directory) as redis, Processes(directory) as processes:
+        service = Service(redis, directory / "data", processes)
+
+        def ready() -> bool:
+            try:
+                return httpx.get(f"{service.url}/health/workers", timeout=30).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_for(ready, timeout=240.0, what="a worker for every queue")
+        yield service
+
+
+def certify(service: Service, **fields: str) -> httpx.Response:
+    files = {"image": encoded(noise(64, 64), "png")}
+    return httpx.post(f"{service.url}/certify", files=files, data={"n": "1000", **fields}, timeout=30)
+
+
+def test_a_certificate_is_made_and_verifies_where_each_process_has_its_own_user(service: Service) -> None:
+    accepted = certify(service)
+    assert accepted.status_code == 202, accepted.text
+    job = service.ended(accepted.json()["id"])
+    assert job["status"] == "succeeded", job["error"]
+    document = httpx.get(f"{service.url}/jobs/{job['id']}/certificate", timeout=30).content
+    assert httpx.post(f"{service.url}/verify", content=document, timeout=30).json()["valid"] is True
+    metrics = httpx.get(f"{service.url}/metrics", timeout=30).text
+    assert 'certrad_workers{queue="engine"} 1.0' in metrics
+
+
+def test_a_job_is_cancelled_and_erased_by_a_user_that_cannot_read_its_input(service: Service) -> None:
+    accepted = certify(service, n="1000000")
+    path = f"{service.url}/jobs/{accepted.json()['id']}"
+    wait_for(
+        lambda: httpx.get(path, timeout=30).json()["progress"]["phase"] == "estimating",
+        timeout=240.0,
+        what="the first block",
+    )
+    assert httpx.delete(path, timeout=30).status_code < 300
+    assert service.ended(accepted.json()["id"])["status"] == "cancelled"
+    with service.redis.client("engine") as engine:
+        assert not engine.exists(f"certrad:job:{accepted.json()['id']}:input")
+
+
+def test_a_prompt_is_tuned_where_each_process_has_its_own_user(service: Service) -> None:
+    archive = zipped(classes(["ant", "bee", "cow"], 18))
+    accepted = httpx.post(
+        f"{service.url}/prompts",
+        files={"images": archive},
+        data={"name": "mine", "epochs": "1"},
+        timeout=30,
+    )
+    assert accepted.status_code == 202, accepted.text
+    job = service.ended(accepted.json()["id"])
+    assert job["status"] == "succeeded", job["error"]
+
+
+def test_whoever_has_the_apis_password_cannot_make_a_worker_run_a_function_off_the_list(
+    service: Service, tmp_path: Path
+) -> None:
+    target = tmp_path / "made"
+    with service.redis.client("api") as stolen:
+        stolen.hset(
+            Job.key_for("forged"),
+            mapping={
+                "data": zlib.compress(json.dumps(["os.mkdir", None, [str(target)], {}]).encode()),
+                "status": "queued",
+                "origin": INTAKE_QUEUE,
+                "timeout": "10",
+                "created_at": "2026-01-01T00:00:00.000000Z",
+            },
+        )
+        stolen.rpush(f"rq:queue:{INTAKE_QUEUE}", "forged")
+        wait_for(lambda: stolen.hget(Job.key_for("forged"), "status") == b"failed", what="the refusal of the worker")
+    assert not target.exists()
+
+
+def test_probe_of_a_worker_passes_while_it_has_a_heartbeat_and_fails_when_it_is_gone(service: Service) -> None:
+    assert service.health("archive").returncode == 0
+    kill_9(service.pids["archive"])
+    failed = wait_for(lambda: answer if (answer := service.health("archive")).returncode else None, what="a failure")
+    assert failed.returncode == 1
+    assert "archive" in failed.stderr

@@ -1,0 +1,68 @@
+"""The Kubernetes objects of `deploy`, as kubectl and Helm make them."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.processes import ROOT
+
+DEPLOY = ROOT / "deploy"
+VARIANTS = ("one-node", "gpu-cluster", "external-redis")
+
+Objects = dict[tuple[str, str], dict[str, Any]]
+
+
+def _by_name(documents: list[Any]) -> Objects:
+    return {(each["kind"], each["metadata"]["name"]): each for each in documents if each is not None}
+
+
+def kustomized(variant: str) -> Objects:
+    """What `kubectl kustomize` builds from an overlay, without the namespace that it writes into each object."""
+    if (kubectl := shutil.which("kubectl")) is None:
+        pytest.skip("kubectl is not installed")
+    built = subprocess.run(
+        [kubectl, "kustomize", DEPLOY / "kubernetes" / "overlays" / variant], capture_output=True, text=True, check=True
+    )
+    objects = _by_name(list(yaml.safe_load_all(built.stdout)))
+    for (kind, _), each in objects.items():
+        assert kind == "Namespace" or each["metadata"].pop("namespace") == "certrad"
+    return objects
+
+
+def rendered(variant: str, **changed: Any) -> Objects:
+    """What Helm renders from the chart with the values of an example."""
+    helm = pytest.importorskip("helm_python", reason="Helm's library has no wheel for this machine")
+    values: dict[str, Any] = yaml.safe_load(example(variant).read_text("utf-8"))
+    with helm.Chart.load(DEPLOY / "helm" / "certrad") as chart:
+        files: dict[str, str] = chart.render({**values, **changed}, name="certrad", namespace="certrad")
+    documents = [each for name, text in files.items() if name.endswith(".yaml") for each in yaml.safe_load_all(text)]
+    return _by_name(documents)
+
+
+def example(variant: str) -> Path:
+    """The values of the chart that make what the overlay of this name makes."""
+    return DEPLOY / "helm" / "certrad" / "examples" / f"{variant}.yaml"
+
+
+def pods(objects: Objects) -> dict[str, dict[str, Any]]:
+    """The pod template of every workload, by the workload's name."""
+    return {
+        name: each["spec"]["template"]
+        for (kind, name), each in objects.items()
+        if kind in ("Deployment", "StatefulSet", "Job")
+    }
+
+
+def mounts(pod: dict[str, Any]) -> dict[str, str]:
+    """Where a pod mounts each of its persistent volumes, by the claim."""
+    (container,) = pod["spec"]["containers"]
+    claims = {
+        each["name"]: each["persistentVolumeClaim"]["claimName"]
+        for each in pod["spec"]["volumes"]
+        if "persistentVolumeClaim" in each
+    }
+    return {claims[each["name"]]: each["mountPath"] for each in container["volumeMounts"] if each["name"] in claims}

@@ -1,0 +1,1 @@
+"""Signed evidence about a task of an installation, for a regulatory file."""

@@ -1,0 +1,68 @@
+"""The index of evidence as one page of HTML that prints: no script, nothing from elsewhere."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+from certrad.workers.offline.evidence.requirements import SOURCES
+
+_STYLE: Final = (
+    "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#111}"
+    "table{border-collapse:collapse;width:100%;margin:1rem 0}"
+    "th,td{border:1px solid #999;padding:.35rem .5rem;text-align:left;vertical-align:top}"
+    "@media print{body{max-width:none;margin:0}tr{break-inside:avoid}}"
+)
+
+
+def page(index: Mapping[str, Any]) -> bytes:
+    """Returns the page.
+
+    Args:
+        index: The index, as it is written to `index.json`.
+    """
+    items = [[each["title"], _files(each["files"]) or _not_covered(each["not_covered"])] for each in index["items"]]
+    parts = [
+        f"<h1>Evidence: {escape(index['title'])}</h1>",
+        f"<p>Gathered {escape(index['made_at'])} by certrad {escape(index['version'])}. "
+        "Research use only; not a medical device. The records inform; none of them fulfils a requirement.</p>",
+        "<h2>Items</h2>",
+        _table(("item", "files"), items),
+        *_accuracy(index["certified_accuracy"]),
+        "<h2>Limits</h2>",
+        f"<ul>{''.join(f'<li>{escape(each)}</li>' for each in index['limits'])}</ul>",
+    ]
+    for source, title in SOURCES.items():
+        rows = [_requirement(each) for each in index["requirements"] if each["source"] == source]
+        parts += [f"<h2>{escape(title)}</h2>", _table(("place", "about", "evidence", "not covered"), rows)]
+    head = f'<meta charset="utf-8"><title>Evidence: {escape(index["title"])}</title><style>{_STYLE}</style>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'.encode()
+
+
+def _requirement(each: Mapping[str, Any]) -> Sequence[str]:
+    named = ", ".join(each["items"]) or "none"
+    return escape(each["place"]), escape(each["subject"]), escape(named), _not_covered(each["not_covered"])
+
+
+def _accuracy(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    cells = [
+        [escape(f"{each[name]}") for name in ("radius", "certified", "images", "share", "low", "high")] for each in rows
+    ]
+    header = ("radius at least", "certified for the label", "images", "share", "95% from", "to")
+    return ["<h2>Certified accuracy</h2>", _table(header, cells)]
+
+
+def _files(names: Sequence[str]) -> str:
+    return ", ".join(f'<a href="{escape(name)}">{escape(name)}</a>' for name in names)
+
+
+def _not_covered(reason: str | None) -> str:
+    return f"not covered: {escape(reason)}" if reason else ""
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table; the cells are HTML."""
+    heads = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
