@@ -132,8 +132,8 @@ def test_an_open_service_refuses_what_a_proxy_passes_on(api: TestClient, name: s
 def test_only_a_named_proxy_says_who_the_client_is(redis: Redis, api_settings: ApiSettings) -> None:
     forwarded = {"x-forwarded-for": "192.0.2.9", "x-forwarded-proto": "https"}
     trail = api_settings.audit_dir
-    for proxies, address in (("127.0.0.0/8", "192.0.2.9"), ("198.51.100.7", "127.0.0.1")):
-        settings = api_settings.model_copy(update={"trusted_proxies": proxies})
+    for proxies, address in (("127.0.0.0/8", "192.0.2.9"), ("198.51.100.7", "127.0.0.1"), ("", "127.0.0.1")):
+        settings = api_settings.model_copy(update={"access": "closed", "trusted_proxies": proxies})
         with api_server(settings) as url:
             assert httpx.get(f"{url}/jobs", headers=forwarded).status_code == 401
         failed = [event for event in audited(trail) if event["name"] == "authentication_failed"]

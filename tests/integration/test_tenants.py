@@ -274,6 +274,16 @@ def test_no_idempotency_key_is_that_of_another_tenant(redis: Redis, closed_setti
         assert again.json()["id"] == first
 
 
+def test_not_even_admin_makes_anothers_prompt_a_default(house: House) -> None:
+    change = {"default_for": "mednist"}
+    answers = [
+        house.client.patch(f"/prompts/{prompt}", headers=dict(house.other), json=change).json()
+        for prompt in (house.things["prompt"], UNKNOWN["prompt"])
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0]["code"] == "prompt_not_found"
+
+
 def test_a_job_leaves_the_lists_of_its_tenant(house: House, redis: Redis) -> None:
     job = house.client.post("/certify", content=PNG, headers=dict(house.owner)).json()["id"]
     listed: list[tuple[bool, bool]] = []
