@@ -20,11 +20,12 @@ def is_closed(settings: ApiSettings, scope: Scope) -> bool:
     """
     if settings.is_closed:
         return True
-    server = scope.get("server")
+    if (server := scope.get("server")) is None:
+        return True
     try:
-        return server is None or not ip_address(server[0]).is_loopback
+        return not ip_address(server[0]).is_loopback
     except ValueError:
-        return False  # a name: a test that has no socket; a server knows addresses only
+        return server[1] is None  # a file: whoever reaches the socket; a name is of a test that has no socket
 
 
 def is_forwarded(headers: Headers) -> bool:

@@ -1,6 +1,7 @@
 """The jobs as the API changes them: it submits, reads, cancels and erases them."""
 
 import hashlib
+import hmac
 import re
 import time
 import uuid
@@ -260,9 +261,14 @@ class Jobs:
 
 
 def _replay_key(tenant: str, idempotency: str) -> str:
-    """Returns the SHA-256 under which an Idempotency-Key is kept: two tenants may use the same one."""
-    prefix = "" if tenant == LOCAL_TENANT else f"{tenant}:"  # a release without tenants wrote the key alone
-    return hashlib.sha256(f"{prefix}{idempotency}".encode()).hexdigest()
+    """Returns the SHA-256 under which an Idempotency-Key is kept: two tenants may use the same one.
+
+    A release without tenants kept the digest of the key alone. Whatever key the local tenant chooses, that is never the
+    code of another tenant's.
+    """
+    if tenant == LOCAL_TENANT:
+        return hashlib.sha256(idempotency.encode()).hexdigest()
+    return hmac.new(tenant.encode(), idempotency.encode(), hashlib.sha256).hexdigest()
 
 
 def _digest(upload_sha256: str, request: Request, reference: str | None) -> str:

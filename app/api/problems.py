@@ -14,6 +14,7 @@ from certrad.app.api.audit import note_refusal
 from certrad.app.api.methods import allowed_methods
 from certrad.app.api.remedies import REMEDIES
 from certrad.models.errors import PROBLEMS, Rejected
+from certrad.workers.contract.access_keys import KeyFileError
 from certrad.workers.contract.waiting import refuses_writes
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -152,6 +153,10 @@ def install(app: FastAPI) -> None:
         detail = str(error.detail) if error.status_code == 400 else ""
         allow = {"Allow": allowed_methods(request)} if error.status_code == 405 else {}
         return problem_response(code, detail, headers={**(error.headers or {}), **allow})
+
+    @app.exception_handler(KeyFileError)
+    async def keys_unreadable(_: Request, __: KeyFileError) -> JSONResponse:
+        return problem_response("access_unavailable")
 
     async def redis_down(_: Request, __: Exception) -> JSONResponse:
         return problem_response("redis_unavailable")

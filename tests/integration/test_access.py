@@ -117,6 +117,11 @@ def test_access_is_open_on_loopback_alone(
             assert_problem(answer, "unauthenticated")
 
 
+def test_nobody_logs_in_while_the_keys_cannot_be_read(closed: TestClient, key: str, api_settings: ApiSettings) -> None:
+    api_settings.access_dir.joinpath("keys.json").write_text("{")
+    assert_problem(closed.post("/session", json={"key": key}, headers=PAGE), "access_unavailable")
+
+
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "Via"])
 def test_an_open_service_refuses_what_a_proxy_passes_on(api: TestClient, name: str) -> None:
     answer = api.get("/jobs", headers={name: "192.0.2.1"})
@@ -127,8 +132,8 @@ def test_an_open_service_refuses_what_a_proxy_passes_on(api: TestClient, name: s
 def test_only_a_named_proxy_says_who_the_client_is(redis: Redis, api_settings: ApiSettings) -> None:
     forwarded = {"x-forwarded-for": "192.0.2.9", "x-forwarded-proto": "https"}
     trail = api_settings.audit_dir
-    for proxies, address in (("127.0.0.0/8", "192.0.2.9"), ("198.51.100.7", "127.0.0.1")):
-        settings = api_settings.model_copy(update={"trusted_proxies": proxies})
+    for proxies, address in (("127.0.0.0/8", "192.0.2.9"), ("198.51.100.7", "127.0.0.1"), ("", "127.0.0.1")):
+        settings = api_settings.model_copy(update={"access": "closed", "trusted_proxies": proxies})
         with api_server(settings) as url:
             assert httpx.get(f"{url}/jobs", headers=forwarded).status_code == 401
         failed = [event for event in audited(trail) if event["name"] == "authentication_failed"]

@@ -182,6 +182,16 @@ def test_named_certificates_go_with_their_envelopes(hospital: JobEnder) -> None:
     assert [path.parent.name for path in hospital.settings.owners_dir.glob("*/*/*")] == [kept]
 
 
+def test_certificate_keeps_its_owner_until_it_is_gone(hospital: JobEnder) -> None:
+    certificate = str(hospital.read(JOBS[0]).certificate)
+    document = certificate_files.path(hospital.settings.certificates_dir, certificate, "document")
+    document.unlink()
+    document.mkdir()  # what cannot be deleted as a file is
+    assert erase("--reference", OURS, "--certificates") != 0
+    # A certificate without an owner were the local tenant's.
+    assert [path.name for path in hospital.settings.owners_dir.glob(f"*/{certificate}/*")] == ["local"]
+
+
 def test_certificate_of_another_tenant_stays_for_it(hospital: JobEnder) -> None:
     end_job(hospital, "theirs", OURS, sop="1.2.0", tenant="clinic-b")
     shared = str(hospital.read(JOBS[0]).certificate)

@@ -17,7 +17,7 @@ from certrad.workers.contract import figures, outputs, uploads
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.certificate_owners import CertificateOwners
-from certrad.workers.contract.names import jobs_of
+from certrad.workers.contract.names import active_of, jobs_of
 from certrad.workers.contract.outputs import OUTPUTS
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.triggers import TriggerSpool
@@ -88,7 +88,7 @@ LISTS: Final[Mapping[str, str]] = {
 NOTHING: Final[Mapping[str, str]] = {
     "tune_prompt": "it makes a job of the caller's own, and names no object",
     "verify": "it answers about the document that the caller sends",
-    "test_rules": "it answers about the attributes that the caller sends, and the operator's file",
+    "test_rules": "it answers about the rules that the caller sends: test_the_rules_are_those_of_the_pacs_tenant",
     "trigger_orthanc": "the PACS has one tenant, and other keys are refused: test_the_pacs_has_one_tenant",
     "trigger_study": "as above",
     "store_instances": "as above",
@@ -251,6 +251,47 @@ def test_the_pacs_has_one_tenant(house: House) -> None:
         answer = house.client.post(path, headers=dict(house.other), **options)
         assert_problem(answer, "scope_missing")
     assert house.client.post("/triggers/study", headers=dict(house.owner), json=trigger).status_code == 202
+
+
+def test_the_rules_are_those_of_the_pacs_tenant(house: House, closed_settings: ApiSettings) -> None:
+    submit = bearing(make_key(closed_settings.access_dir, OTHER, ["submit"]))
+    body = {"attributes": {"modality": "DX"}}
+    assert_problem(house.client.post("/rules/test", headers=submit, json=body), "scope_missing")
+    own = {**body, "rules": '[[rule]]\nname = "x"\n'}
+    assert house.client.post("/rules/test", headers=submit, json=own).json()["rule"] == "x"
+    for headers in (house.owner, house.other):  # the second one is the operator: it has `admin`
+        assert house.client.post("/rules/test", headers=dict(headers), json=body).status_code == 200
+
+
+def test_no_idempotency_key_is_that_of_another_tenant(redis: Redis, closed_settings: ApiSettings) -> None:
+    local, owner, other = (bearing(make_key(closed_settings.access_dir, name)) for name in (LOCAL_TENANT, OWNER, OTHER))
+    with TestClient(create_app(closed_settings)) as client:
+        first = client.post("/certify", content=PNG, headers={**owner, "idempotency-key": "k"}).json()["id"]
+        for headers, key in ((other, "k"), (local, "k"), (local, f"{OWNER}:k"), (local, f"{OWNER}k")):
+            answer = client.post("/certify", content=PNG, headers={**headers, "idempotency-key": key})
+            assert answer.json().get("id", first) != first, (key, answer.text)
+        again = client.post("/certify", content=PNG, headers={**owner, "idempotency-key": "k"})
+        assert again.json()["id"] == first
+
+
+def test_not_even_admin_makes_anothers_prompt_a_default(house: House) -> None:
+    change = {"default_for": "mednist"}
+    answers = [
+        house.client.patch(f"/prompts/{prompt}", headers=dict(house.other), json=change).json()
+        for prompt in (house.things["prompt"], UNKNOWN["prompt"])
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0]["code"] == "prompt_not_found"
+
+
+def test_a_job_leaves_the_lists_of_its_tenant(house: House, redis: Redis) -> None:
+    job = house.client.post("/certify", content=PNG, headers=dict(house.owner)).json()["id"]
+    listed: list[tuple[bool, bool]] = []
+    for status in (200, 204):  # cancelled, then erased
+        listed.append((redis.zscore(active_of(OWNER), job) is not None, redis.zscore(jobs_of(OWNER), job) is not None))
+        assert house.client.delete(f"/jobs/{job}", headers=dict(house.owner)).status_code == status
+    listed.append((redis.zscore(active_of(OWNER), job) is not None, redis.zscore(jobs_of(OWNER), job) is not None))
+    assert listed == [(True, True), (False, True), (False, False)]
 
 
 def test_an_assessment_is_its_tenants_alone(house: House, closed_settings: ApiSettings) -> None:

@@ -251,9 +251,9 @@ class Erasure:
         owners = CertificateOwners(self._settings.owners_dir)
         for digest in () if is_rehearsal else alone:
             self._redis.srem(UNSTAMPED, digest)
-            owners.remove(digest, self._wanted.tenant)
             for kind in CERTIFICATE_FILES:
                 certificate_files.path(self._settings.certificates_dir, digest, kind).unlink(missing_ok=True)
+            owners.remove(digest, self._wanted.tenant)  # last: what nobody is noted for is the local tenant's
         return len(alone)
 
     def _only_of_these(self) -> list[str]:

@@ -4,6 +4,8 @@ import hmac
 import json
 import multiprocessing
 import stat
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,21 @@ def test_a_damaged_file_lets_nobody_in(keys: AccessKeys, tmp_path: Path, content
 
 def _add(directory: Path, tenant: str) -> None:
     AccessKeys(directory).add(tenant, ["read"])
+
+
+def test_a_change_waits_for_the_one_that_has_begun(tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        others: list[Future[None]] = []
+
+        def clock() -> float:  # it is asked between reading and writing the file
+            if not others:
+                others.append(pool.submit(_add, tmp_path, "two"))
+                wait(others, timeout=1)  # the other change ends in this time if nothing holds it up
+            return time.time()
+
+        AccessKeys(tmp_path, clock=clock).add("one", ["read"])
+        others[0].result()
+    assert [key.tenant for key in AccessKeys(tmp_path).all()] == ["one", "two"]
 
 
 def test_no_change_of_several_processes_is_lost(tmp_path: Path) -> None:
