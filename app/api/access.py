@@ -14,7 +14,7 @@ from certrad.app.api.audit import note_refusal
 from certrad.app.api.exposure import is_closed, is_forwarded
 from certrad.app.api.origin import SAFE_METHODS, tells_its_origin
 from certrad.app.api.problems import problem_response
-from certrad.app.api.rates import Counted
+from certrad.app.api.rates import Counted, network_of
 from certrad.app.api.scopes import BY_SECRET, NEEDED, PUBLIC, SUBMISSIONS, name_of
 from certrad.app.api.secret import bearer, brings_secret
 from certrad.app.api.sessions import COOKIE
@@ -107,7 +107,7 @@ class AccessMiddleware:
             return LOCAL_CALLER
         caller = await self._authenticated(request, operation)
         if caller is None:
-            wait = await self._services.rates.wait("refusal", _address(scope))
+            wait = await self._services.rates.wait("refusal", network_of(scope))
             raise _Refused("unauthenticated") if wait is None else _Refused("rate_limited", wait=wait)
         if operation is not None and caller.scopes.isdisjoint(needed := NEEDED.get(operation, frozenset())):
             words = " or ".join(f"`{scope}`" for scope in sorted(needed)) or "one that no key has"
@@ -140,8 +140,3 @@ def _response(scope: Scope, refused: _Refused) -> Response:
     if refused.wait is not None:
         headers = {"Retry-After": str(refused.wait)}
     return problem_response(refused.code, refused.detail, headers=headers)
-
-
-def _address(scope: Scope) -> str:
-    client = scope.get("client")
-    return str(client[0]) if client else "unknown"

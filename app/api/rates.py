@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Final, Literal
 
 from limits import RateLimitItemPerMinute
@@ -10,12 +11,31 @@ from limits.aio.storage import RedisStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from starlette.types import Scope
 
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.names import PREFIX
 
 Counted = Literal["submission", "request", "refusal"]
 _ANY_URL: Final = "async+redis://"  # the connections are the service's own, whatever their address is
+
+
+def network_of(scope: Scope) -> str:
+    """Returns the network whose refusals are counted together: of IPv6 the /64, which one client has whole.
+
+    Args:
+        scope: The connection.
+    """
+    client = scope.get("client")
+    if not client:
+        return "unknown"
+    try:
+        address = ip_address(client[0])
+    except ValueError:
+        return str(client[0])
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
 
 
 class Rates:
@@ -52,7 +72,7 @@ class Rates:
 
         Args:
             counted: What is counted.
-            who: The tenant, or the address of a client.
+            who: The tenant, or the network of a client.
         """
         item = self._limits[counted]
         try:

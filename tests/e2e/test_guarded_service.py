@@ -1,5 +1,6 @@
 """The whole service over TLS, each process as its own user of Redis, and what the API's password is worth alone."""
 
+import hashlib
 import json
 import os
 import socket
@@ -14,7 +15,7 @@ import httpx
 import pytest
 from rq.job import Job
 
-from certrad.workers.contract.names import ENDED, INTAKE_QUEUE
+from certrad.workers.contract.names import ENDED, EPOCHS, INTAKE_QUEUE, SIGNING_KEYS, idempotency_key, record_key
 from tests.support.archives import classes, zipped
 from tests.support.guarded_redis import GuardedRedis, guarded_redis
 from tests.support.images import encoded, noise
@@ -46,10 +47,14 @@ class Service:
 
     def health(self, queue: str) -> subprocess.CompletedProcess[str]:
         """The probe of a worker's container."""
+        return self.command(queue, "worker-health", queue)
+
+    def command(self, user: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """What a command says as a user of Redis."""
         return subprocess.run(
-            [sys.executable, "-m", "certrad.app.cli.main", "worker-health", queue],
+            [sys.executable, "-m", "certrad.app.cli.main", *words],
             cwd=ROOT,
-            env={**os.environ, **self.environment(queue)},
+            env={**os.environ, **self.environment(user)},
             capture_output=True,
             text=True,
             timeout=60,
@@ -81,9 +86,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-def certify(service: Service, **fields: str) -> httpx.Response:
+def certify(service: Service, headers: dict[str, str] | None = None, **fields: str) -> httpx.Response:
     files = {"image": encoded(noise(64, 64), "png")}
-    return httpx.post(f"{service.url}/certify", files=files, data={"n": "1000", **fields}, timeout=30)
+    data = {"n": "1000", **fields}
+    return httpx.post(f"{service.url}/certify", files=files, data=data, headers=headers, timeout=30)
 
 
 def test_a_certificate_is_made_and_verifies_where_each_process_has_its_own_user(service: Service) -> None:
@@ -109,6 +115,39 @@ def test_a_job_is_cancelled_and_erased_by_a_user_that_cannot_read_its_input(serv
     assert service.ended(accepted.json()["id"])["status"] == "cancelled"
     with service.redis.client("engine") as engine:
         assert not engine.exists(f"certrad:job:{accepted.json()['id']}:input")
+
+
+def test_a_patient_is_erased_by_the_user_of_the_api_with_the_key_that_names_the_upload(service: Service) -> None:
+    job_id = certify(service, {"Idempotency-Key": "of a patient"}, reference="a patient").json()["id"]
+    replay = idempotency_key(hashlib.sha256(b"of a patient").hexdigest())
+    with service.redis.client("api") as api:
+        assert api.hget(replay, "job") == job_id.encode()
+        erased = service.command("api", "erase", "--reference", "a patient", "--yes", "--json")
+        assert (erased.returncode, erased.stderr) == (0, "")
+        assert json.loads(erased.stdout)["jobs"] == [job_id]
+        assert not api.exists(replay)
+        assert not api.exists(record_key(job_id))
+
+
+def test_a_user_that_may_not_erase_is_told_so_in_a_sentence(service: Service) -> None:
+    refused = service.command("metrics", "erase", "--jobs", "0" * 32, "--yes")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("certrad: Redis does not answer or refuses (NoPermissionError)")
+
+
+@pytest.mark.parametrize(("action", "published"), [("rotate-signing", SIGNING_KEYS), ("rotate-epoch", EPOCHS)])
+def test_keys_are_rotated_and_published_by_a_user_of_their_own(service: Service, action: str, published: str) -> None:
+    with service.redis.client("api") as api:
+        before = api.zrange(published, 0, -1)
+        rotated = service.command("keys", "keys", action)
+        assert (rotated.returncode, rotated.stderr) == (0, "")
+        assert len(api.zrange(published, 0, -1)) > len(before)
+
+
+def test_a_change_of_keys_that_redis_refuses_to_publish_is_a_failure(service: Service) -> None:
+    refused = service.command("metrics", "keys", "rotate-signing")
+    assert refused.returncode == 1
+    assert "the change is made; Redis refuses to publish it (NoPermissionError)" in refused.stderr
 
 
 def test_a_prompt_is_tuned_where_each_process_has_its_own_user(service: Service) -> None:

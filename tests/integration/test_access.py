@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from certrad.app.api.scopes import NEEDED, PUBLIC
-from certrad.app.api.sessions import COOKIE
+from certrad.app.api.sessions import COOKIE, MOST
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.access import SCOPES, Scope
@@ -25,6 +25,7 @@ from tests.support.api_server import api_server
 from tests.support.audit import audited
 from tests.support.keys import bearing, make_key
 from tests.support.problems import assert_problem
+from tests.support.processes import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -226,6 +227,51 @@ def test_a_session_ends_with_its_key(closed: TestClient, key: str, api_settings:
     assert closed.get("/jobs").status_code == 200
     AccessKeys(api_settings.access_dir).revoke(key.split("_")[1])
     assert_problem(closed.get("/jobs"), "unauthenticated")
+
+
+def test_a_key_has_a_bounded_number_of_sessions_and_the_oldest_ends(
+    closed: TestClient, key: str, redis: Redis, api_settings: ApiSettings
+) -> None:
+    other = log_in(closed, make_key(api_settings.access_dir, "two")).cookies[COOKIE]
+    cookies = [log_in(closed, key).cookies[COOKIE] for _ in range(MOST + 2)]
+    assert len(list(redis.scan_iter("certrad:session:*"))) == MOST + 1
+    answers = []
+    for cookie in (*cookies, other):
+        closed.cookies.clear()
+        answers.append(closed.get("/session", cookies={COOKIE: cookie}).status_code)
+    assert answers == [401, 401] + [200] * (MOST + 1)
+
+
+def test_a_session_that_ended_counts_no_more(closed: TestClient, key: str, redis: Redis) -> None:
+    log_in(closed, key)
+    closed.delete("/session", headers=PAGE)
+    assert not list(redis.scan_iter("certrad:sessions:*"))
+
+
+def test_logins_are_requests_of_the_tenant(redis: Redis, api_settings: ApiSettings, key: str) -> None:
+    with service(api_settings, access="closed", requests_per_minute=2) as client:
+        assert [log_in(client, key).status_code for _ in range(2)] == [201, 201]
+        answer = log_in(client, key)
+        assert_problem(answer, "rate_limited")
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+@pytest.mark.parametrize("way", ["key", "session", "logout"])
+def test_a_stream_ends_with_what_opened_it(redis: Redis, api_settings: ApiSettings, key: str, way: str) -> None:
+    settings = api_settings.model_copy(update={"access": "closed"})
+    with api_server(settings) as url, httpx.Client(base_url=url, timeout=30) as client:
+        job = client.post("/certify", headers=bearing(key), content=PNG).json()["id"]
+        if way != "key":
+            client.post("/session", json={"key": key})
+        headers = bearing(key) if way == "key" else {}
+        with client.stream("GET", f"/jobs/{job}/events", headers=headers) as stream:
+            lines = stream.iter_lines()
+            wait_for(lambda: "still here" in next(lines), what="the first beat")
+            if way == "logout":
+                client.delete("/session", headers={"origin": url})
+            else:
+                AccessKeys(api_settings.access_dir).revoke(key.split("_")[1])
+            assert len(list(lines)) < 100  # it ends at all
 
 
 def test_a_cookie_of_https_is_sent_over_https_only(closed: TestClient, key: str) -> None:

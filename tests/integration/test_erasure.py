@@ -18,7 +18,7 @@ from certrad.workers.contract import certificate_files
 from certrad.workers.contract.assessments import Assessments, subject_of
 from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.certificate_owners import CertificateOwners
-from certrad.workers.contract.names import CALLBACKS, idempotency_key
+from certrad.workers.contract.names import CALLBACKS, idempotency_key, record_key
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.received import ReceivedSpool
 from certrad.workers.contract.records import Records
@@ -245,6 +245,51 @@ def test_job_whose_record_is_gone_is_found_by_its_id(hospital: JobEnder) -> None
     assert erase("--jobs", JOBS[0]) == 0
     assert rows(hospital)["jobs"] == [JOBS[1], "other"]
     assert [each.job for each in Assessments(hospital.settings.assessments_dir).latest()] == [JOBS[1], "other"]
+
+
+def test_job_whose_record_is_gone_takes_what_its_certificate_names_along(
+    hospital: JobEnder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate = str(hospital.read(JOBS[0]).certificate)
+    hospital.records.erase(JOBS[0])
+    assert erase("--jobs", JOBS[0], "--certificates", "--json") == 0
+    counts = json.loads(capsys.readouterr().out)["counts"]
+    assert (counts["certificates"], counts["entries in the index of reports"]) == (1, 1)
+    assert not certificate_files.path(hospital.settings.certificates_dir, certificate, "document").exists()
+
+
+def test_certificate_of_another_tenants_job_without_a_record_stays(ender: JobEnder) -> None:
+    end_job(ender, "theirs", OURS, sop="1.2.0", tenant="clinic-b")
+    certificate = str(ender.read("theirs").certificate)
+    ender.records.erase("theirs")
+    erase("--jobs", "theirs", "--certificates")
+    assert certificate_files.path(ender.settings.certificates_dir, certificate, "document").exists()
+
+
+def test_job_whose_certificate_nothing_names_is_said(hospital: JobEnder, capsys: pytest.CaptureFixture[str]) -> None:
+    hospital.records.erase(JOBS[0])
+    for path in hospital.settings.audit_dir.glob("*.jsonl"):
+        path.unlink()
+    assert erase("--jobs", ",".join(JOBS)) == 0
+    out = capsys.readouterr().out
+    assert f"the certificate of job {JOBS[0]}, if it had one" in out
+    assert f"the certificate of job {JOBS[1]}, if it had one" not in out
+
+
+def test_redis_that_refuses_is_said_in_a_sentence(
+    hospital: JobEnder, redis: Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    redis.set(record_key("not-a-hash"), "")
+    assert erase("--jobs", "not-a-hash") == 1
+    assert "Redis does not answer or refuses (ResponseError)" in capsys.readouterr().err
+
+
+def test_idempotency_key_of_a_later_job_stays(ender: JobEnder, redis: Redis) -> None:
+    submit(ender, JOBS[0], OURS)
+    key = idempotency_key(f"key of {JOBS[0]}")
+    redis.hset(key, "job", "later")  # the key of the first job has expired, and another one used it again
+    assert erase("--reference", OURS) == 0
+    assert redis.hget(key, "job") == b"later"
 
 
 def test_unknown_reference_is_an_error_that_says_how_long_one_is_known(

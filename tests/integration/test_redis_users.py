@@ -9,6 +9,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionError, ResponseError
 
 from certrad.workers.contract import names
+from certrad.workers.contract.data_version import require_store
 from certrad.workers.contract.settings import SharedSettings
 from tests.support.guarded_redis import GuardedRedis, guarded_redis
 from tests.support.processes import ROOT
@@ -111,6 +112,13 @@ def test_only_intake_publishes_signing_keys_and_only_engines_publish_epochs(guar
                     continue
                 publishers.append(user)
     assert published == {names.SIGNING_KEYS: ["intake", "keys"], names.EPOCHS: ["engine", "keys"]}
+
+
+def test_the_user_of_keys_sees_the_version_of_the_store_and_cannot_change_it(guarded: GuardedRedis) -> None:
+    with guarded.client("keys") as client:
+        require_store(client)
+        with pytest.raises(NoPermissionError):
+            client.hset(names.VERSION, "version", "0")
 
 
 def test_metrics_sees_the_state_of_the_server_and_no_key(guarded: GuardedRedis) -> None:

@@ -64,6 +64,8 @@ def run(options: Namespace) -> int:
     Returns:
         The exit code: 1 if nothing was found or not all could be erased.
     """
+    from redis.exceptions import RedisError
+
     from certrad.workers.offline.erasure import Wanted
     from certrad.workers.offline.service_redis import running_redis
     from certrad.workers.offline.settings import settings_of
@@ -79,14 +81,19 @@ def run(options: Namespace) -> int:
     )
     settings = settings_of(StackSettings, options.data_dir)
     code = FAILURE
-    with running_redis(settings, otherwise="the records of its jobs are in its database: start it first") as redis:
-        code = _erase(redis, settings, wanted, options)
-    return code  # noqa: RET504  # without a service the body has not come to its end
+    try:
+        with running_redis(settings, otherwise="the records of its jobs are in its database: start it first") as redis:
+            code = _erase(redis, settings, wanted, options)
+    except RedisError as error:
+        return fail(_refused(error), FAILURE)
+    return code  # without a service the body has not come to its end
 
 
 def _erase(redis: "Redis", settings: "StackSettings", wanted: "Wanted", options: Namespace) -> int:
     import sqlite3
     from contextlib import closing
+
+    from redis.exceptions import RedisError
 
     from certrad.workers.offline.erasure import Erasure, HeldError, UnrecordedError
 
@@ -111,6 +118,22 @@ def _erase(redis: "Redis", settings: "StackSettings", wanted: "Wanted", options:
         return fail(str(error), BAD_USAGE)
     except (OSError, sqlite3.Error) as error:
         return fail(f"not all could be erased ({type(error).__name__}): run this again", FAILURE)
+    except RedisError as error:
+        return fail(_refused(error), FAILURE)
+
+
+def _refused(error: Exception) -> str:
+    return (
+        f"Redis does not answer or refuses ({type(error).__name__}), so that not all could be erased: run this again, "
+        "as the user of the API"
+    )
+
+
+def _unnamed(job_id: str) -> str:
+    return (
+        f"whatever is kept by the certificate of job {job_id}, if it had one: neither a job record nor the audit trail "
+        "names it"
+    )
 
 
 def _agrees(found: "Report") -> bool:
@@ -122,7 +145,7 @@ def _agrees(found: "Report") -> bool:
 
 def _tell(report: "Report", what: str, *, as_json: bool) -> None:
     certificates = [f"certificate {digest}, which holds no patient data" for digest in report.certificates]
-    stays = [*certificates, *STAYS]
+    stays = [*certificates, *map(_unnamed, report.unnamed), *STAYS]
     if as_json:
         answer = {"what": what, "jobs": list(report.jobs), "counts": dict(report.counts), "stays": stays}
         sys.stdout.write(json.dumps(answer) + "\n")

@@ -4,11 +4,14 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.commands import DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import choice, moment, text
+
+if TYPE_CHECKING:
+    from certrad.workers.settings import StackSettings
 
 ACTIONS: Final = {
     "list": "show the public keys and the epochs by their digests, as JSON",
@@ -64,7 +67,6 @@ def run(options: Namespace) -> int:
     from certrad.workers.contract.audit_events import AuditEvent
     from certrad.workers.contract.audit_trail import AuditTrail
     from certrad.workers.keys import admin
-    from certrad.workers.offline.service_redis import running_redis
     from certrad.workers.offline.settings import settings_of
     from certrad.workers.settings import StackSettings
 
@@ -91,7 +93,21 @@ def run(options: Namespace) -> int:
         AuditTrail(settings.audit_dir).record(
             AuditEvent(name="keys_changed", process="keys", details={"action": options.action, "key": changed})
         )
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return DONE if options.action == "list" else _publish(settings)
+
+
+def _publish(settings: "StackSettings") -> int:
+    """Publishes the keys, and returns the exit code; the change is made, whether Redis takes it or not."""
+    from redis.exceptions import RedisError
+
+    from certrad.workers.keys import admin
+    from certrad.workers.offline.service_redis import running_redis
+
+    try:
         with running_redis(settings, otherwise="it publishes its keys once it starts") as redis:
             admin.publish(settings, redis)
-    sys.stdout.write(json.dumps(answer) + "\n")
+    except RedisError as error:
+        name = type(error).__name__
+        return fail(f"the change is made; Redis refuses to publish it ({name}): start the service again", FAILURE)
     return DONE

@@ -149,6 +149,11 @@ def session_key(sha256: str) -> str:
     return f"{PREFIX}:session:{sha256}"
 
 
+def sessions_of(key_id: str) -> str:
+    """Returns the key of the zset of the sessions of one API key, by their start."""
+    return f"{PREFIX}:sessions:of:{key_id}"
+
+
 def events_key(job_id: str) -> str:
     """Returns the key of the stream of a job's events, which the API sends as server-sent events."""
     return f"{record_key(job_id)}:events"

@@ -51,6 +51,7 @@ from certrad.workers.contract.names import (
 )
 from certrad.workers.contract.outputs import Refused
 from certrad.workers.contract.progress import RunningBound, at_start, running_numbers, to_fields
+from certrad.workers.contract.replays import forget_replay, replay_field
 from certrad.workers.contract.request import Request, write_request
 from certrad.workers.contract.scripts import ADVANCE, CREATE
 from certrad.workers.contract.submission import ANONYMOUS, Submission
@@ -116,6 +117,7 @@ class Records:
             "request": write_request(request).decode(),
             **submission.to_fields(),
             **to_fields(at_start(request)),
+            **replay_field(idempotency_sha256),
             "created_at": repr(now),
             "updated_at": repr(now),
         }
@@ -267,6 +269,7 @@ class Records:
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
+        forget_replay(self._redis, job_id)
         keys = [record_key(job_id), events_key(job_id), callback_key(job_id), *keys_of_running(job_id)]
         self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
         for waiting in (CALLBACKS, DEAD_CALLBACKS):

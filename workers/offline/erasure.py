@@ -21,12 +21,12 @@ from certrad.workers.contract.names import (
     DEAD_CALLBACKS,
     JOBS,
     UNSTAMPED,
-    idempotency_key,
     record_key,
 )
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.contract.stages import forget_stages, is_held, stop_stages
+from certrad.workers.offline.issued_certificates import issued_certificates
 from certrad.workers.pacs.database import Database
 from certrad.workers.pacs.erasing import ConnectorRows, erase_rows, find_rows, jobs_of_study
 from certrad.workers.reports.predecessors import ReportIndex
@@ -70,11 +70,13 @@ class Report:
         jobs: Ids of the jobs.
         counts: How much there was in each place.
         certificates: SHA-256 of the certificates that stay.
+        unnamed: Ids of the jobs without a record whose certificates the audit trail does not name either.
     """
 
     jobs: Sequence[str]
     counts: Mapping[str, int]
     certificates: Sequence[str]
+    unnamed: Sequence[str]
 
 
 class Erasure:
@@ -155,9 +157,18 @@ class Erasure:
         return None if status is None else (tenant or LOCAL_TENANT.encode()).decode()
 
     @cached_property
+    def _issued(self) -> Mapping[str, set[str]]:
+        """The certificates of the jobs without a record, by the audit trail: those that the tenant made."""
+        gone = [job_id for job_id in self.jobs if self._records.status(job_id) is None]
+        issued = issued_certificates(self._settings.audit_dir, gone)
+        owners, tenant = CertificateOwners(self._settings.owners_dir), self._wanted.tenant
+        return {job_id: {each for each in issued.get(job_id, ()) if owners.has(each, tenant)} for job_id in gone}
+
+    @cached_property
     def _certificates(self) -> tuple[str, ...]:
         found = (self._redis.hget(record_key(job_id), "certificate") for job_id in self.jobs)
-        return tuple(sorted({digest.decode() for digest in cast("Iterator[bytes | None]", found) if digest}))
+        recorded = {digest.decode() for digest in cast("Iterator[bytes | None]", found) if digest}
+        return tuple(sorted(recorded.union(*self._issued.values())))
 
     @cached_property
     def _rows(self) -> ConnectorRows:
@@ -236,15 +247,7 @@ class Erasure:
         for job_id in self.jobs:
             forget_stages(self._redis, job_id)
             self._records.erase(job_id)
-        self._forget_replays()
         return len(there)
-
-    def _forget_replays(self) -> None:
-        """Forgets the Idempotency-Keys of the jobs, with the digests of their uploads."""
-        for key in self._redis.scan_iter(match=idempotency_key("*"), count=_AT_ONCE):
-            job_id = cast("bytes | None", self._redis.hget(key, "job"))
-            if job_id is not None and job_id.decode() in self.jobs:
-                self._redis.delete(key)
 
     def _erase_certificates(self, is_rehearsal: bool) -> int:
         alone = self._only_of_these()
@@ -280,4 +283,5 @@ class Erasure:
             if certificate_files.path(directory, digest, "document").exists()
             and not (self._wanted.with_certificates and digest in self._only_of_these())
         )
-        return Report(jobs=self.jobs, counts=counts, certificates=tuple(stays))
+        unnamed = tuple(job_id for job_id, digests in self._issued.items() if not digests)
+        return Report(jobs=self.jobs, counts=counts, certificates=tuple(stays), unnamed=unnamed)

@@ -1,9 +1,10 @@
 """The routes that read, list, follow, cancel and erase jobs."""
 
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
@@ -12,10 +13,13 @@ from redis.exceptions import RedisError
 
 from certrad.app.api import events
 from certrad.app.api.accepted import POLL_SECONDS
-from certrad.app.api.caller import CallerDep
+from certrad.app.api.caller import CallerDep, caller
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.schemas.job import JobPage, JobView
+from certrad.app.api.secret import bearer
+from certrad.app.api.sessions import COOKIE
+from certrad.workers.contract.access_keys import KeyFileError
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -118,6 +122,7 @@ def delete_job(job_id: str, services: ServicesDep, caller: CallerDep) -> Respons
     },
 )
 async def follow_job(
+    request: Request,
     job_id: str,
     services: ServicesDep,
     caller: CallerDep,
@@ -125,17 +130,34 @@ async def follow_job(
 ) -> EventSourceResponse:
     """Returns the job's events as they come, from the first one or from the one after `Last-Event-ID`.
 
-    Ten minutes after the end of the job only its last event is left.
+    Ten minutes after the end of the job only its last event is left. The stream ends, too, with the key or the session
+    that asked for it.
     """
     after = events.position(last_event_id)
     await run_in_threadpool(services.jobs.read, job_id, caller.tenant)
-    return EventSourceResponse(_stream(services, job_id, after), headers={"X-Accel-Buffering": "no"})
+    return EventSourceResponse(_stream(services, job_id, after, request), headers={"X-Accel-Buffering": "no"})
 
 
-async def _stream(services: Services, job_id: str, after: str) -> AsyncIterator[bytes]:
+async def _stream(services: Services, job_id: str, after: str, request: Request) -> AsyncIterator[bytes]:
+    beat = services.settings.keep_alive
+    looked = time.monotonic()
     yield format_sse_event(retry=_RECONNECT_MS)
     try:
-        async for event in events.follow(services.events, job_id, after=after, beat=services.settings.keep_alive):
+        async for event in events.follow(services.events, job_id, after=after, beat=beat):
+            if event is None or time.monotonic() - looked >= beat:  # a job that tells a lot leaves no time for a beat
+                if not await _may_still(services, request):
+                    return
+                looked = time.monotonic()
             yield event.encode() if event else format_sse_event(comment="still here")
-    except RedisError:
+    except (RedisError, KeyFileError):
         return  # the client comes back with Last-Event-ID
+
+
+async def _may_still(services: Services, request: Request) -> bool:
+    """Returns whether the key or the session that a request came with is still in use."""
+    asked_by = caller(request)
+    if asked_by.key_id is None:
+        return True
+    if bearer(request.headers) is None and (cookie := request.cookies.get(COOKIE)) is not None:
+        return await services.sessions.key_of(cookie) is not None
+    return services.access_keys.live(asked_by.key_id) is not None

@@ -12,6 +12,7 @@ from certrad.app.api.caller import CallerDep
 from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.exposure import is_closed
 from certrad.app.api.problems import problem_response, problem_responses
+from certrad.app.api.rates import network_of
 from certrad.app.api.schemas.job import moment
 from certrad.app.api.secret import bearer
 from certrad.app.api.sessions import COOKIE, set_cookie
@@ -72,17 +73,21 @@ async def start_session(
 ) -> StartedSession | Response:
     """Begins a session with the key of the body, or of `Authorization: Bearer KEY`.
 
-    The cookie of the session stands for the key until the session or the key ends. Programs send the key itself.
+    The cookie of the session stands for the key until the session or the key ends. A key has at most 20 sessions: one
+    more ends the oldest. Programs send the key itself.
     """
     given = bearer(request.headers) if form is None else form.key.get_secret_value()
     key = None if given is None else services.access_keys.of(given)
     if key is None:
-        address = request.client.host if request.client else "unknown"
-        wait = await services.rates.wait("refusal", address)
+        wait = await services.rates.wait("refusal", network_of(request.scope))
         if wait is not None:
-            return problem_response("rate_limited", headers={"Retry-After": str(wait)})
+            return _rate_limited(wait)
         note_refusal(request, "unauthenticated")
         return problem_response("unauthenticated", headers=CHALLENGE)
+    if is_closed(services.settings, request.scope):
+        wait = await services.rates.wait("request", key.tenant)
+        if wait is not None:
+            return _rate_limited(wait)
     seconds = services.settings.session_seconds
     set_cookie(request, response, await services.sessions.start(key), seconds)
     note(request, tenant=key.tenant, key=key.id)
@@ -115,6 +120,10 @@ async def end_session(request: Request, services: ServicesDep) -> Response:
     response = Response(status_code=204)
     set_cookie(request, response, "", 0)
     return response
+
+
+def _rate_limited(wait: int) -> Response:
+    return problem_response("rate_limited", headers={"Retry-After": str(wait)})
 
 
 def _view(caller: Caller, *, is_open: bool) -> SessionView:
