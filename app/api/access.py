@@ -109,13 +109,13 @@ class AccessMiddleware:
         if caller is None:
             wait = await self._services.rates.wait("refusal", _address(scope))
             raise _Refused("unauthenticated") if wait is None else _Refused("rate_limited", wait=wait)
-        if operation is not None and caller.scopes.isdisjoint(needed := NEEDED.get(operation, frozenset())):
-            words = " or ".join(f"`{scope}`" for scope in sorted(needed)) or "one that no key has"
-            raise _Refused("scope_missing", f"this call needs a key with the scope {words}")
         counted: Counted = "submission" if operation in SUBMISSIONS else "request"
         wait = await self._services.rates.wait(counted, caller.tenant)
         if wait is not None:
             raise _Refused("rate_limited", f"the tenant has sent too many of them: {counted}s in a minute", wait=wait)
+        if operation is not None and caller.scopes.isdisjoint(needed := NEEDED.get(operation, frozenset())):
+            words = " or ".join(f"`{scope}`" for scope in sorted(needed)) or "one that no key has"
+            raise _Refused("scope_missing", f"this call needs a key with the scope {words}")
         return caller
 
     async def _authenticated(self, request: Request, operation: str | None) -> Caller | None:

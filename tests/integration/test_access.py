@@ -265,6 +265,14 @@ def test_too_many_requests_wait(redis: Redis, api_settings: ApiSettings, key: st
         assert_problem(client.get("/tasks", headers=bearing(key)), "rate_limited")
 
 
+def test_what_a_scope_refuses_is_counted_too(redis: Redis, api_settings: ApiSettings) -> None:
+    headers = bearing(make_key(api_settings.access_dir, "one", ["read"]))
+    with service(api_settings, access="closed", submissions_per_minute=2) as client:
+        codes = [client.post("/certify", headers=headers, content=PNG).json()["code"] for _ in range(4)]
+    assert codes == ["scope_missing"] * 2 + ["rate_limited"] * 2
+    assert len([event for event in audited(api_settings.audit_dir) if event["name"] == "authentication_failed"]) == 2
+
+
 def test_refusals_are_counted_and_keys_get_in_all_the_same(redis: Redis, api_settings: ApiSettings, key: str) -> None:
     with service(api_settings, access="closed", refusals_per_minute=2) as client:
         for path in ("/jobs", "/tasks"):
