@@ -117,6 +117,11 @@ def test_access_is_open_on_loopback_alone(
             assert_problem(answer, "unauthenticated")
 
 
+def test_access_behind_a_named_proxy_is_closed_on_loopback_too(redis: Redis, api_settings: ApiSettings) -> None:
+    with service(api_settings, url="http://127.0.0.1", access="auto", trusted_proxies="192.0.2.1") as client:
+        assert_problem(client.get("/jobs"), "unauthenticated")
+
+
 def test_nobody_logs_in_while_the_keys_cannot_be_read(closed: TestClient, key: str, api_settings: ApiSettings) -> None:
     api_settings.access_dir.joinpath("keys.json").write_text("{")
     assert_problem(closed.post("/session", json={"key": key}, headers=PAGE), "access_unavailable")
