@@ -291,6 +291,13 @@ def test_refusals_are_counted_and_keys_get_in_all_the_same(redis: Redis, api_set
     assert len(failed) == 2
 
 
+def test_what_a_proxy_passes_on_fills_no_trail(redis: Redis, api_settings: ApiSettings) -> None:
+    with service(api_settings, refusals_per_minute=2) as client:
+        codes = [client.get("/jobs", headers={"via": "1.1 proxy"}).json()["code"] for _ in range(4)]
+    assert codes == ["unauthenticated"] * 2 + ["rate_limited"] * 2
+    assert len([event for event in audited(api_settings.audit_dir) if event["name"] == "authentication_failed"]) == 2
+
+
 def test_an_open_service_counts_nothing(redis: Redis, api_settings: ApiSettings) -> None:
     with service(api_settings, requests_per_minute=1) as client:
         assert [client.get("/tasks").status_code for _ in range(3)] == [200] * 3
