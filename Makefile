@@ -28,9 +28,9 @@ $(ALL): pyproject.toml | $(BIN)/python
 	$(INSTALL) '.[api,worker,hospital,telemetry,local,demo,bench,evaluate,dev]'
 	@touch $(DEMO) $@
 
-# What tests of the connection to a PACS need beside Python: a PACS, tools of DICOM, a browser and OpenSSL;
+# What tests of the connection to a PACS need beside Python: a PACS, tools of DICOM, a browser, OpenSSL and nginx;
 # and promtool, which checks the alert rules; and a Redis with TLS.
-DEBIAN := orthanc orthanc-dicomweb dcmtk chromium openssl prometheus redis-server
+DEBIAN := orthanc orthanc-dicomweb dcmtk chromium openssl prometheus redis-server nginx-light
 
 debian: ## Install the Debian packages that tests need, if they are missing and root runs it
 	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || if [ "$$(id -u)" -ne 0 ]; then \

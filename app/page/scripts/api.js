@@ -2,10 +2,11 @@
 
 /** An answer that is a problem (RFC 9457), or no answer at all. */
 export class Problem extends Error {
-  constructor(body, status) {
+  constructor(body, status, retryAfter = null) {
     super(body.title ?? "The service did not answer");
     this.body = body;
     this.status = status;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -15,8 +16,21 @@ const OFFLINE = {
   code: "offline",
 };
 
+const SESSION = "/session";
+let logIn = null;
+let pending = null;
+
+/** Sets how a session is had once the service wants one. Whatever was refused for want of it is then sent again. */
+export function whenUnauthenticated(ask) {
+  logIn = ask;
+}
+
+/** Returns whether a person is being asked for a key, so that nothing else need be tried. */
+export const isAskingForKey = () => pending !== null;
+
 /** Sends a request and returns its response; every other status is a Problem. */
 export async function send(path, options = {}) {
+  if (path !== SESSION && pending) await pending;
   let response;
   try {
     response = await fetch(path, { cache: "no-store", ...options });
@@ -24,11 +38,21 @@ export async function send(path, options = {}) {
     throw new Problem(OFFLINE, 0);
   }
   if (response.ok) return response;
+  if (response.status === 401 && logIn && path !== SESSION) {
+    pending ??= logIn().finally(() => { pending = null; });
+    await pending;
+    return send(path, options);
+  }
   let body = {};
   try {
     body = await response.json();
   } catch { /* no problem body: the status is all there is */ }
-  throw new Problem({ title: "The service refused", detail: `It answered with status ${response.status}.`, ...body }, response.status);
+  throw new Problem({ title: "The service refused", detail: `It answered with status ${response.status}.`, ...body }, response.status, seconds(response));
+}
+
+function seconds(response) {
+  const value = Number.parseFloat(response.headers.get("Retry-After"));
+  return Number.isFinite(value) ? value : null;
 }
 
 /** Returns the JSON at a path. */

@@ -7,6 +7,7 @@ import { recentJobs } from "./jobs.js";
 import { problemMessage } from "./problem.js";
 import { settingsFields } from "./settings.js";
 import { workersCard } from "./service.js";
+import { lacking } from "./session.js";
 
 let form = null; // kept while the tab is open: whoever comes back finds the image and the settings
 
@@ -28,10 +29,12 @@ function certifyForm() {
   const image = imageField();
   const settings = h("div.stack", h("p.empty", "Loading tasks and models…"));
   const outcome = h("div");
-  const button = h("button.button.primary", { type: "submit" }, "Certify image");
+  const reason = lacking("submit images", "submit");
+  if (reason) reason.id = "no-submit";
+  const button = h("button.button.primary", { type: "submit", disabled: reason !== null, "aria-describedby": reason?.id }, "Certify image");
   let fields = null;
   const element = h("form.certify.card", { novalidate: true, "aria-label": "Certify an image" },
-    image.element, settings, outcome, h("div.row", button, h("p.small.muted", "The file name stays in your browser.")));
+    image.element, settings, outcome, reason, h("div.row", button, h("p.small.muted", "The file name stays in your browser.")));
   choices().then((found) => {
     fields = settingsFields(found);
     show(settings, fields.element);
@@ -51,11 +54,7 @@ function certifyForm() {
     button.disabled = true;
     button.textContent = "Sending…";
     try {
-      const query = new URLSearchParams(fields.values());
-      // The bytes alone: a form would carry the file's name, which may name a patient.
-      const response = await send(`/certify?${query}`, {
-        method: "POST", body: await file.arrayBuffer(), headers: { "Content-Type": "application/octet-stream" },
-      });
+      const response = await submit(await file.arrayBuffer(), fields.values());
       const { id } = await response.json();
       announce("The image was accepted.");
       location.hash = `#/jobs/${id}`;
@@ -70,6 +69,18 @@ function certifyForm() {
     }
   });
   return element;
+}
+
+/** Sends the image without its file's name, and a reference in the body alone: both may name a patient, and addresses are logged. */
+function submit(image, { reference, ...values }) {
+  const query = new URLSearchParams(values);
+  if (!reference) {
+    return send(`/certify?${query}`, { method: "POST", body: image, headers: { "Content-Type": "application/octet-stream" } });
+  }
+  const body = new FormData();
+  body.append("reference", reference);
+  body.append("image", new Blob([image]), "image");
+  return send(`/certify?${query}`, { method: "POST", body });
 }
 
 async function choices() {

@@ -1,7 +1,7 @@
 // The certified radius against the number of samples.
 
-import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { kept } from "./api.js";
+import { drawChart } from "./chart.js";
 import { h, show } from "./dom.js";
 import { count, radius } from "./format.js";
 import { factTable } from "./parts.js";
@@ -31,35 +31,14 @@ function draw(element, { points, note }) {
       `${count(point.samples)} samples`, point.radius === null ? "no radius" : radius(point.radius),
     ]))),
     h("p.small.muted", note));
-  let plot = null;
-  const paint = () => {
-    plot?.destroy();
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(name).trim();
-    const font = `12px ${colour("--sans")}`;
-    const axis = { stroke: colour("--ink-3"), font, grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } };
-    plot = new uPlot({
-      width: Math.max(200, place.clientWidth), height: HEIGHT,
-      scales: { x: { time: false, distr: 3 }, y: { range: (_, __, most) => [0, (most || 1) * 1.1] } },
-      legend: { show: false }, cursor: { drag: { x: false, y: false } },
-      axes: [
-        { ...axis, filter: decades, grid: { ...axis.grid, filter: decades }, ticks: { ...axis.ticks, filter: decades }, values: (_, ticks) => ticks.map((tick) => tick === null ? "" : count(tick)) },
-        { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => tick.toFixed(2)) },
-      ],
-      series: [{}, { stroke: colour("--accent"), width: 2, fill: `color-mix(in srgb, ${colour("--accent")} 12%, transparent)`, points: { show: false } }],
-    }, [points.map((point) => point.samples), points.map((point) => point.radius)], place);
-  };
-  let width = 0;
-  new ResizeObserver(() => {
-    if (!place.isConnected || place.clientWidth === width) return;
-    width = place.clientWidth;
-    paint();
-  }).observe(place);
-  const themed = () => {
-    if (place.isConnected) paint();
-    else document.removeEventListener("themechange", themed);
-  };
-  document.addEventListener("themechange", themed);
+  drawChart(place, HEIGHT, [points.map((point) => point.samples), points.map((point) => point.radius)], ({ axis, accent }) => ({
+    scales: { x: { time: false, distr: 3 }, y: { range: (_, __, most) => [0, (most || 1) * 1.1] } },
+    axes: [
+      { ...axis, filter: decades, grid: { ...axis.grid, filter: decades }, ticks: { ...axis.ticks, filter: decades }, values: (_, ticks) => ticks.map((tick) => tick === null ? "" : count(tick)) },
+      { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => tick.toFixed(2)) },
+    ],
+    series: [{}, { stroke: accent, width: 2, fill: `color-mix(in srgb, ${accent} 12%, transparent)`, points: { show: false } }],
+  }));
 }
 
 const decades = (_, ticks) => ticks.map((tick) => Number.isInteger(Math.log10(tick)) ? tick : null);

@@ -1,27 +1,32 @@
 // One job: its live run, and what it ended in. The address holds the job's id, so a reload goes on where it was.
 
-import { get, Problem, send } from "./api.js";
+import { get, isAskingForKey, Problem, send } from "./api.js";
 import { announce, h, newId, show } from "./dom.js";
 import { moment } from "./format.js";
 import { liveRun } from "./live.js";
 import { problemMessage } from "./problem.js";
 import { resultView } from "./result.js";
+import { may } from "./session.js";
 
 const RETRY_MS = 3000;
+const ESTIMATE_MS = 5000;
 
 export function jobView(id) {
   const body = h("div", h("p.empty", "Loading…"));
   const made = h("span");
   const element = h("div",
-    h("nav.crumbs", { "aria-label": "Job" }, h("a", { href: "#/jobs" }, "Jobs"), h("code", id.slice(0, 8)), made, eraseButton(id, () => stop())), body);
+    h("nav.crumbs", { "aria-label": "Job" }, h("a", { href: "#/jobs" }, "Jobs"), h("code", id.slice(0, 8)), made, may("submit", "tune") && eraseButton(id, () => stop())), body);
   let source = null;
   let timer = null;
   let open = true;
   let following = false;
+  let live = null;
+  let asking = null;
 
   const stop = () => {
     open = false;
     clearTimeout(timer);
+    clearInterval(asking);
     source?.close();
   };
 
@@ -29,10 +34,13 @@ export function jobView(id) {
     try {
       const job = await get(`/jobs/${id}`);
       if (!open) return;
-      show(made, moment(job.created_at));
+      show(made, moment(job.created_at), job.reference ? [" · Reference: ", h("strong", job.reference)] : null);
       if (["succeeded", "failed", "cancelled"].includes(job.status)) finish(job);
       else if (!following) follow(job);
-      else if (source === null || source.readyState === EventSource.CLOSED) later();
+      else {
+        live.estimate(job);
+        if (source.readyState === EventSource.CLOSED) listen();
+      }
     } catch (problem) {
       if (!open) return;
       if (problem instanceof Problem && (problem.status === 0 || problem.status === 503)) {
@@ -65,10 +73,15 @@ export function jobView(id) {
 
   const follow = (job) => {
     following = true;
-    const live = liveRun(job, () => send(`/jobs/${id}`, { method: "DELETE" }));
+    live = liveRun(job, () => send(`/jobs/${id}`, { method: "DELETE" }));
     const took = holdsFocus(false);
     show(body, live.element);
     if (took) live.element.querySelector("h1").focus();
+    asking = setInterval(() => { if (!isAskingForKey() && source.readyState !== EventSource.CLOSED) load(); }, ESTIMATE_MS);
+    listen();
+  };
+
+  const listen = () => {
     source = new EventSource(`/jobs/${id}/events`);
     source.addEventListener("phase", (event) => live.phase(JSON.parse(event.data)));
     source.addEventListener("progress", (event) => live.progress(JSON.parse(event.data)));

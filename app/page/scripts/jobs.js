@@ -1,9 +1,10 @@
 // The jobs of this installation, newest first.
 
-import { get } from "./api.js";
+import { get, isAskingForKey } from "./api.js";
 import { h, show } from "./dom.js";
 import { count, moment, radius, spaced, state } from "./format.js";
 import { problemMessage } from "./problem.js";
+import { lacking } from "./session.js";
 
 const SHORT = 6;
 const REFRESH_MS = 5000;
@@ -13,8 +14,14 @@ export function recentJobs() {
   const list = h("div", h("p.empty", "Loading…"));
   const element = h("section.card", { "aria-labelledby": "recent" },
     h("div.row.between", h("h2", { id: "recent" }, "Recent jobs"), h("a.small", { href: "#/jobs" }, "All jobs")), list);
+  const reason = lacking("list jobs", "read");
+  if (reason) {
+    show(list, reason);
+    return { element, close() {} };
+  }
   let shown = "";
   const refresh = async () => {
+    if (isAskingForKey()) return;
     try {
       const { jobs } = await get(`/jobs?limit=${SHORT}`);
       const text = JSON.stringify(jobs.map(({ id, status, progress }) => [id, status, progress.phase]));
@@ -51,9 +58,11 @@ export function jobsView() {
     }
   };
   more.addEventListener("click", load);
-  load();
+  const reason = lacking("list jobs", "read");
+  if (reason) show(list, reason);
+  else load();
   const element = h("div",
-    h("div.page-head", h("div", h("h1", { tabindex: -1 }, "Jobs"), h("p", "Every job that this installation still has a record of, newest first.")),
+    h("div.page-head", h("div", h("h1", { tabindex: -1 }, "Jobs"), h("p", "Every job that there is still a record of, newest first.")),
       h("a.button.primary", { href: "#/" }, "Certify an image")),
     list);
   return { element, title: "Jobs" };

@@ -2,9 +2,10 @@
 
 import { classBars } from "./bars.js";
 import { announce, h, show } from "./dom.js";
-import { count, duration, PHASES, radius } from "./format.js";
+import { count, duration, moment, PHASES, radius } from "./format.js";
 import { seenImage, warningList } from "./parts.js";
-import { problemMessage } from "./problem.js";
+import { problemMessage, sentence } from "./problem.js";
+import { may } from "./session.js";
 
 const STEPS = [
   ["Decode", ["queued", "decoding", "unpacking"]],
@@ -25,12 +26,13 @@ export function liveRun(job, cancel) {
   const elapsed = h("dd", "–");
   const left = h("dd", "–");
   const bound = h("div.figure", { hidden: true });
+  const expected = h("p.small.muted", { "data-estimate": "" });
   const warnings = h("div", warningList(job.warnings));
   const seen = seenImage(job.id);
   const outcome = h("div");
   const names = certifies ? job.request.classifier.class_names : [];
   const bars = classBars(names, "Noisy samples in each class so far");
-  const button = h("button.button", { type: "button" }, "Cancel");
+  const button = h("button.button", { type: "button", hidden: !may("submit", "tune") }, "Cancel");
   let announced = 0;
   let sampled = null;
   let closed = false;
@@ -60,6 +62,7 @@ export function liveRun(job, cancel) {
       h("div.figure", h("dt", "Elapsed"), elapsed),
       h("div.figure", h("dt", "Remaining, about"), left),
       bound),
+    expected,
     warnings, outcome,
     certifies && h("div.result", seen.element, h("div",
       h("h2", "Class of each noisy sample"),
@@ -114,5 +117,17 @@ export function liveRun(job, cancel) {
   };
   progress(job.progress);
 
-  return { element, phase, progress, close() { closed = true; clearInterval(ticking); button.disabled = true; } };
+  const estimate = ({ estimate: found }) => show(expected, found ? estimateWords(found) : "");
+  estimate(job);
+
+  return { element, phase, progress, estimate, close() { closed = true; clearInterval(ticking); button.disabled = true; } };
+}
+
+function estimateWords({ wait_seconds: wait, run_seconds: run, ends_at: end, reason }) {
+  const words = [
+    wait ? `about ${duration(wait)} until an engine has it` : "",
+    run === null ? "" : `about ${duration(run)} of work`,
+    end === null ? "" : `done at about ${moment(end)}`,
+  ].filter(Boolean).join(", ");
+  return `${words ? `${sentence(words)}. ` : ""}${reason ? `${sentence(reason)}. ` : ""}An estimate, not a promise.`;
 }

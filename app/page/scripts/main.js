@@ -5,6 +5,7 @@ import { certifyView } from "./certify.js";
 import { jobView } from "./job.js";
 import { jobsView } from "./jobs.js";
 import { serviceView } from "./service.js";
+import { begin } from "./session.js";
 
 const VIEWS = [
   [/^#\/jobs\/([\w-]{1,64})$/, "jobs", (_, id) => jobView(id)],
@@ -36,7 +37,6 @@ function open(focus) {
   }
 }
 
-addEventListener("hashchange", () => open(true));
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // the address names the view, not a place in it
   main.focus();
@@ -56,4 +56,7 @@ theme.addEventListener("click", () => {
 });
 label();
 
-open(false);
+begin(main).then((isNew) => {
+  addEventListener("hashchange", () => open(true));
+  open(isNew);
+});

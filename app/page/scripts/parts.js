@@ -2,6 +2,7 @@
 
 import { get, kept, send } from "./api.js";
 import { h, show } from "./dom.js";
+import { may } from "./session.js";
 
 /** Returns a figure of what the model saw; `load` fetches it. */
 export function seenImage(id) {
@@ -13,6 +14,7 @@ export function seenImage(id) {
     /** Fetches it; of an ended job only while it is kept. */
     async load(job = null) {
       if (asked) return;
+      if (!may("read")) return show(frame, "Your key cannot read the image: it lacks the scope read.");
       asked = true;
       try {
         const content = job ? await kept(job, "input", "blob") : await (await send(`/jobs/${id}/input`)).blob();

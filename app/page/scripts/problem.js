@@ -2,6 +2,7 @@
 
 import { remedy } from "./api.js";
 import { h, show } from "./dom.js";
+import { duration } from "./format.js";
 
 /** Returns a message about a problem. */
 export function problemMessage(problem, heading = "h2") {
@@ -21,6 +22,7 @@ export function problemMessage(problem, heading = "h2") {
       ? h("ul", fields.map(({ field, detail: reason }) => h("li", h("code", field), " ", marked(reason))))
       : detail && h("p", marked(sentence(detail))),
     todo,
+    problem.retryAfter ? h("p", `Try again in ${duration(problem.retryAfter)}.`) : null,
     code && h("p.small.muted", "Code ", h("code", code)),
   );
 }

@@ -10,6 +10,7 @@ import { example } from "./example.js";
 import { count, floored, percent, radius, REASONS, SCOPES, spaced } from "./format.js";
 import { certificateDocument, factTable, seenImage, warningList } from "./parts.js";
 import { problemMessage } from "./problem.js";
+import { lacking, may } from "./session.js";
 
 /** Returns the view of an ended job. */
 export function resultView(job) {
@@ -63,14 +64,15 @@ function frame(job, kind, ...text) {
   const main = h("div.stack",
     warningList(result.warnings),
     h(`section.card.result.${kind}`, { "aria-label": "Result" }, seen.element, h("div.result-text", text)));
-  if (kind === "certified") main.append(example(job));
+  const reads = may("read");
+  if (kind === "certified" && reads) main.append(example(job));
   main.append(
     h("div.pair",
       h("section.card", h("h2", "Votes"), h("p.lead.small", `Class of each of ${count(result.n)} noisy samples at σ = ${result.sigma}.`), bars.element,
         result.invalid ? h("p.small", `${count(result.invalid)} samples had no finite answer; they count against the class.`) : null),
-      curve(job)),
-    limits(job), details(job));
-  return h("div.columns", main, h("div.stack.no-print", downloads(job), assessment(job), again()));
+      reads && curve(job)),
+    ...(reads ? [limits(job)] : []), details(job));
+  return h("div.columns", main, h("div.stack.no-print", lacking("read certificates and reports", "read") ?? downloads(job), reads && may("submit") && assessment(job), again()));
 }
 
 function scope(result) {

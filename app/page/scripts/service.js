@@ -1,10 +1,13 @@
 // Queue and workers, models, and the test of a rule.
 
-import { get, offers, Problem, send } from "./api.js";
+import { get, isAskingForKey, offers, Problem, send } from "./api.js";
 import { h, show } from "./dom.js";
+import { driftCard } from "./drift.js";
 import { count } from "./format.js";
 import { problemMessage } from "./problem.js";
 import { ruleTest } from "./rule_test.js";
+import { lacking, may } from "./session.js";
+import { table } from "./table.js";
 
 const REFRESH_MS = 5000;
 
@@ -19,7 +22,7 @@ export function workersCard() {
     show(body,
       problem ? h("div.message.warning", h("p.small", problem.body.detail ?? problem.body.title)) : null,
       queues && h("dl.figures", Object.entries(queues).map(([name, workers]) => h("div.figure",
-        h("dt", name), h("dd", workers.length, h("small", waiting[name] ? ` · ${count(waiting[name])} waiting` : workers.length === 1 ? " worker" : " workers"))))));
+        h("dt", name), h("dd", workers.length, h("small", waiting?.[name] ? ` · ${count(waiting[name])} waiting` : workers.length === 1 ? " worker" : " workers"))))));
   }, body);
   return { element, close };
 }
@@ -31,14 +34,16 @@ export function serviceView() {
   const close = every(async () => {
     const { queues, engines, problem } = await workforce();
     const [waiting, running] = await Promise.all([stages("waiting"), stages("running")]);
-    show(queue, problem && problemMessage(problem, "h3"), queues && queueTable(queues, waiting, running), engines?.length ? engineTable(engines) : null);
+    show(queue, problem && problemMessage(problem, "h3"), queues && queueTable(queues, waiting, running), engines?.length ? engineTable(engines) : null,
+      lacking("see how many jobs wait", "admin"));
   }, queue);
   get("/backbones").then(({ backbones }) => show(models, modelTable(backbones))).catch((problem) => show(models, problemMessage(problem, "h3")));
-  offers("post", "/rules/test").then((there) => { if (there) show(rules, ruleTest()); }).catch(() => {});
+  offers("post", "/rules/test").then((there) => { if (there && may("admin", "submit")) show(rules, ruleTest()); }).catch(() => {});
   const element = h("div",
     h("div.page-head", h("div", h("h1", { tabindex: -1 }, "Service"), h("p", "Who works on the queues, which models are ready, and which rule applies to a series."))),
     h("div.stack",
       h("section.card", { "aria-labelledby": "queues" }, h("h2", { id: "queues" }, "Queues and workers"), queue),
+      driftCard(),
       rules,
       h("section.card", { "aria-labelledby": "models" }, h("h2", { id: "models" }, "Models"), models)));
   return { element, title: "Service", close };
@@ -49,7 +54,7 @@ function every(refresh, body) {
   let timer = null;
   const again = async () => {
     try {
-      await refresh();
+      if (!isAskingForKey()) await refresh();
     } catch (problem) {
       show(body, problemMessage(problem, "h3"));
     }
@@ -69,8 +74,9 @@ async function workforce() {
   }
 }
 
-/** Returns the number of jobs in each queue, from the metrics. */
+/** Returns the number of jobs in each queue, from the metrics; null where the caller does not get them. */
 async function stages(kind) {
+  if (!may("admin") || !await offers("get", "/metrics")) return null;
   const text = await (await send("/metrics")).text();
   const found = {};
   for (const [, name, value] of text.matchAll(new RegExp(`^certrad_stages_${kind}\\{queue="(\\w+)"\\} (\\S+)$`, "gm"))) {
@@ -81,7 +87,7 @@ async function stages(kind) {
 
 function queueTable(queues, waiting, running) {
   return table("Queues", ["Queue", "Workers", "Waiting", "Running"], Object.entries(queues).map(([name, workers]) => [
-    name, workers.length || "none", count(waiting[name] ?? 0), count(running[name] ?? 0),
+    name, workers.length || "none", waiting ? count(waiting[name] ?? 0) : "–", running ? count(running[name] ?? 0) : "–",
   ]));
 }
 
@@ -96,11 +102,4 @@ function modelTable(backbones) {
   return table("Models", ["Model", "Weights", "Input", "Licence"], sorted.map(({ card, available }) => [
     card.title, available ? h("span.badge.certified", "ready") : h("span.badge", "not installed"), `${card.image_size}\u00a0×\u00a0${card.image_size}`, card.licence,
   ]));
-}
-
-function table(caption, heads, rows) {
-  return h("div.table-scroll", { tabindex: 0, role: "region", "aria-label": caption },
-    h("table.table", h("caption.visually-hidden", caption),
-      h("thead", h("tr", heads.map((head) => h("th", { scope: "col" }, head)))),
-      h("tbody", rows.map((row) => h("tr", row.map((cell) => h("td", cell)))))));
 }

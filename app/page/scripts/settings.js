@@ -27,6 +27,10 @@ export function settingsFields({ tasks, backbones, prompts, defaultTask }) {
   const adaptation = select("adaptation", "Adaptation", [["", "Default"], ["none", "None"], ["gated", "Gated bank, inside the claim"], ["zero_shot", "Zero-shot: tune on this image"]], "Zero-shot covers only the tuned prompt");
   const priority = select("priority", "Priority", [["", "Normal"], ["urgent", "Urgent: before every normal job"]]);
 
+  const deadline = number("deadline", "Deadline in seconds", { min: 1, max: 604800, step: "any" }, "Refused at once if the estimate is longer; given up when it has passed");
+  const reference = text("reference", "Reference", "", "Your own note, kept and shown with the job only");
+  reference.input.maxLength = 128;
+
   const follow = () => {
     const card = tasks.find(({ id }) => id === task.input.value);
     if (!card) return;
@@ -52,10 +56,10 @@ export function settingsFields({ tasks, backbones, prompts, defaultTask }) {
   windowed.input.addEventListener("change", showOwnWindow);
   follow();
 
-  const all = { task, prompt, sigma, n: exact, target_radius: target, window: windowed, frame, region, alpha, n0, bound, adaptation, priority };
+  const all = { task, prompt, sigma, n: exact, target_radius: target, window: windowed, frame, region, alpha, n0, bound, adaptation, priority, deadline, reference };
   const more = h("details",
     h("summary", "More settings"),
-    h("div.fields", [windowed, own, frame, region, target, exact, adaptation, alpha, n0, bound, priority].map(({ element }) => element)));
+    h("div.fields", [windowed, own, frame, region, target, exact, adaptation, alpha, n0, bound, priority, deadline, reference].map(({ element }) => element)));
   const element = h("div.stack",
     h("div.fields", task.element, prompt.element), h("div.fields", sigma.element, samples.element), more);
 
