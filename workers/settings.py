@@ -138,7 +138,7 @@ class WorkerSettings(SharedSettings):
 
     @property
     def signing_dir(self) -> Path:
-        """Returns the folder of the keys that sign certificates, on the API host only."""
+        """Returns the folder of the keys that sign certificates, where intake runs only."""
         return self.data_dir / "signing"
 
     @property

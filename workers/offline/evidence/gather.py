@@ -66,7 +66,10 @@ def write_evidence(options: Namespace) -> int:
     settings = settings_of(StackSettings, options.data_dir)
     keys = SigningKeys(settings.signing_dir)
     if not keys.public_keys():
-        return fail(f"there is no signing key in {keys.directory}: run this on the host of the API", FAILURE)
+        return fail(
+            f"there is no key in {keys.directory}: run this where `signing/` is, the machine or container of intake",
+            FAILURE,
+        )
     if options.out.exists():
         return fail(f"`--out` must not exist; {options.out} does", BAD_USAGE)
     try:
