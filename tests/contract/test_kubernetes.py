@@ -171,9 +171,22 @@ def test_connector_and_sender_of_callbacks_have_their_secret_from_a_file() -> No
 @pytest.mark.parametrize("name", ["fetch", "rotate-epoch"])
 def test_objects_of_the_jobs_are_valid(name: str) -> None:
     written = DEPLOY.joinpath("kubernetes", "jobs", f"{name}.yaml").read_text("utf-8")
-    objects = list(yaml.safe_load_all(written))
-    assert objects[0]["kind"] == "Job"
-    assert _faults(objects, VERSIONS[-1]) == []
+    job = yaml.safe_load(written)
+    assert job["kind"] == "Job"
+    assert _faults([job], VERSIONS[-1]) == []
+
+
+def test_the_job_that_downloads_weights_reaches_the_hub_and_not_redis() -> None:
+    job = yaml.safe_load(DEPLOY.joinpath("kubernetes", "jobs", "fetch.yaml").read_text("utf-8"))
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    policies = _policies(rendered("one-node"))
+    ways = {
+        name: spec["egress"]
+        for name, spec in policies.items()
+        if "egress" in spec and spec["podSelector"].get("matchLabels", {}).items() <= labels.items()
+    }
+    assert ways.keys() == {"names", "fetch"}
+    assert ways["fetch"] == [{"ports": [{"protocol": "TCP", "port": 443}]}]
 
 
 def _policies(objects: Objects) -> dict[str, dict[str, Any]]:
