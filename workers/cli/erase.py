@@ -85,15 +85,17 @@ def run(options: Namespace) -> int:
         with running_redis(settings, otherwise="the records of its jobs are in its database: start it first") as redis:
             code = _erase(redis, settings, wanted, options)
     except RedisError as error:
-        return fail(_refused(error), FAILURE)
+        return fail(
+            f"Redis does not answer or refuses ({type(error).__name__}), so that not all could be erased: run this "
+            "again, as the user of the API",
+            FAILURE,
+        )
     return code  # without a service the body has not come to its end
 
 
 def _erase(redis: "Redis", settings: "StackSettings", wanted: "Wanted", options: Namespace) -> int:
     import sqlite3
     from contextlib import closing
-
-    from redis.exceptions import RedisError
 
     from certrad.workers.offline.erasure import Erasure, HeldError, UnrecordedError
 
@@ -118,15 +120,6 @@ def _erase(redis: "Redis", settings: "StackSettings", wanted: "Wanted", options:
         return fail(str(error), BAD_USAGE)
     except (OSError, sqlite3.Error) as error:
         return fail(f"not all could be erased ({type(error).__name__}): run this again", FAILURE)
-    except RedisError as error:
-        return fail(_refused(error), FAILURE)
-
-
-def _refused(error: Exception) -> str:
-    return (
-        f"Redis does not answer or refuses ({type(error).__name__}), so that not all could be erased: run this again, "
-        "as the user of the API"
-    )
 
 
 def _unnamed(job_id: str) -> str:
