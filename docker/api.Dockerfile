@@ -2,12 +2,14 @@
 ARG BASE=python:3.12-slim
 FROM ${BASE} AS build
 WORKDIR /src
+COPY docker/requirements-api.txt ./
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashes -r requirements-api.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY certrad certrad
 COPY app app
 COPY workers workers
 COPY models models
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[api]'
+RUN /venv/bin/pip install --no-cache-dir --no-deps . && /venv/bin/pip check
 
 FROM ${BASE}
 RUN useradd --uid 10001 --create-home certrad && mkdir -p -m 700 /data/pacs && chown -R certrad /data
@@ -17,5 +19,5 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 CERTRAD_DATA_DIR=/data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health/live', timeout=2)"]
-# The container has a network of its own; what is published of it is decided outside, in docker-compose.yml on loopback.
-CMD ["certrad", "api", "--inside-container", "--host", "0.0.0.0", "--port", "8000"]
+# Loopback would reach nobody here. On every other address the API asks for a key.
+CMD ["certrad", "api", "--host", "0.0.0.0", "--port", "8000"]

@@ -5,6 +5,8 @@
 #   docker/build.sh STEP           one of them
 #   docker/build.sh start IMAGE    starts the services and certifies an image file
 #
+# What it prints is added to docs/images_build.log.
+#
 # As root, with the Debian packages of docs/deployment.md. The base is made by debootstrap; api and worker are built by
 # buildah from the Dockerfiles that Docker uses, with BASE as the only difference, and pip takes what pip on this machine
 # takes: its settings and the folders that they name are mounted for the build.
@@ -12,6 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOLD="${CERTRAD_IMAGES_DIR:-/var/tmp/certrad-images}"
 . docker/containers.sh
+keep_log "docker/build.sh $*"
 
 made() { buildah images --format '{{.Name}}:{{.Tag}} {{.Size}}' | grep "certrad-$1:"; }
 

@@ -2,12 +2,14 @@
 ARG BASE=python:3.12-slim
 FROM ${BASE} AS build
 WORKDIR /src
+COPY docker/requirements-worker.txt ./
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashes -r requirements-worker.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY certrad certrad
 COPY app app
 COPY workers workers
 COPY models models
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir '.[worker,hospital]'
+RUN /venv/bin/pip install --no-cache-dir --no-deps . && /venv/bin/pip check
 
 FROM ${BASE}
 RUN useradd --uid 10001 --create-home certrad && mkdir -p -m 700 /data/signing /data/secrets /data/pacs /data/audit-trail && chown -R certrad /data

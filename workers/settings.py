@@ -26,9 +26,17 @@ class WorkerSettings(SharedSettings):
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, le=THREADS_MAX, description="torch threads of an engine"
     )
-    block_size: int | None = Field(None, ge=1, le=BLOCK_MAX, description="samples per block; 64 on a CPU, 256 on a GPU")
+    block_size: int | None = Field(
+        None,
+        ge=1,
+        le=BLOCK_MAX,
+        description="samples per batch, which are computed together; 64 on a CPU, 256 on a GPU",
+    )
     commit_size: int | None = Field(
-        None, ge=1, le=BLOCK_MAX, description="samples per ledger entry; a divisor of the block"
+        None,
+        ge=1,
+        le=BLOCK_MAX,
+        description="samples per block, which are committed together; a divisor of the batch, and by default all of it",
     )
     share_seconds: float = Field(
         2.0,
@@ -130,7 +138,7 @@ class WorkerSettings(SharedSettings):
 
     @property
     def signing_dir(self) -> Path:
-        """Returns the folder of the keys that sign certificates, on the API host only."""
+        """Returns the folder of the keys that sign certificates, where intake runs only."""
         return self.data_dir / "signing"
 
     @property

@@ -103,20 +103,24 @@ class AccessMiddleware:
         request = Request(scope)
         if not is_closed(self._services.settings, scope):
             if is_forwarded(request.headers):
-                raise _Refused("unauthenticated", _OPEN_BEHIND_PROXY)
+                raise await self._unknown(scope, _OPEN_BEHIND_PROXY)
             return LOCAL_CALLER
         caller = await self._authenticated(request, operation)
         if caller is None:
-            wait = await self._services.rates.wait("refusal", _address(scope))
-            raise _Refused("unauthenticated") if wait is None else _Refused("rate_limited", wait=wait)
-        if operation is not None and caller.scopes.isdisjoint(needed := NEEDED.get(operation, frozenset())):
-            words = " or ".join(f"`{scope}`" for scope in sorted(needed)) or "one that no key has"
-            raise _Refused("scope_missing", f"this call needs a key with the scope {words}")
+            raise await self._unknown(scope)
         counted: Counted = "submission" if operation in SUBMISSIONS else "request"
         wait = await self._services.rates.wait(counted, caller.tenant)
         if wait is not None:
             raise _Refused("rate_limited", f"the tenant has sent too many of them: {counted}s in a minute", wait=wait)
+        if operation is not None and caller.scopes.isdisjoint(needed := NEEDED.get(operation, frozenset())):
+            words = " or ".join(f"`{scope}`" for scope in sorted(needed)) or "one that no key has"
+            raise _Refused("scope_missing", f"this call needs a key with the scope {words}")
         return caller
+
+    async def _unknown(self, scope: Scope, detail: str = "") -> _Refused:
+        """Returns the refusal of a request without a valid key: the trail tells of some in a minute, not of a flood."""
+        wait = await self._services.rates.wait("refusal", _address(scope))
+        return _Refused("unauthenticated", detail) if wait is None else _Refused("rate_limited", wait=wait)
 
     async def _authenticated(self, request: Request, operation: str | None) -> Caller | None:
         settings = self._services.settings

@@ -20,10 +20,6 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.option("--port", integer(0, 65_535), "port to listen on", default=8000)
     add_data_dir(parser)
-    parser.flag(
-        "--inside-container",
-        "has no effect any more: every --host is allowed, and access is closed on any but a loopback one",
-    )
 
 
 def run(options: Namespace) -> int:

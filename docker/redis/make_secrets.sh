@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the secrets of Redis in a new folder: a password for each user of users.acl, the access list with their SHA-256,
-# an authority and a certificate for TLS.
+# an authority and a certificate for TLS; and the secret that signs callbacks.
 #
 #   docker/redis/make_secrets.sh FOLDER [NAME]...     NAME: a further host name of Redis, besides `redis` and localhost
 #
@@ -40,5 +40,7 @@ while read -r line; do
 done <"$here/users.acl" >"$folder/users.acl.new"
 mv "$folder/users.acl.new" "$folder/users.acl"
 
+[ -e "$folder/callback.secret" ] || printf 'whsec_%s' "$(openssl rand -base64 32)" >"$folder/callback.secret"
+
 # Each container gets only its own of these files, under a user of its own; the folder keeps everybody else out.
-chmod 444 "$folder"/*.password "$folder/users.acl" "$folder/ca.crt" "$folder/redis.crt" "$folder/redis.key"
+chmod 444 "$folder"/*.password "$folder/callback.secret" "$folder/users.acl" "$folder/ca.crt" "$folder/redis.crt" "$folder/redis.key"

@@ -11,7 +11,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rg
 CHECKS = {
     *("raises", "refused", "wait_for", "decodes_or_rejects"),  # they assert
     "expect",  # of a browser: what follows it waits, and raises in the end
-    *("verify", "require_within", "load_backbone"),  # the test is that they do not raise
+    *("verify", "require_within", "load_backbone", "validate"),  # the test is that they do not raise
 }
 """Functions that raise where a promise is broken, so that a test which calls one needs no `assert` of its own."""
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from certrad.app.settings import ApiSettings
-from certrad.workers.settings import ConnectorSettings, WorkerSettings
+from certrad.workers.settings import CallbackSettings, ConnectorSettings, WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 ADDED = ("time-stamps.yml", "pacs.yml")
@@ -68,13 +68,13 @@ def test_the_api_is_published_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["api"]["ports"])
 
 
-def test_only_the_api_image_says_that_it_is_in_a_container() -> None:
+def test_the_api_image_listens_on_an_address_on_which_access_is_closed() -> None:
     (command,) = [
         line
         for line in ROOT.joinpath("docker/api.Dockerfile").read_text("utf-8").splitlines()
         if line.startswith("CMD")
     ]
-    assert '"--inside-container", "--host", "0.0.0.0"' in command
+    assert '"api", "--host", "0.0.0.0"' in command
     assert "command" not in SERVICES["api"]
 
 
@@ -88,6 +88,44 @@ def test_each_service_has_its_own_user_of_redis_and_the_password_of_no_other(ser
     assert COMPOSE["secrets"][f"redis_{service}"]["file"].endswith(f"/{service}.password")
 
 
+def test_the_sender_of_callbacks_has_its_own_user_of_redis_the_secret_and_nothing_else() -> None:
+    sender = SERVICES["callbacks"]
+    assert sender["environment"]["CERTRAD_REDIS_USER"] == "callbacks"
+    assert sender["secrets"] == [
+        {"source": "redis_callbacks", "target": "redis_password"},
+        "redis_ca",
+        "callback_secret",
+    ]
+    assert sender["environment"]["CERTRAD_CALLBACK_SECRET_FILE"] == "/run/secrets/callback_secret"
+    assert sender["volumes"] == ["callbacks-audit:/data/audit-trail"]
+
+
+def test_the_sender_of_callbacks_runs_when_asked_only_and_has_a_way_out() -> None:
+    assert SERVICES["callbacks"]["profiles"] == ["callbacks"]
+    assert has_exit("callbacks")
+
+
+def test_the_api_takes_callbacks_to_the_hosts_of_the_sender() -> None:
+    given = [SERVICES[name]["environment"].get("CERTRAD_CALLBACK_HOSTS", "missing") for name in ("api", "callbacks")]
+    assert given == [None, None]  # of whoever starts them
+
+
+def test_the_connector_has_an_api_key_from_a_file() -> None:
+    connector = SERVICES["connector"]
+    assert connector["environment"]["CERTRAD_API_KEY_FILE"] == "/run/secrets/api_key"
+    assert connector["secrets"] == [{"source": "connector_key", "target": "api_key"}]
+
+
+@pytest.mark.parametrize("image", ["api", "worker"])
+def test_an_image_installs_its_lock_with_hashes_and_nothing_beside_it(image: str) -> None:
+    lines = ROOT.joinpath(f"docker/{image}.Dockerfile").read_text("utf-8").splitlines()
+    installs = [line.partition("pip install ")[2] for line in lines if "pip install" in line]
+    assert installs == [
+        f"--no-cache-dir --require-hashes -r requirements-{image}.txt",
+        "--no-cache-dir --no-deps . && /venv/bin/pip check",
+    ]
+
+
 def test_redis_has_every_file_that_its_configuration_names() -> None:
     configured = ROOT.joinpath("docker/redis/valkey.conf").read_text("utf-8").split()
     named = {word.removeprefix("/run/secrets/") for word in configured if word.startswith("/run/secrets/")}
@@ -95,7 +133,7 @@ def test_redis_has_every_file_that_its_configuration_names() -> None:
 
 
 def test_secrets_are_not_in_the_repository() -> None:
-    assert "secrets/" in ROOT.joinpath(".gitignore").read_text("utf-8").splitlines()
+    assert "/redis-secrets/" in ROOT.joinpath(".gitignore").read_text("utf-8").splitlines()
 
 
 def test_uploads_are_spooled_to_the_volume_they_are_stored_on() -> None:
@@ -184,7 +222,8 @@ def test_the_file_for_a_pacs_of_ones_own_gives_the_connector_alone_a_way_to_it()
 def test_every_setting_in_the_files_is_one_that_the_service_reads() -> None:
     known = {f"CERTRAD_{name.upper()}" for name in (*ConnectorSettings.model_fields, *WorkerSettings.model_fields)}
     known |= {f"CERTRAD_{name.upper()}" for name in ApiSettings.model_fields} | {"CERTRAD_TRIGGER_URL"}
-    known |= {"CERTRAD_REDIS_PASSWORD_FILE"}
+    known |= {f"CERTRAD_{name.upper()}" for name in CallbackSettings.model_fields}
+    known |= {f"{name}_FILE" for name in known}
     given = {
         name
         for content in (COMPOSE, STAMPS, OWN_PACS)

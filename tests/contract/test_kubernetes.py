@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from certrad.app.settings import ApiSettings
-from certrad.workers.settings import ConnectorSettings, WorkerSettings
+from certrad.workers.settings import CallbackSettings, ConnectorSettings, WorkerSettings
 from tests.support.manifests import DEPLOY, VARIANTS, Objects, example, kustomized, mounts, pods, rendered
 from tests.support.processes import ROOT
 
@@ -34,17 +34,27 @@ def test_chart_makes_what_the_overlay_makes(variant: str) -> None:
     assert rendered(variant) == overlay
 
 
+def _faults(objects: list[dict[str, Any]], version: str) -> list[str]:
+    """What the schemas of a version refuse."""
+    found = []
+    for each in objects:
+        try:
+            kubernetes_validate.validate(each, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            found.append(f"{each['kind']}: {error}")
+    return found
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_objects_are_valid(made: Callable[[str], Objects], variant: str, version: str) -> None:
-    for (kind, _), each in made(variant).items():
-        if kind != "ScaledObject":
-            kubernetes_validate.validate(each, version, strict=True)
+    assert _faults([each for (kind, _), each in made(variant).items() if kind != "ScaledObject"], version) == []
 
 
 @pytest.mark.parametrize("variant", ["gpu-cluster", "external-redis"])
 def test_scaled_object_is_valid(made: Callable[[str], Objects], variant: str) -> None:
-    jsonschema.validate(made(variant)["ScaledObject", "engine"], SCALED_OBJECT)
+    scaled = made(variant)["ScaledObject", "engine"]
+    assert list(jsonschema.Draft7Validator(SCALED_OBJECT).iter_errors(scaled)) == []
 
 
 def test_schema_of_the_scaled_object_refuses_what_keda_does_not_know() -> None:
@@ -109,7 +119,7 @@ def test_what_has_several_pods_keeps_one_during_a_drain(name: str) -> None:
 
 def test_volumes_are_divided_as_in_the_compose_file() -> None:
     of_claim = {"data": "api-data", "signing": "signing", "epochs": "epochs", "models": "models", "pacs": "pacs-data"}
-    of_claim["connector-audit"] = "connector-audit"
+    of_claim |= {name: name for name in ("connector-audit", "callbacks-audit")}
     for name, pod in pods(rendered("external-redis")).items():
         in_compose = {each.split(":")[0]: each.split(":")[1] for each in COMPOSE["services"][name]["volumes"]}
         named = {volume: path for volume, path in in_compose.items() if volume in of_claim.values()}
@@ -132,17 +142,51 @@ def test_each_process_has_its_own_user_of_redis_and_the_password_of_no_other(nam
 def test_no_secret_is_in_a_variable(variant: str) -> None:
     for name, pod in pods(rendered(variant)).items():
         variables = [each["name"] for each in pod["spec"]["containers"][0].get("env", [])]
-        assert not [each for each in variables if each.endswith(("PASSWORD", "SECRET", "TOKEN"))], name
+        assert not [each for each in variables if each.endswith(("PASSWORD", "SECRET", "TOKEN", "API_KEY"))], name
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variable_is_a_setting(variant: str) -> None:
-    fields = {**ApiSettings.model_fields, **ConnectorSettings.model_fields, **WorkerSettings.model_fields}
+    kinds = (ApiSettings, CallbackSettings, ConnectorSettings, WorkerSettings)
+    fields = {name for kind in kinds for name in kind.model_fields}
     known = {f"CERTRAD_{name.upper()}{suffix}" for name in fields for suffix in ("", "_FILE")}
     objects = rendered(variant)
     given = set(objects["ConfigMap", "certrad-settings"]["data"])
     given |= {each["name"] for pod in pods(objects).values() for each in pod["spec"]["containers"][0].get("env", [])}
     assert {name for name in given if name.startswith("CERTRAD_")} - known == set()
+
+
+def test_connector_and_sender_of_callbacks_have_their_secret_from_a_file() -> None:
+    made = pods(rendered("external-redis"))
+    for name, variable, file in (
+        ("connector", "CERTRAD_API_KEY_FILE", "api_key"),
+        ("callbacks", "CERTRAD_CALLBACK_SECRET_FILE", "callback_secret"),
+    ):
+        spec = made[name]["spec"]
+        assert {"name": variable, "value": f"/run/secrets/{file}"} in spec["containers"][0]["env"]
+        (sources,) = [each["projected"]["sources"] for each in spec["volumes"] if each["name"] == "secrets"]
+        assert file in [item["path"] for each in sources for item in each["secret"]["items"]], name
+
+
+@pytest.mark.parametrize("name", ["fetch", "rotate-epoch"])
+def test_objects_of_the_jobs_are_valid(name: str) -> None:
+    written = DEPLOY.joinpath("kubernetes", "jobs", f"{name}.yaml").read_text("utf-8")
+    job = yaml.safe_load(written)
+    assert job["kind"] == "Job"
+    assert _faults([job], VERSIONS[-1]) == []
+
+
+def test_the_job_that_downloads_weights_reaches_the_hub_and_not_redis() -> None:
+    job = yaml.safe_load(DEPLOY.joinpath("kubernetes", "jobs", "fetch.yaml").read_text("utf-8"))
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    policies = _policies(rendered("one-node"))
+    ways = {
+        name: spec["egress"]
+        for name, spec in policies.items()
+        if "egress" in spec and spec["podSelector"].get("matchLabels", {}).items() <= labels.items()
+    }
+    assert ways.keys() == {"names", "fetch"}
+    assert ways["fetch"] == [{"ports": [{"protocol": "TCP", "port": 443}]}]
 
 
 def _policies(objects: Objects) -> dict[str, dict[str, Any]]:

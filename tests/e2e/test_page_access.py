@@ -50,9 +50,11 @@ def key(stack: RunningStack, tenant: str, *scopes: Scope) -> Iterator[str]:
     """A key that is revoked in the end."""
     keys = AccessKeys(stack.data_dir / "access")
     made = keys.add(tenant, scopes or ("submit", "read"))
-    yield made.secret
-    if keys.live(made.kept.id) is not None:
-        keys.revoke(made.kept.id)
+    try:
+        yield made.secret
+    finally:
+        if keys.live(made.kept.id) is not None:
+            keys.revoke(made.kept.id)
 
 
 def log_in(page: Page, secret: str) -> None:

@@ -117,6 +117,11 @@ def test_access_is_open_on_loopback_alone(
             assert_problem(answer, "unauthenticated")
 
 
+def test_access_behind_a_named_proxy_is_closed_on_loopback_too(redis: Redis, api_settings: ApiSettings) -> None:
+    with service(api_settings, url="http://127.0.0.1", access="auto", trusted_proxies="192.0.2.1") as client:
+        assert_problem(client.get("/jobs"), "unauthenticated")
+
+
 def test_nobody_logs_in_while_the_keys_cannot_be_read(closed: TestClient, key: str, api_settings: ApiSettings) -> None:
     api_settings.access_dir.joinpath("keys.json").write_text("{")
     assert_problem(closed.post("/session", json={"key": key}, headers=PAGE), "access_unavailable")
@@ -265,6 +270,14 @@ def test_too_many_requests_wait(redis: Redis, api_settings: ApiSettings, key: st
         assert_problem(client.get("/tasks", headers=bearing(key)), "rate_limited")
 
 
+def test_what_a_scope_refuses_is_counted_too(redis: Redis, api_settings: ApiSettings) -> None:
+    headers = bearing(make_key(api_settings.access_dir, "one", ["read"]))
+    with service(api_settings, access="closed", submissions_per_minute=2) as client:
+        codes = [client.post("/certify", headers=headers, content=PNG).json()["code"] for _ in range(4)]
+    assert codes == ["scope_missing"] * 2 + ["rate_limited"] * 2
+    assert len([event for event in audited(api_settings.audit_dir) if event["name"] == "authentication_failed"]) == 2
+
+
 def test_refusals_are_counted_and_keys_get_in_all_the_same(redis: Redis, api_settings: ApiSettings, key: str) -> None:
     with service(api_settings, access="closed", refusals_per_minute=2) as client:
         for path in ("/jobs", "/tasks"):
@@ -276,6 +289,13 @@ def test_refusals_are_counted_and_keys_get_in_all_the_same(redis: Redis, api_set
         assert client.get("/jobs", headers=bearing(key)).status_code == 200
     failed = [event for event in audited(api_settings.audit_dir) if event["name"] == "authentication_failed"]
     assert len(failed) == 2
+
+
+def test_what_a_proxy_passes_on_fills_no_trail(redis: Redis, api_settings: ApiSettings) -> None:
+    with service(api_settings, refusals_per_minute=2) as client:
+        codes = [client.get("/jobs", headers={"via": "1.1 proxy"}).json()["code"] for _ in range(4)]
+    assert codes == ["unauthenticated"] * 2 + ["rate_limited"] * 2
+    assert len([event for event in audited(api_settings.audit_dir) if event["name"] == "authentication_failed"]) == 2
 
 
 def test_an_open_service_counts_nothing(redis: Redis, api_settings: ApiSettings) -> None:

@@ -187,7 +187,7 @@ def test_a_late_job_ends_before_an_engine_loads_its_model(
     late(records, "waiting", at=time.time() - 1)
     monkeypatch.setattr(engine, "_runtime", runtime)
     engine.certify(JOB)
-    ended(records)
+    assert ended(records).phase == "done"
 
 
 def test_a_task_under_way_stops_at_its_deadline_and_no_other_does() -> None:

@@ -95,7 +95,7 @@ def test_the_apis_user_reads_public_keys_and_cannot_publish_one(api: Redis, guar
 
 @pytest.mark.parametrize("key", ["other", "certrad", "session:1"])
 def test_no_user_reaches_keys_of_others(guarded: GuardedRedis, key: str) -> None:
-    for user in ("api", "intake", "archive", "engine", "keys", "metrics"):
+    for user in ("api", "intake", "archive", "engine", "callbacks", "keys", "metrics"):
         with guarded.client(user) as client, pytest.raises(NoPermissionError):
             client.get(key)
 
@@ -103,7 +103,7 @@ def test_no_user_reaches_keys_of_others(guarded: GuardedRedis, key: str) -> None
 def test_only_intake_publishes_signing_keys_and_only_engines_publish_epochs(guarded: GuardedRedis) -> None:
     published: dict[str, list[str]] = {names.SIGNING_KEYS: [], names.EPOCHS: []}
     for key, publishers in published.items():
-        for user in ("api", "intake", "archive", "engine", "keys", "metrics"):
+        for user in ("api", "intake", "archive", "engine", "callbacks", "keys", "metrics"):
             with guarded.client(user) as client:
                 try:
                     client.zadd(key, {"key": 1.0})

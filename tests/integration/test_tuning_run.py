@@ -478,10 +478,10 @@ def test_a_tuning_goes_on_while_nothing_waits_or_its_slice_lasts(
     monkeypatch.setattr("certrad.workers.queue.slices._LOOK_SECONDS", 0.0)
     short = replace(runtime, settings=runtime.settings.model_copy(update={"tuning_slice_seconds": 0.0}))
     enqueue(runtime.redis, "tune", "another", settings=runtime.settings)
-    tuned(short, records, submit(job_id="alone"))
+    alone = tuned(short, records, submit(job_id="alone"))
     enqueue(runtime.redis, "certify", "waiting", settings=runtime.settings)
     long = replace(runtime, settings=runtime.settings.model_copy(update={"tuning_slice_seconds": 3600.0}))
-    tuned(long, records, submit(job_id="long"))
+    assert tuned(long, records, submit(job_id="long")) == alone
 
 
 def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -19,7 +19,8 @@ def installation(folder: Path) -> None:
     packages = folder / ".venv" / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
     packages.mkdir(parents=True)
     (packages / "data_store").symlink_to(sample_images())
-    (folder / "docs").symlink_to(ROOT / "docs")
+    for part in ("docs", "deploy"):
+        (folder / part).symlink_to(ROOT / part)
     (folder / "source").symlink_to(ROOT)
 
 

@@ -91,9 +91,7 @@ def signing(settings: WorkerSettings, keyring: Keyring | None) -> SelfTestCheck 
     """
     keys = SigningKeys(settings.signing_dir)
     if not keys.public_keys():
-        return SkippedCheck(
-            name="signing", reason="no signing key is here: the API host makes it for its first certificate"
-        )
+        return SkippedCheck(name="signing", reason="no signing key is here: intake makes it for its first certificate")
 
     def signed() -> str:
         key = keys.current()

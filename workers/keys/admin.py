@@ -45,9 +45,7 @@ def rotate_signing(settings: WorkerSettings) -> dict[str, Any]:
     """
     keys = SigningKeys(settings.signing_dir)
     if not keys.public_keys():
-        raise ValueError(
-            f"there is no signing key in {keys.directory}: the API host makes it for its first certificate"
-        )
+        raise ValueError(f"there is no signing key in {keys.directory}: intake makes it for the first certificate")
     return {"public_key": public_key(keys.rotate())}
 
 

@@ -26,7 +26,7 @@ _REASON_MAX: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class SigningKeys:
-    """The folder of the keys, which only the API host has.
+    """The folder of the keys, which only intake has.
 
     `private.pem` is the private key in use (PKCS #8); rotation replaces it, and no private key is kept after its use.
     `public/` holds one record per public key, retired ones included: their signatures can be checked for ever.

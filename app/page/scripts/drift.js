@@ -75,7 +75,7 @@ function seriesOf(rows) {
 
 function line(words, days, values, shown, range = null) {
   const known = values.filter((value) => value !== null);
-  const said = known.length ? `from ${shown(Math.min(...known))} to ${shown(Math.max(...known))} over ${count(known.length)} days, last ${shown(known.at(-1))}` : "none in this period";
+  const said = known.length ? `from ${shown(Math.min(...known))} to ${shown(Math.max(...known))} over ${count(known.length)} ${known.length === 1 ? "day" : "days"}, last ${shown(known.at(-1))}` : "none in this period";
   const place = h("div.chart.low", { role: "img", "aria-label": `${words}: ${said}` });
   drawChart(place, HEIGHT, [days, values], ({ axis, accent }) => ({
     scales: {

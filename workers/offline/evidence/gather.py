@@ -66,7 +66,10 @@ def write_evidence(options: Namespace) -> int:
     settings = settings_of(StackSettings, options.data_dir)
     keys = SigningKeys(settings.signing_dir)
     if not keys.public_keys():
-        return fail(f"there is no signing key in {keys.directory}: run this on the host of the API", FAILURE)
+        return fail(
+            f"there is no key in {keys.directory}: run this where `signing/` is, the machine or container of intake",
+            FAILURE,
+        )
     if options.out.exists():
         return fail(f"`--out` must not exist; {options.out} does", BAD_USAGE)
     try:
@@ -113,7 +116,7 @@ def _gathered(options: Namespace, settings: StackSettings, cards: Cards) -> Evid
     evidence.add("limits", "limits.json", _json(list(general_limits())))
     _add_evaluation(evidence, options.evaluation, options.task)
     _add_audit(evidence, options.audit)
-    _add_selftest(evidence, options.selftest)
+    _add_selftest(evidence, options.selftest, unsigned=options.unsigned_selftest)
     _add_sbom(evidence, options.sbom)
     evidence.add("keys", "keys.json", _json(list_keys(settings)))
     installed = {each.metadata["Name"]: each.version for each in distributions()}
@@ -177,14 +180,17 @@ def _add_audit(evidence: Evidence, file: Path | None) -> None:
             raise ValueError(f"{file} must hold what `certrad audit --json` printed")
 
 
-def _add_selftest(evidence: Evidence, file: Path | None) -> None:
+def _add_selftest(evidence: Evidence, file: Path | None, *, unsigned: bool) -> None:
     if file is None:
         evidence.leave_out("selftest", "no report of `certrad selftest` was given")
         return
     report = _read_json(file)
     if not isinstance(report, dict) or report.get("schema") != REPORT_SCHEMA:
         raise ValueError(f"{file} must be a report of `certrad selftest --out`")
-    if report.get("signature") is not None and not is_signed(report):
+    if report.get("signature") is None:
+        if not unsigned:
+            raise ValueError(f"{file} has no signature; add `--unsigned-selftest` if its host has no signing key")
+    elif not is_signed(report):
         raise ValueError(f"{file} was changed after it was signed")
     evidence.add("selftest", "selftest.json", file.read_bytes())
 

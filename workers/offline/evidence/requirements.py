@@ -28,8 +28,8 @@ ITEMS: Final[Mapping[ItemId, str]] = {
     "selftest": "Report of the self-test of a machine",
     "sbom": "Software bill of materials",
     "keys": "Public keys, revocations and commitments to noise secrets",
-    "versions": "Versions of the software, and the digest of the certifying code",
-    "settings": "Settings of the service, without secrets",
+    "versions": "Versions of the software that the command ran with, and the digest of the certifying code",
+    "settings": "Settings in the environment of the command, without secrets",
 }
 """Every item of the evidence, with its title."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from certrad.models.certificates.signature import sign
 from certrad.models.evaluation.certified import COLUMNS, Row
 from certrad.workers.cli.main import main
 from certrad.workers.keys.signing import SigningKeys
@@ -26,7 +27,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def inputs(tmp_path: Path) -> list[str]:
+def inputs(tmp_path: Path, data_dir: Path) -> list[str]:
     """A file for every option."""
     rows = [
         Row(index=i, label=0, predict=0 if i < 7 else -1, radius=0.6 if i < 7 else 0.0, seconds=1.0) for i in range(10)
@@ -34,11 +35,12 @@ def inputs(tmp_path: Path) -> list[str]:
     table = tmp_path / "table.tsv"
     table.write_text("\n".join(["\t".join(COLUMNS), *(row.to_line() for row in rows), ""]))
     table.with_suffix(".json").write_text(json.dumps({"data": "mednist", "seed": 0, "where": "/a/path"}))
-    files = {
+    files: dict[str, dict[str, Any]] = {
         "audit": {"sound": True, "verdicts": [], "settings": {"seed": 0}, "images": ["DOE^JANE.dcm"]},
-        "selftest": {"schema": "certrad.selftest/1", "passed": True, "signature": None},
+        "selftest": {"schema": "certrad.selftest/1", "passed": "yes"},
         "sbom": {"bomFormat": "CycloneDX", "components": []},
     }
+    files["selftest"] = sign(files["selftest"], SigningKeys(data_dir / "signing").current())
     for name, content in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     return [
@@ -173,10 +175,18 @@ def test_an_evaluation_of_another_task_is_refused(data_dir: Path, tmp_path: Path
 
 
 def test_a_selftest_that_was_changed_after_it_was_signed_is_refused(data_dir: Path, tmp_path: Path) -> None:
-    from certrad.models.certificates.signature import sign
-
     signed = sign({"schema": "certrad.selftest/1", "passed": "no"}, SigningKeys(data_dir / "signing").current())
     changed = tmp_path / "selftest.json"
     changed.write_text(json.dumps({**signed, "passed": "yes"}))
     arguments = ["--out", str(tmp_path / "out"), "--data-dir", str(data_dir), "--selftest", str(changed)]
     assert main(["evidence", "--task", "mednist", *arguments]) == 2
+
+
+def test_a_selftest_without_a_signature_is_taken_only_where_the_command_says_so(data_dir: Path, tmp_path: Path) -> None:
+    signed = sign({"schema": "certrad.selftest/1", "passed": "no"}, SigningKeys(data_dir / "signing").current())
+    stripped = tmp_path / "selftest.json"
+    stripped.write_text(json.dumps({**signed, "passed": "yes", "signature": None}))
+    arguments = ["--out", str(tmp_path / "out"), "--data-dir", str(data_dir), "--selftest", str(stripped)]
+    assert main(["evidence", "--task", "mednist", *arguments]) == 2
+    assert not (tmp_path / "out").exists()
+    assert main(["evidence", "--task", "mednist", *arguments, "--unsigned-selftest"]) == 0
