@@ -68,7 +68,7 @@ class Jobs:
         upload_sha256 = uploads.store(
             self._settings.blobs_dir, job_id, upload, min_free_bytes=self._settings.min_free_bytes
         )
-        digest = _digest(upload_sha256, request, submission.reference)
+        digest = _digest(upload_sha256, request, submission)
         try:
             created = self._create(job_id, request, submission, digest=digest, replay_key=replay_key)
         except BaseException as error:  # whatever it was, it is raised again; nothing may be left behind
@@ -271,10 +271,13 @@ def _replay_key(tenant: str, idempotency: str) -> str:
     return hmac.new(tenant.encode(), idempotency.encode(), hashlib.sha256).hexdigest()
 
 
-def _digest(upload_sha256: str, request: Request, reference: str | None) -> str:
-    """Returns the SHA-256 that an Idempotency-Key stands for: of the upload, the resolved request and the reference.
+def _digest(upload_sha256: str, request: Request, submission: Submission) -> str:
+    """Returns the SHA-256 that an Idempotency-Key stands for: of upload, resolved request, reference and callback.
 
-    Another reference is another request: it may stand for another patient.
+    Another reference is another request: it may stand for another patient. So is another callback: whoever names it
+    would wait for it in vain.
     """
+    reference, callback = submission.reference, submission.callback
     named = b"" if reference is None else b"\0" + reference.encode()
-    return hashlib.sha256(bytes.fromhex(upload_sha256) + write_request(request) + named).hexdigest()
+    told = b"" if callback is None else b"\1" + callback.encode()  # neither of them has such a character
+    return hashlib.sha256(bytes.fromhex(upload_sha256) + write_request(request) + named + told).hexdigest()

@@ -19,8 +19,9 @@ from certrad.workers.contract.audit import count_lost
 from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.load import outstanding_samples, read_memory_of_engines
-from certrad.workers.contract.names import ACTIVE, ENGINE_QUEUE, JOBS, UNSTAMPED
+from certrad.workers.contract.names import ACTIVE, CALLBACKS, ENGINE_QUEUE, JOBS, UNSTAMPED
 from certrad.workers.contract.queues import QUEUES, alive_workers, stage_counts
+from certrad.workers.contract.selftest import SelfTests
 from certrad.workers.contract.totals import Totals
 
 _STAGES: Final = {
@@ -47,7 +48,8 @@ class InstallationCollector(Collector):
             pipe.zcard(ACTIVE)
             pipe.zcard(JOBS)
             pipe.scard(UNSTAMPED)
-            active, known, unstamped = cast("list[int]", pipe.execute())
+            pipe.zcard(CALLBACKS)
+            active, known, unstamped, untold = cast("list[int]", pipe.execute())
         counts, memory = stage_counts(self._redis), read_memory(self._redis)
         yield GaugeMetricFamily("certrad_job_store_used_bytes", "Memory that the job store uses", value=memory.used)
         yield GaugeMetricFamily(
@@ -59,6 +61,14 @@ class InstallationCollector(Collector):
             "certrad_certificates_without_time_stamp",
             "Certificates whose time stamp the authority has not given yet",
             value=unstamped,
+        )
+        yield GaugeMetricFamily(
+            "certrad_callbacks_waiting", "Ended jobs whose receiver is still to be told", value=untold
+        )
+        yield GaugeMetricFamily(
+            "certrad_selftests_failed",
+            "Engines that take no work because their self-test failed within the last hour",
+            value=len(SelfTests(self._redis).failures()),
         )
         for name, words in _STAGES.items():
             family = GaugeMetricFamily(f"certrad_stages_{name}", words, labels=["queue"])

@@ -9,7 +9,7 @@ from certrad.workers.contract.names import CALLBACKS, DEAD_CALLBACKS, callback_k
 from certrad.workers.contract.records import Records
 from tests.support.api import PNG, assert_nothing_left, submit
 from tests.support.archives import classes, zipped
-from tests.support.problems import assert_problem, refused_fields
+from tests.support.problems import Response, assert_problem, refused_fields
 from tests.support.results import abstained
 
 pytestmark = pytest.mark.integration
@@ -35,6 +35,26 @@ def test_the_address_is_kept_with_the_job_and_not_shown(api: TestClient, records
     assert record is not None
     assert record.submission.callback == ADDRESS
     assert "ris.example" not in api.get(f"/jobs/{job_id}").text
+
+
+@pytest.mark.parametrize("other", [{}, {"callback": "https://ris.example:8443/elsewhere"}])
+def test_the_same_key_with_another_address_is_a_conflict(
+    api: TestClient, api_settings: ApiSettings, other: dict[str, str]
+) -> None:
+    def sent(fields: dict[str, str]) -> Response:
+        return api.post("/certify", content=PNG, params=fields, headers={"idempotency-key": "k1"})
+
+    first = sent({"callback": ADDRESS}).json()["id"]
+    assert_problem(sent(other), "idempotency_conflict")
+    assert sent({"callback": ADDRESS}).json()["id"] == first
+    assert [path.name for path in api_settings.blobs_dir.iterdir()] == [first]
+
+
+def test_metrics_count_the_callbacks_that_wait(api: TestClient, records: Records) -> None:
+    waits = submit(api, callback=ADDRESS)
+    assert "certrad_callbacks_waiting 0.0" in api.get("/metrics").text
+    records.cancel(waits)
+    assert "certrad_callbacks_waiting 1.0" in api.get("/metrics").text
 
 
 def test_a_tuning_takes_it_too(api: TestClient, records: Records) -> None:

@@ -66,6 +66,13 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_a_page_of_jobs_migrates_nothing(redis: Redis, former_jobs: dict[str, str]) -> None:
+    before = snapshot(redis)
+    page = Records(redis, ttl=600).listing.page(tenant=LOCAL_TENANT, before=1e12, limit=len(former_jobs))
+    assert page.records == ()
+    assert snapshot(redis) == before
+
+
 def test_jobs_of_0_1_stand_in_the_lists_of_the_local_tenant(redis: Redis, former_jobs: dict[str, str]) -> None:
     open_store(redis)
     assert members(redis, f"{JOBS}:of:{LOCAL_TENANT}") == members(redis, JOBS)

@@ -50,6 +50,15 @@ def test_an_engine_whose_selftest_fails_takes_no_job_and_says_which_check(
     assert "noise_words" in body["detail"]
 
 
+def test_metrics_count_the_engines_whose_selftest_failed(redis: Redis, api: TestClient) -> None:
+    for device in ("cpu", "cuda:0"):
+        failed = FailedSelfTest(host="node", device=device, failed_at=time.time(), checks=("counts",))
+        SelfTests(redis).tell_failure(failed)
+    assert "certrad_selftests_failed 2.0" in api.get("/metrics").text
+    SelfTests(redis).forget_failure("node", "cpu")
+    assert "certrad_selftests_failed 1.0" in api.get("/metrics").text
+
+
 def test_an_engine_that_passes_publishes_how_long_it_took_and_clears_an_earlier_failure(
     redis: Redis, api: TestClient, settings: WorkerSettings, processes: Processes
 ) -> None:

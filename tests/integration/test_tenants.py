@@ -17,7 +17,7 @@ from certrad.workers.contract import figures, outputs, uploads
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.certificate_owners import CertificateOwners
-from certrad.workers.contract.names import active_of, jobs_of
+from certrad.workers.contract.names import VERSION, active_of, jobs_of
 from certrad.workers.contract.outputs import OUTPUTS
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.triggers import TriggerSpool
@@ -338,14 +338,13 @@ def test_a_tenant_pages_through_its_own_jobs_alone(house: House) -> None:
     assert listed == own
 
 
-def test_a_job_of_a_release_without_tenants_is_the_local_tenants(
-    redis: Redis, closed_settings: ApiSettings, records: Records
-) -> None:
+def test_a_job_of_a_release_without_tenants_is_the_local_tenants(redis: Redis, closed_settings: ApiSettings) -> None:
     headers = {tenant: bearing(make_key(closed_settings.access_dir, tenant)) for tenant in (LOCAL_TENANT, OTHER)}
     with TestClient(create_app(closed_settings)) as client:
         job = client.post("/certify", content=PNG, headers=headers[LOCAL_TENANT]).json()["id"]
-        redis.hdel(f"certrad:job:{job}", "tenant")
-        redis.delete(jobs_of(LOCAL_TENANT), "certrad:active:of:local", "certrad:tenants")
+    redis.hdel(f"certrad:job:{job}", "tenant")
+    redis.delete(jobs_of(LOCAL_TENANT), "certrad:active:of:local", "certrad:tenants", VERSION)
+    with TestClient(create_app(closed_settings)) as client:
         assert [each["id"] for each in client.get("/jobs", headers=headers[LOCAL_TENANT]).json()["jobs"]] == [job]
         assert client.get("/jobs", headers=headers[OTHER]).json()["jobs"] == []
         assert client.get(f"/jobs/{job}", headers=headers[LOCAL_TENANT]).status_code == 200

@@ -11,7 +11,8 @@ from redis import Redis
 
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.names import ENGINE_QUEUE, turns_key
-from certrad.workers.contract.queues import enqueue, queue, rq_job_id
+from certrad.workers.contract.queues import enqueue, queue, rq_job, rq_job_id
+from certrad.workers.contract.stages import forget_stages, stop_stages
 from certrad.workers.contract.turns import Turn, forget, index_of, next_turn, place, precedence_of, read_turns
 from certrad.workers.settings import WorkerSettings
 
@@ -177,6 +178,37 @@ def test_a_forgotten_turn_counts_as_that_of_the_entry_before(redis: Redis, push:
     forget(redis, ENGINE_QUEUE, "a2-certify")
     push("b1", tenant="b")
     assert waiting(redis) == ["a1", "a2", "b1"]
+
+
+def test_jobs_that_were_cancelled_while_they_waited_had_no_turn(redis: Redis, push: Push) -> None:
+    push(*(f"a{number}" for number in range(256)), tenant="a")
+    cancelled = [f"b{number}" for number in range(100)]
+    push(*cancelled, tenant="b")
+    for job in cancelled:
+        stop_stages(redis, job)
+    push("next", tenant="b")
+    assert waiting(redis).index("next") == 1
+
+
+def test_a_job_that_was_erased_while_it_waited_had_no_turn(redis: Redis, push: Push) -> None:
+    push("b1", tenant="b")
+    forget_stages(redis, "b1")
+    push("b2", tenant="b")
+    push("a1", tenant="a")
+    assert waiting(redis) == ["b2", "a1"]
+
+
+def test_a_job_that_ran_had_its_turn_although_its_rq_job_is_deleted(redis: Redis, push: Push) -> None:
+    push("a1", tenant="a")
+    redis.lpop(KEY)
+    taken = rq_job(redis, "certify", "a1")
+    assert taken is not None
+    taken.prepare_for_execution("worker", redis.pipeline())
+    taken.save()
+    forget_stages(redis, "a1")
+    push("a2", tenant="a")
+    push("b1", tenant="b")
+    assert waiting(redis) == ["b1", "a2"]
 
 
 def test_urgent_entries_take_turns_before_the_normal_ones(redis: Redis, push: Push) -> None:

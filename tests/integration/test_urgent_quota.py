@@ -68,6 +68,13 @@ def test_a_job_that_ended_or_was_erased_makes_room(redis: Redis, create: Create)
     assert redis.zcard(urgent_key("radiology")) == QUOTA
 
 
+def test_a_job_counts_for_as_long_as_it_runs_and_no_longer(redis: Redis, create: Create) -> None:
+    assert create("job-0")
+    assert redis.ttl(urgent_key("radiology")) == -1  # it never expires
+    assert Records(redis, ttl=600).cancel("job-0")
+    assert not redis.exists(urgent_key("radiology"))
+
+
 def test_the_answer_says_what_is_wrong_and_when_to_try_again(redis: Redis, api_settings: ApiSettings) -> None:
     with TestClient(create_app(api_settings.model_copy(update={"max_urgent": 1}))) as api:
         assert api.post("/certify", content=PNG, params={"priority": "urgent"}).status_code == 202

@@ -7,7 +7,7 @@ from redis import Redis
 
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.job import JobRecord, Page
-from certrad.workers.contract.names import ACTIVE, JOBS, TENANTS, active_of, jobs_of, record_key
+from certrad.workers.contract.names import ACTIVE, JOBS, TENANTS, active_of, jobs_of, record_key, urgent_key
 
 
 class Listing:
@@ -41,8 +41,6 @@ class Listing:
             before: Seconds since 1970, exclusive.
             limit: The number of jobs to read at most.
         """
-        if tenant == LOCAL_TENANT:
-            self._adopt()
         listed = cast(
             "list[tuple[bytes, float]]",
             self._redis.zrevrangebyscore(jobs_of(tenant), f"({before!r}", "-inf", start=0, num=limit, withscores=True),
@@ -55,7 +53,11 @@ class Listing:
 
     def remove(self, job_id: str) -> None:
         """Removes a job from every list; its record may be gone, so that nothing says whose it was."""
-        for key in (JOBS, ACTIVE, *(of(tenant) for tenant in self._tenants() for of in (jobs_of, active_of))):
+        for key in (
+            JOBS,
+            ACTIVE,
+            *(of(tenant) for tenant in self._tenants() for of in (jobs_of, active_of, urgent_key)),
+        ):
             self._redis.zrem(key, job_id)
 
     def forget_expired(self) -> None:
@@ -69,14 +71,3 @@ class Listing:
     def _tenants(self) -> list[str]:
         known = {member.decode() for member in cast("set[bytes]", self._redis.smembers(TENANTS))}
         return sorted(known | {LOCAL_TENANT})
-
-    def _adopt(self) -> None:
-        """Gives the jobs that a release without tenants created to the local tenant."""
-        if self._redis.zcard(JOBS) <= sum(self._redis.zcard(jobs_of(tenant)) for tenant in self._tenants()):
-            return
-        for member, created_at in cast("list[tuple[bytes, float]]", self._redis.zrange(JOBS, 0, -1, withscores=True)):
-            record = record_key(member.decode())
-            if self._redis.exists(record) and not self._redis.hexists(record, "tenant"):
-                self._redis.zadd(jobs_of(LOCAL_TENANT), {member: created_at})
-                if self._redis.zscore(ACTIVE, member) is not None:
-                    self._redis.zadd(active_of(LOCAL_TENANT), {member: created_at})

@@ -219,7 +219,7 @@ def turns_key(queue: str) -> str:
 
 
 def urgent_key(tenant: str) -> str:
-    """Returns the key of the urgent jobs of a tenant, a zset of ids by creation; some of them may have ended."""
+    """Returns the key of the urgent jobs of a tenant, that have not ended, a sorted set as `ACTIVE`."""
     return f"{PREFIX}:urgent:of:{tenant}"
 
 

@@ -5,13 +5,14 @@ from typing import Final
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.drift import MOST_SERIES
 from certrad.workers.contract.names import (
-    ACTIVE,
     CALLBACKS,
     ENDED,
     NEWS,
+    active_of,
     callback_key,
     keys_of_running,
     record_key,
+    urgent_key,
 )
 from certrad.workers.contract.totals import DROPPED, MOST_FIELDS, field
 
@@ -32,45 +33,29 @@ end
 # ACL forbids the channel, followers only read later.
 _TELL: Final = f"redis.pcall('PUBLISH', '{NEWS}', string.match(KEYS[1], '[^:]*$'))"
 
-# Counts the urgent jobs of a tenant that have not ended; ended ones leave its zset here, since nobody else counts them.
-_COUNT_URGENT: Final = f"""{HAS_ENDED}
-local function count_urgent(urgent, records)
-  for _, id in ipairs(redis.call('ZRANGE', urgent, 0, -1)) do
-    if has_ended(records .. id) then redis.call('ZREM', urgent, id) end
-  end
-  return redis.call('ZCARD', urgent)
-end
-"""
-
 # KEYS record, active, jobs, idempotency ('' for none), the tenant's urgent jobs ('' for a normal one), its active jobs,
 # its jobs, tenants; ARGV id, now, ttl, bound, request digest, bound of urgent jobs, bound of the tenant, tenant, field,
 # value, ...
 # Redis' clients send a script again when its answer gets lost, so the job it created already is no other job.
 # A refusal has no id, and its reason in the place of the digest.
-CREATE: Final = f"""{_COUNT_URGENT}
+CREATE: Final = """
 if KEYS[4] ~= '' then
   local known = redis.call('HMGET', KEYS[4], 'job', 'digest')
-  if known[1] then return {{known[1], known[2]}} end
+  if known[1] then return {known[1], known[2]} end
 end
-if redis.call('EXISTS', KEYS[1]) == 1 then return {{ARGV[1], ARGV[5]}} end
-if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return {{'', 'queue'}} end
-if redis.call('ZCARD', KEYS[6]) >= tonumber(ARGV[7]) then return {{'', 'tenant'}} end
-if KEYS[5] ~= '' then
-  local records = string.sub(KEYS[1], 1, -#ARGV[1] - 1)
-  if count_urgent(KEYS[5], records) >= tonumber(ARGV[6]) then return {{'', 'urgent'}} end
-end
+if redis.call('EXISTS', KEYS[1]) == 1 then return {ARGV[1], ARGV[5]} end
+if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return {'', 'queue'} end
+if redis.call('ZCARD', KEYS[6]) >= tonumber(ARGV[7]) then return {'', 'tenant'} end
+if KEYS[5] ~= '' and redis.call('ZCARD', KEYS[5]) >= tonumber(ARGV[6]) then return {'', 'urgent'} end
 redis.call('HSET', KEYS[1], unpack(ARGV, 9))
-for _, list in ipairs({{2, 3, 6, 7}}) do redis.call('ZADD', KEYS[list], ARGV[2], ARGV[1]) end
+for _, list in ipairs({2, 3, 6, 7}) do redis.call('ZADD', KEYS[list], ARGV[2], ARGV[1]) end
 redis.call('SADD', KEYS[8], ARGV[8])
-if KEYS[5] ~= '' then
-  redis.call('ZADD', KEYS[5], ARGV[2], ARGV[1])
-  redis.call('EXPIRE', KEYS[5], ARGV[3])
-end
+if KEYS[5] ~= '' then redis.call('ZADD', KEYS[5], ARGV[2], ARGV[1]) end
 if KEYS[4] ~= '' then
   redis.call('HSET', KEYS[4], 'job', ARGV[1], 'digest', ARGV[5])
   redis.call('EXPIRE', KEYS[4], ARGV[3])
 end
-return {{ARGV[1], ARGV[5]}}
+return {ARGV[1], ARGV[5]}
 """
 
 TIMED: Final = "decoding unpacking waiting loading"
@@ -136,7 +121,9 @@ end
 END: Final = f"""{HAS_ENDED}{_COUNT}
 if has_ended(KEYS[1]) then return 0 end
 redis.call('ZREM', KEYS[3], ARGV[5])
-redis.call('ZREM', '{ACTIVE}:of:' .. (redis.call('HGET', KEYS[1], 'tenant') or '{LOCAL_TENANT}'), ARGV[5])
+local tenant = redis.call('HGET', KEYS[1], 'tenant') or '{LOCAL_TENANT}'
+redis.call('ZREM', '{active_of("")}' .. tenant, ARGV[5])
+redis.call('ZREM', '{urgent_key("")}' .. tenant, ARGV[5])
 {_FORGET}
 redis.call('HSET', KEYS[1], unpack(ARGV, 8))
 redis.call('EXPIRE', KEYS[1], ARGV[2])

@@ -3,11 +3,12 @@
 from redis import Redis
 from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
-from rq.job import JobStatus
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from certrad.workers.contract.names import TASKS
 from certrad.workers.contract.queues import rq_job
+from certrad.workers.contract.turns import forget
 
 
 def stop_stages(redis: Redis, job_id: str) -> None:
@@ -24,7 +25,7 @@ def stop_stages(redis: Redis, job_id: str) -> None:
         if sent.get_status() == JobStatus.STARTED:
             _stop(redis, sent.id)
         else:
-            sent.delete()
+            _delete(redis, sent)
 
 
 def is_held(redis: Redis, job_id: str) -> bool:
@@ -47,7 +48,14 @@ def forget_stages(redis: Redis, job_id: str) -> None:
     """
     for stage in TASKS:
         if (sent := rq_job(redis, stage, job_id)) is not None:
-            sent.delete()
+            _delete(redis, sent)
+
+
+def _delete(redis: Redis, sent: Job) -> None:
+    """Deletes an RQ job; one that no worker ever had takes its turn back first, since it would count as had."""
+    if sent.started_at is None:
+        forget(redis, sent.origin, sent.id)
+    sent.delete()
 
 
 def _stop(redis: Redis, rq_job_id: str) -> None:

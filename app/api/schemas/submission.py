@@ -26,7 +26,8 @@ class SubmissionForm(BaseModel):
         None,
         max_length=MOST_CHARACTERS,
         description="https address that hears of the end of the job, by a signed POST of its id and status; its host "
-        "must be on the operator's list, `CERTRAD_CALLBACK_HOSTS`",
+        "must be on the operator's list, `CERTRAD_CALLBACK_HOSTS`; the same Idempotency-Key with another one is a "
+        "conflict",
         examples=["https://ris.hospital.example/certrad"],
     )
 
