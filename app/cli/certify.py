@@ -44,6 +44,7 @@ FIELDS: Final = (
     "priority",
     "deadline",
     "reference",
+    "callback",
 )
 """The options that are fields of POST /certify; those left out are not sent, so that the service's defaults hold."""
 
@@ -74,6 +75,7 @@ def add_arguments(parser: Parser) -> None:
         "--deadline", number(1, 604_800), "seconds after which nobody needs the result of an image", without="none"
     )
     parser.option("--reference", text("TEXT"), "note of your own, kept in the job and nowhere else")
+    parser.option("--callback", text("URL"), "address that the service calls when the job has ended")
     parser.check(_rules)
 
 

@@ -215,7 +215,7 @@ def print_jobs(console: Console, jobs: Sequence[Job]) -> None:
     """Prints a table of jobs; those that succeeded have warnings, class, radius and scope, or their prompt."""
     table = Table()
     for name in ("job", "created", "status", "progress", "left", "warnings", "label", "radius", "scope"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name in {"job", "label"})  # ids that people copy
     for job in jobs:
         result = job.result or {}
         label = result.get("label") or result.get("prompt") or ""

@@ -38,6 +38,7 @@ FIELDS: Final = (
     "sigmas",
     "seed",
     "reference",
+    "callback",
 )
 """The options that are fields of POST /prompts; those left out are not sent, so that the service's defaults hold."""
 
@@ -75,6 +76,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--sigmas", numbers(*SIGMA_RANGE), "noise levels of few_shot", without="0.25,0.5,0.75,1")
     parser.option("--seed", integer(0, 2**32 - 1), "random seed", without="0")
     parser.option("--reference", text("TEXT"), "note of your own, kept in the job and nowhere else")
+    parser.option("--callback", text("URL"), "address that the service calls when the job has ended")
     parser.check(_rules)
 
 

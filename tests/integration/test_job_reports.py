@@ -37,6 +37,7 @@ from certrad.workers.contract.records import Records
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.reports import job_reports, renderers, secondary_capture, structured_report
+from certrad.workers.reports.texts import catalogue
 from certrad.workers.settings import WorkerSettings
 from tests.support.canaries import canary, content_of
 from tests.support.finished_jobs import ABSTAINED, CERTIFIED, REQUEST, JobEnder
@@ -98,6 +99,15 @@ def former(ender: JobEnder, job_id: str) -> list[str]:
 def in_child(change: Callable[[], Any]) -> Callable[..., Any]:
     """A renderer that does something else."""
     return lambda *_: change()
+
+
+def test_reports_are_in_the_language_of_the_setting(ender: JobEnder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CERTRAD_REPORT_LANGUAGE", "de")
+    ender.end(ct())
+    german = catalogue("de")
+    assert report(ender).SeriesDescription == german["series.structured_report"]
+    assert capture(ender).SeriesDescription == german["series.secondary_capture"]
+    assert german["conclusion.unverified"] in content(ender, "fhir").decode()
 
 
 def test_the_signature_in_the_fhir_bundle_is_the_stored_jws(ender: JobEnder) -> None:

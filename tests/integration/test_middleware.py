@@ -39,7 +39,8 @@ def test_head_answers_as_get_without_a_body(api: TestClient) -> None:
         got, head = api.get(path), api.head(path)
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-type"] == got.headers["content-type"]
-        assert head.headers["content-length"] == got.headers["content-length"]
+        if path != "/metrics":  # they count the GET too
+            assert head.headers["content-length"] == got.headers["content-length"]
         assert head.headers["cache-control"] == got.headers["cache-control"]
     assert api.head("/jobs/nobody").status_code == 404
     assert api.head("/certify").status_code == 405

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -154,12 +155,16 @@ def test_kill_9_of_the_supervisor_leaves_no_process(processes: Processes, tmp_pa
     wait_for(lambda: all(map(gone, family)), what="the end of every process")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_an_address_that_others_reach_is_refused(host: str, tmp_path: Path) -> None:
-    answer = run_up("--host", host, "--port", "0", "--data-dir", str(tmp_path / "data"))
-    assert answer.returncode == 2
-    assert "loopback" in answer.stderr
-    assert not (tmp_path / "data").exists()
+def test_a_service_that_others_reach_asks_for_a_key(processes: Processes, tmp_path: Path) -> None:
+    launch(processes, tmp_path / "data", "--host", "0.0.0.0")
+    output = processes.output("data")
+    ready = wait_for(
+        lambda: re.search(r"certrad ready on http://0\.0\.0\.0:(\d+)\n", output.read_text()),
+        timeout=START_SECONDS,
+        what="the line that says the stack is ready",
+    )
+    answer = httpx.get(f"http://127.0.0.1:{ready[1]}/jobs")
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
 
 
 def test_a_child_that_keeps_dying_ends_the_stack() -> None:

@@ -12,7 +12,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--task", task(), "task", required=True)
     parser.option("--out", path("DIR"), "folder to write, which must not exist", required=True)
     parser.option("--evaluation", existing("file"), "table of `certrad evaluate --out` for the task")
-    parser.option("--audit", existing("file"), "what `certrad audit --json` printed for the task")
+    parser.option("--audit", existing("file"), "output of `certrad audit --json` for the task")
     parser.option("--selftest", existing("file"), "signed report of `certrad selftest --out`")
     parser.flag(
         "--unsigned-selftest", "take a report without a signature too, as another host than the API's writes it"

@@ -44,6 +44,7 @@ def closed_file(path: Path, content: str | bytes) -> Path:
 def test_a_secret_can_lie_in_a_file(
     kind: type[BaseSettings], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CERTRAD_REDIS_URL", "redis://redis.example:6379/0")  # a password of Redis needs one
     monkeypatch.setenv(f"CERTRAD_{name.upper()}_FILE", str(closed_file(tmp_path / "secret", f"{SECRET}\n")))
     value = getattr(kind(), name)
     assert isinstance(value, SecretStr)
