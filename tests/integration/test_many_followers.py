@@ -28,7 +28,9 @@ SECONDS = 240.0
 @pytest.fixture
 def roomy(api_settings: ApiSettings) -> Iterator[str]:
     """The address of an API that takes many jobs and lets clients wait for long."""
-    with api_server(api_settings.model_copy(update={"max_queued": 1_000, "max_wait": 300.0})) as address:
+    with api_server(
+        api_settings.model_copy(update={"max_queued": 1_000, "max_queued_of_tenant": 1_000, "max_wait": 300.0})
+    ) as address:
         yield address
 
 
