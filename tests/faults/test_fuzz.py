@@ -127,7 +127,7 @@ def send_mutated(stack: RunningStack, uploads: int) -> tuple[Counter[int], Count
                 "/certify", files={"image": upload}, data={"n0": "64", "n": "64", "adaptation": "none"}
             )
             answers[answer.status_code] += 1
-            assert answer.status_code in (202, 413, 422) or answer.json()["code"] in ADMISSION, answer.text
+            assert answer.status_code in (202, 413, 415, 422) or answer.json()["code"] in ADMISSION, answer.text
             if answer.status_code == 202:
                 waiting.append(answer.json()["id"])
             if len(waiting) >= ACTIVE or number == uploads - 1:
