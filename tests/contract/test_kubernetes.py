@@ -11,7 +11,18 @@ import yaml
 
 from certrad.app.settings import ApiSettings
 from certrad.workers.settings import CallbackSettings, ConnectorSettings, WorkerSettings
-from tests.support.manifests import DEPLOY, VARIANTS, Objects, example, kustomized, mounts, pods, rendered
+from tests.support.manifests import (
+    BUILT,
+    DEPLOY,
+    VARIANTS,
+    Objects,
+    example,
+    kustomized,
+    mounts,
+    pods,
+    rendered,
+    source_line,
+)
 from tests.support.processes import ROOT
 
 VERSIONS = ("1.28.0", "1.31.0", "1.34.0", "1.37.0")
@@ -25,6 +36,11 @@ def made(request: pytest.FixtureRequest) -> Callable[[str], Objects]:
     """Both ways to make the objects."""
     way: Callable[[str], Objects] = request.param
     return way
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_overlay_was_built_from_the_files_of_today(variant: str) -> None:
+    assert BUILT.joinpath(f"{variant}.yaml").read_text("utf-8").splitlines()[0] == source_line()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

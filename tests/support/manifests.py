@@ -1,6 +1,6 @@
-"""The Kubernetes objects of `deploy`, as kubectl and Helm make them."""
+"""The Kubernetes objects of `deploy`, as kubectl and Helm make them; kubectl builds its own ahead of the tests."""
 
-import shutil
+import hashlib
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import yaml
 from tests.support.processes import ROOT
 
 DEPLOY = ROOT / "deploy"
+BUILT = ROOT / "tests" / "data" / "kustomize"
 VARIANTS = ("one-node", "gpu-cluster", "external-redis")
 
 Objects = dict[tuple[str, str], dict[str, Any]]
@@ -21,16 +22,20 @@ def _by_name(documents: list[Any]) -> Objects:
 
 
 def kustomized(variant: str) -> Objects:
-    """What `kubectl kustomize` builds from an overlay, without the namespace that it writes into each object."""
-    if (kubectl := shutil.which("kubectl")) is None:
-        pytest.skip("kubectl is not installed")
-    built = subprocess.run(
-        [kubectl, "kustomize", DEPLOY / "kubernetes" / "overlays" / variant], capture_output=True, text=True, check=True
-    )
-    objects = _by_name(list(yaml.safe_load_all(built.stdout)))
+    """What `kubectl kustomize` built from an overlay, without the namespace that it writes into each object."""
+    built = BUILT / f"{variant}.yaml"
+    objects = _by_name(list(yaml.safe_load_all(built.read_text("utf-8"))))
     for (kind, _), each in objects.items():
         assert kind == "Namespace" or each["metadata"].pop("namespace") == "certrad"
     return objects
+
+
+def source_line() -> str:
+    """The first line of what was built: the SHA-256 of the files it was built from."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in (DEPLOY / "kubernetes").rglob("*") if path.is_file()):
+        digest.update(f"{file.relative_to(DEPLOY)}\0".encode() + file.read_bytes())
+    return f"# Built from files with the SHA-256 {digest.hexdigest()} by python -m tests.support.manifests"
 
 
 def rendered(variant: str, **changed: Any) -> Objects:
@@ -66,3 +71,11 @@ def mounts(pod: dict[str, Any]) -> dict[str, str]:
         if "persistentVolumeClaim" in each
     }
     return {claims[each["name"]]: each["mountPath"] for each in container["volumeMounts"] if each["name"] in claims}
+
+
+if __name__ == "__main__":
+    BUILT.mkdir(exist_ok=True)
+    for name in VARIANTS:
+        overlay = DEPLOY / "kubernetes" / "overlays" / name
+        built = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True, check=True)
+        BUILT.joinpath(f"{name}.yaml").write_text(f"{source_line()}\n{built.stdout}", "utf-8")
