@@ -70,7 +70,13 @@ def test_panels_have_places_and_a_data_source_that_is_chosen() -> None:
 
 @pytest.mark.system
 @pytest.mark.parametrize(
-    "command", [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]], ids=["syntax", "behaviour"]
+    "command",
+    [
+        ["check", "rules", "alerts.yml"],
+        ["test", "rules", "alerts_test.yml"],
+        ["test", "rules", "alerts_drift_test.yml"],
+    ],
+    ids=["syntax", "behaviour", "drift"],
 )
 def test_prometheus_takes_the_alert_rules(command: list[str]) -> None:
     promtool = shutil.which("promtool")
