@@ -46,6 +46,18 @@ def one_copy_of_each_package() -> Iterator[None]:
     assert {"app", "bench", "models", "workers"} & sys.modules.keys() == set()
 
 
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Takes back how a test, or a command within it, set up logging: its stream is closed after the test."""
+    root, hook, configuration = logging.getLogger(), sys.excepthook, structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = [handler for handler in root.handlers if handler in handlers]
+    root.setLevel(level)
+    sys.excepthook = hook
+    structlog.configure(**configuration)
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
     """One embedded Redis for the whole session; tests that kill or fill it start their own."""

@@ -145,8 +145,9 @@ def _read_sheet(files: Files, name: str, columns: tuple[str, ...]) -> Iterator[d
         ) from None
     path = files.path(name)
     try:
-        rows = load_workbook(path, read_only=True, data_only=True).worksheets[0].iter_rows(values_only=True)
-        header = list(next(rows, ()))
+        with path.open("rb") as file:
+            sheet = load_workbook(file, read_only=True, data_only=True).worksheets[0]
+            header, *rows = [list(row) for row in sheet.iter_rows(values_only=True)] or [[]]
     except (InvalidFileException, KeyError, OSError, ValueError):
         raise files.malformed(f"{name} is not an Excel file") from None
     if absent := [column for column in columns if column not in header]:

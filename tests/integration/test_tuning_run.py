@@ -26,6 +26,7 @@ from certrad.models.shipped import shipped_tasks
 from certrad.models.types import BackboneCard, PromptCard
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest, TuningResult
 from certrad.workers import issue
+from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import Phase, document_key, input_key, ledger_key
@@ -628,7 +629,7 @@ def test_a_job_that_ended_meanwhile_puts_no_prompt_into_use(
 
 def test_a_prompt_tuned_again_is_in_use_again(runtime: Runtime, submit: Submit, records: Records) -> None:
     card = tuned(runtime, records, submit(job_id="first"))
-    catalogue = Catalogue(runtime.redis)
+    catalogue = Catalogue(runtime.redis, tenant=LOCAL_TENANT)
     catalogue.withdraw_prompt(card.id)
     assert tuned(runtime, records, submit(job_id="second")) == catalogue.prompts()[card.id]
 
@@ -637,7 +638,7 @@ def test_a_default_that_was_withdrawn_is_none_when_it_is_tuned_again(
     runtime: Runtime, submit: Submit, records: Records
 ) -> None:
     card = tuned(runtime, records, submit(job_id="first"))
-    catalogue = Catalogue(runtime.redis)
+    catalogue = Catalogue(runtime.redis, tenant=LOCAL_TENANT)
     catalogue.choose_default("mednist", card.id)
     catalogue.withdraw_prompt(card.id)
     tuned(runtime, records, submit(job_id="second"))
