@@ -19,6 +19,7 @@ from tests.support.api_server import api_server
 from tests.support.audit import audited
 from tests.support.browser import chromium
 from tests.support.keys import bearing, make_key
+from tests.support.processes import wait_for
 from tests.support.reverse_proxy import ReverseProxy, reverse_proxy
 
 pytestmark = pytest.mark.system
@@ -130,9 +131,13 @@ def test_nothing_of_a_query_and_no_image_stays_at_the_proxy(proxy: ReverseProxy,
     with proxy.client() as client:
         client.get("/jobs", params={"cursor": NAME}, headers={**bearing(key), "referer": f"https://x/{NAME}"})
         client.post("/certify", content=PNG + NAME.encode() * 5000, headers=bearing(key))
-    kept = [path.read_bytes() for path in proxy.folder.rglob("*") if path.is_file()]
-    assert any(b"/certify 202" in content for content in kept)
-    assert [content for content in kept if NAME.encode() in content] == []
+
+    def kept() -> list[bytes]:
+        return [path.read_bytes() for path in proxy.folder.rglob("*") if path.is_file()]
+
+    # nginx writes the line of a request after it has answered.
+    wait_for(lambda: any(b"/certify 202" in content for content in kept()), what="the line of the request")
+    assert [content for content in kept() if NAME.encode() in content] == []
 
 
 def test_client_without_a_certificate_is_refused(url: str, key: str, tmp_path_factory: pytest.TempPathFactory) -> None:
