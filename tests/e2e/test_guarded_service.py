@@ -34,16 +34,21 @@ class Service:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-        self.pids = {name: self._start(name) for name in ("api", *WORKERS)}
+        self._pids: dict[str, int] = {}
+        for name in ("api", *WORKERS):
+            self.start(name)
 
     def environment(self, user: str) -> dict[str, str]:
         chosen = {"CERTRAD_DATA_DIR": str(self._data_dir), "CERTRAD_THREADS": "1", "CERTRAD_HEARTBEAT_SECONDS": "1"}
         return {**chosen, "CERTRAD_MAINTENANCE_SECONDS": "1", **self.redis.environment(user)}
 
-    def _start(self, name: str) -> int:
+    def start(self, name: str) -> None:
         words = ["api", "--port", self.url.rpartition(":")[2]] if name == "api" else ["worker", name]
         command = ["-m", "certrad.app.cli.main", *words]
-        return self._processes.start(command, name=name, env=self.environment(name)).pid
+        self._pids[name] = self._processes.start(command, name=name, env=self.environment(name)).pid
+
+    def kill(self, name: str) -> None:
+        kill_9(self._pids[name])
 
     def health(self, queue: str) -> subprocess.CompletedProcess[str]:
         """The probe of a worker's container."""
@@ -187,7 +192,13 @@ def test_whoever_has_the_apis_password_cannot_make_a_worker_run_a_function_off_t
 
 def test_probe_of_a_worker_passes_while_it_has_a_heartbeat_and_fails_when_it_is_gone(service: Service) -> None:
     assert service.health("archive").returncode == 0
-    kill_9(service.pids["archive"])
-    failed = wait_for(lambda: answer if (answer := service.health("archive")).returncode else None, what="a failure")
-    assert failed.returncode == 1
-    assert "archive" in failed.stderr
+    service.kill("archive")
+    try:
+        failed = wait_for(
+            lambda: answer if (answer := service.health("archive")).returncode else None, what="a failure"
+        )
+        assert failed.returncode == 1
+        assert "archive" in failed.stderr
+    finally:
+        service.start("archive")  # other tests of this module need it, in whatever order they come
+        wait_for(lambda: service.health("archive").returncode == 0, what="the heartbeat of a new worker")

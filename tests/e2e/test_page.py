@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from certrad.app.cli.private_service import private_stack
 from tests.support.browser import JOB_MS, Tab, chromium, new_tab
@@ -441,12 +441,14 @@ def test_no_view_is_wider_than_its_window(
 
 
 def test_whole_flow_works_without_a_mouse(tab: Tab) -> None:
+    image: FilePayload = {"name": "image.png", "mimeType": "image/png", "buffer": plain()}
+    # Listening begins before the page is opened: a chooser that opens sooner than the browser intercepts it is lost.
+    tab.page.on("filechooser", lambda chooser: chooser.set_files(image))
     page = tab.open()
     page.get_by_label("Prompt").wait_for()
     tab_to(page, "input[type=file]")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files({"name": "image.png", "mimeType": "image/png", "buffer": plain()})
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("image.png")).to_be_visible()
     tab_to(page, "input[type=radio][value='0.25']")
     page.keyboard.press("ArrowRight")
     tab_to(page, "input[type=radio][value='10000']")
