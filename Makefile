@@ -71,12 +71,13 @@ bench: $(ALL) ## What a certificate costs, beside the bare encoder and a plain l
 # x86-64 and ARM take the same lock. Locked is what the tests of this machine run with.
 LOCK = $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --constraint build/tested.txt
+OLDER := docker/requirements-older-pythons.in
 
 lock: $(ALL) ## Lock the images' requirements, as installed here, with hashes in docker/requirements-*.txt
 	mkdir -p build
 	$(BIN)/python -m pip freeze --all --exclude-editable >build/tested.txt
-	$(LOCK) --extra api --extra telemetry -o docker/requirements-api.txt $(ARGS) pyproject.toml
-	$(LOCK) --extra worker --extra hospital --extra telemetry -o docker/requirements-worker.txt $(ARGS) pyproject.toml
+	$(LOCK) --extra api --extra telemetry -o docker/requirements-api.txt $(ARGS) pyproject.toml $(OLDER)
+	$(LOCK) --extra worker --extra hospital --extra telemetry -o docker/requirements-worker.txt $(ARGS) pyproject.toml $(OLDER)
 
 sbom: $(ALL) ## Write build/sbom-*.cdx.json, what each image installs (CycloneDX 1.6, validated)
 	mkdir -p build
