@@ -44,7 +44,7 @@ redis() {
 image() {
   local mounts=()
   mapfile -t mounts < <(pip_of_this_machine "$HOLD/pip.conf")
-  buildah bud --isolation chroot --format docker --quiet --build-arg BASE=localhost/certrad-base:latest "${mounts[@]}" \
+  buildah bud --layers --isolation chroot --format docker --quiet --build-arg BASE=localhost/certrad-base:latest "${mounts[@]}" \
     --file "docker/$1.Dockerfile" --tag "localhost/certrad-$1:latest" . >"$HOLD/$1.log" 2>&1 || { tail -30 "$HOLD/$1.log"; exit 1; }
   made "$1"
 }
