@@ -98,3 +98,9 @@ def worker_settings(redis_url: str, data_dir: Path) -> WorkerSettings:
         maintenance_seconds=1,
         cancel_grace_seconds=0.5,
     )
+
+
+@pytest.fixture(scope="session")
+def soak_seconds() -> float:
+    """Seconds of trouble: `CERTRAD_SOAK_SECONDS`, a quarter of an hour where it is unset."""
+    return float(os.environ.get("CERTRAD_SOAK_SECONDS", "900"))
