@@ -50,7 +50,7 @@ lint: $(ALL) ## Formatting, rules, types and import contracts
 	$(BIN)/lint-imports
 
 test: $(ALL) ## Unit, property, statistical, contract, docs and integration tests
-	$(BIN)/python -m pytest -m "not system and not soak" $(ARGS)
+	$(BIN)/python -m pytest -m "not system and not soak" -n logical --dist loadfile $(ARGS)
 
 test-system: $(ALL) ## Real processes that are killed, a bare environment, the demo from end to end
 	$(BIN)/python -m pytest -m "system and not soak" $(ARGS)
