@@ -23,9 +23,9 @@ from certrad.workers.contract.records import Records
 from certrad.workers.contract.selftest import SelfTestFailedError, SelfTests
 from certrad.workers.contract.speeds import note_certification
 from certrad.workers.contract.waiting import refuses_writes
-from certrad.workers.engine.assistance import Assistance
 from certrad.workers.engine.certification import Certification
 from certrad.workers.engine.certification_input import CertificationInput
+from certrad.workers.engine.helper import Helper
 from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.memory import used_memory
 from certrad.workers.engine.prompt_store import publish_all
@@ -136,9 +136,9 @@ def assist(job_id: str) -> None:
         record = Records(runtime.redis, ttl=runtime.settings.job_ttl).read(job_id)
         if record is None or record.ended:
             return
-        assistance = Assistance(runtime=runtime, input=CertificationInput.of(record))
-        assistance.assist()
-        _log.info("assisted", job_id=job_id, batches=assistance.committed)
+        helper = Helper(runtime=runtime, input=CertificationInput.of(record))
+        helper.help()
+        _log.info("assisted", job_id=job_id, batches=helper.committed)
     except (JobEndedError, stopping.StopRequested):
         return
     except torch.AcceleratorError as error:
