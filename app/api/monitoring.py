@@ -17,9 +17,10 @@ from certrad.app.api.totals_metrics import of_totals
 from certrad.workers.contract.assessments import Assessments
 from certrad.workers.contract.audit import count_lost
 from certrad.workers.contract.audit_trail import AuditTrail
+from certrad.workers.contract.engine_memory import read_memory_of_engines
 from certrad.workers.contract.job_store import read_memory
-from certrad.workers.contract.load import outstanding_samples, read_memory_of_engines
 from certrad.workers.contract.names import ACTIVE, CALLBACKS, ENGINE_QUEUE, JOBS, UNSTAMPED
+from certrad.workers.contract.outstanding_samples import count_outstanding_samples
 from certrad.workers.contract.queues import QUEUES, alive_workers, stage_counts
 from certrad.workers.contract.selftest import SelfTests
 from certrad.workers.contract.totals import Totals
@@ -82,7 +83,7 @@ class InstallationCollector(Collector):
         yield GaugeMetricFamily(
             "certrad_samples_outstanding",
             "Samples of active certificates that are not drawn yet, at most",
-            value=outstanding_samples(self._redis),
+            value=count_outstanding_samples(self._redis),
         )
         yield from self._engine_memory()
         yield from of_totals(Totals(self._redis))

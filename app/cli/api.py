@@ -5,7 +5,7 @@ import sys
 from argparse import Namespace
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, fail
 from certrad.workers.contract.loopback import AddressError, is_loopback
 from certrad.workers.contract.option_kinds import integer, text
 

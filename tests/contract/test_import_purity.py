@@ -45,6 +45,7 @@ def test_command_line_loads_of_the_workers_what_it_shares_with_them_and_nothing_
         "contract",
         "contract.arguments",
         "contract.commands",
+        "contract.exit_codes",
         "contract.option_kinds",
     }
 

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from redis import Redis
 
 from certrad.models.types.selftest import SelfTestCheck, SelfTestReport
-from certrad.workers.contract.commands import SELFTEST_FAILED
+from certrad.workers.contract.exit_codes import SELFTEST_FAILED
 from certrad.workers.contract.names import ENGINE_QUEUE, FAILED_SELFTESTS, INTAKE_QUEUE, JOBS
 from certrad.workers.contract.queues import queue
 from certrad.workers.contract.selftest import FailedSelfTest, SelfTests

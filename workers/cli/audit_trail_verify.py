@@ -8,7 +8,7 @@ from dataclasses import asdict
 from certrad.workers.cli.common import add_json
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.audit_chain import ChainReport, check_chain, read_head
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import Kind
 
 

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from certrad.workers.cli.callbacks_run import secrets_of
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, SELFTEST_FAILED, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, SELFTEST_FAILED, fail
 from certrad.workers.contract.loopback import AddressError, is_loopback
 from certrad.workers.contract.option_kinds import integer, text
 from certrad.workers.contract.rules_file import read_rules

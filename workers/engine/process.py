@@ -16,7 +16,7 @@ from rq.job import Job
 
 from certrad.workers.connection import connect
 from certrad.workers.contract import logs, tracing
-from certrad.workers.contract.commands import SELFTEST_FAILED
+from certrad.workers.contract.exit_codes import SELFTEST_FAILED
 from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.contract.selftest import SelfTestFailedError
 from certrad.workers.engine.protocol import DONE, LEAVING, LOOK, READY, Order

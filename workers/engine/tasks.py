@@ -13,10 +13,10 @@ from rq.timeouts import JobTimeoutException
 
 from certrad.models.errors import Rejected
 from certrad.workers.connection import connect
-from certrad.workers.contract.commands import SELFTEST_FAILED
+from certrad.workers.contract.engine_memory import publish_memory
+from certrad.workers.contract.exit_codes import SELFTEST_FAILED
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
-from certrad.workers.contract.load import publish_memory
 from certrad.workers.contract.progress import SamplesDone
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records

@@ -16,7 +16,7 @@ from rq.job import Job
 
 from certrad.models.installed import own_cards
 from certrad.workers.contract.catalogue import Catalogue
-from certrad.workers.contract.commands import SELFTEST_FAILED
+from certrad.workers.contract.exit_codes import SELFTEST_FAILED
 from certrad.workers.contract.names import WORKERS
 from certrad.workers.engine.protocol import DONE, LEAVING, LOOK, READY, Order
 from certrad.workers.environment import ALLOCATOR, SPINNING

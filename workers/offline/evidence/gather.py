@@ -23,7 +23,7 @@ from certrad.models.installed import CardError, Cards, installed_cards
 from certrad.models.shipped import shipped_datasets
 from certrad.models.types.codec import encode_card
 from certrad.models.types.selftest import REPORT_SCHEMA
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.engine.code_digest import code_sha256
 from certrad.workers.keys.admin import list_keys
 from certrad.workers.keys.signing import SigningKeys
