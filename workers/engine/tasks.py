@@ -30,7 +30,7 @@ from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.memory import used_memory
 from certrad.workers.engine.prompt_store import publish_all
 from certrad.workers.engine.runtime import Runtime, build
-from certrad.workers.engine.selftest import ORDERED_SAMPLES, START_SAMPLES, publish_selftest, run_selftest
+from certrad.workers.engine.selftest import ORDERED_SAMPLES, START_SAMPLES, record_selftest, run_selftest
 from certrad.workers.engine.tuning import Tuning
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.shortage import raise_if_disk_is_full
@@ -57,7 +57,7 @@ def start(worker_name: str) -> None:
     settings = WorkerSettings()
     _runtime = build(settings, connect(settings, is_stopping=stopping.requested), name=worker_name)
     report = run_selftest(_runtime, samples=START_SAMPLES)
-    publish_selftest(_runtime, worker_name, report)
+    record_selftest(_runtime, worker_name, report)
     if not report.passed:
         raise SelfTestFailedError(report)
     _selftest_seconds = round(report.seconds, 3)
@@ -68,14 +68,14 @@ def start(worker_name: str) -> None:
     _publish_memory(_runtime)
 
 
-def look(worker_name: str) -> None:
+def republish(worker_name: str) -> None:
     """Publishes again what this engine offers: weights may have been fetched since. A Redis that fails is logged.
 
     Args:
         worker_name: Name of the RQ worker.
     """
     if _runtime is None:
-        raise RuntimeError("start() must run before the first look")
+        raise RuntimeError("start() must run before republish()")
     try:
         _runtime.catalogue.publish_worker(_runtime.card(worker_name, _selftest_seconds))
         _publish_memory(_runtime)
