@@ -72,7 +72,7 @@ class Services:
             retry=Retry(backoff, _RETRIES),
             protocol=2,
         )
-        pool = BlockingConnectionPool.from_url(  # whoever finds all its connections in use waits for one
+        pool = BlockingConnectionPool.from_url(  # a request that finds all its connections in use waits for one
             **redis_options(settings),
             max_connections=_CONNECTIONS,
             timeout=None,

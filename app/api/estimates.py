@@ -1,4 +1,4 @@
-"""When the jobs of this installation will be done, as far as anybody can tell; worked out once a second at most."""
+"""When the jobs of this installation will be done, as far as that is known; worked out once a second at most."""
 
 import math
 import time

@@ -63,9 +63,7 @@ class InstallationCollector(Collector):
             "Certificates whose time stamp the authority has not given yet",
             value=unstamped,
         )
-        yield GaugeMetricFamily(
-            "certrad_callbacks_waiting", "Ended jobs whose receiver is still to be told", value=untold
-        )
+        yield GaugeMetricFamily("certrad_callbacks_waiting", "Ended jobs whose callback is not sent yet", value=untold)
         yield GaugeMetricFamily(
             "certrad_selftests_failed",
             "Engines that take no work because their self-test failed within the last hour",

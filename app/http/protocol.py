@@ -16,7 +16,7 @@ from certrad.app.http.connections import Connections
 
 Stage = Literal["idle", "head", "body", "answer", "over"]
 _PROBES: Final = frozenset({"/health/live", "/health/ready", "/health/workers"})
-"""Whoever watches the service must not take a busy one for a dead one."""
+"""A watcher of the service must not take a busy one for a dead one."""
 _REASON: Final = b"Request Timeout"
 
 

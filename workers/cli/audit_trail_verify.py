@@ -40,8 +40,8 @@ def run(options: Namespace) -> int:
     except OSError as error:
         return fail(f"the audit trail in {directory} cannot be read: {error.strerror}", BAD_USAGE)
     if options.json:
-        told = {**asdict(report), "head": str(report.head), "intact": report.fault is None}
-        sys.stdout.write(json.dumps(told) + "\n")
+        shown = {**asdict(report), "head": str(report.head), "intact": report.fault is None}
+        sys.stdout.write(json.dumps(shown) + "\n")
     else:
         sys.stdout.write(_text(report))
     return DONE if report.fault is None else FAILURE

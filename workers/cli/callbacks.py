@@ -1,4 +1,4 @@
-"""`certrad callbacks`: what receivers were not told yet, and what was given up."""
+"""`certrad callbacks`: what was not sent to receivers yet, and what was given up."""
 
 import json
 import sys
