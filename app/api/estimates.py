@@ -27,7 +27,7 @@ TUNING: Final = "nobody knows how long a tuning takes"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedTimes:
-    """What a job can expect.
+    """The times that a job can expect.
 
     Attributes:
         wait: Seconds until an engine has it; None if unknown.

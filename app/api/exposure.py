@@ -1,4 +1,4 @@
-"""Whether a request reaches a service that is open to everyone on this machine, or one that asks for a key."""
+"""The exposure of a service: it is open to everyone on this machine, or it asks for a key."""
 
 from ipaddress import ip_address
 from typing import Final

@@ -50,7 +50,7 @@ class InstallationCollector(Collector):
             pipe.zcard(JOBS)
             pipe.scard(UNSTAMPED)
             pipe.zcard(CALLBACKS)
-            active, known, unstamped, untold = cast("list[int]", pipe.execute())
+            active, known, unstamped, unsent = cast("list[int]", pipe.execute())
         counts, memory = stage_counts(self._redis), read_memory(self._redis)
         yield GaugeMetricFamily("certrad_job_store_used_bytes", "Memory that the job store uses", value=memory.used)
         yield GaugeMetricFamily(
@@ -63,7 +63,7 @@ class InstallationCollector(Collector):
             "Certificates whose time stamp the authority has not given yet",
             value=unstamped,
         )
-        yield GaugeMetricFamily("certrad_callbacks_waiting", "Ended jobs whose callback is not sent yet", value=untold)
+        yield GaugeMetricFamily("certrad_callbacks_waiting", "Ended jobs whose callback is not sent yet", value=unsent)
         yield GaugeMetricFamily(
             "certrad_selftests_failed",
             "Engines that take no work because their self-test failed within the last hour",

@@ -66,7 +66,7 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
-    """What the schedule needs to know of an active job; `seconds` are those that an engine still needs for it."""
+    """The facts of an active job that the schedule needs; `seconds` are those that an engine still needs for it."""
 
     phase: Phase
     request: Request
@@ -76,7 +76,7 @@ class _Facts:
 
 @dataclass(frozen=True, slots=True)
 class _Entries:
-    """What Redis has of both queues at one moment: their entries with the turns of these, and the active jobs."""
+    """The entries of both queues at one moment, with their turns, and the active jobs."""
 
     decoding: list[bytes]
     turns_of_decoding: dict[bytes, bytes]

@@ -22,7 +22,7 @@ _REASON: Final = b"Request Timeout"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeLimits:
-    """How long a client may take.
+    """The time that a client may take.
 
     Attributes:
         head: Seconds for the headers of a request.

@@ -20,7 +20,7 @@ It returns None without a time stamp, and raises ValueError with the reason if o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuer:
-    """What an issuer has published.
+    """The keys and facts that an issuer has published.
 
     Attributes:
         public_keys: Its public keys in hexadecimal.

@@ -16,7 +16,7 @@ HEAVY = (
 
 
 def run(code: str) -> object:
-    """What a fresh interpreter prints as JSON."""
+    """Returns what a fresh interpreter prints as JSON."""
     command = [sys.executable, "-c", code]
     return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
 

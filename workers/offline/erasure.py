@@ -45,7 +45,7 @@ class UnrecordedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is to be erased.
+    """The jobs and files that are to be erased.
 
     Attributes:
         tenant: The tenant of the jobs.

@@ -156,7 +156,7 @@ def _of_stamp(opened: Opened, stamp: ProvenTime) -> Check:
 
 
 def _not_asked(verification: Verification, options: Namespace) -> Iterator[Skipped]:
-    """What the image and the model could show, and was not looked at."""
+    """Returns the checks that the image and the model would allow, and that nobody asked for."""
     made = {each.name for each in verification.checks}
     if "image" not in made:
         yield Skipped("image", "no `--image` was given")
