@@ -118,7 +118,7 @@ class AccessMiddleware:
         return caller
 
     async def _unknown(self, scope: Scope, detail: str = "") -> _Refused:
-        """Returns the refusal of a request without a valid key: the trail tells of some in a minute, not of a flood."""
+        """Returns the refusal of a request without a valid key: the trail records some in a minute, not a flood."""
         wait = await self._services.rates.wait("refusal", network_of(scope))
         return _Refused("unauthenticated", detail) if wait is None else _Refused("rate_limited", wait=wait)
 

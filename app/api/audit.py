@@ -1,4 +1,4 @@
-"""Which calls the audit trail records, and the middleware that records them."""
+"""The calls that the audit trail records, and the middleware that records them."""
 
 import re
 from collections.abc import Mapping

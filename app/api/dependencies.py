@@ -15,11 +15,11 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
+from certrad.app.api.estimates import Estimates
 from certrad.app.api.events import Source
 from certrad.app.api.jobs import Jobs
 from certrad.app.api.monitoring import registry
 from certrad.app.api.news import News
-from certrad.app.api.outlook import Outlook
 from certrad.app.api.rates import Rates
 from certrad.app.api.request_metrics import RequestMetrics
 from certrad.app.api.schemas.job import JobView, job_view
@@ -48,7 +48,7 @@ class Services:
     redis: Redis
     events: Source
     jobs: Jobs
-    outlook: Outlook
+    estimates: Estimates
     catalogue: Catalogue
     keyring: Keyring
     audit: AuditTrail
@@ -72,7 +72,7 @@ class Services:
             retry=Retry(backoff, _RETRIES),
             protocol=2,
         )
-        pool = BlockingConnectionPool.from_url(  # whoever finds all its connections in use waits for one
+        pool = BlockingConnectionPool.from_url(  # a request that finds all its connections in use waits for one
             **redis_options(settings),
             max_connections=_CONNECTIONS,
             timeout=None,
@@ -93,7 +93,7 @@ class Services:
             redis=redis,
             events=Source(redis=async_redis, news=News(async_redis)),
             jobs=Jobs(redis, settings),
-            outlook=Outlook(redis, tuning_slice_seconds=settings.tuning_slice_seconds),
+            estimates=Estimates(redis, tuning_slice_seconds=settings.tuning_slice_seconds),
             catalogue=Catalogue(redis),
             keyring=Keyring(redis),
             audit=audit,
@@ -113,7 +113,7 @@ class Services:
         Args:
             record: The record of the job.
         """
-        return job_view(record, self.outlook.of(record))
+        return job_view(record, self.estimates.of(record))
 
     async def close(self) -> None:
         """Closes both clients."""

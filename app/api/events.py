@@ -62,7 +62,7 @@ def position(last_event_id: str | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where the events of jobs are read.
+    """The source of the events of jobs.
 
     Attributes:
         redis: The store of the streams.

@@ -1,4 +1,4 @@
-"""Whether a request reaches a service that is open to everyone on this machine, or one that asks for a key."""
+"""The exposure of a service: it is open to everyone on this machine, or it asks for a key."""
 
 from ipaddress import ip_address
 from typing import Final
@@ -25,7 +25,7 @@ def is_closed(settings: ApiSettings, scope: Scope) -> bool:
     try:
         return not ip_address(server[0]).is_loopback
     except ValueError:
-        return server[1] is None  # a file: whoever reaches the socket; a name is of a test that has no socket
+        return server[1] is None  # a file: anyone who reaches the socket; a name is of a test that has no socket
 
 
 def is_forwarded(headers: Headers) -> bool:

@@ -279,5 +279,5 @@ def _digest(upload_sha256: str, request: Request, submission: Submission) -> str
     """
     reference, callback = submission.reference, submission.callback
     named = b"" if reference is None else b"\0" + reference.encode()
-    told = b"" if callback is None else b"\1" + callback.encode()  # neither of them has such a character
-    return hashlib.sha256(bytes.fromhex(upload_sha256) + write_request(request) + named + told).hexdigest()
+    called = b"" if callback is None else b"\1" + callback.encode()  # neither of them has such a character
+    return hashlib.sha256(bytes.fromhex(upload_sha256) + write_request(request) + named + called).hexdigest()

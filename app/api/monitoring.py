@@ -17,9 +17,10 @@ from certrad.app.api.totals_metrics import of_totals
 from certrad.workers.contract.assessments import Assessments
 from certrad.workers.contract.audit import count_lost
 from certrad.workers.contract.audit_trail import AuditTrail
+from certrad.workers.contract.engine_memory import read_memory_of_engines
 from certrad.workers.contract.job_store import read_memory
-from certrad.workers.contract.load import outstanding_samples, read_memory_of_engines
 from certrad.workers.contract.names import ACTIVE, CALLBACKS, ENGINE_QUEUE, JOBS, UNSTAMPED
+from certrad.workers.contract.outstanding_samples import count_outstanding_samples
 from certrad.workers.contract.queues import QUEUES, alive_workers, stage_counts
 from certrad.workers.contract.selftest import SelfTests
 from certrad.workers.contract.totals import Totals
@@ -49,7 +50,7 @@ class InstallationCollector(Collector):
             pipe.zcard(JOBS)
             pipe.scard(UNSTAMPED)
             pipe.zcard(CALLBACKS)
-            active, known, unstamped, untold = cast("list[int]", pipe.execute())
+            active, known, unstamped, unsent = cast("list[int]", pipe.execute())
         counts, memory = stage_counts(self._redis), read_memory(self._redis)
         yield GaugeMetricFamily("certrad_job_store_used_bytes", "Memory that the job store uses", value=memory.used)
         yield GaugeMetricFamily(
@@ -62,9 +63,7 @@ class InstallationCollector(Collector):
             "Certificates whose time stamp the authority has not given yet",
             value=unstamped,
         )
-        yield GaugeMetricFamily(
-            "certrad_callbacks_waiting", "Ended jobs whose receiver is still to be told", value=untold
-        )
+        yield GaugeMetricFamily("certrad_callbacks_waiting", "Ended jobs whose callback is not sent yet", value=unsent)
         yield GaugeMetricFamily(
             "certrad_selftests_failed",
             "Engines that take no work because their self-test failed within the last hour",
@@ -82,7 +81,7 @@ class InstallationCollector(Collector):
         yield GaugeMetricFamily(
             "certrad_samples_outstanding",
             "Samples of active certificates that are not drawn yet, at most",
-            value=outstanding_samples(self._redis),
+            value=count_outstanding_samples(self._redis),
         )
         yield from self._engine_memory()
         yield from of_totals(Totals(self._redis))

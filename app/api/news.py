@@ -1,4 +1,4 @@
-"""The news of jobs: one connection to Redis that wakes whoever follows a job when the job has a new event."""
+"""The news of jobs: one connection to Redis that wakes the followers of a job when the job has a new event."""
 
 import asyncio
 from collections.abc import Iterator

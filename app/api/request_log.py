@@ -27,7 +27,7 @@ _log = structlog.get_logger("certrad.access")
 
 @dataclass(slots=True)
 class _Answer:
-    """What is known of the answer to a request."""
+    """The known facts of the answer to a request."""
 
     began: float = field(default_factory=time.perf_counter)
     responded: float | None = None

@@ -33,7 +33,7 @@ NEEDED: Final[Mapping[str, frozenset[Scope]]] = {
     "certify": _SUBMIT,
     "tune_prompt": _TUNE,
     "list_jobs": _READ,
-    "get_job": _READ | _SUBMIT | _TUNE,  # whoever sends a job must be able to follow it
+    "get_job": _READ | _SUBMIT | _TUNE,  # the sender of a job must be able to follow it
     "follow_job": _READ | _SUBMIT | _TUNE,
     "delete_job": _SUBMIT | _TUNE,
     "get_job_input": _READ,

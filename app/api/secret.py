@@ -1,4 +1,4 @@
-"""The secret that whoever pushes something into the service must bring: a trigger, or images."""
+"""The secret of the senders that push something into the service: a trigger, or images."""
 
 import hmac
 from typing import Annotated, Final

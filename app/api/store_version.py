@@ -33,7 +33,7 @@ async def begin_to_ask(redis: Redis) -> "asyncio.Task[None]":
 
 
 async def _ask(redis: Redis) -> None:
-    told = False
+    logged = False
     while True:
         try:
             await run_in_threadpool(open_store, redis)
@@ -42,9 +42,9 @@ async def _ask(redis: Redis) -> None:
             sys.stderr.flush()
             os._exit(error.code)  # an exception would only end this task
         except RedisError as error:
-            if not told:
+            if not logged:
                 _log.warning("data version of redis not known yet", error=type(error).__name__)
-            told = True
+            logged = True
             await asyncio.sleep(_PAUSE_SECONDS)
         else:
             return

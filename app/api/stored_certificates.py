@@ -91,7 +91,7 @@ def _read(certificates_dir: Path, sha256: str, kind: CertificateFile) -> bytes |
 
 
 def _holds(kind: CertificateFile, content: bytes, document: bytes) -> bool:
-    """Returns whether an envelope is around this document; its signature is for whoever reads it to check."""
+    """Returns whether an envelope is around this document; its readers check its signature."""
     try:
         match kind:
             case "dsse":

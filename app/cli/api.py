@@ -4,20 +4,15 @@ import os
 import sys
 from argparse import Namespace
 
-from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, fail
+from certrad.workers.contract.arguments import Parser, add_data_dir, add_host
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, fail
 from certrad.workers.contract.loopback import AddressError, is_loopback
-from certrad.workers.contract.option_kinds import integer, text
+from certrad.workers.contract.option_kinds import integer
 
 
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
-    parser.option(
-        "--host",
-        text("ADDRESS"),
-        "address to listen on; on any but a loopback one every request needs an API key",
-        default="127.0.0.1",
-    )
+    add_host(parser)
     parser.option("--port", integer(0, 65_535), "port to listen on", default=8000)
     add_data_dir(parser)
 

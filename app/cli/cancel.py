@@ -6,7 +6,7 @@ from argparse import Namespace
 from certrad.app.cli.client import Client
 from certrad.app.cli.service import add_url, with_service
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import text
 
 

@@ -9,7 +9,7 @@ from certrad.app.cli.client import Client
 from certrad.app.cli.service import add_url, with_service
 from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.certificate_files import CERTIFICATE_FILES
-from certrad.workers.contract.commands import DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import choice, path, text
 
 _FORMS: Final = {kind.replace("_", "-"): each.media_type for kind, each in CERTIFICATE_FILES.items()}

@@ -17,7 +17,7 @@ from certrad.models.types import Bound, Region, SmoothingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
 from certrad.models.types.window import read_window
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import BAD_USAGE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, fail
 from certrad.workers.contract.formats import SNIFFED_BYTES, sniff
 from certrad.workers.contract.option_kinds import Kind, choice, existing, integer, number, path, region, text
 

@@ -6,7 +6,7 @@ from typing import Any, Final, ParamSpec
 
 from certrad.app.cli import console
 from certrad.app.cli.client import Client, Job, ProblemError
-from certrad.workers.contract.commands import ABSTAINED, BAD_USAGE, DONE, FAILURE
+from certrad.workers.contract.exit_codes import ABSTAINED, BAD_USAGE, DONE, FAILURE
 
 P = ParamSpec("P")
 Outcome = Job | ProblemError | OSError

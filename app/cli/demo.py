@@ -18,7 +18,7 @@ from certrad.app.cli.service import add_json, with_private_service
 from certrad.models.types import SmoothingParams
 from certrad.models.types.smoothing import N_MAX
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import integer, path
 
 _PACKAGE: Final = "data_store"  # what pydicom-data installs

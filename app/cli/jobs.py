@@ -7,7 +7,7 @@ from certrad.app.cli import console
 from certrad.app.cli.client import Client
 from certrad.app.cli.service import add_json, add_url, with_service
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import DONE
+from certrad.workers.contract.exit_codes import DONE
 from certrad.workers.contract.option_kinds import integer
 
 

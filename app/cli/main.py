@@ -6,7 +6,8 @@ from importlib.metadata import version
 from typing import Final
 
 from certrad.app.cli.offline import become
-from certrad.workers.contract.commands import BAD_USAGE, COMPUTING, DONE, INTERRUPTED, Command, fail, find, run
+from certrad.workers.contract.commands import COMPUTING, Command, find, run
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, INTERRUPTED, fail
 
 REQUESTS: Final[Mapping[str, Command]] = {
     "certify": Command("certrad.app.cli.certify", "Certify images: a class with a certified radius, or an abstention"),

@@ -9,7 +9,7 @@ from typing import Final
 
 from certrad.app.cli.client import Client, Job, ProblemError
 from certrad.models.files import replace_file
-from certrad.workers.contract.commands import DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import DONE, FAILURE, fail
 from certrad.workers.contract.outputs import OUTPUTS, OutputKind
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from certrad.app.cli.client import Client, Job, ProblemError
 from certrad.app.cli.output_files import free_name
-from certrad.workers.contract.commands import DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import DONE, FAILURE, fail
 
 
 def save(client: Client, jobs: Sequence[tuple[Path, Job]], folder: Path, taken: set[str]) -> int:

@@ -15,7 +15,7 @@ from certrad.app.cli import console
 from certrad.app.cli.client import Client, ProblemError
 from certrad.app.cli.private_service import LocalStackError, private_stack
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import BAD_USAGE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, FAILURE, fail
 from certrad.workers.contract.option_kinds import path, text
 
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"

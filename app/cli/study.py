@@ -9,7 +9,7 @@ from typing import Any, Final
 from certrad.app.cli import console
 from certrad.app.cli.client import Client, Job, ProblemError
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import ABSTAINED, BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import ABSTAINED, BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import Kind
 from certrad.workers.contract.triggers import is_uid
 

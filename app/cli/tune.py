@@ -19,7 +19,7 @@ from certrad.models.types.cards import ContextPosition
 from certrad.models.types.smoothing import SIGMA_RANGE
 from certrad.models.types.tuning import BATCH_MAX, EPOCHS_MAX, N_CTX_MAX, SHOTS_MAX, TuningMethod
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import choice, existing, integer, number, numbers, text
 
 FIELDS: Final = (

@@ -8,7 +8,7 @@ from collections.abc import Callable
 class OncePerPeriod(logging.Filter):
     """Lets each message through once in a period, and then adds how many were withheld.
 
-    Whoever opens a thousand connections a second shall not fill the disk with lines about them.
+    A client that opens a thousand connections a second shall not fill the disk with lines about them.
     """
 
     def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -16,13 +16,13 @@ from certrad.app.http.connections import Connections
 
 Stage = Literal["idle", "head", "body", "answer", "over"]
 _PROBES: Final = frozenset({"/health/live", "/health/ready", "/health/workers"})
-"""Whoever watches the service must not take a busy one for a dead one."""
+"""A watcher of the service must not take a busy one for a dead one."""
 _REASON: Final = b"Request Timeout"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeLimits:
-    """How long a client may take.
+    """The time that a client may take.
 
     Attributes:
         head: Seconds for the headers of a request.

@@ -1,4 +1,4 @@
-"""From counts per image to certified accuracy at each radius, with exact binomial intervals, as JSON and Markdown."""
+"""Certified accuracy at each radius from counts per image, with exact binomial intervals, as JSON and Markdown."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

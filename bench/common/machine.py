@@ -34,7 +34,7 @@ class Machine:
 
     @property
     def has_bf16(self) -> bool:
-        """Whether bfloat16 products are computed by hardware, not emulated."""
+        """Returns whether bfloat16 products are computed by hardware, not emulated."""
         return self.accelerator is not None or not BF16_INSTRUCTIONS.isdisjoint(self.instructions)
 
 

@@ -43,7 +43,7 @@ class NativeSpaceClassifier:
 
     @property
     def device(self) -> torch.device:
-        """Where the base classifier computes."""
+        """Returns where the base classifier computes."""
         return self.base_classifier.device
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:

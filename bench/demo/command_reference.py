@@ -11,16 +11,8 @@ from collections.abc import Iterator, Mapping
 
 from certrad.app.cli.main import GROUPS, REQUESTS
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import (
-    ABSTAINED,
-    BAD_USAGE,
-    COMPUTING,
-    DONE,
-    FAILURE,
-    INTERRUPTED,
-    OTHER_DATA,
-    Command,
-)
+from certrad.workers.contract.commands import COMPUTING, Command
+from certrad.workers.contract.exit_codes import ABSTAINED, BAD_USAGE, DONE, FAILURE, INTERRUPTED, OTHER_DATA
 
 COMMANDS: Mapping[str, Command] = {**REQUESTS, **COMPUTING}
 

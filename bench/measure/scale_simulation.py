@@ -20,8 +20,8 @@ from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import Layout, Stream, estimate
 from certrad.models.types import CertifyRequest, ClassifierSpec, LabelCounts, SamplingParams
 from certrad.workers.contract.records import Records
-from certrad.workers.engine.assistance import label_claimed
 from certrad.workers.engine.claims import Claims, current_run
+from certrad.workers.engine.helper import label_claimed
 from certrad.workers.engine.ledger import RedisLedger
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.shared_ledger import SharedLedger

@@ -21,7 +21,7 @@ from certrad.models.classifier import TextHead
 from certrad.models.files import replace_file
 from certrad.models.images.model_input import model_input
 from certrad.models.prompts.store import PromptStore
-from certrad.models.selftest.checks import label_counts
+from certrad.models.selftest.checks import count_labels
 from certrad.models.selftest.facts import PHANTOM, REFERENCES, ReferenceFacts, Words
 from certrad.models.selftest.references import References
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_prompts, shipped_tasks
@@ -76,7 +76,7 @@ def make_references(slice_: bytes, *, samples: int) -> References:
     prompt = PromptStore(own=SHIPPED_PROMPTS).load(prompt_card)
     head = TextHead.of_prompt(backbone, prompt_card.class_names, prompt)
     images = stored_images(card.image_size)
-    found = label_counts(
+    found = count_labels(
         head.classifier(backbone, SIGMA),
         image.numpy(),
         SIGMA,

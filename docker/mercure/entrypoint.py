@@ -177,8 +177,8 @@ def certify(chosen: Sequence[Path], options: Sequence[str], write: Sequence[str]
             report = folder / "out" / f"{name}{DICOM_KINDS[kind]}"
             if report.exists():
                 deliver(report, target)
-    told = [summary(line, names[Path(line["file"]).name]) for line in lines]
-    write_result(target, told or [{"error": "no_result", "detail": "the log says why no image was looked at"}])
+    result = [summary(line, names[Path(line["file"]).name]) for line in lines]
+    write_result(target, result or [{"error": "no_result", "detail": "the log says why no image was looked at"}])
     return 0 if done.returncode in (CERTIFIED, ABSTAINED) else done.returncode
 
 

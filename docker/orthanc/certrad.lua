@@ -1,4 +1,4 @@
--- Tells certrad of every series of images that is complete. Add the path of this file to `LuaScripts` in Orthanc's
+-- Announces every complete series of images to certrad. Add the path of this file to `LuaScripts` in Orthanc's
 -- configuration. docs/pacs.md explains it.
 
 -- Settings: where certrad listens, and the secret that its CERTRAD_TRIGGER_SECRET holds. The variables of the

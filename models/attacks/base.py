@@ -59,7 +59,7 @@ class RobustAccuracy:
 
     @property
     def gradient_masking_suspected(self) -> bool:
-        """Whether the attack that knows more does worse: it has failed, and its figure is no robustness."""
+        """Returns whether the attack that knows more does worse: it has failed, and its figure is no robustness."""
         return self.adaptive.hits > self.non_adaptive.hits
 
 

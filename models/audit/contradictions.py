@@ -96,7 +96,7 @@ class Finding:
 
     @property
     def contradiction(self) -> bool:
-        """Whether any attacked version contradicts the claim about the image."""
+        """Returns whether any attacked version contradicts the claim about the image."""
         return any(version.contradicts(self.clean) for version in self.attacked)
 
 

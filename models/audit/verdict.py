@@ -46,7 +46,7 @@ class Verdict:
 
     @property
     def broken(self) -> bool:
-        """Whether the audit showed that a claim of the mode is false."""
+        """Returns whether the audit showed that a claim of the mode is false."""
         return self.scope == "input_independent" and not self.planted and self.p_value < SOUND
 
 

@@ -46,8 +46,8 @@ _ALIASES: Final = {
 def processor_name(device: torch.device) -> str:
     """Returns the name of the processor, as far as the last bits of an encoder depend on it.
 
-    On a CPU it tells the instruction sets that torch, oneDNN and MKL use, with what the environment takes from them:
-    `torch-avx512 onednn-avx512_core_amx mkl-intel`. On a GPU it tells the model and the compute capability.
+    On a CPU it names the instruction sets that torch, oneDNN and MKL use, with what the environment takes from them:
+    `torch-avx512 onednn-avx512_core_amx mkl-intel`. On a GPU it names the model and the compute capability.
 
     Args:
         device: The device of the encoder.

@@ -20,7 +20,7 @@ It returns None without a time stamp, and raises ValueError with the reason if o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuer:
-    """What an issuer has published.
+    """The keys and facts that an issuer has published.
 
     Attributes:
         public_keys: Its public keys in hexadecimal.
@@ -62,7 +62,7 @@ def _of_revoked_key(
     opened: Opened, leaked: datetime | None, proven_time: ProvenTime | None
 ) -> tuple[list[Check], IssuerStatus]:
     """Returns the checks of a revoked key's signature: a time stamp from before the leak spares it."""
-    refusal = Check("issuer", False, "the signing key was revoked by the issuer: whoever had it may have signed this")
+    refusal = Check("issuer", False, "the signing key was revoked by the issuer: somebody else may have signed this")
     if leaked is None or proven_time is None:
         return [refusal], "revoked"
     try:

@@ -173,7 +173,7 @@ class StatedRouting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedSignature:
-    """Who signed, and the signature.
+    """The signer and the signature.
 
     Attributes:
         algorithm: Always `Ed25519`.

@@ -22,7 +22,7 @@ class TimeStampError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeStampTrust:
-    """Which time-stamping authorities are believed.
+    """The time-stamping authorities that are believed.
 
     Attributes:
         certificates: PEM of root certificates, and of intermediate ones that responses lack.

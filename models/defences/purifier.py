@@ -31,7 +31,7 @@ class Purifier(Protocol):
 
     @property
     def randomised(self) -> bool:
-        """Whether the generator has an effect, so that an attack averages over draws."""
+        """Returns whether the generator has an effect, so that an attack averages over draws."""
 
     @property
     def backward(self) -> Backward:
@@ -58,7 +58,7 @@ class Composition:
 
     @property
     def randomised(self) -> bool:
-        """Whether any part is randomised."""
+        """Returns whether any part is randomised."""
         return any(part.randomised for part in self.parts)
 
     @property

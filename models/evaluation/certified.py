@@ -44,7 +44,7 @@ class Row:
 
     @property
     def correct(self) -> bool:
-        """Whether the image was certified for its label."""
+        """Returns whether the image was certified for its label."""
         return self.predict == self.label
 
     def to_line(self) -> str:

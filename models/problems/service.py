@@ -66,7 +66,7 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "deadline_unattainable": Problem(
         title="The deadline cannot be met",
-        raised_if="the estimate of wait and run is longer than `deadline`; `detail` tells both",
+        raised_if="the estimate of wait and run is longer than `deadline`; `detail` gives both",
     ),
     "deadline_exceeded": Problem(
         title="The deadline has passed",

@@ -44,7 +44,7 @@ class Bank:
 
     @property
     def class_specific(self) -> bool:
-        """Whether every class has vectors of its own."""
+        """Returns whether every class has vectors of its own."""
         return self.members[0].class_specific
 
     @property

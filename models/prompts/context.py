@@ -52,7 +52,7 @@ class ContextVectors:
 
     @property
     def class_specific(self) -> bool:
-        """Whether every class has vectors of its own."""
+        """Returns whether every class has vectors of its own."""
         return self.vectors.ndim == 3
 
     @property

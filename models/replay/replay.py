@@ -69,7 +69,7 @@ def check_labels(
         statement: The parsed document.
         rebuilt: Its classifier and noise.
         n: Number of samples of each set.
-        random: Draws their indices; whoever forged the labels must not know it.
+        random: Draws their indices; a forger of labels must not know it.
         tolerant: Whether labels may differ in near-ties, see `Rebuilt.may_differ`.
         on_samples: Called with the number of samples done.
 
@@ -133,7 +133,7 @@ def check_fresh_noise(
     Args:
         statement: The parsed document.
         rebuilt: Its classifier and noise.
-        key: Key of the noise, 32 bytes that whoever made the certificate could not know.
+        key: Key of the noise, 32 bytes that the maker of the certificate could not know.
         on_samples: Called with the number of samples done.
 
     Returns:

@@ -58,8 +58,8 @@ class DeviceCheck:
 
     def run(self) -> Iterator[SelfTestCheck]:
         """Yields the outcome of every check; those that need the model are left out if it does not load."""
-        yield run_check("noise_words", lambda: noise_words(self.references, self.device), self.clock)
-        yield run_check("normals", lambda: normals(self.references, self.device), self.clock)
+        yield run_check("noise_words", lambda: check_noise_words(self.references, self.device), self.clock)
+        yield run_check("normals", lambda: check_normals(self.references, self.device), self.clock)
         loaded: list[Backbone] = []
 
         def weights() -> str:
@@ -68,14 +68,14 @@ class DeviceCheck:
 
         yield run_check("weights", weights, self.clock)
         for backbone in loaded:
-            yield run_check("features", lambda model=backbone: features(self.references, model), self.clock)  # type: ignore[misc]
+            yield run_check("features", lambda model=backbone: check_features(self.references, model), self.clock)  # type: ignore[misc]
             yield run_check("counts", lambda model=backbone: self._counts(model), self.clock)  # type: ignore[misc]
 
     def _counts(self, backbone: Backbone) -> str:
-        return counts(self.references, backbone, self.key, block_size=self.block_size, samples=self.samples)
+        return check_counts(self.references, backbone, self.key, block_size=self.block_size, samples=self.samples)
 
 
-def noise_words(references: References, device: torch.device) -> str:
+def check_noise_words(references: References, device: torch.device) -> str:
     """Compares the words of both generators with the stored ones: those of `4x32` are computed on the device.
 
     Args:
@@ -95,7 +95,7 @@ def noise_words(references: References, device: torch.device) -> str:
     return f"{len(references.facts.words)} blocks of Philox equal the known answers"
 
 
-def normals(references: References, device: torch.device) -> str:
+def check_normals(references: References, device: torch.device) -> str:
     """Compares the normals of both laws, and the noisy pixels made of them, with the stored ones.
 
     Args:
@@ -105,10 +105,10 @@ def normals(references: References, device: torch.device) -> str:
     Raises:
         CheckFailedError: A normal is too far away, or a noisy pixel more than a grid step.
     """
-    return "; ".join(_law(references, law, device) for law in references.normals)
+    return "; ".join(_check_law(references, law, device) for law in references.normals)
 
 
-def features(references: References, backbone: Backbone) -> str:
+def check_features(references: References, backbone: Backbone) -> str:
     """Compares the features of the stored images and of the class texts with the stored features.
 
     Args:
@@ -126,7 +126,7 @@ def features(references: References, backbone: Backbone) -> str:
     return f"least cosine {of_images:.6f} of {len(images)} images, {of_texts:.6f} of the class texts"
 
 
-def counts(references: References, backbone: Backbone, key: bytes, *, block_size: int, samples: int) -> str:
+def check_counts(references: References, backbone: Backbone, key: bytes, *, block_size: int, samples: int) -> str:
     """Draws labels of the shipped image with noise of a key, and compares their counts with the stored ones.
 
     Args:
@@ -140,7 +140,7 @@ def counts(references: References, backbone: Backbone, key: bytes, *, block_size
         CheckFailedError: A count is outside its band.
     """
     facts, classifier = references.facts, _head(references, backbone).classifier(backbone, references.facts.sigma)
-    found = label_counts(
+    found = count_labels(
         classifier,
         references.phantom.numpy(),
         facts.sigma,
@@ -159,7 +159,7 @@ def counts(references: References, backbone: Backbone, key: bytes, *, block_size
     return f"{drawn} samples within the band: {found}; noise key {key.hex()}"
 
 
-def label_counts(
+def count_labels(
     classifier: VisionLanguageClassifier,
     image: NDArray[np.float32],
     sigma: float,
@@ -203,7 +203,7 @@ def _words_of_numpy(known: Words) -> list[int]:
     return [int(word) for word in philox.random_raw(4)]
 
 
-def _law(references: References, law: NoiseLaw, device: torch.device) -> str:
+def _check_law(references: References, law: NoiseLaw, device: torch.device) -> str:
     facts, stored = references.facts, references.normals[law].numpy()
     key, stream, side = bytes.fromhex(facts.noise_key), Stream(facts.stream), references.phantom.shape[-1] // 4
     image = references.phantom.numpy()[:, :side, :side]

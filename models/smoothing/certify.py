@@ -150,7 +150,7 @@ def estimate(
         base_classifier: The classifier that is smoothed.
         params: Noise level, numbers of samples, error probability.
         selection: Counts of the n0 selection samples.
-        blocks: Where the labels are kept. With `SharedBlocks`, whoever else takes part computes some of the batches.
+        blocks: Where the labels are kept. With `SharedBlocks`, other engines compute some of the batches.
         commit_size: Samples of one block, a divisor of the batch size (default: the batch size), the same for everyone
             who works on these blocks.
         on_progress: Called after each batch that was computed with the counts up to there and, with a target radius,

@@ -1,4 +1,4 @@
-"""The labels of a run in the order of its samples, whoever computes them."""
+"""The labels of a run in the order of its samples, whichever engine computes them."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing

@@ -126,7 +126,7 @@ class PresetWindow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PercentileWindow:
-    """From the 1st to the 99th percentile of the image's own values: then the map depends on the image.
+    """The window from the 1st to the 99th percentile of the image's own values: then the map depends on the image.
 
     Attributes:
         kind: Tells the windows apart in JSON.

@@ -17,7 +17,7 @@ CHECKS = {
 
 
 def is_always_true(test: ast.expr) -> bool:
-    """Whether an asserted expression is true in any run: a constant, an object that is no value, or `x == x`."""
+    """Returns whether an asserted expression is always true: a constant, an object that is no value, or `x == x`."""
     match test:
         case ast.Constant(value=value):
             return bool(value)
@@ -48,7 +48,7 @@ def called(node: ast.AST) -> Iterator[str]:
 
 
 def checks(function: ast.AST) -> bool:
-    """Whether a test asserts something, or calls what raises where a promise is broken."""
+    """Returns whether a test asserts something, or calls what raises where a promise is broken."""
     asserts = any(isinstance(node, ast.Assert) for node in ast.walk(function))
     return asserts or any(name in CHECKS or name.startswith("assert_") for name in called(function))
 

@@ -8,7 +8,8 @@ import pytest
 
 from certrad.app.cli.main import REQUESTS
 from certrad.models.shipped import shipped_tasks
-from certrad.workers.contract.commands import BAD_USAGE, COMPUTING, DONE
+from certrad.workers.contract.commands import COMPUTING
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE
 from tests.support.processes import ROOT
 
 FEW_SHOT = str(shipped_tasks()["mednist"].default_prompt)

@@ -17,7 +17,7 @@ STAMPS, OWN_PACS = (yaml.safe_load(ROOT.joinpath("docker", name).read_text("utf-
 
 
 def has_exit(service: str) -> bool:
-    """Whether a service is on a network that leads out."""
+    """Returns whether a service is on a network that leads out."""
     return any(not COMPOSE["networks"][network].get("internal", False) for network in SERVICES[service]["networks"])
 
 

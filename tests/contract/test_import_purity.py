@@ -16,7 +16,7 @@ HEAVY = (
 
 
 def run(code: str) -> object:
-    """What a fresh interpreter prints as JSON."""
+    """Returns what a fresh interpreter prints as JSON."""
     command = [sys.executable, "-c", code]
     return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
 
@@ -45,6 +45,7 @@ def test_command_line_loads_of_the_workers_what_it_shares_with_them_and_nothing_
         "contract",
         "contract.arguments",
         "contract.commands",
+        "contract.exit_codes",
         "contract.option_kinds",
     }
 

@@ -51,7 +51,7 @@ def test_chart_makes_what_the_overlay_makes(variant: str) -> None:
 
 
 def _faults(objects: list[dict[str, Any]], version: str) -> list[str]:
-    """What the schemas of a version refuse."""
+    """Returns what the schemas of a version refuse."""
     found = []
     for each in objects:
         try:

@@ -31,7 +31,7 @@ def pinned(image: str) -> dict[str, str]:
 
 
 def needed(requirement: Requirement) -> bool:
-    """Whether any target needs it; none of them is a Python or a platform of its own choice."""
+    """Returns whether any target needs it; none of them is a Python or a platform of its own choice."""
     linux = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "extra": ""}
     marker = requirement.marker
     return marker is None or any(marker.evaluate({**linux, **target}) for target in TARGETS)

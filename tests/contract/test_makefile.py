@@ -13,7 +13,7 @@ EVERYTHING = {*SERVICE, "telemetry", "bench", "evaluate", "dev"}
 
 
 def plan(verb: str, venv: Path) -> str:
-    """What `make VERB` would run where the environment is not there yet."""
+    """Returns what `make VERB` would run where the environment is not there yet."""
     command = ["make", "--dry-run", "--no-print-directory", verb, f"VENV={venv}"]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 

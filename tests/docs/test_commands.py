@@ -127,7 +127,7 @@ def test_commands_of_a_page_run_as_they_are_written(checkout: Checkout, page: Pa
 
 
 def _first_certificate(url: str) -> None:
-    """What a reader of any page but the tutorial has already: with it the service has made its signing key."""
+    """Returns what a reader of any page but the tutorial has already: with it the service has made its signing key."""
     image = (sample_images() / "data" / "RG1_UNCI.dcm").read_bytes()
     job = httpx.post(
         f"{url}/certify", params={"n": 1000}, content=image, headers={"Prefer": "wait=30"}, timeout=60
@@ -140,7 +140,7 @@ def _status(url: str, job_id: str) -> str:
 
 
 def _reader_s_images(folder: Path) -> None:
-    """What a reader would have: single images, labelled ones, and MedNIST."""
+    """Returns what a reader would have: single images, labelled ones, and MedNIST."""
     generator = np.random.default_rng(0)
 
     def write(path: Path, level: int) -> None:

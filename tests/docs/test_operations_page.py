@@ -6,7 +6,7 @@ from typing import Final
 from certrad.app.api.remedies import REMEDIES
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
-from certrad.workers.contract import commands
+from certrad.workers.contract import exit_codes
 from certrad.workers.contract.data_version import DATA_VERSION, MIGRATIONS
 from certrad.workers.settings import ConnectorSettings, StackSettings
 from tests.support.documentation import DOCS
@@ -60,7 +60,7 @@ def test_every_refusal_of_a_busy_or_broken_service_has_a_row() -> None:
 
 def test_every_exit_code_above_the_usual_ones_has_a_row() -> None:
     text = section("When something is wrong")
-    for code in (commands.OTHER_DATA, commands.SELFTEST_FAILED, commands.REDIS_AWAY):
+    for code in (exit_codes.OTHER_DATA, exit_codes.SELFTEST_FAILED, exit_codes.REDIS_AWAY):
         assert f"exit code {code}" in text
 
 

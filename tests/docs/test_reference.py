@@ -37,7 +37,7 @@ def first_cells(text: str) -> list[str]:
 
 
 def words(text: str) -> set[str]:
-    """What stands in backticks."""
+    """Returns what stands in backticks."""
     return set(re.findall(r"`([^`]+)`", text))
 
 

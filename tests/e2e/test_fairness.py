@@ -1,4 +1,4 @@
-"""Whose turn it is on a real stack: a flood, an estimate that comes true, a tuning that makes room for certificates."""
+"""Jobs take turns on a real stack: a flood, an estimate that comes true, a tuning that makes room for certificates."""
 
 import io
 import json
@@ -52,7 +52,7 @@ class Sender:
     tenant: str
 
     def send(self, job_id: str) -> float:
-        """Sends one image and returns when."""
+        """Sends one image, and returns when that was."""
         settings = WorkerSettings(data_dir=self.stack.data_dir)
         uploads.store(settings.blobs_dir, job_id, io.BytesIO(encoded(noise(48, 48), "png")))
         submission, at = Submission(tenant=self.tenant), time.time()
@@ -63,7 +63,7 @@ class Sender:
 
 
 def entered(redis: Redis, job_id: str, phase: str) -> float | None:
-    """When a job entered a phase, in seconds since 1970; None if it has not."""
+    """Returns when a job entered a phase, in seconds since 1970; None if it has not."""
     for entry, event in cast("list[tuple[bytes, dict[bytes, bytes]]]", redis.xrange(events_key(job_id))):
         if event[b"event"] == b"phase" and json.loads(event[b"data"])["phase"] == phase:
             return int(entry.partition(b"-")[0]) / 1000
@@ -107,7 +107,7 @@ def test_the_wait_that_is_told_comes_true_within_a_factor(stack: RunningStack) -
         ]
 
         def told() -> dict[str, Any] | None:
-            """The estimate of the last job, once the whole line is known: it is worked out once a second."""
+            """Returns the estimate of the last job, once the whole line is known: it is worked out once a second."""
             estimate: dict[str, Any] = stack.job(jobs[-1])["estimate"]
             return estimate if (estimate["wait_seconds"] or 0) > 2 * estimate["run_seconds"] else None
 

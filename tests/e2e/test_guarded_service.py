@@ -55,7 +55,7 @@ class Service:
         return self.command(queue, "worker-health", queue)
 
     def command(self, user: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """What a command says as a user of Redis."""
+        """Returns what a command says as a user of Redis."""
         return subprocess.run(
             [sys.executable, "-m", "certrad.app.cli.main", *words],
             cwd=ROOT,

@@ -154,12 +154,12 @@ class Hospital:
         return [self.stack.job(job) for (job,) in self.rows("SELECT job FROM instances WHERE study = ?", study)]
 
     def jobs(self) -> int:
-        """How many jobs the service has, whoever submitted them."""
+        """Returns how many jobs the service has, of all senders."""
         jobs: list[object] = httpx.get(f"{self.stack.url}/jobs?limit=100", timeout=30).json()["jobs"]
         return len(jobs)
 
     def has_seen_everything(self) -> bool:
-        """Whether the connector knows of every stable series, and has nothing left to do."""
+        """Returns whether the connector knows of every stable series, and has nothing left to do."""
         last = str(self.orthanc.get("/changes?last")["Last"])
         if self.rows("SELECT value FROM facts WHERE name = 'orthanc_position'") != [(last,)]:
             return False
@@ -171,7 +171,7 @@ class Hospital:
         return self.rows(f"SELECT {open_ones} + {running} + {waiting}") == [(0,)]
 
     def stable_series(self, study: str) -> int:
-        """How many series of a study Orthanc holds for complete."""
+        """Returns how many series of a study Orthanc holds for complete."""
         (found,) = httpx.post(f"{self.orthanc.url}/tools/lookup", content=study, timeout=30).json()
         series = self.orthanc.get(f"/studies/{found['ID']}/series")
         return sum(1 for one in series if one["IsStable"])

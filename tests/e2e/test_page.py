@@ -270,7 +270,7 @@ def test_picture_of_the_radius_is_the_image_changed_by_exactly_the_radius(tab: T
 
 
 def changed_values(page: Page) -> int:
-    """How many values differ between the first two pictures."""
+    """Returns how many values differ between the first two pictures."""
     return int(
         page.evaluate("""() => {
             const [before, after] = [...document.querySelectorAll(".example-panels canvas")].map(

@@ -18,7 +18,7 @@ CHARSET_FILES = sorted((Path(pydicom.__file__).parent / "data" / "charset_files"
 
 
 def errors(content: bytes, directory: Path) -> list[str]:
-    """What dsrdump complains about; it knows no UTF-8, which it says as a warning."""
+    """Returns what dsrdump complains about; it knows no UTF-8, which it says as a warning."""
     said = dsrdump(content, directory)
     assert any("99CERTRAD" in line and DIGEST in line for line in said), "dsrdump prints the certificate's digest"
     return [line for line in said if line.startswith(("E:", "F:")) or "error" in line.lower() or "invalid" in line]

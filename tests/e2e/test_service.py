@@ -80,7 +80,7 @@ def test_same_image_and_settings_have_the_same_certificate(client: Client) -> No
 
 
 def keys(data_dir: Path, *arguments: str) -> dict[str, Any]:
-    """What `certrad keys` prints."""
+    """Returns what `certrad keys` prints."""
     command = [sys.executable, "-m", "certrad.workers.cli.main", "keys", "--data-dir", str(data_dir), *arguments]
     answer: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
     return answer

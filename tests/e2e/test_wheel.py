@@ -27,7 +27,7 @@ print(json.dumps({"bare": sorted({"app", "bench", "models", "workers"} & sys.mod
 
 
 def build(kind: str, sources: Path, target: Path) -> Path:
-    """What the build backend makes in a folder: `sdist` or `wheel`."""
+    """Returns what the build backend makes in a folder: `sdist` or `wheel`."""
     target.mkdir()
     code = f"from setuptools import build_meta; build_meta.build_{kind}({str(target)!r})"
     subprocess.run([sys.executable, "-c", code], cwd=sources, check=True, capture_output=True)

@@ -39,7 +39,7 @@ def kill_in_mid_job(stack: RunningStack, image: bytes) -> Callable[..., str]:
 
 
 def was_repeated(stack: RunningStack, job_id: str) -> bool:
-    """Whether the job was started again, once or, on a machine so busy that heartbeats stay out, more often."""
+    """Returns whether the job was started again, once or, on a machine so busy that heartbeats stay out, more often."""
     with stack.redis() as redis:
         left = redis.hget(Job.key_for(rq_job_id(job_id, "certify")), "retries_left")
     return left is not None and int(left) < WorkerSettings().job_retries

@@ -24,7 +24,7 @@ def api_settings(api_settings: ApiSettings) -> ApiSettings:
 
 
 def note(redis: Redis, job_id: str) -> dict[str, str]:
-    """What is noted about the callback of a job."""
+    """Returns what is noted about the callback of a job."""
     fields: dict[bytes, bytes] = redis.hgetall(callback_key(job_id))  # type: ignore[assignment]  # not asynchronous
     return {name.decode(): value.decode() for name, value in fields.items()}
 

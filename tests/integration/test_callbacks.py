@@ -78,7 +78,7 @@ def ended(redis: Redis, clock: Clock) -> Callable[..., str]:
 
 @pytest.fixture
 def callbacks(store: CallbackStore, authority: Authority, other: Receiver, clock: Clock, tmp_path: Path) -> Callbacks:
-    """What sends to the running receiver, with at most three attempts within an hour."""
+    """Returns a sender to the running receiver, with at most three attempts within an hour."""
     hosts = CallbackHosts.read(f"127.0.0.1:{other.port}")
     sending = Sending(hosts=hosts, tls=authority.trust, seconds=10.0)
     plan = Plan(attempts=3, seconds=3_600.0, first_wait=5.0, longest_wait=60.0, chance=lambda: 0.5)

@@ -56,7 +56,7 @@ def sender(guarded: GuardedRedis) -> Iterator[Redis]:
 
 
 def environment(guarded: GuardedRedis, authority: Authority, told: Receiver, folder: Path) -> dict[str, str]:
-    """What the sender's container has, with the secret that the script for operators makes."""
+    """Returns what the sender's container has, with the secret that the script for operators makes."""
     secret = guarded.secrets / "callback.secret"
     secret.chmod(0o400)  # outside /run/secrets, nobody else may read it
     return {

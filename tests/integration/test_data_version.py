@@ -17,7 +17,6 @@ from certrad.app.settings import ApiSettings
 from certrad.workers.cli.main import main
 from certrad.workers.contract import data_version
 from certrad.workers.contract.access import LOCAL_TENANT
-from certrad.workers.contract.commands import OTHER_DATA
 from certrad.workers.contract.data_version import (
     DATA_VERSION,
     MIGRATIONS,
@@ -26,6 +25,7 @@ from certrad.workers.contract.data_version import (
     open_store,
     require_directory,
 )
+from certrad.workers.contract.exit_codes import OTHER_DATA
 from certrad.workers.contract.names import ACTIVE, JOBS, VERSION, record_key
 from certrad.workers.contract.records import Records
 from certrad.workers.local.redis_server import EmbeddedRedis

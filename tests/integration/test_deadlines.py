@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from certrad.app.api import outlook
+from certrad.app.api import estimates
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest, ClassifierSpec, SamplingParams, ZeroShotAdaptation
@@ -96,7 +96,7 @@ def test_an_estimate_that_nobody_can_make_says_why(
     waiting(redis, api_settings, JOB)
     estimate = api.get(f"/jobs/{JOB}").json()["estimate"]
     assert estimate["run_seconds"] is estimate["ends_at"] is None
-    assert estimate["reason"] == (outlook.NOT_MEASURED if has_engine else outlook.NO_ENGINE)
+    assert estimate["reason"] == (estimates.NOT_MEASURED if has_engine else estimates.NO_ENGINE)
 
 
 @pytest.mark.usefixtures("measured")

@@ -158,7 +158,7 @@ def test_one_engine_finishes_what_another_began_with_the_same_counts(
 
 
 def begun(runtime: Runtime, record: JobRecord, monkeypatch: pytest.MonkeyPatch) -> LedgerEntry:
-    """What is fixed of a job whose engine stops after its first block."""
+    """Returns what is fixed of a job whose engine stops after its first block."""
 
     def stop() -> None:
         raise StoppedError

@@ -111,7 +111,7 @@ def needed_before(ender: JobEnder) -> set[str]:
 
 
 def rows(ender: JobEnder) -> Mapping[str, list[str]]:
-    """What the connector's tables hold: the job of each instance, the bytes of each delivery, each study looked at."""
+    """Returns what the connector's tables hold: the job of each instance, the bytes of each delivery, each study."""
     with closing(Database(ender.settings.pacs_dir)) as database:
         return {
             "jobs": [row["job"] for row in database.rows("SELECT job FROM instances")],

@@ -129,7 +129,7 @@ def submit(url: str, headers: dict[str, str]) -> str:
 
 
 def attack(page: Page, origin: str, url: str, job: str) -> list[tuple[str, str | None]]:
-    """What a page of an origin got to read of a service, by attempt."""
+    """Returns what a page of an origin got to read of a service, by attempt."""
     page.goto(origin)
     return [(name, text) for name, text in page.evaluate(ATTACK, [url, job])]
 

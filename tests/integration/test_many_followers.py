@@ -76,7 +76,7 @@ def test_hundreds_of_waits_and_event_streams_all_end_right(roomy: str, records: 
 
 @asynccontextmanager
 async def source_at(url: str) -> AsyncIterator[events.Source]:
-    """Where the events of jobs are read, on a client of its own."""
+    """Yields a source of the events of jobs, on a client of its own."""
     async with AsyncRedis.from_url(url, protocol=2) as client:
         news = News(client)
         yield events.Source(redis=client, news=news)
@@ -165,7 +165,7 @@ class Submission:
 
 
 def is_followed(redis: Redis) -> bool:
-    """Whether the API listens for news, as it does once somebody waits."""
+    """Returns whether the API listens for news, as it does once somebody waits."""
     return bool(redis.pubsub_numsub("certrad:news")[0][1])
 
 

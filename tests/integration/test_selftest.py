@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from redis import Redis
 
 from certrad.models.types.selftest import SelfTestCheck, SelfTestReport
-from certrad.workers.contract.commands import SELFTEST_FAILED
+from certrad.workers.contract.exit_codes import SELFTEST_FAILED
 from certrad.workers.contract.names import ENGINE_QUEUE, FAILED_SELFTESTS, INTAKE_QUEUE, JOBS
 from certrad.workers.contract.queues import queue
 from certrad.workers.contract.selftest import FailedSelfTest, SelfTests
@@ -53,7 +53,7 @@ def test_an_engine_whose_selftest_fails_takes_no_job_and_says_which_check(
 def test_metrics_count_the_engines_whose_selftest_failed(redis: Redis, api: TestClient) -> None:
     for device in ("cpu", "cuda:0"):
         failed = FailedSelfTest(host="node", device=device, failed_at=time.time(), checks=("counts",))
-        SelfTests(redis).tell_failure(failed)
+        SelfTests(redis).publish_failure(failed)
     assert "certrad_selftests_failed 2.0" in api.get("/metrics").text
     SelfTests(redis).forget_failure("node", "cpu")
     assert "certrad_selftests_failed 1.0" in api.get("/metrics").text
@@ -63,7 +63,7 @@ def test_an_engine_that_passes_publishes_how_long_it_took_and_clears_an_earlier_
     redis: Redis, api: TestClient, settings: WorkerSettings, processes: Processes
 ) -> None:
     failed = FailedSelfTest(host=socket.gethostname(), device="cpu", failed_at=time.time(), checks=("counts",))
-    SelfTests(redis).tell_failure(failed)
+    SelfTests(redis).publish_failure(failed)
     processes.start(["-m", "certrad.workers.cli.main", "worker", "engine"], name="worker", env=environment(settings))
 
     def engines() -> list[dict[str, object]]:
@@ -153,7 +153,7 @@ def test_a_failure_is_told_for_an_hour_or_until_the_device_passes(redis: Redis) 
     now = [1000.0]
     tests = SelfTests(redis, clock=lambda: now[0])
     for device in ("cuda:0", "cuda:1"):
-        tests.tell_failure(FailedSelfTest(host="a", device=device, failed_at=now[0], checks=("counts",)))
+        tests.publish_failure(FailedSelfTest(host="a", device=device, failed_at=now[0], checks=("counts",)))
     tests.forget_failure("a", "cuda:0")
     assert [failed.device for failed in tests.failures()] == ["cuda:1"]
     now[0] += 3601

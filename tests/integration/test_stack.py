@@ -17,7 +17,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from certrad.workers.contract.commands import REDIS_AWAY, SELFTEST_FAILED
+from certrad.workers.contract.exit_codes import REDIS_AWAY, SELFTEST_FAILED
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.local.stack import Stack
 from certrad.workers.local.supervisor import Child, StackError

@@ -103,7 +103,7 @@ def never(_: Query) -> bytes:
 
 
 def counting(answers: list[Exception]) -> tuple[list[int], Callable[[Query], bytes]]:
-    """What fails as told, and how often it was asked."""
+    """Returns the calls, and a function that notes each of them and fails as asked."""
     asked: list[int] = []
 
     def ask(_: Query) -> bytes:

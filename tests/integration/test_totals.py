@@ -19,7 +19,7 @@ from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.workers.contract.access_keys import AccessKeys
 from certrad.workers.contract.drift import MOST_SERIES, Series, read_days
-from certrad.workers.contract.load import publish_memory
+from certrad.workers.contract.engine_memory import publish_memory
 from certrad.workers.contract.names import ENGINE_QUEUE, TOTALS, drift_key
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.submission import Submission

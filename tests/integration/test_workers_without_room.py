@@ -11,7 +11,7 @@ from redis import Redis
 from rq import Worker
 from rq.job import Job, JobStatus
 
-from certrad.workers.contract.commands import REDIS_AWAY
+from certrad.workers.contract.exit_codes import REDIS_AWAY
 from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.contract.queues import queue
 from certrad.workers.local.redis_server import EmbeddedRedis

@@ -88,12 +88,12 @@ class Run:
                 del self.running[job_id]
 
     def all_ended(self) -> bool:
-        """Whether no job is under way any more."""
+        """Returns whether no job is under way any more."""
         self.look()
         return not self.running
 
     def _check(self, job: dict[str, Any], kind: int) -> bool:
-        """Whether the outcome of a job is right; no while its certificate cannot be read."""
+        """Returns whether the outcome of a job is right; False while its certificate cannot be read."""
         if job["status"] != "succeeded":
             code = job["error"]["code"] if job["error"] else job["status"]
             allowed = set().union(*(TRUTHFUL.get(name, set()) for name in self.caused))
@@ -225,7 +225,7 @@ def submit(run: Run, image: bytes, request: dict[str, object], key: str) -> str:
 
 
 def finished(stack: RunningStack) -> int:
-    """How often a job has ended, as the service counts."""
+    """Returns how often a job has ended, as the service counts."""
     text = httpx.get(f"{stack.url}/metrics", timeout=30).text
     return round(sum(float(value) for value in re.findall(r"^certrad_jobs_total\{[^}]*\} (\S+)$", text, re.MULTILINE)))
 

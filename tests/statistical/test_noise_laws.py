@@ -44,7 +44,7 @@ def test_the_tails_are_as_frequent_as_they_should_be(law: NoiseLaw) -> None:
 
 
 def assert_uncorrelated(a: NDArray[np.float64], b: NDArray[np.float64]) -> None:
-    """Neither the values nor their squares go together."""
+    """Checks that neither the values nor their squares are correlated."""
     size = a.size
     assert abs((a * b).sum()) < WITHIN * np.sqrt(size)
     assert abs(((a**2 - 1) * (b**2 - 1)).sum()) < WITHIN * 2 * np.sqrt(size)

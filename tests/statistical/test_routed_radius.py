@@ -91,7 +91,7 @@ def without_invalid(
 
 
 def false_claims(rule: Rule, line: RoutedLine, trials: int = TRIALS) -> int:
-    """How many of the trials claim a radius within which the routed classifier does not answer the class."""
+    """Returns how many of the trials claim a radius within which the routed classifier does not answer the class."""
     rng = np.random.default_rng(36)
     n, distance = SIZES[line], line.distance(0)
     q, p = line.selector_probabilities(HERE)[0], [line.class_probabilities(b, HERE)[0] for b in range(len(line.routes))]

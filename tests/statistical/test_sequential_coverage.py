@@ -27,7 +27,7 @@ LogE = Callable[[Floats, Floats, float], Floats]
 def probability_of_rejection(
     rejects: Callable[[int], NDArray[np.bool_]], looks: Sequence[int], probabilities: Sequence[float]
 ) -> list[float]:
-    """For each p, that Bin(n, p) is, at any look n, a count s with rejects(n)[s]."""
+    """Returns for each p the probability that Bin(n, p) is, at any look n, a count s with rejects(n)[s]."""
     p = np.array(probabilities)
     alive, rejected, before = np.ones((p.size, 1)), np.zeros(p.size), 0
     for n in looks:
@@ -167,7 +167,7 @@ def test_deciding_on_the_shards_that_are_home_first_is_caught() -> None:
 
 
 def shows_more_than(p: float) -> Callable[[int], NDArray[np.bool_]]:
-    """Whether a look at s of n shows a bound above p."""
+    """Returns whether a look at s of n shows a bound above p."""
 
     def shows(successes: int, n: int) -> bool:
         sequence = ConfidenceSequence(ALPHA, millionths=math.floor(p * 1e6 + 1e-9))
@@ -198,7 +198,7 @@ def test_a_bound_that_ignores_the_executed_noise_is_caught() -> None:
     failures = stats.binom(n, 1 - (p + ETA))
 
     def most_failures(null: float) -> int:
-        """With which `null` is still rejected."""
+        """Returns the most failures with which `null` is still rejected."""
         return bisect_left(range(10_000), True, key=lambda f: log_e_value(n - f, f, null) < -math.log(ALPHA)) - 1
 
     sequence = ConfidenceSequence(ALPHA)

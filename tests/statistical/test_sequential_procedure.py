@@ -67,7 +67,7 @@ def true_radius(p: Probabilities) -> float:
 
 
 def asked(p: Probabilities, kind: type[SmoothingParams] = Lenient) -> SmoothingParams:
-    """With the target at the true radius, rounded up: to reach it is to claim too much."""
+    """Returns the parameters with the target at the true radius, rounded up: to reach it is to claim too much."""
     return kind(sigma=1.0, n0=20, n=N, target_radius=math.ceil(max(true_radius(p), 0.0) * 1e4 + 1) / 1e4)
 
 

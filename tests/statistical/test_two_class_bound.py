@@ -86,7 +86,7 @@ def selected_on_the_estimation_samples(
 
 
 def wrong_claims(rule: Rule, case: Case, trials: int) -> int:
-    """How many of the trials claim more than the true radius of the class they name."""
+    """Returns how many of the trials claim more than the true radius of the class they name."""
     rng = np.random.default_rng(20240817)
     selections = rng.multinomial(case.n0, case.p, size=trials)
     estimations = rng.multinomial(case.n, case.p, size=trials)

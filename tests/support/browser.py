@@ -34,7 +34,7 @@ class Tab:
         return self.page
 
     def violations(self) -> list[str]:
-        """What axe-core finds that is serious or critical."""
+        """Returns what axe-core finds that is serious or critical."""
         # axe is put in by the debugger, which the policy of the page does not bind
         found: list[dict[str, Any]] = Axe().run(self.page).response["violations"]
         return [

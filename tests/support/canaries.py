@@ -60,7 +60,7 @@ class Canary:
         return exact | {self.tokens[token] for token in _TOKEN.findall(content) if token in self.tokens}
 
     def elements_of(self, dataset: Dataset) -> Iterator[tuple[str, str]]:
-        """Where in a data set which token is: the element, and the element of the file that the token is from."""
+        """Yields the elements of a data set that hold tokens, each with the element that its token is from."""
         for element in dataset.iterall():
             if element.VR != "SQ":
                 for name in self.found_in(str(element.value).encode()):

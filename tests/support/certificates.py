@@ -71,7 +71,7 @@ WINDOWS: Final[tuple[AppliedWindow, ...]] = (
 
 
 def scale_of(window: AppliedWindow) -> ImageScale:
-    """How far a change of an image with this window can move its model input."""
+    """Returns how far a change of an image with this window can move its model input."""
     return replace(SCALE, depends_on_pixels=isinstance(window, PercentileRange))
 
 

@@ -14,7 +14,7 @@ def dciodvfy_errors(content: bytes, directory: Path) -> list[str]:
 
 
 def dsrdump(content: bytes, directory: Path) -> list[str]:
-    """What dsrdump (of the Debian package dcmtk) prints of a report, with unknown relationships as errors."""
+    """Returns what dsrdump (of the Debian package dcmtk) prints of a report, with unknown relationships as errors."""
     return _said(["dsrdump", "-Er", "+Pn", "+Pl", "+Pc"], content, directory)
 
 

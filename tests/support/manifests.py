@@ -22,7 +22,7 @@ def _by_name(documents: list[Any]) -> Objects:
 
 
 def kustomized(variant: str) -> Objects:
-    """What `kubectl kustomize` built from an overlay, without the namespace that it writes into each object."""
+    """Returns what `kubectl kustomize` built from an overlay, without the namespace that it writes into each object."""
     built = BUILT / f"{variant}.yaml"
     objects = _by_name(list(yaml.safe_load_all(built.read_text("utf-8"))))
     for (kind, _), each in objects.items():
@@ -39,7 +39,7 @@ def source_line() -> str:
 
 
 def rendered(variant: str, **changed: Any) -> Objects:
-    """What Helm renders from the chart with the values of an example."""
+    """Returns what Helm renders from the chart with the values of an example."""
     helm = pytest.importorskip("helm_python", reason="Helm's library has no wheel for this machine")
     values: dict[str, Any] = yaml.safe_load(example(variant).read_text("utf-8"))
     with helm.Chart.load(DEPLOY / "helm" / "certrad") as chart:
@@ -63,7 +63,7 @@ def pods(objects: Objects) -> dict[str, dict[str, Any]]:
 
 
 def mounts(pod: dict[str, Any]) -> dict[str, str]:
-    """Where a pod mounts each of its persistent volumes, by the claim."""
+    """Returns where a pod mounts each of its persistent volumes, by the claim."""
     (container,) = pod["spec"]["containers"]
     claims = {
         each["name"]: each["persistentVolumeClaim"]["claimName"]

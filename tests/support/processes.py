@@ -31,7 +31,7 @@ def wait_for(condition: Callable[[], T | None], *, timeout: float = 120.0, what:
 
 
 def gone(pid: int) -> bool:
-    """Whether no process of this id runs; a zombie runs no more."""
+    """Returns whether no process of this id runs; a zombie runs no more."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -68,11 +68,11 @@ class Processes:
         return process
 
     def output(self, name: str = "process") -> Path:
-        """Where the standard output of a process goes."""
+        """Returns the file that the standard output of a process goes to."""
         return self._directory / f"{name}.out"
 
     def errors(self, name: str = "process") -> Path:
-        """Where the standard error of a process goes."""
+        """Returns the file that the standard error of a process goes to."""
         return self._directory / f"{name}.err"
 
     def __enter__(self) -> "Processes":

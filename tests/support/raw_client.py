@@ -45,11 +45,11 @@ class ApiProcess:
         return connection
 
     def is_alive(self) -> bool:
-        """Whether GET /health/live is answered with 200."""
+        """Returns whether GET /health/live is answered with 200."""
         return self.answers("/health/live")
 
     def answers(self, path: str = "/openapi.json") -> bool:
-        """Whether a GET is answered with 200."""
+        """Returns whether a GET is answered with 200."""
         try:
             return httpx.get(f"{self.url}{path}", timeout=5).status_code == 200
         except httpx.TransportError:
@@ -92,7 +92,7 @@ def head(path: str, *headers: str, method: str = "POST") -> bytes:
 
 
 def everything(connection: socket.socket) -> bytes:
-    """What the service sends until it closes the connection."""
+    """Returns what the service sends until it closes the connection."""
     with connection:
         received = b""
         while chunk := connection.recv(65_536):

@@ -39,7 +39,7 @@ class Authority:
 
     @property
     def trust(self) -> ssl.SSLContext:
-        """What trusts this authority and no other."""
+        """Returns a context that trusts this authority and no other."""
         return ssl.create_default_context(cafile=str(self.root))
 
 

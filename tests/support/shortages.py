@@ -26,7 +26,7 @@ class Shortage:
         raise NotImplementedError
 
     def refuses(self) -> bool:
-        """Whether the server refuses a small write."""
+        """Returns whether the server refuses a small write."""
         try:
             self.client.set("probe", "1")
         except ResponseError:

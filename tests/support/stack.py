@@ -37,7 +37,7 @@ class RunningStack:
         return None
 
     def another_child(self, former: psutil.Process, *words: str) -> bool:
-        """Whether a process with these words is there and is not the former one."""
+        """Returns whether a process with these words is there and is not the former one."""
         child = self.child(*words)
         return child is not None and child.pid != former.pid
 

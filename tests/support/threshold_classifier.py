@@ -27,7 +27,7 @@ class ThresholdClassifier:
 
     @property
     def edges(self) -> NDArray[np.float64]:
-        """Where the classes meet, in pixels of [0, 1]."""
+        """Returns where the classes meet, in pixels of [0, 1]."""
         return (np.array(self.cuts) - 0.5) / 255
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:

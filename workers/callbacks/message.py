@@ -1,4 +1,4 @@
-"""What a receiver is told: one small JSON object, signed by the rules of Standard Webhooks."""
+"""The message to a receiver: one small JSON object, signed by the rules of Standard Webhooks."""
 
 import base64
 import hashlib
@@ -61,7 +61,7 @@ def message(note: Note, secrets: Sequence[str], *, now: float) -> Message:
 
 
 def message_id(note: Note) -> str:
-    """Returns the id of the message, the same at every attempt: a receiver that knows it has been told."""
+    """Returns the id of the message, the same at every attempt: a receiver that knows it has had the message."""
     return f"msg_{note.job}"
 
 

@@ -1,4 +1,4 @@
-"""When a callback is tried again, whom callbacks leave alone until then, and when they are given up."""
+"""The plan of callbacks: when one is tried again, which receivers are left alone until then, when one is given up."""
 
 import random
 from collections.abc import Callable

@@ -19,7 +19,7 @@ _MOST_RETRY_AFTER: Final = 86_400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """How an attempt ended.
+    """The end of an attempt.
 
     Attributes:
         told: Whether the receiver has taken the message.

@@ -1,4 +1,4 @@
-"""The process that sends callbacks: takes notes that are due, tells receivers, and plans what failed."""
+"""The process that sends callbacks: takes notes that are due, informs receivers, and plans what failed."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ _log = structlog.get_logger()
 
 
 class Callbacks:
-    """Sends callbacks until it is told to stop; any number of processes may do so.
+    """Sends callbacks until it has to stop; any number of processes may do so.
 
     A slow receiver keeps at most two of eight threads, and nobody else waits for one that does not answer.
     """
@@ -66,7 +66,7 @@ class Callbacks:
         self._lock = threading.Lock()
 
     def run(self, wait: Callable[[float], bool]) -> None:
-        """Sends until told to stop; what is under way then is finished.
+        """Sends until it has to stop; what is under way then is finished.
 
         Args:
             wait: Waits some seconds, and returns whether to stop.
@@ -78,7 +78,7 @@ class Callbacks:
             self._threads.shutdown(cancel_futures=True)
 
     def step(self) -> None:
-        """Takes the notes that are due and can be told now, and puts off the others."""
+        """Takes the notes that are due and can be sent now, and puts off the others."""
         now = self._clock()
         for note in self._store.due(now, limit=_READ_AT_ONCE):
             host = urlsplit(note.address).netloc
@@ -118,7 +118,7 @@ class Callbacks:
         try:
             self.tell(note)
         except Exception as error:  # it is due again when the time it was taken for is over
-            _log.error("callback not told", job_id=note.job, exc_info=error)
+            _log.error("callback not sent", job_id=note.job, exc_info=error)
         finally:
             self._count(host, -1)
 

@@ -1,4 +1,4 @@
-"""The callbacks that wait and those that were given up, in Redis: whoever dies in between, they are still there.
+"""The callbacks that wait and those that were given up, in Redis: no death of a process loses them.
 
 The script that ends a job writes the note of its callback (`certrad.workers.contract.scripts`). Every change here is
 one script too, and one that is sent twice, because its answer was lost, counts once.
@@ -20,7 +20,7 @@ DEAD: Final = "callbacks_dead"
 MOST_DEAD: Final = 1_000
 DEAD_SECONDS: Final = 30 * 86_400
 
-# KEYS waiting; ARGV job, now, due. Whoever moves a note that is due has it until then.
+# KEYS waiting; ARGV job, now, due. A process that moves a note that is due has it until then.
 _TAKE: Final = """
 local due = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not due or tonumber(due) > tonumber(ARGV[2]) then return 0 end
@@ -87,7 +87,7 @@ class CallbackStore:
         self._anew = redis.register_script(_ANEW)
 
     def due(self, now: float, *, limit: int) -> list[Note]:
-        """Returns notes that are to be told now, those that wait longest first.
+        """Returns notes that are due, those that wait longest first.
 
         Args:
             now: Seconds since 1970.
@@ -107,7 +107,7 @@ class CallbackStore:
         return bool(self._take(keys=[CALLBACKS], args=[note.job, repr(now), repr(until)]))
 
     def delivered(self, note: Note) -> bool:
-        """Forgets a note that was told; returns False if somebody did so before."""
+        """Forgets a note that was sent; returns False if somebody did so before."""
         keys = [CALLBACKS, callback_key(note.job), TOTALS]
         return bool(self._delivered(keys=keys, args=[note.job, DELIVERED]))
 

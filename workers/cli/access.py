@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from certrad.workers.contract.access import SCOPES, Scope
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import Kind, choice, integer, text
 
 if TYPE_CHECKING:

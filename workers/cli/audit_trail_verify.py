@@ -8,7 +8,7 @@ from dataclasses import asdict
 from certrad.workers.cli.common import add_json
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.audit_chain import ChainReport, check_chain, read_head
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import Kind
 
 
@@ -40,8 +40,8 @@ def run(options: Namespace) -> int:
     except OSError as error:
         return fail(f"the audit trail in {directory} cannot be read: {error.strerror}", BAD_USAGE)
     if options.json:
-        told = {**asdict(report), "head": str(report.head), "intact": report.fault is None}
-        sys.stdout.write(json.dumps(told) + "\n")
+        shown = {**asdict(report), "head": str(report.head), "intact": report.fault is None}
+        sys.stdout.write(json.dumps(shown) + "\n")
     else:
         sys.stdout.write(_text(report))
     return DONE if report.fault is None else FAILURE

@@ -1,4 +1,4 @@
-"""`certrad callbacks`: what receivers were not told yet, and what was given up."""
+"""`certrad callbacks`: what was not sent to receivers yet, and what was given up."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from certrad.workers.contract.access import LOCAL_TENANT, is_tenant
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import choice, text
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, REDIS_AWAY, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, REDIS_AWAY, fail
 
 if TYPE_CHECKING:
     from certrad.workers.settings import CallbackSettings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from certrad.workers.contract.access import LOCAL_TENANT, is_tenant
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import Kind, text
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from certrad.workers.cli.common import backbone, require_card
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 
 
 def add_arguments(parser: Parser) -> None:

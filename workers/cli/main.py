@@ -4,7 +4,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from certrad.workers.contract.commands import BAD_USAGE, COMPUTING, fail, find, run
+from certrad.workers.contract.commands import COMPUTING, find, run
+from certrad.workers.contract.exit_codes import BAD_USAGE, fail
 from certrad.workers.environment import SPINNING
 
 

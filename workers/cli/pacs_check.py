@@ -7,7 +7,7 @@ from argparse import Namespace
 from dataclasses import asdict
 
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 
 
 def add_arguments(parser: Parser) -> None:

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import existing
 from certrad.workers.contract.rules import Certify, Decision, Header, decide
 from certrad.workers.contract.rules_file import RulesError, read_rules

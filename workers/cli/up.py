@@ -11,21 +11,16 @@ from pathlib import Path
 from typing import TextIO
 
 from certrad.workers.cli.callbacks_run import secrets_of
-from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, SELFTEST_FAILED, fail
+from certrad.workers.contract.arguments import Parser, add_data_dir, add_host
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, SELFTEST_FAILED, fail
 from certrad.workers.contract.loopback import AddressError, is_loopback
-from certrad.workers.contract.option_kinds import integer, text
+from certrad.workers.contract.option_kinds import integer
 from certrad.workers.contract.rules_file import read_rules
 
 
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
-    parser.option(
-        "--host",
-        text("ADDRESS"),
-        "address to listen on; on any but a loopback one every request needs an API key",
-        default="127.0.0.1",
-    )
+    add_host(parser)
     parser.option("--port", integer(0, 65_535), "port to listen on; 0 picks a free one", default=8000)
     add_data_dir(parser)
     parser.option("--engines", integer(1, 64), "number of engine processes", default=1)
@@ -53,7 +48,7 @@ def run(options: Namespace) -> int:
         return fail(str(error), BAD_USAGE)
     settings = settings_of(StackSettings, options.data_dir)
     try:
-        own_cards(settings.cards_dir, settings.prompts_dir)  # the engines would tell of a faulty one in their logs only
+        own_cards(settings.cards_dir, settings.prompts_dir)  # the engines would report a faulty one in their logs only
     except CardError as error:
         return fail(str(error), BAD_USAGE)
     try:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import Final
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.commands import BAD_USAGE, DONE, REDIS_AWAY, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, REDIS_AWAY, fail
 from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.contract.option_kinds import choice
 

@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import DONE, FAILURE, fail
 from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.contract.option_kinds import choice
 

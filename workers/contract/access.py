@@ -1,4 +1,4 @@
-"""Who calls the service: a tenant, and what it may do."""
+"""The caller of the service: a tenant, and what it may do."""
 
 import re
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ def is_tenant(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who sent a request.
+    """The sender of a request.
 
     Attributes:
         tenant: The tenant whose jobs, prompts and assessments the caller sees.

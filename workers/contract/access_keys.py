@@ -1,6 +1,6 @@
 """The API keys of an installation, in a file of the data directory that holds their digests and no key.
 
-Whoever can write Redis cannot make a key, and whoever reads the file cannot use one.
+Write access to Redis is not enough to make a key, and the file alone is not enough to use one.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""The parser of every command of `certrad`, which tells all errors of the arguments at once."""
+"""The parser of every command of `certrad`, which reports all errors of the arguments at once."""
 
 import argparse
 import re
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from certrad.workers.contract.option_kinds import Kind, path
+from certrad.workers.contract.option_kinds import Kind, path, text
 
 Check = Callable[[argparse.Namespace], Iterable[str]]
 _MINUS: Final = re.compile(r"-[0-9]")
@@ -188,8 +188,8 @@ def _default_text(default: object) -> str:
     return ",".join(f"{value:g}" for value in default) if isinstance(default, tuple) else str(default)
 
 
-def _escaped(text: str) -> str:
-    return text.replace("%", "%%")
+def _escaped(words: str) -> str:
+    return words.replace("%", "%%")
 
 
 def add_data_dir(parser: Parser) -> None:
@@ -199,4 +199,14 @@ def add_data_dir(parser: Parser) -> None:
         path("DIR"),
         "folder of everything the service keeps",
         without="CERTRAD_DATA_DIR, else certrad-data in the working directory",
+    )
+
+
+def add_host(parser: Parser) -> None:
+    """Declares `--host`."""
+    parser.option(
+        "--host",
+        text("ADDRESS"),
+        "address to listen on; on any but a loopback one every request needs an API key",
+        default="127.0.0.1",
     )

@@ -97,7 +97,7 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
         meaning="An image, or the images of a tuning, were received, or the connector took one over",
     ),
     "trigger_received": EventKind(
-        type=_QUERY, action="E", meaning="The archive told of a series, or a person asked for a study"
+        type=_QUERY, action="E", meaning="The archive announced a series, or a person asked for a study"
     ),
     "archive_queried": EventKind(
         type=_QUERY,

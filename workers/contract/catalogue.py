@@ -134,7 +134,7 @@ class Catalogue:
         """Makes a prompt known to every process; a withdrawn prompt stays withdrawn.
 
         The images that a card of this prompt recorded before stay recorded: a node may have an older card without them.
-        A prompt that was everyone's stays everyone's, and whoever else tunes the same prompt owns it too.
+        A prompt that was everyone's stays everyone's, and others who tune the same prompt own it too.
 
         Args:
             card: The card of the prompt.
@@ -185,7 +185,7 @@ class Catalogue:
         self._redis.hset(WORKERS, card.name, encode_card(card))
 
     def forget_worker(self, name: str) -> None:
-        """Removes the card of an engine, and what it told of its memory."""
+        """Removes the card of an engine, and what it published of its memory."""
         self._redis.hdel(WORKERS, name)
         self._redis.hdel(ENGINE_MEMORY, name)
 

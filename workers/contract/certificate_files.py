@@ -10,7 +10,7 @@ CertificateFile = Literal["document", "dsse", "jws", "time_stamp"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileKind:
-    """How the files of one kind are called.
+    """The names of the files of one kind.
 
     Attributes:
         media_type: Its media type.

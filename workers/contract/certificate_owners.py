@@ -1,4 +1,4 @@
-"""Which tenants made a certificate: an index beside the certificates, with an empty file for each pair of both.
+"""The tenants that made a certificate: an index beside the certificates, with an empty file for each pair.
 
 A certificate that the index does not know is of a release without tenants, and belongs to the local tenant.
 """

@@ -1,30 +1,12 @@
-"""The command line: exit codes, the search for a command, and the commands that run on this machine."""
+"""The command line: the search for a command, and the commands that run on this machine."""
 
 import importlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from certrad.workers.contract.arguments import Parser, UsageError
-
-DONE: Final = 0
-"""The command did what it was for: every image is certified, the document is valid, there is a prompt."""
-FAILURE: Final = 1
-BAD_USAGE: Final = 2
-ABSTAINED: Final = 3
-OTHER_DATA: Final = 65  # EX_DATAERR: the data are of a version that this release does not know
-SELFTEST_FAILED: Final = 70  # EX_SOFTWARE: an engine takes no work, because its self-test failed
-REDIS_AWAY: Final = 75  # EX_TEMPFAIL: a worker ended because Redis did not answer or took no writes
-INTERRUPTED: Final = 130  # as a shell calls a process that SIGINT ended
-
-
-class RefusalError(Exception):
-    """A command refuses to run: a sentence for its user, and the exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
+from certrad.workers.contract.exit_codes import BAD_USAGE, RefusalError, fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +107,3 @@ def _wrong_settings(error: ValueError) -> list[str] | None:
         return None
     listed: list[dict[str, Any]] = error.errors(include_input=False)  # type: ignore[attr-defined]
     return [f"CERTRAD_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in listed]
-
-
-def fail(message: str, code: int) -> int:
-    """Prints on standard error why a command ends.
-
-    Args:
-        message: A sentence without a full stop.
-        code: The exit code.
-
-    Returns:
-        The exit code.
-    """
-    sys.stderr.write(f"certrad: {message}\n")
-    return code

@@ -19,7 +19,7 @@ from redis import Redis
 
 from certrad.models.files import replace_file
 from certrad.workers.contract.access import LOCAL_TENANT
-from certrad.workers.contract.commands import OTHER_DATA, RefusalError
+from certrad.workers.contract.exit_codes import OTHER_DATA, RefusalError
 from certrad.workers.contract.names import ACTIVE, JOBS, VERSION, record_key
 
 DATA_VERSION: Final = 2

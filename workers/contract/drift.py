@@ -28,7 +28,7 @@ _ABSTENTIONS, _SUM = "abstentions", "sum"
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Series:
-    """Whose certificates are counted together.
+    """The certificates that are counted together.
 
     Attributes:
         task: Id of the task; `none` for classes of the request's own.

@@ -93,10 +93,10 @@ class Ending:
         day = drift_key(facts.get("tenant", LOCAL_TENANT), day_of(now).isoformat())
         keys = [record_key(job_id), events_key(job_id), ACTIVE, TOTALS, day, DRIFT_OF_ALL]
         code = "" if error is None else error.code if error.code in PROBLEMS else OTHER
-        told = json.dumps(end_data(status, result=result, error=error))
+        written = json.dumps(end_data(status, result=result, error=error))
         counted = json.dumps(_counted(facts, status, result, code, now))
         changed = {"status": status, "phase": "done", **fields, "updated_at": repr(now)}
-        args: list[str | int] = [_EVENTS_SECONDS, self._ttl, "end", told, job_id, counted, self._day_ttl]
+        args: list[str | int] = [_EVENTS_SECONDS, self._ttl, "end", written, job_id, counted, self._day_ttl]
         return bool(self._end(keys=keys, args=[*args, *(part for pair in changed.items() for part in pair)]))
 
 

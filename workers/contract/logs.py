@@ -83,7 +83,7 @@ class _LossyHandler(logging.StreamHandler[TextIO]):
     """Drops a line that its stream does not take, as on a full disk: a log must not stop a process."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is logging's
-        """Drops the line; an error of another kind is told as logging tells it."""
+        """Drops the line; an error of another kind is printed as logging prints it."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
 

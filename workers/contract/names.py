@@ -209,7 +209,7 @@ def selftest_key(test_id: str) -> str:
 
 
 def callback_key(job_id: str) -> str:
-    """Returns the key of the hash of what must be told about the end of a job, and to whom."""
+    """Returns the key of the hash of the message about the end of a job, and of its receiver."""
     return f"{PREFIX}:callback:{job_id}"
 
 

@@ -11,7 +11,7 @@ from certrad.models.types import Region
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What values an option takes.
+    """The values that an option takes.
 
     read: returns the value a text stands for; raises ValueError with what it must be, such as "must be 1 to 5".
     metavar: what stands for the value in the help.

@@ -33,7 +33,7 @@ _ALLOWED: Final = frozenset(path for _, path in (*TASKS.values(), *SELFTEST_TASK
 class AllowedJob(Job):
     """An RQ job that refuses every function but those of TASKS and SELFTEST_TASKS, and every callback.
 
-    JSON alone is not enough: whoever can write to Redis could name any importable function.
+    JSON alone is not enough: a writer of Redis could name any importable function.
     """
 
     @property

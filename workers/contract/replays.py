@@ -1,4 +1,4 @@
-"""The Idempotency-Key that created a job: its record names it, so that whoever erases the job forgets the key too."""
+"""The Idempotency-Key that created a job: its record names it, so that an erasure of the job forgets the key too."""
 
 from collections.abc import Mapping
 from typing import Final, cast

@@ -69,8 +69,8 @@ class _Line:
     last: dict[tuple[int, str], Turn]
     arrived: int = 0
 
-    def at(self, now: float) -> float | None:
-        """Takes in what has arrived, and returns when there is work: now or later; None if never again."""
+    def next_start(self, now: float) -> float | None:
+        """Takes in what has arrived, and returns when the next job can start, now or later; None if none is to come."""
         if not self.waiting and self.arrived < len(self.arrivals):
             now = max(now, self.arrivals[self.arrived][0])
         while self.arrived < len(self.arrivals) and self.arrivals[self.arrived][0] <= now:
@@ -116,7 +116,7 @@ def waits(queues: Queues) -> dict[str, float]:
     last = {(turn.precedence, turn.tenant): turn for turn in queues.last_run}
     line = _Line(list(queues.waiting), _arrivals(queues), last)
     found: dict[str, float] = {}
-    while (start := line.at(engines[0])) is not None:
+    while (start := line.next_start(engines[0])) is not None:
         work = line.take()
         found.setdefault(work.job_id, start)
         heappop(engines)

@@ -29,9 +29,9 @@ local function has_ended(record)
 end
 """
 
-# Says that a job has a new event: whoever follows it reads its stream then. The record's key ends with the id. Where an
+# Says that a job has a new event: its followers read its stream then. The record's key ends with the id. Where an
 # ACL forbids the channel, followers only read later.
-_TELL: Final = f"redis.pcall('PUBLISH', '{NEWS}', string.match(KEYS[1], '[^:]*$'))"
+_ANNOUNCE: Final = f"redis.pcall('PUBLISH', '{NEWS}', string.match(KEYS[1], '[^:]*$'))"
 
 # KEYS record, active, jobs, idempotency ('' for none), the tenant's urgent jobs ('' for a normal one), its active jobs,
 # its jobs, tenants; ARGV id, now, ttl, bound, request digest, bound of urgent jobs, bound of the tenant, tenant, field,
@@ -69,7 +69,7 @@ local before = redis.call('HGET', KEYS[1], 'phase')
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 if ARGV[3] ~= 'phase' or redis.call('HGET', KEYS[1], 'phase') ~= before then
   redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[3], 'data', ARGV[4])
-  {_TELL}
+  {_ANNOUNCE}
 end
 local phase = redis.call('HGET', KEYS[1], 'phase')
 if phase ~= before and string.find('{TIMED}', phase, 1, true) then
@@ -103,8 +103,8 @@ local function add_to_series(key, counted)
 end
 """
 
-# Notes in the step that ends a job whom to tell of it, so that no crash comes between. ARGV[5] is the job's id. The
-# note outlives the record: what is not told yet may be told after the record has expired.
+# Notes the receiver of the callback in the step that ends a job, so that no crash comes between. ARGV[5] is the job's
+# id. The note outlives the record: what is not sent yet may be sent after the record has expired.
 _NOTE_CALLBACK: Final = f"""
 local callback = redis.call('HMGET', KEYS[1], 'callback', 'tenant', 'status', 'updated_at')
 if callback[1] then
@@ -137,7 +137,7 @@ if counted.series then
   redis.call('EXPIRE', KEYS[5], ARGV[7])
   add_to_series(KEYS[6], counted)
 end
-{_TELL}
+{_ANNOUNCE}
 return 1
 """
 

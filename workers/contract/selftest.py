@@ -114,13 +114,13 @@ class SelfTests:
             },
         )
 
-    def tell_failure(self, failed: FailedSelfTest) -> None:
+    def publish_failure(self, failed: FailedSelfTest) -> None:
         """Publishes that an engine takes no work because its self-test failed."""
         self._redis.hset(FAILED_SELFTESTS, _place(failed.host, failed.device), encode_card(failed))
         self._redis.expire(FAILED_SELFTESTS, _FAILURE_KEPT_SECONDS)
 
     def forget_failure(self, host: str, device: str) -> None:
-        """Removes what `tell_failure` published: an engine on this device has passed."""
+        """Removes what `publish_failure` published: an engine on this device has passed."""
         self._redis.hdel(FAILED_SELFTESTS, _place(host, device))
 
     def failures(self) -> list[FailedSelfTest]:

@@ -26,7 +26,7 @@ class TelemetryMissingError(Exception):
 
 @dataclass(slots=True)
 class _Blocks:
-    """The blocks of one phase, which are told in growing groups."""
+    """The blocks of one phase, which are reported in growing groups."""
 
     tracer: "Tracer"
     parent: "Context"
@@ -42,9 +42,9 @@ class _Blocks:
         self.blocks += 1
         self.samples += samples
         if self.blocks >= 1 << max(0, self.groups - _SINGLE_BLOCKS + 1):
-            self.tell()
+            self.report()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         if not self.blocks:
             return
         facts = {"first_sample": self.first, "samples": self.samples, "blocks": self.blocks}
@@ -77,7 +77,7 @@ class _Stage:
 
     def leave(self) -> None:
         if self.blocks is not None:
-            self.blocks.tell()
+            self.blocks.report()
         if self.span is not None:
             self.span.end()
         self.span = self.blocks = None
@@ -162,7 +162,7 @@ def enter_phase(phase: str) -> None:
 
 
 def committed(first: int, samples: int) -> None:
-    """Tells of a block of samples that was committed.
+    """Reports a block of samples that was committed.
 
     Args:
         first: Index of its first sample.

@@ -10,7 +10,7 @@ from redis.exceptions import OutOfMemoryError
 
 from certrad.workers.contract.names import turns_key
 
-FINISH, URGENT, NORMAL, LAST = range(4)
+FINISH, URGENT, NORMAL, LEAST = range(4)
 
 Reason = Literal["new", "again", "repair"]
 """Why an entry is placed: it is new; its job had a turn and goes on; or nobody is known to have placed it."""
@@ -62,7 +62,7 @@ for i, id in ipairs(ids) do
   if id ~= ARGV[1] then
     local turn = turns[id]
     local stage = string.match(id, '-(%a+)$') or ''
-    if not turn then turn = string.find(ARGV[5], '|' .. stage .. '|', 1, true) and before or {{{LAST}, 0}} end
+    if not turn then turn = string.find(ARGV[5], '|' .. stage .. '|', 1, true) and before or {{{LEAST}, 0}} end
     before = turn
     if turn[1] < mine or (turn[1] == mine and turn[2] <= round) then last = id end
   end
@@ -92,7 +92,7 @@ class Turn:
     """The turn of one entry.
 
     Attributes:
-        precedence: FINISH before URGENT before NORMAL before LAST.
+        precedence: FINISH before URGENT before NORMAL before LEAST.
         round: The round within the precedence.
         tenant: The tenant whose turn it is.
     """
@@ -117,7 +117,7 @@ def precedence_of(stage: str, *, urgent: bool) -> int:
     if stage == "finish":  # the work is done, and only its end is missing
         return FINISH
     if stage not in _IN_TURN:
-        return LAST
+        return LEAST
     return URGENT if urgent else NORMAL
 
 
@@ -164,7 +164,7 @@ def read_turns(ids: Sequence[str], stored: Mapping[bytes, bytes]) -> list[Turn]:
             precedence, number, tenant = known.decode().split(":", 2)
             before = Turn(precedence=int(precedence), round=int(number), tenant=tenant)
         elif entry.rpartition("-")[2] not in _IN_TURN:
-            before = Turn(precedence=LAST, round=0, tenant="")
+            before = Turn(precedence=LEAST, round=0, tenant="")
         turns.append(before)
     return turns
 

@@ -1,4 +1,4 @@
-"""Whether an image may have text burned into its pixels, which can name the patient."""
+"""Detects images that may have text burned into their pixels, which can name the patient."""
 
 from typing import Final
 

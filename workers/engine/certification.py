@@ -32,13 +32,13 @@ from certrad.workers.contract.records import Records
 from certrad.workers.engine import figures
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.disagreement import report_redone
-from certrad.workers.engine.joining import Joined, Joining
+from certrad.workers.engine.job_setup import EngineSetup, JobSetup
 from certrad.workers.engine.ledger import JobEndedError, LedgerEntry
-from certrad.workers.engine.offers import Offers
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.result_warnings import result_warnings
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.engine.shared_ledger import SharedLedger
+from certrad.workers.engine.ticket_offers import TicketOffers
 from certrad.workers.keys.epochs import Epoch
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.shortage import INPUT_SHARE
@@ -90,12 +90,12 @@ class Certification:
         # What all engines of this job share is fixed once, before the first estimation sample: the first proposal
         # stands, and an engine that resumes the job reads it.
         entry = ledger.fixed() or ledger.fix(self._propose())
-        joined = self._joining.join(entry)
+        setup = self._engine_setup.prepare(entry)
         selected_at = time.monotonic()
-        evidence = self._estimate(joined)
+        evidence = self._estimate(setup)
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
-        self._hand_over(self._facts(evidence, joined), timing)
-        self._add_example(evidence, joined)
+        self._hand_over(self._facts(evidence, setup), timing)
+        self._add_example(evidence, setup)
         self._enter("finishing")
         return Drawn(samples=evidence.estimation_samples, seconds=timing["estimate_s"])
 
@@ -104,8 +104,8 @@ class Certification:
             raise JobEndedError(self.input.job_id)
 
     @property
-    def _joining(self) -> Joining:
-        return Joining(runtime=self.runtime, input=self.input)
+    def _engine_setup(self) -> EngineSetup:
+        return EngineSetup(runtime=self.runtime, input=self.input)
 
     def _ledger(self, part: str) -> SharedLedger:
         return SharedLedger(
@@ -127,10 +127,10 @@ class Certification:
     def _propose(self) -> LedgerEntry:
         """Returns this engine's proposal: the prompt, adapted if requested, its text features, the selected class."""
         runtime, spec, epoch = self.runtime, self.input.request.classifier, self._publish_current_epoch()
-        model = self._joining.load(dtype_name(runtime.dtype), runtime.settings.threads)
+        model = self._engine_setup.load(dtype_name(runtime.dtype), runtime.settings.threads)
         require_use(model.card, spec.adaptation)
         law = noise_law(runtime.device)
-        sampler = self._joining.sampler(model, epoch, model.parts(spec, law), runtime.block_size)
+        sampler = self._engine_setup.sampler(model, epoch, model.parts(spec, law), runtime.block_size)
 
         def noisy_features(n: int) -> torch.Tensor:
             self._enter("adapting")
@@ -145,7 +145,7 @@ class Certification:
             members=member_digests(prompt) if isinstance(prompt, Bank) else (),
             context_sha256=None if prompt is None else hashlib.sha256(prompt_to_bytes(prompt)).hexdigest(),
             selection=self.input.plan.select(sampler, model.classifier_at(head), self.progress.selection),
-            engine=self._joining.identity(model, sampler),
+            engine=self._engine_setup.identity(model, sampler),
             dtype=dtype_name(model.backbone.dtype),
             threads=runtime.settings.threads,
             block_size=sampler.batch_size,
@@ -154,11 +154,11 @@ class Certification:
             epoch_sha256=epoch.sha256,
         )
 
-    def _estimate(self, joined: Joined) -> Evidence:
+    def _estimate(self, setup: JobSetup) -> Evidence:
         self._enter("estimating")
-        entry, request = joined.entry, self.input.request
+        entry, request = setup.entry, self.input.request
         self.progress.class_index = entry.selection.class_index
-        offers = Offers(
+        offers = TicketOffers(
             runtime=self.runtime,
             job_id=self.input.job_id,
             backbone=request.classifier.backbone,
@@ -167,19 +167,19 @@ class Certification:
             may_stop_early=request.params.target_radius is not None,
         )
 
-        def tell(done: int, counts: LabelCounts | None, running_radius: float | None) -> None:
+        def note(done: int, counts: LabelCounts | None, running_radius: float | None) -> None:
             self.progress.estimation(done, counts, running_radius)
             offers.consider(done)
 
         try:
             return self.input.plan.estimate(
-                joined.sampler, joined.classifier_at, entry.selection, self._ledger, entry.commit_size, tell
+                setup.sampler, setup.classifier_at, entry.selection, self._ledger, entry.commit_size, note
             )
         finally:
             offers.end()
 
-    def _facts(self, evidence: Evidence, joined: Joined) -> Facts:
-        entry, model, parts, sampler = joined.entry, joined.model, joined.parts, joined.sampler
+    def _facts(self, evidence: Evidence, setup: JobSetup) -> Facts:
+        entry, model, parts, sampler = setup.entry, setup.model, setup.parts, setup.sampler
         request = self.input.request
         spec = request.classifier
         classifier = ClassifierIdentity(
@@ -232,7 +232,7 @@ class Certification:
         if not self._payloads.put_hand_over(self.input.job_id, hand_over):
             raise JobEndedError(self.input.job_id)
 
-    def _add_example(self, evidence: Evidence, joined: Joined) -> None:
+    def _add_example(self, evidence: Evidence, setup: JobSetup) -> None:
         """Adds an image within the radius to the hand-over, where it can be made and the job store has room for it.
 
         Raises:
@@ -241,7 +241,7 @@ class Certification:
         """
         if not self.may_add_example:
             return
-        sampler, classifier = joined.sampler, joined.head.classifier(joined.model.backbone, evidence.sigma)
+        sampler, classifier = setup.sampler, setup.head.classifier(setup.model.backbone, evidence.sigma)
         content = figures.example(
             self.input.request, evidence, sampler.image, classifier, sampler.noise.key, self.input.job_id
         )

@@ -20,10 +20,10 @@ CERTIFYING: Final = (
     "models/shipped.py",
     "models/smoothing",
     "models/types",
-    "workers/engine/assistance.py",
     "workers/engine/certification.py",
     "workers/engine/certification_input.py",
-    "workers/engine/joining.py",
+    "workers/engine/helper.py",
+    "workers/engine/job_setup.py",
     "workers/engine/model.py",
 )
 """Files and packages under `certrad` that decide what a certificate says, in the order of their names."""

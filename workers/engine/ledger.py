@@ -22,7 +22,7 @@ _COUNTERS: Final = (totals.field(totals.BLOCKS_COMMITTED.name), totals.field(tot
 
 # KEYS record, ledger, claims, totals; ARGV field, payload, ttl, engine, counter if it is new, counter if it is not (''
 # for neither). Answers whether this payload was the first, and the one that stands; or nil once the job has ended. Who
-# committed is told beside the claims, and is no part of any document.
+# committed is kept beside the claims, and is no part of any document.
 _COMMIT: Final = f"""{HAS_ENDED}
 if has_ended(KEYS[1]) then return nil end
 local first = redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2])

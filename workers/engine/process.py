@@ -16,10 +16,10 @@ from rq.job import Job
 
 from certrad.workers.connection import connect
 from certrad.workers.contract import logs, tracing
-from certrad.workers.contract.commands import SELFTEST_FAILED
+from certrad.workers.contract.exit_codes import SELFTEST_FAILED
 from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.contract.selftest import SelfTestFailedError
-from certrad.workers.engine.protocol import DONE, LEAVING, LOOK, READY, Order
+from certrad.workers.engine.protocol import DONE, LEAVING, READY, REPUBLISH, Order
 from certrad.workers.parent_death import die_with
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.worker import QueueWorker
@@ -57,7 +57,9 @@ class JobPerformer(QueueWorker):
         self.leaving |= issubclass(kind, SystemExit)
 
 
-def serve(performer: JobPerformer, start: Callable[[str], None], look: Callable[[str], None], channel: socket) -> None:
+def serve(
+    performer: JobPerformer, start: Callable[[str], None], republish: Callable[[str], None], channel: socket
+) -> None:
     """Loads the models, then performs orders until they end, a task raises SystemExit, or SIGTERM asks to stop.
 
     On SIGTERM a running task gets a request to stop (`certrad.workers.queue.stop`); without a running task the process
@@ -66,7 +68,7 @@ def serve(performer: JobPerformer, start: Callable[[str], None], look: Callable[
     Args:
         performer: Performs the jobs.
         start: Loads the models, for the name of the worker.
-        look: Says again what the engine offers, for the name of the worker.
+        republish: Publishes again what the engine offers, for the name of the worker.
         channel: Brings the orders.
 
     Raises:
@@ -84,8 +86,8 @@ def serve(performer: JobPerformer, start: Callable[[str], None], look: Callable[
     channel.sendall(READY)
     with channel.makefile("rb") as orders:
         for line in orders:
-            if line == LOOK:
-                look(performer.name)
+            if line == REPUBLISH:
+                republish(performer.name)
                 continue
             performer.busy = True
             performer.perform(Order.from_line(line))
@@ -107,7 +109,7 @@ def main() -> None:
     tracing.configure("engine", enabled=settings.telemetry, in_background=True)
     with socket(fileno=int(channel_fd)) as channel:
         try:
-            serve(JobPerformer(ENGINE_QUEUE, name=name, settings=settings), tasks.start, tasks.look, channel)
+            serve(JobPerformer(ENGINE_QUEUE, name=name, settings=settings), tasks.start, tasks.republish, channel)
         except SelfTestFailedError:  # the log and GET /health/workers say which check
             sys.exit(SELFTEST_FAILED)
 

@@ -13,7 +13,7 @@ DONE: Final = b"d"  # the job was performed, whatever came of it, and RQ knows
 LEAVING: Final = b"l"  # the same, and this process takes no more orders
 
 
-LOOK: Final = b"\n"  # in place of an order: the engine says again what it offers, and answers nothing
+REPUBLISH: Final = b"\n"  # in place of an order: the engine publishes again what it offers, and answers nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

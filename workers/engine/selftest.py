@@ -95,7 +95,7 @@ def device_checks(
     ).run()
 
 
-def publish_selftest(runtime: Runtime, worker_name: str, report: SelfTestReport) -> None:
+def record_selftest(runtime: Runtime, worker_name: str, report: SelfTestReport) -> None:
     """Publishes a failure for GET /health/workers, or removes the one that this device had before.
 
     Args:
@@ -108,7 +108,9 @@ def publish_selftest(runtime: Runtime, worker_name: str, report: SelfTestReport)
         tests.forget_failure(host, device)
         return
     _log.error("engine takes no work", worker=worker_name, checks=report.failed_checks)
-    tests.tell_failure(FailedSelfTest(host=host, device=device, failed_at=report.made_at, checks=report.failed_checks))
+    tests.publish_failure(
+        FailedSelfTest(host=host, device=device, failed_at=report.made_at, checks=report.failed_checks)
+    )
 
 
 def device_facts(device: torch.device, dtype: torch.dtype, *, block_size: int) -> dict[str, str]:

@@ -13,24 +13,24 @@ from rq.timeouts import JobTimeoutException
 
 from certrad.models.errors import Rejected
 from certrad.workers.connection import connect
-from certrad.workers.contract.commands import SELFTEST_FAILED
+from certrad.workers.contract.engine_memory import publish_memory
+from certrad.workers.contract.exit_codes import SELFTEST_FAILED
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.keyring import Keyring
-from certrad.workers.contract.load import publish_memory
 from certrad.workers.contract.progress import SamplesDone
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.selftest import SelfTestFailedError, SelfTests
 from certrad.workers.contract.speeds import note_certification
 from certrad.workers.contract.waiting import refuses_writes
-from certrad.workers.engine.assistance import Assistance
 from certrad.workers.engine.certification import Certification
 from certrad.workers.engine.certification_input import CertificationInput
+from certrad.workers.engine.helper import Helper
 from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.memory import used_memory
 from certrad.workers.engine.prompt_store import publish_all
 from certrad.workers.engine.runtime import Runtime, build
-from certrad.workers.engine.selftest import ORDERED_SAMPLES, START_SAMPLES, publish_selftest, run_selftest
+from certrad.workers.engine.selftest import ORDERED_SAMPLES, START_SAMPLES, record_selftest, run_selftest
 from certrad.workers.engine.tuning import Tuning
 from certrad.workers.queue import stop as stopping
 from certrad.workers.queue.shortage import raise_if_disk_is_full
@@ -57,7 +57,7 @@ def start(worker_name: str) -> None:
     settings = WorkerSettings()
     _runtime = build(settings, connect(settings, is_stopping=stopping.requested), name=worker_name)
     report = run_selftest(_runtime, samples=START_SAMPLES)
-    publish_selftest(_runtime, worker_name, report)
+    record_selftest(_runtime, worker_name, report)
     if not report.passed:
         raise SelfTestFailedError(report)
     _selftest_seconds = round(report.seconds, 3)
@@ -68,14 +68,14 @@ def start(worker_name: str) -> None:
     _publish_memory(_runtime)
 
 
-def look(worker_name: str) -> None:
+def republish(worker_name: str) -> None:
     """Publishes again what this engine offers: weights may have been fetched since. A Redis that fails is logged.
 
     Args:
         worker_name: Name of the RQ worker.
     """
     if _runtime is None:
-        raise RuntimeError("start() must run before the first look")
+        raise RuntimeError("start() must run before republish()")
     try:
         _runtime.catalogue.publish_worker(_runtime.card(worker_name, _selftest_seconds))
         _publish_memory(_runtime)
@@ -136,9 +136,9 @@ def assist(job_id: str) -> None:
         record = Records(runtime.redis, ttl=runtime.settings.job_ttl).read(job_id)
         if record is None or record.ended:
             return
-        assistance = Assistance(runtime=runtime, input=CertificationInput.of(record))
-        assistance.assist()
-        _log.info("assisted", job_id=job_id, batches=assistance.committed)
+        helper = Helper(runtime=runtime, input=CertificationInput.of(record))
+        helper.help()
+        _log.info("assisted", job_id=job_id, batches=helper.committed)
     except (JobEndedError, stopping.StopRequested):
         return
     except torch.AcceleratorError as error:

@@ -137,7 +137,7 @@ class Tuning:
             SliceOverError: Certificates wait.
         """
         stopping.check()
-        if self._slice.is_over():
+        if not self._slice.begin_step():
             keep()
             raise SliceOverError(self._tenant)
         now = time.monotonic()

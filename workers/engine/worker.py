@@ -16,9 +16,9 @@ from rq.job import Job
 
 from certrad.models.installed import own_cards
 from certrad.workers.contract.catalogue import Catalogue
-from certrad.workers.contract.commands import SELFTEST_FAILED
+from certrad.workers.contract.exit_codes import SELFTEST_FAILED
 from certrad.workers.contract.names import WORKERS
-from certrad.workers.engine.protocol import DONE, LEAVING, LOOK, READY, Order
+from certrad.workers.engine.protocol import DONE, LEAVING, READY, REPUBLISH, Order
 from certrad.workers.environment import ALLOCATOR, SPINNING
 from certrad.workers.queue.maintenance import move_former_jobs
 from certrad.workers.queue.worker import QueueWorker
@@ -64,10 +64,10 @@ class EngineProcess:
         with suppress(BrokenPipeError):
             self._channel.sendall(order.to_line())
 
-    def look_again(self) -> None:
-        """Asks the process, between two orders, to say again what it offers: weights may have been fetched."""
+    def order_republish(self) -> None:
+        """Asks the process, between two orders, to publish again what it offers: weights may have been fetched."""
         with suppress(BrokenPipeError):
-            self._channel.sendall(LOOK)
+            self._channel.sendall(REPUBLISH)
 
     def answered(self, timeout: float | None) -> bool:
         """Waits until there is an answer to read or the process has ended; it consumes nothing.
@@ -135,8 +135,8 @@ class EngineWorker(QueueWorker):
         """Does RQ's maintenance, moves jobs from the former queue, and replaces an engine that died while idle.
 
         It publishes the operator's cards, and the engine's card again if Redis has forgotten it: this worker seemed
-        dead for a while, as when its machine slept. It has the engine look which weights there are now. RQ calls this
-        at the start and then every `maintenance_seconds`.
+        dead for a while, as when its machine slept. It has the engine publish which weights there are now. RQ calls
+        this at the start and then every `maintenance_seconds`.
         """
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]  # rq is untyped here
         move_former_jobs(self.connection, self.settings)
@@ -146,7 +146,7 @@ class EngineWorker(QueueWorker):
             if self._card is not None:
                 self.connection.hsetnx(WORKERS, self.name, self._card)
             if self._engine is not None:
-                self._engine.look_again()
+                self._engine.order_republish()
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None

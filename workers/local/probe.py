@@ -13,7 +13,7 @@ Outcome = Literal["answered", "silent"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is asked, and where.
+    """A question, and the address that it goes to.
 
     Attributes:
         family: The address family of the socket.

@@ -81,7 +81,7 @@ class EmbeddedRedis:
         program = self._program or find_server()
         self._own_directory()
         try:
-            # Whoever cleans /tmp may have removed it.
+            # A cleaner of /tmp may have removed it.
             if self.socket_path.parent != self.directory:
                 _make_private(self.socket_path.parent)
             self._evict_orphan()

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from certrad.workers.contract.commands import REDIS_AWAY, SELFTEST_FAILED
+from certrad.workers.contract.exit_codes import REDIS_AWAY, SELFTEST_FAILED
 from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.local.log_files import LogFiles, open_log
 from certrad.workers.local.probe import Question

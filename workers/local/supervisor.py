@@ -1,4 +1,4 @@
-"""Restarts a child process when it ends, up to a limit, or when it is told that the process does not serve."""
+"""Restarts a child process when it ends, up to a limit, or when it learns that the process does not serve."""
 
 import subprocess
 import time

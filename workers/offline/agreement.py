@@ -13,7 +13,7 @@ from rich.table import Table
 
 from certrad.models.smoothing import clopper_pearson_lower, clopper_pearson_upper
 from certrad.workers.contract.assessments import Assessment, Assessments, Outcome, Verdict
-from certrad.workers.contract.commands import DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import DONE, FAILURE, fail
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
 

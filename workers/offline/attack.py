@@ -31,7 +31,7 @@ from certrad.models.prompts.store import PromptStore
 from certrad.models.types import BackboneCard, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
 from certrad.models.types.pixels import WHITE
 from certrad.models.types.window import FileWindow
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.image_folder import low_contrast_note, tell_refused
 from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar

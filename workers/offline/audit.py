@@ -23,7 +23,7 @@ from certrad.models.types import CertifyRequest, FixedSigma, SamplingParams
 from certrad.models.types.defaults import default_prompts
 from certrad.models.types.pixels import WHITE
 from certrad.models.types.window import FileWindow
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.image_folder import distinct_images, low_contrast_note, tell_refused
 from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar

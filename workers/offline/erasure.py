@@ -1,4 +1,4 @@
-"""Erases what the service holds about one patient's jobs, and tells in numbers what went and what stays."""
+"""Erases what the service holds about one patient's jobs, and reports in numbers what went and what stays."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,12 +40,12 @@ class HeldError(Exception):
 
 
 class UnrecordedError(Exception):
-    """The audit trail cannot be written, so that nothing would tell of the erasure."""
+    """The audit trail cannot be written, so that nothing would record the erasure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is to be erased.
+    """The jobs and files that are to be erased.
 
     Attributes:
         tenant: The tenant of the jobs.
@@ -103,7 +103,7 @@ class Erasure:
     def run(self, *, patience: float = _PATIENCE_SECONDS) -> Report:
         """Erases, and returns what.
 
-        The records of the jobs go last: an erasure that was cut off finds its jobs again. The audit trail tells of it
+        The records of the jobs go last: an erasure that was cut off finds its jobs again. The audit trail records it
         before they go.
 
         Args:

@@ -36,7 +36,7 @@ from certrad.models.smoothing.device import default_batch_size
 from certrad.models.types import BackboneCard, ClassifierSpec, DatasetCard, PromptCard, SmoothingParams, TaskCard
 from certrad.models.types.defaults import BARE_TEMPLATE, ClassifierChoice, choose_classifier, default_prompts
 from certrad.models.types.window import FileWindow
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode_as_uploaded, decode_published
 from certrad.workers.intake.image_folder import low_contrast_note

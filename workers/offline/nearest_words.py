@@ -14,7 +14,7 @@ from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.nearest_words import Interpretation, interpret
 from certrad.models.prompts.store import PromptStore
 from certrad.models.types import PromptCard
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
 

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from certrad.models.evaluation.certified import COLUMNS, Row
-from certrad.workers.contract.commands import BAD_USAGE, DONE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, fail
 
 _SIZE_INCHES: Final = (7.0, 4.5)
 _DPI: Final = 150

@@ -11,7 +11,7 @@ from certrad.models.errors import Rejected
 from certrad.models.installed import installed_cards
 from certrad.models.types import PromptCard
 from certrad.workers.contract.catalogue import Catalogue
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.engine.prompt_store import import_checkpoint, publish
 from certrad.workers.offline.service_redis import running_redis
 from certrad.workers.offline.settings import settings_of

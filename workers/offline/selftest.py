@@ -21,7 +21,7 @@ from certrad.models.files import replace_file
 from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing.device import default_batch_size
 from certrad.models.types.selftest import CHECKS, REPORT_SCHEMA, SelfTestCheck, SelfTestReport, SkippedCheck
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.redis_access import redis_options
 from certrad.workers.engine.selftest import device_checks, device_facts

@@ -37,7 +37,7 @@ from certrad.models.installed import installed_cards
 from certrad.models.types import BackboneCard
 from certrad.models.types.image import IMAGE_WARNINGS, ImageWarning
 from certrad.models.types.public_key import from_jwk, from_pem
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.keys.time_stamps import read_limited
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
@@ -156,7 +156,7 @@ def _of_stamp(opened: Opened, stamp: ProvenTime) -> Check:
 
 
 def _not_asked(verification: Verification, options: Namespace) -> Iterator[Skipped]:
-    """What the image and the model could show, and was not looked at."""
+    """Returns the checks that the image and the model would allow, and that nobody asked for."""
     made = {each.name for each in verification.checks}
     if "image" not in made:
         yield Skipped("image", "no `--image` was given")

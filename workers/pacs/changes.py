@@ -16,7 +16,7 @@ from certrad.workers.pacs.series import NEVER_INPUT
 _PAGE: Final = 100
 _POSITION: Final = "orthanc_position"
 WENT_BACK: Final = "orthanc_went_back"
-"""The fact that the list of changes once ended before the position, until `certrad pacs check` has told it."""
+"""The fact that the list of changes once ended before the position, until `certrad pacs check` has reported it."""
 
 _log = structlog.get_logger()
 
@@ -65,7 +65,7 @@ class Changes:
         return found
 
     def _stable(self, page: dict[str, Any]) -> Iterator[tuple[int, str, str]]:
-        """Yields sequence number, study and series of the changes that tell of a complete series of images."""
+        """Yields sequence number, study and series of the changes that announce a complete series of images."""
         for change in page.get("Changes", []):
             if change.get("ChangeType") != "StableSeries" or not _is_id(change.get("ID")):
                 continue

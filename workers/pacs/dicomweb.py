@@ -118,15 +118,15 @@ class DicomWeb:
         content_type, body = one_part(content)
         headers = {"Content-Type": content_type, "Accept": JSON}
         status, _, answer = self._send("POST", f"{self._root}/studies", headers=headers, content=body)
-        told: object = {}
+        answered: object = {}
         if status in (200, 202, 409):
             try:
-                told = json.loads(answer)
+                answered = json.loads(answer)
             except (ValueError, RecursionError):
                 if status != 409:
                     raise ExchangeError("not_dicomweb") from None
-        told = told if isinstance(told, dict) else {}
-        if sop in _listed(told, _REFERENCED) or _listed(told, _FAILED).get(sop) == _DUPLICATE:
+        answered = answered if isinstance(answered, dict) else {}
+        if sop in _listed(answered, _REFERENCED) or _listed(answered, _FAILED).get(sop) == _DUPLICATE:
             return
         if (error := of_status(status)) is not None:
             raise error
@@ -185,9 +185,9 @@ def text(item: Attributes, tag: str) -> str:
     return str(value) if isinstance(value, str | int | float) else ""
 
 
-def _listed(told: Attributes, sequence: str) -> dict[str, int]:
+def _listed(answered: Attributes, sequence: str) -> dict[str, int]:
     """Returns the instances of a sequence of the answer to a STOW, with their failure reason or 0."""
-    element = told.get(sequence)
+    element = answered.get(sequence)
     items = element.get("Value") if isinstance(element, dict) else None
     found = {}
     for item in items if isinstance(items, list) else []:

@@ -110,7 +110,7 @@ FAILURES: Final[dict[str, Failure]] = {
     "changes_went_back": Failure(
         meaning="Orthanc's list of changes ended earlier than before, as after a restore; the connector goes on at its "
         "end.",
-        what_to_do="Ask for the studies that arrived meanwhile with `certrad certify --study UID`. This is told once.",
+        what_to_do="Ask for the studies that arrived meanwhile with `certrad certify --study UID`. Shown once.",
     ),
     "unknown_destination": Failure(
         meaning="The rules no longer name this destination.",

@@ -28,7 +28,7 @@ def only_part(content_type: str, body: bytes) -> bytes:
         raise ExchangeError("not_dicomweb")
     delimiter = b"--" + (match[1] or match[2]).encode()
     start = body.find(delimiter)
-    # The parts end at a line of their own; the length of the first one may not be told, so the last delimiter counts.
+    # The parts end at a line of their own; the length of the first one may be unknown, so the last delimiter counts.
     end = body.rfind(b"\r\n" + delimiter)
     head = body.find(b"\r\n\r\n", start)
     if start < 0 or head < 0 or end < head:

@@ -1,4 +1,4 @@
-"""What the connector tells of its work, in the log and in the audit trail: no name, no UID and no address."""
+"""What the connector writes about its work, in the log and in the audit trail: no name, no UID and no address."""
 
 from collections.abc import Mapping
 from typing import Final, Literal

@@ -67,7 +67,7 @@ def _look_after(job_id: str, redis: Redis, records: Records, settings: WorkerSet
     if not record.ended and record.phase != "finishing" and deadline is not None and now > deadline:
         records.fail(job_id, "deadline_exceeded", PASSED)
         return
-    # A record that moved just now has an RQ job, or whoever moved it is about to send one.
+    # A record that moved just now has an RQ job, or the process that moved it is about to send one.
     if record.ended or now - record.updated_at < settings.maintenance_seconds:
         return
     stage = stage_of(record)
@@ -204,7 +204,7 @@ def _ended_at(records: Records, job_id: str) -> float | None:
 def _age(path: Path, now: float) -> float:
     try:
         return now - path.stat().st_mtime
-    except FileNotFoundError:  # deleted by whoever it belongs to
+    except FileNotFoundError:  # deleted by the process that it belongs to
         return 0.0
 
 

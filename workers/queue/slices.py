@@ -32,7 +32,7 @@ class Slice:
     """
 
     def __init__(self, redis: Redis, *, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begins with the first call of `is_over`.
+        """Begins with the first step.
 
         Args:
             redis: The job store.
@@ -45,16 +45,20 @@ class Slice:
         self._began: float | None = None
         self._looked = 0.0
 
-    def is_over(self) -> bool:
-        """Returns whether the time is over and a certificate waits for an engine; to be called before each step."""
+    def begin_step(self) -> bool:
+        """Begins one more step of the task; the first one begins the slice.
+
+        Returns:
+            Whether the step may be done: not if the time is over and a certificate waits for an engine.
+        """
         now = self._clock()
         if self._began is None:
             self._began = now
-            return False
+            return True
         if now - self._began < self._seconds or now - self._looked < _LOOK_SECONDS:
-            return False
+            return True
         self._looked = now
-        return any(entry.endswith(_CERTIFICATE) for entry in self._waiting())
+        return not any(entry.endswith(_CERTIFICATE) for entry in self._waiting())
 
     def _waiting(self) -> list[bytes]:
         return cast("list[bytes]", self._redis.lrange(f"rq:queue:{ENGINE_QUEUE}", 0, -1))

@@ -22,7 +22,7 @@ from rq.timeouts import JobTimeoutException
 from rq.utils import now
 
 from certrad.workers.connection import quiet_seconds
-from certrad.workers.contract.commands import FAILURE
+from certrad.workers.contract.exit_codes import FAILURE
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records

@@ -46,7 +46,7 @@ class AssessmentForm(BaseModel):
     def _fits(self) -> Self:
         allowed = REASONS[self.reason].verdicts
         if self.verdict not in allowed:
-            raise ValueError(f"reason {self.reason} goes with {' or '.join(allowed)}, not with {self.verdict}")
+            raise ValueError(f"{self.reason} is no reason to {self.verdict}; it fits {' and '.join(allowed)}")
         return self
 
 
@@ -110,8 +110,8 @@ def record_assessment(
     require_readable(services, sha256, caller.tenant)
     subject = _subject(services, sha256)
     if subject.outcome not in (allowed := REASONS[form.reason].outcomes):
-        of_what = " or ".join(allowed)
-        raise InvalidRequest({"reason": f"{form.reason} goes with {of_what}; this certificate has {subject.outcome}"})
+        of_what = " and ".join(allowed)
+        raise InvalidRequest({"reason": f"{form.reason} fits {of_what} images; this one is {subject.outcome}"})
     task = None if form.job is None else _task(services, form.job, caller.tenant, sha256)
     try:
         made = services.assessments.record(

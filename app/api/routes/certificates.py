@@ -50,7 +50,7 @@ _REPRESENTATIONS: Final[Mapping[str, Represent]] = {
     OUTPUTS["structured_report"].media_type: _report("structured_report"),
     OUTPUTS["fhir"].media_type: _report("fhir"),
 }
-"""The representations of a job's certificate by media type; the first one is for whoever takes any."""
+"""The representations of a job's certificate by media type; the first one is for a client that takes any."""
 
 
 _FILES_BY_MEDIA_TYPE: Final[Mapping[str, CertificateFile]] = {

@@ -104,6 +104,6 @@ def _submit(
     require_backbone(services, request.classifier.backbone)
     if form.deadline is not None:
         if not services.jobs.knows(submission.tenant, idempotency):
-            services.outlook.require_within(form.deadline, request, submission)
+            services.estimates.require_within(form.deadline, request, submission)
         submission = replace(submission, deadline_at=time.time() + form.deadline)
     return services.jobs.submit(image, request, submission, idempotency=idempotency)

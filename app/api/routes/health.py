@@ -83,10 +83,10 @@ def workers(services: ServicesDep) -> Response:
     idle = [queue for queue, names in queues.items() if not names]
     if idle:
         failed = workforce.failed_selftests if ENGINE_QUEUE in idle else []
-        told = "".join(f"; the self-test on {each.host} failed: {', '.join(each.checks)}" for each in failed)
+        failures = "".join(f"; the self-test on {each.host} failed: {', '.join(each.checks)}" for each in failed)
         return problem_response(
             "selftest_failed" if failed else "no_worker",
-            f"no worker on: {', '.join(idle)}{told}",
+            f"no worker on: {', '.join(idle)}{failures}",
             members={name: body[name] for name in ("queues", "failed_selftests")},
         )
     return JSONResponse(body)

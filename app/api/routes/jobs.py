@@ -144,7 +144,7 @@ async def _stream(services: Services, job_id: str, after: str, request: Request)
     yield format_sse_event(retry=_RECONNECT_MS)
     try:
         async for event in events.follow(services.events, job_id, after=after, beat=beat):
-            if event is None or time.monotonic() - looked >= beat:  # a job that tells a lot leaves no time for a beat
+            if event is None or time.monotonic() - looked >= beat:  # a job with many events leaves no time for a beat
                 if not await _may_still(services, request):
                     return
                 looked = time.monotonic()

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
 
-from certrad.app.api.outlook import Expected
+from certrad.app.api.estimates import ExpectedTimes
 from certrad.app.api.problems import ProblemBody, problem
 from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord, ImageWarning
 from certrad.models.types.result import CertificationResult
@@ -132,7 +132,7 @@ def job_path(job_id: str) -> str:
     return f"/jobs/{job_id}"
 
 
-def job_view(record: JobRecord, expected: Expected | None, *, clock: Callable[[], float] = time.time) -> JobView:
+def job_view(record: JobRecord, expected: ExpectedTimes | None, *, clock: Callable[[], float] = time.time) -> JobView:
     """Returns the record in the form that a client receives.
 
     Args:
@@ -163,7 +163,7 @@ def job_view(record: JobRecord, expected: Expected | None, *, clock: Callable[[]
     )
 
 
-def _estimate(expected: Expected, now: float) -> Estimate:
+def _estimate(expected: ExpectedTimes, now: float) -> Estimate:
     wait, run = (None if seconds is None else round(seconds, 1) for seconds in (expected.wait, expected.run))
     ends_at = None if expected.total is None else moment(now + expected.total)
     return Estimate(wait_seconds=wait, run_seconds=run, ends_at=ends_at, reason=expected.reason)

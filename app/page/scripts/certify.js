@@ -9,7 +9,7 @@ import { settingsFields } from "./settings.js";
 import { workersCard } from "./service.js";
 import { lacking } from "./session.js";
 
-let form = null; // kept while the tab is open: whoever comes back finds the image and the settings
+let form = null; // kept while the tab is open: a user who comes back finds the image and the settings
 
 export function certifyView() {
   form ??= certifyForm();

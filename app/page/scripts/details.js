@@ -1,4 +1,4 @@
-// Every number of a result, for whoever wants to check or repeat it.
+// Every number of a result, for readers who want to check or repeat it.
 
 import { h } from "./dom.js";
 import { count, spaced } from "./format.js";

@@ -50,7 +50,7 @@ function atStart(place, problem) {
     document.title = "Log in · certrad";
     show(place, h("div.narrow", h("section.card.stack",
       h("h1", { tabindex: -1 }, "Log in"),
-      h("p", "This service asks for an API key. Whoever operates it makes one with ", h("code", "certrad access add"), "."),
+      h("p", "This service asks for an API key. Its operator makes one with ", h("code", "certrad access add"), "."),
       form.element)));
     form.focus();
   });

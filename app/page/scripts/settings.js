@@ -8,7 +8,7 @@ const METHODS = { bank: "bank of prompts, gated", few_shot: "few-shot prompt", c
 
 export function settingsFields({ tasks, backbones, prompts, defaultTask }) {
   const ready = new Set(backbones.filter(({ available }) => available).map(({ card }) => card.id));
-  const task = select("task", "Task", taskOptions(tasks, ready), "The classes that the image is told apart by");
+  const task = select("task", "Task", taskOptions(tasks, ready), "The classes that the image may belong to");
   const first = tasks.find(({ id }) => id === defaultTask) ?? tasks.find((card) => ready.has(card.default_backbone)) ?? tasks[0];
   task.input.value = first?.id ?? "";
 

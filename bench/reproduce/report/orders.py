@@ -34,14 +34,14 @@ class Order:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the two stand as printed; the other way round beyond the error of this many images; or neither."""
+        """Returns whether the two stand as printed, the other way round beyond the error of the images, or neither."""
         if self.p >= SIGNIFICANT:
             return "within the error"
         return "as printed" if self.values[0] > self.values[1] else "reversed"
 
     @property
     def turned(self) -> bool:
-        """Whether the measured values stand the other way round."""
+        """Returns whether the measured values stand the other way round."""
         return self.values[0] < self.values[1]
 
 
@@ -61,7 +61,7 @@ def orders(cells: Sequence[Cell], printed: Mapping[Place, Printed]) -> list[Orde
 
 
 def printed_difference(upper: Cell, lower: Cell, printed: Mapping[Place, Printed]) -> float | None:
-    """By how much the first stands above the second in the paper; None where it does not print both."""
+    """Returns the difference of the first and the second in the paper; None where it does not print both."""
     known = {place[:2] for place in printed}
     pairs = [upper.place[:2]] if upper.place[:2] in known else sorted(known)
     differences = []

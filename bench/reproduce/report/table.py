@@ -63,7 +63,7 @@ def as_markdown(experiment: AnyExperiment, cells: Sequence[Cell], printed: Mappi
 
 
 def _smoothed(cells: Sequence[Cell], printed: Mapping[Place, Printed]) -> list[str]:
-    """For each backbone and data set the table of the best sigmas, and one of every sigma."""
+    """Returns for each backbone and data set the table of the best sigmas, and one of every sigma."""
     tables = []
     for (backbone, dataset), group in groupby(_sorted(cells), key=lambda cell: cell.place[:2]):
         of_pair = _reached(list(group), printed)
@@ -80,13 +80,13 @@ def _smoothed(cells: Sequence[Cell], printed: Mapping[Place, Printed]) -> list[s
 
 
 def _reached(cells: Sequence[Cell], printed: Mapping[Place, Printed]) -> list[Cell]:
-    """Without the columns of radii that nothing reaches, neither measured nor printed."""
+    """Returns the cells without the columns of radii that nothing reaches, neither measured nor printed."""
     kept = {cell.place.column for cell in cells if cell.value != 0 or _beside(cell, printed)}
     return [cell for cell in cells if cell.place.column in kept]
 
 
 def _by_backbone(cells: Sequence[Cell], printed: Mapping[Place, Printed]) -> list[str]:
-    """For each backbone a table with a row for each data set and method, adaptive beside non-adaptive."""
+    """Returns for each backbone a table with a row for each data set and method, adaptive beside non-adaptive."""
     tables = []
     for backbone, group in groupby(_sorted(cells), key=lambda cell: cell.place.backbone):
         rows = ("data set", "row")

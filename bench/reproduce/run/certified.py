@@ -43,7 +43,7 @@ class Measured:
     digest: str
 
     def hits(self, radius: float) -> tuple[bool, ...]:
-        """Whether each image is certified for its true class at that radius or beyond."""
+        """Returns whether each image is certified for its true class at that radius or beyond."""
         return tuple(found is not None and found >= radius for found in self.radii)
 
 

@@ -113,7 +113,7 @@ class Trainings:
         return {"seconds": trained.seconds, **self._accuracy(trained.backbone, self.texts)}
 
     def _accuracy(self, backbone: Backbone, texts: Tensor) -> dict[str, Any]:
-        """Whether each test image is answered rightly: clean, under the papers' attack, and under the adaptive one."""
+        """Returns whether each test image is answered rightly: clean, and under the papers' and the adaptive attack."""
         classify = defend(None, VisionLanguageClassifier(backbone, texts).logits)
         not_known, known = (
             replace(params, epsilon=self.experiment.epsilon, steps=self.experiment.steps)

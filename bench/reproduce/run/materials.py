@@ -101,7 +101,7 @@ class Materials:
         return joined_sha256([f"{path.relative_to(folder)} {file_sha256(path)}" for path in files])
 
     def has_weights(self, name: str) -> bool:
-        """Whether there are weights of that name."""
+        """Returns whether there are weights of that name."""
         return (self.backbones / name).is_dir()
 
 

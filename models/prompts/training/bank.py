@@ -70,7 +70,7 @@ class BankParams:
 
     @property
     def stages(self) -> int:
-        """How often `tune_bank` reports that something is finished: every level of noise, every prompt, the gate."""
+        """Returns how often `tune_bank` reports something finished: every level of noise, every prompt, the gate."""
         return len(self.sigmas) + 2 * len(self.member_sigmas) + 1
 
     def member(self, sigma: float, seed: int, n_ctx: int) -> FewShotParams:

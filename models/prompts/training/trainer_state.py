@@ -12,7 +12,7 @@ from certrad.models.errors import Rejected
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WithinEpoch:
-    """Where training stands within an epoch.
+    """The state of training within an epoch.
 
     Attributes:
         losses: (b,) float32, the loss of each batch that is done.

@@ -86,7 +86,7 @@ def on_demo(tmp_path: Path) -> Materials:
 
 
 def pin(directory: Path, weights: str) -> None:
-    """What `certrad fetch` leaves beside weights."""
+    """Returns what `certrad fetch` leaves beside weights."""
     facts = {"hub": "test", "weights": weights, "sha256": file_sha256(directory / weights)}
     (directory / "pin.json").write_text(json.dumps(facts))
 

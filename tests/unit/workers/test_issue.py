@@ -1,4 +1,4 @@
-"""Nothing is signed that does not verify, is not about the job, or is told otherwise in the result."""
+"""Nothing is signed that does not verify, is not about the job, or is stated otherwise in the result."""
 
 import json
 from collections.abc import Callable

@@ -11,6 +11,7 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import SecretStr
 
 from certrad.models.certificates.canonical import canonical
@@ -23,7 +24,7 @@ from certrad.models.installed import CardError, Cards, installed_cards
 from certrad.models.shipped import shipped_datasets
 from certrad.models.types.codec import encode_card
 from certrad.models.types.selftest import REPORT_SCHEMA
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.engine.code_digest import code_sha256
 from certrad.workers.keys.admin import list_keys
 from certrad.workers.keys.signing import SigningKeys
@@ -79,27 +80,28 @@ def write_evidence(options: Namespace) -> int:
         return fail(str(error), BAD_USAGE)
     index = _index(evidence, cards.tasks[options.task].title)
     files = {**evidence.files, "index.json": _json(index), "index.html": page(index)}
-    key = keys.current()
-    digests = [{"name": name, "digest": {"sha256": hashlib.sha256(files[name]).hexdigest()}} for name in sorted(files)]
-    stated = {
-        "_type": STATEMENT_TYPE,
-        "subject": digests,
-        "predicateType": PREDICATE_TYPE,
-        "predicate": {
-            "schema": SCHEMA,
-            "task": options.task,
-            "public_key": public_key(key),
-            "made_at": index["made_at"],
-        },
-    }
+    files[ENVELOPE] = _sealed_digests(files, options.task, index["made_at"], keys.current())
     try:
-        for name, content in {**files, ENVELOPE: seal_statement(stated, key)}.items():
+        for name, content in files.items():
             replace_file(options.out / name, content, private=False)
     except OSError as error:
         return fail(f"the evidence cannot be written: {error.strerror}", FAILURE)
+    _print_items(index)
+    return DONE
+
+
+def _sealed_digests(files: Mapping[str, bytes], task: str, made_at: str, key: Ed25519PrivateKey) -> bytes:
+    """Returns the envelope: the digests of the files, signed."""
+    digests = [{"name": name, "digest": {"sha256": hashlib.sha256(files[name]).hexdigest()}} for name in sorted(files)]
+    predicate = {"schema": SCHEMA, "task": task, "public_key": public_key(key), "made_at": made_at}
+    return seal_statement(
+        {"_type": STATEMENT_TYPE, "subject": digests, "predicateType": PREDICATE_TYPE, "predicate": predicate}, key
+    )
+
+
+def _print_items(index: Mapping[str, Any]) -> None:
     for each in index["items"]:
         sys.stdout.write(f"{each['id']:14} {', '.join(each['files']) or 'not covered: ' + each['not_covered']}\n")
-    return DONE
 
 
 def _gathered(options: Namespace, settings: StackSettings, cards: Cards) -> Evidence:
@@ -153,12 +155,12 @@ def _add_evaluation(evidence: Evidence, table: Path | None, task: str) -> None:
                 "high": share.high,
             }
         )
-    told = {name: settings[name] for name in _OF_EVALUATION if name in settings}
+    chosen = {name: settings[name] for name in _OF_EVALUATION if name in settings}
     evidence.add(
         "evaluation", "evaluation/table.tsv", "\n".join([header, *(row.to_line() for row in rows), ""]).encode()
     )
     evidence.add(
-        "evaluation", "evaluation/summary.json", _json({"settings": told, "rows": evidence.certified_accuracy})
+        "evaluation", "evaluation/summary.json", _json({"settings": chosen, "rows": evidence.certified_accuracy})
     )
 
 
@@ -174,8 +176,8 @@ def _add_audit(evidence: Evidence, file: Path | None) -> None:
         return
     match _read_json(file):
         case {"sound": bool(), "verdicts": list(), "settings": dict()} as found:
-            told = {name: found[name] for name in ("sound", "verdicts", "settings")}
-            evidence.add("audit", "audit.json", _json(told))
+            chosen = {name: found[name] for name in ("sound", "verdicts", "settings")}
+            evidence.add("audit", "audit.json", _json(chosen))
         case _:
             raise ValueError(f"{file} must hold what `certrad audit --json` printed")
 
@@ -235,14 +237,14 @@ def _index(evidence: Evidence, title: str) -> dict[str, Any]:
 
 def _public(settings: StackSettings) -> Mapping[str, str]:
     """Returns the settings; of one that may hold a secret, only whether it was set."""
-    told = {}
+    shown = {}
     for name in sorted(type(settings).model_fields):
         value = getattr(settings, name)
         if isinstance(value, SecretStr) or any(part in _PRIVATE for part in name.split("_")):
-            told[name] = "set" if name in settings.model_fields_set else "not set"
+            shown[name] = "set" if name in settings.model_fields_set else "not set"
         else:
-            told[name] = str(value)
-    return told
+            shown[name] = str(value)
+    return shown
 
 
 def _read_json(file: Path) -> Any:  # noqa: ANN401  # what JSON holds is what the caller checks

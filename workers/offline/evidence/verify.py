@@ -9,7 +9,7 @@ from typing import Any
 
 from certrad.models.certificates.envelopes import dsse
 from certrad.models.certificates.strict_json import load
-from certrad.workers.contract.commands import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.offline.evidence.gather import ENVELOPE, PREDICATE_TYPE
 from certrad.workers.offline.verification import read_issuer
 

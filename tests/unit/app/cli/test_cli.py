@@ -12,7 +12,8 @@ from certrad.app.api.schemas.tune import TuningForm
 from certrad.app.cli import certify, demo, tune
 from certrad.app.cli.main import GROUPS, REQUESTS, dispatch, listing
 from certrad.workers.contract.arguments import Parser
-from certrad.workers.contract.commands import BAD_USAGE, COMPUTING, DONE
+from certrad.workers.contract.commands import COMPUTING
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE
 
 
 def options_of(module: object) -> set[str]:

@@ -66,7 +66,7 @@ def job(job_id: str) -> Job:
 
 
 def followed(*events: tuple[str, dict[str, Any]]) -> str:
-    """What is printed above the bar of a job with these events, and after each one what the bar says."""
+    """Returns what is printed above the bar of a job with these events, and after each one what the bar says."""
     console = Console(file=io.StringIO(), width=200)
     with Progress(console=console) as progress:
         bar = add_bar(progress, "scan", job("j1"))

@@ -101,7 +101,7 @@ LEAKED = replace(REVOKED, leaks={DIGEST: LEAK})
 
 
 def at(moment: datetime | None) -> Callable[[str, bytes], datetime | None]:
-    """What reads a time stamp; it is asked about this document and its signature."""
+    """Returns a reader of a time stamp; it is asked about this document and its signature."""
 
     def proven(certificate: str, signature: bytes) -> datetime | None:
         assert certificate == hashlib.sha256(CONTENT).hexdigest()

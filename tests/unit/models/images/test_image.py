@@ -28,7 +28,7 @@ def picture(pixels: NDArray[np.float64]) -> DecodedImage:
 
 
 def pillow_input(pixels: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """What Pillow's mode F and torchvision's sizes make of one channel."""
+    """Returns what Pillow's mode F and torchvision's sizes make of one channel."""
     height, width = pixels.shape
     shorter = min(height, width)
     new_height, new_width = size * height // shorter, size * width // shorter

@@ -30,7 +30,7 @@ def picture(pixels: NDArray[np.float64]) -> DecodedImage:
 
 
 def pillow_input(pixels: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """What Pillow's mode F makes of one channel pasted into the middle of a black square."""
+    """Returns what Pillow's mode F makes of one channel pasted into the middle of a black square."""
     height, width = pixels.shape
     side = max(height, width, size)
     square = Image.new("F", (side, side), 0)

@@ -314,7 +314,7 @@ def test_no_change_of_the_radius_leaves_it_at_the_model_input(name: str) -> None
         return moved
 
     def reached(directions: Iterator[Floats]) -> list[float]:
-        """How far the model input moves; that of a grey picture is one channel three times, so that three fit in."""
+        """Returns how far the model input moves; that of a grey picture has its channel three times, so 3 fit in."""
         pictures = map(changed, directions)
         if case.stored.ndim == 3:
             return [float(np.linalg.norm(case.input(picture) - x)) for picture in pictures]

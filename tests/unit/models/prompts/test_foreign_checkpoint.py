@@ -39,7 +39,7 @@ class ConstantWarmupScheduler(CosineAnnealingLR):
 
 
 def genuine(backbone: Backbone, ctx: Tensor = CTX, prefix: str = "", half: bool = False) -> dict[str, Any]:
-    """What Dassl's trainer saves: the prompt learner, the optimizer and the scheduler."""
+    """Returns what Dassl's trainer saves: the prompt learner, the optimizer and the scheduler."""
     dtype, n_ctx = torch.float16 if half else torch.float32, ctx.shape[-2]
     start = backbone.embed_tokens([backbone.start_token])
     state = OrderedDict(

@@ -11,7 +11,7 @@ import torch
 
 from certrad.models.backbones.base import EMBEDDED, EMBEDDED_ID, Backbone, load_backbone
 from certrad.models.selftest import checks
-from certrad.models.selftest.checks import DeviceCheck, features, label_counts, noise_words, normals
+from certrad.models.selftest.checks import DeviceCheck, check_features, check_noise_words, check_normals, count_labels
 from certrad.models.selftest.facts import REFERENCES, ReferencesError
 from certrad.models.selftest.outcome import CheckFailedError, run_check
 from certrad.models.selftest.references import References, read_references
@@ -71,7 +71,7 @@ def test_a_wrong_word_of_either_generator_is_found(references: References, backb
         wrong = replace(words[index], words=("0", *words[index].words[1:]))
         facts = replace(references.facts, words=(*words[:index], wrong, *words[index + 1 :]))
         with pytest.raises(CheckFailedError, match=f"Philox {kind}"):
-            noise_words(replace(references, facts=facts), CPU)
+            check_noise_words(replace(references, facts=facts), CPU)
 
 
 def test_a_device_whose_integers_are_wrong_fails(
@@ -89,7 +89,7 @@ def test_normals_in_float32_are_found_though_they_round_to_the_same_pixels(
 ) -> None:
     monkeypatch.setattr(checks, "boxmuller", lambda *arguments: boxmuller(*arguments).float().double())
     with pytest.raises(CheckFailedError, match=r"philox-boxmuller-f64: normals differ by up to [0-9.]+e-0[78]"):
-        normals(references, CPU)
+        check_normals(references, CPU)
 
 
 def test_a_noisy_pixel_two_grid_steps_away_is_found(references: References, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_a_noisy_pixel_two_grid_steps_away_is_found(references: References, monk
 
     monkeypatch.setattr(NoisySampler, "batch", off)
     with pytest.raises(CheckFailedError, match="1 noisy pixels by up to 2 grid steps"):
-        normals(references, CPU)
+        check_normals(references, CPU)
 
 
 def test_other_weights_are_found(references: References, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_other_features_are_found(references: References, backbone: Backbone, mo
 
     monkeypatch.setattr(backbone, "encode_image", off)
     with pytest.raises(CheckFailedError, match=r"least cosine of an image feature is 0\.99"):
-        features(references, backbone)
+        check_features(references, backbone)
 
 
 def test_features_that_are_no_numbers_are_found(
@@ -140,18 +140,18 @@ def test_features_that_are_no_numbers_are_found(
 def test_other_text_features_are_found(references: References, backbone: Backbone) -> None:
     other = replace(references, text_features=references.text_features.roll(1, dims=0))
     with pytest.raises(CheckFailedError, match="text feature"):
-        features(other, backbone)
+        check_features(other, backbone)
 
 
 def test_counts_of_another_image_are_outside_the_band(references: References, backbone: Backbone) -> None:
     other = replace(references, phantom=references.phantom * 0)
     with pytest.raises(CheckFailedError, match=r"class \d occurred \d+ times in 64 samples"):
-        checks.counts(other, backbone, KEY, block_size=32, samples=64)
+        checks.check_counts(other, backbone, KEY, block_size=32, samples=64)
 
 
 def test_samples_are_rounded_up_to_whole_blocks(references: References, backbone: Backbone) -> None:
     head = checks._head(references, backbone)
-    found = label_counts(
+    found = count_labels(
         head.classifier(backbone, 0.5), references.phantom.numpy(), 0.5, Noise(KEY), block_size=8, samples=9
     )
     assert sum(found) == 16

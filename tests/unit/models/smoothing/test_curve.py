@@ -29,7 +29,7 @@ def labels(n: int, p: float = 0.9) -> NDArray[np.uint16]:
 
 
 def evidence(drawn: NDArray[np.uint16], params: SmoothingParams) -> Evidence:
-    """What CERTIFY or SEQ-CERTIFY makes of labels."""
+    """Returns what CERTIFY or SEQ-CERTIFY makes of labels."""
     counts = count(drawn, len(NAMES))
     outcome, decision = decide(SELECTION, counts, params) if len(drawn) == params.n else None, Decision()
     if params.target_radius is not None:

@@ -121,7 +121,7 @@ class Company:
 
 @pytest.fixture(scope="module")
 def alone() -> dict[tuple[NoiseLaw, SmoothingParams], Estimation]:
-    """What one engine comes to."""
+    """Returns what one engine comes to."""
     return {(law, params): estimated(law, params, MemoryBlocks()) for law in LAWS for params in (PARAMS, TARGETED)}
 
 

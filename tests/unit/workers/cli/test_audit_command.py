@@ -71,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def audited(monkeypatch: pytest.MonkeyPatch) -> list[Verdict]:
-    """What the audit is going to say; it is not made."""
+    """Replaces the audit by the verdicts that a test puts into this list."""
     verdicts: list[Verdict] = []
     monkeypatch.setattr(offline_audit, "audit", lambda *_, **__: verdicts)
     return verdicts

@@ -1,4 +1,4 @@
-"""Whose a certificate is: whoever made it, and of one that nobody noted, the local tenant."""
+"""The tenants that made a certificate own it; one without a note belongs to the local tenant."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ SHA256 = "ab" * 32
 
 
 def owners(tmp_path: Path, *tenants: str) -> set[str]:
-    """The tenants among these, and the local one, that own the certificate."""
+    """Returns the tenants among these, and the local one, that own the certificate."""
     return {tenant for tenant in (*tenants, LOCAL_TENANT) if CertificateOwners(tmp_path).has(SHA256, tenant)}
 
 

@@ -30,7 +30,7 @@ def outcome(data: bytes) -> str:
 
 
 def _decoded(data: bytes, frame: int | None) -> str:
-    """What a request for the demonstration task gets."""
+    """Returns what a request for the demonstration task gets."""
     image = decode(data, max_pixels=64_000_000, frame=frame, window=WINDOW)
     flat = ("low_contrast",) if is_flat(model_input(image, SIZE), image.pixels.shape[:2]) else ()
     return " ".join(("ok", *flat, *image.facts.warnings))

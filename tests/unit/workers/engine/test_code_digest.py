@@ -21,7 +21,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def changed(root: Path, name: str) -> bool:
-    """Whether the digest changes with this file."""
+    """Returns whether the digest changes with this file."""
     path, before = root / name, code_sha256(root)
     content = path.read_bytes()
     path.write_bytes(content + b"#")

@@ -1,4 +1,4 @@
-"""How much work an upload may cost, and what is told of what the model sees."""
+"""How much work an upload may cost, and what the result says about what the model sees."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -114,7 +114,7 @@ SHAPES = [(32, 64), (64, 20), (20, 20), (8, 60), (500, 8)]
 
 
 def padded(picture: NDArray[np.uint8]) -> bool:
-    """Whether a picture that is padded into the square is told to be nearly one grey."""
+    """Returns whether a padded picture brings the warning that it is nearly one grey."""
     header, _ = decode.decode_bytes(encoded(picture, "png"), replace(CARD, fit="pad"), max_pixels=10_000)
     return "low_contrast" in header["facts"]["warnings"]
 

@@ -79,7 +79,7 @@ def test_german_sentences_are_in_the_structured_report_and_the_bundle(outcome: s
 
 
 def english_sentences() -> dict[str, re.Pattern[str]]:
-    """What finds each sentence of the English catalogue, whatever stands in its gaps."""
+    """Returns patterns that find each sentence of the English catalogue, whatever stands in its gaps."""
     german, found = catalogue("de"), {}
     for key, text in catalogue("en").items():
         fixed = [literal for literal, *_ in Formatter().parse(text)]

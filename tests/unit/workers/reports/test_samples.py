@@ -29,7 +29,7 @@ EXPECTED: Final[dict[str, str]] = json.loads(
 
 
 def reports(data: bytes, *, of_frame: bool) -> str:
-    """What becomes of the reports about a file; of several frames the first is taken."""
+    """Returns what becomes of the reports about a file; of several frames the first is taken."""
     statement = read(parse(genuine(CASES[6])))
     claim = statement.claim
     report = Report(

@@ -154,7 +154,7 @@ class SlicedError(Exception):
 
 
 def slice_after(batches: int) -> Callable[[Any], None]:
-    """What stops a tuning or a measurement before the batch that follows so many others."""
+    """Returns a function that stops a tuning or a measurement before the batch that follows so many others."""
     left = iter(range(batches))
 
     def before_batch(state: Any) -> None:

@@ -16,11 +16,11 @@ from certrad.workers.contract.queues import queue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.tickets import is_ticket
 from certrad.workers.engine import tasks
-from certrad.workers.engine.assistance import Assistance
 from certrad.workers.engine.certification_input import CertificationInput
+from certrad.workers.engine.helper import Helper
 from certrad.workers.engine.ledger import JobEndedError
-from certrad.workers.engine.offers import Offers
 from certrad.workers.engine.runtime import Runtime, build
+from certrad.workers.engine.ticket_offers import TicketOffers
 from certrad.workers.queue import stop as stopping
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import TEMPLATE, Image, Submit, attempt, stopping_after, submitter
@@ -70,9 +70,9 @@ def started(helper: Runtime) -> Iterator[None]:
 
 def assisted(helper: Runtime, record: JobRecord) -> int:
     """The batches that a helper commits until there are none for it."""
-    assistance = Assistance(runtime=helper, input=CertificationInput.of(record))
-    assistance.assist()
-    return assistance.committed
+    part = Helper(runtime=helper, input=CertificationInput.of(record))
+    part.help()
+    return part.committed
 
 
 def begun(runtime: Runtime, record: JobRecord) -> JobRecord:
@@ -199,10 +199,10 @@ def test_a_cancelled_job_ends_assistance_within_a_block(
 
 
 @pytest.fixture
-def offers(runtime: Runtime) -> Offers:
+def offers(runtime: Runtime) -> TicketOffers:
     """The offers of a job of 100,000 samples at a hundred a second."""
     times = iter(range(1000))
-    return Offers(
+    return TicketOffers(
         runtime=runtime,
         job_id="shared",
         backbone="demo",
@@ -224,7 +224,7 @@ def offered(runtime: Runtime) -> list[str]:
     return queue(runtime.redis, ENGINE_QUEUE).job_ids
 
 
-def test_every_idle_engine_that_fits_is_offered_a_ticket(runtime: Runtime, offers: Offers) -> None:
+def test_every_idle_engine_that_fits_is_offered_a_ticket(runtime: Runtime, offers: TicketOffers) -> None:
     make_idle(runtime, "first")
     make_idle(runtime, "second")
     make_idle(runtime, "busy", state="busy")
@@ -241,7 +241,7 @@ def test_every_idle_engine_that_fits_is_offered_a_ticket(runtime: Runtime, offer
     assert offered(runtime) == []
 
 
-def test_nothing_is_offered_while_a_job_waits(runtime: Runtime, offers: Offers) -> None:
+def test_nothing_is_offered_while_a_job_waits(runtime: Runtime, offers: TicketOffers) -> None:
     make_idle(runtime, "first")
     runtime.redis.rpush(queue(runtime.redis, ENGINE_QUEUE).key, "another-certify")
     offers.consider(0)
@@ -249,14 +249,14 @@ def test_nothing_is_offered_while_a_job_waits(runtime: Runtime, offers: Offers) 
     assert offered(runtime) == ["another-certify"]
 
 
-def test_nothing_is_offered_when_the_job_is_nearly_done(runtime: Runtime, offers: Offers) -> None:
+def test_nothing_is_offered_when_the_job_is_nearly_done(runtime: Runtime, offers: TicketOffers) -> None:
     make_idle(runtime, "first")
     offers.consider(99_800)
     offers.consider(99_900)
     assert offered(runtime) == []
 
 
-def test_a_run_that_may_stop_early_counts_on_as_many_samples_as_it_took(runtime: Runtime, offers: Offers) -> None:
+def test_a_run_that_may_stop_early_counts_on_as_many_samples_as_it_took(runtime: Runtime, offers: TicketOffers) -> None:
     make_idle(runtime, "first")
     offers.may_stop_early = True
     offers.consider(0)

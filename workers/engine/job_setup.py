@@ -1,4 +1,4 @@
-"""What an engine needs for the samples of a job: the model, the noise, and that it is an engine of the same kind."""
+"""The setup of an engine for one job, as leader or helper: the model, the noise, and an engine of the same kind."""
 
 import hashlib
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from certrad.workers.keys.epochs import Epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Joined:
-    """What an engine that has joined a job labels its samples with.
+class JobSetup:
+    """What an engine labels the samples of a job with.
 
     Attributes:
         entry: What is fixed of the job.
@@ -50,8 +50,8 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Joining:
-    """One engine and the input of one job.
+class EngineSetup:
+    """Prepares one engine for one job.
 
     Attributes:
         runtime: The state of the engine process.
@@ -61,23 +61,23 @@ class Joining:
     runtime: Runtime
     input: CertificationInput
 
-    def join(self, entry: LedgerEntry) -> Joined:
+    def prepare(self, entry: LedgerEntry) -> JobSetup:
         """Returns what this engine labels the samples of the job with.
 
         Args:
             entry: What is fixed of the job.
 
         Raises:
-            Rejected: engine_mismatch, if this is another kind of engine; whatever refuses backbone, prompt or image.
+            Rejected: engine_mismatch, if this is another kind of engine; or backbone, prompt or image is refused.
         """
         model = self.load(entry.dtype, entry.threads)
         parts = model.parts(self.input.request.classifier, entry.law)
         sampler = self.sampler(model, self._named_epoch(entry), parts, entry.block_size)
         if strange := self.identity(model, sampler).differences(entry.engine):
             raise Rejected("engine_mismatch", f"the job was begun with another {', '.join(strange)}")
-        return Joined(entry=entry, model=model, parts=parts, sampler=sampler)
+        return JobSetup(entry=entry, model=model, parts=parts, sampler=sampler)
 
-    def could_join(self, entry: LedgerEntry) -> bool:
+    def could_prepare(self, entry: LedgerEntry) -> bool:
         """Returns whether device, processor and software are those of the job, which takes no model to see.
 
         Args:

@@ -1,4 +1,4 @@
-"""Offers: the engine that has a certificate asks idle engines to take part in it."""
+"""TicketOffers: the engine that has a certificate asks idle engines to take part in it."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _OFFER_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Offers:
+class TicketOffers:
     """The tickets of one job, put into the queue while idle engines would be of use to it.
 
     Nothing is offered while anything waits for an engine: a certificate of its own is worth more than help.
@@ -41,7 +41,7 @@ class Offers:
     _tickets: list[str] = field(default_factory=list, init=False)
 
     def consider(self, done: int) -> None:
-        """Offers a ticket to every idle engine that fits, if the job takes long enough from here on.
+        """TicketOffers a ticket to every idle engine that fits, if the job takes long enough from here on.
 
         Args:
             done: Estimation samples that are done, of all runs.

@@ -1,4 +1,4 @@
-"""Assistance: an idle engine computes batches of a certificate that another engine has."""
+"""The helper: an idle engine that computes batches of a certificate that another engine has."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from certrad.workers.contract.tickets import is_ticket
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.claims import Claims, current_run
 from certrad.workers.engine.disagreement import report_redone
-from certrad.workers.engine.joining import Joining
+from certrad.workers.engine.job_setup import EngineSetup
 from certrad.workers.engine.ledger import RedisLedger
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.queue import stop as stopping
@@ -26,7 +26,7 @@ _PATIENCE_SECONDS: Final = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Assistance:
+class Helper:
     """One engine's part in a job that another engine has.
 
     It decides nothing and publishes nothing: it labels the batches that it gets, and leaves when there is none, when a
@@ -42,7 +42,7 @@ class Assistance:
     input: CertificationInput
     committed: int = field(default=0, init=False)
 
-    def assist(self) -> None:
+    def help(self) -> None:
         """Labels batches as long as there are any for this engine.
 
         Raises:
@@ -53,9 +53,9 @@ class Assistance:
         redis, job_id, ttl = self.runtime.redis, self.input.job_id, self.runtime.settings.input_ttl
         if self._others_wait() or (run := current_run(redis, job_id)) is None:
             return
-        joining = Joining(runtime=self.runtime, input=self.input)
+        engine_setup = EngineSetup(runtime=self.runtime, input=self.input)
         entry = RedisLedger(redis, job_id, ttl=ttl, may_go_on=stopping.check).fixed()
-        if entry is None or not joining.could_join(entry):
+        if entry is None or not engine_setup.could_prepare(entry):
             return
         name, layout = run
         claims = Claims(redis=redis, job_id=job_id, run=name, ttl=ttl)
@@ -68,8 +68,8 @@ class Assistance:
             engine=self.runtime.name,
             on_redone=report_redone(job_id),
         )
-        joined = joining.join(entry)
-        sampler, classifier = self.input.plan.labelling(name, joined.sampler, joined.classifier_at)
+        setup = engine_setup.prepare(entry)
+        sampler, classifier = self.input.plan.labelling(name, setup.sampler, setup.classifier_at)
         label_claimed(sampler, classifier, layout, claims, ledger, self._count)
 
     def _count(self) -> None:
