@@ -10,7 +10,10 @@ from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionE
 
 from certrad.workers.contract import names
 from certrad.workers.contract.data_version import require_store
+from certrad.workers.contract.records import Records
 from certrad.workers.contract.settings import SharedSettings
+from certrad.workers.contract.submission import Submission
+from tests.support.finished_jobs import REQUEST
 from tests.support.guarded_redis import GuardedRedis, guarded_redis
 from tests.support.processes import ROOT
 
@@ -81,6 +84,38 @@ def test_the_apis_user_can_delete_what_engines_work_on_and_neither_read_nor_writ
                 api.execute_command(*command)  # type: ignore[no-untyped-call]
         assert api.delete(key) == 1
         assert engine.get(key) is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("HGETALL", names.callback_key(JOB)),
+        ("EXPIRE", names.callback_key(JOB), "1"),
+        ("RENAME", names.callback_key(JOB), names.callback_key("other")),
+        ("ZRANGE", names.CALLBACKS, "0", "-1"),
+        ("DEL", names.CALLBACKS),
+        ("ZRANGE", names.DEAD_CALLBACKS, "0", "-1"),
+        ("ZADD", names.DEAD_CALLBACKS, "1", JOB),
+        ("EVAL", f"return redis.call('HGET', '{names.callback_key(JOB)}', 'address')", "0"),
+    ],
+    ids=" ".join,
+)
+def test_the_apis_user_neither_reads_callbacks_nor_empties_their_lists(api: Redis, command: tuple[str, ...]) -> None:
+    with pytest.raises(FORBIDDEN, match=REFUSED):
+        api.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+def test_the_apis_user_notes_the_callback_of_a_job_that_it_cancels_and_erases_it(
+    api: Redis, guarded: GuardedRedis
+) -> None:
+    records = Records(api, ttl=600)
+    records.create(JOB, REQUEST, max_active=9, digest="0" * 64, submission=Submission(callback="https://ris.test/hook"))
+    assert records.cancel(JOB)
+    with guarded.client("callbacks") as sender:
+        assert sender.hget(names.callback_key(JOB), "address") == b"https://ris.test/hook"
+        assert api.zcard(names.CALLBACKS) == 1
+        records.erase(JOB)
+        assert not sender.exists(names.callback_key(JOB), names.CALLBACKS)
 
 
 @pytest.mark.parametrize("key", [names.SIGNING_KEYS, names.REVOKED_KEYS, names.EPOCHS, names.REVEALED])
