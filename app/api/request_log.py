@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from certrad.app.api.middleware import MONITORING
 from certrad.app.api.request_metrics import RequestMetrics
 from certrad.app.settings import ApiSettings
-from certrad.workers.contract import logs
+from certrad.workers.contract import logs, tracing
 from certrad.workers.contract.access import Caller
 
 HEADER: Final = "X-Request-ID"
@@ -55,6 +55,7 @@ class RequestLogMiddleware:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})[_STATE] = request_id
+        tracing.name_request(request_id)
         answer = _Answer()
 
         async def send_counted(message: Message) -> None:
