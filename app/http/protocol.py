@@ -97,8 +97,8 @@ class LimitedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is no request, and logs that it came."""
-        super().send_400_response(msg)
         self._log_refused(400, self.client, None)
+        super().send_400_response(msg)
 
     def pause_writing(self) -> None:
         """Starts the time in which the client must read something."""

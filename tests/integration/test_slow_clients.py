@@ -79,7 +79,7 @@ def test_a_body_that_comes_too_slowly_has_one_line_with_its_answer(hasty: ApiPro
 def test_a_body_that_is_too_large_has_a_line(hasty: ApiProcess) -> None:
     before = len(refused(hasty))
     assert httpx.post(f"{hasty.url}/certify", content=bytes(66 << 20)).status_code == 413
-    assert refused(hasty)[before:] == [("POST", 413)]
+    wait_for(lambda: refused(hasty)[before:] == [("POST", 413)], what="the line of the request")
 
 
 def test_half_of_the_second_request_is_answered_with_408(hasty: ApiProcess) -> None:
