@@ -1,5 +1,6 @@
 """The access list of Redis: what each user may do, and what somebody with the API's password may not."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -154,6 +155,14 @@ def test_the_user_of_keys_sees_the_version_of_the_store_and_cannot_change_it(gua
         require_store(client)
         with pytest.raises(NoPermissionError):
             client.hset(names.VERSION, "version", "0")
+
+
+def test_the_line_that_begins_drift_anew_is_allowed_to_the_apis_user(api: Redis) -> None:
+    page = ROOT.joinpath("docs", "monitoring.md").read_text("utf-8")
+    (command,) = re.findall(r"valkey-cli .*--user api --askpass (DEL \S+)", page)
+    assert command == f"DEL {names.DRIFT_OF_ALL}"
+    api.hset(names.DRIFT_OF_ALL, "series", "50")
+    assert api.execute_command(*command.split()) == 1  # type: ignore[no-untyped-call]
 
 
 def test_metrics_sees_the_state_of_the_server_and_no_key(guarded: GuardedRedis) -> None:
