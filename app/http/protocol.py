@@ -192,7 +192,7 @@ class LimitedProtocol(H11Protocol):
         if begun and self._stage == "head":
             self._log_refused(_TIMEOUT, self.client, None)
         elif begun:
-            note_refused(self.cycle.scope, _TIMEOUT)  # the application writes the line
+            note_refused(cast("Scope", self.cycle.scope), _TIMEOUT)  # the application writes the line
         self._disconnect()
         if begun and not self.transport.get_write_buffer_size():
             self.transport.write(_timeout_response())
