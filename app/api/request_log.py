@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from certrad.app.api.middleware import MONITORING
 from certrad.app.api.request_metrics import RequestMetrics
 from certrad.app.settings import ApiSettings
-from certrad.workers.contract import logs
+from certrad.workers.contract import logs, tracing
 from certrad.workers.contract.access import Caller
 
 HEADER: Final = "X-Request-ID"
@@ -22,6 +22,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _JOB_LOCATION: Final = re.compile(r"/jobs/([0-9a-f]{32})")
 _STATE: Final = "request_id"
+_REFUSED: Final = "refused_by_server"
 _log = structlog.get_logger("certrad.access")
 
 
@@ -55,6 +56,7 @@ class RequestLogMiddleware:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})[_STATE] = request_id
+        tracing.name_request(request_id)
         answer = _Answer()
 
         async def send_counted(message: Message) -> None:
@@ -76,6 +78,7 @@ class RequestLogMiddleware:
     def _report(self, scope: Scope, answer: _Answer) -> None:
         method, route = _method(scope), route_template(scope)
         now = time.perf_counter()
+        answer.status = answer.status or scope["state"].get(_REFUSED, 0)
         until_answer = (answer.responded or now) - answer.began
         self._metrics.observe(method=method, route=route, status=answer.status, seconds=until_answer)
         is_quiet_probe = answer.status < 400 and MONITORING.fullmatch(route) is not None
@@ -98,6 +101,26 @@ class RequestLogMiddleware:
         if self._settings.access_log_client and scope.get("client"):
             facts["client"] = scope["client"][0]
         return facts
+
+
+def log_refused(settings: ApiSettings, status: int, client: tuple[str, int] | None, scope: Scope | None = None) -> None:
+    """Logs a request that the server refuses before the application sees it.
+
+    Args:
+        settings: Whether the operator wants lines, and addresses in them.
+        status: The status of the answer.
+        client: The address and port that the connection came from.
+        scope: The request; None if it could not be read.
+    """
+    if settings.access_log:
+        facts = {"client": client[0]} if settings.access_log_client and client else {}
+        method = "other" if scope is None else _method(scope)
+        _log.info("request", method=method, route=UNMATCHED, status=status, tenant=None, key_id=None, **facts)
+
+
+def note_refused(scope: Scope, status: int) -> None:
+    """Notes the status with which the server ends a request that the application has begun to answer."""
+    scope["state"][_REFUSED] = status
 
 
 def request_id_of(scope: Scope) -> str | None:

@@ -35,7 +35,7 @@ NEEDED: Final[Mapping[str, frozenset[Scope]]] = {
     "list_jobs": _READ,
     "get_job": _READ | _SUBMIT | _TUNE,  # the sender of a job must be able to follow it
     "follow_job": _READ | _SUBMIT | _TUNE,
-    "delete_job": _SUBMIT | _TUNE,
+    "delete_job": _SUBMIT | _TUNE,  # `app.api.routes.jobs` looks at which kind of job it is
     "get_job_input": _READ,
     "get_job_example": _READ,
     "get_job_curve": _READ,
@@ -66,6 +66,9 @@ NEEDED: Final[Mapping[str, frozenset[Scope]]] = {
     "/openapi.json": _ANY,
 }
 """Operation -> scopes, of which a key needs one. An operation that stands nowhere here is refused to every key."""
+
+TO_SEND: Final[Mapping[str, Scope]] = {"certify": "submit", "tune": "tune"}
+"""Kind of a job -> the scope that sends one, and that cancels or erases it."""
 
 SUBMISSIONS: Final = frozenset(
     {"certify", "tune_prompt", "trigger_orthanc", "trigger_study", "store_instances", "store_instances_of_study"}

@@ -1,6 +1,7 @@
 """HTTP/1.1 on one connection, as uvicorn speaks it, with limits of time."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
@@ -12,11 +13,13 @@ from uvicorn.server import ServerState
 
 from certrad.app.api.middleware import SECURITY_HEADERS
 from certrad.app.api.problems import problem_response
+from certrad.app.api.request_log import note_refused
 from certrad.app.http.connections import Connections
 
 Stage = Literal["idle", "head", "body", "answer", "over"]
 _PROBES: Final = frozenset({"/health/live", "/health/ready", "/health/workers"})
 """A watcher of the service must not take a busy one for a dead one."""
+_TIMEOUT: Final = 408
 _REASON: Final = b"Request Timeout"
 
 
@@ -51,10 +54,12 @@ class LimitedProtocol(H11Protocol):
         *,
         limits: TimeLimits,
         connections: Connections,
+        log_refused: Callable[[int, tuple[str, int] | None, Scope | None], None],
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
         self._connections = connections
+        self._log_refused = log_refused
         self._inner = cast("ASGIApp", self.app)
         self.app = cast("Any", self._serve)
         self._stage: Stage = "idle"
@@ -89,6 +94,11 @@ class LimitedProtocol(H11Protocol):
         self._connections.end(self)
         super().on_response_complete()
         self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is no request, and logs that it came."""
+        self._log_refused(400, self.client, None)
+        super().send_400_response(msg)
 
     def pause_writing(self) -> None:
         """Starts the time in which the client must read something."""
@@ -125,7 +135,9 @@ class LimitedProtocol(H11Protocol):
                     self._connections.end(self)
         else:
             cycle.keep_alive = False
-            await problem_response("too_many_connections")(scope, receive, send)
+            response = problem_response("too_many_connections")
+            self._log_refused(response.status_code, self.client, scope)
+            await response(scope, receive, send)
 
     def _watch(self) -> None:
         """Starts the timer of the stage that the connection is in now, unless that stage goes on."""
@@ -177,6 +189,10 @@ class LimitedProtocol(H11Protocol):
         if self.transport.is_closing():
             return
         begun = bool(self.conn.trailing_data[0]) if self._stage == "head" else not self.cycle.response_started
+        if begun and self._stage == "head":
+            self._log_refused(_TIMEOUT, self.client, None)
+        elif begun:
+            note_refused(cast("Scope", self.cycle.scope), _TIMEOUT)  # the application writes the line
         self._disconnect()
         if begun and not self.transport.get_write_buffer_size():
             self.transport.write(_timeout_response())

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import uvicorn
 from fastapi import FastAPI
 
+from certrad.app.api.request_log import log_refused
 from certrad.app.http.connections import SPARE, Connections
 from certrad.app.http.log_limit import OncePerPeriod
 from certrad.app.http.protocol import LimitedProtocol, TimeLimits
@@ -74,7 +75,9 @@ def connection_options(settings: ApiSettings) -> dict[str, Any]:
     """
     limits = TimeLimits(head=settings.header_timeout, stall=settings.stall_timeout, body_rate=settings.min_body_rate)
     connections = Connections(raise_open_files_limit(settings.max_connections))
-    protocol = partial(LimitedProtocol, limits=limits, connections=connections)
+    protocol = partial(
+        LimitedProtocol, limits=limits, connections=connections, log_refused=partial(log_refused, settings)
+    )
     return {
         "http": cast("Any", protocol),
         "ws": "none",

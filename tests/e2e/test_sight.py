@@ -89,6 +89,7 @@ def test_one_trace_holds_the_request_and_all_stages(job: str, received: Received
     } <= stages
     (post,) = received.named("POST /certify")
     assert post.parent_span_id == bytes.fromhex(CALLER.split("-")[2])
+    assert attributes(post)["certrad.request_id"] == REQUEST_ID
     for name in ("decode", "certify", "finish"):
         (stage,) = [span for _, span in spans if span.name == name]
         assert stage.parent_span_id == post.span_id

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from redis import Redis
 
-from certrad.app.api.scopes import NEEDED, PUBLIC
+from certrad.app.api.scopes import NEEDED, PUBLIC, TO_SEND
 from certrad.app.api.sessions import COOKIE, MOST
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
@@ -22,6 +22,7 @@ from certrad.workers.contract.access_keys import AccessKeys
 from certrad.workers.contract.catalogue import Catalogue
 from tests.support.api import PNG, card
 from tests.support.api_server import api_server
+from tests.support.archives import classes, zipped
 from tests.support.audit import audited
 from tests.support.keys import bearing, make_key
 from tests.support.problems import assert_problem
@@ -163,6 +164,20 @@ def test_a_key_does_what_its_scope_says_alone(closed: TestClient, api_settings: 
         else:
             needed = ", ".join(f"`{each}`" for each in sorted(NEEDED[operation]))
             assert needed in assert_problem(answer, "scope_missing")["detail"]
+
+
+def test_a_job_is_cancelled_and_erased_with_the_scope_that_sends_one_of_its_kind(
+    closed: TestClient, api_settings: ApiSettings
+) -> None:
+    submit, tune = (bearing(make_key(api_settings.access_dir, "one", [scope])) for scope in TO_SEND.values())
+    images = {"images": ("classes.zip", zipped(classes(["cat", "dog"], 2)))}
+    certifying = closed.post("/certify", headers=submit, content=PNG)
+    tuning = closed.post("/prompts", headers=tune, files=images)
+    for sent, own, foreign in ((certifying, submit, tune), (tuning, tune, submit)):
+        address = f"/jobs/{sent.json()['id']}"
+        for status in (200, 204):  # cancelled, then erased
+            assert_problem(closed.delete(address, headers=foreign), "scope_missing")
+            assert closed.delete(address, headers=own).status_code == status
 
 
 def test_what_is_everyones_needs_the_scope_admin(closed: TestClient, redis: Redis, api_settings: ApiSettings) -> None:

@@ -201,6 +201,27 @@ def test_certificate_of_another_tenant_stays_for_it(hospital: JobEnder) -> None:
     assert CertificateOwners(hospital.settings.owners_dir).has(shared, "clinic-b")
 
 
+def test_report_of_another_tenant_about_the_same_certificate_stays(
+    hospital: JobEnder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end_job(hospital, "theirs", OURS, sop="1.2.0", tenant="clinic-b")
+    shared = str(hospital.read(JOBS[0]).certificate)
+    assert hospital.read("theirs").certificate == shared
+    erase("--reference", OURS, "--json")
+    assert json.loads(capsys.readouterr().out)["counts"]["entries in the index of reports"] == len(JOBS)
+    (line,) = lines_about(hospital, shared)
+    assert line["tenant"] == "clinic-b"
+    erase("--reference", OURS, "--tenant", "clinic-b")
+    assert lines_about(hospital, shared) == []
+
+
+def lines_about(ender: JobEnder, certificate: str) -> list[dict[str, Any]]:
+    """What the index of reports holds about a certificate."""
+    files = files_with(ender.settings.reports_dir, certificate.encode())
+    lines = [json.loads(line) for path in files for line in path.read_text("utf-8").splitlines() if line.strip()]
+    return [line for line in lines if line["certificate"] == certificate]
+
+
 def test_certificate_that_another_job_has_too_stays(hospital: JobEnder) -> None:
     shared = str(hospital.read(JOBS[0]).certificate)
     end_job(hospital, "again", OTHERS, sop="1.2.0")

@@ -50,6 +50,13 @@ def test_every_alert_and_panel_names_exported_metrics_only(metrics: CollectorReg
         assert used <= exported, name
 
 
+@pytest.mark.integration
+def test_one_panel_shows_everything_that_is_exported_about_callbacks(metrics: CollectorRegistry) -> None:
+    exported = {name for name in sample_names(metrics) if name.startswith("certrad_callbacks_")}
+    shown = [set(METRIC.findall(" ".join(target["expr"] for target in panel["targets"]))) for panel in PANELS]
+    assert [names for names in shown if names & exported] == [exported]
+
+
 def test_every_alert_is_on_the_page_with_what_to_do() -> None:
     page = PAGE.read_text("utf-8")
     assert [rule["alert"] for rule in ALERTS] == re.findall(r"^\| `(Certrad\w+)` \|", page, re.MULTILINE)

@@ -1,5 +1,6 @@
 """The access list of Redis: what each user may do, and what somebody with the API's password may not."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -10,7 +11,10 @@ from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionE
 
 from certrad.workers.contract import names
 from certrad.workers.contract.data_version import require_store
+from certrad.workers.contract.records import Records
 from certrad.workers.contract.settings import SharedSettings
+from certrad.workers.contract.submission import Submission
+from tests.support.finished_jobs import REQUEST
 from tests.support.guarded_redis import GuardedRedis, guarded_redis
 from tests.support.processes import ROOT
 
@@ -83,6 +87,38 @@ def test_the_apis_user_can_delete_what_engines_work_on_and_neither_read_nor_writ
         assert engine.get(key) is None
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("HGETALL", names.callback_key(JOB)),
+        ("EXPIRE", names.callback_key(JOB), "1"),
+        ("RENAME", names.callback_key(JOB), names.callback_key("other")),
+        ("ZRANGE", names.CALLBACKS, "0", "-1"),
+        ("DEL", names.CALLBACKS),
+        ("ZRANGE", names.DEAD_CALLBACKS, "0", "-1"),
+        ("ZADD", names.DEAD_CALLBACKS, "1", JOB),
+        ("EVAL", f"return redis.call('HGET', '{names.callback_key(JOB)}', 'address')", "0"),
+    ],
+    ids=" ".join,
+)
+def test_the_apis_user_neither_reads_callbacks_nor_empties_their_lists(api: Redis, command: tuple[str, ...]) -> None:
+    with pytest.raises(FORBIDDEN, match=REFUSED):
+        api.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+def test_the_apis_user_notes_the_callback_of_a_job_that_it_cancels_and_erases_it(
+    api: Redis, guarded: GuardedRedis
+) -> None:
+    records = Records(api, ttl=600)
+    records.create(JOB, REQUEST, max_active=9, digest="0" * 64, submission=Submission(callback="https://ris.test/hook"))
+    assert records.cancel(JOB)
+    with guarded.client("callbacks") as sender:
+        assert sender.hget(names.callback_key(JOB), "address") == b"https://ris.test/hook"
+        assert api.zcard(names.CALLBACKS) == 1
+        records.erase(JOB)
+        assert not sender.exists(names.callback_key(JOB), names.CALLBACKS)
+
+
 @pytest.mark.parametrize("key", [names.SIGNING_KEYS, names.REVOKED_KEYS, names.EPOCHS, names.REVEALED])
 def test_the_apis_user_reads_public_keys_and_cannot_publish_one(api: Redis, guarded: GuardedRedis, key: str) -> None:
     with guarded.client("keys") as keys:
@@ -119,6 +155,14 @@ def test_the_user_of_keys_sees_the_version_of_the_store_and_cannot_change_it(gua
         require_store(client)
         with pytest.raises(NoPermissionError):
             client.hset(names.VERSION, "version", "0")
+
+
+def test_the_line_that_begins_drift_anew_is_allowed_to_the_apis_user(api: Redis) -> None:
+    page = ROOT.joinpath("docs", "monitoring.md").read_text("utf-8")
+    (command,) = re.findall(r"valkey-cli .*--user api --askpass (DEL \S+)", page)
+    assert command == f"DEL {names.DRIFT_OF_ALL}"
+    api.hset(names.DRIFT_OF_ALL, "series", "50")
+    assert api.execute_command(*command.split()) == 1  # type: ignore[no-untyped-call]
 
 
 def test_metrics_sees_the_state_of_the_server_and_no_key(guarded: GuardedRedis) -> None:

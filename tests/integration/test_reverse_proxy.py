@@ -2,6 +2,7 @@
 
 import http.client
 import http.server
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,13 +13,17 @@ import pytest
 from playwright.sync_api import expect
 from redis import Redis
 
+from certrad.app.api.problems import problem
 from certrad.app.api.sessions import COOKIE
+from certrad.app.cli.refusals import problem_of
 from certrad.app.settings import ApiSettings
 from tests.support.api import PNG
 from tests.support.api_server import api_server
 from tests.support.audit import audited
 from tests.support.browser import chromium
 from tests.support.keys import bearing, make_key
+from tests.support.orthanc import free_port
+from tests.support.problems import assert_problem
 from tests.support.processes import wait_for
 from tests.support.reverse_proxy import ReverseProxy, reverse_proxy
 
@@ -125,6 +130,29 @@ def test_body_that_is_too_large_ends_at_the_proxy(proxy: ReverseProxy) -> None:
         connection.endheaders()
         answer = connection.getresponse()
         assert (answer.status, answer.headers["server"]) == (413, "nginx")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert json.load(answer) == problem("body_too_large")
+
+
+def test_service_that_does_not_answer_is_a_problem_of_the_proxy(tmp_path: Path) -> None:
+    with reverse_proxy(tmp_path, f"http://127.0.0.1:{free_port()}") as proxy, proxy.client() as client:
+        answer = client.get("/jobs")
+    refused = problem_of(answer)
+    assert (answer.status_code, answer.headers["content-type"]) == (502, "application/problem+json")
+    assert (answer.json()["status"], refused.code) == (502, "unreachable")
+    assert len(answer.headers.get_list("strict-transport-security")) == 1
+
+
+def test_problem_of_the_service_passes_the_proxy_as_it_is(proxy: ReverseProxy, key: str) -> None:
+    with proxy.client() as client:
+        answer = client.patch("/prompts/any", content=bytes(2 << 20), headers=bearing(key))
+    assert "the body must have at most" in assert_problem(answer, "body_too_large")["detail"]
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/health/live", "/"])
+def test_a_browser_is_told_once_to_come_by_tls_only(proxy: ReverseProxy, path: str) -> None:
+    with proxy.client() as client:
+        assert client.get(path).headers.get_list("strict-transport-security") == ["max-age=31536000"]
 
 
 def test_nothing_of_a_query_and_no_image_stays_at_the_proxy(proxy: ReverseProxy, key: str) -> None:

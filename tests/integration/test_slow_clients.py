@@ -1,5 +1,6 @@
 """Clients that send too slowly, too little or too much at once, against the API as a process of its own."""
 
+import json
 import select
 import socket
 from collections.abc import Iterator
@@ -34,6 +35,12 @@ def patient(tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedRedi
         yield api
 
 
+def refused(api: ApiProcess) -> list[tuple[str, int]]:
+    """Method and status in each access line of a request without a route."""
+    lines = [json.loads(line) for line in api.log.read_text().splitlines() if '"event": "request"' in line]
+    return [(line["method"], line["status"]) for line in lines if line["route"] == "unmatched"]
+
+
 def assert_timed_out(connection: socket.socket) -> None:
     """Checks that the service answers 408 and closes the connection."""
     status, body = problem_of(everything(connection))
@@ -43,6 +50,36 @@ def assert_timed_out(connection: socket.socket) -> None:
 @pytest.mark.parametrize("sent", [b"G", head("/certify"), head("/certify", "X-Long: " + "x" * 9_000)])
 def test_half_of_the_headers_is_answered_with_408(hasty: ApiProcess, sent: bytes) -> None:
     assert_timed_out(hasty.connect(sent))
+
+
+def test_what_is_no_request_has_a_line_that_repeats_nothing_of_it(hasty: ApiProcess) -> None:
+    before = len(refused(hasty))
+    assert everything(hasty.connect(b"DOE^JANE /DOE^JANE DOE^JANE\r\n\r\n")).startswith(b"HTTP/1.1 400")
+    assert refused(hasty)[before:] == [("other", 400)]
+    assert "DOE" not in hasty.log.read_text()
+
+
+def test_headers_that_come_too_slowly_have_a_line(hasty: ApiProcess) -> None:
+    before = len(refused(hasty))
+    assert_timed_out(hasty.connect(head("/DOE^JANE")))
+    assert refused(hasty)[before:] == [("other", 408)]
+    assert "DOE" not in hasty.log.read_text()
+
+
+def test_a_body_that_comes_too_slowly_has_one_line_with_its_answer(hasty: ApiProcess) -> None:
+    def lines() -> list[str]:
+        return [line for line in hasty.log.read_text().splitlines() if '"/verify"' in line]
+
+    before = len(lines())
+    assert_timed_out(hasty.connect(head("/verify", "Content-Length: 1000"), b"\r\n", PNG))
+    wait_for(lambda: lines()[before:], what="the line of the request")
+    assert [json.loads(line)["status"] for line in lines()[before:]] == [408]
+
+
+def test_a_body_that_is_too_large_has_a_line(hasty: ApiProcess) -> None:
+    before = len(refused(hasty))
+    assert httpx.post(f"{hasty.url}/certify", content=bytes(66 << 20)).status_code == 413
+    wait_for(lambda: refused(hasty)[before:] == [("POST", 413)], what="the line of the request")
 
 
 def test_half_of_the_second_request_is_answered_with_408(hasty: ApiProcess) -> None:
@@ -155,5 +192,6 @@ def test_more_requests_than_allowed_are_refused_until_one_ends(tmp_path: Path, r
             assert api.is_alive()  # or `certrad up` would start it again
             for probe in ("ready", "workers"):
                 assert "too_many_connections" not in httpx.get(f"{api.url}/health/{probe}").text
+            assert ("GET", 503) in refused(api)
             followers[0].close()
             wait_for(lambda: httpx.get(f"{api.url}/tasks").is_success, what="an answer after the end of a request")

@@ -20,7 +20,7 @@ from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.workers.contract.access_keys import AccessKeys
 from certrad.workers.contract.drift import MOST_SERIES, Series, read_days
 from certrad.workers.contract.engine_memory import publish_memory
-from certrad.workers.contract.names import ENGINE_QUEUE, TOTALS, drift_key
+from certrad.workers.contract.names import DRIFT_OF_ALL, ENGINE_QUEUE, TOTALS, drift_key
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.submission import Submission
 from certrad.workers.contract.totals import MOST_FIELDS, RADII, Observations
@@ -285,6 +285,19 @@ def test_the_number_of_series_of_a_day_has_a_bound(redis: Redis, records: Record
     assert len(tallies) == MOST_SERIES + 1
     assert tallies[Series(task="other", modality="other", scanner_model="other")].certificates == 3
     assert tallies[Series(task="mednist", modality="CT", scanner_model="Model 0")].certificates == 2
+
+
+def test_drift_over_all_days_begins_anew_once_its_hash_is_deleted(
+    redis: Redis, records: Records, scraped: Scraped
+) -> None:
+    redis.hset(DRIFT_OF_ALL, "series", MOST_SERIES)  # as after years with labels that are gone
+    labels = {"outcome": "certified", "task": "mednist", "modality": "none", "scanner_model": "none"}
+    for job_id, counted in (("before", None), ("after", 1)):
+        succeed(records, job_id, certified())
+        assert scraped("certrad_drift_certificates_total", **labels) == counted
+        redis.delete(DRIFT_OF_ALL)
+    (of_the_day,) = read_days(redis, "local", last=TODAY, days=1).values()
+    assert sum(tally.certificates for tally in of_the_day.values()) == 2
 
 
 def test_metrics_of_drift_are_over_all_tenants(records: Records, scraped: Scraped) -> None:

@@ -7,9 +7,9 @@ from typing import Final, Literal
 Scope = Literal["submit", "read", "tune", "admin"]
 
 SCOPES: Final[dict[Scope, str]] = {
-    "submit": "submit images, and cancel or erase the tenant's own jobs",
+    "submit": "submit images, and cancel or erase the tenant's own jobs that certify",
     "read": "read the tenant's own jobs, certificates and assessments, and verify documents",
-    "tune": "tune prompts, change and withdraw the tenant's own",
+    "tune": "tune prompts, change and withdraw the tenant's own, and cancel or erase the jobs that tune them",
     "admin": "change the defaults and prompts of all tenants, read metrics, and run the self-test",
 }
 LOCAL_TENANT: Final = "local"

@@ -124,6 +124,14 @@ def current_traceparent() -> str | None:
     return carrier.get("traceparent")
 
 
+def name_request(request_id: str) -> None:
+    """Adds its id to the span of the request that this thread answers, if traces are wanted."""
+    if _provider is not None:
+        from opentelemetry.trace import get_current_span
+
+        get_current_span().set_attributes(_named({"request_id": request_id}))
+
+
 @contextmanager
 def stage(name: str, *, traceparent: str | None, **facts: str | None) -> Iterator[None]:
     """Makes a span of a stage of a job, within the trace of the request that sent the job.

@@ -220,7 +220,7 @@ class Erasure:
 
     def _erase_reports(self, is_rehearsal: bool) -> int:
         index = ReportIndex(self._settings.data_dir / "reports")
-        return index.forget(self._certificates, is_rehearsal=is_rehearsal)
+        return index.forget(self._certificates, tenant=self._wanted.tenant, is_rehearsal=is_rehearsal)
 
     def _erase_outputs(self, is_rehearsal: bool) -> int:
         folder = self._settings.outputs_dir

@@ -85,7 +85,14 @@ def make_reports(
             may_show_text=settings.copy_burned_in,
         )
         rendered = render_outputs(data, report, history.before(certificate.sha256), picture, settings)
-        history.add(IssuedReport(certificate=certificate.sha256, issued_at=report.issued_at, uids=rendered.uids))
+        history.add(
+            IssuedReport(
+                certificate=certificate.sha256,
+                issued_at=report.issued_at,
+                uids=rendered.uids,
+                tenant=record.submission.tenant,
+            )
+        )
     return _store(record.id, rendered, settings)
 
 

@@ -13,12 +13,13 @@ import json
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from certrad.models.files import create_file
+from certrad.workers.contract.access import LOCAL_TENANT
 
 _KEY_BYTES: Final = 32
 
@@ -46,11 +47,13 @@ class IssuedReport:
         certificate: SHA-256 of the certificate that it is about.
         issued_at: When the first report about this certificate was made, with its time zone.
         uids: The structured report; None where there is none, so that it precedes no other.
+        tenant: The tenant of its job.
     """
 
     certificate: str
     issued_at: datetime
     uids: ReportUids | None
+    tenant: str = LOCAL_TENANT
 
 
 class ReportHistory:
@@ -100,9 +103,7 @@ class ReportHistory:
         if known is not None and (known.uids is not None or report.uids is None):
             return False
         issued_at = report.issued_at if known is None else known.issued_at
-        self._reports[report.certificate] = IssuedReport(
-            certificate=report.certificate, issued_at=issued_at, uids=report.uids
-        )
+        self._reports[report.certificate] = replace(report, issued_at=issued_at)
         return True
 
 
@@ -134,14 +135,15 @@ class ReportIndex:
             _sync(path.parent)
             yield ReportHistory(file)
 
-    def forget(self, certificates: Collection[str], *, is_rehearsal: bool = False) -> int:
-        """Forgets the reports about some certificates, and returns how many there were.
+    def forget(self, certificates: Collection[str], *, tenant: str, is_rehearsal: bool = False) -> int:
+        """Forgets a tenant's reports about some certificates, and returns how many there were.
 
         A line is blanked in its place, so that a power cut takes no other line along, and other workers that wait for
         the file write after it.
 
         Args:
             certificates: SHA-256 of each certificate.
+            tenant: The tenant of the jobs; reports about the same certificates for others stay.
             is_rehearsal: Whether to count them only.
 
         Raises:
@@ -151,7 +153,7 @@ class ReportIndex:
         if not certificates or not self.directory.is_dir():
             return 0
         histories = (path for path in self.directory.glob("??/*") if path.is_file())
-        return sum(_blank(path, certificates, is_rehearsal=is_rehearsal) for path in histories)
+        return sum(_blank(path, certificates, tenant, is_rehearsal=is_rehearsal) for path in histories)
 
     def _path(self, subject: tuple[str, ...]) -> Path:
         key = self.directory / "key"
@@ -161,13 +163,14 @@ class ReportIndex:
         return self.directory / name[:2] / name
 
 
-def _blank(path: Path, certificates: Collection[str], *, is_rehearsal: bool) -> int:
-    """Blanks the lines of a history that are about some certificates, and returns how many there were."""
+def _blank(path: Path, certificates: Collection[str], tenant: str, *, is_rehearsal: bool) -> int:
+    """Blanks a tenant's lines of a history that are about some certificates, and returns how many there were."""
     count = start = 0
     with path.open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         for line in file.read().splitlines(keepends=True):
-            if line.strip() and line.endswith(b"\n") and _from_json(line).certificate in certificates:
+            report = _from_json(line) if line.strip() and line.endswith(b"\n") else None
+            if report is not None and report.tenant == tenant and report.certificate in certificates:
                 count += 1
                 if not is_rehearsal:
                     os.pwrite(file.fileno(), b" " * (len(line) - 1), start)
@@ -187,7 +190,12 @@ def _sync(folder: Path) -> None:
 
 def _to_json(report: IssuedReport) -> bytes:
     uids = report.uids and [report.uids.sop_class, report.uids.instance, report.uids.series]
-    fields = {"certificate": report.certificate, "issued_at": report.issued_at.isoformat(), "uids": uids}
+    fields = {
+        "certificate": report.certificate,
+        "issued_at": report.issued_at.isoformat(),
+        "uids": uids,
+        "tenant": report.tenant,
+    }
     return json.dumps(fields).encode() + b"\n"
 
 
@@ -198,4 +206,5 @@ def _from_json(line: bytes) -> IssuedReport:
         certificate=fields["certificate"],
         issued_at=datetime.fromisoformat(fields["issued_at"]),
         uids=None if uids is None else ReportUids(sop_class=uids[0], instance=uids[1], series=uids[2]),
+        tenant=fields.get("tenant", LOCAL_TENANT),  # a release without tenants names none
     )

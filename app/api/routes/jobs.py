@@ -17,8 +17,10 @@ from certrad.app.api.caller import CallerDep, caller
 from certrad.app.api.dependencies import Services, ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.app.api.schemas.job import JobPage, JobView
+from certrad.app.api.scopes import TO_SEND
 from certrad.app.api.secret import bearer
 from certrad.app.api.sessions import COOKIE
+from certrad.models.errors import Rejected
 from certrad.workers.contract.access_keys import KeyFileError
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -98,9 +100,12 @@ def get_job_input(job_id: str, services: ServicesDep, caller: CallerDep) -> Resp
 def delete_job(job_id: str, services: ServicesDep, caller: CallerDep) -> Response:
     """Cancels a queued or running job at once, even within a block; erases a job that has ended.
 
-    Its certificate stays.
+    Its certificate stays. A job that certifies needs the scope `submit`, one that tunes `tune`.
     """
-    if services.jobs.read(job_id, caller.tenant).ended:
+    record = services.jobs.read(job_id, caller.tenant)
+    if (needed := TO_SEND[record.request.kind]) not in caller.scopes:
+        raise Rejected("scope_missing", f"this job needs a key with the scope `{needed}`")
+    if record.ended:
         services.jobs.erase(job_id)
         return Response(status_code=204)
     services.jobs.cancel(job_id)

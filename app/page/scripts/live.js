@@ -32,7 +32,7 @@ export function liveRun(job, cancel) {
   const outcome = h("div");
   const names = certifies ? job.request.classifier.class_names : [];
   const bars = classBars(names, "Noisy samples in each class so far");
-  const button = h("button.button", { type: "button", hidden: !may("submit", "tune") }, "Cancel");
+  const button = h("button.button", { type: "button", hidden: !may(certifies ? "submit" : "tune") }, "Cancel");
   let announced = 0;
   let sampled = null;
   let closed = false;
