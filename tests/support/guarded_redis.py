@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -52,8 +51,8 @@ class GuardedRedis:
 @contextmanager
 def guarded_redis(directory: Path) -> Iterator[GuardedRedis]:
     """Makes the secrets as an operator does and starts the server with the shipped configuration."""
-    if (server := shutil.which("redis-server")) is None:
-        pytest.skip("redis-server is not installed: `make debian`")
+    server = shutil.which("redis-server")
+    assert server is not None, "make debian installs redis-server"
     secrets = directory / "secrets"
     subprocess.run([ROOT / "docker" / "redis" / "make_secrets.sh", secrets], check=True)
     with socket.socket() as probe:
