@@ -262,7 +262,7 @@ def test_a_ticket_is_put_behind_what_waits_and_is_never_tried_again(runtime: Run
     for ticket in tickets:
         job = waiting.fetch_job(ticket)
         assert job is not None
-        assert (job.retries_left, job.result_ttl, job.args) == (None, 0, ("shared",))
+        assert (job.retries_left, job.result_ttl, job.args) == (None, 0, ["shared"])
     taken, left = tickets
     runtime.redis.lrem(waiting.key, 0, taken)  # as an engine takes it
     withdraw(runtime.redis, tickets)

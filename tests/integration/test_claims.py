@@ -165,6 +165,7 @@ def test_an_ended_run_or_another_one_has_no_batches(redis: Redis) -> None:
     following = claims(redis, "route-1:")
     assert helping.help() is None
     assert following.lead(LAYOUT.n) == 0
+    assert helping.help() is None
     following.end()
     assert following.lead(LAYOUT.n) is None
     assert current_run(redis, JOB) is None

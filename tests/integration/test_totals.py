@@ -168,7 +168,7 @@ def test_a_process_that_dies_once_redis_has_ended_its_job_has_counted_it(
     execute = Redis.execute_command
 
     def execute_and_die(client: Redis, *command: Any, **options: Any) -> Any:
-        answer = execute(client, *command, **options)
+        answer = execute(client, *command, **options)  # type: ignore[no-untyped-call]
         if command[0] == "EVALSHA":
             raise SystemExit
         return answer
