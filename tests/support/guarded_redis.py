@@ -65,7 +65,7 @@ def guarded_redis(directory: Path) -> Iterator[GuardedRedis]:
         lines = lines.replace(f"/run/secrets/{mounted}\n", f"{secrets / name}\n")
     assert "/run/secrets" not in lines
     configuration = directory / "valkey.conf"
-    configuration.write_text(f"{lines}bind 127.0.0.1\ndir {directory}\n", "utf-8")
+    configuration.write_text(f"{lines}bind 127.0.0.1 -127.0.0.2\ndir {directory}\n", "utf-8")
     with directory.joinpath("server.log").open("wb") as log:
         process = subprocess.Popen([server, configuration], stdout=log, stderr=log)
     try:
