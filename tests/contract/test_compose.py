@@ -26,6 +26,16 @@ def test_what_holds_images_has_no_way_out(service: str) -> None:
     assert not has_exit(service)
 
 
+@pytest.mark.parametrize("service", sorted(SERVICES.keys() - {"orthanc"}))
+def test_every_service_of_ours_is_unprivileged_and_read_only(service: str) -> None:
+    described = SERVICES[service]
+    assert described["read_only"] is True
+    assert described["cap_drop"] == ["ALL"]
+    assert described["security_opt"] == ["no-new-privileges:true"]
+    assert described["pids_limit"] > 0
+    assert not {"privileged", "cap_add", "network_mode", "pid"} & described.keys()
+
+
 def test_fetch_reaches_the_net_but_not_redis_and_stores_for_engines() -> None:
     assert has_exit("fetch")
     assert not set(SERVICES["fetch"]["networks"]) & set(SERVICES["redis"]["networks"])
@@ -103,6 +113,7 @@ def test_the_sender_of_callbacks_has_its_own_user_of_redis_the_secret_and_nothin
 def test_the_sender_of_callbacks_runs_when_asked_only_and_has_a_way_out() -> None:
     assert SERVICES["callbacks"]["profiles"] == ["callbacks"]
     assert has_exit("callbacks")
+    assert [name for name, service in SERVICES.items() if "receivers" in service["networks"]] == ["callbacks"]
 
 
 def test_the_api_takes_callbacks_to_the_hosts_of_the_sender() -> None:

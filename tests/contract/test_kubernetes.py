@@ -17,6 +17,7 @@ from tests.support.manifests import (
     VARIANTS,
     Objects,
     example,
+    helm,
     kustomized,
     mounts,
     pods,
@@ -194,19 +195,23 @@ def test_objects_of_the_jobs_are_valid(name: str) -> None:
 
 def test_the_job_that_downloads_weights_reaches_the_hub_and_not_redis() -> None:
     job = yaml.safe_load(DEPLOY.joinpath("kubernetes", "jobs", "fetch.yaml").read_text("utf-8"))
-    labels = job["spec"]["template"]["metadata"]["labels"]
-    policies = _policies(rendered("one-node"))
-    ways = {
-        name: spec["egress"]
-        for name, spec in policies.items()
-        if "egress" in spec and spec["podSelector"].get("matchLabels", {}).items() <= labels.items()
-    }
+    ways = _ways_out(rendered("one-node"), job["spec"]["template"])
     assert ways.keys() == {"names", "fetch"}
     assert ways["fetch"] == [{"ports": [{"protocol": "TCP", "port": 443}]}]
 
 
 def _policies(objects: Objects) -> dict[str, dict[str, Any]]:
     return {name: each["spec"] for (kind, name), each in objects.items() if kind == "NetworkPolicy"}
+
+
+def _ways_out(objects: Objects, pod: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """What the policies let a pod reach, by policy."""
+    labels = pod["metadata"]["labels"]
+    return {
+        name: spec["egress"]
+        for name, spec in _policies(objects).items()
+        if "egress" in spec and spec["podSelector"].get("matchLabels", {}).items() <= labels.items()
+    }
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -218,13 +223,7 @@ def test_no_pod_reaches_or_is_reached_unless_a_policy_says_so(variant: str) -> N
 def test_workers_reach_redis_and_nothing_else(variant: str) -> None:
     objects = rendered(variant)
     for name in WORKERS:
-        labels = pods(objects)[name]["metadata"]["labels"]
-        ways = [
-            policy
-            for policy, spec in _policies(objects).items()
-            if "egress" in spec and spec["podSelector"].get("matchLabels", {}).items() <= labels.items()
-        ]
-        assert sorted(ways) == ["names", "to-redis"], name
+        assert _ways_out(objects, pods(objects)[name]).keys() == {"names", "to-redis"}, name
 
 
 def test_redis_is_reached_by_its_clients_only() -> None:
@@ -233,7 +232,19 @@ def test_redis_is_reached_by_its_clients_only() -> None:
     assert rule["from"] == [{"podSelector": {"matchLabels": {"certrad/redis-client": "true"}}}]
     labelled = {name for name, pod in pods(objects).items() if "certrad/redis-client" in pod["metadata"]["labels"]}
     assert labelled == {"api", *WORKERS}
-    assert "connector" not in labelled
+
+
+def test_connector_reaches_no_redis_and_the_sender_of_callbacks_no_api() -> None:
+    objects = rendered("external-redis")
+    ways = {name: _ways_out(objects, pods(objects)[name]) for name in ("connector", "callbacks")}
+    assert ways["connector"].keys() == {"names", "connector"}
+    assert ways["callbacks"].keys() == {"names", "to-redis", "callbacks"}
+    (to_api, to_pacs), (to_receivers,) = ways["connector"]["connector"], ways["callbacks"]["callbacks"]
+    assert to_api["to"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/component": "api"}}}]
+    assert to_api["ports"] == [{"protocol": "TCP", "port": 8000}]
+    for way in (to_pacs, to_receivers):
+        assert [each.keys() for each in way["to"]] == [{"ipBlock"}]
+        assert len(way["ports"]) == 1
 
 
 def test_metrics_are_reached_by_monitoring_only() -> None:
@@ -268,16 +279,14 @@ def test_redis_has_the_configuration_of_the_compose_file(made: Callable[[str], O
     ids=str,
 )
 def test_values_that_cannot_work_are_refused(changed: dict[str, Any]) -> None:
-    helm = pytest.importorskip("helm_python", reason="Helm's library has no wheel for this machine")
-    with helm.Chart.load(DEPLOY / "helm" / "certrad") as chart:
+    with helm().Chart.load(DEPLOY / "helm" / "certrad") as chart:
         chart.validate_schema(chart.merge_values({}))
-        with pytest.raises(helm.HelmError):
+        with pytest.raises(helm().HelmError):
             chart.validate_schema(chart.merge_values(changed))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_examples_of_values_are_valid(variant: str) -> None:
-    helm = pytest.importorskip("helm_python", reason="Helm's library has no wheel for this machine")
-    with helm.Chart.load(DEPLOY / "helm" / "certrad") as chart:
+    with helm().Chart.load(DEPLOY / "helm" / "certrad") as chart:
         chart.validate_schema(chart.merge_values(yaml.safe_load(example(variant).read_text("utf-8"))))
-    assert helm.lint(DEPLOY / "helm" / "certrad")["errors"] == []
+    assert helm().lint(DEPLOY / "helm" / "certrad")["errors"] == []

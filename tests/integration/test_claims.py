@@ -147,6 +147,17 @@ def test_a_slow_engine_has_longer_for_its_batches(redis: Redis) -> None:
     assert max(score for _, score in lapses) / 1000 - slow.wall_clock() > 300
 
 
+@pytest.mark.parametrize(("seconds", "life"), [(0.001, 10.0), (1_000.0, 600.0)], ids=["fast", "slow"])
+def test_the_life_of_a_claim_has_bounds(redis: Redis, seconds: float, life: float) -> None:
+    engine = claims(redis)
+    times = iter(range(10_000))
+    engine.clock = lambda: seconds * next(times)
+    engine.wall_clock = lambda: 1_000.0
+    for _ in range(3):
+        engine.lead(LAYOUT.n)
+    assert redis.zscore(lapses_key(JOB), "64") == 1_000 * (1_000 + life)
+
+
 def test_an_ended_run_or_another_one_has_no_batches(redis: Redis) -> None:
     leading, helping = claims(redis, "selector:"), claims(redis, "selector:")
     assert leading.lead(LAYOUT.n) == 0
@@ -154,6 +165,7 @@ def test_an_ended_run_or_another_one_has_no_batches(redis: Redis) -> None:
     following = claims(redis, "route-1:")
     assert helping.help() is None
     assert following.lead(LAYOUT.n) == 0
+    assert helping.help() is None
     following.end()
     assert following.lead(LAYOUT.n) is None
     assert current_run(redis, JOB) is None

@@ -14,11 +14,11 @@ from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import ENGINE_QUEUE, claims_key, ledger_key
 from certrad.workers.contract.queues import queue
 from certrad.workers.contract.records import Records
-from certrad.workers.contract.tickets import is_ticket
+from certrad.workers.contract.tickets import is_ticket, offer, withdraw
 from certrad.workers.engine import tasks
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.helper import Helper
-from certrad.workers.engine.ledger import JobEndedError
+from certrad.workers.engine.ledger import JobEndedError, RedisLedger
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.engine.ticket_offers import TicketOffers
 from certrad.workers.queue import stop as stopping
@@ -120,6 +120,20 @@ def test_an_engine_of_another_kind_leaves_and_the_job_goes_on(
     assert attempt(runtime, record)[1]["outcome"] in ("certified", "abstained")
 
 
+@pytest.mark.parametrize("strange", ["backbone_sha256", "prompt_sha256", "key_sha256"])
+def test_an_engine_with_other_weights_labels_nothing(
+    runtime: Runtime, helper: Runtime, redis: Redis, submit: Submit, strange: str
+) -> None:
+    record = begun(runtime, submit("shared"))
+    entry = RedisLedger(redis, "shared", ttl=600, may_go_on=lambda: None).fixed()
+    assert entry is not None
+    other = replace(entry, engine=replace(entry.engine, **{strange: "0" * 64}))  # type: ignore[arg-type]
+    redis.hset(ledger_key("shared"), "fixed", other.to_bytes())
+    with pytest.raises(Rejected, match=f"engine_mismatch.*{strange}"):
+        assisted(helper, record)
+    assert by(redis, "helper") == 0
+
+
 @pytest.mark.usefixtures("started")
 def test_an_engine_without_the_secret_of_the_job_leaves_and_the_job_goes_on(
     runtime: Runtime, helper: Runtime, redis: Redis, submit: Submit, settings: WorkerSettings
@@ -155,8 +169,6 @@ def test_a_job_that_waits_for_an_engine_comes_before_assistance(
 ) -> None:
     record = begun(runtime, submit("shared"))
     commit = "certrad.workers.engine.ledger.RedisLedger.commit"
-    from certrad.workers.engine.ledger import RedisLedger
-
     original = RedisLedger.commit
 
     def commit_and_get_company(ledger: RedisLedger, start: int, labels: bytes) -> bytes:
@@ -239,6 +251,23 @@ def test_every_idle_engine_that_fits_is_offered_a_ticket(runtime: Runtime, offer
     assert len(offered(runtime)) == 2  # nobody has taken them yet
     offers.end()
     assert offered(runtime) == []
+    assert not list(runtime.redis.scan_iter("rq:job:*"))
+
+
+def test_a_ticket_is_put_behind_what_waits_and_is_never_tried_again(runtime: Runtime) -> None:
+    waiting = queue(runtime.redis, ENGINE_QUEUE)
+    runtime.redis.rpush(waiting.key, "another-certify")
+    tickets = offer(runtime.redis, "shared", 2, settings=runtime.settings)
+    assert waiting.job_ids == ["another-certify", *tickets]
+    for ticket in tickets:
+        job = waiting.fetch_job(ticket)
+        assert job is not None
+        assert (job.retries_left, job.result_ttl, job.args) == (None, 0, ["shared"])
+    taken, left = tickets
+    runtime.redis.lrem(waiting.key, 0, taken)  # as an engine takes it
+    withdraw(runtime.redis, tickets)
+    assert waiting.fetch_job(taken) is not None
+    assert waiting.fetch_job(left) is None
 
 
 def test_nothing_is_offered_while_a_job_waits(runtime: Runtime, offers: TicketOffers) -> None:

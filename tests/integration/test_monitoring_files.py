@@ -11,6 +11,8 @@ import yaml
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
+from certrad.models.errors import PROBLEMS
+from certrad.workers.contract.totals import FAULTS
 from tests.support.metrics import sample_names, table
 from tests.support.processes import ROOT
 
@@ -55,6 +57,18 @@ def test_one_panel_shows_everything_that_is_exported_about_callbacks(metrics: Co
     exported = {name for name in sample_names(metrics) if name.startswith("certrad_callbacks_")}
     shown = [set(METRIC.findall(" ".join(target["expr"] for target in panel["targets"]))) for panel in PANELS]
     assert [names for names in shown if names & exported] == [exported]
+
+
+@pytest.mark.integration
+def test_the_alert_about_failures_sees_the_first_one_of_each_code(metrics: CollectorRegistry) -> None:
+    (expression,) = [rule["expr"] for rule in ALERTS if rule["alert"] == "CertradJobsFail"]
+    (codes,) = re.findall(r'code=~"([^"]+)"', expression)
+    assert set(codes.split("|")) == set(FAULTS)
+    assert set(FAULTS) - {"other"} <= PROBLEMS.keys()
+    for kind in ("certify", "tune", "other"):
+        for code in FAULTS:
+            labels = {"kind": kind, "outcome": "failed", "code": code}
+            assert metrics.get_sample_value("certrad_jobs_total", labels) == 0, code  # increase() needs a first value
 
 
 def test_every_alert_is_on_the_page_with_what_to_do() -> None:

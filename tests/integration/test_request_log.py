@@ -67,6 +67,12 @@ def test_an_id_that_is_no_plain_one_is_replaced(given: str | bytes, log: Path, a
     assert access(log)[0]["request_id"] == made
 
 
+def test_two_ids_for_one_request_are_replaced(log: Path, api: TestClient) -> None:
+    made = api.get("/jobs", headers=[("x-request-id", "first"), ("x-request-id", "second")]).headers["x-request-id"]
+    assert len(made) == 32
+    assert access(log)[0]["request_id"] == made
+
+
 def test_two_requests_without_an_id_get_two(api: TestClient) -> None:
     assert len({api.get("/jobs").headers["x-request-id"] for _ in range(2)}) == 2
 

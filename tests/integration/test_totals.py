@@ -1,13 +1,15 @@
 """Every job is counted once, in the step that ends it, and what is counted has a bound."""
 
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from typing import Any, Final
 
 import pytest
+from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
@@ -17,6 +19,7 @@ from certrad.app.settings import ApiSettings
 from certrad.models.certificates.document import certification_result
 from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.models.types.result import AbstainedResult, CertifiedResult
+from certrad.models.types.tuning import TuningParams, TuningRequest
 from certrad.workers.contract.access_keys import AccessKeys
 from certrad.workers.contract.drift import MOST_SERIES, Series, read_days
 from certrad.workers.contract.engine_memory import publish_memory
@@ -36,6 +39,13 @@ pytestmark = pytest.mark.integration
 REQUEST: Final = CertifyRequest(
     classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=("a", "b"), template="a photo of {}"),
     task="mednist",
+)
+TUNING: Final = TuningRequest(
+    name="mine",
+    backbone="demo",
+    class_names=None,
+    task=None,
+    params=TuningParams.published("few_shot"),
 )
 NOON: Final = 1_796_040_000.0
 TODAY: Final = date(2026, 11, 30)
@@ -104,10 +114,13 @@ def test_a_job_is_counted_by_kind_outcome_and_code(records: Records, scraped: Sc
     create(records, "cancelled")
     records.cancel("cancelled")
     succeed(records, "succeeded", certified())
+    records.create("tuning", TUNING, max_active=9_999, digest="0" * 64)
+    records.cancel("tuning")
     count = partial(scraped, "certrad_jobs_total", kind="certify")
     assert count(outcome="failed", code="unreadable_image") == 3
     assert count(outcome="cancelled", code="") == 1
     assert count(outcome="succeeded", code="") == 1
+    assert scraped("certrad_jobs_total", kind="tune", outcome="cancelled", code="") == 1
     assert scraped("certrad_job_seconds_count", kind="certify", outcome="failed") == 3
 
 
@@ -146,6 +159,30 @@ def test_ends_at_the_same_time_are_counted_once(redis: Redis, records: Records, 
     assert scraped("certrad_jobs_total", kind="certify", outcome="failed", code="worker_lost") == 1
 
 
+def test_a_process_that_dies_once_redis_has_ended_its_job_has_counted_it(
+    redis: Redis, records: Records, scraped: Scraped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(records, "first")
+    assert records.succeed("first", certified())  # Redis knows the script now
+    create(records, "job")
+    execute = Redis.execute_command
+
+    def execute_and_die(client: Redis, *command: Any, **options: Any) -> Any:
+        answer = execute(client, *command, **options)  # type: ignore[no-untyped-call]
+        if command[0] == "EVALSHA":
+            raise SystemExit
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Redis, "execute_command", execute_and_die)
+        with pytest.raises(SystemExit):
+            records.succeed("job", certified(0.3))
+    assert records.status("job") == "succeeded"
+    assert scraped("certrad_jobs_total", kind="certify", outcome="succeeded", code="") == 2
+    assert scraped("certrad_certificates_total", outcome="certified", scope="input_independent") == 2
+    assert sum(tally.certificates for tally in read_days(redis, "local", last=TODAY, days=1)[TODAY].values()) == 2
+
+
 def test_a_record_that_cannot_be_read_ends_and_is_counted(redis: Redis, records: Records, scraped: Scraped) -> None:
     create(records, "job")
     redis.hset("certrad:job:job", "request", "no JSON")
@@ -179,23 +216,48 @@ def test_an_intake_refusal_is_a_failure_before_an_engine_could_have_the_job(reco
     create(records, "engine")
     records.enter("engine", "waiting", image=image_facts())
     records.fail("engine", "engine_mismatch", "another engine")
+    create(records, "cancelled")
+    records.cancel("cancelled")
     assert scraped("certrad_intake_refusals_total", code="unsupported_format") == 1
     assert scraped("certrad_intake_refusals_total", code="engine_mismatch") is None
+    assert scraped("certrad_intake_refusals_total", code="") is None
 
 
 def test_a_wait_is_the_time_until_the_first_worker_of_a_queue(records: Records, clock: Clock, scraped: Scraped) -> None:
     create(records, "job")
-    for seconds, phase in ((2.0, "decoding"), (1.0, "waiting"), (30.0, "loading"), (500.0, "loading")):
+    for seconds, phase in ((5.0, "decoding"), (1.0, "waiting"), (30.0, "loading"), (500.0, "loading")):
         clock.now += seconds
         records.enter("job", phase)  # type: ignore[arg-type]  # a phase
         records.enter("job", "estimating")
     records.cancel("job")
-    assert scraped("certrad_queue_wait_seconds_sum", queue="intake") == 2
+    assert scraped("certrad_queue_wait_seconds_sum", queue="intake") == 5
+    assert scraped("certrad_queue_wait_seconds_bucket", queue="intake", le="1.0") == 0
+    assert scraped("certrad_queue_wait_seconds_bucket", queue="intake", le="5.0") == 1
     assert scraped("certrad_queue_wait_seconds_sum", queue="engine") == 30
     assert scraped("certrad_queue_wait_seconds_bucket", queue="engine", le="15.0") == 0
     assert scraped("certrad_queue_wait_seconds_bucket", queue="engine", le="60.0") == 1
     assert scraped("certrad_queue_wait_seconds_bucket", queue="engine", le="+Inf") == 1
     assert scraped("certrad_queue_wait_seconds_count", queue="archive") is None
+    assert scraped("certrad_job_seconds_sum", kind="certify", outcome="cancelled") == 536
+
+
+def test_a_tuning_waits_for_the_queue_of_archives(records: Records, clock: Clock, scraped: Scraped) -> None:
+    records.create("tuning", TUNING, max_active=9_999, digest="0" * 64)
+    clock.now += 20
+    records.enter("tuning", "unpacking")
+    clock.now += 3
+    records.fail("tuning", "invalid_archive", "it is none")
+    assert scraped("certrad_queue_wait_seconds_sum", queue="archive") == 20
+    assert scraped("certrad_queue_wait_seconds_count", queue="intake") is None
+
+
+def test_a_clock_that_goes_back_is_no_negative_wait(records: Records, clock: Clock, scraped: Scraped) -> None:
+    create(records, "job")
+    clock.now -= 100
+    records.enter("job", "decoding")
+    records.cancel("job")
+    assert scraped("certrad_queue_wait_seconds_sum", queue="intake") == 0
+    assert scraped("certrad_job_seconds_sum", kind="certify", outcome="cancelled") == 0
 
 
 def test_a_certificate_is_counted_with_its_scope_samples_and_times(records: Records, scraped: Scraped) -> None:
@@ -262,6 +324,23 @@ def test_drift_is_counted_by_day_task_modality_and_scanner_model(redis: Redis, r
     tally = tallies[Series(task="mednist", modality="CT", scanner_model="Model A")]
     assert (tally.certificates, tally.abstentions, tally.radii.count) == (3, 1, 2)
     assert tally.radii.total == pytest.approx(0.8)
+
+
+def test_days_begin_at_midnight_in_utc_and_the_oldest_comes_first(
+    redis: Redis, records: Records, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")  # 14 hours ahead
+    time.tzset()
+    try:
+        succeed(records, "today", certified(0.3))
+        clock.now += 86_400
+        succeed(records, "tomorrow", certified(0.3))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    tomorrow = TODAY + timedelta(days=1)
+    assert list(read_days(redis, "local", last=tomorrow, days=3)) == [TODAY, tomorrow]
+    assert list(read_days(redis, "local", last=tomorrow, days=1)) == [tomorrow]
 
 
 def test_a_job_without_a_certificate_is_no_drift(redis: Redis, records: Records) -> None:
@@ -374,6 +453,33 @@ def test_requests_are_counted_by_template_and_status(api: TestClient, scraped: S
     assert counted({"method": "GET", "route": "/jobs/{job_id}", "status": "404"}) == 2
     assert counted({"method": "GET", "route": "/tasks", "status": "200"}) == 1
     assert sample(text, "certrad_http_request_seconds_count", {"method": "GET", "route": "/tasks"}) == 1
+
+
+def test_a_request_is_counted_whether_it_is_logged_or_not(redis: Redis, api_settings: ApiSettings) -> None:
+    with TestClient(create_app(api_settings.model_copy(update={"access_log": False}))) as client:
+        client.get("/tasks")
+        client.get("/health/live")
+        text = client.get("/metrics").text
+    for route in ("/tasks", "/health/live"):
+        assert sample(text, "certrad_http_requests_total", {"method": "GET", "route": route, "status": "200"}) == 1
+
+
+def test_the_time_of_a_request_is_that_until_its_answer_begins(api: TestClient, scraped: Scraped) -> None:
+    def slow() -> StreamingResponse:
+        def chunks() -> Iterator[bytes]:
+            yield b"first"
+            time.sleep(0.3)
+            yield b"last"
+
+        return StreamingResponse(chunks())
+
+    api.app.add_api_route("/slow", slow)  # type: ignore[attr-defined]  # it is a FastAPI
+    began = time.monotonic()
+    assert api.get("/slow").content == b"firstlast"
+    took = time.monotonic() - began
+    until_answer = scraped("certrad_http_request_seconds_sum", method="GET", route="/slow")
+    assert until_answer is not None
+    assert until_answer <= took - 0.3
 
 
 def test_the_release_is_told(api: TestClient) -> None:

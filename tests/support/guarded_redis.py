@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -52,8 +51,8 @@ class GuardedRedis:
 @contextmanager
 def guarded_redis(directory: Path) -> Iterator[GuardedRedis]:
     """Makes the secrets as an operator does and starts the server with the shipped configuration."""
-    if (server := shutil.which("redis-server")) is None:
-        pytest.skip("redis-server is not installed: `make debian`")
+    server = shutil.which("redis-server")
+    assert server is not None, "make debian installs redis-server"
     secrets = directory / "secrets"
     subprocess.run([ROOT / "docker" / "redis" / "make_secrets.sh", secrets], check=True)
     with socket.socket() as probe:
@@ -66,7 +65,7 @@ def guarded_redis(directory: Path) -> Iterator[GuardedRedis]:
         lines = lines.replace(f"/run/secrets/{mounted}\n", f"{secrets / name}\n")
     assert "/run/secrets" not in lines
     configuration = directory / "valkey.conf"
-    configuration.write_text(f"{lines}bind 127.0.0.1\ndir {directory}\n", "utf-8")
+    configuration.write_text(f"{lines}bind 127.0.0.1 -127.0.0.2\ndir {directory}\n", "utf-8")
     with directory.joinpath("server.log").open("wb") as log:
         process = subprocess.Popen([server, configuration], stdout=log, stderr=log)
     try:

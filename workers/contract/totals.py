@@ -29,11 +29,13 @@ class Counter:
         name: Its name in the hash and, after `certrad_`, among the metrics.
         words: What it counts.
         labels: The names of its labels.
+        from_zero: Values of the labels whose series begin at 0, so that a growth from nothing to 1 is seen.
     """
 
     name: str
     words: str
     labels: Labels = ()
+    from_zero: tuple[Labels, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,24 @@ _WORK: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_600.0)
 _RATES: Final = (10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0)
 RADII: Final = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 
-JOBS_ENDED: Final = Counter(name="jobs", words="Jobs that have ended", labels=("kind", "outcome", "code"))
+FAULTS: Final = (
+    "internal_error",
+    "worker_lost",
+    "job_timeout",
+    "engine_mismatch",
+    "invalid_certificate",
+    "digest_mismatch",
+    "storage_unavailable",
+    "other",
+)
+"""Codes of failures for which no sender is to blame."""
+
+JOBS_ENDED: Final = Counter(
+    name="jobs",
+    words="Jobs that have ended",
+    labels=("kind", "outcome", "code"),
+    from_zero=tuple((kind, "failed", code) for kind in ("certify", "tune", "other") for code in FAULTS),
+)
 CERTIFICATES: Final = Counter(
     name="certificates", words="Certificates that were issued, abstentions included", labels=("outcome", "scope")
 )
@@ -193,7 +212,8 @@ class Totals:
 
     def counter(self, counter: Counter) -> Mapping[Labels, float]:
         """Returns the values of a counter by the values of its labels; one without labels starts at 0."""
-        return self._values.get(counter.name, {} if counter.labels else {(): 0.0})
+        at_zero = counter.from_zero if counter.labels else ((),)
+        return {**dict.fromkeys(at_zero, 0.0), **self._values.get(counter.name, {})}
 
     def distribution(self, distribution: Distribution) -> Mapping[Labels, Observations]:
         """Returns the observations of a distribution by the values of its labels."""

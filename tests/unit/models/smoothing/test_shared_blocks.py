@@ -60,6 +60,7 @@ class Company:
     own: list[int] = field(default_factory=list)
     ended: bool = False
     left: int = 0
+    decided: list[int] = field(default_factory=list)
     _layout: Layout | None = None
     _next: int = 0
     _theirs: list[int] = field(default_factory=list)
@@ -77,7 +78,7 @@ class Company:
         self._layout = layout
 
     def claim(self, decided: int) -> int | None:
-        assert decided % 64 == 0
+        self.decided.append(decided)
         self._live_on()
         return self._hand_out()
 
@@ -135,6 +136,13 @@ def test_the_result_beside_other_engines_is_that_of_one(
     assert company.ended
     assert company.left == 1
     assert seen == sorted(set(seen))
+    assert company.decided == sorted(company.decided)
+
+
+def test_a_claim_says_how_far_the_labels_have_decided() -> None:
+    company = Company("philox-ziggurat-f64", random.Random(1))
+    estimated("philox-ziggurat-f64", PARAMS, company)
+    assert company.decided[0] == 0 < company.decided[-1] < PARAMS.n
 
 
 def test_others_spare_this_engine_batches() -> None:
