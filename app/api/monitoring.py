@@ -67,7 +67,7 @@ class InstallationCollector(Collector):
         )
         yield GaugeMetricFamily(
             "certrad_selftests_failed",
-            "Engines that take no work because their self-test failed within the last hour",
+            "Workers that take no work because their self-test failed within the last hour",
             value=len(SelfTests(self._redis).failures()),
         )
         for name, words in _STAGES.items():
