@@ -15,6 +15,8 @@ from certrad.workers.contract.commands import DONE, SELFTEST_FAILED
 from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, FAILED_SELFTESTS, INTAKE_QUEUE, JOBS
 from certrad.workers.contract.queues import alive_workers, queue
 from certrad.workers.contract.selftest import FailedSelfTest, SelfTests
+from certrad.workers.engine import tasks
+from certrad.workers.engine.runtime import Runtime
 from certrad.workers.intake import selftest as of_intake
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.settings import WorkerSettings
@@ -104,6 +106,20 @@ def test_a_worker_of_intake_that_fails_an_ordered_selftest_ends(
     found = SelfTests(redis).read(test.id)
     assert found is not None
     assert found.reports["intake"].failed_checks == ("signing",)
+
+
+def test_an_engine_that_fails_an_ordered_selftest_keeps_its_report_and_ends(
+    redis: Redis, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "_runtime", runtime)
+    monkeypatch.setattr(tasks, "run_selftest", lambda *_, **__: report(ok=False))
+    test = SelfTests(redis).order()
+    with pytest.raises(SystemExit) as ended:
+        tasks.selftest(test.id)
+    assert ended.value.code == SELFTEST_FAILED
+    found = SelfTests(redis).read(test.id)
+    assert found is not None
+    assert found.reports["engine"].failed_checks == ("features",)
 
 
 def start_worker(processes: Processes, settings: WorkerSettings, name: str) -> "subprocess.Popen[bytes]":

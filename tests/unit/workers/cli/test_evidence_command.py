@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from certrad.models.certificates.envelopes.dsse import STATEMENT_TYPE, seal_statement
 from certrad.models.certificates.signature import is_signed, sign
 from certrad.models.evaluation.certified import COLUMNS, Row
 from certrad.models.shipped import shipped_tasks
@@ -26,7 +27,7 @@ IMAGE = {"label": CLASSES[0], "clean": CLASSES[0], "non_adaptive": CLASSES[0], "
 ATTACK = {
     "task": "mednist",
     "backbone": "demo",
-    "prompt": "template",
+    "prompt": "<script>",
     "epsilon": 8 / 255,
     "seed": 0,
     "attacks": {"non_adaptive": "PGD-40 on image features", "adaptive": "PGD-40 on the prompt"},
@@ -190,6 +191,32 @@ def test_a_changed_envelope_and_a_foreign_key_are_found(
     (out / "index.dsse.json").write_text(json.dumps(envelope))
     assert verify(out) == 1
     assert "signature does not verify" in capsys.readouterr().err
+
+
+def test_a_key_that_was_revoked_and_a_statement_about_something_else_are_found(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, signing = tmp_path / "out", SigningKeys(data_dir / "signing")
+    evidence(data_dir, out)
+    holder = signing.public_keys()[0]
+    keys = tmp_path / "keys.json"
+    document = {"keys": [], "epochs": [], "revoked": [{"sha256": holder.sha256, "revoked_at": "2026-01-01T00:00:00Z"}]}
+    document["keys"] = [{"public_key": holder.public_key}]
+    keys.write_text(json.dumps(document))
+    assert verify(out, "--key", str(keys)) == 1
+    assert "that was revoked" in capsys.readouterr().err
+    stated = {"_type": STATEMENT_TYPE, "subject": [], "predicateType": "other", "predicate": {}}
+    stated["predicate"] = {"public_key": holder.public_key}
+    (out / "index.dsse.json").write_bytes(seal_statement(stated, signing.current()))
+    assert verify(out) == 1
+    assert "no statement about evidence" in capsys.readouterr().err
+
+
+def test_the_digests_of_the_images_that_a_prompt_was_tuned_on_are_left_out(data_dir: Path, tmp_path: Path) -> None:
+    evidence(data_dir, tmp_path / "out")
+    cards = [json.loads(path.read_bytes()) for path in (tmp_path / "out" / "cards").glob("prompt-*.json")]
+    assert [card["id"] for card in cards if "tuned_on" not in card]
+    assert not [card["id"] for card in cards if "tuned_on" in card]
 
 
 def test_without_a_signing_key_nothing_is_written(tmp_path: Path) -> None:
