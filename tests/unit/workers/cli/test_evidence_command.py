@@ -38,7 +38,7 @@ ATTACK = {
     ],
 }
 VERDICT = {
-    **{"mode": "zero_shot", "scope": "frozen_prompt", "planted": False, "sigma": 0.25, "images": 9, "certified": 7},
+    **{"mode": "<script>", "scope": "frozen_prompt", "planted": False, "sigma": 0.25, "images": 9, "certified": 7},
     **{"attacked": 6, "targets": 2, "contradictions": 1, "p_value": 0.5, "mean_radius": 0.4},
 }
 
@@ -342,12 +342,13 @@ def test_the_table_of_an_audit_says_whether_every_certified_radius_held(
     "changed", [{"task": "other"}, {"images": []}, {"images": [{**IMAGE, "adaptive": "DOE^JANE"}]}, {"epsilon": None}]
 )
 def test_an_attack_on_another_task_without_images_or_with_other_classes_is_refused(
-    data_dir: Path, tmp_path: Path, changed: dict[str, Any]
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, Any]
 ) -> None:
     given = tmp_path / "attack.json"
     given.write_text(json.dumps({**ATTACK, **changed}))
     arguments = ["--out", str(tmp_path / "out"), "--data-dir", str(data_dir), "--attack", str(given)]
     assert main(["evidence", "--task", "mednist", *arguments]) == 2
+    assert f"{given}: it must " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
