@@ -66,7 +66,7 @@ class InstallationCollector(Collector):
         yield GaugeMetricFamily("certrad_callbacks_waiting", "Ended jobs whose callback is not sent yet", value=unsent)
         yield GaugeMetricFamily(
             "certrad_selftests_failed",
-            "Engines that take no work because their self-test failed within the last hour",
+            "Workers that take no work because their self-test failed within the last hour",
             value=len(SelfTests(self._redis).failures()),
         )
         for name, words in _STAGES.items():

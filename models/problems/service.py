@@ -81,9 +81,9 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="Redis is down or full",
     ),
     "selftest_failed": Problem(
-        title="No engine passed its self-test",
-        raised_if="GET /health/workers finds no engine, and the self-test of one failed within the last hour: it takes "
-        "no work",
+        title="No worker of a queue passed its self-test",
+        raised_if="GET /health/workers finds a queue without a worker, and the self-test of one failed within the last "
+        "hour: it takes no work",
     ),
     "selftest_not_found": Problem(
         title="There is no such self-test",

@@ -27,6 +27,8 @@ CHECKS: Final[dict[CheckName, str]] = {
 """Every check of a self-test, with its promise."""
 
 REPORT_SCHEMA: Final = "certrad.selftest/1"
+SAMPLES: Final = 2048
+"""Samples of the label counts of a report that is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

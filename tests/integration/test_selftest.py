@@ -1,6 +1,7 @@
 """A worker takes work only when its self-test passes; an administrator can order one; both tell which check failed."""
 
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -10,11 +11,14 @@ from fastapi.testclient import TestClient
 from redis import Redis
 
 from certrad.models.types.selftest import SelfTestCheck, SelfTestReport
-from certrad.workers.contract.exit_codes import SELFTEST_FAILED
-from certrad.workers.contract.names import ENGINE_QUEUE, FAILED_SELFTESTS, INTAKE_QUEUE, JOBS
-from certrad.workers.contract.queues import queue
+from certrad.workers.contract.exit_codes import DONE, SELFTEST_FAILED
+from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, FAILED_SELFTESTS, INTAKE_QUEUE, JOBS
+from certrad.workers.contract.queues import alive_workers, queue
 from certrad.workers.contract.selftest import FailedSelfTest, SelfTests
+from certrad.workers.engine import tasks
+from certrad.workers.engine.runtime import Runtime
 from certrad.workers.intake import selftest as of_intake
+from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.settings import WorkerSettings
 from tests.support.api import submit
 from tests.support.problems import assert_problem
@@ -50,6 +54,79 @@ def test_an_engine_whose_selftest_fails_takes_no_job_and_says_which_check(
     assert "noise_words" in body["detail"]
 
 
+@pytest.mark.parametrize("name", [INTAKE_QUEUE, ARCHIVE_QUEUE])
+def test_a_worker_whose_decoder_gives_other_pixels_takes_no_job_and_says_which_check(
+    redis: Redis, api: TestClient, settings: WorkerSettings, processes: Processes, name: str
+) -> None:
+    queue(redis, name).enqueue_call(func="certrad.workers.intake.tasks.decode", args=("a-job",), job_id="a-job-decode")
+    command = ["-m", "tests.support.broken_decoder", name]
+    worker = processes.start(command, name="worker", env=environment(settings))
+    assert worker.wait(240) == SELFTEST_FAILED
+    assert queue(redis, name).job_ids == ["a-job-decode"]
+    assert '"check": "decoder"' in processes.errors("worker").read_text()
+    body = assert_problem(api.get("/health/workers"), "selftest_failed")
+    assert [(each["device"], each["checks"]) for each in body["failed_selftests"]] == [(name, ["decoder"])]
+
+
+def test_intake_whose_signing_key_cannot_be_read_takes_no_job(
+    redis: Redis, settings: WorkerSettings, processes: Processes
+) -> None:
+    SigningKeys(settings.signing_dir).current()
+    (settings.signing_dir / "private.pem").write_text("no key")
+    decoding = queue(redis, INTAKE_QUEUE)
+    decoding.enqueue_call(func="certrad.workers.intake.tasks.decode", args=("a-job",), job_id="a-job-decode")
+    worker = start_worker(processes, settings, INTAKE_QUEUE)
+    assert worker.wait(240) == SELFTEST_FAILED
+    assert decoding.job_ids == ["a-job-decode"]
+    assert [failed.checks for failed in SelfTests(redis).failures()] == [("signing",)]
+
+
+@pytest.mark.parametrize("name", [INTAKE_QUEUE, ARCHIVE_QUEUE])
+def test_a_worker_without_a_device_that_passes_clears_an_earlier_failure_and_takes_its_job(
+    redis: Redis, settings: WorkerSettings, processes: Processes, name: str
+) -> None:
+    failed = FailedSelfTest(host=socket.gethostname(), device=name, failed_at=time.time(), checks=("decoder",))
+    SelfTests(redis).publish_failure(failed)
+    queue(redis, name).enqueue_call(func="certrad.workers.intake.tasks.decode", args=("a-job",), job_id="a-job-decode")
+    start_worker(processes, settings, name)
+    wait_for(lambda: queue(redis, name).job_ids == [], what="the job taken")
+    assert SelfTests(redis).failures() == []
+    assert "selftest passed" in processes.errors(name).read_text()
+
+
+def test_a_worker_of_intake_that_fails_an_ordered_selftest_ends(
+    redis: Redis, settings: WorkerSettings, processes: Processes
+) -> None:
+    SigningKeys(settings.signing_dir).current()
+    worker = start_worker(processes, settings, INTAKE_QUEUE)
+    wait_for(lambda: alive_workers(redis, INTAKE_QUEUE), what="a worker")
+    (settings.signing_dir / "private.pem").write_text("no key")
+    test = SelfTests(redis).order()
+    assert worker.wait(240) == DONE
+    found = SelfTests(redis).read(test.id)
+    assert found is not None
+    assert found.reports["intake"].failed_checks == ("signing",)
+
+
+def test_an_engine_that_fails_an_ordered_selftest_keeps_its_report_and_ends(
+    redis: Redis, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "_runtime", runtime)
+    monkeypatch.setattr(tasks, "run_selftest", lambda *_, **__: report(ok=False))
+    test = SelfTests(redis).order()
+    with pytest.raises(SystemExit) as ended:
+        tasks.selftest(test.id)
+    assert ended.value.code == SELFTEST_FAILED
+    found = SelfTests(redis).read(test.id)
+    assert found is not None
+    assert found.reports["engine"].failed_checks == ("features",)
+
+
+def start_worker(processes: Processes, settings: WorkerSettings, name: str) -> "subprocess.Popen[bytes]":
+    arguments = ["-m", "certrad.workers.cli.main", "worker", name]
+    return processes.start(arguments, name=name, env=environment(settings))
+
+
 def test_metrics_count_the_engines_whose_selftest_failed(redis: Redis, api: TestClient) -> None:
     for device in ("cpu", "cuda:0"):
         failed = FailedSelfTest(host="node", device=device, failed_at=time.time(), checks=("counts",))
@@ -83,8 +160,7 @@ def test_a_real_engine_and_intake_report_on_an_ordered_selftest(
     redis: Redis, api: TestClient, settings: WorkerSettings, processes: Processes
 ) -> None:
     for name in (ENGINE_QUEUE, INTAKE_QUEUE):
-        arguments = ["-m", "certrad.workers.cli.main", "worker", name]
-        processes.start(arguments, name=name, env=environment(settings))
+        start_worker(processes, settings, name)
     answer = wait_for(lambda: ordered(api), what="workers")
     url = answer.headers["location"]
 

@@ -13,11 +13,13 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--out", path("DIR"), "folder to write, which must not exist", required=True)
     parser.option("--evaluation", existing("file"), "table of `certrad evaluate --out` for the task")
     parser.option("--audit", existing("file"), "output of `certrad audit --json` for the task")
-    parser.option("--selftest", existing("file"), "signed report of `certrad selftest --out`")
+    parser.option("--attack", existing("file"), "output of `certrad attack --json` for the task")
+    parser.option("--selftest", existing("file"), "signed report of `certrad selftest --out`", without="made here")
     parser.flag(
-        "--unsigned-selftest", "take a report without a signature too, as another host than the API's writes it"
+        "--unsigned-selftest",
+        "take a report too that no key of this installation signed, as another host than the API's writes it",
     )
-    parser.option("--sbom", existing("file"), "software bill of materials, CycloneDX in JSON")
+    parser.option("--sbom", existing("file"), "software bill of materials, CycloneDX in JSON", without="made here")
     add_data_dir(parser)
     parser.check(require_card("task", "task", "--task"))
 

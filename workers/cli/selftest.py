@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 
+from certrad.models.types.selftest import SAMPLES
 from certrad.models.types.smoothing import N_MAX
 from certrad.workers.cli.common import add_json
 from certrad.workers.contract.arguments import Parser, add_data_dir
@@ -11,7 +12,7 @@ from certrad.workers.contract.option_kinds import integer, path
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     parser.option(
-        "--samples", integer(1, N_MAX), "samples of the label counts, rounded up to whole blocks", default=2048
+        "--samples", integer(1, N_MAX), "samples of the label counts, rounded up to whole blocks", default=SAMPLES
     )
     parser.option("--out", path("FILE"), "file to write the report to, as JSON; signed where this machine has the key")
     add_data_dir(parser)

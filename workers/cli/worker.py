@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import Final
 
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, REDIS_AWAY, fail
+from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, REDIS_AWAY, SELFTEST_FAILED, fail
 from certrad.workers.contract.names import ARCHIVE_QUEUE, ENGINE_QUEUE, FORMER_ENGINE_QUEUE, INTAKE_QUEUE
 from certrad.workers.contract.option_kinds import choice
 
@@ -33,8 +33,8 @@ def add_arguments(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     """Runs one worker until a signal or command stops it; a worker that ends by itself has failed.
 
-    One that could not sign off ends with `REDIS_AWAY`: it is to be started again. One whose engine did not pass its
-    self-test ends with `SELFTEST_FAILED`.
+    One that could not sign off ends with `REDIS_AWAY`: it is to be started again. One that, or whose engine, did not
+    pass its self-test ends with `SELFTEST_FAILED`, and has taken no job.
 
     Returns:
         The exit code.
@@ -71,6 +71,7 @@ def run(options: Namespace) -> int:
             worker = EngineWorker(queue, name=name, redis=redis, settings=settings)
         else:
             os.environ |= ONE_THREAD
+            from certrad.workers.intake.selftest import passes_at_start
             from certrad.workers.reports.renderers import prepare
 
             for module in IMPORTED_BEFORE_FORKS:
@@ -78,6 +79,8 @@ def run(options: Namespace) -> int:
             if queue == INTAKE_QUEUE:
                 prepare()
             tracing.configure(queue, enabled=settings.telemetry, in_background=False)
+            if not passes_at_start(queue, settings, redis):
+                return SELFTEST_FAILED
             kind = IntakeWorker if queue == INTAKE_QUEUE else QueueWorker
             worker = kind(queue, name=name, redis=redis, settings=settings)
         with recorded_run(open_trail(settings, redis), queue):

@@ -1,4 +1,4 @@
-"""Self-tests in Redis: those that an administrator orders, and those that engines failed at their start."""
+"""Self-tests in Redis: those that an administrator orders, and those that workers failed at their start."""
 
 import time
 import uuid
@@ -11,8 +11,15 @@ from redis import Redis
 from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.selftest import SelfTestReport
 from certrad.workers.contract.access import LOCAL_TENANT
-from certrad.workers.contract.names import FAILED_SELFTESTS, SELFTEST_TASKS, SelfTestPart, selftest_key, turns_key
-from certrad.workers.contract.queues import queue
+from certrad.workers.contract.names import (
+    ENGINE_QUEUE,
+    FAILED_SELFTESTS,
+    SELFTEST_TASKS,
+    SelfTestPart,
+    selftest_key,
+    turns_key,
+)
+from certrad.workers.contract.queues import QUEUES, queue
 from certrad.workers.contract.turns import FINISH
 
 _KEPT_SECONDS: Final = 86_400
@@ -31,11 +38,11 @@ class SelfTestFailedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedSelfTest:
-    """An engine that did not pass its self-test at its start.
+    """A worker that did not pass its self-test at its start.
 
     Attributes:
         host: Name of its machine.
-        device: Its device.
+        device: The device of an engine; the queue of a worker that has none.
         failed_at: Seconds since 1970.
         checks: The checks that failed.
     """
@@ -44,6 +51,11 @@ class FailedSelfTest:
     device: str
     failed_at: float
     checks: tuple[str, ...]
+
+    @property
+    def queue(self) -> str:
+        """Returns the queue of the worker."""
+        return self.device if self.device in QUEUES else ENGINE_QUEUE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,16 +127,16 @@ class SelfTests:
         )
 
     def publish_failure(self, failed: FailedSelfTest) -> None:
-        """Publishes that an engine takes no work because its self-test failed."""
+        """Publishes that a worker takes no work because its self-test failed."""
         self._redis.hset(FAILED_SELFTESTS, _place(failed.host, failed.device), encode_card(failed))
         self._redis.expire(FAILED_SELFTESTS, _FAILURE_KEPT_SECONDS)
 
     def forget_failure(self, host: str, device: str) -> None:
-        """Removes what `publish_failure` published: an engine on this device has passed."""
+        """Removes what `publish_failure` published: a worker of this device or queue has passed."""
         self._redis.hdel(FAILED_SELFTESTS, _place(host, device))
 
     def failures(self) -> list[FailedSelfTest]:
-        """Returns the engines whose last self-test failed within the last hour, by host and device."""
+        """Returns the workers whose last self-test failed within the last hour, by host, and by device or queue."""
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(FAILED_SELFTESTS))
         found = [decode_card(FailedSelfTest, stored[place], allow_unknown=True) for place in sorted(stored)]
         return [failed for failed in found if failed.failed_at > self._clock() - _FAILURE_KEPT_SECONDS]

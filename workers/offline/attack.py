@@ -93,7 +93,7 @@ def attack_images(options: Namespace) -> int:
         return fail(f"the attacked images were not written: {error.strerror}", FAILURE)
     tell_refused(taken.refused)
     if options.json:
-        sys.stdout.write(json.dumps({**report.as_json(), "low_contrast": taken.flat}) + "\n")
+        sys.stdout.write(json.dumps({"task": request.task.id, **report.as_json(), "low_contrast": taken.flat}) + "\n")
     else:
         sys.stdout.write(report.as_text() + low_contrast_note(taken.flat, len(taken.sources)))
     return DONE

@@ -3,7 +3,7 @@
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -44,24 +44,9 @@ def test_this_machine(options: Namespace) -> int:
     """
     settings = settings_of(StackSettings, options.data_dir)
     try:
-        device = chosen_device(settings.device)
-        dtype = chosen_dtype(settings.dtype, device)
-    except (RuntimeError, AssertionError) as error:  # torch has no such device
-        return fail(f"CERTRAD_DEVICE: {str(error).partition(chr(10))[0]}", BAD_USAGE)
-    torch.set_num_threads(settings.threads)
-    block_size = settings.block_size or default_batch_size(device)
-    made: list[Outcome] = []
-    for outcome in _outcomes(settings, device, dtype, block_size, options.samples):
-        made.append(outcome)
-        if not options.json:
-            sys.stdout.write(_line(outcome))
-            sys.stdout.flush()
-    report = SelfTestReport(
-        made_at=time.time(),
-        checks=tuple(outcome for outcome in made if isinstance(outcome, SelfTestCheck)),
-        skipped=tuple(outcome for outcome in made if isinstance(outcome, SkippedCheck)),
-        facts={**intake_facts(), **device_facts(device, dtype, block_size=block_size)},
-    )
+        report = tested(settings, options.samples, _ignore if options.json else _print)
+    except ValueError as error:
+        return fail(str(error), BAD_USAGE)
     content = signed_report(report, SigningKeys(settings.signing_dir))
     sys.stdout.write(f"{content.decode()}\n" if options.json else _summary(report))
     if options.out is not None:
@@ -70,6 +55,36 @@ def test_this_machine(options: Namespace) -> int:
         except OSError as error:
             return fail(f"the report cannot be written: {error.strerror}", FAILURE)
     return DONE if report.passed else FAILURE
+
+
+def tested(settings: StackSettings, samples: int, on_outcome: Callable[[Outcome], None]) -> SelfTestReport:
+    """Makes the checks and returns the report.
+
+    Args:
+        settings: Device, precision and data directory.
+        samples: Samples of the label counts, rounded up to whole blocks.
+        on_outcome: Receives the outcome of each check as it ends.
+
+    Raises:
+        ValueError: The device of the settings is not here.
+    """
+    try:
+        device = chosen_device(settings.device)
+        dtype = chosen_dtype(settings.dtype, device)
+    except (RuntimeError, AssertionError) as error:  # torch has no such device
+        raise ValueError(f"CERTRAD_DEVICE: {str(error).partition(chr(10))[0]}") from None
+    torch.set_num_threads(settings.threads)
+    block_size = settings.block_size or default_batch_size(device)
+    made: list[Outcome] = []
+    for outcome in _outcomes(settings, device, dtype, block_size, samples):
+        made.append(outcome)
+        on_outcome(outcome)
+    return SelfTestReport(
+        made_at=time.time(),
+        checks=tuple(outcome for outcome in made if isinstance(outcome, SelfTestCheck)),
+        skipped=tuple(outcome for outcome in made if isinstance(outcome, SkippedCheck)),
+        facts={**intake_facts(), **device_facts(device, dtype, block_size=block_size)},
+    )
 
 
 def signed_report(report: SelfTestReport, keys: SigningKeys) -> bytes:
@@ -129,6 +144,15 @@ def _redis(settings: StackSettings) -> Redis | None:
         socket_timeout=_REDIS_SECONDS,
         retry=Retry(NoBackoff(), 0),
     )
+
+
+def _ignore(_: Outcome) -> None:
+    """Prints nothing: the report follows as JSON."""
+
+
+def _print(outcome: Outcome) -> None:
+    sys.stdout.write(_line(outcome))
+    sys.stdout.flush()
 
 
 def _line(outcome: Outcome) -> str:

@@ -13,7 +13,7 @@ from redis.retry import Retry
 from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.problems import problem_response, problem_responses
 from certrad.workers.contract.catalogue import WorkerCard
-from certrad.workers.contract.names import ENGINE_QUEUE, PREFIX
+from certrad.workers.contract.names import PREFIX
 from certrad.workers.contract.queues import QUEUES, Worker, alive_engines, alive_workers
 from certrad.workers.contract.redis_access import redis_options
 from certrad.workers.contract.selftest import FailedSelfTest, SelfTests
@@ -32,7 +32,8 @@ class Health(BaseModel):
 class Workforce(Health):
     """The workers of each queue, and the backbones that the engines among them hold.
 
-    An engine is listed once it has passed its self-test; `failed_selftests` lists those that take no work.
+    A worker is listed once it has passed its self-test; `failed_selftests` lists those that take no work, by
+    their device, or by their queue where they have none.
     """
 
     queues: dict[str, list[Worker]]
@@ -82,7 +83,7 @@ def workers(services: ServicesDep) -> Response:
     body: dict[str, Any] = workforce.model_dump(mode="json")
     idle = [queue for queue, names in queues.items() if not names]
     if idle:
-        failed = workforce.failed_selftests if ENGINE_QUEUE in idle else []
+        failed = [each for each in workforce.failed_selftests if each.queue in idle]
         failures = "".join(f"; the self-test on {each.host} failed: {', '.join(each.checks)}" for each in failed)
         return problem_response(
             "selftest_failed" if failed else "no_worker",

@@ -5,7 +5,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -16,20 +16,24 @@ from pydantic import SecretStr
 
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.envelopes.dsse import STATEMENT_TYPE, seal_statement
-from certrad.models.certificates.signature import is_signed, public_key
+from certrad.models.certificates.signature import is_signed, public_key, signer
 from certrad.models.certificates.text import general_limits
 from certrad.models.evaluation.certified import COLUMNS, Row, summary
 from certrad.models.files import replace_file
 from certrad.models.installed import CardError, Cards, installed_cards
 from certrad.models.shipped import shipped_datasets
+from certrad.models.types import TaskCard
 from certrad.models.types.codec import encode_card
 from certrad.models.types.selftest import REPORT_SCHEMA
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.engine.code_digest import code_sha256
 from certrad.workers.keys.admin import list_keys
 from certrad.workers.keys.signing import SigningKeys
+from certrad.workers.offline.evidence.attacks import attacked_images, verdicts_of
+from certrad.workers.offline.evidence.made_here import NotMadeError, bill_of_materials, selftest_report
 from certrad.workers.offline.evidence.page import page
-from certrad.workers.offline.evidence.requirements import ITEMS, REQUIREMENTS, ItemId
+from certrad.workers.offline.evidence.parts import Evidence
+from certrad.workers.offline.evidence.requirements import ITEMS, REQUIREMENTS
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import StackSettings
 
@@ -37,25 +41,6 @@ SCHEMA: Final = "certrad.evidence/1"
 PREDICATE_TYPE: Final = "https://github.com/certrad/certrad/evidence/v1"
 ENVELOPE: Final = "index.dsse.json"
 _PRIVATE: Final = ("url", "token", "password", "user", "secret", "key")
-
-
-@dataclass(slots=True)
-class Evidence:
-    """The files that are gathered, by their names, and why an item has none."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-    of_item: dict[ItemId, list[str]] = field(default_factory=dict)
-    reasons: dict[ItemId, str] = field(default_factory=dict)
-    certified_accuracy: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, item: ItemId, name: str, content: bytes) -> None:
-        """Adds a file of an item."""
-        self.files[name] = content
-        self.of_item.setdefault(item, []).append(name)
-
-    def leave_out(self, item: ItemId, reason: str) -> None:
-        """Says why an item has no file."""
-        self.reasons[item] = reason
 
 
 def write_evidence(options: Namespace) -> int:
@@ -101,7 +86,9 @@ def _sealed_digests(files: Mapping[str, bytes], task: str, made_at: str, key: Ed
 
 def _print_items(index: Mapping[str, Any]) -> None:
     for each in index["items"]:
-        sys.stdout.write(f"{each['id']:14} {', '.join(each['files']) or 'not covered: ' + each['not_covered']}\n")
+        covered = "not covered: " + each["not_covered"] if each["not_covered"] else ", ".join(each["files"])
+        note = f" ({each['note']})" if each["note"] else ""
+        sys.stdout.write(f"{each['id']:14} {covered}{note}\n")
 
 
 def _gathered(options: Namespace, settings: StackSettings, cards: Cards) -> Evidence:
@@ -118,7 +105,8 @@ def _gathered(options: Namespace, settings: StackSettings, cards: Cards) -> Evid
     evidence.add("limits", "limits.json", _json(list(general_limits())))
     _add_evaluation(evidence, options.evaluation, options.task)
     _add_audit(evidence, options.audit)
-    _add_selftest(evidence, options.selftest, unsigned=options.unsigned_selftest)
+    _add_attack(evidence, options.attack, task)
+    _add_selftest(evidence, options.selftest, settings, unsigned=options.unsigned_selftest)
     _add_sbom(evidence, options.sbom)
     evidence.add("keys", "keys.json", _json(list_keys(settings)))
     installed = {each.metadata["Name"]: each.version for each in distributions()}
@@ -176,40 +164,76 @@ def _add_audit(evidence: Evidence, file: Path | None) -> None:
         return
     match _read_json(file):
         case {"sound": bool(), "verdicts": list(), "settings": dict()} as found:
-            chosen = {name: found[name] for name in ("sound", "verdicts", "settings")}
+            try:
+                evidence.audited = verdicts_of(found["verdicts"])
+            except ValueError as error:
+                raise ValueError(f"{file}: {error}") from None
+            chosen = {"sound": found["sound"], "verdicts": evidence.audited, "settings": found["settings"]}
             evidence.add("audit", "audit.json", _json(chosen))
         case _:
             raise ValueError(f"{file} must hold what `certrad audit --json` printed")
 
 
-def _add_selftest(evidence: Evidence, file: Path | None, *, unsigned: bool) -> None:
+def _add_attack(evidence: Evidence, file: Path | None, task: TaskCard) -> None:
     if file is None:
-        evidence.leave_out("selftest", "no report of `certrad selftest` was given")
+        evidence.leave_out("attack", "no result of `certrad attack` was given")
         return
-    report = _read_json(file)
+    try:
+        evidence.attacked = attacked_images(_read_json(file), task)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    evidence.add("attack", "attack.json", _json(evidence.attacked))
+
+
+def _add_selftest(evidence: Evidence, file: Path | None, settings: StackSettings, *, unsigned: bool) -> None:
+    keys = SigningKeys(settings.signing_dir)
+    try:
+        content = selftest_report(settings, keys) if file is None else file.read_bytes()
+    except NotMadeError as error:
+        evidence.leave_out("selftest", str(error))
+        return
+    name = "the report" if file is None else str(file)
+    report = _parsed(content, name)
     if not isinstance(report, dict) or report.get("schema") != REPORT_SCHEMA:
-        raise ValueError(f"{file} must be a report of `certrad selftest --out`")
-    if report.get("signature") is None:
-        if not unsigned:
-            raise ValueError(f"{file} has no signature; add `--unsigned-selftest` if its host has no signing key")
-    elif not is_signed(report):
-        raise ValueError(f"{file} was changed after it was signed")
-    evidence.add("selftest", "selftest.json", file.read_bytes())
+        raise ValueError(f"{name} must be a report of `certrad selftest --out`")
+    if report.get("signature") is not None and not is_signed(report):
+        raise ValueError(f"{name} was changed after it was signed")
+    revoked = {revocation.sha256 for revocation in keys.revocations()}
+    own = {key.public_key for key in keys.public_keys() if key.sha256 not in revoked}
+    by = signer(report)
+    if by not in own and not unsigned:
+        raise ValueError(
+            f"{name} is not signed with a key of this installation that is not revoked; add `--unsigned-selftest` to "
+            "take it without"
+        )
+    outcome = "passed" if report.get("passed") is True else "not passed"
+    holder = "this installation" if by in own else f"the key {by}, which is not one of this installation"
+    evidence.notes["selftest"] = f"{outcome}; signed by {holder if by else 'nobody'}"
+    evidence.add("selftest", "selftest.json", content)
 
 
 def _add_sbom(evidence: Evidence, file: Path | None) -> None:
-    if file is None:
-        evidence.leave_out("sbom", "no software bill of materials was given")
+    try:
+        content = bill_of_materials() if file is None else file.read_bytes()
+    except NotMadeError as error:
+        evidence.leave_out("sbom", str(error))
         return
-    bill = _read_json(file)
+    bill = _parsed(content, f"{file}")
     if not isinstance(bill, dict) or bill.get("bomFormat") != "CycloneDX":
         raise ValueError(f"{file} must be a CycloneDX document in JSON")
-    evidence.add("sbom", "sbom.json", file.read_bytes())
+    evidence.notes["sbom"] = "the environment of this command" if file is None else "as it was given"
+    evidence.add("sbom", "sbom.json", content)
 
 
 def _index(evidence: Evidence, title: str) -> dict[str, Any]:
     items = [
-        {"id": item, "title": words, "files": evidence.of_item.get(item, []), "not_covered": evidence.reasons.get(item)}
+        {
+            "id": item,
+            "title": words,
+            "files": evidence.of_item.get(item, []),
+            "note": evidence.notes.get(item),
+            "not_covered": evidence.reasons.get(item),
+        }
         for item, words in ITEMS.items()
     ]
     there = set(evidence.of_item)
@@ -230,6 +254,8 @@ def _index(evidence: Evidence, title: str) -> dict[str, Any]:
         "version": version("certrad"),
         "items": items,
         "certified_accuracy": evidence.certified_accuracy,
+        "audited": evidence.audited,
+        "attacked": evidence.attacked,
         "limits": list(general_limits()),
         "requirements": requirements,
     }
@@ -248,10 +274,14 @@ def _public(settings: StackSettings) -> Mapping[str, str]:
 
 
 def _read_json(file: Path) -> Any:  # noqa: ANN401  # what JSON holds is what the caller checks
+    return _parsed(file.read_bytes(), str(file))
+
+
+def _parsed(content: bytes, name: str) -> Any:  # noqa: ANN401  # see `_read_json`
     try:
-        return json.loads(file.read_bytes())
+        return json.loads(content)
     except ValueError:
-        raise ValueError(f"{file} is no JSON") from None
+        raise ValueError(f"{name} is no JSON") from None
 
 
 def _json(value: object) -> bytes:

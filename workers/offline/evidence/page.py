@@ -20,14 +20,19 @@ def page(index: Mapping[str, Any]) -> bytes:
     Args:
         index: The index, as it is written to `index.json`.
     """
-    items = [[each["title"], _files(each["files"]) or _not_covered(each["not_covered"])] for each in index["items"]]
+    items = [
+        [escape(each["title"]), _files(each["files"]) or _not_covered(each["not_covered"]), escape(each["note"] or "")]
+        for each in index["items"]
+    ]
     parts = [
         f"<h1>Evidence: {escape(index['title'])}</h1>",
         f"<p>Gathered {escape(index['made_at'])} by certrad {escape(index['version'])}. "
         "Research use only; not a medical device. The records inform; none of them fulfils a requirement.</p>",
         "<h2>Items</h2>",
-        _table(("item", "files"), items),
+        _table(("item", "files", "note"), items),
         *_accuracy(index["certified_accuracy"]),
+        *_audited(index["audited"]),
+        *_attacked(index["attacked"]),
         "<h2>Limits</h2>",
         f"<ul>{''.join(f'<li>{escape(each)}</li>' for each in index['limits'])}</ul>",
     ]
@@ -51,6 +56,46 @@ def _accuracy(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     header = ("radius at least", "certified for the label", "images", "share", "95% from", "to")
     return ["<h2>Certified accuracy</h2>", _table(header, cells)]
+
+
+def _audited(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    names = ("mode", "scope", "images", "certified", "mean_radius", "attacked", "contradictions")
+    cells = [[*(_value(each[name]) for name in names), _yes(each["radius_held"])] for each in rows]
+    header = (*(name.replace("_", " ") for name in names), "every certified radius held")
+    return ["<h2>Attacks on certified images</h2>", _table(header, cells)]
+
+
+def _attacked(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    shares = [
+        [kind.replace("_", "-"), escape(found["attacks"].get(kind, "no attack")), *map(str, list(share.values()))]
+        for kind, share in found["accuracy"].items()
+    ]
+    names = ("image", "label", "clean", "non_adaptive", "adaptive")
+    rows = [
+        [*(_value(each[name]) for name in names), *(_yes(held) for held in each["class_held"].values())]
+        for each in found["images"]
+    ]
+    epsilon = f"{255 * found['epsilon']:.4g}/255"
+    return [
+        "<h2>Images attacked without a certificate</h2>",
+        f"<p>Largest change of a value {escape(epsilon)}; backbone {escape(found['backbone'])}, prompt "
+        f"{escape(found['prompt'])}. No radius was predicted for these images: the table says whether their class "
+        "held.</p>",
+        _table(("images", "attack", "correct", "of", "share", "95% from", "to"), shares),
+        _table((*(name.replace("_", "-") for name in names), "held, non-adaptive", "held, adaptive"), rows),
+    ]
+
+
+def _yes(held: bool | None) -> str:
+    return "not attacked" if held is None else "yes" if held else "no"
+
+
+def _value(value: object) -> str:
+    return escape("none" if value is None else f"{value}")
 
 
 def _files(names: Sequence[str]) -> str:

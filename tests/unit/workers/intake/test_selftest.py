@@ -1,17 +1,21 @@
 """Intake's checks of the self-test, and the report of `certrad selftest`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from certrad.models.certificates.signature import is_signed
-from certrad.models.selftest.facts import PHANTOM
+from certrad.models.selftest.facts import PHANTOM, REFERENCES, read_facts
 from certrad.models.types.selftest import SelfTestCheck, SkippedCheck
 from certrad.workers.cli.main import main
+from certrad.workers.contract.names import ARCHIVE_QUEUE
 from certrad.workers.intake import selftest
-from certrad.workers.intake.selftest import decoder, signing
+from certrad.workers.intake.selftest import decoder, passes_at_start, signing
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.settings import WorkerSettings
 
@@ -35,14 +39,36 @@ def test_another_file_is_refused(settings: WorkerSettings, tmp_path: Path, monke
     assert "not the one the references name" in check.detail
 
 
-def test_a_decoder_that_gives_other_pixels_is_found(settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Other:
-        pixels_sha256 = input_sha256 = "0" * 64
-
-    monkeypatch.setattr(selftest, "decode_limited", lambda *_: (None, Other()))
+@pytest.mark.parametrize("digest", ["pixels_sha256", "input_sha256"])
+def test_a_decoder_that_gives_other_pixels_or_another_model_input_is_found(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, digest: str
+) -> None:
+    facts = read_facts(REFERENCES.read_bytes())
+    stored = {"pixels_sha256": facts.pixels_sha256, "input_sha256": facts.input_sha256}
+    other = SimpleNamespace(**{**stored, digest: "0" * 64})
+    monkeypatch.setattr(selftest, "decode_limited", lambda *_: (None, other))
     check = decoder(settings)
     assert not check.ok
-    assert check.detail.startswith("pixels_sha256 is 000000")
+    assert check.detail.startswith(f"{digest} is 000000")
+
+
+def test_the_limit_of_uploads_is_no_part_of_what_is_tested(settings: WorkerSettings) -> None:
+    check = decoder(settings.model_copy(update={"max_pixels": 64}))
+    assert check.ok, check.detail
+
+
+class RefusingRedis:
+    """A Redis whose user may do nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def refuse(*_: object, **__: object) -> None:
+            raise NoPermissionError(f"this user has no permissions to run {name!r}")
+
+        return refuse
+
+
+def test_a_worker_without_rights_in_redis_does_not_pass_and_no_error_escapes(settings: WorkerSettings) -> None:
+    assert not passes_at_start(ARCHIVE_QUEUE, settings, RefusingRedis())  # type: ignore[arg-type]
 
 
 def test_without_a_key_nothing_is_signed_and_none_is_made(settings: WorkerSettings) -> None:
