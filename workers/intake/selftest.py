@@ -54,7 +54,7 @@ def selftest(test_id: str) -> None:
         made = (decoder(settings), signing(settings, Keyring(redis), of_intake=True), redis_check(redis))
         report = _report(made)
         SelfTests(redis).put(test_id, "intake", report)
-        job = get_current_job(redis)
+        job = get_current_job()
         if not report.passed and job is not None and job.worker_name is not None:
             send_shutdown_command(redis, job.worker_name)
 
