@@ -1,10 +1,8 @@
 """Jobs take turns on a real stack: a flood, an estimate that comes true, a tuning that makes room for certificates."""
 
-import io
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, cast
 
 import httpx
@@ -12,13 +10,9 @@ import pytest
 from redis import Redis
 from rq.job import Job
 
-from certrad.models.types import CertifyRequest, ClassifierSpec, SamplingParams
-from certrad.workers.contract import uploads
 from certrad.workers.contract.names import events_key
-from certrad.workers.contract.queues import enqueue, rq_job_id
+from certrad.workers.contract.queues import rq_job_id
 from certrad.workers.contract.records import Records
-from certrad.workers.contract.submission import Submission
-from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, zipped
 from tests.support.images import encoded, noise
 from tests.support.processes import Processes, wait_for
@@ -26,40 +20,16 @@ from tests.support.stack import JOB_SECONDS, RunningStack, start_stack
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
-REQUEST = CertifyRequest(
-    classifier=ClassifierSpec(
-        backbone="demo", prompt="template", class_names=("hand", "head"), template="a photo of a {}."
-    ),
-    params=SamplingParams(n0=64, n=2_000),
-)
 FLOOD = 256
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """A stack with one engine, in which a tuning has slices of a second."""
+    """A closed stack with one engine, in which a tuning has slices of a second."""
     with Processes(tmp_path_factory.mktemp("processes")) as processes:
         folder = tmp_path_factory.mktemp("stack") / "data"
-        yield start_stack(processes, folder, threads=1, tuning_slice_seconds=1, job_retries=3)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sender:
-    """Sends images for a tenant, as the API does; a tenant of its own needs no key this way."""
-
-    stack: RunningStack
-    redis: Redis
-    tenant: str
-
-    def send(self, job_id: str) -> float:
-        """Sends one image, and returns when that was."""
-        settings = WorkerSettings(data_dir=self.stack.data_dir)
-        uploads.store(settings.blobs_dir, job_id, io.BytesIO(encoded(noise(48, 48), "png")))
-        submission, at = Submission(tenant=self.tenant), time.time()
-        records = Records(self.redis, ttl=settings.job_ttl)
-        records.create(job_id, REQUEST, max_active=2 * FLOOD, digest=job_id, submission=submission)
-        enqueue(self.redis, "decode", job_id, settings=settings, tenant=self.tenant)
-        return at
+        settings = {"threads": 1, "tuning_slice_seconds": 1, "job_retries": 3, "access": "closed"}
+        yield start_stack(processes, folder, **settings).as_tenant("local")
 
 
 def entered(redis: Redis, job_id: str, phase: str) -> float | None:
@@ -72,20 +42,23 @@ def entered(redis: Redis, job_id: str, phase: str) -> float | None:
 
 def cancel(stack: RunningStack, job_id: str) -> None:
     """Cancels a job, or erases it."""
-    httpx.delete(f"{stack.url}/jobs/{job_id}", timeout=30)
+    httpx.delete(f"{stack.url}/jobs/{job_id}", headers=stack.headers, timeout=30).raise_for_status()
+
+
+def send(stack: RunningStack) -> str:
+    """Sends one image for the cheapest certificate."""
+    return stack.submit(encoded(noise(48, 48), "png"), n=2_000, n0=64, prompt="template", adaptation="none")
 
 
 def test_a_flood_delays_another_tenants_job_by_two_certificates_at_most(stack: RunningStack) -> None:
+    flooding, other = stack.as_tenant("flood"), stack.as_tenant("single")
+    flood = [send(flooding) for _ in range(FLOOD)]
     with stack.redis() as redis:
-        flood = [f"flood-{number}" for number in range(FLOOD)]
-        sender = Sender(stack=stack, redis=redis, tenant="flood")
-        for job_id in flood:
-            sender.send(job_id)
         records = Records(redis, ttl=600)
         wait_for(lambda: records.status(flood[2]) == "succeeded", timeout=JOB_SECONDS, what="the first certificates")
-        sent = Sender(stack=stack, redis=redis, tenant="single").send("single")
-        wait_for(lambda: records.status("single") == "succeeded", timeout=JOB_SECONDS, what="the single job")
-        start, never = entered(redis, "single", "loading"), float("inf")
+        sent, single = time.time(), send(other)
+        other.ended(single)
+        start, never = entered(redis, single, "loading"), float("inf")
         assert start is not None
         delaying = [
             job_id
@@ -93,8 +66,8 @@ def test_a_flood_delays_another_tenants_job_by_two_certificates_at_most(stack: R
             if (entered(redis, job_id, "loading") or never) < start
             and (entered(redis, job_id, "finishing") or never) > sent
         ]
-        for job_id in flood:
-            cancel(stack, job_id)
+    for job_id in flood:
+        cancel(flooding, job_id)
     assert 1 <= len(delaying) <= 2
 
 

@@ -255,7 +255,9 @@ def test_job_of_another_tenant_is_not_erased_by_its_id(hospital: JobEnder) -> No
     assert hospital.records.read("theirs") is not None
 
 
-def test_study_finds_its_jobs_through_the_connector(hospital: JobEnder) -> None:
+def test_study_finds_its_jobs_through_the_connector_and_its_series_without_a_job(hospital: JobEnder) -> None:
+    with closing(Database(hospital.settings.pacs_dir)) as database:
+        Pulls(database).add(Trigger(id="trigger of no job", event="orthanc", study=STUDY, series="1.2.3.8"))
     assert erase("--study", STUDY) == 0
     assert [record.id for record in active_or_ended(hospital)] == ["other"]
     assert rows(hospital)["studies"] == ["1.2.4"]
@@ -320,11 +322,15 @@ def test_unknown_reference_is_an_error_that_says_how_long_one_is_known(
     assert "86400 s after the end of a job" in capsys.readouterr().err
 
 
-def test_waiting_job_is_cancelled_first(ender: JobEnder, redis: Redis) -> None:
-    submit(ender, JOBS[0], OURS)
-    enqueue(redis, "decode", JOBS[0], settings=ender.settings)
-    assert erase("--reference", OURS) == 0
-    assert redis.lrange("rq:queue:intake", 0, -1) == []
+def test_waiting_job_leaves_its_queue_before_anything_is_erased(ender: JobEnder, redis: Redis) -> None:
+    for job_id in JOBS:
+        submit(ender, job_id, OURS)
+        enqueue(redis, "decode", job_id, settings=ender.settings)
+    redis.hset(f"rq:job:{JOBS[1]}-decode", "status", "started")
+    with closing(Erasure(redis, ender.settings, Wanted(reference=OURS))) as erasure, pytest.raises(HeldError):
+        erasure.run(patience=0.0)
+    assert f"{JOBS[0]}-decode".encode() not in redis.lrange("rq:queue:intake", 0, -1)
+    assert ender.read(JOBS[0]).status == "cancelled"
 
 
 def test_job_that_a_worker_holds_is_not_erased_under_it(ender: JobEnder, redis: Redis) -> None:

@@ -10,7 +10,9 @@ from certrad.workers.contract.turns import NORMAL, URGENT, Turn, index_of, next_
 
 TENANTS = ("a", "b", "c")
 ARRIVALS = st.tuples(st.sampled_from(TENANTS), st.sampled_from([NORMAL, NORMAL, URGENT]))
-STEPS = st.lists(st.one_of(st.none(), ARRIVALS), max_size=60)  # None: a worker takes the head
+BURSTS = st.lists(st.tuples(st.one_of(st.none(), ARRIVALS), st.integers(1, 6)), max_size=12)
+STEPS = BURSTS.map(lambda bursts: [step for step, times in bursts for _ in range(times)])
+"""Arrivals, and None where a worker takes the head: several of the same in a row, as a flood is."""
 
 
 @dataclass
@@ -85,3 +87,20 @@ def test_the_entries_of_one_tenant_keep_their_order(tenants: list[str]) -> None:
     for tenant in TENANTS:
         own = [entry for entry, turn in line.waiting if turn.tenant == tenant]
         assert own == sorted(own)
+
+
+def test_who_had_a_turn_in_this_round_comes_after_who_had_none() -> None:
+    line = Line()
+    for tenant in ("a", "b"):
+        line.arrive(tenant, NORMAL)
+    line.take()
+    for tenant in ("a", "c"):
+        line.arrive(tenant, NORMAL)
+    assert [turn.tenant for _, turn in line.waiting] == ["b", "c", "a"]
+
+
+def test_urgent_entries_cost_their_tenant_no_normal_turn() -> None:
+    line = Line()
+    for tenant, precedence in (("a", URGENT), ("a", NORMAL), ("b", NORMAL)):
+        line.arrive(tenant, precedence)
+    assert [turn.tenant for _, turn in line.waiting] == ["a", "a", "b"]

@@ -2,8 +2,9 @@
 
 import re
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from redis import Redis
 
 from certrad.workers.contract.names import ENDED, ledger_key
 from certrad.workers.local.redis_server import EmbeddedRedis
+from tests.support.keys import bearing, make_key
 from tests.support.processes import Processes, children, wait_for
 
 START_SECONDS = 240.0
@@ -21,12 +23,13 @@ JOB_SECONDS = 480.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningStack:
-    """A stack that has said it is ready."""
+    """A stack that has said it is ready, and the headers of whoever calls it."""
 
     process: subprocess.Popen[bytes]
     url: str
     data_dir: Path
     output: Path
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def child(self, *words: str) -> psutil.Process | None:
         """A process of the stack whose command line holds all the words."""
@@ -41,6 +44,10 @@ class RunningStack:
         child = self.child(*words)
         return child is not None and child.pid != former.pid
 
+    def as_tenant(self, tenant: str) -> "RunningStack":
+        """The same stack, which must be closed, called with a new key of a tenant."""
+        return replace(self, headers=bearing(make_key(self.data_dir / "access", tenant)))
+
     def redis(self) -> Redis:
         """A client of the stack's Redis."""
         return Redis.from_url(EmbeddedRedis(self.data_dir / "redis").url)
@@ -53,7 +60,7 @@ class RunningStack:
     def submit(self, image: bytes, **fields: object) -> str:
         """Sends an image and returns the id of its job."""
         data = {name: str(value) for name, value in fields.items()}
-        answer = httpx.post(f"{self.url}/certify", files={"image": image}, data=data, timeout=30)
+        answer = httpx.post(f"{self.url}/certify", files={"image": image}, data=data, headers=self.headers, timeout=30)
         assert answer.status_code == 202, answer.text
         job_id: str = answer.json()["id"]
         return job_id
@@ -61,14 +68,15 @@ class RunningStack:
     def tune(self, archive: bytes, **fields: object) -> str:
         """Sends labelled images and returns the id of the job that tunes a prompt on them."""
         data = {name: str(value) for name, value in fields.items()}
-        answer = httpx.post(f"{self.url}/prompts", files={"images": archive}, data=data, timeout=30)
+        files = {"images": archive}
+        answer = httpx.post(f"{self.url}/prompts", files=files, data=data, headers=self.headers, timeout=30)
         assert answer.status_code == 202, answer.text
         job_id: str = answer.json()["id"]
         return job_id
 
     def job(self, job_id: str) -> dict[str, Any]:
         """The job as the API shows it."""
-        body: dict[str, Any] = httpx.get(f"{self.url}/jobs/{job_id}", timeout=30).json()
+        body: dict[str, Any] = httpx.get(f"{self.url}/jobs/{job_id}", headers=self.headers, timeout=30).json()
         return body
 
     def ended(self, job_id: str) -> dict[str, Any]:
@@ -83,7 +91,8 @@ class RunningStack:
         """The certificate document of a job that has succeeded."""
         job = self.ended(job_id)
         assert job["status"] == "succeeded", job["error"]
-        body: dict[str, Any] = httpx.get(f"{self.url}/jobs/{job_id}/certificate", timeout=30).json()
+        address = f"{self.url}/jobs/{job_id}/certificate"
+        body: dict[str, Any] = httpx.get(address, headers=self.headers, timeout=30).json()
         return body
 
     def await_blocks(self, job_id: str, blocks: int = 2) -> None:
