@@ -30,6 +30,7 @@ MARKED: Final = {
     "docs/evaluation.md": 3,
     "docs/integration.md": 9,
     "docs/measurements.md": 3,
+    "docs/monitoring.md": 1,
     "docs/operations.md": 10,
     "docs/outputs.md": 1,
     "docs/pacs.md": 15,

@@ -10,7 +10,7 @@ from rq.job import Job
 
 from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.workers.contract.names import INTAKE_QUEUE
-from certrad.workers.contract.queues import AllowedJob, enqueue, rq_job_id
+from certrad.workers.contract.queues import AllowedJob, alive_workers, enqueue, rq_job_id
 from certrad.workers.contract.records import Records
 from certrad.workers.queue.worker import IntakeWorker
 from certrad.workers.settings import WorkerSettings
@@ -32,11 +32,18 @@ def records(redis: Redis, settings: WorkerSettings) -> Records:
 @pytest.fixture
 def worker(redis: Redis, settings: WorkerSettings, processes: Processes) -> subprocess.Popen[bytes]:
     """An intake worker that waits for a job, after it has signed on in the empty Redis."""
-    return processes.start(["-m", "certrad.workers.cli.main", "worker", "intake"], env=environment(settings))
+    worker = processes.start(["-m", "certrad.workers.cli.main", "worker", "intake"], env=environment(settings))
+    await_signed_on(redis)
+    return worker
+
+
+def await_signed_on(redis: Redis) -> None:
+    """Returns when a worker has signed on: before, its child is the sandbox of its self-test."""
+    wait_for(lambda: alive_workers(redis, INTAKE_QUEUE), what="an intake worker")
 
 
 def ready_horse(worker: subprocess.Popen[bytes]) -> psutil.Process:
-    """The only child of a worker that waits."""
+    """Returns the only child of a worker that waits."""
     return wait_for(lambda: children(worker.pid)[:1], what="a work horse that is ready")[0]
 
 
@@ -104,6 +111,7 @@ def test_a_worker_that_is_killed_leaves_no_horse_that_hears_nothing(
     redis: Redis, settings: WorkerSettings, processes: Processes
 ) -> None:
     worker = processes.start(["-c", DEAF], env=environment(settings))
+    await_signed_on(redis)
     horse = ready_horse(worker)
     kill_9(worker.pid)
     wait_for(lambda: gone(horse.pid), what="the end of the work horse")
