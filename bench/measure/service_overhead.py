@@ -107,7 +107,7 @@ def as_text(figures: ServiceOverhead) -> str:
             f"gap between two jobs of a warm engine: median {statistics.median(figures.gaps):.1f} ms, "
             f"least {min(figures.gaps):.1f}, most {max(figures.gaps):.1f}, of {len(figures.gaps)}",
             "wait that was told and that was, in seconds: "
-            + ", ".join(f"{'?' if told is None else told:g}/{was:.1f}" for told, was in figures.estimates),
+            + ", ".join(f"{'?' if told is None else f'{told:g}'}/{was:.1f}" for told, was in figures.estimates),
             f"  {figures.machine}",
         )
     )
