@@ -282,7 +282,7 @@ def test_study_is_erased_whole_for_the_tenant_of_the_pacs(
     assert erase("--study", STUDY) == 0
     assert radiology.records.read("theirs") is None
     assert rows(radiology) == {"jobs": [], "deliveries": [], "studies": []}
-    assert Assessments(radiology.settings.assessments_dir).latest() == []
+    assert not Assessments(radiology.settings.assessments_dir).latest()
     assert lines_about(radiology, certificate) == []
 
 
