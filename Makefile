@@ -10,7 +10,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 
 help: ## List the verbs
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 setup: $(ALL) ## Make .venv with every extra and the command certrad
 
@@ -56,7 +56,10 @@ test-system: $(ALL) ## Real processes that are killed, a bare environment, the d
 	$(BIN)/python -m pytest -m "system and not soak" $(ARGS)
 
 soak: $(ALL) ## Jobs under random kill -9 for CERTRAD_SOAK_SECONDS (900), and tests that wait long; run by hand
-	$(BIN)/python -m pytest -m soak tests/soak tests/faults $(ARGS)
+	CERTRAD_CHAOS_LOG=docs/chaos_run.txt $(BIN)/python -m pytest -m soak tests/soak tests/faults $(ARGS)
+
+check-reports: $(ALL) ## Reports against their template, by DicomSRValidator of Debian's pixelmed-apps; run by hand
+	$(BIN)/python -m pytest -m soak tests/e2e/test_report_template.py $(ARGS)
 
 demo: $(DEMO) ## Real DICOM images through the real service: a class and a certified radius, or an abstention
 	$(BIN)/certrad demo $(ARGS)
@@ -91,4 +94,4 @@ audit: $(ALL) ## Look the locked requirements up in the database of known vulner
 	  $(BIN)/pip-audit --require-hashes --disable-pip --requirement docker/requirements-$$image.txt $(ARGS) || exit 1; \
 	done
 
-.PHONY: help setup debian fmt lint test test-system soak demo up bench lock sbom audit
+.PHONY: help setup debian fmt lint test test-system soak check-reports demo up bench lock sbom audit

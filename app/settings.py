@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from certrad.workers.contract.access import LOCAL_TENANT, is_tenant
 from certrad.workers.contract.settings import SharedSettings
 
 
@@ -106,23 +105,11 @@ class ApiSettings(SharedSettings):
         description="secret of 16 characters or more that POST /triggers and POST /dicom-web/studies demand; unset: "
         "nothing is taken",
     )
-    trigger_tenant: str = Field(
-        LOCAL_TENANT,
-        description="tenant that the PACS belongs to: `CERTRAD_TRIGGER_SECRET` speaks for it, and the connector's API "
-        "key must be one of its own",
-    )
     rules: Path | None = Field(
         None,
         description="file of rules of the connector, read when it starts, and of POST /rules/test, read at each call; "
         "unset: the shipped one, which certifies nothing",
     )
-
-    @field_validator("trigger_tenant")
-    @classmethod
-    def _is_a_tenant(cls, name: str) -> str:
-        if not is_tenant(name):
-            raise ValueError("must be 1 to 32 of a-z, 0-9 and inner hyphens")
-        return name
 
     @field_validator("trusted_proxies")
     @classmethod

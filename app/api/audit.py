@@ -66,7 +66,7 @@ NOT_AUDITED: Final = frozenset(
 _NOTES: Final = "audit_notes"
 _PROBLEM: Final = "problem"
 _UNAUTHENTICATED: Final = 401
-_WRONG_SECRETS: Final = frozenset({"wrong_trigger_secret", "scope_missing"})
+_REFUSED_CALLERS: Final = frozenset({"wrong_trigger_secret", "scope_missing"})
 _NO_CONTENT: Final = 204
 _JOB: Final = re.compile(r"/jobs/([A-Za-z0-9_-]{1,64})")
 _SHA256: Final = re.compile(r'"([0-9a-f]{64})"')
@@ -74,7 +74,7 @@ _REPORTS: Final = frozenset({"application/dicom", "application/fhir+json"})
 
 
 class AuditMiddleware:
-    """Records the calls that succeed, and those that are refused for want of a secret, before they are answered.
+    """Records the calls that succeed, and those whose caller is refused, before they are answered.
 
     It wraps the whole interface, so that no route records by itself; a route can add a fact with `note`.
     """
@@ -126,7 +126,7 @@ def _event(scope: Scope, start: Message) -> AuditEvent | None:
     common: dict[str, Any] = {"process": PROCESS, "network": client[0] if client else None}
     notes = {**_names(scope), **_notes_of(scope)}
     problem = notes.pop(_PROBLEM, "")
-    if status == _UNAUTHENTICATED or problem in _WRONG_SECRETS:
+    if status == _UNAUTHENTICATED or problem in _REFUSED_CALLERS:
         details = {"operation": operation, "problem": problem, **_names(scope)}
         return AuditEvent(name="authentication_failed", details=details, failed=True, **common)
     name = AUDITED.get(operation)

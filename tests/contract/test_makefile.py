@@ -24,7 +24,10 @@ def plan(verb: str, venv: Path) -> str:
         *((verb, SERVICE) for verb in ("demo", "up")),
         *(
             (verb, EVERYTHING)
-            for verb in ("setup", "fmt", "lint", "test", "test-system", "soak", "bench", "lock", "sbom", "audit")
+            for verb in (
+                *("setup", "fmt", "lint", "test", "test-system", "soak", "check-reports"),
+                *("bench", "lock", "sbom", "audit"),
+            )
         ),
     ],
 )

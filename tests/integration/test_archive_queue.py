@@ -86,7 +86,7 @@ def test_an_image_passes_an_archive_which_waits_for_a_worker_of_its_own(
     submit_archive(records, settings)
     submit(records, settings, "certifying", CERTIFYING, textured(0, 0))
     for stage, job_id in stages:
-        enqueue(redis, stage, job_id, settings=settings)
+        enqueue(redis, stage, job_id, settings=settings, tenant="local")
     start_worker(processes, settings, "intake")
     await_phase(records, "certifying", "waiting")
     assert queue(redis, ARCHIVE_QUEUE).job_ids == ["tuning-unpack"]
@@ -116,7 +116,7 @@ def test_a_worker_of_archives_makes_no_signing_key(
     redis: Redis, settings: WorkerSettings, records: Records, processes: Processes
 ) -> None:
     submit_archive(records, settings)
-    enqueue(redis, "unpack", "tuning", settings=settings)
+    enqueue(redis, "unpack", "tuning", settings=settings, tenant="local")
     start_worker(processes, settings, "archive")
     await_phase(records, "tuning", "waiting")
     assert not settings.signing_dir.exists()

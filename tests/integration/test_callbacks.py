@@ -156,8 +156,19 @@ def test_one_that_is_too_old_is_given_up_without_another_attempt(
     ended(address_of(other))
     clock.now += 3_601
     callbacks.step()
-    assert [note.reason for note, _ in store.dead()] == ["too_old"]
+    assert [(note.reason, note.attempts) for note, _ in store.dead()] == [("too_old", 0)]
     assert other.received == []
+
+
+def test_one_that_became_too_old_keeps_the_attempts_that_were_made(
+    callbacks: Callbacks, store: CallbackStore, other: Receiver, ended: Callable[..., str], clock: Clock
+) -> None:
+    ended(address_of(other))
+    other.status = 503
+    callbacks.tell(only(store))
+    clock.now += 3_601
+    callbacks.step()
+    assert [(note.reason, note.attempts) for note, _ in store.dead()] == [("http_503", len(other.ids))]
 
 
 def test_a_note_that_was_taken_is_nobody_elses_until_its_time_is_over(
@@ -181,7 +192,7 @@ def test_what_is_noted_twice_counts_once(
     assert only(store).attempts == 1
     assert store.delivered(note)
     assert not store.delivered(note)
-    assert not store.give_up(note, clock.now, reason="http_404")
+    assert not store.give_up(note, clock.now, reason="http_404", attempts=1)
     assert {field: total(redis, field) for field in (stored.DELIVERED, stored.RETRIED, stored.DEAD)} == {
         stored.DELIVERED: 1,
         stored.RETRIED: 1,
@@ -196,12 +207,12 @@ def test_the_dead_are_bounded_in_number_and_age(
     for number in range(4):
         ended("https://ris.example/", f"job-{number}")
         clock.now += 1
-        store.give_up(only(store), clock.now, reason="http_404")
+        store.give_up(only(store), clock.now, reason="http_404", attempts=1)
     assert [note.job for note, _ in store.dead()] == ["job-2", "job-3"]
     assert not redis.exists(callback_key("job-0"))
     clock.now += stored.DEAD_SECONDS + 1
     ended("https://ris.example/", "job-4")
-    store.give_up(only(store), clock.now, reason="http_404")
+    store.give_up(only(store), clock.now, reason="http_404", attempts=1)
     assert redis.zrange(DEAD_CALLBACKS, 0, -1) == [b"job-4"]
 
 
@@ -210,7 +221,9 @@ def test_an_operator_begins_anew_or_drops(
 ) -> None:
     for job in ("job-1", "job-2"):
         ended("https://ris.example/", job)
-        store.give_up(next(note for note in store.due(clock.now, limit=9) if note.job == job), clock.now, reason="tls")
+        store.give_up(
+            next(note for note in store.due(clock.now, limit=9) if note.job == job), clock.now, reason="tls", attempts=1
+        )
     clock.now += 100_000
     assert store.retry("job-1", clock.now) == 1
     note = only(store, clock.now)

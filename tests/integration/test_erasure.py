@@ -69,7 +69,7 @@ def end_job(ender: JobEnder, job_id: str, reference: str, *, sop: str, tenant: s
     certificate = str(ender.read(job_id).certificate)
     document = certificate_files.path(ender.settings.certificates_dir, certificate, "document").read_bytes()
     Assessments(ender.settings.assessments_dir).record(
-        certificate, subject_of(document), verdict="accept", reason="agrees", job=job_id
+        certificate, subject_of(document), verdict="accept", reason="agrees", job=job_id, tenant=tenant
     )
     (ender.settings.blobs_dir / job_id).write_bytes(upload)  # as if the service had died before it deleted it
 
@@ -263,6 +263,41 @@ def test_study_finds_its_jobs_through_the_connector_and_its_series_without_a_job
     assert rows(hospital)["studies"] == ["1.2.4"]
 
 
+@pytest.fixture
+def radiology(ender: JobEnder) -> JobEnder:
+    """An ended job of a study of the PACS, which belongs to the tenant `radiology`."""
+    end_job(ender, "theirs", OURS, sop="1.2.0", tenant="radiology")
+    deliver(ender, "theirs", study=STUDY, sop="1.2.0")
+    return ender
+
+
+@pytest.mark.parametrize("has_record", [True, False])
+def test_study_is_erased_whole_for_the_tenant_of_the_pacs(
+    radiology: JobEnder, monkeypatch: pytest.MonkeyPatch, has_record: bool
+) -> None:
+    monkeypatch.setenv("CERTRAD_TRIGGER_TENANT", "radiology")
+    certificate = str(radiology.read("theirs").certificate)
+    if not has_record:
+        radiology.records.erase("theirs")
+    assert erase("--study", STUDY) == 0
+    assert radiology.records.read("theirs") is None
+    assert rows(radiology) == {"jobs": [], "deliveries": [], "studies": []}
+    assert not Assessments(radiology.settings.assessments_dir).latest()
+    assert lines_about(radiology, certificate) == []
+
+
+def test_study_with_a_job_of_another_tenant_is_not_erased_by_half(
+    radiology: JobEnder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = rows(radiology)
+    assert erase("--study", STUDY) == 2
+    assert "theirs of radiology" in capsys.readouterr().err
+    assert rows(radiology) == before
+    assert radiology.records.read("theirs") is not None
+    assert erase("--study", STUDY, "--tenant", "radiology") == 0
+    assert rows(radiology)["jobs"] == []
+
+
 def test_job_whose_record_is_gone_is_found_by_its_id(hospital: JobEnder) -> None:
     hospital.records.erase(JOBS[0])
     assert erase("--jobs", JOBS[0]) == 0
@@ -325,7 +360,7 @@ def test_unknown_reference_is_an_error_that_says_how_long_one_is_known(
 def test_waiting_job_leaves_its_queue_before_anything_is_erased(ender: JobEnder, redis: Redis) -> None:
     for job_id in JOBS:
         submit(ender, job_id, OURS)
-        enqueue(redis, "decode", job_id, settings=ender.settings)
+        enqueue(redis, "decode", job_id, settings=ender.settings, tenant="local")
     redis.hset(f"rq:job:{JOBS[1]}-decode", "status", "started")
     with closing(Erasure(redis, ender.settings, Wanted(reference=OURS))) as erasure, pytest.raises(HeldError):
         erasure.run(patience=0.0)
@@ -335,7 +370,7 @@ def test_waiting_job_leaves_its_queue_before_anything_is_erased(ender: JobEnder,
 
 def test_job_that_a_worker_holds_is_not_erased_under_it(ender: JobEnder, redis: Redis) -> None:
     submit(ender, JOBS[0], OURS)
-    enqueue(redis, "decode", JOBS[0], settings=ender.settings)
+    enqueue(redis, "decode", JOBS[0], settings=ender.settings, tenant="local")
     redis.hset(f"rq:job:{JOBS[0]}-decode", "status", "started")
     with closing(Erasure(redis, ender.settings, Wanted(reference=OURS))) as erasure, pytest.raises(HeldError):
         erasure.run(patience=0.0)

@@ -52,7 +52,7 @@ def decode(redis: Redis, records: Records, settings: WorkerSettings, job_id: str
     records.create(job_id, REQUEST, max_active=10, digest="0" * 64)
     settings.blobs_dir.mkdir(parents=True, exist_ok=True)
     (settings.blobs_dir / job_id).write_bytes(textured(0, 0))
-    enqueue(redis, "decode", job_id, settings=settings)
+    enqueue(redis, "decode", job_id, settings=settings, tenant="local")
 
     def decoded() -> bool:
         record = records.read(job_id)
@@ -95,7 +95,7 @@ def test_a_job_that_was_erased_meanwhile_does_no_harm(
 ) -> None:
     ready_horse(worker)
     records.create("erased", REQUEST, max_active=10, digest="0" * 64)
-    enqueue(redis, "decode", "erased", settings=settings)
+    enqueue(redis, "decode", "erased", settings=settings, tenant="local")
     records.erase("erased")
     decode(redis, records, settings, "job")
     assert worker.poll() is None

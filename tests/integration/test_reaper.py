@@ -96,7 +96,7 @@ def test_a_queued_rq_job_that_is_in_no_list_is_sent_again(
     redis: Redis, settings: WorkerSettings, records: Records
 ) -> None:
     create(records, "waiting")
-    enqueue(redis, "certify", JOB, settings=settings)
+    enqueue(redis, "certify", JOB, settings=settings, tenant="local")
     rq_queue = queue(redis, TASKS["certify"][0])
     redis.delete(rq_queue.key)
     reap_later(redis, settings)
@@ -107,7 +107,7 @@ def test_a_started_rq_job_that_nobody_performs_is_sent_again(
     redis: Redis, settings: WorkerSettings, records: Records
 ) -> None:
     create(records, "estimating")
-    enqueue(redis, "certify", JOB, settings=settings)
+    enqueue(redis, "certify", JOB, settings=settings, tenant="local")
     give_up(redis, "certify", JobStatus.STARTED)
     reap_later(redis, settings)
     assert queue(redis, TASKS["certify"][0]).job_ids == [rq_job_id(JOB, "certify")]
@@ -118,7 +118,7 @@ def test_a_rq_job_on_its_way_is_left_alone(
     redis: Redis, settings: WorkerSettings, records: Records, place: str
 ) -> None:
     create(records, "estimating")
-    enqueue(redis, "certify", JOB, settings=settings)
+    enqueue(redis, "certify", JOB, settings=settings, tenant="local")
     rq_queue, name = queue(redis, TASKS["certify"][0]), rq_job_id(JOB, "certify")
     if place != "queue":
         redis.lmove(rq_queue.key, rq_queue.intermediate_queue_key)
@@ -136,7 +136,7 @@ def test_a_rq_job_that_rq_has_given_up_ends_the_job(
     redis: Redis, settings: WorkerSettings, records: Records, status: JobStatus
 ) -> None:
     create(records, "estimating")
-    enqueue(redis, "certify", JOB, settings=settings)
+    enqueue(redis, "certify", JOB, settings=settings, tenant="local")
     give_up(redis, "certify", status)
     upload = store_upload(settings, JOB)
     reap_later(redis, settings)
@@ -151,7 +151,7 @@ def test_a_task_that_ended_without_an_outcome_ends_the_job(
     redis: Redis, settings: WorkerSettings, records: Records
 ) -> None:
     create(records, "finishing")
-    enqueue(redis, "finish", JOB, settings=settings)
+    enqueue(redis, "finish", JOB, settings=settings, tenant="local")
     give_up(redis, "finish", JobStatus.FINISHED)
     reap_later(redis, settings)
     error = read(records).error

@@ -249,8 +249,8 @@ def test_jobs_whose_record_expired_are_forgotten(redis: Redis, records: Records,
 
 def test_finish_goes_before_every_decoding(redis: Redis, settings: WorkerSettings) -> None:
     for job_id in ("a", "b"):
-        enqueue(redis, "decode", job_id, settings=settings, urgent=True)
-    enqueue(redis, "finish", JOB, settings=settings)
+        enqueue(redis, "decode", job_id, settings=settings, urgent=True, tenant="local")
+    enqueue(redis, "finish", JOB, settings=settings, tenant="local")
     assert queue(redis, INTAKE_QUEUE).job_ids[0] == rq_job_id(JOB, "finish")
 
 

@@ -455,7 +455,7 @@ def test_a_tuning_makes_room_for_certificates_and_ends_with_the_same_prompt(
     wanted = request(method)
     undisturbed = tuned(runtime, records, submit(job_id="undisturbed", wanted=wanted))
     job_id = submit(job_id="sliced", wanted=wanted)
-    enqueue(runtime.redis, "certify", "waiting", settings=runtime.settings)
+    enqueue(runtime.redis, "certify", "waiting", settings=runtime.settings, tenant="local")
     short = replace(runtime, settings=runtime.settings.model_copy(update={"tuning_slice_seconds": 0.0}))
     monkeypatch.setattr("certrad.workers.queue.slices._LOOK_SECONDS", 0.0)
     slices = 0
@@ -478,9 +478,9 @@ def test_a_tuning_goes_on_while_nothing_waits_or_its_slice_lasts(
 ) -> None:
     monkeypatch.setattr("certrad.workers.queue.slices._LOOK_SECONDS", 0.0)
     short = replace(runtime, settings=runtime.settings.model_copy(update={"tuning_slice_seconds": 0.0}))
-    enqueue(runtime.redis, "tune", "another", settings=runtime.settings)
+    enqueue(runtime.redis, "tune", "another", settings=runtime.settings, tenant="local")
     alone = tuned(short, records, submit(job_id="alone"))
-    enqueue(runtime.redis, "certify", "waiting", settings=runtime.settings)
+    enqueue(runtime.redis, "certify", "waiting", settings=runtime.settings, tenant="local")
     long = replace(runtime, settings=runtime.settings.model_copy(update={"tuning_slice_seconds": 3600.0}))
     assert tuned(long, records, submit(job_id="long")) == alone
 

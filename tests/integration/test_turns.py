@@ -9,17 +9,26 @@ from typing import cast
 import pytest
 from redis import Redis
 
+from certrad.models.errors import Rejected
+from certrad.models.types import CertifyRequest, ClassifierSpec
 from certrad.workers.contract.access import LOCAL_TENANT
-from certrad.workers.contract.names import ENGINE_QUEUE, turns_key
+from certrad.workers.contract.names import ENGINE_QUEUE, INTAKE_QUEUE, turns_key
 from certrad.workers.contract.queues import enqueue, queue, rq_job, rq_job_id
+from certrad.workers.contract.records import Records
 from certrad.workers.contract.stages import forget_stages, stop_stages
+from certrad.workers.contract.submission import Submission
 from certrad.workers.contract.turns import Turn, forget, index_of, next_turn, place, precedence_of, read_turns
+from certrad.workers.engine import tasks as engine
+from certrad.workers.engine.runtime import Runtime
 from certrad.workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.integration
 
 KEY = f"rq:queue:{ENGINE_QUEUE}"
 TENANTS = ("a", "b", "c")
+REQUEST = CertifyRequest(
+    classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=("a", "b"), template="a photo of {}")
+)
 Push = Callable[..., None]
 
 
@@ -216,3 +225,20 @@ def test_urgent_entries_take_turns_before_the_normal_ones(redis: Redis, push: Pu
     push("u1", "u2", tenant="a", urgent=True)
     push("u3", tenant="b", urgent=True)
     assert waiting(redis) == ["u1", "u3", "u2", "n1"]
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_jobs_that_an_engine_is_done_with_end_in_turns(
+    redis: Redis, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    def work(*_: object) -> None:
+        if is_refused:
+            raise Rejected("invalid_image", "")
+
+    monkeypatch.setattr(engine, "_runtime", runtime)
+    monkeypatch.setattr(engine, "_certify", work)
+    records = Records(redis, ttl=600)
+    for job, tenant in (("a1", "a"), ("a2", "a"), ("b1", "b")):
+        records.create(job, REQUEST, max_active=9, digest="0" * 64, submission=Submission(tenant=tenant))
+        engine.certify(job)
+    assert queue(redis, INTAKE_QUEUE).job_ids == ["a1-finish", "b1-finish", "a2-finish"]

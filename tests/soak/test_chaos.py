@@ -45,6 +45,8 @@ MEMORY_SLACK_BYTES: Final = 2 << 20
 """What Redis' own buffers of connections may take more at one moment than at another."""
 GROWING: Final = {"audit-trail", "logs", "redis"}
 """Folders with a retention of their own, which is longer than the run."""
+FILE_SLACK_BYTES: Final = 1 << 20
+"""What files that are written again and again may take more at one moment than at another."""
 LOG: Final = "CERTRAD_CHAOS_LOG"
 
 
@@ -55,9 +57,11 @@ class Held:
     keys: int
     redis_bytes: int
     files: int
+    file_bytes: int
 
     def __str__(self) -> str:
-        return f"{self.keys} keys, {self.redis_bytes / 2**20:.1f} MiB of Redis, {self.files} files"
+        memory, disk = self.redis_bytes / 2**20, self.file_bytes / 2**20
+        return f"{self.keys} keys, {memory:.1f} MiB of Redis, {self.files} files of {disk:.2f} MiB"
 
 
 @dataclass
@@ -154,6 +158,8 @@ def test_every_job_ends_with_its_undisturbed_certificate(
 ) -> None:
     seconds = soak_seconds if is_long else SHORT_SECONDS
     accepted = 0
+    if not small_disk[1]:
+        run.tell("fill disk is left out: this process may not mount a disk")
     try:
         run.undisturbed = [run.stack.document(run.stack.submit(image, **request)) for request in REQUESTS]
         before = held(run.stack)
@@ -170,10 +176,16 @@ def test_every_job_ends_with_its_undisturbed_certificate(
         assert after.keys <= before.keys
         assert after.redis_bytes <= before.redis_bytes + MEMORY_SLACK_BYTES
         assert after.files <= before.files
+        assert after.file_bytes <= before.file_bytes + FILE_SLACK_BYTES
         run.stack.process.terminate()
         run.stack.process.wait(timeout=120)
         wait_for(lambda: not of_service(run.stack.data_dir), what="the end of every process")
         run.tell("no process is left")
+        run.tell("passed")
+    except BaseException as error:  # an interruption too, and pytest's own failures, which are no `Exception`
+        reason = " ".join(str(error).splitlines()[:1])
+        run.tell(f"failed: {type(error).__name__} {reason}".rstrip())
+        raise
     finally:
         write_log(run, seconds, accepted)
 
@@ -246,7 +258,8 @@ def held(stack: RunningStack) -> Held:
         memory = int(redis.info("memory")["used_memory"])
     folders = [folder for folder in stack.data_dir.iterdir() if folder.is_dir() and folder.name not in GROWING]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    return Held(keys=len(keys), redis_bytes=memory, files=len(files))
+    size = sum(_size(path) for path in files)
+    return Held(keys=len(keys), redis_bytes=memory, files=len(files), file_bytes=size)
 
 
 def of_service(data_dir: Path) -> list[int]:
@@ -273,6 +286,14 @@ def write_log(run: Run, seconds: float, accepted: int) -> None:
         "",
     ]
     Path(os.environ[LOG]).write_text("\n".join([*head, *run.lines]) + "\n", "utf-8")
+
+
+def _size(path: Path) -> int:
+    """Returns how many bytes a file has; none if the service has deleted it meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _is_ready(stack: RunningStack) -> bool:

@@ -83,7 +83,7 @@ class Callbacks:
         for note in self._store.due(now, limit=_READ_AT_ONCE):
             host = urlsplit(note.address).netloc
             if self._plan.is_over(note, now):
-                self._give_up(note, note.reason or "too_old")
+                self._give_up(note, note.reason or "too_old", attempts=0)
             elif (until := self._plan.left_alone_until(host, now)) is not None:
                 self._store.take(note, now, until=until)
             elif self._busy[host] >= _AT_ONCE_TO_ONE:
@@ -111,7 +111,7 @@ class Callbacks:
             self._store.again(note, due=due, reason=answer.reason)
             _log.info("callback not delivered", job_id=note.job, reason=answer.reason, attempt=note.attempts + 1)
         else:
-            self._give_up(note, answer.reason)
+            self._give_up(note, answer.reason, attempts=1)
         return answer
 
     def _tell_freely(self, note: Note, host: str) -> None:
@@ -122,9 +122,9 @@ class Callbacks:
         finally:
             self._count(host, -1)
 
-    def _give_up(self, note: Note, reason: str) -> None:
-        if self._store.give_up(note, self._clock(), reason=reason):
-            _log.warning("callback given up", job_id=note.job, reason=reason, attempts=note.attempts + 1)
+    def _give_up(self, note: Note, reason: str, *, attempts: int) -> None:
+        if self._store.give_up(note, self._clock(), reason=reason, attempts=attempts):
+            _log.warning("callback given up", job_id=note.job, reason=reason, attempts=note.attempts + attempts)
             details = {"reason": reason}
             self._record(
                 AuditEvent(name="callback_given_up", process=_PROCESS, job=note.job, details=details, failed=True)

@@ -48,10 +48,10 @@ return 1
 """
 
 # KEYS waiting, note, totals, dead; ARGV job, field of the totals, reason, now, seconds it is kept, how many are kept,
-# what the keys of notes begin with
+# what the keys of notes begin with, attempts since the note was read
 _GIVE_UP: Final = """
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
-redis.call('HINCRBY', KEYS[2], 'attempts', 1)
+redis.call('HINCRBY', KEYS[2], 'attempts', ARGV[8])
 redis.call('HSET', KEYS[2], 'reason', ARGV[3])
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('ZADD', KEYS[4], ARGV[4], ARGV[1])
@@ -125,20 +125,21 @@ class CallbackStore:
         keys = [CALLBACKS, callback_key(note.job), TOTALS]
         return bool(self._again(keys=keys, args=[note.job, RETRIED, str(note.attempts), repr(due), reason]))
 
-    def give_up(self, note: Note, now: float, *, reason: str) -> bool:
+    def give_up(self, note: Note, now: float, *, reason: str, attempts: int) -> bool:
         """Puts a note among those that were given up, of which the oldest go beyond a number and an age.
 
         Args:
             note: The note.
             now: Seconds since 1970.
             reason: A code of what went wrong.
+            attempts: How many attempts were made since the note was read; they are added to its own.
 
         Returns:
             False if somebody did so before.
         """
         keys = [CALLBACKS, callback_key(note.job), TOTALS, DEAD_CALLBACKS]
-        args: list[str | int] = [note.job, DEAD, reason, repr(now), DEAD_SECONDS, MOST_DEAD, callback_key("")]
-        return bool(self._give_up(keys=keys, args=args))
+        kept: list[str | int] = [DEAD_SECONDS, MOST_DEAD, callback_key("")]
+        return bool(self._give_up(keys=keys, args=[note.job, DEAD, reason, repr(now), *kept, attempts]))
 
     def waiting(self) -> Iterator[tuple[Note, float]]:
         """Yields the notes that wait and when each is due, those that are due first before others."""

@@ -31,7 +31,12 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--reference", text("R"), "reference of the jobs; - reads it from standard input")
     parser.option("--study", text("UID"), "UID of a study that the connector to the PACS has had certified")
     parser.option("--jobs", _ids(), "ids of the jobs, separated by commas")
-    parser.option("--tenant", text("NAME"), "tenant of the jobs", default=LOCAL_TENANT)
+    parser.option(
+        "--tenant",
+        text("NAME"),
+        "tenant of the jobs",
+        without=f"with --study that of CERTRAD_TRIGGER_TENANT, else {LOCAL_TENANT}",
+    )
     parser.flag("--certificates", "erase their certificates too, which hold no patient data")
     parser.flag("--dry-run", "say what would be erased, and change nothing")
     parser.flag("--yes", "erase without asking")
@@ -50,7 +55,7 @@ def _ids() -> Kind:
 def _rules(options: Namespace) -> Iterator[str]:
     if not (options.reference or options.study or options.jobs):
         yield "one of `--reference`, `--study` and `--jobs` must be given"
-    if not is_tenant(options.tenant):
+    if options.tenant is not None and not is_tenant(options.tenant):
         yield "`--tenant` must be 1 to 32 of a-z, 0-9 and inner hyphens"
     if options.dry_run and options.yes:
         yield "`--dry-run` and `--yes` exclude each other"
@@ -71,15 +76,15 @@ def run(options: Namespace) -> int:
     from certrad.workers.offline.settings import settings_of
     from certrad.workers.settings import StackSettings
 
+    settings = settings_of(StackSettings, options.data_dir)
     reference = sys.stdin.readline().rstrip("\n") if options.reference == "-" else options.reference
     wanted = Wanted(
-        tenant=options.tenant,
+        tenant=options.tenant or (settings.trigger_tenant if options.study else LOCAL_TENANT),
         reference=reference or None,
         study=options.study,
         jobs=options.jobs or (),
         with_certificates=options.certificates,
     )
-    settings = settings_of(StackSettings, options.data_dir)
     code = FAILURE
     try:
         with running_redis(settings, otherwise="the records of its jobs are in its database: start it first") as redis:

@@ -13,7 +13,6 @@ from rq.utils import import_attribute
 from rq.worker import Worker as RqWorker
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
-from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
 from certrad.workers.contract.names import (
     ARCHIVE_QUEUE,
@@ -101,8 +100,8 @@ def enqueue(
     job_id: str,
     *,
     settings: SharedSettings,
+    tenant: str,
     urgent: bool = False,
-    tenant: str = LOCAL_TENANT,
 ) -> None:
     """Puts one stage of a job on its queue, at its fair place among the tenants; a second call is harmless.
 
@@ -114,8 +113,8 @@ def enqueue(
         stage: The stage.
         job_id: The job's id.
         settings: The time limit and the retries.
-        urgent: Whether the stage goes before every normal one.
         tenant: The tenant of the job.
+        urgent: Whether the stage goes before every normal one.
     """
     name, path = TASKS[stage]
     try:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from certrad.workers.contract.access import LOCAL_TENANT, is_tenant
 from certrad.workers.contract.callbacks import CallbackHosts
 from certrad.workers.contract.secret_files import SecretFileSource
 
@@ -78,6 +79,19 @@ class SharedSettings(BaseSettings):
     def _names_hosts(cls, hosts: str) -> str:
         CallbackHosts.read(hosts)
         return hosts
+
+    trigger_tenant: str = Field(
+        LOCAL_TENANT,
+        description="tenant that the PACS belongs to: `CERTRAD_TRIGGER_SECRET` speaks for it, the connector's API key "
+        "must be one of its own, and `certrad erase --study` looks for its jobs",
+    )
+
+    @field_validator("trigger_tenant")
+    @classmethod
+    def _is_a_tenant(cls, name: str) -> str:
+        if not is_tenant(name):
+            raise ValueError("must be 1 to 32 of a-z, 0-9 and inner hyphens")
+        return name
 
     @property
     def allowed_callbacks(self) -> CallbackHosts:

@@ -193,7 +193,7 @@ def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -
     try:
         with stopping.until(record.submission.deadline_at):
             work(runtime, records, record)
-        enqueue(runtime.redis, "finish", job_id, settings=runtime.settings)
+        _send_to_finish(runtime, record)
     except JobEndedError:
         return
     except (RedisConnectionError, RedisTimeoutError, stopping.StopRequested, SliceOverError):
@@ -210,7 +210,11 @@ def _perform(job_id: str, work: Callable[[Runtime, Records, JobRecord], None]) -
         if code == "internal_error":
             _log.exception("engine failed", job_id=job_id)
         records.fail(job_id, code, detail)
-        enqueue(runtime.redis, "finish", job_id, settings=runtime.settings)
+        _send_to_finish(runtime, record)
+
+
+def _send_to_finish(runtime: Runtime, record: JobRecord) -> None:
+    enqueue(runtime.redis, "finish", record.id, settings=runtime.settings, tenant=record.submission.tenant)
 
 
 def _started() -> Runtime:

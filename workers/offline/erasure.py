@@ -86,7 +86,7 @@ class Erasure:
         """Looks the jobs up.
 
         Raises:
-            ValueError: The id of a job is none.
+            ValueError: The id of a job is none, or jobs of the study are another tenant's.
             RedisError: The job store does not answer.
         """
         self._redis = redis
@@ -136,9 +136,20 @@ class Erasure:
             if self._tenant(job_id) in (None, self._wanted.tenant):
                 yield job_id
         if self._wanted.study is not None and self._database is not None:
-            yield from jobs_of_study(self._database, self._wanted.study)
+            yield from self._of_study(self._database, self._wanted.study)
         if self._wanted.reference is not None:
             yield from self._of_reference(self._wanted.reference)
+
+    def _of_study(self, database: Database, study: str) -> list[str]:
+        """Returns the jobs of a study; what the connector holds about it goes as a whole, so all are of the tenant."""
+        jobs = jobs_of_study(database, study)
+        mine = (None, self._wanted.tenant)
+        if theirs := [f"{job_id} of {tenant}" for job_id in jobs if (tenant := self._tenant(job_id)) not in mine]:
+            raise ValueError(
+                f"nothing was erased, since the study has jobs of other tenants than {self._wanted.tenant}: "
+                f"{', '.join(theirs)}; give --tenant, or erase these by --jobs first"
+            )
+        return jobs
 
     def _of_reference(self, reference: str) -> Iterator[str]:
         members = sorted({*self._redis.zrange(JOBS, 0, -1), *self._redis.zrange(ACTIVE, 0, -1)})
