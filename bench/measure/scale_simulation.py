@@ -124,6 +124,8 @@ def simulate(socket: Path, *, engines: int, n: int, batch_size: int, seconds: fl
     counts = _lead(socket, job_id, request, batch_size, seconds, pipes)
     took = time.monotonic() - began
     told = [cast("tuple[int, float, int]", pipe.recv()) for pipe in pipes]
+    for pipe in pipes:
+        pipe.send("over")
     for helper in helpers:
         helper.join()
     redis_seconds = _cpu(redis) - cpu_before
@@ -207,6 +209,7 @@ def _help(pipe: Connection, socket: Path, job_id: str, number: int, batch_size: 
             count,
         )
     pipe.send((CountingConnection.sent, time.process_time() - busy, batches))
+    pipe.recv()  # the leader has decided: the end of many processes would take its processor
 
 
 def _cpu(redis: Redis) -> float:
