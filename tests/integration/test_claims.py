@@ -19,7 +19,7 @@ from tests.support.engine_jobs import decoded
 from tests.support.finished_jobs import REQUEST
 
 JOB = "job"
-LAYOUT = Layout(n=200, batch_size=32, commit_size=16)
+LAYOUT = Layout(n=200, batch_size=32, block_size=16)
 BATCHES = list(LAYOUT.batches)
 
 
@@ -206,7 +206,7 @@ def test_a_block_that_was_committed_before_is_told(redis: Redis, same: bool) -> 
 
 
 def test_a_run_that_may_stop_early_is_not_overrun() -> None:
-    layout = Layout(n=100_000, batch_size=64, commit_size=64)
+    layout = Layout(n=100_000, batch_size=64, block_size=64)
     assert limit_of(layout, 0, bounded=True) == 8 * 64
     assert limit_of(layout, 64_000, bounded=True) == 96_000
     assert limit_of(layout, 96_000, bounded=True) == layout.n

@@ -133,7 +133,7 @@ def test_a_job_with_a_target_is_resumed_to_the_same_stop(blocks: int, runtime: R
 
 
 @pytest.mark.parametrize("request_", [REQUEST, ADAPTED], ids=["template", "zero-shot"])
-def test_commit_size_does_not_change_the_counts(
+def test_the_block_size_does_not_change_the_counts(
     request_: CertifyRequest, settings: WorkerSettings, redis: Redis, submit: Submit
 ) -> None:
     counts = []
@@ -188,8 +188,8 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
         engine=first.engine,
         dtype="float32",
         threads=1,
+        batch_size=32,
         block_size=32,
-        commit_size=32,
         law="philox-ziggurat-f64",
         epoch_sha256=first.epoch_sha256,
     )
@@ -220,8 +220,8 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
         ),
         dtype="bfloat16",
         threads=2,
+        batch_size=256,
         block_size=256,
-        commit_size=256,
         law="philox-boxmuller-f64",
         epoch_sha256="e" * 64,
     )

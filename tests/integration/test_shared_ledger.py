@@ -19,7 +19,7 @@ from tests.support.finished_jobs import REQUEST
 pytestmark = pytest.mark.integration
 
 JOB = "job"
-LAYOUT = Layout(n=2_000, batch_size=64, commit_size=64)
+LAYOUT = Layout(n=2_000, batch_size=64, block_size=64)
 LABELS = bytes(2 * 64)
 
 

@@ -130,7 +130,7 @@ class Certification:
         model = self._engine_setup.load(dtype_name(runtime.dtype), runtime.settings.threads)
         require_use(model.card, spec.adaptation)
         law = noise_law(runtime.device)
-        sampler = self._engine_setup.sampler(model, epoch, model.parts(spec, law), runtime.block_size)
+        sampler = self._engine_setup.sampler(model, epoch, model.parts(spec, law), runtime.batch_size)
 
         def noisy_features(n: int) -> torch.Tensor:
             self._enter("adapting")
@@ -148,8 +148,8 @@ class Certification:
             engine=self._engine_setup.identity(model, sampler),
             dtype=dtype_name(model.backbone.dtype),
             threads=runtime.settings.threads,
-            block_size=sampler.batch_size,
-            commit_size=runtime.settings.commit_size or sampler.batch_size,
+            batch_size=sampler.batch_size,
+            block_size=runtime.settings.commit_size or sampler.batch_size,
             law=law,
             epoch_sha256=epoch.sha256,
         )
@@ -163,7 +163,7 @@ class Certification:
             job_id=self.input.job_id,
             backbone=request.classifier.backbone,
             samples=request.params.n,
-            batch_size=entry.block_size,
+            batch_size=entry.batch_size,
             may_stop_early=request.params.target_radius is not None,
         )
 
@@ -173,7 +173,7 @@ class Certification:
 
         try:
             return self.input.plan.estimate(
-                setup.sampler, setup.classifier_at, entry.selection, self._ledger, entry.commit_size, note
+                setup.sampler, setup.classifier_at, entry.selection, self._ledger, entry.block_size, note
             )
         finally:
             offers.end()
@@ -196,7 +196,7 @@ class Certification:
             dtype=entry.dtype,
             device=entry.engine.device,
             threads=entry.threads,
-            block_size=entry.block_size,
+            block_size=entry.batch_size,
             members=entry.members,
             gate_sha256=None if entry.gate is None else entry.gate.sha256,
             card_sha256=parts.card_sha256,

@@ -144,7 +144,7 @@ class Claims:
             JobEndedError: The job has ended.
         """
         keys = [record_key(self.job_id), claims_key(self.job_id), lapses_key(self.job_id)]
-        args: list[str | int] = [self.run, layout.n, layout.batch_size, layout.commit_size, self.ttl]
+        args: list[str | int] = [self.run, layout.n, layout.batch_size, layout.block_size, self.ttl]
         if not self.redis.register_script(_BEGIN)(keys=keys, args=args):
             raise JobEndedError(self.job_id)
 
@@ -234,4 +234,4 @@ def current_run(redis: Redis, job_id: str) -> tuple[str, Layout] | None:
     if any(value is None for value in found):
         return None
     name, n, batch, size = (value.decode() for value in found if value is not None)
-    return name, Layout(n=int(n), batch_size=int(batch), commit_size=int(size))
+    return name, Layout(n=int(n), batch_size=int(batch), block_size=int(size))

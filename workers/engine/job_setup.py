@@ -72,7 +72,7 @@ class EngineSetup:
         """
         model = self.load(entry.dtype, entry.threads)
         parts = model.parts(self.input.request.classifier, entry.law)
-        sampler = self.sampler(model, self._named_epoch(entry), parts, entry.block_size)
+        sampler = self.sampler(model, self._named_epoch(entry), parts, entry.batch_size)
         if strange := self.identity(model, sampler).differences(entry.engine):
             raise Rejected("engine_mismatch", f"the job was begun with another {', '.join(strange)}")
         return JobSetup(entry=entry, model=model, parts=parts, sampler=sampler)
@@ -111,14 +111,14 @@ class EngineSetup:
         require_not_tuned_on(card, self.input.image.input_sha256, self.runtime.epochs)
         return Model(backbone=backbone, card=card, prompt=prompt)
 
-    def sampler(self, model: Model, epoch: Epoch, parts: ClassifierParts, block_size: int) -> NoisySampler:
+    def sampler(self, model: Model, epoch: Epoch, parts: ClassifierParts, batch_size: int) -> NoisySampler:
         """Returns what draws the noisy copies of the image.
 
         Args:
             model: Backbone and prompt.
             epoch: The epoch whose secret the noise key is made from.
             parts: The parts of the classifier.
-            block_size: Samples of one batch.
+            batch_size: Samples of one batch.
         """
         given = self.input
         key = noise_key(
@@ -128,7 +128,7 @@ class EngineSetup:
             image=given.read_pixels(self.runtime.redis, input_shape(model.backbone)),
             sigma=given.request.sigma.first,
             noise=Noise(key, parts.law),
-            batch_size=block_size,
+            batch_size=batch_size,
             device=self.runtime.device,
         )
 

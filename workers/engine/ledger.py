@@ -83,8 +83,8 @@ class LedgerEntry:
         engine: Identity of the engine that fixed it.
         dtype: Precision of the image encoder.
         threads: Threads of the arithmetic.
-        block_size: Samples of one batch.
-        commit_size: Samples of one block, a divisor of `block_size`.
+        batch_size: Samples of one batch; the stored entry names it `block_size`.
+        block_size: Samples of one block, a divisor of `batch_size`; the stored entry names it `commit_size`.
         law: Law of the noise.
         epoch_sha256: SHA-256 of the noise key's secret; another one may be current when the job resumes.
         gate: The gate of a bank; None for one prompt.
@@ -97,8 +97,8 @@ class LedgerEntry:
     engine: EngineIdentity
     dtype: str
     threads: int
+    batch_size: int
     block_size: int
-    commit_size: int
     law: NoiseLaw
     epoch_sha256: str
     gate: Gate | None = None
@@ -114,8 +114,8 @@ class LedgerEntry:
             "engine": asdict(self.engine),
             "dtype": self.dtype,
             "threads": self.threads,
-            "block_size": self.block_size,
-            "commit_size": self.commit_size,
+            "block_size": self.batch_size,
+            "commit_size": self.block_size,
             "law": self.law,
             "epoch_sha256": self.epoch_sha256,
             "selector": None if selector is None else asdict(selector),
@@ -146,8 +146,16 @@ class LedgerEntry:
         tensors = load(payload[end:])
         features, sigma_range = tensors.pop("text_features"), rest.pop("sigma_range")
         gate = None if sigma_range is None else Gate(sigma_range=tuple(sigma_range), **tensors)
-        members = tuple(rest.pop("members"))
-        return cls(text_features=features, gate=gate, members=members, selection=selection, engine=engine, **rest)
+        return cls(
+            text_features=features,
+            gate=gate,
+            members=tuple(rest.pop("members")),
+            selection=selection,
+            engine=engine,
+            batch_size=rest.pop("block_size"),
+            block_size=rest.pop("commit_size"),
+            **rest,
+        )
 
 
 class RedisLedger:

@@ -62,7 +62,7 @@ def tested(settings: StackSettings, samples: int, on_outcome: Callable[[Outcome]
 
     Args:
         settings: Device, precision and data directory.
-        samples: Samples of the label counts, rounded up to whole blocks.
+        samples: Samples of the label counts, rounded up to whole batches.
         on_outcome: Receives the outcome of each check as it ends.
 
     Raises:
@@ -74,16 +74,16 @@ def tested(settings: StackSettings, samples: int, on_outcome: Callable[[Outcome]
     except (RuntimeError, AssertionError) as error:  # torch has no such device
         raise ValueError(f"CERTRAD_DEVICE: {str(error).partition(chr(10))[0]}") from None
     torch.set_num_threads(settings.threads)
-    block_size = settings.block_size or default_batch_size(device)
+    batch_size = settings.block_size or default_batch_size(device)
     made: list[Outcome] = []
-    for outcome in _outcomes(settings, device, dtype, block_size, samples):
+    for outcome in _outcomes(settings, device, dtype, batch_size, samples):
         made.append(outcome)
         on_outcome(outcome)
     return SelfTestReport(
         made_at=time.time(),
         checks=tuple(outcome for outcome in made if isinstance(outcome, SelfTestCheck)),
         skipped=tuple(outcome for outcome in made if isinstance(outcome, SkippedCheck)),
-        facts={**intake_facts(), **device_facts(device, dtype, block_size=block_size)},
+        facts={**intake_facts(), **device_facts(device, dtype, batch_size=batch_size)},
     )
 
 
@@ -107,13 +107,13 @@ def signed_report(report: SelfTestReport, keys: SigningKeys) -> bytes:
 
 
 def _outcomes(
-    settings: StackSettings, device: torch.device, dtype: torch.dtype, block_size: int, samples: int
+    settings: StackSettings, device: torch.device, dtype: torch.dtype, batch_size: int, samples: int
 ) -> Iterator[Outcome]:
     card = shipped_backbones()[EMBEDDED_ID]
     yield from device_checks(
         device,
         lambda: load_backbone(card, EMBEDDED, device=device, dtype=dtype),
-        block_size=block_size,
+        batch_size=batch_size,
         samples=samples,
     )
     yield decoder(settings)
