@@ -16,7 +16,7 @@ from certrad.workers.contract.tickets import is_ticket
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.claims import Claims, current_run
 from certrad.workers.engine.disagreement import report_redone
-from certrad.workers.engine.job_setup import EngineSetup
+from certrad.workers.engine.job_setup import SetupFactory
 from certrad.workers.engine.ledger import RedisLedger
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.queue import stop as stopping
@@ -53,9 +53,9 @@ class Helper:
         redis, job_id, ttl = self.runtime.redis, self.input.job_id, self.runtime.settings.input_ttl
         if self._others_wait() or (run := current_run(redis, job_id)) is None:
             return
-        engine_setup = EngineSetup(runtime=self.runtime, input=self.input)
+        factory = SetupFactory(runtime=self.runtime, input=self.input)
         entry = RedisLedger(redis, job_id, ttl=ttl, may_go_on=stopping.check).fixed()
-        if entry is None or not engine_setup.could_prepare(entry):
+        if entry is None or not factory.could_prepare(entry):
             return
         name, layout = run
         claims = Claims(redis=redis, job_id=job_id, run=name, ttl=ttl)
@@ -68,7 +68,7 @@ class Helper:
             engine=self.runtime.name,
             on_redone=report_redone(job_id),
         )
-        setup = engine_setup.prepare(entry)
+        setup = factory.prepare(entry)
         sampler, classifier = self.input.plan.labelling(name, setup.sampler, setup.classifier_at)
         label_claimed(sampler, classifier, layout, claims, ledger, self._count)
 
