@@ -151,9 +151,9 @@ class Inviting(SharedLedger):
 
     helpers: Sequence[Connection] = ()
 
-    def begin(self, layout: Layout, *, bounded: bool) -> None:
+    def begin(self, layout: Layout, *, may_stop_early: bool) -> None:
         """Lets the helpers claim batches, and tells them so."""
-        super().begin(layout, bounded=bounded)
+        super().begin(layout, may_stop_early=may_stop_early)
         for helper in self.helpers:
             helper.send("go")
 

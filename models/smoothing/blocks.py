@@ -94,12 +94,13 @@ class SharedBlocks(Blocks, Protocol):
     Whatever is claimed, the first labels committed for a block are those that stand.
     """
 
-    def begin(self, layout: Layout, *, bounded: bool) -> None:
+    def begin(self, layout: Layout, *, may_stop_early: bool) -> None:
         """Lets others take part.
 
         Args:
             layout: How the samples are cut.
-            bounded: Whether the labels may decide before n, so that nobody should run far ahead of what was decided.
+            may_stop_early: Whether the labels may decide before n, so that nobody should run far ahead of what was
+                decided.
         """
 
     def claim(self, decided: int) -> int | None:
@@ -112,8 +113,8 @@ class SharedBlocks(Blocks, Protocol):
     def read(self, starts: Iterable[int]) -> Mapping[int, bytes]:
         """Returns the labels of those of the blocks that are committed by now."""
 
-    def await_others(self, starts: Iterable[int]) -> Mapping[int, bytes]:
-        """Returns the labels of the blocks once others have committed them, or of fewer when it takes too long."""
+    def await_helpers(self, starts: Iterable[int]) -> Mapping[int, bytes]:
+        """Returns the labels of the blocks once helpers have committed them, or of fewer when it takes too long."""
 
     def leave(self) -> None:
         """Gives claims back that were not committed; a second call is harmless."""

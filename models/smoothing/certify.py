@@ -170,7 +170,7 @@ def estimate(
     # Draw fresh noise, which the choice of the class did not see, and classify it batch by batch. Each label is
     # committed once: a resumed or second engine reads it and cannot draw it again, so nobody picks among draws.
     if isinstance(blocks, SharedBlocks):
-        blocks.begin(layout, bounded=test is not None)
+        blocks.begin(layout, may_stop_early=test is not None)
     with closing(prefix(partial(label_batches, sampler, base_classifier, Stream.ESTIMATE), layout, blocks)) as batches:
         for batch_labels, computed in batches:
             drawn.append(batch_labels)

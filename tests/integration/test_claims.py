@@ -113,9 +113,9 @@ def test_a_helper_gets_nothing_while_a_job_waits_for_an_engine(redis: Redis) -> 
     leading.lead(LAYOUT.n)
     key = queue(redis, ENGINE_QUEUE).key
     redis.rpush(key, f"{JOB}{MARK}0")
-    assert (helping.help(), helping.others_wait) == (32, False)
+    assert (helping.help(), helping.job_waits) == (32, False)
     redis.lpush(key, "another-certify")
-    assert (helping.help(), helping.others_wait) == (None, True)
+    assert (helping.help(), helping.job_waits) == (None, True)
     assert leading.lead(LAYOUT.n) == 64
 
 
@@ -207,7 +207,7 @@ def test_a_block_that_was_committed_before_is_told(redis: Redis, same: bool) -> 
 
 def test_a_run_that_may_stop_early_is_not_overrun() -> None:
     layout = Layout(n=100_000, batch_size=64, block_size=64)
-    assert limit_of(layout, 0, bounded=True) == 8 * 64
-    assert limit_of(layout, 64_000, bounded=True) == 96_000
-    assert limit_of(layout, 96_000, bounded=True) == layout.n
-    assert limit_of(layout, 0, bounded=False) == layout.n
+    assert limit_of(layout, 0, may_stop_early=True) == 8 * 64
+    assert limit_of(layout, 64_000, may_stop_early=True) == 96_000
+    assert limit_of(layout, 96_000, may_stop_early=True) == layout.n
+    assert limit_of(layout, 0, may_stop_early=False) == layout.n

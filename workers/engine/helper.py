@@ -51,7 +51,7 @@ class Helper:
             StopRequested: The process is to stop.
         """
         redis, job_id, ttl = self.runtime.redis, self.input.job_id, self.runtime.settings.input_ttl
-        if self._others_wait() or (run := current_run(redis, job_id)) is None:
+        if self._job_waits() or (run := current_run(redis, job_id)) is None:
             return
         factory = SetupFactory(runtime=self.runtime, input=self.input)
         entry = RedisLedger(redis, job_id, ttl=ttl, may_go_on=stopping.check).fixed()
@@ -75,7 +75,7 @@ class Helper:
     def _count(self) -> None:
         self.committed += 1
 
-    def _others_wait(self) -> bool:
+    def _job_waits(self) -> bool:
         waiting = queue(self.runtime.redis, ENGINE_QUEUE).job_ids
         return not all(is_ticket(rq_id) for rq_id in waiting)
 
@@ -115,7 +115,7 @@ def label_claimed(
                     commit_batch(ledger, layout, start, labels, layout.blocks(start))
                     on_batch()
                     deadline = time.monotonic() + _PATIENCE_SECONDS
-                    if claims.others_wait:
+                    if claims.job_waits:
                         return
             if not claims.has_to_wait:
                 return
