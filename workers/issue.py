@@ -35,7 +35,7 @@ from certrad.workers.contract.certificate_files import CertificateFile, path
 from certrad.workers.contract.certificate_owners import CertificateOwners
 from certrad.workers.contract.job import JobRecord, JobResult
 from certrad.workers.contract.keyring import Keyring
-from certrad.workers.contract.outputs import OUTPUTS, Refused
+from certrad.workers.contract.outputs import OUTPUTS, OutputOutcomes
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.keys.signing import SigningKeys
@@ -201,7 +201,9 @@ def _keep_figures(settings: WorkerSettings, job_id: str, hand_over: HandOver) ->
         _log.warning("figures not kept", job_id=job_id, reason=error.strerror)
 
 
-def _report(settings: WorkerSettings, redis: Redis, record: JobRecord, certificate: StoredCertificate) -> Refused:
+def _report(
+    settings: WorkerSettings, redis: Redis, record: JobRecord, certificate: StoredCertificate
+) -> OutputOutcomes:
     """Makes the reports about a certificate; none of them is worth the end of the job.
 
     Returns:
