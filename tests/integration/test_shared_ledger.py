@@ -31,7 +31,7 @@ def _job(redis: Redis) -> None:
 @pytest.fixture
 def ledger(redis: Redis) -> SharedLedger:
     """The ledger of the engine that has the job."""
-    return SharedLedger(redis, JOB, ttl=600, may_go_on=lambda: None, engine="leader")
+    return SharedLedger(redis, JOB, ttl=600, raise_if_stopped=lambda: None, engine="leader")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_run_that_may_stop_early_is_claimed_no_further_than_the_limit(
 def test_blocks_of_others_are_awaited(redis: Redis, ledger: SharedLedger) -> None:
     ledger.begin(LAYOUT, may_stop_early=False)
     with Redis(connection_pool=redis.connection_pool) as client:
-        other = RedisLedger(client, JOB, ttl=600, may_go_on=lambda: None, engine="helper")
+        other = RedisLedger(client, JOB, ttl=600, raise_if_stopped=lambda: None, engine="helper")
         ledger._nothing_since = time.monotonic() + 30  # so that the patience does not end before the other is scheduled
         timer = threading.Timer(0.3, lambda: other.commit(64, LABELS))
         timer.start()
@@ -69,7 +69,7 @@ def test_blocks_that_do_not_come_are_awaited_once_for_all(redis: Redis, ledger: 
     ledger.begin(LAYOUT, may_stop_early=False)
     while ledger.claim(0) is not None:
         pass
-    RedisLedger(redis, JOB, ttl=600, may_go_on=lambda: None).commit(0, LABELS)
+    RedisLedger(redis, JOB, ttl=600, raise_if_stopped=lambda: None).commit(0, LABELS)
     began = time.monotonic()
     assert ledger.await_helpers([0, 64]) == {0: LABELS}
     assert time.monotonic() - began >= 0.15  # the shortest patience is 0.2 seconds after there was nothing to claim

@@ -40,7 +40,7 @@ from certrad.workers.engine.runtime import Runtime
 from certrad.workers.engine.shared_ledger import SharedLedger
 from certrad.workers.engine.ticket_offers import TicketOffers
 from certrad.workers.keys.epochs import Epoch
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.shortage import INPUT_SHARE
 
 
@@ -112,7 +112,7 @@ class Certification:
             self.runtime.redis,
             self.input.job_id,
             ttl=self.runtime.settings.input_ttl,
-            may_go_on=stopping.check,
+            raise_if_stopped=stopping.raise_if_stopped,
             part=part,
             engine=self.runtime.name,
             on_redone=report_redone(self.input.job_id),

@@ -19,7 +19,7 @@ from certrad.workers.engine.disagreement import report_redone
 from certrad.workers.engine.job_setup import SetupFactory
 from certrad.workers.engine.ledger import RedisLedger
 from certrad.workers.engine.runtime import Runtime
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 
 _POLL_SECONDS: Final = 0.05
 _PATIENCE_SECONDS: Final = 2.0
@@ -54,7 +54,7 @@ class Helper:
         if self._job_waits() or (run := current_run(redis, job_id)) is None:
             return
         factory = SetupFactory(runtime=self.runtime, input=self.input)
-        entry = RedisLedger(redis, job_id, ttl=ttl, may_go_on=stopping.check).fixed()
+        entry = RedisLedger(redis, job_id, ttl=ttl, raise_if_stopped=stopping.raise_if_stopped).fixed()
         if entry is None or not factory.could_prepare(entry):
             return
         name, layout = run
@@ -63,7 +63,7 @@ class Helper:
             redis,
             job_id,
             ttl=ttl,
-            may_go_on=stopping.check,
+            raise_if_stopped=stopping.raise_if_stopped,
             part=name,
             engine=self.runtime.name,
             on_redone=report_redone(job_id),
@@ -119,7 +119,7 @@ def label_claimed(
                         return
             if not claims.has_to_wait:
                 return
-            stopping.check()
+            stopping.raise_if_stopped()
             time.sleep(_POLL_SECONDS)
     finally:
         claims.release()

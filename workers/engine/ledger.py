@@ -167,7 +167,7 @@ class RedisLedger:
         job_id: str,
         *,
         ttl: int,
-        may_go_on: Callable[[], None],
+        raise_if_stopped: Callable[[], None],
         part: str = "",
         engine: str = "",
         on_redone: Callable[[bool], None] | None = None,
@@ -178,7 +178,7 @@ class RedisLedger:
             redis: The job store.
             job_id: The job's id.
             ttl: Seconds that it is kept.
-            may_go_on: Called after each commit; raises to stop.
+            raise_if_stopped: Called after each commit; raises to stop.
             part: Name of one of several runs of samples, whose blocks are kept apart; "" where there is one run.
             engine: Name of the engine that commits.
             on_redone: Called when a block was committed before by another engine, or by this one in a request that
@@ -187,7 +187,7 @@ class RedisLedger:
         self._redis = redis
         self._job_id = job_id
         self._ttl = ttl
-        self._may_go_on = may_go_on
+        self._raise_if_stopped = raise_if_stopped
         self._part = part
         self._engine = engine
         self._on_redone = on_redone
@@ -237,7 +237,7 @@ class RedisLedger:
         tracing.committed(start, len(labels) // LABEL_BYTES)
         if not is_first and self._on_redone is not None:
             self._on_redone(standing == labels)
-        self._may_go_on()
+        self._raise_if_stopped()
         return standing
 
     def read(self, starts: Iterable[int]) -> dict[int, bytes]:
@@ -260,7 +260,7 @@ class RedisLedger:
             JobEndedError: The job has ended.
             StopRequested: The process is to stop.
         """
-        self._may_go_on()
+        self._raise_if_stopped()
         status = cast("bytes | None", self._redis.hget(record_key(self._job_id), "status"))
         if status is None or status.decode() in ENDED:
             raise JobEndedError(self._job_id)

@@ -24,13 +24,15 @@ class SharedLedger(RedisLedger):
         job_id: str,
         *,
         ttl: int,
-        may_go_on: Callable[[], None],
+        raise_if_stopped: Callable[[], None],
         part: str = "",
         engine: str = "",
         on_redone: Callable[[bool], None] | None = None,
     ) -> None:
         """Opens the ledger; see `RedisLedger`."""
-        super().__init__(redis, job_id, ttl=ttl, may_go_on=may_go_on, part=part, engine=engine, on_redone=on_redone)
+        super().__init__(
+            redis, job_id, ttl=ttl, raise_if_stopped=raise_if_stopped, part=part, engine=engine, on_redone=on_redone
+        )
         self._claims = Claims(redis=redis, job_id=job_id, run=part, ttl=ttl)
         self._layout: Layout | None = None
         self._may_stop_early = False

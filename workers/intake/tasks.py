@@ -23,7 +23,7 @@ from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.intake.decode import backbone_card, decode_labelled
 from certrad.workers.intake.seen_image import encode_png
 from certrad.workers.intake.tuning_images import put_images
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.failures import end_job_on_error
 from certrad.workers.queue.shortage import require_room
 from certrad.workers.settings import WorkerSettings

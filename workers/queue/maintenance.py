@@ -19,7 +19,7 @@ from certrad.workers.contract.records import Records
 from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.contract.turns import place
 from certrad.workers.queue.append_only_file import rewrite_when_idle
-from certrad.workers.queue.stop import PASSED
+from certrad.workers.queue.stopping import PASSED
 from certrad.workers.settings import WorkerSettings
 
 _INTAKE: Final[frozenset[Phase]] = frozenset({"queued", "decoding", "unpacking"})

@@ -33,7 +33,7 @@ from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.keys.time_stamps import stamp_waiting
 from certrad.workers.parent_death import die_with
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.queue.ready_horse import ReadyHorse
 from certrad.workers.queue.shortage import ShortageError
