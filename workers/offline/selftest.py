@@ -25,7 +25,7 @@ from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.redis_access import redis_options
 from certrad.workers.engine.selftest import device_checks, device_facts
-from certrad.workers.intake.selftest import decoder, intake_facts, redis_check, signing
+from certrad.workers.intake.selftest import check_decoder, check_redis, check_signing, intake_facts
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.offline.settings import settings_of
@@ -116,18 +116,18 @@ def _outcomes(
         batch_size=batch_size,
         samples=samples,
     )
-    yield decoder(settings)
+    yield check_decoder(settings)
     redis = _redis(settings)
     if redis is None:
         yield SkippedCheck(
             name="redis", reason="no service runs on this data directory, and CERTRAD_REDIS_URL is unset"
         )
-        yield signing(settings, None)
+        yield check_signing(settings, None)
         return
     with redis:
-        reached = redis_check(redis)
+        reached = check_redis(redis)
         yield reached
-        yield signing(settings, Keyring(redis) if reached.ok else None)
+        yield check_signing(settings, Keyring(redis) if reached.ok else None)
 
 
 def _redis(settings: StackSettings) -> Redis | None:
