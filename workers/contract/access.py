@@ -30,7 +30,7 @@ class Caller:
     Attributes:
         tenant: The tenant whose jobs, prompts and assessments the caller sees.
         scopes: What the caller may do.
-        key_id: Public id of the API key; None where the service is open.
+        key_id: Public id of the API key; None for the local caller, and for the PACS, which brings a secret.
     """
 
     tenant: str

@@ -114,7 +114,7 @@ class SharedSettings(BaseSettings):
 
     @property
     def outputs_dir(self) -> Path:
-        """Returns the folder of images made of uploads for people; each is deleted `output_ttl` after its job ends."""
+        """Returns the folder of reports, figures and model inputs; each is deleted `output_ttl` after its job ends."""
         return self.data_dir / "outputs"
 
     @property
