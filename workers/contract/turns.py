@@ -8,7 +8,7 @@ from typing import Final, Literal
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from certrad.workers.contract.names import turns_key
+from certrad.workers.contract.names import queue_key, split_entry, turns_key
 
 FINISH, URGENT, NORMAL, LEAST = range(4)
 
@@ -175,7 +175,7 @@ def read_turns(ids: Sequence[str], stored: Mapping[bytes, bytes]) -> list[Turn]:
         if known is not None:
             precedence, number, tenant = known.decode().split(":", 2)
             before = Turn(precedence=int(precedence), round=int(number), tenant=tenant)
-        elif entry.rpartition("-")[2] not in _IN_TURN:
+        elif split_entry(entry)[1] not in _IN_TURN:
             before = Turn(precedence=LEAST, round=0, tenant="")
         turns.append(before)
     return turns
@@ -209,9 +209,9 @@ def place(redis: Redis, queue: str, entry: str, *, urgent: bool, tenant: str, re
     Returns:
         Whether it is waiting.
     """
-    precedence = precedence_of(entry.rpartition("-")[2], urgent=urgent)
+    precedence = precedence_of(split_entry(entry)[1], urgent=urgent)
     with suppress(OutOfMemoryError):  # its place can wait, and `repair` comes
-        keys = [f"rq:queue:{queue}", turns_key(queue)]
+        keys = [queue_key(queue), turns_key(queue)]
         return bool(redis.register_script(_PLACE)(keys=keys, args=[entry, precedence, tenant, reason, _KNOWN]))
     return True
 

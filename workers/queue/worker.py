@@ -24,6 +24,7 @@ from rq.utils import now
 from certrad.workers.connection import quiet_seconds
 from certrad.workers.contract.exit_codes import FAILURE
 from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.names import split_entry
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.speeds import note_stage
@@ -126,8 +127,9 @@ class QueueWorker(Worker):
         with stage_of_a_job(self.connection, job):
             began = time.monotonic()
             done: bool = super().perform_job(job, queue, execution)
-            seconds, stage = time.monotonic() - began, job.id.rpartition("-")[2]
+            seconds = time.monotonic() - began
             _log.info("task ended", task=job.id, done=done, seconds=round(seconds, 3))
+        _, stage = split_entry(job.id)
         if done and stage in _NOTED_STAGES:
             note_stage(self.connection, stage, seconds)
         return done
