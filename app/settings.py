@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from certrad.workers.contract.access import LOCAL_TENANT, is_tenant
+from certrad.workers.contract.access import LOCAL_TENANT, TENANT_FORM, is_tenant
 from certrad.workers.contract.settings import SharedSettings
 
 
@@ -121,7 +121,7 @@ class ApiSettings(SharedSettings):
     @classmethod
     def _is_a_tenant(cls, name: str) -> str:
         if not is_tenant(name):
-            raise ValueError("must be 1 to 32 of a-z, 0-9 and inner hyphens")
+            raise ValueError(f"must be {TENANT_FORM}")
         return name
 
     @field_validator("trusted_proxies")
