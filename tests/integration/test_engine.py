@@ -221,7 +221,7 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
         dtype="bfloat16",
         threads=2,
         batch_size=256,
-        block_size=256,
+        block_size=64,
         law="philox-boxmuller-f64",
         epoch_sha256="e" * 64,
     )
