@@ -35,7 +35,7 @@ from certrad.workers.contract.certificate_files import CertificateFile, path
 from certrad.workers.contract.certificate_owners import CertificateOwners
 from certrad.workers.contract.job import JobRecord, JobResult
 from certrad.workers.contract.keyring import Keyring
-from certrad.workers.contract.outputs import OUTPUTS, Refused
+from certrad.workers.contract.outputs import OUTPUTS, OutputOutcomes
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.keys.signing import SigningKeys
@@ -77,20 +77,43 @@ def finish(job_id: str) -> None:
         certificate = None
         with end_job_on_error(job_id, settings, records):
             hand_over = _read_hand_over(redis, settings, job_id)
-            is_tuning = isinstance(record.request, TuningRequest)
-            certificate = None if is_tuning else _store(settings, redis, hand_over, record)
-            if certificate is not None:
-                _keep_figures(settings, job_id, hand_over)
-            made = None if certificate is None else _report(settings, redis, record, certificate)
-            digest = None if certificate is None else certificate.sha256
-            open_trail(settings, redis).record(_event(job_id, digest, hand_over.result))
-            records.succeed(job_id, hand_over.result, certificate=digest, outputs=made)
+            if isinstance(record.request, TuningRequest):
+                _end_tuning(settings, redis, records, job_id, hand_over.result)
+            else:
+                certificate = _store(settings, redis, hand_over, record)
+                _end_certification(settings, redis, records, record, hand_over, certificate)
             if records.status(job_id) != "succeeded":  # cancelled or erased meanwhile
                 outputs.delete(settings.outputs_dir, job_id)
             uploads.delete(settings.blobs_dir, job_id)
         if certificate is not None:
             patience = min(settings.tsa_timeout, _STAMP_SECONDS)  # else maintenance asks, and no other job waits
             stamp(redis, settings.model_copy(update={"tsa_timeout": patience}), certificate.sha256)
+
+
+def _end_tuning(settings: WorkerSettings, redis: Redis, records: Records, job_id: str, result: JobResult) -> None:
+    """Ends a tuning with its result: its prompt was stored and published before."""
+    open_trail(settings, redis).record(_event(job_id, None, result))
+    records.succeed(job_id, result)
+
+
+def _end_certification(
+    settings: WorkerSettings,
+    redis: Redis,
+    records: Records,
+    record: JobRecord,
+    hand_over: HandOver,
+    certificate: StoredCertificate,
+) -> None:
+    """Ends a certification with its certificate, whose figures and reports are kept before.
+
+    Raises:
+        ShortageError: The disk is full, so that RQ tries again later.
+        BaseTimeoutException: A time limit of RQ has passed.
+    """
+    _keep_figures(settings, record.id, hand_over)
+    made = _report(settings, redis, record, certificate)
+    open_trail(settings, redis).record(_event(record.id, certificate.sha256, hand_over.result))
+    records.succeed(record.id, hand_over.result, certificate=certificate.sha256, outputs=made)
 
 
 def _event(job_id: str, certificate: str | None, result: JobResult) -> AuditEvent:
@@ -201,7 +224,9 @@ def _keep_figures(settings: WorkerSettings, job_id: str, hand_over: HandOver) ->
         _log.warning("figures not kept", job_id=job_id, reason=error.strerror)
 
 
-def _report(settings: WorkerSettings, redis: Redis, record: JobRecord, certificate: StoredCertificate) -> Refused:
+def _report(
+    settings: WorkerSettings, redis: Redis, record: JobRecord, certificate: StoredCertificate
+) -> OutputOutcomes:
     """Makes the reports about a certificate; none of them is worth the end of the job.
 
     Returns:

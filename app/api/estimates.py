@@ -118,10 +118,14 @@ class Estimates:
     def _current(self) -> QueueState:
         """Returns the queues of about a second ago; while one thread reads them, the others use the former ones."""
         state = self._state
-        if state is not None and (self._clock() < self._until or not self._reading.acquire(blocking=False)):
-            return state
-        if state is None:
+        if state is None:  # there is nothing to answer with, so that every thread waits for the first reading
             self._reading.acquire()
+        elif self._clock() < self._until:
+            return state
+        else:
+            is_the_reader = self._reading.acquire(blocking=False)
+            if not is_the_reader:
+                return state
         try:
             began = self._clock()
             if self._state is None or began >= self._until:

@@ -25,7 +25,9 @@ def is_closed(settings: ApiSettings, scope: Scope) -> bool:
     try:
         return not ip_address(server[0]).is_loopback
     except ValueError:
-        return server[1] is None  # a file: anyone who reaches the socket; a name is of a test that has no socket
+        # A Unix socket has no port, and everyone who may open its file reaches it. A name with a port is the address of
+        # a test, which has no socket.
+        return server[1] is None
 
 
 def is_forwarded(headers: Headers) -> bool:

@@ -63,14 +63,14 @@ class Jobs:
             RedisError: Redis refused or did not answer.
         """
         self._require_memory()
-        replay_key = _replay_key(submission.tenant, idempotency) if idempotency else None
+        idempotency_sha256 = _idempotency_sha256(submission.tenant, idempotency) if idempotency else None
         job_id = uuid.uuid4().hex
         upload_sha256 = uploads.store(
             self._settings.blobs_dir, job_id, upload, min_free_bytes=self._settings.min_free_bytes
         )
         digest = _digest(upload_sha256, request, submission)
         try:
-            created = self._create(job_id, request, submission, digest=digest, replay_key=replay_key)
+            created = self._create(job_id, request, submission, digest=digest, idempotency_sha256=idempotency_sha256)
         except BaseException as error:  # whatever it was, it is raised again; nothing may be left behind
             if isinstance(error, ResponseError) or not isinstance(error, RedisError):
                 uploads.delete(self._settings.blobs_dir, job_id)
@@ -82,7 +82,7 @@ class Jobs:
             stage, tenant = FIRST_STAGE[request.kind], submission.tenant
             enqueue(self._redis, stage, job_id, settings=self._settings, urgent=request.urgent, tenant=tenant)
         except BaseException:  # whatever it was, it is raised again; nothing may be left behind
-            self._take_back(job_id, replay_key)
+            self._take_back(job_id, idempotency_sha256)
             raise
         return created
 
@@ -93,7 +93,9 @@ class Jobs:
             tenant: The tenant.
             idempotency: The key; None for none.
         """
-        return idempotency is not None and bool(self._redis.exists(idempotency_key(_replay_key(tenant, idempotency))))
+        return idempotency is not None and bool(
+            self._redis.exists(idempotency_key(_idempotency_sha256(tenant, idempotency)))
+        )
 
     def read(self, job_id: str, tenant: str) -> JobRecord:
         """Returns the record of a job; that of another tenant is as unknown as one that there never was.
@@ -223,7 +225,7 @@ class Jobs:
             )
 
     def _create(
-        self, job_id: str, request: Request, submission: Submission, *, digest: str, replay_key: str | None
+        self, job_id: str, request: Request, submission: Submission, *, digest: str, idempotency_sha256: str | None
     ) -> Created:
         for _ in range(2):
             with refusals(self._settings):
@@ -235,32 +237,32 @@ class Jobs:
                     max_of_tenant=self._settings.max_queued_of_tenant,
                     max_urgent=self._settings.max_urgent,
                     digest=digest,
-                    idempotency_sha256=replay_key,
+                    idempotency_sha256=idempotency_sha256,
                 )
             if not created.replayed or self._records.status(created.job_id) is not None:
                 break
             # The first submission's job was erased since: its key is free again.
-            self._forget_replay(replay_key)
+            self._forget_idempotency_key(idempotency_sha256)
         return created
 
-    def _take_back(self, job_id: str, replay_key: str | None) -> None:
+    def _take_back(self, job_id: str, idempotency_sha256: str | None) -> None:
         """Undoes a submission that could not be enqueued.
 
         If Redis cannot undo it either, record and upload stay together, and the job runs as soon as Redis is back.
         """
         try:
             self._records.erase(job_id)
-            self._forget_replay(replay_key)
+            self._forget_idempotency_key(idempotency_sha256)
         except RedisError:
             return
         uploads.delete(self._settings.blobs_dir, job_id)
 
-    def _forget_replay(self, replay_key: str | None) -> None:
-        if replay_key is not None:
-            self._redis.delete(idempotency_key(replay_key))
+    def _forget_idempotency_key(self, idempotency_sha256: str | None) -> None:
+        if idempotency_sha256 is not None:
+            self._redis.delete(idempotency_key(idempotency_sha256))
 
 
-def _replay_key(tenant: str, idempotency: str) -> str:
+def _idempotency_sha256(tenant: str, idempotency: str) -> str:
     """Returns the SHA-256 under which an Idempotency-Key is kept: two tenants may use the same one.
 
     A release without tenants kept the digest of the key alone. Whatever key the local tenant chooses, that is never the

@@ -10,7 +10,16 @@ from certrad.models.types import CertifyRequest
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
-from certrad.workers.contract.names import ACTIVE, ENGINE_QUEUE, INTAKE_QUEUE, Phase, record_key, turns_key
+from certrad.workers.contract.names import (
+    ACTIVE,
+    ENGINE_QUEUE,
+    INTAKE_QUEUE,
+    Phase,
+    queue_key,
+    record_key,
+    split_entry,
+    turns_key,
+)
 from certrad.workers.contract.queues import alive_engines, alive_workers
 from certrad.workers.contract.request import Request, read_request
 from certrad.workers.contract.schedule import Queues, Work, remaining, waits
@@ -132,7 +141,7 @@ class QueueReader:
     def _read_entries(self) -> _Entries:
         with self._redis.pipeline(transaction=True) as snapshot:
             for name in (INTAKE_QUEUE, ENGINE_QUEUE):
-                snapshot.lrange(f"rq:queue:{name}", 0, -1)
+                snapshot.lrange(queue_key(name), 0, -1)
                 snapshot.hgetall(turns_key(name))
             snapshot.zrange(ACTIVE, 0, -1)
             return _Entries(*snapshot.execute())
@@ -167,10 +176,10 @@ class QueueReader:
 def _work(entries: list[bytes], turns: Mapping[bytes, bytes], facts: Mapping[str, _Facts]) -> list[Work]:
     """Returns the work of a queue's entries, without those that are no work of a readable active job."""
     ids = [entry.decode() for entry in entries]
-    parts = (entry.rpartition("-") for entry in ids)
+    parts = (split_entry(entry) for entry in ids)
     return [
         Work(job_id=job_id, turn=turn, seconds=facts[job_id].seconds, is_tuning=stage == "tune")
-        for (job_id, _, stage), turn in zip(parts, read_turns(ids, turns), strict=True)
+        for (job_id, stage), turn in zip(parts, read_turns(ids, turns), strict=True)
         if job_id in facts and stage in ("decode", "certify", "tune")
     ]
 

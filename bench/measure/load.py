@@ -2,7 +2,7 @@
 
     python -m certrad.bench load
 
-It starts `certrad up` in a folder of its own, gives its engine the lowest priority but for one, and keeps certificates
+It starts `certrad up` in a folder of its own, lowers the priority of its engine (nice 10), and keeps certificates
 under way. The client is one process of plain sockets on the same machine, so that it takes processor time as well.
 """
 

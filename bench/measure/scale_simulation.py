@@ -153,9 +153,9 @@ class Inviting(SharedLedger):
 
     helpers: Sequence[Connection] = ()
 
-    def begin(self, layout: Layout, *, bounded: bool) -> None:
+    def begin(self, layout: Layout, *, may_stop_early: bool) -> None:
         """Lets the helpers claim batches, and tells them so."""
-        super().begin(layout, bounded=bounded)
+        super().begin(layout, may_stop_early=may_stop_early)
         for helper in self.helpers:
             helper.send("go")
 
@@ -171,7 +171,7 @@ def _lead(
     """Returns the counts."""
     redis = _client(socket)
     progress = SamplingProgress(Records(redis, ttl=_TTL), job_id, request)
-    ledger = Inviting(redis, job_id, ttl=_TTL, may_go_on=lambda: None, engine="leader")
+    ledger = Inviting(redis, job_id, ttl=_TTL, raise_if_stopped=lambda: None, engine="leader")
     ledger.helpers = helpers
     drawn = estimate(
         IndexSampler(batch_size=batch_size),
@@ -205,7 +205,7 @@ def _help(pipe: Connection, socket: Path, job_id: str, number: int, batch_size: 
             SleepingClassifier(seconds=seconds),
             layout,
             Claims(redis=redis, job_id=job_id, run=name, ttl=_TTL),
-            RedisLedger(redis, job_id, ttl=_TTL, may_go_on=lambda: None, part=name, engine=f"helper-{number}"),
+            RedisLedger(redis, job_id, ttl=_TTL, raise_if_stopped=lambda: None, part=name, engine=f"helper-{number}"),
             count,
         )
     pipe.send((CountingConnection.sent, time.process_time() - busy, batches))

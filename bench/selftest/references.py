@@ -81,7 +81,7 @@ def make_references(slice_: bytes, *, samples: int) -> References:
         image.numpy(),
         SIGMA,
         Noise(key("counts")),
-        block_size=BATCH,
+        batch_size=BATCH,
         samples=samples,
     )
     d = 3 * (card.image_size // 4) ** 2

@@ -42,7 +42,7 @@ class DeviceCheck:
         references: The stored references.
         device: The device.
         load: Returns the demonstration model, on the device and in the precision of the engine.
-        block_size: Samples of a batch.
+        batch_size: Samples of a batch.
         samples: Samples of the counts, rounded up to whole batches.
         key: Fresh random bytes: the key of the counts' noise.
         clock: Seconds, to measure the checks with.
@@ -51,7 +51,7 @@ class DeviceCheck:
     references: References
     device: torch.device
     load: Callable[[], Backbone]
-    block_size: int
+    batch_size: int
     samples: int
     key: bytes
     clock: Callable[[], float]
@@ -72,7 +72,7 @@ class DeviceCheck:
             yield run_check("counts", lambda model=backbone: self._counts(model), self.clock)  # type: ignore[misc]
 
     def _counts(self, backbone: Backbone) -> str:
-        return check_counts(self.references, backbone, self.key, block_size=self.block_size, samples=self.samples)
+        return check_counts(self.references, backbone, self.key, batch_size=self.batch_size, samples=self.samples)
 
 
 def check_noise_words(references: References, device: torch.device) -> str:
@@ -126,14 +126,14 @@ def check_features(references: References, backbone: Backbone) -> str:
     return f"least cosine {of_images:.6f} of {len(images)} images, {of_texts:.6f} of the class texts"
 
 
-def check_counts(references: References, backbone: Backbone, key: bytes, *, block_size: int, samples: int) -> str:
+def check_counts(references: References, backbone: Backbone, key: bytes, *, batch_size: int, samples: int) -> str:
     """Draws labels of the shipped image with noise of a key, and compares their counts with the stored ones.
 
     Args:
         references: The stored references.
         backbone: The demonstration model, as the engine loaded it.
         key: The noise key; the false-alarm probability is over a random one.
-        block_size: Samples of a batch.
+        batch_size: Samples of a batch.
         samples: Samples, rounded up to whole batches.
 
     Raises:
@@ -145,7 +145,7 @@ def check_counts(references: References, backbone: Backbone, key: bytes, *, bloc
         references.phantom.numpy(),
         facts.sigma,
         Noise(key, noise_law(backbone.device)),
-        block_size=block_size,
+        batch_size=batch_size,
         samples=samples,
     )
     drawn = sum(found)
@@ -165,7 +165,7 @@ def count_labels(
     sigma: float,
     noise: Noise,
     *,
-    block_size: int,
+    batch_size: int,
     samples: int,
 ) -> list[int]:
     """Returns how often each class, and last a logit that is not finite, occurs under noise.
@@ -175,14 +175,14 @@ def count_labels(
         image: The model input.
         sigma: Standard deviation of the noise.
         noise: Key and law.
-        block_size: Samples of a batch.
+        batch_size: Samples of a batch.
         samples: Samples, rounded up to whole batches.
     """
     sampler = NoisySampler(
-        image=image, sigma=sigma, noise=noise, batch_size=block_size, device=classifier.backbone.device
+        image=image, sigma=sigma, noise=noise, batch_size=batch_size, device=classifier.backbone.device
     )
     drawn = []
-    with torch.inference_mode(), closing(sampler.batches(Stream.PREDICT, range(0, samples, block_size))) as batches:
+    with torch.inference_mode(), closing(sampler.batches(Stream.PREDICT, range(0, samples, batch_size))) as batches:
         for _, pixels in batches:
             drawn.append(labels(classifier.logits(pixels)))
     counted = count(np.concatenate(drawn), classifier.n_classes)

@@ -14,16 +14,16 @@ class Layout:
     Attributes:
         n: Samples of the run.
         batch_size: Samples of one batch; the last one may reach beyond n.
-        commit_size: Samples of one block, a divisor of `batch_size`; the last one ends at n.
+        block_size: Samples of one block, a divisor of `batch_size`; the last one ends at n.
     """
 
     n: int
     batch_size: int
-    commit_size: int
+    block_size: int
 
     def __post_init__(self) -> None:
-        if self.commit_size < 1 or self.batch_size % self.commit_size:
-            raise ValueError(f"commit_size must divide the batch size {self.batch_size}, got {self.commit_size!r}")
+        if self.block_size < 1 or self.batch_size % self.block_size:
+            raise ValueError(f"block_size must divide the batch size {self.batch_size}, got {self.block_size!r}")
 
     @property
     def batches(self) -> range:
@@ -32,7 +32,7 @@ class Layout:
 
     def blocks(self, batch_start: int) -> range:
         """Returns the first sample of every block of a batch, in order."""
-        return range(batch_start, min(batch_start + self.batch_size, self.n), self.commit_size)
+        return range(batch_start, min(batch_start + self.batch_size, self.n), self.block_size)
 
     def block(self, batch_start: int, start: int) -> slice:
         """Returns where a block lies in the labels of its batch.
@@ -41,7 +41,7 @@ class Layout:
             batch_start: The first sample of the batch.
             start: The first sample of the block.
         """
-        return slice(start - batch_start, min(start + self.commit_size, self.n) - batch_start)
+        return slice(start - batch_start, min(start + self.block_size, self.n) - batch_start)
 
     def missing(self, batch_start: int, present: Collection[int]) -> list[int]:
         """Returns the blocks of a batch that are not present.
@@ -62,12 +62,11 @@ class Layout:
             ValueError: A block is not.
         """
         for start, block in blocks.items():
-            expected = min(self.commit_size, self.n - start)
-            aligned = start % self.commit_size == 0 and 0 <= start < self.n
+            expected = min(self.block_size, self.n - start)
+            aligned = start % self.block_size == 0 and 0 <= start < self.n
             if not aligned or len(block) != expected * LABEL_DTYPE.itemsize:
                 raise ValueError(
-                    f"blocks must be of {self.commit_size} samples in 0..{self.n - 1}, "
-                    f"got {len(block)} bytes at {start}"
+                    f"blocks must be of {self.block_size} samples in 0..{self.n - 1}, got {len(block)} bytes at {start}"
                 )
 
 
@@ -95,12 +94,13 @@ class SharedBlocks(Blocks, Protocol):
     Whatever is claimed, the first labels committed for a block are those that stand.
     """
 
-    def begin(self, layout: Layout, *, bounded: bool) -> None:
+    def begin(self, layout: Layout, *, may_stop_early: bool) -> None:
         """Lets others take part.
 
         Args:
             layout: How the samples are cut.
-            bounded: Whether the labels may decide before n, so that nobody should run far ahead of what was decided.
+            may_stop_early: Whether the labels may decide before n, so that nobody should run far ahead of what was
+                decided.
         """
 
     def claim(self, decided: int) -> int | None:
@@ -113,8 +113,8 @@ class SharedBlocks(Blocks, Protocol):
     def read(self, starts: Iterable[int]) -> Mapping[int, bytes]:
         """Returns the labels of those of the blocks that are committed by now."""
 
-    def await_others(self, starts: Iterable[int]) -> Mapping[int, bytes]:
-        """Returns the labels of the blocks once others have committed them, or of fewer when it takes too long."""
+    def await_helpers(self, starts: Iterable[int]) -> Mapping[int, bytes]:
+        """Returns the labels of the blocks once helpers have committed them, or of fewer when it takes too long."""
 
     def leave(self) -> None:
         """Gives claims back that were not committed; a second call is harmless."""

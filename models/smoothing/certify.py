@@ -39,7 +39,7 @@ def certify(
     law: NoiseLaw = "philox-ziggurat-f64",
     batch_size: int = BATCH_SIZE,
     blocks: Blocks | None = None,
-    commit_size: int | None = None,
+    block_size: int | None = None,
     on_progress: Callable[[LabelCounts, float | None], None] | None = None,
 ) -> Certification:
     """Certifies an image: with probability >= 1 - alpha, the smoothed classifier is constant within the radius.
@@ -57,7 +57,7 @@ def certify(
         batch_size: Samples of one batch. With a target radius also the distance of two looks, so that it changes how
             many samples are used.
         blocks: See `estimate`; None keeps them in memory.
-        commit_size: See `estimate`.
+        block_size: See `estimate`.
         on_progress: See `estimate`.
 
     Returns:
@@ -75,7 +75,7 @@ def certify(
         params,
         selection,
         MemoryBlocks() if blocks is None else blocks,
-        commit_size=commit_size,
+        block_size=block_size,
         on_progress=on_progress,
     )
     return Certification(key=key, selection=selection, estimation=estimation)
@@ -135,7 +135,7 @@ def estimate(
     params: SmoothingParams,
     selection: LabelCounts,
     blocks: Blocks,
-    commit_size: int | None = None,
+    block_size: int | None = None,
     on_progress: Callable[[LabelCounts, float | None], None] | None = None,
 ) -> Estimation:
     """Draws the estimation samples that `blocks` lacks, in order, until they decide.
@@ -143,7 +143,7 @@ def estimate(
     Without a target radius they decide at n. With one they are looked at after every batch, as a contiguous prefix from
     sample 0 on: the stop is a function of the labels in their order, and what `blocks` holds beyond it is ignored.
     Only batches with a block missing from `blocks` are computed, whole, and only their missing blocks are committed.
-    The result depends neither on commit_size nor on who committed what, when.
+    The result depends neither on block_size nor on who committed what, when.
 
     Args:
         sampler: Draws batches of inputs of the classifier.
@@ -151,7 +151,7 @@ def estimate(
         params: Noise level, numbers of samples, error probability.
         selection: Counts of the n0 selection samples.
         blocks: Where the labels are kept. With `SharedBlocks`, other engines compute some of the batches.
-        commit_size: Samples of one block, a divisor of the batch size (default: the batch size), the same for everyone
+        block_size: Samples of one block, a divisor of the batch size (default: the batch size), the same for everyone
             who works on these blocks.
         on_progress: Called after each batch that was computed with the counts up to there and, with a target radius,
             the running radius: never above the true one but with probability at most alpha. May raise to stop.
@@ -160,17 +160,17 @@ def estimate(
         The samples up to the stop, and what they decide.
 
     Raises:
-        ValueError: `commit_size` does not divide the batch size, or `blocks` holds blocks of another size.
+        ValueError: `block_size` does not divide the batch size, or `blocks` holds blocks of another size.
     """
     n, n_classes, batch_size = params.n, base_classifier.n_classes, sampler.batch_size
-    layout = Layout(n=n, batch_size=batch_size, commit_size=batch_size if commit_size is None else commit_size)
+    layout = Layout(n=n, batch_size=batch_size, block_size=batch_size if block_size is None else block_size)
     test = None if params.target_radius is None else SequentialTest(params, selection, look_every=batch_size)
     counts, verdict = LabelCounts(per_class=(0,) * n_classes), None
     drawn = []
     # Draw fresh noise, which the choice of the class did not see, and classify it batch by batch. Each label is
     # committed once: a resumed or second engine reads it and cannot draw it again, so nobody picks among draws.
     if isinstance(blocks, SharedBlocks):
-        blocks.begin(layout, bounded=test is not None)
+        blocks.begin(layout, may_stop_early=test is not None)
     with closing(prefix(partial(label_batches, sampler, base_classifier, Stream.ESTIMATE), layout, blocks)) as batches:
         for batch_labels, computed in batches:
             drawn.append(batch_labels)

@@ -37,7 +37,7 @@ class SamplingPlan(Protocol):
         classifier_at: ClassifierAt,
         selection: Selection,
         blocks_of: Callable[[str], Blocks],
-        commit_size: int | None = None,
+        block_size: int | None = None,
         on_progress: OnSamples | None = None,
     ) -> Evidence:
         """Returns the evidence; draws the estimation samples that are not committed yet, and decides.
@@ -47,7 +47,7 @@ class SamplingPlan(Protocol):
             classifier_at: As in `select`.
             selection: What `select` returned.
             blocks_of: Name of a run of samples -> where its labels are kept. The name is "" where there is one run.
-            commit_size: See `certrad.models.smoothing.certify.estimate`.
+            block_size: See `certrad.models.smoothing.certify.estimate`.
             on_progress: Called after each batch that was computed; may raise to stop.
         """
 
@@ -89,7 +89,7 @@ class FixedPlan:
         classifier_at: ClassifierAt,
         selection: Selection,
         blocks_of: Callable[[str], Blocks],
-        commit_size: int | None = None,
+        block_size: int | None = None,
         on_progress: OnSamples | None = None,
     ) -> Evidence:
         """Returns the evidence of up to n samples of the class; see `SamplingPlan.estimate`."""
@@ -100,7 +100,7 @@ class FixedPlan:
                 on_progress(counts.total, counts, running_radius)
 
         drawn = estimate(
-            sampler.with_sigma(sigma), classifier_at(sigma), params, selection.classes, blocks_of(""), commit_size, tell
+            sampler.with_sigma(sigma), classifier_at(sigma), params, selection.classes, blocks_of(""), block_size, tell
         )
         return Evidence(
             sigma=sigma,
@@ -145,7 +145,7 @@ class RoutedPlan:
         classifier_at: ClassifierAt,
         selection: Selection,
         blocks_of: Callable[[str], Blocks],
-        commit_size: int | None = None,
+        block_size: int | None = None,
         on_progress: OnSamples | None = None,
     ) -> RoutedEvidence:
         """Returns the evidence of the selector and of every route that matters; see `SamplingPlan.estimate`.
@@ -167,7 +167,7 @@ class RoutedPlan:
             self.routing,
             selection,
             lambda route: blocks_of(_run_of(route)),
-            commit_size,
+            block_size,
             tell,
         )
         return RoutedEvidence.of(routed)

@@ -82,7 +82,7 @@ def _shared(
                 if own is None:
                     # Nothing is left to claim, so this engine has nothing better to do: what whoever claimed the batch
                     # does not commit in good time, it computes itself. The first labels committed stand.
-                    present |= blocks.await_others(missing)
+                    present |= blocks.await_helpers(missing)
                     late = [batch_start] if layout.missing(batch_start, present) else []
                     batches = label(chain(late, claims()))
                     continue

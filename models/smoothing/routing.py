@@ -87,7 +87,7 @@ def estimate_routes(
     routing: SigmaRouting,
     selection: RouteSelection,
     blocks_of: Callable[[int | None], Blocks],
-    commit_size: int | None = None,
+    block_size: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Routed:
     """Draws n estimation samples of the selector, then n of every route that the radius depends on, and decides.
@@ -102,7 +102,7 @@ def estimate_routes(
         routing: The noise levels and the selector.
         selection: What `select_route` returned.
         blocks_of: Route -> where its labels are kept, None -> where the selector's are.
-        commit_size: See `estimate`.
+        block_size: See `estimate`.
         on_progress: Called after each batch that was computed; may raise to stop.
 
     Returns:
@@ -127,7 +127,7 @@ def estimate_routes(
             params.at(sigma),
             selection.selector if route is None else selection.classes,
             blocks_of(route),
-            commit_size,
+            block_size,
             lambda counts, _: tell(route, counts),
         )
         return RouteSamples(labels=drawn.labels, counts=drawn.counts)

@@ -19,7 +19,7 @@ from tests.support.engine_jobs import decoded
 from tests.support.finished_jobs import REQUEST
 
 JOB = "job"
-LAYOUT = Layout(n=200, batch_size=32, commit_size=16)
+LAYOUT = Layout(n=200, batch_size=32, block_size=16)
 BATCHES = list(LAYOUT.batches)
 
 
@@ -38,7 +38,7 @@ def claims(redis: Redis, run: str = "", *, begun: bool = True) -> Claims:
 
 def commit(redis: Redis, start: int, run: str = "") -> None:
     """Commits every block of a batch."""
-    ledger = RedisLedger(redis, JOB, ttl=600, may_go_on=lambda: None, part=run, engine="engine")
+    ledger = RedisLedger(redis, JOB, ttl=600, raise_if_stopped=lambda: None, part=run, engine="engine")
     for block in LAYOUT.blocks(start):
         ledger.commit(block, bytes(2 * len(range(200)[block : block + 16])))
 
@@ -88,13 +88,13 @@ def test_a_batch_has_one_engine_at_a_time_and_every_batch_gets_done(redis: Redis
     last = claims(redis)
     while (start := last.lead(LAYOUT.n)) is not None:
         commit(redis, start)
-    found = RedisLedger(redis, JOB, ttl=600, may_go_on=lambda: None).committed()
+    found = RedisLedger(redis, JOB, ttl=600, raise_if_stopped=lambda: None).committed()
     assert sorted(found) == list(range(0, 200, 16))
 
 
 def test_a_batch_with_a_missing_block_is_handed_out_and_a_complete_one_is_not(redis: Redis) -> None:
     commit(redis, 0)
-    RedisLedger(redis, JOB, ttl=600, may_go_on=lambda: None).commit(32, bytes(32))
+    RedisLedger(redis, JOB, ttl=600, raise_if_stopped=lambda: None).commit(32, bytes(32))
     assert claims(redis).help() is None  # nobody leads yet, so nobody may go beyond sample 0
     assert claims(redis).lead(LAYOUT.n) == 32
 
@@ -113,9 +113,9 @@ def test_a_helper_gets_nothing_while_a_job_waits_for_an_engine(redis: Redis) -> 
     leading.lead(LAYOUT.n)
     key = queue(redis, ENGINE_QUEUE).key
     redis.rpush(key, f"{JOB}{MARK}0")
-    assert (helping.help(), helping.others_wait) == (32, False)
+    assert (helping.help(), helping.job_waits) == (32, False)
     redis.lpush(key, "another-certify")
-    assert (helping.help(), helping.others_wait) == (None, True)
+    assert (helping.help(), helping.job_waits) == (None, True)
     assert leading.lead(LAYOUT.n) == 64
 
 
@@ -198,7 +198,7 @@ def test_who_committed_is_counted_beside_the_claims(redis: Redis) -> None:
 @pytest.mark.parametrize("same", [True, False])
 def test_a_block_that_was_committed_before_is_told(redis: Redis, same: bool) -> None:
     told: list[bool] = []
-    ledger = RedisLedger(redis, JOB, ttl=600, may_go_on=lambda: None, on_redone=told.append)
+    ledger = RedisLedger(redis, JOB, ttl=600, raise_if_stopped=lambda: None, on_redone=told.append)
     first = ledger.commit(0, bytes(32))
     assert told == []
     assert ledger.commit(0, bytes(32) if same else bytes([1] * 32)) == first
@@ -206,8 +206,8 @@ def test_a_block_that_was_committed_before_is_told(redis: Redis, same: bool) -> 
 
 
 def test_a_run_that_may_stop_early_is_not_overrun() -> None:
-    layout = Layout(n=100_000, batch_size=64, commit_size=64)
-    assert limit_of(layout, 0, bounded=True) == 8 * 64
-    assert limit_of(layout, 64_000, bounded=True) == 96_000
-    assert limit_of(layout, 96_000, bounded=True) == layout.n
-    assert limit_of(layout, 0, bounded=False) == layout.n
+    layout = Layout(n=100_000, batch_size=64, block_size=64)
+    assert limit_of(layout, 0, may_stop_early=True) == 8 * 64
+    assert limit_of(layout, 64_000, may_stop_early=True) == 96_000
+    assert limit_of(layout, 96_000, may_stop_early=True) == layout.n
+    assert limit_of(layout, 0, may_stop_early=False) == layout.n

@@ -22,7 +22,7 @@ from certrad.workers.contract.submission import Submission
 from certrad.workers.engine import tasks as engine
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.intake import tasks as intake
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.queue.worker import QueueWorker
 from certrad.workers.settings import WorkerSettings
@@ -192,11 +192,11 @@ def test_a_late_job_ends_before_an_engine_loads_its_model(
 
 def test_a_task_under_way_stops_at_its_deadline_and_no_other_does() -> None:
     with stopping.until(100.0 + time.time()):
-        stopping.check()
+        stopping.raise_if_stopped()
         with pytest.raises(Rejected) as refusal:
-            stopping.check(clock=lambda: time.time() + 101)
+            stopping.raise_if_stopped(clock=lambda: time.time() + 101)
         assert refusal.value.code == "deadline_exceeded"
-    stopping.check(clock=lambda: time.time() + 101)
+    stopping.raise_if_stopped(clock=lambda: time.time() + 101)
 
 
 @pytest.mark.parametrize("phase", ["queued", "waiting", "estimating"])

@@ -133,7 +133,7 @@ def test_a_job_with_a_target_is_resumed_to_the_same_stop(blocks: int, runtime: R
 
 
 @pytest.mark.parametrize("request_", [REQUEST, ADAPTED], ids=["template", "zero-shot"])
-def test_commit_size_does_not_change_the_counts(
+def test_the_block_size_does_not_change_the_counts(
     request_: CertifyRequest, settings: WorkerSettings, redis: Redis, submit: Submit
 ) -> None:
     counts = []
@@ -168,7 +168,7 @@ def begun(runtime: Runtime, record: JobRecord, monkeypatch: pytest.MonkeyPatch) 
         patch.setattr("certrad.workers.engine.ledger.RedisLedger.commit", lambda *_: stop())
         with pytest.raises(StoppedError):
             run(runtime, record)
-    fixed = RedisLedger(runtime.redis, record.id, ttl=600, may_go_on=lambda: None).fixed()
+    fixed = RedisLedger(runtime.redis, record.id, ttl=600, raise_if_stopped=lambda: None).fixed()
     assert fixed is not None
     return fixed
 
@@ -188,12 +188,12 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
         engine=first.engine,
         dtype="float32",
         threads=1,
+        batch_size=32,
         block_size=32,
-        commit_size=32,
         law="philox-ziggurat-f64",
         epoch_sha256=first.epoch_sha256,
     )
-    RedisLedger(redis, "another", ttl=600, may_go_on=lambda: None).fix(fixed)
+    RedisLedger(redis, "another", ttl=600, raise_if_stopped=lambda: None).fix(fixed)
     document, _ = run(runtime, record)
     assert document["classifier"]["arithmetic"]["block_size"] == "32"
     assert document["selection"]["per_class"][0] == "20"
@@ -205,7 +205,7 @@ def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
 
 def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
     submit("job")
-    ledger = RedisLedger(redis, "job", ttl=600, may_go_on=lambda: None)
+    ledger = RedisLedger(redis, "job", ttl=600, raise_if_stopped=lambda: None)
     first = LedgerEntry(
         text_features=torch.zeros(6, 4),
         context_sha256="c" * 64,
@@ -220,8 +220,8 @@ def test_the_first_fixed_entry_stands(redis: Redis, submit: Submit) -> None:
         ),
         dtype="bfloat16",
         threads=2,
-        block_size=256,
-        commit_size=256,
+        batch_size=256,
+        block_size=64,
         law="philox-boxmuller-f64",
         epoch_sha256="e" * 64,
     )
@@ -253,7 +253,7 @@ def test_a_cancelled_job_takes_no_more_blocks(
     record = submit("job")
     records = Records(redis, ttl=600)
     with monkeypatch.context() as patch:
-        patch.setattr("certrad.workers.queue.stop.check", lambda: records.cancel("job"))
+        patch.setattr("certrad.workers.queue.stopping.raise_if_stopped", lambda: records.cancel("job"))
         with pytest.raises(JobEndedError):
             run(runtime, record)
     assert not redis.exists(ledger_key("job"), input_key("job"), document_key("job"))
@@ -407,7 +407,7 @@ def test_selection_stops_when_the_process_is_asked_to(
     def stop() -> None:
         raise StoppedError
 
-    monkeypatch.setattr("certrad.workers.queue.stop.check", stop)
+    monkeypatch.setattr("certrad.workers.queue.stopping.raise_if_stopped", stop)
     with pytest.raises(StoppedError):
         run(runtime, submit("job"))
     assert not redis.exists(ledger_key("job"))

@@ -31,7 +31,7 @@ from certrad.workers.contract.records import Records
 from certrad.workers.engine import figures
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.runtime import Runtime
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import TEMPLATE, Image, Submit, attempt, events_of, submitter, template_classifier

@@ -21,7 +21,7 @@ from certrad.workers.engine.helper import Helper
 from certrad.workers.engine.ledger import JobEndedError, RedisLedger
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.engine.ticket_offers import TicketOffers
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import TEMPLATE, Image, Submit, attempt, stopping_after, submitter
 
@@ -125,7 +125,7 @@ def test_an_engine_with_other_weights_labels_nothing(
     runtime: Runtime, helper: Runtime, redis: Redis, submit: Submit, strange: str
 ) -> None:
     record = begun(runtime, submit("shared"))
-    entry = RedisLedger(redis, "shared", ttl=600, may_go_on=lambda: None).fixed()
+    entry = RedisLedger(redis, "shared", ttl=600, raise_if_stopped=lambda: None).fixed()
     assert entry is not None
     other = replace(entry, engine=replace(entry.engine, **{strange: "0" * 64}))  # type: ignore[arg-type]
     redis.hset(ledger_key("shared"), "fixed", other.to_bytes())
@@ -190,7 +190,7 @@ def test_a_helper_that_is_to_stop_gives_its_claims_back(
         raise stopping.StopRequested
 
     with monkeypatch.context() as patch:
-        patch.setattr(stopping, "check", stop)
+        patch.setattr(stopping, "raise_if_stopped", stop)
         with pytest.raises(stopping.StopRequested):
             assisted(helper, record)
     assert by(redis, "helper") == 1
@@ -201,7 +201,7 @@ def test_a_cancelled_job_ends_assistance_within_a_block(
     runtime: Runtime, helper: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = begun(runtime, submit("shared"))
-    monkeypatch.setattr(stopping, "check", lambda: Records(redis, ttl=600).cancel(record.id))
+    monkeypatch.setattr(stopping, "raise_if_stopped", lambda: Records(redis, ttl=600).cancel(record.id))
     with pytest.raises(JobEndedError):
         assisted(helper, record)
     assert not redis.exists(ledger_key(record.id), claims_key(record.id))

@@ -108,7 +108,7 @@ def test_one_engine_finishes_what_another_began_with_the_same_document(
     assert run(build(runtime.settings, redis), record)[0] == undisturbed
 
 
-def test_commit_size_does_not_change_the_document(settings: WorkerSettings, redis: Redis, submit: Submit) -> None:
+def test_the_block_size_does_not_change_the_document(settings: WorkerSettings, redis: Redis, submit: Submit) -> None:
     documents = [
         run(build(settings.model_copy(update={"commit_size": size}), redis), submit(f"job-{size}"))[0]
         for size in (16, 64)

@@ -247,3 +247,27 @@ def test_a_failure_of_intake_is_in_its_report(
     found = SelfTests(redis).read(test.id)
     assert found is not None
     assert found.reports["intake"].failed_checks == ("signing",)
+
+
+def test_intake_makes_its_key_and_publishes_it_before_it_tests_the_key(
+    redis: Redis, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_intake, "WorkerSettings", lambda: settings)
+    test = SelfTests(redis).order()
+    of_intake.selftest(test.id)
+    found = SelfTests(redis).read(test.id)
+    assert found is not None
+    assert "signing" in {check.name for check in found.reports["intake"].checks if check.ok}
+
+
+def test_a_key_that_intake_cannot_make_is_a_failure_of_signing(
+    redis: Redis, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.signing_dir.parent.mkdir(parents=True, exist_ok=True)
+    settings.signing_dir.touch()
+    monkeypatch.setattr(of_intake, "WorkerSettings", lambda: settings)
+    test = SelfTests(redis).order()
+    of_intake.selftest(test.id)
+    found = SelfTests(redis).read(test.id)
+    assert found is not None
+    assert found.reports["intake"].failed_checks == ("signing",)

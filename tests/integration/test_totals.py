@@ -278,7 +278,7 @@ def test_a_block_that_another_engine_committed_first_is_counted_as_redone(
 ) -> None:
     assert scraped("certrad_blocks_redone_total") == 0
     create(records, "job")
-    one, other = (RedisLedger(redis, "job", ttl=60, may_go_on=lambda: None) for _ in range(2))
+    one, other = (RedisLedger(redis, "job", ttl=60, raise_if_stopped=lambda: None) for _ in range(2))
     one.commit(0, b"\0\0")
     assert other.commit(0, b"\0\1") == b"\0\0"
     other.commit(1, b"\0\0")

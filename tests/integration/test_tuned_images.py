@@ -29,7 +29,7 @@ from certrad.workers.engine import tasks as engine
 from certrad.workers.engine.certification import Certification
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.intake import tasks as intake
-from certrad.workers.queue.stop import StopRequested
+from certrad.workers.queue.stopping import StopRequested
 from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, textured, zipped
 from tests.support.engine_jobs import events_of

@@ -41,7 +41,7 @@ from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.engine.tuning import Tuning
 from certrad.workers.intake import tasks as intake
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.queue.slices import SliceOverError
 from certrad.workers.settings import WorkerSettings

@@ -20,7 +20,7 @@ from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.engine.process import JobPerformer, serve
 from certrad.workers.engine.worker import EngineWorker
 from certrad.workers.parent_death import die_with
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.shortage import ShortageError
 from certrad.workers.queue.worker import worker_name
 from certrad.workers.settings import WorkerSettings
@@ -88,7 +88,7 @@ def walk(token: str) -> None:
     redis = _redis()
     while not redis.exists(f"probe:{token}:cancelled") and redis.incr(f"probe:{token}:steps") < STEPS:
         time.sleep(STEP_SECONDS)
-        stopping.check()
+        stopping.raise_if_stopped()
 
 
 def hang(token: str) -> None:

@@ -52,7 +52,7 @@ class Plan:
             answer: How the attempt ended.
             now: Seconds since 1970.
         """
-        wait = min(self.longest_wait, self.first_wait * 2.0 ** min(note.attempts, 30))
+        wait = Patience(self.first_wait, self.longest_wait).wait(note.attempts)
         return now + max(answer.retry_after, wait * (1 + _JITTER * (2 * self.chance() - 1)))
 
     def left_alone_until(self, host: str, now: float) -> float | None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from certrad.workers.contract.access import LOCAL_TENANT, is_tenant
+from certrad.workers.contract.access import LOCAL_TENANT, TENANT_FORM, is_tenant
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import choice, text
@@ -48,7 +48,7 @@ def _rules(options: Namespace) -> Iterator[str]:
     if action != "secret" and options.tenant != LOCAL_TENANT:
         yield "`--tenant` goes with secret only"
     if not is_tenant(options.tenant):
-        yield "`--tenant` must be 1 to 32 of a-z, 0-9 and inner hyphens"
+        yield f"`--tenant` must be {TENANT_FORM}"
 
 
 def run(options: Namespace) -> int:

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from certrad.workers.contract.access import LOCAL_TENANT, is_tenant
+from certrad.workers.contract.access import LOCAL_TENANT, TENANT_FORM, is_tenant
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import Kind, text
@@ -56,7 +56,7 @@ def _rules(options: Namespace) -> Iterator[str]:
     if not (options.reference or options.study or options.jobs):
         yield "one of `--reference`, `--study` and `--jobs` must be given"
     if options.tenant is not None and not is_tenant(options.tenant):
-        yield "`--tenant` must be 1 to 32 of a-z, 0-9 and inner hyphens"
+        yield f"`--tenant` must be {TENANT_FORM}"
     if options.dry_run and options.yes:
         yield "`--dry-run` and `--yes` exclude each other"
     if not options.dry_run and not options.yes and (options.reference == "-" or not sys.stdin.isatty()):

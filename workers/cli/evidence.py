@@ -17,7 +17,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--selftest", existing("file"), "signed report of `certrad selftest --out`", without="made here")
     parser.flag(
         "--unsigned-selftest",
-        "take a report too that no key of this installation signed, as another host than the API's writes it",
+        "take a report too that no key of this installation signed, as a host without `signing/` writes it",
     )
     parser.option("--sbom", existing("file"), "software bill of materials, CycloneDX in JSON", without="made here")
     add_data_dir(parser)

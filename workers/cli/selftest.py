@@ -12,7 +12,7 @@ from certrad.workers.contract.option_kinds import integer, path
 def add_arguments(parser: Parser) -> None:
     """Declares the options."""
     parser.option(
-        "--samples", integer(1, N_MAX), "samples of the label counts, rounded up to whole blocks", default=SAMPLES
+        "--samples", integer(1, N_MAX), "samples of the label counts, rounded up to whole batches", default=SAMPLES
     )
     parser.option("--out", path("FILE"), "file to write the report to, as JSON; signed where this machine has the key")
     add_data_dir(parser)

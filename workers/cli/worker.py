@@ -51,7 +51,7 @@ def run(options: Namespace) -> int:
     from certrad.workers.contract.waiting import refuses_writes, tell_if_redis_is_away
     from certrad.workers.engine.worker import EngineWorker
     from certrad.workers.environment import ONE_THREAD
-    from certrad.workers.queue import stop as stopping
+    from certrad.workers.queue import stopping
     from certrad.workers.queue.worker import IntakeWorker, QueueWorker, worker_name
     from certrad.workers.settings import WorkerSettings
 

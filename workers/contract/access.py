@@ -15,11 +15,14 @@ SCOPES: Final[dict[Scope, str]] = {
 LOCAL_TENANT: Final = "local"
 """The tenant of a service that is open on loopback, and of every job of a release without tenants."""
 
+TENANT_FORM: Final = "1 to 32 of a-z, 0-9 and inner hyphens"
+"""What `is_tenant` asks of a name, for people."""
+
 _TENANT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 
 def is_tenant(name: str) -> bool:
-    """Returns whether a name can be that of a tenant: 1 to 32 of a-z, 0-9 and hyphens, which do not stand at an end."""
+    """Returns whether a name can be that of a tenant, see `TENANT_FORM`."""
     return _TENANT.fullmatch(name) is not None
 
 
@@ -30,7 +33,7 @@ class Caller:
     Attributes:
         tenant: The tenant whose jobs, prompts and assessments the caller sees.
         scopes: What the caller may do.
-        key_id: Public id of the API key; None where the service is open.
+        key_id: Public id of the API key; None for the local caller, and for the PACS, which brings a secret.
     """
 
     tenant: str
@@ -39,7 +42,7 @@ class Caller:
 
     def __post_init__(self) -> None:
         if not is_tenant(self.tenant):
-            raise ValueError(f"tenant must be 1 to 32 of a-z, 0-9 and inner hyphens, got {self.tenant!r}")
+            raise ValueError(f"tenant must be {TENANT_FORM}, got {self.tenant!r}")
 
 
 LOCAL_CALLER: Final = Caller(tenant=LOCAL_TENANT, scopes=frozenset(SCOPES))

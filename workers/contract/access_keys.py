@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from certrad.models.files import replace_file
-from certrad.workers.contract.access import SCOPES, Caller, Scope, is_tenant
+from certrad.workers.contract.access import SCOPES, TENANT_FORM, Caller, Scope, is_tenant
 
 LIVE_KEYS: Final = 2
 """Keys of a tenant with the same scopes that may be in use at once: the old one, and the one that replaces it."""
@@ -115,7 +115,7 @@ class AccessKeys:
             OSError: The disk refuses.
         """
         if not is_tenant(tenant):
-            raise ValueError(f"a tenant must be 1 to 32 of a-z, 0-9 and inner hyphens, got {tenant!r}")
+            raise ValueError(f"a tenant must be {TENANT_FORM}, got {tenant!r}")
         if not scopes or (unknown := sorted(set(scopes) - set(SCOPES))):
             raise ValueError(
                 f"scopes must be one or more of {', '.join(SCOPES)}" + (f"; got {unknown}" if scopes else "")

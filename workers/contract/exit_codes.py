@@ -9,7 +9,7 @@ FAILURE: Final = 1
 BAD_USAGE: Final = 2
 ABSTAINED: Final = 3
 OTHER_DATA: Final = 65  # EX_DATAERR: the data are of a version that this release does not know
-SELFTEST_FAILED: Final = 70  # EX_SOFTWARE: an engine takes no work, because its self-test failed
+SELFTEST_FAILED: Final = 70  # EX_SOFTWARE: a worker takes no work, because its self-test failed
 REDIS_AWAY: Final = 75  # EX_TEMPFAIL: a worker ended because Redis did not answer or took no writes
 INTERRUPTED: Final = 130  # as a shell calls a process that SIGINT ended
 

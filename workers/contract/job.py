@@ -10,7 +10,7 @@ from certrad.models.types.image import IMAGE_WARNINGS, ImageRecord
 from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.models.types.tuning import TuningResult
 from certrad.workers.contract.names import ENDED, PHASES, STATUSES, Phase, Status
-from certrad.workers.contract.outputs import Refused
+from certrad.workers.contract.outputs import OutputOutcomes
 from certrad.workers.contract.progress import Progress, at_start, from_fields
 from certrad.workers.contract.request import Request, read_request
 from certrad.workers.contract.submission import ANONYMOUS, Submission
@@ -52,7 +52,7 @@ def _with_coded_warnings(result: Any) -> Any:  # noqa: ANN401  # the JSON of a r
 
 RESULT: Final[TypeAdapter[JobResult]] = TypeAdapter(Annotated[JobResult, BeforeValidator(_with_coded_warnings)])
 ERROR: Final = TypeAdapter(JobError)
-REFUSED: Final[TypeAdapter[Refused]] = TypeAdapter(Refused)
+OUTPUT_OUTCOMES: Final[TypeAdapter[OutputOutcomes]] = TypeAdapter(OutputOutcomes)
 
 
 def phase_data(phase: Phase, image: JobInput | None = None) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class JobRecord:
     result: JobResult | None = None
     error: JobError | None = None
     certificate: str | None = None
-    outputs: Refused = field(default_factory=dict)
+    outputs: OutputOutcomes = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -172,7 +172,7 @@ class JobRecord:
             result=RESULT.validate_json(result) if result else None,
             error=ERROR.validate_json(error) if error else None,
             certificate=certificate.decode() if certificate else None,
-            outputs=REFUSED.validate_json(outputs) if outputs else {},
+            outputs=OUTPUT_OUTCOMES.validate_json(outputs) if outputs else {},
         )
 
 

@@ -213,6 +213,17 @@ def callback_key(job_id: str) -> str:
     return f"{PREFIX}:callback:{job_id}"
 
 
+def queue_key(queue: str) -> str:
+    """Returns the key that RQ gives the list of a queue: the id of each waiting RQ job, which is called an entry."""
+    return f"rq:queue:{queue}"
+
+
+def split_entry(entry: str) -> tuple[str, str]:
+    """Returns the job and the stage of the id of an RQ job; a ticket has a random part where others have the stage."""
+    job_id, _, stage = entry.rpartition("-")
+    return job_id, stage
+
+
 def turns_key(queue: str) -> str:
     """Returns the key of the hash of a queue: the id of each waiting RQ job -> `precedence:round:tenant`."""
     return f"{PREFIX}:turns:{queue}"

@@ -33,8 +33,8 @@ OUTPUTS: Final[Mapping[OutputKind, FileKind]] = {
     ),
 }
 
-Refused = Mapping[OutputKind, str | None]
-"""Why an output was not made, by kind: a code of `certrad.models.errors`, or None for one that was made."""
+OutputOutcomes = Mapping[OutputKind, str | None]
+"""Kind of output -> None if it was made, else why it was not: a code of `certrad.models.errors`."""
 
 
 def path(outputs_dir: Path, job_id: str, kind: OutputKind) -> Path:

@@ -13,10 +13,11 @@ from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.drift import KEPT_DAYS
 from certrad.workers.contract.drift_labels import DriftLabel
 from certrad.workers.contract.ending import Ending
+from certrad.workers.contract.idempotency_keys import forget_idempotency_key, idempotency_field
 from certrad.workers.contract.job import (
     ERROR,
     INPUT,
-    REFUSED,
+    OUTPUT_OUTCOMES,
     RESULT,
     Created,
     IdempotencyConflictError,
@@ -49,9 +50,8 @@ from certrad.workers.contract.names import (
     record_key,
     urgent_key,
 )
-from certrad.workers.contract.outputs import Refused
+from certrad.workers.contract.outputs import OutputOutcomes
 from certrad.workers.contract.progress import RunningBound, at_start, running_numbers, to_fields
-from certrad.workers.contract.replays import forget_replay, replay_field
 from certrad.workers.contract.request import Request, write_request
 from certrad.workers.contract.scripts import ADVANCE, CREATE
 from certrad.workers.contract.submission import ANONYMOUS, Submission
@@ -117,7 +117,7 @@ class Records:
             "request": write_request(request).decode(),
             **submission.to_fields(),
             **to_fields(at_start(request)),
-            **replay_field(idempotency_sha256),
+            **idempotency_field(idempotency_sha256),
             "created_at": repr(now),
             "updated_at": repr(now),
         }
@@ -226,7 +226,7 @@ class Records:
         return self._publish(job_id, {"epochs_done": epochs_done, "epochs_total": epochs_total, "loss": loss})
 
     def succeed(
-        self, job_id: str, result: JobResult, *, certificate: str | None = None, outputs: Refused | None = None
+        self, job_id: str, result: JobResult, *, certificate: str | None = None, outputs: OutputOutcomes | None = None
     ) -> bool:
         """Ends a job with its result.
 
@@ -243,7 +243,7 @@ class Records:
         if certificate is not None:
             fields["certificate"] = certificate
         if outputs is not None:
-            fields["outputs"] = REFUSED.dump_json(outputs).decode()
+            fields["outputs"] = OUTPUT_OUTCOMES.dump_json(outputs).decode()
         if isinstance(result, CertifiedResult | AbstainedResult):
             fields["samples_done"] = str(result.samples_used)
         return self._ending.end(job_id, "succeeded", fields, result=result)
@@ -269,7 +269,7 @@ class Records:
 
     def erase(self, job_id: str) -> None:
         """Removes every trace of a job from Redis."""
-        forget_replay(self._redis, job_id)
+        forget_idempotency_key(self._redis, job_id)
         keys = [record_key(job_id), events_key(job_id), callback_key(job_id), *keys_of_running(job_id)]
         self._redis.delete(*keys, REWRITTEN)  # the append-only file holds it still, and no list says so
         for waiting in (CALLBACKS, DEAD_CALLBACKS):

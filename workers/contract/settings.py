@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from certrad.workers.contract.access import LOCAL_TENANT, is_tenant
+from certrad.workers.contract.access import LOCAL_TENANT, TENANT_FORM, is_tenant
 from certrad.workers.contract.callbacks import CallbackHosts
 from certrad.workers.contract.secret_files import SecretFileSource
 
@@ -90,7 +90,7 @@ class SharedSettings(BaseSettings):
     @classmethod
     def _is_a_tenant(cls, name: str) -> str:
         if not is_tenant(name):
-            raise ValueError("must be 1 to 32 of a-z, 0-9 and inner hyphens")
+            raise ValueError(f"must be {TENANT_FORM}")
         return name
 
     @property
@@ -128,7 +128,7 @@ class SharedSettings(BaseSettings):
 
     @property
     def outputs_dir(self) -> Path:
-        """Returns the folder of images made of uploads for people; each is deleted `output_ttl` after its job ends."""
+        """Returns the folder of reports, figures and model inputs; each is deleted `output_ttl` after its job ends."""
         return self.data_dir / "outputs"
 
     @property

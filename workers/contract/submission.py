@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Final
 from unicodedata import category
 
-from certrad.workers.contract.access import LOCAL_TENANT, is_tenant
+from certrad.workers.contract.access import LOCAL_TENANT, TENANT_FORM, is_tenant
 
 REFERENCE_MAX: Final = 128
 
@@ -48,7 +48,7 @@ class Submission:
 
     def __post_init__(self) -> None:
         if not is_tenant(self.tenant):
-            raise ValueError(f"tenant must be 1 to 32 of a-z, 0-9 and inner hyphens, got {self.tenant!r}")
+            raise ValueError(f"tenant must be {TENANT_FORM}, got {self.tenant!r}")
         if self.reference is not None and len(self.reference) > REFERENCE_MAX:
             raise ValueError(f"reference must have at most {REFERENCE_MAX} characters, got {len(self.reference)}")
 

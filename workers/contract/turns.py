@@ -8,7 +8,7 @@ from typing import Final, Literal
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from certrad.workers.contract.names import turns_key
+from certrad.workers.contract.names import queue_key, split_entry, turns_key
 
 FINISH, URGENT, NORMAL, LEAST = range(4)
 
@@ -23,15 +23,19 @@ _KNOWN: Final = "|".join(("", *sorted(_IN_TURN), ""))
 # takes it out, and puts it in again in the same step. An entry that is gone has had its turn: the hash then has it as
 # the last turn of its tenant, `=precedence:tenant`, as long as it belongs to the newest round. The first command that
 # may take memory comes before all others that write, since a full Redis refuses a script there and nowhere later.
+# `next_turn` and `index_of` model it for a new entry; tests/integration/test_turns.py compares them.
 _PLACE: Final = f"""
+-- The entries that wait, in their order, and where this one stands among them.
 local ids, present = redis.call('LRANGE', KEYS[1], 0, -1), {{}}
 for i, id in ipairs(ids) do present[id] = i end
 local at, mine = present[ARGV[1]], tonumber(ARGV[2])
+-- What the hash has: the turns of entries, and the last turns of tenants, whose fields begin with `=`.
 local flat, turns, lasts = redis.call('HGETALL', KEYS[2]), {{}}, {{}}
 for i = 1, #flat, 2 do
   local precedence, round, tenant = string.match(flat[i + 1], '^(%d+):(%d+):(.*)$')
   turns[flat[i]] = {{tonumber(precedence), tonumber(round), tenant}}
 end
+-- The turns that were had: the last one of each tenant, and the newest round of each precedence.
 local newest = {{}}
 for field, turn in pairs(turns) do
   if not present[field] then
@@ -40,6 +44,8 @@ for field, turn in pairs(turns) do
     newest[turn[1]] = math.max(newest[turn[1]] or 0, turn[2])
   end
 end
+-- Among the entries that wait: the first round of this precedence, the last one of this tenant, and whether an entry
+-- with a turn stands before this one.
 local own, head, led = 0, nil, false
 for i, id in ipairs(ids) do
   local turn = turns[id]
@@ -51,12 +57,15 @@ for i, id in ipairs(ids) do
     end
   end
 end
+-- A repair leaves an entry alone that has a turn, or that RQ put before all entries with one.
 if at and ARGV[4] == 'repair' and (turns[ARGV[1]] or not led) then return 1 end
+-- The round: the newest one that has begun, after the last one of the tenant; of a job that goes on, the current one.
 local taken = lasts['=' .. mine .. ':' .. ARGV[3]]
 local round = math.min(head or math.huge, newest[mine] or math.huge)
 if ARGV[4] ~= 'new' and head then round = head end
 if round == math.huge then round = 1 end
 if ARGV[4] == 'new' then round = math.max(round, own + 1, taken and taken[2] + 1 or 1) end
+-- The place: behind the last entry whose turn is not later. An entry without a turn shares that of the one before it.
 local before, last = {{{URGENT}, 0}}, nil
 for i, id in ipairs(ids) do
   if id ~= ARGV[1] then
@@ -67,11 +76,13 @@ for i, id in ipairs(ids) do
     if turn[1] < mine or (turn[1] == mine and turn[2] <= round) then last = id end
   end
 end
+-- The turn is kept; that of an entry which a worker has taken already is one that its tenant had.
 if at then redis.call('HSET', KEYS[2], ARGV[1], mine .. ':' .. round .. ':' .. ARGV[3])
 else
   lasts['=' .. mine .. ':' .. ARGV[3]] = {{mine, round, ARGV[3]}}
   newest[mine] = math.max(newest[mine] or 0, round)
 end
+-- Last turns are kept as long as they are of the newest round, and turns as long as their entry waits.
 for field, turn in pairs(lasts) do
   if turn[2] == newest[turn[1]] then redis.call('HSET', KEYS[2], field, turn[1] .. ':' .. turn[2] .. ':' .. turn[3])
   else lasts[field] = nil end
@@ -79,6 +90,7 @@ end
 for field, _ in pairs(turns) do
   if not present[field] and not lasts[field] then redis.call('HDEL', KEYS[2], field) end
 end
+-- The entry moves, unless a worker has taken it or it stands at its place.
 if not at then return 0 end
 if (at == 1 and not last) or (at > 1 and ids[at - 1] == last) then return 1 end
 redis.call('LREM', KEYS[1], 0, ARGV[1])
@@ -163,7 +175,7 @@ def read_turns(ids: Sequence[str], stored: Mapping[bytes, bytes]) -> list[Turn]:
         if known is not None:
             precedence, number, tenant = known.decode().split(":", 2)
             before = Turn(precedence=int(precedence), round=int(number), tenant=tenant)
-        elif entry.rpartition("-")[2] not in _IN_TURN:
+        elif split_entry(entry)[1] not in _IN_TURN:
             before = Turn(precedence=LEAST, round=0, tenant="")
         turns.append(before)
     return turns
@@ -197,9 +209,9 @@ def place(redis: Redis, queue: str, entry: str, *, urgent: bool, tenant: str, re
     Returns:
         Whether it is waiting.
     """
-    precedence = precedence_of(entry.rpartition("-")[2], urgent=urgent)
+    precedence = precedence_of(split_entry(entry)[1], urgent=urgent)
     with suppress(OutOfMemoryError):  # its place can wait, and `repair` comes
-        keys = [f"rq:queue:{queue}", turns_key(queue)]
+        keys = [queue_key(queue), turns_key(queue)]
         return bool(redis.register_script(_PLACE)(keys=keys, args=[entry, precedence, tenant, reason, _KNOWN]))
     return True
 

@@ -32,7 +32,7 @@ from certrad.workers.contract.records import Records
 from certrad.workers.engine import figures
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.disagreement import report_redone
-from certrad.workers.engine.job_setup import EngineSetup, JobSetup
+from certrad.workers.engine.job_setup import LabellingSetup, SetupFactory
 from certrad.workers.engine.ledger import JobEndedError, LedgerEntry
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.result_warnings import result_warnings
@@ -40,7 +40,7 @@ from certrad.workers.engine.runtime import Runtime
 from certrad.workers.engine.shared_ledger import SharedLedger
 from certrad.workers.engine.ticket_offers import TicketOffers
 from certrad.workers.keys.epochs import Epoch
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.shortage import INPUT_SHARE
 
 
@@ -90,7 +90,7 @@ class Certification:
         # What all engines of this job share is fixed once, before the first estimation sample: the first proposal
         # stands, and an engine that resumes the job reads it.
         entry = ledger.fixed() or ledger.fix(self._propose())
-        setup = self._engine_setup.prepare(entry)
+        setup = self._setup_factory.prepare(entry)
         selected_at = time.monotonic()
         evidence = self._estimate(setup)
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
@@ -104,15 +104,15 @@ class Certification:
             raise JobEndedError(self.input.job_id)
 
     @property
-    def _engine_setup(self) -> EngineSetup:
-        return EngineSetup(runtime=self.runtime, input=self.input)
+    def _setup_factory(self) -> SetupFactory:
+        return SetupFactory(runtime=self.runtime, input=self.input)
 
     def _ledger(self, part: str) -> SharedLedger:
         return SharedLedger(
             self.runtime.redis,
             self.input.job_id,
             ttl=self.runtime.settings.input_ttl,
-            may_go_on=stopping.check,
+            raise_if_stopped=stopping.raise_if_stopped,
             part=part,
             engine=self.runtime.name,
             on_redone=report_redone(self.input.job_id),
@@ -127,10 +127,10 @@ class Certification:
     def _propose(self) -> LedgerEntry:
         """Returns this engine's proposal: the prompt, adapted if requested, its text features, the selected class."""
         runtime, spec, epoch = self.runtime, self.input.request.classifier, self._publish_current_epoch()
-        model = self._engine_setup.load(dtype_name(runtime.dtype), runtime.settings.threads)
+        model = self._setup_factory.load(dtype_name(runtime.dtype), runtime.settings.threads)
         require_use(model.card, spec.adaptation)
         law = noise_law(runtime.device)
-        sampler = self._engine_setup.sampler(model, epoch, model.parts(spec, law), runtime.block_size)
+        sampler = self._setup_factory.make_sampler(model, epoch, model.parts(spec, law), runtime.batch_size)
 
         def noisy_features(n: int) -> torch.Tensor:
             self._enter("adapting")
@@ -145,16 +145,16 @@ class Certification:
             members=member_digests(prompt) if isinstance(prompt, Bank) else (),
             context_sha256=None if prompt is None else hashlib.sha256(prompt_to_bytes(prompt)).hexdigest(),
             selection=self.input.plan.select(sampler, model.classifier_at(head), self.progress.selection),
-            engine=self._engine_setup.identity(model, sampler),
+            engine=self._setup_factory.identify_engine(model, sampler),
             dtype=dtype_name(model.backbone.dtype),
             threads=runtime.settings.threads,
-            block_size=sampler.batch_size,
-            commit_size=runtime.settings.commit_size or sampler.batch_size,
+            batch_size=sampler.batch_size,
+            block_size=runtime.settings.commit_size or sampler.batch_size,
             law=law,
             epoch_sha256=epoch.sha256,
         )
 
-    def _estimate(self, setup: JobSetup) -> Evidence:
+    def _estimate(self, setup: LabellingSetup) -> Evidence:
         self._enter("estimating")
         entry, request = setup.entry, self.input.request
         self.progress.class_index = entry.selection.class_index
@@ -163,7 +163,7 @@ class Certification:
             job_id=self.input.job_id,
             backbone=request.classifier.backbone,
             samples=request.params.n,
-            batch_size=entry.block_size,
+            batch_size=entry.batch_size,
             may_stop_early=request.params.target_radius is not None,
         )
 
@@ -173,12 +173,12 @@ class Certification:
 
         try:
             return self.input.plan.estimate(
-                setup.sampler, setup.classifier_at, entry.selection, self._ledger, entry.commit_size, note
+                setup.sampler, setup.classifier_at, entry.selection, self._ledger, entry.block_size, note
             )
         finally:
             offers.end()
 
-    def _facts(self, evidence: Evidence, setup: JobSetup) -> Facts:
+    def _facts(self, evidence: Evidence, setup: LabellingSetup) -> Facts:
         entry, model, parts, sampler = setup.entry, setup.model, setup.parts, setup.sampler
         request = self.input.request
         spec = request.classifier
@@ -196,7 +196,7 @@ class Certification:
             dtype=entry.dtype,
             device=entry.engine.device,
             threads=entry.threads,
-            block_size=entry.block_size,
+            block_size=entry.batch_size,
             members=entry.members,
             gate_sha256=None if entry.gate is None else entry.gate.sha256,
             card_sha256=parts.card_sha256,
@@ -232,7 +232,7 @@ class Certification:
         if not self._payloads.put_hand_over(self.input.job_id, hand_over):
             raise JobEndedError(self.input.job_id)
 
-    def _add_example(self, evidence: Evidence, setup: JobSetup) -> None:
+    def _add_example(self, evidence: Evidence, setup: LabellingSetup) -> None:
         """Adds an image within the radius to the hand-over, where it can be made and the job store has room for it.
 
         Raises:

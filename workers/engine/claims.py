@@ -20,7 +20,7 @@ from certrad.workers.engine.ledger import JobEndedError
 
 _NOTHING: Final = -1
 _LATER: Final = -2
-_OTHERS_WAIT: Final = -3
+_JOB_WAITS: Final = -3
 _ENDED: Final = -4
 
 _WAITING_LOOKED_AT: Final = 16  # entries at the head of the queue; tickets are put behind everything else
@@ -53,7 +53,7 @@ local n, batch, size = tonumber(run[2]), tonumber(run[3]), tonumber(run[4])
 local next, limit = tonumber(run[5]), tonumber(run[6])
 if tonumber(ARGV[5]) < 0 then
   for _, id in ipairs(redis.call('LRANGE', KEYS[5], 0, tonumber(ARGV[7]) - 1)) do
-    if not string.find(id, ARGV[6], 1, true) then return {_OTHERS_WAIT} end
+    if not string.find(id, ARGV[6], 1, true) then return {_JOB_WAITS} end
   end
 elseif tonumber(ARGV[5]) > limit then
   limit = tonumber(ARGV[5])
@@ -125,9 +125,9 @@ class Claims:
         return self.answer == _LATER
 
     @property
-    def others_wait(self) -> bool:
+    def job_waits(self) -> bool:
         """Returns whether the last claim found nothing because a job waits for an engine."""
-        return self.answer == _OTHERS_WAIT
+        return self.answer == _JOB_WAITS
 
     @property
     def seconds_per_batch(self) -> float | None:
@@ -144,7 +144,7 @@ class Claims:
             JobEndedError: The job has ended.
         """
         keys = [record_key(self.job_id), claims_key(self.job_id), lapses_key(self.job_id)]
-        args: list[str | int] = [self.run, layout.n, layout.batch_size, layout.commit_size, self.ttl]
+        args: list[str | int] = [self.run, layout.n, layout.batch_size, layout.block_size, self.ttl]
         if not self.redis.register_script(_BEGIN)(keys=keys, args=args):
             raise JobEndedError(self.job_id)
 
@@ -207,7 +207,7 @@ class Claims:
         return round(1000 * life)
 
 
-def limit_of(layout: Layout, decided: int, *, bounded: bool) -> int:
+def limit_of(layout: Layout, decided: int, *, may_stop_early: bool) -> int:
     """Returns the sample that nobody should reach yet.
 
     Where the labels may decide before n, what is drawn beyond the stop is wasted: at most some batches, or half of the
@@ -216,9 +216,9 @@ def limit_of(layout: Layout, decided: int, *, bounded: bool) -> int:
     Args:
         layout: How the samples are cut.
         decided: Samples that are counted already.
-        bounded: Whether the labels may decide before n.
+        may_stop_early: Whether the labels may decide before n.
     """
-    if not bounded:
+    if not may_stop_early:
         return layout.n
     return min(layout.n, decided + max(_WINDOW_BATCHES * layout.batch_size, decided // 2))
 
@@ -234,4 +234,4 @@ def current_run(redis: Redis, job_id: str) -> tuple[str, Layout] | None:
     if any(value is None for value in found):
         return None
     name, n, batch, size = (value.decode() for value in found if value is not None)
-    return name, Layout(n=int(n), batch_size=int(batch), commit_size=int(size))
+    return name, Layout(n=int(n), batch_size=int(batch), block_size=int(size))

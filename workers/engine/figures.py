@@ -17,7 +17,7 @@ from certrad.models.smoothing.curve import radius_curve
 from certrad.models.types import Certificate, CertifyRequest, FixedSigma
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.figures import Figure, RadiusCurve, RadiusExample
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 
 _SHARE: Final = 0.05  # of the time of a certificate, for an example
 _PURPOSE: Final = b"certrad radius example"
@@ -111,7 +111,7 @@ def _example(
         params=ExampleParams.within(_SHARE, evidence.samples_used, backbone.device, backbone.dtype),
         generator=torch.Generator().manual_seed(seed),
         device=backbone.device,
-        on_step=stopping.check,
+        on_step=stopping.raise_if_stopped,
     )
     rows_first = np.ascontiguousarray(change.steps.transpose(1, 2, 0), dtype="<i2")
     rows, columns, channels = rows_first.shape

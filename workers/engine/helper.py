@@ -16,10 +16,10 @@ from certrad.workers.contract.tickets import is_ticket
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.claims import Claims, current_run
 from certrad.workers.engine.disagreement import report_redone
-from certrad.workers.engine.job_setup import EngineSetup
+from certrad.workers.engine.job_setup import SetupFactory
 from certrad.workers.engine.ledger import RedisLedger
 from certrad.workers.engine.runtime import Runtime
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 
 _POLL_SECONDS: Final = 0.05
 _PATIENCE_SECONDS: Final = 2.0
@@ -51,11 +51,11 @@ class Helper:
             StopRequested: The process is to stop.
         """
         redis, job_id, ttl = self.runtime.redis, self.input.job_id, self.runtime.settings.input_ttl
-        if self._others_wait() or (run := current_run(redis, job_id)) is None:
+        if self._job_waits() or (run := current_run(redis, job_id)) is None:
             return
-        engine_setup = EngineSetup(runtime=self.runtime, input=self.input)
-        entry = RedisLedger(redis, job_id, ttl=ttl, may_go_on=stopping.check).fixed()
-        if entry is None or not engine_setup.could_prepare(entry):
+        factory = SetupFactory(runtime=self.runtime, input=self.input)
+        entry = RedisLedger(redis, job_id, ttl=ttl, raise_if_stopped=stopping.raise_if_stopped).fixed()
+        if entry is None or not factory.could_prepare(entry):
             return
         name, layout = run
         claims = Claims(redis=redis, job_id=job_id, run=name, ttl=ttl)
@@ -63,19 +63,19 @@ class Helper:
             redis,
             job_id,
             ttl=ttl,
-            may_go_on=stopping.check,
+            raise_if_stopped=stopping.raise_if_stopped,
             part=name,
             engine=self.runtime.name,
             on_redone=report_redone(job_id),
         )
-        setup = engine_setup.prepare(entry)
+        setup = factory.prepare(entry)
         sampler, classifier = self.input.plan.labelling(name, setup.sampler, setup.classifier_at)
         label_claimed(sampler, classifier, layout, claims, ledger, self._count)
 
     def _count(self) -> None:
         self.committed += 1
 
-    def _others_wait(self) -> bool:
+    def _job_waits(self) -> bool:
         waiting = queue(self.runtime.redis, ENGINE_QUEUE).job_ids
         return not all(is_ticket(rq_id) for rq_id in waiting)
 
@@ -115,11 +115,11 @@ def label_claimed(
                     commit_batch(ledger, layout, start, labels, layout.blocks(start))
                     on_batch()
                     deadline = time.monotonic() + _PATIENCE_SECONDS
-                    if claims.others_wait:
+                    if claims.job_waits:
                         return
             if not claims.has_to_wait:
                 return
-            stopping.check()
+            stopping.raise_if_stopped()
             time.sleep(_POLL_SECONDS)
     finally:
         claims.release()

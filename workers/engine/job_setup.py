@@ -23,7 +23,7 @@ from certrad.workers.keys.epochs import Epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobSetup:
+class LabellingSetup:
     """What an engine labels the samples of a job with.
 
     Attributes:
@@ -50,8 +50,8 @@ class JobSetup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSetup:
-    """Prepares one engine for one job.
+class SetupFactory:
+    """Makes the setup with which one engine labels the samples of one job.
 
     Attributes:
         runtime: The state of the engine process.
@@ -61,7 +61,7 @@ class EngineSetup:
     runtime: Runtime
     input: CertificationInput
 
-    def prepare(self, entry: LedgerEntry) -> JobSetup:
+    def prepare(self, entry: LedgerEntry) -> LabellingSetup:
         """Returns what this engine labels the samples of the job with.
 
         Args:
@@ -72,10 +72,10 @@ class EngineSetup:
         """
         model = self.load(entry.dtype, entry.threads)
         parts = model.parts(self.input.request.classifier, entry.law)
-        sampler = self.sampler(model, self._named_epoch(entry), parts, entry.block_size)
-        if strange := self.identity(model, sampler).differences(entry.engine):
+        sampler = self.make_sampler(model, self._named_epoch(entry), parts, entry.batch_size)
+        if strange := self.identify_engine(model, sampler).differences(entry.engine):
             raise Rejected("engine_mismatch", f"the job was begun with another {', '.join(strange)}")
-        return JobSetup(entry=entry, model=model, parts=parts, sampler=sampler)
+        return LabellingSetup(entry=entry, model=model, parts=parts, sampler=sampler)
 
     def could_prepare(self, entry: LedgerEntry) -> bool:
         """Returns whether device, processor and software are those of the job, which takes no model to see.
@@ -111,14 +111,14 @@ class EngineSetup:
         require_not_tuned_on(card, self.input.image.input_sha256, self.runtime.epochs)
         return Model(backbone=backbone, card=card, prompt=prompt)
 
-    def sampler(self, model: Model, epoch: Epoch, parts: ClassifierParts, block_size: int) -> NoisySampler:
+    def make_sampler(self, model: Model, epoch: Epoch, parts: ClassifierParts, batch_size: int) -> NoisySampler:
         """Returns what draws the noisy copies of the image.
 
         Args:
             model: Backbone and prompt.
             epoch: The epoch whose secret the noise key is made from.
             parts: The parts of the classifier.
-            block_size: Samples of one batch.
+            batch_size: Samples of one batch.
         """
         given = self.input
         key = noise_key(
@@ -128,11 +128,11 @@ class EngineSetup:
             image=given.read_pixels(self.runtime.redis, input_shape(model.backbone)),
             sigma=given.request.sigma.first,
             noise=Noise(key, parts.law),
-            batch_size=block_size,
+            batch_size=batch_size,
             device=self.runtime.device,
         )
 
-    def identity(self, model: Model, sampler: NoisySampler) -> EngineIdentity:
+    def identify_engine(self, model: Model, sampler: NoisySampler) -> EngineIdentity:
         """Returns what other engines of the job must have in common with this one.
 
         Args:

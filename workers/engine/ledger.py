@@ -83,8 +83,8 @@ class LedgerEntry:
         engine: Identity of the engine that fixed it.
         dtype: Precision of the image encoder.
         threads: Threads of the arithmetic.
-        block_size: Samples of one batch.
-        commit_size: Samples of one block, a divisor of `block_size`.
+        batch_size: Samples of one batch; the stored entry names it `block_size`.
+        block_size: Samples of one block, a divisor of `batch_size`; the stored entry names it `commit_size`.
         law: Law of the noise.
         epoch_sha256: SHA-256 of the noise key's secret; another one may be current when the job resumes.
         gate: The gate of a bank; None for one prompt.
@@ -97,8 +97,8 @@ class LedgerEntry:
     engine: EngineIdentity
     dtype: str
     threads: int
+    batch_size: int
     block_size: int
-    commit_size: int
     law: NoiseLaw
     epoch_sha256: str
     gate: Gate | None = None
@@ -114,8 +114,8 @@ class LedgerEntry:
             "engine": asdict(self.engine),
             "dtype": self.dtype,
             "threads": self.threads,
-            "block_size": self.block_size,
-            "commit_size": self.commit_size,
+            "block_size": self.batch_size,
+            "commit_size": self.block_size,
             "law": self.law,
             "epoch_sha256": self.epoch_sha256,
             "selector": None if selector is None else asdict(selector),
@@ -146,8 +146,16 @@ class LedgerEntry:
         tensors = load(payload[end:])
         features, sigma_range = tensors.pop("text_features"), rest.pop("sigma_range")
         gate = None if sigma_range is None else Gate(sigma_range=tuple(sigma_range), **tensors)
-        members = tuple(rest.pop("members"))
-        return cls(text_features=features, gate=gate, members=members, selection=selection, engine=engine, **rest)
+        return cls(
+            text_features=features,
+            gate=gate,
+            members=tuple(rest.pop("members")),
+            selection=selection,
+            engine=engine,
+            batch_size=rest.pop("block_size"),
+            block_size=rest.pop("commit_size"),
+            **rest,
+        )
 
 
 class RedisLedger:
@@ -159,7 +167,7 @@ class RedisLedger:
         job_id: str,
         *,
         ttl: int,
-        may_go_on: Callable[[], None],
+        raise_if_stopped: Callable[[], None],
         part: str = "",
         engine: str = "",
         on_redone: Callable[[bool], None] | None = None,
@@ -170,7 +178,7 @@ class RedisLedger:
             redis: The job store.
             job_id: The job's id.
             ttl: Seconds that it is kept.
-            may_go_on: Called after each commit; raises to stop.
+            raise_if_stopped: Called after each commit; raises to stop.
             part: Name of one of several runs of samples, whose blocks are kept apart; "" where there is one run.
             engine: Name of the engine that commits.
             on_redone: Called when a block was committed before by another engine, or by this one in a request that
@@ -179,7 +187,7 @@ class RedisLedger:
         self._redis = redis
         self._job_id = job_id
         self._ttl = ttl
-        self._may_go_on = may_go_on
+        self._raise_if_stopped = raise_if_stopped
         self._part = part
         self._engine = engine
         self._on_redone = on_redone
@@ -229,7 +237,7 @@ class RedisLedger:
         tracing.committed(start, len(labels) // LABEL_BYTES)
         if not is_first and self._on_redone is not None:
             self._on_redone(standing == labels)
-        self._may_go_on()
+        self._raise_if_stopped()
         return standing
 
     def read(self, starts: Iterable[int]) -> dict[int, bytes]:
@@ -252,7 +260,7 @@ class RedisLedger:
             JobEndedError: The job has ended.
             StopRequested: The process is to stop.
         """
-        self._may_go_on()
+        self._raise_if_stopped()
         status = cast("bytes | None", self._redis.hget(record_key(self._job_id), "status"))
         if status is None or status.decode() in ENDED:
             raise JobEndedError(self._job_id)

@@ -21,7 +21,7 @@ from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.contract.selftest import SelfTestFailedError
 from certrad.workers.engine.protocol import DONE, LEAVING, READY, REPUBLISH, Order
 from certrad.workers.parent_death import die_with
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.worker import QueueWorker
 from certrad.workers.settings import WorkerSettings
 
@@ -62,8 +62,8 @@ def serve(
 ) -> None:
     """Loads the models, then performs orders until they end, a task raises SystemExit, or SIGTERM asks to stop.
 
-    On SIGTERM a running task gets a request to stop (`certrad.workers.queue.stop`); without a running task the process
-    ends at once.
+    On SIGTERM a running task gets a request to stop (`certrad.workers.queue.stopping`); without a running task the
+    process ends at once.
 
     Args:
         performer: Performs the jobs.

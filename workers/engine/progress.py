@@ -9,7 +9,7 @@ from certrad.models.types import Certificate, CertifyRequest, FixedSigma, LabelC
 from certrad.workers.contract.progress import RunningBound
 from certrad.workers.contract.records import Records
 from certrad.workers.engine.ledger import JobEndedError
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 
 _PROGRESS_SECONDS: Final = 0.25
 
@@ -44,7 +44,7 @@ class SamplingProgress:
             JobEndedError: The job has ended.
             StopRequested: The process is to stop.
         """
-        stopping.check()
+        stopping.raise_if_stopped()
         self._publish(done, None, None)
 
     def estimation(self, done: int, counts: LabelCounts | None, running_radius: float | None) -> None:

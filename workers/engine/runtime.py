@@ -43,8 +43,8 @@ class Runtime:
     _resident: OrderedDict[tuple[BackboneCard, torch.dtype], Backbone] = field(default_factory=OrderedDict)
 
     @property
-    def block_size(self) -> int:
-        """Returns the samples per block: the operator's choice, or the default of the device."""
+    def batch_size(self) -> int:
+        """Returns the samples of one batch: the operator's choice, or the default of the device."""
         return self.settings.block_size or default_batch_size(self.device)
 
     def backbone(self, backbone_id: str, dtype: torch.dtype) -> Backbone:

@@ -43,13 +43,13 @@ def run_selftest(runtime: Runtime, *, samples: int) -> SelfTestReport:
 
     Args:
         runtime: The state of the engine.
-        samples: Samples of the label counts, rounded up to whole blocks.
+        samples: Samples of the label counts, rounded up to whole batches.
     """
     checks = [
         *device_checks(
             runtime.device,
             lambda: runtime.backbone(EMBEDDED_ID, runtime.dtype),
-            block_size=runtime.block_size,
+            batch_size=runtime.batch_size,
             samples=samples,
         ),
         run_check("redis", lambda: round_trip(runtime.redis), time.monotonic),
@@ -58,7 +58,7 @@ def run_selftest(runtime: Runtime, *, samples: int) -> SelfTestReport:
         made_at=time.time(),
         checks=tuple(checks),
         skipped=(SkippedCheck(name="decoder", reason=_OF_INTAKE), SkippedCheck(name="signing", reason=_OF_INTAKE)),
-        facts=device_facts(runtime.device, runtime.dtype, block_size=runtime.block_size),
+        facts=device_facts(runtime.device, runtime.dtype, batch_size=runtime.batch_size),
     )
     for check in report.checks:
         if not check.ok:
@@ -69,15 +69,15 @@ def run_selftest(runtime: Runtime, *, samples: int) -> SelfTestReport:
 
 
 def device_checks(
-    device: torch.device, load: Callable[[], Backbone], *, block_size: int, samples: int
+    device: torch.device, load: Callable[[], Backbone], *, batch_size: int, samples: int
 ) -> Iterator[SelfTestCheck]:
     """Yields the checks of a device, with noise of a fresh key.
 
     Args:
         device: The device.
         load: Returns the demonstration model on it.
-        block_size: Samples of a batch.
-        samples: Samples of the label counts, rounded up to whole blocks.
+        batch_size: Samples of a batch.
+        samples: Samples of the label counts, rounded up to whole batches.
     """
     try:
         references = read_references()
@@ -88,7 +88,7 @@ def device_checks(
         references=references,
         device=device,
         load=load,
-        block_size=block_size,
+        batch_size=batch_size,
         samples=samples,
         key=os.urandom(32),
         clock=time.monotonic,
@@ -113,13 +113,13 @@ def record_selftest(runtime: Runtime, worker_name: str, report: SelfTestReport) 
     )
 
 
-def device_facts(device: torch.device, dtype: torch.dtype, *, block_size: int) -> dict[str, str]:
+def device_facts(device: torch.device, dtype: torch.dtype, *, batch_size: int) -> dict[str, str]:
     """Returns the facts of a device and of the software on it that a report keeps.
 
     Args:
         device: The device.
         dtype: The precision of the image encoder.
-        block_size: Samples of a block.
+        batch_size: Samples of a batch.
     """
     cuda = device.type == "cuda"
     return {
@@ -130,7 +130,7 @@ def device_facts(device: torch.device, dtype: torch.dtype, *, block_size: int) -
         "dtype": dtype_name(dtype),
         "processor": processor_name(device),
         "threads": str(torch.get_num_threads()),
-        "block_size": str(block_size),
+        "block_size": str(batch_size),
         "noise_law": noise_law(device),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

@@ -24,29 +24,31 @@ class SharedLedger(RedisLedger):
         job_id: str,
         *,
         ttl: int,
-        may_go_on: Callable[[], None],
+        raise_if_stopped: Callable[[], None],
         part: str = "",
         engine: str = "",
         on_redone: Callable[[bool], None] | None = None,
     ) -> None:
         """Opens the ledger; see `RedisLedger`."""
-        super().__init__(redis, job_id, ttl=ttl, may_go_on=may_go_on, part=part, engine=engine, on_redone=on_redone)
+        super().__init__(
+            redis, job_id, ttl=ttl, raise_if_stopped=raise_if_stopped, part=part, engine=engine, on_redone=on_redone
+        )
         self._claims = Claims(redis=redis, job_id=job_id, run=part, ttl=ttl)
         self._layout: Layout | None = None
-        self._bounded = False
-        self._nothing_since: float | None = None  # monotonic seconds; every claim of others is older
+        self._may_stop_early = False
+        self._nothing_since: float | None = None  # monotonic seconds; every claim of another engine is older
 
-    def begin(self, layout: Layout, *, bounded: bool) -> None:
+    def begin(self, layout: Layout, *, may_stop_early: bool) -> None:
         """Lets other engines claim batches; see `SharedBlocks.begin`.
 
         Args:
             layout: How the samples are cut.
-            bounded: Whether the labels may decide before n.
+            may_stop_early: Whether the labels may decide before n.
 
         Raises:
             JobEndedError: The job has ended.
         """
-        self._layout, self._bounded = layout, bounded
+        self._layout, self._may_stop_early = layout, may_stop_early
         self._claims.begin(layout)
 
     def claim(self, decided: int) -> int | None:
@@ -61,15 +63,15 @@ class SharedLedger(RedisLedger):
         """
         if self._layout is None:
             raise RuntimeError("begin() must run before the first claim")
-        start = self._claims.lead(limit_of(self._layout, decided, bounded=self._bounded))
+        start = self._claims.lead(limit_of(self._layout, decided, may_stop_early=self._may_stop_early))
         if start is not None:
             self._nothing_since = None
         elif self._nothing_since is None:
             self._nothing_since = time.monotonic()
         return start
 
-    def await_others(self, starts: Iterable[int]) -> dict[int, bytes]:
-        """Returns the labels of blocks that others compute: all of them, or those that came in good time.
+    def await_helpers(self, starts: Iterable[int]) -> dict[int, bytes]:
+        """Returns the labels of blocks that other engines compute: all of them, or those that came in good time.
 
         That is the time of two batches after there was nothing left to claim, once for all batches that are out.
 

@@ -32,7 +32,7 @@ from certrad.workers.engine.prompt_store import publish_all
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.engine.selftest import ORDERED_SAMPLES, START_SAMPLES, record_selftest, run_selftest
 from certrad.workers.engine.tuning import Tuning
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.shortage import raise_if_disk_is_full
 from certrad.workers.queue.slices import SliceOverError
 from certrad.workers.settings import WorkerSettings

@@ -1,4 +1,4 @@
-"""TicketOffers: the engine that has a certificate asks idle engines to take part in it."""
+"""The tickets that an engine offers: it asks idle engines to take part in the certificate that it has."""
 
 import time
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class TicketOffers:
     _tickets: list[str] = field(default_factory=list, init=False)
 
     def consider(self, done: int) -> None:
-        """TicketOffers a ticket to every idle engine that fits, if the job takes long enough from here on.
+        """Offers a ticket to every idle engine that fits, if the job takes long enough from here on.
 
         Args:
             done: Estimation samples that are done, of all runs.

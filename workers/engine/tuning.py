@@ -45,7 +45,7 @@ from certrad.workers.engine.epochs_done import Epochs
 from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.prompt_store import publish, save_own
 from certrad.workers.engine.runtime import Runtime
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.shortage import raise_if_disk_is_full
 from certrad.workers.queue.slices import Slice, SliceOverError
 
@@ -136,7 +136,7 @@ class Tuning:
             StopRequested: The process is to stop.
             SliceOverError: Certificates wait.
         """
-        stopping.check()
+        stopping.raise_if_stopped()
         if not self._slice.begin_step():
             keep()
             raise SliceOverError(self._tenant)

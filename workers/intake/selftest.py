@@ -51,7 +51,10 @@ def selftest(test_id: str) -> None:
     """
     settings = WorkerSettings()
     with connect(settings) as redis:
-        made = (decoder(settings), signing(settings, Keyring(redis), of_intake=True), redis_check(redis))
+        keyring = Keyring(redis)
+        key = run_check("signing", lambda: _publish_key(settings, keyring), time.monotonic)
+        signed = check_signing(settings, keyring) if key.ok else key
+        made = (check_decoder(settings), signed, check_redis(redis))
         report = _report(made)
         SelfTests(redis).put(test_id, "intake", report)
         job = get_current_job()
@@ -72,8 +75,10 @@ def passes_at_start(queue_name: str, settings: WorkerSettings, redis: Redis) -> 
     Returns:
         Whether every check passed; a worker that fails must take no job.
     """
-    signed = signing(settings, None) if queue_name == INTAKE_QUEUE else SkippedCheck(name="signing", reason=_NO_KEY)
-    report = _report((decoder(settings), signed, redis_check(redis)))
+    signed = (
+        check_signing(settings, None) if queue_name == INTAKE_QUEUE else SkippedCheck(name="signing", reason=_NO_KEY)
+    )
+    report = _report((check_decoder(settings), signed, check_redis(redis)))
     tests, host = SelfTests(redis), socket.gethostname()
     if report.passed:
         _log.info("selftest passed", seconds=round(report.seconds, 3))
@@ -102,8 +107,8 @@ def _report(made: Iterable[SelfTestCheck | SkippedCheck]) -> SelfTestReport:
     return report
 
 
-def decoder(settings: WorkerSettings) -> SelfTestCheck:
-    """Returns whether the decoder makes the stored model input of the shipped DICOM file, in its sandbox.
+def check_decoder(settings: WorkerSettings) -> SelfTestCheck:
+    """Checks that the decoder makes the stored model input of the shipped DICOM file, in its sandbox.
 
     Args:
         settings: Limits of the sandbox.
@@ -129,24 +134,27 @@ def decoder(settings: WorkerSettings) -> SelfTestCheck:
     return run_check("decoder", decoded, time.monotonic)
 
 
-def signing(
-    settings: WorkerSettings, keyring: Keyring | None, *, of_intake: bool = False
-) -> SelfTestCheck | SkippedCheck:
-    """Returns whether what this installation signs verifies, and what was changed afterwards does not.
+def _publish_key(settings: WorkerSettings, keyring: Keyring) -> str:
+    """Makes the signing key if there is none yet, publishes the public keys, and returns the one in use."""
+    keys = SigningKeys(settings.signing_dir)
+    name = public_key(keys.current())
+    keys.publish(keyring)
+    return name
+
+
+def check_signing(settings: WorkerSettings, keyring: Keyring | None) -> SelfTestCheck | SkippedCheck:
+    """Checks that what this installation signs verifies, and that what was changed afterwards does not.
 
     Args:
         settings: The folder of the keys; nothing is signed where no key was ever used.
         keyring: The published keys, which must hold the one in use; None to leave that out.
-        of_intake: Whether this is intake, which makes a key if it has none yet, and publishes its keys.
     """
     keys = SigningKeys(settings.signing_dir)
-    if not of_intake and not keys.public_keys():
+    if not keys.public_keys():
         return SkippedCheck(name="signing", reason="no signing key is here: intake makes it for its first certificate")
 
     def signed() -> str:
         key = keys.current()
-        if of_intake and keyring is not None:
-            keys.publish(keyring)
         probe = sign({"schema": PROBE_SCHEMA, "value": secrets.token_hex(16)}, key)
         if not is_signed(probe):
             raise ValueError("the signature of a probe does not verify")
@@ -160,8 +168,8 @@ def signing(
     return run_check("signing", signed, time.monotonic)
 
 
-def redis_check(redis: Redis) -> SelfTestCheck:
-    """Returns whether Redis gives back what is written to it."""
+def check_redis(redis: Redis) -> SelfTestCheck:
+    """Checks that Redis gives back what is written to it."""
     return run_check("redis", lambda: round_trip(redis), time.monotonic)
 
 

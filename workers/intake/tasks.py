@@ -23,7 +23,7 @@ from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.intake.decode import backbone_card, decode_labelled
 from certrad.workers.intake.seen_image import encode_png
 from certrad.workers.intake.tuning_images import put_images
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.failures import end_job_on_error
 from certrad.workers.queue.shortage import require_room
 from certrad.workers.settings import WorkerSettings
@@ -44,7 +44,7 @@ def decode(job_id: str) -> None:
         TimeoutError: Redis does not answer, so that RQ tries again.
         ShortageError: The job store has no room for the image, so that RQ tries again later.
     """
-    _begin(job_id, _decode)
+    _run_first_stage(job_id, _decode)
 
 
 def unpack(job_id: str) -> None:
@@ -60,11 +60,11 @@ def unpack(job_id: str) -> None:
         TimeoutError: Redis does not answer, so that RQ tries again.
         ShortageError: The job store has no room for the images, so that RQ tries again later.
     """
-    _begin(job_id, _unpack)
+    _run_first_stage(job_id, _unpack)
 
 
-def _begin(job_id: str, run_first_stage: Callable[[JobRecord, WorkerSettings, Redis, Records], bool]) -> None:
-    """Runs the first stage of a job, which returns whether the job goes on, and sends the job to an engine."""
+def _run_first_stage(job_id: str, stage: Callable[[JobRecord, WorkerSettings, Redis, Records], bool]) -> None:
+    """Runs the first stage of a job, and sends the job to an engine if the stage returns that it goes on."""
     settings = WorkerSettings()
     with connect(settings) as redis:
         records = Records(redis, ttl=settings.job_ttl)
@@ -73,7 +73,7 @@ def _begin(job_id: str, run_first_stage: Callable[[JobRecord, WorkerSettings, Re
             uploads.delete(settings.blobs_dir, job_id)
             return
         with end_job_on_error(job_id, settings, records), stopping.until(record.submission.deadline_at):
-            if run_first_stage(record, settings, redis, records):
+            if stage(record, settings, redis, records):
                 enqueue(
                     redis,
                     record.request.kind,

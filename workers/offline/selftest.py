@@ -25,7 +25,7 @@ from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.redis_access import redis_options
 from certrad.workers.engine.selftest import device_checks, device_facts
-from certrad.workers.intake.selftest import decoder, intake_facts, redis_check, signing
+from certrad.workers.intake.selftest import check_decoder, check_redis, check_signing, intake_facts
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.offline.settings import settings_of
@@ -62,7 +62,7 @@ def tested(settings: StackSettings, samples: int, on_outcome: Callable[[Outcome]
 
     Args:
         settings: Device, precision and data directory.
-        samples: Samples of the label counts, rounded up to whole blocks.
+        samples: Samples of the label counts, rounded up to whole batches.
         on_outcome: Receives the outcome of each check as it ends.
 
     Raises:
@@ -74,16 +74,16 @@ def tested(settings: StackSettings, samples: int, on_outcome: Callable[[Outcome]
     except (RuntimeError, AssertionError) as error:  # torch has no such device
         raise ValueError(f"CERTRAD_DEVICE: {str(error).partition(chr(10))[0]}") from None
     torch.set_num_threads(settings.threads)
-    block_size = settings.block_size or default_batch_size(device)
+    batch_size = settings.block_size or default_batch_size(device)
     made: list[Outcome] = []
-    for outcome in _outcomes(settings, device, dtype, block_size, samples):
+    for outcome in _outcomes(settings, device, dtype, batch_size, samples):
         made.append(outcome)
         on_outcome(outcome)
     return SelfTestReport(
         made_at=time.time(),
         checks=tuple(outcome for outcome in made if isinstance(outcome, SelfTestCheck)),
         skipped=tuple(outcome for outcome in made if isinstance(outcome, SkippedCheck)),
-        facts={**intake_facts(), **device_facts(device, dtype, block_size=block_size)},
+        facts={**intake_facts(), **device_facts(device, dtype, batch_size=batch_size)},
     )
 
 
@@ -107,27 +107,27 @@ def signed_report(report: SelfTestReport, keys: SigningKeys) -> bytes:
 
 
 def _outcomes(
-    settings: StackSettings, device: torch.device, dtype: torch.dtype, block_size: int, samples: int
+    settings: StackSettings, device: torch.device, dtype: torch.dtype, batch_size: int, samples: int
 ) -> Iterator[Outcome]:
     card = shipped_backbones()[EMBEDDED_ID]
     yield from device_checks(
         device,
         lambda: load_backbone(card, EMBEDDED, device=device, dtype=dtype),
-        block_size=block_size,
+        batch_size=batch_size,
         samples=samples,
     )
-    yield decoder(settings)
+    yield check_decoder(settings)
     redis = _redis(settings)
     if redis is None:
         yield SkippedCheck(
             name="redis", reason="no service runs on this data directory, and CERTRAD_REDIS_URL is unset"
         )
-        yield signing(settings, None)
+        yield check_signing(settings, None)
         return
     with redis:
-        reached = redis_check(redis)
+        reached = check_redis(redis)
         yield reached
-        yield signing(settings, Keyring(redis) if reached.ok else None)
+        yield check_signing(settings, Keyring(redis) if reached.ok else None)
 
 
 def _redis(settings: StackSettings) -> Redis | None:

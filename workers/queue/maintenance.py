@@ -13,13 +13,21 @@ from certrad.workers.contract import outputs
 from certrad.workers.contract.audit import open_trail
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord, UnreadableRecordError
-from certrad.workers.contract.names import ENDED, ENGINE_QUEUE, FIRST_STAGE, FORMER_ENGINE_QUEUE, Phase, Stage
+from certrad.workers.contract.names import (
+    ENDED,
+    ENGINE_QUEUE,
+    FIRST_STAGE,
+    FORMER_ENGINE_QUEUE,
+    Phase,
+    Stage,
+    split_entry,
+)
 from certrad.workers.contract.queues import enqueue, queue, queue_of, rq_job_id, worker_exists
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.contract.turns import place
 from certrad.workers.queue.append_only_file import rewrite_when_idle
-from certrad.workers.queue.stop import PASSED
+from certrad.workers.queue.stopping import PASSED
 from certrad.workers.settings import WorkerSettings
 
 _INTAKE: Final[frozenset[Phase]] = frozenset({"queued", "decoding", "unpacking"})
@@ -113,7 +121,7 @@ def move_former_jobs(redis: Redis, settings: WorkerSettings, *, clock: Callable[
     for rq_id in former.job_ids:
         if not redis.lrem(former.key, 0, rq_id):
             continue
-        job_id = rq_id.rpartition("-")[0]
+        job_id, _ = split_entry(rq_id)
         try:
             record = records.read(job_id)
         except UnreadableRecordError:

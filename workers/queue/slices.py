@@ -6,7 +6,7 @@ from typing import Final, cast
 
 from redis import Redis
 
-from certrad.workers.contract.names import ENGINE_QUEUE
+from certrad.workers.contract.names import ENGINE_QUEUE, queue_key
 
 _LOOK_SECONDS: Final = 0.25
 _CERTIFICATE: Final = b"-certify"
@@ -61,4 +61,4 @@ class Slice:
         return not any(entry.endswith(_CERTIFICATE) for entry in self._waiting())
 
     def _waiting(self) -> list[bytes]:
-        return cast("list[bytes]", self._redis.lrange(f"rq:queue:{ENGINE_QUEUE}", 0, -1))
+        return cast("list[bytes]", self._redis.lrange(queue_key(ENGINE_QUEUE), 0, -1))

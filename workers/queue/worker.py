@@ -24,6 +24,7 @@ from rq.utils import now
 from certrad.workers.connection import quiet_seconds
 from certrad.workers.contract.exit_codes import FAILURE
 from certrad.workers.contract.keyring import Keyring
+from certrad.workers.contract.names import split_entry
 from certrad.workers.contract.queues import AllowedJob
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.speeds import note_stage
@@ -33,7 +34,7 @@ from certrad.workers.contract.waiting import refuses_writes
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.keys.time_stamps import stamp_waiting
 from certrad.workers.parent_death import die_with
-from certrad.workers.queue import stop as stopping
+from certrad.workers.queue import stopping
 from certrad.workers.queue.maintenance import reap
 from certrad.workers.queue.ready_horse import ReadyHorse
 from certrad.workers.queue.shortage import ShortageError
@@ -126,8 +127,9 @@ class QueueWorker(Worker):
         with stage_of_a_job(self.connection, job):
             began = time.monotonic()
             done: bool = super().perform_job(job, queue, execution)
-            seconds, stage = time.monotonic() - began, job.id.rpartition("-")[2]
+            seconds = time.monotonic() - began
             _log.info("task ended", task=job.id, done=done, seconds=round(seconds, 3))
+        _, stage = split_entry(job.id)
         if done and stage in _NOTED_STAGES:
             note_stage(self.connection, stage, seconds)
         return done

@@ -16,7 +16,7 @@ from certrad.models.types.image import ImageRecord
 from certrad.workers.contract import outputs, uploads
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.job import JobRecord
-from certrad.workers.contract.outputs import OUTPUTS, OutputKind, Refused
+from certrad.workers.contract.outputs import OUTPUTS, OutputKind, OutputOutcomes
 from certrad.workers.reports.codes import finding
 from certrad.workers.reports.predecessors import IssuedReport, ReportIndex
 from certrad.workers.reports.render import Outputs, instance_of, render_outputs
@@ -50,7 +50,7 @@ def make_reports(
     settings: WorkerSettings,
     *,
     clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
-) -> Refused:
+) -> OutputOutcomes:
     """Renders and stores the reports about a certificate; a second run stores the identical bytes.
 
     Args:
@@ -126,7 +126,7 @@ def _report(
     )
 
 
-def _store(job_id: str, rendered: Outputs, settings: WorkerSettings) -> Refused:
+def _store(job_id: str, rendered: Outputs, settings: WorkerSettings) -> OutputOutcomes:
     for kind, content in rendered.content.items():
         outputs.store(settings.outputs_dir, job_id, kind, content)
     return {kind: rendered.refused.get(kind) for kind in OUTPUTS}

@@ -32,7 +32,7 @@ from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.offline.evidence.attacks import attacked_images, verdicts_of
 from certrad.workers.offline.evidence.made_here import NotMadeError, bill_of_materials, selftest_report
 from certrad.workers.offline.evidence.page import page
-from certrad.workers.offline.evidence.parts import Evidence
+from certrad.workers.offline.evidence.parts import GatheredEvidence
 from certrad.workers.offline.evidence.requirements import ITEMS, REQUIREMENTS
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import StackSettings
@@ -91,8 +91,8 @@ def _print_items(index: Mapping[str, Any]) -> None:
         sys.stdout.write(f"{each['id']:14} {covered}{note}\n")
 
 
-def _gathered(options: Namespace, settings: StackSettings, cards: Cards) -> Evidence:
-    evidence, task = Evidence(), cards.tasks[options.task]
+def _gathered(options: Namespace, settings: StackSettings, cards: Cards) -> GatheredEvidence:
+    evidence, task = GatheredEvidence(), cards.tasks[options.task]
     evidence.add("task_card", "cards/task.json", encode_card(task).encode())
     evidence.add("backbone_card", "cards/backbone.json", encode_card(cards.backbones[task.default_backbone]).encode())
     named = [cards.prompts[name] for name in (task.default_prompt, task.default_bank) if name]
@@ -115,7 +115,7 @@ def _gathered(options: Namespace, settings: StackSettings, cards: Cards) -> Evid
     return evidence
 
 
-def _add_evaluation(evidence: Evidence, table: Path | None, task: str) -> None:
+def _add_evaluation(evidence: GatheredEvidence, table: Path | None, task: str) -> None:
     if table is None:
         evidence.leave_out("evaluation", "no evaluation was given")
         return
@@ -158,7 +158,7 @@ _OF_EVALUATION: Final = (
 )
 
 
-def _add_audit(evidence: Evidence, file: Path | None) -> None:
+def _add_audit(evidence: GatheredEvidence, file: Path | None) -> None:
     if file is None:
         evidence.leave_out("audit", "no result of `certrad audit` was given")
         return
@@ -174,7 +174,7 @@ def _add_audit(evidence: Evidence, file: Path | None) -> None:
             raise ValueError(f"{file} must hold what `certrad audit --json` printed")
 
 
-def _add_attack(evidence: Evidence, file: Path | None, task: TaskCard) -> None:
+def _add_attack(evidence: GatheredEvidence, file: Path | None, task: TaskCard) -> None:
     if file is None:
         evidence.leave_out("attack", "no result of `certrad attack` was given")
         return
@@ -185,7 +185,7 @@ def _add_attack(evidence: Evidence, file: Path | None, task: TaskCard) -> None:
     evidence.add("attack", "attack.json", _json(evidence.attacked))
 
 
-def _add_selftest(evidence: Evidence, file: Path | None, settings: StackSettings, *, unsigned: bool) -> None:
+def _add_selftest(evidence: GatheredEvidence, file: Path | None, settings: StackSettings, *, unsigned: bool) -> None:
     keys = SigningKeys(settings.signing_dir)
     try:
         content = selftest_report(settings, keys) if file is None else file.read_bytes()
@@ -212,7 +212,7 @@ def _add_selftest(evidence: Evidence, file: Path | None, settings: StackSettings
     evidence.add("selftest", "selftest.json", content)
 
 
-def _add_sbom(evidence: Evidence, file: Path | None) -> None:
+def _add_sbom(evidence: GatheredEvidence, file: Path | None) -> None:
     try:
         content = bill_of_materials() if file is None else file.read_bytes()
     except NotMadeError as error:
@@ -225,7 +225,7 @@ def _add_sbom(evidence: Evidence, file: Path | None) -> None:
     evidence.add("sbom", "sbom.json", content)
 
 
-def _index(evidence: Evidence, title: str) -> dict[str, Any]:
+def _index(evidence: GatheredEvidence, title: str) -> dict[str, Any]:
     items = [
         {
             "id": item,

@@ -7,7 +7,7 @@ from certrad.workers.offline.evidence.requirements import ItemId
 
 
 @dataclass(slots=True)
-class Evidence:
+class GatheredEvidence:
     """The files that are gathered, by their names, what a reader must know of an item, and why one has none."""
 
     files: dict[str, bytes] = field(default_factory=dict)

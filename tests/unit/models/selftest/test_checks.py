@@ -45,7 +45,7 @@ def run(references: References, load: Callable[[], Backbone], samples: int = 32)
             references=references,
             device=CPU,
             load=load,
-            block_size=32,
+            batch_size=32,
             samples=samples,
             key=KEY,
             clock=time.monotonic,
@@ -146,13 +146,13 @@ def test_other_text_features_are_found(references: References, backbone: Backbon
 def test_counts_of_another_image_are_outside_the_band(references: References, backbone: Backbone) -> None:
     other = replace(references, phantom=references.phantom * 0)
     with pytest.raises(CheckFailedError, match=r"class \d occurred \d+ times in 64 samples"):
-        checks.check_counts(other, backbone, KEY, block_size=32, samples=64)
+        checks.check_counts(other, backbone, KEY, batch_size=32, samples=64)
 
 
-def test_samples_are_rounded_up_to_whole_blocks(references: References, backbone: Backbone) -> None:
+def test_samples_are_rounded_up_to_whole_batches(references: References, backbone: Backbone) -> None:
     head = checks._head(references, backbone)
     found = count_labels(
-        head.classifier(backbone, 0.5), references.phantom.numpy(), 0.5, Noise(KEY), block_size=8, samples=9
+        head.classifier(backbone, 0.5), references.phantom.numpy(), 0.5, Noise(KEY), batch_size=8, samples=9
     )
     assert sum(found) == 16
 

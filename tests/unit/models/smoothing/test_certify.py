@@ -83,11 +83,11 @@ def estimated(
     blocks: Blocks,
     params: SmoothingParams = PARAMS,
     base_classifier: BaseClassifier = CLASSIFIER,
-    commit_size: int | None = None,
+    block_size: int | None = None,
     on_progress: Callable[[LabelCounts, float | None], None] | None = None,
 ) -> Estimation:
     """The estimation of the image with noise of one law and batches of 64."""
-    return estimate(sampler(), base_classifier, params, SELECTION, blocks, commit_size, on_progress)
+    return estimate(sampler(), base_classifier, params, SELECTION, blocks, block_size, on_progress)
 
 
 # -- the counts ------------------------------------------------------------------------------------------------------
@@ -123,11 +123,11 @@ def test_the_selection_noise_is_not_the_estimation_noise() -> None:
     assert result.selection != result.estimation.counts
 
 
-@pytest.mark.parametrize("commit_size", [1, 16, 64])
+@pytest.mark.parametrize("block_size", [1, 16, 64])
 @pytest.mark.parametrize("law", LAWS)
-def test_the_counts_are_the_same_for_every_commit_size(commit_size: int, law: NoiseLaw) -> None:
+def test_the_counts_are_the_same_for_every_block_size(block_size: int, law: NoiseLaw) -> None:
     whole = certify(IMAGE, CLASSIFIER, PARAMS, key=KEY, law=law)
-    assert certify(IMAGE, CLASSIFIER, PARAMS, key=KEY, law=law, commit_size=commit_size) == whole
+    assert certify(IMAGE, CLASSIFIER, PARAMS, key=KEY, law=law, block_size=block_size) == whole
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100, 1000, 2048])
@@ -146,41 +146,41 @@ def test_every_batch_has_the_same_size_and_the_same_companions() -> None:
 
 @pytest.mark.parametrize("n", [10, 63, 64, 65, 127, 128])
 def test_exactly_n_samples_are_counted(n: int) -> None:
-    result = certify(IMAGE, CLASSIFIER, SmoothingParams(n0=10, n=n), key=KEY, commit_size=16)
+    result = certify(IMAGE, CLASSIFIER, SmoothingParams(n0=10, n=n), key=KEY, block_size=16)
     assert (result.selection.total, result.estimation.counts.total) == (10, n)
 
 
 # -- blocks ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("commit_size", [1, 16, 64])
-def test_the_blocks_hold_each_label_once(commit_size: int) -> None:
+@pytest.mark.parametrize("block_size", [1, 16, 64])
+def test_the_blocks_hold_each_label_once(block_size: int) -> None:
     blocks = MemoryBlocks()
-    estimation = estimated(blocks, commit_size=commit_size)
+    estimation = estimated(blocks, block_size=block_size)
     committed = blocks.committed()
-    assert sorted(committed) == list(range(0, 1000, commit_size))
+    assert sorted(committed) == list(range(0, 1000, block_size))
     assert b"".join(committed[start] for start in sorted(committed)) == estimation.labels
     labels = np.frombuffer(estimation.labels, "<u2")
     assert labels.size == 1000
     assert count(labels, 4) == estimation.counts
 
 
-@pytest.mark.parametrize("commit_size", [1, 16, 64])
+@pytest.mark.parametrize("block_size", [1, 16, 64])
 @pytest.mark.parametrize("allowed", [0, 1, 5, 15])
-def test_interrupted_and_resumed_gives_the_same_result(allowed: int, commit_size: int) -> None:
+def test_interrupted_and_resumed_gives_the_same_result(allowed: int, block_size: int) -> None:
     interrupted = InterruptedBlocks(allowed=allowed)
     with pytest.raises(InterruptedError):
-        estimated(interrupted, commit_size=commit_size)
+        estimated(interrupted, block_size=block_size)
     assert len(interrupted.committed()) == allowed
-    assert estimated(interrupted.kept, commit_size=commit_size) == estimated(MemoryBlocks())
+    assert estimated(interrupted.kept, block_size=block_size) == estimated(MemoryBlocks())
 
 
 def test_only_batches_with_a_missing_block_are_computed() -> None:
     blocks = MemoryBlocks()
-    whole = estimated(blocks, commit_size=16)
+    whole = estimated(blocks, block_size=16)
     holes = MemoryBlocks({start: block for start, block in blocks.committed().items() if start not in (80, 96, 992)})
     watched = WatchedClassifier()
-    assert estimated(holes, base_classifier=watched, commit_size=16) == whole
+    assert estimated(holes, base_classifier=watched, block_size=16) == whole
     assert holes.committed() == blocks.committed()
     assert len(watched.batches) == 2
     assert torch.equal(watched.batches[0], sampler().batch(Stream.ESTIMATE, 64))
@@ -224,10 +224,10 @@ def test_blocks_that_could_overlap_are_refused(foreign: dict[int, bytes]) -> Non
         estimated(MemoryBlocks(foreign))
 
 
-@pytest.mark.parametrize("commit_size", [0, -1, 48, 65, 128])
-def test_a_commit_size_that_does_not_divide_the_batch_is_refused(commit_size: int) -> None:
+@pytest.mark.parametrize("block_size", [0, -1, 48, 65, 128])
+def test_a_block_size_that_does_not_divide_the_batch_is_refused(block_size: int) -> None:
     with pytest.raises(ValueError, match="must divide the batch size 64"):
-        estimated(MemoryBlocks(), commit_size=commit_size)
+        estimated(MemoryBlocks(), block_size=block_size)
 
 
 # -- stopping and progress -------------------------------------------------------------------------------------------
@@ -325,14 +325,14 @@ def test_samples_beyond_the_stop_are_neither_labelled_nor_committed() -> None:
     assert noise_threads() == []
 
 
-@pytest.mark.parametrize("commit_size", [1, 16, 64])
+@pytest.mark.parametrize("block_size", [1, 16, 64])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_target_interrupted_and_resumed_gives_the_same_result(share: float, commit_size: int) -> None:
+def test_a_target_interrupted_and_resumed_gives_the_same_result(share: float, block_size: int) -> None:
     undisturbed = estimated(MemoryBlocks(), TARGETED)
-    interrupted = InterruptedBlocks(allowed=int(share * undisturbed.counts.total / commit_size))
+    interrupted = InterruptedBlocks(allowed=int(share * undisturbed.counts.total / block_size))
     with pytest.raises(InterruptedError):
-        estimated(interrupted, TARGETED, commit_size=commit_size)
-    assert estimated(interrupted.kept, TARGETED, commit_size=commit_size) == undisturbed
+        estimated(interrupted, TARGETED, block_size=block_size)
+    assert estimated(interrupted.kept, TARGETED, block_size=block_size) == undisturbed
 
 
 @pytest.mark.parametrize("favoured", [0, 3])

@@ -73,8 +73,8 @@ class Company:
         self.own.append(start)
         return self.kept.commit(start, labels)
 
-    def begin(self, layout: Layout, *, bounded: bool) -> None:
-        assert bounded == (layout.n == TARGETED.n)
+    def begin(self, layout: Layout, *, may_stop_early: bool) -> None:
+        assert may_stop_early == (layout.n == TARGETED.n)
         self._layout = layout
 
     def claim(self, decided: int) -> int | None:
@@ -86,7 +86,7 @@ class Company:
         self._live_on()
         return {start: labels for start, labels in self.kept.committed().items() if start in set(starts)}
 
-    def await_others(self, starts: Iterable[int]) -> Mapping[int, bytes]:
+    def await_helpers(self, starts: Iterable[int]) -> Mapping[int, bytes]:
         return self.read(starts)
 
     def leave(self) -> None:

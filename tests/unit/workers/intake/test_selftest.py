@@ -15,7 +15,7 @@ from certrad.models.types.selftest import SelfTestCheck, SkippedCheck
 from certrad.workers.cli.main import main
 from certrad.workers.contract.names import ARCHIVE_QUEUE
 from certrad.workers.intake import selftest
-from certrad.workers.intake.selftest import decoder, passes_at_start, signing
+from certrad.workers.intake.selftest import check_decoder, check_signing, passes_at_start
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.settings import WorkerSettings
 
@@ -26,7 +26,7 @@ def settings(tmp_path: Path) -> WorkerSettings:
 
 
 def test_the_real_decoder_gives_the_stored_model_input(settings: WorkerSettings) -> None:
-    check = decoder(settings)
+    check = check_decoder(settings)
     assert (check.name, check.ok) == ("decoder", True), check.detail
 
 
@@ -34,7 +34,7 @@ def test_another_file_is_refused(settings: WorkerSettings, tmp_path: Path, monke
     other = tmp_path / "phantom.dcm"
     other.write_bytes(PHANTOM.read_bytes()[:-1] + b"\x01")
     monkeypatch.setattr(selftest, "PHANTOM", other)
-    check = decoder(settings)
+    check = check_decoder(settings)
     assert not check.ok
     assert "not the one the references name" in check.detail
 
@@ -47,13 +47,13 @@ def test_a_decoder_that_gives_other_pixels_or_another_model_input_is_found(
     stored = {"pixels_sha256": facts.pixels_sha256, "input_sha256": facts.input_sha256}
     other = SimpleNamespace(**{**stored, digest: "0" * 64})
     monkeypatch.setattr(selftest, "decode_limited", lambda *_: (None, other))
-    check = decoder(settings)
+    check = check_decoder(settings)
     assert not check.ok
     assert check.detail.startswith(f"{digest} is 000000")
 
 
 def test_the_limit_of_uploads_is_no_part_of_what_is_tested(settings: WorkerSettings) -> None:
-    check = decoder(settings.model_copy(update={"max_pixels": 64}))
+    check = check_decoder(settings.model_copy(update={"max_pixels": 64}))
     assert check.ok, check.detail
 
 
@@ -72,13 +72,13 @@ def test_a_worker_without_rights_in_redis_does_not_pass_and_no_error_escapes(set
 
 
 def test_without_a_key_nothing_is_signed_and_none_is_made(settings: WorkerSettings) -> None:
-    assert isinstance(signing(settings, None), SkippedCheck)
+    assert isinstance(check_signing(settings, None), SkippedCheck)
     assert not settings.signing_dir.exists()
 
 
 def test_a_probe_is_signed_with_the_key_of_the_installation(settings: WorkerSettings) -> None:
     key = SigningKeys(settings.signing_dir).current()
-    check = signing(settings, None)
+    check = check_signing(settings, None)
     assert isinstance(check, SelfTestCheck)
     assert check.ok
     assert key.public_key().public_bytes_raw().hex() in check.detail
@@ -90,7 +90,7 @@ def test_a_verifier_that_always_says_the_same_is_found(
 ) -> None:
     SigningKeys(settings.signing_dir).current()
     monkeypatch.setattr(selftest, "is_signed", lambda _: answer)
-    check = signing(settings, None)
+    check = check_signing(settings, None)
     assert isinstance(check, SelfTestCheck)
     assert not check.ok
     assert told in check.detail
@@ -102,7 +102,7 @@ def test_a_key_that_is_not_published_is_found(settings: WorkerSettings) -> None:
             return []
 
     SigningKeys(settings.signing_dir).current()
-    check = signing(settings, Empty())  # type: ignore[arg-type]
+    check = check_signing(settings, Empty())  # type: ignore[arg-type]
     assert isinstance(check, SelfTestCheck)
     assert (check.ok, check.detail) == (False, "the public key in use is not published")
 

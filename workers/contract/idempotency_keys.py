@@ -16,7 +16,7 @@ return 0
 """
 
 
-def replay_field(key_sha256: str | None) -> Mapping[str, str]:
+def idempotency_field(key_sha256: str | None) -> Mapping[str, str]:
     """Returns the field of a job's record that names its Idempotency-Key; empty for a job without one.
 
     Args:
@@ -25,7 +25,7 @@ def replay_field(key_sha256: str | None) -> Mapping[str, str]:
     return {} if key_sha256 is None else {_FIELD: key_sha256}
 
 
-def forget_replay(redis: Redis, job_id: str) -> None:
+def forget_idempotency_key(redis: Redis, job_id: str) -> None:
     """Forgets the Idempotency-Key that created a job, with the digest of its upload; call it while the record is there.
 
     Args:

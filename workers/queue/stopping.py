@@ -29,7 +29,7 @@ def requested() -> bool:
     return _requested.is_set()
 
 
-def check(*, clock: Callable[[], float] = time.time) -> None:
+def raise_if_stopped(*, clock: Callable[[], float] = time.time) -> None:
     """Raises an exception if the task is to stop here.
 
     Args:
@@ -48,7 +48,7 @@ def check(*, clock: Callable[[], float] = time.time) -> None:
 
 @contextmanager
 def until(deadline_at: float | None) -> Iterator[None]:
-    """Has `check` keep the deadline of a job; it is checked at once.
+    """Has `raise_if_stopped` keep the deadline of a job; it is checked at once.
 
     Args:
         deadline_at: Seconds since 1970; None for no deadline.
@@ -58,7 +58,7 @@ def until(deadline_at: float | None) -> Iterator[None]:
     """
     token = _deadline.set(deadline_at)
     try:
-        check()
+        raise_if_stopped()
         yield
     finally:
         _deadline.reset(token)
