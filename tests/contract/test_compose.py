@@ -203,7 +203,7 @@ def test_api_and_orthanc_read_the_secret_of_triggers_from_one_file() -> None:
     assert COMPOSE["secrets"]["trigger_secret"]["file"].endswith("/trigger.secret")
 
 
-def test_names_of_whoever_starts_it_are_added_to_those_of_the_network() -> None:
+def test_names_that_clients_call_are_added_to_those_of_the_network() -> None:
     names = SERVICES["api"]["environment"]["CERTRAD_ALLOWED_HOSTS"]
     given = names.replace("${CERTRAD_ALLOWED_HOSTS-}", "certrad.example.org")
     assert ApiSettings(allowed_hosts=given).host_names == {"localhost", "api", "certrad.example.org"}
