@@ -1,5 +1,6 @@
 """What the cluster's files promise about networks: images stay inside, and weights can still be fetched."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,21 @@ def test_redis_has_every_file_that_its_configuration_names() -> None:
     configured = ROOT.joinpath("docker/redis/valkey.conf").read_text("utf-8").split()
     named = {word.removeprefix("/run/secrets/") for word in configured if word.startswith("/run/secrets/")}
     assert named == set(SERVICES["redis"]["secrets"]) <= COMPOSE["secrets"].keys()
+
+
+def test_the_script_makes_every_secret_but_the_key_that_the_api_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run([ROOT / "docker" / "redis" / "make_secrets.sh", tmp_path], check=True)
+    mounted = {secret["file"].rpartition("/")[2] for secret in COMPOSE["secrets"].values()}
+    assert mounted - {file.name for file in tmp_path.iterdir()} == {"connector.key"}
+    secret = tmp_path / "trigger.secret"
+    assert secret.stat().st_mode & 0o777 == 0o444  # each container has a user of its own; the folder keeps others out
+    secret.chmod(0o400)  # outside /run/secrets, nobody else may read it
+    monkeypatch.setenv("CERTRAD_TRIGGER_SECRET_FILE", str(secret))
+    trigger_secret = ApiSettings().trigger_secret
+    assert trigger_secret is not None
+    assert trigger_secret.get_secret_value() == secret.read_text()
 
 
 def test_secrets_are_not_in_the_repository() -> None:
