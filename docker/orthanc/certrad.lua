@@ -1,10 +1,17 @@
 -- Announces every complete series of images to certrad. Add the path of this file to `LuaScripts` in Orthanc's
 -- configuration. docs/pacs.md explains it.
 
--- Settings: where certrad listens, and the secret that its CERTRAD_TRIGGER_SECRET holds. The variables of the
--- environment of Orthanc decide; without them, what is written here.
+-- Settings: where certrad listens, and the secret that its CERTRAD_TRIGGER_SECRET holds, or the first line of the file
+-- that CERTRAD_TRIGGER_SECRET_FILE names. The variables of the environment of Orthanc decide; without them, what is
+-- written here.
 local URL = os.getenv('CERTRAD_TRIGGER_URL') or 'http://127.0.0.1:8000/triggers/orthanc'
 local SECRET = os.getenv('CERTRAD_TRIGGER_SECRET') or ''
+local SECRET_FILE = os.getenv('CERTRAD_TRIGGER_SECRET_FILE')
+if SECRET_FILE then
+  local file = assert(io.open(SECRET_FILE))
+  SECRET = file:read('*l')
+  file:close()
+end
 
 -- Reports and other objects without an image. certrad stores reports itself, and this list saves the calls for them.
 -- certrad ignores more kinds of objects than these, and knows its own reports and pictures by their identifiers.

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the secrets of Redis in a new folder: a password for each user of users.acl, the access list with their SHA-256,
-# an authority and a certificate for TLS; and the secret that signs callbacks.
+# an authority and a certificate for TLS; the secret that signs callbacks, and the one that triggers of the PACS bring.
 #
 #   docker/redis/make_secrets.sh FOLDER [NAME]...     NAME: a further host name of Redis, besides `redis` and localhost
 #
@@ -40,7 +40,8 @@ while read -r line; do
 done <"$here/users.acl" >"$folder/users.acl.new"
 mv "$folder/users.acl.new" "$folder/users.acl"
 
+[ -e "$folder/trigger.secret" ] || openssl rand -hex 32 | tr -d '\n' >"$folder/trigger.secret"
 [ -e "$folder/callback.secret" ] || printf 'whsec_%s' "$(openssl rand -base64 32)" >"$folder/callback.secret"
 
 # Each container gets only its own of these files, under a user of its own; the folder keeps everybody else out.
-chmod 444 "$folder"/*.password "$folder/callback.secret" "$folder/users.acl" "$folder/ca.crt" "$folder/redis.crt" "$folder/redis.key"
+chmod 444 "$folder"/*.password "$folder/callback.secret" "$folder/trigger.secret" "$folder/users.acl" "$folder/ca.crt" "$folder/redis.crt" "$folder/redis.key"

@@ -1,5 +1,6 @@
 """What the cluster's files promise about networks: images stay inside, and weights can still be fetched."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from certrad.app.settings import ApiSettings
+from certrad.workers.contract.secret_files import secret_settings
 from certrad.workers.settings import CallbackSettings, ConnectorSettings, WorkerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +16,8 @@ ADDED = ("time-stamps.yml", "pacs.yml")
 COMPOSE: dict[str, Any] = yaml.safe_load(ROOT.joinpath("docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 STAMPS, OWN_PACS = (yaml.safe_load(ROOT.joinpath("docker", name).read_text("utf-8")) for name in ADDED)
+FILES = (COMPOSE, STAMPS, OWN_PACS)
+SETTINGS = (ApiSettings, WorkerSettings, ConnectorSettings, CallbackSettings)
 
 
 def has_exit(service: str) -> bool:
@@ -94,7 +98,12 @@ def test_each_service_has_its_own_user_of_redis_and_the_password_of_no_other(ser
     assert environment["CERTRAD_REDIS_URL"].startswith("rediss://")
     assert environment["CERTRAD_REDIS_USER"] == service
     assert environment["CERTRAD_REDIS_PASSWORD_FILE"] == "/run/secrets/redis_password"
-    assert SERVICES[service]["secrets"] == [{"source": f"redis_{service}", "target": "redis_password"}, "redis_ca"]
+    more = ["trigger_secret"] if service == "api" else []
+    assert SERVICES[service]["secrets"] == [
+        {"source": f"redis_{service}", "target": "redis_password"},
+        "redis_ca",
+        *more,
+    ]
     assert COMPOSE["secrets"][f"redis_{service}"]["file"].endswith(f"/{service}.password")
 
 
@@ -143,6 +152,21 @@ def test_redis_has_every_file_that_its_configuration_names() -> None:
     assert named == set(SERVICES["redis"]["secrets"]) <= COMPOSE["secrets"].keys()
 
 
+def test_the_script_makes_every_secret_but_the_key_that_the_api_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run([ROOT / "docker" / "redis" / "make_secrets.sh", tmp_path], check=True)
+    mounted = {secret["file"].rpartition("/")[2] for secret in COMPOSE["secrets"].values()}
+    assert mounted - {file.name for file in tmp_path.iterdir()} == {"connector.key"}
+    secret = tmp_path / "trigger.secret"
+    assert secret.stat().st_mode & 0o777 == 0o444  # each container has a user of its own; the folder keeps others out
+    secret.chmod(0o400)  # outside /run/secrets, nobody else may read it
+    monkeypatch.setenv("CERTRAD_TRIGGER_SECRET_FILE", str(secret))
+    trigger_secret = ApiSettings().trigger_secret
+    assert trigger_secret is not None
+    assert trigger_secret.get_secret_value() == secret.read_text()
+
+
 def test_secrets_are_not_in_the_repository() -> None:
     assert "/redis-secrets/" in ROOT.joinpath(".gitignore").read_text("utf-8").splitlines()
 
@@ -188,6 +212,19 @@ def test_script_and_addresses_of_the_hospital_fit_together() -> None:
     assert "orthanc" in connector["environment"]["CERTRAD_PACS_URL"]
 
 
+def test_api_and_orthanc_read_the_secret_of_triggers_from_one_file() -> None:
+    for service in (SERVICES["api"], SERVICES["orthanc"]):
+        assert service["environment"]["CERTRAD_TRIGGER_SECRET_FILE"] == "/run/secrets/trigger_secret"
+        assert "trigger_secret" in service["secrets"]
+    assert COMPOSE["secrets"]["trigger_secret"]["file"].endswith("/trigger.secret")
+
+
+def test_names_that_clients_call_are_added_to_those_of_the_network() -> None:
+    names = SERVICES["api"]["environment"]["CERTRAD_ALLOWED_HOSTS"]
+    given = names.replace("${CERTRAD_ALLOWED_HOSTS-}", "certrad.example.org")
+    assert ApiSettings(allowed_hosts=given).host_names == {"localhost", "api", "certrad.example.org"}
+
+
 def test_pacs_is_published_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["orthanc"]["ports"])
     assert SERVICES["orthanc"]["image"].partition(":")[2] not in ("", "latest")
@@ -196,8 +233,10 @@ def test_pacs_is_published_on_loopback_only() -> None:
 @pytest.mark.parametrize(
     ("service", "names"),
     [
-        ("intake", ["CERTRAD_REPORT_LANGUAGE", "CERTRAD_COPY_BURNED_IN"]),
-        ("connector", ["CERTRAD_PACS_TOKEN", "CERTRAD_PACS_USER", "CERTRAD_PACS_PASSWORD"]),
+        ("api", ["CERTRAD_TRUSTED_PROXIES", "CERTRAD_TELEMETRY"]),
+        ("intake", ["CERTRAD_REPORT_LANGUAGE", "CERTRAD_COPY_BURNED_IN", "CERTRAD_TELEMETRY"]),
+        ("intake", ["CERTRAD_DRIFT_LABELS", "CERTRAD_DRIFT_SCANNER_MODELS"]),
+        *((name, ["CERTRAD_TELEMETRY", "OTEL_EXPORTER_OTLP_ENDPOINT"]) for name in ("archive", "engine", "callbacks")),
     ],
 )
 def test_settings_of_whoever_starts_it_reach_the_service_and_stay_unset_otherwise(
@@ -230,14 +269,33 @@ def test_the_file_for_a_pacs_of_ones_own_gives_the_connector_alone_a_way_to_it()
     assert mount.endswith(f":{connector['environment']['CERTRAD_PACS_CA']}:ro")
 
 
+def test_the_credentials_of_a_pacs_of_ones_own_are_files() -> None:
+    connector = OWN_PACS["services"]["connector"]
+    assert connector["secrets"] == list(OWN_PACS["secrets"]) == ["pacs_token", "pacs_password"]
+    for name in connector["secrets"]:
+        variable = f"CERTRAD_{name.upper()}_FILE"
+        assert connector["environment"][variable] == f"${{{variable}:+/run/secrets/{name}}}"
+        assert OWN_PACS["secrets"][name]["file"] == f"${{{variable}:-/dev/null}}"
+
+
+def test_no_variable_holds_a_secret() -> None:
+    secrets = {f"CERTRAD_{name.upper()}" for kind in SETTINGS for name in secret_settings(kind)}
+    given = {
+        (service, name)
+        for content in FILES
+        for service, described in content["services"].items()
+        for name in described.get("environment", {})
+    }
+    assert "CERTRAD_TRIGGER_SECRET" in secrets
+    assert [(service, name) for service, name in given if name in secrets] == []
+
+
 def test_every_setting_in_the_files_is_one_that_the_service_reads() -> None:
-    known = {f"CERTRAD_{name.upper()}" for name in (*ConnectorSettings.model_fields, *WorkerSettings.model_fields)}
-    known |= {f"CERTRAD_{name.upper()}" for name in ApiSettings.model_fields} | {"CERTRAD_TRIGGER_URL"}
-    known |= {f"CERTRAD_{name.upper()}" for name in CallbackSettings.model_fields}
+    known = {f"CERTRAD_{name.upper()}" for kind in SETTINGS for name in kind.model_fields} | {"CERTRAD_TRIGGER_URL"}
     known |= {f"{name}_FILE" for name in known}
     given = {
         name
-        for content in (COMPOSE, STAMPS, OWN_PACS)
+        for content in FILES
         for service in content["services"].values()
         for name in service.get("environment", {})
         if name.startswith("CERTRAD_")

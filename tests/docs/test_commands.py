@@ -33,7 +33,7 @@ MARKED: Final = {
     "docs/monitoring.md": 1,
     "docs/operations.md": 10,
     "docs/outputs.md": 1,
-    "docs/pacs.md": 15,
+    "docs/pacs.md": 14,
     "docs/scaling.md": 1,
     "docs/selftest.md": 1,
     "docs/tuning.md": 1,

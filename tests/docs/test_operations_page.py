@@ -8,13 +8,15 @@ from certrad.app.settings import ApiSettings
 from certrad.models.errors import PROBLEMS
 from certrad.workers.contract import exit_codes
 from certrad.workers.contract.data_version import DATA_VERSION, MIGRATIONS
-from certrad.workers.settings import ConnectorSettings, StackSettings
+from certrad.workers.settings import CallbackSettings, ConnectorSettings, StackSettings
 from tests.support.documentation import DOCS
 
 PAGE: Final = (DOCS / "operations.md").read_text("utf-8")
 KEEPS: Final = re.compile(r".*(_ttl|_days)|session_seconds")
 SETTINGS: Final = {
-    f"CERTRAD_{name.upper()}" for kind in (ApiSettings, StackSettings, ConnectorSettings) for name in kind.model_fields
+    f"CERTRAD_{name.upper()}"
+    for kind in (ApiSettings, StackSettings, ConnectorSettings, CallbackSettings)
+    for name in kind.model_fields
 }
 
 
@@ -36,6 +38,8 @@ def test_every_setting_that_keeps_something_is_in_the_table_of_retention() -> No
 def test_times_of_the_table_are_the_defaults() -> None:
     told = {cells[3].strip("`"): cells[2] for cells in rows(section("What is kept, and for how long"))}
     assert (told["CERTRAD_JOB_TTL"][:5], StackSettings.model_fields["job_ttl"].default) == ("a day", 86_400)
+    assert told["CERTRAD_CALLBACK_DAYS"].endswith("three days at most")
+    assert CallbackSettings.model_fields["callback_days"].default == 3
     assert (told["CERTRAD_OUTPUT_TTL"][:7], StackSettings.model_fields["output_ttl"].default) == ("an hour", 3_600)
     assert (
         told["CERTRAD_PACS_RETENTION_DAYS"] == f"{ConnectorSettings.model_fields['pacs_retention_days'].default:g} days"

@@ -206,6 +206,8 @@ def hospital() -> Iterator[Hospital]:
     orthanc = Orthanc(folder / "orthanc")
     rules = folder / "rules.toml"
     rules.write_text(RULES)
+    secret = folder / "trigger.secret"
+    secret.write_text(SECRET)
     output = folder / "processes"
     output.mkdir()
     try:
@@ -226,7 +228,7 @@ def hospital() -> Iterator[Hospital]:
             orthanc.kill()
             orthanc.start(
                 CERTRAD_TRIGGER_URL=f"{stack.url}/triggers/orthanc",
-                CERTRAD_TRIGGER_SECRET=SECRET,
+                CERTRAD_TRIGGER_SECRET_FILE=str(secret),
                 no_proxy="127.0.0.1",
             )
             yield Hospital(orthanc=orthanc, proxy=proxy, stack=stack, folder=folder)

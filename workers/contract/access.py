@@ -10,7 +10,7 @@ SCOPES: Final[dict[Scope, str]] = {
     "submit": "submit images, and cancel or erase the tenant's own jobs that certify",
     "read": "read the tenant's own jobs, certificates and assessments, and verify documents",
     "tune": "tune prompts, change and withdraw the tenant's own, and cancel or erase the jobs that tune them",
-    "admin": "change the defaults and prompts of all tenants, read metrics, and run the self-test",
+    "admin": "change the defaults and the prompts that are everyone's, read metrics, and run the self-test",
 }
 LOCAL_TENANT: Final = "local"
 """The tenant of a service that is open on loopback, and of every job of a release without tenants."""

@@ -139,7 +139,12 @@ REQUIREMENTS: Final = (
         *("audit", "attack", "limits", "sbom", "keys"),
     ),
     _fda("Security Risk Management", "a plan and a report of security risks", "there is no such report"),
-    _fda("Threat Modeling", "a threat model", "no threat model is part of this evidence"),
+    _fda(
+        "Threat Modeling",
+        "a threat model",
+        "the project's own, docs/threat_model.md of its repository, is of the software alone; that of an installation "
+        "is its operator's",
+    ),
     _fda("Third-Party Software Components", "an SBOM with support dates", "levels and ends of support", "sbom"),
     _fda("Security Assessment of Unresolved Anomalies", "open anomalies", "no list of anomalies"),
     _fda("Security Architecture", "controls and architecture views", "architecture views", "keys", "settings"),
