@@ -40,5 +40,5 @@ podman exec -i -e "CERTRAD_API_KEY=$key" certrad_api_1 sh -ec '
   python -c "
 import urllib.request
 urllib.request.urlretrieve(\"http://127.0.0.1:8000/.well-known/certrad-keys\", \"/tmp/keys.json\")"
-  certrad verify /tmp/saved/image.certificate.json --key /tmp/keys.json' <"${1:?names an image}"
+  certrad verify /tmp/saved/image.dcm.certificate.json --key /tmp/keys.json' <"${1:?names an image}"
 podman ps --format '{{.Names}} {{.Image}} {{.Status}}'

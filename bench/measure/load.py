@@ -219,7 +219,7 @@ async def _requests(target: Target, job: str, count: int) -> None:
     await asyncio.gather(*(some(count // _CONNECTIONS) for _ in range(_CONNECTIONS)))
 
 
-async def _uploads(target: Target, count: int) -> Counter[str]:
+async def _uploads(target: Target, count: int) -> dict[str, int]:
     image = _image()
 
     async def upload() -> str:
@@ -230,7 +230,7 @@ async def _uploads(target: Target, count: int) -> Counter[str]:
             return str(status) if status == 202 else f"{status} {json.loads(body).get('code')}"
         return "dropped"
 
-    return Counter(await asyncio.gather(*(upload() for _ in range(count))))
+    return dict(Counter(await asyncio.gather(*(upload() for _ in range(count)))))
 
 
 async def _submit(connection: Connection, path: str) -> str:

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from certrad.bench.measure.scale import Row, as_markdown
 from certrad.bench.measure.scale_simulation import simulate
 from certrad.workers.local.redis_server import EmbeddedRedis
 
 
+@pytest.mark.usefixtures("redis")  # empty: a helper leaves where a job waits
 def test_simulated_engines_share_a_certificate_at_some_requests_for_each_batch(redis_server: EmbeddedRedis) -> None:
     socket = Path(redis_server.socket_path)
     made = simulate(socket, engines=3, n=5_000, batch_size=100, seconds=0.02)
