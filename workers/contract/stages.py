@@ -55,7 +55,11 @@ def _delete(redis: Redis, sent: Job) -> None:
     """Deletes an RQ job; one that no worker ever had takes its turn back first, since it would count as had."""
     if sent.started_at is None:
         forget(redis, sent.origin, sent.id)
-    sent.delete()
+    try:
+        sent.delete()
+    except ValueError:  # RQ has listed an execution that a worker has ended since
+        redis.delete(sent.execution_registry.key)
+        sent.delete()
 
 
 def _stop(redis: Redis, rq_job_id: str) -> None:
