@@ -64,6 +64,10 @@ COMMANDS: Final = {
         "the stored references of the self-test: known answers, features and label counts",
     ),
     "scale": ("certrad.bench.measure.scale", "one certificate over several engines, real and simulated, up to 64"),
+    "process-memory": (
+        "certrad.bench.measure.process_memory",
+        "the memory of every process of a service that has made certificates",
+    ),
     "start-up": ("certrad.bench.measure.start_up", "what it takes until a process of the API answers"),
     "page-pictures": ("certrad.bench.docs.page_pictures", "screenshots of the page, for the documentation"),
     "picture": ("certrad.bench.docs.picture", "an SVG of what a command prints, for the documentation"),

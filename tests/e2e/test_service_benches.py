@@ -31,6 +31,14 @@ def test_load_gets_an_answer_to_everything_that_it_sends() -> None:
     assert 0 < figures["poll_ms"][0] <= figures["poll_ms"][1] <= figures["poll_ms"][2]
 
 
+def test_memory_of_every_process_is_told_and_none_is_unknown() -> None:
+    figures = measured("process-memory", "--certificates", "1")
+    of_engine = figures["by_role"]["engine, the process with the model"]
+    assert of_engine == max(figures["by_role"].values()) > 100
+    assert {"API", "intake worker", "archive worker", "Redis or Valkey"} < set(figures["by_role"])
+    assert "other" not in figures["by_role"]
+
+
 def test_parts_of_the_overhead_add_up_to_it() -> None:
     figures = measured("service-overhead", "--rounds", "3")
     assert len(figures["rounds"]) == 3
