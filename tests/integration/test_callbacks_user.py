@@ -17,7 +17,7 @@ from tests.support.guarded_redis import GuardedRedis, guarded_redis
 from tests.support.processes import Processes, wait_for
 from tests.support.receiver import Authority, Receiver, make_authority, receiver
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.system
 REQUEST = CertifyRequest(
     classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=("a", "b"), template="a photo of {}")
 )

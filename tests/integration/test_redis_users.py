@@ -18,7 +18,7 @@ from tests.support.finished_jobs import REQUEST
 from tests.support.guarded_redis import GuardedRedis, guarded_redis
 from tests.support.processes import ROOT
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.system
 JOB = "0" * 32
 FORBIDDEN = (NoPermissionError, ResponseError)  # the second from within a script
 REFUSED = r"permission|can't access"
