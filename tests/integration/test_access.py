@@ -1,4 +1,4 @@
-"""Who gets in: open on loopback, closed elsewhere; keys, scopes, sessions and limits."""
+"""The service is open on loopback; elsewhere keys, scopes, sessions and limits decide who gets in."""
 
 import json
 import os

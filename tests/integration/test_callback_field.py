@@ -1,4 +1,4 @@
-"""The field `callback`: kept for a host of the list, refused for every other, noted in the step that ends the job."""
+"""The field `callback` is kept for a host of the list, refused for any other, and noted when the job ends."""
 
 import pytest
 from fastapi.testclient import TestClient
