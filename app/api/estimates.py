@@ -1,4 +1,4 @@
-"""When the jobs of this installation will be done, as far as that is known; worked out once a second at most."""
+"""Estimates when the jobs of this installation will be done, from queues that it reads at most once a second."""
 
 import math
 import time
@@ -116,7 +116,11 @@ class Estimates:
         )
 
     def _current(self) -> QueueState:
-        """Returns the queues of about a second ago; while one thread reads them, the others use the former ones."""
+        """Returns the state of the queues, which is read at most once a second.
+
+        It is read less often when reading it takes long, so that the readings take a twentieth of the time at most.
+        While one thread reads, the others get the former state.
+        """
         state = self._state
         if state is None:  # there is nothing to answer with, so that every thread waits for the first reading
             self._reading.acquire()

@@ -1,4 +1,4 @@
-"""The benchmarks of a running service, each in its smallest form."""
+"""Each benchmark of a running service runs in its smallest form."""
 
 import json
 import subprocess

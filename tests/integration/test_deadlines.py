@@ -1,4 +1,4 @@
-"""Deadlines and estimates over a real Redis: what is refused at once, what ends when its time is over, what is told."""
+"""A deadline that cannot be met is refused, a late job ends, and every view of a job gives an estimate."""
 
 import time
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The access list of Redis: what each user may do, and what somebody with the API's password may not."""
+"""The access list of Redis lets each user do its work, and bounds what somebody with the API's password may do."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Clients that send too slowly, too little or too much at once, against the API as a process of its own."""
+"""The API is not held up by clients that send too slowly, too little or too much at once."""
 
 import json
 import select

@@ -1,4 +1,4 @@
-"""Certificates against the truth: a linear base classifier, whose true radius has a closed form."""
+"""Certificates keep to the true radius of a linear base classifier, which has a closed form."""
 
 import hashlib
 

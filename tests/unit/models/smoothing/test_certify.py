@@ -1,4 +1,4 @@
-"""CERTIFY and PREDICT as wholes: the same counts whoever computes them, and every way to stop."""
+"""CERTIFY and PREDICT give the same counts whoever computes them, and stop in every way they can."""
 
 import threading
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The noise laws: known answers, and noise as a pure function of (key, stream, sample index)."""
+"""The noise laws give the known answers, and noise is a pure function of (key, stream, sample index)."""
 
 import hashlib
 import hmac

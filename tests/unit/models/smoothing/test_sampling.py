@@ -1,4 +1,4 @@
-"""Noisy batches and the labels they get."""
+"""Noisy batches are rounded and ordered as documented, and get one label for each sample."""
 
 import threading
 from collections.abc import Iterator
