@@ -63,6 +63,11 @@ class SharedSettings(BaseSettings):
     tuning_slice_seconds: float = Field(
         10.0, ge=0, description="seconds after which a tuning makes room for the certificates that wait for an engine"
     )
+    share_seconds: float = Field(
+        2.0,
+        ge=0,
+        description="seconds that a certificate must still take for its engine to ask idle engines to help",
+    )
     drift_days: int = Field(
         400, ge=1, le=3_660, description="days that the counts of certificates and abstentions of a day are kept"
     )
