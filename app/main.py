@@ -105,7 +105,12 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestLogMiddleware, settings=settings, metrics=services.requests)
+    app.add_middleware(
+        RequestLogMiddleware,
+        settings=settings,
+        metrics=services.requests,
+        uploads=(certify.PATH, tuning.PATH, instances.PATH, f"{instances.PATH}/"),
+    )
     for module in (
         certify,
         jobs,
