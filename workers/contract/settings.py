@@ -64,7 +64,7 @@ class SharedSettings(BaseSettings):
     telemetry_headers: SecretStr | None = Field(
         None,
         description="headers that traces are sent with, such as the credential of the collector: `name=value`, several "
-        "separated by commas, in the form of `OTEL_EXPORTER_OTLP_HEADERS`, which they go before",
+        "separated by commas, in the form of `OTEL_EXPORTER_OTLP_HEADERS`; they win over those of that variable",
     )
 
     @field_validator("telemetry_headers")
