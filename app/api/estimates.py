@@ -49,16 +49,22 @@ class Estimates:
     """Estimates waits and runs of this installation's jobs."""
 
     def __init__(
-        self, redis: Redis, *, tuning_slice_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        redis: Redis,
+        *,
+        tuning_slice_seconds: float,
+        share_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Reads nothing before the first question.
 
         Args:
             redis: The job store.
             tuning_slice_seconds: Seconds that a tuning has while certificates wait.
+            share_seconds: Seconds that a certificate must still take for its engine to ask idle engines to help.
             clock: Seconds.
         """
-        self._reader = QueueReader(redis, tuning_slice_seconds=tuning_slice_seconds)
+        self._reader = QueueReader(redis, tuning_slice_seconds=tuning_slice_seconds, share_seconds=share_seconds)
         self._clock = clock
         self._reading = Lock()
         self._state: QueueState | None = None
@@ -81,7 +87,7 @@ class Estimates:
         if wait is None:  # it came after the queues were read
             wait = state.wait_of_new(record.submission.tenant, urgent=request.urgent)
         left = request.samples_max - cast("SamplesDone", record.progress).samples_done
-        return _expected(state, wait, state.run(request, left))
+        return _expected(state, wait, state.run(request, left, job_id=record.id))
 
     def of_new(self, request: CertifyRequest, submission: Submission) -> ExpectedTimes:
         """Returns what a job could expect if it came now.
