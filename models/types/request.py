@@ -55,7 +55,7 @@ Adaptation = ZeroShotAdaptation | GatedAdaptation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierSpec:
-    """The base classifier by name: backbone, prompt, classes and adaptation.
+    """The base classifier by name: backbone, adapter, prompt, classes and adaptation.
 
     Attributes:
         backbone: Id of a backbone card.
@@ -64,6 +64,7 @@ class ClassifierSpec:
         template: Hand-written template with one `{}`; also the initial context of zero-shot adaptation. Always the bare
             `{}` with a learned prompt, so that one classifier has one description, and with it one noise key.
         adaptation: How the prompt is adapted, None for not at all.
+        adapter: Id of the adapter of the image tower; None for the frozen tower.
     """
 
     backbone: str
@@ -71,6 +72,7 @@ class ClassifierSpec:
     class_names: tuple[str, ...]
     template: str
     adaptation: Adaptation | None = None
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         check_classes(self.class_names, self.template)
