@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from certrad.models.backbones.towers import Towers
 from certrad.models.backbones.weights import file_sha256, find_weights, pinned
 from certrad.models.errors import Rejected
-from certrad.models.types import BackboneCard
+from certrad.models.types import AdapterCard, BackboneCard
 from certrad.models.types.cards import Activation, BackboneFormat
 
 EMBEDDED = Path(__file__).parents[1] / "demo"
@@ -40,12 +40,21 @@ class Backbone:
         logit_scale: the learned factor of the cosine similarity, read from the weights.
         device: the device of both towers.
         dtype: the dtype of the image tower.
+        adapter: the card of the adapter that is merged into the image tower; None for the frozen one.
     """
 
     def __init__(
-        self, model: Towers, card: BackboneCard, *, sha256: str, device: torch.device, dtype: torch.dtype
+        self,
+        model: Towers,
+        card: BackboneCard,
+        *,
+        sha256: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        adapter: AdapterCard | None = None,
     ) -> None:
         self.card = card
+        self.adapter = adapter
         self.sha256 = sha256
         self.image_size = model.image_size[0]
         self.embed_dim = model.text.embed_dim
@@ -66,6 +75,17 @@ class Backbone:
     def image_tower(self) -> nn.Module:
         """The image encoder behind the normalisation. Frozen; to train it, deep-copy the backbone first."""
         return self._model.visual
+
+    def with_image_tower(self, tower: nn.Module, adapter: AdapterCard) -> "Backbone":
+        """Returns a backbone with this text tower and another image tower.
+
+        Args:
+            tower: the image tower, of the same architecture.
+            adapter: the card of the adapter that was merged into it.
+        """
+        own = self._model
+        model = Towers(tower, own.text, image_size=own.image_size, logit_scale=own.logit_scale)
+        return Backbone(model, self.card, sha256=self.sha256, device=self.device, dtype=self.dtype, adapter=adapter)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Returns image features (B, D) in `dtype`, not normalised, of pixels (B, 3, H, W) in the units of [0, 1].

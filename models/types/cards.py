@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from certrad.models.types.code import Code
 from certrad.models.types.routing import SigmaRouting
-from certrad.models.types.tuned_on import TunedOn
+from certrad.models.types.tuned_on import TunedOn, joined
 from certrad.models.types.window import WindowPreset, check_presets
 
 BackboneFormat = Literal["open_clip", "hf_clip", "medclip", "biomedclip"]
@@ -202,10 +202,7 @@ class PromptCard:
         Args:
             earlier: The earlier card; None if there is none.
         """
-        if earlier is None or earlier.tuned_on is None:
-            return self
-        own = self.tuned_on
-        return replace(self, tuned_on=earlier.tuned_on if own is None else own.with_start(earlier.tuned_on))
+        return self if earlier is None else replace(self, tuned_on=joined(self.tuned_on, earlier.tuned_on))
 
 
 def alike_classes(class_names: tuple[str, ...]) -> tuple[str, ...]:
