@@ -90,7 +90,7 @@ def save_prompt(
         prompt: the context vectors or the bank.
         name: first part of the id.
         method: how the prompt was learned; `bank` for a bank only.
-        backbone: the backbone it was tuned with.
+        backbone: the backbone it was tuned with, with the adapter of its image tower if it has one.
         class_names: the classes it was tuned for.
         task: id of their task, or None.
         licence: licence of the prompt.
@@ -124,6 +124,8 @@ def save_prompt(
         tuning=tuning or {},
         measured=measured or {},
         tuned_on=tuned_on,
+        adapter=None if backbone.adapter is None else backbone.adapter.id,
+        adapter_sha256=None if backbone.adapter is None else backbone.adapter.sha256,
     )
     card = card.with_images_of(_stored_card(prompt_path(directory, card.id).with_suffix(".json")))
     replace_file(prompt_path(directory, card.id), content)
