@@ -128,7 +128,7 @@ class WorkerSettings(SharedSettings):
 
     @property
     def adapters_dir(self) -> Path:
-        """Returns the folder of content-addressed adapters of image towers with their cards."""
+        """Returns the folder of content-addressed adapters of image encoders with their cards."""
         return self.data_dir / "adapters"
 
     @property

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,6 +79,41 @@ def save_adapter(
     Raises:
         ValueError: The name is bad, a value is not finite, or the ranks differ.
     """
+    card = replace(
+        adapter_of(low_rank, replaced, name=name, backbone=backbone, sigma_range=sigma_range).card,
+        licence=licence,
+        training=training or {},
+        measured=measured or {},
+        trained_on=trained_on,
+    )
+    content = adapter_to_bytes(low_rank, replaced, backbone_sha256=backbone.sha256)
+    path = adapter_path(directory, card.id)
+    card = card.with_images_of(_stored_card(path.with_suffix(".json")))
+    replace_file(path, content)
+    write_adapter_card(directory, card)
+    return card
+
+
+def adapter_of(
+    low_rank: Mapping[str, LowRank],
+    replaced: Mapping[str, Tensor],
+    *,
+    name: str,
+    backbone: Backbone,
+    sigma_range: tuple[float, float],
+) -> Adapter:
+    """Returns trained changes as an adapter, with the card that they have by themselves.
+
+    Args:
+        low_rank: Name of a matrix of the image tower -> its change; at least one.
+        replaced: Name of another parameter of the image tower -> its new value.
+        name: First part of the id.
+        backbone: The frozen backbone they were trained with.
+        sigma_range: Lowest and highest standard deviation of the noise they were trained for.
+
+    Raises:
+        ValueError: The name is bad, a value is not finite, or the ranks differ.
+    """
     content = adapter_to_bytes(low_rank, replaced, backbone_sha256=backbone.sha256)
     card = AdapterCard(
         id=checkpoint_id(name, content),
@@ -87,17 +123,8 @@ def save_adapter(
         rank=next(iter(low_rank.values())).rank if low_rank else 0,
         sigma_range=sigma_range,
         sha256=hashlib.sha256(content).hexdigest(),
-        licence=licence,
-        training=training or {},
-        measured=measured or {},
-        trained_on=trained_on,
     )
-    Adapter(card=card, low_rank=low_rank, replaced=replaced)  # refuses what could not be loaded again
-    path = adapter_path(directory, card.id)
-    card = card.with_images_of(_stored_card(path.with_suffix(".json")))
-    replace_file(path, content)
-    write_adapter_card(directory, card)
-    return card
+    return Adapter(card=card, low_rank=low_rank, replaced=replaced)
 
 
 def write_adapter_card(directory: Path, card: AdapterCard) -> None:

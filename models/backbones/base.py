@@ -92,9 +92,12 @@ class Backbone:
 
         Pixels may lie outside [0, 1]: noise is not clipped. Gradients reach the pixels if these require them.
         """
-        normalised = (pixels.to(self.device, torch.float32) - self._mean) / self._std
-        features: Tensor = self._model.visual(normalised.to(self.dtype))
+        features: Tensor = self._model.visual(self.normalised(pixels))
         return features
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Returns the pixels (B, 3, H, W) as the image tower takes them, in `dtype`."""
+        return ((pixels.to(self.device, torch.float32) - self._mean) / self._std).to(self.dtype)
 
     def tokenize(self, text: str) -> list[int]:
         """Returns the token ids of a text in the vocabulary of the text tower, without start and end token.

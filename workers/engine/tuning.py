@@ -19,8 +19,8 @@ from torch import Tensor
 
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
+from certrad.models.images.input_digests import input_digests
 from certrad.models.prompts.training.embedding_bank import embedding_bank_from_bytes, embedding_bank_to_bytes
-from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.prompts.training.trainer_state import TrainerState
 from certrad.models.prompts.training.tuning import (
     TunedPrompt,

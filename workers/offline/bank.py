@@ -11,13 +11,13 @@ from torch import Tensor
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_device
 from certrad.models.errors import Rejected
+from certrad.models.images.input_digests import input_digests
 from certrad.models.installed import installed_cards
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
 from certrad.models.prompts.training.image_choice import choose_images
-from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.prompts.training.tuning import TuningSet
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard, CertifyRequest, ClassifierSpec, PromptCard
 from certrad.models.types.tuned_on import EpochDigests, TunedOn

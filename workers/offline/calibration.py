@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from certrad.models.backbones.base import load_backbone, weights_directory
+from certrad.models.images.input_digests import input_digests, pool_sha256
 from certrad.models.installed import installed_cards
 from certrad.models.prompts.checkpoint import load_prompt, require_backbone, save_prompt
 from certrad.models.prompts.store import PromptStore
-from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
-from certrad.models.prompts.training.input_digests import input_digests
+from certrad.models.prompts.training.calibration import CalibrationParams, calibrate
 from certrad.models.prompts.zero_shot import initial_context
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
 from certrad.models.types.tuned_on import EpochDigests, TunedOn
