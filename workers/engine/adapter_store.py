@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from redis import Redis
 
-from certrad.models.adapters.checkpoint import adapter_path, read_adapter_card
+from certrad.models.adapters.checkpoint import adapter_path, read_adapter_card, write_adapter_card
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.errors import Rejected
 from certrad.models.files import replace_file
@@ -52,7 +52,9 @@ def publish_all(redis: Redis, directory: Path) -> None:
 
 
 def fetch(redis: Redis, store: AdapterStore, card: AdapterCard) -> None:
-    """Copies the bytes of a published adapter from Redis into the store of this node, if they are missing there.
+    """Copies a published adapter from Redis into the store of this node, if it is missing there.
+
+    Its card is kept too, so that certificates can be replayed on this node.
 
     Args:
         redis: The job store.
@@ -73,6 +75,7 @@ def fetch(redis: Redis, store: AdapterStore, card: AdapterCard) -> None:
         )
     content = verify_bytes(payload, card)  # before it is kept: a bad copy would fail every later job
     replace_file(adapter_path(store.own, card.id), content)
+    write_adapter_card(store.own, card)
 
 
 def verify_bytes(content: bytes, card: AdapterCard) -> bytes:
