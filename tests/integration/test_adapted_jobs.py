@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 import pytest
 import torch
@@ -43,7 +43,7 @@ from certrad.workers.engine.helper import Helper
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.intake import tasks as intake
 from certrad.workers.settings import WorkerSettings
-from tests.support.archives import textured
+from tests.support.archives import classes, textured, zipped
 from tests.support.engine_jobs import TASK, TEMPLATE, attempt, decoded, stopping_after
 from tests.support.processes import environment
 
@@ -312,9 +312,25 @@ def test_prompt_brings_the_adapter_that_it_was_tuned_with(
     assert (prompt.adapter, prompt.adapter_sha256) == (card.id, card.sha256)
     kinds = [part["kind"] for part in json.loads(document_of(api, certify(prompt=prompt.id)))["classifier"]["parts"]]
     assert kinds == ["image_tower/1", "image_adapter/1", "prompt/1"]
-    for other in ("none",):
-        data = {**FIELDS, "prompt": prompt.id, "adapter": other}
-        assert code_of(api.post("/certify", files={"image": PICTURE}, data=data)) == "prompt_mismatch"
+    data = {**FIELDS, "prompt": prompt.id, "adapter": "none"}
+    assert code_of(api.post("/certify", files={"image": PICTURE}, data=data)) == "prompt_mismatch"
+
+
+def test_prompt_is_tuned_on_the_adapted_encoder_and_its_card_names_the_adapter(
+    api: TestClient, certify: Certify, card: AdapterCard
+) -> None:
+    images = zipped(classes(["ant", "bee", "cow"], 2))
+    fields = {"adapter": card.id, "shots": "2", "epochs": "1", "n_ctx": "2", "batch_size": "3", "name": "mine"}
+    answer = api.post("/prompts", files={"images": images}, data=fields)
+    assert answer.status_code == 202, answer.text
+    job_id = answer.json()["id"]
+    assert answer.json()["request"]["adapter"] == card.id
+    intake.unpack(job_id)
+    engine.tune(job_id)
+    issue.finish(job_id)
+    job = api.get(f"/jobs/{job_id}").json()
+    assert job["status"] == "succeeded", job["error"]
+    assert (job["result"]["card"]["adapter"], job["result"]["card"]["adapter_sha256"]) == (card.id, card.sha256)
 
 
 def test_engine_uses_no_prompt_with_another_adapter_than_its_own(
