@@ -203,13 +203,11 @@ def read_classifier(classifier: Classifier) -> ClassifierIdentity:
         ValueError: A part is missing, is there twice, or is not in its place.
     """
     match classifier.parts:
-        case (ImageTower() as tower, ImageAdapter() as adapter, *rest):
-            pass
         case (ImageTower() as tower, *rest):
-            adapter = None
+            adapter = rest[0] if rest and isinstance(rest[0], ImageAdapter) else None
         case _:
             raise _strange_order(classifier)
-    match rest:
+    match rest if adapter is None else rest[1:]:
         case [TemplateText() | PromptText() | BankText() as text]:
             tuned = None
         case [TemplateText() | PromptText() as text, ZeroShotText() as tuned]:
