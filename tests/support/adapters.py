@@ -11,12 +11,14 @@ from certrad.models.backbones.base import Backbone
 RANK = 3
 
 
-def random_changes(backbone: Backbone, seed: int = 0) -> tuple[dict[str, LowRank], dict[str, Tensor]]:
+def random_changes(
+    backbone: Backbone, seed: int = 0, size: float = 0.1
+) -> tuple[dict[str, LowRank], dict[str, Tensor]]:
     """Returns a change of every parameter that an adapter can change, large enough to be seen in a feature."""
     generator, tower = torch.Generator().manual_seed(seed), backbone.image_tower
 
     def normal(*shape: int) -> Tensor:
-        return 0.1 * torch.randn(shape, generator=generator)
+        return size * torch.randn(shape, generator=generator)
 
     low_rank, replaced = adaptable_parameters(tower)
     changes = {}
@@ -27,6 +29,6 @@ def random_changes(backbone: Backbone, seed: int = 0) -> tuple[dict[str, LowRank
     return changes, {name: value + normal(*value.shape) for name, value in values.items()}
 
 
-def random_adapter(backbone: Backbone, seed: int = 0) -> Adapter:
+def random_adapter(backbone: Backbone, seed: int = 0, size: float = 0.1) -> Adapter:
     """Returns an adapter of these changes."""
-    return adapter_of(*random_changes(backbone, seed), name="site", backbone=backbone, sigma_range=(0.1, 1.1))
+    return adapter_of(*random_changes(backbone, seed, size), name="site", backbone=backbone, sigma_range=(0.1, 1.1))
