@@ -111,7 +111,7 @@ def choose_classifier(
     Raises:
         Rejected: `prompt_mismatch`, a named prompt is for another backbone, other classes, another adaptation or
             another adapter; `adapter_mismatch`, the named adapter is for another backbone; `adapter_not_found`, the
-            adapter of the prompt is not known; `unknown_backbone`, nothing names a backbone.
+            adapter of the prompt or of the task is not known; `unknown_backbone`, nothing names a backbone.
     """
     wish = adaptation or default_adaptation
     if isinstance(adapter, AdapterCard):
@@ -155,7 +155,7 @@ def choose_adapter(
 
     Raises:
         Rejected: `prompt_mismatch`, the prompt was tuned with another adapter than the named one;
-            `adapter_not_found`, that of the prompt is not known.
+            `adapter_not_found`, that of the prompt or the default is not known.
     """
     if prompt is not None and not _goes_with(prompt, named):
         raise Rejected(
@@ -164,12 +164,14 @@ def choose_adapter(
     if named is not None:
         return named if isinstance(named, AdapterCard) else None
     if prompt is not None and prompt.adapter is not None:
-        card = known.get(prompt.adapter)
-        if card is None or card.sha256 != prompt.adapter_sha256:
-            raise Rejected("adapter_not_found", f"`prompt` goes with the adapter {prompt.adapter!r}, not known here")
+        card = _known_adapter(prompt.adapter, known, "the prompt")
+        if card.sha256 != prompt.adapter_sha256:
+            raise Rejected("prompt_mismatch", f"`prompt` was tuned with another adapter of the id {prompt.adapter!r}")
         return card
-    card = None if default is None else known.get(default)
-    return None if card is None or card.backbone != backbone else card
+    if default is None:
+        return None
+    card = _known_adapter(default, known, "the task")
+    return card if card.backbone == backbone else None
 
 
 def require_adapter(card: PromptCard | None, adapter_sha256: str | None) -> None:
@@ -208,6 +210,12 @@ def _fits(
 ) -> bool:
     same = class_names in (None, card.class_names) and backbone in (None, card.backbone)
     return same and (wish is None or (wish == "gated") == (card.method == "bank"))
+
+
+def _known_adapter(adapter_id: str, known: Mapping[str, AdapterCard], named_by: str) -> AdapterCard:
+    if (card := known.get(adapter_id)) is None:
+        raise Rejected("adapter_not_found", f"{named_by} names the adapter {adapter_id!r}, which is not known here")
+    return card
 
 
 def _goes_with(card: PromptCard, named: NamedAdapter | None) -> bool:

@@ -49,13 +49,7 @@ from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode_as_uploaded, decode_published
 from certrad.workers.intake.image_folder import low_contrast_note
-from certrad.workers.offline.classifiers import (
-    hand_written,
-    load_encoder,
-    named_adapter,
-    named_prompt,
-    stored_adapters,
-)
+from certrad.workers.offline import classifiers
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
@@ -143,7 +137,7 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
     cards = installed_cards(service.cards_dir, service.prompts_dir)
     data, task = _data(options.task, cards)
     params = SmoothingParams(sigma=options.sigma, alpha=options.alpha, n0=options.n0, n=options.n)
-    prompt, adapters = named_prompt(options.prompt, store), AdapterStore(own=service.adapters_dir)
+    prompt, adapters = classifiers.named_prompt(options.prompt, store), AdapterStore(own=service.adapters_dir)
     window = FileWindow.of_task(task.windows if task else ())
     own = partial(decode_as_uploaded, max_pixels=service.max_pixels, window=window)
     published = partial(decode_published, window=window)
@@ -162,8 +156,8 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         backbone=options.backbone,
         prompt=prompt,
         adaptation=options.adaptation,
-        adapter=named_adapter(options.adapter, adapters),
-        adapters=stored_adapters(adapters),
+        adapter=classifiers.named_adapter(options.adapter, adapters),
+        adapters=classifiers.stored_adapters(adapters),
         default_adapter=task.default_adapter if task else None,
     )
     return EvaluationRequest(
@@ -177,7 +171,7 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
             backbone=choice.backbone,
             prompt=choice.prompt_id,
             class_names=class_names,
-            template=choice.template(hand_written(options.template, split.template, choice)),
+            template=choice.template(classifiers.hand_written(options.template, split.template, choice)),
             adaptation=choice.adaptation,
             adapter=choice.adapter_id,
         ),
@@ -207,7 +201,7 @@ def _load(
     torch.set_num_threads(service.threads)
     device = chosen_device(service.device)
     dtype = chosen_dtype(service.dtype, device)
-    backbone = load_encoder(request.backbone, request.adapter, service, device=device, dtype=dtype)
+    backbone = classifiers.load_encoder(request.backbone, request.adapter, service, device=device, dtype=dtype)
     if request.prompt is None:
         return backbone, None
     require_backbone(request.prompt, backbone)

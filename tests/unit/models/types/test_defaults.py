@@ -175,7 +175,6 @@ def choose_with(**fields: Any) -> tuple[str, str, str | None]:
         ({"default_adapter": ADAPTER.id, "adapter": "none"}, ("demo", BANK.id, None)),
         ({"default_adapter": ADAPTER.id, "adapter": ANOTHER}, ("demo", BANK.id, ANOTHER.id)),
         ({"default_adapter": ADAPTER.id, "prompt": ELSEWHERE}, ("plip", ELSEWHERE.id, None)),
-        ({"default_adapter": "noise-dddddddddddddddd"}, ("demo", BANK.id, None)),
         # The adapter brings its backbone, as a prompt does.
         ({"adapter": OF_PLIP}, ("plip", "template", OF_PLIP.id)),
         ({"adapter": OF_PLIP, "candidates": (BANK, ELSEWHERE)}, ("plip", ELSEWHERE.id, OF_PLIP.id)),
@@ -200,7 +199,8 @@ def test_adapter_of_a_request(fields: dict[str, Any], expected: tuple[str, str, 
         ({"adapter": ANOTHER, "prompt": TUNED_ON}, "prompt_mismatch"),
         ({"adapter": "none", "prompt": TUNED_ON}, "prompt_mismatch"),
         ({"prompt": TUNED_ON, "adapters": {}}, "adapter_not_found"),
-        ({"prompt": TUNED_ON, "adapters": {ADAPTER.id: ALIKE}}, "adapter_not_found"),
+        ({"prompt": TUNED_ON, "adapters": {ADAPTER.id: ALIKE}}, "prompt_mismatch"),
+        ({"default_adapter": "noise-dddddddddddddddd"}, "adapter_not_found"),
     ],
 )  # fmt: skip
 def test_adapter_that_does_not_fit_is_refused(fields: dict[str, Any], code: str) -> None:
