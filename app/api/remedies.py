@@ -19,7 +19,9 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "unknown_task": Remedy(status=422, what_to_do="use an id of GET /tasks"),
     "unknown_backbone": Remedy(status=422, what_to_do="use an id of GET /backbones"),
     "unknown_prompt": Remedy(status=422, what_to_do="use `template` or an id of GET /prompts"),
-    "prompt_mismatch": Remedy(status=422, what_to_do="leave `backbone` and `task` out: a prompt carries both"),
+    "prompt_mismatch": Remedy(
+        status=422, what_to_do="leave `backbone`, `adapter` and `task` out: a prompt carries them"
+    ),
     "adapter_mismatch": Remedy(status=422, what_to_do="leave `backbone` out, or choose an adapter of that backbone"),
     "image_was_tuned_on": Remedy(
         status=422,

@@ -29,11 +29,13 @@ from certrad.models.types import TEMPLATE_PROMPT, AdapterCard, BackboneCard, Cer
 from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
+from certrad.workers.engine.adapter_store import publish
 from certrad.workers.intake.image_folder import distinct_images, tell_refused
 from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.offline.progress import progress_bar
+from certrad.workers.offline.service_redis import running_redis
 from certrad.workers.offline.settings import settings_of
-from certrad.workers.settings import WorkerSettings
+from certrad.workers.settings import StackSettings, WorkerSettings
 
 HELD_OUT_MAX: Final = 64
 _HELD_OUT_SHARE: Final = 10
@@ -41,7 +43,7 @@ _DEFAULT_TASK: Final = "mednist"
 
 
 def adapt_encoder(options: Namespace) -> int:
-    """Trains an adapter, stores it, and prints its card.
+    """Trains an adapter, stores it, publishes it if the service runs, and prints its card.
 
     Args:
         options: Those of the command.
@@ -49,13 +51,15 @@ def adapt_encoder(options: Namespace) -> int:
     Returns:
         The exit code: 0, 1 for a failure, 2 for bad usage.
     """
-    settings = settings_of(WorkerSettings, options.data_dir)
+    settings = settings_of(StackSettings, options.data_dir)
     try:
         card = _adapter_of_folder(options, settings)
     except Rejected as rejected:
         return fail(str(rejected), FAILURE)
     except (ValueError, OSError) as error:
         return fail(str(error), BAD_USAGE)
+    with running_redis(settings, otherwise="the adapter is known once an engine starts") as redis:
+        publish(redis, settings.adapters_dir, card)
     sys.stdout.write(json.dumps(asdict(card)) + "\n")
     return DONE
 
