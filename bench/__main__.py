@@ -5,6 +5,7 @@ import importlib
 from typing import Final
 
 COMMANDS: Final = {
+    "adapter": ("certrad.bench.measure.adapter", "certified accuracy with and without an adapter of the image encoder"),
     "audit": ("certrad.bench.measure.audit", "attacks on what every mode certified, and the contradictions they found"),
     "autoattack-agreement": (
         "certrad.bench.measure.autoattack_agreement",
@@ -37,6 +38,7 @@ COMMANDS: Final = {
         "certrad.bench.demo.calibrate_prompt",
         "adapt the few-shot prompt to a pool of unlabelled images",
     ),
+    "train-adapter": ("certrad.bench.demo.train_adapter", "train the adapter of the demo that is shipped"),
     "tune-bank": ("certrad.bench.demo.tune_bank", "tune the bank of prompts and the gate that are shipped"),
     "sequential-cost": (
         "certrad.bench.measure.sequential_cost",

@@ -29,6 +29,7 @@ KINDS = {
     "image_radius/1": "factors kind l2 note pixels region uniform_change unit",
     "no_image_radius/1": "kind reason",
     "image_tower/1": "backbone backbone_sha256 card_sha256 dtype kind logit_scale",
+    "image_adapter/1": "adapter adapter_sha256 kind training_images",
     "template/1": "kind template text_sha256",
     "prompt/1": "kind prompt prompt_sha256 text_sha256 tuning_images",
     "bank/1": "gate gate_sha256 kind members prompt prompt_sha256 text_sha256 tuning_images",
@@ -42,7 +43,7 @@ KINDS = {
 }
 WINDOWS = ("header/1", "header_table/1", "request/1", "preset/1", "percentile/1", "full_range/1")
 CLAIMS = r"(l2_radius/1|abstention/1)( selected_sigma/1)? (no_)?image_radius/1"
-PARTS = r"image_tower/1 (bank/1|(template/1|prompt/1)( zero_shot/1)?)"
+PARTS = r"image_tower/1( image_adapter/1)? (bank/1|(template/1|prompt/1)( zero_shot/1)?)"
 TESTS, SCOPES = ("p_a", "p_b", "p_a_anytime", "p_b_anytime"), ("input_independent", "frozen_prompt")
 SPENT = (((0.9, 0.1, 0, 0), (1, 0, 0, 0)), ((0.65, 0.1, 0.125, 0.125), (0.75, 0, 0.25, 0)))  # of alpha, on TESTS
 OWN, EXCLUSION = ("p_a_lower", "p_b_upper", "radius"), ("q_a_lower", "q_b_upper", "exclusion_radius")
@@ -126,7 +127,7 @@ def form(doc):
     yield all(spell(each) == KINDS[each["kind"]] for each in (*doc["claims"], *parts, *([window] if window else [])))
     yield window is None or window["kind"] in WINDOWS
     yield all(part.get("gate", "per_sample") == "per_sample" for part in parts)
-    yield all(part.get("tuning_images", "recorded") in ("recorded", "not_recorded") for part in parts)
+    yield {p.get("tuning_images", p.get("training_images", "recorded")) for p in parts} <= {"recorded", "not_recorded"}
     yield doc["params"]["bound"] in ("two_class", "cohen")
     yield re.fullmatch(CLAIMS, " ".join(claim["kind"] for claim in doc["claims"]))
     yield re.fullmatch(PARTS, " ".join(part["kind"] for part in parts))
@@ -134,7 +135,7 @@ def form(doc):
 
 def checks(doc, raw, published, sets):
     claim, params, decision = doc["claims"][0], doc["params"], doc["decision"]
-    tower, text, *tuned = doc["classifier"]["parts"]
+    tower, text, *tuned = (part for part in doc["classifier"]["parts"] if part["kind"] != "image_adapter/1")
     yield "canonical", canonical(doc) == raw, "the bytes are not the canonical JSON of what they say"
     yield "schema", all(form(doc)), "fields, claims or parts are not those of the schema"
     seal, routing, names = doc["signature"] or {}, routing_of(doc), doc["classifier"]["class_names"]
@@ -157,6 +158,7 @@ def checks(doc, raw, published, sets):
     yield "epoch", committed, "not committed to" if committed is False else "no list of epochs was given"
     yield "scope", doc["scope"] == SCOPES[bool(tuned)], "the adaptation has another"
     parts = {key: tower[key] for key in ("backbone_sha256", "card_sha256", "dtype")}
+    parts |= {k: part[k] for part in doc["classifier"]["parts"] for k in part if k == "adapter_sha256"}
     parts |= {"text_sha256": text["text_sha256"], "gate_sha256": text.get("gate_sha256")}
     parts |= {"zero_shot": {k: tuned[0][k] for k in ("steps", "samples", "lr", "context")} if tuned else None}
     chosen = {key: params[key] for key in ("alpha", "n", "n0", "sigma", "target_radius")}

@@ -1,15 +1,16 @@
-"""The cards in the package: backbones, tasks, data sets and prompts, each by its id."""
+"""The cards in the package: backbones, tasks, data sets, prompts and adapters, each by its id."""
 
 from functools import cache
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from certrad.models.types import BackboneCard, DatasetCard, PromptCard, TaskCard
+from certrad.models.types import AdapterCard, BackboneCard, DatasetCard, PromptCard, TaskCard
 from certrad.models.types.codec import decode_card
 
 _ROOT: Final = Path(__file__).parent
 BACKBONE_CARDS: Final = _ROOT / "backbones" / "specs"
 DATASET_CARDS: Final = _ROOT / "datasets" / "cards"
+SHIPPED_ADAPTERS: Final = _ROOT / "demo" / "adapters"
 SHIPPED_PROMPTS: Final = _ROOT / "demo" / "prompts"
 TASK_CARDS: Final = _ROOT / "tasks"
 
@@ -36,6 +37,11 @@ def shipped_datasets() -> dict[str, DatasetCard]:
 def shipped_prompts() -> dict[str, PromptCard]:
     """Returns the cards of the prompt checkpoints by id."""
     return _read(PromptCard, SHIPPED_PROMPTS)
+
+
+def shipped_adapters() -> dict[str, AdapterCard]:
+    """Returns the cards of the adapters by id."""
+    return _read(AdapterCard, SHIPPED_ADAPTERS)
 
 
 def shipped_tasks() -> dict[str, TaskCard]:

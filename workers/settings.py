@@ -122,6 +122,11 @@ class WorkerSettings(SharedSettings):
         return self.data_dir / "prompts"
 
     @property
+    def adapters_dir(self) -> Path:
+        """Returns the folder of content-addressed adapters of image encoders with their cards."""
+        return self.data_dir / "adapters"
+
+    @property
     def cards_dir(self) -> Path:
         """Returns the folder of the operator's own cards, with the folders `backbones` and `tasks`."""
         return self.data_dir / "cards"

@@ -1,6 +1,6 @@
 """Fills in the defaults of a request to certify."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from certrad.app.api.problems import InvalidRequest
@@ -9,6 +9,7 @@ from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
 from certrad.models.types import (
     Adaptation,
+    AdapterCard,
     AutoSigma,
     CertifyRequest,
     ClassifierSpec,
@@ -20,8 +21,8 @@ from certrad.models.types import (
     ZeroShotAdaptation,
 )
 from certrad.models.types.cards import alike_classes, check_classes
-from certrad.models.types.defaults import BARE_TEMPLATE, NamedPrompt, choose_classifier
-from certrad.models.types.request import TEMPLATE_PROMPT
+from certrad.models.types.defaults import BARE_TEMPLATE, NamedAdapter, NamedPrompt, choose_classifier
+from certrad.models.types.request import NO_ADAPTER, TEMPLATE_PROMPT
 from certrad.models.types.sample_size import fewest_samples
 from certrad.models.types.window import FileWindow, PresetWindow, RequestedWindow, WindowPreset, read_window
 from certrad.workers.contract.catalogue import Catalogue
@@ -47,11 +48,12 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         settings: The defaults of the installation.
 
     Raises:
-        Rejected: unknown_task, unknown_backbone, unknown_prompt, prompt_mismatch, unknown_window, invalid_request.
+        Rejected: unknown_task, unknown_backbone, unknown_prompt, prompt_mismatch, adapter_not_found, adapter_mismatch,
+            unknown_window, invalid_request.
     """
     if form.backbone is not None and form.backbone not in (backbones := catalogue.backbones()):
         raise _unknown("backbone", backbones)
-    named = _named_prompt(form, catalogue.prompts())
+    named, adapters = _named_prompt(form, catalogue.prompts()), catalogue.adapters()
     labels = _labels(form, named if isinstance(named, PromptCard) else None, catalogue, settings)
     choice = choose_classifier(
         class_names=labels.class_names,
@@ -61,6 +63,9 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         prompt=named,
         adaptation=form.adaptation,
         default_adaptation=settings.default_adaptation,
+        adapter=named_adapter(form.adapter, adapters),
+        adapters=adapters,
+        default_adapter=labels.task.default_adapter if labels.task else None,
     )
     if choice.prompt is not None:
         _check_unworded(form)
@@ -72,6 +77,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
             class_names=labels.class_names,
             template=choice.template(labels.template),
             adaptation=adaptation,
+            adapter=choice.adapter_id,
         ),
         sigma=_sigma(form, labels.task, adaptation, catalogue),
         params=SamplingParams(
@@ -106,6 +112,25 @@ def _named_prompt(form: CertifyForm, prompts: dict[str, PromptCard]) -> NamedPro
     if form.prompt not in prompts:
         raise Rejected("unknown_prompt", f"`prompt` must be `{TEMPLATE_PROMPT}` or an id of GET /prompts")
     return prompts[form.prompt]
+
+
+def named_adapter(name: str | None, adapters: Mapping[str, AdapterCard]) -> NamedAdapter | None:
+    """Returns the adapter that a request names, or None if it names none.
+
+    Args:
+        name: What the request says.
+        adapters: The adapters by id.
+
+    Raises:
+        Rejected: adapter_not_found.
+    """
+    if name is None:
+        return None
+    if name == NO_ADAPTER:
+        return "none"
+    if name not in adapters:
+        raise Rejected("adapter_not_found", f"`adapter` must be `{NO_ADAPTER}` or an id of GET /adapters")
+    return adapters[name]
 
 
 def _labels(form: CertifyForm, prompt: PromptCard | None, catalogue: Catalogue, settings: ApiSettings) -> _Labels:

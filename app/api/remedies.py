@@ -19,9 +19,13 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "unknown_task": Remedy(status=422, what_to_do="use an id of GET /tasks"),
     "unknown_backbone": Remedy(status=422, what_to_do="use an id of GET /backbones"),
     "unknown_prompt": Remedy(status=422, what_to_do="use `template` or an id of GET /prompts"),
-    "prompt_mismatch": Remedy(status=422, what_to_do="leave `backbone` and `task` out: a prompt carries both"),
+    "prompt_mismatch": Remedy(
+        status=422, what_to_do="leave `backbone`, `adapter` and `task` out: a prompt carries them"
+    ),
+    "adapter_mismatch": Remedy(status=422, what_to_do="leave `backbone` out, or choose an adapter of that backbone"),
     "image_was_tuned_on": Remedy(
-        status=422, what_to_do="certify it under a prompt that was not tuned on it, such as `template`"
+        status=422,
+        what_to_do="certify it under a prompt that was not tuned on it, such as `template`, and without the adapter",
     ),
     "unknown_window": Remedy(
         status=422, what_to_do="use a preset of GET /tasks, or `file`, `CENTRE,WIDTH`, `percentile`"
@@ -74,6 +78,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
         what_to_do="submit the image again; if it happens again, look for a damaged or foreign engine in the log",
     ),
     "prompt_not_found": Remedy(status=404, what_to_do="use an id of GET /prompts"),
+    "adapter_not_found": Remedy(status=404, what_to_do="use the id of an adapter that is installed"),
     "job_not_finished": Remedy(status=409, what_to_do="poll the job until `succeeded`"),
     "job_has_no_certificate": Remedy(status=409, what_to_do="read `error` or `result` of the job"),
     "job_has_no_input": Remedy(status=409, what_to_do="poll the job until its phase is `waiting` or later"),
@@ -122,6 +127,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "model_unavailable": Remedy(status=503, what_to_do="put the file named there, in the published layout"),
     "digest_mismatch": Remedy(status=500, what_to_do="restore the file; do not change the card"),
     "invalid_checkpoint": Remedy(status=422, what_to_do="import the checkpoint again"),
+    "invalid_adapter": Remedy(status=422, what_to_do="train the adapter again, or copy its two files again"),
     "prompt_too_long": Remedy(
         status=422, what_to_do="shorten the class name or template, or use fewer context vectors"
     ),

@@ -48,6 +48,8 @@ NEEDED: Final[Mapping[str, frozenset[Scope]]] = {
     "verify": _READ,
     "list_tasks": _ANY,
     "list_backbones": _ANY,
+    "list_adapters": _ANY,
+    "get_adapter": _ANY,
     "list_prompts": _ANY,
     "get_prompt": _ANY,
     "change_prompt": _TUNE | _ADMIN,  # `app.api.routes.catalogue` looks at whose prompt it is

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from typing import Any, Final
 
+from certrad.app.api.defaults import named_adapter
 from certrad.app.api.problems import InvalidRequest
 from certrad.app.api.schemas.tune import TuningForm
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
 from certrad.models.types import TaskCard
 from certrad.models.types.cards import alike_classes, check_classes
+from certrad.models.types.defaults import choose_classifier
 from certrad.models.types.tuning import (
     TuningParams,
     TuningRequest,
@@ -39,15 +41,24 @@ def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> Tu
 
     Raises:
         InvalidRequest: The fields do not go together.
-        Rejected: unknown_task, unknown_backbone.
+        Rejected: unknown_task, unknown_backbone, adapter_not_found, adapter_mismatch.
     """
-    task = _task(form, catalogue)
-    backbone = form.backbone or (task or _known(settings.default_task, catalogue)).default_backbone
-    if backbone not in (backbones := catalogue.backbones()):
+    task, adapters = _task(form, catalogue), catalogue.adapters()
+    if form.backbone is not None and form.backbone not in (backbones := catalogue.backbones()):
         raise Rejected("unknown_backbone", f"`backbone` must be one of {', '.join(sorted(backbones))}")
+    choice = choose_classifier(
+        class_names=None,
+        candidates=(),
+        default_backbone=(task or _known(settings.default_task, catalogue)).default_backbone,
+        backbone=form.backbone,
+        adapter=named_adapter(form.adapter, adapters),
+        adapters=adapters,
+        default_adapter=task.default_adapter if task else None,
+    )
     return TuningRequest(
         name=form.name or f"{task.id if task else 'prompt'}-{form.method.replace('_', '-')}",
-        backbone=backbone,
+        backbone=choice.backbone,
+        adapter=choice.adapter_id,
         class_names=task.class_names if task else _own_classes(form),
         task=task.id if task else None,
         params=_params(form),

@@ -27,6 +27,7 @@ FIELDS: Final = (
     "template",
     "backbone",
     "prompt",
+    "adapter",
     "adaptation",
     "adapt_steps",
     "adapt_samples",
@@ -86,6 +87,12 @@ def _add_classifier(parser: Parser) -> None:
     parser.option("--backbone", text("ID"), "backbone, of GET /backbones", without="the prompt's or task's own")
     parser.option(
         "--prompt", text("ID"), "prompt, of `certrad prompts list`, or template", without="the task's default prompt"
+    )
+    parser.option(
+        "--adapter",
+        text("ID"),
+        "adapter of the image encoder, of GET /adapters, or none for the frozen one",
+        without="the prompt's own, else the task's, else none",
     )
     parser.option(
         "--adaptation",

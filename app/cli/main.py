@@ -38,6 +38,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "prompts bank",
         "prompts import",
         "prompts words",
+        "adapt-encoder",
     ),
     "Measure": ("evaluate", "plot", "attack", "audit", "assessments"),
     "Connect to a PACS": ("pacs run", "pacs check", "deliveries", "rules test"),

@@ -26,6 +26,7 @@ FIELDS: Final = (
     "name",
     "method",
     "backbone",
+    "adapter",
     "task",
     "classes",
     "shots",
@@ -62,6 +63,12 @@ def add_arguments(parser: Parser) -> None:
         without="few_shot",
     )
     parser.option("--backbone", text("ID"), "backbone, of GET /backbones", without="the task's own")
+    parser.option(
+        "--adapter",
+        text("ID"),
+        "adapter, of GET /adapters, whose image encoder the prompt is tuned on, or none for the frozen one",
+        without="the task's, else none",
+    )
     parser.option("--task", text("ID"), "task, of GET /tasks, whose classes the folders hold")
     parser.option("--classes", text("JSON"), "list of class names as JSON", without="the names of the folders")
     parser.option("--shots", integer(1, SHOTS_MAX), "images of each class to tune on", without="16, with advpt all")

@@ -144,7 +144,7 @@ class Study:
     def measure(self, job: Job) -> Record:
         """Labels the noisy copies of one image by every method."""
         image = as_input(job.pixels)
-        sampler = self._sampler(image, job)
+        sampler = self.sampler(job)
         n, check_n = self.settings.n, self.settings.check_n
         clean = self.backbone.encode_image(torch.from_numpy(image)[None])
         selection = self._features(sampler, Stream.SELECT, self.settings.n0)
@@ -155,9 +155,9 @@ class Study:
             found = [labels(classifier.logits_of_features(part)) for part in (clean, selection, estimation)]
             methods[name] = MethodCounts(
                 clean=int(found[0][0]),
-                selection=self._counts(found[1]),
-                estimation=self._counts(found[2][:n]),
-                check=self._counts(found[2]) if job.check else None,
+                selection=self.counts(found[1]),
+                estimation=self.counts(found[2][:n]),
+                check=self.counts(found[2]) if job.check else None,
             )
         return Record(index=job.index, label=job.label, sigma=job.sigma, methods=methods)
 
@@ -210,9 +210,10 @@ class Study:
         settings_sha256 = hashlib.sha256(f"{self.settings.sha256} {job.sigma}".encode()).hexdigest()
         return noise_key(SECRET, hashlib.sha256(as_input(job.pixels).tobytes()).hexdigest(), settings_sha256)
 
-    def _sampler(self, image: npt.NDArray[np.float32], job: Job) -> NoisySampler:
+    def sampler(self, job: Job) -> NoisySampler:
+        """The noisy copies of one image at one sigma."""
         return NoisySampler(
-            image=image,
+            image=as_input(job.pixels),
             sigma=job.sigma,
             noise=Noise(self.noise_key(job)),
             batch_size=self.settings.batch_size,
@@ -225,7 +226,8 @@ class Study:
         starts = range(0, n, sampler.batch_size)
         return torch.cat([self.backbone.encode_image(sampler.batch(stream, start)) for start in starts])[:n]
 
-    def _counts(self, found: npt.NDArray[np.uint16]) -> Counts:
+    def counts(self, found: npt.NDArray[np.uint16]) -> Counts:
+        """How often each class, and `invalid`, is among some labels."""
         return tuple(np.bincount(found, minlength=len(self.settings.class_names) + 1).tolist())
 
 

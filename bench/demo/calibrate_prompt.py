@@ -23,8 +23,9 @@ from certrad.bench.demo.common import (
     task,
     training_images,
 )
+from certrad.models.images.input_digests import pool_sha256
 from certrad.models.prompts.checkpoint import load_prompt, prompt_path, read_prompt_card, require_backbone
-from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
+from certrad.models.prompts.training.calibration import CalibrationParams, calibrate
 from certrad.models.shipped import SHIPPED_PROMPTS
 from certrad.models.types import PromptCard
 

@@ -17,10 +17,10 @@ from certrad.bench.common.options import add_threads
 from certrad.bench.demo.files import write_json
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.weights import file_sha256
+from certrad.models.images.input_digests import input_digests
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.context import ContextVectors
-from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.shipped import SHIPPED_PROMPTS, TASK_CARDS, shipped_backbones, shipped_tasks
 from certrad.models.types import PromptCard, TaskCard
 from certrad.models.types.cards import PromptMethod

@@ -20,13 +20,14 @@ from tqdm import tqdm
 from certrad.bench.common.machine import this_machine
 from certrad.bench.common.mednist import TASK, equal_sample, read_split
 from certrad.bench.common.options import add_dtype
+from certrad.models.adapters.store import AdapterStore
 from certrad.models.audit.modes import chosen_modes, mode_specs
 from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
 from certrad.models.audit.verdict import as_markdown
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_prompts, shipped_tasks
+from certrad.models.shipped import SHIPPED_ADAPTERS, SHIPPED_PROMPTS, shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.models.types import FixedSigma, SamplingParams
 
 
@@ -74,6 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
             shipped_backbones()[task.default_backbone],
             Path("backbones"),
             PromptStore(own=SHIPPED_PROMPTS),
+            AdapterStore(own=SHIPPED_ADAPTERS),
             processes=arguments.processes,
             journal=open_journal(arguments.journal, settings),
             on_image=progress.update,

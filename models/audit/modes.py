@@ -74,7 +74,12 @@ Learned = Mapping[str, ContextVectors | Bank]
 
 
 def mode_specs(
-    task: TaskCard, backbone: str, prompts: Sequence[PromptCard], sigma: FixedSigma, params: SamplingParams
+    task: TaskCard,
+    backbone: str,
+    prompts: Sequence[PromptCard],
+    sigma: FixedSigma,
+    params: SamplingParams,
+    adapter: str | None = None,
 ) -> list[ModeSpec]:
     """Returns every mode possible with the template and these prompts, named after their methods; the planted one last.
 
@@ -87,9 +92,14 @@ def mode_specs(
         prompts: cards of the learned prompts.
         sigma: the noise level of every mode but `auto`.
         params: parameters of every certificate.
+        adapter: id of the adapter of the image encoder in every mode; None for the frozen one.
     """
     template = ClassifierSpec(
-        backbone=backbone, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
+        backbone=backbone,
+        prompt=TEMPLATE_PROMPT,
+        class_names=task.class_names,
+        template=task.template,
+        adapter=adapter,
     )
     fixed, banks = {"template": template}, []
     for card in prompts:

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from certrad.models.adapters.adapter import adapted
+from certrad.models.adapters.store import AdapterStore
 from certrad.models.attacks.smooth_adv import SmoothAdv
 from certrad.models.audit.contradictions import Audit, Finding
 from certrad.models.audit.modes import ModeSpec, build_modes
@@ -28,6 +30,7 @@ from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.store import PromptStore
 from certrad.models.smoothing.device import default_batch_size, noise_law
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard
+from certrad.models.types.defaults import require_adapter
 
 Images = Sequence[NDArray[np.uint8]]
 
@@ -63,7 +66,9 @@ def images_sha256(images: Images) -> str:
     return hasher.hexdigest()
 
 
-def load_audit(settings: AuditSettings, card: BackboneCard, backbones: Path, prompts: PromptStore) -> Audit:
+def load_audit(
+    settings: AuditSettings, card: BackboneCard, backbones: Path, prompts: PromptStore, adapters: AdapterStore
+) -> Audit:
     """Returns the audit of these settings, with backbone and prompts loaded.
 
     Args:
@@ -71,6 +76,7 @@ def load_audit(settings: AuditSettings, card: BackboneCard, backbones: Path, pro
         card: the backbone that all modes name.
         backbones: folder of the files of the backbones.
         prompts: the prompt checkpoints.
+        adapters: the adapters of image encoders.
 
     Raises:
         Rejected: for unknown or damaged files, a prompt of another backbone, or a template that cannot be adapted.
@@ -78,10 +84,15 @@ def load_audit(settings: AuditSettings, card: BackboneCard, backbones: Path, pro
     backbone = load_backbone(
         card, weights_directory(card, backbones), device=settings.device, dtype=DTYPES[settings.dtype]
     )
+    (adapter_id,) = {spec.classifier.adapter for spec in settings.modes}  # one encoder serves all modes
+    adapter = None if adapter_id is None else adapters.card(adapter_id)
+    if adapter is not None:
+        backbone = adapted(backbone, adapters.load(adapter))
     learned = {}
     for prompt_id in {spec.classifier.prompt for spec in settings.modes} - {TEMPLATE_PROMPT}:
         prompt = prompts.card(prompt_id)
         require_backbone(prompt, backbone)
+        require_adapter(prompt, None if adapter is None else adapter.sha256)
         learned[prompt_id] = prompts.load(prompt)
     return Audit(
         modes=build_modes(settings.modes, backbone, learned),
@@ -110,6 +121,7 @@ def audit(
     card: BackboneCard,
     backbones: Path,
     prompts: PromptStore,
+    adapters: AdapterStore,
     *,
     journal: Journal,
     processes: int,
@@ -123,6 +135,7 @@ def audit(
         card: the backbone that all modes name.
         backbones: folder of the files of the backbones.
         prompts: the prompt checkpoints.
+        adapters: the adapters of image encoders.
         journal: the findings so far; new ones are appended.
         processes: number of processes; each loads the models and computes in one thread.
         on_image: called for every finished image, including those in the journal.
@@ -134,7 +147,7 @@ def audit(
     for _ in by_index:
         on_image()
     missing = [index for index in range(len(images)) if index not in by_index]
-    start = partial(_start, settings, card, backbones, prompts)
+    start = partial(_start, settings, card, backbones, prompts, adapters)
     for index, findings in _compute_findings(images, missing, start, min(processes, len(missing))):
         journal.append(_to_line(index, findings))
         by_index[index] = findings
@@ -169,10 +182,12 @@ _audit: Audit
 """The audit of this process, loaded once by `_start`."""
 
 
-def _start(settings: AuditSettings, card: BackboneCard, backbones: Path, prompts: PromptStore) -> None:
+def _start(
+    settings: AuditSettings, card: BackboneCard, backbones: Path, prompts: PromptStore, adapters: AdapterStore
+) -> None:
     global _audit  # what the initializer of a process pool is for
     torch.set_num_threads(1)
-    _audit = load_audit(settings, card, backbones, prompts)
+    _audit = load_audit(settings, card, backbones, prompts, adapters)
 
 
 def _findings(pixels: NDArray[np.uint8]) -> list[Finding]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from certrad.models.backbones.towers import Towers
 from certrad.models.backbones.weights import file_sha256, find_weights, pinned
 from certrad.models.errors import Rejected
-from certrad.models.types import BackboneCard
+from certrad.models.types import AdapterCard, BackboneCard
 from certrad.models.types.cards import Activation, BackboneFormat
 
 EMBEDDED = Path(__file__).parents[1] / "demo"
@@ -40,12 +40,21 @@ class Backbone:
         logit_scale: the learned factor of the cosine similarity, read from the weights.
         device: the device of both towers.
         dtype: the dtype of the image tower.
+        adapter: the card of the adapter that is merged into the image tower; None for the frozen one.
     """
 
     def __init__(
-        self, model: Towers, card: BackboneCard, *, sha256: str, device: torch.device, dtype: torch.dtype
+        self,
+        model: Towers,
+        card: BackboneCard,
+        *,
+        sha256: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        adapter: AdapterCard | None = None,
     ) -> None:
         self.card = card
+        self.adapter = adapter
         self.sha256 = sha256
         self.image_size = model.image_size[0]
         self.embed_dim = model.text.embed_dim
@@ -67,14 +76,28 @@ class Backbone:
         """The image encoder behind the normalisation. Frozen; to train it, deep-copy the backbone first."""
         return self._model.visual
 
+    def with_image_tower(self, tower: nn.Module, adapter: AdapterCard) -> "Backbone":
+        """Returns a backbone with this text tower and another image tower.
+
+        Args:
+            tower: the image tower, of the same architecture.
+            adapter: the card of the adapter that was merged into it.
+        """
+        own = self._model
+        model = Towers(tower, own.text, image_size=own.image_size, logit_scale=own.logit_scale)
+        return Backbone(model, self.card, sha256=self.sha256, device=self.device, dtype=self.dtype, adapter=adapter)
+
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Returns image features (B, D) in `dtype`, not normalised, of pixels (B, 3, H, W) in the units of [0, 1].
 
         Pixels may lie outside [0, 1]: noise is not clipped. Gradients reach the pixels if these require them.
         """
-        normalised = (pixels.to(self.device, torch.float32) - self._mean) / self._std
-        features: Tensor = self._model.visual(normalised.to(self.dtype))
+        features: Tensor = self._model.visual(self.normalised(pixels))
         return features
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Returns the pixels (B, 3, H, W) as the image tower takes them, in `dtype`."""
+        return ((pixels.to(self.device, torch.float32) - self._mean) / self._std).to(self.dtype)
 
     def tokenize(self, text: str) -> list[int]:
         """Returns the token ids of a text in the vocabulary of the text tower, without start and end token.

@@ -120,6 +120,7 @@ def certification_result(
         "prompt": spec.prompt,
         "adaptation": _adaptation_name(spec),
         "backbone": spec.backbone,
+        "adapter": spec.adapter,
         "pixels_sha256": facts.subject.pixels_sha256,
         "input_sha256": facts.subject.input_sha256,
         "radius_in_image_units": _image_radius(facts),

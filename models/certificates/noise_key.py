@@ -55,7 +55,10 @@ def classifier_digest(parts: ClassifierParts) -> str:
     Args:
         parts: What the classifier computes with.
     """
-    return _digest(asdict(parts))
+    facts = asdict(parts)
+    if parts.adapter_sha256 is None:
+        del facts["adapter_sha256"]
+    return _digest(facts)
 
 
 def classifier_parts(classifier: ClassifierIdentity, law: NoiseLaw) -> ClassifierParts:
@@ -78,6 +81,7 @@ def classifier_parts(classifier: ClassifierIdentity, law: NoiseLaw) -> Classifie
         gate_sha256=classifier.gate_sha256,
         zero_shot=classifier.adaptation if isinstance(classifier.adaptation, ZeroShotAdaptation) else None,
         law=law,
+        adapter_sha256=classifier.adapter_sha256,
     )
 
 

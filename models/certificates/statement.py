@@ -245,6 +245,7 @@ class Statement:
                 class_names=classifier.class_names,
                 template=classifier.template,
                 adaptation=classifier.adaptation,
+                adapter=classifier.adapter,
             ),
             sigma=FixedSigma(params.sigma) if routing is None else AutoSigma(routing.settings),
             params=SamplingParams(

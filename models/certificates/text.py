@@ -33,6 +33,12 @@ _WHEN_FIXED: Final = {
     False: "Its {} fixed before the noise was drawn; the images that {} tuned on are not recorded.",
 }
 """By whether the images of the tuning are recorded, so that none of them is certified."""
+_ADAPTED: Final = {
+    "recorded": "Its image encoder has an adapter that was fixed before the image was seen, and this image is not one "
+    "that the adapter was trained on.",
+    "not_recorded": "Its image encoder has an adapter that was fixed before the noise was drawn; the images that the "
+    "adapter was trained on are not recorded.",
+}
 
 _LIMITS: Final = (
     "A certificate says that no change of the model input of L2 norm below the radius changes the smoothed class.",
@@ -70,6 +76,11 @@ def scope_text(classifier: ClassifierIdentity) -> str:
     Args:
         classifier: The base classifier.
     """
+    images = classifier.adapter_images
+    return _scope_of_text(classifier) if images is None else f"{_scope_of_text(classifier)} {_ADAPTED[images]}"
+
+
+def _scope_of_text(classifier: ClassifierIdentity) -> str:
     match classifier.adaptation:
         case ZeroShotAdaptation():
             return (

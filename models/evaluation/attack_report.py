@@ -36,6 +36,7 @@ class AttackReport:
         labels: indices of the true classes (N,); if not `labelled`, the classes of the clean images.
         classes: predicted classes (N,) for each kind of image, -1 where the logits are not finite.
         accuracy: the three accuracies.
+        adapter: id of the adapter of the image encoder; None for the frozen one.
     """
 
     class_names: tuple[str, ...]
@@ -47,6 +48,7 @@ class AttackReport:
     labels: Tensor
     classes: dict[Kind, Tensor]
     accuracy: RobustAccuracy
+    adapter: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Returns one JSON document; `images` in the order of the files."""
@@ -61,6 +63,7 @@ class AttackReport:
         return {
             "backbone": self.backbone,
             "prompt": self.prompt,
+            "adapter": self.adapter,
             "epsilon": self.accuracy.epsilon,
             "seed": self.seed,
             "attacks": {
@@ -86,7 +89,8 @@ class AttackReport:
             "non_adaptive": self.accuracy.non_adaptive_attack,
             "adaptive": self.accuracy.adaptive_attack,
         }
-        lines += ["", f"backbone {self.backbone}, prompt {self.prompt}, epsilon {_in_levels(self.accuracy.epsilon)}"]
+        encoder = self.backbone if self.adapter is None else f"{self.backbone} with adapter {self.adapter}"
+        lines += ["", f"backbone {encoder}, prompt {self.prompt}, epsilon {_in_levels(self.accuracy.epsilon)}"]
         lines += [
             f"{kind.replace('_', '-')}: {_in_words(share)}; {attacks[kind]}" for kind, share in self._shares().items()
         ]

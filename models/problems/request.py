@@ -28,11 +28,17 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "prompt_mismatch": Problem(
         title="The prompt does not fit the request",
-        raised_if="the prompt checkpoint was tuned for another backbone or other classes than the request names",
+        raised_if="the prompt checkpoint was tuned for another backbone, other classes or another adapter than the "
+        "request names",
+    ),
+    "adapter_mismatch": Problem(
+        title="The adapter does not fit the backbone",
+        raised_if="the adapter was trained with another backbone or with other weights than the request names",
     ),
     "image_was_tuned_on": Problem(
-        title="The prompt was tuned on this image",
-        raised_if="the image is one of those that the prompt, the bank or the gate was tuned on",
+        title="The prompt or the adapter was made from this image",
+        raised_if="the image is one of those that the prompt, the bank or the gate was tuned on, or "
+        "the adapter trained on",
     ),
     "unknown_window": Problem(
         title="Unknown window",
@@ -151,6 +157,10 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
     "prompt_not_found": Problem(
         title="No such prompt",
         raised_if="the prompt id is unknown",
+    ),
+    "adapter_not_found": Problem(
+        title="No such adapter",
+        raised_if="the adapter id is unknown",
     ),
     "job_not_finished": Problem(
         title="The job has no certificate yet",

@@ -20,13 +20,18 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "digest_mismatch": Problem(
         title="A file is not the one its card names",
-        raised_if="the SHA-256 of weights or of a prompt checkpoint differs from the pinned one, or a decoded image "
-        "or a certificate changed in the store",
+        raised_if="the SHA-256 of weights, a prompt checkpoint or an adapter differs from the pinned one, or a "
+        "decoded image or a certificate changed in the store",
     ),
     "invalid_checkpoint": Problem(
         title="The prompt checkpoint is malformed",
         raised_if="it is not safetensors with a card, or no context vectors of the right shape are in it, or something "
         "else that was learned is in it too",
+    ),
+    "invalid_adapter": Problem(
+        title="The adapter is malformed",
+        raised_if="it is not safetensors with a card, holds values that are not finite or entries that are not known, "
+        "or contradicts its card",
     ),
     "prompt_too_long": Problem(
         title="A prompt exceeds the context length",

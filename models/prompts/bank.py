@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from certrad.models.backbones.base import Backbone
+from certrad.models.checkpoint_files import header_of
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import ContextVectors, text_features
 from certrad.models.prompts.gate import Gate
@@ -79,8 +80,7 @@ def bank_from_bytes(content: bytes) -> Bank:
         Rejected: invalid_checkpoint where there is none.
     """
     try:
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
+        header = header_of(content, HEADER)
         tensors = load(content)
         contexts = tensors.pop("context")
         low, high = header["sigma_range"]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from certrad.models.backbones.base import Backbone
+from certrad.models.checkpoint_files import checkpoint_id, header_of, is_checkpoint_id
 from certrad.models.errors import Rejected
 from certrad.models.files import replace_file
 from certrad.models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
@@ -18,11 +18,10 @@ from certrad.models.types import PromptCard
 from certrad.models.types.cards import PromptMethod
 from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.tuned_on import TunedOn
-from certrad.models.types.tuning import PROMPT_NAME, check_prompt_name
+from certrad.models.types.tuning import check_prompt_name
 
 TENSOR: Final = "context"
 HEADER: Final = "certrad.context.v1"
-DIGEST_DIGITS: Final = 16
 
 
 def context_to_bytes(context: ContextVectors) -> bytes:
@@ -40,8 +39,7 @@ def context_from_bytes(content: bytes) -> ContextVectors:
         Rejected: invalid_checkpoint where there is none.
     """
     try:
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
+        header = header_of(content, HEADER)
         vectors = load(content)[TENSOR]
         return ContextVectors(
             vectors=vectors, position=header["position"], split=header["split"], tail=tuple(header["tail"])
@@ -64,7 +62,7 @@ def prompt_id(name: str, prompt: ContextVectors | Bank) -> str:
         name: First part of the id.
         prompt: The context vectors or the bank.
     """
-    return f"{name}-{hashlib.sha256(prompt_to_bytes(prompt)).hexdigest()[:DIGEST_DIGITS]}"
+    return checkpoint_id(name, prompt_to_bytes(prompt))
 
 
 def save_prompt(
@@ -92,7 +90,7 @@ def save_prompt(
         prompt: the context vectors or the bank.
         name: first part of the id.
         method: how the prompt was learned; `bank` for a bank only.
-        backbone: the backbone it was tuned with.
+        backbone: the backbone it was tuned with, with the adapter of its image tower if it has one.
         class_names: the classes it was tuned for.
         task: id of their task, or None.
         licence: licence of the prompt.
@@ -110,9 +108,8 @@ def save_prompt(
     if isinstance(prompt, Bank) != (method == "bank"):
         raise ValueError(f"the method must be 'bank' for a bank and only for a bank, got {method!r}")
     content = prompt_to_bytes(prompt)
-    sha256 = hashlib.sha256(content).hexdigest()
     card = PromptCard(
-        id=f"{name}-{sha256[:DIGEST_DIGITS]}",
+        id=checkpoint_id(name, content),
         name=name,
         method=method,
         backbone=backbone.card.id,
@@ -122,11 +119,13 @@ def save_prompt(
         n_ctx=prompt.n_ctx,
         class_specific=prompt.class_specific,
         position=prompt.position,
-        sha256=sha256,
+        sha256=hashlib.sha256(content).hexdigest(),
         licence=licence,
         tuning=tuning or {},
         measured=measured or {},
         tuned_on=tuned_on,
+        adapter=None if backbone.adapter is None else backbone.adapter.id,
+        adapter_sha256=None if backbone.adapter is None else backbone.adapter.sha256,
     )
     card = card.with_images_of(_stored_card(prompt_path(directory, card.id).with_suffix(".json")))
     replace_file(prompt_path(directory, card.id), content)
@@ -215,7 +214,6 @@ def prompt_path(directory: Path, prompt_id: str) -> Path:
     Raises:
         Rejected: prompt_not_found for an id that is no safe file name.
     """
-    name, _, digest = prompt_id.rpartition("-")
-    if not PROMPT_NAME.fullmatch(name) or not re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS}}}", digest):
+    if not is_checkpoint_id(prompt_id):
         raise Rejected("prompt_not_found", "a prompt id must be a name, a hyphen and 16 hexadecimal digits")
     return directory / f"{prompt_id}.safetensors"

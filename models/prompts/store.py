@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from certrad.models.checkpoint_files import folder_with
 from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import load_prompt_or_bank, prompt_path, read_prompt_card
@@ -31,8 +32,8 @@ class PromptStore:
         Raises:
             Rejected: prompt_not_found, for an id that is no safe file name.
         """
-        folders = (self.shipped, self.own)
-        return next((folder for folder in folders if prompt_path(folder, prompt_id).exists()), None)
+        prompt_path(self.own, prompt_id)  # refuses an id that is no safe file name
+        return folder_with((self.shipped, self.own), prompt_id)
 
     def card(self, prompt_id: str) -> PromptCard:
         """Returns the card of a prompt.

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from certrad.models.adapters.adapter import adapted
+from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES, chosen_device
 from certrad.models.backbones.processor import processor_name
@@ -28,7 +30,7 @@ from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from certrad.models.smoothing.encoded import EncodedSampler
 from certrad.models.smoothing.selector import RouteSelector
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard
-from certrad.models.types.defaults import require_use
+from certrad.models.types.defaults import require_adapter, require_use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +114,12 @@ class Rebuilt:
 
 
 def rebuild(
-    statement: Statement, image: ModelInput, cards: Mapping[str, BackboneCard], backbones: Path, prompts: PromptStore
+    statement: Statement,
+    image: ModelInput,
+    cards: Mapping[str, BackboneCard],
+    backbones: Path,
+    prompts: PromptStore,
+    adapters: AdapterStore,
 ) -> Rebuilt:
     """Returns the classifier and the noise that a document names.
 
@@ -124,13 +131,14 @@ def rebuild(
         cards: The backbones by id.
         backbones: Folder of their files.
         prompts: The prompt checkpoints.
+        adapters: The adapters of image towers.
 
     Raises:
         ValueError: A digest differs from the stated one.
-        Rejected: The backbone or the prompt is not on this machine.
+        Rejected: The backbone, the adapter or the prompt is not on this machine.
     """
     stated, spec = statement.classifier, statement.request.classifier
-    backbone = _backbone(statement, cards, backbones)
+    backbone = _adapted(statement, _backbone(statement, cards, backbones), adapters)
     sampler = NoisySampler(
         image=image.pixels,
         sigma=statement.params.sigma,
@@ -169,6 +177,16 @@ def _backbone(statement: Statement, cards: Mapping[str, BackboneCard], directory
     return backbone
 
 
+def _adapted(statement: Statement, backbone: Backbone, adapters: AdapterStore) -> Backbone:
+    """Returns the backbone with the adapter that the document names, or as it is."""
+    stated = statement.classifier
+    if stated.adapter is None:
+        return backbone
+    card = adapters.card(stated.adapter)
+    _compare("adapter", card.sha256, stated.adapter_sha256)
+    return adapted(backbone, adapters.load(card))
+
+
 def _prompt(statement: Statement, backbone: Backbone, prompts: PromptStore) -> ContextVectors | Bank | None:
     """Returns the checkpoint that the document names, None for a template."""
     stated = statement.classifier
@@ -177,6 +195,7 @@ def _prompt(statement: Statement, backbone: Backbone, prompts: PromptStore) -> C
     card = prompts.card(stated.prompt)
     require_backbone(card, backbone)
     require_use(card, stated.adaptation)
+    require_adapter(card, stated.adapter_sha256)
     _compare("prompt checkpoint", card.sha256, stated.prompt_sha256)
     return prompts.load(card)
 

@@ -1,5 +1,6 @@
 """The values that flow through the whole system; standard library only, frozen, and impossible to build wrong."""
 
+from certrad.models.types.adapter_card import AdapterCard
 from certrad.models.types.cards import BackboneCard, DatasetCard, PromptCard, TaskCard
 from certrad.models.types.request import (
     TEMPLATE_PROMPT,
@@ -38,6 +39,7 @@ __all__ = [
     "Abstention",
     "AbstentionReason",
     "Adaptation",
+    "AdapterCard",
     "AlphaSplit",
     "AutoSigma",
     "BackboneCard",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from certrad.models.types.code import Code
 from certrad.models.types.routing import SigmaRouting
-from certrad.models.types.tuned_on import TunedOn
+from certrad.models.types.tuned_on import TunedOn, joined
 from certrad.models.types.window import WindowPreset, check_presets
 
 BackboneFormat = Literal["open_clip", "hf_clip", "medclip", "biomedclip"]
@@ -87,6 +87,7 @@ class TaskCard:
         default_backbone: Id of the backbone for requests that name none.
         default_prompt: Id of the learned prompt for requests that name none.
         default_bank: Id of the bank of prompts that `adaptation=gated` uses when the request names none.
+        default_adapter: Id of the adapter for requests that name none.
         source: Where the classes come from.
         sigma_routing: Noise levels and selector of `sigma=auto`; None where no selector was tuned for the task.
         windows: Window presets. The first one for a modality is used for its files without a window.
@@ -101,6 +102,7 @@ class TaskCard:
     default_backbone: str
     default_prompt: str | None = None
     default_bank: str | None = None
+    default_adapter: str | None = None
     source: str = ""
     sigma_routing: SigmaRouting | None = None
     windows: tuple[WindowPreset, ...] = ()
@@ -178,6 +180,9 @@ class PromptCard:
         tuning: Record of the training (shots, epochs, sigmas, seed, data digest), free of patient data.
         measured: Figures measured on held-out images, each with the number of images.
         tuned_on: The images it was tuned on, by keyed digests; None if they are not recorded.
+        adapter: Id of the adapter whose image tower it was tuned on, and with which alone it is used; None if it was
+            tuned on the frozen tower.
+        adapter_sha256: SHA-256 of that adapter.
     """
 
     id: str
@@ -195,6 +200,12 @@ class PromptCard:
     tuning: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
     tuned_on: TunedOn | None = None
+    adapter: str | None = None
+    adapter_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.adapter is None) != (self.adapter_sha256 is None):
+            raise ValueError(f"an adapter must be named with its digest, got {self.adapter!r}, {self.adapter_sha256!r}")
 
     def with_images_of(self, earlier: "PromptCard | None") -> "PromptCard":
         """Returns this card with the images that an earlier card of the same prompt records, beside its own.
@@ -202,10 +213,7 @@ class PromptCard:
         Args:
             earlier: The earlier card; None if there is none.
         """
-        if earlier is None or earlier.tuned_on is None:
-            return self
-        own = self.tuned_on
-        return replace(self, tuned_on=earlier.tuned_on if own is None else own.with_start(earlier.tuned_on))
+        return self if earlier is None else replace(self, tuned_on=joined(self.tuned_on, earlier.tuned_on))
 
 
 def alike_classes(class_names: tuple[str, ...]) -> tuple[str, ...]:

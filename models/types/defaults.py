@@ -1,15 +1,18 @@
-"""Defaults of backbone, prompt and adaptation; one rule for the service and for every command."""
+"""Defaults of backbone, adapter, prompt and adaptation; one rule for the service and for every command."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal
 
 from certrad.models.errors import Rejected
+from certrad.models.types.adapter_card import AdapterCard
 from certrad.models.types.cards import PromptCard, TaskCard
 from certrad.models.types.request import TEMPLATE_PROMPT, Adaptation, GatedAdaptation, ZeroShotAdaptation
 
 AdaptationName = Literal["none", "zero_shot", "gated"]
 NamedPrompt = PromptCard | Literal["template"]
+NamedAdapter = AdapterCard | Literal["none"]
 
 ADAPTATIONS: Final[Mapping[AdaptationName, Adaptation | None]] = {
     "none": None,
@@ -28,16 +31,23 @@ class ClassifierChoice:
         backbone: Id of the backbone.
         prompt: The learned prompt; None for the template.
         adaptation: How the prompt is adapted; None for not at all.
+        adapter: The adapter of the image tower; None for the frozen tower.
     """
 
     backbone: str
     prompt: PromptCard | None
     adaptation: Adaptation | None
+    adapter: AdapterCard | None = None
 
     @property
     def prompt_id(self) -> str:
         """Returns the id of the learned prompt, or `template`."""
         return TEMPLATE_PROMPT if self.prompt is None else self.prompt.id
+
+    @property
+    def adapter_id(self) -> str | None:
+        """Returns the id of the adapter; None for the frozen tower."""
+        return None if self.adapter is None else self.adapter.id
 
     def template(self, hand_written: str) -> str:
         """Returns the template in force: the hand-written one, or the bare one of a learned prompt.
@@ -72,12 +82,16 @@ def choose_classifier(
     prompt: NamedPrompt | None = None,
     adaptation: AdaptationName | None = None,
     default_adaptation: AdaptationName | None = None,
+    adapter: NamedAdapter | None = None,
+    adapters: Mapping[str, AdapterCard] = MappingProxyType({}),
+    default_adapter: str | None = None,
 ) -> ClassifierChoice:
     """Returns the classifier of a request, with defaults for everything that the request does not name.
 
     A named prompt must fit; without one the first candidate that fits is taken, else the template. The backbone is the
-    named one, that of the prompt, or the default, in this order. An adaptation that is not named is `gated` with a
-    bank, else the default, else `none`.
+    named one, that of the named adapter, that of the prompt, or the default, in this order. An adaptation that is not
+    named is `gated` with a bank, else the default, else `none`. An adapter that is not named is that of the prompt,
+    else the default if it is one of the backbone's, else none.
 
     Args:
         class_names: The classes in their order; None where the named prompt brings them.
@@ -87,18 +101,25 @@ def choose_classifier(
         prompt: The prompt that is named, or `template` for the hand-written one.
         adaptation: The adaptation that is named.
         default_adaptation: The one configured for requests that name none.
+        adapter: The adapter that is named, or `none` for the frozen tower.
+        adapters: The adapters by id, for those that a prompt or a task names.
+        default_adapter: Id of the task's adapter for requests that name none.
 
     Returns:
         The choice; a zero-shot adaptation has its published parameters.
 
     Raises:
-        Rejected: `prompt_mismatch`, a named prompt is for another backbone, other classes or another adaptation;
-            `unknown_backbone`, nothing names a backbone.
+        Rejected: `prompt_mismatch`, a named prompt is for another backbone, other classes, another adaptation or
+            another adapter; `adapter_mismatch`, the named adapter is for another backbone; `adapter_not_found`, the
+            adapter of the prompt or of the task is not known; `unknown_backbone`, nothing names a backbone.
     """
     wish = adaptation or default_adaptation
+    if isinstance(adapter, AdapterCard):
+        backbone = _require_adapter_fit(adapter, backbone, prompt)
     learned = None
     if prompt is None:
-        learned = next((card for card in candidates if _fits(card, class_names, backbone, wish)), None)
+        fitting = (card for card in candidates if _fits(card, class_names, backbone, wish))
+        learned = next((card for card in fitting if _goes_with(card, adapter)), None)
     if isinstance(prompt, PromptCard):
         _require_fit(prompt, class_names, backbone)
         learned = prompt
@@ -108,7 +129,63 @@ def choose_classifier(
     backbone = backbone or (learned.backbone if learned else default_backbone)
     if backbone is None:
         raise Rejected("unknown_backbone", "`backbone` must be named: neither the prompt nor the task has a default")
-    return ClassifierChoice(backbone=backbone, prompt=learned, adaptation=ADAPTATIONS[chosen])
+    return ClassifierChoice(
+        backbone=backbone,
+        prompt=learned,
+        adaptation=ADAPTATIONS[chosen],
+        adapter=choose_adapter(learned, adapter, adapters, default_adapter, backbone),
+    )
+
+
+def choose_adapter(
+    prompt: PromptCard | None,
+    named: NamedAdapter | None,
+    known: Mapping[str, AdapterCard],
+    default: str | None,
+    backbone: str,
+) -> AdapterCard | None:
+    """Returns the adapter of a classifier; None for the frozen tower.
+
+    Args:
+        prompt: The learned prompt; None for the template.
+        named: The adapter that is named, or `none`.
+        known: The adapters by id.
+        default: Id of the adapter for requests that name none.
+        backbone: Id of the backbone.
+
+    Raises:
+        Rejected: `prompt_mismatch`, the prompt was tuned with another adapter than the named one;
+            `adapter_not_found`, that of the prompt or the default is not known.
+    """
+    if prompt is not None and not _goes_with(prompt, named):
+        raise Rejected(
+            "prompt_mismatch", f"`prompt` goes with the adapter {prompt.adapter!r} only: leave `adapter` out"
+        )
+    if named is not None:
+        return named if isinstance(named, AdapterCard) else None
+    if prompt is not None and prompt.adapter is not None:
+        card = _known_adapter(prompt.adapter, known, "the prompt")
+        if card.sha256 != prompt.adapter_sha256:
+            raise Rejected("prompt_mismatch", f"`prompt` was tuned with another adapter of the id {prompt.adapter!r}")
+        return card
+    if default is None:
+        return None
+    card = _known_adapter(default, known, "the task")
+    return card if card.backbone == backbone else None
+
+
+def require_adapter(card: PromptCard | None, adapter_sha256: str | None) -> None:
+    """Checks that a prompt that was tuned with an adapter is used with it.
+
+    Args:
+        card: The learned prompt; None for the template.
+        adapter_sha256: SHA-256 of the adapter in use; None for the frozen tower.
+
+    Raises:
+        Rejected: `prompt_mismatch`, it is another.
+    """
+    if card is not None and card.adapter_sha256 not in (None, adapter_sha256):
+        raise Rejected("prompt_mismatch", f"prompt {card.id!r} was tuned with the adapter {card.adapter!r}")
 
 
 def require_use(card: PromptCard | None, adaptation: Adaptation | None) -> None:
@@ -133,6 +210,27 @@ def _fits(
 ) -> bool:
     same = class_names in (None, card.class_names) and backbone in (None, card.backbone)
     return same and (wish is None or (wish == "gated") == (card.method == "bank"))
+
+
+def _known_adapter(adapter_id: str, known: Mapping[str, AdapterCard], named_by: str) -> AdapterCard:
+    if (card := known.get(adapter_id)) is None:
+        raise Rejected("adapter_not_found", f"{named_by} names the adapter {adapter_id!r}, which is not known here")
+    return card
+
+
+def _goes_with(card: PromptCard, named: NamedAdapter | None) -> bool:
+    """Returns whether a prompt may be used with a named adapter; `none` is the frozen tower."""
+    sha256 = named.sha256 if isinstance(named, AdapterCard) else None
+    return named is None or card.adapter_sha256 in (None, sha256)
+
+
+def _require_adapter_fit(adapter: AdapterCard, backbone: str | None, prompt: NamedPrompt | None) -> str:
+    """Returns the backbone of an adapter, which the request must not contradict."""
+    if backbone not in (None, adapter.backbone):
+        raise Rejected("adapter_mismatch", "`adapter` was trained for another `backbone`")
+    if isinstance(prompt, PromptCard) and prompt.backbone != adapter.backbone:
+        raise Rejected("adapter_mismatch", "`adapter` was trained for another backbone than that of `prompt`")
+    return adapter.backbone
 
 
 def _require_fit(card: PromptCard, class_names: tuple[str, ...] | None, backbone: str | None) -> None:

@@ -43,6 +43,7 @@ class ClassifierParts:
         gate_sha256: Of a bank, SHA-256 of its gate.
         zero_shot: How the prompt will be adapted to the image; None for not at all.
         law: Named law of the noise.
+        adapter_sha256: SHA-256 of the adapter of the image tower; None for the frozen tower.
     """
 
     backbone_sha256: str
@@ -52,6 +53,7 @@ class ClassifierParts:
     gate_sha256: str | None
     zero_shot: ZeroShotAdaptation | None
     law: NoiseLaw
+    adapter_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,10 @@ class ClassifierIdentity:
         processor: Name of the processor, or of its instruction set; None in documents of schema 2.
         tuning_images: Of a learned prompt or bank, whether the images that it was tuned on are recorded, so that none
             of them is certified under it; None for a template, and in documents of schema 2.
+        adapter: Id of the adapter that is merged into the image tower; None for the frozen tower.
+        adapter_sha256: SHA-256 of the adapter's file; None for the frozen tower.
+        adapter_images: Of an adapter, whether the images that it was trained on are recorded, so that none of them is
+            certified with it; None for the frozen tower.
     """
 
     backbone: str
@@ -105,8 +111,14 @@ class ClassifierIdentity:
     text_sha256: str | None = None
     processor: str | None = None
     tuning_images: TuningImagesRecord | None = None
+    adapter: str | None = None
+    adapter_sha256: str | None = None
+    adapter_images: TuningImagesRecord | None = None
 
     def __post_init__(self) -> None:
+        of_adapter = (self.adapter, self.adapter_sha256, self.adapter_images)
+        if len({each is None for each in of_adapter}) > 1:
+            raise ValueError(f"an adapter must be named with its digest and its images, got {of_adapter!r}")
         for name, value, most in (("threads", self.threads, THREADS_MAX), ("block_size", self.block_size, BLOCK_MAX)):
             if not 1 <= value <= most:  # a replay takes as many
                 raise ValueError(f"{name} must be in 1..{most}, got {value!r}")

@@ -1,7 +1,8 @@
 """A certification request with every default resolved; the API writes it and the workers read it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from certrad.models.types.cards import check_classes
 from certrad.models.types.routing import SigmaRouting
@@ -9,6 +10,9 @@ from certrad.models.types.smoothing import DEFAULT_SIGMA, SamplingParams, Scope,
 from certrad.models.types.window import FileWindow, RequestedWindow
 
 TEMPLATE_PROMPT: Final = "template"
+NO_ADAPTER: Final = "none"
+ABSENT_IF_NONE: Final[Mapping[str, Any]] = {"exclude_if": lambda value: value is None}
+"""Metadata of a field that JSON leaves out where it is None, as releases before the field spell the same value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +59,7 @@ Adaptation = ZeroShotAdaptation | GatedAdaptation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierSpec:
-    """The base classifier by name: backbone, prompt, classes and adaptation.
+    """The base classifier by name: backbone, adapter, prompt, classes and adaptation.
 
     Attributes:
         backbone: Id of a backbone card.
@@ -64,6 +68,7 @@ class ClassifierSpec:
         template: Hand-written template with one `{}`; also the initial context of zero-shot adaptation. Always the bare
             `{}` with a learned prompt, so that one classifier has one description, and with it one noise key.
         adaptation: How the prompt is adapted, None for not at all.
+        adapter: Id of the adapter of the image tower; None, and absent in JSON, for the frozen tower.
     """
 
     backbone: str
@@ -71,6 +76,7 @@ class ClassifierSpec:
     class_names: tuple[str, ...]
     template: str
     adaptation: Adaptation | None = None
+    adapter: str | None = field(default=None, metadata=ABSENT_IF_NONE)
 
     def __post_init__(self) -> None:
         check_classes(self.class_names, self.template)

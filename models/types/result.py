@@ -113,6 +113,7 @@ class ResultFacts:
         prompt: Id of the prompt, or `template`.
         adaptation: How the prompt was adapted.
         backbone: Id of the backbone.
+        adapter: Id of the adapter of its image tower; None for the frozen tower.
         pixels_sha256: SHA-256 of the decoded pixels.
         input_sha256: SHA-256 of the model input.
         radius_in_image_units: The radius on the image that was sent.
@@ -156,6 +157,9 @@ class ResultFacts:
     window: AppliedWindow | None = field(
         default=None,
         metadata=_doc("the window that was applied to the image; null where an earlier release decoded it"),
+    )
+    adapter: str | None = field(
+        default=None, metadata=_doc("id of the adapter of the image encoder; null for the frozen encoder")
     )
     provenance: Provenance
     timing: dict[str, float] = field(metadata=_doc("seconds of this run"))

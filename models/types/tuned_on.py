@@ -98,6 +98,18 @@ class TunedOn:
         )
 
 
+def joined(own: TunedOn | None, earlier: TunedOn | None) -> TunedOn | None:
+    """Returns the images of two records of one checkpoint; None if neither has any.
+
+    Args:
+        own: The new record; None if it has none.
+        earlier: The record before it; None if there is none.
+    """
+    if own is None or earlier is None:
+        return own or earlier
+    return own.with_start(earlier)
+
+
 def _keyed(secret: bytes, input_sha256: str) -> str:
     # No message of a noise key has this length, so that no noise key of this secret can be one of these digests.
     _check_digests("input_sha256", (input_sha256,))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from certrad.models.types.cards import ContextPosition, PromptCard, check_classes
+from certrad.models.types.request import ABSENT_IF_NONE
 from certrad.models.types.result import STRICT
 from certrad.models.types.smoothing import SIGMA_RANGE
 from certrad.models.types.window import FileWindow
@@ -111,6 +112,7 @@ class TuningRequest:
         task: Id of the task whose classes these are; None for the sender's own.
         params: How it is tuned.
         window: The windows of the files, with the presets of the task; absent in JSON without any.
+        adapter: Id of the adapter whose image tower it is tuned on; None, and absent in JSON, for the frozen tower.
         kind: Tells requests apart in JSON.
     """
 
@@ -122,6 +124,7 @@ class TuningRequest:
     window: FileWindow = field(
         default_factory=FileWindow, metadata={"exclude_if": lambda window: window == FileWindow()}
     )
+    adapter: str | None = field(default=None, metadata=ABSENT_IF_NONE)
     kind: Literal["tune"] = "tune"
 
     def __post_init__(self) -> None:

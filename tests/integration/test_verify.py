@@ -19,6 +19,7 @@ from redis import Redis
 
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
+from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.labels import merkle_root, parse_labels, run_lengths
@@ -258,7 +259,9 @@ def test_forged_labels_are_found_by_drawing_them_again(
     forged = relabelled(content, {i: (stated[i] + 1) % 6 for i in range(0, len(stated), 3)})
     statement = read(parse(forged))
     decoded, _ = decode_limited(picture, REQUESTS["learned prompt"], DEMO, WorkerSettings())
-    rebuilt = rebuild(statement, decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
+    rebuilt = rebuild(
+        statement, decoded, shipped_backbones(), Path(), PromptStore(own=Path()), AdapterStore(own=Path())
+    )
     for tolerant in (False, True):
         with pytest.raises(
             ValueError, match=r"of 60 random samples of 100 have their label; the labels of \d+ are wrong"
@@ -276,7 +279,9 @@ def tied(
     """A document, its classifier, the logits of all its samples, and what sets the margin and share of near-ties."""
     content = certified(PLAIN)
     decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
-    rebuilt = rebuild(read(parse(content)), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
+    rebuilt = rebuild(
+        read(parse(content)), decoded, shipped_backbones(), Path(), PromptStore(own=Path()), AdapterStore(own=Path())
+    )
     sampler, size = rebuilt.sampler.with_sigma(0.25), rebuilt.sampler.batch_size
     with torch.inference_mode():
         batches = [sampler.batch(Stream.ESTIMATE, start) for start in range(0, 100, size)]
@@ -325,7 +330,9 @@ def test_labels_may_not_differ_on_the_processor_and_with_the_text_that_are_state
 ) -> None:
     decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
     statement = read(parse(certified(PLAIN)))
-    rebuilt = rebuild(statement, decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
+    rebuilt = rebuild(
+        statement, decoded, shipped_backbones(), Path(), PromptStore(own=Path()), AdapterStore(own=Path())
+    )
     own = statement.classifier.processor
     assert own == processor_name(torch.device("cpu"))
     assert not rebuilt.may_differ(own)
@@ -340,7 +347,14 @@ def test_exaggerated_claim_is_contradicted_by_samples_of_another_key(
     """The template is far from certain about this image: 100 samples tell both claims from what is true."""
     document = json.loads(certified(PLAIN))
     decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
-    rebuilt = rebuild(read(parse(canonical(document))), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
+    rebuilt = rebuild(
+        read(parse(canonical(document))),
+        decoded,
+        shipped_backbones(),
+        Path(),
+        PromptStore(own=Path()),
+        AdapterStore(own=Path()),
+    )
     assert "do not contradict" in check_fresh_noise(read(parse(canonical(document))), rebuilt, bytes(range(32)))
     for exaggerated in ({"p_a_lower": "0.999"}, {"p_b_upper": "0.001"}):
         statement = read(parse(canonical(replaced(document, **exaggerated))))
@@ -353,7 +367,14 @@ def test_forged_selection_is_found_by_drawing_it_again(
 ) -> None:
     document = json.loads(certified(PLAIN))
     decoded, _ = decode_limited(picture, PLAIN, DEMO, WorkerSettings())
-    rebuilt = rebuild(read(parse(canonical(document))), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
+    rebuilt = rebuild(
+        read(parse(canonical(document))),
+        decoded,
+        shipped_backbones(),
+        Path(),
+        PromptStore(own=Path()),
+        AdapterStore(own=Path()),
+    )
     document["selection"]["per_class"] = [
         *document["selection"]["per_class"][1:],
         document["selection"]["per_class"][0],
@@ -424,7 +445,14 @@ def test_classifier_with_another_digest_is_refused(
         other = deepcopy(document)
         other["classifier"]["parts"][part][f"{field}_sha256"] = "ab" * 32
         with pytest.raises(ValueError, match=f"{what}: the document states .*, this machine has"):
-            rebuild(read(parse(canonical(other))), decoded, shipped_backbones(), Path(), PromptStore(own=Path()))
+            rebuild(
+                read(parse(canonical(other))),
+                decoded,
+                shipped_backbones(),
+                Path(),
+                PromptStore(own=Path()),
+                AdapterStore(own=Path()),
+            )
 
 
 def test_command_says_in_words_what_was_checked_and_what_it_means(

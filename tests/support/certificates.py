@@ -109,6 +109,7 @@ class Case:
     params: SmoothingParams
     adaptation: Adaptation | None = None
     routing: SigmaRouting | None = None
+    adapter: str | None = field(default=None, repr=False)  # the image of a case does not depend on it
 
     @property
     def request(self) -> CertifyRequest:
@@ -121,6 +122,7 @@ class Case:
             class_names=names,
             template="{}" if learned else "a medical image of {}.",
             adaptation=self.adaptation,
+            adapter=self.adapter,
         )
         fixed = self.params
         return CertifyRequest(
@@ -232,6 +234,9 @@ def identity(spec: ClassifierSpec, *, block_size: int) -> ClassifierIdentity:
         block_size=block_size,
         members=(_digest("member 0"), _digest("member 1")) if bank else (),
         gate_sha256=_digest("gate") if bank else None,
+        adapter=spec.adapter,
+        adapter_sha256=None if spec.adapter is None else _digest("adapter"),
+        adapter_images=None if spec.adapter is None else "recorded",
     )
 
 

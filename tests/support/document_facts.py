@@ -29,11 +29,17 @@ def facts(
     outcome: Outcome = CERTIFIED,
     decision: Decision | None = None,
     adaptation: Adaptation | None = None,
+    adapter: str | None = None,
     **params: Any,
 ) -> Facts:
     """The facts of a certificate with three classes; label 3 is `invalid`."""
     spec = ClassifierSpec(
-        backbone="demo", prompt="few-shot", class_names=("a", "b", "ç"), template="{}", adaptation=adaptation
+        backbone="demo",
+        prompt="few-shot",
+        class_names=("a", "b", "ç"),
+        template="{}",
+        adaptation=adaptation,
+        adapter=adapter,
     )
     sigma = FixedSigma(params.pop("sigma", FixedSigma().sigma))
     request = CertifyRequest(classifier=spec, sigma=sigma, params=replace(SamplingParams(n0=20, n=100), **params))

@@ -39,11 +39,16 @@ def report(
     scale: ImageScale = SCALE,
     window: AppliedWindow = WINDOWS[0],
     claim: Mapping[str, Any] | None = None,
+    adapter: str | None = None,
     **fields: Any,
 ) -> Report:
     """The report of a result with these class probabilities under noise; `claim` and `fields` replace parts of it."""
     spec = ClassifierSpec(
-        backbone="demo-clip-vit-b32", prompt="few-shot-0123456789abcdef", class_names=names, template="{}"
+        backbone="demo-clip-vit-b32",
+        prompt="few-shot-0123456789abcdef",
+        class_names=names,
+        template="{}",
+        adapter=adapter,
     )
     request = CertifyRequest(classifier=spec, sigma=FixedSigma(sigma), params=params)
     statement: Statement = state(answered(request, probabilities, pixels_sha256="ab" * 32, scale=scale, window=window))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from certrad.workers.cli.classifier import require_classifier
-from certrad.workers.cli.common import add_json, backbone, require_card, require_prompt, task
+from certrad.workers.cli.common import add_adapter, add_json, backbone, require_card, require_prompt, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import Kind, choice, existing, integer, path, text
 
@@ -17,6 +17,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--task", task(), "task that names the classes", default="mednist")
     parser.option("--backbone", backbone(), "backbone", without="that of the prompt or task")
     parser.option("--prompt", text("ID"), "learned prompt, or template", without="the task's default prompt")
+    add_adapter(parser)
     parser.option("--attack", choice("pgd10", "pgd40", "autoattack"), "attack", default="pgd40")
     parser.option("--epsilon", _fraction(), "largest change of a value", without="as the attack was published")
     parser.option(

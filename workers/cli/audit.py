@@ -5,7 +5,7 @@ from argparse import Namespace
 from certrad.models.types import SmoothingParams
 from certrad.models.types.smoothing import N0_MIN, N_MAX, SIGMA_RANGE
 from certrad.workers.cli.classifier import require_classifier
-from certrad.workers.cli.common import add_json, backbone, require_card, require_prompt, task
+from certrad.workers.cli.common import add_adapter, add_json, backbone, require_card, require_prompt, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import existing, integer, number, path, text
 
@@ -17,6 +17,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--task", task(), "task that names the classes", default="mednist")
     parser.option("--backbone", backbone(), "backbone", without="that of the prompt or task")
     parser.option("--prompt", text("ID"), "learned prompt", without="the task's default prompts")
+    add_adapter(parser)
     parser.option("--sigma", number(*SIGMA_RANGE), "noise standard deviation, pixels in [0, 1]", default=sigma)
     parser.option("--n", integer(max(n0, N0_MIN), N_MAX), "number of samples of each certificate", default=1000)
     parser.option(

@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from certrad.models.types.smoothing import SIGMA_RANGE
-from certrad.workers.cli.common import prompt_name, require_card, require_prompt, task
+from certrad.workers.cli.common import add_adapter, prompt_name, require_card, require_prompt, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import existing, integer, numbers, text
 
@@ -15,6 +15,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--name", prompt_name(), "name of the new prompt", required=True)
     parser.option("--task", task(), "task that names the classes", default="mednist")
     parser.option("--prompt", text("ID"), "prompt to start from, or template", without="the task's own prompt")
+    add_adapter(parser)
     parser.option("--sigmas", numbers(*SIGMA_RANGE), "noise levels to adapt to", default=(0.25, 0.5))
     parser.option("--limit", integer(1, 100_000), "number of images to adapt to: the first by name", default=512)
     parser.option("--seed", integer(0, 2**63 - 1), "random seed of the noise", default=0)

@@ -3,18 +3,20 @@
 import re
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from certrad.models.errors import Rejected
 from certrad.models.installed import CardError, Cards
-from certrad.models.shipped import shipped_datasets, shipped_prompts, shipped_tasks
-from certrad.models.types import TEMPLATE_PROMPT, PromptCard
+from certrad.models.shipped import shipped_adapters, shipped_datasets, shipped_prompts, shipped_tasks
+from certrad.models.types import TEMPLATE_PROMPT, AdapterCard, PromptCard
 from certrad.models.types.codec import decode_card
 from certrad.models.types.defaults import choose_classifier, default_prompts
+from certrad.models.types.request import NO_ADAPTER
 from certrad.workers.cli.common import own_cards_of
 from certrad.workers.contract.arguments import Check
 
-_FIELD = re.compile(r"`(backbone|prompt|adaptation)\b")
+_FIELD = re.compile(r"`(backbone|prompt|adaptation|adapter)\b")
 
 
 def require_classifier() -> Check:
@@ -47,6 +49,7 @@ def _problems(options: Namespace, task_id: str) -> Iterator[str]:
     card = _card(options)
     if task is None or (named not in (None, TEMPLATE_PROMPT) and card is None):  # another rule tells of these
         return
+    wish, adapters = options.adapter or "", _adapters(options)
     try:
         choose_classifier(
             class_names=task.class_names,
@@ -55,6 +58,9 @@ def _problems(options: Namespace, task_id: str) -> Iterator[str]:
             backbone=getattr(options, "backbone", None),
             prompt="template" if named == TEMPLATE_PROMPT else card,
             adaptation=getattr(options, "adaptation", None),
+            adapter=NO_ADAPTER if wish == NO_ADAPTER else adapters.get(wish),
+            adapters=adapters,
+            default_adapter=task.default_adapter,
         )
     except Rejected as rejected:
         yield _FIELD.sub(r"`--\1", rejected.detail)
@@ -68,6 +74,18 @@ def _cards(options: Namespace, task_id: str) -> Cards:
         return own_cards_of(options.data_dir)
     except CardError:  # another rule tells of it
         return Cards()
+
+
+def _adapters(options: Namespace) -> dict[str, AdapterCard]:
+    """Returns the adapters by id; those whose cards cannot be read are left out."""
+    from certrad.workers.contract.settings import SharedSettings  # pydantic
+
+    data_dir: Path = options.data_dir or SharedSettings().data_dir
+    known = {}
+    for path in sorted((data_dir / "adapters").glob("*.json")):
+        with suppress(OSError, ValueError):
+            known[path.stem] = decode_card(AdapterCard, path.read_text("utf-8"))
+    return {**known, **shipped_adapters()}
 
 
 def _card(options: Namespace) -> PromptCard | None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from certrad.models.installed import CardError, Cards, own_cards
+from certrad.models.shipped import shipped_adapters
 from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types.request import NO_ADAPTER
 from certrad.models.types.tuning import PROMPT_NAME
 from certrad.workers.contract.arguments import Check, Parser
-from certrad.workers.contract.option_kinds import Kind
+from certrad.workers.contract.option_kinds import Kind, text
 
 _FOLDERS: Final = {"backbone": "backbones/specs", "task": "tasks", "data set": "datasets/cards"}
 
@@ -18,6 +20,26 @@ _FOLDERS: Final = {"backbone": "backbones/specs", "task": "tasks", "data set": "
 def add_json(parser: Parser) -> None:
     """Declares `--json`."""
     parser.flag("--json", "print machine-readable output")
+
+
+def add_adapter(parser: Parser) -> None:
+    """Declares `--adapter`, with the rule that the adapter must be shipped or in the data directory."""
+    parser.option(
+        "--adapter",
+        text("ID"),
+        "adapter of the image encoder, or none for the frozen one",
+        without="the prompt's own, else the task's, else none",
+    )
+    parser.check(_require_adapter)
+
+
+def _require_adapter(options: Namespace) -> Iterator[str]:
+    name: str | None = options.adapter
+    if name is None or name == NO_ADAPTER:
+        return
+    there = [NO_ADAPTER, *shipped_adapters(), *_stored("adapters", options.data_dir)]
+    if name not in there:
+        yield f"`--adapter` must be one of {', '.join(there)}; got {name!r}"
 
 
 def task() -> Kind:
@@ -103,7 +125,7 @@ def require_prompt(dest: str, usage: str, *, template: bool = True) -> Check:
         name: str | None = getattr(options, dest)
         if name is None or (template and name == TEMPLATE_PROMPT):
             return
-        there = [*_names("demo/prompts"), *_stored(options.data_dir)]
+        there = [*_names("demo/prompts"), *_stored("prompts", options.data_dir)]
         if name not in there:
             choices = ", ".join([TEMPLATE_PROMPT] * template + there)
             yield f"`{usage}` must be one of {choices}; got {name!r}"
@@ -121,9 +143,9 @@ def _names(folder: str) -> Sequence[str]:
     return sorted(entry.name.removesuffix(".json") for entry in directory.iterdir() if entry.name.endswith(".json"))
 
 
-def _stored(data_dir: Path | None) -> Sequence[str]:
-    """Returns the ids of the prompts in the data directory."""
+def _stored(folder: str, data_dir: Path | None) -> Sequence[str]:
+    """Returns the ids of the cards in a folder of the data directory."""
     from certrad.workers.contract.settings import SharedSettings  # pydantic: only where a prompt is named
 
-    directory = (data_dir or SharedSettings().data_dir) / "prompts"
+    directory = (data_dir or SharedSettings().data_dir) / folder
     return sorted(card.stem for card in directory.glob("*.json"))

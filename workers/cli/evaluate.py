@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from certrad.models.types import TEMPLATE_PROMPT, SmoothingParams
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE
 from certrad.workers.cli.classifier import require_classifier_of_data
-from certrad.workers.cli.common import add_json, backbone, dataset, require_card, require_prompt
+from certrad.workers.cli.common import add_adapter, add_json, backbone, dataset, require_card, require_prompt
 from certrad.workers.cli.plot import plot_file, require_matplotlib
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import choice, existing, integer, number, path, text
@@ -27,6 +27,7 @@ def add_arguments(parser: Parser) -> None:
         "--images", integer(1, N_MAX), "number of images of the split, taken from the classes in turn", default=500
     )
     parser.option("--prompt", text("ID"), "learned prompt, or template", without="the task's default prompt")
+    add_adapter(parser)
     parser.option(
         "--template",
         text("TEXT"),

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from certrad.workers.cli.common import prompt_name, require_card, task
+from certrad.workers.cli.common import add_adapter, prompt_name, require_card, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
 from certrad.workers.contract.option_kinds import existing, integer, text
 
@@ -13,6 +13,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--images", images, "folder with one folder of images for each class", required=True)
     parser.option("--name", prompt_name(), "name of the new bank", required=True)
     parser.option("--task", task(), "task whose classes the folders hold", default="mednist")
+    add_adapter(parser)
     parser.option(
         "--template",
         text("TEXT"),

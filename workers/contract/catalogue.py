@@ -1,4 +1,4 @@
-"""The cards of backbones, tasks and prompts: those shipped with the package and those workers publish."""
+"""The cards of backbones, tasks, prompts and adapters: those shipped with the package and those workers publish."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ from redis import Redis
 from redis.client import Pipeline
 
 from certrad.models.installed import Cards
-from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
-from certrad.models.types import BackboneCard, PromptCard, TaskCard
+from certrad.models.shipped import shipped_adapters, shipped_backbones, shipped_prompts, shipped_tasks
+from certrad.models.types import AdapterCard, BackboneCard, PromptCard, TaskCard
 from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.defaults import default_prompts
 from certrad.workers.contract.names import (
+    ADAPTERS,
     DEFAULTS,
     ENGINE_MEMORY,
     OWN_BACKBONES,
@@ -61,6 +62,7 @@ class Catalogue:
         self._shipped_backbones = shipped_backbones()
         self._shipped_tasks = shipped_tasks()
         self._shipped_prompts = shipped_prompts()
+        self._shipped_adapters = shipped_adapters()
 
     def seen_by(self, tenant: str) -> "Catalogue":
         """Returns the catalogue as a tenant sees it.
@@ -125,6 +127,30 @@ class Catalogue:
         stored = cast("bytes | None", self._redis.hget(PROMPT_TENANTS, prompt_id))
         return frozenset((stored or b"").decode().split())
 
+    def adapters(self) -> dict[str, AdapterCard]:
+        """Returns every adapter by id: the shipped ones, and those that engines or an operator published."""
+        known = {**self._shipped_adapters, **self._published(AdapterCard, ADAPTERS)}
+        return dict(sorted(known.items()))
+
+    def publish_adapter(self, card: AdapterCard) -> None:
+        """Makes an adapter known to every process; the images that a card of it recorded before stay recorded.
+
+        Args:
+            card: The card of the adapter.
+
+        Raises:
+            ValueError: A field of the card has a wrong type, so that no process could read it.
+        """
+        decode_card(AdapterCard, encode_card(card))
+
+        def replace_card(change: Pipeline) -> None:
+            stored = cast("bytes | None", change.hget(ADAPTERS, card.id))
+            known = self._shipped_adapters.get(card.id) if stored is None else _readable(AdapterCard, stored)
+            change.multi()
+            change.hset(ADAPTERS, card.id, encode_card(card.with_images_of(known)))
+
+        self._redis.transaction(replace_card, ADAPTERS)
+
     def default_prompts(self, task: str) -> list[PromptCard]:
         """Returns the prompts that a task may use when a request names none, by preference, without withdrawn ones."""
         chosen = cast("bytes | None", self._redis.hget(DEFAULTS, task))
@@ -148,7 +174,7 @@ class Catalogue:
         def replace_card(change: Pipeline) -> None:
             stored = cast("bytes | None", change.hget(PROMPTS, card.id))
             owners = cast("bytes | None", change.hget(PROMPT_TENANTS, card.id))
-            known = self._shipped_prompts.get(card.id) if stored is None else _readable_prompt(stored)
+            known = self._shipped_prompts.get(card.id) if stored is None else _readable(PromptCard, stored)
             is_everyones = not tenants or (known is not None and not owners)
             change.multi()
             change.hset(PROMPTS, card.id, encode_card(card.with_images_of(known)))
@@ -212,10 +238,10 @@ def _keys(own: Cards) -> dict[str, Mapping[str, BackboneCard] | Mapping[str, Tas
     return {OWN_BACKBONES: own.backbones, OWN_TASKS: own.tasks}
 
 
-def _readable_prompt(payload: bytes) -> PromptCard | None:
+def _readable(kind: type[_Card], payload: bytes) -> _Card | None:
     """Returns a published card; None for one that cannot be read, so that it can be replaced."""
     try:
-        return _prompt(payload)
+        return decode_card(kind, payload, allow_unknown=True)
     except ValueError:
         return None
 

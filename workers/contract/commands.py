@@ -37,6 +37,9 @@ COMPUTING: Final[Mapping[str, Command]] = {
     "evidence": Command("certrad.workers.cli.evidence", "Gather signed evidence about a task for a regulatory file"),
     "evidence verify": Command("certrad.workers.cli.evidence_verify", "Check that no file of evidence was changed"),
     "fetch": Command("certrad.workers.cli.fetch", "Download the weights of a backbone and pin their digest"),
+    "adapt-encoder": Command(
+        "certrad.workers.cli.adapt_encoder", "Train an adapter of an image encoder for noise, on unlabelled images"
+    ),
     "prompts import": Command("certrad.workers.cli.import_prompt", "Import a published prompt checkpoint"),
     "prompts calibrate": Command("certrad.workers.cli.calibrate", "Adapt a prompt to unlabelled images of a site"),
     "prompts bank": Command("certrad.workers.cli.tune_bank", "Tune a bank of prompts on labelled images"),

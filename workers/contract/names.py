@@ -112,6 +112,7 @@ PROMPTS: Final = f"{PREFIX}:prompts"  # hash: prompt id -> JSON of PromptCard
 WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 PROMPT_TENANTS: Final = f"{PREFIX}:prompts:tenants"  # hash: id of a tenants' own prompt -> the tenants, by spaces
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
+ADAPTERS: Final = f"{PREFIX}:adapters"  # hash: adapter id -> JSON of AdapterCard
 VERSION: Final = f"{PREFIX}:version"  # hash: version of what is in Redis, and the release that wrote it
 FAILED_SELFTESTS: Final = f"{PREFIX}:selftests:failed"  # hash: host, and device or queue -> JSON of FailedSelfTest
 TOTALS: Final = f"{PREFIX}:totals"  # hash: JSON list of a counter's name and its labels' values -> number, see `totals`
@@ -240,3 +241,8 @@ def urgent_key(tenant: str) -> str:
 def prompt_bytes_key(sha256: str) -> str:
     """Returns the key of a prompt checkpoint's bytes, for nodes that do not hold them yet."""
     return f"{PREFIX}:prompt:{sha256}"
+
+
+def adapter_bytes_key(sha256: str) -> str:
+    """Returns the key of the bytes of an adapter, for nodes that do not hold them yet."""
+    return f"{PREFIX}:adapter:{sha256}"

@@ -52,6 +52,7 @@ REQUEST_FIELDS: Final[Mapping[str, tuple[Check, str]]] = {
     "task": (_text, "the id of a task, as GET /tasks lists them"),
     "backbone": (_text, "the id of a backbone, as GET /backbones lists them"),
     "prompt": (_text, "the id of a prompt, or `template`"),
+    "adapter": (_text, "the id of an adapter, as GET /adapters lists them, or `none`"),
     "adaptation": (_one_of("none", "zero_shot", "gated"), "`none`, `zero_shot` or `gated`"),
     "sigma": (
         lambda value: value == "auto" or _SIGMA(value),

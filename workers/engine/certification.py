@@ -214,6 +214,9 @@ class Certification:
             text_sha256=parts.text_sha256,
             processor=entry.engine.processor,
             tuning_images=model.tuning_images,
+            adapter=spec.adapter,
+            adapter_sha256=model.adapter_sha256,
+            adapter_images=model.adapter_images,
         )
         noise = NoiseIdentity(
             law=entry.law,

@@ -8,8 +8,10 @@ from typing import Final
 import certrad
 
 CERTIFYING: Final = (
+    "models/adapters",
     "models/backbones",
     "models/certificates",
+    "models/checkpoint_files.py",
     "models/classifier.py",
     "models/errors.py",
     "models/files.py",
@@ -28,8 +30,8 @@ CERTIFYING: Final = (
 )
 """Files and packages under `certrad` that decide what a certificate says, in the order of their names."""
 
-TRAINING: Final = "models/prompts/training"
-"""Left out of `models/prompts`: what it makes is named in a document by the digest of the checkpoint."""
+TRAINING: Final = ("models/adapters/training", "models/prompts/training")
+"""Left out of the packages above: what they make is named in a document by the digest of the checkpoint."""
 
 
 def code_sha256(root: Path | None = None) -> str:
@@ -50,4 +52,4 @@ def _sources(root: Path) -> Iterator[Path]:
     for entry in CERTIFYING:
         path = root / entry
         files = [path] if path.suffix == ".py" else sorted(path.rglob("*.py"))
-        yield from (file for file in files if not file.is_relative_to(root / TRAINING))
+        yield from (file for file in files if not any(file.is_relative_to(root / each) for each in TRAINING))

@@ -13,6 +13,7 @@ from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.smoothing import Noise, NoisySampler
 from certrad.models.smoothing.routing import ClassifierAt
 from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types.defaults import require_adapter
 from certrad.models.types.identity import ClassifierParts
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import EngineIdentity, LedgerEntry
@@ -91,25 +92,29 @@ class SetupFactory:
         )
 
     def load(self, dtype: str, threads: int) -> Model:
-        """Returns backbone and prompt, in the precision and on the number of threads of the job.
+        """Returns backbone, adapter and prompt, in the precision and on the number of threads of the job.
 
         Args:
             dtype: The precision of the image encoder.
             threads: Threads of the arithmetic.
 
         Raises:
-            Rejected: Backbone, prompt or image is refused.
+            Rejected: Backbone, adapter, prompt or image is refused.
         """
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-        spec = self.input.request.classifier
-        backbone = self.runtime.backbone(spec.backbone, getattr(torch, dtype))
+        spec, input_sha256 = self.input.request.classifier, self.input.image.input_sha256
+        adapter = None if spec.adapter is None else self.runtime.adapter_card(spec.adapter)
+        if adapter is not None:
+            require_not_tuned_on(adapter, input_sha256, self.runtime.epochs)
+        backbone = self.runtime.backbone(spec.backbone, getattr(torch, dtype), spec.adapter)
         if spec.prompt == TEMPLATE_PROMPT:
-            return Model(backbone=backbone, card=None, prompt=None)
+            return Model(backbone=backbone, card=None, prompt=None, adapter=adapter)
         card, prompt = self.runtime.prompt(spec.prompt)
         require_backbone(card, backbone)
-        require_not_tuned_on(card, self.input.image.input_sha256, self.runtime.epochs)
-        return Model(backbone=backbone, card=card, prompt=prompt)
+        require_adapter(card, None if adapter is None else adapter.sha256)
+        require_not_tuned_on(card, input_sha256, self.runtime.epochs)
+        return Model(backbone=backbone, card=card, prompt=prompt, adapter=adapter)
 
     def make_sampler(self, model: Model, epoch: Epoch, parts: ClassifierParts, batch_size: int) -> NoisySampler:
         """Returns what draws the noisy copies of the image.
@@ -142,6 +147,7 @@ class SetupFactory:
         return EngineIdentity(
             backbone_sha256=model.backbone.sha256,
             prompt_sha256=model.prompt_sha256,
+            adapter_sha256=model.adapter_sha256,
             key_sha256=hashlib.sha256(sampler.noise.key).hexdigest(),
             device=self.runtime.device.type,
             processor=processor_name(self.runtime.device),

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import torch
 from redis import Redis
@@ -52,6 +52,7 @@ class EngineIdentity:
         processor: Name of the processor, see `processor_name`: another one may give other labels in near-ties. None in
             an entry of a release that did not name it.
         software: Name -> version, with the digest of the code.
+        adapter_sha256: SHA-256 of the adapter of the image tower; None for the frozen tower.
     """
 
     backbone_sha256: str
@@ -60,6 +61,12 @@ class EngineIdentity:
     device: str
     processor: str | None
     software: dict[str, str]
+    adapter_sha256: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the fields by name; without an adapter as a release that knew none of them has them."""
+        absent = {"adapter_sha256"} if self.adapter_sha256 is None else set()
+        return {name: value for name, value in asdict(self).items() if name not in absent}
 
     def differences(self, other: "EngineIdentity") -> list[str]:
         """Returns the names of the fields in which two identities differ.
@@ -111,7 +118,7 @@ class LedgerEntry:
             "context_sha256": self.context_sha256,
             "per_class": self.selection.classes.per_class,
             "invalid": self.selection.classes.invalid,
-            "engine": asdict(self.engine),
+            "engine": self.engine.to_json(),
             "dtype": self.dtype,
             "threads": self.threads,
             "block_size": self.batch_size,

@@ -1,4 +1,4 @@
-"""The model of one job on its device: the backbone, and the prompt that the request names."""
+"""The model of one job on its device: the backbone, and the adapter and the prompt that the request names."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,9 @@ from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.text_digest import text_digest
 from certrad.models.smoothing.routing import ClassifierAt
-from certrad.models.types import ClassifierSpec, NoiseLaw, PromptCard, ZeroShotAdaptation
+from certrad.models.types import AdapterCard, ClassifierSpec, NoiseLaw, PromptCard, ZeroShotAdaptation
 from certrad.models.types.identity import ClassifierParts, TuningImagesRecord
+from certrad.models.types.tuned_on import TunedOn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -19,14 +20,26 @@ class Model:
     """The backbone on the device, and the prompt that the request names.
 
     Attributes:
-        backbone: The backbone, in the precision of this job.
+        backbone: The backbone, in the precision of this job, with the adapter merged into it.
         card: The card of the prompt; None for a hand-written template.
         prompt: The prompt before it is adapted; None for a hand-written template.
+        adapter: The card of the adapter; None for the frozen image tower.
     """
 
     backbone: Backbone
     card: PromptCard | None
     prompt: ContextVectors | Bank | None
+    adapter: AdapterCard | None = None
+
+    @property
+    def adapter_sha256(self) -> str | None:
+        """Returns the SHA-256 of the adapter; None for the frozen image tower."""
+        return None if self.adapter is None else self.adapter.sha256
+
+    @property
+    def adapter_images(self) -> TuningImagesRecord | None:
+        """Returns whether all images that the adapter was trained on are recorded; None for the frozen image tower."""
+        return None if self.adapter is None else _named(self.adapter.trained_on)
 
     @property
     def prompt_sha256(self) -> str | None:
@@ -36,10 +49,7 @@ class Model:
     @property
     def tuning_images(self) -> TuningImagesRecord | None:
         """Returns whether all images that the prompt was tuned on are recorded; None for a hand-written template."""
-        if self.card is None:
-            return None
-        recorded = self.card.tuned_on
-        return "recorded" if recorded is not None and recorded.complete else "not_recorded"
+        return None if self.card is None else _named(self.card.tuned_on)
 
     def parts(self, spec: ClassifierSpec, law: NoiseLaw) -> ClassifierParts:
         """Returns what the base classifier computes with: its part of the noise key.
@@ -56,6 +66,7 @@ class Model:
             gate_sha256=self.prompt.gate.sha256 if isinstance(self.prompt, Bank) else None,
             zero_shot=spec.adaptation if isinstance(spec.adaptation, ZeroShotAdaptation) else None,
             law=law,
+            adapter_sha256=self.adapter_sha256,
         )
 
     def classifier_at(self, head: TextHead) -> ClassifierAt:
@@ -65,6 +76,10 @@ class Model:
             head: Text features and, for a bank, the gate.
         """
         return lambda sigma: head.classifier(self.backbone, sigma)
+
+
+def _named(recorded: TunedOn | None) -> TuningImagesRecord:
+    return "recorded" if recorded is not None and recorded.complete else "not_recorded"
 
 
 def input_shape(backbone: Backbone) -> tuple[int, int, int]:

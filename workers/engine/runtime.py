@@ -9,6 +9,8 @@ from typing import Final
 import torch
 from redis import Redis
 
+from certrad.models.adapters.adapter import adapted
+from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
 from certrad.models.backbones.weights import find_weights, pinned
@@ -17,14 +19,17 @@ from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
 from certrad.models.smoothing.device import default_batch_size
-from certrad.models.types import BackboneCard, PromptCard
+from certrad.models.types import AdapterCard, BackboneCard, PromptCard
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
+from certrad.workers.engine.adapter_store import fetch as fetch_adapter
 from certrad.workers.engine.code_digest import code_sha256
 from certrad.workers.engine.prompt_store import fetch
 from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.settings import WorkerSettings
 
 _RESIDENT: Final = 2
+_Resident = tuple[BackboneCard, torch.dtype, str | None]
+"""A backbone, its precision, and the SHA-256 of the adapter that is merged into it; None for the frozen tower."""
 _PACKAGES: Final = ("certrad", "numpy", "open_clip_torch", "scipy", "torch", "transformers")
 
 
@@ -40,32 +45,53 @@ class Runtime:
     epochs: EpochSecrets
     software: dict[str, str]
     name: str = ""
-    _resident: OrderedDict[tuple[BackboneCard, torch.dtype], Backbone] = field(default_factory=OrderedDict)
+    _resident: OrderedDict[_Resident, Backbone] = field(default_factory=OrderedDict)
 
     @property
     def batch_size(self) -> int:
         """Returns the samples of one batch: the operator's choice, or the default of the device."""
         return self.settings.block_size or default_batch_size(self.device)
 
-    def backbone(self, backbone_id: str, dtype: torch.dtype) -> Backbone:
+    def backbone(self, backbone_id: str, dtype: torch.dtype, adapter_id: str | None = None) -> Backbone:
         """Returns the backbone, resident on the device; the least recently used one makes room.
 
         Args:
             backbone_id: The id of its card.
             dtype: The precision.
+            adapter_id: The id of the adapter that is merged into its image tower; None for the frozen tower.
 
         Raises:
-            Rejected: unknown_backbone, backbone_unavailable, invalid_weights, digest_mismatch.
+            Rejected: unknown_backbone, backbone_unavailable, invalid_weights, digest_mismatch, adapter_not_found,
+                adapter_mismatch, invalid_adapter.
         """
         card = self.backbone_card(backbone_id)
-        key = (card, dtype)
+        adapter_card = None if adapter_id is None else self.adapter_card(adapter_id)
+        key = (card, dtype, None if adapter_card is None else adapter_card.sha256)
         if key not in self._resident:
             while len(self._resident) >= _RESIDENT:
                 self._resident.popitem(last=False)
-            directory = weights_directory(card, self.settings.backbones_dir)
-            self._resident[key] = load_backbone(card, directory, device=self.device, dtype=dtype)
+            self._resident[key] = self._load(card, dtype, adapter_card)
         self._resident.move_to_end(key)
         return self._resident[key]
+
+    def _load(self, card: BackboneCard, dtype: torch.dtype, adapter: AdapterCard | None) -> Backbone:
+        """Returns a backbone from its files, with the adapter merged into its image tower."""
+        store = AdapterStore(own=self.settings.adapters_dir)
+        if adapter is not None:  # before the weights, which take longer
+            fetch_adapter(self.redis, store, adapter)
+        directory = weights_directory(card, self.settings.backbones_dir)
+        frozen = load_backbone(card, directory, device=self.device, dtype=dtype)
+        return frozen if adapter is None else adapted(frozen, store.load(adapter))
+
+    def adapter_card(self, adapter_id: str) -> AdapterCard:
+        """Returns the card of an adapter, with the images of its training that any card of it records.
+
+        Raises:
+            Rejected: adapter_not_found.
+        """
+        if (card := self.catalogue.adapters().get(adapter_id)) is None:
+            raise Rejected("adapter_not_found", "the adapter is not published")
+        return card
 
     def backbone_card(self, backbone_id: str) -> BackboneCard:
         """Returns the card of a backbone.

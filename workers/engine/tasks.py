@@ -23,12 +23,12 @@ from certrad.workers.contract.records import Records
 from certrad.workers.contract.selftest import SelfTestFailedError, SelfTests
 from certrad.workers.contract.speeds import note_certification
 from certrad.workers.contract.waiting import refuses_writes
+from certrad.workers.engine import adapter_store, prompt_store
 from certrad.workers.engine.certification import Certification
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.helper import Helper
 from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.memory import used_memory
-from certrad.workers.engine.prompt_store import publish_all
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.engine.selftest import ORDERED_SAMPLES, START_SAMPLES, record_selftest, run_selftest
 from certrad.workers.engine.tuning import Tuning
@@ -61,7 +61,8 @@ def start(worker_name: str) -> None:
     if not report.passed:
         raise SelfTestFailedError(report)
     _selftest_seconds = round(report.seconds, 3)
-    publish_all(_runtime.redis, settings.prompts_dir)
+    prompt_store.publish_all(_runtime.redis, settings.prompts_dir)
+    adapter_store.publish_all(_runtime.redis, settings.adapters_dir)
     _runtime.epochs.current()
     _runtime.epochs.publish(Keyring(_runtime.redis), clock=time.time)
     _runtime.catalogue.publish_worker(_runtime.card(worker_name, _selftest_seconds))

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
+from certrad.models.images.input_digests import input_digests
 from certrad.models.prompts.training.embedding_bank import embedding_bank_from_bytes, embedding_bank_to_bytes
-from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.prompts.training.trainer_state import TrainerState
 from certrad.models.prompts.training.tuning import (
     TunedPrompt,
@@ -112,13 +112,14 @@ class Tuning:
     def _backbone(self) -> Backbone:
         """Returns the backbone in float32, as both papers use it, on this installation's number of threads."""
         torch.set_num_threads(self._runtime.settings.threads)
-        return self._runtime.backbone(self._request.backbone, torch.float32)
+        return self._runtime.backbone(self._request.backbone, torch.float32, self._request.adapter)
 
     @cached_property
     def _kind(self) -> str:
         """Returns the digest of everything that decides the results of this engine's arithmetic."""
         settings, device = self._runtime.settings, self._runtime.device.type
-        identity = [self._backbone.sha256, device, settings.threads, self._runtime.software]
+        adapter = None if self._backbone.adapter is None else self._backbone.adapter.sha256
+        identity = [self._backbone.sha256, adapter, device, settings.threads, self._runtime.software]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def _enter(self, phase: Phase) -> None:

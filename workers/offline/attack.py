@@ -17,23 +17,24 @@ from PIL import Image
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
+from certrad.models.adapters.store import AdapterStore
 from certrad.models.attacks.autoattack.suite import AutoAttackParams, auto_attack
 from certrad.models.attacks.base import Attack, Classify, RobustAccuracy, accuracy, attacked, classes, grid
 from certrad.models.attacks.pgd import ADAPTIVE_PGD_40, PGD_10, PGD_40, adaptive_pgd, embedding_pgd
-from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.device import chosen_device
 from certrad.models.classifier import TextHead
 from certrad.models.errors import Rejected
 from certrad.models.evaluation.attack_report import AttackReport, Kind
-from certrad.models.installed import Cards, installed_cards
+from certrad.models.installed import installed_cards
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.store import PromptStore
-from certrad.models.types import BackboneCard, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
+from certrad.models.types import AdapterCard, BackboneCard, CertifyRequest, ClassifierSpec, PromptCard, TaskCard
 from certrad.models.types.pixels import WHITE
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.image_folder import low_contrast_note, tell_refused
-from certrad.workers.offline.classifiers import of_task
+from certrad.workers.offline.classifiers import load_encoder, of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.offline.taken_images import Source, TakenImages, sources_of, taken_images
@@ -53,6 +54,7 @@ class AttackRequest:
     backbone: BackboneCard
     spec: ClassifierSpec
     prompt: PromptCard | None
+    adapter: AdapterCard | None
     attack: str
     epsilon: float
     auto_attack: AutoAttackParams
@@ -77,7 +79,7 @@ def attack_images(options: Namespace) -> int:
     service = settings_of(WorkerSettings, options.data_dir)
     store = PromptStore(own=service.prompts_dir)
     try:
-        request = _request(options, store, installed_cards(service.cards_dir, service.prompts_dir))
+        request = _request(options, store, service)
         taken = _decode(options, request, service)
         if options.out is not None:
             options.out.mkdir(parents=True, exist_ok=True)
@@ -99,16 +101,18 @@ def attack_images(options: Namespace) -> int:
     return DONE
 
 
-def _request(options: Namespace, store: PromptStore, cards: Cards) -> AttackRequest:
+def _request(options: Namespace, store: PromptStore, service: WorkerSettings) -> AttackRequest:
     """Returns the options with every default filled in.
 
     Raises:
         ValueError: A value is out of range.
         Rejected: The prompt or backbone cannot be used.
     """
+    cards, adapters = installed_cards(service.cards_dir, service.prompts_dir), AdapterStore(own=service.adapters_dir)
     task = cards.tasks[options.task]
     # An adaptation to the image itself is left out: what is attacked is the classifier before it sees the image.
-    choice = of_task(task, store, cards.prompts, backbone=options.backbone, prompt=options.prompt)
+    named = {name: getattr(options, name) for name in ("backbone", "prompt", "adapter")}
+    choice = of_task(task, store, cards.prompts, adapters, **named)
     epsilon = EPSILONS[options.attack] if options.epsilon is None else options.epsilon
     fewer = {name: getattr(options, name) for name in ("iterations", "queries") if getattr(options, name) is not None}
     return AttackRequest(
@@ -119,8 +123,10 @@ def _request(options: Namespace, store: PromptStore, cards: Cards) -> AttackRequ
             prompt=choice.prompt_id,
             class_names=task.class_names,
             template=choice.template(task.template),
+            adapter=choice.adapter_id,
         ),
         prompt=choice.prompt,
+        adapter=choice.adapter,
         attack=options.attack,
         epsilon=epsilon,
         auto_attack=AutoAttackParams(epsilon=epsilon, **fewer),
@@ -141,8 +147,8 @@ def _decode(options: Namespace, request: AttackRequest, service: WorkerSettings)
 
 
 def _load(request: AttackRequest, store: PromptStore, service: WorkerSettings) -> _Model:
-    card = request.backbone
-    backbone = load_backbone(card, weights_directory(card, service.backbones_dir), device=chosen_device(service.device))
+    device = chosen_device(service.device)
+    backbone = load_encoder(request.backbone, request.adapter, service, device=device)
     template = TextHead.of_template(backbone, request.task.class_names, request.task.template)
     head = template
     if request.prompt is not None:
@@ -213,6 +219,7 @@ def _attack(
         class_names=request.task.class_names,
         backbone=request.spec.backbone,
         prompt=request.spec.prompt,
+        adapter=request.spec.adapter,
         seed=request.seed,
         files=[str(source.path) for source in sources],
         labelled=bool(given),

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from certrad.models.adapters.store import AdapterStore
 from certrad.models.audit.modes import ModeSpec, chosen_modes, mode_specs
 from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
 from certrad.models.audit.verdict import SOUND, Verdict, as_markdown
@@ -47,10 +48,10 @@ def audit_images(options: Namespace) -> int:
         The exit code: 0 if nothing contradicts an `input_independent` mode, 1 otherwise, 2 for bad usage.
     """
     service = settings_of(WorkerSettings, options.data_dir)
-    store = PromptStore(own=service.prompts_dir)
+    store, adapters = PromptStore(own=service.prompts_dir), AdapterStore(own=service.adapters_dir)
     try:
         cards = installed_cards(service.cards_dir, service.prompts_dir)
-        specs = _specs(options, store, cards)
+        specs = _specs(options, store, cards, adapters)
         card = cards.backbones[specs[0].classifier.backbone]
         # An image that counted twice would get the same noise twice; the p-value takes the answers for independent.
         window = FileWindow.of_task(cards.tasks[options.task].windows)
@@ -87,6 +88,7 @@ def audit_images(options: Namespace) -> int:
                 card,
                 service.backbones_dir,
                 store,
+                adapters,
                 journal=journal,
                 processes=processes,
                 on_image=lambda: progress.advance(bar),
@@ -98,7 +100,7 @@ def audit_images(options: Namespace) -> int:
     return FAILURE if any(verdict.broken for verdict in verdicts) else DONE
 
 
-def _specs(options: Namespace, store: PromptStore, cards: Cards) -> list[ModeSpec]:
+def _specs(options: Namespace, store: PromptStore, cards: Cards, adapters: AdapterStore) -> list[ModeSpec]:
     """Returns the modes that the options name, with the named prompt or the task's own.
 
     Raises:
@@ -106,10 +108,17 @@ def _specs(options: Namespace, store: PromptStore, cards: Cards) -> list[ModeSpe
         Rejected: The prompt cannot be used.
     """
     task = cards.tasks[options.task]
-    choice = of_task(task, store, cards.prompts, backbone=options.backbone, prompt=options.prompt)
-    own = [card for card in default_prompts(task, cards.prompts) if card.backbone == choice.backbone]
+    named = {name: getattr(options, name) for name in ("backbone", "prompt", "adapter")}
+    choice = of_task(task, store, cards.prompts, adapters, **named)
+    usable = (None, None if choice.adapter is None else choice.adapter.sha256)
+    own = [
+        card
+        for card in default_prompts(task, cards.prompts)
+        if card.backbone == choice.backbone and card.adapter_sha256 in usable
+    ]
     prompts = own if options.prompt is None or choice.prompt is None else [choice.prompt]
-    specs = mode_specs(task, choice.backbone, prompts, FixedSigma(options.sigma), SamplingParams(n=options.n))
+    sigma, params = FixedSigma(options.sigma), SamplingParams(n=options.n)
+    specs = mode_specs(task, choice.backbone, prompts, sigma, params, choice.adapter_id)
     return chosen_modes(specs, options.modes)
 
 

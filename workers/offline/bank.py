@@ -8,16 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.adapters.store import AdapterStore
+from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.device import chosen_device
 from certrad.models.errors import Rejected
+from certrad.models.images.input_digests import input_digests
 from certrad.models.installed import installed_cards
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
 from certrad.models.prompts.training.image_choice import choose_images
-from certrad.models.prompts.training.input_digests import input_digests
 from certrad.models.prompts.training.tuning import TuningSet
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard, CertifyRequest, ClassifierSpec, PromptCard
 from certrad.models.types.tuned_on import EpochDigests, TunedOn
@@ -26,7 +27,7 @@ from certrad.models.types.window import FileWindow
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.intake.image_folder import files_of_classes
 from certrad.workers.keys.epochs import EpochSecrets
-from certrad.workers.offline.classifiers import of_task
+from certrad.workers.offline.classifiers import load_encoder, of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.settings import WorkerSettings
 
@@ -50,10 +51,13 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
     params = BankParams(
         template=options.template or task.template, shots=options.shots, copies=options.copies, seed=options.seed
     )
-    card = cards.backbones[of_task(task, PromptStore(own=settings.prompts_dir), cards.prompts).backbone]
+    stores = PromptStore(own=settings.prompts_dir), AdapterStore(own=settings.adapters_dir)
+    # The bank is new: no prompt has a say in which backbone and adapter it is tuned on.
+    choice = of_task(task, stores[0], cards.prompts, stores[1], prompt=TEMPLATE_PROMPT, adapter=options.adapter)
+    card = cards.backbones[choice.backbone]
     files = files_of_classes(options.images, task)
     device = chosen_device(settings.device)
-    backbone = load_backbone(card, weights_directory(card, settings.backbones_dir), device=device)
+    backbone = load_encoder(card, choice.adapter, settings, device=device)
     spec = ClassifierSpec(
         backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
     )

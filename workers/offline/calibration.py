@@ -6,19 +6,19 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
-from certrad.models.backbones.base import load_backbone, weights_directory
+from certrad.models.adapters.store import AdapterStore
+from certrad.models.images.input_digests import input_digests, pool_sha256
 from certrad.models.installed import installed_cards
 from certrad.models.prompts.checkpoint import load_prompt, require_backbone, save_prompt
 from certrad.models.prompts.store import PromptStore
-from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
-from certrad.models.prompts.training.input_digests import input_digests
+from certrad.models.prompts.training.calibration import CalibrationParams, calibrate
 from certrad.models.prompts.zero_shot import initial_context
 from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, PromptCard
 from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from certrad.models.types.window import FileWindow
 from certrad.workers.intake.image_folder import distinct_images, tell_refused
 from certrad.workers.keys.epochs import EpochSecrets
-from certrad.workers.offline.classifiers import of_task
+from certrad.workers.offline.classifiers import load_encoder, of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.settings import WorkerSettings
 
@@ -39,11 +39,12 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
     cards = installed_cards(settings.cards_dir, settings.prompts_dir)
     task = cards.tasks[options.task]
     store = PromptStore(own=settings.prompts_dir)
+    adapters = AdapterStore(own=settings.adapters_dir)
     choice = of_task(
-        task, store, cards.prompts, prompt=options.prompt, adaptation="none"
+        task, store, cards.prompts, adapters, prompt=options.prompt, adapter=options.adapter, adaptation="none"
     )  # one prompt: a bank cannot be adapted
     card = cards.backbones[choice.backbone]
-    backbone = load_backbone(card, weights_directory(card, settings.backbones_dir))
+    backbone = load_encoder(card, choice.adapter, settings)
     if choice.prompt is None:
         start = initial_context(backbone, task.template, "tokens")
     else:

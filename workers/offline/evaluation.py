@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.adapters.store import AdapterStore
+from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
 from certrad.models.backbones.weights import write_json
 from certrad.models.datasets.cards import published_labels
@@ -33,14 +34,22 @@ from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_datasets, shipped_tasks
 from certrad.models.smoothing.accuracy import Share
 from certrad.models.smoothing.device import default_batch_size
-from certrad.models.types import BackboneCard, ClassifierSpec, DatasetCard, PromptCard, SmoothingParams, TaskCard
-from certrad.models.types.defaults import BARE_TEMPLATE, ClassifierChoice, choose_classifier, default_prompts
+from certrad.models.types import (
+    AdapterCard,
+    BackboneCard,
+    ClassifierSpec,
+    DatasetCard,
+    PromptCard,
+    SmoothingParams,
+    TaskCard,
+)
+from certrad.models.types.defaults import choose_classifier, default_prompts
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.decode import decode_as_uploaded, decode_published
 from certrad.workers.intake.image_folder import low_contrast_note
-from certrad.workers.offline.classifiers import named_prompt
+from certrad.workers.offline import classifiers
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
@@ -64,6 +73,7 @@ class EvaluationRequest:
     chosen: Sequence[int]
     backbone: BackboneCard
     prompt: PromptCard | None
+    adapter: AdapterCard | None
     spec: ClassifierSpec
     params: SmoothingParams
     folders: Sequence[str]
@@ -127,7 +137,7 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
     cards = installed_cards(service.cards_dir, service.prompts_dir)
     data, task = _data(options.task, cards)
     params = SmoothingParams(sigma=options.sigma, alpha=options.alpha, n0=options.n0, n=options.n)
-    prompt = named_prompt(options.prompt, store)
+    prompt, adapters = classifiers.named_prompt(options.prompt, store), AdapterStore(own=service.adapters_dir)
     window = FileWindow.of_task(task.windows if task else ())
     own = partial(decode_as_uploaded, max_pixels=service.max_pixels, window=window)
     published = partial(decode_published, window=window)
@@ -146,6 +156,9 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         backbone=options.backbone,
         prompt=prompt,
         adaptation=options.adaptation,
+        adapter=classifiers.named_adapter(options.adapter, adapters),
+        adapters=classifiers.stored_adapters(adapters),
+        default_adapter=task.default_adapter if task else None,
     )
     return EvaluationRequest(
         data=data,
@@ -153,12 +166,14 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         chosen=balanced_sample(split.labels, len(split.class_names), min(options.images, len(split)), options.seed),
         backbone=cards.backbones[choice.backbone],
         prompt=choice.prompt,
+        adapter=choice.adapter,
         spec=ClassifierSpec(
             backbone=choice.backbone,
             prompt=choice.prompt_id,
             class_names=class_names,
-            template=choice.template(_template(options.template, split, choice)),
+            template=choice.template(classifiers.hand_written(options.template, split.template, choice)),
             adaptation=choice.adaptation,
+            adapter=choice.adapter_id,
         ),
         params=params,
         folders=folders,
@@ -180,29 +195,13 @@ def _data(name: str, cards: Cards) -> tuple[DatasetCard, TaskCard | None]:
     return own, task
 
 
-def _template(wish: str | None, split: Split, choice: ClassifierChoice) -> str:
-    """Returns the hand-written template; a learned prompt needs none.
-
-    Raises:
-        ValueError: There is no template, or one beside a learned prompt.
-    """
-    if choice.prompt is not None and wish is not None:
-        raise ValueError(
-            f"`--template` goes with `--prompt template` only; without it the prompt is {choice.prompt_id}"
-        )
-    template = BARE_TEMPLATE if choice.prompt is not None else wish or split.template
-    if template is None:
-        raise ValueError("these images come without a template: give `--template` or a learned `--prompt`")
-    return template
-
-
 def _load(
     request: EvaluationRequest, store: PromptStore, service: WorkerSettings
 ) -> tuple[Backbone, ContextVectors | Bank | None]:
     torch.set_num_threads(service.threads)
     device = chosen_device(service.device)
-    directory = weights_directory(request.backbone, service.backbones_dir)
-    backbone = load_backbone(request.backbone, directory, device=device, dtype=chosen_dtype(service.dtype, device))
+    dtype = chosen_dtype(service.dtype, device)
+    backbone = classifiers.load_encoder(request.backbone, request.adapter, service, device=device, dtype=dtype)
     if request.prompt is None:
         return backbone, None
     require_backbone(request.prompt, backbone)
@@ -225,6 +224,7 @@ def _settings(
         "scope": request.spec.scope,
         "params": asdict(request.params),
         "backbone_sha256": backbone.sha256,
+        "adapter_sha256": None if request.adapter is None else request.adapter.sha256,
         "dtype": dtype_name(backbone.dtype),
         "device": backbone.device.type,
         "batch_size": service.block_size or default_batch_size(backbone.device),

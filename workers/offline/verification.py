@@ -196,12 +196,14 @@ def _of_image(
         return
     if not _samples(options):
         return
+    from certrad.models.adapters.store import AdapterStore
     from certrad.models.prompts.store import PromptStore
     from certrad.models.replay import replay  # torch
     from certrad.models.replay.rebuild import rebuild
 
     try:
-        rebuilt = rebuild(statement, decoded, cards, settings.backbones_dir, PromptStore(own=settings.prompts_dir))
+        prompts, adapters = PromptStore(own=settings.prompts_dir), AdapterStore(own=settings.adapters_dir)
+        rebuilt = rebuild(statement, decoded, cards, settings.backbones_dir, prompts, adapters)
     except (Rejected, ValueError) as error:
         yield Check("classifier", False, str(error))
         return

@@ -81,6 +81,7 @@ class _Names:
             classifier.prompt,
             classifier.prompt_sha256 or "",
             classifier.dtype,
+            *([] if classifier.adapter_sha256 is None else [classifier.adapter_sha256]),
         )
         self._of_study = ("",) if source is None else (str(source.StudyInstanceUID),)
 
@@ -155,6 +156,8 @@ def _device(report: Report) -> Element:
     versions = {
         "certrad": report.software_version,
         "backbone SHA-256": classifier.backbone_sha256,
+        "adapter": classifier.adapter,
+        "adapter SHA-256": classifier.adapter_sha256,
         "prompt": classifier.prompt,
         "prompt SHA-256": classifier.prompt_sha256,
     }

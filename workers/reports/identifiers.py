@@ -46,7 +46,7 @@ def structured_report_uid(sop_instance_uid: str, frame: int | None, certificate_
 
 
 def classifier_id(classifier: ClassifierIdentity) -> str:
-    """Returns 64 hexadecimal digits that are the same for every image under one model, prompt and list of classes.
+    """Returns 64 hexadecimal digits that are the same for every image under one model, adapter, prompt and classes.
 
     Args:
         classifier: The classifier; parts that a tuning to one image changes are left out.
@@ -59,6 +59,7 @@ def classifier_id(classifier: ClassifierIdentity) -> str:
         list(classifier.class_names),
         classifier.template,
         adaptation,
+        *([] if classifier.adapter_sha256 is None else [classifier.adapter_sha256]),
     ]
     return sha256(canonical(parts)).hexdigest()
 

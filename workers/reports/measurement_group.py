@@ -82,6 +82,8 @@ def _algorithm(report: Report) -> AlgorithmIdentification:
     statement = report.statement
     classifier, params = statement.classifier, statement.params
     prompt = "" if classifier.prompt_sha256 is None else f", SHA-256 {classifier.prompt_sha256}"
+    named = f"adapter: {classifier.adapter}, SHA-256 {classifier.adapter_sha256}"
+    adapter = [] if classifier.adapter is None else [named]
     return AlgorithmIdentification(
         name=f"{MANUFACTURER}: {classifier.backbone}",
         version=statement.software.get("certrad", report.software_version),
@@ -89,6 +91,7 @@ def _algorithm(report: Report) -> AlgorithmIdentification:
         manufacturer=MANUFACTURER,
         parameters=[
             f"model: {classifier.backbone}, SHA-256 {classifier.backbone_sha256}",
+            *adapter,
             f"prompt: {classifier.prompt}{prompt}",
             f"sigma: {_number(params.sigma)}, alpha: {_number(params.alpha)}, n0: {params.n0}, n: {params.n}",
             f"certificate SHA-256: {report.certificate_sha256}",

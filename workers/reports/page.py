@@ -214,6 +214,8 @@ def _footer(column: Column, report: Report, texts: Texts) -> None:
         part.text(texts(key), 17, colour=SOFT)
         part.gap(2)
         part.text(value, 19)
+        if key == "page.prompt" and classifier.adapter is not None:
+            part.text(texts("page.adapter", adapter=classifier.adapter), 17)
         parts.append(part)
         x += width + _FOOTER_GUTTER
     column.take(*parts)

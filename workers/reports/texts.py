@@ -75,7 +75,9 @@ class Texts:
         Args:
             statement: What the certificate document states.
         """
-        return statement.scope_text if self.language == "en" else self(f"scope.{scope_kind(statement.classifier)}")
+        if self.language == "en":
+            return statement.scope_text
+        return " ".join(self(f"scope.{kind}") for kind in scope_kinds(statement.classifier))
 
     def limits(self, selected: int, estimated: int) -> list[str]:
         """Returns what a reader must not read into a certificate, in the order of the document.
@@ -113,12 +115,17 @@ class Texts:
         return self(english.get(radius.reason, f"{prefix}other"))
 
 
-def scope_kind(classifier: ClassifierIdentity) -> str:
-    """Returns the kind of scope of a classifier, which is the key of its sentence.
+def scope_kinds(classifier: ClassifierIdentity) -> tuple[str, ...]:
+    """Returns the keys of the sentences that say the scope of a classifier, in their order.
 
     Args:
         classifier: The base classifier.
     """
+    of_text = _scope_of_text(classifier)
+    return (of_text,) if classifier.adapter_images is None else (of_text, f"adapter_{classifier.adapter_images}")
+
+
+def _scope_of_text(classifier: ClassifierIdentity) -> str:
     recorded = "recorded" if classifier.tuning_images == "recorded" else "not_recorded"
     match classifier.adaptation:
         case ZeroShotAdaptation():

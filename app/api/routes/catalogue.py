@@ -1,4 +1,4 @@
-"""The catalogue: the tasks, backbones and prompts that a request may name."""
+"""The catalogue: the tasks, backbones, adapters and prompts that a request may name."""
 
 from dataclasses import replace
 from typing import Annotated, Self
@@ -11,13 +11,14 @@ from certrad.app.api.caller import CallerDep
 from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.models.errors import Rejected
-from certrad.models.types import BackboneCard, PromptCard, TaskCard
+from certrad.models.types import AdapterCard, BackboneCard, PromptCard, TaskCard
 from certrad.workers.contract.access import Caller
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.queues import alive_engines
 
 router = APIRouter(tags=["catalogue"])
 
+AdapterId = Annotated[str, Path(max_length=128)]
 PromptId = Annotated[str, Path(max_length=128)]
 
 
@@ -38,6 +39,19 @@ class Backbones(BaseModel):
     """Every backbone."""
 
     backbones: list[BackboneView]
+
+
+class AdapterView(BaseModel):
+    """An adapter of an image encoder, and the tasks whose default it is."""
+
+    card: AdapterCard
+    default_for: list[str]
+
+
+class Adapters(BaseModel):
+    """Every adapter."""
+
+    adapters: list[AdapterView]
 
 
 class PromptView(BaseModel):
@@ -97,6 +111,27 @@ def list_backbones(services: ServicesDep) -> Backbones:
     present = {name for engine in alive_engines(services.redis, services.catalogue) for name in engine.backbones}
     cards = services.catalogue.backbones().values()
     return Backbones(backbones=[BackboneView(card=card, available=card.id in present) for card in cards])
+
+
+@router.get("/adapters", operation_id="list_adapters", summary="List adapters", responses=problem_responses())
+def list_adapters(services: ServicesDep) -> Adapters:
+    """Returns the adapters of image encoders: those of the package, and those that engines have published."""
+    catalogue = services.catalogue
+    return Adapters(adapters=[_adapter_view(catalogue, card) for card in catalogue.adapters().values()])
+
+
+@router.get(
+    "/adapters/{adapter_id}",
+    operation_id="get_adapter",
+    summary="Read an adapter",
+    responses=problem_responses("adapter_not_found", "invalid_request"),
+)
+def get_adapter(adapter_id: AdapterId, services: ServicesDep) -> AdapterView:
+    """Returns the card of an adapter: how it was trained, and what was measured."""
+    card = services.catalogue.adapters().get(adapter_id)
+    if card is None:
+        raise Rejected("adapter_not_found", "the id is unknown")
+    return _adapter_view(services.catalogue, card)
 
 
 @router.get("/prompts", operation_id="list_prompts", summary="List prompts", responses=problem_responses())
@@ -215,6 +250,11 @@ def _card(catalogue: Catalogue, prompt_id: str) -> PromptCard:
     if card is None:
         raise Rejected("prompt_not_found", "the id is unknown, or the prompt was withdrawn")
     return card
+
+
+def _adapter_view(catalogue: Catalogue, card: AdapterCard) -> AdapterView:
+    tasks = [task.id for task in catalogue.tasks().values() if task.default_adapter == card.id]
+    return AdapterView(card=card, default_for=tasks)
 
 
 def _view(catalogue: Catalogue, card: PromptCard) -> PromptView:

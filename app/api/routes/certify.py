@@ -43,6 +43,8 @@ _FORM: Final = CertifyForm.model_json_schema()
         "unknown_prompt",
         "unknown_window",
         "prompt_mismatch",
+        "adapter_not_found",
+        "adapter_mismatch",
         "empty_image",
         "unsupported_format",
     ),

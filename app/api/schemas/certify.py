@@ -60,6 +60,12 @@ class CertifyForm(SubmissionForm):
         description="id of GET /prompts, or `template` for the hand-written one; default: the task's",
         examples=["template"],
     )
+    adapter: Identifier | None = Field(
+        None,
+        description="id of GET /adapters: the image encoder adapted to noise; `none` for the frozen one; default: the "
+        "prompt's own, else the task's, else `none`",
+        examples=["none"],
+    )
     adaptation: Literal["none", "zero_shot", "gated"] | None = Field(
         None,
         description="`zero_shot` tunes the prompt on this image: the certificate then covers that frozen prompt only; "

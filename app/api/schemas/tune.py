@@ -38,6 +38,12 @@ class TuningForm(SubmissionForm):
     backbone: Identifier | None = Field(
         None, description="id of GET /backbones; default: the task's own", examples=["demo"]
     )
+    adapter: Identifier | None = Field(
+        None,
+        description="id of GET /adapters: the prompt is tuned on the adapted image encoder, and used with this adapter "
+        "only; `none` for the frozen encoder; default: the task's, else `none`",
+        examples=["none"],
+    )
     task: Identifier | None = Field(
         None,
         description="id of GET /tasks whose classes the folders hold; they may be called as its published data set is",

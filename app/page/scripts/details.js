@@ -20,7 +20,7 @@ export function details(job) {
       ["Seconds to choose, to bound", `${result.timing.select_s} s, ${result.timing.estimate_s} s`],
     ], true),
     factTable("Classifier", [
-      ["Task", request.task], ["Model", result.backbone], ["Prompt", code(result.prompt)], ["Adaptation", spaced(result.adaptation)],
+      ["Task", request.task], ["Model", result.backbone], ["Adapter", code(result.adapter)], ["Prompt", code(result.prompt)], ["Adaptation", spaced(result.adaptation)],
       ["Precision", classifier.dtype], ["Device", classifier.device], ["Processor", classifier.processor],
       ["Software", `certrad ${software.certrad}`], ["Digest of the code", code(software.code_sha256)],
     ], true),

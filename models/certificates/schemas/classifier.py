@@ -1,7 +1,7 @@
 """The base classifier in a certificate document: its parts, each tagged with its kind, and how it was computed.
 
-A later version adds kinds, such as an adapter of the image tower; the meaning of one that is here must not change. A
-reader refuses a kind that it does not know.
+A later version adds kinds; the meaning of one that is here must not change. A reader refuses a kind that it does not
+know.
 """
 
 from dataclasses import asdict, dataclass
@@ -33,6 +33,23 @@ class ImageTower:
     card_sha256: str
     dtype: str
     logit_scale: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageAdapter:
+    """A trained change of the image encoder, merged into its weights before the first sample is drawn.
+
+    Attributes:
+        kind: The kind of the part.
+        adapter: Id of the adapter.
+        adapter_sha256: SHA-256 of its file.
+        training_images: Whether the images that it was trained on are recorded.
+    """
+
+    kind: Literal["image_adapter/1"] = "image_adapter/1"
+    adapter: str
+    adapter_sha256: str
+    training_images: TuningImagesRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +132,7 @@ class ZeroShotText:
     context_sha256: str
 
 
-Part = ImageTower | TemplateText | PromptText | BankText | ZeroShotText
+Part = ImageTower | ImageAdapter | TemplateText | PromptText | BankText | ZeroShotText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +185,7 @@ def write_classifier(identity: ClassifierIdentity) -> Classifier:
     tuned = (_tuned_text(identity, identity.adaptation),) if isinstance(identity.adaptation, ZeroShotAdaptation) else ()
     return Classifier(
         class_names=identity.class_names,
-        parts=(tower, _text(identity, text), *tuned),
+        parts=(tower, *_adapter(identity), _text(identity, text), *tuned),
         text_features_sha256=identity.text_features_sha256,
         arithmetic=Arithmetic(
             device=identity.device, processor=processor, threads=identity.threads, block_size=identity.block_size
@@ -186,13 +203,17 @@ def read_classifier(classifier: Classifier) -> ClassifierIdentity:
         ValueError: A part is missing, is there twice, or is not in its place.
     """
     match classifier.parts:
-        case (ImageTower() as tower, TemplateText() | PromptText() | BankText() as text):
+        case (ImageTower() as tower, *rest):
+            adapter = rest[0] if rest and isinstance(rest[0], ImageAdapter) else None
+        case _:
+            raise _strange_order(classifier)
+    match rest if adapter is None else rest[1:]:
+        case [TemplateText() | PromptText() | BankText() as text]:
             tuned = None
-        case (ImageTower() as tower, TemplateText() | PromptText() as text, ZeroShotText() as tuned):
+        case [TemplateText() | PromptText() as text, ZeroShotText() as tuned]:
             pass
         case _:
-            kinds = ", ".join(part.kind for part in classifier.parts)
-            raise ValueError(f"parts must be the image tower, the text and, if it was tuned, how; got {kinds}")
+            raise _strange_order(classifier)
     arithmetic, bank = classifier.arithmetic, text if isinstance(text, BankText) else None
     return ClassifierIdentity(
         backbone=tower.backbone,
@@ -215,7 +236,25 @@ def read_classifier(classifier: Classifier) -> ClassifierIdentity:
         processor=arithmetic.processor,
         threads=arithmetic.threads,
         block_size=arithmetic.block_size,
+        adapter=None if adapter is None else adapter.adapter,
+        adapter_sha256=None if adapter is None else adapter.adapter_sha256,
+        adapter_images=None if adapter is None else adapter.training_images,
     )
+
+
+def _strange_order(classifier: Classifier) -> ValueError:
+    kinds = ", ".join(part.kind for part in classifier.parts)
+    return ValueError(
+        "parts must be the image tower, its adapter if it has one, the text and, if it was tuned, how; "
+        f"got {kinds or 'none'}"
+    )
+
+
+def _adapter(identity: ClassifierIdentity) -> tuple[ImageAdapter, ...]:
+    adapter, sha256, images = identity.adapter, identity.adapter_sha256, identity.adapter_images
+    if adapter is None or sha256 is None or images is None:  # all or none, as the identity checks
+        return ()
+    return (ImageAdapter(adapter=adapter, adapter_sha256=sha256, training_images=images),)
 
 
 def _text(identity: ClassifierIdentity, text_sha256: str) -> TemplateText | PromptText | BankText:

@@ -4,7 +4,6 @@ The pool represents a site, a scanner or a stain. Because no image that is certi
 prompt and its certificates keep their full scope. A poisoned pool is out of scope.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -48,14 +47,6 @@ class CalibrationParams:
             raise ValueError(f"sigmas must be in (0, 2], got {self.sigmas!r}")
         if not 0 < self.lr <= 1:
             raise ValueError(f"lr must be in (0, 1], got {self.lr!r}")
-
-
-def pool_sha256(pool: Tensor) -> str:
-    """Returns the SHA-256 over shape and float32 pixels of a pool (N, 3, H, W): the identity of that pool."""
-    hasher = hashlib.sha256(f"{tuple(pool.shape)}".encode())
-    for image in pool:
-        hasher.update(image.contiguous().numpy().astype("<f4").tobytes())
-    return hasher.hexdigest()
 
 
 def calibrate(

@@ -1,6 +1,7 @@
 """The certificate document states every fact in agreed words, and its bytes have one spelling."""
 
 import json
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -9,7 +10,7 @@ from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.facts import Facts
 from certrad.models.certificates.labels import merkle_root, parse_labels
-from certrad.models.certificates.text import formula
+from certrad.models.certificates.text import formula, scope_text
 from certrad.models.types import (
     Abstention,
     Adaptation,
@@ -47,6 +48,36 @@ def test_document_has_the_fields_of_its_schema() -> None:
     assert set(made["estimation"]) == {"per_class", "invalid", "labels", "merkle_root"}
     assert set(made["noise"]) == {"law", "key", "epoch_sha256", "classifier_sha256", "settings_sha256"}
     assert made["signature"] is None
+
+
+def test_adapter_is_a_part_of_its_own_behind_the_image_tower() -> None:
+    made = document(facts(adapter="noise-0123456789abcdef"))
+    tower, adapter, text = made["classifier"]["parts"]
+    assert (tower["kind"], text["kind"]) == ("image_tower/1", "prompt/1")
+    assert set(adapter) == {"kind", "adapter", "adapter_sha256", "training_images"}
+    assert (adapter["kind"], adapter["adapter"]) == ("image_adapter/1", "noise-0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ("recorded", "an adapter that was fixed before the image was seen, and this image is not one that"),
+        ("not_recorded", "the images that the adapter was trained on are not recorded"),
+    ],
+)
+@pytest.mark.parametrize("adaptation", [None, GatedAdaptation(), ZeroShotAdaptation()])
+def test_scope_says_what_is_known_of_the_images_of_an_adapter(
+    adaptation: Adaptation | None, images: Any, words: str
+) -> None:
+    frozen, adapted = facts(adaptation=adaptation).classifier, facts(adaptation=adaptation, adapter="noise").classifier
+    said = scope_text(replace(adapted, adapter_images=images))
+    assert said.startswith(scope_text(frozen))
+    assert words in said
+
+
+def test_adapter_cannot_be_named_without_its_digest() -> None:
+    with pytest.raises(ValueError, match="with its digest"):
+        replace(facts().classifier, adapter="noise")
 
 
 def test_labels_are_stated_in_index_order_with_their_root() -> None:

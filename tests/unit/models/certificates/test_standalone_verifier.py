@@ -19,6 +19,8 @@ from certrad.models.types import SmoothingParams
 from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, Case, genuine
 from tests.support.processes import ROOT
 from tests.unit.models.certificates.test_verify import (
+    ADAPTED,
+    ADAPTED_CASES,
     FIXED,
     FORGER,
     GAVE_UP,
@@ -26,6 +28,7 @@ from tests.unit.models.certificates.test_verify import (
     PAIR,
     ROUTED,
     SEVEN,
+    STRANGE_ORDERS,
     duplicated_block,
     forged,
     forged_counts,
@@ -34,7 +37,9 @@ from tests.unit.models.certificates.test_verify import (
     more_samples_than_there_can_be,
     refused,
     relabelled,
+    reordered,
     rounded_up,
+    without_adapter,
 )
 
 VERIFIER = ROOT / "docs" / "verifier.py"
@@ -97,6 +102,21 @@ def test_a_hundred_genuine_documents_of_a_hundred_pass(run: Callable[..., Outcom
     assert [case for case in CASES if run(genuine(case)) != (0, {})] == []
 
 
+@pytest.mark.parametrize("case", ADAPTED_CASES)
+def test_documents_of_an_adapted_image_encoder_pass(case: Case, run: Callable[..., Outcome]) -> None:
+    assert run(genuine(case)) == (0, {})
+    assert verify(genuine(case), KNOWN).valid
+
+
+def test_certificate_that_hides_its_adapter_is_refused(run: Callable[..., Outcome]) -> None:
+    assert "settings" in run(without_adapter(ADAPTED))[1]
+
+
+@pytest.mark.parametrize("order", STRANGE_ORDERS)
+def test_parts_in_any_other_order_are_refused(order: tuple[int, ...], run: Callable[..., Outcome]) -> None:
+    assert {"schema", "form"} & run(reordered(ADAPTED, order))[1].keys()
+
+
 @pytest.mark.parametrize("target", [None, 0.0925, 0.07])
 def test_thousands_of_samples_of_an_uncertain_class_pass(target: float | None, run: Callable[..., Outcome]) -> None:
     """Where incomplete beta functions are sums of thousands of terms."""
@@ -129,6 +149,7 @@ def test_thousands_of_samples_of_an_uncertain_class_pass(target: float | None, r
         lambda: forged(GAVE_UP, claims__0__p_a_lower="0.7", claims__0__p_b_upper="0.3"),
         lambda: forged(GAVE_UP, claims__0__reason="no_majority"),
         lambda: forged(FIXED, claims__0__class_index="1", claims__0__label="class 1"),
+        lambda: forged(ADAPTED, classifier__parts__1__adapter_sha256="ab" * 32),
         lambda: forged(FIXED, params__n="10000"),
         lambda: forged(FIXED, selection__per_class=["0", "20", "0"]),
     ],
@@ -172,6 +193,7 @@ def test_one_verifier_refuses_the_cause_and_the_other_the_effect(
         (lambda: forged(FIXED, subject__window={"kind": "full_range/2"}), "form"),
         (lambda: forged(FIXED, subject__window={"kind": "prompt/1"}), "schema"),
         (lambda: forged(FIXED, classifier__parts__1__tuning_images="some"), "schema"),
+        (lambda: forged(ADAPTED, classifier__parts__1__training_images="some"), "schema"),
         (lambda: forged(FIXED, params__bound="other"), "schema"),
         (lambda: forged(FIXED, claims__0__note="trust me"), "schema"),
         (lambda: forged(FIXED, samples_used="+220"), "form"),

@@ -38,6 +38,8 @@ GAVE_UP = Case(
     probabilities=(0.4, 0.3, 0.3), params=SmoothingParams(sigma=0.5, n0=50, n=640, alpha=0.05, target_radius=0.4)
 )
 ROUTED = next(case for case in CASES if case.routing is not None)
+ADAPTED = replace(FIXED, adapter="noise-0123456789abcdef")
+ADAPTED_CASES = tuple(replace(case, adapter=ADAPTED.adapter) for case in (FIXED, PAIR, SEVEN, ROUTED))
 
 SIGNED_ONLY = (
     "subject.pixels_sha256",
@@ -47,10 +49,14 @@ SIGNED_ONLY = (
     "classifier.arithmetic.",
     "classifier.parts.0.backbone",
     "classifier.parts.0.logit_scale",
+    "classifier.parts.1.adapter",
     "classifier.parts.1.template",
     "classifier.parts.1.prompt",
     "classifier.parts.1.members.",
+    "classifier.parts.2.template",
+    "classifier.parts.2.prompt",
     "classifier.parts.2.context_sha256",
+    "classifier.parts.3.context_sha256",
     "classifier.text_features_sha256",
     "noise.key",
     "noise.epoch_sha256",
@@ -120,6 +126,21 @@ def forged(case: Case, **parts: object) -> bytes:
         path = tuple(int(step) if step.isdecimal() else step for step in name.split("__"))
         document = replaced(document, path, value)
     return canonical(sign(document, FORGER))
+
+
+STRANGE_ORDERS = ((1, 0, 2), (0, 2, 1), (1, 2), (0, 1), (0, 1, 1, 2), (2, 1, 0))
+"""The parts of an adapted classifier, by their places, where they do not stand or are there twice."""
+
+
+def reordered(case: Case, order: tuple[int, ...]) -> bytes:
+    """A genuine document with its parts in another order, signed by the forger."""
+    parts = json.loads(genuine(case))["classifier"]["parts"]
+    return forged(case, classifier__parts=[parts[place] for place in order])
+
+
+def without_adapter(case: Case) -> bytes:
+    """A genuine document that no longer says that its image encoder was adapted."""
+    return reordered(case, (0, 2))
 
 
 def relabelled(case: Case, change: Callable[[list[int]], list[int]]) -> bytes:
@@ -193,7 +214,11 @@ def test_noise_of_a_secret_that_was_not_committed_to_is_refused() -> None:
 # -- what was changed is refused ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", [PAIR, SEVEN, ROUTED], ids=["two classes", "seven classes", "routed"])
+@pytest.mark.parametrize(
+    "case",
+    [PAIR, SEVEN, ROUTED, ADAPTED, ADAPTED_CASES[2]],
+    ids=["two classes", "seven classes", "routed", "adapted", "adapted and tuned"],
+)
 def test_every_change_of_a_single_field_is_refused(case: Case) -> None:
     document = json.loads(genuine(case))
     accepted, derived = [], []
@@ -266,6 +291,10 @@ def hidden_radius() -> bytes:
         (lambda: forged(FIXED, subject__input_sha256="ab" * 32), "noise_key", "not that of this image"),
         (lambda: forged(FIXED, classifier__parts__1__tuning_images="not_recorded"), "scope", "not recorded"),
         (lambda: forged(FIXED, classifier__parts__1__kind="prompt/2"), "schema", "prompt/1"),
+        (lambda: forged(ADAPTED, classifier__parts__1__adapter_sha256="ab" * 32), "settings", "of another classifier"),
+        (lambda: forged(ADAPTED, classifier__parts__1__training_images="not_recorded"), "scope", "not recorded"),
+        (lambda: without_adapter(ADAPTED), "settings", "of another classifier"),
+        *((lambda order=order: reordered(ADAPTED, order), "schema", "its adapter") for order in STRANGE_ORDERS),
         (lambda: forged(FIXED, claims__0__kind="l2_radius/2"), "schema", "l2_radius/1"),
         (lambda: forged(FIXED, classifier__parts=[]), "schema", "image tower"),
         (duplicated_block, "samples", "must hold all n ="),

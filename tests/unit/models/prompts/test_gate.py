@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.classifier import TextHead, VisionLanguageClassifier
 from certrad.models.errors import Rejected
+from certrad.models.images.input_digests import pool_sha256
 from certrad.models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
 from certrad.models.prompts.checkpoint import (
     context_to_bytes,
@@ -22,7 +23,7 @@ from certrad.models.prompts.checkpoint import (
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.gate import Gate, mixed_similarities
 from certrad.models.prompts.training.bank import BankParams, tune_bank
-from certrad.models.prompts.training.calibration import CalibrationParams, calibrate, pool_sha256
+from certrad.models.prompts.training.calibration import CalibrationParams, calibrate
 from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import labels
 from certrad.models.types import GatedAdaptation, ZeroShotAdaptation

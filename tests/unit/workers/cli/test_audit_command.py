@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from certrad.models.adapters.store import AdapterStore
 from certrad.models.attacks.smooth_adv import SmoothAdv
 from certrad.models.audit.modes import chosen_modes, mode_specs
 from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
@@ -25,7 +26,12 @@ TASK = shipped_tasks()["mednist"]
 LEARNED = shipped_prompts()[TASK.default_prompt or ""]
 BANK = replace(LEARNED, id="bank-0123456789abcdef", method="bank")
 SPECS = mode_specs(TASK, "demo", [LEARNED, BANK], FixedSigma(0.25), SamplingParams(n0=10, n=50))
-NOWHERE = shipped_backbones()["demo"], Path("nowhere"), PromptStore(own=Path("nowhere"))
+NOWHERE = (
+    shipped_backbones()["demo"],
+    Path("nowhere"),
+    PromptStore(own=Path("nowhere")),
+    AdapterStore(own=Path("nowhere")),
+)
 
 
 def discs() -> list[NDArray[np.uint8]]:

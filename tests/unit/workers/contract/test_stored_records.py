@@ -29,7 +29,10 @@ STORED = [
     json.loads(line)
     for line in (Path(__file__).parents[3] / "data" / "records_of_0_1.jsonl").read_text("utf-8").splitlines()
 ]
-NEW_OF_A_CLASSIFIER = ("card_sha256", "text_sha256", "processor", "tuning_images")
+NEW_OF_A_CLASSIFIER = (
+    *("card_sha256", "text_sha256", "processor", "tuning_images"),
+    *("adapter", "adapter_sha256", "adapter_images"),
+)
 BY_NAME = {stored["name"]: stored["fields"] for stored in STORED}
 
 
@@ -51,7 +54,7 @@ def test_stored_record_is_read_and_spelled_the_same(stored: dict[str, Any]) -> N
             expected |= dict.fromkeys(("label", "class_index", "radius"))
         if isinstance(value, CertifiedResult | AbstainedResult):  # warnings were sentences
             warnings = [{"code": "backbone_note", "message": sentence} for sentence in expected["warnings"]]
-            expected |= {"warnings": warnings, "window": None}
+            expected |= {"warnings": warnings, "window": None, "adapter": None}
             identities = expected["provenance"]
             identities["classifier"] |= dict.fromkeys(NEW_OF_A_CLASSIFIER)
             identities["noise"] |= {"classifier_sha256": None}
@@ -59,7 +62,7 @@ def test_stored_record_is_read_and_spelled_the_same(stored: dict[str, Any]) -> N
             scale = expected["scale"] | {"depends_on_pixels": False}
             expected |= {"warnings": [], "window": None, "scale": scale}
         if isinstance(value, TuningResult):
-            expected["card"] |= {"tuned_on": None}
+            expected["card"] |= {"tuned_on": None, "adapter": None, "adapter_sha256": None}
         assert spelled == expected
 
 

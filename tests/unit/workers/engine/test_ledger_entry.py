@@ -1,6 +1,7 @@
 """The stored entry of a ledger keeps the names of its fields: engines of two releases may share a job."""
 
 import json
+from dataclasses import replace
 
 import torch
 
@@ -33,3 +34,18 @@ def test_the_sizes_of_batch_and_block_are_stored_under_the_names_of_their_settin
 def test_the_sizes_of_batch_and_block_are_read_back() -> None:
     read = LedgerEntry.from_bytes(ENTRY.to_bytes())
     assert (read.batch_size, read.block_size) == (256, 64)
+
+
+def test_adapter_of_an_engine_is_read_back_and_sets_it_apart() -> None:
+    adapted = replace(ENTRY, engine=replace(ENTRY.engine, adapter_sha256="a" * 64))
+    assert LedgerEntry.from_bytes(adapted.to_bytes()).engine == adapted.engine
+    assert ENTRY.engine.differences(adapted.engine) == ["adapter_sha256"]
+
+
+def test_entry_without_an_adapter_is_that_of_a_release_that_knew_none() -> None:
+    payload = ENTRY.to_bytes()
+    stored = json.loads(payload[4 : 4 + int.from_bytes(payload[:4], "little")])
+    assert set(stored["engine"]) == {
+        "backbone_sha256", "prompt_sha256", "key_sha256", "device", "processor", "software",
+    }  # fmt: skip
+    assert LedgerEntry.from_bytes(payload).engine == ENTRY.engine

@@ -263,6 +263,19 @@ def test_another_image_or_certificate_or_frame_gives_other_ids_and_the_device_st
     assert len({of["Device"] for of in urls}) == 1
 
 
+def test_device_of_an_adapted_encoder_names_the_adapter_and_is_another_device() -> None:
+    devices = []
+    for case in (CERTIFIED, replace(CERTIFIED, adapter="noise-0123456789abcdef")):
+        bundle = fhir_bundle(report(case), source())
+        url = next(each["fullUrl"] for each in bundle["entry"] if each["resource"]["resourceType"] == "Device")
+        versions = {each["type"]["text"]: each["value"] for each in resources(bundle)["Device"]["version"]}
+        devices.append((url, versions))
+    (frozen, plain), (adapted, named) = devices
+    assert frozen != adapted
+    assert named.keys() - plain.keys() == {"adapter", "adapter SHA-256"}
+    assert named["adapter"] == "noise-0123456789abcdef"
+
+
 def test_a_second_post_creates_nothing() -> None:
     for entry in fhir_bundle(report(CERTIFIED), source())["entry"]:
         resource, request = entry["resource"], entry["request"]

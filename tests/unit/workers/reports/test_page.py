@@ -27,6 +27,7 @@ REPORTS: Final = {
     "long class": report(names=("a", LONG, "c"), warnings=_WARNINGS),
     "class without spaces": report(names=("a", "W" * 200, "c")),
     "class in another script": report(names=("a", "肺炎", "c"), frame=12),
+    "adapted": report(adapter="noise-0123456789abcdef"),
     "target missed": report(params=_TARGET, claim={"target_reached": False}),
     "target reached": report(params=_TARGET, claim={"target_reached": True}, window=WINDOWS[1]),
     "no image radius": report(scale=replace(SCALE, depends_on_pixels=True), window=WINDOWS[4]),
@@ -168,6 +169,13 @@ def test_page_names_model_prompt_certificate_and_time_with_zone(name: str) -> No
         "certrad 0.1.0",
     ):
         assert expected in said
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_page_names_the_adapter_of_the_encoder(language: str) -> None:
+    said = texts(page_layout(page_of("adapted", language), None))
+    assert any("noise-0123456789abcdef" in text for text in said)
+    assert any("Adapter" in text and "noise" not in text for text in said), "its sentence of the scope"
 
 
 def test_example_of_the_radius_is_within_the_radius() -> None:

@@ -191,6 +191,15 @@ def test_the_certificate_is_named_as_text_and_as_a_parameter_of_the_algorithm(ou
     assert f"certificate SHA-256: {DIGEST}" in parameters
 
 
+def test_adapter_of_the_encoder_is_a_parameter_of_the_algorithm() -> None:
+    def parameters(adapter: str | None) -> list[str]:
+        content = written_report(certified(state(facts(adapter=adapter))))
+        return [item.TextValue for item in items(content) if concept(item) == ("111002", "DCM")]
+
+    (named,) = set(parameters("noise-0123456789abcdef")) - set(parameters(None))
+    assert named.startswith("adapter: noise-0123456789abcdef, SHA-256 ")
+
+
 @pytest.mark.parametrize("outcome", REPORTS)
 def test_scope_limits_and_input_space_are_stated(outcome: str) -> None:
     report, read_back = REPORTS[outcome], private_items(plain(outcome))

@@ -12,7 +12,7 @@ from certrad.models.types import ClassifierSpec, GatedAdaptation, ZeroShotAdapta
 from certrad.models.types.image import IMAGE_WARNINGS, NoImageRadius
 from certrad.workers.reports.codes import ABSTENTION_REASONS, WARNINGS
 from certrad.workers.reports.fonts import can_draw
-from certrad.workers.reports.texts import LANGUAGES, Texts, catalogue, scope_kind
+from certrad.workers.reports.texts import LANGUAGES, Texts, catalogue, scope_kinds
 from tests.support.certificates import SCALE, identity
 
 _LONG_STRING = 64
@@ -58,7 +58,13 @@ def test_english_scope_is_that_of_the_document(prompt: str, adaptation: Any, tun
         backbone="demo", prompt=prompt, class_names=("a", "b"), template=template, adaptation=adaptation
     )
     classifier = replace(identity(spec, block_size=64), tuning_images=tuning_images)
-    assert catalogue("en")[f"scope.{scope_kind(classifier)}"] == scope_text(classifier)
+    for images in (None, "recorded", "not_recorded"):
+        named: dict[str, Any] = (
+            {} if images is None else {"adapter": "noise", "adapter_sha256": "a" * 64, "adapter_images": images}
+        )
+        adapted = replace(classifier, **named)
+        sentences = [catalogue("en")[f"scope.{kind}"] for kind in scope_kinds(adapted)]
+        assert " ".join(sentences) == scope_text(adapted)
 
 
 def test_english_limits_are_those_of_the_document() -> None:

@@ -1,0 +1,1 @@
+"""Training of adapters on unlabelled images, and what they gain."""
