@@ -33,6 +33,7 @@ COMMANDS: Final = {
         "certrad.bench.measure.noise_space",
         "noise in the image's own grey levels against noise in the model input",
     ),
+    "noise-laws": ("certrad.bench.measure.noise_laws", "what a noisy pixel costs under each noise law"),
     "calibrate-prompt": (
         "certrad.bench.demo.calibrate_prompt",
         "adapt the few-shot prompt to a pool of unlabelled images",
