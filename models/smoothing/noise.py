@@ -202,7 +202,7 @@ def boxmuller(key: bytes, stream: Stream, indices: range, d: int, device: torch.
         rows = indices[row : row + step]
         index = torch.arange(rows.start, rows.stop, dtype=torch.int64, device=device)[:, None]
         zero = torch.zeros_like(index)
-        words = philox4x32((pairs[None, :], zero, index, zero + int(stream)), _two_words(key))
+        words = philox4x32((pairs[None, :], zero, index, zero + int(stream)), two_words(key))
         r = _uniform53(words[0], words[1]).add_(2.0**-53).log_().mul_(-2).sqrt_()
         angle = _uniform53(words[2], words[3]).mul_(2 * math.pi)
         torch.mul(r, angle.cos(), out=normals[row : row + step, :, 0])
@@ -242,5 +242,10 @@ def _uniform53(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
     return (high << 21).bitwise_or_(low >> 11).to(torch.float64).mul_(2.0**-53)
 
 
-def _two_words(key: bytes) -> tuple[int, int]:
+def two_words(key: bytes) -> tuple[int, int]:
+    """Returns the two words of the key of Philox4x32-10: the first 8 bytes of a noise key, little-endian.
+
+    Args:
+        key: 32 bytes.
+    """
     return int.from_bytes(key[0:4], "little"), int.from_bytes(key[4:8], "little")
