@@ -3,7 +3,9 @@
 Imported only where the kernels run: on CUDA, or in Triton's interpreter, which a process chooses by TRITON_INTERPRET=1
 before the import. Each step is one operation of the eager law in `noise.boxmuller` and `NoisySampler`, in its order;
 the launch forbids to fuse products with sums, so that the two differ by their logarithm, cosine and sine alone. These
-are libdevice's on CUDA (`__nv_log`, `__nv_cos`, `__nv_sin`), which torch calls too.
+are libdevice's on CUDA (`__nv_log`, `__nv_cos`, `__nv_sin`), which torch calls too. Nothing of Triton's own library
+that is itself compiled is called (`zeros_like`, `interleave`): after an import of Triton before the interpreter was
+chosen, it would not run there.
 """
 
 import triton
@@ -25,7 +27,7 @@ TO_INTEGER: tl.constexpr = tl.constexpr(1.5 * 2.0**52)
 def philox(pair, index, stream, k0, k1):
     """Returns the four words of Philox4x32-10 of the counter [pair, 0, index, stream], uint32."""
     c0 = pair.to(tl.uint32)
-    c1 = tl.zeros_like(c0)
+    c1 = tl.full(c0.shape, 0, tl.uint32)
     c2 = c1 + index.to(tl.uint32)
     c3 = c1 + stream.to(tl.uint32)
     k0 = c1 + k0.to(tl.uint32)
@@ -71,7 +73,13 @@ def normal_pair(pair, index, stream, k0, k1):
     return r * tl.cos(angle), r * tl.sin(angle)
 
 
-@triton.jit(do_not_specialize=["first", "stream"])
+@triton.jit
+def interleaved(even, odd):
+    """Returns the elements of both in turns: even[0], odd[0], even[1], and so on."""
+    return tl.reshape(tl.join(even, odd), [2 * even.shape[0]])
+
+
+@triton.jit(do_not_specialize=["first", "stream", "pairs"])
 def words_kernel(out, key, first, stream, pairs, block: tl.constexpr):
     """Writes the words of each pair of each sample: out is int64 (samples, pairs, 4)."""
     pair = tl.program_id(0) * block + tl.arange(0, block)
@@ -85,17 +93,17 @@ def words_kernel(out, key, first, stream, pairs, block: tl.constexpr):
     tl.store(place + 3, w3.to(tl.int64), mask=inside)
 
 
-@triton.jit(do_not_specialize=["first", "stream"])
+@triton.jit(do_not_specialize=["first", "stream", "d"])
 def normals_kernel(out, key, first, stream, d, block: tl.constexpr):
     """Writes the normals of each sample: out is float64 (samples, d)."""
     row = tl.program_id(1)
     pair = tl.program_id(0) * block + tl.arange(0, block)
     even, odd = normal_pair(pair, first + row, stream, tl.load(key), tl.load(key + 1))
     place = tl.program_id(0) * 2 * block + tl.arange(0, 2 * block)
-    tl.store(out + row.to(tl.int64) * d + place, tl.interleave(even, odd), mask=place < d)
+    tl.store(out + row.to(tl.int64) * d + place, interleaved(even, odd), mask=place < d)
 
 
-@triton.jit(do_not_specialize=["first", "stream"])
+@triton.jit(do_not_specialize=["first", "stream", "d", "area"])
 def pixels_kernel(
     out,
     image,
@@ -121,7 +129,7 @@ def pixels_kernel(
     even, odd = normal_pair(pair, first + row, stream, tl.load(key), tl.load(key + 1))
     place = tl.program_id(0) * 2 * block + tl.arange(0, 2 * block)
     inside = place < d
-    y = (tl.interleave(even, odd) * tl.load(sigma) + tl.load(image + place, mask=inside, other=0.0)) * WHITE
+    y = (interleaved(even, odd) * tl.load(sigma) + tl.load(image + place, mask=inside, other=0.0)) * WHITE
     k = ((y + TO_INTEGER) - TO_INTEGER).to(tl.float32)
     value = tl.div_rn(k, tl.full(k.shape, WHITE, tl.float32))
     channel = place // area

@@ -16,6 +16,7 @@ Kernels were compiled for CUDA (`sm_80`, `sm_90`) and run in Triton's interprete
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
@@ -196,9 +197,7 @@ def traffic(shape: Sequence[int], form: InputForm) -> int:
 
 def _kernels() -> ModuleType:
     """Returns the module of the kernels: Triton is imported only where they run."""
-    from certrad.models.smoothing import fused_kernels
-
-    return fused_kernels
+    return import_module("certrad.models.smoothing.fused_kernels")
 
 
 def _grid(d: int, indices: range) -> tuple[int, int]:
