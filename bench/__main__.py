@@ -16,6 +16,7 @@ COMMANDS: Final = {
         "certified radii of automatic sigma beside those of every fixed one",
     ),
     "certify-cost": ("certrad.bench.measure.certify_cost", "what a certificate costs beside the encoder passes"),
+    "gpu": ("certrad.bench.measure.gpu", "noise and encoder on a GPU; without one, the bytes that would be moved"),
     "head-ceiling": (
         "certrad.bench.measure.head_ceiling",
         "what any head behind the frozen encoder reaches, beside the gated bank",
