@@ -17,6 +17,7 @@ COMMANDS: Final = {
         "certified radii of automatic sigma beside those of every fixed one",
     ),
     "certify-cost": ("certrad.bench.measure.certify_cost", "what a certificate costs beside the encoder passes"),
+    "gpu": ("certrad.bench.measure.gpu", "noise and encoder on a GPU; without one, the bytes that would be moved"),
     "head-ceiling": (
         "certrad.bench.measure.head_ceiling",
         "what any head behind the frozen encoder reaches, beside the gated bank",
@@ -34,6 +35,7 @@ COMMANDS: Final = {
         "certrad.bench.measure.noise_space",
         "noise in the image's own grey levels against noise in the model input",
     ),
+    "noise-laws": ("certrad.bench.measure.noise_laws", "what a noisy pixel costs under each noise law"),
     "calibrate-prompt": (
         "certrad.bench.demo.calibrate_prompt",
         "adapt the few-shot prompt to a pool of unlabelled images",
