@@ -55,6 +55,10 @@ COMMANDS: Final = {
         "what a sample costs on a busy machine, by how threads wait",
     ),
     "write-demo-cards": ("certrad.bench.demo.write_cards", "write measured figures into the shipped cards"),
+    "peers": (
+        "certrad.bench.measure.peers",
+        "certificates beside those of CERTIFY's authors' code and of ART, and their cost",
+    ),
     "service-overhead": (
         "certrad.bench.measure.service_overhead",
         "what the service adds to the sampling of a certificate, hop by hop",
