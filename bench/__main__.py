@@ -16,6 +16,10 @@ COMMANDS: Final = {
         "certified radii of automatic sigma beside those of every fixed one",
     ),
     "certify-cost": ("certrad.bench.measure.certify_cost", "what a certificate costs beside the encoder passes"),
+    "cost-curves": (
+        "certrad.bench.measure.cost_curves",
+        "how the cost of a certificate grows with image side, classes, samples and engines",
+    ),
     "head-ceiling": (
         "certrad.bench.measure.head_ceiling",
         "what any head behind the frozen encoder reaches, beside the gated bank",

@@ -24,7 +24,7 @@ from certrad.bench.common.journal import Lines
 from certrad.bench.common.machine import pinned_to_cores, this_machine
 from certrad.bench.common.mednist import TASK, equal_sample, read_split
 from certrad.bench.common.noisy_images import as_input
-from certrad.bench.common.options import add_dtype
+from certrad.bench.common.options import add_dtype, threads_of_torch
 from certrad.bench.common.peer_report import DIFFERENCES, as_markdown, summarise, write_plot
 from certrad.bench.common.peer_study import (
     TEMPLATE,
@@ -75,11 +75,9 @@ def run(arguments: argparse.Namespace) -> None:
         make_environment(arguments.environment)
         return
     machine = this_machine()
-    threads = torch.get_num_threads()
     with ExitStack() as stack:
-        stack.callback(torch.set_num_threads, threads)
         stack.enter_context(pinned_to_cores(arguments.threads))
-        torch.set_num_threads(arguments.threads)
+        stack.enter_context(threads_of_torch(arguments.threads))
         settings, rounds = study(arguments, stack)
     rows = summarise(rounds, settings.target_radius)
     document = {
