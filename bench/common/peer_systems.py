@@ -79,10 +79,19 @@ class TargetRadius:
         return {TARGET: _answer(made.outcome, made.samples_used, seconds)}
 
 
+def key_of(seed: int) -> bytes:
+    """Returns certrad's noise key of a seed; it is published, so that anyone can draw the same noise.
+
+    Args:
+        seed: Of the noise.
+    """
+    return hashlib.sha256(f"python -m certrad.bench peers {seed}".encode()).digest()
+
+
 def _timed(
     classifier: BaseClassifier, image: NDArray[np.float32], params: SmoothingParams, seed: int, batch_size: int
 ) -> tuple[Certification, float]:
-    key = hashlib.sha256(f"python -m certrad.bench peers {seed}".encode()).digest()
+    key = key_of(seed)
     began = time.perf_counter()
     made = certify(image, classifier, params, key=key, batch_size=batch_size)
     return made, time.perf_counter() - began
