@@ -1,6 +1,7 @@
 """What `bench peers` compares: one classifier, some images, and the answers of every system for each of them."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -101,16 +102,29 @@ class Answer:
         radius: The certified radius, 0 with an abstention.
         samples: Noisy samples that the answer follows from.
         seconds: From the image in memory to the answer.
+        processor_seconds: What all threads of the process computed in that time.
     """
 
     class_index: int | None
     radius: float
     samples: int
     seconds: float
+    processor_seconds: float
 
     def __post_init__(self) -> None:
         if (self.class_index is None) and self.radius != 0:
             raise ValueError(f"an abstention has radius 0, got {self.radius!r}")
+
+
+class Stopwatch:
+    """Seconds and processor seconds of this process since it was made."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter(), time.process_time()
+
+    def read(self) -> tuple[float, float]:
+        """Returns the seconds and the processor seconds so far."""
+        return time.perf_counter() - self._began[0], time.process_time() - self._began[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

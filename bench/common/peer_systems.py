@@ -1,7 +1,6 @@
 """The systems of `bench peers` that run in its own process: the published CERTIFY, and certrad in two ways."""
 
 import hashlib
-import time
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from certrad.bench.common import published_certify
-from certrad.bench.common.peer_study import Answer
+from certrad.bench.common.peer_study import Answer, Stopwatch
 from certrad.models.smoothing import certify, decide
 from certrad.models.smoothing.certification import Certification
 from certrad.models.smoothing.sampling import BaseClassifier
@@ -33,7 +32,7 @@ class PublishedCertify:
     def certify(self, image: NDArray[np.float32], params: SmoothingParams, seed: int) -> dict[str, Answer]:
         """See `System`."""
         torch.manual_seed(seed)
-        began = time.perf_counter()
+        watch = Stopwatch()
         class_index, radius = published_certify.certify(
             self.classifier.logits,
             torch.from_numpy(image),
@@ -41,10 +40,7 @@ class PublishedCertify:
             n_classes=self.classifier.n_classes,
             batch_size=self.batch_size,
         )
-        seconds = time.perf_counter() - began
-        return {
-            PUBLISHED: Answer(class_index=class_index, radius=radius, samples=params.n0 + params.n, seconds=seconds)
-        }
+        return {PUBLISHED: _answer(class_index, radius, params.n0 + params.n, watch.read())}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +52,11 @@ class FixedN:
 
     def certify(self, image: NDArray[np.float32], params: SmoothingParams, seed: int) -> dict[str, Answer]:
         """See `System`."""
-        made, seconds = _timed(self.classifier, image, params, seed, self.batch_size)
+        made, took = _timed(self.classifier, image, params, seed, self.batch_size)
         cohen = decide(made.selection, made.estimation.counts, replace(params, bound="cohen"))
         return {
-            FIXED: _answer(made.outcome, made.samples_used, seconds),
-            FIXED_COHEN: _answer(cohen, made.samples_used, seconds),
+            FIXED: _told(made.outcome, made.samples_used, took),
+            FIXED_COHEN: _told(cohen, made.samples_used, took),
         }
 
 
@@ -75,8 +71,8 @@ class TargetRadius:
     def certify(self, image: NDArray[np.float32], params: SmoothingParams, seed: int) -> dict[str, Answer]:
         """See `System`."""
         wanted = replace(params, target_radius=self.target_radius)
-        made, seconds = _timed(self.classifier, image, wanted, seed, self.batch_size)
-        return {TARGET: _answer(made.outcome, made.samples_used, seconds)}
+        made, took = _timed(self.classifier, image, wanted, seed, self.batch_size)
+        return {TARGET: _told(made.outcome, made.samples_used, took)}
 
 
 def key_of(seed: int) -> bytes:
@@ -90,14 +86,17 @@ def key_of(seed: int) -> bytes:
 
 def _timed(
     classifier: BaseClassifier, image: NDArray[np.float32], params: SmoothingParams, seed: int, batch_size: int
-) -> tuple[Certification, float]:
-    key = key_of(seed)
-    began = time.perf_counter()
+) -> tuple[Certification, tuple[float, float]]:
+    key, watch = key_of(seed), Stopwatch()
     made = certify(image, classifier, params, key=key, batch_size=batch_size)
-    return made, time.perf_counter() - began
+    return made, watch.read()
 
 
-def _answer(outcome: Outcome, samples: int, seconds: float) -> Answer:
+def _told(outcome: Outcome, samples: int, took: tuple[float, float]) -> Answer:
     if isinstance(outcome, Certificate):
-        return Answer(class_index=outcome.class_index, radius=outcome.radius, samples=samples, seconds=seconds)
-    return Answer(class_index=None, radius=0.0, samples=samples, seconds=seconds)
+        return _answer(outcome.class_index, outcome.radius, samples, took)
+    return _answer(None, 0.0, samples, took)
+
+
+def _answer(class_index: int | None, radius: float, samples: int, took: tuple[float, float]) -> Answer:
+    return Answer(class_index=class_index, radius=radius, samples=samples, seconds=took[0], processor_seconds=took[1])

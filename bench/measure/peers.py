@@ -6,7 +6,9 @@
 One classifier, one noise level, the same alpha, n0, n, batch size and number of threads and cores, through CERTIFY as
 its authors' code does it, through the randomized smoothing of the Adversarial Robustness Toolbox (ART), and through
 certrad at a fixed n and with a target radius. The systems take turns image by image, so that other work on the machine
-slows all of them: compare the ratios, not the seconds. Every image is one line of the journal; a run that was stopped
+slows all of them: compare the ratios, not the seconds. Where the machine is busy, compare those of the processor
+seconds: certrad draws noise in a thread of its own, and a scheduler that is fair to threads gives two of them more of a
+core than one. Every image is one line of the journal; a run that was stopped
 goes on where it ended. Without data the images are drawn.
 """
 
