@@ -15,18 +15,18 @@ def curve(**changes: object) -> Curve:
         "axis": "samples n",
         "kind": "measured",
         "values": (1, 2, 4),
-        "seconds": ((1.0, 10.0, 1.0), (4.0, 40.0, 4.0), (4.0, 40.0, 4.0)),
+        "seconds": ((1.0, 10.0, 10.0), (4.0, 40.0, 40.0), (16.0, 160.0, 160.0)),
         "base": 2,
     }
     return Curve(**{**fields, **changes})  # type: ignore[arg-type]  # of what the test gives
 
 
-def test_a_slow_round_does_not_move_the_ratios() -> None:
-    assert [point.ratio for point in points(curve())] == [0.25, 1.0, 1.0]
+def test_slow_rounds_do_not_move_the_ratios() -> None:
+    assert [point.ratio for point in points(curve())] == [0.25, 1.0, 4.0]
 
 
 def test_the_exponent_is_that_of_the_growth_from_the_value_before() -> None:
-    assert [point.exponent for point in points(curve())] == [None, pytest.approx(2.0), pytest.approx(0.0)]
+    assert [point.exponent for point in points(curve())] == [None, pytest.approx(2.0), pytest.approx(2.0)]
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_a_curve_without_seconds_of_every_value_in_every_round_is_refused(wrong:
 
 def test_the_table_tells_measured_and_simulated_apart() -> None:
     text = as_markdown([curve(axis="engines"), curve(axis="engines", kind="simulated")])
-    assert "| engines | 2 | measured | 4 | 1 | 2.00 |" in text
-    assert "| engines | 2 | simulated | 4 | 1 | 2.00 |" in text
+    assert "| engines | 2 | measured | 40 | 1 | 2.00 |" in text
+    assert "| engines | 2 | simulated | 40 | 1 | 2.00 |" in text
 
 
 def test_the_plot_has_a_panel_for_each_axis(tmp_path: Path) -> None:

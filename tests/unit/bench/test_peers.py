@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from scipy import stats
 from torch import Tensor
 
 from certrad.bench.common import published_certify
+from certrad.bench.common.options import threads_of_torch
 from certrad.bench.common.peer_report import NOT_RUN, as_markdown, seconds_to_target, summarise, write_plot
 from certrad.bench.common.peer_study import (
     TEMPLATE,
@@ -23,6 +25,7 @@ from certrad.bench.common.peer_study import (
     Image,
     Round,
     Settings,
+    Stopwatch,
     System,
     drawn_images,
     measure,
@@ -71,7 +74,7 @@ def always(label: int) -> Callable[[Tensor], Tensor]:
 
 
 def answer(radius: float, seconds: float, class_index: int | None = 0) -> Answer:
-    return Answer(class_index=class_index, radius=radius, samples=100, seconds=seconds, processor_seconds=seconds / 2)
+    return Answer(class_index=class_index, radius=radius, samples=100, seconds=seconds, processor_seconds=seconds**2)
 
 
 def image(x: float = 0.05) -> NDArray[np.float32]:
@@ -228,7 +231,7 @@ def test_times_are_compared_on_the_same_image() -> None:
     rows = {row.system: row for row in summarise(ROUNDS, 0.25)}
     assert rows[PUBLISHED].time_ratio == 1
     assert rows[FIXED].time_ratio == 0.5  # of 1/2, 1/4 and 2/4
-    assert rows[FIXED].processor_ratio == 0.5
+    assert rows[FIXED].processor_ratio == 0.25
     assert rows[FIXED].radius_per_second_ratio == pytest.approx(0.8 / 4 / 0.06)
 
 
@@ -277,6 +280,21 @@ def test_the_command_certifies_a_drawn_image_with_every_system_that_is_there(
     assert NOT_RUN in table
     assert (tmp_path / "p.png").stat().st_size > 0
     assert (torch.get_num_threads(), os.sched_getaffinity(0)) == (threads, cores)
+
+
+def test_torch_has_its_threads_back_after_a_measurement() -> None:
+    before = torch.get_num_threads()
+    with threads_of_torch(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_processor_seconds_leave_out_what_a_process_waits() -> None:
+    watch = Stopwatch()
+    time.sleep(0.2)
+    seconds, processor_seconds = watch.read()
+    assert seconds >= 0.2
+    assert processor_seconds < 0.1
 
 
 def test_published_system_smooths_the_classifier_it_is_given() -> None:
