@@ -8,9 +8,8 @@ its authors' code does it, through the randomized smoothing of the Adversarial R
 certrad at a fixed n and with a target radius. The systems take turns image by image, so that other work on the machine
 slows all of them: compare the ratios, not the seconds. Where the machine is busy, compare those of the processor
 seconds: certrad draws noise in a thread of its own, and a scheduler that is fair to threads gives two of them more of a
-core than one. Every image is one line of the journal; a run that was stopped
-goes on where it ended. Without data the images are drawn; the model was trained on no drawing, so that only the times
-say something then.
+core than one. Every image is one line of the journal; a run that was stopped goes on where it ended. Without data the
+images are drawn; the model was trained on no drawing, so that only the times say something then.
 """
 
 import argparse
