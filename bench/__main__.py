@@ -18,6 +18,10 @@ COMMANDS: Final = {
     ),
     "certify-cost": ("certrad.bench.measure.certify_cost", "what a certificate costs beside the encoder passes"),
     "gpu": ("certrad.bench.measure.gpu", "noise and encoder on a GPU; without one, the bytes that would be moved"),
+    "cost-curves": (
+        "certrad.bench.measure.cost_curves",
+        "how the cost of a certificate grows with image side, classes, samples and engines",
+    ),
     "head-ceiling": (
         "certrad.bench.measure.head_ceiling",
         "what any head behind the frozen encoder reaches, beside the gated bank",
@@ -59,6 +63,10 @@ COMMANDS: Final = {
         "what a sample costs on a busy machine, by how threads wait",
     ),
     "write-demo-cards": ("certrad.bench.demo.write_cards", "write measured figures into the shipped cards"),
+    "peers": (
+        "certrad.bench.measure.peers",
+        "certificates beside those of CERTIFY's authors' code and of ART, and their cost",
+    ),
     "service-overhead": (
         "certrad.bench.measure.service_overhead",
         "what the service adds to the sampling of a certificate, hop by hop",
