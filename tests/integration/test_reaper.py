@@ -252,3 +252,23 @@ def snapshot(redis: Redis) -> dict[bytes, object]:
     """Returns everything in Redis but the list of queues, which RQ writes at each look, and the turns of entries."""
     left_out = (b"rq:queues", b"certrad:turns:")
     return {key: value for key, value in stored_values(redis).items() if not key.startswith(left_out)}
+
+
+def test_maintenance_reads_no_record_for_outputs_that_are_young(redis: Redis, settings: WorkerSettings) -> None:
+    reap(redis, settings)
+    alone = reads(redis)
+    settings.outputs_dir.mkdir(parents=True)
+    for number in range(200):
+        (settings.outputs_dir / f"{number:032x}").write_bytes(b"")
+    reap(redis, settings)
+    assert reads(redis) == 2 * alone
+    assert len(list(settings.outputs_dir.iterdir())) == 200
+    reap(redis, settings, clock=lambda: time.time() + 3_601)
+    assert reads(redis) >= 200
+    assert list(settings.outputs_dir.iterdir()) == []
+
+
+def reads(redis: Redis) -> int:
+    """Returns how many hashes, such as the records of jobs, this Redis has read so far."""
+    stats: dict[str, dict[str, int]] = redis.info("commandstats")
+    return stats.get("cmdstat_hgetall", {}).get("calls", 0)

@@ -192,11 +192,18 @@ def _delete_uploads(records: Records, settings: WorkerSettings, now: float) -> N
 def _delete_outputs(records: Records, settings: WorkerSettings, now: float) -> None:
     if not settings.outputs_dir.exists():
         return
+    of_job: dict[str, list[Path]] = {}
     for path in settings.outputs_dir.iterdir():
-        ended_at = _ended_at(records, outputs.job_of(path))
-        expired = _age(path, now) > _ORPHAN_SECONDS if ended_at is None else now - ended_at > settings.output_ttl
-        if expired:
-            path.unlink(missing_ok=True)
+        of_job.setdefault(outputs.job_of(path), []).append(path)
+    for job_id, paths in of_job.items():
+        # A job ends after its first output was stored, so none of them is past its time before that one is. To read the
+        # record of each would hold up the jobs that wait: a busy service keeps thousands of outputs.
+        if max(_age(path, now) for path in paths) <= min(settings.output_ttl, _ORPHAN_SECONDS):
+            continue
+        ended_at = _ended_at(records, job_id)
+        for path in paths:
+            if _age(path, now) > _ORPHAN_SECONDS if ended_at is None else now - ended_at > settings.output_ttl:
+                path.unlink(missing_ok=True)
 
 
 def _ended_at(records: Records, job_id: str) -> float | None:
