@@ -105,7 +105,12 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestLogMiddleware, settings=settings, metrics=services.requests)
+    app.add_middleware(
+        RequestLogMiddleware,
+        settings=settings,
+        metrics=services.requests,
+        uploads=(certify.PATH, tuning.PATH, instances.PATH, f"{instances.PATH}/"),
+    )
     for module in (
         certify,
         jobs,
@@ -133,7 +138,9 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
 def _telemetry(settings: ApiSettings) -> TelemetryConfig:
     """Returns FastAPI's own configuration: spans only, since its logs would hold what clients sent."""
-    provider = tracing.configure(PROCESS, enabled=settings.telemetry, in_background=True)
+    provider = tracing.configure(
+        PROCESS, enabled=settings.telemetry, in_background=True, headers=settings.telemetry_headers
+    )
     return {
         "tracer_provider": provider,
         "tracing": provider is not None,

@@ -17,6 +17,11 @@ COMMANDS: Final = {
         "certified radii of automatic sigma beside those of every fixed one",
     ),
     "certify-cost": ("certrad.bench.measure.certify_cost", "what a certificate costs beside the encoder passes"),
+    "gpu": ("certrad.bench.measure.gpu", "noise and encoder on a GPU; without one, the bytes that would be moved"),
+    "cost-curves": (
+        "certrad.bench.measure.cost_curves",
+        "how the cost of a certificate grows with image side, classes, samples and engines",
+    ),
     "head-ceiling": (
         "certrad.bench.measure.head_ceiling",
         "what any head behind the frozen encoder reaches, beside the gated bank",
@@ -34,6 +39,7 @@ COMMANDS: Final = {
         "certrad.bench.measure.noise_space",
         "noise in the image's own grey levels against noise in the model input",
     ),
+    "noise-laws": ("certrad.bench.measure.noise_laws", "what a noisy pixel costs under each noise law"),
     "calibrate-prompt": (
         "certrad.bench.demo.calibrate_prompt",
         "adapt the few-shot prompt to a pool of unlabelled images",
@@ -57,6 +63,10 @@ COMMANDS: Final = {
         "what a sample costs on a busy machine, by how threads wait",
     ),
     "write-demo-cards": ("certrad.bench.demo.write_cards", "write measured figures into the shipped cards"),
+    "peers": (
+        "certrad.bench.measure.peers",
+        "certificates beside those of CERTIFY's authors' code and of ART, and their cost",
+    ),
     "service-overhead": (
         "certrad.bench.measure.service_overhead",
         "what the service adds to the sampling of a certificate, hop by hop",
@@ -66,6 +76,10 @@ COMMANDS: Final = {
         "the stored references of the self-test: known answers, features and label counts",
     ),
     "scale": ("certrad.bench.measure.scale", "one certificate over several engines, real and simulated, up to 64"),
+    "process-memory": (
+        "certrad.bench.measure.process_memory",
+        "the memory of every process of a service that has made certificates",
+    ),
     "start-up": ("certrad.bench.measure.start_up", "what it takes until a process of the API answers"),
     "page-pictures": ("certrad.bench.docs.page_pictures", "screenshots of the page, for the documentation"),
     "picture": ("certrad.bench.docs.picture", "an SVG of what a command prints, for the documentation"),

@@ -1,4 +1,5 @@
-# The HTTP API: no torch, no numpy, no image decoder. Build from the repository's root.
+# This builds the image of the HTTP API. It has no torch, no numpy and no image decoder. Build it from the repository's
+# root.
 ARG BASE=python:3.12-slim
 FROM ${BASE} AS build
 WORKDIR /src

@@ -1,15 +1,15 @@
 #!/bin/bash
 # Builds the images of docker-compose.yml where no image registry can be reached, and starts its services from them.
 #
-#   docker/build.sh                every image: base, redis, api, worker
-#   docker/build.sh STEP           one of them
-#   docker/build.sh start IMAGE    starts the services and certifies an image file
+#   docker/build.sh                builds every image: base, redis, api, worker
+#   docker/build.sh STEP           builds one of them
+#   docker/build.sh start FILE     starts the services and certifies the medical image in FILE
 #
 # What it prints is added to docs/images_build.log.
 #
-# As root, with the Debian packages of docs/deployment.md. The base is made by debootstrap; api and worker are built by
-# buildah from the Dockerfiles that Docker uses, with BASE as the only difference, and pip takes what pip on this machine
-# takes: its settings and the folders that they name are mounted for the build.
+# It needs root and the Debian packages that docs/deployment.md names. The base is made by debootstrap; api and worker are
+# built by buildah from the Dockerfiles that Docker uses, with BASE as the only difference. pip takes what pip on this
+# machine takes: its settings and the folders that they name are mounted for the build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOLD="${CERTRAD_IMAGES_DIR:-/var/tmp/certrad-images}"
@@ -65,7 +65,7 @@ for name in ${1:-base redis api worker}; do
   case "$name" in
     base | redis) step "$name" ;;
     api | worker) step image "$name" ;;
-    start) step docker/start.sh "${2:?names an image file}" ;;
+    start) step docker/start.sh "${2:?names the file of a medical image}" ;;
     *) echo "no step $name" >&2; exit 2 ;;
   esac
 done

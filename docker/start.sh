@@ -1,6 +1,6 @@
 #!/bin/bash
 # Starts Redis, API, intake, archive worker and engine of docker-compose.yml by podman-compose from the images of
-# docker/build.sh, with a folder of new secrets. In the API's container it certifies an image (its argument) and
+# docker/build.sh, with a folder of new secrets. Debian's Redis takes the name of the Valkey image of that file. In the API's container it certifies an image (its argument) and
 # verifies the certificate. Then it takes everything down again.
 # What it prints is added to docs/images_build.log.
 set -euo pipefail
@@ -12,6 +12,7 @@ export CERTRAD_SECRETS="$HOLD/secrets"
 rm -rf "$CERTRAD_SECRETS"
 docker/redis/make_secrets.sh "$CERTRAD_SECRETS"
 podman tag localhost/certrad-redis:latest docker.io/valkey/valkey:9.1
+echo "docker.io/valkey/valkey:9.1 is a tag of localhost/certrad-redis here: the Redis of Debian, not Valkey"
 
 trap 'podman-compose -p certrad down --volumes >/dev/null 2>&1 || true' EXIT
 podman-compose -p certrad up --no-build --detach redis api intake archive engine >"$HOLD/up.log" 2>&1 || { cat "$HOLD/up.log"; exit 1; }

@@ -1,4 +1,5 @@
-# Intake and engines. The torch wheels bring CUDA; the host brings the driver. Build from the repository's root.
+# This builds the image of intake, archive worker, engine, connector and commands. The torch wheels bring CUDA; the host
+# brings the driver. Build it from the repository's root.
 ARG BASE=python:3.12-slim
 FROM ${BASE} AS build
 WORKDIR /src

@@ -38,11 +38,6 @@ class WorkerSettings(SharedSettings):
         le=BLOCK_MAX,
         description="samples per block, which are committed together; a divisor of the batch, and by default all of it",
     )
-    share_seconds: float = Field(
-        2.0,
-        ge=0,
-        description="seconds that a certificate must still take for its engine to ask idle engines to help",
-    )
     max_pixels: int = Field(64_000_000, ge=64, description="pixels of one decoded image")
     intake_memory_bytes: int = Field(4 << 30, ge=256 << 20, description="address space the decoding process may add")
     intake_cpu_seconds: int = Field(60, ge=1, description="processor time of the decoding process")

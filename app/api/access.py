@@ -1,7 +1,7 @@
 """ASGI middleware: who calls, and whether the caller may."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from fastapi.routing import iter_route_contexts
 from redis.exceptions import RedisError
@@ -103,24 +103,29 @@ class AccessMiddleware:
         request = Request(scope)
         if not is_closed(self._services.settings, scope):
             if is_forwarded(request.headers):
-                raise await self._unknown(scope, _OPEN_BEHIND_PROXY)
+                await self._refuse_unauthenticated(scope, _OPEN_BEHIND_PROXY)
             return LOCAL_CALLER
         caller = await self._authenticated(request, operation)
         if caller is None:
-            raise await self._unknown(scope)
+            await self._refuse_unauthenticated(scope)
         counted: Counted = "submission" if operation in SUBMISSIONS else "request"
-        wait = await self._services.rates.wait(counted, caller.tenant)
+        wait = await self._services.rates.count(counted, caller.tenant)
         if wait is not None:
-            raise _Refused("rate_limited", f"the tenant has sent too many of them: {counted}s in a minute", wait=wait)
+            raise _Refused("rate_limited", f"the tenant has sent too many {counted}s in this minute", wait=wait)
         if operation is not None and caller.scopes.isdisjoint(needed := NEEDED.get(operation, frozenset())):
             words = " or ".join(f"`{scope}`" for scope in sorted(needed)) or "one that no key has"
             raise _Refused("scope_missing", f"this call needs a key with the scope {words}")
         return caller
 
-    async def _unknown(self, scope: Scope, detail: str = "") -> _Refused:
-        """Returns the refusal of a request without a valid key: the trail records some in a minute, not a flood."""
-        wait = await self._services.rates.wait("refusal", network_of(scope))
-        return _Refused("unauthenticated", detail) if wait is None else _Refused("rate_limited", wait=wait)
+    async def _refuse_unauthenticated(self, scope: Scope, detail: str = "") -> NoReturn:
+        """Counts a request without a valid key against its network, and refuses it.
+
+        Raises:
+            _Refused: unauthenticated; rate_limited once the network is over its limit, so that a flood does not fill
+                the audit trail.
+        """
+        wait = await self._services.rates.count("refusal", network_of(scope))
+        raise _Refused("unauthenticated", detail) if wait is None else _Refused("rate_limited", wait=wait)
 
     async def _authenticated(self, request: Request, operation: str | None) -> Caller | None:
         settings = self._services.settings

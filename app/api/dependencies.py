@@ -93,7 +93,11 @@ class Services:
             redis=redis,
             events=Source(redis=async_redis, news=News(async_redis)),
             jobs=Jobs(redis, settings),
-            estimates=Estimates(redis, tuning_slice_seconds=settings.tuning_slice_seconds),
+            estimates=Estimates(
+                redis,
+                tuning_slice_seconds=settings.tuning_slice_seconds,
+                share_seconds=settings.share_seconds,
+            ),
             catalogue=Catalogue(redis),
             keyring=Keyring(redis),
             audit=audit,

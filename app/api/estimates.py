@@ -1,4 +1,4 @@
-"""When the jobs of this installation will be done, as far as that is known; worked out once a second at most."""
+"""Estimates when the jobs of this installation will be done, from queues that it reads at most once a second."""
 
 import math
 import time
@@ -49,16 +49,22 @@ class Estimates:
     """Estimates waits and runs of this installation's jobs."""
 
     def __init__(
-        self, redis: Redis, *, tuning_slice_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        redis: Redis,
+        *,
+        tuning_slice_seconds: float,
+        share_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Reads nothing before the first question.
 
         Args:
             redis: The job store.
             tuning_slice_seconds: Seconds that a tuning has while certificates wait.
+            share_seconds: Seconds that a certificate must still take for its engine to ask idle engines to help.
             clock: Seconds.
         """
-        self._reader = QueueReader(redis, tuning_slice_seconds=tuning_slice_seconds)
+        self._reader = QueueReader(redis, tuning_slice_seconds=tuning_slice_seconds, share_seconds=share_seconds)
         self._clock = clock
         self._reading = Lock()
         self._state: QueueState | None = None
@@ -81,7 +87,7 @@ class Estimates:
         if wait is None:  # it came after the queues were read
             wait = state.wait_of_new(record.submission.tenant, urgent=request.urgent)
         left = request.samples_max - cast("SamplesDone", record.progress).samples_done
-        return _expected(state, wait, state.run(request, left))
+        return _expected(state, wait, state.run(request, left, job_id=record.id))
 
     def of_new(self, request: CertifyRequest, submission: Submission) -> ExpectedTimes:
         """Returns what a job could expect if it came now.
@@ -116,7 +122,11 @@ class Estimates:
         )
 
     def _current(self) -> QueueState:
-        """Returns the queues of about a second ago; while one thread reads them, the others use the former ones."""
+        """Returns the state of the queues, which is read at most once a second.
+
+        It is read less often when reading it takes long, so that the readings take a twentieth of the time at most.
+        While one thread reads, the others get the former state.
+        """
         state = self._state
         if state is None:  # there is nothing to answer with, so that every thread waits for the first reading
             self._reading.acquire()

@@ -8,7 +8,8 @@ from starlette.types import Scope
 
 from certrad.app.settings import ApiSettings
 
-_OF_PROXIES: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+_OF_PROXIES: Final = ("forwarded", "via", "x-real-ip")
+_OF_PROXIES_PREFIX: Final = "x-forwarded-"
 
 
 def is_closed(settings: ApiSettings, scope: Scope) -> bool:
@@ -34,6 +35,6 @@ def is_forwarded(headers: Headers) -> bool:
     """Returns whether a proxy passed a request on, from wherever it came.
 
     Args:
-        headers: Of the request.
+        headers: The headers of the request.
     """
-    return any(name in headers for name in _OF_PROXIES)
+    return any(name in _OF_PROXIES or name.startswith(_OF_PROXIES_PREFIX) for name in headers)

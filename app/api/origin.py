@@ -24,7 +24,7 @@ class ForeignOriginMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serves one ASGI connection."""
         if scope["type"] == "http" and scope["method"] not in SAFE_METHODS and _is_foreign(Headers(scope=scope)):
             await problem_response("foreign_origin")(scope, receive, send)
             return
@@ -35,7 +35,7 @@ def tells_its_origin(headers: Headers) -> bool:
     """Returns whether a request says which page made it, as every browser does of one that may change something.
 
     Args:
-        headers: Of the request.
+        headers: The headers of the request.
     """
     return "origin" in headers or "sec-fetch-site" in headers
 

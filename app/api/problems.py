@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, JsonValue
 from redis import exceptions as redis_errors
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from certrad.app.api.audit import note_refusal
 from certrad.app.api.methods import allowed_methods
@@ -21,6 +22,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5
 _CODE_OF_STATUS: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _COMMON: Final = ("host_not_allowed", "redis_unavailable", "internal_error")
+_CODE: Final = "problem_code"
 _PASSING: Final = frozenset({429, 503})
 _REDIS_DOWN: Final = (
     redis_errors.ConnectionError,
@@ -64,6 +66,44 @@ class TryLater(Rejected):
         self.retry_after = retry_after
 
 
+class ProblemResponse(JSONResponse):
+    """A response that is a problem; when it is sent, the request learns its code."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, code: str, body: Mapping[str, Any], *, headers: Mapping[str, str]) -> None:
+        """Sets what is sent.
+
+        Args:
+            code: A code of `PROBLEMS`.
+            body: The problem object.
+            headers: More headers.
+        """
+        super().__init__(body, status_code=body["status"], headers=headers)
+        self._code = code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the response."""
+        note_code(scope, self._code)
+        await super().__call__(scope, receive, send)
+
+
+def note_code(scope: Scope, code: str) -> None:
+    """Notes the code of the problem that a request is answered with.
+
+    Args:
+        scope: The connection.
+        code: A code of `PROBLEMS`.
+    """
+    scope.setdefault("state", {})[_CODE] = code
+
+
+def code_of(scope: Scope) -> str | None:
+    """Returns the code of the problem that a request was answered with; None of one that was answered otherwise."""
+    code: str | None = scope.get("state", {}).get(_CODE)
+    return code
+
+
 def problem(code: str, detail: str = "", **members: object) -> dict[str, Any]:
     """Returns the problem object of an error code.
 
@@ -89,7 +129,7 @@ def problem_response(
     *,
     headers: Mapping[str, str] | None = None,
     members: Mapping[str, object] | None = None,
-) -> JSONResponse:
+) -> ProblemResponse:
     """Returns the problem as a response; a 429 or 503 says when to try again.
 
     Args:
@@ -100,7 +140,7 @@ def problem_response(
     """
     body = problem(code, detail, **(members or {}))
     retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if body["status"] in _PASSING else {}
-    return JSONResponse(body, status_code=body["status"], media_type=MEDIA_TYPE, headers={**retry, **(headers or {})})
+    return ProblemResponse(code, body, headers={**retry, **(headers or {})})
 
 
 def problem_responses(*codes: str, common: bool = True) -> dict[int | str, dict[str, Any]]:

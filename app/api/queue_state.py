@@ -1,6 +1,6 @@
 """The queues of this installation at one moment, and the waits that follow from them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -8,7 +8,7 @@ from redis import Redis
 
 from certrad.models.types import CertifyRequest
 from certrad.workers.contract.access import LOCAL_TENANT
-from certrad.workers.contract.catalogue import Catalogue
+from certrad.workers.contract.catalogue import Catalogue, WorkerCard
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import (
     ACTIVE,
@@ -23,6 +23,7 @@ from certrad.workers.contract.names import (
 from certrad.workers.contract.queues import alive_engines, alive_workers
 from certrad.workers.contract.request import Request, read_request
 from certrad.workers.contract.schedule import Queues, Work, remaining, waits
+from certrad.workers.contract.sharing import shared_seconds
 from certrad.workers.contract.speeds import Speeds
 from certrad.workers.contract.turns import Turn, precedence_of, read_last_turns, read_turns
 
@@ -40,7 +41,9 @@ class QueueState:
     Attributes:
         queues: The queues.
         speeds: How long work takes.
-        devices: Kinds of the devices of living engines.
+        cards: The cards of living engines.
+        active: Job -> seconds that one engine still needs for it, of the jobs that need an engine; None if unknown.
+        share_seconds: Seconds that a certificate must still take for its engine to ask idle engines to help.
         waits: Job -> seconds until an engine has it.
         handed_back: Jobs that an engine began and that wait again.
         waits_of_new: The waits of new jobs that were worked out so far, by tenant and urgency.
@@ -48,7 +51,9 @@ class QueueState:
 
     queues: Queues
     speeds: Speeds
-    devices: frozenset[str]
+    cards: tuple[WorkerCard, ...]
+    active: Mapping[str, float | None]
+    share_seconds: float
     waits: dict[str, float]
     handed_back: frozenset[str]
     waits_of_new: dict[tuple[str, bool], float | None] = field(default_factory=dict)
@@ -59,10 +64,41 @@ class QueueState:
             return 0.0
         return self.waits.get(record.id)
 
-    def run(self, request: CertifyRequest, samples: int) -> float | None:
-        """Returns the seconds that are left to a certification, from the engine to its end."""
-        seconds = self.speeds.certification(request, samples, self.devices)
-        return None if seconds is None else seconds + self.speeds.stage("finish")
+    @property
+    def devices(self) -> frozenset[str]:
+        """Returns the kinds of the devices of living engines."""
+        return _devices(self.cards)
+
+    def run(self, request: CertifyRequest, samples: int, job_id: str = "") -> float | None:
+        """Returns the seconds that are left to a certification, from the engine to its end.
+
+        On several kinds of device they are those of the slowest that has been measured.
+
+        Args:
+            request: The request.
+            samples: Samples that are still to be drawn.
+            job_id: The job's id; "" for a job that is not there yet.
+        """
+        found = [self._run_on(device, request, samples, job_id) for device in self.devices]
+        known = [seconds for seconds in found if seconds is not None]
+        return max(known) + self.speeds.stage("finish") if known else None
+
+    def _run_on(self, device: str, request: CertifyRequest, samples: int, job_id: str) -> float | None:
+        """Returns the seconds on one kind of device, with the engines that would help; None if it was not measured."""
+        alone = self.speeds.certification(request, samples, [device])
+        estimation = self.speeds.estimation(request, samples, device)
+        if alone is None or estimation is None or request.params.target_radius is not None:
+            return alone  # with a target radius nobody knows how long there is something to share
+        shared = shared_seconds(
+            estimation,
+            runs=request.sigma.estimation_runs,
+            engines=sum(
+                _device(card) == device and request.classifier.backbone in card.backbones for card in self.cards
+            ),
+            others=[seconds for active, seconds in self.active.items() if active != job_id],
+            share_seconds=self.share_seconds,
+        )
+        return alone - estimation + shared
 
     def wait_of_new(self, tenant: str, *, urgent: bool) -> float | None:
         """Returns the seconds until an engine would have a job that came now; None if unknown."""
@@ -97,25 +133,26 @@ class _Entries:
 class QueueReader:
     """Reads the state of the queues."""
 
-    def __init__(self, redis: Redis, *, tuning_slice_seconds: float) -> None:
+    def __init__(self, redis: Redis, *, tuning_slice_seconds: float, share_seconds: float) -> None:
         """Reads nothing yet.
 
         Args:
             redis: The job store.
             tuning_slice_seconds: Seconds that a tuning has while certificates wait.
+            share_seconds: See `QueueState`.
         """
         self._redis = redis
         self._catalogue = Catalogue(redis)
         self._slice = tuning_slice_seconds
+        self._share_seconds = share_seconds
         self._requests: dict[str, Request] = {}
 
     def read(self) -> QueueState:
         """Returns the state of the queues now."""
         speeds = Speeds.read(self._redis)
-        cards = alive_engines(self._redis, self._catalogue)
-        devices = frozenset(card.device.partition(":")[0] for card in cards)
+        cards = tuple(alive_engines(self._redis, self._catalogue))
         entries = self._read_entries()
-        facts = self._read_facts([member.decode() for member in entries.active], speeds, devices)
+        facts = self._read_facts([member.decode() for member in entries.active], speeds, _devices(cards))
         waiting = _work(entries.waiting, entries.turns_of_waiting, facts)
         decoding = _work(entries.decoding, entries.turns_of_decoding, facts)
         wait_for_engine = {work.job_id for work in waiting}
@@ -133,7 +170,13 @@ class QueueReader:
         return QueueState(
             queues=queues,
             speeds=speeds,
-            devices=devices,
+            cards=cards,
+            active={
+                job_id: known.seconds if known.request.kind == "certify" else None
+                for job_id, known in facts.items()
+                if known.phase not in ("finishing", "done")
+            },
+            share_seconds=self._share_seconds,
             waits=waits(queues),
             handed_back=frozenset(began.keys() & wait_for_engine),
         )
@@ -191,6 +234,14 @@ def _between_queues(facts: Mapping[str, _Facts], listed: set[str]) -> list[Work]
         for job_id, known in facts.items()
         if known.phase in _BEFORE_ENGINE and job_id not in listed and known.request.kind == "certify"
     ]
+
+
+def _devices(cards: Iterable[WorkerCard]) -> frozenset[str]:
+    return frozenset(map(_device, cards))
+
+
+def _device(card: WorkerCard) -> str:
+    return card.device.partition(":")[0]
 
 
 def _first_turn(tenant: str, *, urgent: bool) -> Turn:

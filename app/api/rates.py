@@ -67,7 +67,7 @@ class Rates:
             "refusal": RateLimitItemPerMinute(settings.refusals_per_minute),
         }
 
-    async def wait(self, counted: Counted, who: str) -> int | None:
+    async def count(self, counted: Counted, who: str) -> int | None:
         """Counts a request, and returns the seconds until the next one may come; None if this one is within the limit.
 
         Args:

@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from certrad.app.api.middleware import MONITORING
+from certrad.app.api.problems import code_of, note_code
 from certrad.app.api.request_metrics import RequestMetrics
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract import logs, tracing
@@ -44,8 +46,19 @@ class RequestLogMiddleware:
     leaves a line only where the operator wants it, since an orchestrator sends one every few seconds.
     """
 
-    def __init__(self, app: ASGIApp, *, settings: ApiSettings, metrics: RequestMetrics) -> None:
+    def __init__(
+        self, app: ASGIApp, *, settings: ApiSettings, metrics: RequestMetrics, uploads: Collection[str]
+    ) -> None:
+        """Sets where requests are counted.
+
+        Args:
+            app: The application behind it.
+            settings: Which lines the operator wants.
+            metrics: The counters.
+            uploads: Paths that images are sent to; one that ends with `/` stands for all below it.
+        """
         self._app = app
+        self._uploads = uploads
         self._settings = settings
         self._metrics = metrics
 
@@ -81,6 +94,8 @@ class RequestLogMiddleware:
         answer.status = answer.status or scope["state"].get(_REFUSED, 0)
         until_answer = (answer.responded or now) - answer.began
         self._metrics.observe(method=method, route=route, status=answer.status, seconds=until_answer)
+        if (code := code_of(scope)) is not None and self._is_upload(scope):
+            self._metrics.refuse_upload(code)
         is_quiet_probe = answer.status < 400 and MONITORING.fullmatch(route) is not None
         if not self._settings.access_log or (is_quiet_probe and not self._settings.access_log_probes):
             return
@@ -94,6 +109,12 @@ class RequestLogMiddleware:
             **self._who(scope),
             **_job(scope, answer),
         )
+
+    def _is_upload(self, scope: Scope) -> bool:
+        """Returns whether a request sends images: by its path, for one that is too large is refused without a route."""
+        path: str = scope["path"]
+        below = any(path.startswith(start) for start in self._uploads if start.endswith("/"))
+        return scope["method"] == "POST" and (below or path in self._uploads)
 
     def _who(self, scope: Scope) -> dict[str, Any]:
         caller: Caller | None = scope["state"].get("caller")  # none of a call that needs no key, or that was refused
@@ -118,9 +139,10 @@ def log_refused(settings: ApiSettings, status: int, client: tuple[str, int] | No
         _log.info("request", method=method, route=UNMATCHED, status=status, tenant=None, key_id=None, **facts)
 
 
-def note_refused(scope: Scope, status: int) -> None:
-    """Notes the status with which the server ends a request that the application has begun to answer."""
+def note_refused(scope: Scope, status: int, code: str) -> None:
+    """Notes the status and the error code with which the server ends a request that the application has begun."""
     scope["state"][_REFUSED] = status
+    note_code(scope, code)
 
 
 def request_id_of(scope: Scope) -> str | None:

@@ -27,6 +27,13 @@ class RequestMetrics:
             registry=self.registry,
         )
 
+        self._refusals = Counter(
+            "certrad_http_upload_refusals",
+            "Requests with images that this API process has answered with an error, so that there is no job",
+            ["code"],
+            registry=self.registry,
+        )
+
     def observe(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """Counts one request.
 
@@ -38,3 +45,11 @@ class RequestMetrics:
         """
         self._requests.labels(method=method, route=route, status=str(status)).inc()
         self._seconds.labels(method=method, route=route).observe(seconds)
+
+    def refuse_upload(self, code: str) -> None:
+        """Counts one upload that made no job.
+
+        Args:
+            code: The code of the problem, one of `certrad.models.errors.PROBLEMS`.
+        """
+        self._refusals.labels(code=code).inc()

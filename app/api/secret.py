@@ -29,7 +29,7 @@ def bearer(headers: Headers) -> str | None:
     """Returns the bearer token of a request; None if it brings none.
 
     Args:
-        headers: Of the request.
+        headers: The headers of the request.
     """
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == _SCHEME else None
@@ -39,7 +39,7 @@ def brings_secret(headers: Headers, settings: ApiSettings) -> bool:
     """Returns whether a request brings the secret, in a header of its own or as a bearer token.
 
     Args:
-        headers: Of the request.
+        headers: The headers of the request.
         settings: The settings, with the secret.
     """
     if settings.trigger_secret is None:

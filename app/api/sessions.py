@@ -18,7 +18,7 @@ from certrad.workers.contract.access_keys import AccessKey, AccessKeys
 from certrad.workers.contract.names import session_key, sessions_of
 
 COOKIE: Final = "certrad_session"
-MOST: Final = 20
+MOST_SESSIONS: Final = 20
 """Sessions of one key; another one ends the oldest."""
 
 _COOKIE_BYTES: Final = 32
@@ -51,7 +51,7 @@ class Sessions:
     seconds: int
 
     async def start(self, key: AccessKey) -> str:
-        """Returns the cookie of a new session; the oldest one of the key ends if it has more than `MOST`.
+        """Returns the cookie of a new session; the oldest one of the key ends if it has more than `MOST_SESSIONS`.
 
         Args:
             key: The key that it stands for.
@@ -62,7 +62,7 @@ class Sessions:
         cookie = secrets.token_urlsafe(_COOKIE_BYTES)
         sha256, value = _sha256(cookie), f"{key.id} {_code(key, cookie)}"
         places = (session_key(sha256), sessions_of(key.id))
-        await cast("Any", self.redis.eval(_START, 2, *places, value, str(self.seconds), sha256, str(MOST)))
+        await cast("Any", self.redis.eval(_START, 2, *places, value, str(self.seconds), sha256, str(MOST_SESSIONS)))
         return cookie
 
     async def key_of(self, cookie: str) -> AccessKey | None:

@@ -20,6 +20,7 @@ Stage = Literal["idle", "head", "body", "answer", "over"]
 _PROBES: Final = frozenset({"/health/live", "/health/ready", "/health/workers"})
 """A watcher of the service must not take a busy one for a dead one."""
 _TIMEOUT: Final = 408
+_TIMEOUT_CODE: Final = "request_timeout"
 _REASON: Final = b"Request Timeout"
 
 
@@ -192,7 +193,7 @@ class LimitedProtocol(H11Protocol):
         if begun and self._stage == "head":
             self._log_refused(_TIMEOUT, self.client, None)
         elif begun:
-            note_refused(cast("Scope", self.cycle.scope), _TIMEOUT)  # the application writes the line
+            note_refused(cast("Scope", self.cycle.scope), _TIMEOUT, _TIMEOUT_CODE)  # the application writes the line
         self._disconnect()
         if begun and not self.transport.get_write_buffer_size():
             self.transport.write(_timeout_response())
@@ -221,6 +222,6 @@ class LimitedProtocol(H11Protocol):
 
 
 def _timeout_response() -> bytes:
-    response = problem_response("request_timeout", headers={"Connection": "close", **SECURITY_HEADERS})
+    response = problem_response(_TIMEOUT_CODE, headers={"Connection": "close", **SECURITY_HEADERS})
     lines = [b"HTTP/1.1 408 " + _REASON, *(name + b": " + value for name, value in response.raw_headers), b"", b""]
     return b"\r\n".join(lines) + bytes(response.body)

@@ -34,10 +34,19 @@ def load_clip(card: BackboneCard, root: Path) -> CLIP:
     return loaders[card.format](card, directory, find_weights(card, directory), card.activation)
 
 
-def random_clip(card: BackboneCard, seed: int = 0) -> CLIP:
-    """A CLIP of the card's architecture with random weights: as fast as the true one, and of no other use."""
+def random_clip(card: BackboneCard, seed: int = 0, image_size: int | None = None) -> CLIP:
+    """A CLIP of the card's architecture with random weights: as fast as the true one, and of no other use.
+
+    Args:
+        card: Names the architecture.
+        seed: Of the weights.
+        image_size: Side of its input; None for the card's own.
+    """
+    architecture = _architecture(card)
+    if image_size is not None:
+        architecture["vision_cfg"] = {**architecture["vision_cfg"], "image_size": image_size}
     torch.manual_seed(seed)
-    return CLIP(**_architecture(card)).eval().requires_grad_(False)
+    return CLIP(**architecture).eval().requires_grad_(False)
 
 
 def _architecture(card: BackboneCard) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Lines(Generic[L]):
     Raises ValueError where the file belongs to a study of other settings.
     """
 
-    def __init__(self, path: Path, settings: "DataclassInstance", from_json: Callable[[str], L]) -> None:
+    def __init__(self, path: Path | None, settings: "DataclassInstance", from_json: Callable[[str], L]) -> None:
         self._kept = journal.Journal(path, json.dumps(asdict(settings), sort_keys=True))
         self.records = [from_json(line) for line in self._kept.lines]
 

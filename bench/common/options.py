@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -25,6 +27,17 @@ def use_threads(arguments: argparse.Namespace) -> None:
     """Let torch compute in as many threads as were asked for."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+
+
+@contextmanager
+def threads_of_torch(number: int) -> Iterator[None]:
+    """Lets torch compute in that many threads, and afterwards in as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

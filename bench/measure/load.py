@@ -1,9 +1,12 @@
 """Measures the API under load while certificates run: polls, uploads at once, event streams, and its memory.
 
     python -m certrad.bench load
+    python -m certrad.bench load --closed
 
 It starts `certrad up` in a folder of its own, lowers the priority of its engine (nice 10), and keeps certificates
-under way. The client is one process of plain sockets on the same machine, so that it takes processor time as well.
+under way. With `--closed` access is closed, as on every address but loopback: each request has a key, which is
+checked, and counts against the limits of its tenant, which are raised so that none is refused. The client is one
+process of plain sockets on the same machine, so that it takes processor time as well.
 """
 
 import argparse
@@ -27,12 +30,20 @@ from PIL import Image
 
 from certrad.bench.common.machine import Machine, this_machine
 from certrad.bench.common.own_service import own_service
+from certrad.workers.contract.access import LOCAL_TENANT, SCOPES
+from certrad.workers.contract.access_keys import AccessKeys
 
 _CONNECTIONS: Final = 8
 _NICE: Final = 10
 _RUNNING: Final = "/certify?adaptation=none&prompt=template&sigma=0.5&n0=100&n=100000"
 _SMALL: Final = "/certify?adaptation=none&prompt=template&sigma=0.5&n0=64&n=64"
 _ANSWER_SECONDS: Final = 120.0
+_NO_LIMIT: Final = "100000000"
+_CLOSED: Final = {
+    "CERTRAD_ACCESS": "closed",
+    "CERTRAD_REQUESTS_PER_MINUTE": _NO_LIMIT,
+    "CERTRAD_SUBMISSIONS_PER_MINUTE": _NO_LIMIT,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +54,7 @@ class Load:
     poll_ms: their median, 99th percentile and longest. uploads: answers to uploads sent at once, by status and code;
     `dropped` are those without an answer. grown_mb: memory of the API after so many requests more than before.
     streams: event streams that were open at once and told something. first_event_ms: the longest wait for that.
+    is_closed: whether access was closed, so that each request had a key and was counted.
     """
 
     polls_per_second: float
@@ -52,6 +64,7 @@ class Load:
     grown_mb: float
     streams: int
     first_event_ms: float
+    is_closed: bool
     machine: Machine
 
 
@@ -61,17 +74,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uploads", type=int, default=200, help="sent at once")
     parser.add_argument("--requests", type=int, default=10_000, help="between the two looks at the memory")
     parser.add_argument("--streams", type=int, default=200, help="open at once")
+    parser.add_argument("--closed", action="store_true", help="close access: keys are checked and requests counted")
     parser.add_argument("--json", action="store_true")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measures and prints."""
     machine = this_machine()
-    with tempfile.TemporaryDirectory() as folder, own_service(Path(folder)) as url:
+    settings = _CLOSED if arguments.closed else {}
+    with tempfile.TemporaryDirectory() as folder, own_service(Path(folder), settings) as url:
+        target = Target.of(url, key=_new_key(Path(folder)) if arguments.closed else None)
         for process in _processes(folder, "certrad.workers.engine.process"):
             process.nice(_NICE)
         (api,) = _processes(folder, "certrad.app.http.server")
-        figures = asyncio.run(_measure(Target.of(url), api, arguments, machine))
+        figures = asyncio.run(_measure(target, api, arguments, machine))
     print(json.dumps(asdict(figures), indent=2) if arguments.json else as_text(figures))
 
 
@@ -81,6 +97,7 @@ def as_text(figures: Load) -> str:
     answers = ", ".join(f"{count} x {answer}" for answer, count in sorted(figures.uploads.items()))
     return "\n".join(
         (
+            f"access is {'closed' if figures.is_closed else 'open'}",
             f"{figures.polls_per_second:.0f} status polls/s while a certificate runs: median {median:.1f} ms, "
             f"p99 {late:.1f} ms, longest {longest:.1f} ms",
             f"{sum(figures.uploads.values())} uploads at once: {answers}",
@@ -93,29 +110,31 @@ def as_text(figures: Load) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the service listens."""
+    """Where the service listens, and the API key for it, if it wants one."""
 
     host: str
     port: int
+    key: str | None
 
     @classmethod
-    def of(cls, url: str) -> "Target":
+    def of(cls, url: str, *, key: str | None) -> "Target":
         """Returns the target of an address."""
         parts = urlsplit(url)
-        return cls(str(parts.hostname), int(parts.port or 80))
+        return cls(str(parts.hostname), int(parts.port or 80), key)
 
 
 class Connection:
     """One connection that is kept open."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str | None) -> None:
         self._reader = reader
         self._writer = writer
+        self._authorization = f"Authorization: Bearer {key}\r\n" if key else ""
 
     @classmethod
     async def open(cls, target: Target) -> "Connection":
         """Returns a new connection."""
-        return cls(*await asyncio.open_connection(target.host, target.port))
+        return cls(*await asyncio.open_connection(target.host, target.port), target.key)
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         """Returns status and body of an answer."""
@@ -135,7 +154,8 @@ class Connection:
 
     async def _send(self, method: str, path: str, body: bytes) -> None:
         head = (
-            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{self._authorization}"
+            f"Content-Type: image/png\r\nContent-Length: {len(body)}\r\n"
         )
         self._writer.write(f"{head}\r\n".encode() + body)
         await self._writer.drain()
@@ -166,6 +186,7 @@ async def _measure(target: Target, api: psutil.Process, arguments: argparse.Name
         grown_mb=grown / 1e6,
         streams=len(first_events),
         first_event_ms=max(first_events, default=float("nan")),
+        is_closed=target.key is not None,
         machine=machine,
     )
 
@@ -246,6 +267,10 @@ def _image() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(((ramp[:, None] + ramp[None, :]) / 2).astype(np.uint8)).save(buffer, format="png")
     return buffer.getvalue()
+
+
+def _new_key(folder: Path) -> str:
+    return AccessKeys(folder / "data" / "access").add(LOCAL_TENANT, tuple(SCOPES)).secret
 
 
 def _processes(folder: str, words: str) -> list[psutil.Process]:

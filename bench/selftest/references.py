@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import math
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from certrad.bench.selftest.aes import encrypt
 from certrad.bench.selftest.phantom import phantom
 from certrad.bench.selftest.philox import philox4x
 from certrad.models.backbones.base import EMBEDDED, EMBEDDED_ID, Backbone, load_backbone
@@ -42,6 +44,8 @@ _RANDOM123: Final = (
     ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0)),
 )
 """The counters and keys of which Random123 publishes the answers."""
+_NIST: Final = ("2b7e151628aed2a6abf7158809cf4f3c", "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff")
+"""The key and the first counter block of which NIST SP 800-38A, F.5.1, publishes the answer."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +118,7 @@ def key(purpose: str) -> bytes:
 
 
 def known_words() -> list[Words]:
-    """Returns blocks of both generators, computed in plain integers."""
+    """Returns blocks of every generator, computed in plain integers."""
     words = [_words(32, counter, pair) for counter, pair in _RANDOM123]
     for number in range(16):
         digest = key(f"words {number}")
@@ -128,6 +132,9 @@ def known_words() -> list[Words]:
             answer = _words(64, (1, 0, index, stream), pair)
             start = tuple(f"{word:x}" for word in (0, 0, index, stream))
             words.append(Words(kind=answer.kind, key=answer.key, counter=start, words=answer.words))
+    words.append(_aes_words(bytes.fromhex(_NIST[0]), bytes.fromhex(_NIST[1])))
+    for index in (0, 1, INDICES[-1], 1 << 62):
+        words += [_aes_words(noise_key[:16], _counter_block(stream, index, 77)) for stream in Stream]
     return words
 
 
@@ -139,32 +146,59 @@ def stored_normals(d: int) -> dict[NoiseLaw, Tensor]:
     """
     noise_key, stream = key("normals"), Stream.ESTIMATE
     drawn = [next(ziggurat(noise_key, stream, range(index, index + 1), d)).copy() for index in INDICES]
-    exact = np.stack([box_muller(noise_key, stream, index, d) for index in INDICES])
+    pairs = math.ceil(d / 2)
+    of_philox = [box_muller(philox_words(noise_key, stream, index, pairs))[:d] for index in INDICES]
+    of_aes = [box_muller(aes_words(noise_key, stream, index, pairs))[:d] for index in INDICES]
     return {
         "philox-ziggurat-f64": torch.from_numpy(np.stack(drawn)),
-        "philox-boxmuller-f64": torch.from_numpy(exact),
+        "philox-boxmuller-f64": torch.from_numpy(np.stack(of_philox)),
+        "aes128ctr-boxmuller-f64": torch.from_numpy(np.stack(of_aes)),
     }
 
 
-def box_muller(noise_key: bytes, stream: int, index: int, d: int) -> NDArray[np.float64]:
-    """Returns d normals of the law `philox-boxmuller-f64`, from plain integers and with 40 digits.
+def box_muller(words: Iterable[tuple[int, int]]) -> NDArray[np.float64]:
+    """Returns the two normals of each pair of words of 64 bits, by the Box-Muller transform with 40 digits.
+
+    Args:
+        words: The pairs.
+    """
+    normals: list[float] = []
+    with mpmath.workdps(40):
+        for first, second in words:
+            u1 = mpmath.mpf((first >> 11) + 1) / 2**53
+            angle = 2 * mpmath.pi * (second >> 11) / mpmath.mpf(2**53)
+            r = mpmath.sqrt(-2 * mpmath.log(u1))
+            normals += [float(r * mpmath.cos(angle)), float(r * mpmath.sin(angle))]
+    return np.array(normals)
+
+
+def philox_words(noise_key: bytes, stream: int, index: int, pairs: int) -> Iterator[tuple[int, int]]:
+    """Yields the words of the law `philox-boxmuller-f64`, from plain integers.
 
     Args:
         noise_key: 32 bytes.
         stream: The stream.
         index: The sample.
-        d: Normals.
+        pairs: Pairs of words.
     """
     pair_key = [int.from_bytes(noise_key[at : at + 4], "little") for at in (0, 4)]
-    normals: list[float] = []
-    with mpmath.workdps(40):
-        for pair in range(math.ceil(d / 2)):
-            w0, w1, w2, w3 = philox4x(32, (pair, 0, index, stream), pair_key)
-            u1 = mpmath.mpf(((w0 << 32 | w1) >> 11) + 1) / 2**53
-            angle = 2 * mpmath.pi * ((w2 << 32 | w3) >> 11) / mpmath.mpf(2**53)
-            r = mpmath.sqrt(-2 * mpmath.log(u1))
-            normals += [float(r * mpmath.cos(angle)), float(r * mpmath.sin(angle))]
-    return np.array(normals[:d])
+    for pair in range(pairs):
+        w0, w1, w2, w3 = philox4x(32, (pair, 0, index, stream), pair_key)
+        yield w0 << 32 | w1, w2 << 32 | w3
+
+
+def aes_words(noise_key: bytes, stream: int, index: int, pairs: int) -> Iterator[tuple[int, int]]:
+    """Yields the words of the law `aes128ctr-boxmuller-f64`, from plain integers.
+
+    Args:
+        noise_key: 32 bytes.
+        stream: The stream.
+        index: The sample.
+        pairs: Pairs of words.
+    """
+    for pair in range(pairs):
+        block = encrypt(noise_key[:16], _counter_block(stream, index, pair))
+        yield int.from_bytes(block[:8], "little"), int.from_bytes(block[8:], "little")
 
 
 def stored_images(side: int) -> Tensor:
@@ -196,3 +230,13 @@ def _words(bits: int, counter: tuple[int, ...] | list[int], pair: tuple[int, ...
         return tuple(f"{word:x}" for word in words)
 
     return Words(kind=f"4x{bits}", key=spelled(pair), counter=spelled(counter), words=spelled(answer))
+
+
+def _counter_block(stream: int, index: int, pair: int) -> bytes:
+    return index.to_bytes(8, "big") + stream.to_bytes(2, "big") + pair.to_bytes(6, "big")
+
+
+def _aes_words(key: bytes, counter: bytes) -> Words:
+    block = encrypt(key, counter)
+    words = tuple(f"{int.from_bytes(block[at : at + 8], 'little'):x}" for at in (0, 8))
+    return Words(kind="aes128", key=(key.hex(),), counter=(counter.hex(),), words=words)

@@ -92,7 +92,16 @@ class Backbone:
 
         Pixels may lie outside [0, 1]: noise is not clipped. Gradients reach the pixels if these require them.
         """
-        features: Tensor = self._model.visual(self.normalised(pixels))
+        return self.encode_normalised(self.normalised(pixels))
+
+    def encode_normalised(self, pixels: Tensor) -> Tensor:
+        """Returns the features of `encode_image` of pixels that are normalised already.
+
+        Args:
+            pixels: (B, 3, H, W), on the device: each channel less `card.mean`, divided by `card.std`. In float32, or in
+                `dtype`, in any memory format.
+        """
+        features: Tensor = self._model.visual(pixels.to(self.dtype))
         return features
 
     def normalised(self, pixels: Tensor) -> Tensor:

@@ -3,13 +3,14 @@
 Each returns what it found as a sentence, and raises CheckFailedError with the reason of a refusal.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
@@ -18,11 +19,12 @@ from certrad.models.classifier import TextHead, VisionLanguageClassifier
 from certrad.models.prompts.store import PromptStore
 from certrad.models.selftest.band import bands
 from certrad.models.selftest.facts import Words
+from certrad.models.selftest.fused import choose_noise_kernel
 from certrad.models.selftest.outcome import CheckFailedError, run_check
 from certrad.models.selftest.references import References
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_prompts
 from certrad.models.smoothing.device import noise_law
-from certrad.models.smoothing.noise import GRID, Noise, Stream, boxmuller, philox4x32, ziggurat
+from certrad.models.smoothing.noise import CPU_LAWS, GRID, Noise, Stream, boxmuller, philox4x32
 from certrad.models.smoothing.sampling import NoisySampler, count, labels
 from certrad.models.types import NoiseLaw
 from certrad.models.types.selftest import SelfTestCheck
@@ -59,7 +61,7 @@ class DeviceCheck:
     def run(self) -> Iterator[SelfTestCheck]:
         """Yields the outcome of every check; those that need the model are left out if it does not load."""
         yield run_check("noise_words", lambda: check_noise_words(self.references, self.device), self.clock)
-        yield run_check("normals", lambda: check_normals(self.references, self.device), self.clock)
+        yield run_check("normals", self._normals, self.clock)
         loaded: list[Backbone] = []
 
         def weights() -> str:
@@ -71,12 +73,17 @@ class DeviceCheck:
             yield run_check("features", lambda model=backbone: check_features(self.references, model), self.clock)  # type: ignore[misc]
             yield run_check("counts", lambda model=backbone: self._counts(model), self.clock)  # type: ignore[misc]
 
+    def _normals(self) -> str:
+        # First, so that the noisy pixels that are compared with the stored ones are drawn as those of certificates.
+        chosen = [choose_noise_kernel(self.device)] if self.device.type == "cuda" else []
+        return "; ".join([*chosen, check_normals(self.references, self.device)])
+
     def _counts(self, backbone: Backbone) -> str:
         return check_counts(self.references, backbone, self.key, batch_size=self.batch_size, samples=self.samples)
 
 
 def check_noise_words(references: References, device: torch.device) -> str:
-    """Compares the words of both generators with the stored ones: those of `4x32` are computed on the device.
+    """Compares the words of every generator with the stored ones: those of `4x32` are computed on the device.
 
     Args:
         references: The stored references.
@@ -86,17 +93,17 @@ def check_noise_words(references: References, device: torch.device) -> str:
         CheckFailedError: A word differs.
     """
     for known in references.facts.words:
-        found = _words_on_device(known, device) if known.kind == "4x32" else _words_of_numpy(known)
+        found = _words_on_device(known, device) if known.kind == "4x32" else _WORDS_ON_CPU[known.kind](known)
         if found != [int(word, 16) for word in known.words]:
             spelled = " ".join(f"{word:x}" for word in found)
             raise CheckFailedError(
-                f"Philox {known.kind} of counter {known.counter} gives {spelled}, not {' '.join(known.words)}"
+                f"{known.kind} of counter {known.counter} gives {spelled}, not {' '.join(known.words)}"
             )
-    return f"{len(references.facts.words)} blocks of Philox equal the known answers"
+    return f"{len(references.facts.words)} blocks of words equal the known answers"
 
 
 def check_normals(references: References, device: torch.device) -> str:
-    """Compares the normals of both laws, and the noisy pixels made of them, with the stored ones.
+    """Compares the normals of every law, and the noisy pixels made of them, with the stored ones.
 
     Args:
         references: The stored references.
@@ -203,6 +210,15 @@ def _words_of_numpy(known: Words) -> list[int]:
     return [int(word) for word in philox.random_raw(4)]
 
 
+def _words_of_aes(known: Words) -> list[int]:
+    (key,), (counter,) = known.key, known.counter
+    keystream = Cipher(algorithms.AES(bytes.fromhex(key)), modes.CTR(bytes.fromhex(counter))).encryptor()
+    return [int(word) for word in np.frombuffer(keystream.update(bytes(16)), dtype="<u8")]
+
+
+_WORDS_ON_CPU: Final[Mapping[str, Callable[[Words], list[int]]]] = {"4x64": _words_of_numpy, "aes128": _words_of_aes}
+
+
 def _check_law(references: References, law: NoiseLaw, device: torch.device) -> str:
     facts, stored = references.facts, references.normals[law].numpy()
     key, stream, side = bytes.fromhex(facts.noise_key), Stream(facts.stream), references.phantom.shape[-1] // 4
@@ -210,12 +226,12 @@ def _check_law(references: References, law: NoiseLaw, device: torch.device) -> s
     error, off, farthest = 0.0, 0, 0
     for expected, index in zip(stored, facts.indices, strict=True):
         one = range(index, index + 1)
-        if law == "philox-ziggurat-f64":
-            found = next(ziggurat(key, stream, one, image.size))
+        if law in CPU_LAWS:
+            found = next(CPU_LAWS[law](key, stream, one, image.size))
         else:
             found = boxmuller(key, stream, one, image.size, device).cpu().numpy()[0]
         error = max(error, float(np.abs(found - expected).max()))
-        where = torch.device("cpu") if law == "philox-ziggurat-f64" else device
+        where = torch.device("cpu") if law in CPU_LAWS else device
         sampler = NoisySampler(image=image, sigma=facts.sigma, noise=Noise(key, law), batch_size=1, device=where)
         noisy = np.rint(sampler.batch(stream, index).cpu().numpy().astype(np.float64).ravel() * GRID)
         steps = np.abs(noisy - np.rint((expected * facts.sigma + image.ravel().astype(np.float64)) * GRID))

@@ -22,13 +22,14 @@ class ReferencesError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """Words of a Philox generator: `4x32` for `philox-boxmuller-f64`, `4x64` for `philox-ziggurat-f64`.
+    """Words of the generator of a noise law, in hexadecimal.
 
     Attributes:
-        kind: The generator.
-        key: Two words of the key, in hexadecimal.
-        counter: Four words of the counter, least significant first.
-        words: The four words it gives.
+        kind: The generator: `4x32`, Philox4x32-10 of `philox-boxmuller-f64`; `4x64`, Philox4x64-10 of
+            `philox-ziggurat-f64`; `aes128`, AES-128 in counter mode of `aes128ctr-boxmuller-f64`.
+        key: Two words of the key of Philox, least significant first; the 16 bytes of that of AES.
+        counter: Four words of the counter of Philox; the 16 bytes of the counter block of AES.
+        words: The words it gives: four of Philox, two of AES.
     """
 
     kind: str
@@ -42,7 +43,7 @@ class ReferenceFacts:
     """What the references say besides tensors.
 
     Attributes:
-        words: Known answers of both generators.
+        words: Known answers of every generator.
         noise_key: Key of the stored normals, in hexadecimal.
         stream: Their stream.
         indices: Their sample indices.

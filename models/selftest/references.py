@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -13,7 +13,7 @@ from torch import Tensor
 from certrad.models.selftest.facts import METADATA, REFERENCES, ReferenceFacts, ReferencesError, read_facts
 from certrad.models.types import NoiseLaw
 
-_LAWS: Final[tuple[NoiseLaw, ...]] = ("philox-ziggurat-f64", "philox-boxmuller-f64")
+_LAWS: Final[tuple[NoiseLaw, ...]] = get_args(NoiseLaw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,6 +2,7 @@
 
 import torch
 
+from certrad.models.smoothing.fused_noise import fused_noise_is_exact
 from certrad.models.types import NoiseLaw
 from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
 
@@ -13,6 +14,17 @@ def noise_law(device: torch.device) -> NoiseLaw:
         device: The device.
     """
     return "philox-ziggurat-f64" if device.type == "cpu" else "philox-boxmuller-f64"
+
+
+def noise_path(device: torch.device) -> str:
+    """Returns what computes the noise law of a device: `numpy`, `fused kernel` or `torch operations`.
+
+    Args:
+        device: The device.
+    """
+    if device.type == "cpu":
+        return "numpy"
+    return "fused kernel" if fused_noise_is_exact(device) else "torch operations"
 
 
 def default_batch_size(device: torch.device) -> int:

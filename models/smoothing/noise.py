@@ -1,15 +1,17 @@
 """Gaussian noise as a pure function of (key, stream, sample index), by a named law that anyone can replay."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 import torch
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from certrad.models.smoothing.box_muller import CHUNK, BoxMuller
 from certrad.models.types import NoiseLaw
 from certrad.models.types.pixels import WHITE
 
@@ -21,6 +23,8 @@ GRID: Final = WHITE
 _CPU_STEP: Final = 1 << 18  # normals drawn at once: the int64 temporaries of Philox stay in the cache
 _DEVICE_STEP: Final = 1 << 24  # enough to hide the launches of a hundred kernels; 64 MB a temporary
 _WORD: Final = 0xFFFFFFFF
+_AES_BLOCK: Final = 16  # bytes: the words of one pair of normals
+_AES_COUNTER_BYTES: Final = 6  # of the counter block; the rest of it is index and stream
 
 
 class Stream(IntEnum):
@@ -37,16 +41,25 @@ def total_variation(law: NoiseLaw, sigma: float, d: int) -> float:
 
     Both lie on the grid. With u = 2^-53, per coordinate:
 
-    - Arithmetic, both laws: (x + sigma eps) * 255 in float64 errs by at most 255 u (3 sigma |eps| + 2), E |eps| < 0.8;
+    - Arithmetic, every law: (x + sigma eps) * 255 in float64 errs by at most 255 u (3 sigma |eps| + 2), E |eps| < 0.8;
       the rounded value changes with at most twice that probability.
     - `philox-ziggurat-f64`: the areas of numpy's ziggurat tables are off by 8.9e-15 in all; its lattice of step
       8.7e-16 changes a rounded value with probability at most 2 * 255 sigma * 8.7e-16.
-    - `philox-boxmuller-f64`: a rounding boundary at c standard deviations is a curve in the unit square of the two
+    - Both Box-Muller laws: a rounding boundary at c standard deviations is a curve in the unit square of the two
       uniforms and cuts at most (1/2 + 2 exp(-c^2/2)) 2^53 of its 2^106 lattice cells; all boundaries, c = -8.58..8.58
-      in steps of 1 / (255 sigma), cut (13.6 * 255 sigma + 3) 2^53. Logarithm, cosine, root and products err by at most
-      16 u r, r the Box-Muller radius, E r < 1.26; this too counts twice.
+      in steps of 1 / (255 sigma), cut (13.6 * 255 sigma + 3) 2^53. The functions err by at most 16 u r, r the
+      Box-Muller radius, E r < 1.26; this too counts twice. For let the logarithm err by k_log and sine and cosine by
+      k_trig units in the last place. A last place of the logarithm is at most 2u of it, so r errs by the factor
+      1 + k_log u, and by 1 + u in the root's rounding. The angle errs by 2.2u in 2 pi and by 4u in the product, sine
+      and cosine by k_trig u more, and the product with r by the factor 1 + u: (8.2 + k_log + k_trig) u r in all, and
+      terms of u^2. What computes the functions promises: MKL's vector library at high accuracy, and Sleef's u10
+      functions, k_log = k_trig = 1; CUDA's libdevice, k_log = 1 and k_trig = 2. A product that is fused with the sum
+      behind it is rounded once less.
 
-    The words of Philox are taken as ideal. For d = 3 * 224 * 224: 1.1e-7 and 2.7e-7 at sigma = 1, 1.9e-7 and 5.2e-7 at
+    The words are taken as ideal. Those of AES may be: the counter blocks of one key never repeat, and a permutation of
+    128 bits differs from random words over q blocks by at most q^2 2^-129, 3e-17 for 10^6 samples of d = 3 * 224 * 224;
+    that AES cannot be told from a random permutation is the assumption of every use of it. Philox has passed
+    statistical tests. For that d: 1.1e-7 (ziggurat) and 2.7e-7 (Box-Muller) at sigma = 1, 1.9e-7 and 5.2e-7 at
     sigma = 2.
 
     Args:
@@ -56,9 +69,11 @@ def total_variation(law: NoiseLaw, sigma: float, d: int) -> float:
     """
     u = 2.0**-53
     arithmetic = 2 * GRID * u * (3 * 0.8 * sigma + 2)
+    box_muller = (13.6 * GRID * sigma + 3) * u + 2 * GRID * sigma * 16 * u * 1.26
     generation = {
         "philox-ziggurat-f64": 8.9e-15 + 2 * GRID * sigma * 8.7e-16,
-        "philox-boxmuller-f64": (13.6 * GRID * sigma + 3) * u + 2 * GRID * sigma * 16 * u * 1.26,
+        "philox-boxmuller-f64": box_muller,
+        "aes128ctr-boxmuller-f64": box_muller,
     }
     return d * (arithmetic + generation[law])
 
@@ -69,7 +84,8 @@ class Noise:
 
     Attributes:
         key: 32 bytes, see `noise_key`.
-        law: `philox-ziggurat-f64`, numpy on the CPU, or `philox-boxmuller-f64`, torch operations on any device.
+        law: `philox-ziggurat-f64` or `aes128ctr-boxmuller-f64`, drawn on the CPU, or `philox-boxmuller-f64`, drawn by
+            torch on any device.
     """
 
     key: bytes
@@ -78,8 +94,8 @@ class Noise:
     def __post_init__(self) -> None:
         if len(self.key) != KEY_BYTES:
             raise ValueError(f"the noise key must have {KEY_BYTES} bytes, got {len(self.key)}")
-        if self.law not in ("philox-ziggurat-f64", "philox-boxmuller-f64"):
-            raise ValueError(f"the noise law must be philox-ziggurat-f64 or philox-boxmuller-f64, got {self.law!r}")
+        if self.law not in get_args(NoiseLaw):
+            raise ValueError(f"the noise law must be one of {', '.join(get_args(NoiseLaw))}; got {self.law!r}")
 
     def standard_normal(self, stream: Stream, index: int, shape: Sequence[int]) -> NDArray[np.float64]:
         """Returns the noise of sample `index` of `stream`, float64, on the CPU.
@@ -90,8 +106,8 @@ class Noise:
             shape: Shape of the noise.
         """
         d, indices = math.prod(shape), range(index, index + 1)
-        if self.law == "philox-ziggurat-f64":
-            return next(ziggurat(self.key, stream, indices, d)).reshape(shape)
+        if self.law in CPU_LAWS:
+            return next(CPU_LAWS[self.law](self.key, stream, indices, d)).reshape(shape)
         flat: NDArray[np.float64] = boxmuller(self.key, stream, indices, d, torch.device("cpu")).numpy()
         return flat.reshape(shape)
 
@@ -119,6 +135,50 @@ def ziggurat(key: bytes, stream: Stream, indices: range, d: int) -> Iterator[NDA
         yield normals
 
 
+def aes_boxmuller(key: bytes, stream: Stream, indices: range, d: int) -> Iterator[NDArray[np.float64]]:
+    """Yields the d normals of each sample in turn by the law `aes128ctr-boxmuller-f64`, float64, in the same memory.
+
+    The words are the keystream of AES-128 in counter mode (NIST SP 800-38A, 6.5) with key = the first 16 bytes and the
+    first counter block = index, 8 bytes, || stream, 2 bytes, || 6 zero bytes, big-endian. Block `pair` of it, as two
+    little-endian words of 64 bits, makes u1 = (v + 1) 2^-53 and u2 = v' 2^-53 with their upper 53 bits v and v', and
+    these make normals 2 pair and 2 pair + 1 as in `boxmuller`. Anyone draws the words again by
+    `openssl enc -aes-128-ctr -K KEY -iv BLOCK` of zero bytes.
+
+    Behind the words, the bits of a normal are the same on every machine, for any number of threads, and whatever is
+    drawn before or beside it: see `BoxMuller`.
+
+    Args:
+        key: 32 bytes.
+        stream: What the noise is for.
+        indices: The samples.
+        d: Normals of each sample.
+
+    Raises:
+        ValueError: The counter of a sample would run into its stream: d is above 2^49.
+    """
+    pairs, box_muller = (d + 1) // 2, BoxMuller()
+    if pairs > 1 << 8 * _AES_COUNTER_BYTES:
+        raise ValueError(f"a sample of {d} normals needs more blocks than its counter has")
+    zeros, keystream = memoryview(bytes(_AES_BLOCK * CHUNK)), bytearray(_AES_BLOCK * (CHUNK + 1))
+    words = np.frombuffer(keystream, dtype="<u8", count=2 * CHUNK).reshape(CHUNK, 2)
+    normals = np.empty((pairs, 2))
+    for index in indices:
+        block = index.to_bytes(8, "big") + int(stream).to_bytes(2, "big") + bytes(_AES_COUNTER_BYTES)
+        cipher = Cipher(algorithms.AES(key[:_AES_BLOCK]), modes.CTR(block)).encryptor()
+        for start in range(0, pairs, CHUNK):
+            out = normals[start : start + CHUNK]
+            cipher.update_into(zeros[: _AES_BLOCK * len(out)], keystream)
+            box_muller.transform(words[: len(out)], out)
+        yield normals.reshape(-1)[:d]
+
+
+CPU_LAWS: Final[Mapping[NoiseLaw, Callable[[bytes, Stream, range, int], Iterator[NDArray[np.float64]]]]] = {
+    "philox-ziggurat-f64": ziggurat,
+    "aes128ctr-boxmuller-f64": aes_boxmuller,
+}
+"""The laws that are drawn on the CPU, sample by sample; `philox-boxmuller-f64` is drawn on the device, many at once."""
+
+
 def boxmuller(key: bytes, stream: Stream, indices: range, d: int, device: torch.device) -> torch.Tensor:
     """Returns (len(indices), d) float64 normals on `device` by the law `philox-boxmuller-f64`, one row per sample.
 
@@ -142,7 +202,7 @@ def boxmuller(key: bytes, stream: Stream, indices: range, d: int, device: torch.
         rows = indices[row : row + step]
         index = torch.arange(rows.start, rows.stop, dtype=torch.int64, device=device)[:, None]
         zero = torch.zeros_like(index)
-        words = philox4x32((pairs[None, :], zero, index, zero + int(stream)), _two_words(key))
+        words = philox4x32((pairs[None, :], zero, index, zero + int(stream)), two_words(key))
         r = _uniform53(words[0], words[1]).add_(2.0**-53).log_().mul_(-2).sqrt_()
         angle = _uniform53(words[2], words[3]).mul_(2 * math.pi)
         torch.mul(r, angle.cos(), out=normals[row : row + step, :, 0])
@@ -182,5 +242,10 @@ def _uniform53(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
     return (high << 21).bitwise_or_(low >> 11).to(torch.float64).mul_(2.0**-53)
 
 
-def _two_words(key: bytes) -> tuple[int, int]:
+def two_words(key: bytes) -> tuple[int, int]:
+    """Returns the two words of the key of Philox4x32-10: the first 8 bytes of a noise key, little-endian.
+
+    Args:
+        key: 32 bytes.
+    """
     return int.from_bytes(key[0:4], "little"), int.from_bytes(key[4:8], "little")

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from certrad.models.smoothing.noise import GRID, Noise, Stream, boxmuller, total_variation, ziggurat
+from certrad.models.smoothing.device_noise import CudaStreams, DeviceNoise, drawn_beside
+from certrad.models.smoothing.noise import CPU_LAWS, GRID, Noise, Stream, total_variation
 from certrad.models.types import ETA, LabelCounts
 
 LABEL_DTYPE: Final = np.dtype("<u2")
@@ -119,16 +120,17 @@ class NoisySampler:
     def batches(self, stream: Stream, starts: Iterable[int]) -> Generator[tuple[int, torch.Tensor], None, None]:
         """Yields (start, `batch(stream, start)`) for every start, in order.
 
-        The CPU law draws the next batches in a background thread, which ends when the iterator is exhausted or closed:
-        close it (`contextlib.closing`) where the loop may stop early.
+        A law of the CPU draws the next batches in a background thread, which ends when the iterator is exhausted or
+        closed: close it (`contextlib.closing`) where the loop may stop early. On CUDA the next batch is drawn on a
+        stream of its own, beside what the caller computes of this one.
 
         Args:
             stream: What the noise is for.
             starts: Indices of first samples, multiples of the batch size.
         """
-        if self.noise.law == "philox-ziggurat-f64":
+        if self.noise.law in CPU_LAWS:
             return _drawn_ahead(lambda start: self.batch(stream, start), starts)
-        return ((start, self.batch(stream, start)) for start in starts)
+        return self._device_batches(stream, starts)
 
     def batch(self, stream: Stream, start: int) -> torch.Tensor:
         """Returns samples start .. start + batch_size - 1 of `stream`: (batch_size, C, H, W) float32 on the device.
@@ -140,31 +142,44 @@ class NoisySampler:
         Raises:
             ValueError: `start` is not a multiple of batch_size.
         """
+        indices = self._indices(start)
+        if self.noise.law in CPU_LAWS:
+            return self._rows_on_cpu(stream, indices).reshape(self.batch_size, *self.image.shape)
+        return self._device_noise().pixels(stream, indices)
+
+    def _indices(self, start: int) -> range:
         if start < 0 or start % self.batch_size:
             raise ValueError(f"start must be a multiple of the batch size {self.batch_size}, got {start!r}")
-        indices = range(start, start + self.batch_size)
-        make = self._ziggurat_rows if self.noise.law == "philox-ziggurat-f64" else self._boxmuller_rows
-        return make(stream, indices).reshape(self.batch_size, *self.image.shape)
+        return range(start, start + self.batch_size)
 
-    # Both laws: k = rint((x + sigma eps) * 255) in float64, one operation at a time, in the memory of eps. From there
+    def _device_noise(self) -> DeviceNoise:
+        return DeviceNoise.of(self.image, self.sigma, self.noise, self.device)
+
+    def _device_batches(self, stream: Stream, starts: Iterable[int]) -> Generator[tuple[int, torch.Tensor], None, None]:
+        noise = self._device_noise()
+
+        def draw(start: int) -> torch.Tensor:
+            return noise.pixels(stream, self._indices(start))
+
+        if self.device.type == "cuda":
+            yield from drawn_beside(draw, starts, CudaStreams.of(self.device))
+        else:
+            yield from ((start, draw(start)) for start in starts)
+
+    # Every law: k = rint((x + sigma eps) * 255) in float64, one operation at a time, in the memory of eps. From there
     # on everything is a function of the integer k, |k| < 2^24, so float32 is enough: its k / 255 is the float64 one
     # rounded once more, for no k / 255 lies near enough to the middle of two float32 numbers for them to differ.
 
-    def _ziggurat_rows(self, stream: Stream, indices: range) -> torch.Tensor:
-        x = self.image.astype(np.float64).ravel()
+    def _rows_on_cpu(self, stream: Stream, indices: range) -> torch.Tensor:
+        x, normals = self.image.astype(np.float64).ravel(), CPU_LAWS[self.noise.law]
         rows = np.empty((len(indices), x.size), dtype=np.float32)
-        for row, eps in zip(rows, ziggurat(self.noise.key, stream, indices, x.size), strict=True):
+        for row, eps in zip(rows, normals(self.noise.key, stream, indices, x.size), strict=True):
             eps *= self.sigma
             eps += x
             eps *= GRID
             row[:] = np.rint(eps, out=eps)
             row /= GRID
         return torch.from_numpy(rows).to(self.device)
-
-    def _boxmuller_rows(self, stream: Stream, indices: range) -> torch.Tensor:
-        x = torch.from_numpy(self.image.astype(np.float64).ravel()).to(self.device)
-        eps = boxmuller(self.noise.key, stream, indices, x.numel(), self.device)
-        return eps.mul_(self.sigma).add_(x).mul_(GRID).round_().to(torch.float32).div_(GRID)
 
 
 def labels(logits: torch.Tensor) -> NDArray[np.uint16]:

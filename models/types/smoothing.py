@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
 Bound = Literal["two_class", "cohen"]
-NoiseLaw = Literal["philox-ziggurat-f64", "philox-boxmuller-f64"]
+NoiseLaw = Literal["philox-ziggurat-f64", "philox-boxmuller-f64", "aes128ctr-boxmuller-f64"]
 Scope = Literal["input_independent", "frozen_prompt"]
 AbstentionReason = Literal["no_majority", "target_not_certifiable"]
 Rule = Literal["clopper_pearson", "e_process", "futility", "curtailment", "certified_selection"]

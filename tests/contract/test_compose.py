@@ -1,4 +1,4 @@
-"""What the cluster's files promise about networks: images stay inside, and weights can still be fetched."""
+"""The cluster's files keep images inside their networks, and weights can still be fetched."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The files for Kubernetes: valid by schema, closed by default, and divided as the compose file is."""
+"""The files for Kubernetes are valid by schema, closed by default, and divided as the compose file is."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The demonstration as a person sees it: one command, real images, nothing left running."""
+"""The demonstration takes one command, certifies real images, and leaves nothing running."""
 
 import json
 import re

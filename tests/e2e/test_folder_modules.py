@@ -1,4 +1,4 @@
-"""The mercure module and the XNAT command, run without Docker against a real service, by their documented contracts."""
+"""The mercure module and the XNAT command keep their documented contracts, against a real service without Docker."""
 
 import json
 import os

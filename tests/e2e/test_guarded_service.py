@@ -1,4 +1,4 @@
-"""The whole service over TLS, each process as its own user of Redis, and what the API's password is worth alone."""
+"""The whole service works over TLS with a Redis user for each process; the API's password runs no other function."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The page in a real browser, against one real service with the demonstration model."""
+"""The page works in a real browser, against one real service with the demonstration model."""
 
 import io
 import json

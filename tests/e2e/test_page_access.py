@@ -1,4 +1,4 @@
-"""The page of a closed service in a real browser: a key, what it may do, and what happens when it ends."""
+"""The page of a closed service asks for a key, allows what its scopes allow, and asks again when it ends."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The whole local stack over HTTP: a certificate, a cancelled job, images that intake refuses."""
+"""The whole local stack certifies an image, cancels a job, and ends jobs whose image intake refuses, over HTTP."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""The benchmarks of a running service, each in its smallest form."""
+"""Each benchmark of a running service runs in its smallest form."""
 
 import json
 import subprocess
@@ -29,6 +29,14 @@ def test_load_gets_an_answer_to_everything_that_it_sends() -> None:
     assert (figures["streams"], figures["requests"]) == (5, 40)
     assert figures["polls_per_second"] > 1
     assert 0 < figures["poll_ms"][0] <= figures["poll_ms"][1] <= figures["poll_ms"][2]
+
+
+def test_memory_of_every_process_is_told_and_none_is_unknown() -> None:
+    figures = measured("process-memory", "--certificates", "1")
+    of_engine = figures["by_role"]["engine, the process with the model"]
+    assert of_engine == max(figures["by_role"].values()) > 100
+    assert {"API", "intake worker", "archive worker", "Redis or Valkey"} < set(figures["by_role"])
+    assert "other" not in figures["by_role"]
 
 
 def test_parts_of_the_overhead_add_up_to_it() -> None:

@@ -1,4 +1,4 @@
-"""Time stamps from end to end: a local authority (`openssl ts`), intake, the API, and verification after a leak."""
+"""Time stamps pass from a local authority (`openssl ts`) through intake and the API to verification after a leak."""
 
 import subprocess
 import time

@@ -1,4 +1,4 @@
-"""The command line in this process against the real API; the test plays the workers."""
+"""Runs the command line in this process against the real API; the test plays the workers."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ Work = Callable[[Records, str], object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a command left."""
+    """Holds the exit code and the output of a command."""
 
     exit_code: int
     stdout: str

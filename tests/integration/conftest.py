@@ -1,4 +1,4 @@
-"""What tests of engines share, and what tests of the API and of the command line do."""
+"""Provides what tests of engines share, and what tests of the API and of the command line share."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who gets in: open on loopback, closed elsewhere; keys, scopes, sessions and limits."""
+"""The service is open on loopback; elsewhere keys, scopes, sessions and limits decide who gets in."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from certrad.app.api.scopes import NEEDED, PUBLIC, TO_SEND
-from certrad.app.api.sessions import COOKIE, MOST
+from certrad.app.api.sessions import COOKIE, MOST_SESSIONS
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.access import SCOPES, Scope
@@ -129,7 +129,9 @@ def test_nobody_logs_in_while_the_keys_cannot_be_read(closed: TestClient, key: s
     assert_problem(closed.post("/session", json={"key": key}, headers=PAGE), "access_unavailable")
 
 
-@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "Via"])
+@pytest.mark.parametrize(
+    "name", ["X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Real-IP", "Forwarded", "Via"]
+)
 def test_an_open_service_refuses_what_a_proxy_passes_on(api: TestClient, name: str) -> None:
     answer = api.get("/jobs", headers={name: "192.0.2.1"})
     assert "CERTRAD_ACCESS=closed" in assert_problem(answer, "unauthenticated")["detail"]
@@ -253,13 +255,13 @@ def test_a_key_has_a_bounded_number_of_sessions_and_the_oldest_ends(
     closed: TestClient, key: str, redis: Redis, api_settings: ApiSettings
 ) -> None:
     other = log_in(closed, make_key(api_settings.access_dir, "two")).cookies[COOKIE]
-    cookies = [log_in(closed, key).cookies[COOKIE] for _ in range(MOST + 2)]
-    assert len(list(redis.scan_iter("certrad:session:*"))) == MOST + 1
+    cookies = [log_in(closed, key).cookies[COOKIE] for _ in range(MOST_SESSIONS + 2)]
+    assert len(list(redis.scan_iter("certrad:session:*"))) == MOST_SESSIONS + 1
     answers = []
     for cookie in (*cookies, other):
         closed.cookies.clear()
         answers.append(closed.get("/session", headers={"cookie": f"{COOKIE}={cookie}"}).status_code)
-    assert answers == [401, 401] + [200] * (MOST + 1)
+    assert answers == [401, 401] + [200] * (MOST_SESSIONS + 1)
 
 
 def test_a_session_that_ended_counts_no_more(closed: TestClient, key: str, redis: Redis) -> None:

@@ -1,4 +1,4 @@
-"""The API as a process of its own behind a real socket: big bodies, a Redis that goes and comes back, clean logs."""
+"""The API, a process behind a real socket, takes big bodies, outlives a Redis that goes, and logs cleanly."""
 
 import socket
 from collections.abc import Iterator

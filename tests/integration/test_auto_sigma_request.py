@@ -1,4 +1,4 @@
-"""What `sigma=auto` is resolved to, and what it is refused with."""
+"""A request with `sigma=auto` takes the selector of its task, or is refused where no selector or proof serves it."""
 
 from dataclasses import replace
 

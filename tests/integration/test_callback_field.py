@@ -1,4 +1,4 @@
-"""The field `callback`: kept for a host of the list, refused for every other, noted in the step that ends the job."""
+"""The field `callback` is kept for a host of the list, refused for any other, and noted when the job ends."""
 
 import pytest
 from fastapi.testclient import TestClient
@@ -19,7 +19,7 @@ ADDRESS = "https://ris.example:8443/ended?of=certrad"
 
 @pytest.fixture
 def api_settings(api_settings: ApiSettings) -> ApiSettings:
-    """The API of an installation that sends callbacks."""
+    """Returns the settings of an API whose installation sends callbacks."""
     return api_settings.model_copy(update={"callback_hosts": "ris.example:8443"})
 
 
@@ -126,7 +126,7 @@ def test_every_end_is_noted_with_the_end_itself(status: str, api: TestClient, re
 def test_a_second_end_is_not_noted(api: TestClient, redis: Redis, records: Records) -> None:
     job_id = submit(api, callback=ADDRESS)
     records.fail(job_id, "worker_lost", "gone")
-    redis.zrem(CALLBACKS, job_id)  # it was told meanwhile
+    redis.zrem(CALLBACKS, job_id)  # it was delivered meanwhile
     records.succeed(job_id, abstained())
     assert redis.zcard(CALLBACKS) == 0
 

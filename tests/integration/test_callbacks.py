@@ -1,4 +1,4 @@
-"""Callbacks on a real Redis and over real TLS: told at least once whatever dies, and given up within bounds."""
+"""Callbacks are delivered at least once whatever dies, and given up within bounds, on a real Redis and real TLS."""
 
 import os
 import socket
@@ -33,7 +33,7 @@ REQUEST = CertifyRequest(
 
 
 class Clock:
-    """A time that moves when told."""
+    """A clock that stands still until a test moves it."""
 
     now = 1_000_000.0
 
@@ -98,11 +98,11 @@ def total(redis: Redis, field: str) -> int:
     return int(redis.hget(TOTALS, field) or 0)
 
 
-def test_a_receiver_that_takes_it_is_told_once_and_nothing_stays(
+def test_a_callback_is_delivered_once_and_nothing_stays(
     callbacks: Callbacks, store: CallbackStore, redis: Redis, other: Receiver, ended: Callable[..., str], tmp_path: Path
 ) -> None:
     job = ended(address_of(other))
-    callbacks.tell(only(store))
+    callbacks.attempt(only(store))
     assert other.ids == [f"msg_{job}"]
     assert store.due(float("inf"), limit=10) == []
     assert not redis.exists(callback_key(job))
@@ -119,10 +119,10 @@ def test_waits_grow_and_the_last_refusal_ends_among_the_dead(
     other.status = 503
     waits = []
     for _ in range(2):
-        callbacks.tell(only(store))
+        callbacks.attempt(only(store))
         waits.append(float(redis.zscore(CALLBACKS, job) or 0) - clock.now)
     assert waits == [5.0, 10.0]
-    callbacks.tell(only(store))
+    callbacks.attempt(only(store))
     ((note, at),) = store.dead()
     assert (note.attempts, note.reason, at) == (3, "http_503", clock.now)
     assert redis.zcard(CALLBACKS) == 0
@@ -135,7 +135,7 @@ def test_a_receiver_that_wants_to_be_left_alone_is(
 ) -> None:
     job = ended(address_of(other))
     other.status, other.headers = 429, {"Retry-After": "300"}
-    callbacks.tell(only(store))
+    callbacks.attempt(only(store))
     assert redis.zscore(CALLBACKS, job) == clock.now + 300
 
 
@@ -144,7 +144,7 @@ def test_an_answer_that_does_not_pass_ends_among_the_dead_at_once(
 ) -> None:
     job = ended(address_of(other))
     other.status = 404
-    callbacks.tell(only(store))
+    callbacks.attempt(only(store))
     assert redis.zcard(CALLBACKS) == 0
     assert [(note.job, note.reason) for note, _ in store.dead()] == [(job, "http_404")]
     assert 0 < redis.ttl(callback_key(job)) <= stored.DEAD_SECONDS
@@ -165,7 +165,7 @@ def test_one_that_became_too_old_keeps_the_attempts_that_were_made(
 ) -> None:
     ended(address_of(other))
     other.status = 503
-    callbacks.tell(only(store))
+    callbacks.attempt(only(store))
     clock.now += 3_601
     callbacks.step()
     assert [(note.reason, note.attempts) for note, _ in store.dead()] == [("http_503", len(other.ids))]
@@ -187,8 +187,8 @@ def test_what_is_noted_twice_counts_once(
 ) -> None:
     ended("https://ris.example/")
     note = only(store)
-    assert store.again(note, due=clock.now, reason="http_503")
-    assert not store.again(note, due=clock.now + 5, reason="http_503")
+    assert store.plan_retry(note, due=clock.now, reason="http_503")
+    assert not store.plan_retry(note, due=clock.now + 5, reason="http_503")
     assert only(store).attempts == 1
     assert store.delivered(note)
     assert not store.delivered(note)
@@ -225,11 +225,11 @@ def test_an_operator_begins_anew_or_drops(
             next(note for note in store.due(clock.now, limit=9) if note.job == job), clock.now, reason="tls", attempts=1
         )
     clock.now += 100_000
-    assert store.retry("job-1", clock.now) == 1
+    assert store.restart("job-1", clock.now) == 1
     note = only(store, clock.now)
     assert (note.job, note.attempts, note.began_at) == ("job-1", 0, clock.now)
     assert redis.ttl(callback_key("job-1")) == -1
-    assert store.retry("unknown", clock.now) == 0
+    assert store.restart("unknown", clock.now) == 0
     assert store.drop(None) == 1
     assert not redis.exists(callback_key("job-2"))
     assert store.drop("job-1") == 1
@@ -241,11 +241,11 @@ def test_nobody_waits_for_a_receiver_that_does_not_answer(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-    callbacks._plan.heard(f"127.0.0.1:{port}", Answer(answered=False), clock.now)
+    callbacks._plan.note_answer(f"127.0.0.1:{port}", Answer(answered=False), clock.now)
     ended(f"https://127.0.0.1:{port}/", "job-silent")
-    ended(address_of(other), "job-told")
+    ended(address_of(other), "job-answered")
     callbacks.step()
-    wait_for(lambda: other.ids == ["msg_job-told"], what="the other receiver being told")
+    wait_for(lambda: other.ids == ["msg_job-answered"], what="the delivery to the other receiver")
     assert redis.zscore(CALLBACKS, "job-silent") == clock.now + 5.0
     wait_for(lambda: redis.zcard(CALLBACKS) == 1, what="the note of it being gone")
     assert [note.attempts for note, _ in store.waiting()] == [0]
@@ -278,7 +278,7 @@ def test_a_sender_that_is_killed_between_sending_and_noting_sends_again_with_the
     env = environment(redis, authority, other, tmp_path / "data")
     command = ["-m", "certrad.workers.cli.main", "callbacks", "run"]
     began = processes.start(command, name="first", env=env)
-    other.on_request = lambda: kill_9(began.pid)  # it has been told and knows no answer
+    other.on_request = lambda: kill_9(began.pid)  # the receiver has the message, and the sender no answer
     began.wait(timeout=120)
     assert other.ids == [f"msg_{job}"]
     other.on_request = None

@@ -1,4 +1,4 @@
-"""The sender of callbacks as its own user of Redis: it tells, retries and gives up, and reads no job."""
+"""As its own user of Redis, the sender of callbacks delivers, retries and gives up, and reads no job."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.support.guarded_redis import GuardedRedis, guarded_redis
 from tests.support.processes import Processes, wait_for
 from tests.support.receiver import Authority, Receiver, make_authority, receiver
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.system
 REQUEST = CertifyRequest(
     classifier=ClassifierSpec(backbone="demo", prompt="template", class_names=("a", "b"), template="a photo of {}")
 )
@@ -26,7 +26,7 @@ JOB = "0" * 32
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedRedis]:
-    """One server for this module."""
+    """Yields one server for this module."""
     with guarded_redis(tmp_path_factory.mktemp("guarded")) as server:
         yield server
 
@@ -37,7 +37,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-def told(authority: Authority) -> Iterator[Receiver]:
+def other(authority: Authority) -> Iterator[Receiver]:
     with receiver(authority) as running:
         yield running
 
@@ -50,19 +50,19 @@ def intake(guarded: GuardedRedis) -> Iterator[Redis]:
 
 @pytest.fixture
 def sender(guarded: GuardedRedis) -> Iterator[Redis]:
-    """Whoever has the sender's password."""
+    """Yields a connection with the sender's password, as a thief of it would have."""
     with guarded.client("callbacks") as client:
         yield client
 
 
-def environment(guarded: GuardedRedis, authority: Authority, told: Receiver, folder: Path) -> dict[str, str]:
+def environment(guarded: GuardedRedis, authority: Authority, other: Receiver, folder: Path) -> dict[str, str]:
     """Returns what the sender's container has, with the secret that the script for operators makes."""
     secret = guarded.secrets / "callback.secret"
     secret.chmod(0o400)  # outside /run/secrets, nobody else may read it
     return {
         **guarded.environment("callbacks"),
         "CERTRAD_DATA_DIR": str(folder),
-        "CERTRAD_CALLBACK_HOSTS": f"127.0.0.1:{told.port}",
+        "CERTRAD_CALLBACK_HOSTS": f"127.0.0.1:{other.port}",
         "CERTRAD_CALLBACK_SECRET_FILE": str(secret),
         "CERTRAD_CALLBACK_CA": str(authority.root),
         "CERTRAD_CALLBACK_ATTEMPTS": "2",
@@ -70,30 +70,30 @@ def environment(guarded: GuardedRedis, authority: Authority, told: Receiver, fol
     }
 
 
-def end_job(intake: Redis, job: str, told: Receiver) -> None:
+def end_job(intake: Redis, job: str, other: Receiver) -> None:
     """Ends a job as intake does, whose client wants to hear of it."""
     records = Records(intake, ttl=600)
-    submission = Submission(callback=f"https://127.0.0.1:{told.port}/ended")
+    submission = Submission(callback=f"https://127.0.0.1:{other.port}/ended")
     records.create(job, REQUEST, max_active=10, digest="0" * 64, submission=submission)
     records.fail(job, "worker_lost", "gone")
 
 
-def test_the_sender_tells_and_gives_up_with_the_rights_of_its_user(
+def test_the_sender_delivers_and_gives_up_with_the_rights_of_its_user(
     guarded: GuardedRedis,
     intake: Redis,
     sender: Redis,
     authority: Authority,
-    told: Receiver,
+    other: Receiver,
     processes: Processes,
     tmp_path: Path,
 ) -> None:
-    env = environment(guarded, authority, told, tmp_path / "data")
+    env = environment(guarded, authority, other, tmp_path / "data")
     running = processes.start(["-m", "certrad.workers.cli.main", "callbacks", "run"], name="callbacks", env=env)
-    end_job(intake, "1" * 32, told)
+    end_job(intake, "1" * 32, other)
     wait_for(lambda: intake.hget(names.TOTALS, stored.DELIVERED) == b"1", timeout=60, what="the delivery")
-    assert told.ids == [f"msg_{'1' * 32}"]
-    told.status = 503
-    end_job(intake, "2" * 32, told)
+    assert other.ids == [f"msg_{'1' * 32}"]
+    other.status = 503
+    end_job(intake, "2" * 32, other)
     wait_for(lambda: intake.hget(names.TOTALS, stored.DEAD) == b"1", timeout=60, what="the end of the attempts")
     assert intake.hget(names.TOTALS, stored.RETRIED) == b"1"
     running.terminate()
@@ -102,7 +102,7 @@ def test_the_sender_tells_and_gives_up_with_the_rights_of_its_user(
     assert "callback_sent" in trail
     assert "callback_given_up" in trail
     store = CallbackStore(sender)
-    assert store.retry("2" * 32, 1_000_000.0) == 1
+    assert store.restart("2" * 32, 1_000_000.0) == 1
     assert store.drop("2" * 32) == 1
 
 

@@ -1,4 +1,4 @@
-"""Tasks, prompts and backbones over HTTP: what is listed, and how a default is chosen and withdrawn."""
+"""Tasks, prompts and backbones are listed over HTTP, and a default is chosen and withdrawn."""
 
 from fastapi.testclient import TestClient
 from redis import Redis

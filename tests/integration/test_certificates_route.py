@@ -1,4 +1,4 @@
-"""Certificates and results over HTTP: as they were stored, or a problem."""
+"""Certificates and results are answered over HTTP as they were stored, or with a problem."""
 
 import hashlib
 

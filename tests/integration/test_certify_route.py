@@ -1,4 +1,4 @@
-"""POST /certify over a real Redis: what it accepts, idempotency keys, and the classifier that a request means."""
+"""POST /certify accepts form and raw bodies, keeps idempotency keys, and finds the classifier that a request means."""
 
 import json
 import threading

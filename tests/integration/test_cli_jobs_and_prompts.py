@@ -1,4 +1,4 @@
-"""What the command line saves of jobs, and what it does with jobs and prompts that are there."""
+"""The command line saves what jobs end with, and shows, cancels and changes jobs and prompts that are there."""
 
 import hashlib
 import io

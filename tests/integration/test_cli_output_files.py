@@ -1,4 +1,4 @@
-"""`certrad certify --in DIR --out DIR --write ...`: a folder of images in, a folder of reports out."""
+"""`certrad certify --in DIR --out DIR --write ...` makes a folder of reports from a folder of images."""
 
 import json
 from collections.abc import Callable

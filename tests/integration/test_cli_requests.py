@@ -1,4 +1,4 @@
-"""The command line and the client against the real API; the test plays the workers."""
+"""The command line and the client send every field to the real API and show its answer; the test plays the workers."""
 
 import json
 import threading

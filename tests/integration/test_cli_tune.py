@@ -1,4 +1,4 @@
-"""`certrad tune` against the real API; the test plays the workers."""
+"""`certrad tune` tunes a prompt through the real API; the test plays the workers."""
 
 import io
 import json

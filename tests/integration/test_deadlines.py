@@ -1,4 +1,4 @@
-"""Deadlines and estimates over a real Redis: what is refused at once, what ends when its time is over, what is told."""
+"""A deadline that cannot be met is refused, a late job ends, and every view of a job gives an estimate."""
 
 import time
 from dataclasses import replace
@@ -48,7 +48,9 @@ def measured(redis: Redis, settings: WorkerSettings) -> None:
     card = WorkerCard(name=f"worker-{ENGINE_QUEUE}", device="cpu", dtype="float32", backbones=("demo",), seen_at=0.0)
     Catalogue(redis).publish_worker(card)
     seconds = EACH * 1_000 + EACH * 100 + BESIDE
-    note_certification(redis, REQUEST, device="cpu", seconds=seconds, estimation=EACH * 1_000, samples=1_000)
+    note_certification(
+        redis, REQUEST, device="cpu", seconds=seconds, estimation=EACH * 1_000, labelling=EACH * 1_000, samples=1_000
+    )
 
 
 def waiting(redis: Redis, settings: ApiSettings, job_id: str, *, tenant: str = "local") -> None:
@@ -111,6 +113,55 @@ def test_a_deadline_that_cannot_be_met_is_refused_with_the_estimate(
     assert refused.headers["retry-after"] == "7"
     assert_nothing_left(redis, api_settings)
     assert api.post("/certify", content=PNG, params={**wanted, "deadline": "60"}).status_code == 202
+
+
+def living_engine(redis: Redis, settings: WorkerSettings, name: str, **differences: object) -> None:
+    """One more idle engine of the kind that was measured, or of another kind."""
+    QueueWorker(ENGINE_QUEUE, name=name, redis=redis, settings=settings).register_birth()  # type: ignore[no-untyped-call]  # rq is untyped here
+    card = WorkerCard(name=name, device="cpu", dtype="float32", backbones=("demo",), seen_at=0.0)
+    Catalogue(redis).publish_worker(replace(card, **differences))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_deadline_that_idle_engines_meet_together_is_accepted(
+    api: TestClient, redis: Redis, settings: WorkerSettings
+) -> None:
+    living_engine(redis, settings, "idle")
+    wanted = {"n": "1000", "prompt": "template", "adaptation": "none"}
+    accepted = api.post("/certify", content=PNG, params={**wanted, "deadline": "8"})
+    assert accepted.status_code == 202
+    run = EACH * 100 + BESIDE + 1.0 + EACH * 1_000 / 2  # the second engine joins after a second
+    assert accepted.json()["estimate"]["run_seconds"] == pytest.approx(run, abs=0.06)
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("differences", [{"backbones": ()}, {"device": "cuda:0"}])
+def test_an_idle_engine_that_could_not_take_part_is_not_counted(
+    api: TestClient, redis: Redis, settings: WorkerSettings, differences: dict[str, object]
+) -> None:
+    living_engine(redis, settings, "strange", **differences)
+    wanted = {"n": "1000", "prompt": "template", "adaptation": "none", "deadline": "8"}
+    assert_problem(api.post("/certify", content=PNG, params=wanted), "deadline_unattainable")
+
+
+@pytest.mark.usefixtures("measured")
+def test_engines_that_other_jobs_need_are_not_counted(
+    api: TestClient, redis: Redis, settings: WorkerSettings, api_settings: ApiSettings
+) -> None:
+    living_engine(redis, settings, "idle")
+    for number in range(2):
+        waiting(redis, api_settings, f"job-{number}")
+    estimate = api.get("/jobs/job-0").json()["estimate"]
+    assert estimate["run_seconds"] == pytest.approx(EACH * 1_100 + BESIDE, abs=0.06)
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_run_that_may_stop_early_counts_on_no_idle_engine(
+    api: TestClient, redis: Redis, settings: WorkerSettings
+) -> None:
+    living_engine(redis, settings, "idle")
+    wanted = {"n": "1000", "prompt": "template", "adaptation": "none", "target_radius": "0.1", "deadline": "8"}
+    assert_problem(api.post("/certify", content=PNG, params=wanted), "deadline_unattainable")
 
 
 @pytest.mark.usefixtures("measured")
@@ -231,8 +282,8 @@ def test_a_certification_takes_its_samples_and_what_its_adaptation_takes(redis: 
     adapted = replace(
         REQUEST, classifier=replace(REQUEST.classifier, adaptation=ZeroShotAdaptation(steps=2, samples=50))
     )
-    note_certification(redis, REQUEST, device="cpu", seconds=11.5, estimation=10.0, samples=1_000)
-    note_certification(redis, adapted, device="cpu", seconds=16.0, estimation=10.0, samples=1_000)
+    note_certification(redis, REQUEST, device="cpu", seconds=11.5, estimation=10.0, labelling=10.0, samples=1_000)
+    note_certification(redis, adapted, device="cpu", seconds=16.0, estimation=10.0, labelling=10.0, samples=1_000)
     speeds = Speeds.read(redis)
     assert speeds.certification(REQUEST, 1_100, ["cpu"]) == pytest.approx(11.5)
     assert speeds.certification(adapted, 1_100, ["cpu"]) == pytest.approx(16.0)
@@ -242,9 +293,17 @@ def test_a_certification_takes_its_samples_and_what_its_adaptation_takes(redis: 
     assert speeds.certification(REQUEST, 1_100, ["cuda"]) is None
 
 
+def test_the_mean_is_the_speed_of_one_engine_however_many_share_the_certificate(redis: Redis) -> None:
+    note_certification(redis, REQUEST, device="cpu", seconds=11.5, estimation=10.0, labelling=10.0, samples=1_000)
+    alone = dict(Speeds.read(redis).means)
+    # Four engines: this one labels 250 samples in 2.5 seconds, and waits for half a second.
+    note_certification(redis, REQUEST, device="cpu", seconds=4.5, estimation=3.0, labelling=2.5, samples=250)
+    assert Speeds.read(redis).means == pytest.approx(alone)
+
+
 def test_adaptations_of_every_size_take_the_room_of_one(redis: Redis) -> None:
     for steps in range(1, 20):
         spec = replace(REQUEST.classifier, adaptation=ZeroShotAdaptation(steps=steps))
         request = replace(REQUEST, classifier=spec)
-        note_certification(redis, request, device="cpu", seconds=11.5, estimation=10.0, samples=1_000)
+        note_certification(redis, request, device="cpu", seconds=11.5, estimation=10.0, labelling=10.0, samples=1_000)
     assert redis.hlen(SPEEDS) == 2

@@ -1,4 +1,4 @@
-"""The embedded Redis keeps its data, its directory and no life of its own."""
+"""The embedded Redis keeps its data and its directory, and ends with its owner."""
 
 import os
 import signal

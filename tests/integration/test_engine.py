@@ -1,4 +1,4 @@
-"""One attempt at a job, against a real Redis and the embedded backbone."""
+"""One attempt at a job gives the counts that anyone can recompute, on a real Redis and with the embedded backbone."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Envelopes and time stamps over HTTP: as intake stored them, or a problem; and what POST /verify says of them."""
+"""Envelopes and time stamps are answered as intake stored them or with a problem, and POST /verify checks them."""
 
 import hashlib
 import json

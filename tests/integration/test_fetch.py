@@ -1,4 +1,4 @@
-"""`certrad fetch` against a local server that answers as the hub does."""
+"""`certrad fetch` downloads and pins weights from a local server that answers as the hub does."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""GET /jobs/{id}/example and /curve: made by a real engine, kept by `finish`, and gone when outputs expire."""
+"""The figures of a job are made by a real engine, kept by `finish`, and gone when outputs expire."""
 
 import base64
 import json

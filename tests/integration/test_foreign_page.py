@@ -18,7 +18,7 @@ from tests.support.api_server import api_server
 from tests.support.browser import chromium
 from tests.support.keys import bearing, make_key
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.system
 
 REFERENCE: Final = "a note of another origin"
 ATTACK: Final = """

@@ -1,4 +1,4 @@
-"""`adaptation=gated`: from the fields of a request to a document that names gate and members."""
+"""A request with `adaptation=gated` ends in a document that names gate and members."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Health probes and metrics over HTTP."""
+"""The health probes tell process, store and workers apart, and metrics count jobs and change nothing."""
 
 from functools import partial
 from pathlib import Path

@@ -20,6 +20,7 @@ from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.helper import Helper
 from certrad.workers.engine.ledger import JobEndedError, RedisLedger
 from certrad.workers.engine.runtime import Runtime, build
+from certrad.workers.engine.shared_ledger import SharedLedger
 from certrad.workers.engine.ticket_offers import TicketOffers
 from certrad.workers.queue import stopping
 from certrad.workers.settings import WorkerSettings
@@ -205,6 +206,29 @@ def test_a_cancelled_job_ends_assistance_within_a_block(
     with pytest.raises(JobEndedError):
         assisted(helper, record)
     assert not redis.exists(ledger_key(record.id), claims_key(record.id))
+
+
+def test_the_engine_of_a_job_notes_the_samples_that_it_labelled_and_not_those_of_its_helper(
+    runtime: Runtime, helper: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = replace(REQUEST, params=replace(REQUEST.params, n=5 * 64))
+    record, noted, batches_of_helper = submit("shared", request), list[dict[str, float]](), list[int]()
+    original = SharedLedger.commit
+
+    def commit_and_get_help(ledger: SharedLedger, start: int, labels: bytes) -> bytes:
+        standing = original(ledger, start, labels)
+        if not batches_of_helper:
+            batches_of_helper.append(assisted(helper, record))
+        return standing
+
+    monkeypatch.setattr(SharedLedger, "commit", commit_and_get_help)
+    monkeypatch.setattr(tasks, "_runtime", runtime)
+    monkeypatch.setattr(tasks, "note_certification", lambda *_, **figures: noted.append(figures))
+    tasks.certify(record.id)
+    (figures,) = noted
+    assert batches_of_helper[0] >= 1
+    assert figures["samples"] == 64 * (5 - batches_of_helper[0])
+    assert figures["labelling"] <= figures["estimation"]
 
 
 # -- offers ----------------------------------------------------------------------------------------------------------

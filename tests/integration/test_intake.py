@@ -1,4 +1,4 @@
-"""Intake with a real Redis: from an upload to the model input, and from a document to a certificate."""
+"""Intake makes the model input of an upload, and the certificate of a document, with a real Redis."""
 
 import errno
 import hashlib

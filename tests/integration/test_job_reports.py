@@ -1,4 +1,4 @@
-"""The reports of a job: made when it ends, from its upload, and no reason for it to fail."""
+"""The reports of a job are made from its upload when it ends, and never make it fail."""
 
 import base64
 import errno

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: their state, their end, the list of them, and their events."""
+"""Jobs are read, listed, followed and ended over HTTP."""
 
 import asyncio
 import json

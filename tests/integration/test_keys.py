@@ -1,4 +1,4 @@
-"""The operator's commands on keys: what they change on disk, and what the service then publishes."""
+"""The operator's commands change keys on disk, and the service then publishes what they changed."""
 
 import hashlib
 import json

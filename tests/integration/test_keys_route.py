@@ -1,4 +1,4 @@
-"""The public keys, revocations and epoch commitments that the API publishes."""
+"""The API publishes public keys, revocations and epoch commitments."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Hundreds that follow jobs at once, and what becomes of them when Redis goes."""
+"""Hundreds follow jobs at once and all end right, also when Redis goes and comes back."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What holds of every response: which hosts are served, headers, unknown addresses, and defects."""
+"""Every response keeps the rules on hosts, headers, unknown addresses and defects."""
 
 import httpx
 import pytest

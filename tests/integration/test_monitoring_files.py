@@ -31,8 +31,9 @@ EXPRESSIONS: Final = {
 
 @pytest.fixture
 def metrics(api: TestClient) -> CollectorRegistry:
-    """The registry of a service that has answered a request."""
+    """The registry of a service that has answered a request, and refused an upload."""
     api.get("/tasks")
+    api.post("/certify", content=b"")
     registry: CollectorRegistry = api.app.state.services.metrics  # type: ignore[attr-defined]  # it is a FastAPI
     return registry
 

@@ -1,4 +1,4 @@
-"""An operator's own backbone and task: read once by an engine's worker, known to every process, certified, verified."""
+"""An operator's own backbone and task are read once, known to every process, certified and verified."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The commands of the connector: rules, deliveries, and a check that says exactly what is wrong."""
+"""The commands of the connector test rules, list deliveries, and check a PACS and say exactly what is wrong."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The page and the API reference as a browser receives them: their policy, their cache, their files."""
+"""The page and the API reference reach a browser with their policy, their cache rules and their files."""
 
 import re
 

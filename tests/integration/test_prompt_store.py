@@ -1,4 +1,4 @@
-"""Prompts on their way into a running service."""
+"""A prompt reaches every node through Redis, whole and under its own record, until it is withdrawn."""
 
 import json
 from collections.abc import Callable

@@ -249,6 +249,6 @@ def store_upload(settings: WorkerSettings, name: str) -> Path:
 
 
 def snapshot(redis: Redis) -> dict[bytes, object]:
-    """Everything in Redis but the list of queues, which RQ writes at each look, and the turns of waiting tasks."""
+    """Returns everything in Redis but the list of queues, which RQ writes at each look, and the turns of entries."""
     left_out = (b"rq:queues", b"certrad:turns:")
     return {key: value for key, value in stored_values(redis).items() if not key.startswith(left_out)}

@@ -1,4 +1,4 @@
-"""The access list of Redis: what each user may do, and what somebody with the API's password may not."""
+"""The access list of Redis lets each user do its work, and bounds what somebody with the API's password may do."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.support.finished_jobs import REQUEST
 from tests.support.guarded_redis import GuardedRedis, guarded_redis
 from tests.support.processes import ROOT
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.system
 JOB = "0" * 32
 FORBIDDEN = (NoPermissionError, ResponseError)  # the second from within a script
 REFUSED = r"permission|can't access"

@@ -1,4 +1,4 @@
-"""A Redis that takes no writes for a while: workers wait for it, and no job notices."""
+"""Workers wait for a Redis that takes no writes for a while, and no job notices."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""What POST /certify refuses over a real Redis, with which problem, and that a refusal leaves nothing behind."""
+"""POST /certify refuses each wrong request with the right problem, and a refusal leaves nothing behind."""
 
 import json
 from collections.abc import Callable

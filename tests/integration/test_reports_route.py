@@ -1,4 +1,4 @@
-"""Reports over HTTP: by media type, with tags of their own, refused with a code, gone with their job."""
+"""Reports are answered by media type with tags of their own, refused with a code, and gone with their job."""
 
 import hashlib
 from typing import Final

@@ -1,4 +1,4 @@
-"""A closed service behind Debian's nginx with the configuration of docker/proxy."""
+"""A closed service works behind Debian's nginx with the configuration of docker/proxy."""
 
 import http.client
 import http.server

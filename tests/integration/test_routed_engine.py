@@ -1,4 +1,4 @@
-"""Jobs with automatic sigma, against a real Redis and the embedded backbone."""
+"""A job with automatic sigma gives an outcome that anyone can recompute, whichever engines work on it."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""GET /jobs/{id}/input: what the model saw of an image, from intake until it expires."""
+"""GET /jobs/{id}/input shows what the model saw of an image, from intake until it expires."""
 
 import io
 import stat

@@ -12,7 +12,7 @@ from certrad.workers.contract.names import claims_key, lapses_key
 from certrad.workers.contract.records import Records
 from certrad.workers.engine.claims import Claims, current_run
 from certrad.workers.engine.ledger import JobEndedError, RedisLedger
-from certrad.workers.engine.shared_ledger import SharedLedger
+from certrad.workers.engine.shared_ledger import OwnShare, SharedLedger
 from tests.support.engine_jobs import decoded
 from tests.support.finished_jobs import REQUEST
 
@@ -63,6 +63,17 @@ def test_blocks_of_others_are_awaited(redis: Redis, ledger: SharedLedger) -> Non
         timer.start()
         assert ledger.await_helpers([64]) == {64: LABELS}
         timer.join()
+
+
+def test_the_wait_for_blocks_of_others_and_their_samples_are_no_part_of_the_own_share(redis: Redis) -> None:
+    share = OwnShare()
+    ledger = SharedLedger(redis, JOB, ttl=600, raise_if_stopped=lambda: None, engine="leader", share=share)
+    ledger.begin(LAYOUT, may_stop_early=False)
+    ledger.commit(0, LABELS)
+    RedisLedger(redis, JOB, ttl=600, raise_if_stopped=lambda: None, engine="helper").commit(64, LABELS)
+    assert ledger.await_helpers([64, 128]) == {64: LABELS}
+    assert share.samples == 64
+    assert share.waited >= 0.15  # the shortest patience is 0.2 seconds
 
 
 def test_blocks_that_do_not_come_are_awaited_once_for_all(redis: Redis, ledger: SharedLedger) -> None:

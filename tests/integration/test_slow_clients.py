@@ -1,6 +1,7 @@
-"""Clients that send too slowly, too little or too much at once, against the API as a process of its own."""
+"""The API is not held up by clients that send too slowly, too little or too much at once."""
 
 import json
+import re
 import select
 import socket
 from collections.abc import Iterator
@@ -74,6 +75,19 @@ def test_a_body_that_comes_too_slowly_has_one_line_with_its_answer(hasty: ApiPro
     assert_timed_out(hasty.connect(head("/verify", "Content-Length: 1000"), b"\r\n", PNG))
     wait_for(lambda: lines()[before:], what="the line of the request")
     assert [json.loads(line)["status"] for line in lines()[before:]] == [408]
+
+
+def test_an_upload_that_comes_too_slowly_is_counted_as_refused(hasty: ApiProcess) -> None:
+    def counted() -> float:
+        found = re.search(r'certrad_http_upload_refusals_total\{code="request_timeout"\} (\S+)', metrics())
+        return float(found[1]) if found else 0.0
+
+    def metrics() -> str:
+        return httpx.get(f"{hasty.url}/metrics").text
+
+    before = counted()
+    assert_timed_out(hasty.connect(head("/certify", "Content-Length: 1000"), b"\r\n", PNG))
+    wait_for(lambda: counted() == before + 1, what="the refusal in the metrics")
 
 
 def test_a_body_that_is_too_large_has_a_line(hasty: ApiProcess) -> None:

@@ -1,4 +1,4 @@
-"""The RQ jobs of a job that is given up, while a worker takes and ends them."""
+"""The RQ jobs of a job that is given up are deleted, also while a worker ends them."""
 
 import time
 

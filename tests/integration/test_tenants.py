@@ -105,7 +105,7 @@ NOTHING: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """A closed service with two tenants, and what the first of them has."""
+    """Holds a closed service with two tenants, and what the first of them has."""
 
     client: TestClient
     owner: Mapping[str, str]
@@ -187,7 +187,7 @@ def test_what_is_anothers_is_unknown(house: House, operation: str) -> None:
 
 
 def said(answer: Any, things: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """The body, and the headers but for those of the moment; where the object is named stands the word for it."""
+    """Returns body and headers of an answer, without those of the moment and with a word in place of each identity."""
     text = str(answer.text)
     for word, identity in things.items():
         text = text.replace(identity, word)

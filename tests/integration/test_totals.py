@@ -455,6 +455,28 @@ def test_requests_are_counted_by_template_and_status(api: TestClient, scraped: S
     assert sample(text, "certrad_http_request_seconds_count", {"method": "GET", "route": "/tasks"}) == 1
 
 
+@pytest.mark.usefixtures("redis")
+def test_an_upload_that_the_api_refuses_is_counted_by_its_code_and_no_other_request_is(
+    api_settings: ApiSettings,
+) -> None:
+    with TestClient(create_app(api_settings.model_copy(update={"max_body_bytes": 2_048}))) as client:
+        for body, params in ((b"", {}), (b"no image", {}), (b"no image", {}), (bytes(3_000), {}), (b"GIF", {"n": "x"})):
+            client.post("/certify", content=body, params=params)
+        client.post("/dicom-web/studies/1.2.3", content=b"", headers={"content-type": "text/plain"})
+        client.get("/jobs/none")
+        client.post("/verify", content=b"no document")
+        text = client.get("/metrics").text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    counted = {each.labels["code"]: each.value for each in families["certrad_http_upload_refusals"].samples}
+    assert counted == {
+        "empty_image": 1,
+        "unsupported_format": 2,
+        "body_too_large": 1,
+        "invalid_request": 1,
+        "triggers_disabled": 1,
+    }
+
+
 def test_a_request_is_counted_whether_it_is_logged_or_not(redis: Redis, api_settings: ApiSettings) -> None:
     with TestClient(create_app(api_settings.model_copy(update={"access_log": False}))) as client:
         client.get("/tasks")

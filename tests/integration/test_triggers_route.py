@@ -1,4 +1,4 @@
-"""The routes of triggers and of rules: a secret, identifiers by their form, no address, and an answer at once."""
+"""The routes of triggers and rules need a secret, check identifiers, take no address and answer at once."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""POST /prompts over a real Redis: what it takes, what it refuses at once, and how its job is shown."""
+"""POST /prompts takes an archive of images or refuses it at once, and its job is shown and cancelled as any other."""
 
 import errno
 import json

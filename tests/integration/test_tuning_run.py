@@ -1,4 +1,4 @@
-"""A tuning from upload to prompt, on a real Redis and with the embedded backbone: what is unpacked, kept, resumed."""
+"""A tuning goes from upload to prompt on a real Redis with the embedded backbone, and is resumed after a death."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Fair places in the queues of a real Redis: the script does what its model says, at once and whoever else does."""
+"""The script that places entries in the queues of a real Redis does what its model says, whoever else places some."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -133,7 +133,7 @@ def test_an_entry_that_a_worker_has_taken_is_not_put_back(redis: Redis, push: Pu
 
 def test_a_full_redis_leaves_the_entry_in_the_queue(redis: Redis, push: Push) -> None:
     push("a1", "a2", tenant="a")
-    redis.rpush(KEY, "b1-certify")  # as the push of a process leaves it that has not placed it yet
+    redis.rpush(KEY, "b1-certify")  # a process has pushed it and not placed it yet
     redis.config_set("maxmemory", 1)
     try:
         assert place(redis, ENGINE_QUEUE, "b1-certify", urgent=False, tenant="b")

@@ -1,4 +1,4 @@
-"""The bound of a tenant's urgent jobs, on a real Redis: exact whoever else submits, and free again when a job ends."""
+"""The bound of a tenant's urgent jobs is exact whoever else submits, and a job that ends makes room."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Verification through the HTTP interface, and on this machine: real documents of the embedded model, drawn again."""
+"""Real documents of the embedded model are verified over HTTP and on this machine, where they are also drawn again."""
 
 import json
 from collections.abc import Callable, Iterator

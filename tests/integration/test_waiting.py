@@ -1,4 +1,4 @@
-"""What processes say that wait for Redis, and what `certrad up` says while it starts."""
+"""Processes that wait for Redis say which one, and `certrad up` says what it starts."""
 
 import os
 import shutil

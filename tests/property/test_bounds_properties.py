@@ -1,4 +1,4 @@
-"""What the decision promises for every input, not only for chosen ones."""
+"""The decision keeps its promises for every input, not only for chosen ones."""
 
 import math
 from dataclasses import replace

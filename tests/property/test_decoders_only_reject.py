@@ -1,7 +1,7 @@
 """Whatever the bytes are, decoders answer with a picture in [0, 1] or with a refusal."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from certrad.models.images.decoded_image import DecodedImage
 from certrad.workers.decoders import dicom as dicom_decoder
 from certrad.workers.decoders import raster
 from certrad.workers.sandbox.child import run_limited
-from tests.support.images import dicom, encoded, item, noise, png_16, sample, tiff_16
+from tests.support.image_seeds import seeds
 
 LIMIT = 300_000
 Decoder = Callable[[bytes], DecodedImage]
@@ -27,25 +27,6 @@ DECODERS: dict[str, Decoder] = {
     "dicom": partial(dicom_decoder.decode, frame=1, max_pixels=LIMIT),
 }
 HEADS = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "tiff": b"II*\x00", "dicom": bytes(128) + b"DICM"}
-
-
-@cache
-def seeds(name: str) -> list[bytes]:
-    grey, colour, deep = noise(24, 20), noise(24, 20, 3), noise(24, 20, 3, dtype="u2")
-    match name:
-        case "png":
-            return [encoded(grey, "png"), encoded(colour, "png"), encoded(grey, "png", "P"), png_16(deep)]
-        case "jpeg":
-            return [encoded(grey, "jpeg"), encoded(colour, "jpeg", progressive=True)]
-        case "tiff":
-            lzw = encoded(colour, "tiff", compression="tiff_lzw")
-            return [encoded(grey, "tiff"), lzw, tiff_16(deep), tiff_16(deep, deflate=True)]
-        case _:
-            files = ("MR_small.dcm", "MR_small_RLE.dcm", "JPEGLSNearLossless_08.dcm", "emri_small_jpeg_2k_lossless.dcm",
-                     "SC_rgb_jpeg_gdcm.dcm", "SC_rgb_jpeg_dcmtk.dcm", "CT_small.dcm")  # fmt: skip
-            table = item(LUTDescriptor=[64, 0, 8], LUTData=list(range(64)))
-            table["LUTDescriptor"].VR = table["LUTData"].VR = "US"
-            return [*map(sample, files), dicom(grey, VOILUTSequence=[table], WindowCenter=30, WindowWidth=20)]
 
 
 def count_decoded(decode: Decoder, files: list[bytes]) -> int:

@@ -1,4 +1,4 @@
-"""The order of a queue, for any sequence of arrivals and departures: fair between tenants, and nothing is lost."""
+"""The order of a queue is fair between tenants and loses nothing, for any sequence of arrivals and departures."""
 
 from collections import Counter
 from dataclasses import dataclass, field

@@ -39,6 +39,8 @@ PAUSE_SECONDS: Final = (6.0, 12.0)  # the stack gives up a process that dies mor
 RECOVERY_SECONDS: Final = 400.0
 SHORT_SECONDS: Final = 90.0
 TTL_SECONDS: Final = 120
+SETTINGS: Final = {"job_ttl": TTL_SECONDS, "output_ttl": 60, "job_retries": 100_000, "min_free_bytes": 8 << 20}
+"""More retries than there is trouble: no job fails for want of them."""
 TRUTHFUL: Final = {"fill disk": {"storage_unavailable"}, "fill Redis": {"job_store_full"}}
 """Trouble -> codes of jobs that it may fail; every other failure is none."""
 MEMORY_SLACK_BYTES: Final = 2 << 20
@@ -141,12 +143,11 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[Path, bool]]:
 
 @pytest.fixture
 def run(tmp_path: Path, small_disk: tuple[Path, bool], image: bytes) -> Iterator[Run]:
-    """Two engines, short times to live, and more retries than there is trouble."""
+    """Yields a service of two engines under `SETTINGS`."""
     directory = tmp_path / "processes"
     directory.mkdir()
-    times = {"job_ttl": TTL_SECONDS, "output_ttl": 60, "job_retries": 100_000, "min_free_bytes": 8 << 20}
     with Processes(directory) as processes:
-        stack = start_stack(processes, small_disk[0] / "data", "--engines", "2", threads=1, **times)
+        stack = start_stack(processes, small_disk[0] / "data", "--engines", "2", threads=1, **SETTINGS)
         yield Run(stack, Offline(image))
 
 
@@ -252,12 +253,13 @@ def left_behind(stack: RunningStack) -> list[str]:
 
 
 def held(stack: RunningStack) -> Held:
-    """What Redis and the data directory hold, but for events that expire and what has a longer retention."""
+    """What Redis and the data directory hold, but for what `left_behind` counts and what has a longer retention."""
+    of_jobs = set(left_behind(stack))
     with stack.redis() as redis:
-        keys = [key for key in redis.scan_iter() if not key.endswith(b":events")]
+        keys = [key for key in redis.scan_iter() if not key.endswith(b":events") and key.decode() not in of_jobs]
         memory = int(redis.info("memory")["used_memory"])
     folders = [folder for folder in stack.data_dir.iterdir() if folder.is_dir() and folder.name not in GROWING]
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.name not in of_jobs]
     size = sum(_size(path) for path in files)
     return Held(keys=len(keys), redis_bytes=memory, files=len(files), file_bytes=size)
 
@@ -281,6 +283,7 @@ def write_log(run: Run, seconds: float, accepted: int) -> None:
     head = [
         f"chaos of {seconds:.0f} s on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors, {platform.machine()}, "
         f"Python {platform.python_version()}",
+        f"settings that are not the default: {', '.join(f'{name}={value}' for name, value in SETTINGS.items())}",
         f"jobs accepted under trouble: {accepted - len(REQUESTS)}; {ended or 'none ended'}",
         f"trouble: {caused or 'none'}",
         "",

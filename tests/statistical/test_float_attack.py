@@ -1,6 +1,7 @@
 """Low-order bits must not carry the image past the noise (Voracek & Hein 2023)."""
 
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, 
 from certrad.models.types import Certificate, NoiseLaw, Outcome, SmoothingParams
 
 KEY = bytes(range(32))
-LAWS: tuple[NoiseLaw, ...] = ("philox-ziggurat-f64", "philox-boxmuller-f64")
+LAWS: tuple[NoiseLaw, ...] = get_args(NoiseLaw)
 CPU = torch.device("cpu")
 
 
@@ -119,7 +120,7 @@ def exact_grid(x: NDArray[np.float64], eps: NDArray[np.float64]) -> NDArray[np.l
     return rounded
 
 
-@pytest.mark.parametrize(("law", "rows"), [("philox-ziggurat-f64", 67), ("philox-boxmuller-f64", 7)])
+@pytest.mark.parametrize(("law", "rows"), list(zip(LAWS, (67, 7, 7), strict=True)))
 def test_1e7_and_1e6_coordinates_equal_those_in_long_double(law: NoiseLaw, rows: int) -> None:
     x, noise = np.random.default_rng(1).random(WIDE), Noise(KEY, law)
     sampler = NoisySampler(image=x, sigma=0.25, noise=noise, batch_size=rows, device=CPU)

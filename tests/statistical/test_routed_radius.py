@@ -1,4 +1,4 @@
-"""The routed radius against exact truths, and wrong versions of it that look right, each caught."""
+"""The routed radius keeps to exact truths, and wrong versions of it that look right are caught."""
 
 from collections.abc import Callable
 from dataclasses import replace

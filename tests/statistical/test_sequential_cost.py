@@ -1,4 +1,4 @@
-"""How many samples SEQ-CERTIFY takes: a look every 25 samples, n0 not counted."""
+"""SEQ-CERTIFY decides after few samples, with a look every 25 samples and n0 not counted."""
 
 from collections.abc import Sequence
 

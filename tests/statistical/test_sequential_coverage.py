@@ -1,4 +1,4 @@
-"""How often SEQ-CERTIFY claims too much, computed exactly, and wrong versions of it that look right, each caught.
+"""SEQ-CERTIFY claims too much as rarely as promised, computed exactly, and wrong versions of it are caught.
 
 Nothing is simulated, so nothing here fails by chance: the distribution of the counts is carried from look to look.
 """

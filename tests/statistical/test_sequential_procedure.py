@@ -1,4 +1,4 @@
-"""How often SEQ-CERTIFY as a whole publishes a bound that is not true, exactly, and planted wrong versions of it.
+"""SEQ-CERTIFY as a whole publishes false bounds as rarely as promised, exactly, and wrong versions are caught.
 
 Three classes; class 0 is the selected one. The distribution of the counts is carried from look to look through the very
 code that certifies.

@@ -1,4 +1,4 @@
-"""Wrong versions of the two-class rule that look right, each caught where the right one keeps its promise."""
+"""Wrong versions of the two-class rule that look right are caught where the right one keeps its promise."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

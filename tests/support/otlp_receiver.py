@@ -2,7 +2,7 @@
 
 import gzip
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +18,7 @@ class Received:
     url: str
     spans: list[tuple[str, Span]] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
 
     def named(self, name: str) -> list[Span]:
         """The spans of a name."""
@@ -40,6 +41,7 @@ def otlp_receiver() -> Iterator[Received]:
                 body = gzip.decompress(body)
             request = ExportTraceServiceRequest.FromString(body)
             received.raw.append(body)
+            received.headers.append({name.lower(): value for name, value in self.headers.items()})
             for resource in request.resource_spans:
                 names = {each.key: each.value.string_value for each in resource.resource.attributes}
                 received.spans += [

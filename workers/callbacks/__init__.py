@@ -1,1 +1,1 @@
-"""Callbacks: tells an address of the client's, signed, that a job has ended."""
+"""Delivers callbacks: signed messages to an address of the client, each of which says that a job has ended."""

@@ -9,13 +9,13 @@ from certrad.workers.contract.callbacks import CallbackHosts, Origin
 
 Resolve = Callable[[str, int], Sequence[str]]
 
-_MOST: Final = 3
+_MOST_ADDRESSES: Final = 3
 _NAT64: Final = tuple(IPv6Network(each) for each in ("64:ff9b::/96", "64:ff9b:1::/48"))
 _COMPATIBLE: Final = IPv6Network("::/96")
 _CLOUDS: Final = frozenset(
     ip_address(each) for each in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
 )
-"""Where clouds tell their machines what they may do, outside the link-local networks."""
+"""The metadata services of clouds that lie outside the link-local networks."""
 _CLOSED: Final = tuple(ip_network(each) for each in ("0.0.0.0/8", "240.0.0.0/4", "fec0::/10"))
 
 
@@ -41,7 +41,7 @@ def open_addresses(origin: Origin, hosts: CallbackHosts, resolver: Resolve = res
     """Returns the addresses to connect to, in the resolver's order; the resolver is asked once.
 
     Args:
-        origin: Whom to connect to.
+        origin: What to connect to.
         hosts: The operator's list. An address that stands there itself is open, whatever it is.
         resolver: Returns the addresses of a host.
 
@@ -53,7 +53,7 @@ def open_addresses(origin: Origin, hosts: CallbackHosts, resolver: Resolve = res
     opened = [address for address in found if hosts.names(ip := ip_address(address)) or not is_closed(ip)]
     if not opened:
         raise ConnectionRefusedByRuleError
-    return opened[:_MOST]
+    return opened[:_MOST_ADDRESSES]
 
 
 def is_closed(address: IPv4Address | IPv6Address) -> bool:

@@ -1,4 +1,4 @@
-"""The note of one callback: which job has ended, whom to tell, and how often that was tried."""
+"""The note of one callback: which job has ended, its receiver, and how many attempts were made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ class Note:
 
     Attributes:
         job: Id of the job that has ended.
-        address: Whom to tell.
+        address: The address of the receiver.
         tenant: The tenant of the job.
         status: How the job ended.
         ended_at: When it ended, in seconds since 1970.
-        began_at: When telling began, in seconds since 1970: at the end of the job, or when an operator began anew.
-        attempts: How often it was tried.
+        began_at: When the attempts began, in seconds since 1970: at the end of the job, or when an operator restarted
+            them.
+        attempts: How many attempts were made.
         reason: What went wrong last; empty before the first attempt.
     """
 

@@ -44,7 +44,7 @@ class Plan:
         """Returns whether no attempt follows the one under way."""
         return note.attempts + 1 >= self.attempts
 
-    def due(self, note: Note, answer: Answer, now: float) -> float:
+    def next_attempt_at(self, note: Note, answer: Answer, now: float) -> float:
         """Returns when to try again, in seconds since 1970.
 
         Args:
@@ -56,7 +56,7 @@ class Plan:
         return now + max(answer.retry_after, wait * (1 + _JITTER * (2 * self.chance() - 1)))
 
     def left_alone_until(self, host: str, now: float) -> float | None:
-        """Returns until when a receiver that did not answer is left alone; None if it is asked.
+        """Returns until when a receiver that did not answer is left alone; None if it may be called.
 
         Args:
             host: Host and port.
@@ -64,7 +64,7 @@ class Plan:
         """
         return self.patience.until(host) if self.patience.is_left_alone(host, now) else None
 
-    def heard(self, host: str, answer: Answer, now: float) -> None:
+    def note_answer(self, host: str, answer: Answer, now: float) -> None:
         """Notes whether a receiver answers.
 
         Args:

@@ -13,7 +13,7 @@ from certrad.workers.callbacks.addresses import ConnectionRefusedByRuleError, Re
 from certrad.workers.callbacks.message import Message
 from certrad.workers.contract.callbacks import CallbackAddress, CallbackHosts
 
-PASSING: Final = frozenset({408, 425, 429})
+RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
 _MOST_RETRY_AFTER: Final = 86_400.0
 
 
@@ -22,15 +22,15 @@ class Answer:
     """The end of an attempt.
 
     Attributes:
-        told: Whether the receiver has taken the message.
-        may_pass: Whether it is worth another attempt.
-        answered: Whether the receiver said anything at all.
+        delivered: Whether the receiver has taken the message.
+        retryable: Whether it is worth another attempt.
+        answered: Whether any answer came.
         reason: A code of what went wrong.
         retry_after: Seconds that the receiver wants to be left alone.
     """
 
-    told: bool = False
-    may_pass: bool = False
+    delivered: bool = False
+    retryable: bool = False
     answered: bool = True
     reason: str = ""
     retry_after: float = 0.0
@@ -72,11 +72,11 @@ class Sending:
         except ConnectionRefusedByRuleError:
             return Answer(reason="closed_address")
         except TimeoutError:
-            return Answer(may_pass=True, answered=False, reason="too_slow")
+            return Answer(retryable=True, answered=False, reason="too_slow")
         except httpx.HTTPError as error:
-            return Answer(may_pass=True, answered=False, reason=_reason(error))
+            return Answer(retryable=True, answered=False, reason=_reason(error))
         except OSError:  # of the resolver
-            return Answer(may_pass=True, answered=False, reason="not_resolved")
+            return Answer(retryable=True, answered=False, reason="not_resolved")
 
     async def _post(self, address: CallbackAddress, found: list[str], message: Message, now: float) -> Answer:
         """Returns the answer of the first of some IP addresses that takes a connection.
@@ -91,14 +91,14 @@ class Sending:
             async with httpx.AsyncClient(verify=self.tls, timeout=limits, trust_env=False) as http:
                 for ip in found[:-1]:
                     try:
-                        return await _ask(http, address, ip, message, now)
+                        return await _post_to(http, address, ip, message, now)
                     except (httpx.ConnectError, httpx.ConnectTimeout):
                         continue
-                return await _ask(http, address, found[-1], message, now)
+                return await _post_to(http, address, found[-1], message, now)
 
 
-async def _ask(http: httpx.AsyncClient, address: CallbackAddress, ip: str, message: Message, now: float) -> Answer:
-    """Connects to an IP address and means the host: in TLS, in its certificate and in the header Host."""
+async def _post_to(http: httpx.AsyncClient, address: CallbackAddress, ip: str, message: Message, now: float) -> Answer:
+    """Posts the message to an IP address under the host's name (TLS, certificate, `Host`), and returns the answer."""
     origin = address.origin
     url = httpx.URL(scheme=origin.scheme, host=ip, port=origin.port, raw_path=address.target.encode())
     request = http.build_request(
@@ -110,19 +110,19 @@ async def _ask(http: httpx.AsyncClient, address: CallbackAddress, ip: str, messa
     )
     response = await http.send(request, stream=True, follow_redirects=False)
     try:
-        return _judged(response, now)
+        return _answer_of(response, now)
     finally:
         await response.aclose()  # the body is never read
 
 
-def _judged(response: httpx.Response, now: float) -> Answer:
+def _answer_of(response: httpx.Response, now: float) -> Answer:
     if response.is_success:
-        return Answer(told=True)
-    may_pass = response.status_code in PASSING or response.is_server_error
+        return Answer(delivered=True)
+    retryable = response.status_code in RETRYABLE_STATUSES or response.is_server_error
     return Answer(
-        may_pass=may_pass,
+        retryable=retryable,
         reason=f"http_{response.status_code}",
-        retry_after=_retry_after(response.headers.get("retry-after", ""), now) if may_pass else 0.0,
+        retry_after=_retry_after(response.headers.get("retry-after", ""), now) if retryable else 0.0,
     )
 
 

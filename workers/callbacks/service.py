@@ -1,4 +1,4 @@
-"""The process that sends callbacks: takes notes that are due, informs receivers, and plans what failed."""
+"""The process that sends callbacks: it takes notes that are due, delivers them, and plans the next attempts."""
 
 import threading
 import time
@@ -92,31 +92,31 @@ class Callbacks:
                 return
             elif self._store.take(note, now, until=now + self._sending.seconds + _SLACK_SECONDS):
                 self._count(host, 1)
-                self._threads.submit(self._tell_freely, note, host)
+                self._threads.submit(self._attempt_and_log, note, host)
 
-    def tell(self, note: Note) -> Answer:
-        """Tells one receiver, and notes how that ended.
+    def attempt(self, note: Note) -> Answer:
+        """Makes one attempt to deliver a callback, and stores how it ended.
 
         Args:
             note: The note, which the caller has taken.
         """
         now = self._clock()
         answer = self._sending.send(note.address, message(note, self._secrets, now=now), now=now)
-        self._plan.heard(urlsplit(note.address).netloc, answer, self._clock())
-        if answer.told:
+        self._plan.note_answer(urlsplit(note.address).netloc, answer, self._clock())
+        if answer.delivered:
             if self._store.delivered(note):
                 self._record(AuditEvent(name="callback_sent", process=_PROCESS, job=note.job))
-        elif answer.may_pass and not self._plan.is_last(note):
-            due = self._plan.due(note, answer, self._clock())
-            self._store.again(note, due=due, reason=answer.reason)
+        elif answer.retryable and not self._plan.is_last(note):
+            due = self._plan.next_attempt_at(note, answer, self._clock())
+            self._store.plan_retry(note, due=due, reason=answer.reason)
             _log.info("callback not delivered", job_id=note.job, reason=answer.reason, attempt=note.attempts + 1)
         else:
             self._give_up(note, answer.reason, attempts=1)
         return answer
 
-    def _tell_freely(self, note: Note, host: str) -> None:
+    def _attempt_and_log(self, note: Note, host: str) -> None:
         try:
-            self.tell(note)
+            self.attempt(note)
         except Exception as error:  # it is due again when the time it was taken for is over
             _log.error("callback not sent", job_id=note.job, exc_info=error)
         finally:

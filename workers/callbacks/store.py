@@ -37,7 +37,7 @@ return 1
 """
 
 # KEYS waiting, note, totals; ARGV job, field of the totals, attempts before, due, reason
-_AGAIN: Final = """
+_PLAN_RETRY: Final = """
 if redis.call('HGET', KEYS[2], 'attempts') ~= ARGV[3] then return 0 end
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 redis.call('HINCRBY', KEYS[2], 'attempts', 1)
@@ -65,7 +65,7 @@ return 1
 """
 
 # KEYS waiting, note, dead; ARGV job, now
-_ANEW: Final = """
+_RESTART: Final = """
 if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('HSET', KEYS[2], 'attempts', 0, 'began_at', ARGV[2])
@@ -82,9 +82,9 @@ class CallbackStore:
         self._redis = redis
         self._take = redis.register_script(_TAKE)
         self._delivered = redis.register_script(_DELIVERED)
-        self._again = redis.register_script(_AGAIN)
+        self._plan_retry = redis.register_script(_PLAN_RETRY)
         self._give_up = redis.register_script(_GIVE_UP)
-        self._anew = redis.register_script(_ANEW)
+        self._restart = redis.register_script(_RESTART)
 
     def due(self, now: float, *, limit: int) -> list[Note]:
         """Returns notes that are due, those that wait longest first.
@@ -107,11 +107,11 @@ class CallbackStore:
         return bool(self._take(keys=[CALLBACKS], args=[note.job, repr(now), repr(until)]))
 
     def delivered(self, note: Note) -> bool:
-        """Forgets a note that was sent; returns False if somebody did so before."""
+        """Forgets a note whose message was delivered; returns False if somebody did so before."""
         keys = [CALLBACKS, callback_key(note.job), TOTALS]
         return bool(self._delivered(keys=keys, args=[note.job, DELIVERED]))
 
-    def again(self, note: Note, *, due: float, reason: str) -> bool:
+    def plan_retry(self, note: Note, *, due: float, reason: str) -> bool:
         """Counts an attempt that failed, and plans the next one.
 
         Args:
@@ -123,7 +123,7 @@ class CallbackStore:
             False if the attempt is counted already, or the note is gone.
         """
         keys = [CALLBACKS, callback_key(note.job), TOTALS]
-        return bool(self._again(keys=keys, args=[note.job, RETRIED, str(note.attempts), repr(due), reason]))
+        return bool(self._plan_retry(keys=keys, args=[note.job, RETRIED, str(note.attempts), repr(due), reason]))
 
     def give_up(self, note: Note, now: float, *, reason: str, attempts: int) -> bool:
         """Puts a note among those that were given up, of which the oldest go beyond a number and an age.
@@ -149,8 +149,8 @@ class CallbackStore:
         """Yields the notes that were given up and when, oldest first."""
         return self._listed(DEAD_CALLBACKS)
 
-    def retry(self, job: str | None, now: float) -> int:
-        """Begins anew with notes that wait or were given up.
+    def restart(self, job: str | None, now: float) -> int:
+        """Restarts notes that wait or were given up: their attempts and their age are counted anew.
 
         Args:
             job: Id of a job; None for all that were given up.
@@ -161,12 +161,12 @@ class CallbackStore:
         """
         jobs = [note.job for note, _ in self.dead()] if job is None else [job]
         began = (
-            self._anew(keys=[CALLBACKS, callback_key(each), DEAD_CALLBACKS], args=[each, repr(now)]) for each in jobs
+            self._restart(keys=[CALLBACKS, callback_key(each), DEAD_CALLBACKS], args=[each, repr(now)]) for each in jobs
         )
         return sum(map(int, began))
 
     def drop(self, job: str | None) -> int:
-        """Forgets notes that wait or were given up; nobody is told.
+        """Forgets notes that wait or were given up; nothing is delivered.
 
         Args:
             job: Id of a job; None for all that were given up.

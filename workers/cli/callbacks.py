@@ -95,7 +95,7 @@ def _change(store: "CallbackStore", settings: "CallbackSettings", redis: "Redis"
     from certrad.workers.contract.audit import open_trail
     from certrad.workers.contract.audit_events import AuditEvent
 
-    changed = store.drop(options.job) if options.action == "drop" else store.retry(options.job, time.time())
+    changed = store.drop(options.job) if options.action == "drop" else store.restart(options.job, time.time())
     if options.job is not None and not changed:
         return fail("no callback of this job waits or was given up", BAD_USAGE)
     open_trail(settings, redis).record(

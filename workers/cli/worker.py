@@ -78,7 +78,9 @@ def run(options: Namespace) -> int:
                 importlib.import_module(module)
             if queue == INTAKE_QUEUE:
                 prepare()
-            tracing.configure(queue, enabled=settings.telemetry, in_background=False)
+            tracing.configure(
+                queue, enabled=settings.telemetry, in_background=False, headers=settings.telemetry_headers
+            )
             if not passes_at_start(queue, settings, redis):
                 return SELFTEST_FAILED
             kind = IntakeWorker if queue == INTAKE_QUEUE else QueueWorker

@@ -20,7 +20,7 @@ from typing import Any, Final
 from certrad.models.files import replace_file
 from certrad.workers.contract.access import SCOPES, TENANT_FORM, Caller, Scope, is_tenant
 
-LIVE_KEYS: Final = 2
+MOST_KEYS_IN_USE: Final = 2
 """Keys of a tenant with the same scopes that may be in use at once: the old one, and the one that replaces it."""
 
 _PREFIX: Final = "certrad"
@@ -103,7 +103,7 @@ class AccessKeys:
         self._by_id: dict[str, AccessKey] = {}
 
     def add(self, tenant: str, scopes: Sequence[Scope]) -> NewKey:
-        """Returns a new key, which is on the disk.
+        """Makes a key, writes its digest to the disk and returns it.
 
         Args:
             tenant: The tenant that it speaks for.
@@ -124,7 +124,7 @@ class AccessKeys:
             return self._new(keys, tenant, tuple(sorted(set(scopes))))
 
     def rotate(self, key_id: str, *, overlap: float | None = None) -> NewKey:
-        """Returns a new key for the same tenant and scopes; the old one stays in use beside it.
+        """Makes a key for the same tenant and scopes and returns it; the old one stays in use beside it.
 
         Args:
             key_id: Id of the old key.
@@ -143,7 +143,7 @@ class AccessKeys:
             return made
 
     def revoke(self, key_id: str) -> AccessKey:
-        """Returns a key after refusing it for ever.
+        """Revokes a key and returns it.
 
         Args:
             key_id: Id of the key.
@@ -167,7 +167,7 @@ class AccessKeys:
         return tuple(sorted(self._by_id.values(), key=lambda key: (key.created_at, key.id)))
 
     def of(self, secret: str) -> AccessKey | None:
-        """Returns the key in use that a text is; None if it is none.
+        """Returns the key in use that a client presented, or None.
 
         The id finds the digest, and the digests are compared in constant time. An unknown id costs the same.
 
@@ -204,9 +204,10 @@ class AccessKeys:
     def _new(self, keys: dict[str, AccessKey], tenant: str, scopes: tuple[Scope, ...]) -> NewKey:
         now = self._clock()
         alike = [key.id for key in keys.values() if (key.tenant, key.scopes) == (tenant, scopes) and key.is_live(now)]
-        if len(alike) >= LIVE_KEYS:
+        if len(alike) >= MOST_KEYS_IN_USE:
             raise ValueError(
-                f"{tenant} has {LIVE_KEYS} keys in use with these scopes, {' and '.join(alike)}: revoke one first"
+                f"{tenant} has {MOST_KEYS_IN_USE} keys in use with these scopes, {' and '.join(alike)}: "
+                "revoke one first"
             )
         key_id = secrets.token_hex(_ID_BYTES)
         secret = f"{_PREFIX}_{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"

@@ -17,7 +17,7 @@ _A_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Whom an address asks.
+    """Scheme, host and port of an address.
 
     Attributes:
         scheme: `https` or `http`.
@@ -77,10 +77,10 @@ def _host(name: str | None, literal: str | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackAddress:
-    """One address that hears of the end of a job.
+    """The address of a receiver, to which a callback goes when a job has ended.
 
     Attributes:
-        origin: Whom it asks.
+        origin: Its scheme, host and port.
         target: Path and query.
     """
 

@@ -226,7 +226,10 @@ def split_entry(entry: str) -> tuple[str, str]:
 
 
 def turns_key(queue: str) -> str:
-    """Returns the key of the hash of a queue: the id of each waiting RQ job -> `precedence:round:tenant`."""
+    """Returns the key of the hash of a queue's turns, each as `precedence:round:tenant`.
+
+    Its fields are the id of each waiting RQ job, and `=precedence:tenant` for the last turn that a tenant had.
+    """
     return f"{PREFIX}:turns:{queue}"
 
 

@@ -89,7 +89,7 @@ class _Line:
         return work
 
     def hand_back(self, work: Work) -> None:
-        """Puts a tuning behind the certificates of this round, if any certificate waits or is to come."""
+        """Puts a tuning behind the entries of the current round, the lowest in which a normal job waits."""
         turns = [other.turn for other in self.waiting]
         current = min((turn.round for turn in turns if turn.precedence == NORMAL), default=1)
         turn = replace(work.turn, round=current)

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from certrad.workers.contract.access import LOCAL_TENANT, TENANT_FORM, is_tenant
 from certrad.workers.contract.callbacks import CallbackHosts
+from certrad.workers.contract.collector_headers import read_headers
 from certrad.workers.contract.secret_files import SecretFileSource
 
 
@@ -60,8 +61,26 @@ class SharedSettings(BaseSettings):
         description="whether traces are sent by OTLP/HTTP, to where the variable `OTEL_EXPORTER_OTLP_ENDPOINT` says; "
         "needs the extra `telemetry`",
     )
+    telemetry_headers: SecretStr | None = Field(
+        None,
+        description="headers that traces are sent with, such as the credential of the collector: `name=value`, several "
+        "separated by commas, in the form of `OTEL_EXPORTER_OTLP_HEADERS`; they win over those of that variable",
+    )
+
+    @field_validator("telemetry_headers")
+    @classmethod
+    def _are_headers(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None:
+            read_headers(given.get_secret_value())
+        return given
+
     tuning_slice_seconds: float = Field(
         10.0, ge=0, description="seconds after which a tuning makes room for the certificates that wait for an engine"
+    )
+    share_seconds: float = Field(
+        2.0,
+        ge=0,
+        description="seconds that a certificate must still take for its engine to ask idle engines to help",
     )
     drift_days: int = Field(
         400, ge=1, le=3_660, description="days that the counts of certificates and abstentions of a day are kept"

@@ -35,9 +35,19 @@ def note_stage(redis: Redis, stage: str, seconds: float) -> None:
 
 
 def note_certification(
-    redis: Redis, request: CertifyRequest, *, device: str, seconds: float, estimation: float, samples: int
+    redis: Redis,
+    request: CertifyRequest,
+    *,
+    device: str,
+    seconds: float,
+    estimation: float,
+    labelling: float,
+    samples: int,
 ) -> None:
-    """Notes how long an engine took for one certification; one without estimation samples says nothing.
+    """Notes how long one engine took for its part of a certification; without estimation samples it says nothing.
+
+    Only the samples that this engine labelled count, over the time in which it labelled them: so the mean is the speed
+    of one engine, however many engines share certificates.
 
     What a job takes beside its estimation samples is noted by its adaptation, with the time of its selection samples
     taken off.
@@ -47,12 +57,13 @@ def note_certification(
         request: The request of the job.
         device: Kind of the engine's device.
         seconds: From the beginning of the attempt to the hand-over of its result, with the example.
-        estimation: Part of it in which estimation samples were drawn.
-        samples: Estimation samples that were drawn.
+        estimation: Part of it in which estimation samples were drawn, whichever engine labelled them.
+        labelling: Part of that in which this engine did not wait for others.
+        samples: Estimation samples that this engine labelled.
     """
     if samples < 1:
         return
-    each, at = estimation / samples, f"{request.classifier.backbone}:{device}"
+    each, at = labelling / samples, f"{request.classifier.backbone}:{device}"
     beside = max(0.0, seconds - estimation - each * request.selection_samples)
     kind, work = _kind_and_work(request)
     _note(redis, {f"sample:{at}": each, f"job:{at}:{kind}": beside / work})
@@ -105,6 +116,17 @@ class Speeds:
         found = [self._on(device, request, samples) for device in devices]
         known = [seconds for seconds in found if seconds is not None]
         return max(known, default=None)
+
+    def estimation(self, request: CertifyRequest, samples: int, device: str) -> float | None:
+        """Returns the seconds of the estimation samples in `certification`; None if the device has not been measured.
+
+        Args:
+            request: The request.
+            samples: Samples that are still to be drawn; the selection samples are drawn first.
+            device: Kind of the engine's device.
+        """
+        each = self.means.get(f"sample:{request.classifier.backbone}:{device}")
+        return None if each is None else each * min(samples, request.samples_max - request.selection_samples)
 
     def _on(self, device: str, request: CertifyRequest, samples: int) -> float | None:
         at = f"{request.classifier.backbone}:{device}"

@@ -13,6 +13,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext, Status
+from pydantic import SecretStr
+
+from certrad.workers.contract.collector_headers import read_headers
 
 ALLOWED: Final = frozenset(
     {
@@ -76,16 +79,18 @@ class EndOfStageProcessor(SpanProcessor):
         return not ended or self._exporter.export(ended) is SpanExportResult.SUCCESS
 
 
-def make_provider(process: str, *, in_background: bool) -> TracerProvider:
+def make_provider(process: str, *, in_background: bool, headers: SecretStr | None = None) -> TracerProvider:
     """Returns what makes the spans of a process.
 
     Args:
         process: The name of the process.
         in_background: See `certrad.workers.contract.tracing.configure`.
+        headers: See there.
     """
     resource = Resource.create({"service.name": f"certrad-{process}", "service.version": version("certrad")})
     chosen = any(os.environ.get(name) for name in _TIMEOUTS)
-    exporter = AllowedAttributes(OTLPSpanExporter(timeout=None if chosen else _TIMEOUT_SECONDS))
+    own = None if headers is None else read_headers(headers.get_secret_value())
+    exporter = AllowedAttributes(OTLPSpanExporter(headers=own, timeout=None if chosen else _TIMEOUT_SECONDS))
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(exporter) if in_background else EndOfStageProcessor(exporter))
     return provider

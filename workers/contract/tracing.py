@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
+    from pydantic import SecretStr
 
 _SINGLE_BLOCKS: Final = 8
 """Spans of one block each; those after them hold twice as many blocks each time, so that there are few."""
@@ -88,13 +89,16 @@ _flushes: bool = False
 _stage: ContextVar[_Stage | None] = ContextVar("certrad_stage", default=None)
 
 
-def configure(process: str, *, enabled: bool, in_background: bool) -> "TracerProvider | None":
+def configure(
+    process: str, *, enabled: bool, in_background: bool, headers: "SecretStr | None" = None
+) -> "TracerProvider | None":
     """Makes this process send its spans by OTLP/HTTP, to where `OTEL_EXPORTER_OTLP_ENDPOINT` says.
 
     Args:
         process: The name of the process, in every span.
         enabled: Whether traces are wanted.
         in_background: Whether a thread sends them; a process that forks sends at the end of each stage instead.
+        headers: The headers that they are sent with, see `read_headers`; None for those of the environment.
 
     Returns:
         What makes the spans; None where no traces are wanted.
@@ -109,7 +113,7 @@ def configure(process: str, *, enabled: bool, in_background: bool) -> "TracerPro
             from certrad.workers.contract.trace_export import make_provider
         except ImportError as error:
             raise TelemetryMissingError("CERTRAD_TELEMETRY needs the extra `telemetry` of the package") from error
-        _provider = make_provider(process, in_background=in_background)
+        _provider = make_provider(process, in_background=in_background, headers=headers)
     return _provider
 
 

@@ -217,7 +217,7 @@ def place(redis: Redis, queue: str, entry: str, *, urgent: bool, tenant: str, re
 
 
 def forget(redis: Redis, queue: str, entry: str) -> None:
-    """Forgets the turn of an entry, which then counts as one more of the entry before it.
+    """Forgets the turn of an entry, so that it shares the turn of the entry before it.
 
     Args:
         redis: The job store.

@@ -37,7 +37,7 @@ from certrad.workers.engine.ledger import JobEndedError, LedgerEntry
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.result_warnings import result_warnings
 from certrad.workers.engine.runtime import Runtime
-from certrad.workers.engine.shared_ledger import SharedLedger
+from certrad.workers.engine.shared_ledger import OwnShare, SharedLedger
 from certrad.workers.engine.ticket_offers import TicketOffers
 from certrad.workers.keys.epochs import Epoch
 from certrad.workers.queue import stopping
@@ -45,11 +45,18 @@ from certrad.workers.queue.shortage import INPUT_SHARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """The estimation samples of a certificate, and the seconds of this attempt in which they were drawn."""
+class Labelling:
+    """The part of one engine in the estimation samples of a certificate, in one attempt.
 
-    samples: int
+    Attributes:
+        estimation: Seconds from the first estimation sample to the last one, whichever engine labelled them.
+        seconds: Part of it in which this engine did not wait for others.
+        samples: Samples that this engine labelled in these seconds.
+    """
+
+    estimation: float
     seconds: float
+    samples: int
 
 
 @dataclass(slots=True)
@@ -61,6 +68,7 @@ class Certification:
         records: The job records.
         input: The request and its image.
         began: Monotonic seconds when the attempt began.
+        share: What this engine labels of the estimation samples.
         progress: Publishes the samples that are done.
         may_add_example: Whether no earlier attempt has come as far as the example.
     """
@@ -69,14 +77,15 @@ class Certification:
     records: Records
     input: CertificationInput
     began: float = field(default_factory=time.monotonic)
+    share: OwnShare = field(default_factory=OwnShare, init=False)
     progress: SamplingProgress = field(init=False)
     may_add_example: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.progress = SamplingProgress(self.records, self.input.job_id, self.input.request)
 
-    def certify(self) -> Drawn:
-        """Certifies the image of the job, hands the result over, and returns what its estimation took.
+    def certify(self) -> Labelling:
+        """Certifies the image of the job, hands the result over, and returns the part of this engine in it.
 
         It adapts and selects unless the ledger says that this is done, and draws the samples that the ledger lacks.
 
@@ -97,7 +106,8 @@ class Certification:
         self._hand_over(self._facts(evidence, setup), timing)
         self._add_example(evidence, setup)
         self._enter("finishing")
-        return Drawn(samples=evidence.estimation_samples, seconds=timing["estimate_s"])
+        estimation = timing["estimate_s"]
+        return Labelling(estimation=estimation, seconds=estimation - self.share.waited, samples=self.share.samples)
 
     def _enter(self, phase: Phase) -> None:
         if not self.records.enter(self.input.job_id, phase):
@@ -116,6 +126,7 @@ class Certification:
             part=part,
             engine=self.runtime.name,
             on_redone=report_redone(self.input.job_id),
+            share=self.share,
         )
 
     def _publish_current_epoch(self) -> Epoch:

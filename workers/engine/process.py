@@ -106,7 +106,7 @@ def main() -> None:
     from certrad.workers.engine import tasks  # the first import of torch takes seconds, in which the parent may die
 
     settings = WorkerSettings()
-    tracing.configure("engine", enabled=settings.telemetry, in_background=True)
+    tracing.configure("engine", enabled=settings.telemetry, in_background=True, headers=settings.telemetry_headers)
     with socket(fileno=int(channel_fd)) as channel:
         try:
             serve(JobPerformer(ENGINE_QUEUE, name=name, settings=settings), tasks.start, tasks.republish, channel)

@@ -20,7 +20,7 @@ from certrad.models.selftest.checks import DeviceCheck
 from certrad.models.selftest.facts import ReferencesError, references_sha256
 from certrad.models.selftest.outcome import run_check
 from certrad.models.selftest.references import read_references
-from certrad.models.smoothing.device import noise_law
+from certrad.models.smoothing.device import noise_law, noise_path
 from certrad.models.types.selftest import SelfTestCheck, SelfTestReport, SkippedCheck
 from certrad.workers.contract.selftest import FailedSelfTest, SelfTests
 from certrad.workers.contract.store_round_trip import round_trip
@@ -132,6 +132,7 @@ def device_facts(device: torch.device, dtype: torch.dtype, *, batch_size: int) -
         "threads": str(torch.get_num_threads()),
         "block_size": str(batch_size),
         "noise_law": noise_law(device),
+        "noise_path": noise_path(device),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         **{name: version(name) for name in _PACKAGES},

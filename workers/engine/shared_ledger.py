@@ -2,17 +2,31 @@
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from redis import Redis
 
 from certrad.models.smoothing.blocks import Layout
 from certrad.workers.engine.claims import Claims, limit_of
-from certrad.workers.engine.ledger import RedisLedger
+from certrad.workers.engine.ledger import LABEL_BYTES, RedisLedger
 
 _POLL_SECONDS: Final = 0.02
 _PATIENCE_BATCHES: Final = 2.0
 _PATIENCE_SECONDS: Final = (0.2, 60.0)
+
+
+@dataclass(slots=True)
+class OwnShare:
+    """The share of one engine in the estimation samples of a certificate.
+
+    Attributes:
+        samples: Samples that this engine labelled.
+        waited: Seconds in which it waited for the labels of other engines.
+    """
+
+    samples: int = 0
+    waited: float = 0.0
 
 
 class SharedLedger(RedisLedger):
@@ -28,11 +42,24 @@ class SharedLedger(RedisLedger):
         part: str = "",
         engine: str = "",
         on_redone: Callable[[bool], None] | None = None,
+        share: OwnShare | None = None,
     ) -> None:
-        """Opens the ledger; see `RedisLedger`."""
+        """Opens the ledger; see `RedisLedger`.
+
+        Args:
+            redis: The job store.
+            job_id: The job's id.
+            ttl: Seconds that it is kept.
+            raise_if_stopped: Called after each commit; raises to stop.
+            part: Name of one of several runs of samples.
+            engine: Name of the engine that commits.
+            on_redone: Called when a block was committed before.
+            share: What this engine labels is added to it, and its waits; the runs of one certificate have one share.
+        """
         super().__init__(
             redis, job_id, ttl=ttl, raise_if_stopped=raise_if_stopped, part=part, engine=engine, on_redone=on_redone
         )
+        self._share = OwnShare() if share is None else share
         self._claims = Claims(redis=redis, job_id=job_id, run=part, ttl=ttl)
         self._layout: Layout | None = None
         self._may_stop_early = False
@@ -70,6 +97,23 @@ class SharedLedger(RedisLedger):
             self._nothing_since = time.monotonic()
         return start
 
+    def commit(self, start: int, labels: bytes) -> bytes:
+        """Commits labels that this engine computed; see `RedisLedger.commit`.
+
+        Args:
+            start: Index of the first sample.
+            labels: Little-endian uint16.
+
+        Returns:
+            The committed labels.
+
+        Raises:
+            JobEndedError: The job has ended.
+            StopRequested: The process is to stop.
+        """
+        self._share.samples += len(labels) // LABEL_BYTES
+        return super().commit(start, labels)
+
     def await_helpers(self, starts: Iterable[int]) -> dict[int, bytes]:
         """Returns the labels of blocks that other engines compute: all of them, or those that came in good time.
 
@@ -85,10 +129,11 @@ class SharedLedger(RedisLedger):
         shortest, longest = _PATIENCE_SECONDS
         patience = min(max(_PATIENCE_BATCHES * (self._claims.seconds_per_batch or 0.0), shortest), longest)
         since = time.monotonic() if self._nothing_since is None else self._nothing_since
-        wanted, deadline = list(starts), since + patience
+        wanted, deadline, began = list(starts), since + patience, time.monotonic()
         while len(found := self.read(wanted)) < len(wanted) and time.monotonic() < deadline:
             self.check()
             time.sleep(_POLL_SECONDS)
+        self._share.waited += time.monotonic() - began
         return found
 
     def leave(self) -> None:

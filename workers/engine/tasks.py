@@ -166,7 +166,7 @@ def tune(job_id: str) -> None:
 
 def _certify(runtime: Runtime, records: Records, record: JobRecord) -> None:
     given, began = CertificationInput.of(record), time.monotonic()
-    drawn = Certification(runtime, records, given).certify()
+    labelling = Certification(runtime, records, given).certify()
     seconds, before = time.monotonic() - began, cast("SamplesDone", record.progress).samples_done
     if not before:  # another attempt's samples did not take this one's time
         note_certification(
@@ -174,8 +174,9 @@ def _certify(runtime: Runtime, records: Records, record: JobRecord) -> None:
             given.request,
             device=runtime.device.type,
             seconds=seconds,
-            estimation=drawn.seconds,
-            samples=drawn.samples,
+            estimation=labelling.estimation,
+            labelling=labelling.seconds,
+            samples=labelling.samples,
         )
     _publish_memory(runtime)
 

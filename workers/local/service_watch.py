@@ -7,10 +7,9 @@ from certrad.workers.local.probe import Question
 from certrad.workers.local.store_view import StoreView
 from certrad.workers.local.supervisor import Child
 from certrad.workers.local.watch import HeartbeatWatch, ProbeWatch
+from certrad.workers.queue.heartbeats import longest_silence
 
 _LOOK_SECONDS: Final = 2.0  # between two looks at the heartbeats
-_HUNG_AFTER_HEARTBEATS: Final = 12  # RQ forgets a worker after six
-_LEAST_PATIENCE_SECONDS: Final = 15.0
 
 
 class ServiceWatch:
@@ -23,7 +22,7 @@ class ServiceWatch:
         api: tuple[Child, Question],
         redis: tuple[Child, Question] | None,
         workers: Iterable[Child],
-        heartbeat_seconds: float,
+        heartbeat_seconds: int,
     ) -> None:
         """Begins with every child unknown.
 
@@ -39,8 +38,7 @@ class ServiceWatch:
         self._probed = [(api[0], ProbeWatch(api[1]))]
         if redis is not None and self._redis is not None:
             self._probed.append((redis[0], self._redis))
-        patience = max(_LEAST_PATIENCE_SECONDS, _HUNG_AFTER_HEARTBEATS * heartbeat_seconds)
-        self._workers = [(worker, HeartbeatWatch(patience)) for worker in workers]
+        self._workers = [(worker, HeartbeatWatch(longest_silence(heartbeat_seconds))) for worker in workers]
         self._look_at = 0.0
 
     def hung(self, now: float) -> list[Child]:

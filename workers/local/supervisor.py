@@ -69,7 +69,7 @@ class Child:
     def keep_up(self, now: float) -> int | None:
         """Starts the process if it should run and does not, each time after a longer pause.
 
-        An exit code of 0 is a death too: RQ workers end with it when they lose Redis.
+        Every exit counts as a death, also one with exit code 0.
 
         Args:
             now: Monotonic seconds.

@@ -8,7 +8,7 @@ from redis import Redis
 from rq.utils import utcparse
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
-_MISSED: Final = 12
+_MISSED: Final = 12  # RQ forgets a worker after six
 _LEAST_SECONDS: Final = 15.0
 
 

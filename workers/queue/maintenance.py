@@ -27,7 +27,7 @@ from certrad.workers.contract.records import Records
 from certrad.workers.contract.settings import SharedSettings
 from certrad.workers.contract.turns import place
 from certrad.workers.queue.append_only_file import rewrite_when_idle
-from certrad.workers.queue.stopping import PASSED
+from certrad.workers.queue.stopping import DEADLINE_PASSED
 from certrad.workers.settings import WorkerSettings
 
 _INTAKE: Final[frozenset[Phase]] = frozenset({"queued", "decoding", "unpacking"})
@@ -38,13 +38,14 @@ _log = structlog.get_logger()
 
 
 def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] = time.time) -> None:
-    """Checks every job that has not ended; may run in any number of processes at any time.
+    """Repairs or ends jobs, deletes what is past its time or has no owner, and has Redis rewrite its file when idle.
 
-    It enqueues again an RQ job that RQ has lost, and our job continues from its ledger. It ends our job if RQ has given
-    up the RQ job, if its deadline has passed, or if the record cannot be read. It deletes the uploads of ended jobs,
-    uploads that no job ever named once they are an hour old, the outputs of ended jobs once they are past their time to
-    live, and files of the audit trail once they are past their retention. While no job is active it has Redis rewrite
-    its append-only file.
+    It may run in any number of processes at any time. It enqueues again an RQ job that RQ has lost, and our job
+    continues from its ledger; it places an RQ job that has no turn. It ends our job if RQ has given up the RQ job, if
+    its deadline has passed, or if the record cannot be read. It forgets an id without a record, listed jobs that have
+    expired and the cards of engines that are gone. It deletes the uploads of ended jobs, uploads that no job ever named
+    once they are an hour old, the outputs of ended jobs once they are past their time to live, and files of the audit
+    trail once they are past their retention. While no job is active it has Redis rewrite its append-only file.
 
     Args:
         redis: The job store.
@@ -54,7 +55,7 @@ def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] =
     records = Records(redis, ttl=settings.job_ttl, clock=clock)
     for job_id in records.active():
         try:
-            _look_after(job_id, redis, records, settings, clock())
+            _repair_or_end(job_id, redis, records, settings, clock())
         except UnreadableRecordError as error:
             _log.error("job record cannot be read", job_id=job_id, error=type(error.__cause__).__name__)
             records.fail(job_id, "internal_error", "the record of the job cannot be read")
@@ -66,14 +67,14 @@ def reap(redis: Redis, settings: WorkerSettings, *, clock: Callable[[], float] =
     rewrite_when_idle(redis, clock=clock)
 
 
-def _look_after(job_id: str, redis: Redis, records: Records, settings: WorkerSettings, now: float) -> None:
+def _repair_or_end(job_id: str, redis: Redis, records: Records, settings: WorkerSettings, now: float) -> None:
     record = records.read(job_id)
     if record is None:
         records.erase(job_id)
         return
     deadline = record.submission.deadline_at
     if not record.ended and record.phase != "finishing" and deadline is not None and now > deadline:
-        records.fail(job_id, "deadline_exceeded", PASSED)
+        records.fail(job_id, "deadline_exceeded", DEADLINE_PASSED)
         return
     # A record that moved just now has an RQ job, or the process that moved it is about to send one.
     if record.ended or now - record.updated_at < settings.maintenance_seconds:
@@ -89,9 +90,9 @@ def _look_after(job_id: str, redis: Redis, records: Records, settings: WorkerSet
         case "lost":
             _send_again(redis, stage, record, settings)
         case "given up":
-            records.fail(job_id, "worker_lost", f"its {stage} task failed or died {settings.job_retries + 1} times")
+            records.fail(job_id, "worker_lost", f"its stage `{stage}` failed or died {settings.job_retries + 1} times")
         case "finished":
-            records.fail(job_id, "internal_error", f"its {stage} task ended without an outcome")
+            records.fail(job_id, "internal_error", f"its stage `{stage}` ended without an outcome")
 
 
 def stage_of(record: JobRecord) -> Stage:

@@ -1,4 +1,4 @@
-"""Names the job, its request and its tenant in every line that a task logs, and makes a span of the task."""
+"""Names the job, its request and its tenant in every line that a stage logs, and makes a span of the stage."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from certrad.workers.contract.names import record_key
 def stage_of_a_job(redis: Redis, job: Job) -> Iterator[None]:
     """Binds the ids of a job for the lines that are logged within it, and makes a span of it in the request's trace.
 
-    A Redis that does not answer only costs the ids: the task meets it by itself, and is tried again.
+    A Redis that does not answer only costs the ids: the stage meets it by itself, and is tried again.
 
     Args:
         redis: The job store.

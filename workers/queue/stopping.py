@@ -12,7 +12,7 @@ from certrad.models.errors import Rejected
 _requested: Final = threading.Event()
 _deadline: Final[ContextVar[float | None]] = ContextVar("deadline", default=None)
 
-PASSED: Final = "the job had no result when its deadline passed"
+DEADLINE_PASSED: Final = "the job had no result when its deadline passed"
 
 
 class StopRequested(Exception):
@@ -43,7 +43,7 @@ def raise_if_stopped(*, clock: Callable[[], float] = time.time) -> None:
         raise StopRequested
     deadline = _deadline.get()
     if deadline is not None and clock() > deadline:
-        raise Rejected("deadline_exceeded", PASSED)
+        raise Rejected("deadline_exceeded", DEADLINE_PASSED)
 
 
 @contextmanager

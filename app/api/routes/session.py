@@ -79,13 +79,13 @@ async def start_session(
     given = bearer(request.headers) if form is None else form.key.get_secret_value()
     key = None if given is None else services.access_keys.of(given)
     if key is None:
-        wait = await services.rates.wait("refusal", network_of(request.scope))
+        wait = await services.rates.count("refusal", network_of(request.scope))
         if wait is not None:
             return _rate_limited(wait)
         note_refusal(request, "unauthenticated")
         return problem_response("unauthenticated", headers=CHALLENGE)
     if is_closed(services.settings, request.scope):
-        wait = await services.rates.wait("request", key.tenant)
+        wait = await services.rates.count("request", key.tenant)
         if wait is not None:
             return _rate_limited(wait)
     seconds = services.settings.session_seconds

@@ -1,4 +1,4 @@
-"""Content negotiation by RFC 9110."""
+"""Content negotiation follows RFC 9110."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`python -m certrad.bench certified-accuracy`: what is counted, kept and summed up."""
+"""`python -m certrad.bench certified-accuracy` goes on where its journal ended, and counts each image once."""
 
 from argparse import Namespace
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The bench of automatic sigma: what is fitted and what is reported."""
+"""The bench of automatic sigma fits a selector, and compares it with the best sigma of each image."""
 
 import numpy as np
 import pytest

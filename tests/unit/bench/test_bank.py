@@ -1,4 +1,4 @@
-"""`python -m certrad.bench tune-bank`, `calibrate-prompt`, and the method `gated` of `certified-accuracy`."""
+"""The bench tunes banks, calibrates prompts, and measures `gated` beside few-shot on the same pass."""
 
 import argparse
 from pathlib import Path

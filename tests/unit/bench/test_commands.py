@@ -1,4 +1,4 @@
-"""The commands of `python -m certrad.bench`."""
+"""No command of `python -m certrad.bench` is a library of another."""
 
 import grimp
 import pytest

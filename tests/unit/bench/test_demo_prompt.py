@@ -1,4 +1,4 @@
-"""`python -m certrad.bench tune-demo-prompt` and `write-demo-cards`."""
+"""`python -m certrad.bench tune-demo-prompt` and `write-demo-cards` make prompts that their cards describe."""
 
 import argparse
 import json

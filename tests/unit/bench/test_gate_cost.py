@@ -1,4 +1,4 @@
-"""`python -m certrad.bench gate-cost`: the gate against the encoder, on the shipped bank."""
+"""`python -m certrad.bench gate-cost` times the gate against the encoder, on the shipped bank."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`python -m certrad.bench head-ceiling`: a network on noisy features beside the bank, on the same noise."""
+"""`python -m certrad.bench head-ceiling` certifies a network on noisy features beside the bank, on the same noise."""
 
 import argparse
 import json

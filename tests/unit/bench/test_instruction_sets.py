@@ -1,4 +1,4 @@
-"""The measured effect of another instruction set: how far differences of logits move, and which labels change."""
+"""The effect of another instruction set is counted by labels that change and the margins of their logits."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What the measurement of a job's memory counts, and how it shows it."""
+"""The measurement of a job's memory counts every key of that job and none of another, and shows each."""
 
 from redis import Redis
 

@@ -1,4 +1,4 @@
-"""Noise in the image's own space."""
+"""Noise in the image's own space gives a radius on the image itself."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`python -m certrad.bench noise-space`: what is compared, and how it is counted."""
+"""`python -m certrad.bench noise-space` compares both noises and counts images at each radius."""
 
 import numpy as np
 import pytest

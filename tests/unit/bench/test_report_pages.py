@@ -1,4 +1,4 @@
-"""`python -m certrad.bench report-pages`: the example pages of the documentation."""
+"""`python -m certrad.bench report-pages` makes the example pages of the documentation."""
 
 import argparse
 from pathlib import Path

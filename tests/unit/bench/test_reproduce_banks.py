@@ -1,4 +1,4 @@
-"""Embedding banks of `python -m certrad.bench reproduce`: kept under weights, pixels and attack alone."""
+"""Embedding banks of `python -m certrad.bench reproduce` are kept under weights, pixels and attack alone."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`python -m certrad.bench reproduce`: the plan, the printed values, and what is said of an order that differs."""
+"""`python -m certrad.bench reproduce` plans every table of the papers, and says where an order differs from print."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""`python -m certrad.bench reproduce` on miniatures: whole runs, what is missing, and going on after a kill."""
+"""`python -m certrad.bench reproduce` runs whole on miniatures, names what is missing, and goes on after a kill."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""`python -m certrad.bench start-up` and `install`: the figures of a first use."""
+"""`python -m certrad.bench start-up` and `install` give the figures of a first use."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The base classifier: scaled cosine similarity, the text encoded once."""
+"""The base classifier takes scaled cosine similarities, and encodes the text once."""
 
 import hashlib
 import struct

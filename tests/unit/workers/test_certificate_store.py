@@ -1,4 +1,4 @@
-"""What is kept on disk."""
+"""The certificate store keeps certificates and uploads for their owner alone, each whole or not at all."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Which connections of a server need a key."""
+"""A connection needs a key unless it reaches loopback."""
 
 import pytest
 

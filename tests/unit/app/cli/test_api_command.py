@@ -1,4 +1,4 @@
-"""`certrad api`: which addresses are open, and which ask for a key."""
+"""`certrad api` is open on loopback and asks for a key on every address that others reach."""
 
 from typing import Any
 

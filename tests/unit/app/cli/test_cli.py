@@ -1,4 +1,4 @@
-"""What the command line parses, and what it hands on."""
+"""The command line has an option for every field, and tells every error of its arguments in a line of its own."""
 
 import os
 import shlex

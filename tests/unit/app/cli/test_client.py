@@ -1,4 +1,4 @@
-"""What the client makes of the bytes it gets."""
+"""The client reads events and errors from the bytes it gets, and never sends a file name."""
 
 import httpx
 import pytest

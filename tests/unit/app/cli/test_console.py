@@ -1,4 +1,4 @@
-"""What the command line says in words."""
+"""The command line says radii, abstentions and warnings in words."""
 
 import io
 from collections.abc import Callable

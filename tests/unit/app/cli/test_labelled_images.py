@@ -1,4 +1,4 @@
-"""Labelled images packed for the service: what is sent of them, and what is refused before anything is sent."""
+"""Labelled images are packed without their names, and wrong ones are refused before anything is sent."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""The table of results: beside what an image is, where that is known."""
+"""The table of results shows beside each class what the image is, where that is known."""
 
 import io
 from typing import Any

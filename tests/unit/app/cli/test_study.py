@@ -1,4 +1,4 @@
-"""What `certrad certify --study` says of a study."""
+"""`certrad certify --study` counts as certified only what was."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which connection makes room for another."""
+"""The connection that has waited longest makes room for another, and no request is touched."""
 
 from dataclasses import dataclass, field
 

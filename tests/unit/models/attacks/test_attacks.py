@@ -1,4 +1,4 @@
-"""What every attack keeps to, and accuracy under attack: both figures or none."""
+"""Every attack stays in the ball and the range, and accuracy under attack has both figures or none."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace

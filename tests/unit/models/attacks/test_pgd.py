@@ -1,4 +1,4 @@
-"""PGD on image features and through a classifier: inside the ball, in range, uphill, the same from the same seed."""
+"""PGD goes uphill inside the ball and in range, on image features and through a classifier, alike for one seed."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The example of a radius: a change of that norm, inside the range of pixels, towards the runner-up."""
+"""The example of a radius has that norm, stays in the range of pixels, and leads towards the runner-up."""
 
 import math
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""RAP on a surrogate: in the ball, downhill, robust to the reverse perturbation, and no defect of the released code."""
+"""RAP on a surrogate stays in the ball, goes downhill, and has no defect of the released code."""
 
 from dataclasses import replace
 from pathlib import Path

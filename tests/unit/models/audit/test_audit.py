@@ -1,4 +1,4 @@
-"""The audit: attacks in the ball and on the grid, modes that share work but no results, and an exact p-value."""
+"""The audit attacks in the ball and on the grid, its modes share work but no results, and its p-value is exact."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Backbones: equal to the libraries' own forward pass, strict, pinned, offline."""
+"""Backbones equal the libraries' own forward pass, and are strict, pinned and offline."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""MedCLIP and BiomedCLIP: equal to the libraries' own forward pass, strict, offline; soft prompts in BERT."""
+"""MedCLIP and BiomedCLIP equal the libraries' own forward pass, are strict and offline, and take soft prompts."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Adversarial training of the image encoder: on a copy, against the right attack, and timed."""
+"""Adversarial training of the image encoder works on a copy, against the right attack, and is timed."""
 
 from collections.abc import Iterator
 from dataclasses import replace

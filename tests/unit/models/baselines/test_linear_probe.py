@@ -1,4 +1,4 @@
-"""The linear probe: the minimum of its loss, CoOp's search of C, and a classifier of pixels."""
+"""The linear probe is at the minimum of its loss, searches C as CoOp does, and classifies pixels."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The certificate document: what it states, in which words, and that its bytes are one spelling."""
+"""The certificate document states every fact in agreed words, and its bytes have one spelling."""
 
 import json
 from dataclasses import replace

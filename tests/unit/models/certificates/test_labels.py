@@ -1,4 +1,4 @@
-"""The transcript: one text for one sequence of labels, and RFC 6962's tree over them."""
+"""The transcript has one text for one sequence of labels, with RFC 6962's tree over them."""
 
 import hashlib
 import random

@@ -1,4 +1,4 @@
-"""docs/verifier.py: short, without any of our code, and of one mind with the verifier of the service."""
+"""docs/verifier.py is short, has none of our code, and is of one mind with the verifier of the service."""
 
 import ast
 import json

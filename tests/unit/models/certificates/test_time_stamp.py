@@ -1,4 +1,4 @@
-"""Time stamps: what one proves, and what it spares of a revoked key's certificates."""
+"""A time stamp proves its time, and spares a revoked key's certificate that is older than the leak."""
 
 import hashlib
 import json

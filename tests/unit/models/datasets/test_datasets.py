@@ -1,4 +1,4 @@
-"""The loaders of every data set, on copies in miniature that have the published layout."""
+"""The loaders of every data set read copies in miniature that have the published layout."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The DnCNN of Denoised Smoothing: its architecture, its training and its files."""
+"""The DnCNN of Denoised Smoothing has the published architecture, training and files."""
 
 import json
 from dataclasses import replace

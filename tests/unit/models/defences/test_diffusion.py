@@ -1,4 +1,4 @@
-"""DiffPure and one-shot denoising: the published steps, exact noise, and a perfect model that gives the image back."""
+"""DiffPure and one-shot denoising take the published steps, and a perfect model gives the image back."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Defences: how they are put together, random rescaling, wavelet denoising and super-resolution."""
+"""Defences are put together in order; rescaling, wavelet denoising and super-resolution keep to what is published."""
 
 import json
 from pathlib import Path

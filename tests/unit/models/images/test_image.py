@@ -1,4 +1,4 @@
-"""The way from decoded integers to the model input."""
+"""Decoded integers become the model input by the written rule."""
 
 import hashlib
 import json

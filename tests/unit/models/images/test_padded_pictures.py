@@ -1,4 +1,4 @@
-"""The model input of a backbone that pads a picture to a square, as MedCLIP's own processor does."""
+"""The model input of a backbone that pads an image to a square is that of MedCLIP's own processor."""
 
 from dataclasses import replace
 

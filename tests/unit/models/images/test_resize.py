@@ -1,4 +1,4 @@
-"""The resize operator of one axis, against Pillow's and against its singular values."""
+"""The resize operator of one axis agrees with Pillow's and with its singular values."""
 
 import numpy as np
 import pytest

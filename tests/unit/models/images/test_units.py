@@ -1,4 +1,4 @@
-"""The radius on the picture: its arithmetic, and that no change below it leaves the radius at the model input."""
+"""The radius on the image has the right arithmetic, and no change below it leaves the radius at the model input."""
 
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Prompt checkpoints: named by content, checked by digest, written whole or not at all."""
+"""Prompt checkpoints are named by content, checked by digest, and written whole or not at all."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""A gated bank: one fixed function of the single noisy sample, and a checkpoint like any other prompt."""
+"""A gated bank is one fixed function of the single noisy sample, and a checkpoint like any other prompt."""
 
 from dataclasses import replace
 from pathlib import Path

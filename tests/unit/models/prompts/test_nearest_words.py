@@ -1,4 +1,4 @@
-"""The words nearest to context vectors, and what chance makes of them."""
+"""The words nearest to context vectors are found, beside what chance makes of them."""
 
 import json
 from dataclasses import replace

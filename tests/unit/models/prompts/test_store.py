@@ -1,4 +1,4 @@
-"""Where a prompt lies on this machine."""
+"""A prompt is found in the shipped folder or in one's own, and nowhere else."""
 
 import shutil
 from dataclasses import replace

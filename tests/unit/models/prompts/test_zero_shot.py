@@ -1,4 +1,4 @@
-"""Zero-shot adaptation: entropy of the mean prediction, AdamW on the context vectors alone."""
+"""Zero-shot adaptation lowers the entropy of the mean prediction, by AdamW on the context vectors alone."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Near-ties: which labels another processor may give, and how many."""
+"""Another processor may give only labels whose logit is near the largest, and only few of them."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The binomial band of the self-test: its false alarms, computed exactly, and what it notices."""
+"""The binomial band of the self-test has few false alarms, computed exactly, and notices a faulty device."""
 
 import mpmath
 import pytest

@@ -1,4 +1,4 @@
-"""The numbers: exact bounds, the published rounding, and every way to abstain."""
+"""Bounds are exact, radii have the published rounding, and every way to abstain is taken."""
 
 import math
 from fractions import Fraction

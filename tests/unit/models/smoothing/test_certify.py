@@ -1,8 +1,9 @@
-"""CERTIFY and PREDICT as wholes: the same counts whoever computes them, and every way to stop."""
+"""CERTIFY and PREDICT give the same counts whoever computes them, and stop in every way they can."""
 
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from certrad.models.types import Abstention, Certificate, Decision, LabelCounts,
 from tests.support.threshold_classifier import ThresholdClassifier
 
 KEY = bytes(range(32))
-LAWS: tuple[NoiseLaw, ...] = ("philox-ziggurat-f64", "philox-boxmuller-f64")
+LAWS: tuple[NoiseLaw, ...] = get_args(NoiseLaw)
 CLASSIFIER = ThresholdClassifier(cuts=(100, 128, 156))
 IMAGE = CLASSIFIER.image(0.4)
 PARAMS = SmoothingParams(n0=50, n=1000)

@@ -1,4 +1,4 @@
-"""Radius against samples: every point against other arithmetic, and the last one against the certificate."""
+"""The curve of radius against samples agrees with other arithmetic, and ends at the certificate."""
 
 import math
 from dataclasses import replace

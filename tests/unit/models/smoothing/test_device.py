@@ -1,4 +1,4 @@
-"""What the device decides."""
+"""The device decides the noise law and the batch size."""
 
 import pytest
 import torch

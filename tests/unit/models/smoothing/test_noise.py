@@ -1,20 +1,33 @@
-"""The noise laws: known answers, and noise as a pure function of (key, stream, sample index)."""
+"""The noise laws give the known answers, and noise is a pure function of (key, stream, sample index)."""
 
 import hashlib
 import hmac
 import math
+import shutil
 import struct
+import subprocess
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from certrad.models.certificates.noise_key import noise_key
-from certrad.models.smoothing.noise import Noise, Stream, boxmuller, philox4x32, total_variation, ziggurat
+from certrad.models.smoothing.box_muller import CHUNK
+from certrad.models.smoothing.noise import (
+    CPU_LAWS,
+    Noise,
+    Stream,
+    aes_boxmuller,
+    boxmuller,
+    philox4x32,
+    total_variation,
+    ziggurat,
+)
 from certrad.models.types import ETA, NoiseLaw
 
 KEY = bytes(range(32))
-LAWS: tuple[NoiseLaw, ...] = ("philox-ziggurat-f64", "philox-boxmuller-f64")
+LAWS: tuple[NoiseLaw, ...] = get_args(NoiseLaw)
 CPU = torch.device("cpu")
 
 
@@ -53,6 +66,16 @@ def test_philox4x32_gives_the_known_answers_of_random123(
         ("philox-boxmuller-f64", Stream.ESTIMATE, 0, (1.0971040021321414, -0.4314367576490992, -0.9066667116231701)),
         ("philox-boxmuller-f64", Stream.ESTIMATE, 9999, (-0.3150376756579673, 1.3586717379333373, 1.2585528141309994)),
         ("philox-boxmuller-f64", Stream.PREDICT, 5, (-1.4259918177945046, 1.2255273046785402, -0.3037037032084257)),
+        ("aes128ctr-boxmuller-f64", Stream.ADAPT, 0, (-1.1485812529509551, 0.17479189184767108, 1.9955303638535349)),
+        ("aes128ctr-boxmuller-f64", Stream.SELECT, 0, (1.1219440963003189, 0.49839120686341926, 1.22855036935149)),
+        ("aes128ctr-boxmuller-f64", Stream.ESTIMATE, 0, (-1.597390791816098, -0.6767100764121848, -0.708908687821113)),
+        (
+            "aes128ctr-boxmuller-f64",
+            Stream.ESTIMATE,
+            9999,
+            (-0.9821535480776693, -0.47223708370167994, 0.11404371319116739),
+        ),
+        ("aes128ctr-boxmuller-f64", Stream.PREDICT, 5, (0.9523526178998399, -0.7547743872755542, -0.8843014503321412)),
     ],
 )
 def test_stored_known_answers_of_each_law(
@@ -67,6 +90,7 @@ def test_stored_known_answers_of_each_law(
     [
         ("philox-ziggurat-f64", "9440bcace79b28b010cd95fcd554d2654c2ea7d074cae4ef612bf71f0fdb64d2"),
         ("philox-boxmuller-f64", "0c2c105f8e9c3cd3b915ec0015c36b648bc5391e93bc9e7dcd268caf16b6e477"),
+        ("aes128ctr-boxmuller-f64", "50fc4737700734e68339e07872f40de6eb810fa4f926102cb69a997ac83d3b95"),
     ],
 )
 def test_stored_digest_of_a_whole_sample(law: NoiseLaw, digest: str) -> None:
@@ -109,6 +133,42 @@ def test_the_boxmuller_law_is_the_documented_one() -> None:
     assert drawn[0].numpy() == pytest.approx(normals, abs=1e-14)
 
 
+def aes_words(key: bytes, stream: Stream, index: int, pairs: int) -> list[int]:
+    """The words of the law `aes128ctr-boxmuller-f64`, by the program openssl."""
+    block = struct.pack(">QH", index, stream) + bytes(6)
+    command = ["openssl", "enc", "-aes-128-ctr", "-K", key[:16].hex(), "-iv", block.hex()]
+    keystream = subprocess.run(command, input=bytes(16 * pairs), stdout=subprocess.PIPE, check=True).stdout
+    return [int(word) for word in np.frombuffer(keystream, "<u8")]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+@pytest.mark.parametrize(
+    ("stream", "index"), [(Stream.ADAPT, 0), (Stream.ESTIMATE, 77), (Stream.PREDICT, 999_999), (Stream.SELECT, 2**63)]
+)
+def test_openssl_draws_the_normals_of_the_aes_law(stream: Stream, index: int) -> None:
+    """The odd d crosses a chunk, and its last pair is cut in two."""
+    d = 2 * CHUNK + 501
+    u = np.array(aes_words(KEY, stream, index, (d + 1) // 2), dtype=np.uint64).reshape(-1, 2) >> 11
+    r = np.sqrt(-2 * np.log((u[:, 0] + 1) / 2**53))
+    angle = 2 * np.pi * (u[:, 1] / 2**53)
+    expected = np.column_stack([r * np.cos(angle), r * np.sin(angle)]).ravel()[:d]
+    (drawn,) = aes_boxmuller(KEY, stream, range(index, index + 1), d)
+    assert drawn == pytest.approx(expected, abs=1e-14)
+
+
+def test_the_aes_law_refuses_a_sample_whose_blocks_would_run_into_its_stream() -> None:
+    with pytest.raises(ValueError, match="more blocks than its counter has"):
+        next(aes_boxmuller(KEY, Stream.SELECT, range(1), 2**49 + 1))
+
+
+def test_the_bits_of_the_aes_law_are_those_of_every_machine() -> None:
+    normals = Noise(KEY, "aes128ctr-boxmuller-f64").standard_normal(Stream.ESTIMATE, 1, (3, 64, 64))
+    assert (
+        hashlib.sha256(normals.astype("<f8").tobytes()).hexdigest()
+        == "f8107c53adf3fbe69865dbd0ddac7c4feea2b0fe69d0866bd511b3dda6a219b9"
+    )
+
+
 def test_the_ziggurat_law_reads_the_documented_words() -> None:
     """numpy counts before it draws: its first block is number 1."""
     philox = np.random.Philox(key=np.frombuffer(KEY, "<u8", 2), counter=[0, 0, 77, Stream.ESTIMATE])
@@ -131,10 +191,14 @@ def test_noise_does_not_depend_on_what_was_drawn_before(law: NoiseLaw) -> None:
     assert np.array_equal(forward, backward[::-1])
 
 
-def test_drawing_many_samples_at_once_gives_each_the_same_noise() -> None:
-    alone = [Noise(KEY).standard_normal(Stream.SELECT, i, (999,)) for i in range(3, 9)]
-    assert np.array_equal([normals.copy() for normals in ziggurat(KEY, Stream.SELECT, range(3, 9), 999)], alone)
-    alone = [Noise(KEY, LAWS[1]).standard_normal(Stream.SELECT, i, (999,)) for i in range(3, 9)]
+@pytest.mark.parametrize("law", CPU_LAWS)
+def test_drawing_many_samples_on_the_cpu_gives_each_the_same_noise(law: NoiseLaw) -> None:
+    alone = [Noise(KEY, law).standard_normal(Stream.SELECT, i, (999,)) for i in range(3, 9)]
+    assert np.array_equal([normals.copy() for normals in CPU_LAWS[law](KEY, Stream.SELECT, range(3, 9), 999)], alone)
+
+
+def test_drawing_many_samples_on_the_device_gives_each_the_same_noise() -> None:
+    alone = [Noise(KEY, "philox-boxmuller-f64").standard_normal(Stream.SELECT, i, (999,)) for i in range(3, 9)]
     assert boxmuller(KEY, Stream.SELECT, range(3, 9), 999, CPU).numpy() == pytest.approx(np.array(alone), abs=1e-14)
 
 

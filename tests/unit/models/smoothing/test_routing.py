@@ -1,4 +1,4 @@
-"""Automatic sigma: what is sampled, what is published, and the selector."""
+"""Automatic sigma samples and publishes what its rule says, and its radius holds for every outcome."""
 
 import hashlib
 from dataclasses import replace

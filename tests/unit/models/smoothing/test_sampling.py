@@ -1,9 +1,9 @@
-"""Noisy batches and the labels they get."""
+"""Noisy batches are rounded and ordered as documented, and get one label for each sample."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from certrad.models.smoothing.sampling import NoisySampler, count, labels
 from certrad.models.types import LabelCounts, NoiseLaw
 
 KEY = bytes(range(32))
-LAWS: tuple[NoiseLaw, ...] = ("philox-ziggurat-f64", "philox-boxmuller-f64")
+LAWS: tuple[NoiseLaw, ...] = get_args(NoiseLaw)
 IMAGE = np.random.default_rng(0).random((3, 9, 11))
 
 
@@ -168,7 +168,7 @@ def test_impossible_settings_are_refused(sigma: float, batch_size: int) -> None:
 
 def test_more_coordinates_than_eta_pays_for_are_refused() -> None:
     with pytest.raises(ValueError, match="away from Gaussian"):
-        sampler(LAWS[1], image=np.zeros((3, 1500, 1500)))
+        sampler("philox-boxmuller-f64", image=np.zeros((3, 1500, 1500)))
 
 
 # -- labels ----------------------------------------------------------------------------------------------------------

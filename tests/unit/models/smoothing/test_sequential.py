@@ -1,4 +1,4 @@
-"""SEQ-CERTIFY without any noise: the martingale's numbers, the bounds, and the order of decisions."""
+"""The martingale of SEQ-CERTIFY has the known numbers, and its decisions come in the documented order."""
 
 import math
 from dataclasses import replace

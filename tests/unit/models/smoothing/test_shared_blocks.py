@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -27,7 +28,7 @@ PARAMS = SmoothingParams(n0=50, n=600)
 TARGETED = replace(PARAMS, n=3000, target_radius=0.05)
 SELECTION = LabelCounts(per_class=(26, 6, 7, 11))
 COMMIT_SIZE = 16
-LAWS: tuple[NoiseLaw, ...] = ("philox-ziggurat-f64", "philox-boxmuller-f64")
+LAWS: tuple[NoiseLaw, ...] = get_args(NoiseLaw)
 SAMPLERS = {
     law: NoisySampler(
         image=CLASSIFIER.image(0.4),

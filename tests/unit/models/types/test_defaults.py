@@ -1,4 +1,4 @@
-"""Which backbone, prompt and adaptation a request means, as a table."""
+"""A table says which backbone, prompt and adaptation a request means."""
 
 from dataclasses import replace
 from typing import Any

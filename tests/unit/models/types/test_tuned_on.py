@@ -1,4 +1,4 @@
-"""The record of the images that a prompt was tuned on: found again with the secret only, and never forgotten."""
+"""The record of the images that a prompt was tuned on needs its secret to be read, and forgets none."""
 
 import hashlib
 import hmac

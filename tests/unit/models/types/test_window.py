@@ -1,4 +1,4 @@
-"""Windows as a request writes them, the presets of a task, and what is told of a window that was applied."""
+"""Windows are read as a request writes them, and tasks have presets for images with a fixed unit."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which IP addresses no callback connects to, in every form in which one of them can be written."""
+"""No callback connects to a closed IP address, in whatever form it is written."""
 
 from ipaddress import ip_address
 

@@ -1,4 +1,4 @@
-"""`certrad attack`: images in, both accuracies out, and the attacked images as pictures."""
+"""`certrad attack` takes images, prints both accuracies and writes the attacked images."""
 
 import json
 from pathlib import Path

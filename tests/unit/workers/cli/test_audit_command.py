@@ -1,4 +1,4 @@
-"""`certrad audit` and `python -m certrad.bench audit`: images in, verdicts out, and a journal between two runs."""
+"""`certrad audit` and `python -m certrad.bench audit` print verdicts, and go on from their journal."""
 
 import json
 from dataclasses import replace

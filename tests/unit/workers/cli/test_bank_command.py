@@ -1,4 +1,4 @@
-"""`certrad prompts bank`: a few labelled images of each class in, a bank that can be gated out."""
+"""`certrad prompts bank` makes a bank that can be gated from a few labelled images of each class."""
 
 import json
 from pathlib import Path

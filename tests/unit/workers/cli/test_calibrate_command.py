@@ -1,4 +1,4 @@
-"""`certrad prompts calibrate`: a folder of unlabelled images in, a prompt that names its pool out."""
+"""`certrad prompts calibrate` makes a prompt that names its pool from a folder of unlabelled images."""
 
 import json
 from pathlib import Path

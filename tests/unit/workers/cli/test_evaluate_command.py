@@ -1,4 +1,4 @@
-"""`certrad evaluate`: a split of a data set in, rows of the field's table and certified accuracy out."""
+"""`certrad evaluate` makes the field's table and certified accuracy from a split of a data set."""
 
 import json
 from collections.abc import Sequence

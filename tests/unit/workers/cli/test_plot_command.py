@@ -1,4 +1,4 @@
-"""`certrad plot`: tables of `certrad evaluate` in, one picture out."""
+"""`certrad plot` draws tables of `certrad evaluate` as one figure."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a worker has imported before it forks: a fork that imports a module again would do so for every job."""
+"""A worker has imported all that its jobs need before it forks, so that no fork imports a module again."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""API keys: shown once, kept as digests, compared in constant time, changed by one process at a time."""
+"""API keys are shown once, kept as digests, compared in constant time, and changed by one process at a time."""
 
 import hmac
 import json

@@ -1,4 +1,4 @@
-"""The parser of every command, and the kinds of values."""
+"""The parser of every command tells all errors at once, and each kind of value says what it expects."""
 
 from argparse import Namespace
 from collections.abc import Iterator

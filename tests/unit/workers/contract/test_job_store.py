@@ -1,4 +1,4 @@
-"""The room that the job store has."""
+"""The job store has room below a share of its memory, and always where it has no bound."""
 
 import pytest
 from redis import Redis

@@ -1,4 +1,4 @@
-"""The schedule that estimates come from: the order of the queues, the time of each job, and the engines there are."""
+"""The schedule behind estimates follows the order of the queues, the time of each job, and the engines there are."""
 
 from certrad.workers.contract.schedule import Queues, Work, remaining, waits
 from certrad.workers.contract.turns import NORMAL, URGENT, Turn

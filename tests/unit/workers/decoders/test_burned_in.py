@@ -1,4 +1,4 @@
-"""Images that may have text burned into their pixels."""
+"""Some kinds of images may have text burned into their pixels, and others have none."""
 
 from typing import Any
 

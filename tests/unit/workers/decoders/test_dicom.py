@@ -1,4 +1,4 @@
-"""DICOM by the grayscale pipeline of PS3.3 C.11, against pydicom's own functions and by hand."""
+"""DICOM is decoded by the grayscale pipeline of PS3.3 C.11, as pydicom's own functions and hand calculation do."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A table of headers that are wrong, or easily read wrongly: the right values or the right code for each."""
+"""A header that is wrong, or easily read wrongly, gives the right values or the right code."""
 
 import io
 from typing import Any

@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF by the written rule."""
+"""PNG, JPEG and TIFF are decoded by the written rule."""
 
 import io
 from typing import Any

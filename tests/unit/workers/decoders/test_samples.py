@@ -1,4 +1,4 @@
-"""The outcome of every DICOM file that pydicom and pydicom-data bring along; none of them crashes a decoder."""
+"""Every DICOM file that pydicom and pydicom-data bring along has a known outcome, and none crashes a decoder."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Windows of requests, tasks and headers: the pixels they make, and what is told of them."""
+"""The windows of requests, tasks and headers make known pixels, in a fixed order of precedence."""
 
 from dataclasses import replace
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What an archive of labelled images may be, and that everything else is refused with a code and a name."""
+"""An archive of labelled images is listed in order, or refused with a code and a name."""
 
 import stat
 import struct

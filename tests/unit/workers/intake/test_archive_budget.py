@@ -1,4 +1,4 @@
-"""How much work an archive may cost, all its images together."""
+"""The work that an archive may cost is bounded for all its images together."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How much work an upload may cost, and what the result says about what the model sees."""
+"""The work that an upload may cost is bounded, and the result warns of what the model can hardly see."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Intake's checks of the self-test, and the report of `certrad selftest`."""
+"""Intake's checks of the self-test find wrong pixels and missing keys, and its report is signed."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The epoch secrets on disk: one in use, former ones found by their digest, old ones revealed."""
+"""One epoch secret on disk is in use, former ones are found by their digest, and old ones can be revealed."""
 
 import hashlib
 from pathlib import Path

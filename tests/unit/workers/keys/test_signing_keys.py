@@ -1,4 +1,4 @@
-"""The signing keys on disk: one in use, made once, and every public key kept."""
+"""One signing key on disk is in use and made once, and every public key is kept."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""A part is called silent for good reasons only, and for no others."""
+"""A part is called silent only when it had the time to answer and gave no answer."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The token of a destination: read at each request, and told by a code if it cannot be."""
+"""The token of a destination is read at each request, and a code tells if it cannot be."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the connector does beside its steps."""
+"""The connector expires its part of the audit trail."""
 
 import time
 from contextlib import closing

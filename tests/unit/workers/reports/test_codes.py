@@ -1,4 +1,4 @@
-"""The private coding scheme: every concept is defined, published, and short enough for every reader."""
+"""The private coding scheme defines and publishes every concept, short enough for every reader."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The FHIR bundle of a certificate: valid in R4B, and in what the models of R4B do not check."""
+"""The FHIR bundle of a certificate is valid in R4B, and in what the models of R4B do not check."""
 
 import base64
 import json

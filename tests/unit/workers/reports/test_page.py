@@ -1,4 +1,4 @@
-"""The page: what it says, and that nothing on it is cut, hidden or hard to read."""
+"""The page says what the certificate states, and nothing on it is cut, hidden or hard to read."""
 
 import re
 from dataclasses import replace

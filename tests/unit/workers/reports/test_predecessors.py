@@ -1,4 +1,4 @@
-"""The index of reports: durable, for several workers at once, and without a name of an image."""
+"""The index of reports is durable, takes several workers at once, and holds no name of an image."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""The reports about every DICOM file of pydicom and pydicom-data that decodes: made, or refused with a code."""
+"""Every DICOM file of pydicom and pydicom-data that decodes has its reports, or is refused with a code."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The Secondary Capture: valid DICOM about any patient, the same each time, and tied to image and report."""
+"""The Secondary Capture is valid DICOM about any patient, the same each time, and tied to image and report."""
 
 import warnings
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a structured report says of a certificate, as highdicom reads it back, and what it never says."""
+"""A structured report states a certificate exactly, as highdicom reads it back, and nothing that it must not say."""
 
 import io
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What code on untrusted bytes can do, and what of it is believed."""
+"""Code on untrusted bytes can do nothing but answer, within limits, and only a well-formed answer is believed."""
 
 import ctypes
 import logging

@@ -1,4 +1,4 @@
-"""The fields of POST /certify, one by one."""
+"""Each field of POST /certify is read or refused by its name."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""The fields of POST /prompts, one by one, and the request they make."""
+"""Each field of POST /prompts is read or refused by its name, and reaches the request that they make."""
 
 import json
 from dataclasses import asdict, fields

@@ -1,4 +1,4 @@
-"""AutoAttack and its parts: what each can do, for any number of classes, alone and behind a randomised defence."""
+"""AutoAttack and its parts stay in the ball and fool, for any number of classes, also behind a randomised defence."""
 
 import math
 from dataclasses import replace

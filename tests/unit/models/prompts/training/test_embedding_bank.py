@@ -1,4 +1,4 @@
-"""AdvPT: a bank of adversarial embeddings that is what it is named after, and prompts learned on it."""
+"""A bank of adversarial embeddings (AdvPT) holds those of the attacked images, and prompts are learned on it."""
 
 from dataclasses import replace
 

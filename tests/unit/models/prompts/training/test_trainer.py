@@ -1,4 +1,4 @@
-"""The trainer of prompts: PromptSmooth's noise, CoOp's schedule, the same seed the same vectors."""
+"""The trainer of prompts uses PromptSmooth's noise and CoOp's schedule, and one seed gives the same vectors."""
 
 import math
 from collections.abc import Iterator

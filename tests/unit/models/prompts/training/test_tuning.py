@@ -1,4 +1,4 @@
-"""Tuning in steps: what is chosen, what one seed fixes, what the card says."""
+"""Tuning in steps chooses images by its seed, ends alike after any interruption, and says so in its card."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,0 +1,149 @@
+"""Noisy pixels by the law of the device, and their drawing beside the work of the encoder."""
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from certrad.models.smoothing.fused_noise import FusedNoise, fused_noise_is_exact
+from certrad.models.smoothing.noise import GRID, Noise, Stream, boxmuller
+
+Event = TypeVar("Event")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DeviceNoise:
+    """Noisy copies of an image by the law `philox-boxmuller-f64`, drawn on the device.
+
+    Attributes:
+        noise: The key and the law.
+        image: (C, H, W), float64, on the device.
+        sigma: Noise standard deviation in pixels of [0, 1].
+        fused: The kernel, where it was found to equal the eager law on this device.
+    """
+
+    noise: Noise
+    image: torch.Tensor
+    sigma: float
+    fused: FusedNoise | None
+
+    @staticmethod
+    def of(image: NDArray[Any], sigma: float, noise: Noise, device: torch.device) -> "DeviceNoise":
+        """Returns the noisy copies of an image; it is moved to the device only once.
+
+        Args:
+            image: (C, H, W).
+            sigma: Noise standard deviation in pixels of [0, 1].
+            noise: The key and the law.
+            device: Where they are drawn.
+        """
+        pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float64)).to(device)
+        fused = FusedNoise(key=noise.key, image=pixels, sigma=sigma) if fused_noise_is_exact(device) else None
+        return DeviceNoise(noise=noise, image=pixels, sigma=sigma, fused=fused)
+
+    def pixels(self, stream: Stream, indices: range) -> torch.Tensor:
+        """Returns the samples, (len(indices), C, H, W) float32.
+
+        Args:
+            stream: What the noise is for.
+            indices: The samples, consecutive ones.
+        """
+        if self.fused is not None:
+            return self.fused.inputs(stream, indices)
+        eps = boxmuller(self.noise.key, stream, indices, self.image.numel(), self.image.device)
+        k = eps.mul_(self.sigma).add_(self.image.reshape(-1)).mul_(GRID).round_()
+        return k.to(torch.float32).div_(GRID).reshape(len(indices), *self.image.shape)
+
+
+class Streams(Protocol[Event]):
+    """Two streams of a device: that of the caller, and one beside it."""
+
+    def beside(self) -> AbstractContextManager[object]:
+        """Returns a context whose work goes to the stream beside."""
+
+    def mark(self) -> Event:
+        """Returns an event that happens when the stream beside has done all its work of now."""
+
+    def take(self, event: Event, made: torch.Tensor) -> None:
+        """Has the caller's stream wait for an event, and keeps the memory of what was made until it is done with it.
+
+        Args:
+            event: A mark.
+            made: What the stream beside had made by then.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CudaStreams:
+    """The streams of a CUDA device. Neither the host nor the caller's stream waits for more than one event.
+
+    No GPU has run it.
+
+    Attributes:
+        side: The stream beside that of the caller.
+    """
+
+    side: torch.cuda.Stream
+
+    @staticmethod
+    def of(device: torch.device) -> "CudaStreams":
+        """Returns the streams of a device; the one beside begins when all work of the caller's of now is done.
+
+        Args:
+            device: A CUDA device.
+        """
+        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(device))
+        return CudaStreams(side=side)
+
+    def beside(self) -> AbstractContextManager[object]:
+        """Returns a context whose work goes to the stream beside."""
+        context: AbstractContextManager[object] = torch.cuda.stream(self.side)
+        return context
+
+    def mark(self) -> torch.cuda.Event:
+        """Returns an event that happens when the stream beside has done all its work of now."""
+        event: torch.cuda.Event = self.side.record_event()
+        return event
+
+    def take(self, event: torch.cuda.Event, made: torch.Tensor) -> None:
+        """Has the caller's stream wait for an event, and keeps the memory of what was made until it is done with it.
+
+        Args:
+            event: A mark.
+            made: What the stream beside had made by then.
+        """
+        caller = torch.cuda.current_stream(self.side.device)
+        caller.wait_event(event)
+        # The allocator knows only the stream that the tensor was made on, and would give its memory to that one again.
+        made.record_stream(caller)
+
+
+def drawn_beside(
+    draw: Callable[[int], torch.Tensor], starts: Iterable[int], streams: Streams[Event]
+) -> Generator[tuple[int, torch.Tensor], None, None]:
+    """Yields (start, draw(start)) for every start, in order; the next one is in the making while the caller has one.
+
+    Two batches are in memory at once, and no more.
+
+    Args:
+        draw: Draws a batch; it waits for nothing on the host.
+        starts: Indices of first samples.
+        streams: Where it draws, and who waits for it.
+    """
+    ready: tuple[int, torch.Tensor, Event] | None = None
+    for start in starts:
+        with streams.beside():
+            made = draw(start)
+        drawn = start, made, streams.mark()
+        if ready is not None:
+            streams.take(ready[2], ready[1])
+            yield ready[0], ready[1]
+        ready = drawn
+    if ready is not None:
+        streams.take(ready[2], ready[1])
+        yield ready[0], ready[1]

@@ -1,0 +1,76 @@
+"""A device uses the fused noise kernel only where it gives what the eager law gives, in Triton's interpreter."""
+
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+import torch
+
+from certrad.models.selftest.fused import SHAPES, choose_noise_kernel
+from certrad.models.smoothing.device import noise_path
+from certrad.models.smoothing.fused_noise import fused_noise_is_exact, record_comparison
+from tests.support.triton_interpreter import kernels
+
+__all__ = ["kernels"]
+
+pytestmark = pytest.mark.usefixtures("kernels")
+
+CPU = torch.device("cpu")
+SMALL = SHAPES[:2]  # the others take minutes in the interpreter
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    yield
+    record_comparison(CPU, exact=False)
+
+
+def test_a_kernel_that_equals_the_eager_law_is_used() -> None:
+    assert choose_noise_kernel(CPU, SMALL).startswith(
+        "noise by the fused kernel: words and pixels of 2544 values equal"
+    )
+    assert fused_noise_is_exact(CPU)
+
+
+@pytest.mark.parametrize(
+    ("constant", "wrong", "reason"),
+    [
+        ("WEYL_0", 0x9E3779B8, "a word differs in stream ADAPT"),
+        ("WEYL_1", 0xBB67AE84, "a word differs in stream ADAPT"),
+        ("MULTIPLIER_0", 0xD2511F55, "a word differs in stream ADAPT"),
+        ("MULTIPLIER_1", 0xCD9E8D55, "a word differs in stream ADAPT"),
+        ("ROUNDS", 9, "a word differs in stream ADAPT"),
+        ("UNIT", 2.0**-54, "a normal differs"),
+        ("TWO_PI", 6.2831854820251465, "a normal differs"),  # that of float32
+        ("WHITE", 256.0, "a noisy pixel differs"),
+    ],
+)
+def test_a_wrong_constant_is_refused(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, constant: str, wrong: float, reason: str
+) -> None:
+    record_comparison(CPU, exact=True)
+    monkeypatch.setattr(kernels, constant, type(kernels.UNIT)(wrong))
+    found = choose_noise_kernel(CPU, SMALL[:1])
+    assert found.startswith(f"noise by torch operations, for the fused kernel was refused: {reason}")
+    assert not fused_noise_is_exact(CPU)
+
+
+def test_a_machine_without_a_compiler_for_the_kernel_draws_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> ModuleType:
+        raise RuntimeError("Failed to find C compiler\nmore words")
+
+    monkeypatch.setattr("certrad.models.smoothing.fused_noise._kernels", broken)
+    expected = "noise by torch operations, for the fused kernel does not run: RuntimeError: Failed to find C compiler"
+    assert choose_noise_kernel(CPU, SMALL) == expected
+    assert not fused_noise_is_exact(CPU)
+
+
+def test_the_path_of_the_noise_is_what_was_chosen() -> None:
+    gpu = torch.device("cuda:7")
+    assert noise_path(CPU) == "numpy"
+    assert noise_path(gpu) == "torch operations"
+    record_comparison(gpu, exact=True)
+    try:
+        assert noise_path(gpu) == "fused kernel"
+    finally:
+        record_comparison(gpu, exact=False)
