@@ -73,14 +73,16 @@ def records(redis: Redis, settings: WorkerSettings, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(scope="module")
-def resident() -> OrderedDict[tuple[BackboneCard, torch.dtype], Backbone]:
+def resident() -> OrderedDict[tuple[BackboneCard, torch.dtype, str | None], Backbone]:
     """The backbones of every engine of these tests: they are loaded once."""
     return OrderedDict()
 
 
 @pytest.fixture
 def runtime(
-    settings: WorkerSettings, redis: Redis, resident: OrderedDict[tuple[BackboneCard, torch.dtype], Backbone]
+    settings: WorkerSettings,
+    redis: Redis,
+    resident: OrderedDict[tuple[BackboneCard, torch.dtype, str | None], Backbone],
 ) -> Runtime:
     return replace(build(settings, redis), _resident=resident)
 
