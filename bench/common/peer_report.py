@@ -1,4 +1,4 @@
-"""What `bench peers` says: a row for each system, what each does otherwise, and certified accuracy against seconds."""
+"""What `bench peers` says: a row for each system, what each does otherwise, and certified accuracy against time."""
 
 import math
 import statistics
@@ -40,7 +40,8 @@ class Row:
         processor_ratio: The same of the processor seconds, which other work on the machine moves less.
         mean_radius: Mean radius; 0 counts where it abstained or the class is not the true one.
         radius_per_second: Sum of those radii over the sum of the seconds.
-        radius_per_second_ratio: That over the figure of the published loop; NaN where that is 0.
+        radius_per_processor_second_ratio: The same of the processor seconds, over the figure of the published loop; NaN
+            where that is 0.
         certified: Share of images certified for the true class.
         certified_at_target: Share of images certified for the true class at the target radius or beyond.
         abstained: Share of images without a class.
@@ -54,7 +55,7 @@ class Row:
     processor_ratio: float
     mean_radius: float
     radius_per_second: float
-    radius_per_second_ratio: float
+    radius_per_processor_second_ratio: float
     certified: float
     certified_at_target: float
     abstained: float
@@ -67,8 +68,8 @@ def summarise(rounds: Sequence[Round], target_radius: float) -> list[Row]:
         rounds: The answers of all systems, image by image.
         target_radius: The radius that certified accuracy is told at.
     """
-    per_second = {name: _radius_per_second(name, rounds) for name in _systems(rounds)}
-    base = per_second[PUBLISHED]
+    spent = {name: sum(one.answers[name].processor_seconds for one in rounds) for name in _systems(rounds)}
+    base = sum(_true_radius(one.answers[PUBLISHED], one.label) for one in rounds) / spent[PUBLISHED]
     rows = []
     for name in _systems(rounds):
         answers = [one.answers[name] for one in rounds]
@@ -85,8 +86,8 @@ def summarise(rounds: Sequence[Round], target_radius: float) -> list[Row]:
                     own.processor_seconds / loop.processor_seconds for own, loop in pairs
                 ),
                 mean_radius=statistics.mean(radii),
-                radius_per_second=per_second[name],
-                radius_per_second_ratio=per_second[name] / base if base else math.nan,
+                radius_per_second=sum(radii) / sum(answer.seconds for answer in answers),
+                radius_per_processor_second_ratio=sum(radii) / spent[name] / base if base else math.nan,
                 certified=statistics.mean(radius > 0 for radius in radii),
                 certified_at_target=statistics.mean(radius >= target_radius for radius in radii),
                 abstained=statistics.mean(answer.class_index is None for answer in answers),
@@ -104,7 +105,7 @@ def as_markdown(rows: Sequence[Row], target_radius: float) -> str:
     """
     lines = [
         "| system | samples | s an image | time, CERTIFY = 1 | processor time, CERTIFY = 1 | mean radius "
-        f"| radius/s | radius/s, CERTIFY = 1 | certified | R ≥ {target_radius:g} | abstained |",
+        f"| radius/s | radius/processor s, CERTIFY = 1 | certified | R ≥ {target_radius:g} | abstained |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     by_name = {row.system: row for row in rows}
@@ -114,15 +115,15 @@ def as_markdown(rows: Sequence[Row], target_radius: float) -> str:
             continue
         lines.append(
             f"| {name} | {row.samples:,.0f} | {row.seconds:.2f} | {row.time_ratio:.3g} | {row.processor_ratio:.3g} "
-            f"| {row.mean_radius:.4f} | {row.radius_per_second:.3g} | {row.radius_per_second_ratio:.3g} "
+            f"| {row.mean_radius:.4f} | {row.radius_per_second:.3g} | {row.radius_per_processor_second_ratio:.3g} "
             f"| {row.certified:.1%} | {row.certified_at_target:.1%} | {row.abstained:.1%} |"
         )
     otherwise = [f"- {name}: {difference}." for name, difference in DIFFERENCES.items()]
     return "\n".join([*lines, "", "What each does otherwise:", "", *otherwise])
 
 
-def seconds_to_target(name: str, rounds: Sequence[Round], target_radius: float) -> list[tuple[float, float]]:
-    """Returns the steps of certified accuracy at the target against the seconds spent on one image.
+def steps_to_target(name: str, rounds: Sequence[Round], target_radius: float) -> list[tuple[float, float]]:
+    """Returns the steps of certified accuracy at the target against the processor seconds spent on one image.
 
     Args:
         name: The system.
@@ -130,17 +131,19 @@ def seconds_to_target(name: str, rounds: Sequence[Round], target_radius: float) 
         target_radius: See `summarise`.
 
     Returns:
-        (seconds, share of all images whose certificate of the true class, at the target or beyond, stood by then),
-        from 0 seconds on; the share never reaches 1 where an image has no such certificate.
+        (processor seconds, share of all images whose certificate of the true class, at the target or beyond, stood by
+        then), from 0 seconds on; the share never reaches 1 where an image has no such certificate.
     """
     reached = sorted(
-        one.answers[name].seconds for one in rounds if _true_radius(one.answers[name], one.label) >= target_radius
+        one.answers[name].processor_seconds
+        for one in rounds
+        if _true_radius(one.answers[name], one.label) >= target_radius
     )
     return [(0.0, 0.0), *((seconds, place / len(rounds)) for place, seconds in enumerate(reached, 1))]
 
 
 def write_plot(path: Path, rounds: Sequence[Round], target_radius: float) -> None:
-    """Writes the plot of `seconds_to_target` for every system, as the suffix says.
+    """Writes the plot of `steps_to_target` for every system, as the suffix says.
 
     Args:
         path: The file.
@@ -154,16 +157,16 @@ def write_plot(path: Path, rounds: Sequence[Round], target_radius: float) -> Non
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     panel = figure.subplots()
-    end = 1.3 * max(answer.seconds for one in rounds for answer in one.answers.values())
+    end = 1.3 * max(answer.processor_seconds for one in rounds for answer in one.answers.values())
     for name in _systems(rounds):
-        steps = seconds_to_target(name, rounds, target_radius)
+        steps = steps_to_target(name, rounds, target_radius)
         xs, ys = zip(*steps, (end, steps[-1][1]), strict=True)
         style = "--" if name == FIXED_COHEN else "-"
         panel.step(xs, [100 * y for y in ys], style, where="post", label=name)
     panel.set_xscale("log")
     panel.set_xlim(right=end)
     panel.set_ylim(0, 103)
-    panel.set_xlabel("seconds spent on an image")
+    panel.set_xlabel("processor seconds spent on an image")
     panel.set_ylabel(f"certified accuracy at R ≥ {target_radius:g}, %")
     panel.grid(visible=True, alpha=0.3)
     panel.legend(fontsize=8)
@@ -178,8 +181,3 @@ def _systems(rounds: Sequence[Round]) -> list[str]:
 
 def _true_radius(answer: Answer, label: int) -> float:
     return answer.radius if answer.class_index == label else 0.0
-
-
-def _radius_per_second(name: str, rounds: Sequence[Round]) -> float:
-    radius = sum(_true_radius(one.answers[name], one.label) for one in rounds)
-    return radius / sum(one.answers[name].seconds for one in rounds)

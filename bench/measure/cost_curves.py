@@ -3,9 +3,10 @@
     python -m certrad.bench cost-curves
 
 Side, K and n: a certificate without adaptation, text features included, with random weights of the backbone's
-architecture at that side; one axis moves, the others stay at the base. Every value is measured once in every round, so
-that other work on the machine slows all of them: compare the ratios. Engines: those of `certrad up` as far as there are
-cores, and simulated ones that sleep for the time of a batch (see `python -m certrad.bench scale`).
+architecture at that side; one axis moves, the others stay at the base. The seconds are those of the processor, which
+other work on the machine moves less, and every value is measured once in every round: compare the ratios. Engines:
+those of `certrad up` as far as there are cores, and simulated ones that sleep for the time of a batch (see
+`python -m certrad.bench scale`), in seconds of the clock.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -25,7 +27,7 @@ from tqdm import tqdm
 
 from certrad.bench.common.architectures import random_clip
 from certrad.bench.common.growth import Curve, as_markdown, points, write_plot
-from certrad.bench.common.machine import pinned_to_cores, this_machine, timed
+from certrad.bench.common.machine import pinned_to_cores, this_machine
 from certrad.bench.common.options import add_dtype, threads_of_torch
 from certrad.bench.measure.scale_real import measure_real
 from certrad.bench.measure.scale_simulation import simulate
@@ -90,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def certificate_curves(arguments: argparse.Namespace) -> list[Curve]:
-    """Returns the curves of side, K and n, each value measured once in each round.
+    """Returns the curves of side, K and n in processor seconds, each value measured once in each round.
 
     Args:
         arguments: The options of the command.
@@ -115,7 +117,9 @@ def certificate_curves(arguments: argparse.Namespace) -> list[Curve]:
     seconds: dict[tuple[str, int], list[float]] = {key: [] for key in work}
     for _ in tqdm(range(arguments.rounds), desc="rounds", file=sys.stderr):
         for key, action in work.items():
-            seconds[key].append(timed(action, _CPU))
+            began = time.process_time()
+            action()
+            seconds[key].append(time.process_time() - began)
     return [
         Curve(
             axis=axis,

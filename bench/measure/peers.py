@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=12, help="of --data rounded up to as many of each class")
     parser.add_argument("--journal", type=Path, help="scratch file, one JSON line an image")
     parser.add_argument("--out", type=Path, help="result, in JSON")
-    parser.add_argument("--plot", type=Path, help="certified accuracy against seconds, .svg or .png")
+    parser.add_argument("--plot", type=Path, help="certified accuracy against processor seconds, .svg or .png")
     parser.add_argument("--backbone", default="demo", choices=sorted(shipped_backbones()))
     parser.add_argument("--backbones", type=Path, default=Path("backbones"), help="folder of fetched backbones")
     parser.add_argument("--prompt", help=f"checkpoint, bank or `{TEMPLATE}`; default: the default prompt of the task")

@@ -29,7 +29,7 @@ MARKED: Final = {
     "docs/erasure.md": 4,
     "docs/evaluation.md": 3,
     "docs/integration.md": 9,
-    "docs/measurements.md": 3,
+    "docs/measurements.md": 5,
     "docs/monitoring.md": 1,
     "docs/operations.md": 10,
     "docs/outputs.md": 1,

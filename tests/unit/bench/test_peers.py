@@ -17,7 +17,7 @@ from torch import Tensor
 
 from certrad.bench.common import published_certify
 from certrad.bench.common.options import threads_of_torch
-from certrad.bench.common.peer_report import NOT_RUN, as_markdown, seconds_to_target, summarise, write_plot
+from certrad.bench.common.peer_report import NOT_RUN, as_markdown, steps_to_target, summarise, write_plot
 from certrad.bench.common.peer_study import (
     TEMPLATE,
     Answer,
@@ -232,12 +232,17 @@ def test_times_are_compared_on_the_same_image() -> None:
     assert rows[PUBLISHED].time_ratio == 1
     assert rows[FIXED].time_ratio == 0.5  # of 1/2, 1/4 and 2/4
     assert rows[FIXED].processor_ratio == 0.25
-    assert rows[FIXED].radius_per_second_ratio == pytest.approx(0.8 / 4 / 0.06)
+
+
+def test_radius_per_processor_second_is_told_against_that_of_the_published_loop() -> None:
+    row = {row.system: row for row in summarise(ROUNDS, 0.25)}[FIXED]
+    assert row.radius_per_second == pytest.approx(0.8 / 4)
+    assert row.radius_per_processor_second_ratio == pytest.approx((0.8 / 6) / (0.6 / 36))
 
 
 def test_radius_per_second_has_no_ratio_where_the_published_loop_certifies_nothing() -> None:
     rounds = [Round(index=0, label=0, answers={PUBLISHED: answer(0, 1.0, None), FIXED: answer(0.3, 1.0)})]
-    assert math.isnan(summarise(rounds, 0.25)[1].radius_per_second_ratio)
+    assert math.isnan(summarise(rounds, 0.25)[1].radius_per_processor_second_ratio)
 
 
 def test_the_table_says_which_system_did_not_run() -> None:
@@ -247,8 +252,8 @@ def test_the_table_says_which_system_did_not_run() -> None:
 
 
 def test_accuracy_against_seconds_counts_only_certificates_at_the_target() -> None:
-    assert seconds_to_target(TARGET, ROUNDS, 0.25) == [(0.0, 0.0), (0.1, 1 / 3), (0.4, 2 / 3)]
-    assert seconds_to_target(PUBLISHED, ROUNDS, 0.25) == [(0.0, 0.0), (2.0, 1 / 3)]
+    assert steps_to_target(TARGET, ROUNDS, 0.25) == [(0.0, 0.0), (0.1**2, 1 / 3), (0.4**2, 2 / 3)]
+    assert steps_to_target(PUBLISHED, ROUNDS, 0.25) == [(0.0, 0.0), (4.0, 1 / 3)]
 
 
 def test_the_plot_names_every_system_and_is_the_same_file_for_the_same_answers(tmp_path: Path) -> None:
