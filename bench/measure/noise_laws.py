@@ -22,9 +22,10 @@ from certrad.bench.common.machine import Machine, this_machine
 from certrad.models.smoothing.noise import CPU_LAWS, Noise, Stream
 from certrad.models.smoothing.sampling import NoisySampler
 from certrad.models.types import NoiseLaw
+from certrad.models.types.smoothing import BLOCK_CPU
 
 REFERENCE: Final[NoiseLaw] = "philox-ziggurat-f64"
-_SAMPLES: Final = 4  # of one turn
+_SAMPLES: Final = BLOCK_CPU  # of one turn: a batch of the service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

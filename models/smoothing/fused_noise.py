@@ -25,9 +25,10 @@ import torch
 from certrad.models.smoothing.noise import Stream, two_words
 
 _BLOCK: Final = 256
-"""Pairs of one program: two for each of its 128 threads."""
+"""Pairs of one program."""
 _INDEX_MAX: Final = 1 << 31
-_LAUNCH: Final = {"num_warps": 4, "enable_fp_fusion": False}
+LAUNCH: Final = {"num_warps": 4, "enable_fp_fusion": False}
+"""How the kernels are compiled: two pairs for each thread, and every product and sum rounded by itself."""
 
 _exact: Final[set[str]] = set()
 """The devices on which the kernel gave what the eager law gives, in this process."""
@@ -142,7 +143,7 @@ class FusedNoise:
                 channels_last=self.form.channels_last,
                 normalised=bool(self.form.mean),
                 block=_BLOCK,
-                **_LAUNCH,
+                **LAUNCH,
             )
         return out
 
@@ -160,7 +161,7 @@ def fused_words(key: bytes, stream: Stream, indices: range, pairs: int, device: 
     out = torch.empty((len(indices), pairs, 4), dtype=torch.int64, device=device)
     with _on(device):
         _kernels().words_kernel[_grid(2 * pairs, indices)](
-            out, _key_on(key, device), indices.start, int(stream), pairs, block=_BLOCK, **_LAUNCH
+            out, _key_on(key, device), indices.start, int(stream), pairs, block=_BLOCK, **LAUNCH
         )
     return out
 
@@ -178,7 +179,7 @@ def fused_normals(key: bytes, stream: Stream, indices: range, d: int, device: to
     out = torch.empty((len(indices), d), dtype=torch.float64, device=device)
     with _on(device):
         _kernels().normals_kernel[_grid(d, indices)](
-            out, _key_on(key, device), indices.start, int(stream), d, block=_BLOCK, **_LAUNCH
+            out, _key_on(key, device), indices.start, int(stream), d, block=_BLOCK, **LAUNCH
         )
     return out
 

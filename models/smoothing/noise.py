@@ -57,7 +57,7 @@ def total_variation(law: NoiseLaw, sigma: float, d: int) -> float:
       behind it is rounded once less.
 
     The words are taken as ideal. Those of AES may be: the counter blocks of one key never repeat, and a permutation of
-    128 bits differs from random words over q blocks by at most q^2 2^-129, 3e-17 for 10^6 samples of d = 3 * 224 * 224;
+    128 bits differs from random words over q blocks by at most q^2 2^-129, 9e-18 for 10^6 samples of d = 3 * 224 * 224;
     that AES cannot be told from a random permutation is the assumption of every use of it. Philox has passed
     statistical tests. For that d: 1.1e-7 (ziggurat) and 2.7e-7 (Box-Muller) at sigma = 1, 1.9e-7 and 5.2e-7 at
     sigma = 2.

@@ -26,7 +26,7 @@ def test_a_cost_is_per_value_and_its_ratio_is_to_the_ziggurat() -> None:
     found = noise_laws.measure([8], 3, clock_of(*range(1, 1 + len(laws))))
     assert [cost.law for cost in found.costs] == list(laws)
     assert [cost.ratio for cost in found.costs] == pytest.approx([1.0, 2.0, 3.0])
-    assert found.costs[0].pixels_ns == pytest.approx(1e9 / (4 * 3 * 8 * 8))
+    assert found.costs[0].pixels_ns == pytest.approx(1e9 / (64 * 3 * 8 * 8))
 
 
 def test_only_laws_of_the_cpu_have_a_time_of_their_normals_alone() -> None:

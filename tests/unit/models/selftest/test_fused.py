@@ -1,5 +1,6 @@
 """A device uses the fused noise kernel only where it gives what the eager law gives, in Triton's interpreter."""
 
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -63,6 +64,13 @@ def test_a_machine_without_a_compiler_for_the_kernel_draws_by_torch(monkeypatch:
     expected = "noise by torch operations, for the fused kernel does not run: RuntimeError: Failed to find C compiler"
     assert choose_noise_kernel(CPU, SMALL) == expected
     assert not fused_noise_is_exact(CPU)
+
+
+def test_a_torch_without_triton_draws_by_torch(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, kernels.__name__)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    expected = "noise by torch operations, for the fused kernel does not run: ModuleNotFoundError"
+    assert choose_noise_kernel(CPU, SMALL).startswith(expected)
 
 
 def test_the_path_of_the_noise_is_what_was_chosen() -> None:
