@@ -3,9 +3,11 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from redis import Redis
 from rq.job import Job
@@ -13,7 +15,7 @@ from rq.job import Job
 from certrad.workers.contract.names import ENGINE_QUEUE, claims_key, lapses_key, ledger_key
 from certrad.workers.contract.queues import rq_job_id, stage_counts
 from tests.support.offline import Offline, estimation_counts
-from tests.support.processes import Processes, kill_9, wait_for
+from tests.support.processes import Processes, children, kill_9, wait_for
 from tests.support.stack import JOB_SECONDS, START_SECONDS, RunningStack, start_stack
 
 pytestmark = pytest.mark.system
@@ -67,6 +69,16 @@ def kill_engine(stack: RunningStack, name: str) -> None:
     kill_9(engine.pid)
 
 
+def engine_processes(stack: RunningStack) -> set[int]:
+    """The ids of the processes of the engines; a worker that keeps its name may have started its own anew."""
+    found = set()
+    for child in children(stack.process.pid):
+        with suppress(psutil.NoSuchProcess):  # a zombie too
+            if "certrad.workers.engine.process" in child.cmdline():
+                found.add(child.pid)
+    return found
+
+
 def test_the_document_of_three_engines_is_that_of_one_after_kill_9_of_a_helper_and_of_the_leader(
     stack: RunningStack,
     shared: Callable[..., tuple[str, set[str]]],
@@ -102,13 +114,16 @@ def test_three_engines_share_a_certificate_without_a_word_of_it_in_the_document(
 
 
 def test_cancelling_stops_every_engine_and_all_stay(
-    stack: RunningStack, shared: Callable[..., tuple[str, set[str]]]
+    stack: RunningStack, shared: Callable[..., tuple[str, set[str]]], image: bytes
 ) -> None:
     job_id, _ = shared(n=200_000)
-    before = stack.engines()
+    before, processes = stack.engines(), engine_processes(stack)
     assert httpx.delete(f"{stack.url}/jobs/{job_id}", timeout=30).status_code in (200, 202, 204)
     with stack.redis() as redis:
         wait_for(lambda: stage_counts(redis)[ENGINE_QUEUE].running == 0, what="idle engines")
         assert not redis.exists(ledger_key(job_id), claims_key(job_id), lapses_key(job_id))
     assert stack.job(job_id)["status"] == "cancelled"
     assert stack.engines() == before
+    assert len(processes) >= 2
+    stack.document(stack.submit(image, **REQUEST))  # meanwhile a process that is leaving is gone
+    assert engine_processes(stack) >= processes

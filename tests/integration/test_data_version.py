@@ -11,6 +11,7 @@ from typing import Final, cast
 import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
@@ -112,6 +113,13 @@ def test_migration_that_a_full_memory_stopped_runs_again(redis: Redis, former_jo
     redis.zadd(f"{JOBS}:of:{LOCAL_TENANT}", {"job-0": 1.5})  # half of it, without the mark
     open_store(redis)
     assert members(redis, f"{JOBS}:of:{LOCAL_TENANT}") == members(redis, JOBS)
+
+
+def test_migration_that_failed_on_its_way_leaves_no_mark(redis: Redis, former_jobs: dict[str, str]) -> None:
+    redis.set(f"{JOBS}:of:{LOCAL_TENANT}", "no list")
+    with pytest.raises(ResponseError):
+        open_store(redis)
+    assert not redis.exists(VERSION)
 
 
 @pytest.mark.parametrize("found", [{"version": "99"}, {"version": "nonsense"}, {"version": "0"}, {"version": "2.5"}])

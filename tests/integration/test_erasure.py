@@ -18,14 +18,14 @@ from certrad.workers.contract import certificate_files
 from certrad.workers.contract.assessments import Assessments, subject_of
 from certrad.workers.contract.audit_trail import AuditTrail
 from certrad.workers.contract.certificate_owners import CertificateOwners
-from certrad.workers.contract.names import CALLBACKS, idempotency_key, record_key
+from certrad.workers.contract.names import CALLBACKS, UNSTAMPED, idempotency_key, record_key
 from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.received import ReceivedSpool
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.rules_file import parse_rules
 from certrad.workers.contract.stages import is_held
 from certrad.workers.contract.submission import Submission
-from certrad.workers.contract.triggers import Trigger
+from certrad.workers.contract.triggers import Trigger, TriggerSpool
 from certrad.workers.offline.erasure import Erasure, HeldError, UnrecordedError, Wanted
 from certrad.workers.pacs.database import Database
 from certrad.workers.pacs.instances import Instance, Instances, Report
@@ -182,6 +182,13 @@ def test_named_certificates_go_with_their_envelopes(hospital: JobEnder) -> None:
     assert [path.parent.name for path in hospital.settings.owners_dir.glob("*/*/*")] == [kept]
 
 
+def test_certificate_that_is_gone_waits_for_no_time_stamp(hospital: JobEnder, redis: Redis) -> None:
+    ours, kept = (str(hospital.read(job_id).certificate) for job_id in (JOBS[0], "other"))
+    redis.sadd(UNSTAMPED, ours, kept)
+    erase("--reference", OURS, "--certificates")
+    assert redis.smembers(UNSTAMPED) == {kept.encode()}
+
+
 def test_certificate_keeps_its_owner_until_it_is_gone(hospital: JobEnder) -> None:
     certificate = str(hospital.read(JOBS[0]).certificate)
     document = certificate_files.path(hospital.settings.certificates_dir, certificate, "document")
@@ -261,6 +268,15 @@ def test_study_finds_its_jobs_through_the_connector_and_its_series_without_a_job
     assert erase("--study", STUDY) == 0
     assert [record.id for record in active_or_ended(hospital)] == ["other"]
     assert rows(hospital)["studies"] == ["1.2.4"]
+
+
+def test_what_was_told_about_the_triggers_goes_too(hospital: JobEnder) -> None:
+    spool = TriggerSpool(hospital.settings.pacs_dir)
+    for job_id in (*JOBS, "other"):
+        spool.tell(f"trigger of {job_id}", {"status": "done", "series": []})
+    erase("--reference", OURS)
+    outcomes = hospital.settings.pacs_dir / "outcomes"
+    assert [path.stem for path in outcomes.iterdir()] == ["trigger of other"]
 
 
 @pytest.fixture
