@@ -21,8 +21,9 @@ from certrad.models.adapters.checkpoint import (
     save_adapter,
 )
 from certrad.models.adapters.store import AdapterStore
-from certrad.models.backbones.base import Backbone
+from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone
 from certrad.models.errors import Rejected
+from certrad.models.shipped import shipped_adapters, shipped_backbones
 from certrad.models.types import AdapterCard
 from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from tests.support import tiny_clip
@@ -216,3 +217,15 @@ def test_a_store_does_not_find_an_adapter_without_bytes_without_card_or_under_an
     path.unlink()
     assert refusal(store.load, card) == "adapter_not_found"
     assert store.folder(card.id) is None
+
+
+def test_the_shipped_adapter_fits_the_shipped_backbone_and_records_public_images() -> None:
+    (card,) = shipped_adapters().values()
+    demo = load_backbone(shipped_backbones()["demo"], EMBEDDED)
+    assert adapted(demo, AdapterStore(own=EMBEDDED / "nowhere").load(card)).adapter == card
+    assert card.trained_on is not None
+    assert card.trained_on.keyed == ()
+    images: int = card.training["training_images"]
+    assert 0.99 * images < len(card.trained_on.public) <= images  # MedNIST holds a few images twice
+    assert card.trained_on.complete
+    assert "CC BY-SA 4.0" in card.licence

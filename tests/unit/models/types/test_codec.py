@@ -6,12 +6,20 @@ from typing import Any
 
 import pytest
 
-from certrad.models.shipped import shipped_backbones, shipped_datasets, shipped_prompts, shipped_tasks
-from certrad.models.types import BackboneCard, DatasetCard, PromptCard, TaskCard
+from certrad.models.shipped import (
+    shipped_adapters,
+    shipped_backbones,
+    shipped_datasets,
+    shipped_prompts,
+    shipped_tasks,
+)
+from certrad.models.types import AdapterCard, BackboneCard, DatasetCard, PromptCard, TaskCard
 from certrad.models.types.codec import decode_card, encode_card
 
 CARDS = [
-    card for cards in (shipped_backbones, shipped_datasets, shipped_prompts, shipped_tasks) for card in cards().values()
+    card
+    for cards in (shipped_adapters, shipped_backbones, shipped_datasets, shipped_prompts, shipped_tasks)
+    for card in cards().values()
 ]
 PROMPT = next(iter(shipped_prompts().values()))
 BACKBONE = shipped_backbones()["demo"]
@@ -20,7 +28,9 @@ DATASET = shipped_datasets()["mednist"]
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
-def test_a_card_is_read_as_it_was_written(card: BackboneCard | DatasetCard | PromptCard | TaskCard) -> None:
+def test_a_card_is_read_as_it_was_written(
+    card: AdapterCard | BackboneCard | DatasetCard | PromptCard | TaskCard,
+) -> None:
     assert decode_card(type(card), encode_card(card)) == card
 
 
