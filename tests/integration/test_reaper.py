@@ -255,6 +255,7 @@ def snapshot(redis: Redis) -> dict[bytes, object]:
 
 
 def test_maintenance_reads_no_record_for_outputs_that_are_young(redis: Redis, settings: WorkerSettings) -> None:
+    redis.config_resetstat()
     reap(redis, settings)
     alone = reads(redis)
     settings.outputs_dir.mkdir(parents=True)

@@ -13,8 +13,8 @@ from certrad.app.api.schemas.tune import TuningForm, parse
 from certrad.app.api.tuning_defaults import resolve
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
-from certrad.models.shipped import shipped_backbones, shipped_tasks
-from certrad.models.types import BackboneCard, TaskCard
+from certrad.models.shipped import shipped_adapters, shipped_backbones, shipped_tasks
+from certrad.models.types import AdapterCard, BackboneCard, TaskCard
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.catalogue import Catalogue
@@ -53,6 +53,9 @@ class ShippedCatalogue(Catalogue):
 
     def tasks(self) -> dict[str, TaskCard]:
         return shipped_tasks()
+
+    def adapters(self) -> dict[str, AdapterCard]:
+        return shipped_adapters()
 
 
 def request(*given: tuple[str, str]) -> TuningRequest:
@@ -96,11 +99,17 @@ def test_every_field_reaches_the_request() -> None:
     }
     others = {"name": "mine", "backbone": "plip", "classes": ["b", "a"]}
     sent = {**params, **others}
-    assert sent.keys() | {"task"} | SubmissionForm.model_fields.keys() == TuningForm.model_fields.keys()
+    assert sent.keys() | {"task", "adapter"} | SubmissionForm.model_fields.keys() == TuningForm.model_fields.keys()
     found = request(*((name, value if isinstance(value, str) else json.dumps(value)) for name, value in sent.items()))
     assert asdict(found.params) == {**params, "sigmas": (0.5,)}
     assert params.keys() == {field.name for field in fields(TuningParams)}
     assert (found.name, found.backbone, found.class_names, found.task) == ("mine", "plip", ("b", "a"), None)
+
+
+def test_an_adapter_of_the_backbone_reaches_the_request() -> None:
+    (adapter,) = shipped_adapters()
+    assert request(("adapter", adapter)).adapter == adapter
+    assert request(("adapter", "none")).adapter is None
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, ends in EXTREMES.items() for value in ends])
