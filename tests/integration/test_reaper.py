@@ -269,6 +269,20 @@ def test_maintenance_reads_no_record_for_outputs_that_are_young(redis: Redis, se
     assert list(settings.outputs_dir.iterdir()) == []
 
 
+def test_outputs_of_an_ended_job_go_in_time_though_a_clock_was_ahead(
+    redis: Redis, records: Records, settings: WorkerSettings
+) -> None:
+    create(records, "queued")
+    records.fail(JOB, "internal_error", "broken")
+    settings.outputs_dir.mkdir(parents=True)
+    output = settings.outputs_dir / JOB
+    output.write_bytes(b"")
+    late = time.time() + settings.output_ttl + 1
+    os.utime(output, (late + 3_600, late + 3_600))
+    reap(redis, settings, clock=lambda: late)
+    assert not output.exists()
+
+
 def reads(redis: Redis) -> int:
     """Returns how many hashes, such as the records of jobs, this Redis has read so far."""
     stats: dict[str, dict[str, int]] = redis.info("commandstats")

@@ -197,8 +197,9 @@ def _delete_outputs(records: Records, settings: WorkerSettings, now: float) -> N
         of_job.setdefault(outputs.job_of(path), []).append(path)
     for job_id, paths in of_job.items():
         # A job ends after its first output was stored, so none of them is past its time before that one is. To read the
-        # record of each would hold up the jobs that wait: a busy service keeps thousands of outputs.
-        if max(_age(path, now) for path in paths) <= min(settings.output_ttl, _ORPHAN_SECONDS):
+        # record of each would hold up the jobs that wait: a busy service keeps thousands of outputs. An age below zero
+        # comes from a clock that was put back, and says nothing.
+        if 0 <= max(_age(path, now) for path in paths) <= min(settings.output_ttl, _ORPHAN_SECONDS):
             continue
         ended_at = _ended_at(records, job_id)
         for path in paths:
