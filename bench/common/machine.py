@@ -56,7 +56,9 @@ def this_machine() -> Machine:
 
 
 def timed(action: Callable[[], None], device: torch.device) -> float:
-    """Return the seconds until an action is done, on the device too."""
+    """Return the seconds until an action is done, on the device too, after all that the device had to do before."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     started = time.perf_counter()
     action()
     if device.type == "cuda":

@@ -56,7 +56,9 @@ class DeviceNoise:
             return self.fused.inputs(stream, indices)
         eps = boxmuller(self.noise.key, stream, indices, self.image.numel(), self.image.device)
         k = eps.mul_(self.sigma).add_(self.image.reshape(-1)).mul_(GRID).round_()
-        return k.to(torch.float32).div_(GRID).reshape(len(indices), *self.image.shape)
+        # CUDA multiplies by the reciprocal of a Python number, which is not k / 255; by a tensor it divides.
+        grid = torch.tensor(float(GRID), device=k.device)
+        return k.to(torch.float32).div_(grid).reshape(len(indices), *self.image.shape)
 
 
 class Streams(Protocol[Event]):
