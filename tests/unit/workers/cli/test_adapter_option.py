@@ -10,7 +10,7 @@ from certrad.models.adapters.checkpoint import save_adapter
 from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.context import ContextVectors
-from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.shipped import shipped_adapters, shipped_backbones, shipped_tasks
 from certrad.models.types import AdapterCard, PromptCard
 from certrad.workers.cli.main import main
 from certrad.workers.offline.classifiers import load_encoder
@@ -107,7 +107,8 @@ def test_unknown_adapter_is_bad_usage(
     }
     paths = [image] if command == "attack" else []
     assert main(arguments(command, *paths, **given[command], adapter=UNKNOWN)) == 2
-    assert f"`--adapter` must be one of none, {adapter.id}; got {UNKNOWN!r}" in capfd.readouterr().err
+    known = ", ".join(("none", *sorted((*shipped_adapters(), adapter.id))))
+    assert f"`--adapter` must be one of {known}; got {UNKNOWN!r}" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("other", ["none"])
