@@ -79,7 +79,7 @@ class Art:
         )
         try:
             self.version = str(self._ask({"classifier": asdict(classifier), "threads": threads})["version"])
-        except BaseException:
+        except BaseException:  # an interruption, too, must leave no process behind
             self._end()
             raise
 

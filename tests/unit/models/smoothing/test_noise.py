@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import math
-import shutil
 import struct
 import subprocess
 from typing import get_args
@@ -141,7 +140,7 @@ def aes_words(key: bytes, stream: Stream, index: int, pairs: int) -> list[int]:
     return [int(word) for word in np.frombuffer(keystream, "<u8")]
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+@pytest.mark.system  # `make debian` installs openssl
 @pytest.mark.parametrize(
     ("stream", "index"), [(Stream.ADAPT, 0), (Stream.ESTIMATE, 77), (Stream.PREDICT, 999_999), (Stream.SELECT, 2**63)]
 )
