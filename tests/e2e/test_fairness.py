@@ -82,7 +82,8 @@ def test_the_wait_that_is_told_comes_true_within_a_factor(stack: RunningStack) -
         def told() -> dict[str, Any] | None:
             """Returns the estimate of the last job, once the whole line is known: it is worked out once a second."""
             estimate: dict[str, Any] = stack.job(jobs[-1])["estimate"]
-            return estimate if (estimate["wait_seconds"] or 0) > 2 * estimate["run_seconds"] else None
+            wait, run = estimate["wait_seconds"], estimate["run_seconds"]
+            return estimate if wait is not None and run is not None and wait > 2 * run else None
 
         estimate, at = wait_for(told, timeout=60, what="an estimate of the whole line"), time.time()
         stack.ended(jobs[-1])
