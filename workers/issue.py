@@ -49,6 +49,7 @@ _log = structlog.get_logger()
 
 _STAMP_SECONDS: Final = 2.0
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
+_ASKED: Final = ("classifier", "sigma", "params", "noise_space")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
 """The fields of a result that repeat those of its document."""
 
@@ -174,11 +175,7 @@ def _check_subject(statement: Statement, record: JobRecord) -> None:
     requested, answered = record.request, statement.request
     if not isinstance(requested, CertifyRequest) or not isinstance(record.image, ImageRecord):
         raise ValueError("the job wants no certificate, or intake never decoded its image")
-    if (requested.classifier, requested.sigma, requested.params) != (
-        answered.classifier,
-        answered.sigma,
-        answered.params,
-    ):
+    if any(getattr(requested, name) != getattr(answered, name) for name in _ASKED):
         raise ValueError("the document belongs to another request than the job's")
     check_image(statement, record.image)
 

@@ -67,7 +67,7 @@ def state(facts: Facts) -> Statement:
         claim=_claim(facts),
         scope=spec.scope,
         scope_text=scope_text(facts.classifier),
-        limits=tuple(limits(evidence.selection_samples, evidence.estimation_samples)),
+        limits=tuple(limits(facts.classifier, evidence.selection_samples, evidence.estimation_samples)),
         params=StatedParams(
             sigma=evidence.sigma,
             alpha=params.alpha,
