@@ -208,10 +208,8 @@ def read_classifier(classifier: Classifier) -> ClassifierIdentity:
     Raises:
         ValueError: A part is missing, is there twice, or is not in its place.
     """
-    parts = classifier.parts
-    noisy = parts[0] if parts and isinstance(parts[0], NoisyImagePart) else None
-    match parts if noisy is None else parts[1:]:
-        case (ImageTower() as tower, *rest):
+    match classifier.parts:
+        case (ImageTower() as tower, *rest) | (NoisyImagePart(), ImageTower() as tower, *rest):
             adapter = rest[0] if rest and isinstance(rest[0], ImageAdapter) else None
         case _:
             raise _strange_order(classifier)
@@ -247,15 +245,14 @@ def read_classifier(classifier: Classifier) -> ClassifierIdentity:
         adapter=None if adapter is None else adapter.adapter,
         adapter_sha256=None if adapter is None else adapter.adapter_sha256,
         adapter_images=None if adapter is None else adapter.training_images,
-        noisy_image=None if noisy is None else noisy.named,
+        noisy_image=next((part.named for part in classifier.parts if isinstance(part, NoisyImagePart)), None),
     )
 
 
 def _strange_order(classifier: Classifier) -> ValueError:
     kinds = ", ".join(part.kind for part in classifier.parts)
     return ValueError(
-        "parts must be the noisy image if it is not the model input, the image tower, its adapter if it has one, the "
-        "text and, if it was tuned, how; "
+        "parts must be the noisy image if any, the image tower, its adapter if any, the text, and how it was tuned; "
         f"got {kinds or 'none'}"
     )
 
