@@ -52,6 +52,8 @@ _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_low
 _ASKED: Final = ("classifier", "sigma", "params", "noise_space")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
 """The fields of a result that repeat those of its document."""
+_DERIVED: Final = ("window", "noise_space")
+"""The fields of a result that its document states elsewhere."""
 
 
 def finish(job_id: str) -> None:
@@ -187,8 +189,8 @@ def _check_result(statement: Statement, result: JobResult) -> None:
         ValueError: It is such a result.
     """
     stated = {**asdict(statement.claim), **{name: _plain(getattr(statement, name)) for name in _REPEATED}}
-    stated["window"] = _plain(statement.subject.window)
-    claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, "window")}
+    stated |= {"window": _plain(statement.subject.window), "noise_space": statement.request.noise_space}
+    claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, *_DERIVED)}
     # A document leaves out what a result states as null.
     if canonical(_without_nulls(claimed)) != canonical(_without_nulls(stated)):
         raise ValueError("the result claims something else than the document")

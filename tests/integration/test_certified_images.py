@@ -1,5 +1,6 @@
 """`noise_space=image`: noise on the rendered image itself, from the field of a request to a replayed certificate."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.certificates.schemas.schema import parse, read
-from certrad.models.certificates.verify import check_image, verify
+from certrad.models.certificates.verify import Issuer, check_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.prompts.store import PromptStore
 from certrad.models.replay.rebuild import rebuild
@@ -131,7 +132,12 @@ def test_document_names_the_image_and_its_radius_and_is_replayed(
     assert (job["request"]["noise_space"], job["result"]["noise_space"]) == ("image", "image")
     assert "changes of the rendered image's own pixels" in job["result"]["scope_text"]
     assert "no change of the rendered image" in document["limits"][0]
-    assert [check for check in verify(content).checks if not check.ok] == []
+    secret = bytes(range(32))  # that of `known_secret`
+    keys = frozenset({document["signature"]["public_key"]})
+    issuer = Issuer(public_keys=keys, secrets={hashlib.sha256(secret).hexdigest(): secret})
+    verification = verify(content, issuer)
+    assert [check for check in verification.checks if not check.ok] == []
+    assert {"noise_key", "noise_space"} <= {check.name for check in verification.checks}
     replayed(content, GREY, settings)
 
 
