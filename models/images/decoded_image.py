@@ -31,11 +31,13 @@ class DecodedImage:
         pixels: float64 (height, width, channels), channels 1 or 3, in [0, 1]; after `region`.
         sha256: `pixels_sha256` of the stored values the pixels came from.
         facts: The facts of the image.
+        offered: VOI tables and windows that the header offers.
     """
 
     pixels: NDArray[np.float64]
     sha256: str
     facts: ImageFacts
+    offered: int = 0
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

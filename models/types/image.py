@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args
 
 from certrad.models.types.applied_window import AppliedWindow, PercentileRange
 from certrad.models.types.noise_space import NoisyImage
+from certrad.models.types.variants import VariantRecord
 
 Unit = Literal["grey level", "HU", "stored value"]
 ImageFormat = Literal["png", "jpeg", "tiff", "dicom"]
@@ -244,6 +245,7 @@ class ImageRecord(ImageFacts):
         shape: (channels, height, width) of the model input.
         scale: How far a change of the image can move what noise is added to.
         noisy: The rendered image that noise is added to; None, and absent in JSON, where it is the model input.
+        variants: The renderings of the same file that were asked for; empty, and absent in JSON, where there are none.
     """
 
     pixels_sha256: str
@@ -251,6 +253,7 @@ class ImageRecord(ImageFacts):
     shape: tuple[int, int, int]
     scale: ImageScale
     noisy: NoisyImage | None = field(default=None, metadata={"exclude_if": lambda noisy: noisy is None})
+    variants: tuple[VariantRecord, ...] = field(default=(), metadata={"exclude_if": lambda variants: not variants})
 
     @property
     def noise_sha256(self) -> str:

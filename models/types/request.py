@@ -8,6 +8,7 @@ from certrad.models.types.cards import check_classes
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.smoothing import DEFAULT_SIGMA, SamplingParams, Scope, check_sigma
+from certrad.models.types.variants import VariantsRequest
 from certrad.models.types.window import FileWindow, RequestedWindow
 
 TEMPLATE_PROMPT: Final = "template"
@@ -202,6 +203,7 @@ class CertifyRequest:
         window: The window of a grey image.
         noise_space: Whether noise is added to the model input, or to the rendered image that it is made of. Sigma and
             all radii are those of that image, with pixels in [0, 1].
+        variants: Renderings of the same file that the certificate is to cover too; None for none.
         kind: Tells requests apart in JSON.
     """
 
@@ -214,6 +216,7 @@ class CertifyRequest:
     urgent: bool = False
     window: RequestedWindow = field(default_factory=FileWindow)
     noise_space: NoiseSpace = DEFAULT_NOISE_SPACE
+    variants: VariantsRequest | None = None
     kind: Literal["certify"] = "certify"
 
     def __post_init__(self) -> None:
@@ -226,6 +229,8 @@ class CertifyRequest:
                 self.params.at(sigma)  # a target radius must be within reach of sigma
             case AutoSigma():
                 self._check_auto()
+        if self.variants is not None:
+            self._check_variants()
 
     @property
     def samples_max(self) -> int:
@@ -236,6 +241,17 @@ class CertifyRequest:
     def selection_samples(self) -> int:
         """Returns the number of selection samples."""
         return self.sigma.selection_runs * self.params.n0
+
+    def _check_variants(self) -> None:
+        """Refuses what the minimum rule does not cover: its class and its sigma must be fixed before the samples."""
+        if isinstance(self.classifier.adaptation, ZeroShotAdaptation):
+            raise ValueError("variants need a prompt that does not depend on the image, got zero-shot adaptation")
+        if isinstance(self.sigma, AutoSigma):
+            raise ValueError("variants need a fixed sigma, got auto")
+        if self.params.target_radius is not None:
+            raise ValueError("variants need a fixed n, got target_radius")
+        if self.noise_space != "model_input":
+            raise ValueError("variants need noise on the model input, got noise_space=image")
 
     def _check_auto(self) -> None:
         if isinstance(self.classifier.adaptation, ZeroShotAdaptation):

@@ -138,6 +138,21 @@ class PercentileWindow:
 RequestedWindow = FileWindow | FixedWindow | PresetWindow | PercentileWindow
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedWindow:
+    """One of the VOI tables and windows that a header offers; no request names it by itself.
+
+    Attributes:
+        number: Its place among them, from 1, tables first.
+    """
+
+    number: int
+
+
+RenderedWindow = RequestedWindow | OfferedWindow
+"""The window that a file is rendered with: that of the request, or of one of its variants."""
+
+
 def read_window(text: str) -> RequestedWindow | str:
     """Returns the window that a text asks for, or the text itself where it can only be the name of a preset.
 

@@ -21,6 +21,7 @@ from certrad.models.types import (
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import Bound
 from certrad.models.types.tuning import TuningRequest
+from certrad.models.types.variants import VariantsRequest
 from certrad.models.types.window import FileWindow, RequestedWindow
 
 Request = CertifyRequest | TuningRequest
@@ -61,6 +62,7 @@ class SpelledCertifyRequest:
         urgent: Whether the job goes before every normal one.
         window: The window of a grey image; absent for that of the file where no preset takes its place.
         noise_space: Whether noise is added to the model input or to the rendered image; absent for the model input.
+        variants: Renderings of the same file that the certificate is to cover too; absent where there are none.
         kind: Tells requests apart.
     """
 
@@ -83,6 +85,13 @@ class SpelledCertifyRequest:
         metadata={
             "description": "what noise is added to: the rendered image, or, where it is absent, the model input",
             "exclude_if": lambda space: space == DEFAULT_NOISE_SPACE,  # as releases before spell it
+        },
+    )
+    variants: VariantsRequest | None = field(
+        default=None,
+        metadata={
+            "description": "renderings of the same file that the certificate is to cover too; absent for none",
+            "exclude_if": lambda variants: variants is None,  # as releases before spell it
         },
     )
     kind: Literal["certify"] = "certify"
@@ -112,6 +121,7 @@ def spell(request: Request) -> SpelledRequest:
         urgent=request.urgent,
         window=request.window,
         noise_space=request.noise_space,
+        variants=request.variants,
     )
 
 
@@ -152,4 +162,5 @@ def read_request(content: bytes) -> Request:
         urgent=spelled.urgent,
         window=spelled.window,
         noise_space=spelled.noise_space,
+        variants=spelled.variants,
     )

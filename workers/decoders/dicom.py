@@ -31,7 +31,7 @@ from certrad.models.images.decoded_image import DecodedImage, check_size, crop, 
 from certrad.models.types import Region
 from certrad.models.types.applied_window import AppliedWindow, FullRange
 from certrad.models.types.image import ImageFacts, ImageWarning, Transform, Unit
-from certrad.models.types.window import FileWindow, RequestedWindow
+from certrad.models.types.window import FileWindow, RenderedWindow
 from certrad.workers.decoders.bounded_reader import bounded_reader
 from certrad.workers.decoders.burned_in import may_have_burned_in_annotation
 from certrad.workers.decoders.dicom_rendering import StoredFrame, check_pixel_shape, monochrome_rendering
@@ -101,7 +101,7 @@ def decode(
     max_pixels: int,
     frame: int | None = None,
     region: Region | None = None,
-    window: RequestedWindow = FileWindow(),  # noqa: B008  # frozen
+    window: RenderedWindow = FileWindow(),  # noqa: B008  # frozen
     on_size: Callable[[int], None] | None = None,
 ) -> DecodedImage:
     """Decodes one frame of a DICOM file (PS3.10).
@@ -134,7 +134,7 @@ def decode(
         whole, stream_lossy = stored_values(data, element, dataset, syntax, layout, number)
         stored = crop(whole, region)
         steps: tuple[Step, ...]
-        bits, of_one = layout.bits, 1.0
+        bits, of_one, offered = layout.bits, 1.0, 0
         warned: tuple[ImageWarning, ...] = ()
         unit: Unit = "grey level"
         applied: AppliedWindow = FullRange()
@@ -151,7 +151,7 @@ def decode(
             frame_values = StoredFrame(values=stored, number=number, bits=bits, signed=layout.signed, inverted=inverted)
             rendering = monochrome_rendering(dataset, frame_values, window)
             steps, applied, warned = rendering.steps, rendering.window, rendering.warnings
-            unit, of_one = rendering.unit, rendering.units_per_value
+            unit, of_one, offered = rendering.unit, rendering.units_per_value, rendering.offered
         steepest = slope(steps, stored.dtype)
         lossy = syntax.lossy or stream_lossy or str(dataset.get("LossyImageCompression", "")) == "01"
     return DecodedImage(
@@ -174,6 +174,7 @@ def decode(
             warnings=(*warned, *_TEXT_IN_PIXELS[may_have_burned_in_annotation(dataset)]),
             window=applied,
         ),
+        offered=offered,
     )
 
 

@@ -10,7 +10,7 @@ from pydicom.multival import MultiValue
 from certrad.models.errors import Rejected
 from certrad.models.types.applied_window import AppliedWindow, FullRange, HeaderTable, HeaderWindow
 from certrad.models.types.image import ImageWarning, Unit
-from certrad.models.types.window import FileWindow, RequestedWindow, WindowPreset
+from certrad.models.types.window import FileWindow, OfferedWindow, RenderedWindow, WindowPreset
 from certrad.workers.decoders.grayscale import (
     Integers,
     Invert,
@@ -38,6 +38,7 @@ class Rendering:
         unit: The unit in which a user reads the values.
         units_per_value: Units of one stored value.
         warnings: What a user should know.
+        offered: VOI tables and windows that the header offers.
     """
 
     steps: tuple[Step, ...]
@@ -45,6 +46,7 @@ class Rendering:
     unit: Unit
     units_per_value: float
     warnings: tuple[ImageWarning, ...]
+    offered: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ class StoredFrame:
     inverted: bool
 
 
-def monochrome_rendering(dataset: Dataset, frame: StoredFrame, window: RequestedWindow) -> Rendering:
+def monochrome_rendering(dataset: Dataset, frame: StoredFrame, window: RenderedWindow) -> Rendering:
     """Returns the rendering of a monochrome frame: modality, window or table or full range, inversion.
 
     Args:
@@ -89,32 +91,43 @@ def monochrome_rendering(dataset: Dataset, frame: StoredFrame, window: Requested
     def fits(preset: WindowPreset) -> bool:
         return preset.modality == dataset.get("Modality") and (preset.modality != "CT" or unit == "HU")
 
+    voi = _macro(dataset, frame.number, "FrameVOILUTSequence")
     warnings: tuple[ImageWarning, ...] = ()
-    if isinstance(window, FileWindow):
-        chosen, warnings = _of_file(dataset, frame, modality, [each for each in window.presets if fits(each)])
-    else:
-        chosen = window_of_request(window, frame.values, before, fits)
+    stored = full_range(frame.bits, signed=frame.signed, modality=None)
+    negative = _may_be_negative(modality, stored, ct=dataset.get("Modality") == "CT")
+    match window:
+        case FileWindow(presets=presets):
+            first = _of_header(voi, 1, signed_input=negative)
+            chosen, warnings = _of_file(first, frame, modality, [each for each in presets if fits(each)], _offered(voi))
+        case OfferedWindow(number=number):
+            named = _of_header(voi, number, signed_input=negative)
+            if named is None:
+                raise Rejected("variant_unavailable", "the header of the file offers no window")
+            chosen = named
+        case _:
+            chosen = window_of_request(window, frame.values, before, fits)
     return Rendering(
         steps=(*before, chosen.step, *((Invert(),) if frame.inverted else ())),
         window=chosen.applied,
         unit=unit,
         units_per_value=units_per_value,
         warnings=warnings,
+        offered=_offered(voi),
     )
 
 
 def _of_file(
-    dataset: Dataset, frame: StoredFrame, modality: Rescale | Table | None, presets: Sequence[WindowPreset]
+    first: ChosenWindow | None,
+    frame: StoredFrame,
+    modality: Rescale | Table | None,
+    presets: Sequence[WindowPreset],
+    offered: int,
 ) -> tuple[ChosenWindow, tuple[ImageWarning, ...]]:
     """Returns the first table or window of the header, else the preset, else the full range; and what to warn of."""
-    stored = full_range(frame.bits, signed=frame.signed, modality=None)
-    negative = _may_be_negative(modality, stored, ct=dataset.get("Modality") == "CT")
-    found = _of_header(_macro(dataset, frame.number, "FrameVOILUTSequence"), signed_input=negative)
-    if found is not None:
-        chosen, alternatives = found
-        reduced = isinstance(chosen.step, Table) and uses_fewer_bits(chosen.step)
-        warnings: list[ImageWarning] = ["several_windows"] if alternatives > 1 else []
-        return chosen, (*warnings, "voi_lut_reduced") if reduced else tuple(warnings)
+    if first is not None:
+        reduced = isinstance(first.step, Table) and uses_fewer_bits(first.step)
+        warnings: list[ImageWarning] = ["several_windows"] if offered > 1 else []
+        return first, (*warnings, "voi_lut_reduced") if reduced else tuple(warnings)
     if presets:
         return preset_window(presets[0]), ()
     whole = full_range(frame.bits, signed=frame.signed, modality=modality)
@@ -179,12 +192,18 @@ def _modality(dataset: Dataset, *, signed: bool) -> Rescale | Table | None:
     return Rescale(slope[0], intercept[0])
 
 
-def _of_header(dataset: Dataset, *, signed_input: bool) -> tuple[ChosenWindow, int] | None:
-    """Returns the first VOI table or else the first window, and how many of both there are; None without any."""
-    if tables := dataset.get("VOILUTSequence"):
-        table = read_table("voi_lut", tables[0], signed_input=signed_input)
-        chosen = ChosenWindow(table, HeaderTable(number=1, of=len(tables)))
-        return chosen, len(tables) + len(_nonblank_values(dataset, "WindowCenter"))
+def _offered(dataset: Dataset) -> int:
+    """Returns how many VOI tables and windows there are."""
+    return len(dataset.get("VOILUTSequence") or ()) + len(_nonblank_values(dataset, "WindowCenter"))
+
+
+def _of_header(dataset: Dataset, number: int, *, signed_input: bool) -> ChosenWindow | None:
+    """Returns the VOI table or window of a number, from 1, tables first; None without such a one."""
+    tables = dataset.get("VOILUTSequence") or ()
+    if number <= len(tables):
+        table = read_table("voi_lut", tables[number - 1], signed_input=signed_input)
+        return ChosenWindow(table, HeaderTable(number=number, of=len(tables)))
+    place = number - len(tables) - 1
     centres, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
     if not centres and not widths:
         return None
@@ -193,15 +212,17 @@ def _of_header(dataset: Dataset, *, signed_input: bool) -> tuple[ChosenWindow, i
             "unsupported_pixels",
             f"Window Center and Window Width must have the same number of values, got {len(centres)} and {len(widths)}",
         )
-    window = Window(window_function(str(dataset.get("VOILUTFunction") or "LINEAR")), centres[0], widths[0])
+    if place >= len(centres):
+        return None
+    window = Window(window_function(str(dataset.get("VOILUTFunction") or "LINEAR")), centres[place], widths[place])
     applied = HeaderWindow(
-        number=1,
+        number=place + 1,
         of=len(centres),
         centre=window.centre,
         width=window.width,
         function=window.function,
     )
-    return ChosenWindow(window, applied), len(centres)
+    return ChosenWindow(window, applied)
 
 
 def _numbers(dataset: Dataset, keyword: str) -> list[float]:

@@ -26,7 +26,7 @@ from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, check_size, crop, pixels_sha256
 from certrad.models.types import Region
 from certrad.models.types.image import ImageFacts
-from certrad.models.types.window import FileWindow, RequestedWindow
+from certrad.models.types.window import FileWindow, RenderedWindow
 from certrad.workers.decoders import jpeg, png, tiff
 from certrad.workers.decoders.codestream import read_codestream
 from certrad.workers.decoders.decoder_messages import heed_messages
@@ -53,7 +53,7 @@ def decode(
     *,
     max_pixels: int,
     region: Region | None = None,
-    window: RequestedWindow = FileWindow(),  # noqa: B008  # frozen
+    window: RenderedWindow = FileWindow(),  # noqa: B008  # frozen
     on_size: Callable[[int], None] | None = None,
 ) -> DecodedImage:
     """Decodes the one image of a file.

@@ -19,9 +19,10 @@ from certrad.models.types.applied_window import (
 from certrad.models.types.window import (
     FileWindow,
     FixedWindow,
+    OfferedWindow,
     PercentileWindow,
     PresetWindow,
-    RequestedWindow,
+    RenderedWindow,
     WindowPreset,
 )
 from certrad.workers.decoders.grayscale import Integers, Step, Table, ValueRange, Window, full_range, render
@@ -91,7 +92,7 @@ def preset_window(preset: WindowPreset) -> ChosenWindow:
     return ChosenWindow(Window(_FUNCTION, applied.centre, applied.width), applied)
 
 
-def raster_window(window: RequestedWindow, stored: Integers, bits: int) -> ChosenWindow:
+def raster_window(window: RenderedWindow, stored: Integers, bits: int) -> ChosenWindow:
     """Returns the window of a PNG, JPEG or TIFF image, which has none of its own.
 
     Args:
@@ -100,10 +101,12 @@ def raster_window(window: RequestedWindow, stored: Integers, bits: int) -> Chose
         bits: Bits stored for one value.
 
     Raises:
-        Rejected: `unknown_window`, the window does not fit the image.
+        Rejected: `unknown_window`, the window does not fit the image; `variant_unavailable`, it has no header.
     """
     if isinstance(window, FileWindow):
         return ChosenWindow(full_range(bits, signed=False, modality=None), FullRange())
+    if isinstance(window, OfferedWindow):
+        raise Rejected("variant_unavailable", "only the header of a DICOM file offers windows")
     if stored.ndim == 3:
         raise window_for_colour_refusal()
     return window_of_request(window, stored, (), lambda _preset: False)
