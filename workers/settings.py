@@ -83,6 +83,14 @@ class WorkerSettings(SharedSettings):
         "counts as `other`",
     )
 
+    variants_max: int = Field(
+        64,
+        ge=0,
+        le=2048,
+        description="renderings of one file that a certificate may cover; each takes a model input in the job store "
+        "while its job runs (0.6 MB at 224 x 224 pixels); 0: none",
+    )
+
     report_language: Literal["en", "de"] = Field("en", description="language of the texts in reports: `en` or `de`")
     copy_burned_in: bool = Field(
         False,

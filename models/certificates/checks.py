@@ -20,7 +20,8 @@ from certrad.models.certificates.exact import (
     radii,
 )
 from certrad.models.certificates.labels import merkle_root
-from certrad.models.certificates.statement import StatedAbstention, StatedSamples, Statement
+from certrad.models.certificates.stated_samples import StatedSamples
+from certrad.models.certificates.statement import StatedAbstention, Statement
 from certrad.models.types import ETA, AlphaSplit
 
 _GAVE_UP: Final = ("futility", "curtailment")

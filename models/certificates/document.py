@@ -7,6 +7,7 @@ from typing import Any
 from certrad.models.certificates.facts import Facts
 from certrad.models.certificates.labels import merkle_root, run_lengths
 from certrad.models.certificates.schemas import schema_3
+from certrad.models.certificates.stated_samples import StatedSamples, StatedVariants
 from certrad.models.certificates.statement import (
     SelectorShares,
     StatedAbstention,
@@ -14,10 +15,10 @@ from certrad.models.certificates.statement import (
     StatedOutcome,
     StatedParams,
     StatedRouting,
-    StatedSamples,
     Statement,
 )
 from certrad.models.certificates.text import formula, limits, scope_text
+from certrad.models.certificates.variants import state_variants, variants_result
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import (
     ETA,
@@ -83,6 +84,7 @@ def state(facts: Facts) -> Statement:
         selection=evidence.selection,
         estimation=_transcript(evidence.labels, evidence.estimation),
         routing=_routing(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
+        variants=_variants(facts),
         samples_used=evidence.samples_used,
         subject=facts.subject,
         radius_in_image_units=_image_radius(facts),
@@ -104,7 +106,7 @@ def certification_result(
         timing: Name -> seconds.
     """
     request, evidence = facts.request, facts.evidence
-    spec, params, outcome = request.classifier, request.params, evidence.outcome
+    spec, params, outcome, variants = request.classifier, request.params, evidence.outcome, _variants(facts)
     common: dict[str, Any] = {
         "scope": spec.scope,
         "scope_text": scope_text(facts.classifier),
@@ -126,6 +128,7 @@ def certification_result(
         "input_sha256": facts.subject.input_sha256,
         "radius_in_image_units": _image_radius(facts),
         "routing": _routing_summary(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
+        "variants": None if variants is None else variants_result(variants, spec.class_names),
         "warnings": tuple(warnings),
         "window": facts.subject.window,
         "provenance": Provenance(
@@ -166,6 +169,13 @@ def _claim(facts: Facts) -> StatedCertificate | StatedAbstention:
             return StatedAbstention(
                 outcome="abstained", reason=reason, p_a_lower=outcome.p_a_lower, p_b_upper=outcome.p_b_upper
             )
+
+
+def _variants(facts: Facts) -> StatedVariants | None:
+    asked, found, request = facts.request.variants, facts.variants, facts.request
+    if asked is None or found is None:
+        return None
+    return state_variants(asked, found, request.classifier.class_names, request.params.alpha)
 
 
 def _image_radius(facts: Facts) -> ImageRadius | NoImageRadius:

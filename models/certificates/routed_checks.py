@@ -13,7 +13,8 @@ from certrad.models.certificates.exact import (
     radii,
 )
 from certrad.models.certificates.labels import parse_labels
-from certrad.models.certificates.statement import StatedAbstention, StatedRouting, StatedSamples, Statement
+from certrad.models.certificates.stated_samples import StatedSamples
+from certrad.models.certificates.statement import StatedAbstention, StatedRouting, Statement
 from certrad.models.types import ETA, AlphaSplit, Decision
 from certrad.models.types.routing import RoutingSplit, routing_split
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from certrad.models.certificates.stated_samples import StatedSamples, StatedVariants
 from certrad.models.types import (
     AbstentionReason,
     AlphaSplit,
@@ -21,7 +22,7 @@ from certrad.models.types.applied_window import requested_window
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.models.types.routing import SigmaRouting
-from certrad.models.types.smoothing import N_MAX
+from certrad.models.types.variants import VariantsRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,27 +90,6 @@ class StatedParams:
     eta: float
     alpha_split: AlphaSplit
     formula: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatedSamples:
-    """Estimation samples.
-
-    Attributes:
-        per_class: Samples of each class.
-        invalid: Samples without finite logits.
-        labels: The labels in index order, as text.
-        merkle_root: The root of their Merkle tree, in hexadecimal.
-    """
-
-    per_class: tuple[int, ...]
-    invalid: int
-    labels: str
-    merkle_root: str
-
-    def __post_init__(self) -> None:
-        if (total := sum(self.per_class) + self.invalid) > N_MAX:  # bounds of more samples take ever longer
-            raise ValueError(f"counts must be of at most {N_MAX} samples, got {total}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +181,8 @@ class Statement:
         selection: The selection samples of the class.
         estimation: The estimation samples of the class.
         routing: An automatic choice of sigma; None for a sigma of the sender's.
-        samples_used: Selection and estimation samples together.
+        variants: Other renderings of the same file that have the class too; None where none were asked for.
+        samples_used: Selection and estimation samples together, without those of variants.
         subject: The image, by digest.
         radius_in_image_units: The radius on the image that was sent.
         classifier: The base classifier, by digest.
@@ -220,6 +201,7 @@ class Statement:
     selection: LabelCounts
     estimation: StatedSamples
     routing: StatedRouting | None = None
+    variants: StatedVariants | None = None
     samples_used: int
     subject: Subject
     radius_in_image_units: ImageRadius | NoImageRadius
@@ -237,7 +219,7 @@ class Statement:
         Raises:
             ValueError: Such a request cannot be made.
         """
-        classifier, params, routing = self.classifier, self.params, self.routing
+        classifier, params, routing, variants = self.classifier, self.params, self.routing, self.variants
         return CertifyRequest(
             classifier=ClassifierSpec(
                 backbone=classifier.backbone,
@@ -253,6 +235,9 @@ class Statement:
             ),
             window=requested_window(self.subject.window),
             noise_space="model_input" if classifier.noisy_image is None else "image",
+            variants=None
+            if variants is None
+            else VariantsRequest(lists=variants.lists, radius=variants.asked_radius, n=variants.n),
         )
 
     @property

@@ -28,10 +28,12 @@ class ModelInput:
     Attributes:
         pixels: float32 (3, S, S) in [0, 1], read-only; anything else raises ValueError.
         rendered: The rendered image that it is made of, where noise is to be added to that.
+        variants: The model inputs of other renderings of the same file, in the order in which they were asked for.
     """
 
     pixels: NDArray[np.float32]
     rendered: RenderedImage | None = None
+    variants: tuple["ModelInput", ...] = ()
 
     def __post_init__(self) -> None:
         pixels = self.pixels

@@ -67,6 +67,15 @@ IMAGE_PROBLEMS: Final[dict[str, Problem]] = {
         title="The region is outside the image",
         raised_if="`region` is not inside the image",
     ),
+    "variant_unavailable": Problem(
+        title="The file cannot be rendered in this way",
+        raised_if="`variants` asks for a window of the header where there is none, a frame that the file does not "
+        "have, or a region that is not there or would leave the image",
+    ),
+    "too_many_variants": Problem(
+        title="Too many variants",
+        raised_if="`variants` stands for more renderings than `CERTRAD_VARIANTS_MAX`",
+    ),
     # -- the images of a tuning ------------------------------------------------------------------------------------
     "invalid_archive": Problem(
         title="Not a zip with one folder of images for each class",

@@ -13,7 +13,8 @@ from certrad.models.backbones.base import Backbone, load_backbone, weights_direc
 from certrad.models.backbones.device import DTYPES, chosen_device
 from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.noise_key import card_digest
-from certrad.models.certificates.statement import StatedSamples, Statement
+from certrad.models.certificates.stated_samples import StatedSamples
+from certrad.models.certificates.statement import Statement
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
 from certrad.models.images.model_input import ModelInput
 from certrad.models.prompts.bank import Bank

@@ -1,4 +1,4 @@
-"""The minimum rule: one class for many variants of an image, each bounded at the full alpha (docs/mathematics.md, 8)."""
+"""The minimum rule: one class for many variants of an image, each at the full alpha (docs/mathematics.md, 10)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -7,6 +7,7 @@ from certrad.models.types.applied_window import AppliedWindow
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
 from certrad.models.types.image import ImageRadius, ImageWarning, NoImageRadius
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
+from certrad.models.types.renderings import Rendering
 from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
 
 AdaptationName = Literal["none", "zero_shot", "gated"]
@@ -75,6 +76,56 @@ class RoutingSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VariantResult:
+    """What the samples of one variant show.
+
+    Attributes:
+        rendering: Which rendering of the file it is.
+        name: The same in words.
+        label: The most frequent answer of its samples; `no class` where that is none.
+        samples: Its samples.
+        agreeing: Those with the class of the certificate.
+        p_a_lower: Lower bound of that class's probability.
+        p_b_upper: Upper bound of every other class's probability.
+        radius: The L2 radius that follows; 0 where the class is not shown.
+        input_sha256: SHA-256 of its model input.
+    """
+
+    rendering: Rendering
+    name: str
+    label: str
+    samples: int
+    agreeing: int
+    p_a_lower: float
+    p_b_upper: float
+    radius: float
+    input_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantsResult:
+    """What all variants show together.
+
+    Attributes:
+        held: Whether every variant has the class with the radius that was asked for; None where the result abstains.
+        tried: How many variants were sampled.
+        radius: The smallest radius of them. Radii of single variants are data, and no claims of their own.
+        asked_radius: The radius that was asked for.
+        counterexample: The variant that shows least; None where all held.
+        rows: The variants, in the order of the request.
+        text: The claim in words; to be shown wherever `held` is.
+    """
+
+    held: bool | None
+    tried: int
+    radius: float
+    asked_radius: float
+    counterexample: VariantResult | None
+    rows: tuple[VariantResult, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """The origin of a result: model input, classifier, noise and software.
 
@@ -120,6 +171,7 @@ class ResultFacts:
         input_sha256: SHA-256 of the model input.
         radius_in_image_units: The radius on the image that was sent.
         routing: The automatic choice of sigma, None for a sigma of the sender's.
+        variants: What other renderings of the same file show; None where none were asked for.
         warnings: What the reader must know before the radius.
         window: The window that was applied to the image; None where an earlier release decoded it.
         provenance: What computed it.
@@ -168,6 +220,10 @@ class ResultFacts:
         metadata=_doc(
             "what noise was added to, and `radius` is about: the model input, or the rendered image before the resize"
         ),
+    )
+    variants: VariantsResult | None = field(
+        default=None,
+        metadata=_doc("only with `variants`: whether other renderings of the same file have the class too"),
     )
     provenance: Provenance
     timing: dict[str, float] = field(metadata=_doc("seconds of this run"))

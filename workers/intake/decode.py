@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from certrad.models.datasets.pixels import Pixels, decode_with_pillow
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, check_size
 from certrad.models.images.model_input import (
@@ -23,11 +22,12 @@ from certrad.models.images.rendered_image import RenderedImage
 from certrad.models.types import BackboneCard, CertifyRequest, Region
 from certrad.models.types.image import ImageFacts, ImageRecord
 from certrad.models.types.total_variation import most_values as most_noisy_values
-from certrad.models.types.window import FileWindow, RequestedWindow
+from certrad.models.types.variants import VariantRecord, VariantsRequest
+from certrad.models.types.window import FileWindow, RenderedWindow, RequestedWindow
 from certrad.workers.contract.drift_labels import DriftLabel
-from certrad.workers.contract.formats import sniff
-from certrad.workers.decoders import dicom, raster
 from certrad.workers.decoders.acquisition import acquisition_labels
+from certrad.workers.intake.file_decoding import decode_file
+from certrad.workers.intake.variants import PixelTally, Source, read_variants, render_variants
 from certrad.workers.sandbox.child import Answer, allow_cpu_seconds, run_limited
 from certrad.workers.settings import WorkerSettings
 
@@ -37,7 +37,6 @@ _CPU_FLOOR: Final = 5.0  # imports and the libraries' own start
 _CPU_PER_BYTE: Final = 0.25e-6
 _VALUE_BYTES: Final = 8  # of a rendered image, float64
 _CPU_PER_PIXEL: Final = 0.5e-6
-_PUBLISHED_MAX_PIXELS: Final = 64_000_000
 
 
 def decode_limited(
@@ -63,6 +62,7 @@ def decode_labelled(
         SandboxError: Our code is to blame.
     """
     most = most_noisy_values(request.sigma.largest) if request.noise_space == "image" else 0
+    size, variants = ModelInput.size_in_bytes(card.image_size), 0 if request.variants is None else settings.variants_max
     answer = run_limited(
         partial(
             decode_bytes,
@@ -72,14 +72,16 @@ def decode_labelled(
             frame=request.frame,
             region=request.region,
             window=request.window,
-            on_size=lambda pixels: allow_cpu_seconds(cpu_allowance(len(data), pixels)),
+            on_size=lambda pixels: allow_cpu_seconds(cpu_allowance(len(data) * (1 + variants), pixels)),
             labels=frozenset(settings.drift_labels.split(",")),
             scanner_models=settings.scanner_models,
             most_values=most or None,
+            variants=request.variants,
+            most_variants=variants,
         ),
         memory_bytes=settings.intake_memory_bytes,
         cpu_seconds=settings.intake_cpu_seconds,
-        max_payload=ModelInput.size_in_bytes(card.image_size) + most * _VALUE_BYTES,
+        max_payload=size * (1 + variants) + most * _VALUE_BYTES,
         hidden=settings.data_dir,
         first_cpu_seconds=cpu_allowance(len(data)),
     )
@@ -130,10 +132,13 @@ def decode_bytes(
     labels: Collection[str] = (),
     scanner_models: Collection[str] = (),
     most_values: int | None = None,
+    variants: VariantsRequest | None = None,
+    most_variants: int = 0,
 ) -> tuple[dict[str, Any], bytes]:
     """Returns the facts and digest of an image, and its model input; runs in the sandbox.
 
-    Where noise is to be added to the rendered image, that follows the model input.
+    Where noise is to be added to the rendered image, that follows the model input; where variants are asked for, their
+    model inputs do.
 
     Args:
         data: The upload.
@@ -142,17 +147,26 @@ def decode_bytes(
         frame: Frame of a multi-frame image, from 1.
         region: The part of the image to decode.
         window: The window of a grey image.
-        on_size: Called with the number of pixels once it is known and allowed, before one of them is decoded.
+        on_size: Called with the number of pixels once it is known and allowed, before one of them is decoded; of
+            variants, with the pixels of all of them so far.
         labels: The labels of `acquisition_labels` that are wanted.
         scanner_models: The scanner models that are labels.
         most_values: Values of the rendered image that noise may be added to; None where it is not.
+        variants: The variants that are asked for, if any.
+        most_variants: How many there may be.
 
     Raises:
-        Rejected: The bytes, the frame, the region or the window are to blame; `image_too_large_for_noise`.
+        Rejected: The bytes, the frame, the region or the window are to blame; `image_too_large_for_noise`;
+            `too_many_variants`, `variant_unavailable`.
     """
     if not data:
         raise Rejected("empty_image", "the image must not be empty, got 0 bytes")
-    image = _decoded(data, max_pixels=max_pixels, frame=frame, region=region, window=window, on_size=on_size)
+    tally = PixelTally(on_size)
+
+    def again(other: RenderedWindow, number: int | None, part: Region | None) -> DecodedImage:
+        return decode_file(data, max_pixels=max_pixels, frame=number, region=part, window=other, on_size=tally.add)
+
+    image = again(window, frame, region)
     seen = model_input(image, card.image_size, card.fit)
     rows, columns = image.pixels.shape[:2]
     flat = is_flat(seen, (rows, columns), card.fit)
@@ -163,6 +177,10 @@ def decode_bytes(
         "labels": acquisition_labels(data, labels, scanner_models) if facts.format == "dicom" else {},
     }
     rendered = b"" if most_values is None else _rendered(image, card, most_values).tobytes()
+    if variants is not None:
+        source = Source(first=image, decode=again, window=window, region=region, tally=tally)
+        header["variants"], inputs = render_variants(source, variants, most_variants, card)
+        rendered += inputs
     return header, seen.tobytes() + rendered
 
 
@@ -183,33 +201,6 @@ def _rendered(image: DecodedImage, card: BackboneCard, most_values: int) -> Rend
     return rendered
 
 
-def _decoded(
-    data: bytes,
-    *,
-    max_pixels: int,
-    frame: int | None = None,
-    region: Region | None = None,
-    window: RequestedWindow,
-    on_size: Callable[[int], None] | None = None,
-) -> DecodedImage:
-    """Returns an image, decoded by the decoder of its format.
-
-    Raises:
-        Rejected: The bytes, the frame, the region or the window are to blame.
-    """
-    match sniff(data):
-        case None:
-            raise Rejected("unsupported_format", "the first bytes are of no PNG, JPEG, TIFF or DICOM file")
-        case "dicom":
-            return dicom.decode(data, max_pixels=max_pixels, frame=frame, region=region, window=window, on_size=on_size)
-        case raster_format:
-            if frame not in (None, 1):
-                raise Rejected("frame_out_of_range", f"`frame` must be 1, got {frame}")
-            return raster.decode(
-                data, raster_format, max_pixels=max_pixels, region=region, window=window, on_size=on_size
-            )
-
-
 def _checked(
     answer: Answer, request: CertifyRequest, max_pixels: int, card: BackboneCard
 ) -> tuple[ModelInput, ImageRecord]:
@@ -220,8 +211,11 @@ def _checked(
         Rejected: The image or the region has a wrong size.
     """
     size = ModelInput.size_in_bytes(card.image_size)
-    payload = answer.payload if request.noise_space == "model_input" else answer.payload[:size]
-    pixels = ModelInput.from_bytes(payload, card.image_size)
+    records: tuple[VariantRecord, ...] = ()
+    whole = request.noise_space == "model_input" and request.variants is None
+    pixels = ModelInput.from_bytes(answer.payload if whole else answer.payload[:size], card.image_size)
+    if request.variants is not None:
+        pixels, records = read_variants(pixels, answer.header.get("variants"), answer.payload[size:])
     facts = _FACTS.validate_python(answer.header.get("facts"))
     check_size(rows=facts.rows, columns=facts.columns, max_pixels=max_pixels)
     scale, noisy = image_scale(facts, request.region, card.image_size, card.fit), None
@@ -241,38 +235,5 @@ def _checked(
         shape=(channels, height, width),
         scale=scale,
         noisy=noisy,
+        variants=records,
     )
-
-
-def decode_published(content: bytes, window: FileWindow = FileWindow()) -> Pixels:  # noqa: B008  # frozen
-    """Returns the pixels of a file of a published data set: DICOM as uploads, any other as the papers' code does.
-
-    Args:
-        content: The file.
-        window: The window of the file, with the presets of the task.
-
-    Raises:
-        Rejected: The bytes are no such image.
-    """
-    if sniff(content) == "dicom":
-        return decode_as_uploaded(content, max_pixels=_PUBLISHED_MAX_PIXELS, window=window)
-    return decode_with_pillow(content)
-
-
-def decode_as_uploaded(
-    content: bytes,
-    *,
-    max_pixels: int,
-    window: FileWindow = FileWindow(),  # noqa: B008  # frozen
-) -> Pixels:
-    """Returns the pixels of a file as the service would decode it as an upload, but in this process.
-
-    Args:
-        content: The file.
-        max_pixels: Pixels that are decoded, at most.
-        window: The window of the file, with the presets of the task.
-
-    Raises:
-        Rejected: The bytes are no such image.
-    """
-    return _decoded(content, max_pixels=max_pixels, window=window).pixels

@@ -97,8 +97,9 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     pixels, image, labels = decode_labelled(_upload(settings, record.id), request, card, settings)
     payloads = Payloads(redis, ttl=settings.input_ttl)
     noised = pixels if pixels.rendered is None else pixels.rendered
-    require_room(redis, pixels.noisy.nbytes)
-    is_there = payloads.put_input(record.id, noised.tobytes())
+    content = b"".join([noised.tobytes(), *(variant.tobytes() for variant in pixels.variants)])
+    require_room(redis, len(content))
+    is_there = payloads.put_input(record.id, content)
     if is_there:
         _keep_what_the_model_sees(record.id, pixels, settings)
     return is_there and records.enter(record.id, "waiting", image=image, labels=labels)

@@ -47,7 +47,7 @@ from certrad.models.types.defaults import choose_classifier, default_prompts
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
-from certrad.workers.intake.decode import decode_as_uploaded, decode_published
+from certrad.workers.intake.file_decoding import decode_as_uploaded, decode_published
 from certrad.workers.intake.image_folder import low_contrast_note
 from certrad.workers.offline import classifiers
 from certrad.workers.offline.progress import progress_bar

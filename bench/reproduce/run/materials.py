@@ -19,7 +19,7 @@ from certrad.models.datasets.split import Split, load_split, model_inputs
 from certrad.models.errors import Rejected
 from certrad.models.shipped import shipped_backbones, shipped_datasets
 from certrad.models.types import BackboneCard
-from certrad.workers.intake.decode import decode_published
+from certrad.workers.intake.file_decoding import decode_published
 
 READ_TOGETHER: Final = 64
 WEIGHT_SUFFIXES: Final = frozenset({".safetensors", ".bin", ".pth"})

@@ -7,17 +7,18 @@ verified for years. A reader refuses a kind that it does not know.
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from certrad.models.certificates.stated_samples import StatedSamples, StatedVariant, StatedVariants
 from certrad.models.certificates.statement import (
     SelectorShares,
     StatedAbstention,
     StatedCertificate,
     StatedOutcome,
     StatedRouting,
-    StatedSamples,
 )
 from certrad.models.types import AbstentionReason, LabelCounts
 from certrad.models.types.image import Factors, ImageRadius, ImageRegion, NoImageRadius, PixelBudget, Unit
 from certrad.models.types.routing import SigmaRouting
+from certrad.models.types.variant_lists import VariantList
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +92,25 @@ class NoImageRadiusClaim:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantsClaim:
+    """One class for every listed rendering of the file; see `StatedVariants`."""
+
+    kind: Literal["variants/1"] = "variants/1"
+    rule: Literal["minimum"]
+    lists: tuple[VariantList, ...]
+    asked_radius: float
+    n: int
+    class_index: int | None
+    held: bool | None
+    radius: float
+    counterexample: int | None
+    rows: tuple[StatedVariant, ...]
+    text: str
+
+
 Outcome = RadiusClaim | RenderedRadiusClaim | AbstentionClaim
-Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim
+Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim | VariantsClaim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +122,14 @@ class Claims:
         routing: The automatic choice of sigma; None for a sigma of the sender's.
         image_radius: The radius on the image that was sent, or why there is none.
         rendered: Whether the radius of the outcome is one on the rendered image. An abstention has none.
+        variants: Other renderings of the file that have the class too; None where none were asked for.
     """
 
     outcome: StatedCertificate | StatedAbstention
     routing: StatedRouting | None
     image_radius: ImageRadius | NoImageRadius
     rendered: bool = False
+    variants: StatedVariants | None = None
 
 
 def write_claims(claims: Claims) -> tuple[Claim, ...]:
@@ -130,7 +150,8 @@ def write_claims(claims: Claims) -> tuple[Claim, ...]:
         case NoImageRadius(reason=reason):
             on_image = NoImageRadiusClaim(reason=reason)
     routing = () if claims.routing is None else (SigmaClaim(**_without(claims.routing)),)
-    return (outcome, *routing, on_image)
+    variants = () if claims.variants is None else (VariantsClaim(**_without(claims.variants)),)
+    return (outcome, *routing, on_image, *variants)
 
 
 def read_claims(listed: tuple[Claim, ...]) -> Claims:
@@ -142,7 +163,9 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
     Raises:
         ValueError: A claim is missing, is there twice, or is not in its place.
     """
-    match listed:
+    *first, last = listed or (None,)
+    others, variants = (tuple(first), last) if isinstance(last, VariantsClaim) else (listed, None)
+    match others:
         case (
             RadiusClaim() | RenderedRadiusClaim() | AbstentionClaim() as outcome,
             ImageRadiusClaim() | NoImageRadiusClaim() as on_image,
@@ -156,12 +179,16 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
             routing = StatedRouting(**_without(selected, "kind"))
         case _:
             kinds = ", ".join(claim.kind for claim in listed)
-            raise ValueError(f"claims must be the outcome, the choice of sigma if any, the image radius; got {kinds}")
+            raise ValueError(
+                "claims must be the outcome, the choice of sigma if any, the image radius, variants if any; got "
+                f"{kinds}"
+            )
     return Claims(
         outcome=_outcome(outcome),
         routing=routing,
         image_radius=_image_radius(on_image),
         rendered=isinstance(outcome, RenderedRadiusClaim),
+        variants=None if variants is None else StatedVariants(**_without(variants, "kind")),
     )
 
 
@@ -178,7 +205,7 @@ def _image_radius(claim: ImageRadiusClaim | NoImageRadiusClaim) -> ImageRadius |
 
 
 def _without(
-    stated: Claim | StatedCertificate | StatedAbstention | StatedRouting | ImageRadius, *names: str
+    stated: Claim | StatedCertificate | StatedAbstention | StatedRouting | ImageRadius | StatedVariants, *names: str
 ) -> dict[str, Any]:
     """Returns the other fields by name, their values as they are."""
     return {field.name: getattr(stated, field.name) for field in fields(stated) if field.name not in names}

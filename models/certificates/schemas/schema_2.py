@@ -12,12 +12,12 @@ from typing import Any, Final, Literal
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.certificates.reader import Reader
+from certrad.models.certificates.stated_samples import StatedSamples
 from certrad.models.certificates.statement import (
     StatedAbstention,
     StatedCertificate,
     StatedParams,
     StatedRouting,
-    StatedSamples,
     StatedSignature,
     Statement,
 )

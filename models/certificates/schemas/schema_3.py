@@ -11,13 +11,8 @@ from certrad.models.certificates.noise_key import classifier_digest, classifier_
 from certrad.models.certificates.reader import Reader
 from certrad.models.certificates.schemas.claims import Claim, Claims, read_claims, write_claims
 from certrad.models.certificates.schemas.classifier import Classifier, read_classifier, write_classifier
-from certrad.models.certificates.statement import (
-    StatedCertificate,
-    StatedParams,
-    StatedSamples,
-    StatedSignature,
-    Statement,
-)
+from certrad.models.certificates.stated_samples import StatedSamples
+from certrad.models.certificates.statement import StatedCertificate, StatedParams, StatedSignature, Statement
 from certrad.models.types import Decision, LabelCounts, NoiseLaw, Scope
 from certrad.models.types.identity import NoiseIdentity, Subject
 
@@ -78,6 +73,7 @@ def read(document: Mapping[str, Any]) -> Statement:
         | {
             "claim": claims.outcome,
             "routing": claims.routing,
+            "variants": claims.variants,
             "radius_in_image_units": claims.image_radius,
             "classifier": classifier,
             "noise": NoiseIdentity(**asdict(stated.noise)),
@@ -99,6 +95,7 @@ def write(statement: Statement) -> dict[str, Any]:
         routing=statement.routing,
         image_radius=statement.radius_in_image_units,
         rendered=statement.classifier.noisy_image is not None,
+        variants=statement.variants,
     )
     noise = asdict(statement.noise)
     core = {

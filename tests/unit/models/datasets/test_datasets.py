@@ -17,7 +17,7 @@ from certrad.models.datasets.sample import balanced_sample
 from certrad.models.datasets.split import LAYOUTS, Split, load_split, model_inputs
 from certrad.models.errors import Rejected
 from certrad.models.shipped import shipped_backbones, shipped_datasets, shipped_tasks
-from certrad.workers.intake.decode import decode_as_uploaded, decode_published
+from certrad.workers.intake.file_decoding import decode_as_uploaded, decode_published
 from tests.support import images
 from tests.support.miniature_datasets import CARDS, WRITERS, picture, split_json, table, text, write
 

@@ -23,7 +23,7 @@ from certrad.models.types.window import (
 )
 from certrad.workers.contract.job import INPUT
 from certrad.workers.decoders.dicom import decode as decode_dicom
-from certrad.workers.intake import decode
+from certrad.workers.intake import decode, file_decoding
 from certrad.workers.sandbox.child import run_limited
 from certrad.workers.settings import WorkerSettings
 from tests.support.codestreams import codestream, compressed, smooth
@@ -176,8 +176,8 @@ def test_images_of_a_tuning_are_shown_as_images_to_certify(tmp_path: Path) -> No
     stored = np.linspace(-1000, 1000, 64 * 64).round().astype("i2").reshape(64, 64)
     data = dicom(stored, Modality="CT", RescaleSlope=1, RescaleIntercept=0)
     window = FileWindow.of_task(shipped_tasks()["mednist"].windows)
-    whole = decode.decode_as_uploaded(data, max_pixels=10_000, window=window)
-    assert np.array_equal(whole, decode.decode_published(data, window))
-    assert not np.array_equal(whole, decode.decode_published(data))
+    whole = file_decoding.decode_as_uploaded(data, max_pixels=10_000, window=window)
+    assert np.array_equal(whole, file_decoding.decode_published(data, window))
+    assert not np.array_equal(whole, file_decoding.decode_published(data))
     pixels, _ = decode.decode_limited(data, replace(REQUEST, window=window), CARD, WorkerSettings(data_dir=tmp_path))
     assert fitted(whole, CARD.image_size).sha256 == pixels.sha256

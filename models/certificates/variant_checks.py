@@ -1,0 +1,113 @@
+"""Compares what a document claims about variants with what follows from their labels, by the minimum rule.
+
+Each check returns what it found, or raises ValueError with the reason of a refusal.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from certrad.models.certificates import checks
+from certrad.models.certificates.exact import (
+    MILLIONTHS,
+    TEN_THOUSANDTHS,
+    Bounds,
+    Look,
+    is_clopper_pearson,
+    radii,
+)
+from certrad.models.certificates.labels import parse_labels
+from certrad.models.certificates.stated_samples import StatedVariant, StatedVariants
+from certrad.models.certificates.statement import StatedCertificate, Statement
+from certrad.models.certificates.variants import variants_text
+from certrad.models.types import AlphaSplit, FixedSigma, LabelCounts
+from certrad.models.types.variant_lists import check_complete
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_NOTHING: Final = (None, None, 0.0, None, ())
+
+
+def variant_lists(statement: Statement, claim: StatedVariants) -> str:
+    """Checks that every listed variant is there, once and in order, under a key for each model input.
+
+    Args:
+        statement: The document.
+        claim: Its claim about variants.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
+    if not claim.rows:
+        return "no variant was sampled"
+    check_complete(claim.lists, [row.rendering for row in claim.rows])
+    keys = {statement.subject.input_sha256: statement.noise.key}
+    for row in claim.rows:
+        if not (_DIGEST.fullmatch(row.input_sha256) and _DIGEST.fullmatch(row.key)):
+            raise ValueError("input_sha256 and key of a variant must be 64 hexadecimal digits")
+        keys.setdefault(row.input_sha256, row.key)
+    if any(keys[row.input_sha256] != row.key for row in claim.rows) or len(set(keys.values())) != len(keys):
+        raise ValueError("one model input must have one noise key, and another one another")
+    return f"all {len(claim.rows)} variants of the lists are there"
+
+
+def variants(statement: Statement, claim: StatedVariants) -> str:
+    """Checks that the claim about variants follows from their labels, for the class of the document, by the minimum.
+
+    Args:
+        statement: The document.
+        claim: Its claim about variants.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
+    if isinstance(statement.claim, StatedCertificate):
+        _check_rows(statement, claim, statement.claim.class_index)
+    elif (claim.class_index, claim.held, claim.radius, claim.counterexample, claim.rows) != _NOTHING:
+        raise ValueError("a document without a class must have sampled no variant")
+    names, alpha = statement.classifier.class_names, statement.params.alpha
+    text = variants_text(claim.rows, claim.class_index, claim.counterexample, claim.radius, names, alpha)
+    if claim.text != text:
+        raise ValueError("the text is not that of the claim")
+    return f"the smallest radius of {len(claim.rows)} variants is {claim.radius}"
+
+
+def _check_rows(statement: Statement, claim: StatedVariants, class_index: int) -> None:
+    request = statement.request
+    if claim.class_index != class_index:
+        raise ValueError("the class of the variants must be that of the document")
+    if not claim.rows or not isinstance(request.sigma, FixedSigma):
+        raise ValueError("a document with a class and a fixed sigma must have sampled every variant")
+    split = request.params.alpha_split(len(statement.classifier.class_names))
+    for row in claim.rows:
+        _check_row(row, claim.n, class_index, split, request.sigma.sigma)
+    smallest = min(row.radius for row in claim.rows)
+    held = smallest > 0 and smallest >= claim.asked_radius
+    if (claim.radius, claim.held) != (smallest, held):
+        raise ValueError(f"the radius must be the smallest, {smallest}, and held must be {held}")
+    if claim.counterexample != (None if held else _least(claim.rows, class_index)):
+        raise ValueError("the counterexample must be the variant that shows least, where one fails")
+
+
+def _check_row(row: StatedVariant, n: int, class_index: int, split: AlphaSplit, sigma: float) -> None:
+    labels = parse_labels(row.estimation.labels)
+    checks.counts(row.estimation, labels)
+    checks.root(row.estimation, labels)
+    counts = LabelCounts(per_class=row.estimation.per_class, invalid=row.estimation.invalid)
+    if counts.total != n or not 0 <= class_index < len(counts.per_class):
+        raise ValueError(f"every variant must have {n} samples of the classes, got {counts.total}")
+    bounds = Bounds(checks.units(row.p_a_lower, MILLIONTHS), checks.units(row.p_b_upper, MILLIONTHS))
+    look = Look(n, counts.per_class[class_index], counts.runner_up(class_index))
+    if not is_clopper_pearson(bounds, look, split):
+        raise ValueError(f"{bounds} do not follow from the labels of a variant")
+    if checks.units(row.radius, TEN_THOUSANDTHS) not in radii(bounds, sigma):
+        raise ValueError(f"the radius {row.radius} does not follow from the bounds of a variant")
+
+
+def _least(rows: Sequence[StatedVariant], class_index: int) -> int:
+    return min(range(len(rows)), key=lambda at: (rows[at].radius, rows[at].estimation.per_class[class_index]))

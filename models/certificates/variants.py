@@ -1,0 +1,197 @@
+"""What a document and a result say about variants: their claim, and its words."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from certrad.models.certificates.labels import merkle_root, run_lengths
+from certrad.models.certificates.stated_samples import StatedSamples, StatedVariant, StatedVariants
+from certrad.models.types import LabelCounts
+from certrad.models.types.applied_window import (
+    AppliedWindow,
+    FullRange,
+    HeaderTable,
+    HeaderWindow,
+    PercentileRange,
+    SentWindow,
+    TaskWindow,
+)
+from certrad.models.types.evidence import label_numbers
+from certrad.models.types.renderings import (
+    BitsVariant,
+    FrameVariant,
+    JpegVariant,
+    RegionVariant,
+    Rendering,
+    ShiftVariant,
+    WindowVariant,
+)
+from certrad.models.types.result import VariantResult, VariantsResult
+from certrad.models.types.variants import VariantsEvidence, VariantsRequest
+
+_NOTHING_ELSE: Final = (
+    "It says nothing about other renderings, whether the class is right, or whether a finding is visible in them."
+)
+_INVALID: Final = "no class"
+
+
+def state_variants(
+    asked: VariantsRequest, found: VariantsEvidence, class_names: Sequence[str], alpha: float
+) -> StatedVariants:
+    """Returns what a document states about variants.
+
+    Args:
+        asked: What was asked for.
+        found: Their samples, and what these show.
+        class_names: The names of the classes, in order.
+        alpha: Failure probability of the claim about all of them.
+    """
+    rows = tuple(
+        StatedVariant(
+            rendering=row.variant.rendering,
+            input_sha256=row.variant.input_sha256,
+            key=row.key,
+            estimation=_samples(row.labels, row.counts),
+            p_a_lower=row.p_a_lower,
+            p_b_upper=row.p_b_upper,
+            radius=row.radius,
+        )
+        for row in found.rows
+    )
+    return StatedVariants(
+        rule="minimum",
+        lists=asked.lists,
+        asked_radius=asked.radius,
+        n=asked.n,
+        class_index=found.class_index,
+        held=found.held,
+        radius=found.radius,
+        counterexample=found.counterexample,
+        rows=rows,
+        text=variants_text(rows, found.class_index, found.counterexample, found.radius, class_names, alpha),
+    )
+
+
+def variants_result(stated: StatedVariants, class_names: Sequence[str]) -> VariantsResult:
+    """Returns what the result of a job says about variants: the claim of the document without its samples.
+
+    Args:
+        stated: The claim.
+        class_names: The names of the classes, in order.
+    """
+    rows = tuple(
+        VariantResult(
+            rendering=row.rendering,
+            name=describe(row.rendering),
+            label=top_label(row.estimation, class_names),
+            samples=stated.n,
+            agreeing=row.estimation.per_class[stated.class_index or 0],
+            p_a_lower=row.p_a_lower,
+            p_b_upper=row.p_b_upper,
+            radius=row.radius,
+            input_sha256=row.input_sha256,
+        )
+        for row in stated.rows
+    )
+    return VariantsResult(
+        held=stated.held,
+        tried=len(rows),
+        radius=stated.radius,
+        asked_radius=stated.asked_radius,
+        counterexample=None if stated.counterexample is None else rows[stated.counterexample],
+        rows=rows,
+        text=stated.text,
+    )
+
+
+def variants_text(
+    rows: Sequence[StatedVariant],
+    class_index: int | None,
+    counterexample: int | None,
+    radius: float,
+    class_names: Sequence[str],
+    alpha: float,
+) -> str:
+    """Returns the claim about variants in words.
+
+    Args:
+        rows: The variants; none where the certificate abstains.
+        class_index: The class; None where the certificate abstains.
+        counterexample: The place of the variant that shows least; None where all held.
+        radius: The smallest radius.
+        class_names: The names of the classes, in order.
+        alpha: Failure probability of the claim.
+    """
+    if class_index is None:
+        return "The certificate names no class, so that no variant was sampled."
+    if counterexample is None:
+        return (
+            f"Every one of the {len(rows)} listed renderings of the file has the class {class_names[class_index]} "
+            f"under noise, and so has every change of its model input of L2 norm below {radius!r}. This claim and that "
+            f"of the radius are each false with probability at most {alpha!r}, together with at most {2 * alpha!r}. "
+            f"{_NOTHING_ELSE}"
+        )
+    row = rows[counterexample]
+    agreeing, n = row.estimation.per_class[class_index], sum(row.estimation.per_class) + row.estimation.invalid
+    return (
+        f"This was not shown for all of the {len(rows)} listed renderings of the file. Least was shown for "
+        f"{describe(row.rendering)}: {agreeing} of its {n} samples have the class {class_names[class_index]}, and the "
+        f"most frequent answer is {top_label(row.estimation, class_names)}. {_NOTHING_ELSE}"
+    )
+
+
+def describe(rendering: Rendering) -> str:
+    """Returns the name of a rendering in words.
+
+    Args:
+        rendering: The rendering.
+    """
+    match rendering:
+        case WindowVariant(window=window):
+            return _window(window)
+        case ShiftVariant(down=down, right=right):
+            return f"image moved by {down} pixels down and {right} to the right"
+        case JpegVariant(quality=quality):
+            return f"JPEG of quality {quality}"
+        case BitsVariant(bits=bits):
+            return f"{bits} bits"
+        case FrameVariant(offset=offset):
+            return f"frame {offset:+d} from that of the request"
+        case RegionVariant(down=down, right=right):
+            return f"region moved by {down} pixels down and {right} to the right"
+
+
+def top_label(samples: StatedSamples, class_names: Sequence[str]) -> str:
+    """Returns the most frequent answer of some samples.
+
+    Args:
+        samples: The samples.
+        class_names: The names of the classes, in order.
+    """
+    top = LabelCounts(per_class=samples.per_class, invalid=samples.invalid).top
+    return _INVALID if top is None else class_names[top]
+
+
+def _window(window: AppliedWindow) -> str:
+    match window:
+        case HeaderWindow(number=number, of=of):
+            return f"window {number} of {of} of the header, centre {window.centre:g}, width {window.width:g}"
+        case HeaderTable(number=number, of=of):
+            return f"lookup table {number} of {of} of the header"
+        case TaskWindow(name=name):
+            return f"preset {name}, centre {window.centre:g}, width {window.width:g}"
+        case SentWindow(centre=centre, width=width):
+            return f"window of centre {centre:g}, width {width:g}"
+        case PercentileRange():
+            return "range of percentiles"
+        case FullRange():
+            return "full range"
+
+
+def _samples(labels: bytes, counts: LabelCounts) -> StatedSamples:
+    numbers = label_numbers(labels)
+    return StatedSamples(
+        per_class=counts.per_class,
+        invalid=counts.invalid,
+        labels=run_lengths(numbers),
+        merkle_root=merkle_root(numbers),
+    )
