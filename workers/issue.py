@@ -19,6 +19,7 @@ from certrad.models.certificates.envelopes import dsse, jws
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.statement import Statement
+from certrad.models.certificates.variants import variants_result
 from certrad.models.certificates.verify import Issuer, check_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
@@ -49,10 +50,10 @@ _log = structlog.get_logger()
 
 _STAMP_SECONDS: Final = 2.0
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
-_ASKED: Final = ("classifier", "sigma", "params", "noise_space")
+_ASKED: Final = ("classifier", "sigma", "params", "noise_space", "variants")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
 """The fields of a result that repeat those of its document."""
-_DERIVED: Final = ("window", "noise_space")
+_DERIVED: Final = ("window", "noise_space", "variants")
 """The fields of a result that its document states elsewhere."""
 
 
@@ -190,6 +191,8 @@ def _check_result(statement: Statement, result: JobResult) -> None:
     """
     stated = {**asdict(statement.claim), **{name: _plain(getattr(statement, name)) for name in _REPEATED}}
     stated |= {"window": _plain(statement.subject.window), "noise_space": statement.request.noise_space}
+    if (variants := statement.variants) is not None:
+        stated |= {"variants": asdict(variants_result(variants, statement.classifier.class_names))}
     claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, *_DERIVED)}
     # A document leaves out what a result states as null.
     if canonical(_without_nulls(claimed)) != canonical(_without_nulls(stated)):

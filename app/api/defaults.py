@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from certrad.app.api.problems import InvalidRequest
+from certrad.app.api.requested_variants import requested_variants
 from certrad.app.api.schemas.certify import CertifyForm
 from certrad.app.settings import ApiSettings
 from certrad.models.errors import Rejected
@@ -70,6 +71,8 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
     if choice.prompt is not None:
         _check_unworded(form)
     adaptation = _with_options(choice.adaptation, form)
+    params = SamplingParams(alpha=form.alpha, n0=form.n0, n=form.n, bound=form.bound, target_radius=form.target_radius)
+    presets = labels.task.windows if labels.task else ()
     request = CertifyRequest(
         classifier=ClassifierSpec(
             backbone=choice.backbone,
@@ -80,15 +83,14 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
             adapter=choice.adapter_id,
         ),
         sigma=_sigma(form, labels.task, adaptation, catalogue),
-        params=SamplingParams(
-            alpha=form.alpha, n0=form.n0, n=form.n, bound=form.bound, target_radius=form.target_radius
-        ),
+        params=params,
         task=labels.task.id if labels.task else None,
         frame=form.frame,
         region=form.rectangle,
         urgent=form.priority == "urgent",
-        window=_window(form.window, labels.task.windows if labels.task else ()),
+        window=_window(form.window, presets),
         noise_space=form.noise_space,
+        variants=requested_variants(form, adaptation, presets, params, len(labels.class_names)),
     )
     _check_enough_samples(request)
     return request

@@ -44,6 +44,9 @@ FIELDS: Final = (
     "region",
     "window",
     "noise_space",
+    "variants",
+    "variant_radius",
+    "variant_n",
     "priority",
     "deadline",
     "reference",
@@ -74,6 +77,10 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--window", _window(), "window of a grey image", without="file: its own, else the task's preset")
     space = "image whose pixels get noise and have the radius; image is the rendered one, before the resize"
     parser.option("--noise-space", choice(*get_args(NoiseSpace)), space, without=DEFAULT_NOISE_SPACE)
+    parser.option("--variants", text("JSON"), "list of other renderings that are to have the class too, as JSON")
+    most = 3 * SIGMA_RANGE[1]
+    parser.option("--variant-radius", number(0, most), "radius asked for at each variant", without="0: the class only")
+    parser.option("--variant-n", integer(N0_MIN, N_MAX), "samples of each variant", without="as few as can show it")
     priority = choice("normal", "urgent")
     parser.option("--priority", priority, "priority; urgent goes before every normal job", without="normal")
     parser.option(

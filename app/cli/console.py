@@ -20,6 +20,7 @@ CAVEAT: Final = "a certificate says nothing about whether the class is right"
 _LARGER_CHANGE: Final = 10  # one of the changes that a result counts pixels for
 DIFFERS: Final = "(differs)"
 _FIGURES: Final = ("radius", "rms grey levels", "sigma", "n", "scope", "seconds")
+_HELD: Final = {True: "held", False: "not held", None: "not tried"}
 _NOISED: Final = {"model_input": "model input", "image": "rendered image before its resize"}
 _RMS: Final = "rms grey levels: 255 R / sqrt(d)"
 _SHAPE: Final = ("rows", "columns", "channels")
@@ -168,6 +169,8 @@ def print_results(console: Console, rows: Sequence[Row]) -> None:
     for row in rows:
         if row.job.result and (words := image_units(row.job.result)):
             console.print(f"{row.image} ({row.job.result['scope']}): {words}", soft_wrap=True)
+    for words in filter(None, map(_variants, rows)):
+        console.print(words, soft_wrap=True)
     if any(row.differs for row in rows):
         console.print(f"{DIFFERS}: the certified class is not what the image is", soft_wrap=True)
     results = [row.job.result for row in rows if row.job.result]
@@ -175,6 +178,12 @@ def print_results(console: Console, rows: Sequence[Row]) -> None:
         console.print(f"scope {scope}: {words}", soft_wrap=True)
     for space in sorted({result.get("noise_space", "model_input") for result in results}):
         console.print(f"radius: L2 over the {_NOISED[space]}, pixels in [0, 1]; {_RMS}", soft_wrap=True)
+
+
+def _variants(row: Row) -> str | None:
+    """Returns what other renderings of the file show, if they were asked for."""
+    variants = (row.job.result or {}).get("variants")
+    return f"{row.image}: variants {_HELD[variants['held']]}. {variants['text']}" if variants else None
 
 
 def _warnings(rows: Sequence[Row]) -> list[str]:

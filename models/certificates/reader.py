@@ -7,9 +7,11 @@ from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from certrad.models.certificates.canonical import canonical
+from certrad.models.types.renderings import Offset
 
 _FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})\.[0-9]{1,400}")
 _INT: Final = re.compile(r"0|[1-9][0-9]{0,15}")
+_OFFSET: Final = re.compile(r"0|-?[1-9][0-9]{0,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ def _decode_plain(value: object, hint: Any, at: str) -> object:  # noqa: ANN401 
         return choices[value]
     if hint is int and isinstance(value, str) and _INT.fullmatch(value):
         return int(value)
+    if hint is Offset and isinstance(value, str) and _OFFSET.fullmatch(value):
+        return Offset(int(value))
     if (
         hint is float
         and isinstance(value, str)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -31,6 +31,7 @@ from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from certrad.models.smoothing.encoded import EncodedSampler
 from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.smoothing.selector import RouteSelector
+from certrad.models.smoothing.variant_samples import of_variant
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard
 from certrad.models.types.defaults import require_adapter, require_use
 
@@ -61,12 +62,14 @@ class Rebuilt:
         head: Text features and gate.
         sampler: The noise.
         same_text: Whether the text features have the stated digest to the last bit, as on the machine that certified.
+        variants: The noise of each variant of the document, in order.
     """
 
     backbone: Backbone
     head: TextHead
     sampler: NoisySampler
     same_text: bool
+    variants: tuple[NoisySampler, ...] = ()
 
     def classifier(self, sigma: float) -> BaseClassifier:
         """Returns the base classifier for noise of one standard deviation.
@@ -94,6 +97,16 @@ class Rebuilt:
             near_ties=EXACT,  # it computes in float64, where no tie is near
         )
         return [*(self._draws(*each) for each in of_sigma), selector]
+
+    def draws_of_variants(self, statement: Statement) -> list[Draws]:
+        """Returns the estimation samples of every variant.
+
+        Args:
+            statement: The parsed document.
+        """
+        sigma, rows = statement.params.sigma, () if statement.variants is None else statement.variants.rows
+        drawn = [self._draws(sigma, row.estimation) for row in rows]
+        return [replace(draws, sampler=of) for draws, of in zip(drawn, self.variants, strict=True)]
 
     def _draws(self, sigma: float, stated: StatedSamples) -> Draws:
         return Draws(
@@ -150,6 +163,7 @@ def rebuild(
         device=backbone.device,
         pixel_map=None if noisy is None else PixelMap.of(noisy.map, backbone.image_size),
     )
+    variants = _variants(statement, image, sampler)
     encoded = EncodedSampler(pixels=sampler, encode=backbone.encode_image)
     checkpoint = _prompt(statement, backbone, prompts)
     if stated.text_sha256 is not None:  # the noise key follows from it: no processor rounds it
@@ -161,7 +175,19 @@ def rebuild(
     _compare("gate", None if head.gate is None else head.gate.sha256, stated.gate_sha256)
     _compare("bank members", member_digests(prompt) if isinstance(prompt, Bank) else (), stated.members)
     same_text = text_features_sha256(head.text_features) == stated.text_features_sha256
-    return Rebuilt(backbone=backbone, head=head, sampler=sampler, same_text=same_text)
+    return Rebuilt(backbone=backbone, head=head, sampler=sampler, same_text=same_text, variants=variants)
+
+
+def _variants(statement: Statement, image: ModelInput, sampler: NoisySampler) -> tuple[NoisySampler, ...]:
+    """Returns the noise of every variant, under the key of its own model input."""
+    if (stated := statement.variants) is None or not stated.rows:
+        return ()
+    return tuple(
+        of_variant(
+            replace(sampler, image=seen.pixels, noise=Noise(bytes.fromhex(row.key), statement.noise.law)), stated.n
+        )
+        for row, seen in zip(stated.rows, image.variants, strict=True)
+    )
 
 
 def _backbone(statement: Statement, cards: Mapping[str, BackboneCard], directory: Path) -> Backbone:

@@ -79,28 +79,83 @@ def check_labels(
     Raises:
         ValueError: A label differs that may not, or too many do; the message says which.
     """
-    sentences, done = [], 0
+    sentences, report_done = [], _summed(on_samples)
+    for draws in rebuilt.draws(statement):
+        allowed, total = draws.near_ties if tolerant else EXACT, len(parse_labels(draws.stated.labels))
+        found = _replay(draws, n, random, allowed, report_done)
+        sentences.append(_agreement(found, total, allowed, statement.params.alpha, tolerant=tolerant))
+        sentences.append(_describe_undetected(statement, found.near_ties, found.total, total))
+    return "; ".join(sentences)
+
+
+def check_variants(
+    statement: Statement,
+    rebuilt: Rebuilt,
+    n: int,
+    random: Random,
+    *,
+    tolerant: bool,
+    on_samples: _OnSamples = lambda _: None,
+) -> str:
+    """Checks that n random samples of every variant, or all if there are fewer, have the labels of the transcript.
+
+    Args:
+        statement: The parsed document.
+        rebuilt: Its classifier, and the noise of every variant.
+        n: Number of samples of each variant.
+        random: Draws their indices.
+        tolerant: Whether labels may differ in near-ties, see `Rebuilt.may_differ`.
+        on_samples: Called with the number of samples done.
+
+    Returns:
+        A sentence that says what agrees.
+
+    Raises:
+        ValueError: A label differs that may not, or too many do; the message says which.
+    """
+    found, total, allowed, report_done = _Comparison(), 0, EXACT, _summed(on_samples)
+    every = rebuilt.draws_of_variants(statement)
+    for draws in every:
+        allowed = draws.near_ties if tolerant else EXACT
+        found += _replay(draws, n, random, allowed, report_done)
+        total += len(parse_labels(draws.stated.labels))
+    if not every:
+        return "no variant was sampled"
+    agreement = _agreement(found, total, allowed, statement.params.alpha, tolerant=tolerant)
+    return f"of {len(every)} variants, {agreement}"
+
+
+def _summed(on_samples: _OnSamples) -> _OnSamples:
+    """Returns a function that takes the number of more samples, and reports how many there are in all."""
+    done = 0
 
     def report_done(more: int) -> None:
         nonlocal done
         done += more
         on_samples(done)
 
-    for draws in rebuilt.draws(statement):
-        transcript = parse_labels(draws.stated.labels)
-        indices = sorted(random.sample(range(len(transcript)), min(n, len(transcript))))
-        allowed = draws.near_ties if tolerant else EXACT
-        found = _compare(draws, {index: transcript[index] for index in indices}, allowed, report_done)
-        equal = f"{found.equal} of {found.total} random samples of {len(transcript)} have their label"
-        if found.wrong:
-            where = ", and their logits are no near-tie" if tolerant else ""
-            raise ValueError(f"{equal}; the labels of {found.wrong} are wrong{where}")
-        if allowed.too_many(found.near_ties, found.total, statement.params.alpha):
-            raise ValueError(f"{equal}; {found.near_ties} differ in near-ties, more than processors do")
-        of_ties = f", {found.near_ties} differ in a near-tie" if found.near_ties else ""
-        sentences.append(equal + of_ties)
-        sentences.append(_describe_undetected(statement, found.near_ties, found.total, len(transcript)))
-    return "; ".join(sentences)
+    return report_done
+
+
+def _replay(draws: Draws, n: int, random: Random, allowed: NearTies, on_drawn: _OnSamples) -> _Comparison:
+    transcript = parse_labels(draws.stated.labels)
+    indices = sorted(random.sample(range(len(transcript)), min(n, len(transcript))))
+    return _compare(draws, {index: transcript[index] for index in indices}, allowed, on_drawn)
+
+
+def _agreement(found: _Comparison, total: int, allowed: NearTies, alpha: float, *, tolerant: bool) -> str:
+    """Returns a sentence that says how many samples have their label.
+
+    Raises:
+        ValueError: A label differs that may not, or too many do.
+    """
+    equal = f"{found.equal} of {found.total} random samples of {total} have their label"
+    if found.wrong:
+        where = ", and their logits are no near-tie" if tolerant else ""
+        raise ValueError(f"{equal}; the labels of {found.wrong} are wrong{where}")
+    if allowed.too_many(found.near_ties, found.total, alpha):
+        raise ValueError(f"{equal}; {found.near_ties} differ in near-ties, more than processors do")
+    return equal + (f", {found.near_ties} differ in a near-tie" if found.near_ties else "")
 
 
 def check_selection(statement: Statement, rebuilt: Rebuilt, *, tolerant: bool) -> str:

@@ -260,6 +260,11 @@ class ImageRecord(ImageFacts):
         """Returns the SHA-256 of what noise is added to: a part of the noise key."""
         return self.input_sha256 if self.noisy is None else self.noisy.sha256
 
+    @property
+    def input_digests(self) -> tuple[str, ...]:
+        """Returns the SHA-256 of the model input, and of that of each variant."""
+        return self.input_sha256, *(variant.input_sha256 for variant in self.variants)
+
     def __post_init__(self) -> None:
         ImageFacts.__post_init__(self)
         for digest in (self.pixels_sha256, self.input_sha256):

@@ -1,9 +1,12 @@
 """The names of the variants of an image: each is one deterministic rendering of its file."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NewType
 
 from certrad.models.types.applied_window import AppliedWindow
+
+Offset = NewType("Offset", int)
+"""A whole number of either sign; every other integer of a document is at least 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +32,8 @@ class ShiftVariant:
         kind: Tells the renderings apart in JSON, with the version of what its fields mean.
     """
 
-    down: int
-    right: int
+    down: Offset
+    right: Offset
     kind: Literal["shift/1"] = "shift/1"
 
 
@@ -71,7 +74,7 @@ class FrameVariant:
         kind: Tells the renderings apart in JSON, with the version of what its fields mean.
     """
 
-    offset: int
+    offset: Offset
     kind: Literal["frame/1"] = "frame/1"
 
 
@@ -85,8 +88,8 @@ class RegionVariant:
         kind: Tells the renderings apart in JSON, with the version of what its fields mean.
     """
 
-    down: int
-    right: int
+    down: Offset
+    right: Offset
     kind: Literal["region/1"] = "region/1"
 
 

@@ -13,6 +13,7 @@ from certrad.models.types.renderings import (
     BitsVariant,
     FrameVariant,
     JpegVariant,
+    Offset,
     RegionVariant,
     Rendering,
     ShiftVariant,
@@ -165,15 +166,15 @@ def static_renderings(listed: StaticList, encoder: str) -> list[Rendering]:
     """
     match listed:
         case Shifts(pixels=pixels):
-            return [ShiftVariant(down=down, right=right) for down, right in _around(pixels, 1)]
+            return [ShiftVariant(down=Offset(down), right=Offset(right)) for down, right in _around(pixels, 1)]
         case JpegQualities(quality=qualities):
             return [JpegVariant(quality=quality, encoder=encoder) for quality in qualities]
         case BitDepths(bits=depths):
             return [BitsVariant(bits=bits) for bits in depths]
         case NeighbourFrames(frames=k):
-            return [FrameVariant(offset=offset) for offset in range(-k, k + 1) if offset]
+            return [FrameVariant(offset=Offset(offset)) for offset in range(-k, k + 1) if offset]
         case RegionShifts(pixels=pixels, step=step):
-            return [RegionVariant(down=down, right=right) for down, right in _around(pixels, step)]
+            return [RegionVariant(down=Offset(down), right=Offset(right)) for down, right in _around(pixels, step)]
 
 
 def check_complete(lists: Sequence[VariantList], renderings: Sequence[Rendering]) -> None:

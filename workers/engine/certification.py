@@ -3,6 +3,7 @@
 import hashlib
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -24,6 +25,7 @@ from certrad.models.types import LabelCounts
 from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
+from certrad.models.types.variants import VariantsEvidence
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import Phase
@@ -33,12 +35,13 @@ from certrad.workers.engine import figures
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.disagreement import report_redone
 from certrad.workers.engine.job_setup import LabellingSetup, SetupFactory
-from certrad.workers.engine.ledger import JobEndedError, LedgerEntry
+from certrad.workers.engine.ledger import JobEndedError, LedgerEntry, RedisLedger
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.result_warnings import result_warnings
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.engine.shared_ledger import OwnShare, SharedLedger
 from certrad.workers.engine.ticket_offers import TicketOffers
+from certrad.workers.engine.variants import VariantSampling
 from certrad.workers.keys.epochs import Epoch
 from certrad.workers.queue import stopping
 from certrad.workers.queue.shortage import INPUT_SHARE
@@ -102,8 +105,9 @@ class Certification:
         setup = self._setup_factory.prepare(entry)
         selected_at = time.monotonic()
         evidence = self._estimate(setup)
+        variants = self._sample_variants(evidence, setup)
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
-        self._hand_over(self._facts(evidence, setup), timing)
+        self._hand_over(self._facts(evidence, setup, variants), timing)
         self._add_example(evidence, setup)
         self._enter("finishing")
         estimation = timing["estimate_s"]
@@ -190,7 +194,25 @@ class Certification:
         finally:
             offers.end()
 
-    def _facts(self, evidence: Evidence, setup: LabellingSetup) -> Facts:
+    def _sample_variants(self, evidence: Evidence, setup: LabellingSetup) -> VariantsEvidence | None:
+        """Returns what the variants of the file show; this engine draws their few samples alone."""
+        ledger_of = partial(
+            RedisLedger,
+            self.runtime.redis,
+            self.input.job_id,
+            ttl=self.runtime.settings.input_ttl,
+            raise_if_stopped=stopping.raise_if_stopped,
+            engine=self.runtime.name,
+        )
+        sampling = VariantSampling(
+            factory=self._setup_factory,
+            setup=setup,
+            ledger_of=lambda part: ledger_of(part=part),
+            on_variant=ledger_of().check,
+        )
+        return sampling.estimate(evidence)
+
+    def _facts(self, evidence: Evidence, setup: LabellingSetup, variants: VariantsEvidence | None) -> Facts:
         entry, model, parts, sampler = setup.entry, setup.model, setup.parts, setup.sampler
         request = self.input.request
         spec = request.classifier
@@ -227,7 +249,7 @@ class Certification:
             classifier_sha256=classifier_digest(parts),
             settings_sha256=sampling_digest(request),
         )
-        return build_facts(request, evidence, self.input.image, classifier, noise, self.runtime.software)
+        return build_facts(request, evidence, self.input.image, classifier, noise, self.runtime.software, variants)
 
     def _hand_over(self, facts: Facts, timing: dict[str, float]) -> None:
         """Puts document and result into Redis for `finish`, which has the disks.

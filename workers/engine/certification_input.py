@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from redis import Redis
 
 from certrad.models.errors import Rejected
+from certrad.models.images.model_input import ModelInput
 from certrad.models.images.rendered_image import RenderedImage
 from certrad.models.smoothing.plan import SamplingPlan, plan_samples
 from certrad.models.types import CertifyRequest
@@ -63,11 +64,35 @@ class CertificationInput:
         Raises:
             Rejected: `worker_lost` if it is gone, `digest_mismatch` if it changed.
         """
-        payload = cast("bytes | None", redis.get(input_key(self.job_id)))
-        if payload is None:
-            raise Rejected("worker_lost", "the decoded image expired in the job store")
-        if hashlib.sha256(payload).hexdigest() != self.image.noise_sha256:
-            raise Rejected("digest_mismatch", "the decoded image changed in the job store")
         if self.image.noisy is not None:
-            return RenderedImage.from_bytes(payload, self.image.noisy.shape).pixels
-        return np.frombuffer(payload, dtype="<f4").reshape(3, image_size, image_size)
+            content = _intact(cast("bytes | None", redis.get(input_key(self.job_id))), self.image.noise_sha256)
+            return RenderedImage.from_bytes(content, self.image.noisy.shape).pixels
+        return self._read_input(redis, image_size, 0, self.image.input_sha256)
+
+    def read_variant(self, redis: Redis, image_size: int, place: int) -> NDArray[Any]:
+        """Returns the model input of a variant, (channels, rows, columns).
+
+        Args:
+            redis: The job store.
+            image_size: Side of the model input in pixels.
+            place: The place of the variant, from 0.
+
+        Raises:
+            Rejected: `worker_lost` if it is gone, `digest_mismatch` if it changed.
+        """
+        return self._read_input(redis, image_size, place + 1, self.image.variants[place].input_sha256)
+
+    def _read_input(self, redis: Redis, image_size: int, place: int, sha256: str) -> NDArray[Any]:
+        size = ModelInput.size_in_bytes(image_size)
+        end = (place + 1) * size - 1 if self.image.variants else -1  # the whole of what is there
+        payload = cast("bytes", redis.getrange(input_key(self.job_id), place * size, end))
+        content = _intact(payload or None, sha256)
+        return np.frombuffer(content, dtype="<f4").reshape(3, image_size, image_size)
+
+
+def _intact(payload: bytes | None, sha256: str) -> bytes:
+    if payload is None:
+        raise Rejected("worker_lost", "the decoded image expired in the job store")
+    if hashlib.sha256(payload).hexdigest() != sha256:
+        raise Rejected("digest_mismatch", "the decoded image changed in the job store")
+    return payload

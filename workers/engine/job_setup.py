@@ -1,7 +1,8 @@
 """The setup of an engine for one job, as leader or helper: the model, the noise, and an engine of the same kind."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,7 +14,7 @@ from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.smoothing import Noise, NoisySampler
 from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.smoothing.routing import ClassifierAt
-from certrad.models.types import TEMPLATE_PROMPT
+from certrad.models.types import TEMPLATE_PROMPT, AdapterCard, PromptCard
 from certrad.models.types.defaults import require_adapter
 from certrad.models.types.identity import ClassifierParts
 from certrad.workers.engine.certification_input import CertificationInput
@@ -104,18 +105,22 @@ class SetupFactory:
         """
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-        spec, input_sha256 = self.input.request.classifier, self.input.image.input_sha256
+        spec, seen = self.input.request.classifier, self.input.image.input_digests
         adapter = None if spec.adapter is None else self.runtime.adapter_card(spec.adapter)
         if adapter is not None:
-            require_not_tuned_on(adapter, input_sha256, self.runtime.epochs)
+            self._require_not_tuned_on(adapter, seen)
         backbone = self.runtime.backbone(spec.backbone, getattr(torch, dtype), spec.adapter)
         if spec.prompt == TEMPLATE_PROMPT:
             return Model(backbone=backbone, card=None, prompt=None, adapter=adapter)
         card, prompt = self.runtime.prompt(spec.prompt)
         require_backbone(card, backbone)
         require_adapter(card, None if adapter is None else adapter.sha256)
-        require_not_tuned_on(card, input_sha256, self.runtime.epochs)
+        self._require_not_tuned_on(card, seen)
         return Model(backbone=backbone, card=card, prompt=prompt, adapter=adapter)
+
+    def _require_not_tuned_on(self, card: AdapterCard | PromptCard, seen: Sequence[str]) -> None:
+        for input_sha256 in seen:
+            require_not_tuned_on(card, input_sha256, self.runtime.epochs)
 
     def make_sampler(self, model: Model, epoch: Epoch, parts: ClassifierParts, batch_size: int) -> NoisySampler:
         """Returns what draws the noisy copies of the image.
@@ -127,17 +132,32 @@ class SetupFactory:
             batch_size: Samples of one batch.
         """
         given, size = self.input, model.backbone.image_size
-        key = noise_key(
-            epoch.secret, given.image.noise_sha256, classifier_digest(parts), sampling_digest(given.request)
-        )
         return NoisySampler(
             image=given.read_pixels(self.runtime.redis, size),
             sigma=given.request.sigma.first,
-            noise=Noise(key, parts.law),
+            noise=Noise(self._key(epoch, parts, given.image.noise_sha256), parts.law),
             batch_size=batch_size,
             device=self.runtime.device,
             pixel_map=None if parts.image_map is None else PixelMap.of(parts.image_map, size),
         )
+
+    def sampler_of_variant(self, setup: LabellingSetup, place: int) -> NoisySampler:
+        """Returns what draws the noisy copies of a variant, under the noise key of its model input.
+
+        Args:
+            setup: What this engine labels the samples of the job with.
+            place: The place of the variant, from 0.
+
+        Raises:
+            Rejected: engine_mismatch, worker_lost, digest_mismatch.
+        """
+        epoch, parts = self._named_epoch(setup.entry), setup.parts
+        key = self._key(epoch, parts, self.input.image.variants[place].input_sha256)
+        image = self.input.read_variant(self.runtime.redis, setup.model.backbone.image_size, place)
+        return replace(setup.sampler, image=image, noise=Noise(key, parts.law))
+
+    def _key(self, epoch: Epoch, parts: ClassifierParts, noised: str) -> bytes:
+        return noise_key(epoch.secret, noised, classifier_digest(parts), sampling_digest(self.input.request))
 
     def identify_engine(self, model: Model, sampler: NoisySampler) -> EngineIdentity:
         """Returns what other engines of the job must have in common with this one.

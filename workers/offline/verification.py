@@ -216,8 +216,13 @@ def _of_image(
         tolerant = rebuilt.may_differ(statement.classifier.processor)
         yield run_check("selection", lambda: replay.check_selection(statement, rebuilt, tolerant=tolerant))
         with _bar("replay") as on_samples:
-            again = partial(replay.check_labels, tolerant=tolerant, on_samples=on_samples)
-            yield run_check("replay", lambda: again(statement, rebuilt, options.replay, SystemRandom()))
+            given = statement, rebuilt, options.replay, SystemRandom()
+            again = partial(replay.check_labels, *given, tolerant=tolerant, on_samples=on_samples)
+            yield run_check("replay", again)
+        if statement.variants is not None:
+            with _bar("variants") as on_samples:
+                again = partial(replay.check_variants, *given, tolerant=tolerant, on_samples=on_samples)
+                yield run_check("replay_variants", again)
 
 
 @contextmanager
@@ -249,7 +254,9 @@ def _show(
         sys.stdout.write(f"{'skipped':8} {left.name:12} {left.reason}\n")
     if statement is not None:
         above = "".join(f"warning {code}: {IMAGE_WARNINGS[code]}\n" for code in warnings)
-        sys.stdout.write(f"\n{above}{_claim(statement)}\nscope {statement.scope}: {statement.scope_text}\n{_CAVEAT}\n")
+        variants = "" if statement.variants is None else f"\nvariants: {statement.variants.text}"
+        scope = f"scope {statement.scope}: {statement.scope_text}"
+        sys.stdout.write(f"\n{above}{_claim(statement)}{variants}\n{scope}\n{_CAVEAT}\n")
     sys.stdout.write(f"{'valid' if verification.valid else 'NOT VALID'}\n")
 
 

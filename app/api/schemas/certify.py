@@ -17,9 +17,11 @@ from pydantic_core.core_schema import ValidationInfo
 
 from certrad.app.api.problems import InvalidRequest, refusal
 from certrad.app.api.schemas.submission import SubmissionForm
+from certrad.app.api.schemas.variants import Listed
 from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
+from certrad.models.types.variant_lists import LISTED_MAX
 from certrad.models.types.window import read_window
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -127,6 +129,27 @@ class CertifyForm(SubmissionForm):
         description="what noise is added to, and the radius is about: `model_input`, after the resize, or `image`, the "
         "rendered image before it: `sigma` and `target_radius` are then in its own pixels of [0, 1], and "
         "`radius_in_image_units` loses nothing to the resize",
+    )
+    variants: Json[Annotated[list[Listed], Field(min_length=1, max_length=LISTED_MAX)]] | None = Field(
+        None,
+        description="other renderings of the same file that are to have the class too, as a JSON list of objects with "
+        "a `kind`: `windows` (`windows`: `header`, or a list of `[centre, width]` and presets), `shift` (`pixels`), "
+        "`jpeg` (`quality`), `bits` (`bits`), `frames` (`frames`) or `region` (`pixels`, `step`); not with "
+        "`sigma=auto`, `target_radius`, `zero_shot` or `noise_space=image`",
+        examples=['[{"kind": "windows", "windows": "header"}]'],
+    )
+    variant_radius: float | None = Field(
+        None,
+        ge=0,
+        description="L2 radius that is asked for at every variant, at most 3 sigma and 4 decimals; default 0: the "
+        "class only",
+        examples=[0.125],
+    )
+    variant_n: int | None = Field(
+        None,
+        ge=N0_MIN,
+        le=N_MAX,
+        description="samples of each variant; default: the fewest that can show `variant_radius`",
     )
     priority: Literal["normal", "urgent"] = Field("normal", description="`urgent` goes before every normal job")
 

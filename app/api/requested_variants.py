@@ -1,0 +1,77 @@
+"""Fills in what a request says about variants."""
+
+from typing import Final
+
+from certrad.app.api.problems import InvalidRequest
+from certrad.app.api.schemas.certify import CertifyForm
+from certrad.app.api.schemas.variants import read_list
+from certrad.models.errors import Rejected
+from certrad.models.types import SamplingParams, ZeroShotAdaptation
+from certrad.models.types.request import Adaptation
+from certrad.models.types.sample_size import fewest_samples
+from certrad.models.types.smoothing import N_MAX, TARGET_DECIMALS
+from certrad.models.types.variants import VariantsRequest
+from certrad.models.types.window import WindowPreset
+
+_RADIUS_MAX: Final = 3.0  # in sigma; some 5,000 samples of each variant show it at alpha 0.001
+
+
+def requested_variants(
+    form: CertifyForm,
+    adaptation: Adaptation | None,
+    presets: tuple[WindowPreset, ...],
+    params: SamplingParams,
+    n_classes: int,
+) -> VariantsRequest | None:
+    """Returns the variants that a form asks for, with the number of their samples; None for none.
+
+    Args:
+        form: The fields that the client sent.
+        adaptation: The adaptation of the prompt.
+        presets: The presets of the task.
+        params: alpha and the bound.
+        n_classes: The number K of classes.
+
+    Raises:
+        InvalidRequest: The fields do not go together.
+        Rejected: unknown_window.
+    """
+    if form.variants is None:
+        stray = [name for name in ("variant_radius", "variant_n") if getattr(form, name) is not None]
+        if stray:
+            raise InvalidRequest(dict.fromkeys(stray, "is allowed only with `variants`"))
+        return None
+    sigma, radius = _fixed_sigma(form, adaptation), form.variant_radius or 0.0
+    if radius > _RADIUS_MAX * sigma or round(radius, TARGET_DECIMALS) != radius:
+        most = f"{_RADIUS_MAX:g} sigma, {_RADIUS_MAX * sigma:g}"
+        raise InvalidRequest({"variant_radius": f"must be at most {most}, with at most {TARGET_DECIMALS} decimals"})
+    needed = fewest_samples(params, n_classes, sigma, radius)
+    n = needed if form.variant_n is None else form.variant_n
+    if n < needed or n > N_MAX:
+        reason = f"at least {needed} samples of each variant are needed: fewer show nothing, even if all agree"
+        raise InvalidRequest({"variant_n": f"{reason}; got {n}"})
+    try:
+        lists = tuple(read_list(each, presets) for each in form.variants)
+    except KeyError:
+        raise Rejected("unknown_window", "`variants` names a window that is no preset of the task") from None
+    except ValueError as error:
+        raise InvalidRequest({"variants": str(error)}) from None
+    return VariantsRequest(lists=lists, n=n, radius=radius)
+
+
+def _fixed_sigma(form: CertifyForm, adaptation: Adaptation | None) -> float:
+    """Returns the sigma of a request with variants.
+
+    Raises:
+        InvalidRequest: Another field excludes variants.
+    """
+    reasons = {
+        "`sigma=auto`": form.sigma == "auto",
+        "`target_radius`": form.target_radius is not None,
+        "`adaptation=zero_shot`": isinstance(adaptation, ZeroShotAdaptation),
+        "`noise_space=image`": form.noise_space == "image",
+    }
+    if form.sigma == "auto" or any(reasons.values()):
+        excluded = next(name for name, holds in reasons.items() if holds)
+        raise InvalidRequest({"variants": f"must not be sent together with {excluded}"})
+    return form.sigma
