@@ -11,7 +11,7 @@ import re
 import sys
 from collections import Counter
 from hashlib import sha256
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -37,17 +37,25 @@ KINDS |= {"template/1": "kind template text_sha256", "zero_shot/1": "context con
 WINDOWS = {"percentile/1": "high high_percent kind low low_percent method", "full_range/1": "kind"}
 WINDOWS |= {"header/1": "centre function kind number of width", "preset/1": "centre function kind modality name width"}
 KINDS |= (WINDOWS := WINDOWS | {"request/1": "centre function kind width", "header_table/1": "kind number of"})
-CLAIMS = r"(%s|abstention/1)( selected_sigma/1)? (no_)?image_radius/1 "
+KINDS |= {"header_windows/1": "kind", "windows/1": "kind windows", "shifts/1": "kind pixels", "frames/1": "frames kind"}
+KINDS |= {"jpeg_qualities/1": "kind quality", "bit_depths/1": "bits kind", "region_shifts/1": "kind pixels step"}
+KINDS |= {"window/1": "kind window", "jpeg/1": "encoder kind quality", "bits/1": "bits kind", "frame/1": "kind offset"}
+KINDS |= {"fixed": "centre kind width", "preset": "kind preset", "shift/1": "down kind right"}
+KINDS |= {"region/1": KINDS["shift/1"], "row": "estimation input_sha256 key p_a_lower p_b_upper radius rendering"}
+KINDS["variants/1"] = "asked_radius class_index counterexample held kind lists n radius rows rule text"
+CLAIMS = r"(%s|abstention/1)(( selected_sigma/1)? (no_)?image_radius/1| (no_)?image_radius/1 variants/1) "
 PARTS = r"image_tower/1( image_adapter/1)? (bank/1|(template/1|prompt/1)( zero_shot/1)?)"
 ADAPTER = r"[a-z0-9][a-z0-9._-]{0,63}-([0-9a-f]{16}) \1[0-9a-f]{48}"  # an id ends with the first digits of its SHA-256
 FORMS = CLAIMS % "l2_radius/1" + PARTS, CLAIMS % "l2_rendered_radius/1" + "noisy_image/1 " + PARTS
 SHAPE, BESIDES = ("rows", "columns", "channels"), ("noisy_image/1", "image_adapter/1")
+HEADER = ("header_table/1", "header/1")  # what the header of a file offers, in this order
 TESTS, SCOPES = ("p_a", "p_b", "p_a_anytime", "p_b_anytime"), ("input_independent", "frozen_prompt")
 SPENT = (((0.9, 0.1, 0, 0), (1, 0, 0, 0)), ((0.65, 0.1, 0.125, 0.125), (0.75, 0, 0.25, 0)))  # of alpha, on TESTS
 OWN, EXCLUSION = ("p_a_lower", "p_b_upper", "radius"), ("q_a_lower", "q_b_upper", "exclusion_radius")
 
 integer = lambda text: number(text, "0|[1-9][0-9]{0,7}", int)
 of_kind = lambda items, kind: next((item for item in items if item["kind"] == kind), None)
+variants_of = lambda doc: of_kind(doc["claims"], "variants/1")  # None where no variants were asked for
 routing_of = lambda doc: of_kind(doc["claims"], "selected_sigma/1")  # None where the sender chose sigma
 canonical = lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 counts_of = lambda part: [integer(count) for count in (*part["per_class"], part["invalid"])]
@@ -120,7 +128,76 @@ def form(doc):
     yield {p.get("tuning_images", p.get("training_images", "recorded")) for p in parts} <= {"recorded", "not_recorded"}
     yield doc["params"]["bound"] in ("two_class", "cohen")
     yield all(re.fullmatch(ADAPTER, f"{p['adapter']} {p['adapter_sha256']}") for p in parts if "adapter" in p)
+    if variants := variants_of(doc):
+        tagged = [*variants["lists"], *(row["rendering"] for row in variants["rows"])]
+        windows = [window for each in tagged for window in (*each.get("windows", []), each.get("window")) if window]
+        yield all(spell(each) == KINDS[each["kind"]] for each in (*tagged, *windows))
+        fields = {(spell(row), spell(row["estimation"])) for row in variants["rows"]}
+        yield fields <= {(KINDS["row"], spell(doc["estimation"]))} and variants["rule"] == "minimum"
+        yield not doc["params"]["target_radius"] and not {p["kind"] for p in parts} & {"noisy_image/1", "zero_shot/1"}
     yield any(re.fullmatch(form, " ".join(each["kind"] for each in (*doc["claims"], *parts))) for form in FORMS)
+
+
+def stands_for(each, left):
+    """The renderings that a list of variants stands for; only a header says itself, in `left`, how many it offers."""
+    most, step = (number(each.get(name, "1"), "[1-9][0-9]{0,3}", int) for name in ("pixels", "step"))
+    steps = most // step if "pixels" in each else integer(each.get("frames", "1"))
+    around = [str(place * step) for place in range(-steps, steps + 1)] if steps <= 64 else []
+    moves = [{"down": down, "right": right} for down in around for right in around if (down, right) != ("0", "0")]
+    if each["kind"] == "header_windows/1":
+        offered = [*takewhile(lambda rendering: rendering.get("window", {}).get("kind") in HEADER, left)]
+        groups = [[other for other in offered if other["window"]["kind"] == kind] for kind in HEADER]
+        told = [(other["window"]["number"], other["window"]["of"]) for other in offered]
+        right = told == [(str(at + 1), str(len(group))) for group in groups for at in range(len(group))]
+        return offered if right and offered == [*groups[0], *groups[1]] else []
+    kinds, encoder = {"fixed": "request/1", "preset": "preset/1"}, left[0].get("encoder") if left else None
+    told = [w.get("preset", w) | {"kind": kinds[w["kind"]], "function": "LINEAR"} for w in each.get("windows", [])]
+    return {
+        "windows/1": [{"kind": "window/1", "window": window} for window in told],
+        "jpeg_qualities/1": [{"kind": "jpeg/1", "quality": q, "encoder": encoder} for q in each.get("quality", [])],
+        "bit_depths/1": [{"kind": "bits/1", "bits": bits} for bits in each.get("bits", [])],
+        "frames/1": [{"kind": "frame/1", "offset": offset} for offset in around if offset != "0"],
+        "shifts/1": [move | {"kind": "shift/1"} for move in moves],
+        "region_shifts/1": [move | {"kind": "region/1"} for move in moves],
+    }[each["kind"]]
+
+
+def all_listed(claim):
+    """Whether the variants are all those that the lists stand for, once and in order."""
+    left = [row["rendering"] for row in claim["rows"]]
+    for each in claim["lists"]:
+        first, left = left[: len(expected := stands_for(each, left))], left[len(expected) :]
+        if not expected or first != expected:
+            return False
+    return not left
+
+
+def minimum_rule(doc, claim, index, share_a, share_b):
+    """Every listed variant at the full alpha, for the class of the document; the smallest radius is that of all."""
+    rows, n = claim["rows"], integer(claim["n"])
+    found = [claim[name] for name in ("class_index", "held", "radius", "counterexample")]
+    if index is None:
+        yield (rows, found) == ([], [None, None, "0.0", None])
+        return
+    yield n >= 10 and 1 <= len(rows) <= 10**6 // n and all_listed(claim)
+    pairs = {
+        (doc["subject"]["input_sha256"], doc["noise"]["key"]),
+        *((row["input_sha256"], row["key"]) for row in rows),
+    }
+    yield all(re.fullmatch("[0-9a-f]{64}", text) for pair in pairs for text in pair)
+    yield all(len(set(side)) == len(pairs) for side in zip(*pairs, strict=True))  # one model input, one noise key
+    shown = []
+    for row in rows:
+        (labels, root), counts = draw(row["estimation"]), counts_of(row["estimation"])
+        yield len(labels) == n and Counter(dict(enumerate(counts))) == Counter(labels)
+        yield root == row["estimation"]["merkle_root"] and len(counts) == len(doc["classifier"]["class_names"]) + 1
+        p_a, p_b, radius = number(row["p_a_lower"]), number(row["p_b_upper"]), number(row["radius"])
+        yield clopper_pearson(counts[index], max(counts[:index] + counts[index + 1 :]), n, share_a, share_b, p_a, p_b)
+        yield is_floor4(radius, radius_of(number(doc["params"]["sigma"]), p_a, p_b))
+        shown.append((radius, counts[index]))
+    least = shown.index(min(shown))
+    held = 0 < shown[least][0] >= number(claim["asked_radius"])
+    yield found == [str(index), held, rows[least]["radius"], None if held else str(least)]
 
 
 def noise_space(doc, image):
@@ -165,6 +242,8 @@ def checks(doc, raw, published, sets):
     chosen = {key: params[key] for key in ("alpha", "n", "n0", "sigma", "target_radius")}
     chosen["bound"] = None if len(names) == 2 else params["bound"]
     chosen["sigma"] = routing["settings"] if routing else params["sigma"]
+    if variants := variants_of(doc):
+        chosen["variants"] = {"lists": variants["lists"], "n": variants["n"], "radius": variants["asked_radius"]}
     digests = noise["classifier_sha256"], noise["settings_sha256"]
     right = digests == (digest_of({**parts, "law": noise["law"]}), digest_of(chosen))
     yield "settings", right, "the classifier or the settings in the noise key are others"
@@ -233,6 +312,9 @@ def checks(doc, raw, published, sets):
     shown = shown and claim.get("target_reached") == (radius >= target if targeted else None)
     none = index is None or exact < (target if stopped else 100 * UNIT)
     yield "radius", shown if certified else none, "it does not follow from the bounds, or is not what an abstention has"
+    if variants:
+        right = all(minimum_rule(doc, variants, index if certified else None, share["p_a"], share["p_b"]))
+        yield "variants", right, "one is missing or is another, or the claim does not follow by the minimum rule"
 
 
 def main():

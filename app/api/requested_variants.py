@@ -52,11 +52,11 @@ def requested_variants(
         raise InvalidRequest({"variant_n": f"{reason}; got {n}"})
     try:
         lists = tuple(read_list(each, presets) for each in form.variants)
+        return VariantsRequest(lists=lists, n=n, radius=radius)
     except KeyError:
         raise Rejected("unknown_window", "`variants` names a window that is no preset of the task") from None
     except ValueError as error:
         raise InvalidRequest({"variants": str(error)}) from None
-    return VariantsRequest(lists=lists, n=n, radius=radius)
 
 
 def _fixed_sigma(form: CertifyForm, adaptation: Adaptation | None) -> float:

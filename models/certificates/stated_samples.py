@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from certrad.models.types.renderings import Rendering
-from certrad.models.types.smoothing import N_MAX
+from certrad.models.types.smoothing import N0_MIN, N_MAX
 from certrad.models.types.variant_lists import VariantList
 
 
@@ -79,3 +79,7 @@ class StatedVariants:
     counterexample: int | None
     rows: tuple[StatedVariant, ...]
     text: str
+
+    def __post_init__(self) -> None:
+        if not self.n >= N0_MIN or len(self.rows) * self.n > N_MAX:
+            raise ValueError(f"variants must have at least {N0_MIN} samples each, and at most {N_MAX} together")

@@ -6,7 +6,7 @@ from typing import Final
 
 from certrad.models.types.renderings import Rendering
 from certrad.models.types.smoothing import N0_MIN, N_MAX, TARGET_DECIMALS, LabelCounts
-from certrad.models.types.variant_lists import LISTED_MAX, VariantList
+from certrad.models.types.variant_lists import LISTED_MAX, HeaderWindows, VariantList
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -28,6 +28,8 @@ class VariantsRequest:
     def __post_init__(self) -> None:
         if not 1 <= len(self.lists) <= LISTED_MAX:
             raise ValueError(f"there must be 1 to {LISTED_MAX} lists of variants, got {len(self.lists)}")
+        if sum(isinstance(listed, HeaderWindows) for listed in self.lists) > 1:
+            raise ValueError("the windows of the header must be listed once")
         if not N0_MIN <= self.n <= N_MAX:
             raise ValueError(f"variant_n must be in {N0_MIN}..{N_MAX}, got {self.n!r}")
         if not (self.radius >= 0 and round(self.radius, TARGET_DECIMALS) == self.radius):

@@ -62,6 +62,5 @@ def test_certificate_of_every_window_of_the_header_is_replayed(folder: Path) -> 
     verified = certrad(folder, "verify", str(path), "--image", "mr.dcm", "--replay", "30", "--json")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     details = {check["name"]: check["detail"] for check in json.loads(verified.stdout)["checks"]}
-    print(claim["text"], claim["held"], claim["n"])
     drawn = 11 * min(30, int(claim["n"]))
     assert details["replay_variants"].startswith(f"of 11 variants, {drawn} of {drawn} random samples")

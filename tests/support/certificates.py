@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Final
 
@@ -19,10 +19,12 @@ from certrad.models.certificates.signature import sign
 from certrad.models.images.model_input import direct_scale
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
 from certrad.models.smoothing.plan import plan_samples
+from certrad.models.smoothing.variant_samples import VariantRule, of_variant
 from certrad.models.types import (
     Adaptation,
     AutoSigma,
     Bound,
+    Certificate,
     CertifyRequest,
     ClassifierSpec,
     FixedSigma,
@@ -44,7 +46,20 @@ from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageScale
 from certrad.models.types.noise_space import NoiseSpace, NoisyImage
+from certrad.models.types.renderings import Rendering, WindowVariant
 from certrad.models.types.routing import SigmaRouting
+from certrad.models.types.variant_lists import (
+    BitDepths,
+    HeaderWindows,
+    JpegQualities,
+    NamedWindows,
+    NeighbourFrames,
+    RegionShifts,
+    Shifts,
+    static_renderings,
+)
+from certrad.models.types.variants import VariantRecord, VariantsEvidence, VariantsRequest
+from certrad.models.types.window import FixedWindow, PresetWindow, WindowPreset
 
 ISSUER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 EPOCH_SECRET = bytes(range(32, 64))
@@ -70,6 +85,33 @@ WINDOWS: Final[tuple[AppliedWindow, ...]] = (
     FullRange(),
 )
 """A window of each kind."""
+
+
+HEADER_OF_THREE: Final = (
+    HeaderTable(number=1, of=1),
+    HeaderWindow(number=1, of=2, centre=40.0, width=400.0, function="LINEAR"),
+    HeaderWindow(number=2, of=2, centre=-600.0, width=1500.0, function="LINEAR"),
+)
+"""What the header of every invented file offers."""
+VARIANTS: Final = VariantsRequest(
+    lists=(
+        HeaderWindows(),
+        NamedWindows(
+            windows=(
+                FixedWindow(centre=300.5, width=1500.0),
+                PresetWindow(preset=WindowPreset(modality="CT", name="brain", centre=40.0, width=80.0)),
+            )
+        ),
+        Shifts(pixels=1),
+        JpegQualities(quality=(50, 90)),
+        BitDepths(bits=(8, 6)),
+        NeighbourFrames(frames=1),
+        RegionShifts(pixels=4, step=4),
+    ),
+    n=40,
+    radius=0.125,
+)
+"""A list of each kind."""
 
 
 def scale_of(window: AppliedWindow) -> ImageScale:
@@ -122,6 +164,8 @@ class Case:
     routing: SigmaRouting | None = None
     adapter: str | None = field(default=None, repr=False)  # the image of a case does not depend on it
     noise_space: NoiseSpace = field(default="model_input", repr=False)
+    variants: VariantsRequest | None = field(default=None, repr=False)
+    failing: int | None = field(default=None, repr=False)  # the place of a variant that shows another class
 
     @property
     def request(self) -> CertifyRequest:
@@ -144,6 +188,7 @@ class Case:
                 alpha=fixed.alpha, n0=fixed.n0, n=fixed.n, bound=fixed.bound, target_radius=fixed.target_radius
             ),
             noise_space=self.noise_space,
+            variants=self.variants,
         )
 
 
@@ -156,6 +201,7 @@ def facts(case: Case, *, batch_size: int = 64) -> Facts:
         pixels_sha256=pixels,
         input_sha256=_digest(f"input of {case!r}"),
         batch_size=batch_size,
+        failing=case.failing,
     )
 
 
@@ -168,6 +214,7 @@ def answered(
     scale: ImageScale = SCALE,
     window: AppliedWindow = WINDOWS[0],
     batch_size: int = 64,
+    failing: int | None = None,
 ) -> Facts:
     """Returns the facts that an engine would state about an image with these class probabilities under noise."""
     noisy = NOISY_IMAGE if request.noise_space == "image" else None
@@ -185,14 +232,68 @@ def answered(
         batch_size=batch_size,
         device=torch.device("cpu"),
     )
-    return stated(
+    evidence = _evidence(request, probabilities, sampler)
+    made = stated(
         request,
-        _evidence(request, probabilities, sampler),
+        evidence,
         subject=Subject(pixels_sha256=pixels_sha256, input_sha256=input_sha256, input_shape=(3, 1, 1), window=window),
         scale=scale,
         noise_key=key,
         block_size=batch_size,
     )
+    return replace(made, variants=_variants(request, probabilities, sampler, evidence, made, failing))
+
+
+def _variants(
+    request: CertifyRequest,
+    probabilities: tuple[float, ...],
+    sampler: NoisySampler,
+    evidence: Evidence,
+    made: Facts,
+    failing: int | None,
+) -> VariantsEvidence | None:
+    """The samples of invented variants; one of them may show the classes in reverse."""
+    asked = request.variants
+    if asked is None:
+        return None
+    if not isinstance(evidence.outcome, Certificate):
+        return VariantsEvidence()
+    rule = VariantRule(
+        class_index=evidence.outcome.class_index,
+        n=asked.n,
+        split=evidence.alpha_split,
+        sigma=evidence.sigma,
+        radius=asked.radius,
+    )
+    rows = []
+    for place, rendering in enumerate(renderings(asked)):
+        record = VariantRecord(rendering=rendering, input_sha256=_digest(f"variant {place}"))
+        digests = made.noise.classifier_sha256 or "", made.noise.settings_sha256
+        of_row = replace(sampler, noise=Noise(noise_key(EPOCH_SECRET, record.input_sha256, *digests)))
+        shown = probabilities[::-1] if place == failing else probabilities
+        dice = Dice(probabilities=shown, sigma=evidence.sigma)
+        rows.append(rule.estimate(record, of_variant(of_row, asked.n), dice, MemoryBlocks()))
+    return rule.decide(tuple(rows))
+
+
+def renderings(asked: VariantsRequest) -> list[Rendering]:
+    """The renderings of lists, with a header of a table and two windows."""
+    found: list[Rendering] = []
+    for listed in asked.lists:
+        match listed:
+            case HeaderWindows():
+                found += [WindowVariant(window=window) for window in HEADER_OF_THREE]
+            case NamedWindows(windows=windows):
+                found += [WindowVariant(window=_applied(window)) for window in windows]
+            case _:
+                found += static_renderings(listed, "pillow 1, libjpeg 1")
+    return found
+
+
+def _applied(window: FixedWindow | PresetWindow) -> AppliedWindow:
+    if isinstance(window, FixedWindow):
+        return SentWindow(centre=window.centre, width=window.width)
+    return TaskWindow(**asdict(window.preset))
 
 
 def stated(

@@ -23,6 +23,7 @@ from certrad.models.types.renderings import (
     ShiftVariant,
     WindowVariant,
 )
+from certrad.models.types.smoothing import N_MAX
 from certrad.models.types.variant_lists import HeaderWindows, NamedWindows, VariantList, static_renderings
 from certrad.models.types.variants import VariantRecord, VariantsRequest
 from certrad.models.types.window import OfferedWindow, RenderedWindow, RequestedWindow
@@ -90,6 +91,7 @@ class Source:
             Rejected: `too_many_variants`, before any is rendered; `variant_unavailable`, the file cannot have one of
                 them; or what decoding may be refused for.
         """
+        most = min(most, N_MAX // asked.n)
         orders = [order for listed in asked.lists for order in self._orders(listed)]
         if len(orders) > most:
             raise Rejected(
