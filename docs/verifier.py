@@ -55,7 +55,6 @@ OWN, EXCLUSION = ("p_a_lower", "p_b_upper", "radius"), ("q_a_lower", "q_b_upper"
 
 integer = lambda text: number(text, "0|[1-9][0-9]{0,7}", int)
 of_kind = lambda items, kind: next((item for item in items if item["kind"] == kind), None)
-variants_of = lambda doc: of_kind(doc["claims"], "variants/1")  # None where no variants were asked for
 routing_of = lambda doc: of_kind(doc["claims"], "selected_sigma/1")  # None where the sender chose sigma
 canonical = lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 counts_of = lambda part: [integer(count) for count in (*part["per_class"], part["invalid"])]
@@ -128,7 +127,7 @@ def form(doc):
     yield {p.get("tuning_images", p.get("training_images", "recorded")) for p in parts} <= {"recorded", "not_recorded"}
     yield doc["params"]["bound"] in ("two_class", "cohen")
     yield all(re.fullmatch(ADAPTER, f"{p['adapter']} {p['adapter_sha256']}") for p in parts if "adapter" in p)
-    if variants := variants_of(doc):
+    if variants := of_kind(doc["claims"], "variants/1"):
         tagged = [*variants["lists"], *(row["rendering"] for row in variants["rows"])]
         windows = [window for each in tagged for window in (*each.get("windows", []), each.get("window")) if window]
         yield all(spell(each) == KINDS[each["kind"]] for each in (*tagged, *windows))
@@ -174,7 +173,7 @@ def all_listed(claim):
 
 def minimum_rule(doc, claim, index, share_a, share_b):
     """Every listed variant at the full alpha, for the class of the document; the smallest radius is that of all."""
-    rows, n = claim["rows"], integer(claim["n"])
+    rows, n, shown = claim["rows"], integer(claim["n"]), []
     found = [claim[name] for name in ("class_index", "held", "radius", "counterexample")]
     if index is None:
         yield (rows, found) == ([], [None, None, "0.0", None])
@@ -186,7 +185,6 @@ def minimum_rule(doc, claim, index, share_a, share_b):
     }
     yield all(re.fullmatch("[0-9a-f]{64}", text) for pair in pairs for text in pair)
     yield all(len(set(side)) == len(pairs) for side in zip(*pairs, strict=True))  # one model input, one noise key
-    shown = []
     for row in rows:
         (labels, root), counts = draw(row["estimation"]), counts_of(row["estimation"])
         yield len(labels) == n and Counter(dict(enumerate(counts))) == Counter(labels)
@@ -242,7 +240,7 @@ def checks(doc, raw, published, sets):
     chosen = {key: params[key] for key in ("alpha", "n", "n0", "sigma", "target_radius")}
     chosen["bound"] = None if len(names) == 2 else params["bound"]
     chosen["sigma"] = routing["settings"] if routing else params["sigma"]
-    if variants := variants_of(doc):
+    if variants := of_kind(doc["claims"], "variants/1"):
         chosen["variants"] = {"lists": variants["lists"], "n": variants["n"], "radius": variants["asked_radius"]}
     digests = noise["classifier_sha256"], noise["settings_sha256"]
     right = digests == (digest_of({**parts, "law": noise["law"]}), digest_of(chosen))
