@@ -47,13 +47,7 @@ KNOWN: Final = Issuer(
 )
 
 Run = Callable[[bytes], int]
-_LEFT_TO_SMALL: Final = replace(
-    HELD,
-    variants=VariantsRequest(
-        lists=(HeaderWindows(), *VARIANTS.lists[1:2], JpegQualities(quality=(50, 90))), n=10, radius=0.05
-    ),
-)
-OTHERS: Final = ("key", "input_sha256", "text", "encoder")
+_LEFT_TO_OTHERS: Final = ("key", "input_sha256", "text", "encoder")
 """What the short verifier leaves to signature, image and replay; the encoder is the same for all or refused."""
 
 
