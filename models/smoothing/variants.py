@@ -1,4 +1,4 @@
-"""The minimum rule: one class for many variants of an image, each at the full alpha (docs/mathematics.md, 10)."""
+"""The minimum rule: one class for many variants of an image, each at the full alpha (docs/mathematics.md, 8)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
