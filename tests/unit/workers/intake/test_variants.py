@@ -134,7 +134,7 @@ def test_moved_regions_are_those_of_the_image(tmp_path: Path) -> None:
         (GREY, asking(RegionShifts(pixels=1)), "variant_unavailable"),
         (
             GREY,
-            replace(asking(RegionShifts(pixels=9)), region=Region(x=8, y=4, w=30, h=30)),
+            replace(asking(RegionShifts(pixels=9, step=9)), region=Region(x=8, y=4, w=30, h=30)),
             "variant_unavailable",
         ),
         (

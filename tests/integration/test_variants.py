@@ -1,0 +1,251 @@
+"""`variants`: other renderings of one file, from the field of a request to a replayed certificate."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from fastapi.testclient import TestClient
+from pydicom.data import get_testdata_file
+from redis import Redis
+
+from certrad.app.main import create_app
+from certrad.app.settings import ApiSettings
+from certrad.models.adapters.store import AdapterStore
+from certrad.models.certificates.schemas.schema import parse, read
+from certrad.models.certificates.verify import Issuer, check_image, verify
+from certrad.models.errors import Rejected
+from certrad.models.images.model_input import ModelInput
+from certrad.models.prompts.store import PromptStore
+from certrad.models.replay.rebuild import Rebuilt, rebuild
+from certrad.models.replay.replay import check_labels, check_variants
+from certrad.models.shipped import shipped_backbones
+from certrad.models.types import CertifyRequest, FixedSigma, SamplingParams
+from certrad.models.types.variant_lists import HeaderWindows, JpegQualities, Shifts
+from certrad.models.types.variants import VariantsRequest
+from certrad.workers import issue
+from certrad.workers.contract.names import input_key
+from certrad.workers.contract.request import read_request, write_request
+from certrad.workers.engine import tasks as engine
+from certrad.workers.engine.runtime import Runtime
+from certrad.workers.intake import tasks as intake
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.settings import WorkerSettings
+from tests.support.engine_jobs import TASK, TEMPLATE, attempt, stopping_after, waiting
+from tests.support.processes import environment
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("known_secret")]
+
+HEADER = '[{"kind": "windows", "windows": "header"}]'
+FIELDS = {"task": TASK.id, "n0": "10", "n": "150", "sigma": "0.1", "prompt": "template", "variants": HEADER}
+REQUEST = CertifyRequest(
+    classifier=TEMPLATE,
+    sigma=FixedSigma(0.1),
+    params=SamplingParams(n0=20, n=200),
+    variants=VariantsRequest(lists=(HeaderWindows(), JpegQualities(quality=(30,))), n=20, radius=0.01),
+)
+DEMO = shipped_backbones()["demo"]
+DISPUTED = "MR-SIEMENS-DICOM-WithOverlays.dcm"
+"""Its header has two windows, which the demonstration model does not always read alike."""
+
+
+def sample(name: str = DISPUTED) -> bytes:
+    path = get_testdata_file(name)
+    assert path is not None
+    return Path(path).read_bytes()
+
+
+@pytest.fixture
+def api(
+    redis: Redis, settings: WorkerSettings, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    """The API on the data directory of the workers, whose tasks run in this process."""
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(engine, "_runtime", runtime)
+    own = ApiSettings(redis_url=settings.redis_url, data_dir=settings.data_dir, allowed_hosts="localhost, testserver")
+    with TestClient(create_app(own)) as client:
+        yield client
+
+
+@pytest.fixture
+def certify(api: TestClient) -> Callable[..., dict[str, Any]]:
+    """Submits an image, lets every stage work on it, and returns the job."""
+
+    def certified(image: bytes | None = None, **fields: str) -> dict[str, Any]:
+        answer = api.post("/certify", files={"image": image or sample()}, data={**FIELDS, **fields})
+        assert answer.status_code == 202, answer.text
+        job_id = answer.json()["id"]
+        intake.decode(job_id)
+        engine.certify(job_id)
+        issue.finish(job_id)
+        job: dict[str, Any] = api.get(f"/jobs/{job_id}").json()
+        return job
+
+    return certified
+
+
+def document_of(api: TestClient, job: dict[str, Any]) -> bytes:
+    assert job["status"] == "succeeded", job["error"]
+    return api.get(job["links"]["certificate"]).content
+
+
+def rebuilt_from(content: bytes, image: bytes, settings: WorkerSettings) -> Rebuilt:
+    statement = read(parse(content))
+    decoded, facts = decode_limited(image, statement.request, DEMO, settings)
+    check_image(statement, facts)
+    stores = PromptStore(own=settings.prompts_dir), AdapterStore(own=settings.adapters_dir)
+    return rebuild(statement, decoded, shipped_backbones(), Path(), *stores)
+
+
+def test_windows_of_the_header_are_certified_and_every_label_is_replayed(
+    api: TestClient, certify: Callable[..., dict[str, Any]], settings: WorkerSettings
+) -> None:
+    content = document_of(api, certify(variant_n="30"))
+    statement = read(parse(content))
+    secret = bytes(range(32))  # that of `known_secret`
+    keys = frozenset({json.loads(content)["signature"]["public_key"]})
+    verification = verify(content, Issuer(public_keys=keys, secrets={hashlib.sha256(secret).hexdigest(): secret}))
+    assert [check for check in verification.checks if not check.ok] == []
+    assert {"noise_key", "variant_lists", "variants"} <= {check.name for check in verification.checks}
+    assert statement.variants is not None
+    assert len(statement.variants.rows) == 2
+    rebuilt = rebuilt_from(content, sample(), settings)
+    found = check_variants(statement, rebuilt, 1_000, Random(0), tolerant=False)
+    assert found == "of 2 variants, 60 of 60 random samples of 60 have their label"
+    check_labels(statement, rebuilt, 1_000, Random(0), tolerant=False)
+
+
+def test_forged_label_of_a_variant_is_found_by_the_replay(
+    api: TestClient, certify: Callable[..., dict[str, Any]], settings: WorkerSettings
+) -> None:
+    content = document_of(api, certify(variant_n="30"))
+    statement = read(parse(content))
+    variants = statement.variants
+    assert variants is not None
+    first = variants.rows[0]
+    forged = replace(first, estimation=replace(first.estimation, labels=f"{len(TASK.class_names) - 1}*30"))
+    lying = replace(statement, variants=replace(variants, rows=(forged, *variants.rows[1:])))
+    with pytest.raises(ValueError, match="are wrong"):
+        check_variants(lying, rebuilt_from(content, sample(), settings), 1_000, Random(0), tolerant=False)
+
+
+def test_result_names_the_variant_that_shows_least(certify: Callable[..., dict[str, Any]]) -> None:
+    """A window of 20 values shows an image of which next to nothing is left."""
+    asked = '[{"kind": "windows", "windows": [[450, 790], [200, 443], [100, 20]]}]'
+    result = certify(variants=asked, variant_radius="0.1")["result"]
+    assert result["outcome"] == "certified"
+    found = result["variants"]
+    assert (found["tried"], found["held"], found["asked_radius"]) == (3, False, 0.1)
+    least = min(found["rows"], key=lambda row: (row["radius"], row["agreeing"]))
+    assert found["counterexample"] == least
+    assert least["name"] in found["text"]
+
+
+def test_variant_that_is_the_file_itself_has_its_noise(api: TestClient, certify: Callable[..., dict[str, Any]]) -> None:
+    """The first window of the header is the file's own: one model input, one key, the same labels."""
+    document = json.loads(document_of(api, certify(variant_n="150")))
+    row = document["claims"][-1]["rows"][0]
+    assert row["input_sha256"] == document["subject"]["input_sha256"]
+    assert row["key"] == document["noise"]["key"]
+    assert row["estimation"]["labels"] == document["estimation"]["labels"]
+
+
+def test_abstention_samples_no_variant(certify: Callable[..., dict[str, Any]]) -> None:
+    result = certify(sigma="0.25", variant_n="30")["result"]
+    assert result["outcome"] == "abstained"
+    assert (result["variants"]["held"], result["variants"]["rows"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"sigma": "auto"}, "variants"),
+        ({"target_radius": "0.1"}, "variants"),
+        ({"adaptation": "zero_shot"}, "variants"),
+        ({"noise_space": "image"}, "variants"),
+        ({"variant_radius": "0.76"}, "variant_radius"),
+        ({"variant_radius": "0.00001"}, "variant_radius"),
+        ({"variant_radius": "0.25", "variant_n": "39"}, "variant_n"),
+        ({"variants": '[{"kind": "flip"}]'}, "variants"),
+        ({"variants": "[]"}, "variants"),
+        ({"variants": '[{"kind": "shift", "pixels": 17}]'}, "variants"),
+        ({"variants": '[{"kind": "shift"}]'}, "variants"),
+        ({"variants": '[{"kind": "windows", "windows": [[40, 1]]}]'}, "variants"),
+        ({"variants": '[{"kind": "region", "pixels": 2, "step": 3}]'}, "variants"),
+        ({"variants": json.dumps([{"kind": "windows", "windows": "header"}] * 2)}, "variants"),
+    ],
+)
+def test_request_that_cannot_be_answered_is_refused(fields: dict[str, str], field: str, api: TestClient) -> None:
+    answer: httpx.Response = api.post("/certify", files={"image": sample()}, data={**FIELDS, **fields})
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (422, "invalid_request")
+    assert any(field in json.dumps(error) for error in body["errors"])
+
+
+def test_radius_without_variants_is_refused(api: TestClient) -> None:
+    fields = {name: value for name, value in FIELDS.items() if name != "variants"}
+    answer = api.post("/certify", files={"image": sample()}, data={**fields, "variant_radius": "0.1"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+def test_preset_that_the_task_does_not_have_is_refused(api: TestClient) -> None:
+    asked = '[{"kind": "windows", "windows": ["no_such_preset"]}]'
+    answer = api.post("/certify", files={"image": sample()}, data={**FIELDS, "variants": asked})
+    assert (answer.status_code, answer.json()["code"]) == (422, "unknown_window")
+
+
+def test_job_whose_file_cannot_have_a_variant_fails_with_its_code(certify: Callable[..., dict[str, Any]]) -> None:
+    job = certify(variants='[{"kind": "frames", "frames": 1}]')
+    assert job["error"]["code"] == "variant_unavailable"
+
+
+def test_too_many_variants_are_refused(certify: Callable[..., dict[str, Any]]) -> None:
+    job = certify(variants='[{"kind": "shift", "pixels": 4}]')
+    assert job["error"]["code"] == "too_many_variants"
+    assert "at most 64" in job["error"]["detail"]
+
+
+def test_request_survives_its_json() -> None:
+    request = replace(REQUEST, variants=VariantsRequest(lists=(HeaderWindows(), Shifts(pixels=2)), n=20, radius=0.25))
+    assert read_request(write_request(request)) == request
+    assert b"variants" not in write_request(replace(request, variants=None))
+
+
+# -- engines of one job --------------------------------------------------------------------------------------------
+
+
+def job_of(redis: Redis, job_id: str, settings: WorkerSettings) -> Any:
+    pixels, facts = decode_limited(sample(), REQUEST, DEMO, settings)
+    payload = b"".join([pixels.tobytes(), *(variant.tobytes() for variant in pixels.variants)])
+    return waiting(redis, job_id, REQUEST, payload, facts)
+
+
+def test_interrupted_job_resumes_with_the_labels_of_its_variants(
+    runtime: Runtime, redis: Redis, settings: WorkerSettings
+) -> None:
+    alone = attempt(runtime, job_of(redis, "alone", settings))[0]["claims"]
+    record = job_of(redis, "resumed", settings)
+    batches = -(-REQUEST.params.n // runtime.batch_size)
+    with stopping_after(batches + 2):  # after the second variant
+        attempt(runtime, record)
+    with stopping_after(1):  # only the third is left
+        attempt(runtime, record)
+    assert attempt(runtime, record)[0]["claims"] == alone
+
+
+def test_variant_that_changed_in_the_job_store_is_refused(
+    runtime: Runtime, redis: Redis, settings: WorkerSettings
+) -> None:
+    record = job_of(redis, "job", settings)
+    payload = bytearray(redis.get(input_key("job")))  # type: ignore[arg-type]  # bytes
+    payload[2 * ModelInput.size_in_bytes(DEMO.image_size)] ^= 1
+    redis.set(input_key("job"), bytes(payload))
+    with pytest.raises(Rejected) as refused:
+        attempt(runtime, record)
+    assert refused.value.code == "digest_mismatch"
