@@ -27,6 +27,7 @@ from certrad.app.api.origin import ForeignOriginMiddleware
 from certrad.app.api.request_log import RequestLogMiddleware
 from certrad.app.api.routes import (
     assessments,
+    adapters,
     catalogue,
     certificates,
     certify,
@@ -119,7 +120,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         assessments,
         verify,
         tuning,
-        catalogue,
+        adapters,
+    catalogue,
         health,
         keys,
         triggers,

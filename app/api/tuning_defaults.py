@@ -43,7 +43,7 @@ def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> Tu
         InvalidRequest: The fields do not go together.
         Rejected: unknown_task, unknown_backbone, adapter_not_found, adapter_mismatch.
     """
-    task, adapters = _task(form, catalogue), catalogue.adapters()
+    task, adapters = _task(form, catalogue), catalogue.adapters
     if form.backbone is not None and form.backbone not in (backbones := catalogue.backbones()):
         raise Rejected("unknown_backbone", f"`backbone` must be one of {', '.join(sorted(backbones))}")
     choice = choose_classifier(
@@ -53,7 +53,7 @@ def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> Tu
         backbone=form.backbone,
         adapter=named_adapter(form.adapter, adapters),
         adapters=adapters,
-        default_adapter=task.default_adapter if task else None,
+        default_adapter=catalogue.default_adapter(task),
     )
     return TuningRequest(
         name=form.name or f"{task.id if task else 'prompt'}-{form.method.replace('_', '-')}",

@@ -173,6 +173,7 @@ class Certification:
             runtime=self.runtime,
             job_id=self.input.job_id,
             backbone=request.classifier.backbone,
+            adapter=setup.model.adapter,
             samples=request.params.n,
             batch_size=entry.batch_size,
             may_stop_early=request.params.target_radius is not None,
