@@ -26,8 +26,8 @@ from certrad.app.api.middleware import (
 from certrad.app.api.origin import ForeignOriginMiddleware
 from certrad.app.api.request_log import RequestLogMiddleware
 from certrad.app.api.routes import (
-    assessments,
     adapters,
+    assessments,
     catalogue,
     certificates,
     certify,
@@ -121,7 +121,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         verify,
         tuning,
         adapters,
-    catalogue,
+        catalogue,
         health,
         keys,
         triggers,
