@@ -90,9 +90,8 @@ class AdapterCards(Mapping[str, AdapterCard]):
 
         def replace_card(change: Pipeline) -> None:
             known = self._card(card.id, cast("bytes | None", change.hget(ADAPTERS, card.id)))
-            if known is not None and (
-                others := [name for name in _FIXED if getattr(known, name) != getattr(card, name)]
-            ):
+            others = [] if known is None else [name for name in _FIXED if getattr(known, name) != getattr(card, name)]
+            if others:
                 raise Rejected("adapter_mismatch", f"adapter {card.id!r} is known with another {', '.join(others)}")
             change.multi()
             change.hset(ADAPTERS, card.id, encode_card(card.with_images_of(known)))
