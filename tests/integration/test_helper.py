@@ -301,7 +301,7 @@ def test_adapter_that_is_too_large_for_redis_is_offered_to_engines_that_have_it(
 ) -> None:
     offers.adapter = adapter = next(iter(shipped_adapters().values()))
     make_idle(runtime, "with", adapters=(adapter.id,))
-    make_idle(runtime, "without")
+    make_idle(runtime, "without", adapters=())
     offers.consider(0)
     offers.consider(100)
     assert len(offered(runtime)) == 1
@@ -311,7 +311,7 @@ def test_adapter_in_redis_is_offered_to_every_idle_engine(runtime: Runtime, offe
     offers.adapter = adapter = next(iter(shipped_adapters().values()))
     runtime.redis.set(adapter_bytes_key(adapter.sha256), b"bytes")
     make_idle(runtime, "with", adapters=(adapter.id,))
-    make_idle(runtime, "without")
+    make_idle(runtime, "without", adapters=())
     offers.consider(0)
     offers.consider(100)
     assert len(offered(runtime)) == 2
