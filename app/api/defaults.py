@@ -88,6 +88,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         region=form.rectangle,
         urgent=form.priority == "urgent",
         window=_window(form.window, labels.task.windows if labels.task else ()),
+        noise_space=form.noise_space,
     )
     _check_enough_samples(request)
     return request

@@ -11,6 +11,7 @@ from certrad.models.errors import Rejected
 from certrad.models.types import TaskCard
 from certrad.models.types.cards import alike_classes, check_classes
 from certrad.models.types.defaults import choose_classifier
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.tuning import (
     TuningParams,
     TuningRequest,
@@ -62,6 +63,7 @@ def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> Tu
         class_names=task.class_names if task else _own_classes(form),
         task=task.id if task else None,
         params=_params(form),
+        noise_space=_noise_space(form),
         window=FileWindow.of_task(task.windows if task else ()),
     )
 
@@ -91,6 +93,12 @@ def _own_classes(form: TuningForm) -> tuple[str, ...] | None:
     if alike := alike_classes(tuple(form.classes)):
         raise InvalidRequest({"classes": f"names must differ in more than case, spaces and underscores, got {alike!r}"})
     return tuple(form.classes)
+
+
+def _noise_space(form: TuningForm) -> NoiseSpace:
+    if form.noise_space not in (None, DEFAULT_NOISE_SPACE) and form.method != "few_shot":
+        raise InvalidRequest({"noise_space": "is allowed only with `method=few_shot`"})
+    return form.noise_space or DEFAULT_NOISE_SPACE
 
 
 def _params(form: TuningForm) -> TuningParams:

@@ -179,6 +179,7 @@ class Tuning:
             labels=torch.tensor(decoded.training_labels),
             validation_images=images[training:],
             validation_labels=torch.tensor(decoded.validation_labels, dtype=torch.int64),
+            image_map=decoded.image_map,
         )
 
     def _bank(self, data: TuningSet) -> Tensor:

@@ -257,6 +257,7 @@ def _show(
 def _claim(statement: Statement) -> str:
     match statement.claim:
         case StatedCertificate(label=label, radius=radius):
-            return f"{label}, radius {radius} (L2 over the model input, pixels in [0, 1])"
+            space = "model input" if statement.classifier.noisy_image is None else "rendered image, before its resize"
+            return f"{label}, radius {radius} (L2 over the {space}, pixels in [0, 1])"
         case abstention:
             return f"ABSTAINED ({abstention.reason})"

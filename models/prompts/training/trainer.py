@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout
 from certrad.models.prompts.training.augmentation import crop_and_flip
+from certrad.models.prompts.training.noise import UnitNoise, on_model_input
 from certrad.models.prompts.training.trainer_state import TrainerState, WithinEpoch
 from certrad.models.randomness import seeded
 from certrad.models.types.cards import ContextPosition
@@ -201,7 +202,9 @@ def _state_within(
     return _state(epoch, loss, vectors, optimizer, WithinEpoch(losses=done, generator=generator.get_state()))
 
 
-def image_features(backbone: Backbone, images: Tensor, params: FewShotParams) -> FeatureSource:
+def image_features(
+    backbone: Backbone, images: Tensor, params: FewShotParams, noise: UnitNoise = on_model_input
+) -> FeatureSource:
     """Returns a source of features of `images` (N, 3, H, W), augmented and noisy as `params` say.
 
     Clean images are encoded once.
@@ -215,7 +218,7 @@ def image_features(backbone: Backbone, images: Tensor, params: FewShotParams) ->
             batch = crop_and_flip(batch, generator)
         if len(levels):
             sigma = levels[torch.randint(len(levels), (len(batch), 1, 1, 1), generator=generator)]
-            batch = batch + sigma * torch.randn(batch.shape, generator=generator)
+            batch = batch + sigma * noise(batch, generator)
         return backbone.encode_image(batch)
 
     if params.augment or len(levels):
