@@ -107,14 +107,7 @@ def tuning_params(arguments: argparse.Namespace) -> TuningParams:
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.sigmas is not None:
         given["sigmas"] = tuple(arguments.sigmas)
-    of_paper = TuningParams.published(arguments.method)
-    return replace(
-        of_paper,
-        **given,
-        class_specific=arguments.class_specific,
-        seed=arguments.seed,
-        acquisition=arguments.acquisition,
-    )
+    return replace(TuningParams.published(arguments.method), **given)
 
 
 def tuning_set(images: LabelledImages, n_classes: int, params: TuningParams) -> TuningSet:
