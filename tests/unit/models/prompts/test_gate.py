@@ -193,7 +193,12 @@ def test_changes_of_acquisition_reach_every_copy_and_leave_the_noise_as_it_is(
 ) -> None:
     seen: list[Tensor] = []
     encode = backbone.encode_image
-    monkeypatch.setattr(backbone, "encode_image", lambda pixels: seen.append(pixels) or encode(pixels))
+
+    def watch(pixels: Tensor) -> Tensor:
+        seen.append(pixels)
+        return encode(pixels)
+
+    monkeypatch.setattr(backbone, "encode_image", watch)
     images, ranges = shots()[0][:1], AcquisitionRanges(changed=1.0)
     for params in (PARAMS, replace(PARAMS, acquisition=ranges)):
         noisy_directions(backbone, images, params)
