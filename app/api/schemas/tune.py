@@ -16,6 +16,7 @@ from certrad.models.types.tuning import (
     N_CTX_MAX,
     PROMPT_NAME,
     SHOTS_MAX,
+    Acquisition,
     TuningMethod,
 )
 
@@ -86,6 +87,11 @@ class TuningForm(SubmissionForm):
         None,
         description="what the noise of `few_shot` is added to, for certificates with the same `noise_space`: with "
         "`image`, `sigmas` are in the pixels of the images, which must all have one size; default `model_input`",
+    )
+    acquisition: Acquisition | None = Field(
+        None,
+        description="`radiology`: every image is shown in every epoch under another window, background level, gamma "
+        "and frame, so that the prompt does not learn the background of a class; only with `few_shot`; default `none`",
     )
 
 
