@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from certrad.bench.common.adapter_training import chosen_inputs
-from certrad.bench.common.mednist import read_split
+from certrad.bench.common.mednist import LabelledImages, read_split
 from certrad.bench.common.noisy_images import Record, as_input
 from certrad.bench.demo import train_adapter
 from certrad.bench.measure import adapter as measure
@@ -72,6 +72,16 @@ def test_images_to_measure_on_are_none_of_those_to_train_on(archive: Path) -> No
     assert not set(input_digests(training)) & set(input_digests(held_out))
     with pytest.raises(ValueError, match="got 18 of 18"):
         chosen_inputs(images, 18, seed=0)
+
+
+def test_an_image_that_lies_several_times_in_the_split_is_chosen_once(archive: Path) -> None:
+    images = read_split(archive, "train")
+    thrice = LabelledImages(np.concatenate([images.pixels] * 3), np.concatenate([images.labels] * 3))
+    training, held_out = chosen_inputs(thrice, 12, seed=0)
+    assert (len(training), len(held_out)) == (12, 6)
+    assert len({*input_digests(training), *input_digests(held_out)}) == 18
+    with pytest.raises(ValueError, match="got 18 of 18 distinct ones"):
+        chosen_inputs(thrice, 18, seed=0)
 
 
 @pytest.fixture
