@@ -2,9 +2,10 @@
 
     python -m certrad.bench adapter --data mednist.zip --journal adapter.jsonl --out adapter.json
 
-Both image towers see the same noisy samples. Template, few-shot prompt and bank are those of the frozen tower: none was
-tuned again. Without `--adapter`, one is trained first, as `python -m certrad.bench train-adapter` does. Every image at
-every sigma is one line of the journal; a run that was stopped goes on where the journal ends.
+Both image towers see the same noisy samples. The template serves both; the few-shot prompt and the bank serve the
+towers that they go with: those of the shipped adapter serve no other tower, and `--prompt` and `--bank` name others.
+Without `--adapter`, one is trained first, as `python -m certrad.bench train-adapter` does. Every image at every sigma
+is one line of the journal; a run that was stopped goes on where the journal ends.
 """
 
 import argparse
@@ -22,42 +23,53 @@ from certrad.bench.common.adapter_training import adapter_on_mednist, add_traini
 from certrad.bench.common.journal import Lines
 from certrad.bench.common.machine import this_machine
 from certrad.bench.common.mednist import TASK, equal_sample, read_split
-from certrad.bench.common.noisy_images import Job, MethodCounts, Record, Study, StudySettings, as_input
+from certrad.bench.common.noisy_images import Job, MethodCounts, Record, Study, StudySettings, as_input, prompt_card
 from certrad.bench.common.options import add_dtype, use_threads
 from certrad.bench.demo.common import backbone_of
-from certrad.models.adapters.adapter import Adapter, adapted
+from certrad.models.adapters.adapter import Adapter
 from certrad.models.adapters.checkpoint import load_adapter, read_adapter_card
 from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
+from certrad.models.classifier import TextHead
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_tasks
 from certrad.models.smoothing import NoisySampler, Stream, labels
 from certrad.models.types import SmoothingParams, ZeroShotAdaptation
+from certrad.models.types.defaults import require_adapter
 
 METHODS: Final = ("template", "few_shot", "gated")
+TOWERS: Final = ("frozen", "adapted")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterSettings:
     """Everything that decides the labels, beside the images.
 
-    study: that of the prompts. adapter_sha256: that of the adapter's file.
+    study: that of the prompts. adapter_sha256: that of the adapter's file. towers: those that are measured.
     """
 
     study: StudySettings
     adapter_sha256: str
+    towers: tuple[str, ...] = TOWERS
 
 
 class TwoTowers:
-    """The frozen and the adapted image tower, and the prompts that serve both."""
+    """The frozen and the adapted image tower, and the prompts that go with each."""
 
     def __init__(self, settings: AdapterSettings, adapter: Adapter, backbones: Path, prompts: Path) -> None:
-        self.study = Study(settings.study, backbones, prompts)
-        self.towers: Mapping[str, Backbone] = {
-            "frozen": self.study.backbone,
-            "adapted": adapted(self.study.backbone, adapter),
+        self.study = Study(settings.study, backbones, prompts, adapter)
+        both = {"frozen": self.study.frozen, "adapted": self.study.backbone}
+        self.towers: Mapping[str, Backbone] = {name: both[name] for name in settings.towers}
+        heads = self.study.fixed_heads()  # the text tower is one for both
+        only_adapted = {
+            method
+            for method, prompt_id in settings.study.checkpoints.items()
+            if prompt_card(prompts, prompt_id).adapter is not None
         }
-        self.heads = self.study.fixed_heads()  # the text tower is one for both
+        self.heads: Mapping[str, Mapping[str, TextHead]] = {
+            tower: {name: head for name, head in heads.items() if tower == "adapted" or name not in only_adapted}
+            for tower in settings.towers
+        }
 
     @torch.inference_mode()
     def measure(self, job: Job) -> Record:
@@ -68,7 +80,7 @@ class TwoTowers:
         methods = {}
         for tower, backbone in self.towers.items():
             clean = backbone.encode_image(torch.from_numpy(image)[None])
-            for name, head in self.heads.items():
+            for name, head in self.heads[tower].items():
                 classifier = head.classifier(backbone, job.sigma)
                 found = [
                     labels(classifier.logits_of_features(part)) for part in (clean, selection[tower], estimation[tower])
@@ -97,6 +109,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--journal", type=Path, required=True, help="scratch file, one JSON line an image and sigma")
     parser.add_argument("--out", type=Path, required=True, help="result; a Markdown table is written beside it")
     parser.add_argument("--adapter", type=Path, help="safetensors file of an adapter, its card beside it")
+    parser.add_argument("--towers", choices=TOWERS, nargs="+", default=TOWERS, help="what is measured")
+    parser.add_argument("--prompt", help="checkpoint; default: the task's where it goes with the adapter")
+    parser.add_argument("--bank", help="bank; default: the task's where it goes with the adapter")
+    parser.add_argument("--prompts", type=Path, default=SHIPPED_PROMPTS, help="folder of prompt checkpoints")
     parser.add_argument("--images", type=int, default=204, help="test images, rounded up to as many of each class")
     parser.add_argument("--sigmas", type=float, nargs="+", default=[0.5, 1.0])
     parser.add_argument("--n0", type=int, default=100)
@@ -113,7 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
     machine = this_machine()
     adapter = the_adapter(arguments)
     settings = adapter_settings(arguments, adapter)
-    towers = TwoTowers(settings, adapter, arguments.backbones, SHIPPED_PROMPTS)
+    towers = TwoTowers(settings, adapter, arguments.backbones, arguments.prompts)
     todo = jobs(arguments, len(settings.study.class_names))
     journal = Lines(arguments.journal, settings, Record.from_json)
     done = {(record.index, record.sigma) for record in journal.records}
@@ -146,9 +162,19 @@ def the_adapter(arguments: argparse.Namespace) -> Adapter:
 
 
 def adapter_settings(arguments: argparse.Namespace, adapter: Adapter) -> AdapterSettings:
-    """The settings that the options, the task card and the adapter give."""
+    """The settings that the options, the task card and the adapter give.
+
+    Raises:
+        Rejected: prompt_mismatch, a prompt that was named goes with another adapter.
+    """
     task = shipped_tasks()[TASK]
-    checkpoints = {"few_shot": task.default_prompt, "gated": task.default_bank}
+    checkpoints = {"few_shot": arguments.prompt, "gated": arguments.bank}
+    for method, prompt_id in (("few_shot", task.default_prompt), ("gated", task.default_bank)):
+        if checkpoints[method] is None and prompt_id is not None:
+            fits = prompt_card(SHIPPED_PROMPTS, prompt_id).adapter_sha256 in (None, adapter.card.sha256)
+            checkpoints[method] = prompt_id if fits else None
+    for prompt_id in filter(None, checkpoints.values()):
+        require_adapter(prompt_card(arguments.prompts, prompt_id), adapter.card.sha256)
     study = StudySettings(
         backbone=adapter.card.backbone,
         backbone_sha256=adapter.card.backbone_sha256,
@@ -165,7 +191,7 @@ def adapter_settings(arguments: argparse.Namespace, adapter: Adapter) -> Adapter
         seed=arguments.seed,
         dtype=dtype_name(chosen_dtype(arguments.dtype, torch.device("cpu"))),
     )
-    return AdapterSettings(study=study, adapter_sha256=adapter.card.sha256)
+    return AdapterSettings(study=study, adapter_sha256=adapter.card.sha256, towers=tuple(arguments.towers))
 
 
 def jobs(arguments: argparse.Namespace, n_classes: int) -> Sequence[Job]:
