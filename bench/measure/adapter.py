@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -71,17 +73,22 @@ class TwoTowers:
             for tower in settings.towers
         }
 
-    @torch.inference_mode()
     def measure(self, job: Job) -> Record:
         """Labels the noisy copies of one image by every method on each tower, from one pass of noise."""
-        image, sampler, settings = as_input(job.pixels), self.study.sampler(job), self.study.settings
+        methods = self.methods(as_input(job.pixels), self.study.sampler(job))
+        return Record(index=job.index, label=job.label, sigma=job.sigma, methods=methods)
+
+    @torch.inference_mode()
+    def methods(self, image: NDArray[np.float32], sampler: NoisySampler) -> dict[str, MethodCounts]:
+        """The labels of one image (3, H, W) and of its noisy copies, by every method on each tower."""
+        settings = self.study.settings
         selection = self._features(sampler, Stream.SELECT, settings.n0)
         estimation = self._features(sampler, Stream.ESTIMATE, settings.n)
         methods = {}
         for tower, backbone in self.towers.items():
             clean = backbone.encode_image(torch.from_numpy(image)[None])
             for name, head in self.heads[tower].items():
-                classifier = head.classifier(backbone, job.sigma)
+                classifier = head.classifier(backbone, sampler.sigma)
                 found = [
                     labels(classifier.logits_of_features(part)) for part in (clean, selection[tower], estimation[tower])
                 ]
@@ -91,7 +98,7 @@ class TwoTowers:
                     estimation=self.study.counts(found[2]),
                     check=None,
                 )
-        return Record(index=job.index, label=job.label, sigma=job.sigma, methods=methods)
+        return methods
 
     def _features(self, sampler: NoisySampler, stream: Stream, n: int) -> dict[str, Tensor]:
         """Image features (n, D) of the first n samples of a stream by each tower."""
@@ -109,10 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--journal", type=Path, required=True, help="scratch file, one JSON line an image and sigma")
     parser.add_argument("--out", type=Path, required=True, help="result; a Markdown table is written beside it")
     parser.add_argument("--adapter", type=Path, help="safetensors file of an adapter, its card beside it")
-    parser.add_argument("--towers", choices=TOWERS, nargs="+", default=TOWERS, help="what is measured")
-    parser.add_argument("--prompt", help="checkpoint; default: the task's where it goes with the adapter")
-    parser.add_argument("--bank", help="bank; default: the task's where it goes with the adapter")
-    parser.add_argument("--prompts", type=Path, default=SHIPPED_PROMPTS, help="folder of prompt checkpoints")
+    add_classifiers(parser)
     parser.add_argument("--images", type=int, default=204, help="test images, rounded up to as many of each class")
     parser.add_argument("--sigmas", type=float, nargs="+", default=[0.5, 1.0])
     parser.add_argument("--n0", type=int, default=100)
@@ -123,12 +127,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(backbone="demo", backbones=Path("backbones"))
 
 
+def add_classifiers(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of what is compared beside the adapter."""
+    parser.add_argument("--towers", choices=TOWERS, nargs="+", default=TOWERS, help="what is measured")
+    parser.add_argument("--prompt", help="checkpoint; default: the task's where it goes with the adapter")
+    parser.add_argument("--bank", help="bank; default: the task's where it goes with the adapter")
+    parser.add_argument("--prompts", type=Path, default=SHIPPED_PROMPTS, help="folder of prompt checkpoints")
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Trains if need be, measures what the journal lacks, then writes and prints the result."""
     use_threads(arguments)
     machine = this_machine()
     adapter = the_adapter(arguments)
-    settings = adapter_settings(arguments, adapter)
+    settings = adapter_settings(arguments, adapter, file_sha256(arguments.data))
     towers = TwoTowers(settings, adapter, arguments.backbones, arguments.prompts)
     todo = jobs(arguments, len(settings.study.class_names))
     journal = Lines(arguments.journal, settings, Record.from_json)
@@ -161,7 +173,7 @@ def the_adapter(arguments: argparse.Namespace) -> Adapter:
     return load_adapter(arguments.adapter.parent, read_adapter_card(arguments.adapter.with_suffix(".json")))
 
 
-def adapter_settings(arguments: argparse.Namespace, adapter: Adapter) -> AdapterSettings:
+def adapter_settings(arguments: argparse.Namespace, adapter: Adapter, data_sha256: str) -> AdapterSettings:
     """The settings that the options, the task card and the adapter give.
 
     Raises:
@@ -187,7 +199,7 @@ def adapter_settings(arguments: argparse.Namespace, adapter: Adapter) -> Adapter
         n=arguments.n,
         check_n=arguments.n,
         batch_size=arguments.batch_size,
-        data_sha256=file_sha256(arguments.data),
+        data_sha256=data_sha256,
         seed=arguments.seed,
         dtype=dtype_name(chosen_dtype(arguments.dtype, torch.device("cpu"))),
     )

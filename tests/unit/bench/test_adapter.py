@@ -97,7 +97,7 @@ def test_both_towers_are_counted_on_the_same_noise(options: tuple[Any, ...]) -> 
     frozen = load_backbone(shipped_backbones()["demo"], EMBEDDED)
     adapter = random_adapter(frozen, size=0.5)  # which changes labels, as two steps of training do not
     towers = measure.TwoTowers(
-        measure.adapter_settings(arguments, adapter), adapter, Path("backbones"), SHIPPED_PROMPTS
+        measure.adapter_settings(arguments, adapter, "0" * 64), adapter, Path("backbones"), SHIPPED_PROMPTS
     )
     job = measure.jobs(arguments, len(TASK.class_names))[3]
     record = towers.measure(job)
