@@ -28,6 +28,7 @@ _PARAMS: Final = (
     "position",
     "sigmas",
     "seed",
+    "acquisition",
 )
 
 
@@ -99,4 +100,6 @@ def _params(form: TuningForm) -> TuningParams:
         if form.method != "few_shot":
             raise InvalidRequest({"sigmas": "is allowed only with `method=few_shot`"})
         given["sigmas"] = tuple(form.sigmas)
+    if form.acquisition not in (None, "none") and form.method != "few_shot":
+        raise InvalidRequest({"acquisition": "is allowed only with `method=few_shot`"})
     return replace(TuningParams.published(form.method), **given)

@@ -35,6 +35,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.weights import write_json
 from certrad.models.prompts.checkpoint import prompt_path, read_prompt_card
 from certrad.models.prompts.context import text_features
+from certrad.models.prompts.training.acquisition import AcquisitionRanges
 from certrad.models.prompts.training.trainer import FewShotParams, sample_shots
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_tasks
 from certrad.models.types import SmoothingParams
@@ -168,8 +169,10 @@ def prompts(arguments: argparse.Namespace) -> Texts:
 def recipe(prompt: str) -> FewShotParams:
     """Returns the tuning parameters of a shipped prompt."""
     tuning = read_prompt_card(prompt_path(SHIPPED_PROMPTS, prompt).with_suffix(".json")).tuning
-    known = {field.name: tuning[field.name] for field in fields(FewShotParams)}
-    return FewShotParams(**{**known, "sigmas": tuple(known["sigmas"])})
+    known = {field.name: tuning[field.name] for field in fields(FewShotParams) if field.name in tuning}
+    changes = known.get("acquisition")
+    ranges = None if changes is None else AcquisitionRanges.from_card(changes)
+    return FewShotParams(**{**known, "sigmas": tuple(known["sigmas"]), "acquisition": ranges})
 
 
 def measured(todo: Sequence[Job], texts: Texts, processes: int) -> Iterator[Found]:

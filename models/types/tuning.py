@@ -11,6 +11,7 @@ from certrad.models.types.smoothing import SIGMA_RANGE
 from certrad.models.types.window import FileWindow
 
 TuningMethod = Literal["few_shot", "coop", "advpt"]
+Acquisition = Literal["none", "radiology"]
 
 SHOTS_MAX: Final = 10_000
 EPOCHS_MAX: Final = 1_000
@@ -48,7 +49,9 @@ class TuningParams:
         sigmas: Noise standard deviations of `few_shot`, in pixels of [0, 1]; empty for the other methods.
         class_specific: Whether each class has context vectors of its own.
         position: Where the class name stands among the context vectors.
-        seed: Random seed of the choice of images, of the first context vectors, and of all noise.
+        seed: Random seed of the choice of images, of the first context vectors, of all changes and all noise.
+        acquisition: The changes of acquisition that `few_shot` draws for every image before the noise; `none`, and
+            absent in JSON, for the images as they are.
     """
 
     method: TuningMethod
@@ -61,6 +64,7 @@ class TuningParams:
     class_specific: bool = False
     position: ContextPosition = "end"
     seed: int = 0
+    acquisition: Acquisition = field(default="none", metadata={"exclude_if": lambda name: name == "none"})
 
     def __post_init__(self) -> None:
         _in_range("shots", self.shots, 1, SHOTS_MAX)
@@ -74,6 +78,8 @@ class TuningParams:
             raise ValueError(f"sigmas must be in [{low}, {high}], got {self.sigmas!r}")
         if (self.method == "few_shot") != bool(self.sigmas):
             raise ValueError(f"sigmas go with few_shot and with nothing else, got {self.method} and {self.sigmas!r}")
+        if self.method != "few_shot" and self.acquisition != "none":
+            raise ValueError(f"acquisition goes with few_shot only, got {self.method} and {self.acquisition!r}")
 
     @staticmethod
     def published(method: TuningMethod) -> "TuningParams":

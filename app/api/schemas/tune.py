@@ -15,6 +15,7 @@ from certrad.models.types.tuning import (
     N_CTX_MAX,
     PROMPT_NAME,
     SHOTS_MAX,
+    Acquisition,
     TuningMethod,
 )
 
@@ -80,6 +81,11 @@ class TuningForm(SubmissionForm):
         ge=0,
         lt=2**32,
         description="random seed of the choice of images, the first context vectors and the noise; default 0",
+    )
+    acquisition: Acquisition | None = Field(
+        None,
+        description="`radiology`: every image is shown in every epoch under another window, background level, gamma "
+        "and frame, so that the prompt does not learn the background of a class; only with `few_shot`; default `none`",
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from certrad.models.attacks.pgd import PgdParams
 from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout, text_features
+from certrad.models.prompts.training.acquisition import RANGES
 from certrad.models.prompts.training.embedding_bank import (
     EMBEDDING_BANK_BATCH,
     embedding_bank_features,
@@ -90,6 +91,7 @@ def trainer_params(params: TuningParams) -> FewShotParams:
         sigmas=params.sigmas,
         augment=params.method == "coop",
         seed=params.seed,
+        acquisition=RANGES[params.acquisition],
     )
 
 
