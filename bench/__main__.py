@@ -40,6 +40,7 @@ COMMANDS: Final = {
         "noise in the image's own grey levels against noise in the model input",
     ),
     "noise-laws": ("certrad.bench.measure.noise_laws", "what a noisy pixel costs under each noise law"),
+    "shortcut": ("certrad.bench.measure.shortcut", "class shares of real and test images against the background level"),
     "calibrate-prompt": (
         "certrad.bench.demo.calibrate_prompt",
         "adapt the few-shot prompt to a pool of unlabelled images",

@@ -56,9 +56,9 @@ class AcquisitionRanges:
     blackened: float = 0.3
     window_low: Range = (-0.4, 1.05)
     window_high: Range = (-0.3, 1.0)
-    gamma: Range = (0.67, 1.5)
-    lifted: float = 0.3
-    floor: Range = (0.0, 0.3)
+    gamma: Range = (0.4, 1.8)
+    lifted: float = 0.5
+    floor: Range = (0.0, 0.4)
     zoom: Range = (0.75, 1.35)
     aspect: Range = (0.86, 1.16)
     tilt: Range = (-11.0, 11.0)
@@ -80,9 +80,10 @@ class AcquisitionRanges:
     @staticmethod
     def from_card(document: Mapping[str, Any]) -> "AcquisitionRanges":
         """Returns the ranges that the card of a prompt holds under `tuning.acquisition`."""
-        return AcquisitionRanges(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
-        )
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
+        }
+        return AcquisitionRanges(**values)
 
 
 RANGES: Final[Mapping[Acquisition, AcquisitionRanges | None]] = {"none": None, "radiology": AcquisitionRanges()}
