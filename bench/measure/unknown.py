@@ -26,7 +26,7 @@ from certrad.bench.common.mednist import TASK
 from certrad.bench.common.noisy_images import SECRET
 from certrad.bench.common.options import add_sampling, use_threads
 from certrad.bench.common.real_images import REAL_IMAGES
-from certrad.bench.measure.adapter import TwoTowers, adapter_settings, add_classifiers, the_adapter
+from certrad.bench.common.two_towers import TwoTowers, adapter_settings, add_classifiers, the_adapter
 from certrad.models.backbones.weights import write_json
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.errors import Rejected

@@ -11,7 +11,7 @@ from certrad.bench.common.classifier import default_encoder
 from certrad.bench.measure import unknown
 from certrad.bench.measure.unknown import UNKNOWN, Found, Shown, as_markdown, summarise, unknown_images
 from certrad.models.images.input_digests import input_digests
-from certrad.models.shipped import SHIPPED_ADAPTERS, SHIPPED_PROMPTS, shipped_adapters, shipped_backbones, shipped_tasks
+from certrad.models.shipped import SHIPPED_ADAPTERS, SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 
 TASK = shipped_tasks()["mednist"]
 
@@ -51,7 +51,7 @@ def test_both_towers_answer_for_every_image_and_sigma(tmp_path: Path, monkeypatc
         for label in (0, UNKNOWN)
     ]
     monkeypatch.setattr(unknown, "unknown_images", lambda *_: images)
-    (adapter,) = shipped_adapters()
+    adapter = TASK.default_adapter
     parser = ArgumentParser()
     unknown.add_arguments(parser)
     options = ["--adapter", str(SHIPPED_ADAPTERS / f"{adapter}.safetensors"), "--out", str(tmp_path / "out.json")]
