@@ -44,6 +44,7 @@ KINDS = {
 WINDOWS = ("header/1", "header_table/1", "request/1", "preset/1", "percentile/1", "full_range/1")
 CLAIMS = r"(l2_radius/1|abstention/1)( selected_sigma/1)? (no_)?image_radius/1"
 PARTS = r"image_tower/1( image_adapter/1)? (bank/1|(template/1|prompt/1)( zero_shot/1)?)"
+ADAPTER = r"[a-z0-9][a-z0-9._-]{0,63}-([0-9a-f]{16}) \1[0-9a-f]{48}"
 TESTS, SCOPES = ("p_a", "p_b", "p_a_anytime", "p_b_anytime"), ("input_independent", "frozen_prompt")
 SPENT = (((0.9, 0.1, 0, 0), (1, 0, 0, 0)), ((0.65, 0.1, 0.125, 0.125), (0.75, 0, 0.25, 0)))  # of alpha, on TESTS
 OWN, EXCLUSION = ("p_a_lower", "p_b_upper", "radius"), ("q_a_lower", "q_b_upper", "exclusion_radius")
@@ -129,6 +130,8 @@ def form(doc):
     yield all(part.get("gate", "per_sample") == "per_sample" for part in parts)
     yield {p.get("tuning_images", p.get("training_images", "recorded")) for p in parts} <= {"recorded", "not_recorded"}
     yield doc["params"]["bound"] in ("two_class", "cohen")
+    named = (f"{part['adapter']} {part['adapter_sha256']}" for part in parts if "adapter" in part)
+    yield all(re.fullmatch(ADAPTER, each) for each in named)  # an id ends with the first digits of its SHA-256
     yield re.fullmatch(CLAIMS, " ".join(claim["kind"] for claim in doc["claims"]))
     yield re.fullmatch(PARTS, " ".join(part["kind"] for part in parts))
 
@@ -149,11 +152,8 @@ def checks(doc, raw, published, sets):
     key, noise = seal.get("public_key", "?"), doc["noise"]
     revoked = sha256(bytes.fromhex(key)).hexdigest() in published if re.fullmatch("[0-9a-f]{64}", key) else False
     known = key in published if published else None
-    yield (
-        "issuer",
-        known,
-        ("signed by another", "signing key was revoked")[revoked] if published else "no key was given",
-    )
+    why = ("signed by another", "signing key was revoked")[revoked] if published else "no key was given"
+    yield "issuer", known, why
     committed = f'"{noise["epoch_sha256"]}"' in published if '"epochs"' in published else None
     yield "epoch", committed, "not committed to" if committed is False else "no list of epochs was given"
     yield "scope", doc["scope"] == SCOPES[bool(tuned)], "the adaptation has another"

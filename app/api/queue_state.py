@@ -89,16 +89,32 @@ class QueueState:
         estimation = self.speeds.estimation(request, samples, device)
         if alone is None or estimation is None or request.params.target_radius is not None:
             return alone  # with a target radius nobody knows how long there is something to share
-        shared = shared_seconds(
-            estimation,
-            runs=request.sigma.estimation_runs,
-            engines=sum(
-                _device(card) == device and request.classifier.backbone in card.backbones for card in self.cards
-            ),
-            others=[seconds for active, seconds in self.active.items() if active != job_id],
-            share_seconds=self.share_seconds,
-        )
-        return alone - estimation + shared
+        runs = request.sigma.estimation_runs
+        sizes = self._batch_sizes_of_kinds(device, request.classifier.backbone)
+        left = min(samples, runs * request.params.n)
+        shared = [
+            shared_seconds(
+                estimation,
+                runs=runs,
+                batches=max(1.0, left / runs / max(batch_sizes)),
+                engines=len(batch_sizes),
+                others=[seconds for active, seconds in self.active.items() if active != job_id],
+                share_seconds=self.share_seconds,
+            )
+            for batch_sizes in sizes
+        ]
+        return alone - estimation + max(shared, default=estimation)
+
+    def _batch_sizes_of_kinds(self, device: str, backbone: str) -> list[list[int]]:
+        """Returns the batch sizes of the engines that could have a certificate, by what can help each other with it.
+
+        An engine of an earlier release does not say what it can help, and stands alone.
+        """
+        found: dict[str, list[int]] = {}
+        for card in self.cards:
+            if _device(card) == device and backbone in card.backbones:
+                found.setdefault(card.kind or card.name, []).append(card.batch_size or 1)
+        return [*found.values()]
 
     def wait_of_new(self, tenant: str, *, urgent: bool) -> float | None:
         """Returns the seconds until an engine would have a job that came now; None if unknown."""

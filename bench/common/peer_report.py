@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Final
 
 from certrad.bench.common.peer_study import Answer, Round
-from certrad.bench.common.peer_systems import ART, FIXED, FIXED_COHEN, PUBLISHED, TARGET
+from certrad.bench.common.peer_systems import ART, FIXED, FIXED_COHEN, PUBLISHED, SMALLEST, TARGET
 
 NOT_RUN: Final = "not run: environment missing; `--make-environment` makes it"
 DIFFERENCES: Final = {
     PUBLISHED: "noise of torch's generator in float32, with no key that would draw it again; p_B = 1 - p_A, one bound "
     "at alpha; nothing taken off for the gap between executed and Gaussian noise; radius not rounded; labels counted "
     "one by one, so that logits that are not finite count for a class",
+    SMALLEST: "the same loop with the fewest samples that show the target if all agree, so that one other label makes "
+    "it miss the target",
     ART: "the same bound; the noise of all n samples is drawn at once by numpy's global generator in float64, so that "
     "memory grows with n; counts as rows with a single one; radius not rounded",
     FIXED: "noise of Philox under a key, on the grid of 1/255, so that anyone can draw it again; eta = 1e-6 taken off "

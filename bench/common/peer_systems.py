@@ -1,12 +1,14 @@
 """The systems of `bench peers` that run in its own process: the published CERTIFY, and certrad in two ways."""
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from certrad.bench.common import published_certify
 from certrad.bench.common.peer_study import Answer, Stopwatch
@@ -16,6 +18,7 @@ from certrad.models.smoothing.sampling import BaseClassifier
 from certrad.models.types import Certificate, Outcome, SmoothingParams
 
 PUBLISHED: Final = "CERTIFY, its authors' loop"
+SMALLEST: Final = "CERTIFY, smallest n for the target"
 ART: Final = "ART"
 FIXED: Final = "certrad, fixed n"
 FIXED_COHEN: Final = "certrad, fixed n, bound of CERTIFY"
@@ -31,6 +34,16 @@ class PublishedCertify:
 
     def certify(self, image: NDArray[np.float32], params: SmoothingParams, seed: int) -> dict[str, Answer]:
         """See `System`."""
+        return {PUBLISHED: self.run(image, params, seed)}
+
+    def run(self, image: NDArray[np.float32], params: SmoothingParams, seed: int) -> Answer:
+        """Returns its answer.
+
+        Args:
+            image: (3, H, W), pixels of [0, 1].
+            params: The parameters of CERTIFY.
+            seed: Of the noise.
+        """
         torch.manual_seed(seed)
         watch = Stopwatch()
         class_index, radius = published_certify.certify(
@@ -40,7 +53,33 @@ class PublishedCertify:
             n_classes=self.classifier.n_classes,
             batch_size=self.batch_size,
         )
-        return {PUBLISHED: _answer(class_index, radius, params.n0 + params.n, watch.read())}
+        return _answer(class_index, radius, params.n0 + params.n, watch.read())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallestN:
+    """The loop of CERTIFY's authors with the fewest samples that can show a radius, as a user who wants no more takes.
+
+    It shows the radius only where all of them agree.
+    """
+
+    loop: PublishedCertify
+    target_radius: float
+
+    def certify(self, image: NDArray[np.float32], params: SmoothingParams, seed: int) -> dict[str, Answer]:
+        """See `System`."""
+        fewest = smallest_n(self.target_radius / params.sigma, params.alpha)
+        return {SMALLEST: self.loop.run(image, replace(params, n=fewest), seed)}
+
+
+def smallest_n(radius: float, alpha: float) -> int:
+    """Returns the fewest samples that show a radius if all agree: alpha^(1/n) >= Phi(radius).
+
+    Args:
+        radius: In sigma.
+        alpha: Error probability.
+    """
+    return math.ceil(math.log(alpha) / float(norm.logcdf(radius)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ from certrad.bench.common.peer_study import (
     drawn_images,
     measure,
 )
-from certrad.bench.common.peer_systems import FixedN, PublishedCertify, TargetRadius
+from certrad.bench.common.peer_systems import FixedN, PublishedCertify, SmallestN, TargetRadius
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
@@ -123,8 +123,10 @@ def study(arguments: argparse.Namespace, stack: ExitStack) -> tuple[Settings, li
         art=art.version if art else None,
         seed=arguments.seed,
     )
+    loop = PublishedCertify(classifier=classifier, batch_size=arguments.batch_size)
     systems: list[System] = [
-        PublishedCertify(classifier=classifier, batch_size=arguments.batch_size),
+        loop,
+        SmallestN(loop=loop, target_radius=target),
         *([art] if art else []),
         FixedN(classifier=classifier, batch_size=arguments.batch_size),
         TargetRadius(classifier=classifier, batch_size=arguments.batch_size, target_radius=target),

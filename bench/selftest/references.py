@@ -27,7 +27,7 @@ from certrad.models.selftest.checks import count_labels
 from certrad.models.selftest.facts import PHANTOM, REFERENCES, ReferenceFacts, Words
 from certrad.models.selftest.references import References
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_prompts, shipped_tasks
-from certrad.models.smoothing.noise import GRID, Noise, Stream, ziggurat
+from certrad.models.smoothing.noise import GRID, Noise, Stream, aes_boxmuller, ziggurat
 from certrad.models.types import NoiseLaw
 from certrad.models.types.window import FileWindow
 from certrad.workers.decoders import dicom
@@ -95,6 +95,7 @@ def make_references(slice_: bytes, *, samples: int) -> References:
             noise_key=key("normals").hex(),
             stream=int(Stream.ESTIMATE),
             indices=INDICES,
+            aes_normals_sha256=_aes_normals_sha256(d),
             sigma=SIGMA,
             task=TASK,
             prompt=prompt_card.id,
@@ -154,6 +155,14 @@ def stored_normals(d: int) -> dict[NoiseLaw, Tensor]:
         "philox-boxmuller-f64": torch.from_numpy(np.stack(of_philox)),
         "aes128ctr-boxmuller-f64": torch.from_numpy(np.stack(of_aes)),
     }
+
+
+def _aes_normals_sha256(d: int) -> str:
+    """Returns the SHA-256 of the normals of the AES law, which are the same on every machine."""
+    digest = hashlib.sha256()
+    for index in INDICES:
+        digest.update(next(aes_boxmuller(key("normals"), Stream.ESTIMATE, range(index, index + 1), d)).tobytes())
+    return digest.hexdigest()
 
 
 def box_muller(words: Iterable[tuple[int, int]]) -> NDArray[np.float64]:

@@ -29,13 +29,13 @@ _FORMULAS: Final[dict[Rule, str]] = {
     ),
 }
 _WHEN_FIXED: Final = {
-    True: "Its {} fixed before the image was seen, and this image is not one that {} tuned on.",
+    True: "Its {} fixed before the image was sent, and this model input is not one that {} tuned on.",
     False: "Its {} fixed before the noise was drawn; the images that {} tuned on are not recorded.",
 }
 """By whether the images of the tuning are recorded, so that none of them is certified."""
 _ADAPTED: Final = {
-    "recorded": "Its image encoder has an adapter that was fixed before the image was seen, and this image is not one "
-    "that the adapter was trained on.",
+    "recorded": "Its image encoder has an adapter that was fixed before the image was sent, and this model input is "
+    "not one that the adapter was trained on.",
     "not_recorded": "Its image encoder has an adapter that was fixed before the noise was drawn; the images that the "
     "adapter was trained on are not recorded.",
 }

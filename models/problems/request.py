@@ -36,9 +36,9 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="the adapter was trained with another backbone or with other weights than the request names",
     ),
     "image_was_tuned_on": Problem(
-        title="The prompt or the adapter was made from this image",
-        raised_if="the image is one of those that the prompt, the bank or the gate was tuned on, or "
-        "the adapter trained on",
+        title="The prompt or the adapter was made from this model input",
+        raised_if="the model input of the image is one of those that the prompt, the bank or the gate was tuned on, or "
+        "the adapter trained on; another window or region of the same file is another model input",
     ),
     "unknown_window": Problem(
         title="Unknown window",

@@ -47,6 +47,7 @@ class ReferenceFacts:
         noise_key: Key of the stored normals, in hexadecimal.
         stream: Their stream.
         indices: Their sample indices.
+        aes_normals_sha256: SHA-256 of the normals of the law `aes128ctr-boxmuller-f64`, whose bits no machine changes.
         sigma: Standard deviation of the noise, of the grid check and of the counts.
         task: The task of the counts.
         prompt: The id of the prompt.
@@ -61,6 +62,7 @@ class ReferenceFacts:
     noise_key: str
     stream: int
     indices: tuple[int, ...]
+    aes_normals_sha256: str
     sigma: float
     task: str
     prompt: str

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -45,6 +46,11 @@ class DeviceNoise:
         fused = FusedNoise(key=noise.key, image=pixels, sigma=sigma) if fused_noise_is_exact(device) else None
         return DeviceNoise(noise=noise, image=pixels, sigma=sigma, fused=fused)
 
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """Returns what drawing reads on the device."""
+        return (self.image,) if self.fused is None else self.fused.tensors
+
     def pixels(self, stream: Stream, indices: range) -> torch.Tensor:
         """Returns the samples, (len(indices), C, H, W) float32.
 
@@ -61,6 +67,11 @@ class DeviceNoise:
         return k.to(torch.float32).div_(grid).reshape(len(indices), *self.image.shape)
 
 
+@cache
+def _stream_beside(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 class Streams(Protocol[Event]):
     """Two streams of a device: that of the caller, and one beside it."""
 
@@ -69,6 +80,13 @@ class Streams(Protocol[Event]):
 
     def mark(self) -> Event:
         """Returns an event that happens when the stream beside has done all its work of now."""
+
+    def lend(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Keeps the memory of tensors of the caller's stream until the stream beside is done with them.
+
+        Args:
+            tensors: What the stream beside reads.
+        """
 
     def take(self, event: Event, made: torch.Tensor) -> None:
         """Has the caller's stream wait for an event, and keeps the memory of what was made until it is done with it.
@@ -95,10 +113,12 @@ class CudaStreams:
     def of(device: torch.device) -> "CudaStreams":
         """Returns the streams of a device; the one beside begins when all work of the caller's of now is done.
 
+        Every caller gets the same one beside: the allocator keeps freed memory for each stream by itself.
+
         Args:
             device: A CUDA device.
         """
-        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side = _stream_beside(device)
         side.wait_stream(torch.cuda.current_stream(device))
         return CudaStreams(side=side)
 
@@ -111,6 +131,15 @@ class CudaStreams:
         """Returns an event that happens when the stream beside has done all its work of now."""
         event: torch.cuda.Event = self.side.record_event()
         return event
+
+    def lend(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Keeps the memory of tensors of the caller's stream until the stream beside is done with them.
+
+        Args:
+            tensors: What the stream beside reads.
+        """
+        for tensor in tensors:
+            tensor.record_stream(self.side)
 
     def take(self, event: torch.cuda.Event, made: torch.Tensor) -> None:
         """Has the caller's stream wait for an event, and keeps the memory of what was made until it is done with it.
@@ -126,17 +155,23 @@ class CudaStreams:
 
 
 def drawn_beside(
-    draw: Callable[[int], torch.Tensor], starts: Iterable[int], streams: Streams[Event]
+    draw: Callable[[int], torch.Tensor],
+    starts: Iterable[int],
+    streams: Streams[Event],
+    *,
+    reads: Iterable[torch.Tensor] = (),
 ) -> Generator[tuple[int, torch.Tensor], None, None]:
     """Yields (start, draw(start)) for every start, in order; the next one is in the making while the caller has one.
 
-    Two batches are in memory at once, and no more.
+    Three batches are in memory at once, and no more: that of the caller, the next, and the one in the making.
 
     Args:
         draw: Draws a batch; it waits for nothing on the host.
         starts: Indices of first samples.
         streams: Where it draws, and who waits for it.
+        reads: Tensors of the caller's stream that `draw` reads.
     """
+    streams.lend(reads)
     ready: tuple[int, torch.Tensor, Event] | None = None
     for start in starts:
         with streams.beside():

@@ -112,6 +112,11 @@ class FusedNoise:
         numbers = [*self.form.mean, *self.form.std] or [0.0]
         object.__setattr__(self, "_normalisation", torch.tensor(numbers, dtype=torch.float32, device=device))
 
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """Returns what the kernel reads."""
+        return self.image, self._key, self._sigma, self._normalisation
+
     def inputs(self, stream: Stream, indices: range) -> torch.Tensor:
         """Returns the samples of a stream, (len(indices), C, H, W) in the form of the inputs.
 

@@ -162,7 +162,7 @@ class NoisySampler:
             return noise.pixels(stream, self._indices(start))
 
         if self.device.type == "cuda":
-            yield from drawn_beside(draw, starts, CudaStreams.of(self.device))
+            yield from drawn_beside(draw, starts, CudaStreams.of(self.device), reads=noise.tensors)
         else:
             yield from ((start, draw(start)) for start in starts)
 

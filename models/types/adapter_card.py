@@ -10,6 +10,17 @@ from certrad.models.types.tuning import PROMPT_NAME
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
+def is_adapter_id(given: str, sha256: str) -> bool:
+    """Returns whether an id is one of an adapter whose file has this SHA-256.
+
+    Args:
+        given: The id: a name, a hyphen and the first 16 hexadecimal digits of the SHA-256.
+        sha256: The SHA-256, 64 hexadecimal digits.
+    """
+    name, _, digits = given.rpartition("-")
+    return bool(PROMPT_NAME.fullmatch(name) and _SHA256.fullmatch(sha256)) and digits == sha256[:16]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterCard:
     """An adapter: its training, its backbone and its digests.
@@ -49,7 +60,7 @@ class AdapterCard:
         for name in ("backbone_sha256", "sha256"):
             if not _SHA256.fullmatch(getattr(self, name)):
                 raise ValueError(f"{name} must be 64 hexadecimal digits, got {getattr(self, name)!r}")
-        if self.id != f"{self.name}-{self.sha256[:16]}":
+        if not is_adapter_id(self.id, self.sha256) or self.id.rpartition("-")[0] != self.name:
             raise ValueError(f"the id must be the name and the first 16 digits of sha256, got {self.id!r}")
         if self.rank < 1:
             raise ValueError(f"rank must be >= 1, got {self.rank!r}")

@@ -132,7 +132,7 @@ def test_certificate_names_the_adapter_verifies_and_is_replayed(
     }
     assert tower["backbone_sha256"] == card.backbone_sha256
     assert (job["request"]["classifier"]["adapter"], job["result"]["adapter"]) == (card.id, card.id)
-    assert "has an adapter that was fixed before the image was seen" in job["result"]["scope_text"]
+    assert "has an adapter that was fixed before the image was sent" in job["result"]["scope_text"]
     assert [check for check in verify(content).checks if not check.ok] == []
     statement, image = read(parse(content)), model_input(decode(PICTURE, "png", max_pixels=10**6), 64)
     stores = PromptStore(own=settings.prompts_dir), AdapterStore(own=settings.adapters_dir)

@@ -38,6 +38,9 @@ REQUEST = CertifyRequest(
 )
 JOB = "job-1"
 EACH, BESIDE = 0.01, 0.5
+ENGINE = WorkerCard(
+    name="", device="cpu", dtype="float32", backbones=("demo",), seen_at=0.0, kind="measured", batch_size=64
+)
 
 
 @pytest.fixture
@@ -45,8 +48,7 @@ def measured(redis: Redis, settings: WorkerSettings) -> None:
     """One living engine and one intake worker, and how long they take."""
     for name in (ENGINE_QUEUE, INTAKE_QUEUE):
         QueueWorker(name, name=f"worker-{name}", redis=redis, settings=settings).register_birth()  # type: ignore[no-untyped-call]  # rq is untyped here
-    card = WorkerCard(name=f"worker-{ENGINE_QUEUE}", device="cpu", dtype="float32", backbones=("demo",), seen_at=0.0)
-    Catalogue(redis).publish_worker(card)
+    Catalogue(redis).publish_worker(replace(ENGINE, name=f"worker-{ENGINE_QUEUE}"))
     seconds = EACH * 1_000 + EACH * 100 + BESIDE
     note_certification(
         redis, REQUEST, device="cpu", seconds=seconds, estimation=EACH * 1_000, labelling=EACH * 1_000, samples=1_000
@@ -118,8 +120,7 @@ def test_a_deadline_that_cannot_be_met_is_refused_with_the_estimate(
 def living_engine(redis: Redis, settings: WorkerSettings, name: str, **differences: object) -> None:
     """One more idle engine of the kind that was measured, or of another kind."""
     QueueWorker(ENGINE_QUEUE, name=name, redis=redis, settings=settings).register_birth()  # type: ignore[no-untyped-call]  # rq is untyped here
-    card = WorkerCard(name=name, device="cpu", dtype="float32", backbones=("demo",), seen_at=0.0)
-    Catalogue(redis).publish_worker(replace(card, **differences))  # type: ignore[arg-type]
+    Catalogue(redis).publish_worker(replace(ENGINE, name=name, **differences))  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("measured")
@@ -135,7 +136,7 @@ def test_a_deadline_that_idle_engines_meet_together_is_accepted(
 
 
 @pytest.mark.usefixtures("measured")
-@pytest.mark.parametrize("differences", [{"backbones": ()}, {"device": "cuda:0"}])
+@pytest.mark.parametrize("differences", [{"backbones": ()}, {"device": "cuda:0"}, {"kind": "other"}, {"kind": None}])
 def test_an_idle_engine_that_could_not_take_part_is_not_counted(
     api: TestClient, redis: Redis, settings: WorkerSettings, differences: dict[str, object]
 ) -> None:

@@ -264,7 +264,8 @@ def test_every_idle_engine_that_fits_is_offered_a_ticket(runtime: Runtime, offer
     make_idle(runtime, "first")
     make_idle(runtime, "second")
     make_idle(runtime, "busy", state="busy")
-    make_idle(runtime, "other-device", device="cuda:0")
+    make_idle(runtime, "other-processor-or-software", kind="other")
+    make_idle(runtime, "earlier-release", kind=None)
     make_idle(runtime, "without-weights", backbones=())
     offers.consider(0)
     assert offered(runtime) == []

@@ -133,7 +133,7 @@ def test_an_image_that_was_tuned_on_is_refused_and_another_is_certified(
     assert code_of(certify(TUNED_ON, card)) == "image_was_tuned_on"
     other = certify(OTHER, card)
     assert record_named_by(other) == "recorded"
-    assert "this image is not one that it was tuned on" in scope_of(other)
+    assert "this model input is not one that it was tuned on" in scope_of(other)
 
 
 @pytest.mark.parametrize("adaptation", [None, ZeroShotAdaptation()], ids=["none", "zero_shot"])

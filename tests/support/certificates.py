@@ -79,6 +79,11 @@ def _digest(what: str) -> str:
     return hashlib.sha256(what.encode()).hexdigest()
 
 
+ADAPTER_SHA256: Final = _digest("adapter")
+ADAPTER: Final = f"noise-{ADAPTER_SHA256[:16]}"
+"""The id of the invented adapter."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dice:
     """Class i with about probability `probabilities[i]` under noise, the rest `invalid`: the first pixel is the die."""
@@ -235,7 +240,7 @@ def identity(spec: ClassifierSpec, *, block_size: int) -> ClassifierIdentity:
         members=(_digest("member 0"), _digest("member 1")) if bank else (),
         gate_sha256=_digest("gate") if bank else None,
         adapter=spec.adapter,
-        adapter_sha256=None if spec.adapter is None else _digest("adapter"),
+        adapter_sha256=None if spec.adapter is None else ADAPTER_SHA256,
         adapter_images=None if spec.adapter is None else "recorded",
     )
 

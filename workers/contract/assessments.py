@@ -73,11 +73,13 @@ class Subject:
         outcome: Whether a class is certified.
         backbone: Id of the backbone.
         prompt: Id of the prompt, or `template`.
+        adapter: Id of the adapter of the image encoder; None for the frozen one.
     """
 
     outcome: Outcome
     backbone: str
     prompt: str
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,7 @@ class Assessment:
         task: Task of that job.
         key_sha256: SHA-256 of the Idempotency-Key.
         tenant: The tenant of the reader.
+        adapter: See `Subject`; None too in a line of a release without adapters.
     """
 
     certificate: str
@@ -109,6 +112,7 @@ class Assessment:
     task: str | None = None
     key_sha256: str | None = None
     tenant: str = LOCAL_TENANT
+    adapter: str | None = None
 
 
 class Assessments:
@@ -268,4 +272,5 @@ def _subject_of_schema_3(document: Mapping[str, Any]) -> Subject:
         outcome="certified" if "l2_radius/1" in kinds else "abstained",
         backbone=next(part["backbone"] for part in parts if "backbone" in part),
         prompt=next((part["prompt"] for part in parts if "prompt" in part), "template"),
+        adapter=next((part["adapter"] for part in parts if "adapter" in part), None),
     )

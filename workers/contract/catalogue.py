@@ -32,8 +32,9 @@ _Card = TypeVar("_Card")
 class WorkerCard:
     """The card of a running engine: its name, device, dtype and the backbones whose weights it holds.
 
-    An engine publishes it once its self-test has passed; `selftest_seconds` is what that took, and None on the card of
-    an earlier release.
+    An engine publishes it once its self-test has passed; `selftest_seconds` is what that took. `kind` is a digest of
+    the kind of device, the processor and the software: only engines of one kind share a certificate, in batches of
+    `batch_size` samples. All three are None on the card of an earlier release.
     """
 
     name: str
@@ -42,6 +43,8 @@ class WorkerCard:
     backbones: tuple[str, ...]
     seen_at: float
     selftest_seconds: float | None = None
+    kind: str | None = None
+    batch_size: int | None = None
 
 
 class Catalogue:

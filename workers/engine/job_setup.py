@@ -88,7 +88,7 @@ class SetupFactory:
         return (engine.device, engine.processor, engine.software) == (
             runtime.device.type,
             processor_name(runtime.device),
-            runtime.software,
+            runtime.arithmetic,
         )
 
     def load(self, dtype: str, threads: int) -> Model:
@@ -151,7 +151,7 @@ class SetupFactory:
             key_sha256=hashlib.sha256(sampler.noise.key).hexdigest(),
             device=self.runtime.device.type,
             processor=processor_name(self.runtime.device),
-            software=self.runtime.software,
+            software=self.runtime.arithmetic,
         )
 
     def _named_epoch(self, entry: LedgerEntry) -> Epoch:

@@ -1,5 +1,7 @@
 """The state that an engine keeps between jobs: device, secrets, resident backbones and their text features."""
 
+import hashlib
+import json
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -13,12 +15,13 @@ from certrad.models.adapters.adapter import adapted
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
+from certrad.models.backbones.processor import processor_name
 from certrad.models.backbones.weights import find_weights, pinned
 from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
-from certrad.models.smoothing.device import default_batch_size
+from certrad.models.smoothing.device import default_batch_size, noise_path
 from certrad.models.types import AdapterCard, BackboneCard, PromptCard
 from certrad.workers.contract.catalogue import Catalogue, WorkerCard
 from certrad.workers.engine.adapter_store import fetch as fetch_adapter
@@ -51,6 +54,18 @@ class Runtime:
     def batch_size(self) -> int:
         """Returns the samples of one batch: the operator's choice, or the default of the device."""
         return self.settings.block_size or default_batch_size(self.device)
+
+    @property
+    def arithmetic(self) -> dict[str, str]:
+        """Returns the software that decides about the last bit of a label, and on a GPU what draws the noise."""
+        path = {} if self.device.type == "cpu" else {"noise_path": noise_path(self.device)}
+        return self.software | path
+
+    @property
+    def kind(self) -> str:
+        """Returns a digest of the kind of device, the processor and the software."""
+        properties = [self.device.type, processor_name(self.device), self.arithmetic]
+        return hashlib.sha256(json.dumps(properties, sort_keys=True).encode()).hexdigest()[:16]
 
     def backbone(self, backbone_id: str, dtype: torch.dtype, adapter_id: str | None = None) -> Backbone:
         """Returns the backbone, resident on the device; the least recently used one makes room.
@@ -134,6 +149,8 @@ class Runtime:
             backbones=tuple(sorted(present)),
             seen_at=time.time(),
             selftest_seconds=selftest_seconds,
+            kind=self.kind,
+            batch_size=self.batch_size,
         )
 
     def _has_weights(self, card: BackboneCard) -> bool:

@@ -73,14 +73,12 @@ class TicketOffers:
         return (now - began) / (done - first) if done > first else 0.0
 
     def _idle_engines(self) -> int:
-        """Returns the number of idle engines with this kind of device and this backbone; 0 while anything waits."""
+        """Returns the number of idle engines of this engine's kind with this backbone; 0 while anything waits."""
         redis = self.runtime.redis
         if redis.llen(queue(redis, ENGINE_QUEUE).key):
             return 0
         idle = {worker.name for worker in alive_workers(redis, ENGINE_QUEUE) if worker.state == "idle"}
         return sum(
-            card.name in idle
-            and self.backbone in card.backbones
-            and card.device.partition(":")[0] == self.runtime.device.type
+            card.name in idle and self.backbone in card.backbones and card.kind == self.runtime.kind
             for card in alive_engines(redis, self.runtime.catalogue)
         )

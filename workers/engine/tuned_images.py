@@ -6,7 +6,7 @@ from certrad.workers.keys.epochs import EpochSecrets
 
 
 def require_not_tuned_on(card: PromptCard | AdapterCard, input_sha256: str, epochs: EpochSecrets) -> None:
-    """Checks that a prompt or an adapter was not made from the image, as far as its card records the images.
+    """Checks that a prompt or an adapter was not made from this model input, as far as its card records the images.
 
     Args:
         card: The card of the prompt or of the adapter.
@@ -32,4 +32,4 @@ def require_not_tuned_on(card: PromptCard | AdapterCard, input_sha256: str, epoc
             )
         found |= images.includes(epoch.secret, input_sha256)
     if found:
-        raise Rejected("image_was_tuned_on", f"{name} was {made} on this image")
+        raise Rejected("image_was_tuned_on", f"{name} was {made} on this model input")

@@ -20,6 +20,7 @@ from certrad.workers.settings import WorkerSettings
 CONFIDENCE: Final = 0.95
 """Confidence of the two-sided interval of Clopper and Pearson."""
 
+_Kind = tuple[Outcome, str | None, str, str, str | None]
 _TAIL: Final = (1 - CONFIDENCE) / 2
 _WIDTH: Final = 160
 
@@ -33,6 +34,7 @@ class Agreement:
         task: Task of the jobs; None where readers named no job.
         backbone: Id of the backbone.
         prompt: Id of the prompt, or `template`.
+        adapter: Id of the adapter of the image encoder; None for the frozen one.
         accepted: Certificates whose latest assessment accepts them.
         rejected: Those that it rejects.
         amended: Those that it amends.
@@ -45,6 +47,7 @@ class Agreement:
     task: str | None
     backbone: str
     prompt: str
+    adapter: str | None
     accepted: int
     rejected: int
     amended: int
@@ -59,11 +62,11 @@ def agreements(latest: Iterable[Assessment]) -> list[Agreement]:
     Args:
         latest: One assessment for each certificate.
     """
-    counts: dict[tuple[Outcome, str | None, str, str], Counter[Verdict]] = {}
+    counts: dict[_Kind, Counter[Verdict]] = {}
     for each in latest:
-        kind = (each.outcome, each.task, each.backbone, each.prompt)
+        kind = (each.outcome, each.task, each.backbone, each.prompt, each.adapter)
         counts.setdefault(kind, Counter())[each.verdict] += 1
-    ordered = sorted(counts, key=lambda kind: (kind[0] != "certified", kind[1] or "", *kind[2:]))
+    ordered = sorted(counts, key=lambda kind: (kind[0] != "certified", *(part or "" for part in kind[1:])))
     return [_agreement(kind, counts[kind]) for kind in ordered]
 
 
@@ -91,14 +94,15 @@ def print_agreement(options: Namespace) -> int:
     return DONE
 
 
-def _agreement(kind: tuple[Outcome, str | None, str, str], counts: Counter[Verdict]) -> Agreement:
-    outcome, task, backbone, prompt = kind
+def _agreement(kind: _Kind, counts: Counter[Verdict]) -> Agreement:
+    outcome, task, backbone, prompt, adapter = kind
     accepted, total = counts["accept"], counts.total()
     return Agreement(
         outcome=outcome,
         task=task,
         backbone=backbone,
         prompt=prompt,
+        adapter=adapter,
         accepted=accepted,
         rejected=counts["reject"],
         amended=counts["amend"],
@@ -110,7 +114,7 @@ def _agreement(kind: tuple[Outcome, str | None, str, str], counts: Counter[Verdi
 
 def _table(found: Iterable[Agreement]) -> Table:
     table = Table()
-    for name in ("outcome", "task", "backbone", "prompt"):
+    for name in ("outcome", "task", "backbone", "prompt", "adapter"):
         table.add_column(name)
     for name in ("accepted", "rejected", "amended", "agreement", f"{CONFIDENCE:.0%} interval"):
         table.add_column(name, justify="right")
@@ -120,6 +124,7 @@ def _table(found: Iterable[Agreement]) -> Table:
             each.task or "-",
             each.backbone,
             each.prompt,
+            each.adapter or "-",
             str(each.accepted),
             str(each.rejected),
             str(each.amended),

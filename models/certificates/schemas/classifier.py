@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
 from certrad.models.types import TEMPLATE_PROMPT, Adaptation, GatedAdaptation, ZeroShotAdaptation
+from certrad.models.types.adapter_card import is_adapter_id
 from certrad.models.types.identity import ClassifierIdentity, TuningImagesRecord
 
 _BARE: Final = "{}"
@@ -41,7 +42,7 @@ class ImageAdapter:
 
     Attributes:
         kind: The kind of the part.
-        adapter: Id of the adapter.
+        adapter: Id of the adapter, which follows from the SHA-256.
         adapter_sha256: SHA-256 of its file.
         training_images: Whether the images that it was trained on are recorded.
     """
@@ -50,6 +51,10 @@ class ImageAdapter:
     adapter: str
     adapter_sha256: str
     training_images: TuningImagesRecord
+
+    def __post_init__(self) -> None:
+        if not is_adapter_id(self.adapter, self.adapter_sha256):
+            raise ValueError(f"the id must end with the first 16 digits of its SHA-256, got {self.adapter!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,10 +288,7 @@ def _text(identity: ClassifierIdentity, text_sha256: str) -> TemplateText | Prom
 def _tuned_text(identity: ClassifierIdentity, adaptation: ZeroShotAdaptation) -> ZeroShotText:
     if identity.context_sha256 is None:
         raise ValueError("a tuned prompt must be named by its context vectors")
-    return ZeroShotText(
-        **asdict(adaptation),
-        context_sha256=identity.context_sha256,
-    )
+    return ZeroShotText(**asdict(adaptation), context_sha256=identity.context_sha256)
 
 
 def _adaptation(tuned: ZeroShotText | None, bank: BankText | None) -> Adaptation | None:

@@ -29,7 +29,6 @@ from certrad.models.types import (
     FixedSigma,
     GatedAdaptation,
     LabelCounts,
-    NoiseLaw,
     Scope,
     ZeroShotAdaptation,
 )
@@ -84,7 +83,7 @@ class _Classifier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Noise:
-    law: NoiseLaw
+    law: Literal["philox-ziggurat-f64", "philox-boxmuller-f64"]
     key: str
     epoch_sha256: str
     settings_sha256: str

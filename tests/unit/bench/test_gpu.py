@@ -34,6 +34,8 @@ def test_the_fused_kernel_moves_the_image_and_the_input_and_the_eager_law_every_
     eager, fused, normalised = gpu.count_paths(shape, 4, form)
     assert normalised.bytes_per_sample == 3072 * (8 + 2)
     assert normalised.kernels_per_sample == 1 / 4
+    assert normalised.noise_bytes_per_sample == normalised.bytes_per_sample
+    assert fused.noise_bytes_per_sample == 3072 * (8 + 4)
     # The normalisation: float32 read and written by two operations, and read by the cast; six numbers of the card.
     assert fused.bytes_per_sample == pytest.approx(3072 * (8 + 4) + 3072 * (5 * 4 + 2) + 2 * 3 * 4 / 4)
     assert eager.bytes_per_sample > 50 * normalised.bytes_per_sample
@@ -41,7 +43,9 @@ def test_the_fused_kernel_moves_the_image_and_the_input_and_the_eager_law_every_
 
 
 def test_a_path_is_timed_alone_and_before_the_encoder() -> None:
-    counted = gpu.CountedPath(path="torch operations", kernels_per_sample=1.0, bytes_per_sample=100.0)
+    counted = gpu.CountedPath(
+        path="torch operations", kernels_per_sample=1.0, bytes_per_sample=300.0, noise_bytes_per_sample=100.0
+    )
     drawn: list[int] = []
     encoded: list[torch.Tensor] = []
 

@@ -35,11 +35,14 @@ from certrad.bench.common.peer_systems import (
     FIXED,
     FIXED_COHEN,
     PUBLISHED,
+    SMALLEST,
     TARGET,
     FixedN,
     PublishedCertify,
+    SmallestN,
     TargetRadius,
     key_of,
+    smallest_n,
 )
 from certrad.bench.measure import peers
 from certrad.models.smoothing import certify
@@ -280,7 +283,7 @@ def test_the_command_certifies_a_drawn_image_with_every_system_that_is_there(
     threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
     peers.run(parser.parse_args([*options, "--out", str(tmp_path / "out.json"), "--plot", str(tmp_path / "p.png")]))
     table = capsys.readouterr().out
-    for name in (PUBLISHED, FIXED, FIXED_COHEN, TARGET):
+    for name in (PUBLISHED, SMALLEST, FIXED, FIXED_COHEN, TARGET):
         assert f"| {name} | " in table
     assert NOT_RUN in table
     assert (tmp_path / "p.png").stat().st_size > 0
@@ -300,6 +303,20 @@ def test_processor_seconds_leave_out_what_a_process_waits() -> None:
     seconds, processor_seconds = watch.read()
     assert seconds >= 0.2
     assert processor_seconds < 0.1
+
+
+@pytest.mark.parametrize(("radius", "alpha"), [(1.0, 0.001), (0.5, 0.001), (2.0, 0.01)])
+def test_the_smallest_n_shows_the_radius_and_one_less_does_not(radius: float, alpha: float) -> None:
+    n = smallest_n(radius, alpha)
+    of_n, of_one_less = (stats.norm.ppf(alpha ** (1 / samples)) for samples in (n, n - 1))
+    assert of_one_less < radius <= of_n
+
+
+def test_the_loop_with_the_smallest_n_reaches_the_target_where_all_samples_agree() -> None:
+    loop = PublishedCertify(classifier=CLASSIFIER, batch_size=64)
+    found = SmallestN(loop=loop, target_radius=0.02).certify(image(), replace(PARAMS, sigma=0.02), seed=0)[SMALLEST]
+    assert found.samples == PARAMS.n0 + 40
+    assert 0.02 <= found.radius < 0.0202
 
 
 def test_published_system_smooths_the_classifier_it_is_given() -> None:

@@ -10,6 +10,7 @@ from certrad.models.audit.verdict import Verdict
 from certrad.models.smoothing.accuracy import Share
 from certrad.models.types import TaskCard
 
+_OF_ATTACK: Final = ("task", "backbone", "prompt", "adapter", "epsilon", "seed", "attacks")
 _INVALID: Final = "invalid"  # the class of an image whose logits are not finite
 
 
@@ -31,10 +32,23 @@ class _Attacked:
     attacks: dict[str, str]
     gradient_masking_suspected: bool
     images: tuple[_Image, ...]
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Classifier:
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mode:
+    name: str
+    classifier: _Classifier
 
 
 _ATTACKED: Final = TypeAdapter(_Attacked)
 _VERDICTS: Final = TypeAdapter(tuple[Verdict, ...])
+_MODES: Final = TypeAdapter(tuple[_Mode, ...])
 
 
 def attacked_images(found: object, task: TaskCard) -> dict[str, Any]:
@@ -64,7 +78,7 @@ def attacked_images(found: object, task: TaskCard) -> dict[str, Any]:
         for kind in ("clean", "non_adaptive", "adaptive")
     }
     return {
-        **{name: getattr(given, name) for name in ("task", "backbone", "prompt", "epsilon", "seed", "attacks")},
+        **{name: getattr(given, name) for name in _OF_ATTACK},
         "gradient_masking_suspected": given.gradient_masking_suspected,
         "accuracy": {kind: asdict(share) for kind, share in shares.items()},
         "images": [
@@ -78,18 +92,25 @@ def attacked_images(found: object, task: TaskCard) -> dict[str, Any]:
     }
 
 
-def verdicts_of(found: Sequence[object]) -> list[dict[str, Any]]:
-    """Returns the verdicts of an audit, each with whether every certified radius held; None if nothing was attacked.
+def verdicts_of(found: Sequence[object], modes: object = ()) -> list[dict[str, Any]]:
+    """Returns the verdicts of an audit, each with the adapter of its mode and with whether every certified radius held.
+
+    `adapter` is None for the frozen encoder, and `radius_held` if nothing was attacked.
 
     Args:
         found: `verdicts` of what `certrad audit --json` printed.
+        modes: `settings.modes` of it.
 
     Raises:
         ValueError: They are something else.
     """
     try:
         verdicts = _VERDICTS.validate_python(tuple(found))
+        adapters = {mode.name: mode.classifier.adapter for mode in _MODES.validate_python(modes)}
     except ValidationError:
         raise ValueError("it must hold what `certrad audit --json` printed") from None
     held = [verdict.contradictions == 0 if verdict.attacked else None for verdict in verdicts]
-    return [{**asdict(verdict), "radius_held": each} for verdict, each in zip(verdicts, held, strict=True)]
+    return [
+        {**asdict(verdict), "adapter": adapters.get(verdict.mode), "radius_held": each}
+        for verdict, each in zip(verdicts, held, strict=True)
+    ]

@@ -5,7 +5,6 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import SecretStr
 
+from certrad.models.adapters.store import AdapterStore
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.envelopes.dsse import STATEMENT_TYPE, seal_statement
 from certrad.models.certificates.signature import is_signed, public_key, signer
@@ -23,13 +23,13 @@ from certrad.models.files import replace_file
 from certrad.models.installed import CardError, Cards, installed_cards
 from certrad.models.shipped import shipped_datasets
 from certrad.models.types import TaskCard
-from certrad.models.types.codec import encode_card
 from certrad.models.types.selftest import REPORT_SCHEMA
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.engine.code_digest import code_sha256
 from certrad.workers.keys.admin import list_keys
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.offline.evidence.attacks import attacked_images, verdicts_of
+from certrad.workers.offline.evidence.cards import add_adapter_cards, add_cards, prompts_of
 from certrad.workers.offline.evidence.made_here import NotMadeError, bill_of_materials, selftest_report
 from certrad.workers.offline.evidence.page import page
 from certrad.workers.offline.evidence.parts import GatheredEvidence
@@ -93,19 +93,14 @@ def _print_items(index: Mapping[str, Any]) -> None:
 
 def _gathered(options: Namespace, settings: StackSettings, cards: Cards) -> GatheredEvidence:
     evidence, task = GatheredEvidence(), cards.tasks[options.task]
-    evidence.add("task_card", "cards/task.json", encode_card(task).encode())
-    evidence.add("backbone_card", "cards/backbone.json", encode_card(cards.backbones[task.default_backbone]).encode())
-    named = [cards.prompts[name] for name in (task.default_prompt, task.default_bank) if name]
-    for card in named:
-        # The digests of images that it was tuned on say nothing to a reader, and there may be thousands.
-        facts = {name: value for name, value in asdict(card).items() if name != "tuned_on"}
-        evidence.add("prompt_cards", f"cards/prompt-{card.id}.json", _json(facts))
-    if not named:
-        evidence.leave_out("prompt_cards", "the task has no learned prompt")
+    add_cards(evidence, task, cards)
     evidence.add("limits", "limits.json", _json(list(general_limits())))
     _add_evaluation(evidence, options.evaluation, options.task)
     _add_audit(evidence, options.audit)
     _add_attack(evidence, options.attack, task)
+    of_prompts = {card.adapter for card in prompts_of(task, cards)}
+    named = {task.default_adapter, *of_prompts, *evidence.adapters()}
+    add_adapter_cards(evidence, named, AdapterStore(own=settings.adapters_dir))
     _add_selftest(evidence, options.selftest, settings, unsigned=options.unsigned_selftest)
     _add_sbom(evidence, options.sbom)
     evidence.add("keys", "keys.json", _json(list_keys(settings)))
@@ -144,6 +139,9 @@ def _add_evaluation(evidence: GatheredEvidence, table: Path | None, task: str) -
             }
         )
     chosen = {name: settings[name] for name in _OF_EVALUATION if name in settings}
+    if isinstance(classifier := settings.get("classifier"), dict):
+        named = {name: classifier.get(name) for name in ("backbone", "prompt", "adapter")}
+        evidence.evaluated = {name: value if isinstance(value, str) else None for name, value in named.items()}
     evidence.add(
         "evaluation", "evaluation/table.tsv", "\n".join([header, *(row.to_line() for row in rows), ""]).encode()
     )
@@ -154,7 +152,7 @@ def _add_evaluation(evidence: GatheredEvidence, table: Path | None, task: str) -
 
 _OF_EVALUATION: Final = (
     *("data", "split", "split_rule", "images_of_split", "images", "images_sha256", "classifier", "scope", "params"),
-    *("backbone_sha256", "dtype", "device", "batch_size", "seed"),
+    *("backbone_sha256", "adapter_sha256", "dtype", "device", "batch_size", "seed"),
 )
 
 
@@ -165,7 +163,7 @@ def _add_audit(evidence: GatheredEvidence, file: Path | None) -> None:
     match _read_json(file):
         case {"sound": bool(), "verdicts": list(), "settings": dict()} as found:
             try:
-                evidence.audited = verdicts_of(found["verdicts"])
+                evidence.audited = verdicts_of(found["verdicts"], found["settings"].get("modes", ()))
             except ValueError as error:
                 raise ValueError(f"{file}: {error}") from None
             chosen = {"sound": found["sound"], "verdicts": evidence.audited, "settings": found["settings"]}
@@ -254,6 +252,7 @@ def _index(evidence: GatheredEvidence, title: str) -> dict[str, Any]:
         "version": version("certrad"),
         "items": items,
         "certified_accuracy": evidence.certified_accuracy,
+        "evaluated": evidence.evaluated,
         "audited": evidence.audited,
         "attacked": evidence.attacked,
         "limits": list(general_limits()),

@@ -30,7 +30,7 @@ def page(index: Mapping[str, Any]) -> bytes:
         "Research use only; not a medical device. The records inform; none of them fulfils a requirement.</p>",
         "<h2>Items</h2>",
         _table(("item", "files", "note"), items),
-        *_accuracy(index["certified_accuracy"]),
+        *_accuracy(index["certified_accuracy"], index["evaluated"]),
         *_audited(index["audited"]),
         *_attacked(index["attacked"]),
         "<h2>Limits</h2>",
@@ -48,20 +48,21 @@ def _requirement(each: Mapping[str, Any]) -> Sequence[str]:
     return escape(each["place"]), escape(each["subject"]), escape(named), _not_covered(each["not_covered"])
 
 
-def _accuracy(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _accuracy(rows: Sequence[Mapping[str, Any]], classifier: Mapping[str, Any] | None) -> list[str]:
     if not rows:
         return []
+    named = [] if classifier is None else [f"<p>{_classifier(classifier)}.</p>"]
     cells = [
         [escape(f"{each[name]}") for name in ("radius", "certified", "images", "share", "low", "high")] for each in rows
     ]
     header = ("radius at least", "certified for the label", "images", "share", "95% from", "to")
-    return ["<h2>Certified accuracy</h2>", _table(header, cells)]
+    return ["<h2>Certified accuracy</h2>", *named, _table(header, cells)]
 
 
 def _audited(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
-    names = ("mode", "scope", "images", "certified", "mean_radius", "attacked", "contradictions")
+    names = ("mode", "scope", "adapter", "images", "certified", "mean_radius", "attacked", "contradictions")
     cells = [[*(_value(each[name]) for name in names), _yes(each["radius_held"])] for each in rows]
     header = (*(name.replace("_", " ") for name in names), "every certified radius held")
     return ["<h2>Attacks on certified images</h2>", _table(header, cells)]
@@ -82,12 +83,16 @@ def _attacked(found: Mapping[str, Any] | None) -> list[str]:
     epsilon = f"{255 * found['epsilon']:.4g}/255"
     return [
         "<h2>Images attacked without a certificate</h2>",
-        f"<p>Largest change of a value {escape(epsilon)}; backbone {escape(found['backbone'])}, prompt "
-        f"{escape(found['prompt'])}. No radius was predicted for these images: the table says whether their class "
-        "held.</p>",
+        f"<p>{_classifier(found)}; largest change of a value {escape(epsilon)}. No radius was predicted for these "
+        "images: the table says whether their class held.</p>",
         _table(("images", "attack", "correct", "of", "share", "95% from", "to"), shares),
         _table((*(name.replace("_", "-") for name in names), "held, non-adaptive", "held, adaptive"), rows),
     ]
+
+
+def _classifier(named: Mapping[str, Any]) -> str:
+    adapter = "" if named["adapter"] is None else f" with adapter {named['adapter']}"
+    return escape(f"Backbone {named['backbone']}{adapter}, prompt {named['prompt']}")
 
 
 def _yes(held: bool | None) -> str:

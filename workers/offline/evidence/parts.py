@@ -16,7 +16,13 @@ class GatheredEvidence:
     notes: dict[ItemId, str] = field(default_factory=dict)
     certified_accuracy: list[dict[str, Any]] = field(default_factory=list)
     audited: list[dict[str, Any]] = field(default_factory=list)
+    evaluated: dict[str, Any] | None = None
     attacked: dict[str, Any] | None = None
+
+    def adapters(self) -> set[str | None]:
+        """Returns the ids of the adapters that the figures are of; None for the frozen encoder."""
+        found = [*self.audited, *(each for each in (self.evaluated, self.attacked) if each is not None)]
+        return {each["adapter"] for each in found}
 
     def add(self, item: ItemId, name: str, content: bytes) -> None:
         """Adds a file of an item."""

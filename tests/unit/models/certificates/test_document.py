@@ -21,7 +21,7 @@ from certrad.models.types import (
     ZeroShotAdaptation,
 )
 from certrad.workers.contract.job import RESULT
-from tests.support.certificates import SCALE
+from tests.support.certificates import ADAPTER, SCALE
 from tests.support.document_facts import CERTIFIED, facts
 
 ABSTAINED = Abstention(reason="target_not_certifiable", p_a_lower=0.6, p_b_upper=0.4)
@@ -51,17 +51,17 @@ def test_document_has_the_fields_of_its_schema() -> None:
 
 
 def test_adapter_is_a_part_of_its_own_behind_the_image_tower() -> None:
-    made = document(facts(adapter="noise-0123456789abcdef"))
+    made = document(facts(adapter=ADAPTER))
     tower, adapter, text = made["classifier"]["parts"]
     assert (tower["kind"], text["kind"]) == ("image_tower/1", "prompt/1")
     assert set(adapter) == {"kind", "adapter", "adapter_sha256", "training_images"}
-    assert (adapter["kind"], adapter["adapter"]) == ("image_adapter/1", "noise-0123456789abcdef")
+    assert (adapter["kind"], adapter["adapter"]) == ("image_adapter/1", ADAPTER)
 
 
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        ("recorded", "an adapter that was fixed before the image was seen, and this image is not one that"),
+        ("recorded", "an adapter that was fixed before the image was sent, and this model input is not one that"),
         ("not_recorded", "the images that the adapter was trained on are not recorded"),
     ],
 )
@@ -69,7 +69,7 @@ def test_adapter_is_a_part_of_its_own_behind_the_image_tower() -> None:
 def test_scope_says_what_is_known_of_the_images_of_an_adapter(
     adaptation: Adaptation | None, images: Any, words: str
 ) -> None:
-    frozen, adapted = facts(adaptation=adaptation).classifier, facts(adaptation=adaptation, adapter="noise").classifier
+    frozen, adapted = facts(adaptation=adaptation).classifier, facts(adaptation=adaptation, adapter=ADAPTER).classifier
     said = scope_text(replace(adapted, adapter_images=images))
     assert said.startswith(scope_text(frozen))
     assert words in said
@@ -77,7 +77,7 @@ def test_scope_says_what_is_known_of_the_images_of_an_adapter(
 
 def test_adapter_cannot_be_named_without_its_digest() -> None:
     with pytest.raises(ValueError, match="with its digest"):
-        replace(facts().classifier, adapter="noise")
+        replace(facts().classifier, adapter=ADAPTER)
 
 
 def test_labels_are_stated_in_index_order_with_their_root() -> None:
@@ -153,8 +153,8 @@ def test_without_a_share_for_the_runner_up_the_formula_has_none() -> None:
 @pytest.mark.parametrize(
     ("adaptation", "name", "scope", "word"),
     [
-        (None, "none", "input_independent", "prompt was fixed before the image was seen"),
-        (GatedAdaptation(), "gated", "input_independent", "prompts and gate were fixed before the image was seen"),
+        (None, "none", "input_independent", "and this model input is not one that it was tuned on"),
+        (GatedAdaptation(), "gated", "input_independent", "and this model input is not one that they were tuned on"),
         (ZeroShotAdaptation(), "zero_shot", "frozen_prompt", "frozen"),
     ],
 )

@@ -16,7 +16,7 @@ from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import verify
 from certrad.models.types import SmoothingParams
-from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, Case, genuine
+from tests.support.certificates import ADAPTER_SHA256, CASES, EPOCH_SECRET, ISSUER, Case, genuine
 from tests.support.processes import ROOT
 from tests.unit.models.certificates.test_verify import (
     ADAPTED,
@@ -29,6 +29,7 @@ from tests.unit.models.certificates.test_verify import (
     ROUTED,
     SEVEN,
     STRANGE_ORDERS,
+    UNBOUND_ADAPTERS,
     duplicated_block,
     forged,
     forged_counts,
@@ -112,6 +113,13 @@ def test_certificate_that_hides_its_adapter_is_refused(run: Callable[..., Outcom
     assert "settings" in run(without_adapter(ADAPTED))[1]
 
 
+@pytest.mark.parametrize("named", UNBOUND_ADAPTERS)
+def test_adapter_whose_id_is_not_that_of_its_digest_is_refused(
+    named: dict[str, str], run: Callable[..., Outcome]
+) -> None:
+    assert "schema" in run(forged(ADAPTED, **named))[1]
+
+
 @pytest.mark.parametrize("order", STRANGE_ORDERS)
 def test_parts_in_any_other_order_are_refused(order: tuple[int, ...], run: Callable[..., Outcome]) -> None:
     assert {"schema", "form"} & run(reordered(ADAPTED, order))[1].keys()
@@ -149,7 +157,7 @@ def test_thousands_of_samples_of_an_uncertain_class_pass(target: float | None, r
         lambda: forged(GAVE_UP, claims__0__p_a_lower="0.7", claims__0__p_b_upper="0.3"),
         lambda: forged(GAVE_UP, claims__0__reason="no_majority"),
         lambda: forged(FIXED, claims__0__class_index="1", claims__0__label="class 1"),
-        lambda: forged(ADAPTED, classifier__parts__1__adapter_sha256="ab" * 32),
+        lambda: forged(ADAPTED, classifier__parts__1__adapter_sha256=f"{ADAPTER_SHA256[:16]}{'0' * 48}"),
         lambda: forged(FIXED, params__n="10000"),
         lambda: forged(FIXED, selection__per_class=["0", "20", "0"]),
     ],

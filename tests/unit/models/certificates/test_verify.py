@@ -21,7 +21,7 @@ from certrad.models.smoothing import confidence_bounds, radius
 from certrad.models.smoothing.bounds import floor_decimals, raise_decimals
 from certrad.models.smoothing.sequential import ConfidenceSequence
 from certrad.models.types import ETA, AlphaSplit, SmoothingParams, ZeroShotAdaptation
-from tests.support.certificates import CASES, EPOCH_SECRET, ISSUER, Case, genuine
+from tests.support.certificates import ADAPTER, ADAPTER_SHA256, CASES, EPOCH_SECRET, ISSUER, Case, genuine
 
 FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 KNOWN = Issuer(
@@ -38,7 +38,7 @@ GAVE_UP = Case(
     probabilities=(0.4, 0.3, 0.3), params=SmoothingParams(sigma=0.5, n0=50, n=640, alpha=0.05, target_radius=0.4)
 )
 ROUTED = next(case for case in CASES if case.routing is not None)
-ADAPTED = replace(FIXED, adapter="noise-0123456789abcdef")
+ADAPTED = replace(FIXED, adapter=ADAPTER)
 ADAPTED_CASES = tuple(replace(case, adapter=ADAPTED.adapter) for case in (FIXED, PAIR, SEVEN, ROUTED))
 
 SIGNED_ONLY = (
@@ -49,7 +49,6 @@ SIGNED_ONLY = (
     "classifier.arithmetic.",
     "classifier.parts.0.backbone",
     "classifier.parts.0.logit_scale",
-    "classifier.parts.1.adapter",
     "classifier.parts.1.template",
     "classifier.parts.1.prompt",
     "classifier.parts.1.members.",
@@ -128,6 +127,19 @@ def forged(case: Case, **parts: object) -> bytes:
     return canonical(sign(document, FORGER))
 
 
+UNBOUND_ADAPTERS = (
+    {"classifier__parts__1__adapter_sha256": "ab" * 32},
+    {"classifier__parts__1__adapter": "noise-0123456789abcdef"},
+    {"classifier__parts__1__adapter": ADAPTER[-16:]},
+    {"classifier__parts__1__adapter": f"-{ADAPTER[-16:]}"},
+    {"classifier__parts__1__adapter_sha256": ADAPTER_SHA256[:16]},
+    {"classifier__parts__1__adapter_sha256": ADAPTER_SHA256 + "0"},
+    {
+        "classifier__parts__1__adapter": ADAPTER.upper().replace("NOISE", "noise"),
+        "classifier__parts__1__adapter_sha256": ADAPTER_SHA256.upper(),
+    },
+)
+"""Changes of a document after which the id of its adapter does not follow from a SHA-256."""
 STRANGE_ORDERS = ((1, 0, 2), (0, 2, 1), (1, 2), (0, 1), (0, 1, 1, 2), (2, 1, 0))
 """The parts of an adapted classifier, by their places, where they do not stand or are there twice."""
 
@@ -291,7 +303,15 @@ def hidden_radius() -> bytes:
         (lambda: forged(FIXED, subject__input_sha256="ab" * 32), "noise_key", "not that of this image"),
         (lambda: forged(FIXED, classifier__parts__1__tuning_images="not_recorded"), "scope", "not recorded"),
         (lambda: forged(FIXED, classifier__parts__1__kind="prompt/2"), "schema", "prompt/1"),
-        (lambda: forged(ADAPTED, classifier__parts__1__adapter_sha256="ab" * 32), "settings", "of another classifier"),
+        (
+            lambda: forged(ADAPTED, classifier__parts__1__adapter_sha256=f"{ADAPTER_SHA256[:16]}{'0' * 48}"),
+            "settings",
+            "of another classifier",
+        ),
+        *(
+            (lambda named=named: forged(ADAPTED, **named), "schema", "first 16 digits of its SHA-256")
+            for named in UNBOUND_ADAPTERS
+        ),
         (lambda: forged(ADAPTED, classifier__parts__1__training_images="not_recorded"), "scope", "not recorded"),
         (lambda: without_adapter(ADAPTED), "settings", "of another classifier"),
         *((lambda order=order: reordered(ADAPTED, order), "schema", "its adapter") for order in STRANGE_ORDERS),

@@ -2,12 +2,14 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from certrad.models.backbones.base import EMBEDDED, EMBEDDED_ID, Backbone, load_backbone
 from certrad.models.selftest import checks
@@ -17,7 +19,7 @@ from certrad.models.selftest.outcome import CheckFailedError, run_check
 from certrad.models.selftest.references import References, read_references
 from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import NoisySampler, Stream
-from certrad.models.smoothing.noise import Noise, boxmuller
+from certrad.models.smoothing.noise import CPU_LAWS, Noise, boxmuller
 from certrad.models.types.selftest import SelfTestCheck
 
 CPU = torch.device("cpu")
@@ -89,6 +91,21 @@ def test_normals_in_float32_are_found_though_they_round_to_the_same_pixels(
 ) -> None:
     monkeypatch.setattr(checks, "boxmuller", lambda *arguments: boxmuller(*arguments).float().double())
     with pytest.raises(CheckFailedError, match=r"philox-boxmuller-f64: normals differ by up to [0-9.]+e-0[78]"):
+        check_normals(references, CPU)
+
+
+def test_a_normal_of_the_aes_law_that_differs_in_its_last_bit_is_found(
+    references: References, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = CPU_LAWS["aes128ctr-boxmuller-f64"]
+
+    def off(key: bytes, stream: Stream, indices: range, d: int) -> Iterator[NDArray[np.float64]]:
+        for normals in honest(key, stream, indices, d):
+            normals[0] = np.nextafter(normals[0], np.inf)
+            yield normals
+
+    monkeypatch.setattr(checks, "CPU_LAWS", {**CPU_LAWS, "aes128ctr-boxmuller-f64": off})
+    with pytest.raises(CheckFailedError, match="aes128ctr-boxmuller-f64: normals have other bits"):
         check_normals(references, CPU)
 
 

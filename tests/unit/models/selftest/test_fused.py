@@ -9,7 +9,8 @@ import torch
 
 from certrad.models.selftest.fused import SHAPES, choose_noise_kernel
 from certrad.models.smoothing.device import noise_path
-from certrad.models.smoothing.fused_noise import fused_noise_is_exact, record_comparison
+from certrad.models.smoothing.fused_noise import FusedNoise, fused_noise_is_exact, record_comparison
+from certrad.models.smoothing.noise import Stream
 from tests.support.triton_interpreter import kernels
 
 __all__ = ["kernels"]
@@ -54,6 +55,18 @@ def test_a_wrong_constant_is_refused(
     found = choose_noise_kernel(CPU, SMALL[:1])
     assert found.startswith(f"noise by torch operations, for the fused kernel was refused: {reason}")
     assert not fused_noise_is_exact(CPU)
+
+
+@pytest.mark.parametrize(("field", "name"), [("_sigma", "sigma"), ("image", "the image")])
+def test_a_number_that_is_rounded_to_float32_is_refused(monkeypatch: pytest.MonkeyPatch, field: str, name: str) -> None:
+    honest = FusedNoise.inputs
+
+    def rounded(fused: FusedNoise, stream: Stream, indices: range) -> torch.Tensor:
+        object.__setattr__(fused, field, getattr(fused, field).float().double())
+        return honest(fused, stream, indices)
+
+    monkeypatch.setattr(FusedNoise, "inputs", rounded)
+    assert choose_noise_kernel(CPU, SMALL).endswith(f"was refused: {name} is not taken in float64")
 
 
 def test_a_machine_without_a_compiler_for_the_kernel_draws_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Batches that are drawn on a stream beside that of the caller."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
@@ -30,6 +30,9 @@ class RecordedStreams:
         self.calls.append(f"draw {start}")
         return torch.tensor([start])
 
+    def lend(self, tensors: Iterable[torch.Tensor]) -> None:
+        self.calls += [f"lend {int(tensor)}" for tensor in tensors]
+
     def mark(self) -> str:
         return f"event of {self.calls[-1]}"
 
@@ -54,6 +57,12 @@ def test_the_next_batch_is_in_the_making_before_the_caller_gets_one() -> None:
         "take 16 after event of draw 16",
         "encode 16",
     ]
+
+
+def test_what_is_read_beside_is_kept_for_it_before_anything_is_drawn() -> None:
+    streams = RecordedStreams()
+    [*_] = drawn_beside(streams.draw, [0], streams, reads=[torch.tensor(7)])
+    assert streams.calls == ["lend 7", "draw 0", "take 0 after event of draw 0"]
 
 
 @pytest.mark.parametrize("starts", [[], [8]])

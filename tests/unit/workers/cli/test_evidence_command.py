@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from certrad.models.certificates.envelopes.dsse import STATEMENT_TYPE, seal_statement
 from certrad.models.certificates.signature import is_signed, sign
 from certrad.models.evaluation.certified import COLUMNS, Row
-from certrad.models.shipped import shipped_tasks
+from certrad.models.shipped import shipped_adapters, shipped_tasks
 from certrad.workers.cli.main import main
 from certrad.workers.keys.signing import SigningKeys
 from certrad.workers.offline.evidence import gather, made_here
@@ -21,6 +22,8 @@ from certrad.workers.settings import StackSettings
 
 OPTIONAL = {"evaluation", "audit", "attack"}
 """What the command cannot make itself."""
+ADAPTER = next(iter(shipped_adapters()))
+UNKNOWN = "<i>-0123456789abcdef"
 
 CLASSES = shipped_tasks()["mednist"].class_names
 IMAGE = {"label": CLASSES[0], "clean": CLASSES[0], "non_adaptive": CLASSES[0], "adaptive": CLASSES[1]}
@@ -28,6 +31,7 @@ ATTACK = {
     "task": "mednist",
     "backbone": "demo",
     "prompt": "<script>",
+    "adapter": ADAPTER,
     "epsilon": 8 / 255,
     "seed": 0,
     "attacks": {"non_adaptive": "PGD-40 on image features", "adaptive": "PGD-40 on the prompt"},
@@ -101,6 +105,9 @@ def test_every_item_names_files_that_exist_or_says_why_not(data_dir: Path, tmp_p
     assert [each["id"] for each in index["items"]] == list(ITEMS)
     for each in index["items"]:
         assert all((tmp_path / "out" / name).is_file() for name in each["files"])
+        if each["id"] == "adapter_cards":  # there are some, if the task has a default
+            assert bool(each["files"]) != bool(each["not_covered"])
+            continue
         assert bool(each["files"]) == (each["id"] not in OPTIONAL)
         assert (each["not_covered"] is not None) == (each["id"] in OPTIONAL)
 
@@ -217,6 +224,71 @@ def test_the_digests_of_the_images_that_a_prompt_was_tuned_on_are_left_out(data_
     cards = [json.loads(path.read_bytes()) for path in (tmp_path / "out" / "cards").glob("prompt-*.json")]
     assert [card["id"] for card in cards if "tuned_on" not in card]
     assert not [card["id"] for card in cards if "tuned_on" in card]
+
+
+def of_audit(tmp_path: Path, adapter: str) -> str:
+    """The file of an audit with this adapter."""
+    given = tmp_path / "audit.json"
+    modes = [{"name": VERDICT["mode"], "classifier": {"backbone": "demo", "prompt": "template", "adapter": adapter}}]
+    given.write_text(json.dumps({"sound": True, "verdicts": [VERDICT], "settings": {"modes": modes}}))
+    return str(given)
+
+
+def of_evaluation(tmp_path: Path, adapter: str) -> str:
+    """The table of an evaluation with this adapter."""
+    table = tmp_path / "table.tsv"
+    row = Row(index=0, label=0, predict=0, radius=0.6, seconds=1.0)
+    table.write_text("\n".join(["\t".join(COLUMNS), row.to_line(), ""]))
+    classifier = {"backbone": "demo", "prompt": "template", "adapter": adapter}
+    settings = {"data": "mednist", "classifier": classifier, "adapter_sha256": "ab" * 32}
+    table.with_suffix(".json").write_text(json.dumps(settings))
+    return str(table)
+
+
+def of_attack(tmp_path: Path, adapter: str) -> str:
+    """The file of an attack with this adapter."""
+    given = tmp_path / "attack.json"
+    given.write_text(json.dumps({**ATTACK, "adapter": adapter}))
+    return str(given)
+
+
+@pytest.mark.parametrize(
+    ("option", "written"), [("audit", of_audit), ("evaluation", of_evaluation), ("attack", of_attack)]
+)
+def test_figures_name_their_adapter_and_bring_its_card_without_digests_of_images(
+    data_dir: Path, tmp_path: Path, option: str, written: Callable[[Path, str], str]
+) -> None:
+    out = tmp_path / "out"
+    index = evidence(data_dir, out, f"--{option}", written(tmp_path, ADAPTER))
+    (item,) = (each for each in index["items"] if each["id"] == "adapter_cards")
+    assert item["files"] == [f"cards/adapter-{ADAPTER}.json"]
+    card = json.loads((out / item["files"][0]).read_bytes())
+    assert (card["id"], "trained_on" in card) == (ADAPTER, False)
+    page = (out / "index.html").read_text()
+    assert f"adapter {ADAPTER}" in page or f"<td>{ADAPTER}</td>" in page
+
+
+def test_attack_on_the_frozen_encoder_names_no_adapter(data_dir: Path, tmp_path: Path) -> None:
+    given = tmp_path / "attack.json"
+    given.write_text(json.dumps({name: value for name, value in ATTACK.items() if name != "adapter"}))
+    index = evidence(data_dir, tmp_path / "out", "--attack", str(given))
+    assert index["attacked"]["adapter"] is None
+    assert "with adapter" not in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("modes", [7, [{"name": "few-shot", "classifier": {"adapter": []}}]])
+def test_audit_of_other_modes_is_refused(data_dir: Path, tmp_path: Path, modes: object) -> None:
+    given = tmp_path / "audit.json"
+    given.write_text(json.dumps({"sound": True, "verdicts": [VERDICT], "settings": {"modes": modes}}))
+    arguments = ["--out", str(tmp_path / "out"), "--data-dir", str(data_dir), "--audit", str(given)]
+    assert main(["evidence", "--task", "mednist", *arguments]) == 2
+
+
+def test_adapter_that_is_not_on_this_machine_is_said_to_be_missing(data_dir: Path, tmp_path: Path) -> None:
+    index = evidence(data_dir, tmp_path / "out", "--attack", of_attack(tmp_path, UNKNOWN))
+    (item,) = (each for each in index["items"] if each["id"] == "adapter_cards")
+    assert UNKNOWN in (item["note"] or item["not_covered"])
+    assert "<i>" not in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_without_a_signing_key_nothing_is_written(tmp_path: Path) -> None:

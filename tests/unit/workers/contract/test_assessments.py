@@ -4,12 +4,14 @@ import fcntl
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from certrad.workers.contract.assessments import REASONS, VERDICTS, Assessments, ConflictError, Subject, subject_of
-from tests.support.certificates import CASES, genuine
+from certrad.workers.offline.agreement import agreements
+from tests.support.certificates import ADAPTER, CASES, genuine
 
 CERTIFIED = Subject(outcome="certified", backbone="demo", prompt="template")
 ABSTAINED = Subject(outcome="abstained", backbone="demo", prompt="template")
@@ -130,6 +132,28 @@ def test_new_documents_say_what_they_are_about() -> None:
         outcome="certified", backbone="demo", prompt=CASES[6].request.classifier.prompt
     )
     assert subject_of(genuine(zero_shot)).prompt == "template"
+
+
+def test_subject_names_the_adapter_of_the_encoder() -> None:
+    assert subject_of(genuine(replace(CASES[6], adapter=ADAPTER))).adapter == ADAPTER
+    assert subject_of(genuine(CASES[6])).adapter is None
+
+
+def test_assessments_of_the_adapted_and_the_frozen_encoder_are_counted_apart(tmp_path: Path) -> None:
+    assessments = Assessments(tmp_path)
+    assessments.record(ONE, replace(CERTIFIED, adapter=ADAPTER), verdict="accept", reason="agrees")
+    assessments.record(OTHER, CERTIFIED, verdict="reject", reason="other")
+    found = {each.adapter: (each.accepted, each.rejected) for each in agreements(Assessments(tmp_path).latest())}
+    assert found == {ADAPTER: (1, 0), None: (0, 1)}
+
+
+def test_line_of_a_release_without_adapters_is_of_the_frozen_encoder(tmp_path: Path) -> None:
+    Assessments(tmp_path).record(ONE, CERTIFIED, verdict="accept", reason="agrees")
+    path = tmp_path / "assessments.jsonl"
+    line = json.loads(path.read_text())
+    del line["adapter"]
+    path.write_text(json.dumps(line) + "\n")
+    assert [each.adapter for each in Assessments(tmp_path).of(ONE)] == [None]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"7", b"{}", b'{"claim":{}}', b'{"claims":[{}]}'])

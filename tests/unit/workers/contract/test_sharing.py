@@ -9,11 +9,14 @@ def expected(
     seconds: float = 40.0,
     *,
     runs: int = 1,
+    batches: float = 1_000.0,
     engines: int = 4,
     others: tuple[float | None, ...] = (),
     share_seconds: float = 2.0,
 ) -> float:
-    return shared_seconds(seconds, runs=runs, engines=engines, others=others, share_seconds=share_seconds)
+    return shared_seconds(
+        seconds, runs=runs, batches=batches, engines=engines, others=others, share_seconds=share_seconds
+    )
 
 
 def test_one_engine_has_the_whole_certificate() -> None:
@@ -47,6 +50,10 @@ def test_the_engines_may_help_every_other_certificate_first() -> None:
 def test_a_job_of_unknown_length_keeps_its_engine() -> None:
     assert expected(engines=5, others=(None,)) == expected(engines=4)
     assert expected(engines=2, others=(None,)) == 40.0
+
+
+def test_a_run_takes_at_least_one_batch() -> None:
+    assert expected(engines=64, batches=10.0) == 1.0 + 40.0 / 10
 
 
 def test_sharing_never_makes_a_certificate_longer() -> None:

@@ -19,7 +19,7 @@ from certrad.workers.reports.fhir import fhir_bundle
 from certrad.workers.reports.report import Predecessor, Report
 from certrad.workers.reports.structured_report import structured_report
 from tests.support import sample_reports
-from tests.support.certificates import CASES, Case, genuine
+from tests.support.certificates import ADAPTER, CASES, Case, genuine
 
 CERTIFIED = CASES[6]
 ABSTAINED = next(case for case in CASES if max(case.probabilities) < 0.2)
@@ -265,7 +265,7 @@ def test_another_image_or_certificate_or_frame_gives_other_ids_and_the_device_st
 
 def test_device_of_an_adapted_encoder_names_the_adapter_and_is_another_device() -> None:
     devices = []
-    for case in (CERTIFIED, replace(CERTIFIED, adapter="noise-0123456789abcdef")):
+    for case in (CERTIFIED, replace(CERTIFIED, adapter=ADAPTER)):
         bundle = fhir_bundle(report(case), source())
         url = next(each["fullUrl"] for each in bundle["entry"] if each["resource"]["resourceType"] == "Device")
         versions = {each["type"]["text"]: each["value"] for each in resources(bundle)["Device"]["version"]}
@@ -273,7 +273,7 @@ def test_device_of_an_adapted_encoder_names_the_adapter_and_is_another_device() 
     (frozen, plain), (adapted, named) = devices
     assert frozen != adapted
     assert named.keys() - plain.keys() == {"adapter", "adapter SHA-256"}
-    assert named["adapter"] == "noise-0123456789abcdef"
+    assert named["adapter"] == ADAPTER
 
 
 def test_a_second_post_creates_nothing() -> None:

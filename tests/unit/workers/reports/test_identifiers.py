@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from certrad.models.types import ClassifierSpec
 from certrad.workers.reports.identifiers import classifier_id
-from tests.support.certificates import identity
+from tests.support.certificates import ADAPTER, identity
 
 SPEC = ClassifierSpec(backbone="demo", prompt="few-shot", class_names=("a", "b"), template="{}")
 
 
 def test_adapted_encoder_is_another_classifier() -> None:
-    frozen, adapted = (identity(replace(SPEC, adapter=name), block_size=64) for name in (None, "noise"))
+    frozen, adapted = (identity(replace(SPEC, adapter=name), block_size=64) for name in (None, ADAPTER))
     other = replace(adapted, adapter_sha256="b" * 64)
     assert len({classifier_id(each) for each in (frozen, adapted, other)}) == 3
 

@@ -16,7 +16,7 @@ from certrad.workers.reports.layout import Box, Colour, Layout
 from certrad.workers.reports.page import draw, page, page_layout
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.texts import LANGUAGES, Texts, catalogue
-from tests.support.certificates import SCALE, WINDOWS
+from tests.support.certificates import ADAPTER, SCALE, WINDOWS
 from tests.support.report_pages import COLOUR, LONG, NAMES, UNSURE, image, report
 
 _TARGET: Final = SamplingParams(n0=100, n=1000, target_radius=0.3)
@@ -27,7 +27,7 @@ REPORTS: Final = {
     "long class": report(names=("a", LONG, "c"), warnings=_WARNINGS),
     "class without spaces": report(names=("a", "W" * 200, "c")),
     "class in another script": report(names=("a", "肺炎", "c"), frame=12),
-    "adapted": report(adapter="noise-0123456789abcdef"),
+    "adapted": report(adapter=ADAPTER),
     "target missed": report(params=_TARGET, claim={"target_reached": False}),
     "target reached": report(params=_TARGET, claim={"target_reached": True}, window=WINDOWS[1]),
     "no image radius": report(scale=replace(SCALE, depends_on_pixels=True), window=WINDOWS[4]),
@@ -174,7 +174,7 @@ def test_page_names_model_prompt_certificate_and_time_with_zone(name: str) -> No
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_page_names_the_adapter_of_the_encoder(language: str) -> None:
     said = texts(page_layout(page_of("adapted", language), None))
-    assert any("noise-0123456789abcdef" in text for text in said)
+    assert any(ADAPTER in text for text in said)
     assert any("an adapter that was fixed" in text or "einen Adapter, der feststand" in text for text in said)
 
 

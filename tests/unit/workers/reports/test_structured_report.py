@@ -21,6 +21,7 @@ from certrad.workers.reports.report import Predecessor, Report
 from certrad.workers.reports.source import read_source
 from certrad.workers.reports.structured_report import dicom_file, structured_report
 from certrad.workers.reports.texts import catalogue
+from tests.support.certificates import ADAPTER, ADAPTER_SHA256
 from tests.support.dicom_samples import OUTCOMES, WITHOUT_UIDS, samples
 from tests.support.dicom_validators import dciodvfy_errors
 from tests.support.document_facts import facts
@@ -196,8 +197,8 @@ def test_adapter_of_the_encoder_is_a_parameter_of_the_algorithm() -> None:
         content = written_report(certified(state(facts(adapter=adapter))))
         return [item.TextValue for item in items(content) if concept(item) == ("111002", "DCM")]
 
-    (named,) = set(parameters("noise-0123456789abcdef")) - set(parameters(None))
-    assert named.startswith("adapter: noise-0123456789abcdef, SHA-256 ")
+    (named,) = set(parameters(ADAPTER)) - set(parameters(None))
+    assert named.startswith(f"adapter: {ADAPTER}, SHA-256 {ADAPTER_SHA256}")
 
 
 @pytest.mark.parametrize("outcome", REPORTS)

@@ -13,7 +13,7 @@ from certrad.models.types.image import IMAGE_WARNINGS, NoImageRadius
 from certrad.workers.reports.codes import ABSTENTION_REASONS, WARNINGS
 from certrad.workers.reports.fonts import can_draw
 from certrad.workers.reports.texts import LANGUAGES, Texts, catalogue, scope_kinds
-from tests.support.certificates import SCALE, identity
+from tests.support.certificates import ADAPTER, ADAPTER_SHA256, SCALE, identity
 
 _LONG_STRING = 64
 _SHORT_TEXT = 1024
@@ -60,11 +60,20 @@ def test_english_scope_is_that_of_the_document(prompt: str, adaptation: Any, tun
     classifier = replace(identity(spec, block_size=64), tuning_images=tuning_images)
     for images in (None, "recorded", "not_recorded"):
         named: dict[str, Any] = (
-            {} if images is None else {"adapter": "noise", "adapter_sha256": "a" * 64, "adapter_images": images}
+            {} if images is None else {"adapter": ADAPTER, "adapter_sha256": ADAPTER_SHA256, "adapter_images": images}
         )
         adapted = replace(classifier, **named)
         sentences = [catalogue("en")[f"scope.{kind}"] for kind in scope_kinds(adapted)]
         assert " ".join(sentences) == scope_text(adapted)
+
+
+@pytest.mark.parametrize("kind", ["gated_recorded", "prompt_recorded", "adapter_recorded"])
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "this model input is not"), ("de", "diese Modelleingabe ist keine")]
+)
+def test_images_that_are_ruled_out_are_named_as_model_inputs(kind: str, language: str, words: str) -> None:
+    """Another window or region of the same file is another model input, and passes."""
+    assert words in catalogue(language)[f"scope.{kind}"]
 
 
 def test_english_limits_are_those_of_the_document() -> None:
