@@ -42,6 +42,7 @@ BEYOND = {
     "position": ("everywhere",),
     "sigmas": ("[]", "[0.01]", "[2.1]", "0.25", '["a"]', "[NaN]"),
     "seed": ("-1", str(2**32)),
+    "acquisition": ("", "all", "true"),
 }
 
 
@@ -96,6 +97,7 @@ def test_every_field_reaches_the_request() -> None:
         "position": "middle",
         "sigmas": [0.5],
         "seed": 7,
+        "acquisition": "radiology",
     }
     others = {"name": "mine", "backbone": "plip", "classes": ["b", "a"]}
     sent = {**params, **others}
@@ -129,6 +131,14 @@ def test_noise_goes_with_few_shot_only(method: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         request(("method", method), ("sigmas", "[0.25]"))
     assert [error["field"] for error in caught.value.errors] == ["sigmas"]
+
+
+@pytest.mark.parametrize("method", ["coop", "advpt"])
+def test_changes_of_acquisition_go_with_few_shot_only(method: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        request(("method", method), ("acquisition", "radiology"))
+    assert [error["field"] for error in caught.value.errors] == ["acquisition"]
+    assert request(("method", method), ("acquisition", "none")).params.acquisition == "none"
 
 
 def test_task_and_classes_together_are_refused() -> None:
