@@ -60,7 +60,7 @@ OWN = CASES[6]
 DEMO = shipped_backbones()["demo"]
 FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 FEW_SHOT, BANK = TASK.default_prompt, TASK.default_bank
-LEARNED = replace(TEMPLATE, prompt=str(FEW_SHOT), template="{}")
+LEARNED = replace(TEMPLATE, prompt=str(FEW_SHOT), template="{}", adapter=TASK.default_adapter)
 PARAMS = SamplingParams(n0=20, n=100, alpha=1e-6)  # `--fresh` refuses a true claim w.p. < 1e-11
 PLAIN = CertifyRequest(classifier=TEMPLATE, params=PARAMS)
 REQUESTS = {
