@@ -155,5 +155,5 @@ class TuningResult:
 
     __pydantic_config__ = STRICT
 
-    prompt: str = field(metadata={"description": "its id", "examples": ["mednist-few-shot-c3fd994275dfb3bb"]})
+    prompt: str = field(metadata={"description": "its id", "examples": ["mednist-few-shot-0b015725f1561eef"]})
     card: PromptCard

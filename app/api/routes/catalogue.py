@@ -241,8 +241,10 @@ def _changed(view: PromptView, *, replaced: str | None = None) -> ChangedPrompt:
 
 def _in_use(catalogue: Catalogue, task: TaskCard) -> TaskCard:
     """Returns the task with its defaults of today, not those it was shipped with."""
-    first = {card.method == "bank": card.id for card in reversed(catalogue.default_prompts(task.id))}
-    return replace(task, default_prompt=first.get(False), default_bank=first.get(True))
+    listed = catalogue.default_prompts(task.id)
+    first = {card.method == "bank": card.id for card in reversed(listed)}
+    bank_first = listed[0].method == "bank" if listed else task.bank_first
+    return replace(task, default_prompt=first.get(False), default_bank=first.get(True), bank_first=bank_first)
 
 
 def _card(catalogue: Catalogue, prompt_id: str) -> PromptCard:
