@@ -67,7 +67,7 @@ def default_prompts(task: TaskCard, known: Mapping[str, PromptCard], chosen: str
         chosen: Id of the prompt that the operator made the task's default.
 
     Returns:
-        The known ones among the three, in order of preference; the task says whether its bank or its prompt comes first.
+        The known ones among the three, in order of preference: the task says whether bank or prompt comes first.
     """
     own = (task.default_bank, task.default_prompt)
     names = (chosen, *(own if task.bank_first else reversed(own)))
