@@ -24,31 +24,31 @@ CORE = "claims classifier decision estimation limits noise params samples_used s
 CORE += " signature software subject"
 KINDS = {
     "l2_radius/1": "class_index kind label p_a_lower p_b_upper radius target_reached",
-    "abstention/1": "kind p_a_lower p_b_upper reason",
     "selected_sigma/1": "alpha_split estimation kind outcomes route selection settings",
     "image_radius/1": "factors kind l2 note pixels region uniform_change unit",
-    "no_image_radius/1": "kind reason",
+    "noisy_image/1": "channels columns fit image_sha256 kind of_columns of_rows rows",
     "image_tower/1": "backbone backbone_sha256 card_sha256 dtype kind logit_scale",
-    "image_adapter/1": "adapter adapter_sha256 kind training_images",
-    "template/1": "kind template text_sha256",
     "prompt/1": "kind prompt prompt_sha256 text_sha256 tuning_images",
     "bank/1": "gate gate_sha256 kind members prompt prompt_sha256 text_sha256 tuning_images",
-    "zero_shot/1": "context context_sha256 kind lr samples steps",
-    "header/1": "centre function kind number of width",
-    "header_table/1": "kind number of",
-    "request/1": "centre function kind width",
-    "preset/1": "centre function kind modality name width",
-    "percentile/1": "high high_percent kind low low_percent method",
-    "full_range/1": "kind",
 }
-WINDOWS = ("header/1", "header_table/1", "request/1", "preset/1", "percentile/1", "full_range/1")
-CLAIMS = r"(l2_radius/1|abstention/1)( selected_sigma/1)? (no_)?image_radius/1"
+KINDS |= {"l2_rendered_radius/1": KINDS["l2_radius/1"], "abstention/1": "kind p_a_lower p_b_upper reason"}
+KINDS |= {"image_adapter/1": "adapter adapter_sha256 kind training_images", "no_image_radius/1": "kind reason"}
+KINDS |= {"template/1": "kind template text_sha256", "zero_shot/1": "context context_sha256 kind lr samples steps"}
+WINDOWS = {"percentile/1": "high high_percent kind low low_percent method", "full_range/1": "kind"}
+WINDOWS |= {"header/1": "centre function kind number of width", "preset/1": "centre function kind modality name width"}
+KINDS |= (WINDOWS := WINDOWS | {"request/1": "centre function kind width", "header_table/1": "kind number of"})
+CLAIMS = r"(%s|abstention/1)( selected_sigma/1)? (no_)?image_radius/1 "
 PARTS = r"image_tower/1( image_adapter/1)? (bank/1|(template/1|prompt/1)( zero_shot/1)?)"
-ADAPTER = r"[a-z0-9][a-z0-9._-]{0,63}-([0-9a-f]{16}) \1[0-9a-f]{48}"
+ADAPTER = r"[a-z0-9][a-z0-9._-]{0,63}-([0-9a-f]{16}) \1[0-9a-f]{48}"  # an id ends with the first digits of its SHA-256
+FORMS = CLAIMS % "l2_radius/1" + PARTS, CLAIMS % "l2_rendered_radius/1" + "noisy_image/1 " + PARTS
+SHAPE, BESIDES = ("rows", "columns", "channels"), ("noisy_image/1", "image_adapter/1")
 TESTS, SCOPES = ("p_a", "p_b", "p_a_anytime", "p_b_anytime"), ("input_independent", "frozen_prompt")
 SPENT = (((0.9, 0.1, 0, 0), (1, 0, 0, 0)), ((0.65, 0.1, 0.125, 0.125), (0.75, 0, 0.25, 0)))  # of alpha, on TESTS
 OWN, EXCLUSION = ("p_a_lower", "p_b_upper", "radius"), ("q_a_lower", "q_b_upper", "exclusion_radius")
 
+integer = lambda text: number(text, "0|[1-9][0-9]{0,7}", int)
+of_kind = lambda items, kind: next((item for item in items if item["kind"] == kind), None)
+routing_of = lambda doc: of_kind(doc["claims"], "selected_sigma/1")  # None where the sender chose sigma
 canonical = lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 counts_of = lambda part: [integer(count) for count in (*part["per_class"], part["invalid"])]
 digest_of = lambda facts: sha256(canonical(facts)).hexdigest()
@@ -59,21 +59,10 @@ radius_of = lambda sigma, a, b: max(sigma / 2 * (quantile(a) - quantile(b)), 0) 
 is_floor4 = lambda radius, exact: radius - TIE <= exact < radius + 100 * UNIT + TIE
 
 
-def integer(text):
-    if not re.fullmatch("0|[1-9][0-9]{0,7}", text):
-        raise ValueError(f"{text[:40]!r} is not an integer of at most eight digits")
-    return int(text)
-
-
-def number(text):
-    if not re.fullmatch(r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,40})?", text):
-        raise ValueError(f"{text[:40]!r} is not a plain decimal number")
-    return mpf(text)
-
-
-def routing_of(doc):
-    """The automatic choice of sigma, None where the sender chose it."""
-    return next((claim for claim in doc["claims"] if claim["kind"] == "selected_sigma/1"), None)
+def number(text, plain=r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,40})?", kind=mpf):
+    if not re.fullmatch(plain, text):
+        raise ValueError(f"{text[:40]!r} is no plain decimal number, or no integer of at most eight digits")
+    return kind(text)
 
 
 def draw(part):
@@ -130,15 +119,27 @@ def form(doc):
     yield all(part.get("gate", "per_sample") == "per_sample" for part in parts)
     yield {p.get("tuning_images", p.get("training_images", "recorded")) for p in parts} <= {"recorded", "not_recorded"}
     yield doc["params"]["bound"] in ("two_class", "cohen")
-    named = (f"{part['adapter']} {part['adapter_sha256']}" for part in parts if "adapter" in part)
-    yield all(re.fullmatch(ADAPTER, each) for each in named)  # an id ends with the first digits of its SHA-256
-    yield re.fullmatch(CLAIMS, " ".join(claim["kind"] for claim in doc["claims"]))
-    yield re.fullmatch(PARTS, " ".join(part["kind"] for part in parts))
+    yield all(re.fullmatch(ADAPTER, f"{p['adapter']} {p['adapter_sha256']}") for p in parts if "adapter" in p)
+    yield any(re.fullmatch(form, " ".join(each["kind"] for each in (*doc["claims"], *parts))) for form in FORMS)
+
+
+def noise_space(doc, image):
+    """With noise on the rendered image: its radius in the image's units, and eta >= the noise's total variation."""
+    claim, on_image, settings = doc["claims"][0], doc["claims"][-1], (routing_of(doc) or {}).get("settings", {})
+    if on_image["kind"] == "image_radius/1":
+        *resize, rounding, slope = (number(factor) for _, factor in sorted(on_image["factors"].items()))
+        yield resize == [1, 1, 1] and on_image["region"] == {name: image[name] for name in SHAPE}
+        yield is_floor4(number(on_image["l2"]), (number(claim["radius"]) - rounding) / slope)
+    sigmas = [doc["params"]["sigma"], *settings.get("sigmas", []), settings.get("selector_sigma", "0")]
+    s, u = 255 * max(map(number, sigmas)), mpf(2) ** -53
+    drawn = 8.9e-15 + 2 * s * 8.7e-16 if doc["noise"]["law"] == "philox-ziggurat-f64" else (53.92 * s + 3) * u
+    yield mp.fprod(integer(image[name]) for name in SHAPE) * (drawn + 2 * u * (2.4 * s + 510)) <= UNIT
 
 
 def checks(doc, raw, published, sets):
-    claim, params, decision = doc["claims"][0], doc["params"], doc["decision"]
-    tower, text, *tuned = (part for part in doc["classifier"]["parts"] if part["kind"] != "image_adapter/1")
+    claim, params, decision, every_part = doc["claims"][0], doc["params"], doc["decision"], doc["classifier"]["parts"]
+    _, text, *tuned = (part for part in every_part if part["kind"] not in BESIDES)
+    noisy, computing = of_kind(every_part, "noisy_image/1"), "(backbone|card|adapter)_sha256|dtype"
     yield "canonical", canonical(doc) == raw, "the bytes are not the canonical JSON of what they say"
     yield "schema", all(form(doc)), "fields, claims or parts are not those of the schema"
     seal, routing, names = doc["signature"] or {}, routing_of(doc), doc["classifier"]["class_names"]
@@ -151,23 +152,22 @@ def checks(doc, raw, published, sets):
         yield "signature", False, "it is not signed, or was changed after it was signed"
     key, noise = seal.get("public_key", "?"), doc["noise"]
     revoked = sha256(bytes.fromhex(key)).hexdigest() in published if re.fullmatch("[0-9a-f]{64}", key) else False
-    known = key in published if published else None
     why = ("signed by another", "signing key was revoked")[revoked] if published else "no key was given"
-    yield "issuer", known, why
+    yield "issuer", key in published if published else None, why
     committed = f'"{noise["epoch_sha256"]}"' in published if '"epochs"' in published else None
     yield "epoch", committed, "not committed to" if committed is False else "no list of epochs was given"
     yield "scope", doc["scope"] == SCOPES[bool(tuned)], "the adaptation has another"
-    parts = {key: tower[key] for key in ("backbone_sha256", "card_sha256", "dtype")}
-    parts |= {k: part[k] for part in doc["classifier"]["parts"] for k in part if k == "adapter_sha256"}
+    parts = {key: part[key] for part in every_part for key in part if re.fullmatch(computing, key)}
     parts |= {"text_sha256": text["text_sha256"], "gate_sha256": text.get("gate_sha256")}
     parts |= {"zero_shot": {k: tuned[0][k] for k in ("steps", "samples", "lr", "context")} if tuned else None}
+    parts |= {"image_map": {k: noisy[k] for k in noisy if k not in ("kind", "image_sha256")}} if noisy else {}
+    yield "noise_space", not noisy or all(noise_space(doc, noisy)), "noisy image, radius in its units or eta contradict"
     chosen = {key: params[key] for key in ("alpha", "n", "n0", "sigma", "target_radius")}
     chosen["bound"] = None if len(names) == 2 else params["bound"]
-    if routing:
-        chosen["sigma"] = routing["settings"]
-    digests = digest_of({**parts, "law": noise["law"]}), digest_of(chosen)
-    stated = noise["classifier_sha256"], noise["settings_sha256"]
-    yield "settings", digests == stated, "the classifier or the settings in the noise key are others"
+    chosen["sigma"] = routing["settings"] if routing else params["sigma"]
+    digests = noise["classifier_sha256"], noise["settings_sha256"]
+    right = digests == (digest_of({**parts, "law": noise["law"]}), digest_of(chosen))
+    yield "settings", right, "the classifier or the settings in the noise key are others"
     counted = all(Counter(dict(enumerate(counts_of(part)))) == Counter(labels) for part, labels, _ in sets)
     yield "labels", counted, "the labels do not count to per_class and invalid"
     yield "merkle_root", all(part["merkle_root"] == root for part, _, root in sets), "it is that of other labels"
@@ -184,7 +184,7 @@ def checks(doc, raw, published, sets):
     shared = all(abs(part - s * alpha) <= TIE * alpha for part, s in parts) and 0 < alpha <= mpf("0.05")
     yield "alpha_split", shared, "the shares of alpha are not those of these settings"
     counts, selected, rule = counts_of(doc["estimation"]), counts_of(doc["selection"]), decision["rule"]
-    best, certified, sigma = max(selected[:-1]), claim["kind"] == "l2_radius/1", number(params["sigma"])
+    best, certified, sigma = max(selected[:-1]), claim["kind"].startswith("l2_"), number(params["sigma"])
     index = None if selected[-1] > best else selected.index(best)
     stopped = rule in ("futility", "curtailment") and index is not None
     named = certified and (integer(claim["class_index"]), claim["label"]) == (index, names[index or 0]) and not stopped

@@ -49,8 +49,11 @@ _log = structlog.get_logger()
 
 _STAMP_SECONDS: Final = 2.0
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
+_ASKED: Final = ("classifier", "sigma", "params", "noise_space")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
 """The fields of a result that repeat those of its document."""
+_DERIVED: Final = ("window", "noise_space")
+"""The fields of a result that its document states elsewhere."""
 
 
 def finish(job_id: str) -> None:
@@ -174,11 +177,7 @@ def _check_subject(statement: Statement, record: JobRecord) -> None:
     requested, answered = record.request, statement.request
     if not isinstance(requested, CertifyRequest) or not isinstance(record.image, ImageRecord):
         raise ValueError("the job wants no certificate, or intake never decoded its image")
-    if (requested.classifier, requested.sigma, requested.params) != (
-        answered.classifier,
-        answered.sigma,
-        answered.params,
-    ):
+    if any(getattr(requested, name) != getattr(answered, name) for name in _ASKED):
         raise ValueError("the document belongs to another request than the job's")
     check_image(statement, record.image)
 
@@ -190,8 +189,8 @@ def _check_result(statement: Statement, result: JobResult) -> None:
         ValueError: It is such a result.
     """
     stated = {**asdict(statement.claim), **{name: _plain(getattr(statement, name)) for name in _REPEATED}}
-    stated["window"] = _plain(statement.subject.window)
-    claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, "window")}
+    stated |= {"window": _plain(statement.subject.window), "noise_space": statement.request.noise_space}
+    claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, *_DERIVED)}
     # A document leaves out what a result states as null.
     if canonical(_without_nulls(claimed)) != canonical(_without_nulls(stated)):
         raise ValueError("the result claims something else than the document")

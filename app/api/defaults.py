@@ -53,7 +53,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
     """
     if form.backbone is not None and form.backbone not in (backbones := catalogue.backbones()):
         raise _unknown("backbone", backbones)
-    named, adapters = _named_prompt(form, catalogue.prompts()), catalogue.adapters()
+    named, adapters = _named_prompt(form, catalogue.prompts()), catalogue.adapters
     labels = _labels(form, named if isinstance(named, PromptCard) else None, catalogue, settings)
     choice = choose_classifier(
         class_names=labels.class_names,
@@ -65,7 +65,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         default_adaptation=settings.default_adaptation,
         adapter=named_adapter(form.adapter, adapters),
         adapters=adapters,
-        default_adapter=labels.task.default_adapter if labels.task else None,
+        default_adapter=catalogue.default_adapter(labels.task),
     )
     if choice.prompt is not None:
         _check_unworded(form)
@@ -88,6 +88,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         region=form.rectangle,
         urgent=form.priority == "urgent",
         window=_window(form.window, labels.task.windows if labels.task else ()),
+        noise_space=form.noise_space,
     )
     _check_enough_samples(request)
     return request

@@ -96,6 +96,10 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "unsupported_format": Remedy(status=415, what_to_do="convert the image to PNG, JPEG, TIFF or DICOM"),
     "unreadable_image": Remedy(status=422, what_to_do="send an intact file"),
     "image_too_large": Remedy(status=422, what_to_do="crop or reduce the image before it is sent"),
+    "image_too_large_for_noise": Remedy(
+        status=422, what_to_do="send a smaller `region`, reduce the image, or leave `noise_space` out"
+    ),
+    "image_sizes_differ": Remedy(status=422, what_to_do="bring all images to one size, or leave `noise_space` out"),
     "image_too_small": Remedy(status=422, what_to_do="send a larger image"),
     "animated_image": Remedy(status=422, what_to_do="send a single image"),
     "unsupported_pixels": Remedy(status=422, what_to_do="convert to 8- or 16-bit grey or RGB with square pixels"),

@@ -40,7 +40,7 @@ def _drift(totals: Totals) -> Iterator[Metric]:
         labels=[*_SERIES, "outcome"],
     )
     radii = HistogramMetricFamily(
-        "certrad_certified_radius", "Certified L2 radii on the model input, without abstentions", labels=_SERIES
+        "certrad_certified_radius", "Certified L2 radii on what noise was added to, without abstentions", labels=_SERIES
     )
     for series, tally in tallies(totals.drift).items():
         labels = [series.task, series.modality, series.scanner_model]

@@ -14,6 +14,7 @@ from certrad.app.cli.saved_results import save
 from certrad.app.cli.service import add_json, add_local, add_url, with_private_service, with_service
 from certrad.app.cli.study import add_study, certify_study
 from certrad.models.types import Bound, Region, SmoothingParams
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
 from certrad.models.types.window import read_window
 from certrad.workers.contract.arguments import Parser
@@ -42,6 +43,7 @@ FIELDS: Final = (
     "frame",
     "region",
     "window",
+    "noise_space",
     "priority",
     "deadline",
     "reference",
@@ -70,6 +72,8 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--frame", integer(1), "frame of a multi-frame image; required when there are several")
     parser.option("--region", region(), "part of the image to classify, in pixels", without="the whole image")
     parser.option("--window", _window(), "window of a grey image", without="file: its own, else the task's preset")
+    space = "image whose pixels get noise and have the radius; image is the rendered one, before the resize"
+    parser.option("--noise-space", choice(*get_args(NoiseSpace)), space, without=DEFAULT_NOISE_SPACE)
     priority = choice("normal", "urgent")
     parser.option("--priority", priority, "priority; urgent goes before every normal job", without="normal")
     parser.option(

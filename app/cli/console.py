@@ -20,6 +20,9 @@ CAVEAT: Final = "a certificate says nothing about whether the class is right"
 _LARGER_CHANGE: Final = 10  # one of the changes that a result counts pixels for
 DIFFERS: Final = "(differs)"
 _FIGURES: Final = ("radius", "rms grey levels", "sigma", "n", "scope", "seconds")
+_NOISED: Final = {"model_input": "model input", "image": "rendered image before its resize"}
+_RMS: Final = "rms grey levels: 255 R / sqrt(d)"
+_SHAPE: Final = ("rows", "columns", "channels")
 _BACKBONE_NOTE: Final = "backbone_note"
 _NAMES_SHOWN: Final = 5
 _TO_THE_RIGHT: Final = frozenset({"radius", "rms grey levels", "n", "seconds"})
@@ -65,7 +68,9 @@ def rms_grey_levels(result: Mapping[str, Any]) -> float | None:
     """Returns 255 R / sqrt(d): the radius R as a change of each of the d input values, in grey levels."""
     if result.get("radius") is None:
         return None
-    return 255.0 * float(result["radius"]) / math.sqrt(math.prod(result["provenance"]["input_shape"]))
+    noisy = result["provenance"]["classifier"].get("noisy_image")
+    shape = result["provenance"]["input_shape"] if noisy is None else [noisy[name] for name in _SHAPE]
+    return 255.0 * float(result["radius"]) / math.sqrt(math.prod(shape))
 
 
 def image_units(result: Mapping[str, Any]) -> str | None:
@@ -168,7 +173,8 @@ def print_results(console: Console, rows: Sequence[Row]) -> None:
     results = [row.job.result for row in rows if row.job.result]
     for scope, words in sorted({(result["scope"], result["scope_text"]) for result in results}):
         console.print(f"scope {scope}: {words}", soft_wrap=True)
-    console.print("radius: L2 over the model input, pixels in [0, 1]; rms grey levels: 255 R / sqrt(d)", soft_wrap=True)
+    for space in sorted({result.get("noise_space", "model_input") for result in results}):
+        console.print(f"radius: L2 over the {_NOISED[space]}, pixels in [0, 1]; {_RMS}", soft_wrap=True)
 
 
 def _warnings(rows: Sequence[Row]) -> list[str]:
@@ -201,12 +207,12 @@ def print_ids(console: Console, rows: Sequence[Row]) -> None:
 def print_prompts(console: Console, prompts: Sequence[Mapping[str, Any]]) -> None:
     """Prints a table of prompts, each with the tasks whose default it is."""
     table = Table()
-    for name in ("prompt", "method", "backbone", "task", "classes", "default for"):
+    for name in ("prompt", "method", "backbone", "adapter", "task", "classes", "default for"):
         table.add_column(name, justify="right" if name == "classes" else "left")
     for prompt in prompts:
         card = prompt["card"]
         classes = str(len(card["class_names"]))
-        cells = (card["id"], card["method"], card["backbone"], card["task"] or "", classes)
+        cells = (card["id"], card["method"], card["backbone"], card["adapter"] or "", card["task"] or "", classes)
         table.add_row(*(Text(cell) for cell in (*cells, ", ".join(prompt["default_for"]))))
     console.print(table)
 

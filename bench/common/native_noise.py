@@ -11,16 +11,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from certrad.bench.common.native_space import NativeSpaceClassifier
 from certrad.models.backbones.base import Backbone
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.images.decoded_image import DecodedImage
-from certrad.models.images.model_input import image_scale, model_input
+from certrad.models.images.model_input import image_scale, model_input, rendered_image
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.prompts.context import text_features
 from certrad.models.prompts.training.trainer import FewShotParams, image_features, random_context, train_epochs
 from certrad.models.smoothing import certify
+from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.types import Certificate, Outcome, SmoothingParams
 from certrad.models.types.image import ImageFacts, ImageRadius, ImageScale
 from certrad.models.types.pixels import WHITE
@@ -79,9 +79,11 @@ def compare(job: Job, backbone: Backbone, texts: Mapping[tuple[int, Space], Tens
     key = noise_key(SECRET, picture.sha256, settings_sha256)
     params = SmoothingParams(sigma=job.sigma, n0=job.n0, n=job.n)
     of_model = VisionLanguageClassifier(backbone, texts[side, "model input"])
-    of_image = NativeSpaceClassifier(VisionLanguageClassifier(backbone, texts[side, "image"]), (1, side, side))
+    of_image = VisionLanguageClassifier(backbone, texts[side, "image"])
+    rendered = rendered_image(picture, backbone.image_size)
+    pixel_map = PixelMap.of(rendered.named((side, side), "crop").map, backbone.image_size)
     model = certify(model_input(picture, backbone.image_size).pixels, of_model, params, key=key)
-    native = certify(picture.pixels.transpose(2, 0, 1), of_image, replace(params, sigma=native_sigma), key=key)
+    native = certify(rendered.pixels, of_image, replace(params, sigma=native_sigma), key=key, pixel_map=pixel_map)
     pulled_back = radius_in_image_units(_radius(model.outcome, job.label), scale)
     on_image = _radius(native.outcome, job.label)
     return Found(
@@ -136,15 +138,15 @@ def tuned_text_features(
         images = torch.from_numpy(pixels[:, None] / np.float32(WHITE))
         scale = image_scale(grey_picture(pixels[0]).facts, None, size)
         levels = torch.tensor(params.sigmas) / enlargement(scale)
-        unprompted = VisionLanguageClassifier(backbone, torch.zeros(len(class_names), backbone.embed_dim))
-        native = NativeSpaceClassifier(unprompted, (1, side, side))
+        rendered = rendered_image(grey_picture(pixels[0]), size)
+        pixel_map = PixelMap.of(rendered.named((side, side), "crop").map, size)
 
         @torch.no_grad()
         def source(indices: Tensor, generator: torch.Generator) -> Tensor:
             batch = images[indices]
             sigma = levels[torch.randint(len(levels), (len(batch), 1, 1, 1), generator=generator)]
             noisy = batch + sigma * torch.randn(batch.shape, generator=generator)
-            return backbone.encode_image(native.model_inputs(noisy))
+            return backbone.encode_image(pixel_map.of_tensor(noisy))
 
     *_, last = train_epochs(backbone, source, labels, class_names, params)
     context = random_context(backbone, len(class_names), params).with_vectors(last.vectors)

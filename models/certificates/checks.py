@@ -7,8 +7,6 @@ estimation samples, in index order.
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
-from fractions import Fraction
-from math import isqrt, prod
 from typing import Final
 
 from certrad.models.certificates.exact import (
@@ -23,14 +21,10 @@ from certrad.models.certificates.exact import (
 )
 from certrad.models.certificates.labels import merkle_root
 from certrad.models.certificates.statement import StatedAbstention, StatedSamples, Statement
-from certrad.models.images.units import CHANGES
 from certrad.models.types import ETA, AlphaSplit
-from certrad.models.types.applied_window import PercentileRange
-from certrad.models.types.image import NoImageRadius
 
 _GAVE_UP: Final = ("futility", "curtailment")
 _ANYTIME: Final = ("e_process", *_GAVE_UP)
-_GREY_TO_RGB: Final = 1.73205081  # sqrt(3), raised to 10 digits behind a margin of 1e-9
 
 
 def counts(stated: StatedSamples, labels: Sequence[int]) -> str:
@@ -197,45 +191,6 @@ def radius(statement: Statement) -> str:
     return f"{claim.radius} follows from the bounds"
 
 
-def image_units(statement: Statement) -> str:
-    """Checks that the radius on the image follows from the radius and the stated factors; those need the image.
-
-    Args:
-        statement: The document.
-
-    Returns:
-        What was found.
-
-    Raises:
-        ValueError: It does not hold; the message says why.
-    """
-    stated, claim = statement.radius_in_image_units, statement.claim
-    if isinstance(stated, NoImageRadius):
-        return f"none: {stated.reason}"
-    if isinstance(claim, StatedAbstention) or isinstance(statement.subject.window, PercentileRange):
-        raise ValueError("an abstention has no radius, nor has an image whose window depends on it")
-    factors, region = stated.factors, stated.region
-    lipschitz = prod(map(_exact, (factors.resize_vertical, factors.resize_horizontal, factors.channels, factors.slope)))
-    if lipschitz <= 0 or min(region.rows, region.columns) < 1:
-        raise ValueError("factors must be > 0, rows and columns at least 1")
-    if factors.channels != (_GREY_TO_RGB if region.channels == 1 else 1.0):
-        raise ValueError(f"the channel factor must be {_GREY_TO_RGB} for one channel shown as three, 1 for three")
-    steps = int((_exact(claim.radius) - _exact(factors.rounding)) / lipschitz * TEN_THOUSANDTHS // 1)
-    if steps < 1:
-        raise ValueError("the radius is not above the rounding, which leaves no radius on the image")
-    below = steps * steps - 1
-    uniform = isqrt(below // (region.rows * region.columns * region.channels))
-    if (units(stated.l2, TEN_THOUSANDTHS), units(stated.uniform_change, TEN_THOUSANDTHS)) != (steps, uniform):
-        raise ValueError(f"l2 and uniform_change must be {steps} and {uniform} / {TEN_THOUSANDTHS}")
-    if tuple(budget.change for budget in stated.pixels) != CHANGES:
-        raise ValueError(f"changes must be {CHANGES}")
-    for budget in stated.pixels:
-        most = below // (region.channels * (budget.change * TEN_THOUSANDTHS) ** 2)
-        if budget.max_pixels != min(most, region.rows * region.columns):
-            raise ValueError(f"max_pixels for a change of {budget.change} does not follow from l2")
-    return f"{stated.l2} {stated.unit} follows from the radius and the factors"
-
-
 def claimed_bounds(statement: Statement) -> Bounds:
     """Returns the claimed bounds in millionths.
 
@@ -262,10 +217,6 @@ def units(published: float, per_one: int) -> int:
     if scaled != int(scaled):
         raise ValueError(f"a number must be a multiple of 1/{per_one}, got {published!r}")
     return int(scaled)
-
-
-def _exact(published: float) -> Fraction:
-    return Fraction(Decimal(repr(published)))
 
 
 def _split(statement: Statement) -> AlphaSplit:

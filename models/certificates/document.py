@@ -67,7 +67,7 @@ def state(facts: Facts) -> Statement:
         claim=_claim(facts),
         scope=spec.scope,
         scope_text=scope_text(facts.classifier),
-        limits=tuple(limits(evidence.selection_samples, evidence.estimation_samples)),
+        limits=tuple(limits(facts.classifier, evidence.selection_samples, evidence.estimation_samples)),
         params=StatedParams(
             sigma=evidence.sigma,
             alpha=params.alpha,
@@ -121,6 +121,7 @@ def certification_result(
         "adaptation": _adaptation_name(spec),
         "backbone": spec.backbone,
         "adapter": spec.adapter,
+        "noise_space": request.noise_space,
         "pixels_sha256": facts.subject.pixels_sha256,
         "input_sha256": facts.subject.input_sha256,
         "radius_in_image_units": _image_radius(facts),

@@ -17,8 +17,9 @@ SECRET_MIN_BYTES: Final = 16
 def noise_key(secret: bytes, *digests: str) -> bytes:
     """Returns HMAC-SHA256(secret, digest || digest || ...), 32 bytes: the same digests have the same noise.
 
-    A certificate's digests are those of the model input, of the classifier and of the sampling settings: all that the
-    claim depends on, and no spelling of it. A crop, a window or a template acts only through them.
+    A certificate's digests are those of what noise is added to (the model input, or the rendered image), of the
+    classifier and of the sampling settings: all that the claim depends on, and no spelling of it. A crop, a window or a
+    template acts only through them.
 
     Args:
         secret: The installation's epoch secret, at least 16 bytes.
@@ -56,8 +57,9 @@ def classifier_digest(parts: ClassifierParts) -> str:
         parts: What the classifier computes with.
     """
     facts = asdict(parts)
-    if parts.adapter_sha256 is None:
-        del facts["adapter_sha256"]
+    for later in ("adapter_sha256", "image_map"):
+        if facts[later] is None:
+            del facts[later]
     return _digest(facts)
 
 
@@ -82,6 +84,7 @@ def classifier_parts(classifier: ClassifierIdentity, law: NoiseLaw) -> Classifie
         zero_shot=classifier.adaptation if isinstance(classifier.adaptation, ZeroShotAdaptation) else None,
         law=law,
         adapter_sha256=classifier.adapter_sha256,
+        image_map=None if classifier.noisy_image is None else classifier.noisy_image.map,
     )
 
 

@@ -32,7 +32,7 @@ class StatedCertificate:
         outcome: Always `certified`.
         class_index: The class, from 0.
         label: Its name.
-        radius: L2 radius in model-input pixels of [0, 1].
+        radius: L2 radius on what noise is added to, with pixels in [0, 1].
         p_a_lower: Lower bound of its probability.
         p_b_upper: Upper bound of every other class's probability.
         target_reached: Whether the radius is at least the target; None without a target.
@@ -252,6 +252,7 @@ class Statement:
                 alpha=params.alpha, n0=params.n0, n=params.n, bound=params.bound, target_radius=params.target_radius
             ),
             window=requested_window(self.subject.window),
+            noise_space="model_input" if classifier.noisy_image is None else "image",
         )
 
     @property

@@ -40,11 +40,21 @@ _ADAPTED: Final = {
     "adapter was trained on are not recorded.",
 }
 
-_LIMITS: Final = (
+_RENDERED: Final = "The radius is about changes of the rendered image's own pixels, before it is resized."
+_BALL: Final = (
     "A certificate says that no change of the model input of L2 norm below the radius changes the smoothed class.",
     "It says nothing about whether the class is right.",
     "The norm is L2 over the model input with pixels in [0, 1], after decoding and resizing. Only digital changes of "
     "the pixels are covered, not another exposure, window, crop, header or file.",
+)
+_RENDERED_BALL: Final = (
+    "A certificate says that no change of the rendered image of L2 norm below the radius changes the smoothed class.",
+    "It says nothing about whether the class is right.",
+    "The norm is L2 over all pixels of the rendered image that the model sees, in [0, 1], after decoding, window and "
+    "region and before resizing. Only digital changes of the pixels are covered, not another exposure, window, crop, "
+    "header or file.",
+)
+_LIMITS: Final = (
     "For each submission, the probability over the noise that a false certificate is issued is at most alpha. Among "
     "the certificates that are issued, the share of false ones has no such bound. Among m submissions, altered copies "
     "of one image included, the probability of at least one false certificate is up to m alpha.",
@@ -77,7 +87,9 @@ def scope_text(classifier: ClassifierIdentity) -> str:
         classifier: The base classifier.
     """
     images = classifier.adapter_images
-    return _scope_of_text(classifier) if images is None else f"{_scope_of_text(classifier)} {_ADAPTED[images]}"
+    adapted = () if images is None else (_ADAPTED[images],)
+    rendered = () if classifier.noisy_image is None else (_RENDERED,)
+    return " ".join((_scope_of_text(classifier), *adapted, *rendered))
 
 
 def _scope_of_text(classifier: ClassifierIdentity) -> str:
@@ -99,13 +111,14 @@ def _scope_of_text(classifier: ClassifierIdentity) -> str:
 
 def general_limits() -> tuple[str, ...]:
     """Returns what a reader must not read into any certificate: the limits of every document without its numbers."""
-    return _LIMITS
+    return *_BALL, *_LIMITS
 
 
-def limits(selected: int, estimated: int) -> list[str]:
+def limits(classifier: ClassifierIdentity, selected: int, estimated: int) -> list[str]:
     """Returns what a reader must not read into the claim, and the numbers of samples that it rests on.
 
     Args:
+        classifier: The base classifier.
         selected: Number of selection samples.
         estimated: Number of estimation samples.
     """
@@ -113,4 +126,4 @@ def limits(selected: int, estimated: int) -> list[str]:
         f"It rests on {selected} noisy samples that chose the class and on {estimated} others that bound its "
         "probability; more samples might have shown more."
     )
-    return [*_LIMITS, samples]
+    return [*(_BALL if classifier.noisy_image is None else _RENDERED_BALL), *_LIMITS, samples]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from certrad.models.certificates import checks, routed_checks
+from certrad.models.certificates import checks, image_checks, routed_checks
 from certrad.models.certificates.envelopes.opening import MAX_ENVELOPE_BYTES, Form, Opened, open_certificate
 from certrad.models.certificates.findings import Check, Skipped
 from certrad.models.certificates.issuer import Issuer, IssuerStatus, ProvenTime, check_issuer
@@ -122,6 +122,8 @@ def check_image(statement: Statement, image: ImageRecord) -> str:
         raise ValueError("the pixels are not those of the certificate; name the frame or region if there are several")
     if image.input_sha256 != subject.input_sha256:
         raise ValueError("the model input made of these pixels is not that of the certificate")
+    if image.noisy != statement.classifier.noisy_image:
+        raise ValueError("the rendered image made of these pixels, which noise is added to, is another one")
     if subject.window is not None and image.window != subject.window:
         raise ValueError("the window that makes these pixels is not that of the certificate")
     radius = claim.radius if isinstance(claim, StatedCertificate) else None
@@ -163,7 +165,7 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
     Raises:
         ValueError: The request is impossible, or counts or labels do not fit it.
     """
-    request, routing = statement.request, statement.routing
+    request, routing, noisy = statement.request, statement.routing, statement.classifier.noisy_image
     n_classes = len(request.classifier.class_names)
     if {len(statement.selection.per_class), len(statement.estimation.per_class)} != {n_classes}:
         raise ValueError(f"counts must be of {n_classes} classes")
@@ -176,7 +178,8 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
         "scope": partial(_scope, statement, request),
         "words": partial(_words, statement),
         **(_of_one_sigma(statement) if routing is None else _of_routes(statement, routing)),
-        "image_units": partial(checks.image_units, statement),
+        **({} if noisy is None else {"noise_space": partial(image_checks.noise_space, statement, noisy)}),
+        "image_units": partial(image_checks.image_units, statement),
     }
 
 
@@ -257,7 +260,7 @@ def _words(statement: Statement) -> str:
     if statement.params.formula != formula(statement.decision.rule, statement.params.alpha_split):
         raise ValueError("the formula is not that of the rule")
     selected = statement.request.selection_samples
-    expected = SCHEMAS[statement.schema].limits(selected, statement.samples_used - selected)
+    expected = SCHEMAS[statement.schema].limits(statement.classifier, selected, statement.samples_used - selected)
     if list(statement.limits) != expected:
         raise ValueError("the limits are not those of this schema and these numbers of samples")
     return "formula and limits are those of the schema"

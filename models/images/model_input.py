@@ -2,19 +2,21 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, _check_region
+from certrad.models.images.rendered_image import RenderedImage
 from certrad.models.images.resize import AxisResize
 from certrad.models.types import Region
 from certrad.models.types.applied_window import SentWindow, TaskWindow
 from certrad.models.types.cards import Fit
 from certrad.models.types.image import ImageFacts, ImageScale
+from certrad.models.types.noise_space import ImageMap
 
 _LOW_CONTRAST: Final = 0.1
 _ROUNDING: Final = 1e-9  # of a sum of weights
@@ -22,13 +24,15 @@ _ROUNDING: Final = 1e-9  # of a sum of weights
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelInput:
-    """The input of a backbone, to which noise is added.
+    """The input of a backbone, to which noise is added unless it is added to the rendered image.
 
     Attributes:
         pixels: float32 (3, S, S) in [0, 1], read-only; anything else raises ValueError.
+        rendered: The rendered image that it is made of, where noise is to be added to that.
     """
 
     pixels: NDArray[np.float32]
+    rendered: RenderedImage | None = None
 
     def __post_init__(self) -> None:
         pixels = self.pixels
@@ -67,6 +71,27 @@ class ModelInput:
         """Returns the SHA-256 of `tobytes`, hexadecimal."""
         return hashlib.sha256(self.tobytes()).hexdigest()
 
+    @property
+    def noisy(self) -> NDArray[Any]:
+        """Returns what noise is added to, (channels, rows, columns) in [0, 1]."""
+        return self.pixels if self.rendered is None else self.rendered.pixels
+
+
+def rendered_image(image: DecodedImage, image_size: int, fit: Fit = "crop") -> RenderedImage:
+    """Returns the pixels of an image that its model input is made of.
+
+    Args:
+        image: The decoded image.
+        image_size: See `model_input`.
+        fit: See `model_input`.
+
+    Raises:
+        Rejected: See `model_input`.
+    """
+    rows, columns = (resize.samples for resize in axis_resizes(image.pixels.shape[:2], image_size, fit))
+    read = image.pixels[rows.start : rows.stop, columns.start : columns.stop]
+    return RenderedImage(pixels=np.ascontiguousarray(read.transpose(2, 0, 1)))
+
 
 def model_input(image: DecodedImage, image_size: int, fit: Fit = "crop") -> ModelInput:
     """Resizes to a square of side `image_size`, clips to [0, 1] and makes three channels.
@@ -99,7 +124,7 @@ def fitted(pixels: NDArray[np.float64], image_size: int, fit: Fit = "crop") -> M
         fit: See `model_input`.
     """
     sides = pixels.shape[:2]
-    resizes = _resizes(sides, image_size, fit)
+    resizes = axis_resizes(sides, image_size, fit)
     # The longer side first: it shrinks most, and a strip of 8 x 8,000,000 pixels must not grow before it is cropped.
     for axis in sorted((0, 1), key=lambda axis: -sides[axis]):
         pixels = resizes[axis].apply(pixels, axis)
@@ -117,7 +142,7 @@ def is_flat(seen: ModelInput, sides: tuple[int, int], fit: Fit = "crop") -> bool
         sides: Rows and columns of the image that it was made of.
         fit: See `model_input`.
     """
-    rows, columns = (_of_image(resize) for resize in _resizes(sides, seen.pixels.shape[1], fit))
+    rows, columns = (_of_image(resize) for resize in axis_resizes(sides, seen.pixels.shape[1], fit))
     low, high = np.percentile(seen.pixels[:, rows][:, :, columns], (1, 99), axis=(1, 2))
     return bool((high - low < _LOW_CONTRAST).all())
 
@@ -144,7 +169,7 @@ def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: 
     if region is not None:
         _check_region(region, rows=facts.rows, columns=facts.columns)
         sides = region.h, region.w
-    vertical, horizontal = _resizes(sides, image_size, fit)
+    vertical, horizontal = axis_resizes(sides, image_size, fit)
     each = 2.0**-25 + (vertical.taps + horizontal.taps + 2) * 2.0**-52
     return ImageScale(
         unit=facts.unit,
@@ -160,6 +185,19 @@ def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: 
     )
 
 
+def direct_scale(scale: ImageScale) -> ImageScale:
+    """Returns the scale of an image to which noise is added directly: no resize and no copy of channels lies between.
+
+    Two images are compared as they are rendered, in float64: each of their values is off by at most 2^-34, which
+    leaves room for a window at the edge of the stored values.
+
+    Args:
+        scale: The scale of the same image with its model input.
+    """
+    d = scale.rows * scale.columns * scale.channels
+    return replace(scale, resize_vertical=1.0, resize_horizontal=1.0, rounding=2 * math.sqrt(d) * 2.0**-34, direct=True)
+
+
 def _of_image(resize: AxisResize) -> NDArray[np.bool_]:
     """Returns which samples show the image alone; of one thinner than the kernel, those that show most of it."""
     padded: NDArray[np.float64] = np.abs(resize.weights.sum(axis=1) - 1.0)
@@ -167,7 +205,33 @@ def _of_image(resize: AxisResize) -> NDArray[np.bool_]:
     return shown
 
 
-def _resizes(sides: tuple[int, ...], image_size: int, fit: Fit) -> tuple[AxisResize, AxisResize]:
+def image_map(sides: tuple[int, int], channels: Literal[1, 3], image_size: int, fit: Fit = "crop") -> ImageMap:
+    """Returns how images of one shape become model inputs.
+
+    Args:
+        sides: Rows and columns of the images, after `region`.
+        channels: Their channels.
+        image_size: See `model_input`.
+        fit: See `model_input`.
+
+    Raises:
+        Rejected: See `model_input`.
+    """
+    rows, columns = (len(resize.samples) for resize in axis_resizes(sides, image_size, fit))
+    return ImageMap(rows=rows, columns=columns, channels=channels, of_rows=sides[0], of_columns=sides[1], fit=fit)
+
+
+def axis_resizes(sides: tuple[int, ...], image_size: int, fit: Fit) -> tuple[AxisResize, AxisResize]:
+    """Returns how the vertical and the horizontal axis of an image become those of its model input.
+
+    Args:
+        sides: Rows and columns of the image.
+        image_size: See `model_input`.
+        fit: See `model_input`.
+
+    Raises:
+        Rejected: See `model_input`.
+    """
     shorter, longer = min(sides), max(sides)
     if fit == "pad":
         if image_size * shorter < longer:  # also bounds the operator, which is as wide as the image

@@ -117,6 +117,16 @@ class AxisResize:
         np.add.at(matrix, (np.arange(len(matrix))[:, None], columns), self.weights)
         return matrix
 
+    def on_samples(self) -> "AxisResize":
+        """Returns the same operator on `samples` alone, with no weight of zero that all rows share."""
+        matrix = self.matrix()
+        read = matrix != 0
+        first = read.argmax(axis=1)
+        last = np.where(read.any(axis=1), matrix.shape[1] - read[:, ::-1].argmax(axis=1), first)
+        columns = first[:, None] + np.arange((last - first).max())
+        weights = np.take_along_axis(matrix, np.minimum(columns, matrix.shape[1] - 1), axis=1)
+        return AxisResize(n=matrix.shape[1], first=first, weights=np.where(columns < last[:, None], weights, 0.0))
+
     def norm(self) -> float:
         """Returns the spectral norm: the root of the largest eigenvalue of A A^T, no larger than the model input."""
         matrix = self.matrix()

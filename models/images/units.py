@@ -6,6 +6,8 @@ and one rounding at the end. So ||T(u + e) - T(u)|| <= L ||e|| + rounding, with 
 class cannot change while ||e|| < (R - rounding) / L. Nothing on that way rounds to 8 bits or looks at the image's
 content; a step that did would have no such constant.
 
+With noise on the rendered image itself, T is the rendering alone: L is its slope, and the rounding that of float64.
+
 Everything published follows from published numbers in exact rational arithmetic, so anyone can do it again.
 """
 
@@ -66,6 +68,14 @@ def radius_in_image_units(radius: float | None, scale: ImageScale) -> ImageRadiu
 
 
 def _factors(scale: ImageScale) -> Factors:
+    if scale.direct:
+        return Factors(
+            resize_vertical=1.0,
+            resize_horizontal=1.0,
+            channels=1.0,
+            slope=_raised(scale.slope),
+            rounding=_raised(scale.rounding),
+        )
     return Factors(
         resize_vertical=_raised(scale.resize_vertical),
         resize_horizontal=_raised(scale.resize_horizontal),

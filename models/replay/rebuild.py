@@ -28,6 +28,7 @@ from certrad.models.prompts.text_digest import text_digest
 from certrad.models.replay.near_ties import EXACT, NearTies
 from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from certrad.models.smoothing.encoded import EncodedSampler
+from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.smoothing.selector import RouteSelector
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard
 from certrad.models.types.defaults import require_adapter, require_use
@@ -127,7 +128,7 @@ def rebuild(
 
     Args:
         statement: The parsed document.
-        image: The model input that was certified.
+        image: The model input that was certified, with the rendered image where noise was added to that.
         cards: The backbones by id.
         backbones: Folder of their files.
         prompts: The prompt checkpoints.
@@ -139,12 +140,14 @@ def rebuild(
     """
     stated, spec = statement.classifier, statement.request.classifier
     backbone = _adapted(statement, _backbone(statement, cards, backbones), adapters)
+    noisy = stated.noisy_image
     sampler = NoisySampler(
-        image=image.pixels,
+        image=image.noisy,
         sigma=statement.params.sigma,
         noise=Noise(bytes.fromhex(statement.noise.key), statement.noise.law),
         batch_size=stated.block_size,
         device=backbone.device,
+        pixel_map=None if noisy is None else PixelMap.of(noisy.map, backbone.image_size),
     )
     encoded = EncodedSampler(pixels=sampler, encode=backbone.encode_image)
     checkpoint = _prompt(statement, backbone, prompts)

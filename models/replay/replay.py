@@ -152,6 +152,7 @@ def check_fresh_noise(
         law=rebuilt.sampler.noise.law,
         batch_size=rebuilt.sampler.batch_size,
         on_progress=lambda counts, _: on_samples(counts.total),
+        pixel_map=rebuilt.sampler.pixel_map,
     )
     outcome, counts, index = certification.outcome, certification.estimation.counts, statement.selection.top
     match outcome, claim:

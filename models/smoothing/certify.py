@@ -15,6 +15,7 @@ from certrad.models.smoothing.blocks import Blocks, Layout, MemoryBlocks, Shared
 from certrad.models.smoothing.bounds import decide, decide_class
 from certrad.models.smoothing.certification import Certification, Estimation
 from certrad.models.smoothing.noise import Noise, Stream
+from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.smoothing.prefix import prefix
 from certrad.models.smoothing.sampling import (
     LABEL_DTYPE,
@@ -41,6 +42,7 @@ def certify(
     blocks: Blocks | None = None,
     block_size: int | None = None,
     on_progress: Callable[[LabelCounts, float | None], None] | None = None,
+    pixel_map: PixelMap | None = None,
 ) -> Certification:
     """Certifies an image: with probability >= 1 - alpha, the smoothed classifier is constant within the radius.
 
@@ -59,6 +61,8 @@ def certify(
         blocks: See `estimate`; None keeps them in memory.
         block_size: See `estimate`.
         on_progress: See `estimate`.
+        pixel_map: The map from a noisy image to an input of the base classifier, for noise on an image of another
+            shape; None for noise on the input itself.
 
     Returns:
         The outcome, and the samples that it follows from.
@@ -67,7 +71,7 @@ def certify(
         ValueError: The image is not of the classifier's shape, or not in [0, 1].
     """
     key = secrets.token_bytes(32) if key is None else key
-    sampler = _sampler(image, base_classifier, params, Noise(key, law), batch_size)
+    sampler = _sampler(image, base_classifier, params, Noise(key, law), batch_size, pixel_map)
     selection = select(sampler, base_classifier, params)
     estimation = estimate(
         sampler,
@@ -197,17 +201,22 @@ def _sampler(
     params: SmoothingParams,
     noise: Noise,
     batch_size: int,
+    pixel_map: PixelMap | None = None,
 ) -> NoisySampler:
     if isinstance(image, torch.Tensor):
         if image.device.type != "cpu" or image.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"a tensor must be float32 or float64 on the CPU, got {image.dtype} on {image.device}")
         image = image.detach().numpy()
-    if image.shape != base_classifier.input_shape:
-        raise ValueError(
-            f"the image must be of the classifier's shape {base_classifier.input_shape}, got {image.shape}"
-        )
+    shape = image.shape if pixel_map is None else pixel_map.shape
+    if shape != base_classifier.input_shape:
+        raise ValueError(f"the image must be of the classifier's shape {base_classifier.input_shape}, got {shape}")
     return NoisySampler(
-        image=image, sigma=params.sigma, noise=noise, batch_size=batch_size, device=base_classifier.device
+        image=image,
+        sigma=params.sigma,
+        noise=noise,
+        batch_size=batch_size,
+        device=base_classifier.device,
+        pixel_map=pixel_map,
     )
 
 

@@ -78,8 +78,7 @@ class EncodedSampler:
         Args:
             head: The part behind the encoder.
         """
-        channels, height, width = self.pixels.image.shape
-        return FeatureClassifier(head, (channels, height, width), self.pixels.device)
+        return FeatureClassifier(head, self.pixels.input_shape, self.pixels.device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ the same one. A device uses it only after it was compared with the eager law in 
 Total variation. The kernel computes what the eager law computes, one operation at a time: its launch forbids to fuse
 products with sums, and a fused one would be rounded once less. Its logarithm errs by at most 1, its sine and cosine by
 at most 2 units in the last place (CUDA C++ Programming Guide, mathematical functions of double precision), its root by
-half a unit, so that a normal errs by at most (8.2 + 1 + 2) u r, below the 16 u r that `noise.total_variation` pays for.
+half a unit, so that a normal errs by at most (8.2 + 1 + 2) u r, below the 16 u r that `total_variation` pays for.
 Noisy pixel and normalisation are functions of the integer k: (k / 255 - mean) / std in float32, as the encoder's own.
 
 Kernels were compiled for CUDA (`sm_80`, `sm_90`) and run in Triton's interpreter on a CPU. No GPU has run them.

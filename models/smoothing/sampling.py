@@ -12,12 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from certrad.models.smoothing.device_noise import CudaStreams, DeviceNoise, drawn_beside
-from certrad.models.smoothing.noise import CPU_LAWS, GRID, Noise, Stream, total_variation
+from certrad.models.smoothing.noise import CPU_LAWS, GRID, Noise, Stream
+from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.types import ETA, LabelCounts
+from certrad.models.types.total_variation import total_variation
 
 LABEL_DTYPE: Final = np.dtype("<u2")
 """Labels are stored as little-endian 16-bit integers."""
 
+_VALUES_AT_ONCE: Final = 1 << 24  # of noisy images on a device, before they are mapped
 _LOOK_AHEAD: Final = 2  # batches drawn ahead: one in the making, one ready
 
 
@@ -76,13 +79,15 @@ class NoisySampler:
     difference, `total_variation`, is within ETA, which the bounds pay for.
 
     Attributes:
-        image: (channels, height, width), float32 or float64, in [0, 1].
+        image: (channels, height, width), float32 or float64, in [0, 1]: what noise is added to.
         sigma: Noise standard deviation in pixels of [0, 1].
         noise: The key and the law of the noise.
         batch_size: Rows of every batch. Batch b always holds samples b * batch_size .. (b + 1) * batch_size - 1, so
             that the companions of a sample, and with them its last bits in any kernel, do not depend on who computes
             it.
         device: Where the batches are made.
+        pixel_map: The map from a noisy image to an input of the base classifier, which is then a part of that
+            classifier, applied where the image is drawn; None where the noisy image is the input.
     """
 
     image: NDArray[Any]
@@ -90,6 +95,7 @@ class NoisySampler:
     noise: Noise
     batch_size: int
     device: torch.device
+    pixel_map: PixelMap | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.dtype not in (np.float32, np.float64):
@@ -108,6 +114,14 @@ class NoisySampler:
                 f"the noise of {self.image.size} coordinates at sigma={self.sigma!r} may be {spent:.1e} away from "
                 f"Gaussian, more than the {ETA} that the bounds pay for"
             )
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Returns (channels, height, width) of one input of the base classifier."""
+        if self.pixel_map is not None:
+            return self.pixel_map.shape
+        channels, height, width = self.image.shape
+        return channels, height, width
 
     def with_sigma(self, sigma: float) -> "NoisySampler":
         """Returns the sampler of the same noise at another sigma.
@@ -133,7 +147,7 @@ class NoisySampler:
         return self._device_batches(stream, starts)
 
     def batch(self, stream: Stream, start: int) -> torch.Tensor:
-        """Returns samples start .. start + batch_size - 1 of `stream`: (batch_size, C, H, W) float32 on the device.
+        """Returns inputs start .. start + batch_size - 1 of `stream`: (batch_size, C, H, W) float32 on the device.
 
         Args:
             stream: What the noise is for.
@@ -144,8 +158,8 @@ class NoisySampler:
         """
         indices = self._indices(start)
         if self.noise.law in CPU_LAWS:
-            return self._rows_on_cpu(stream, indices).reshape(self.batch_size, *self.image.shape)
-        return self._device_noise().pixels(stream, indices)
+            return self._rows_on_cpu(stream, indices)
+        return self._inputs_on_device(self._device_noise(), stream, indices)
 
     def _indices(self, start: int) -> range:
         if start < 0 or start % self.batch_size:
@@ -159,7 +173,7 @@ class NoisySampler:
         noise = self._device_noise()
 
         def draw(start: int) -> torch.Tensor:
-            return noise.pixels(stream, self._indices(start))
+            return self._inputs_on_device(noise, stream, self._indices(start))
 
         if self.device.type == "cuda":
             yield from drawn_beside(draw, starts, CudaStreams.of(self.device), reads=noise.tensors)
@@ -172,14 +186,25 @@ class NoisySampler:
 
     def _rows_on_cpu(self, stream: Stream, indices: range) -> torch.Tensor:
         x, normals = self.image.astype(np.float64).ravel(), CPU_LAWS[self.noise.law]
-        rows = np.empty((len(indices), x.size), dtype=np.float32)
+        rows = np.empty((len(indices), *self.input_shape), dtype=np.float32)
+        noisy = np.empty(self.image.shape, dtype=np.float32)
         for row, eps in zip(rows, normals(self.noise.key, stream, indices, x.size), strict=True):
             eps *= self.sigma
             eps += x
             eps *= GRID
-            row[:] = np.rint(eps, out=eps)
-            row /= GRID
+            pixels = row if self.pixel_map is None else noisy
+            pixels.reshape(-1)[:] = np.rint(eps, out=eps)
+            pixels /= GRID
+            if self.pixel_map is not None:
+                row[:] = self.pixel_map.of_array(noisy)
         return torch.from_numpy(rows).to(self.device)
+
+    def _inputs_on_device(self, noise: DeviceNoise, stream: Stream, indices: range) -> torch.Tensor:
+        if self.pixel_map is None:
+            return noise.pixels(stream, indices)
+        step = max(1, _VALUES_AT_ONCE // self.image.size)  # each image is mapped by itself
+        parts = [indices[first : first + step] for first in range(0, len(indices), step)]
+        return torch.cat([self.pixel_map.of_tensor(noise.pixels(stream, part)) for part in parts])
 
 
 def labels(logits: torch.Tensor) -> NDArray[np.uint16]:

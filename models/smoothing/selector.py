@@ -41,8 +41,7 @@ class RouteSelector:
             sampler: Draws noisy copies of the image.
             routing: Weights, biases and grid.
         """
-        channels, height, width = sampler.image.shape
-        return cls(routing, (channels, height, width), sampler.device)
+        return cls(routing, sampler.input_shape, sampler.device)
 
     @property
     def n_classes(self) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from certrad.models.types.applied_window import AppliedWindow
+from certrad.models.types.noise_space import ImageMap, NoisyImage
 from certrad.models.types.request import Adaptation, ZeroShotAdaptation
 from certrad.models.types.smoothing import NoiseLaw
 
@@ -44,6 +45,7 @@ class ClassifierParts:
         zero_shot: How the prompt will be adapted to the image; None for not at all.
         law: Named law of the noise.
         adapter_sha256: SHA-256 of the adapter of the image tower; None for the frozen tower.
+        image_map: The map from the noisy image to the model input; None where noise is added to the model input.
     """
 
     backbone_sha256: str
@@ -54,6 +56,7 @@ class ClassifierParts:
     zero_shot: ZeroShotAdaptation | None
     law: NoiseLaw
     adapter_sha256: str | None = None
+    image_map: ImageMap | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,8 @@ class ClassifierIdentity:
         adapter_sha256: SHA-256 of the adapter's file; None for the frozen tower.
         adapter_images: Of an adapter, whether the images that it was trained on are recorded, so that none of them is
             certified with it; None for the frozen tower.
+        noisy_image: The rendered image that noise is added to, whose map to the model input is a part of the
+            classifier; None where noise is added to the model input.
     """
 
     backbone: str
@@ -114,6 +119,7 @@ class ClassifierIdentity:
     adapter: str | None = None
     adapter_sha256: str | None = None
     adapter_images: TuningImagesRecord | None = None
+    noisy_image: NoisyImage | None = None
 
     def __post_init__(self) -> None:
         of_adapter = (self.adapter, self.adapter_sha256, self.adapter_images)

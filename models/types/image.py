@@ -1,11 +1,12 @@
 """Facts of a decoded image, and the meaning of a radius on it; no pixels."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final, Literal, get_args
 
 from certrad.models.types.applied_window import AppliedWindow, PercentileRange
+from certrad.models.types.noise_space import NoisyImage
 
 Unit = Literal["grey level", "HU", "stored value"]
 ImageFormat = Literal["png", "jpeg", "tiff", "dicom"]
@@ -121,6 +122,7 @@ class ImageScale:
         note: What the image's values are, in words.
         depends_on_pixels: Whether the map from values to [0, 1] was chosen by the values themselves, so that no such
             bound holds for an image with other values.
+        direct: Whether noise is added to the part itself, so that neither a resize nor a copy of channels moves it.
     """
 
     unit: Unit
@@ -133,6 +135,7 @@ class ImageScale:
     rounding: float
     note: str
     depends_on_pixels: bool = False
+    direct: bool = field(default=False, metadata={"exclude_if": lambda direct: not direct})  # as releases before
 
     def __post_init__(self) -> None:
         if self.unit not in get_args(Unit):
@@ -239,13 +242,20 @@ class ImageRecord(ImageFacts):
         pixels_sha256: Identity of the decoded pixels, before resizing; 64 hexadecimal digits.
         input_sha256: SHA-256 of the float32 model input; 64 hexadecimal digits.
         shape: (channels, height, width) of the model input.
-        scale: How far a change of the image can move the model input.
+        scale: How far a change of the image can move what noise is added to.
+        noisy: The rendered image that noise is added to; None, and absent in JSON, where it is the model input.
     """
 
     pixels_sha256: str
     input_sha256: str
     shape: tuple[int, int, int]
     scale: ImageScale
+    noisy: NoisyImage | None = field(default=None, metadata={"exclude_if": lambda noisy: noisy is None})
+
+    @property
+    def noise_sha256(self) -> str:
+        """Returns the SHA-256 of what noise is added to: a part of the noise key."""
+        return self.input_sha256 if self.noisy is None else self.noisy.sha256
 
     def __post_init__(self) -> None:
         ImageFacts.__post_init__(self)

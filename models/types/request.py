@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from certrad.models.types.cards import check_classes
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.smoothing import DEFAULT_SIGMA, SamplingParams, Scope, check_sigma
 from certrad.models.types.window import FileWindow, RequestedWindow
@@ -127,6 +128,11 @@ class FixedSigma:
         return (self.sigma,)
 
     @property
+    def largest(self) -> float:
+        """Returns the largest noise level of any sample."""
+        return self.sigma
+
+    @property
     def first(self) -> float:
         """Returns the noise level of the first samples that are drawn."""
         return self.sigma
@@ -156,6 +162,11 @@ class AutoSigma:
     def sigmas(self) -> tuple[float, ...]:
         """Returns the noise levels under which the claimed class may be counted: one for each route."""
         return self.routing.sigmas
+
+    @property
+    def largest(self) -> float:
+        """Returns the largest noise level of any sample."""
+        return max(*self.routing.sigmas, self.routing.selector_sigma)
 
     @property
     def first(self) -> float:
@@ -189,6 +200,8 @@ class CertifyRequest:
         region: The part of the image to classify; None for all of it.
         urgent: Whether the job goes before every normal one.
         window: The window of a grey image.
+        noise_space: Whether noise is added to the model input, or to the rendered image that it is made of. Sigma and
+            all radii are those of that image, with pixels in [0, 1].
         kind: Tells requests apart in JSON.
     """
 
@@ -200,11 +213,14 @@ class CertifyRequest:
     region: Region | None = None
     urgent: bool = False
     window: RequestedWindow = field(default_factory=FileWindow)
+    noise_space: NoiseSpace = DEFAULT_NOISE_SPACE
     kind: Literal["certify"] = "certify"
 
     def __post_init__(self) -> None:
         if self.frame is not None and self.frame < 1:
             raise ValueError(f"frame must be >= 1, got {self.frame!r}")
+        if self.noise_space not in get_args(NoiseSpace):
+            raise ValueError(f"noise_space must be one of {', '.join(get_args(NoiseSpace))}, got {self.noise_space!r}")
         match self.sigma:
             case FixedSigma(sigma):
                 self.params.at(sigma)  # a target radius must be within reach of sigma

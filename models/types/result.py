@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 from certrad.models.types.applied_window import AppliedWindow
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
 from certrad.models.types.image import ImageRadius, ImageWarning, NoImageRadius
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
 
 AdaptationName = Literal["none", "zero_shot", "gated"]
@@ -114,6 +115,7 @@ class ResultFacts:
         adaptation: How the prompt was adapted.
         backbone: Id of the backbone.
         adapter: Id of the adapter of its image tower; None for the frozen tower.
+        noise_space: What noise was added to: sigma and radius are those of that image.
         pixels_sha256: SHA-256 of the decoded pixels.
         input_sha256: SHA-256 of the model input.
         radius_in_image_units: The radius on the image that was sent.
@@ -161,6 +163,12 @@ class ResultFacts:
     adapter: str | None = field(
         default=None, metadata=_doc("id of the adapter of the image encoder; null for the frozen encoder")
     )
+    noise_space: NoiseSpace = field(
+        default=DEFAULT_NOISE_SPACE,
+        metadata=_doc(
+            "what noise was added to, and `radius` is about: the model input, or the rendered image before the resize"
+        ),
+    )
     provenance: Provenance
     timing: dict[str, float] = field(metadata=_doc("seconds of this run"))
 
@@ -173,7 +181,7 @@ class CertifiedResult(ResultFacts):
         outcome: Always `certified`.
         label: The name of the class.
         class_index: The class, from 0.
-        radius: L2 radius in model-input pixels of [0, 1].
+        radius: L2 radius on what noise was added to, with pixels in [0, 1].
         target_reached: Whether the radius is at least the target radius; None, and absent in JSON, without a target.
     """
 
@@ -183,7 +191,9 @@ class CertifiedResult(ResultFacts):
     label: str = field(metadata=_doc("the certified class", "chest X-ray"))
     class_index: int = field(metadata=_doc("its place among `class_names`, from 0", 2))
     radius: float = field(
-        metadata=_doc("no change of the model input (pixels in [0, 1]) of smaller L2 norm changes the class", 0.5513)
+        metadata=_doc(
+            "no change of smaller L2 norm of what noise was added to (pixels in [0, 1]) changes the class", 0.5513
+        )
     )
     target_reached: bool | None = field(
         default=None,

@@ -25,7 +25,7 @@ RUNNER_UP_SHARE: Final = 0.1
 ETA: Final = 1e-6
 """Bound on the total variation between one executed noise draw and the exact Gaussian: taken off p_A, put on p_B.
 
-`certrad.models.smoothing.noise.total_variation` computes what is actually spent; the sampler refuses to exceed it.
+`certrad.models.types.total_variation` computes what is actually spent; the sampler refuses to exceed it.
 """
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from certrad.models.types.cards import ContextPosition, PromptCard, check_classes
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.request import ABSENT_IF_NONE
 from certrad.models.types.result import STRICT
 from certrad.models.types.smoothing import SIGMA_RANGE
@@ -119,6 +120,7 @@ class TuningRequest:
         params: How it is tuned.
         window: The windows of the files, with the presets of the task; absent in JSON without any.
         adapter: Id of the adapter whose image tower it is tuned on; None, and absent in JSON, for the frozen tower.
+        noise_space: What the noise of `few_shot` is added to; absent in JSON for the model input.
         kind: Tells requests apart in JSON.
     """
 
@@ -131,10 +133,15 @@ class TuningRequest:
         default_factory=FileWindow, metadata={"exclude_if": lambda window: window == FileWindow()}
     )
     adapter: str | None = field(default=None, metadata=ABSENT_IF_NONE)
+    noise_space: NoiseSpace = field(
+        default=DEFAULT_NOISE_SPACE, metadata={"exclude_if": lambda space: space == DEFAULT_NOISE_SPACE}
+    )
     kind: Literal["tune"] = "tune"
 
     def __post_init__(self) -> None:
         check_prompt_name(self.name)
+        if self.noise_space != DEFAULT_NOISE_SPACE and self.params.method != "few_shot":
+            raise ValueError(f"noise_space goes with few_shot and with nothing else, got {self.params.method}")
         if self.class_names is not None:
             check_classes(self.class_names, "{}")
 
@@ -155,5 +162,5 @@ class TuningResult:
 
     __pydantic_config__ = STRICT
 
-    prompt: str = field(metadata={"description": "its id", "examples": ["mednist-few-shot-0b015725f1561eef"]})
+    prompt: str = field(metadata={"description": "its id", "examples": ["mednist-few-shot-cde9e519d33425eb"]})
     card: PromptCard

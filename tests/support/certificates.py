@@ -16,6 +16,7 @@ from certrad.models.certificates.document import document
 from certrad.models.certificates.facts import Facts
 from certrad.models.certificates.noise_key import classifier_digest, classifier_parts, noise_key, sampling_digest
 from certrad.models.certificates.signature import sign
+from certrad.models.images.model_input import direct_scale
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
 from certrad.models.smoothing.plan import plan_samples
 from certrad.models.types import (
@@ -42,6 +43,7 @@ from certrad.models.types.applied_window import (
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageScale
+from certrad.models.types.noise_space import NoiseSpace, NoisyImage
 from certrad.models.types.routing import SigmaRouting
 
 ISSUER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -82,6 +84,10 @@ def _digest(what: str) -> str:
 ADAPTER_SHA256: Final = _digest("adapter")
 ADAPTER: Final = f"noise-{ADAPTER_SHA256[:16]}"
 """The id of the invented adapter."""
+NOISY_IMAGE: Final = NoisyImage(
+    rows=512, columns=512, channels=1, of_rows=600, of_columns=512, fit="crop", sha256=_digest("rendered image")
+)
+"""The rendered image of every case with noise on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +121,7 @@ class Case:
     adaptation: Adaptation | None = None
     routing: SigmaRouting | None = None
     adapter: str | None = field(default=None, repr=False)  # the image of a case does not depend on it
+    noise_space: NoiseSpace = field(default="model_input", repr=False)
 
     @property
     def request(self) -> CertifyRequest:
@@ -136,6 +143,7 @@ class Case:
             params=SamplingParams(
                 alpha=fixed.alpha, n0=fixed.n0, n=fixed.n, bound=fixed.bound, target_radius=fixed.target_radius
             ),
+            noise_space=self.noise_space,
         )
 
 
@@ -162,10 +170,11 @@ def answered(
     batch_size: int = 64,
 ) -> Facts:
     """Returns the facts that an engine would state about an image with these class probabilities under noise."""
-    classifier = identity(request.classifier, block_size=batch_size)
+    noisy = NOISY_IMAGE if request.noise_space == "image" else None
+    classifier = identity(request.classifier, block_size=batch_size, noisy=noisy)
     key = noise_key(
         EPOCH_SECRET,
-        input_sha256,
+        input_sha256 if noisy is None else noisy.sha256,
         classifier_digest(classifier_parts(classifier, "philox-ziggurat-f64")),
         sampling_digest(request),
     )
@@ -196,12 +205,13 @@ def stated(
     block_size: int = 64,
 ) -> Facts:
     """The facts of some evidence, whose model, secret and code are invented."""
-    classifier = identity(request.classifier, block_size=block_size)
+    noisy = NOISY_IMAGE if request.noise_space == "image" else None
+    classifier = identity(request.classifier, block_size=block_size, noisy=noisy)
     return Facts(
         request=request,
         evidence=evidence,
         subject=subject,
-        scale=scale,
+        scale=scale if noisy is None else direct_scale(scale),
         classifier=classifier,
         noise=NoiseIdentity(
             law="philox-ziggurat-f64",
@@ -214,7 +224,7 @@ def stated(
     )
 
 
-def identity(spec: ClassifierSpec, *, block_size: int) -> ClassifierIdentity:
+def identity(spec: ClassifierSpec, *, block_size: int, noisy: NoisyImage | None = None) -> ClassifierIdentity:
     """Returns the identity of a classifier whose digests are invented."""
     from_hand, bank = spec.prompt == "template", isinstance(spec.adaptation, GatedAdaptation)
     tuned = isinstance(spec.adaptation, ZeroShotAdaptation)
@@ -242,6 +252,7 @@ def identity(spec: ClassifierSpec, *, block_size: int) -> ClassifierIdentity:
         adapter=spec.adapter,
         adapter_sha256=None if spec.adapter is None else ADAPTER_SHA256,
         adapter_images=None if spec.adapter is None else "recorded",
+        noisy_image=noisy,
     )
 
 

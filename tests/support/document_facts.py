@@ -18,6 +18,7 @@ from certrad.models.types import (
 )
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import Subject
+from certrad.models.types.noise_space import NoiseSpace
 from tests.support.certificates import stated
 
 CERTIFIED = Certificate(class_index=0, radius=0.3181, p_a_lower=0.9, p_b_upper=0.1)
@@ -30,6 +31,7 @@ def facts(
     decision: Decision | None = None,
     adaptation: Adaptation | None = None,
     adapter: str | None = None,
+    noise_space: NoiseSpace = "model_input",
     **params: Any,
 ) -> Facts:
     """The facts of a certificate with three classes; label 3 is `invalid`."""
@@ -42,7 +44,8 @@ def facts(
         adapter=adapter,
     )
     sigma = FixedSigma(params.pop("sigma", FixedSigma().sigma))
-    request = CertifyRequest(classifier=spec, sigma=sigma, params=replace(SamplingParams(n0=20, n=100), **params))
+    budget = replace(SamplingParams(n0=20, n=100), **params)
+    request = CertifyRequest(classifier=spec, sigma=sigma, params=budget, noise_space=noise_space)
     evidence = Evidence(
         sigma=sigma.sigma,
         alpha_split=request.params.alpha_split(3),

@@ -2,6 +2,7 @@
 
 from certrad.models.types.applied_window import AppliedWindow
 from certrad.models.types.image import ImageRecord, ImageScale
+from certrad.models.types.noise_space import NoisyImage
 from tests.support.certificates import SCALE, WINDOWS
 
 
@@ -12,6 +13,7 @@ def image_facts(
     side: int = 64,
     scale: ImageScale = SCALE,
     window: AppliedWindow = WINDOWS[0],
+    noisy: NoisyImage | None = None,
 ) -> ImageRecord:
     """The facts of a CT slice."""
     return ImageRecord(
@@ -30,4 +32,5 @@ def image_facts(
         shape=(3, side, side),
         scale=scale,
         window=window,
+        noisy=noisy,
     )

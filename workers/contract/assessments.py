@@ -23,6 +23,8 @@ ReasonCode = Literal[
     "agrees", "wrong_class", "wrong_region", "poor_image", "not_this_task", "needless_abstention", "other"
 ]
 FILE_NAME: Final = "assessments.jsonl"
+_RADII: Final = {"l2_radius/1", "l2_rendered_radius/1"}
+"""Kinds of claim of a certificate with a class."""
 VERDICTS: Final[Mapping[Verdict, str]] = {
     "accept": "the reader uses the result as it is",
     "reject": "the reader does not use the result",
@@ -269,7 +271,7 @@ def _subject_of_schema_3(document: Mapping[str, Any]) -> Subject:
     kinds = {claim["kind"] for claim in document["claims"]}
     parts: Sequence[Mapping[str, Any]] = document["classifier"]["parts"]
     return Subject(
-        outcome="certified" if "l2_radius/1" in kinds else "abstained",
+        outcome="certified" if kinds & _RADII else "abstained",
         backbone=next(part["backbone"] for part in parts if "backbone" in part),
         prompt=next((part["prompt"] for part in parts if "prompt" in part), "template"),
         adapter=next((part["adapter"] for part in parts if "adapter" in part), None),

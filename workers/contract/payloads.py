@@ -72,7 +72,8 @@ class Payloads:
 
         Args:
             job_id: The job's id.
-            pixels: The float32 model input, little-endian, in C order.
+            pixels: What noise is added to, little-endian, in C order: the float32 model input, or the float64
+                rendered image.
 
         Returns:
             False if the job has ended.

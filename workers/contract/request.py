@@ -18,6 +18,7 @@ from certrad.models.types import (
     SamplingParams,
     SigmaRouting,
 )
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import Bound
 from certrad.models.types.tuning import TuningRequest
 from certrad.models.types.window import FileWindow, RequestedWindow
@@ -59,6 +60,7 @@ class SpelledCertifyRequest:
         region: The part of the image to classify.
         urgent: Whether the job goes before every normal one.
         window: The window of a grey image; absent for that of the file where no preset takes its place.
+        noise_space: Whether noise is added to the model input or to the rendered image; absent for the model input.
         kind: Tells requests apart.
     """
 
@@ -74,6 +76,13 @@ class SpelledCertifyRequest:
         metadata={
             "description": "the window of a grey image; absent for that of the file where no preset takes its place",
             "exclude_if": lambda window: window == FileWindow(),  # as releases before spell it
+        },
+    )
+    noise_space: NoiseSpace = field(
+        default=DEFAULT_NOISE_SPACE,
+        metadata={
+            "description": "what noise is added to: the rendered image, or, where it is absent, the model input",
+            "exclude_if": lambda space: space == DEFAULT_NOISE_SPACE,  # as releases before spell it
         },
     )
     kind: Literal["certify"] = "certify"
@@ -102,6 +111,7 @@ def spell(request: Request) -> SpelledRequest:
         region=request.region,
         urgent=request.urgent,
         window=request.window,
+        noise_space=request.noise_space,
     )
 
 
@@ -141,4 +151,5 @@ def read_request(content: bytes) -> Request:
         region=spelled.region,
         urgent=spelled.urgent,
         window=spelled.window,
+        noise_space=spelled.noise_space,
     )

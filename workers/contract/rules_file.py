@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from certrad.models.types import Bound
+from certrad.models.types.noise_space import NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
 from certrad.models.types.window import read_window
 from certrad.workers.contract.rules import DEFAULT_DESTINATION, Choice, Destination, Header, Match, Output, Rule, Rules
@@ -67,6 +68,7 @@ REQUEST_FIELDS: Final[Mapping[str, tuple[Check, str]]] = {
         f"a number above 0, up to {TARGET_MAX * SIGMA_RANGE[1]:g}",
     ),
     "window": (_window, "`file`, `CENTRE,WIDTH`, `percentile` or a preset of the task"),
+    "noise_space": (_one_of(*get_args(NoiseSpace)), " or ".join(f"`{name}`" for name in get_args(NoiseSpace))),
     "frame": (_whole(1, 1_000_000), "the number of a frame, from 1"),
     "priority": (_one_of("normal", "urgent"), "`normal` or `urgent`"),
 }

@@ -141,7 +141,8 @@ class Certification:
         model = self._setup_factory.load(dtype_name(runtime.dtype), runtime.settings.threads)
         require_use(model.card, spec.adaptation)
         law = noise_law(runtime.device)
-        sampler = self._setup_factory.make_sampler(model, epoch, model.parts(spec, law), runtime.batch_size)
+        parts = model.parts(spec, law, self.input.image.noisy)
+        sampler = self._setup_factory.make_sampler(model, epoch, parts, runtime.batch_size)
 
         def noisy_features(n: int) -> torch.Tensor:
             self._enter("adapting")
@@ -173,6 +174,7 @@ class Certification:
             runtime=self.runtime,
             job_id=self.input.job_id,
             backbone=request.classifier.backbone,
+            adapter=setup.model.adapter,
             samples=request.params.n,
             batch_size=entry.batch_size,
             may_stop_early=request.params.target_radius is not None,
@@ -217,6 +219,7 @@ class Certification:
             adapter=spec.adapter,
             adapter_sha256=model.adapter_sha256,
             adapter_images=model.adapter_images,
+            noisy_image=self.input.image.noisy,
         )
         noise = NoiseIdentity(
             law=entry.law,
@@ -249,11 +252,13 @@ class Certification:
     def _add_example(self, evidence: Evidence, setup: LabellingSetup) -> None:
         """Adds an image within the radius to the hand-over, where it can be made and the job store has room for it.
 
+        It is an image of the size of the model input: there is none where noise is added to the rendered image.
+
         Raises:
             JobEndedError: The job has ended.
             StopRequested: The process is to stop.
         """
-        if not self.may_add_example:
+        if not self.may_add_example or setup.sampler.pixel_map is not None:
             return
         sampler, classifier = setup.sampler, setup.head.classifier(setup.model.backbone, evidence.sigma)
         content = figures.example(

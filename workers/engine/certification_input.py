@@ -2,13 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from redis import Redis
 
 from certrad.models.errors import Rejected
+from certrad.models.images.rendered_image import RenderedImage
 from certrad.models.smoothing.plan import SamplingPlan, plan_samples
 from certrad.models.types import CertifyRequest
 from certrad.models.types.image import ImageRecord
@@ -47,15 +48,17 @@ class CertificationInput:
             raise TypeError(f"the engine must get a request to certify, got one to {request.kind}")
         if not isinstance(image, ImageRecord):
             raise TypeError("the engine must get a job whose image intake has decoded")
+        if (image.noisy is None) != (request.noise_space == "model_input"):
+            raise TypeError(f"intake must have prepared the image for noise_space={request.noise_space}")
         plan = plan_samples(request.sigma, request.params)
         return CertificationInput(job_id=record.id, request=request, image=image, plan=plan)
 
-    def read_pixels(self, redis: Redis, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-        """Returns the model input that intake put into Redis.
+    def read_pixels(self, redis: Redis, image_size: int) -> NDArray[Any]:
+        """Returns what intake put into Redis: the image that noise is added to, (channels, rows, columns).
 
         Args:
             redis: The job store.
-            shape: (channels, height, width) of the backbone's input.
+            image_size: Side of the model input in pixels.
 
         Raises:
             Rejected: `worker_lost` if it is gone, `digest_mismatch` if it changed.
@@ -63,6 +66,8 @@ class CertificationInput:
         payload = cast("bytes | None", redis.get(input_key(self.job_id)))
         if payload is None:
             raise Rejected("worker_lost", "the decoded image expired in the job store")
-        if hashlib.sha256(payload).hexdigest() != self.image.input_sha256:
+        if hashlib.sha256(payload).hexdigest() != self.image.noise_sha256:
             raise Rejected("digest_mismatch", "the decoded image changed in the job store")
-        return np.frombuffer(payload, dtype="<f4").reshape(shape)
+        if self.image.noisy is not None:
+            return RenderedImage.from_bytes(payload, self.image.noisy.shape).pixels
+        return np.frombuffer(payload, dtype="<f4").reshape(3, image_size, image_size)

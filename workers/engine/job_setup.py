@@ -11,13 +11,14 @@ from certrad.models.classifier import TextHead
 from certrad.models.errors import Rejected
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.smoothing import Noise, NoisySampler
+from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.smoothing.routing import ClassifierAt
 from certrad.models.types import TEMPLATE_PROMPT
 from certrad.models.types.defaults import require_adapter
 from certrad.models.types.identity import ClassifierParts
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import EngineIdentity, LedgerEntry
-from certrad.workers.engine.model import Model, input_shape
+from certrad.workers.engine.model import Model
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.engine.tuned_images import require_not_tuned_on
 from certrad.workers.keys.epochs import Epoch
@@ -72,7 +73,7 @@ class SetupFactory:
             Rejected: engine_mismatch, if this is another kind of engine; or backbone, prompt or image is refused.
         """
         model = self.load(entry.dtype, entry.threads)
-        parts = model.parts(self.input.request.classifier, entry.law)
+        parts = model.parts(self.input.request.classifier, entry.law, self.input.image.noisy)
         sampler = self.make_sampler(model, self._named_epoch(entry), parts, entry.batch_size)
         if strange := self.identify_engine(model, sampler).differences(entry.engine):
             raise Rejected("engine_mismatch", f"the job was begun with another {', '.join(strange)}")
@@ -107,7 +108,7 @@ class SetupFactory:
         adapter = None if spec.adapter is None else self.runtime.adapter_card(spec.adapter)
         if adapter is not None:
             require_not_tuned_on(adapter, input_sha256, self.runtime.epochs)
-        backbone = self.runtime.backbone(spec.backbone, getattr(torch, dtype), spec.adapter)
+        backbone = self.runtime.backbone(spec.backbone, getattr(torch, dtype), adapter)
         if spec.prompt == TEMPLATE_PROMPT:
             return Model(backbone=backbone, card=None, prompt=None, adapter=adapter)
         card, prompt = self.runtime.prompt(spec.prompt)
@@ -125,16 +126,17 @@ class SetupFactory:
             parts: The parts of the classifier.
             batch_size: Samples of one batch.
         """
-        given = self.input
+        given, size = self.input, model.backbone.image_size
         key = noise_key(
-            epoch.secret, given.image.input_sha256, classifier_digest(parts), sampling_digest(given.request)
+            epoch.secret, given.image.noise_sha256, classifier_digest(parts), sampling_digest(given.request)
         )
         return NoisySampler(
-            image=given.read_pixels(self.runtime.redis, input_shape(model.backbone)),
+            image=given.read_pixels(self.runtime.redis, size),
             sigma=given.request.sigma.first,
             noise=Noise(key, parts.law),
             batch_size=batch_size,
             device=self.runtime.device,
+            pixel_map=None if parts.image_map is None else PixelMap.of(parts.image_map, size),
         )
 
     def identify_engine(self, model: Model, sampler: NoisySampler) -> EngineIdentity:

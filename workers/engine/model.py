@@ -12,6 +12,7 @@ from certrad.models.prompts.text_digest import text_digest
 from certrad.models.smoothing.routing import ClassifierAt
 from certrad.models.types import AdapterCard, ClassifierSpec, NoiseLaw, PromptCard, ZeroShotAdaptation
 from certrad.models.types.identity import ClassifierParts, TuningImagesRecord
+from certrad.models.types.noise_space import NoisyImage
 from certrad.models.types.tuned_on import TunedOn
 
 
@@ -51,12 +52,13 @@ class Model:
         """Returns whether all images that the prompt was tuned on are recorded; None for a hand-written template."""
         return None if self.card is None else _named(self.card.tuned_on)
 
-    def parts(self, spec: ClassifierSpec, law: NoiseLaw) -> ClassifierParts:
+    def parts(self, spec: ClassifierSpec, law: NoiseLaw, noisy: NoisyImage | None = None) -> ClassifierParts:
         """Returns what the base classifier computes with: its part of the noise key.
 
         Args:
             spec: The base classifier, by name.
             law: Named law of the noise.
+            noisy: The rendered image that noise is added to; None where it is the model input.
         """
         return ClassifierParts(
             backbone_sha256=self.backbone.sha256,
@@ -67,6 +69,7 @@ class Model:
             zero_shot=spec.adaptation if isinstance(spec.adaptation, ZeroShotAdaptation) else None,
             law=law,
             adapter_sha256=self.adapter_sha256,
+            image_map=None if noisy is None else noisy.map,
         )
 
     def classifier_at(self, head: TextHead) -> ClassifierAt:
@@ -80,12 +83,3 @@ class Model:
 
 def _named(recorded: TunedOn | None) -> TuningImagesRecord:
     return "recorded" if recorded is not None and recorded.complete else "not_recorded"
-
-
-def input_shape(backbone: Backbone) -> tuple[int, int, int]:
-    """Returns (channels, height, width) of the pixels a backbone takes.
-
-    Args:
-        backbone: The backbone.
-    """
-    return 3, backbone.image_size, backbone.image_size

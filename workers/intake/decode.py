@@ -11,9 +11,18 @@ from pydantic import Field, TypeAdapter, ValidationError
 from certrad.models.datasets.pixels import Pixels, decode_with_pillow
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, check_size
-from certrad.models.images.model_input import ModelInput, image_scale, is_flat, model_input
+from certrad.models.images.model_input import (
+    ModelInput,
+    direct_scale,
+    image_scale,
+    is_flat,
+    model_input,
+    rendered_image,
+)
+from certrad.models.images.rendered_image import RenderedImage
 from certrad.models.types import BackboneCard, CertifyRequest, Region
 from certrad.models.types.image import ImageFacts, ImageRecord
+from certrad.models.types.total_variation import most_values as most_noisy_values
 from certrad.models.types.window import FileWindow, RequestedWindow
 from certrad.workers.contract.drift_labels import DriftLabel
 from certrad.workers.contract.formats import sniff
@@ -26,6 +35,7 @@ _FACTS: Final = TypeAdapter(ImageFacts)
 _LABELS: Final = TypeAdapter(dict[DriftLabel, Annotated[str, Field(max_length=64)]])
 _CPU_FLOOR: Final = 5.0  # imports and the libraries' own start
 _CPU_PER_BYTE: Final = 0.25e-6
+_VALUE_BYTES: Final = 8  # of a rendered image, float64
 _CPU_PER_PIXEL: Final = 0.5e-6
 _PUBLISHED_MAX_PIXELS: Final = 64_000_000
 
@@ -52,6 +62,7 @@ def decode_labelled(
         Rejected: The bytes or the request are to blame.
         SandboxError: Our code is to blame.
     """
+    most = most_noisy_values(request.sigma.largest) if request.noise_space == "image" else 0
     answer = run_limited(
         partial(
             decode_bytes,
@@ -64,10 +75,11 @@ def decode_labelled(
             on_size=lambda pixels: allow_cpu_seconds(cpu_allowance(len(data), pixels)),
             labels=frozenset(settings.drift_labels.split(",")),
             scanner_models=settings.scanner_models,
+            most_values=most or None,
         ),
         memory_bytes=settings.intake_memory_bytes,
         cpu_seconds=settings.intake_cpu_seconds,
-        max_payload=ModelInput.size_in_bytes(card.image_size),
+        max_payload=ModelInput.size_in_bytes(card.image_size) + most * _VALUE_BYTES,
         hidden=settings.data_dir,
         first_cpu_seconds=cpu_allowance(len(data)),
     )
@@ -117,8 +129,11 @@ def decode_bytes(
     on_size: Callable[[int], None] | None = None,
     labels: Collection[str] = (),
     scanner_models: Collection[str] = (),
+    most_values: int | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """Returns the facts and digest of an image, and its model input; runs in the sandbox.
+
+    Where noise is to be added to the rendered image, that follows the model input.
 
     Args:
         data: The upload.
@@ -130,9 +145,10 @@ def decode_bytes(
         on_size: Called with the number of pixels once it is known and allowed, before one of them is decoded.
         labels: The labels of `acquisition_labels` that are wanted.
         scanner_models: The scanner models that are labels.
+        most_values: Values of the rendered image that noise may be added to; None where it is not.
 
     Raises:
-        Rejected: The bytes, the frame, the region or the window are to blame.
+        Rejected: The bytes, the frame, the region or the window are to blame; `image_too_large_for_noise`.
     """
     if not data:
         raise Rejected("empty_image", "the image must not be empty, got 0 bytes")
@@ -146,7 +162,25 @@ def decode_bytes(
         "pixels_sha256": image.sha256,
         "labels": acquisition_labels(data, labels, scanner_models) if facts.format == "dicom" else {},
     }
-    return header, seen.tobytes()
+    rendered = b"" if most_values is None else _rendered(image, card, most_values).tobytes()
+    return header, seen.tobytes() + rendered
+
+
+def _rendered(image: DecodedImage, card: BackboneCard, most_values: int) -> RenderedImage:
+    """Returns the rendered image, to which noise is to be added.
+
+    Raises:
+        Rejected: `image_too_large_for_noise`.
+    """
+    rendered = rendered_image(image, card.image_size, card.fit)
+    channels, rows, columns = rendered.pixels.shape
+    if rendered.pixels.size > most_values:
+        raise Rejected(
+            "image_too_large_for_noise",
+            f"`noise_space=image` allows at most {most_values} values (pixels times channels) at this sigma; the model "
+            f"sees {rows} x {columns} x {channels} of this image: send a `region`, or leave `noise_space` out",
+        )
+    return rendered
 
 
 def _decoded(
@@ -185,9 +219,17 @@ def _checked(
         ValueError: The answer is malformed.
         Rejected: The image or the region has a wrong size.
     """
-    pixels = ModelInput.from_bytes(answer.payload, card.image_size)
+    size = ModelInput.size_in_bytes(card.image_size)
+    payload = answer.payload if request.noise_space == "model_input" else answer.payload[:size]
+    pixels = ModelInput.from_bytes(payload, card.image_size)
     facts = _FACTS.validate_python(answer.header.get("facts"))
     check_size(rows=facts.rows, columns=facts.columns, max_pixels=max_pixels)
+    scale, noisy = image_scale(facts, request.region, card.image_size, card.fit), None
+    if request.noise_space == "image":
+        shape = scale.channels, scale.rows, scale.columns
+        pixels = replace(pixels, rendered=(rendered := RenderedImage.from_bytes(answer.payload[size:], shape)))
+        sides = (facts.rows, facts.columns) if request.region is None else (request.region.h, request.region.w)
+        scale, noisy = direct_scale(scale), rendered.named(sides, card.fit)
     digest = answer.header.get("pixels_sha256")
     if not isinstance(digest, str):
         raise ValueError(f"pixels_sha256 must be 64 hexadecimal digits, got {type(digest).__name__}")
@@ -197,7 +239,8 @@ def _checked(
         pixels_sha256=digest,
         input_sha256=pixels.sha256,
         shape=(channels, height, width),
-        scale=image_scale(facts, request.region, card.image_size, card.fit),
+        scale=scale,
+        noisy=noisy,
     )
 
 

@@ -96,7 +96,9 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
         return False
     pixels, image, labels = decode_labelled(_upload(settings, record.id), request, card, settings)
     payloads = Payloads(redis, ttl=settings.input_ttl)
-    is_there = payloads.put_input(record.id, pixels.tobytes())
+    noised = pixels if pixels.rendered is None else pixels.rendered
+    require_room(redis, pixels.noisy.nbytes)
+    is_there = payloads.put_input(record.id, noised.tobytes())
     if is_there:
         _keep_what_the_model_sees(record.id, pixels, settings)
     return is_there and records.enter(record.id, "waiting", image=image, labels=labels)

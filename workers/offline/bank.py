@@ -47,7 +47,7 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             shots, or an image cannot be read; that image is named by its place in its folder.
     """
     torch.set_num_threads(settings.threads)
-    cards = installed_cards(settings.cards_dir, settings.prompts_dir)
+    cards = installed_cards(settings.cards_dir, settings.prompts_dir, settings.adapters_dir)
     task = cards.tasks[options.task]
     params = BankParams(
         template=options.template or task.template,

@@ -81,7 +81,7 @@ def _adapter_of_folder(options: Namespace, settings: WorkerSettings) -> AdapterC
         sigma_high=options.sigma_high,
         seed=options.seed,
     )
-    cards = installed_cards(settings.cards_dir, settings.prompts_dir)
+    cards = installed_cards(settings.cards_dir, settings.prompts_dir, settings.adapters_dir)
     card = cards.backbones[options.backbone]
     task = cards.tasks[options.task or card.default_task or _DEFAULT_TASK]
     name = options.name or card.id

@@ -93,6 +93,12 @@ RADIUS: Final = _concept(
     "No change of the model input, with pixels in [0, 1], whose L2 norm is below this radius changes the smoothed "
     "class, except with the failure probability of the certificate. Rounded down.",
 )
+RENDERED_RADIUS: Final = _concept(
+    "CERT-L2-RENDERED",
+    "Certified L2 radius on the rendered image (lower bound)",
+    "No change of the rendered image before it is resized, with pixels in [0, 1], whose L2 norm is below this radius "
+    "changes the smoothed class, except with the failure probability of the certificate. Rounded down.",
+)
 P_A_LOWER: Final = _concept(
     "PA-LOWER",
     "Probability of the class, lower bound",
@@ -109,6 +115,12 @@ SIGMA: Final = _concept(
     "SMOOTH-SIGMA",
     "Smoothing noise standard deviation",
     "Standard deviation of the Gaussian noise that is added to each value of the model input, with pixels in [0, 1].",
+)
+RENDERED_SIGMA: Final = _concept(
+    "RENDERED-SIGMA",
+    "Noise standard deviation on the rendered image",
+    "Standard deviation of the Gaussian noise that is added to each value of the rendered image before it is resized, "
+    "with pixels in [0, 1].",
 )
 ALPHA: Final = _concept(
     "ALPHA",

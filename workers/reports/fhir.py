@@ -24,6 +24,7 @@ from certrad.workers.reports.fhir_elements import (
 )
 from certrad.workers.reports.fhir_observation import observation
 from certrad.workers.reports.identifiers import structured_report_uid
+from certrad.workers.reports.noise_space import space_text
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.texts import Texts
 
@@ -204,7 +205,7 @@ def _sentences(report: Report) -> Iterable[str]:
     yield texts("conclusion.unverified")
     if isinstance(statement.claim, StatedCertificate):
         yield texts("conclusion.class", class_name=statement.claim.label)
-        yield texts("conclusion.radius", radius=texts.number(statement.claim.radius))
+        yield space_text(statement, texts, "conclusion.radius", radius=texts.number(statement.claim.radius))
         yield texts("conclusion.correctness")
     else:
         yield texts("conclusion.abstained")

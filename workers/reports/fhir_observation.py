@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from certrad.models.certificates.statement import StatedAbstention, StatedCertificate, StatedParams, Statement
+from certrad.models.certificates.statement import StatedAbstention, StatedCertificate, Statement
 from certrad.models.types.image import ImageRadius
 from certrad.workers.reports import codes
 from certrad.workers.reports.codes import Code
 from certrad.workers.reports.fhir_elements import Element, absent, component, concept, concept_of, number
 from certrad.workers.reports.image_radius_text import image_radius
+from certrad.workers.reports.noise_space import radius_code, sigma_code
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.texts import Texts
 
@@ -40,7 +41,7 @@ def observation(report: Report, *, subject: Element | None, device: Element, stu
         "note": [{"text": limit} for limit in texts.stated_limits(statement)],
         "component": [
             *_outcome(statement, texts),
-            *_settings(statement.params),
+            *_settings(statement),
             component(codes.SAMPLES_USED, valueInteger=statement.samples_used),
             component(codes.SCOPE, valueCodeableConcept=concept(codes.SCOPES[statement.scope], texts.scope(statement))),
             *_image(report),
@@ -62,7 +63,7 @@ def _outcome(statement: Statement, texts: Texts) -> list[Element]:
         case StatedCertificate() as claim:
             return [
                 component(codes.OUTCOME, valueCodeableConcept=concept(codes.CERTIFIED)),
-                component(codes.RADIUS, valueQuantity=number(claim.radius, at_least=True)),
+                component(radius_code(statement), valueQuantity=number(claim.radius, at_least=True)),
                 _radius_in_image(statement, texts),
                 component(codes.P_A_LOWER, valueQuantity=number(claim.p_a_lower, at_least=True)),
                 *_target(claim.target_reached),
@@ -74,7 +75,7 @@ def _outcome(statement: Statement, texts: Texts) -> list[Element]:
                 component(
                     codes.ABSTENTION_REASON, valueCodeableConcept=concept(codes.ABSTENTION_REASONS[claim.reason])
                 ),
-                component(codes.RADIUS, dataAbsentReason=absent(*_NOT_APPLICABLE)),
+                component(radius_code(statement), dataAbsentReason=absent(*_NOT_APPLICABLE)),
             ]
 
 
@@ -95,10 +96,10 @@ def _target(reached: bool | None) -> list[Element]:
     return [component(codes.TARGET_OUTCOME, valueCodeableConcept=concept(outcome))]
 
 
-def _settings(params: StatedParams) -> list[Element]:
-    target = params.target_radius
+def _settings(statement: Statement) -> list[Element]:
+    params, target = statement.params, statement.params.target_radius
     return [
-        component(codes.SIGMA, valueQuantity=number(params.sigma)),
+        component(sigma_code(statement), valueQuantity=number(params.sigma)),
         component(codes.ALPHA, valueQuantity=number(params.alpha)),
         component(codes.N_SELECTION, valueInteger=params.n0),
         component(codes.N_ESTIMATION, valueInteger=params.n),

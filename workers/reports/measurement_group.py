@@ -23,6 +23,7 @@ from certrad.workers.reports import codes
 from certrad.workers.reports.codes import Code
 from certrad.workers.reports.identifiers import classifier_id, derived_uid, has_frames
 from certrad.workers.reports.image_radius_text import image_radius
+from certrad.workers.reports.noise_space import input_space, radius_code, sigma_code
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.texts import Texts
 
@@ -104,10 +105,10 @@ def _measurements(report: Report) -> Iterator[Measurement]:
     params, method = statement.params, coded(codes.METHODS[statement.decision.rule])
     if isinstance(statement.claim, StatedCertificate):
         claim = statement.claim
-        yield _bound(codes.RADIUS, claim.radius, ROUND_FLOOR, method)
+        yield _bound(radius_code(statement), claim.radius, ROUND_FLOOR, method)
         yield _bound(codes.P_A_LOWER, claim.p_a_lower, ROUND_FLOOR)
         yield _bound(codes.P_B_UPPER, claim.p_b_upper, ROUND_CEILING)
-    yield _parameter(codes.SIGMA, params.sigma)
+    yield _parameter(sigma_code(statement), params.sigma)
     yield _parameter(codes.ALPHA, params.alpha)
     if params.target_radius is not None:
         yield _parameter(codes.TARGET_RADIUS, params.target_radius)
@@ -136,8 +137,7 @@ def _texts(report: Report) -> Iterator[TextContentItem]:
     statement, texts = report.statement, Texts(report.language)
     yield _text(codes.CERTIFICATE_SHA256, report.certificate_sha256)
     yield _text(codes.SCOPE_TEXT, texts.scope(statement))
-    shape = " x ".join(map(str, statement.subject.input_shape))
-    yield _text(codes.INPUT_SPACE, texts("input_space.sentence", shape=shape))
+    yield _text(codes.INPUT_SPACE, input_space(statement, texts))
     if isinstance(statement.claim, StatedCertificate):
         yield _text(codes.RADIUS_IN_IMAGE, image_radius(statement.radius_in_image_units, texts))
     for limit in texts.stated_limits(statement):

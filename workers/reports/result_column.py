@@ -18,6 +18,7 @@ from certrad.workers.reports.layout import (
     Panel,
     fitting_size,
 )
+from certrad.workers.reports.noise_space import space_text
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.texts import Texts
 
@@ -128,7 +129,7 @@ def _radii(column: Column, claim: StatedCertificate, report: Report, texts: Text
     first = texts.number(claim.radius)
     size = min(fitting_size(number, "SemiBold", left.width, _NUMBER, 1) for number in (first, second))
     left.text(first, size, weight="SemiBold", colour=ACCENT)
-    left.text(texts("certified.radius_unit"), _SMALL, colour=SOFT)
+    left.text(space_text(report.statement, texts, "certified.radius_unit"), _SMALL, colour=SOFT)
     if isinstance(radius, ImageRadius):
         right.text(second, size, weight="SemiBold", colour=ACCENT)
         right.text(texts("certified.image_radius_unit", unit=texts.unit(radius.unit)), _SMALL, colour=SOFT)
@@ -147,7 +148,7 @@ def _meaning(report: Report, texts: Texts) -> str:
     """Returns what the radius means on the image, with an example that a reader can picture."""
     radius = report.statement.radius_in_image_units
     if not isinstance(radius, ImageRadius):
-        return texts("certified.meaning_in_model_input")
+        return space_text(report.statement, texts, "certified.meaning_in_model_input")
     values = {
         "radius": texts.number(radius.l2),
         "unit": texts.unit(radius.unit),

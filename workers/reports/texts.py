@@ -18,6 +18,7 @@ LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
 _SEPARATORS: Final[dict[str, tuple[str, str]]] = {"en": (".", ","), "de": (",", "\u202f")}
 """Language -> decimal separator and separator of thousands."""
 _GROUPED_FROM: Final = 10_000
+_RENDERED_LIMITS: Final = ("claim_rendered", "norm_rendered")
 _LIMITS: Final = ("claim", "correctness", "norm", "probability", "classifier", "abstention", "research", "samples")
 
 
@@ -98,7 +99,7 @@ class Texts:
         return [self._limit(limit) for limit in statement.limits]
 
     def _limit(self, limit: str) -> str:
-        for name in _LIMITS:
+        for name in (*_LIMITS, *_RENDERED_LIMITS):
             pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[0-9]+)", re.escape(catalogue("en")[f"limits.{name}"]))
             if stated := re.fullmatch(pattern, limit):
                 return self(f"limits.{name}", **stated.groupdict())
@@ -121,8 +122,9 @@ def scope_kinds(classifier: ClassifierIdentity) -> tuple[str, ...]:
     Args:
         classifier: The base classifier.
     """
-    of_text = _scope_of_text(classifier)
-    return (of_text,) if classifier.adapter_images is None else (of_text, f"adapter_{classifier.adapter_images}")
+    adapter = () if classifier.adapter_images is None else (f"adapter_{classifier.adapter_images}",)
+    rendered = () if classifier.noisy_image is None else ("rendered",)
+    return (_scope_of_text(classifier), *adapter, *rendered)
 
 
 def _scope_of_text(classifier: ClassifierIdentity) -> str:

@@ -18,6 +18,7 @@ from pydantic_core.core_schema import ValidationInfo
 from certrad.app.api.problems import InvalidRequest, refusal
 from certrad.app.api.schemas.submission import SubmissionForm
 from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
 from certrad.models.types.window import read_window
 
@@ -120,6 +121,12 @@ class CertifyForm(SubmissionForm):
         "`CENTRE,WIDTH` in HU, or in other values after the rescale; the name of a preset of the task; or "
         "`percentile` for the 1st to the 99th percentile of its values, without `radius_in_image_units`",
         examples=["40,400"],
+    )
+    noise_space: NoiseSpace = Field(
+        DEFAULT_NOISE_SPACE,
+        description="what noise is added to, and the radius is about: `model_input`, after the resize, or `image`, the "
+        "rendered image before it: `sigma` and `target_radius` are then in its own pixels of [0, 1], and "
+        "`radius_in_image_units` loses nothing to the resize",
     )
     priority: Literal["normal", "urgent"] = Field("normal", description="`urgent` goes before every normal job")
 

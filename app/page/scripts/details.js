@@ -12,7 +12,7 @@ export function details(job) {
     factTable("Bounds and parameters", [
       ["Lower bound of the class's probability", result.p_a_lower],
       ["Upper bound of every other class's", result.p_b_upper],
-      ["Noise σ", result.sigma], ["Failure probability α", result.alpha],
+      ["Noise added to", result.noise_space === "image" ? "pixels of the image" : "model input"], ["Noise σ", result.sigma], ["Failure probability α", result.alpha],
       ["Samples that chose the class, n₀", count(result.n0)], ["Samples that bound it, n", count(result.n)],
       ["Samples used", count(result.samples_used)], ["Samples without a finite answer", count(result.invalid)],
       ["Bound", spaced(result.bound)], ["Rule that decided", spaced(result.decision.rule)],

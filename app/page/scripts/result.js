@@ -22,11 +22,12 @@ export function resultView(job) {
 
 function certified(job) {
   const { result } = job;
+  const onImage = result.noise_space === "image";
   return frame(job, "certified",
     h("span.badge.certified", "Certified"),
     h("h1", { tabindex: -1 }, result.label),
-    h("dl.radius-figure", h("dt", "Certified radius (L2, model input)"), h("dd", radius(result.radius))),
-    h("p.lead", "No change of the model input smaller than this radius changes the class. For each image that is sent, the probability that the service issues a false radius is at most ", percent(result.alpha), "."),
+    h("dl.radius-figure", h("dt", `Certified radius (L2, ${onImage ? "pixels of the image" : "model input"})`), h("dd", radius(result.radius))),
+    h("p.lead", `No change of ${onImage ? "the image's own pixels, before they are resized," : "the model input"} smaller than this radius changes the class. For each image that is sent, the probability that the service issues a false radius is at most `, percent(result.alpha), "."),
     result.target_radius !== null && h("p.small", `The target radius ${result.target_radius} was ${result.target_reached ? "reached" : "not reached"}.`),
     scope(result),
     imageUnits(result));

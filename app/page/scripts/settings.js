@@ -25,6 +25,7 @@ export function settingsFields({ tasks, backbones, prompts, defaultTask }) {
   const n0 = number("n0", "Samples that choose the class", { min: 10, max: 1000000, step: 1 }, "Default 100");
   const bound = select("bound", "Bound", [["", "Default (two classes)"], ["two_class", "Runner-up is bounded, too"], ["cohen", "1 − p (Cohen et al.)"]]);
   const adaptation = select("adaptation", "Adaptation", [["", "Default"], ["none", "None"], ["gated", "Gated bank, inside the claim"], ["zero_shot", "Zero-shot: tune on this image"]], "Zero-shot covers only the tuned prompt");
+  const space = select("noise_space", "Noise on", [["", "Model input"], ["image", "The image's own pixels"]], "σ, target radius and radius are in pixels of it");
   const priority = select("priority", "Priority", [["", "Normal"], ["urgent", "Urgent: before every normal job"]]);
 
   const deadline = number("deadline", "Deadline in seconds", { min: 1, max: 604800, step: "any" }, "Refused at once if the estimate is longer; given up when it has passed");
@@ -56,10 +57,10 @@ export function settingsFields({ tasks, backbones, prompts, defaultTask }) {
   windowed.input.addEventListener("change", showOwnWindow);
   follow();
 
-  const all = { task, prompt, sigma, n: exact, target_radius: target, window: windowed, frame, region, alpha, n0, bound, adaptation, priority, deadline, reference };
+  const all = { task, prompt, sigma, n: exact, target_radius: target, window: windowed, frame, region, alpha, n0, bound, adaptation, noise_space: space, priority, deadline, reference };
   const more = h("details",
     h("summary", "More settings"),
-    h("div.fields", [windowed, own, frame, region, target, exact, adaptation, alpha, n0, bound, priority, deadline, reference].map(({ element }) => element)));
+    h("div.fields", [windowed, own, frame, region, target, exact, adaptation, alpha, n0, bound, space, priority, deadline, reference].map(({ element }) => element)));
   const element = h("div.stack",
     h("div.fields", task.element, prompt.element), h("div.fields", sigma.element, samples.element), more);
 

@@ -34,6 +34,19 @@ class RadiusClaim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedRadiusClaim:
+    """A class with its L2 radius on the rendered image, before it is resized; see `StatedCertificate`."""
+
+    kind: Literal["l2_rendered_radius/1"] = "l2_rendered_radius/1"
+    class_index: int
+    label: str
+    radius: float
+    p_a_lower: float
+    p_b_upper: float
+    target_reached: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AbstentionClaim:
     """No class and no radius; see `StatedAbstention`."""
 
@@ -78,7 +91,8 @@ class NoImageRadiusClaim:
     reason: str
 
 
-Claim = RadiusClaim | AbstentionClaim | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim
+Outcome = RadiusClaim | RenderedRadiusClaim | AbstentionClaim
+Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +103,13 @@ class Claims:
         outcome: The class with its radius, or the abstention.
         routing: The automatic choice of sigma; None for a sigma of the sender's.
         image_radius: The radius on the image that was sent, or why there is none.
+        rendered: Whether the radius of the outcome is one on the rendered image. An abstention has none.
     """
 
     outcome: StatedCertificate | StatedAbstention
     routing: StatedRouting | None
     image_radius: ImageRadius | NoImageRadius
+    rendered: bool = False
 
 
 def write_claims(claims: Claims) -> tuple[Claim, ...]:
@@ -104,7 +120,8 @@ def write_claims(claims: Claims) -> tuple[Claim, ...]:
     """
     match claims.outcome:
         case StatedCertificate() as certificate:
-            outcome: Claim = RadiusClaim(**_without(certificate, "outcome"))
+            stated = _without(certificate, "outcome")
+            outcome: Claim = RenderedRadiusClaim(**stated) if claims.rendered else RadiusClaim(**stated)
         case StatedAbstention() as abstention:
             outcome = AbstentionClaim(**_without(abstention, "outcome"))
     match claims.image_radius:
@@ -126,10 +143,13 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         ValueError: A claim is missing, is there twice, or is not in its place.
     """
     match listed:
-        case (RadiusClaim() | AbstentionClaim() as outcome, ImageRadiusClaim() | NoImageRadiusClaim() as on_image):
+        case (
+            RadiusClaim() | RenderedRadiusClaim() | AbstentionClaim() as outcome,
+            ImageRadiusClaim() | NoImageRadiusClaim() as on_image,
+        ):
             routing = None
         case (
-            RadiusClaim() | AbstentionClaim() as outcome,
+            RadiusClaim() | RenderedRadiusClaim() | AbstentionClaim() as outcome,
             SigmaClaim() as selected,
             ImageRadiusClaim() | NoImageRadiusClaim() as on_image,
         ):
@@ -137,13 +157,18 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         case _:
             kinds = ", ".join(claim.kind for claim in listed)
             raise ValueError(f"claims must be the outcome, the choice of sigma if any, the image radius; got {kinds}")
-    return Claims(outcome=_outcome(outcome), routing=routing, image_radius=_image_radius(on_image))
+    return Claims(
+        outcome=_outcome(outcome),
+        routing=routing,
+        image_radius=_image_radius(on_image),
+        rendered=isinstance(outcome, RenderedRadiusClaim),
+    )
 
 
-def _outcome(claim: RadiusClaim | AbstentionClaim) -> StatedCertificate | StatedAbstention:
-    if isinstance(claim, RadiusClaim):
-        return StatedCertificate(outcome="certified", **_without(claim, "kind"))
-    return StatedAbstention(outcome="abstained", **_without(claim, "kind"))
+def _outcome(claim: Outcome) -> StatedCertificate | StatedAbstention:
+    if isinstance(claim, AbstentionClaim):
+        return StatedAbstention(outcome="abstained", **_without(claim, "kind"))
+    return StatedCertificate(outcome="certified", **_without(claim, "kind"))
 
 
 def _image_radius(claim: ImageRadiusClaim | NoImageRadiusClaim) -> ImageRadius | NoImageRadius:

@@ -7,6 +7,7 @@ know.
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
+from certrad.models.certificates.schemas.noisy_image import NoisyImagePart
 from certrad.models.types import TEMPLATE_PROMPT, Adaptation, GatedAdaptation, ZeroShotAdaptation
 from certrad.models.types.adapter_card import is_adapter_id
 from certrad.models.types.identity import ClassifierIdentity, TuningImagesRecord
@@ -137,7 +138,7 @@ class ZeroShotText:
     context_sha256: str
 
 
-Part = ImageTower | ImageAdapter | TemplateText | PromptText | BankText | ZeroShotText
+Part = NoisyImagePart | ImageTower | ImageAdapter | TemplateText | PromptText | BankText | ZeroShotText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +191,7 @@ def write_classifier(identity: ClassifierIdentity) -> Classifier:
     tuned = (_tuned_text(identity, identity.adaptation),) if isinstance(identity.adaptation, ZeroShotAdaptation) else ()
     return Classifier(
         class_names=identity.class_names,
-        parts=(tower, *_adapter(identity), _text(identity, text), *tuned),
+        parts=(*NoisyImagePart.of(identity), tower, *_adapter(identity), _text(identity, text), *tuned),
         text_features_sha256=identity.text_features_sha256,
         arithmetic=Arithmetic(
             device=identity.device, processor=processor, threads=identity.threads, block_size=identity.block_size
@@ -208,7 +209,7 @@ def read_classifier(classifier: Classifier) -> ClassifierIdentity:
         ValueError: A part is missing, is there twice, or is not in its place.
     """
     match classifier.parts:
-        case (ImageTower() as tower, *rest):
+        case (ImageTower() as tower, *rest) | (NoisyImagePart(), ImageTower() as tower, *rest):
             adapter = rest[0] if rest and isinstance(rest[0], ImageAdapter) else None
         case _:
             raise _strange_order(classifier)
@@ -244,13 +245,14 @@ def read_classifier(classifier: Classifier) -> ClassifierIdentity:
         adapter=None if adapter is None else adapter.adapter,
         adapter_sha256=None if adapter is None else adapter.adapter_sha256,
         adapter_images=None if adapter is None else adapter.training_images,
+        noisy_image=next((part.named for part in classifier.parts if isinstance(part, NoisyImagePart)), None),
     )
 
 
 def _strange_order(classifier: Classifier) -> ValueError:
     kinds = ", ".join(part.kind for part in classifier.parts)
     return ValueError(
-        "parts must be the image tower, its adapter if it has one, the text and, if it was tuned, how; "
+        "parts must be the noisy image if any, the image tower, its adapter if any, the text, and how it was tuned; "
         f"got {kinds or 'none'}"
     )
 

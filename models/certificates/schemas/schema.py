@@ -24,14 +24,15 @@ class Schema:
         check_digests: Checks that the digests in the noise key follow from the statement.
         key: Returns the noise key that follows from the statement and the epoch secret.
         scope_text: Returns the scope in words.
-        limits: Returns what a reader must not read into the claim, for numbers of selection and estimation samples.
+        limits: Returns what a reader must not read into the claim, for a classifier and its numbers of selection and
+            estimation samples.
     """
 
     read: Callable[[Mapping[str, Any]], Statement]
     check_digests: Callable[[Statement], str]
     key: Callable[[Statement, bytes], bytes]
     scope_text: Callable[[ClassifierIdentity], str]
-    limits: Callable[[int, int], list[str]]
+    limits: Callable[[ClassifierIdentity, int, int], list[str]]
 
 
 SCHEMAS: Final[Mapping[str, Schema]] = {

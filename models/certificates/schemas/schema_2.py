@@ -178,8 +178,8 @@ def scope_text(classifier: ClassifierIdentity) -> str:
             return "covers the named classifier, whose prompt was fixed before this image was seen"
 
 
-def limits(selected: int, estimated: int) -> list[str]:
-    """Returns what a reader must not read into the claim.
+def limits(_: ClassifierIdentity, selected: int, estimated: int) -> list[str]:
+    """Returns what a reader must not read into the claim, the same of every classifier.
 
     Args:
         selected: Number of selection samples.

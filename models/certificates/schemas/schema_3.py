@@ -11,7 +11,13 @@ from certrad.models.certificates.noise_key import classifier_digest, classifier_
 from certrad.models.certificates.reader import Reader
 from certrad.models.certificates.schemas.claims import Claim, Claims, read_claims, write_claims
 from certrad.models.certificates.schemas.classifier import Classifier, read_classifier, write_classifier
-from certrad.models.certificates.statement import StatedParams, StatedSamples, StatedSignature, Statement
+from certrad.models.certificates.statement import (
+    StatedCertificate,
+    StatedParams,
+    StatedSamples,
+    StatedSignature,
+    Statement,
+)
 from certrad.models.types import Decision, LabelCounts, NoiseLaw, Scope
 from certrad.models.types.identity import NoiseIdentity, Subject
 
@@ -64,13 +70,16 @@ def read(document: Mapping[str, Any]) -> Statement:
     stated: Document = _READER.decode(document, Document, "document")
     claims = read_claims(stated.claims)
     core = {field.name: getattr(stated, field.name) for field in fields(stated) if field.name != "claims"}
+    classifier = read_classifier(stated.classifier)
+    if isinstance(claims.outcome, StatedCertificate) and claims.rendered != (classifier.noisy_image is not None):
+        raise ValueError("the radius must be on the rendered image if noise is added to that, and only then")
     return Statement(
         **core
         | {
             "claim": claims.outcome,
             "routing": claims.routing,
             "radius_in_image_units": claims.image_radius,
-            "classifier": read_classifier(stated.classifier),
+            "classifier": classifier,
             "noise": NoiseIdentity(**asdict(stated.noise)),
         }
     )
@@ -85,7 +94,12 @@ def write(statement: Statement) -> dict[str, Any]:
     Raises:
         ValueError: The classifier lacks what schema 3 states.
     """
-    claims = Claims(outcome=statement.claim, routing=statement.routing, image_radius=statement.radius_in_image_units)
+    claims = Claims(
+        outcome=statement.claim,
+        routing=statement.routing,
+        image_radius=statement.radius_in_image_units,
+        rendered=statement.classifier.noisy_image is not None,
+    )
     noise = asdict(statement.noise)
     core = {
         field.name: getattr(statement, field.name)
@@ -135,4 +149,6 @@ def key(statement: Statement, secret: bytes) -> bytes:
     noise = statement.noise
     if noise.classifier_sha256 is None:
         raise ValueError("a document of schema 3 must have classifier_sha256")
-    return noise_key(secret, statement.subject.input_sha256, noise.classifier_sha256, noise.settings_sha256)
+    image = statement.classifier.noisy_image
+    noised = statement.subject.input_sha256 if image is None else image.sha256
+    return noise_key(secret, noised, noise.classifier_sha256, noise.settings_sha256)

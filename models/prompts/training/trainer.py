@@ -16,6 +16,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout
 from certrad.models.prompts.training.acquisition import AcquisitionRanges, change_acquisition
 from certrad.models.prompts.training.augmentation import crop_and_flip
+from certrad.models.prompts.training.noise import UnitNoise, on_model_input
 from certrad.models.prompts.training.trainer_state import TrainerState, WithinEpoch
 from certrad.models.randomness import seeded
 from certrad.models.types.cards import ContextPosition
@@ -205,7 +206,9 @@ def _state_within(
     return _state(epoch, loss, vectors, optimizer, WithinEpoch(losses=done, generator=generator.get_state()))
 
 
-def image_features(backbone: Backbone, images: Tensor, params: FewShotParams) -> FeatureSource:
+def image_features(
+    backbone: Backbone, images: Tensor, params: FewShotParams, noise: UnitNoise = on_model_input
+) -> FeatureSource:
     """Returns a source of features of `images` (N, 3, H, W), augmented, changed and noisy as `params` say.
 
     Images that stay as they are are encoded once.
@@ -221,7 +224,7 @@ def image_features(backbone: Backbone, images: Tensor, params: FewShotParams) ->
             batch = change_acquisition(batch, params.acquisition, generator)
         if len(levels):
             sigma = levels[torch.randint(len(levels), (len(batch), 1, 1, 1), generator=generator)]
-            batch = batch + sigma * torch.randn(batch.shape, generator=generator)
+            batch = batch + sigma * noise(batch, generator)
         return backbone.encode_image(batch)
 
     if params.augment or params.acquisition is not None or len(levels):

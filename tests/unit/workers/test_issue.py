@@ -12,11 +12,12 @@ from certrad.models.certificates.document import certification_result, document
 from certrad.models.errors import Rejected
 from certrad.models.types.applied_window import FullRange
 from certrad.models.types.image import ImageRecord
+from certrad.models.types.noise_space import NoisyImage
 from certrad.workers.contract.job import RESULT, JobRecord
 from certrad.workers.contract.payloads import HandOver
 from certrad.workers.contract.progress import at_start
 from certrad.workers.issue import sign_document
-from tests.support.certificates import CASES, ISSUER, SCALE, Case, facts, genuine
+from tests.support.certificates import CASES, ISSUER, NOISY_IMAGE, SCALE, Case, facts, genuine
 from tests.support.image_facts import image_facts
 
 RULES = {
@@ -25,6 +26,7 @@ RULES = {
     "zero-shot": next(case for case in CASES if "steps" in str(case.adaptation)),
     "gated": next(case for case in CASES if "gate" in str(case.adaptation)),
     "automatic sigma": next(case for case in CASES if case.routing),
+    "noise on the image": replace(CASES[3], noise_space="image"),
     "nothing selected": next(case for case in CASES if max(case.probabilities) < 0.2),
 }
 CASE = RULES["fixed n"]
@@ -47,7 +49,12 @@ def record_of(case: Case) -> JobRecord:
         progress=at_start(case.request),
         created_at=0.0,
         updated_at=0.0,
-        image=image_facts(pixels_sha256=subject.pixels_sha256, input_sha256=subject.input_sha256),
+        image=image_facts(
+            pixels_sha256=subject.pixels_sha256,
+            input_sha256=subject.input_sha256,
+            scale=facts(case).scale,
+            noisy=NOISY_IMAGE if case.noise_space == "image" else None,
+        ),
     )
 
 
@@ -100,6 +107,8 @@ def test_a_document_of_another_job_is_not_signed() -> None:
     other = replace(CASE, params=replace(CASE.params, n=CASE.params.n + 1))
     assert "another request" in refused(left, told, replace(record_of(CASE), request=other.request))
     assert "another request" in refused(left, told, record_of(RULES["target"]))
+    of_image = replace(record_of(CASE), request=replace(CASE.request, noise_space="image"))
+    assert "another request" in refused(left, told, of_image)
     assert "never decoded" in refused(left, told, replace(record_of(CASE), image=None))
 
 
@@ -120,12 +129,22 @@ def test_a_document_of_another_image_is_not_signed(fact: str, reason: str) -> No
     assert reason in refused(*left_by_engine(CASE), replace(record, image=image))
 
 
+@pytest.mark.parametrize("noisy", [None, replace(NOISY_IMAGE, sha256="0" * 64), replace(NOISY_IMAGE, of_rows=601)])
+def test_a_document_of_another_rendered_image_is_not_signed(noisy: NoisyImage | None) -> None:
+    case = RULES["noise on the image"]
+    record = record_of(case)
+    assert isinstance(record.image, ImageRecord)
+    other = replace(record, image=replace(record.image, noisy=noisy))
+    assert "rendered image made of these pixels" in refused(*left_by_engine(case), other)
+
+
 @pytest.mark.parametrize(
     "lie",
     [
         {"radius": 9.0},
         {"label": "class 1"},
         {"scope": "frozen_prompt"},
+        {"noise_space": "image"},
         {"samples_used": 1},
         {"window": {"kind": "full_range/1"}},
         {"target_reached": True},

@@ -15,7 +15,8 @@ import pytest
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import verify
-from certrad.models.types import SmoothingParams
+from certrad.models.types import ETA, SmoothingParams
+from certrad.models.types.total_variation import total_variation
 from tests.support.certificates import ADAPTER_SHA256, CASES, EPOCH_SECRET, ISSUER, Case, genuine
 from tests.support.processes import ROOT
 from tests.unit.models.certificates.test_verify import (
@@ -25,6 +26,8 @@ from tests.unit.models.certificates.test_verify import (
     FORGER,
     GAVE_UP,
     KNOWN,
+    NOISY,
+    NOISY_CASES,
     PAIR,
     ROUTED,
     SEVEN,
@@ -36,11 +39,13 @@ from tests.unit.models.certificates.test_verify import (
     hidden_radius,
     many_classes_and_looks,
     more_samples_than_there_can_be,
+    of_image,
     refused,
     relabelled,
     reordered,
     rounded_up,
     without_adapter,
+    without_noisy_image,
 )
 
 VERIFIER = ROOT / "docs" / "verifier.py"
@@ -109,6 +114,62 @@ def test_documents_of_an_adapted_image_encoder_pass(case: Case, run: Callable[..
     assert verify(genuine(case), KNOWN).valid
 
 
+@pytest.mark.parametrize("case", NOISY_CASES)
+def test_documents_of_noise_on_the_image_pass(case: Case, run: Callable[..., Outcome]) -> None:
+    assert run(genuine(case)) == (0, {})
+
+
+def test_eta_must_pay_for_noise_on_every_value_of_the_image(run: Callable[..., Outcome]) -> None:
+    most = int(ETA / total_variation("philox-ziggurat-f64", 0.25, 512))
+    assert run(of_image(most)) == (0, {})
+    assert list(run(of_image(most + 1))[1]) == ["noise_space"]
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        lambda: forged(NOISY, claims__1__l2=rounded_l2()),
+        lambda: forged(NOISY, claims__1__factors__channels="1.73205081"),
+        lambda: forged(NOISY, claims__1__factors__resize_vertical="0.5"),
+        lambda: forged(NOISY, claims__1__factors__resize_horizontal="0.5"),
+        lambda: forged(NOISY, claims__1__region__rows="511"),
+        lambda: forged(NOISY, claims__1__region__columns="511"),
+        lambda: forged(NOISY, claims__1__region__channels="3"),
+    ],
+)
+def test_radius_in_units_of_the_noisy_image_is_that_of_the_claim(
+    forgery: Callable[[], bytes], run: Callable[..., Outcome]
+) -> None:
+    content = forgery()
+    assert {"noise_space"} == run(content)[1].keys() - {"issuer"}
+    assert "image_units" in refused(verify(content, KNOWN))
+
+
+def rounded_l2() -> str:
+    """The radius of NOISY in units of its image, one ten-thousandth more."""
+    return str(round(float(json.loads(genuine(NOISY))["claims"][1]["l2"]) + 1e-4, 4))
+
+
+@pytest.mark.parametrize("kind", ["l2_radius/1", "l2_rendered_radius/1"])
+def test_certificate_that_hides_its_noise_space_is_refused(kind: str, run: Callable[..., Outcome]) -> None:
+    assert "settings" in run(without_noisy_image(kind))[1]
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        lambda: forged(NOISY, claims__0__kind="l2_radius/1"),
+        lambda: forged(FIXED, claims__0__kind="l2_rendered_radius/1"),
+        lambda: without_noisy_image("l2_rendered_radius/1"),
+        lambda: reordered(NOISY, (1, 0, 2)),
+    ],
+)
+def test_radius_on_the_rendered_image_goes_with_noise_on_it(
+    forgery: Callable[[], bytes], run: Callable[..., Outcome]
+) -> None:
+    assert "schema" in run(forgery())[1]
+
+
 def test_certificate_that_hides_its_adapter_is_refused(run: Callable[..., Outcome]) -> None:
     assert "settings" in run(without_adapter(ADAPTED))[1]
 
@@ -158,6 +219,8 @@ def test_thousands_of_samples_of_an_uncertain_class_pass(target: float | None, r
         lambda: forged(GAVE_UP, claims__0__reason="no_majority"),
         lambda: forged(FIXED, claims__0__class_index="1", claims__0__label="class 1"),
         lambda: forged(ADAPTED, classifier__parts__1__adapter_sha256=f"{ADAPTER_SHA256[:16]}{'0' * 48}"),
+        lambda: forged(NOISY, classifier__parts__0__fit="pad"),
+        lambda: forged(NOISY, classifier__parts__0__of_rows="601"),
         lambda: forged(FIXED, params__n="10000"),
         lambda: forged(FIXED, selection__per_class=["0", "20", "0"]),
     ],

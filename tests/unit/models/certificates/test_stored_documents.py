@@ -12,10 +12,11 @@ from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import document
 from certrad.models.certificates.signature import sign
 from certrad.models.certificates.verify import verify
+from certrad.models.types.noise_space import NoiseSpace
 from tests.support.certificates import CASES, ISSUER, WINDOWS, answered, scale_of
 
-COUNTS = {2: 14, 3: 17}
-"""Schema -> stored documents; the last three of schema 3 have an adapter."""
+COUNTS = {2: 14, 3: 20}
+"""Schema -> stored documents; of schema 3, three have an adapter, and the last three have noise on the image."""
 STORED = Path(__file__).parents[3] / "data"
 
 
@@ -28,7 +29,8 @@ def _stored(schema: int) -> tuple[dict[str, Any], ...]:
 @pytest.mark.parametrize("index", range(COUNTS[3]))
 def test_same_facts_make_the_stored_bytes(index: int) -> None:
     stored = _stored(3)[index]
-    case = replace(CASES[stored["case"]], adapter=stored.get("adapter"))
+    space: NoiseSpace = stored.get("noise_space", "model_input")
+    case = replace(CASES[stored["case"]], adapter=stored.get("adapter"), noise_space=space)
 
     window = WINDOWS[index % len(WINDOWS)]
     facts = answered(

@@ -12,8 +12,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.document import document as write_document
 from certrad.models.certificates.exact import Bounds, Look, is_clopper_pearson, is_e_process, radii
+from certrad.models.certificates.facts import Facts
 from certrad.models.certificates.labels import merkle_root, parse_labels, run_lengths
+from certrad.models.certificates.noise_key import classifier_digest, classifier_parts
 from certrad.models.certificates.signature import is_signed, public_key, sign
 from certrad.models.certificates.verify import Issuer, Verification, verify
 from certrad.models.errors import Rejected
@@ -21,7 +24,18 @@ from certrad.models.smoothing import confidence_bounds, radius
 from certrad.models.smoothing.bounds import floor_decimals, raise_decimals
 from certrad.models.smoothing.sequential import ConfidenceSequence
 from certrad.models.types import ETA, AlphaSplit, SmoothingParams, ZeroShotAdaptation
-from tests.support.certificates import ADAPTER, ADAPTER_SHA256, CASES, EPOCH_SECRET, ISSUER, Case, genuine
+from certrad.models.types.total_variation import total_variation
+from tests.support.certificates import (
+    ADAPTER,
+    ADAPTER_SHA256,
+    CASES,
+    EPOCH_SECRET,
+    ISSUER,
+    NOISY_IMAGE,
+    Case,
+    facts,
+    genuine,
+)
 
 FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 KNOWN = Issuer(
@@ -39,6 +53,11 @@ GAVE_UP = Case(
 )
 ROUTED = next(case for case in CASES if case.routing is not None)
 ADAPTED = replace(FIXED, adapter=ADAPTER)
+NOISY = replace(FIXED, noise_space="image")
+NOISY_CASES = tuple(
+    replace(case, noise_space="image")
+    for case in (FIXED, PAIR, SEVEN, GAVE_UP, ROUTED, replace(FIXED, adapter=ADAPTER))
+)
 ADAPTED_CASES = tuple(replace(case, adapter=ADAPTED.adapter) for case in (FIXED, PAIR, SEVEN, ROUTED))
 
 SIGNED_ONLY = (
@@ -49,6 +68,8 @@ SIGNED_ONLY = (
     "classifier.arithmetic.",
     "classifier.parts.0.backbone",
     "classifier.parts.0.logit_scale",
+    "classifier.parts.1.backbone",
+    "classifier.parts.1.logit_scale",
     "classifier.parts.1.template",
     "classifier.parts.1.prompt",
     "classifier.parts.1.members.",
@@ -150,6 +171,27 @@ def reordered(case: Case, order: tuple[int, ...]) -> bytes:
     return forged(case, classifier__parts=[parts[place] for place in order])
 
 
+def without_noisy_image(kind: str) -> bytes:
+    """A genuine document of noise on the image that no longer says so, with a claim of this kind."""
+    parts = json.loads(genuine(NOISY))["classifier"]["parts"]
+    return forged(NOISY, classifier__parts=parts[1:], claims__0__kind=kind)
+
+
+def of_image(rows: int) -> bytes:
+    """A document of noise on an image of so many rows, whose digests and radius fit it, signed by the issuer."""
+    stated: Facts = facts(NOISY)
+    image = replace(NOISY_IMAGE, rows=rows, of_rows=rows)
+    classifier = replace(stated.classifier, noisy_image=image)
+    digest = classifier_digest(classifier_parts(classifier, stated.noise.law))
+    stated = replace(
+        stated,
+        classifier=classifier,
+        noise=replace(stated.noise, classifier_sha256=digest),
+        scale=replace(stated.scale, rows=rows),
+    )
+    return canonical(sign(write_document(stated), ISSUER))
+
+
 def without_adapter(case: Case) -> bytes:
     """A genuine document that no longer says that its image encoder was adapted."""
     return reordered(case, (0, 2))
@@ -223,16 +265,29 @@ def test_noise_of_a_secret_that_was_not_committed_to_is_refused() -> None:
     assert "not committed" in reasons["noise_key"]
 
 
+@pytest.mark.parametrize("case", NOISY_CASES)
+def test_documents_of_noise_on_the_image_pass(case: Case) -> None:
+    assert refused(verify(genuine(case), KNOWN)) == {}
+
+
+def test_eta_pays_for_noise_on_so_many_values_and_no_more() -> None:
+    most = int(ETA / total_variation("philox-ziggurat-f64", 0.25, 512))
+    assert list(refused(verify(of_image(most), KNOWN))) == ["noise_key"]  # the secret makes another key of this image
+    assert "eta does not pay" in refused(verify(of_image(most + 1), KNOWN))["noise_space"]
+
+
 # -- what was changed is refused ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "case",
-    [PAIR, SEVEN, ROUTED, ADAPTED, ADAPTED_CASES[2]],
-    ids=["two classes", "seven classes", "routed", "adapted", "adapted and tuned"],
+    [PAIR, SEVEN, ROUTED, ADAPTED, ADAPTED_CASES[2], NOISY],
+    ids=["two classes", "seven classes", "routed", "adapted", "adapted and tuned", "noise on the image"],
 )
 def test_every_change_of_a_single_field_is_refused(case: Case) -> None:
     document = json.loads(genuine(case))
+    # With noise on the image, the noise key follows from that: the model input is signed, and made again by a replay.
+    signed_only = SIGNED_ONLY if case.noise_space == "model_input" else (*SIGNED_ONLY, "subject.input_sha256")
     accepted, derived = [], []
     for path in leaves(document):
         if path[0] in ("schema", "signature"):
@@ -242,7 +297,7 @@ def test_every_change_of_a_single_field_is_refused(case: Case) -> None:
         reasons = refused(verify(canonical(sign(changed, FORGER)), KNOWN))
         if is_signed(changed) or "issuer" not in reasons:
             accepted.append(name)
-        if len(reasons) == 1 and not name.startswith(SIGNED_ONLY):
+        if len(reasons) == 1 and not name.startswith(signed_only):
             derived.append(name)
     assert accepted == []
     assert derived == [], "what follows from something else is refused whoever signed it"
@@ -314,6 +369,22 @@ def hidden_radius() -> bytes:
         ),
         (lambda: forged(ADAPTED, classifier__parts__1__training_images="not_recorded"), "scope", "not recorded"),
         (lambda: without_adapter(ADAPTED), "settings", "of another classifier"),
+        (lambda: forged(NOISY, claims__0__kind="l2_radius/1"), "schema", "only then"),
+        (lambda: forged(FIXED, claims__0__kind="l2_rendered_radius/1"), "schema", "only then"),
+        (lambda: without_noisy_image("l2_rendered_radius/1"), "schema", "only then"),
+        (lambda: without_noisy_image("l2_radius/1"), "settings", "of another classifier"),
+        (lambda: forged(NOISY, classifier__parts__0__image_sha256="ab" * 32), "noise_key", "not that of this image"),
+        (lambda: forged(NOISY, classifier__parts__0__of_rows="601"), "settings", "of another classifier"),
+        (lambda: forged(NOISY, classifier__parts__0__of_rows="511"), "schema", "must be"),
+        (lambda: forged(NOISY, classifier__parts__0__fit="pad"), "settings", "of another classifier"),
+        (lambda: forged(NOISY, claims__1__factors__channels="1.73205081"), "image_units", "must be 1"),
+        (lambda: forged(NOISY, claims__1__factors__resize_vertical="0.5"), "image_units", "must be 1"),
+        (lambda: forged(NOISY, claims__1__region__rows="511"), "image_units", "the shape of the rendered image"),
+        *(
+            (lambda order=order: reordered(NOISY, order), "schema", "parts must be")
+            for order in STRANGE_ORDERS
+            if order != (1, 2)  # the parts of noise on the model input
+        ),
         *((lambda order=order: reordered(ADAPTED, order), "schema", "its adapter") for order in STRANGE_ORDERS),
         (lambda: forged(FIXED, claims__0__kind="l2_radius/2"), "schema", "l2_radius/1"),
         (lambda: forged(FIXED, classifier__parts=[]), "schema", "image tower"),

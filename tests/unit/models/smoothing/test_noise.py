@@ -20,10 +20,10 @@ from certrad.models.smoothing.noise import (
     aes_boxmuller,
     boxmuller,
     philox4x32,
-    total_variation,
     ziggurat,
 )
 from certrad.models.types import ETA, NoiseLaw
+from certrad.models.types.total_variation import total_variation
 
 KEY = bytes(range(32))
 LAWS: tuple[NoiseLaw, ...] = get_args(NoiseLaw)

@@ -94,7 +94,7 @@ def test_instances_are_one_from_the_middle_unless_the_rule_says_otherwise() -> N
 def test_fields_of_a_rule_are_fields_of_the_request() -> None:
     values = (
         'task="mednist"\nbackbone="demo"\nprompt="template"\nadapter="none"\nadaptation="none"\nsigma=0.5\nalpha=0.001\nn0=100\nn=1000\n'
-        'bound="cohen"\ntarget_radius=0.25\nwindow="40,400"\nframe=2\npriority="urgent"\n'
+        'bound="cohen"\ntarget_radius=0.25\nwindow="40,400"\nnoise_space="image"\nframe=2\npriority="urgent"\n'
     )
     (rule,) = parse_rules(f'[[rule]]\nname = "x"\n{values}').rules
     assert set(rule.fields) == set(REQUEST_FIELDS) <= set(CertifyForm.model_fields)

@@ -31,7 +31,7 @@ STORED = [
 ]
 NEW_OF_A_CLASSIFIER = (
     *("card_sha256", "text_sha256", "processor", "tuning_images"),
-    *("adapter", "adapter_sha256", "adapter_images"),
+    *("adapter", "adapter_sha256", "adapter_images", "noisy_image"),
 )
 BY_NAME = {stored["name"]: stored["fields"] for stored in STORED}
 
@@ -54,7 +54,7 @@ def test_stored_record_is_read_and_spelled_the_same(stored: dict[str, Any]) -> N
             expected |= dict.fromkeys(("label", "class_index", "radius"))
         if isinstance(value, CertifiedResult | AbstainedResult):  # warnings were sentences
             warnings = [{"code": "backbone_note", "message": sentence} for sentence in expected["warnings"]]
-            expected |= {"warnings": warnings, "window": None, "adapter": None}
+            expected |= {"warnings": warnings, "window": None, "adapter": None, "noise_space": "model_input"}
             identities = expected["provenance"]
             identities["classifier"] |= dict.fromkeys(NEW_OF_A_CLASSIFIER)
             identities["noise"] |= {"classifier_sha256": None}

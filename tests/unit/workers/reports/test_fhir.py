@@ -276,6 +276,13 @@ def test_device_of_an_adapted_encoder_names_the_adapter_and_is_another_device() 
     assert named["adapter"] == ADAPTER
 
 
+def test_radius_and_sigma_on_the_image_have_codes_of_their_own() -> None:
+    observation = resources(fhir_bundle(report(replace(CERTIFIED, noise_space="image")), source()))["Observation"]
+    codes = {part["code"]["coding"][0]["code"] for part in observation["component"]}
+    assert {"CERT-L2-RENDERED", "RENDERED-SIGMA"} <= codes
+    assert not {"CERT-L2-RADIUS", "SMOOTH-SIGMA"} & codes
+
+
 def test_a_second_post_creates_nothing() -> None:
     for entry in fhir_bundle(report(CERTIFIED), source())["entry"]:
         resource, request = entry["resource"], entry["request"]

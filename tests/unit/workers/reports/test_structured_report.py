@@ -201,6 +201,15 @@ def test_adapter_of_the_encoder_is_a_parameter_of_the_algorithm() -> None:
     assert named.startswith(f"adapter: {ADAPTER}, SHA-256 {ADAPTER_SHA256}")
 
 
+def test_noise_on_the_image_has_codes_of_its_own_and_says_its_shape() -> None:
+    read_back = private_items(written_report(certified(state(facts(noise_space="image")))))
+    assert {"CERT-L2-RENDERED", "RENDERED-SIGMA"} <= read_back.keys()
+    assert not {"CERT-L2-RADIUS", "SMOOTH-SIGMA"} & read_back.keys()
+    assert read_back["INPUT-SPACE"] == [
+        "Rendered image of 1 x 512 x 512 values in [0, 1], after decoding and before resizing the image."
+    ]
+
+
 @pytest.mark.parametrize("outcome", REPORTS)
 def test_scope_limits_and_input_space_are_stated(outcome: str) -> None:
     report, read_back = REPORTS[outcome], private_items(plain(outcome))

@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 
+from certrad.models.certificates.document import state
 from certrad.models.certificates.text import limits, scope_text
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import ClassifierSpec, GatedAdaptation, ZeroShotAdaptation
 from certrad.models.types.image import IMAGE_WARNINGS, NoImageRadius
 from certrad.workers.reports.codes import ABSTENTION_REASONS, WARNINGS
 from certrad.workers.reports.fonts import can_draw
-from certrad.workers.reports.texts import LANGUAGES, Texts, catalogue, scope_kinds
-from tests.support.certificates import ADAPTER, ADAPTER_SHA256, SCALE, identity
+from certrad.workers.reports.texts import LANGUAGES, Language, Texts, catalogue, scope_kinds
+from tests.support.certificates import ADAPTER, ADAPTER_SHA256, NOISY_IMAGE, SCALE, identity
+from tests.support.document_facts import facts
 
 _LONG_STRING = 64
+_LATER_LIMITS = ("probability", "classifier", "abstention", "research", "samples")
 _SHORT_TEXT = 1024
 
 
@@ -62,7 +65,7 @@ def test_english_scope_is_that_of_the_document(prompt: str, adaptation: Any, tun
         named: dict[str, Any] = (
             {} if images is None else {"adapter": ADAPTER, "adapter_sha256": ADAPTER_SHA256, "adapter_images": images}
         )
-        adapted = replace(classifier, **named)
+        adapted = replace(classifier, **named, noisy_image=NOISY_IMAGE if images == "recorded" else None)
         sentences = [catalogue("en")[f"scope.{kind}"] for kind in scope_kinds(adapted)]
         assert " ".join(sentences) == scope_text(adapted)
 
@@ -77,7 +80,28 @@ def test_images_that_are_ruled_out_are_named_as_model_inputs(kind: str, language
 
 
 def test_english_limits_are_those_of_the_document() -> None:
-    assert Texts("en").limits(100, 10_000) == limits(100, 10_000)
+    spec = ClassifierSpec(backbone="demo", prompt="few-shot", class_names=("a", "b"), template="{}")
+    classifier = identity(spec, block_size=64)
+    assert Texts("en").limits(100, 10_000) == limits(classifier, 100, 10_000)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_limits_of_noise_on_the_image_are_translated_word_by_word(language: Language) -> None:
+    """No limit of such a document stays English in another language, and in English none is changed."""
+    stated = state(facts(noise_space="image"))
+    texts = Texts(language)
+    keys = ("claim_rendered", "correctness", "norm_rendered", *_LATER_LIMITS)
+    expected = [texts(f"limits.{key}", selected="20", estimated="100") for key in keys]
+    assert texts.stated_limits(stated) == expected
+    if language == "en":
+        assert expected == list(stated.limits)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_scope_of_noise_on_the_image_names_its_pixels(language: Language) -> None:
+    stated, texts = state(facts(noise_space="image")), Texts(language)
+    assert texts.scope(stated).endswith(texts("scope.rendered"))
+    assert texts("scope.rendered") not in texts.scope(state(facts()))
 
 
 @pytest.mark.parametrize("code", IMAGE_WARNINGS)

@@ -17,6 +17,7 @@ from certrad.models.shipped import shipped_adapters, shipped_backbones, shipped_
 from certrad.models.types import AdapterCard, BackboneCard, TaskCard
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest
 from certrad.models.types.window import FileWindow
+from certrad.workers.contract.adapter_cards import AdapterCards
 from certrad.workers.contract.catalogue import Catalogue
 
 METHODS: tuple[TuningMethod, ...] = ("few_shot", "coop", "advpt")
@@ -46,6 +47,16 @@ BEYOND = {
 }
 
 
+class ShippedAdapters(AdapterCards):
+    """The shipped adapters; nothing of this asks Redis."""
+
+    def __getitem__(self, adapter_id: str) -> AdapterCard:
+        return shipped_adapters()[adapter_id]
+
+    def is_withdrawn(self, adapter_id: str | None) -> bool:
+        return False
+
+
 class ShippedCatalogue(Catalogue):
     """The shipped cards; nothing of this asks Redis."""
 
@@ -55,8 +66,9 @@ class ShippedCatalogue(Catalogue):
     def tasks(self) -> dict[str, TaskCard]:
         return shipped_tasks()
 
-    def adapters(self) -> dict[str, AdapterCard]:
-        return shipped_adapters()
+    @property
+    def adapters(self) -> AdapterCards:
+        return ShippedAdapters(self._redis)
 
 
 def request(*given: tuple[str, str]) -> TuningRequest:

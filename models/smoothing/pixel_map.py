@@ -1,0 +1,87 @@
+"""The map from a noisy rendered image to the model input: the resize inside the base classifier, without its clip."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from certrad.models.images.model_input import axis_resizes
+from certrad.models.images.resize import AxisResize
+from certrad.models.types.noise_space import ImageMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PixelMap:
+    """T: a linear map from images (C, H, W) to model inputs (3, S, S), one image at a time.
+
+    It is that of `certrad.models.images.model_input`, but nothing is clipped, so that noise is not bent. Sums are those
+    of float64 in a fixed order, and each image is mapped by itself: its model input has the same bytes on every
+    machine, on CPU and GPU, whatever other images are in the batch.
+
+    Attributes:
+        rows: The resize of the vertical axis, (H,) to (S,).
+        columns: The resize of the horizontal axis, (W,) to (S,).
+        size: S.
+    """
+
+    rows: AxisResize
+    columns: AxisResize
+    size: int
+
+    @staticmethod
+    def of(image: ImageMap, size: int) -> "PixelMap":
+        """Returns the map of images of one shape.
+
+        Args:
+            image: The shape, and how it becomes a square.
+            size: Side of the model input in pixels.
+
+        Raises:
+            ValueError: The part that is named is not the one that the model input is made of.
+            Rejected: See `certrad.models.images.model_input.model_input`.
+        """
+        vertical, horizontal = axis_resizes((image.of_rows, image.of_columns), size, image.fit)
+        read = len(vertical.samples), len(horizontal.samples)
+        if read != (image.rows, image.columns):
+            raise ValueError(
+                f"the model input is made of {read[0]} x {read[1]} pixels, got {image.rows} x {image.columns}"
+            )
+        return PixelMap(rows=vertical.on_samples(), columns=horizontal.on_samples(), size=size)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Returns (channels, height, width) of a model input."""
+        return 3, self.size, self.size
+
+    def of_array(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns the model input (3, S, S) of one image (C, H, W), in this thread."""
+        resized = pixels.astype(np.float64)
+        for axis, resize in self._in_order:
+            resized = resize.apply(resized, axis + 1)
+        return np.broadcast_to(resized.astype(np.float32), self.shape)
+
+    def of_tensor(self, pixels: Tensor) -> Tensor:
+        """Returns the model inputs (B, 3, S, S) of images (B, C, H, W), differentiable, on their device."""
+        resized = pixels.double()
+        for axis, resize in self._in_order:
+            resized = _applied(resize, resized, axis + 2)
+        return resized.float().expand(-1, *self.shape)
+
+    @property
+    def _in_order(self) -> list[tuple[int, AxisResize]]:
+        """Returns the axes with the longer one first: it shrinks most."""
+        return sorted(enumerate((self.rows, self.columns)), key=lambda each: -each[1].n)
+
+
+def _applied(resize: AxisResize, pixels: Tensor, axis: int) -> Tensor:
+    """Returns `AxisResize.apply` by the same operations in the same order, in torch."""
+    shape = [1] * pixels.ndim
+    shape[axis] = len(resize.weights)
+    first, weights = (torch.from_numpy(each).to(pixels.device) for each in (resize.first, resize.weights))
+    resized = torch.zeros((), dtype=torch.float64, device=pixels.device)
+    for tap in range(resize.taps):
+        source = (first + tap).clamp(max=resize.n - 1)
+        resized = resized + weights[:, tap].reshape(shape) * pixels.index_select(axis, source)
+    return resized
