@@ -87,7 +87,6 @@ class TaskCard:
         default_backbone: Id of the backbone for requests that name none.
         default_prompt: Id of the learned prompt for requests that name none.
         default_bank: Id of the bank of prompts that `adaptation=gated` uses when the request names none.
-        bank_first: Whether a request that names neither prompt nor adaptation takes the bank before the prompt.
         default_adapter: Id of the adapter for requests that name none.
         source: Where the classes come from.
         sigma_routing: Noise levels and selector of `sigma=auto`; None where no selector was tuned for the task.
@@ -103,7 +102,6 @@ class TaskCard:
     default_backbone: str
     default_prompt: str | None = None
     default_bank: str | None = None
-    bank_first: bool = True
     default_adapter: str | None = None
     source: str = ""
     sigma_routing: SigmaRouting | None = None

@@ -59,7 +59,7 @@ class ClassifierChoice:
 
 
 def default_prompts(task: TaskCard, known: Mapping[str, PromptCard], chosen: str | None = None) -> list[PromptCard]:
-    """Returns the prompts that a task may use by default: the operator's choice, then the task's bank and its prompt.
+    """Returns the prompts that a task may use by default: the operator's choice, the task's bank, the task's prompt.
 
     Args:
         task: The task.
@@ -67,10 +67,9 @@ def default_prompts(task: TaskCard, known: Mapping[str, PromptCard], chosen: str
         chosen: Id of the prompt that the operator made the task's default.
 
     Returns:
-        The known ones among the three, in order of preference: the task says whether bank or prompt comes first.
+        The known ones among the three, in order of preference.
     """
-    own = (task.default_bank, task.default_prompt)
-    names = (chosen, *(own if task.bank_first else reversed(own)))
+    names = (chosen, task.default_bank, task.default_prompt)
     return [known[name] for name in names if name is not None and name in known]
 
 

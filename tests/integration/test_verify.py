@@ -438,9 +438,9 @@ def test_classifier_with_another_digest_is_refused(
     for part, field, what in (
         (0, "backbone", "weights"),
         (0, "card", "card of the backbone"),
-        (1, "prompt", "prompt checkpoint"),
-        (1, "text", "text"),
-        (2, "context", "context"),
+        (2, "prompt", "prompt checkpoint"),
+        (2, "text", "text"),
+        (3, "context", "context"),
     ):
         other = deepcopy(document)
         other["classifier"]["parts"][part][f"{field}_sha256"] = "ab" * 32

@@ -215,15 +215,9 @@ def _changed(view: PromptView, *, replaced: str | None = None) -> ChangedPrompt:
 
 def _in_use(catalogue: Catalogue, task: TaskCard) -> TaskCard:
     """Returns the task with its defaults of today, not those it was shipped with."""
-    listed = catalogue.default_prompts(task.id)
-    first = {card.method == "bank": card.id for card in reversed(listed)}
-    return replace(
-        task,
-        default_prompt=first.get(False),
-        default_bank=first.get(True),
-        bank_first=listed[0].method == "bank" if listed else task.bank_first,
-        default_adapter=catalogue.default_adapter(task),
-    )
+    first = {card.method == "bank": card.id for card in reversed(catalogue.default_prompts(task.id))}
+    adapter = catalogue.default_adapter(task)
+    return replace(task, default_prompt=first.get(False), default_bank=first.get(True), default_adapter=adapter)
 
 
 def _card(catalogue: Catalogue, prompt_id: str) -> PromptCard:

@@ -157,23 +157,6 @@ def test_default_prompts_in_order(chosen: str | None, known: tuple[PromptCard, .
     assert [card.id for card in default_prompts(task, {card.id: card for card in known}, chosen)] == ids
 
 
-def test_a_task_can_prefer_its_prompt_to_its_bank() -> None:
-    task = TaskCard(
-        id="mednist",
-        title="MedNIST",
-        class_names=CLASSES,
-        template="a photo of {}.",
-        default_backbone="demo",
-        default_prompt=FEW_SHOT.id,
-        default_bank=BANK.id,
-        bank_first=False,
-    )
-    candidates = default_prompts(task, {card.id: card for card in OWN})
-    assert candidates == [FEW_SHOT, BANK]
-    assert choose_with(candidates=candidates) == ("demo", FEW_SHOT.id, None)
-    assert choose_with(candidates=candidates, adaptation="gated") == ("demo", BANK.id, None)
-
-
 def choose_with(**fields: Any) -> tuple[str, str, str | None]:
     """The backbone, prompt and adapter of a request."""
     given = {"class_names": CLASSES, "candidates": OWN, "default_backbone": "demo", "adapters": ADAPTERS}
