@@ -45,6 +45,10 @@ COMMANDS: Final = {
         "certrad.bench.demo.calibrate_prompt",
         "adapt the few-shot prompt to a pool of unlabelled images",
     ),
+    "unknown": (
+        "certrad.bench.measure.unknown",
+        "images of no class that are certified as one, with and without an adapter",
+    ),
     "train-adapter": ("certrad.bench.demo.train_adapter", "train the adapter of the demo that is shipped"),
     "tune-bank": ("certrad.bench.demo.tune_bank", "tune the bank of prompts and the gate that are shipped"),
     "sequential-cost": (

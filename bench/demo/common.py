@@ -11,12 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from certrad.bench.common.classifier import with_adapter
 from certrad.bench.common.mednist import TASK, LabelledImages, read_split
 from certrad.bench.common.noisy_images import as_input
 from certrad.bench.common.options import add_threads
 from certrad.bench.demo.files import write_json
-from certrad.models.adapters.adapter import adapted
-from certrad.models.adapters.checkpoint import load_adapter
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.weights import file_sha256
 from certrad.models.images.input_digests import input_digests
@@ -24,7 +23,6 @@ from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.shipped import (
-    SHIPPED_ADAPTERS,
     SHIPPED_PROMPTS,
     TASK_CARDS,
     shipped_adapters,
@@ -74,10 +72,7 @@ def backbone_of(arguments: argparse.Namespace, dtype: torch.dtype = torch.float3
 
 def encoder_of(arguments: argparse.Namespace, dtype: torch.dtype = torch.float32) -> Backbone:
     """Returns the backbone that the options name, with the image tower of their adapter if they name one."""
-    backbone = backbone_of(arguments, dtype)
-    if arguments.adapter is None:
-        return backbone
-    return adapted(backbone, load_adapter(SHIPPED_ADAPTERS, shipped_adapters()[arguments.adapter]))
+    return with_adapter(backbone_of(arguments, dtype), arguments.adapter)
 
 
 def training_images(arguments: argparse.Namespace) -> LabelledImages:

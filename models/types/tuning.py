@@ -162,5 +162,5 @@ class TuningResult:
 
     __pydantic_config__ = STRICT
 
-    prompt: str = field(metadata={"description": "its id", "examples": ["mednist-few-shot-c3fd994275dfb3bb"]})
+    prompt: str = field(metadata={"description": "its id", "examples": ["mednist-few-shot-cde9e519d33425eb"]})
     card: PromptCard
