@@ -26,6 +26,7 @@ from certrad.app.api.middleware import (
 from certrad.app.api.origin import ForeignOriginMiddleware
 from certrad.app.api.request_log import RequestLogMiddleware
 from certrad.app.api.routes import (
+    adapters,
     assessments,
     catalogue,
     certificates,
@@ -119,6 +120,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         assessments,
         verify,
         tuning,
+        adapters,
         catalogue,
         health,
         keys,

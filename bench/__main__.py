@@ -40,9 +40,14 @@ COMMANDS: Final = {
         "noise in the image's own grey levels against noise in the model input",
     ),
     "noise-laws": ("certrad.bench.measure.noise_laws", "what a noisy pixel costs under each noise law"),
+    "shortcut": ("certrad.bench.measure.shortcut", "class shares of real and test images against the background level"),
     "calibrate-prompt": (
         "certrad.bench.demo.calibrate_prompt",
         "adapt the few-shot prompt to a pool of unlabelled images",
+    ),
+    "unknown": (
+        "certrad.bench.measure.unknown",
+        "images of no class that are certified as one, with and without an adapter",
     ),
     "train-adapter": ("certrad.bench.demo.train_adapter", "train the adapter of the demo that is shipped"),
     "tune-bank": ("certrad.bench.demo.tune_bank", "tune the bank of prompts and the gate that are shipped"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from certrad.models.types.adapter_card import AdapterCard
 from certrad.models.types.tuning import PROMPT_NAME
 
 _DIGITS: Final = 16
@@ -38,6 +39,15 @@ def folder_with(folders: Sequence[Path], checkpoint: str) -> Path | None:
         checkpoint: The id of the checkpoint, which must be safe.
     """
     return next((folder for folder in folders if (folder / f"{checkpoint}.safetensors").exists()), None)
+
+
+def adapter_header(adapter: AdapterCard | None) -> dict[str, str]:
+    """Returns what the header of a prompt says about the adapter of the image tower that it was tuned on.
+
+    Args:
+        adapter: The adapter; None for the frozen tower, of which a header says nothing.
+    """
+    return {} if adapter is None else {"adapter": adapter.id, "adapter_sha256": adapter.sha256}
 
 
 def header_of(content: bytes, kind: str) -> dict[str, Any]:

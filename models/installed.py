@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from certrad.models.shipped import shipped_backbones, shipped_datasets, shipped_prompts, shipped_tasks
-from certrad.models.types import BackboneCard, PromptCard, TaskCard
+from certrad.models.shipped import shipped_adapters, shipped_backbones, shipped_datasets, shipped_prompts, shipped_tasks
+from certrad.models.types import AdapterCard, BackboneCard, PromptCard, TaskCard
 from certrad.models.types.cards import alike_classes
 from certrad.models.types.codec import decode_card
 
@@ -40,17 +40,18 @@ class Cards:
     prompts: Mapping[str, PromptCard] = field(default_factory=dict)
 
 
-def installed_cards(folder: Path, prompts: Path) -> Cards:
+def installed_cards(folder: Path, prompts: Path, adapters: Path) -> Cards:
     """Returns the shipped cards with those of the operator.
 
     Args:
         folder: The folder of the operator's cards.
         prompts: The folder of the operator's prompts.
+        adapters: The folder of the operator's adapters.
 
     Raises:
         CardError: A card of the operator cannot be used.
     """
-    own = own_cards(folder, prompts)
+    own = own_cards(folder, prompts, adapters)
     return Cards(
         backbones={**shipped_backbones(), **own.backbones},
         tasks={**shipped_tasks(), **own.tasks},
@@ -58,12 +59,13 @@ def installed_cards(folder: Path, prompts: Path) -> Cards:
     )
 
 
-def own_cards(folder: Path, prompts: Path) -> Cards:
+def own_cards(folder: Path, prompts: Path, adapters: Path) -> Cards:
     """Returns the cards of the operator: one file `ID.json` for each, in `backbones/` and `tasks/` of a folder.
 
     Args:
         folder: The folder; it need not be there.
         prompts: The folder of the operator's prompts.
+        adapters: The folder of the operator's adapters.
 
     Raises:
         CardError: A file is no card, has the id of a shipped card, or names what is not there.
@@ -79,6 +81,7 @@ def own_cards(folder: Path, prompts: Path) -> Cards:
     named: dict[str, PromptCard] = {}
     for path, task in tasks.items():
         _check_task(path, task, {*shipped_backbones(), *_by_id(backbones)})
+        _check_default_adapter(path, task, adapters)
         named |= _default_prompts(path, task, prompts)
     return Cards(backbones=_by_id(backbones), tasks=_by_id(tasks), prompts=named)
 
@@ -117,6 +120,20 @@ def _check_task(path: Path, card: TaskCard, backbones: set[str]) -> None:
     _require(path, "default_backbone", card.default_backbone, backbones)
     if alike := alike_classes(card.class_names):
         raise CardError(path, f"class names must differ in more than case, spaces and underscores, got {alike!r}")
+
+
+def _check_default_adapter(path: Path, task: TaskCard, adapters: Path) -> None:
+    if (adapter_id := task.default_adapter) is None:
+        return
+    if (card := shipped_adapters().get(adapter_id)) is None:
+        there = {file.stem: file for file in adapters.glob("*.json")}
+        _require(path, "default_adapter", adapter_id, {*shipped_adapters(), *there})
+        try:
+            card = decode_card(AdapterCard, there[adapter_id].read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise CardError(path, "`default_adapter` names an adapter whose card cannot be read") from error
+    if (card.id, card.backbone) != (adapter_id, task.default_backbone):
+        raise CardError(path, f"`default_adapter` must name an adapter of {task.default_backbone}, got {card.backbone}")
 
 
 def _default_prompts(path: Path, task: TaskCard, prompts: Path) -> dict[str, PromptCard]:

@@ -39,6 +39,7 @@ def shipped_prompts() -> dict[str, PromptCard]:
     return _read(PromptCard, SHIPPED_PROMPTS)
 
 
+@cache
 def shipped_adapters() -> dict[str, AdapterCard]:
     """Returns the cards of the adapters by id."""
     return _read(AdapterCard, SHIPPED_ADAPTERS)

@@ -28,6 +28,7 @@ AUDITED: Final[Mapping[str, EventName]] = {
     "delete_job": "job_cancelled",
     "get_job_example": "output_read",
     "record_assessment": "assessment_recorded",
+    "change_adapter": "adapter_changed",
     "change_prompt": "prompt_changed",
     "withdraw_prompt": "prompt_changed",
     "order_selftest": "selftest_ordered",

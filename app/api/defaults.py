@@ -54,7 +54,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
     """
     if form.backbone is not None and form.backbone not in (backbones := catalogue.backbones()):
         raise _unknown("backbone", backbones)
-    named, adapters = _named_prompt(form, catalogue.prompts()), catalogue.adapters()
+    named, adapters = _named_prompt(form, catalogue.prompts()), catalogue.adapters
     labels = _labels(form, named if isinstance(named, PromptCard) else None, catalogue, settings)
     choice = choose_classifier(
         class_names=labels.class_names,
@@ -66,7 +66,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         default_adaptation=settings.default_adaptation,
         adapter=named_adapter(form.adapter, adapters),
         adapters=adapters,
-        default_adapter=labels.task.default_adapter if labels.task else None,
+        default_adapter=catalogue.default_adapter(labels.task),
     )
     if choice.prompt is not None:
         _check_unworded(form)

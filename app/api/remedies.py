@@ -99,6 +99,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "image_too_large_for_noise": Remedy(
         status=422, what_to_do="send a smaller `region`, reduce the image, or leave `noise_space` out"
     ),
+    "image_sizes_differ": Remedy(status=422, what_to_do="bring all images to one size, or leave `noise_space` out"),
     "image_too_small": Remedy(status=422, what_to_do="send a larger image"),
     "animated_image": Remedy(status=422, what_to_do="send a single image"),
     "unsupported_pixels": Remedy(status=422, what_to_do="convert to 8- or 16-bit grey or RGB with square pixels"),

@@ -11,6 +11,7 @@ from certrad.models.errors import Rejected
 from certrad.models.types import TaskCard
 from certrad.models.types.cards import alike_classes, check_classes
 from certrad.models.types.defaults import choose_classifier
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.tuning import (
     TuningParams,
     TuningRequest,
@@ -28,6 +29,7 @@ _PARAMS: Final = (
     "position",
     "sigmas",
     "seed",
+    "acquisition",
 )
 
 
@@ -43,7 +45,7 @@ def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> Tu
         InvalidRequest: The fields do not go together.
         Rejected: unknown_task, unknown_backbone, adapter_not_found, adapter_mismatch.
     """
-    task, adapters = _task(form, catalogue), catalogue.adapters()
+    task, adapters = _task(form, catalogue), catalogue.adapters
     if form.backbone is not None and form.backbone not in (backbones := catalogue.backbones()):
         raise Rejected("unknown_backbone", f"`backbone` must be one of {', '.join(sorted(backbones))}")
     choice = choose_classifier(
@@ -53,7 +55,7 @@ def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> Tu
         backbone=form.backbone,
         adapter=named_adapter(form.adapter, adapters),
         adapters=adapters,
-        default_adapter=task.default_adapter if task else None,
+        default_adapter=catalogue.default_adapter(task),
     )
     return TuningRequest(
         name=form.name or f"{task.id if task else 'prompt'}-{form.method.replace('_', '-')}",
@@ -62,6 +64,7 @@ def resolve(form: TuningForm, catalogue: Catalogue, settings: ApiSettings) -> Tu
         class_names=task.class_names if task else _own_classes(form),
         task=task.id if task else None,
         params=_params(form),
+        noise_space=_noise_space(form),
         window=FileWindow.of_task(task.windows if task else ()),
     )
 
@@ -93,10 +96,18 @@ def _own_classes(form: TuningForm) -> tuple[str, ...] | None:
     return tuple(form.classes)
 
 
+def _noise_space(form: TuningForm) -> NoiseSpace:
+    if form.noise_space not in (None, DEFAULT_NOISE_SPACE) and form.method != "few_shot":
+        raise InvalidRequest({"noise_space": "is allowed only with `method=few_shot`"})
+    return form.noise_space or DEFAULT_NOISE_SPACE
+
+
 def _params(form: TuningForm) -> TuningParams:
     given: dict[str, Any] = {name: value for name in _PARAMS if (value := getattr(form, name)) is not None}
     if form.sigmas is not None:
         if form.method != "few_shot":
             raise InvalidRequest({"sigmas": "is allowed only with `method=few_shot`"})
         given["sigmas"] = tuple(form.sigmas)
+    if form.acquisition not in (None, "none") and form.method != "few_shot":
+        raise InvalidRequest({"acquisition": "is allowed only with `method=few_shot`"})
     return replace(TuningParams.published(form.method), **given)

@@ -167,6 +167,11 @@ class Client:
         changed = self.send("PATCH", f"/prompts/{quote(prompt_id, safe='')}", json={"withdrawn": False})
         return cast("list[str]", changed["default_for"])
 
+    def change_adapter(self, adapter_id: str, *, withdrawn: bool) -> list[str]:
+        """Withdraws an adapter, or puts it into use again; returns the tasks whose default it is then."""
+        changed = self.send("PATCH", f"/adapters/{quote(adapter_id, safe='')}", json={"withdrawn": withdrawn})
+        return cast("list[str]", changed["default_for"])
+
     def job(self, job_id: str) -> Job:
         """Returns the job with its current status."""
         return Job.from_json(self.send("GET", f"/jobs/{quote(job_id, safe='')}"))

@@ -216,12 +216,12 @@ def print_ids(console: Console, rows: Sequence[Row]) -> None:
 def print_prompts(console: Console, prompts: Sequence[Mapping[str, Any]]) -> None:
     """Prints a table of prompts, each with the tasks whose default it is."""
     table = Table()
-    for name in ("prompt", "method", "backbone", "task", "classes", "default for"):
+    for name in ("prompt", "method", "backbone", "adapter", "task", "classes", "default for"):
         table.add_column(name, justify="right" if name == "classes" else "left")
     for prompt in prompts:
         card = prompt["card"]
         classes = str(len(card["class_names"]))
-        cells = (card["id"], card["method"], card["backbone"], card["task"] or "", classes)
+        cells = (card["id"], card["method"], card["backbone"], card["adapter"] or "", card["task"] or "", classes)
         table.add_row(*(Text(cell) for cell in (*cells, ", ".join(prompt["default_for"]))))
     console.print(table)
 

@@ -20,6 +20,8 @@ REQUESTS: Final[Mapping[str, Command]] = {
     "prompts default": Command("certrad.app.cli.prompts.default", "Make a prompt the default of a task"),
     "prompts withdraw": Command("certrad.app.cli.prompts.withdraw", "Take a prompt out of use; certificates stay"),
     "prompts restore": Command("certrad.app.cli.prompts.restore", "Put a withdrawn prompt into use again"),
+    "adapters withdraw": Command("certrad.app.cli.adapters.withdraw", "Take an adapter out of use; certificates stay"),
+    "adapters restore": Command("certrad.app.cli.adapters.restore", "Put a withdrawn adapter into use again"),
     "demo": Command("certrad.app.cli.demo", "Certify real DICOM images with a private service"),
     "api": Command("certrad.app.cli.api", "Run the HTTP API alone, against CERTRAD_REDIS_URL"),
 }
@@ -39,6 +41,8 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "prompts import",
         "prompts words",
         "adapt-encoder",
+        "adapters withdraw",
+        "adapters restore",
     ),
     "Measure": ("evaluate", "plot", "attack", "audit", "assessments"),
     "Connect to a PACS": ("pacs run", "pacs check", "deliveries", "rules test"),

@@ -16,8 +16,9 @@ from certrad.app.cli.image_archive import ImagesError, Packed, is_archive, pack
 from certrad.app.cli.prompts.default import words_of_replaced
 from certrad.app.cli.service import add_json, add_local, add_url, with_private_service, with_service
 from certrad.models.types.cards import ContextPosition
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import SIGMA_RANGE
-from certrad.models.types.tuning import BATCH_MAX, EPOCHS_MAX, N_CTX_MAX, SHOTS_MAX, TuningMethod
+from certrad.models.types.tuning import BATCH_MAX, EPOCHS_MAX, N_CTX_MAX, SHOTS_MAX, Acquisition, TuningMethod
 from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.option_kinds import choice, existing, integer, number, numbers, text
@@ -38,6 +39,8 @@ FIELDS: Final = (
     "position",
     "sigmas",
     "seed",
+    "noise_space",
+    "acquisition",
     "reference",
     "callback",
 )
@@ -82,6 +85,14 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.option("--sigmas", numbers(*SIGMA_RANGE), "noise levels of few_shot", without="0.25,0.5,0.75,1")
     parser.option("--seed", integer(0, 2**32 - 1), "random seed", without="0")
+    space = "image whose pixels get the noise of few_shot; with image, all images must have one size"
+    parser.option("--noise-space", choice(*get_args(NoiseSpace)), space, without=DEFAULT_NOISE_SPACE)
+    parser.option(
+        "--acquisition",
+        choice(*get_args(Acquisition)),
+        "changes of window, background and frame of every image that few_shot learns from",
+        without="none",
+    )
     parser.option("--reference", text("TEXT"), "note of your own, kept in the job and nowhere else")
     parser.option("--callback", text("URL"), "address that the service calls when the job has ended")
     parser.check(_rules)
@@ -92,6 +103,10 @@ def _rules(options: Namespace) -> Iterator[str]:
         yield "`--task` and `--classes` exclude each other"
     if options.sigmas is not None and options.method not in (None, "few_shot"):
         yield "`--sigmas` goes with `--method few_shot` only"
+    if options.noise_space == "image" and options.method not in (None, "few_shot"):
+        yield "`--noise-space image` goes with `--method few_shot` only"
+    if options.acquisition not in (None, "none") and options.method not in (None, "few_shot"):
+        yield "`--acquisition` goes with `--method few_shot` only"
 
 
 def run(options: Namespace) -> int:

@@ -50,7 +50,7 @@ def summarise_method(records: Sequence[Record], method: str, params: SmoothingPa
     found = [record.methods[method] for record in records]
     estimations = [_estimation(counts, check=check) for counts in found]
     outcomes: list[Outcome] = [
-        decide(_label_counts(counts.selection), _label_counts(estimation), params)
+        decide(label_counts(counts.selection), label_counts(estimation), params)
         for counts, estimation in zip(found, estimations, strict=True)
     ]
     pairs, images = list(zip(outcomes, labels, strict=True)), len(records)
@@ -103,7 +103,8 @@ def _estimation(counts: MethodCounts, *, check: bool) -> Counts:
     return counts.check
 
 
-def _label_counts(counts: Counts) -> LabelCounts:
+def label_counts(counts: Counts) -> LabelCounts:
+    """The counts of a journal as the decision takes them."""
     return LabelCounts(per_class=counts[:-1], invalid=counts[-1])
 
 

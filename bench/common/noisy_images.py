@@ -16,6 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from certrad.bench.common.classifier import tuned_on, with_adapter
+from certrad.models.adapters.adapter import Adapter, adapted
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES
 from certrad.models.certificates.noise_key import noise_key
@@ -33,6 +35,7 @@ from certrad.models.prompts.context import ContextVectors, text_features
 from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import Noise, NoisySampler, Stream, labels
 from certrad.models.types import PromptCard, ZeroShotAdaptation
+from certrad.models.types.defaults import require_adapter
 from certrad.models.types.pixels import WHITE
 
 SECRET: Final = b"python -m certrad.bench certified-accuracy"
@@ -127,12 +130,18 @@ class Record:
 
 
 class Study:
-    """A backbone and the prompts that are compared on it."""
+    """A backbone, with the adapter that the prompts were tuned on, and the prompts that are compared on it."""
 
-    def __init__(self, settings: StudySettings, backbones: Path, prompts: Path) -> None:
+    def __init__(self, settings: StudySettings, backbones: Path, prompts: Path, adapter: Adapter | None = None) -> None:
+        """Loads them; without an adapter, the shipped one that the prompts go with, if they go with one."""
         self.settings = settings
         card = shipped_backbones()[settings.backbone]
-        self.backbone = load_backbone(card, weights_directory(card, backbones), dtype=DTYPES[settings.dtype])
+        self.frozen = load_backbone(card, weights_directory(card, backbones), dtype=DTYPES[settings.dtype])
+        if adapter is None:
+            cards = [prompt_card(prompts, prompt_id) for prompt_id in settings.checkpoints.values()]
+            self.backbone = with_adapter(self.frozen, tuned_on(cards))
+        else:
+            self.backbone = adapted(self.frozen, adapter)
         if self.backbone.sha256 != settings.backbone_sha256:
             raise ValueError(f"backbone {settings.backbone_sha256} is expected, got {self.backbone.sha256}")
         self.prompts = {
@@ -241,9 +250,15 @@ def learned_context(backbone: Backbone, prompts: Path, prompt_id: str) -> Contex
     return load_prompt(prompts, _card(backbone, prompts, prompt_id))
 
 
+def prompt_card(prompts: Path, prompt_id: str) -> PromptCard:
+    """The card of a prompt checkpoint."""
+    return read_prompt_card(prompt_path(prompts, prompt_id).with_suffix(".json"))
+
+
 def _card(backbone: Backbone, prompts: Path, prompt_id: str) -> PromptCard:
-    card = read_prompt_card(prompt_path(prompts, prompt_id).with_suffix(".json"))
+    card = prompt_card(prompts, prompt_id)
     require_backbone(card, backbone)
+    require_adapter(card, None if backbone.adapter is None else backbone.adapter.sha256)
     return card
 
 

@@ -10,9 +10,10 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from certrad.bench.common.classifier import tuned_on, with_adapter
 from certrad.bench.common.head_slice import head_slice
 from certrad.bench.common.mednist import SIDE, TASK
-from certrad.bench.common.noisy_images import as_input, learned_prompt
+from certrad.bench.common.noisy_images import as_input, learned_prompt, prompt_card
 from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES
 from certrad.models.classifier import TextHead, VisionLanguageClassifier
@@ -52,6 +53,7 @@ class ClassifierChoice:
         if self.prompt == TEMPLATE:
             head = TextHead.of_template(backbone, task.class_names, task.template)
         else:
+            backbone = with_adapter(backbone, tuned_on([prompt_card(Path(self.prompts), self.prompt)]))
             prompt = learned_prompt(backbone, Path(self.prompts), self.prompt)
             head = TextHead.of_prompt(backbone, task.class_names, prompt)
         return head.classifier(backbone, self.sigma)

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from certrad.bench.common.classifier import tuned_on, with_adapter
 from certrad.bench.common.mednist import TASK
 from certrad.bench.common.options import use_threads
 from certrad.bench.demo.common import (
@@ -60,11 +61,11 @@ def adapt_to_pool(arguments: argparse.Namespace) -> PromptCard:
         lr=arguments.lr,
         seed=arguments.seed,
     )
-    backbone = backbone_of(arguments)
     prompt_id = arguments.prompt or task().default_prompt
     if prompt_id is None:
         raise ValueError(f"the task {TASK} has no default prompt; name one with --prompt")
     start = read_prompt_card(prompt_path(arguments.prompts, prompt_id).with_suffix(".json"))
+    backbone = with_adapter(backbone_of(arguments), tuned_on([start]))
     require_backbone(start, backbone)
     images = training_images(arguments)
     pool = as_inputs(images, np.random.default_rng(arguments.seed).permutation(len(images))[: arguments.images])

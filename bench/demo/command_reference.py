@@ -29,6 +29,7 @@ WHEN = (
     ("use a prompt that other code tuned", "certrad prompts import FILE"),
     ("choose which prompt a task uses", "certrad prompts list, certrad prompts default ID --task TASK"),
     ("take a prompt out of use, or back", "certrad prompts withdraw ID, certrad prompts restore ID"),
+    ("take an adapter out of use, or back", "certrad adapters withdraw ID, certrad adapters restore ID"),
     ("measure certified accuracy on labelled images", "certrad evaluate --task TASK --data DIR --plot FILE"),
     ("compare several evaluations in one plot", "certrad plot TSV... --out FILE"),
     ("measure accuracy under attack", "certrad attack DIR"),

@@ -4,13 +4,14 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from certrad.bench.common.classifier import with_adapter
 from certrad.bench.common.mednist import TASK, LabelledImages, read_split
 from certrad.bench.common.noisy_images import as_input
 from certrad.bench.common.options import add_threads
@@ -21,10 +22,17 @@ from certrad.models.images.input_digests import input_digests
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.context import ContextVectors
-from certrad.models.shipped import SHIPPED_PROMPTS, TASK_CARDS, shipped_backbones, shipped_tasks
+from certrad.models.shipped import (
+    SHIPPED_PROMPTS,
+    TASK_CARDS,
+    shipped_adapters,
+    shipped_backbones,
+    shipped_tasks,
+)
 from certrad.models.types import PromptCard, TaskCard
 from certrad.models.types.cards import PromptMethod
 from certrad.models.types.tuned_on import TunedOn
+from certrad.models.types.tuning import Acquisition
 
 TASK_CARD: Final = TASK_CARDS / f"{TASK}.json"
 LICENCE: Final = (
@@ -43,6 +51,14 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add_threads(parser)
 
 
+def add_learning(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the commands that learn from labelled images: what is shown, and to which encoder."""
+    parser.add_argument("--adapter", choices=sorted(shipped_adapters()), help="default: the frozen image encoder")
+    parser.add_argument(
+        "--acquisition", choices=get_args(Acquisition), default="none", help="changes of window, background and frame"
+    )
+
+
 def task() -> TaskCard:
     """The card of the task."""
     return shipped_tasks()[TASK]
@@ -52,6 +68,11 @@ def backbone_of(arguments: argparse.Namespace, dtype: torch.dtype = torch.float3
     """Returns the backbone that the options name."""
     card = shipped_backbones()[arguments.backbone]
     return load_backbone(card, weights_directory(card, arguments.backbones), dtype=dtype)
+
+
+def encoder_of(arguments: argparse.Namespace, dtype: torch.dtype = torch.float32) -> Backbone:
+    """Returns the backbone that the options name, with the image tower of their adapter if they name one."""
+    return with_adapter(backbone_of(arguments, dtype), arguments.adapter)
 
 
 def training_images(arguments: argparse.Namespace) -> LabelledImages:

@@ -16,14 +16,16 @@ from certrad.bench.common.mednist import TASK
 from certrad.bench.common.options import use_threads
 from certrad.bench.demo.common import (
     add_common_arguments,
+    add_learning,
     as_inputs,
-    backbone_of,
+    encoder_of,
     make_default,
     record_of,
     save,
     task,
     training_images,
 )
+from certrad.models.prompts.training.acquisition import RANGES
 from certrad.models.prompts.training.bank import BankParams, tune_bank
 from certrad.models.prompts.training.trainer import sample_shots
 from certrad.models.types import PromptCard
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=DEFAULTS.epochs, help="of each prompt")
     parser.add_argument("--hidden", type=int, default=DEFAULTS.hidden, help="hidden units of the gate")
     parser.add_argument("--steps", type=int, default=DEFAULTS.steps, help="of the gate")
+    add_learning(parser)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the image encoder")
 
 
@@ -70,8 +73,9 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
         hidden=arguments.hidden,
         steps=arguments.steps,
         seed=arguments.seed,
+        acquisition=RANGES[arguments.acquisition],
     )
-    backbone = backbone_of(arguments, getattr(torch, arguments.dtype))
+    backbone = encoder_of(arguments, getattr(torch, arguments.dtype))
     images = training_images(arguments)
     labels = torch.from_numpy(images.labels)
     # So that only the shots are unpacked; `tune_bank` then finds no more than them.

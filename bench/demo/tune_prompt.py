@@ -26,8 +26,9 @@ from certrad.bench.common.mednist import TASK, LabelledImages
 from certrad.bench.common.options import use_threads
 from certrad.bench.demo.common import (
     add_common_arguments,
+    add_learning,
     as_inputs,
-    backbone_of,
+    encoder_of,
     make_default,
     record_of,
     save,
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-ctx", type=int)
     parser.add_argument("--class-specific", action="store_true")
     parser.add_argument("--sigmas", type=float, nargs="+", help="noise levels of few_shot")
+    add_learning(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -72,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
 def tune(arguments: argparse.Namespace) -> PromptCard:
     """Tunes on the images that the seed chooses and saves the checkpoint with its card."""
     params = tuning_params(arguments)
-    backbone = backbone_of(arguments)
+    backbone = encoder_of(arguments)
     class_names = task().class_names
     data = tuning_set(training_images(arguments), len(class_names), params)
     n_images = len(data.images)
@@ -101,12 +103,11 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
 
 def tuning_params(arguments: argparse.Namespace) -> TuningParams:
     """The hyper-parameters of the options; those of the paper where there is none."""
-    names = ("shots", "epochs", "lr", "batch_size", "n_ctx")
+    names = ("shots", "epochs", "lr", "batch_size", "n_ctx", "class_specific", "seed", "acquisition")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.sigmas is not None:
         given["sigmas"] = tuple(arguments.sigmas)
-    of_paper = TuningParams.published(arguments.method)
-    return replace(of_paper, **given, class_specific=arguments.class_specific, seed=arguments.seed)
+    return replace(TuningParams.published(arguments.method), **given)
 
 
 def tuning_set(images: LabelledImages, n_classes: int, params: TuningParams) -> TuningSet:

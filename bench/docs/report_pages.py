@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from certrad.bench.common.classifier import default_choice, default_encoder
 from certrad.bench.common.mednist import TASK
 from certrad.bench.docs.phantom import SIDE, phantom
-from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import dtype_name
 from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.canonical import canonical
@@ -33,12 +33,11 @@ from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.images.model_input import image_scale, model_input
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import load_prompt_or_bank, member_digests, prompt_to_bytes
-from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_prompts, shipped_tasks
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_tasks
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
 from certrad.models.smoothing.device import noise_law
 from certrad.models.smoothing.plan import plan_samples
 from certrad.models.types import CertifyRequest, ClassifierSpec, FixedSigma, SamplingParams
-from certrad.models.types.defaults import choose_classifier, default_prompts
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.workers.decoders import dicom
 from certrad.workers.engine.model import Model
@@ -145,14 +144,8 @@ def _facts(image: DecodedImage, sigma: float, n: int) -> Facts:
 
 def _model() -> tuple[ClassifierSpec, Model]:
     """Returns the classifier that answers a request which names nothing."""
-    task, cards = shipped_tasks()[TASK], shipped_prompts()
-    choice = choose_classifier(
-        class_names=task.class_names,
-        candidates=default_prompts(task, cards),
-        default_backbone=task.default_backbone,
-    )
-    card = shipped_backbones()[choice.backbone]
-    backbone = load_backbone(card, weights_directory(card, Path("backbones")), dtype=torch.float32)
+    task = shipped_tasks()[TASK]
+    choice, backbone = default_choice(), default_encoder(torch.float32)
     prompt = None if choice.prompt is None else load_prompt_or_bank(SHIPPED_PROMPTS, choice.prompt)
     spec = ClassifierSpec(
         backbone=choice.backbone,
@@ -160,8 +153,9 @@ def _model() -> tuple[ClassifierSpec, Model]:
         class_names=task.class_names,
         template="{}",
         adaptation=choice.adaptation,
+        adapter=choice.adapter_id,
     )
-    return spec, Model(backbone=backbone, card=choice.prompt, prompt=prompt)
+    return spec, Model(backbone=backbone, card=choice.prompt, prompt=prompt, adapter=choice.adapter)
 
 
 def _identity(spec: ClassifierSpec, model: Model, head: TextHead) -> ClassifierIdentity:
@@ -187,4 +181,7 @@ def _identity(spec: ClassifierSpec, model: Model, head: TextHead) -> ClassifierI
         text_sha256=parts.text_sha256,
         processor=processor_name(_CPU),
         tuning_images=model.tuning_images,
+        adapter=spec.adapter,
+        adapter_sha256=model.adapter_sha256,
+        adapter_images=model.adapter_images,
     )

@@ -2,93 +2,29 @@
 
     python -m certrad.bench adapter --data mednist.zip --journal adapter.jsonl --out adapter.json
 
-Both image towers see the same noisy samples. Template, few-shot prompt and bank are those of the frozen tower: none was
-tuned again. Without `--adapter`, one is trained first, as `python -m certrad.bench train-adapter` does. Every image at
-every sigma is one line of the journal; a run that was stopped goes on where the journal ends.
+Both image towers see the same noisy samples. The template serves both; the few-shot prompt and the bank serve the
+towers that they go with: those of the shipped adapter serve no other tower, and `--prompt` and `--bank` name others.
+Without `--adapter`, one is trained first, as `python -m certrad.bench train-adapter` does. Every image at every sigma
+is one line of the journal; a run that was stopped goes on where the journal ends.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
 
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from certrad.bench.common.accuracy_report import as_markdown, summarise
-from certrad.bench.common.adapter_training import adapter_on_mednist, add_training
+from certrad.bench.common.adapter_training import add_training
 from certrad.bench.common.journal import Lines
 from certrad.bench.common.machine import this_machine
-from certrad.bench.common.mednist import TASK, equal_sample, read_split
-from certrad.bench.common.noisy_images import Job, MethodCounts, Record, Study, StudySettings, as_input
+from certrad.bench.common.mednist import equal_sample, read_split
+from certrad.bench.common.noisy_images import Job, Record
 from certrad.bench.common.options import add_dtype, use_threads
-from certrad.bench.demo.common import backbone_of
-from certrad.models.adapters.adapter import Adapter, adapted
-from certrad.models.adapters.checkpoint import load_adapter, read_adapter_card
-from certrad.models.backbones.base import Backbone
-from certrad.models.backbones.device import chosen_dtype, dtype_name
+from certrad.bench.common.two_towers import TwoTowers, adapter_settings, add_classifiers, the_adapter
 from certrad.models.backbones.weights import file_sha256, write_json
-from certrad.models.shipped import SHIPPED_PROMPTS, shipped_tasks
-from certrad.models.smoothing import NoisySampler, Stream, labels
-from certrad.models.types import SmoothingParams, ZeroShotAdaptation
-
-METHODS: Final = ("template", "few_shot", "gated")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterSettings:
-    """Everything that decides the labels, beside the images.
-
-    study: that of the prompts. adapter_sha256: that of the adapter's file.
-    """
-
-    study: StudySettings
-    adapter_sha256: str
-
-
-class TwoTowers:
-    """The frozen and the adapted image tower, and the prompts that serve both."""
-
-    def __init__(self, settings: AdapterSettings, adapter: Adapter, backbones: Path, prompts: Path) -> None:
-        self.study = Study(settings.study, backbones, prompts)
-        self.towers: Mapping[str, Backbone] = {
-            "frozen": self.study.backbone,
-            "adapted": adapted(self.study.backbone, adapter),
-        }
-        self.heads = self.study.fixed_heads()  # the text tower is one for both
-
-    @torch.inference_mode()
-    def measure(self, job: Job) -> Record:
-        """Labels the noisy copies of one image by every method on each tower, from one pass of noise."""
-        image, sampler, settings = as_input(job.pixels), self.study.sampler(job), self.study.settings
-        selection = self._features(sampler, Stream.SELECT, settings.n0)
-        estimation = self._features(sampler, Stream.ESTIMATE, settings.n)
-        methods = {}
-        for tower, backbone in self.towers.items():
-            clean = backbone.encode_image(torch.from_numpy(image)[None])
-            for name, head in self.heads.items():
-                classifier = head.classifier(backbone, job.sigma)
-                found = [
-                    labels(classifier.logits_of_features(part)) for part in (clean, selection[tower], estimation[tower])
-                ]
-                methods[f"{tower} {name}"] = MethodCounts(
-                    clean=int(found[0][0]),
-                    selection=self.study.counts(found[1]),
-                    estimation=self.study.counts(found[2]),
-                    check=None,
-                )
-        return Record(index=job.index, label=job.label, sigma=job.sigma, methods=methods)
-
-    def _features(self, sampler: NoisySampler, stream: Stream, n: int) -> dict[str, Tensor]:
-        """Image features (n, D) of the first n samples of a stream by each tower."""
-        parts: dict[str, list[Tensor]] = {tower: [] for tower in self.towers}
-        for start in range(0, n, sampler.batch_size):
-            batch = sampler.batch(stream, start)
-            for tower, backbone in self.towers.items():
-                parts[tower].append(backbone.encode_image(batch))
-        return {tower: torch.cat(of_tower)[:n] for tower, of_tower in parts.items()}
+from certrad.models.types import SmoothingParams
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--journal", type=Path, required=True, help="scratch file, one JSON line an image and sigma")
     parser.add_argument("--out", type=Path, required=True, help="result; a Markdown table is written beside it")
     parser.add_argument("--adapter", type=Path, help="safetensors file of an adapter, its card beside it")
+    add_classifiers(parser)
     parser.add_argument("--images", type=int, default=204, help="test images, rounded up to as many of each class")
     parser.add_argument("--sigmas", type=float, nargs="+", default=[0.5, 1.0])
     parser.add_argument("--n0", type=int, default=100)
@@ -112,8 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
     use_threads(arguments)
     machine = this_machine()
     adapter = the_adapter(arguments)
-    settings = adapter_settings(arguments, adapter)
-    towers = TwoTowers(settings, adapter, arguments.backbones, SHIPPED_PROMPTS)
+    settings = adapter_settings(arguments, adapter, file_sha256(arguments.data))
+    towers = TwoTowers(settings, adapter, arguments.backbones, arguments.prompts)
     todo = jobs(arguments, len(settings.study.class_names))
     journal = Lines(arguments.journal, settings, Record.from_json)
     done = {(record.index, record.sigma) for record in journal.records}
@@ -136,36 +73,6 @@ def run(arguments: argparse.Namespace) -> None:
     table = as_markdown(results)
     arguments.out.with_suffix(".md").write_text(table, encoding="utf-8")
     print(table)
-
-
-def the_adapter(arguments: argparse.Namespace) -> Adapter:
-    """Returns the adapter of the file that the options name, or one that is trained now."""
-    if arguments.adapter is None:
-        return adapter_on_mednist(arguments, backbone_of(arguments))[0]
-    return load_adapter(arguments.adapter.parent, read_adapter_card(arguments.adapter.with_suffix(".json")))
-
-
-def adapter_settings(arguments: argparse.Namespace, adapter: Adapter) -> AdapterSettings:
-    """The settings that the options, the task card and the adapter give."""
-    task = shipped_tasks()[TASK]
-    checkpoints = {"few_shot": task.default_prompt, "gated": task.default_bank}
-    study = StudySettings(
-        backbone=adapter.card.backbone,
-        backbone_sha256=adapter.card.backbone_sha256,
-        class_names=task.class_names,
-        template=task.template,
-        checkpoints={method: prompt_id for method, prompt_id in checkpoints.items() if prompt_id},
-        methods=METHODS,
-        adaptation=ZeroShotAdaptation(),
-        n0=arguments.n0,
-        n=arguments.n,
-        check_n=arguments.n,
-        batch_size=arguments.batch_size,
-        data_sha256=file_sha256(arguments.data),
-        seed=arguments.seed,
-        dtype=dtype_name(chosen_dtype(arguments.dtype, torch.device("cpu"))),
-    )
-    return AdapterSettings(study=study, adapter_sha256=adapter.card.sha256)
 
 
 def jobs(arguments: argparse.Namespace, n_classes: int) -> Sequence[Job]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from certrad.bench.common.classifier import tuned_on
 from certrad.bench.common.machine import this_machine
 from certrad.bench.common.mednist import TASK, equal_sample, read_split
 from certrad.bench.common.options import add_dtype
@@ -59,7 +60,14 @@ def run(arguments: argparse.Namespace) -> None:
     specs = (
         spec
         for sigma in arguments.sigmas
-        for spec in mode_specs(task, task.default_backbone, prompts, FixedSigma(sigma), SamplingParams(n=arguments.n))
+        for spec in mode_specs(
+            task,
+            task.default_backbone,
+            prompts,
+            FixedSigma(sigma),
+            SamplingParams(n=arguments.n),
+            tuned_on(prompts) or task.default_adapter,
+        )
     )
     settings = AuditSettings(
         modes=tuple(chosen_modes(specs, arguments.modes)),

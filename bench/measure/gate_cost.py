@@ -12,20 +12,19 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from certrad.bench.common.classifier import default_encoder
 from certrad.bench.common.machine import Machine, this_machine, timed
 from certrad.bench.common.mednist import TASK
 from certrad.bench.common.noisy_images import learned_prompt
 from certrad.bench.common.options import add_dtype, add_threads, use_threads
-from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.classifier import TextHead
-from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_tasks
 from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.models.types import SmoothingParams
 
@@ -75,9 +74,8 @@ def measure(arguments: argparse.Namespace) -> GateCost:
     machine, task = this_machine(), shipped_tasks()[TASK]
     if task.default_prompt is None or task.default_bank is None:
         raise ValueError(f"the task {TASK} needs a default prompt and a default bank")
-    card, device = shipped_backbones()[task.default_backbone], torch.device("cpu")
-    dtype = chosen_dtype(arguments.dtype, device)
-    backbone = load_backbone(card, weights_directory(card, Path("backbones")), dtype=dtype)
+    dtype = chosen_dtype(arguments.dtype, torch.device("cpu"))
+    backbone = default_encoder(dtype)
     one, bank = (
         TextHead.of_prompt(backbone, task.class_names, learned_prompt(backbone, SHIPPED_PROMPTS, name))
         for name in (task.default_prompt, task.default_bank)
@@ -91,7 +89,7 @@ def measure(arguments: argparse.Namespace) -> GateCost:
     of_encoder, *of_heads = (1e6 / arguments.batch_size * each for each in seconds(actions, arguments.rounds))
     of_one, of_bank = (each / HEADS_PER_ENCODER for each in of_heads)
     return GateCost(
-        backbone=card.id,
+        backbone=backbone.card.id,
         bank=task.default_bank,
         members=len(bank.text_features),
         dtype=dtype_name(dtype),

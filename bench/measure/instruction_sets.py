@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from certrad.bench.common.classifier import default_encoder
 from certrad.bench.common.machine import this_machine
-from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.backbones.device import DTYPES
 from certrad.models.backbones.processor import processor_name
 from certrad.models.classifier import TextHead, VisionLanguageClassifier
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import Noise, NoisySampler, Stream
 
 TASK: Final = "mednist"
@@ -107,7 +107,7 @@ def measured(dtype: str, samples: int) -> list[Change]:
 def classified(dtype: str, samples: int) -> dict[str, Logits]:
     """The logits of a ramp with noise, as cosine similarities, by classifier and sigma."""
     torch.set_num_threads(1)
-    task, backbone = shipped_tasks()[TASK], load_backbone(shipped_backbones()["demo"], EMBEDDED, dtype=DTYPES[dtype])
+    task, backbone = shipped_tasks()[TASK], default_encoder(DTYPES[dtype])
     store = PromptStore(own=Path())
     heads = {"template": TextHead.of_template(backbone, task.class_names, task.template)}
     for name in filter(None, (task.default_prompt, task.default_bank)):

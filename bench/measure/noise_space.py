@@ -26,16 +26,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from certrad.bench.common.classifier import default_encoder
 from certrad.bench.common.machine import this_machine
 from certrad.bench.common.mednist import SIDE, TASK, LabelledImages, equal_sample, read_split
 from certrad.bench.common.native_noise import Found, Job, Space, compare, smaller, tuned_text_features
 from certrad.bench.common.noisy_images import learned_context
-from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone
+from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.weights import write_json
 from certrad.models.prompts.checkpoint import prompt_path, read_prompt_card
 from certrad.models.prompts.context import text_features
+from certrad.models.prompts.training.acquisition import AcquisitionRanges
 from certrad.models.prompts.training.trainer import FewShotParams, sample_shots
-from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_tasks
 from certrad.models.types import SmoothingParams
 
 BACKBONE: Final = "demo"
@@ -139,7 +141,7 @@ def jobs(images: LabelledImages, arguments: argparse.Namespace) -> list[Job]:
 
 def prompts(arguments: argparse.Namespace) -> Texts:
     """The text features to use at each side under each kind of noise."""
-    task, backbone = shipped_tasks()[TASK], load_backbone(shipped_backbones()[BACKBONE], EMBEDDED)
+    task, backbone = shipped_tasks()[TASK], default_encoder(torch.float32)
     uses = list(product(arguments.sides, SPACES))
     if task.default_prompt is None:
         raise ValueError(f"a default prompt of task {TASK} is required")
@@ -167,8 +169,10 @@ def prompts(arguments: argparse.Namespace) -> Texts:
 def recipe(prompt: str) -> FewShotParams:
     """Returns the tuning parameters of a shipped prompt."""
     tuning = read_prompt_card(prompt_path(SHIPPED_PROMPTS, prompt).with_suffix(".json")).tuning
-    known = {field.name: tuning[field.name] for field in fields(FewShotParams)}
-    return FewShotParams(**{**known, "sigmas": tuple(known["sigmas"])})
+    known = {field.name: tuning[field.name] for field in fields(FewShotParams) if field.name in tuning}
+    changes = known.get("acquisition")
+    ranges = None if changes is None else AcquisitionRanges.from_card(changes)
+    return FewShotParams(**{**known, "sigmas": tuple(known["sigmas"]), "acquisition": ranges})
 
 
 def measured(todo: Sequence[Job], texts: Texts, processes: int) -> Iterator[Found]:
@@ -184,7 +188,7 @@ def _start(numbers: Mapping[tuple[int, Space], np.ndarray[tuple[int, int], np.dt
     global _loaded  # what the initializer of a process pool is for
     torch.set_num_threads(1)
     texts = {use: torch.from_numpy(features) for use, features in numbers.items()}
-    _loaded = load_backbone(shipped_backbones()[BACKBONE], EMBEDDED), texts
+    _loaded = default_encoder(torch.float32), texts
 
 
 def _measure(job: Job) -> Found:

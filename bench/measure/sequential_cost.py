@@ -28,10 +28,11 @@ from tqdm import tqdm
 
 from certrad.bench.common import plain_loop
 from certrad.bench.common.architectures import load_clip
+from certrad.bench.common.classifier import tuned_on, with_adapter
 from certrad.bench.common.journal import Lines
 from certrad.bench.common.machine import this_machine
 from certrad.bench.common.mednist import TASK, equal_sample, read_split
-from certrad.bench.common.noisy_images import as_input, learned_prompt
+from certrad.bench.common.noisy_images import as_input, learned_prompt, prompt_card
 from certrad.bench.common.options import add_dtype
 from certrad.bench.common.sequential_records import Record, Settings, summarise
 from certrad.bench.common.sequential_simulation import pure_table
@@ -153,7 +154,8 @@ class Study:
         self.settings = settings
         self.card = shipped_backbones()[settings.backbone]
         directory = Path("backbones")
-        self.backbone = load_backbone(self.card, weights_directory(self.card, directory), dtype=DTYPES[settings.dtype])
+        frozen = load_backbone(self.card, weights_directory(self.card, directory), dtype=DTYPES[settings.dtype])
+        self.backbone = with_adapter(frozen, tuned_on([prompt_card(prompts, settings.prompt)]))
         prompt = learned_prompt(self.backbone, prompts, settings.prompt)
         with torch.inference_mode():
             head = TextHead.of_prompt(self.backbone, settings.class_names, prompt)

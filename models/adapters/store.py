@@ -34,6 +34,11 @@ class AdapterStore:
         adapter_path(self.own, adapter_id)  # refuses an id that is no safe file name
         return folder_with((self.shipped, self.own), adapter_id)
 
+    def stored(self) -> tuple[str, ...]:
+        """Returns the ids of the adapters whose files lie in either folder, sorted."""
+        paths = (path for folder in (self.shipped, self.own) for path in folder.glob("*.safetensors"))
+        return tuple(sorted({path.stem for path in paths}))
+
     def card(self, adapter_id: str) -> AdapterCard:
         """Returns the card of an adapter.
 

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from certrad.models.types import Region
 from certrad.models.types.applied_window import SentWindow, TaskWindow
 from certrad.models.types.cards import Fit
 from certrad.models.types.image import ImageFacts, ImageScale
+from certrad.models.types.noise_space import ImageMap
 
 _LOW_CONTRAST: Final = 0.1
 _ROUNDING: Final = 1e-9  # of a sum of weights
@@ -204,6 +205,22 @@ def _of_image(resize: AxisResize) -> NDArray[np.bool_]:
     padded: NDArray[np.float64] = np.abs(resize.weights.sum(axis=1) - 1.0)
     shown: NDArray[np.bool_] = padded <= padded.min() + _ROUNDING
     return shown
+
+
+def image_map(sides: tuple[int, int], channels: Literal[1, 3], image_size: int, fit: Fit = "crop") -> ImageMap:
+    """Returns how images of one shape become model inputs.
+
+    Args:
+        sides: Rows and columns of the images, after `region`.
+        channels: Their channels.
+        image_size: See `model_input`.
+        fit: See `model_input`.
+
+    Raises:
+        Rejected: See `model_input`.
+    """
+    rows, columns = (len(resize.samples) for resize in axis_resizes(sides, image_size, fit))
+    return ImageMap(rows=rows, columns=columns, channels=channels, of_rows=sides[0], of_columns=sides[1], fit=fit)
 
 
 def axis_resizes(sides: tuple[int, ...], image_size: int, fit: Fit) -> tuple[AxisResize, AxisResize]:

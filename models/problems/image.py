@@ -28,6 +28,10 @@ IMAGE_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="with `noise_space=image`, the part that the model sees has more values than noise at this sigma may "
         "be added to: the more there are, the more rounding of the noise could add up to",
     ),
+    "image_sizes_differ": Problem(
+        title="The images of a tuning have several shapes",
+        raised_if="with `noise_space=image`, two images of a tuning differ in rows, columns or channels",
+    ),
     "image_too_small": Problem(
         title="The image has too few pixels",
         raised_if="a side of the image or region is below 8 pixels, or below one pixel of the input of a backbone "

@@ -11,10 +11,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from certrad.models.backbones.base import Backbone
-from certrad.models.checkpoint_files import header_of
+from certrad.models.checkpoint_files import adapter_header, header_of
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import ContextVectors, text_features
 from certrad.models.prompts.gate import Gate
+from certrad.models.types import AdapterCard
 from certrad.models.types.cards import ContextPosition
 
 HEADER: Final = "certrad.bank.v1"
@@ -58,14 +59,20 @@ class Bank:
         return torch.stack([text_features(backbone, class_names, member) for member in self.members])
 
 
-def bank_to_bytes(bank: Bank) -> bytes:
-    """Returns the bank as a safetensors file; equal banks give equal bytes."""
+def bank_to_bytes(bank: Bank, adapter: AdapterCard | None = None) -> bytes:
+    """Returns the bank as a safetensors file; equal banks give equal bytes.
+
+    Args:
+        bank: The bank.
+        adapter: The adapter of the image tower that it was tuned on; None for the frozen tower.
+    """
     first = bank.members[0]
     header = {
         "position": first.position,
         "split": first.split,
         "tail": first.tail,
         "sigma_range": bank.gate.sigma_range,
+        **adapter_header(adapter),
     }
     tensors = {f"gate.{name}": tensor.detach().cpu().contiguous() for name, tensor in bank.gate.tensors.items()}
     tensors["context"] = torch.stack([member.vectors.detach().cpu() for member in bank.members])

@@ -9,12 +9,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from certrad.models.backbones.base import Backbone
-from certrad.models.checkpoint_files import checkpoint_id, header_of, is_checkpoint_id
+from certrad.models.checkpoint_files import adapter_header, checkpoint_id, header_of, is_checkpoint_id
 from certrad.models.errors import Rejected
 from certrad.models.files import replace_file
+from certrad.models.prompts.bank import HEADER as BANK_HEADER
 from certrad.models.prompts.bank import Bank, bank_from_bytes, bank_to_bytes
 from certrad.models.prompts.context import ContextVectors
-from certrad.models.types import PromptCard
+from certrad.models.types import AdapterCard, PromptCard
 from certrad.models.types.cards import PromptMethod
 from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.tuned_on import TunedOn
@@ -24,9 +25,14 @@ TENSOR: Final = "context"
 HEADER: Final = "certrad.context.v1"
 
 
-def context_to_bytes(context: ContextVectors) -> bytes:
-    """Returns the context as a safetensors file; equal contexts give equal bytes."""
-    header = {"position": context.position, "split": context.split, "tail": context.tail}
+def context_to_bytes(context: ContextVectors, adapter: AdapterCard | None = None) -> bytes:
+    """Returns the context as a safetensors file; equal contexts give equal bytes.
+
+    Args:
+        context: The context vectors.
+        adapter: The adapter of the image tower that they were tuned on; None for the frozen tower.
+    """
+    header = {"position": context.position, "split": context.split, "tail": context.tail, **adapter_header(adapter)}
     # One metadata entry only: safetensors does not keep the order of several.
     metadata = {HEADER: json.dumps(header, sort_keys=True)}
     return save({TENSOR: context.vectors.detach().cpu().contiguous()}, metadata=metadata)
@@ -50,19 +56,25 @@ def context_from_bytes(content: bytes) -> ContextVectors:
         ) from error
 
 
-def prompt_to_bytes(prompt: ContextVectors | Bank) -> bytes:
-    """Returns a prompt as it is stored; equal prompts give equal bytes."""
-    return bank_to_bytes(prompt) if isinstance(prompt, Bank) else context_to_bytes(prompt)
+def prompt_to_bytes(prompt: ContextVectors | Bank, adapter: AdapterCard | None = None) -> bytes:
+    """Returns a prompt as it is stored; equal prompts for the same adapter give equal bytes.
+
+    Args:
+        prompt: The context vectors or the bank.
+        adapter: The adapter of the image tower that it was tuned on; None for the frozen tower.
+    """
+    return bank_to_bytes(prompt, adapter) if isinstance(prompt, Bank) else context_to_bytes(prompt, adapter)
 
 
-def prompt_id(name: str, prompt: ContextVectors | Bank) -> str:
+def prompt_id(name: str, prompt: ContextVectors | Bank, adapter: AdapterCard | None = None) -> str:
     """Returns the id under which `save_prompt` stores a prompt.
 
     Args:
         name: First part of the id.
         prompt: The context vectors or the bank.
+        adapter: The adapter of the image tower that it was tuned on; None for the frozen tower.
     """
-    return checkpoint_id(name, prompt_to_bytes(prompt))
+    return checkpoint_id(name, prompt_to_bytes(prompt, adapter))
 
 
 def save_prompt(
@@ -107,7 +119,7 @@ def save_prompt(
     check_prompt_name(name)
     if isinstance(prompt, Bank) != (method == "bank"):
         raise ValueError(f"the method must be 'bank' for a bank and only for a bank, got {method!r}")
-    content = prompt_to_bytes(prompt)
+    content = prompt_to_bytes(prompt, backbone.adapter)
     card = PromptCard(
         id=checkpoint_id(name, content),
         name=name,
@@ -178,7 +190,27 @@ def load_prompt_or_bank(directory: Path, card: PromptCard) -> ContextVectors | B
         raise Rejected(
             "invalid_checkpoint", f"the card says (n_ctx, class_specific, position) = {of_card}, the file {of_file}"
         )
+    _check_adapter(content, card)
     return prompt
+
+
+def _check_adapter(content: bytes, card: PromptCard) -> None:
+    """Checks that a card names the adapter that the checkpoint names.
+
+    A checkpoint of a release that did not write it names none, and its card decides.
+
+    Raises:
+        Rejected: invalid_checkpoint.
+    """
+    header = header_of(content, BANK_HEADER if card.method == "bank" else HEADER)
+    of_file = {name: header[name] for name in ("adapter", "adapter_sha256") if name in header}
+    of_card = {"adapter": card.adapter, "adapter_sha256": card.adapter_sha256}
+    if of_file and of_file != of_card:
+        raise Rejected(
+            "invalid_checkpoint",
+            f"the card of {card.id!r} says that it was tuned with the adapter {card.adapter!r}, the file "
+            f"{of_file.get('adapter')!r}",
+        )
 
 
 def load_prompt(directory: Path, card: PromptCard) -> ContextVectors:

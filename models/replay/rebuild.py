@@ -17,6 +17,7 @@ from certrad.models.certificates.stated_samples import StatedSamples
 from certrad.models.certificates.statement import Statement
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
 from certrad.models.images.model_input import ModelInput
+from certrad.models.images.pixel_map import PixelMap
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import (
     member_digests,
@@ -29,7 +30,6 @@ from certrad.models.prompts.text_digest import text_digest
 from certrad.models.replay.near_ties import EXACT, NearTies
 from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from certrad.models.smoothing.encoded import EncodedSampler
-from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.smoothing.selector import RouteSelector
 from certrad.models.smoothing.variant_samples import of_variant
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard

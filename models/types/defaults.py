@@ -103,7 +103,8 @@ def choose_classifier(
         default_adaptation: The one configured for requests that name none.
         adapter: The adapter that is named, or `none` for the frozen tower.
         adapters: The adapters by id, for those that a prompt or a task names.
-        default_adapter: Id of the task's adapter for requests that name none.
+        default_adapter: Id of the task's adapter for requests that name none; left out with another backbone than the
+            default one.
 
     Returns:
         The choice; a zero-shot adaptation has its published parameters.
@@ -133,7 +134,9 @@ def choose_classifier(
         backbone=backbone,
         prompt=learned,
         adaptation=ADAPTATIONS[chosen],
-        adapter=choose_adapter(learned, adapter, adapters, default_adapter, backbone),
+        adapter=choose_adapter(
+            learned, adapter, adapters, default_adapter if backbone == default_backbone else None, backbone
+        ),
     )
 
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from certrad.models.types.cards import ContextPosition, PromptCard, check_classes
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.request import ABSENT_IF_NONE
 from certrad.models.types.result import STRICT
 from certrad.models.types.smoothing import SIGMA_RANGE
 from certrad.models.types.window import FileWindow
 
 TuningMethod = Literal["few_shot", "coop", "advpt"]
+Acquisition = Literal["none", "radiology"]
 
 SHOTS_MAX: Final = 10_000
 EPOCHS_MAX: Final = 1_000
@@ -48,7 +50,9 @@ class TuningParams:
         sigmas: Noise standard deviations of `few_shot`, in pixels of [0, 1]; empty for the other methods.
         class_specific: Whether each class has context vectors of its own.
         position: Where the class name stands among the context vectors.
-        seed: Random seed of the choice of images, of the first context vectors, and of all noise.
+        seed: Random seed of the choice of images, of the first context vectors, of all changes and all noise.
+        acquisition: The changes of acquisition that `few_shot` draws for every image before the noise; `none`, and
+            absent in JSON, for the images as they are.
     """
 
     method: TuningMethod
@@ -61,6 +65,7 @@ class TuningParams:
     class_specific: bool = False
     position: ContextPosition = "end"
     seed: int = 0
+    acquisition: Acquisition = field(default="none", metadata={"exclude_if": lambda name: name == "none"})
 
     def __post_init__(self) -> None:
         _in_range("shots", self.shots, 1, SHOTS_MAX)
@@ -74,6 +79,8 @@ class TuningParams:
             raise ValueError(f"sigmas must be in [{low}, {high}], got {self.sigmas!r}")
         if (self.method == "few_shot") != bool(self.sigmas):
             raise ValueError(f"sigmas go with few_shot and with nothing else, got {self.method} and {self.sigmas!r}")
+        if self.method != "few_shot" and self.acquisition != "none":
+            raise ValueError(f"acquisition goes with few_shot only, got {self.method} and {self.acquisition!r}")
 
     @staticmethod
     def published(method: TuningMethod) -> "TuningParams":
@@ -113,6 +120,7 @@ class TuningRequest:
         params: How it is tuned.
         window: The windows of the files, with the presets of the task; absent in JSON without any.
         adapter: Id of the adapter whose image tower it is tuned on; None, and absent in JSON, for the frozen tower.
+        noise_space: What the noise of `few_shot` is added to; absent in JSON for the model input.
         kind: Tells requests apart in JSON.
     """
 
@@ -125,10 +133,15 @@ class TuningRequest:
         default_factory=FileWindow, metadata={"exclude_if": lambda window: window == FileWindow()}
     )
     adapter: str | None = field(default=None, metadata=ABSENT_IF_NONE)
+    noise_space: NoiseSpace = field(
+        default=DEFAULT_NOISE_SPACE, metadata={"exclude_if": lambda space: space == DEFAULT_NOISE_SPACE}
+    )
     kind: Literal["tune"] = "tune"
 
     def __post_init__(self) -> None:
         check_prompt_name(self.name)
+        if self.noise_space != DEFAULT_NOISE_SPACE and self.params.method != "few_shot":
+            raise ValueError(f"noise_space goes with few_shot and with nothing else, got {self.params.method}")
         if self.class_names is not None:
             check_classes(self.class_names, "{}")
 
@@ -149,5 +162,5 @@ class TuningResult:
 
     __pydantic_config__ = STRICT
 
-    prompt: str = field(metadata={"description": "its id", "examples": ["mednist-few-shot-c3fd994275dfb3bb"]})
+    prompt: str = field(metadata={"description": "its id", "examples": ["mednist-few-shot-cde9e519d33425eb"]})
     card: PromptCard

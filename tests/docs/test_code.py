@@ -28,7 +28,7 @@ def test_cards_of_the_operations_page_can_be_used(tmp_path: Path) -> None:
         folder = tmp_path / "cards" / kind
         folder.mkdir(parents=True)
         (folder / f"{json.loads(text)['id']}.json").write_text(text)
-    cards = own_cards(tmp_path / "cards", tmp_path / "prompts")
+    cards = own_cards(tmp_path / "cards", tmp_path / "prompts", tmp_path / "adapters")
     assert [task.default_backbone for task in cards.tasks.values()] == list(cards.backbones)
 
 

@@ -31,15 +31,18 @@ from certrad.models.replay.rebuild import rebuild
 from certrad.models.replay.replay import check_labels, check_selection
 from certrad.models.shipped import shipped_adapters, shipped_backbones
 from certrad.models.types import AdapterCard, CertifyRequest, ClassifierSpec, PromptCard, SamplingParams
+from certrad.models.types.codec import encode_card
 from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from certrad.workers import issue
+from certrad.workers.contract.adapter_cards import AdapterCards
 from certrad.workers.contract.catalogue import Catalogue
-from certrad.workers.contract.names import adapter_bytes_key
+from certrad.workers.contract.names import ADAPTERS, adapter_bytes_key
 from certrad.workers.decoders.raster import decode
 from certrad.workers.engine import adapter_store, prompt_store
 from certrad.workers.engine import tasks as engine
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.helper import Helper
+from certrad.workers.engine.job_setup import SetupFactory
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.intake import tasks as intake
 from certrad.workers.settings import WorkerSettings
@@ -179,7 +182,7 @@ def test_adapter_that_cannot_be_used_is_refused_before_a_job_is_made(
 
 
 def test_adapter_of_other_weights_is_refused_by_the_engine(certify: Certify, card: AdapterCard, redis: Redis) -> None:
-    Catalogue(redis).publish_adapter(replace(card, backbone_sha256="0" * 64))
+    redis.hset(ADAPTERS, card.id, encode_card(replace(card, backbone_sha256="0" * 64)))
     assert certify(adapter=card.id)["error"]["code"] in ("adapter_mismatch", "invalid_adapter")
 
 
@@ -206,7 +209,7 @@ def test_image_that_the_adapter_was_trained_on_is_refused_with_it_and_certified_
 def test_card_without_the_images_does_not_remove_those_that_are_recorded(
     certify: Certify, card: AdapterCard, redis: Redis
 ) -> None:
-    Catalogue(redis).publish_adapter(replace(card, trained_on=None))
+    AdapterCards(redis).publish(replace(card, trained_on=None))
     assert certify(TRAINED_ON, adapter=card.id)["error"]["code"] == "image_was_tuned_on"
 
 
@@ -221,6 +224,129 @@ def test_adapter_whose_images_are_not_recorded_is_used_and_the_document_says_so(
     document = json.loads(document_of(api, certify(adapter=saved.id)))
     assert document["classifier"]["parts"][1]["training_images"] == "not_recorded"
     assert "the images that the adapter was trained on are not recorded" in document["scope_text"]
+
+
+@pytest.mark.parametrize("field", ["sha256", "backbone", "backbone_sha256", "rank"])
+def test_card_of_a_known_adapter_with_other_facts_is_not_published(redis: Redis, card: AdapterCard, field: str) -> None:
+    other: dict[str, Any] = {"rank": 3, "backbone": "plip", "sha256": card.sha256[:16] + "0" * 48}
+    with pytest.raises(Rejected, match=field) as refused:
+        AdapterCards(redis).publish(replace(card, **{field: other.get(field, "0" * 64)}))
+    assert refused.value.code == "adapter_mismatch"
+    assert AdapterCards(redis)[card.id] == card
+
+
+def test_images_of_the_shipped_card_stay_recorded_beside_a_published_one(redis: Redis) -> None:
+    shipped = next(iter(shipped_adapters().values()))
+    assert shipped.trained_on is not None
+    own = EpochDigests.of(bytes(32), ["ab" * 32])
+    AdapterCards(redis).publish(replace(shipped, trained_on=TunedOn(keyed=(own,))))
+    redis.hset(ADAPTERS, shipped.id, encode_card(replace(shipped, trained_on=TunedOn(keyed=(own,)))))
+    recorded = AdapterCards(redis)[shipped.id].trained_on
+    assert recorded == replace(shipped.trained_on, keyed=(own,))
+
+
+def test_published_card_of_another_id_is_not_read(redis: Redis, card: AdapterCard) -> None:
+    redis.hset(ADAPTERS, "noise-" + "0" * 16, encode_card(card))
+    redis.hset(ADAPTERS, "noise-" + "1" * 16, "{}")
+    assert set(AdapterCards(redis)) == {card.id, *shipped_adapters()}
+    assert AdapterCards(redis).get("noise-" + "0" * 16) is None
+
+
+def test_file_of_a_card_is_named_after_it(redis: Redis, card: AdapterCard, tmp_path: Path) -> None:
+    redis.delete(ADAPTERS)
+    path = tmp_path / "elsewhere" / f"{card.id}.json"
+    path.rename(path.with_name(f"other-{card.id[-16:]}.json"))
+    adapter_store.publish_all(redis, path.parent)
+    assert card.id not in AdapterCards(redis)
+
+
+def test_request_reads_the_cards_that_it_names_and_no_others(
+    api: TestClient, card: AdapterCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AdapterCards, "read_all", lambda _: pytest.fail("every card was read"))
+    for fields in ({}, {"adapter": card.id}):
+        assert api.post("/certify", files={"image": PICTURE}, data={**FIELDS, **fields}).status_code == 202
+
+
+def test_withdrawn_adapter_is_refused_for_new_jobs_and_accepted_ones_use_it(
+    api: TestClient, certify: Certify, card: AdapterCard, prompt: PromptCard
+) -> None:
+    queued = api.post("/certify", files={"image": PICTURE}, data={**FIELDS, "adapter": card.id}).json()["id"]
+    assert api.patch(f"/adapters/{card.id}", json={"withdrawn": True}).status_code == 200
+    for fields in ({"adapter": card.id}, {"prompt": prompt.id}):
+        refused = api.post("/certify", files={"image": PICTURE}, data={**FIELDS, **fields})
+        assert code_of(refused) == "adapter_not_found"
+    assert card.id not in {each["card"]["id"] for each in api.get("/adapters").json()["adapters"]}
+    assert code_of(api.get(f"/adapters/{card.id}")) == "adapter_not_found"
+    intake.decode(queued)
+    engine.certify(queued)
+    issue.finish(queued)
+    assert api.get(f"/jobs/{queued}").json()["status"] == "succeeded"
+    assert api.patch(f"/adapters/{card.id}", json={"withdrawn": False}).status_code == 200
+    assert certify(adapter=card.id)["status"] == "succeeded"
+
+
+def test_withdrawn_adapter_stays_withdrawn_when_it_is_published_again(redis: Redis, card: AdapterCard) -> None:
+    AdapterCards(redis).withdraw(card.id)
+    AdapterCards(redis).publish(card)
+    assert card.id not in AdapterCards(redis)
+
+
+def test_unknown_adapter_cannot_be_withdrawn(api: TestClient) -> None:
+    assert code_of(api.patch("/adapters/noise-0123456789abcdef", json={"withdrawn": True})) == "adapter_not_found"
+
+
+def test_withdrawn_adapter_is_no_default_and_neither_is_a_prompt_of_it(
+    redis: Redis, card: AdapterCard, prompt: PromptCard
+) -> None:
+    catalogue, task = Catalogue(redis), replace(TASK, default_adapter=card.id)
+    catalogue.choose_default(TASK.id, prompt.id)
+    assert catalogue.default_adapter(task) == card.id
+    assert catalogue.default_prompts(TASK.id)[0] == prompt
+    catalogue.adapters.withdraw(card.id)
+    assert catalogue.default_adapter(task) is None
+    assert prompt not in catalogue.default_prompts(TASK.id)
+
+
+def test_prompt_of_an_adapter_that_is_not_published_becomes_no_default(
+    api: TestClient, redis: Redis, card: AdapterCard, prompt: PromptCard
+) -> None:
+    redis.hdel(ADAPTERS, card.id)
+    refused = api.patch(f"/prompts/{prompt.id}", json={"default_for": TASK.id})
+    assert (refused.status_code, code_of(refused)) == (404, "adapter_not_found")
+    AdapterCards(redis).publish(card)
+    assert api.patch(f"/prompts/{prompt.id}", json={"default_for": TASK.id}).status_code == 200
+
+
+def test_no_tenant_sees_the_digests_of_the_images(api: TestClient, card: AdapterCard) -> None:
+    for answer in (api.get("/adapters"), api.get(f"/adapters/{card.id}")):
+        assert "trained_on" not in answer.text
+    assert api.get(f"/adapters/{card.id}").json()["card"]["training_images"] == "recorded"
+
+
+def test_bytes_that_lost_their_card_get_it_again(
+    certify: Certify, card: AdapterCard, settings: WorkerSettings, redis: Redis
+) -> None:
+    path = adapter_path(settings.adapters_dir, card.id)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(redis.get(adapter_bytes_key(card.sha256)))  # type: ignore[arg-type]  # bytes
+    assert certify(adapter=card.id)["status"] == "succeeded"
+    assert AdapterStore(own=settings.adapters_dir).card(card.id) == card
+
+
+def test_card_of_a_job_is_read_once(
+    runtime: Runtime, redis: Redis, card: AdapterCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, cards = AdapterCards.with_withdrawn, []
+
+    def counted(self: AdapterCards, adapter_id: str) -> AdapterCard | None:
+        cards.append(adapter_id)
+        return read(self, adapter_id)
+
+    monkeypatch.setattr(AdapterCards, "with_withdrawn", counted)
+    factory = SetupFactory(runtime=runtime, input=CertificationInput.of(job_of(redis, "job", card)))
+    factory.load("float32", torch.get_num_threads())
+    assert cards == [card.id]
 
 
 def test_adapters_are_listed_and_read_one_by_one(api: TestClient, card: AdapterCard) -> None:
@@ -239,8 +365,8 @@ def test_engine_publishes_the_adapters_of_its_folder_and_passes_over_a_damaged_o
     folder = tmp_path / "elsewhere"
     (folder / "broken-0123456789abcdef.json").write_text("{}")
     adapter_store.publish_all(redis, folder)
-    assert set(runtime.catalogue.adapters()) == {card.id, *shipped_adapters()}
-    assert runtime.catalogue.adapters()[card.id] == card
+    assert set(runtime.catalogue.adapters) == {card.id, *shipped_adapters()}
+    assert runtime.catalogue.adapters[card.id] == card
 
 
 def test_bytes_of_a_large_adapter_stay_out_of_redis(
@@ -250,7 +376,7 @@ def test_bytes_of_a_large_adapter_stay_out_of_redis(
     monkeypatch.setattr(adapter_store, "BYTES_MAX", 100)
     adapter_store.publish_all(redis, tmp_path / "elsewhere")
     with pytest.raises(Rejected, match="copy its two files") as refused:
-        runtime.backbone("demo", torch.float32, card.id)
+        runtime.backbone("demo", torch.float32, card)
     assert refused.value.code == "adapter_not_found"
 
 
@@ -277,12 +403,12 @@ def test_helper_labels_with_the_adapter_and_the_counts_are_the_same(
 
 
 def test_adapted_and_frozen_backbone_are_resident_side_by_side(runtime: Runtime, card: AdapterCard) -> None:
-    frozen, adapted = (runtime.backbone("demo", torch.float32, name) for name in (None, card.id))
+    frozen, adapted = (runtime.backbone("demo", torch.float32, name) for name in (None, card))
     assert (frozen.adapter, adapted.adapter) == (None, card)
     pixels = torch.rand((2, 3, 64, 64), generator=torch.Generator().manual_seed(1))
     assert not torch.equal(frozen.encode_image(pixels), adapted.encode_image(pixels))
     assert runtime.backbone("demo", torch.float32) is frozen
-    assert runtime.backbone("demo", torch.float32, card.id) is adapted
+    assert runtime.backbone("demo", torch.float32, card) is adapted
 
 
 # -- prompts on an adapted encoder -----------------------------------------------------------------------------------
@@ -291,7 +417,7 @@ def test_adapted_and_frozen_backbone_are_resident_side_by_side(runtime: Runtime,
 @pytest.fixture
 def prompt(runtime: Runtime, redis: Redis, card: AdapterCard, settings: WorkerSettings) -> PromptCard:
     """A prompt that was tuned on the adapted encoder."""
-    backbone = runtime.backbone("demo", torch.float32, card.id)
+    backbone = runtime.backbone("demo", torch.float32, card)
     context = ContextVectors.random(3, backbone.text_width, torch.Generator().manual_seed(0))
     saved = save_prompt(
         settings.prompts_dir,

@@ -36,6 +36,7 @@ from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.intake import tasks as intake
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.settings import WorkerSettings
+from tests.support.archives import zipped
 from tests.support.engine_jobs import TASK, TEMPLATE, attempt, stopping_after, waiting
 from tests.support.images import encoded
 from tests.support.processes import environment
@@ -79,7 +80,8 @@ def certify(api: TestClient) -> Certify:
     """Submits an image, lets every stage work on it, and returns the job."""
 
     def certified(image: bytes = GREY, **fields: str) -> dict[str, Any]:
-        answer = api.post("/certify", files={"image": image}, data={**FIELDS, **fields})
+        data = {name: value for name, value in {**FIELDS, **fields}.items() if value}
+        answer = api.post("/certify", files={"image": image}, data=data)
         assert answer.status_code == 202, answer.text
         job_id = answer.json()["id"]
         intake.decode(job_id)
@@ -272,3 +274,60 @@ def test_record_of_the_image_survives_its_json(redis: Redis, settings: WorkerSet
     assert isinstance(record.image, ImageRecord)
     assert record.image.noisy is not None
     assert record.image.scale.direct
+
+
+# -- prompts that are tuned under noise on the image -----------------------------------------------------------------
+
+
+TUNING = {"shots": "2", "epochs": "1", "n_ctx": "2", "batch_size": "3", "sigmas": "[0.1, 0.2]", "name": "mine"}
+
+
+def tuned(api: TestClient, images: bytes, **fields: str) -> dict[str, Any]:
+    """The job of a tuning, after every stage worked on it."""
+    answer = api.post("/prompts", files={"images": images}, data={**TUNING, **fields})
+    assert answer.status_code == 202, answer.text
+    job_id = answer.json()["id"]
+    intake.unpack(job_id)
+    engine.tune(job_id)
+    issue.finish(job_id)
+    job: dict[str, Any] = api.get(f"/jobs/{job_id}").json()
+    return job
+
+
+def test_prompt_is_tuned_under_noise_on_the_image_and_its_card_says_so(api: TestClient, certify: Certify) -> None:
+    images = zipped({f"{name}/{i}.png": picture(20, 30) for name in ("ant", "bee") for i in range(3)})
+    job = tuned(api, images, noise_space="image")
+    assert job["status"] == "succeeded", job["error"]
+    tuning = job["result"]["card"]["tuning"]
+    assert tuning["noise_space"] == "image"
+    assert {name: tuning["images"][name] for name in ("of_rows", "of_columns", "channels", "fit")} == {
+        "of_rows": 20,
+        "of_columns": 30,
+        "channels": 1,
+        "fit": "crop",
+    }
+    on_input = tuned(api, images, name="other")
+    assert "noise_space" not in on_input["result"]["card"]["tuning"]
+    assert on_input["result"]["prompt"].rpartition("-")[2] != job["result"]["prompt"].rpartition("-")[2]
+    for space in ("image", "model_input"):
+        named = {"prompt": job["result"]["prompt"], "task": "", "noise_space": space}
+        certified = certify(picture(24, 24), **named)
+        assert certified["status"] == "succeeded", certified["error"]
+        warned = [each["code"] for each in certified["result"]["warnings"]]
+        assert ("prompt_noise_space" in warned) is (space == "model_input")
+
+
+def test_images_of_a_tuning_must_have_one_size_for_noise_on_them(api: TestClient) -> None:
+    images = zipped({"ant/0.png": picture(20, 30), "bee/0.png": picture(20, 31)})
+    error = tuned(api, images, noise_space="image", shots="1")["error"]
+    assert error["code"] == "image_sizes_differ"
+    assert "20 x 30 x 1" in error["detail"]
+    assert "20 x 31 x 1" in error["detail"]
+    assert tuned(api, images, shots="1")["status"] == "succeeded"
+
+
+def test_methods_without_noise_refuse_a_noise_space(api: TestClient) -> None:
+    images = zipped({"ant/0.png": picture(20, 30), "bee/0.png": picture(20, 30)})
+    data = {"method": "coop", "noise_space": "image", "shots": "1"}
+    answer = api.post("/prompts", files={"images": images}, data=data)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "noise_space")

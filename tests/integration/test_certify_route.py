@@ -255,6 +255,7 @@ def test_one_learned_prompt_has_one_specification(api: TestClient, fields: dict[
         "class_names": list(MEDNIST),
         "template": "{}",
         "adaptation": zero_shot if adaptation == "zero_shot" else None,
+        "adapter": TASK.default_adapter,
     }
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from redis import Redis
 
 from certrad.app.cli.client import Client
 from certrad.app.settings import ApiSettings
-from certrad.models.shipped import shipped_tasks
+from certrad.models.shipped import shipped_adapters, shipped_prompts, shipped_tasks
 from certrad.workers.contract import uploads
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import RESULT
@@ -156,6 +157,25 @@ def test_prompts_are_listed_shown_made_a_default_withdrawn_and_restored(redis: R
     assert Catalogue(redis).default_prompts("mednist")[0].id == BANK
     prompts("withdraw", BANK)
     assert "as the default of mednist" in prompts("restore", BANK).stdout
+
+
+def test_adapter_is_withdrawn_and_restored(redis: Redis, api_url: str) -> None:
+    adapter = next(iter(shipped_adapters()))
+    withdrawn = certrad("adapters", "withdraw", adapter, "--url", api_url)
+    assert (withdrawn.exit_code, f"certrad adapters restore {adapter}" in withdrawn.stdout) == (0, True)
+    assert adapter not in Catalogue(redis).adapters
+    restored = certrad("adapters", "restore", adapter, "--url", api_url)
+    assert (restored.exit_code, "is in use again" in restored.stdout) == (0, True)
+    assert adapter in Catalogue(redis).adapters
+    unknown = certrad("adapters", "withdraw", "nothing", "--url", api_url)
+    assert (unknown.exit_code, "adapter_not_found" in unknown.stderr) == (1, True)
+
+
+def test_list_of_prompts_names_the_adapter(redis: Redis, api_url: str) -> None:
+    card, adapter = shipped_prompts()[PROMPT], next(iter(shipped_adapters().values()))
+    Catalogue(redis).publish_prompt(replace(card, adapter=adapter.id, adapter_sha256=adapter.sha256))
+    (line,) = [line for line in certrad("prompts", "list", "--url", api_url).stdout.splitlines() if PROMPT in line]
+    assert adapter.id in line
 
 
 @pytest.mark.parametrize(

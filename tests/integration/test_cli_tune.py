@@ -138,6 +138,7 @@ def test_every_option_reaches_the_service(redis: Redis, api_settings: ApiSetting
         "position": "middle",
         "sigmas": "0.25,0.5",
         "seed": "7",
+        "acquisition": "radiology",
     }
     options = [part for name, value in given.items() for part in (f"--{name}", value)]
     with playing(redis, api_settings, tuned(redis)):
@@ -155,6 +156,7 @@ def test_every_option_reaches_the_service(redis: Redis, api_settings: ApiSetting
         "position": "middle",
         "sigmas": [0.25, 0.5],
         "seed": 7,
+        "acquisition": "radiology",
     }
 
 
@@ -196,6 +198,7 @@ def test_a_failure_names_the_file_as_the_user_does(
         (("{images}", "--method", "magic"), "`--method` must be one of few_shot, coop, advpt"),
         (("{images}", "--task", "nonsense"), "unknown_task"),
         (("{images}", "--sigmas", "many"), "`--sigmas` must be numbers"),
+        (("{images}", "--method", "coop", "--acquisition", "radiology"), "goes with `--method few_shot` only"),
     ],
 )
 def test_bad_usage_ends_with_2(api_url: str, images: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -9,9 +9,10 @@ from redis import Redis
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from certrad.models.errors import Rejected
+from certrad.models.shipped import shipped_adapters
 from certrad.models.types import AutoSigma, CertifyRequest, SamplingParams, SigmaRouting
 from certrad.workers.contract.job import JobRecord
-from certrad.workers.contract.names import ENGINE_QUEUE, claims_key, ledger_key
+from certrad.workers.contract.names import ENGINE_QUEUE, adapter_bytes_key, claims_key, ledger_key
 from certrad.workers.contract.queues import queue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.tickets import is_ticket, offer, withdraw
@@ -293,6 +294,31 @@ def test_a_ticket_is_put_behind_what_waits_and_is_never_tried_again(runtime: Run
     withdraw(runtime.redis, tickets)
     assert waiting.fetch_job(taken) is not None
     assert waiting.fetch_job(left) is None
+
+
+def test_adapter_that_is_too_large_for_redis_is_offered_to_engines_that_have_it(
+    runtime: Runtime, offers: TicketOffers
+) -> None:
+    offers.adapter = adapter = next(iter(shipped_adapters().values()))
+    make_idle(runtime, "with", adapters=(adapter.id,))
+    make_idle(runtime, "without", adapters=())
+    offers.consider(0)
+    offers.consider(100)
+    assert len(offered(runtime)) == 1
+
+
+def test_adapter_in_redis_is_offered_to_every_idle_engine(runtime: Runtime, offers: TicketOffers) -> None:
+    offers.adapter = adapter = next(iter(shipped_adapters().values()))
+    runtime.redis.set(adapter_bytes_key(adapter.sha256), b"bytes")
+    make_idle(runtime, "with", adapters=(adapter.id,))
+    make_idle(runtime, "without", adapters=())
+    offers.consider(0)
+    offers.consider(100)
+    assert len(offered(runtime)) == 2
+
+
+def test_card_of_an_engine_names_the_adapters_on_its_disk(runtime: Runtime) -> None:
+    assert set(runtime.card("engine").adapters) == set(shipped_adapters())
 
 
 def test_nothing_is_offered_while_a_job_waits(runtime: Runtime, offers: TicketOffers) -> None:

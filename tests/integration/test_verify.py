@@ -60,7 +60,7 @@ OWN = CASES[6]
 DEMO = shipped_backbones()["demo"]
 FORGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 FEW_SHOT, BANK = TASK.default_prompt, TASK.default_bank
-LEARNED = replace(TEMPLATE, prompt=str(FEW_SHOT), template="{}")
+LEARNED = replace(TEMPLATE, prompt=str(FEW_SHOT), template="{}", adapter=TASK.default_adapter)
 PARAMS = SamplingParams(n0=20, n=100, alpha=1e-6)  # `--fresh` refuses a true claim w.p. < 1e-11
 PLAIN = CertifyRequest(classifier=TEMPLATE, params=PARAMS)
 REQUESTS = {
@@ -438,9 +438,9 @@ def test_classifier_with_another_digest_is_refused(
     for part, field, what in (
         (0, "backbone", "weights"),
         (0, "card", "card of the backbone"),
-        (1, "prompt", "prompt checkpoint"),
-        (1, "text", "text"),
-        (2, "context", "context"),
+        (2, "prompt", "prompt checkpoint"),
+        (2, "text", "text"),
+        (3, "context", "context"),
     ):
         other = deepcopy(document)
         other["classifier"]["parts"][part][f"{field}_sha256"] = "ab" * 32

@@ -109,7 +109,7 @@ def own_cards_of(data_dir: Path | None) -> Cards:
     from certrad.workers.settings import WorkerSettings
 
     settings = settings_of(WorkerSettings, data_dir)
-    return own_cards(settings.cards_dir, settings.prompts_dir)
+    return own_cards(settings.cards_dir, settings.prompts_dir, settings.adapters_dir)
 
 
 def require_prompt(dest: str, usage: str, *, template: bool = True) -> Check:

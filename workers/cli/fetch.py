@@ -31,7 +31,7 @@ def run(options: Namespace) -> int:
 
     settings = settings_of(WorkerSettings, options.data_dir)
     try:
-        card = installed_cards(settings.cards_dir, settings.prompts_dir).backbones[options.name]
+        card = installed_cards(settings.cards_dir, settings.prompts_dir, settings.adapters_dir).backbones[options.name]
         fetched = fetch(card, settings.backbones_dir)
     except CardError as error:
         return fail(str(error), BAD_USAGE)

@@ -1,10 +1,12 @@
 """`certrad prompts bank`: tunes a bank of prompts and its gate on a site's labelled images."""
 
 from argparse import Namespace
+from typing import get_args
 
+from certrad.models.types.tuning import Acquisition
 from certrad.workers.cli.common import add_adapter, prompt_name, require_card, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.option_kinds import existing, integer, text
+from certrad.workers.contract.option_kinds import choice, existing, integer, text
 
 
 def add_arguments(parser: Parser) -> None:
@@ -23,6 +25,12 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--shots", integer(1, 10_000), "number of images of each class to learn from", default=16)
     parser.option("--copies", integer(1, 10_000), "number of noisy copies of each image at every level", default=128)
     parser.option("--seed", integer(0, 2**63 - 1), "random seed of the choice of images and of the noise", default=0)
+    parser.option(
+        "--acquisition",
+        choice(*get_args(Acquisition)),
+        "changes of window, background and frame of every copy",
+        default="none",
+    )
     add_data_dir(parser)
     parser.check(require_card("task", "task", "--task"))
 

@@ -48,7 +48,9 @@ def run(options: Namespace) -> int:
         return fail(str(error), BAD_USAGE)
     settings = settings_of(StackSettings, options.data_dir)
     try:
-        own_cards(settings.cards_dir, settings.prompts_dir)  # the engines would report a faulty one in their logs only
+        own_cards(
+            settings.cards_dir, settings.prompts_dir, settings.adapters_dir
+        )  # the engines would report a faulty one in their logs only
     except CardError as error:
         return fail(str(error), BAD_USAGE)
     try:

@@ -26,6 +26,7 @@ EventName = Literal[
     "output_stored",
     "delivery_changed",
     "authentication_failed",
+    "adapter_changed",
     "prompt_changed",
     "prompt_tuned",
     "keys_changed",
@@ -122,6 +123,12 @@ KINDS: Final[Mapping[EventName, EventKind]] = {
     ),
     "authentication_failed": EventKind(
         type=_AUTHENTICATION, action="E", meaning="A request was refused because its key or secret is wrong or missing"
+    ),
+    "adapter_changed": EventKind(
+        type=_ALERT,
+        subtype=_SOFTWARE_CONFIGURATION,
+        action="U",
+        meaning="An adapter was withdrawn or was restored",
     ),
     "prompt_changed": EventKind(
         type=_ALERT,

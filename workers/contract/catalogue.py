@@ -8,12 +8,12 @@ from redis import Redis
 from redis.client import Pipeline
 
 from certrad.models.installed import Cards
-from certrad.models.shipped import shipped_adapters, shipped_backbones, shipped_prompts, shipped_tasks
-from certrad.models.types import AdapterCard, BackboneCard, PromptCard, TaskCard
+from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
+from certrad.models.types import BackboneCard, PromptCard, TaskCard
 from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.defaults import default_prompts
+from certrad.workers.contract.adapter_cards import AdapterCards
 from certrad.workers.contract.names import (
-    ADAPTERS,
     DEFAULTS,
     ENGINE_MEMORY,
     OWN_BACKBONES,
@@ -30,7 +30,7 @@ _Card = TypeVar("_Card")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerCard:
-    """The card of a running engine: its name, device, dtype and the backbones whose weights it holds.
+    """The card of a running engine: its name, device, dtype, and the backbones and adapters whose files it holds.
 
     An engine publishes it once its self-test has passed; `selftest_seconds` is what that took. `kind` is a digest of
     the kind of device, the processor and the software: only engines of one kind share a certificate, in batches of
@@ -45,6 +45,7 @@ class WorkerCard:
     selftest_seconds: float | None = None
     kind: str | None = None
     batch_size: int | None = None
+    adapters: tuple[str, ...] = ()
 
 
 class Catalogue:
@@ -65,7 +66,6 @@ class Catalogue:
         self._shipped_backbones = shipped_backbones()
         self._shipped_tasks = shipped_tasks()
         self._shipped_prompts = shipped_prompts()
-        self._shipped_adapters = shipped_adapters()
 
     def seen_by(self, tenant: str) -> "Catalogue":
         """Returns the catalogue as a tenant sees it.
@@ -130,34 +130,27 @@ class Catalogue:
         stored = cast("bytes | None", self._redis.hget(PROMPT_TENANTS, prompt_id))
         return frozenset((stored or b"").decode().split())
 
-    def adapters(self) -> dict[str, AdapterCard]:
-        """Returns every adapter by id: the shipped ones, and those that engines or an operator published."""
-        known = {**self._shipped_adapters, **self._published(AdapterCard, ADAPTERS)}
-        return dict(sorted(known.items()))
-
-    def publish_adapter(self, card: AdapterCard) -> None:
-        """Makes an adapter known to every process; the images that a card of it recorded before stay recorded.
-
-        Args:
-            card: The card of the adapter.
-
-        Raises:
-            ValueError: A field of the card has a wrong type, so that no process could read it.
-        """
-        decode_card(AdapterCard, encode_card(card))
-
-        def replace_card(change: Pipeline) -> None:
-            stored = cast("bytes | None", change.hget(ADAPTERS, card.id))
-            known = self._shipped_adapters.get(card.id) if stored is None else _readable(AdapterCard, stored)
-            change.multi()
-            change.hset(ADAPTERS, card.id, encode_card(card.with_images_of(known)))
-
-        self._redis.transaction(replace_card, ADAPTERS)
+    @property
+    def adapters(self) -> AdapterCards:
+        """The adapters."""
+        return AdapterCards(self._redis)
 
     def default_prompts(self, task: str) -> list[PromptCard]:
-        """Returns the prompts that a task may use when a request names none, by preference, without withdrawn ones."""
+        """Returns the prompts that a task may use when a request names none, by preference.
+
+        Neither a withdrawn prompt nor one whose adapter is withdrawn is among them.
+        """
         chosen = cast("bytes | None", self._redis.hget(DEFAULTS, task))
-        return default_prompts(self.tasks()[task], self.prompts(), chosen.decode() if chosen else None)
+        cards = default_prompts(self.tasks()[task], self.prompts(), chosen.decode() if chosen else None)
+        return [card for card in cards if not self.adapters.is_withdrawn(card.adapter)]
+
+    def default_adapter(self, task: TaskCard | None) -> str | None:
+        """Returns the id of the adapter that a task uses when a request names none; None for the frozen encoder.
+
+        Args:
+            task: The task; None for classes without one.
+        """
+        return None if task is None or self.adapters.is_withdrawn(task.default_adapter) else task.default_adapter
 
     def publish_prompt(self, card: PromptCard, tenants: Collection[str] = ()) -> None:
         """Makes a prompt known to every process; a withdrawn prompt stays withdrawn.

@@ -113,6 +113,7 @@ WITHDRAWN: Final = f"{PREFIX}:prompts:withdrawn"  # set of prompt ids
 PROMPT_TENANTS: Final = f"{PREFIX}:prompts:tenants"  # hash: id of a tenants' own prompt -> the tenants, by spaces
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
 ADAPTERS: Final = f"{PREFIX}:adapters"  # hash: adapter id -> JSON of AdapterCard
+WITHDRAWN_ADAPTERS: Final = f"{PREFIX}:adapters:withdrawn"  # set of adapter ids
 VERSION: Final = f"{PREFIX}:version"  # hash: version of what is in Redis, and the release that wrote it
 FAILED_SELFTESTS: Final = f"{PREFIX}:selftests:failed"  # hash: host, and device or queue -> JSON of FailedSelfTest
 TOTALS: Final = f"{PREFIX}:totals"  # hash: JSON list of a counter's name and its labels' values -> number, see `totals`

@@ -1,6 +1,9 @@
 """The facts of the images of a tuning that intake put into Redis for an engine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from certrad.models.types.noise_space import ImageMap
+from certrad.models.types.request import ABSENT_IF_NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,12 +15,15 @@ class TuningImages:
         training_labels: Class of each image to tune on, as an index into `class_names`.
         validation_labels: Class of each image to validate with.
         images_sha256: SHA-256 of the bytes of all images, one after the other; 64 hexadecimal digits.
+        image_map: How every image became its model input, where noise is to be added to the images themselves; None,
+            and absent in JSON, where it is added to the model input.
     """
 
     class_names: tuple[str, ...]
     training_labels: tuple[int, ...]
     validation_labels: tuple[int, ...]
     images_sha256: str
+    image_map: ImageMap | None = field(default=None, metadata=ABSENT_IF_NONE)
 
     @property
     def count(self) -> int:

@@ -12,7 +12,7 @@ from certrad.models.adapters.store import AdapterStore
 from certrad.models.errors import Rejected
 from certrad.models.files import replace_file
 from certrad.models.types import AdapterCard
-from certrad.workers.contract.catalogue import Catalogue
+from certrad.workers.contract.adapter_cards import AdapterCards
 from certrad.workers.contract.names import adapter_bytes_key
 
 BYTES_MAX: Final = 32 << 20
@@ -29,7 +29,7 @@ def publish(redis: Redis, directory: Path, card: AdapterCard) -> None:
         card: The card of the adapter.
 
     Raises:
-        Rejected: adapter_not_found, digest_mismatch.
+        Rejected: adapter_not_found, digest_mismatch; adapter_mismatch, an adapter of this id is known with other facts.
         ValueError: A field of the card has a wrong type.
     """
     try:
@@ -38,14 +38,17 @@ def publish(redis: Redis, directory: Path, card: AdapterCard) -> None:
         raise Rejected("adapter_not_found", f"adapter {card.id!r} has a card, but no bytes beside it") from error
     if len(content) <= BYTES_MAX:
         redis.set(adapter_bytes_key(card.sha256), content)
-    Catalogue(redis).publish_adapter(card)
+    AdapterCards(redis).publish(card)
 
 
 def publish_all(redis: Redis, directory: Path) -> None:
     """Publishes every sound adapter of this node's store; a damaged one is logged."""
     for path in sorted(directory.glob("*.json")):
         try:
-            publish(redis, directory, read_adapter_card(path))
+            card = read_adapter_card(path)
+            if path.stem != card.id:
+                raise Rejected("invalid_adapter", f"{path.name} is the card of {card.id!r}")
+            publish(redis, directory, card)
         except (Rejected, ValueError) as error:
             reason = error.code if isinstance(error, Rejected) else "invalid_adapter"
             _log.warning("adapter not published", adapter=path.stem, reason=reason)
@@ -54,7 +57,7 @@ def publish_all(redis: Redis, directory: Path) -> None:
 def fetch(redis: Redis, store: AdapterStore, card: AdapterCard) -> None:
     """Copies a published adapter from Redis into the store of this node, if it is missing there.
 
-    Its card is kept too, so that certificates can be replayed on this node.
+    Its card is kept too, also beside bytes that lost it, so that certificates can be replayed on this node.
 
     Args:
         redis: The job store.
@@ -64,7 +67,10 @@ def fetch(redis: Redis, store: AdapterStore, card: AdapterCard) -> None:
     Raises:
         Rejected: adapter_not_found, if Redis has no bytes either; digest_mismatch.
     """
-    if store.folder(card.id) is not None:
+    folder = store.folder(card.id)
+    if folder is not None:
+        if not adapter_path(folder, card.id).with_suffix(".json").exists():  # the process died between the two files
+            write_adapter_card(folder, card)
         return
     payload = redis.get(adapter_bytes_key(card.sha256))
     if not isinstance(payload, bytes):

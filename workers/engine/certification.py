@@ -21,7 +21,7 @@ from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes
 from certrad.models.smoothing import Stream
 from certrad.models.smoothing.device import noise_law
 from certrad.models.smoothing.encoded import EncodedSampler
-from certrad.models.types import LabelCounts
+from certrad.models.types import LabelCounts, PromptCard
 from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
@@ -107,7 +107,7 @@ class Certification:
         evidence = self._estimate(setup)
         variants = self._sample_variants(evidence, setup)
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
-        self._hand_over(self._facts(evidence, setup, variants), timing)
+        self._hand_over(self._facts(evidence, setup, variants), setup.model.card, timing)
         self._add_example(evidence, setup)
         self._enter("finishing")
         estimation = timing["estimate_s"]
@@ -178,6 +178,7 @@ class Certification:
             runtime=self.runtime,
             job_id=self.input.job_id,
             backbone=request.classifier.backbone,
+            adapter=setup.model.adapter,
             samples=request.params.n,
             batch_size=entry.batch_size,
             may_stop_early=request.params.target_radius is not None,
@@ -251,7 +252,7 @@ class Certification:
         )
         return build_facts(request, evidence, self.input.image, classifier, noise, self.runtime.software, variants)
 
-    def _hand_over(self, facts: Facts, timing: dict[str, float]) -> None:
+    def _hand_over(self, facts: Facts, prompt: PromptCard | None, timing: dict[str, float]) -> None:
         """Puts document and result into Redis for `finish`, which has the disks.
 
         Raises:
@@ -260,7 +261,7 @@ class Certification:
         card = self.runtime.backbone_card(facts.classifier.backbone)
         result = certification_result(
             facts,
-            warnings=result_warnings(self.input.image, card),
+            warnings=result_warnings(self.input.image, card, prompt, facts.request.noise_space),
             timing={name: round(seconds, 3) for name, seconds in timing.items()},
         )
         curve = figures.curve(facts.request, facts.evidence, self.input.job_id)

@@ -10,9 +10,9 @@ from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.noise_key import classifier_digest, noise_key, sampling_digest
 from certrad.models.classifier import TextHead
 from certrad.models.errors import Rejected
+from certrad.models.images.pixel_map import PixelMap
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.smoothing import Noise, NoisySampler
-from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.smoothing.routing import ClassifierAt
 from certrad.models.types import TEMPLATE_PROMPT, AdapterCard, PromptCard
 from certrad.models.types.defaults import require_adapter
@@ -109,7 +109,7 @@ class SetupFactory:
         adapter = None if spec.adapter is None else self.runtime.adapter_card(spec.adapter)
         if adapter is not None:
             self._require_not_tuned_on(adapter, seen)
-        backbone = self.runtime.backbone(spec.backbone, getattr(torch, dtype), spec.adapter)
+        backbone = self.runtime.backbone(spec.backbone, getattr(torch, dtype), adapter)
         if spec.prompt == TEMPLATE_PROMPT:
             return Model(backbone=backbone, card=None, prompt=None, adapter=adapter)
         card, prompt = self.runtime.prompt(spec.prompt)

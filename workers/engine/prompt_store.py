@@ -57,7 +57,7 @@ def save_own(directory: Path, tenant: str, context: ContextVectors, *, name: str
     Raises:
         OSError: The disk refuses.
     """
-    identity = prompt_id(name, context)
+    identity = prompt_id(name, context, facts["backbone"].adapter)
     owners = _tenants(directory, identity)
     if owners or not prompt_path(directory, identity).with_suffix(".json").exists():
         replace_file(_tenants_path(directory, identity), " ".join(sorted({*owners, tenant})).encode())

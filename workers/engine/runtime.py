@@ -31,8 +31,8 @@ from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.settings import WorkerSettings
 
 _RESIDENT: Final = 2
-_Resident = tuple[BackboneCard, torch.dtype, str | None]
-"""A backbone, its precision, and the SHA-256 of the adapter that is merged into it; None for the frozen tower."""
+_Resident = tuple[BackboneCard, torch.dtype, tuple[str, str] | None]
+"""A backbone, its precision, and id and SHA-256 of the adapter that is merged into it; None for the frozen tower."""
 _PACKAGES: Final = ("certrad", "numpy", "open_clip_torch", "scipy", "torch", "transformers")
 
 
@@ -67,25 +67,25 @@ class Runtime:
         properties = [self.device.type, processor_name(self.device), self.arithmetic]
         return hashlib.sha256(json.dumps(properties, sort_keys=True).encode()).hexdigest()[:16]
 
-    def backbone(self, backbone_id: str, dtype: torch.dtype, adapter_id: str | None = None) -> Backbone:
+    def backbone(self, backbone_id: str, dtype: torch.dtype, adapter: AdapterCard | None = None) -> Backbone:
         """Returns the backbone, resident on the device; the least recently used one makes room.
 
         Args:
             backbone_id: The id of its card.
             dtype: The precision.
-            adapter_id: The id of the adapter that is merged into its image tower; None for the frozen tower.
+            adapter: The card of the adapter that is merged into its image tower, as `adapter_card` returned it to the
+                job; None for the frozen tower.
 
         Raises:
             Rejected: unknown_backbone, backbone_unavailable, invalid_weights, digest_mismatch, adapter_not_found,
                 adapter_mismatch, invalid_adapter.
         """
         card = self.backbone_card(backbone_id)
-        adapter_card = None if adapter_id is None else self.adapter_card(adapter_id)
-        key = (card, dtype, None if adapter_card is None else adapter_card.sha256)
+        key = (card, dtype, None if adapter is None else (adapter.id, adapter.sha256))
         if key not in self._resident:
             while len(self._resident) >= _RESIDENT:
                 self._resident.popitem(last=False)
-            self._resident[key] = self._load(card, dtype, adapter_card)
+            self._resident[key] = self._load(card, dtype, adapter)
         self._resident.move_to_end(key)
         return self._resident[key]
 
@@ -99,12 +99,12 @@ class Runtime:
         return frozen if adapter is None else adapted(frozen, store.load(adapter))
 
     def adapter_card(self, adapter_id: str) -> AdapterCard:
-        """Returns the card of an adapter, with the images of its training that any card of it records.
+        """Returns the card of an adapter, withdrawn or not, with the images that any card of it records.
 
         Raises:
             Rejected: adapter_not_found.
         """
-        if (card := self.catalogue.adapters().get(adapter_id)) is None:
+        if (card := self.catalogue.adapters.with_withdrawn(adapter_id)) is None:
             raise Rejected("adapter_not_found", "the adapter is not published")
         return card
 
@@ -147,6 +147,7 @@ class Runtime:
             device=str(self.device),
             dtype=dtype_name(self.dtype),
             backbones=tuple(sorted(present)),
+            adapters=AdapterStore(own=self.settings.adapters_dir).stored(),
             seen_at=time.time(),
             selftest_seconds=selftest_seconds,
             kind=self.kind,

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from certrad.workers.contract.names import ENGINE_QUEUE
+from certrad.models.types import AdapterCard
+from certrad.workers.contract.names import ENGINE_QUEUE, adapter_bytes_key
 from certrad.workers.contract.queues import alive_engines, alive_workers, queue
 from certrad.workers.contract.tickets import offer, withdraw
 from certrad.workers.engine.runtime import Runtime
@@ -23,6 +24,7 @@ class TicketOffers:
         runtime: The state of the engine process.
         job_id: The job's id.
         backbone: The backbone that an engine must have.
+        adapter: The adapter whose bytes an engine must have, or find in Redis; None for the frozen image tower.
         samples: Samples of one run.
         batch_size: Samples of one batch.
         may_stop_early: Whether the labels may decide before the run is complete.
@@ -35,6 +37,7 @@ class TicketOffers:
     samples: int
     batch_size: int
     may_stop_early: bool
+    adapter: AdapterCard | None = None
     clock: Callable[[], float] = time.monotonic
     _first: tuple[float, int] | None = field(default=None, init=False)
     _offered_at: float = field(default=0.0, init=False)
@@ -73,12 +76,16 @@ class TicketOffers:
         return (now - began) / (done - first) if done > first else 0.0
 
     def _idle_engines(self) -> int:
-        """Returns the number of idle engines of this engine's kind with this backbone; 0 while anything waits."""
+        """Returns the number of idle engines of this kind with backbone and adapter; 0 while anything waits."""
         redis = self.runtime.redis
         if redis.llen(queue(redis, ENGINE_QUEUE).key):
             return 0
+        needed = self.adapter.id if self.adapter and not redis.exists(adapter_bytes_key(self.adapter.sha256)) else None
         idle = {worker.name for worker in alive_workers(redis, ENGINE_QUEUE) if worker.state == "idle"}
         return sum(
-            card.name in idle and self.backbone in card.backbones and card.kind == self.runtime.kind
+            card.name in idle
+            and self.backbone in card.backbones
+            and (needed is None or needed in card.adapters)
+            and card.kind == self.runtime.kind
             for card in alive_engines(redis, self.runtime.catalogue)
         )

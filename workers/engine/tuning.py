@@ -112,7 +112,9 @@ class Tuning:
     def _backbone(self) -> Backbone:
         """Returns the backbone in float32, as both papers use it, on this installation's number of threads."""
         torch.set_num_threads(self._runtime.settings.threads)
-        return self._runtime.backbone(self._request.backbone, torch.float32, self._request.adapter)
+        name = self._request.adapter
+        adapter = None if name is None else self._runtime.adapter_card(name)
+        return self._runtime.backbone(self._request.backbone, torch.float32, adapter)
 
     @cached_property
     def _kind(self) -> str:
@@ -177,6 +179,7 @@ class Tuning:
             labels=torch.tensor(decoded.training_labels),
             validation_images=images[training:],
             validation_labels=torch.tensor(decoded.validation_labels, dtype=torch.int64),
+            image_map=decoded.image_map,
         )
 
     def _bank(self, data: TuningSet) -> Tensor:

@@ -122,7 +122,7 @@ class EngineWorker(QueueWorker):
     engine_module: ClassVar[str] = "certrad.workers.engine.process"
 
     def __init__(self, queue_name: str, *, name: str, redis: Redis, settings: WorkerSettings) -> None:
-        own = own_cards(settings.cards_dir, settings.prompts_dir)
+        own = own_cards(settings.cards_dir, settings.prompts_dir, settings.adapters_dir)
         super().__init__(queue_name, name=name, redis=redis, settings=settings)
         self._own_cards = own
         self._own_cards_published = False

@@ -3,16 +3,19 @@
 import hashlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import NonNegativeInt, TypeAdapter
 from redis import Redis
 
 from certrad.models.datasets.cards import published_labels
 from certrad.models.errors import Rejected
-from certrad.models.images.model_input import ModelInput
+from certrad.models.images.decoded_image import check_size
+from certrad.models.images.model_input import ModelInput, image_map
 from certrad.models.prompts.training.image_choice import choose_images
 from certrad.models.types import BackboneCard
+from certrad.models.types.noise_space import ImageMap
+from certrad.models.types.total_variation import most_values
 from certrad.models.types.tuning import TuningRequest
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.job_store import read_memory
@@ -27,8 +30,12 @@ from certrad.workers.queue.shortage import INPUT_SHARE, require_room
 from certrad.workers.sandbox.child import allow_cpu_seconds, run_limited
 from certrad.workers.settings import WorkerSettings
 
+Shape = tuple[int, int, Literal[1, 3]]
+"""Rows, columns and channels of an image."""
+
 _TOGETHER: Final = 16  # a process for each image would cost more than its decoding
 _COUNT: Final = TypeAdapter(NonNegativeInt)
+_SHAPES: Final[TypeAdapter[list[Shape]]] = TypeAdapter(list[tuple[int, int, Literal[1, 3]]])
 _LISTING: Final = TypeAdapter(dict[str, list[str]])
 _OF_A_LISTING: Final = {"image_too_large": "archive_too_large", "unreadable_image": "invalid_archive"}
 
@@ -70,9 +77,15 @@ def put_images(
     _check_room(job_id, len(order), card, settings, redis)
     budget = ArchiveBudget(archive_bytes=len(archive), images=len(order), settings=settings)
     payloads, digest, done = Payloads(redis, ttl=settings.input_ttl), hashlib.sha256(), 0
+    shape: Shape | None = None
     for start in range(0, len(order), _TOGETHER):
         together = [paths[index] for index in order[start : start + _TOGETHER]]
-        for pixels in _decoded(archive, together, card, request.window, settings, budget):
+        for path, (pixels, its_shape) in zip(
+            together, _decoded(archive, together, card, request.window, settings, budget), strict=True
+        ):
+            shape = shape or its_shape
+            if request.noise_space == "image" and its_shape != shape:
+                raise _other_shape(path, its_shape, shape)
             digest.update(pixels)
             if not payloads.put_image(job_id, done, pixels):
                 return None
@@ -84,6 +97,31 @@ def put_images(
         training_labels=tuple(labels[index] for index in chosen.training),
         validation_labels=tuple(labels[index] for index in chosen.validation),
         images_sha256=digest.hexdigest(),
+        image_map=None if shape is None or request.noise_space == "model_input" else _map_of(shape, request, card),
+    )
+
+
+def _map_of(shape: Shape, request: TuningRequest, card: BackboneCard) -> ImageMap:
+    """Returns how the images become model inputs.
+
+    Raises:
+        Rejected: `image_too_large_for_noise`: no such image can be certified with this noise.
+    """
+    rows, columns, channels = shape
+    found = image_map((rows, columns), channels, card.image_size, card.fit)
+    if found.values > (most := most_values(max(request.params.sigmas))):
+        raise Rejected(
+            "image_too_large_for_noise",
+            f"`noise_space=image` allows at most {most} values (pixels times channels) at these `sigmas`, and the "
+            f"model sees {found.values} of each image",
+        )
+    return found
+
+
+def _other_shape(path: str, found: Shape, expected: Shape) -> Rejected:
+    sizes = " and ".join(" x ".join(map(str, shape)) for shape in (found, expected))
+    return Rejected(
+        "image_sizes_differ", f"`{shown(path)}`: with `noise_space=image` all images must have one shape, got {sizes}"
     )
 
 
@@ -137,8 +175,8 @@ def _decoded(
     window: FileWindow,
     settings: WorkerSettings,
     budget: ArchiveBudget,
-) -> list[bytes]:
-    """Returns the model inputs of some files.
+) -> list[tuple[bytes, Shape]]:
+    """Returns the model inputs of some files, with the shapes of their images.
 
     Raises:
         Rejected: A file cannot be decoded, and the detail begins with its path; or the budget is spent.
@@ -155,12 +193,16 @@ def _decoded(
         )
         budget.spend_pixels(_COUNT.validate_python(answer.header.get("pixels")))
         parts = [answer.payload[start : start + size] for start in range(0, size * len(paths), size)]
-        return [ModelInput.from_bytes(part, card.image_size).tobytes() for part in parts]
+        inputs = [ModelInput.from_bytes(part, card.image_size).tobytes() for part in parts]
+        shapes = _SHAPES.validate_python(answer.header.get("shapes"))
+        for rows, columns, _ in shapes:
+            check_size(rows=rows, columns=columns, max_pixels=settings.max_pixels)
+        return list(zip(inputs, shapes, strict=True))
     except (Rejected, ValueError) as error:
         if isinstance(error, Rejected) and error.code == "archive_too_large":
             raise
         if len(paths) > 1:  # a process that crashed or ran out of time does not say on which
-            return [pixels for path in paths for pixels in _decoded(archive, [path], card, window, settings, budget)]
+            return [each for path in paths for each in _decoded(archive, [path], card, window, settings, budget)]
         if isinstance(error, Rejected):
             raise Rejected(error.code, f"`{shown(paths[0])}`: {error.detail}") from error
         raise Rejected("unreadable_image", f"`{shown(paths[0])}`: the decoder crashed on this file") from error
@@ -173,7 +215,7 @@ def _decode_files(
 
     It counts in its own copy of the budget; that of the caller counts the answer.
     """
-    before, unpacked, inputs = budget.pixels, 0, []
+    before, unpacked, inputs, shapes = budget.pixels, 0, [], []
 
     def on_size(pixels: int) -> None:
         budget.spend_pixels(pixels)
@@ -181,5 +223,7 @@ def _decode_files(
 
     for content in read_images(archive, paths):
         unpacked += len(content)
-        inputs.append(decode_bytes(content, card, max_pixels=max_pixels, window=window, on_size=on_size)[1])
-    return {"pixels": budget.pixels - before}, b"".join(inputs)
+        header, pixels = decode_bytes(content, card, max_pixels=max_pixels, window=window, on_size=on_size)
+        inputs.append(pixels)
+        shapes.append([header["facts"][name] for name in ("rows", "columns", "channels")])
+    return {"pixels": budget.pixels - before, "shapes": shapes}, b"".join(inputs)

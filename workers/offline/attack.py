@@ -108,7 +108,10 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         ValueError: A value is out of range.
         Rejected: The prompt or backbone cannot be used.
     """
-    cards, adapters = installed_cards(service.cards_dir, service.prompts_dir), AdapterStore(own=service.adapters_dir)
+    cards, adapters = (
+        installed_cards(service.cards_dir, service.prompts_dir, service.adapters_dir),
+        AdapterStore(own=service.adapters_dir),
+    )
     task = cards.tasks[options.task]
     # An adaptation to the image itself is left out: what is attacked is the classifier before it sees the image.
     named = {name: getattr(options, name) for name in ("backbone", "prompt", "adapter")}

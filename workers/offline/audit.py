@@ -50,7 +50,7 @@ def audit_images(options: Namespace) -> int:
     service = settings_of(WorkerSettings, options.data_dir)
     store, adapters = PromptStore(own=service.prompts_dir), AdapterStore(own=service.adapters_dir)
     try:
-        cards = installed_cards(service.cards_dir, service.prompts_dir)
+        cards = installed_cards(service.cards_dir, service.prompts_dir, service.adapters_dir)
         specs = _specs(options, store, cards, adapters)
         card = cards.backbones[specs[0].classifier.backbone]
         # An image that counted twice would get the same noise twice; the p-value takes the answers for independent.

@@ -17,6 +17,7 @@ from certrad.models.installed import installed_cards
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.store import PromptStore
+from certrad.models.prompts.training.acquisition import RANGES
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
 from certrad.models.prompts.training.image_choice import choose_images
 from certrad.models.prompts.training.tuning import TuningSet
@@ -46,10 +47,14 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             shots, or an image cannot be read; that image is named by its place in its folder.
     """
     torch.set_num_threads(settings.threads)
-    cards = installed_cards(settings.cards_dir, settings.prompts_dir)
+    cards = installed_cards(settings.cards_dir, settings.prompts_dir, settings.adapters_dir)
     task = cards.tasks[options.task]
     params = BankParams(
-        template=options.template or task.template, shots=options.shots, copies=options.copies, seed=options.seed
+        template=options.template or task.template,
+        shots=options.shots,
+        copies=options.copies,
+        seed=options.seed,
+        acquisition=RANGES[options.acquisition],
     )
     stores = PromptStore(own=settings.prompts_dir), AdapterStore(own=settings.adapters_dir)
     # The bank is new: no prompt has a say in which backbone and adapter it is tuned on.

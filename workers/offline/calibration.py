@@ -36,7 +36,7 @@ def calibrate_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
         Rejected: The prompt or backbone is unknown, or has other weights or classes.
     """
     params = CalibrationParams(sigmas=options.sigmas, seed=options.seed)
-    cards = installed_cards(settings.cards_dir, settings.prompts_dir)
+    cards = installed_cards(settings.cards_dir, settings.prompts_dir, settings.adapters_dir)
     task = cards.tasks[options.task]
     store = PromptStore(own=settings.prompts_dir)
     adapters = AdapterStore(own=settings.adapters_dir)

@@ -1,13 +1,14 @@
 """Chooses the classifier of a command by the service's own rule, and loads its image encoder."""
 
+import sys
 from collections.abc import Mapping
 
 import torch
 
 from certrad.models.adapters.adapter import adapted
-from certrad.models.adapters.checkpoint import read_adapter_card
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.errors import Rejected
 from certrad.models.prompts.store import PromptStore
 from certrad.models.types import TEMPLATE_PROMPT, AdapterCard, BackboneCard, PromptCard, TaskCard
 from certrad.models.types.defaults import (
@@ -46,17 +47,18 @@ def named_adapter(name: str | None, store: AdapterStore) -> NamedAdapter | None:
 
 
 def stored_adapters(store: AdapterStore) -> dict[str, AdapterCard]:
-    """Returns the adapters on this machine by id.
+    """Returns the adapters on this machine by id, and tells of each card that cannot be used.
 
     Args:
         store: The adapters on this machine.
-
-    Raises:
-        Rejected: invalid_adapter.
     """
-    folders = (store.own, store.shipped)
-    cards = [read_adapter_card(path) for folder in folders for path in sorted(folder.glob("*.json"))]
-    return {card.id: card for card in cards}
+    cards = {}
+    for path in (path for folder in (store.own, store.shipped) for path in sorted(folder.glob("*.json"))):
+        try:
+            cards[path.stem] = store.card(path.stem)
+        except Rejected as rejected:
+            sys.stderr.write(f"warning: the adapter {path.stem} is left out: {rejected.detail}\n")
+    return cards
 
 
 def of_task(

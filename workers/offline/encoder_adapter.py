@@ -16,8 +16,9 @@ from certrad.models.adapters.adapter import adapted
 from certrad.models.adapters.checkpoint import adapter_of, save_adapter
 from certrad.models.adapters.training.agreement import feature_agreement
 from certrad.models.adapters.training.params import AdapterParams
+from certrad.models.adapters.training.record import training_identity, training_record
 from certrad.models.adapters.training.trainer import train_adapter
-from certrad.models.adapters.training.trainer_state import AdapterState, training_identity
+from certrad.models.adapters.training.trainer_state import AdapterState
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_device
 from certrad.models.errors import Rejected
@@ -80,7 +81,7 @@ def _adapter_of_folder(options: Namespace, settings: WorkerSettings) -> AdapterC
         sigma_high=options.sigma_high,
         seed=options.seed,
     )
-    cards = installed_cards(settings.cards_dir, settings.prompts_dir)
+    cards = installed_cards(settings.cards_dir, settings.prompts_dir, settings.adapters_dir)
     card = cards.backbones[options.backbone]
     task = cards.tasks[options.task or card.default_task or _DEFAULT_TASK]
     name = options.name or card.id
@@ -88,8 +89,13 @@ def _adapter_of_folder(options: Namespace, settings: WorkerSettings) -> AdapterC
         card, weights_directory(card, settings.backbones_dir), device=chosen_device(settings.device)
     )
     training, held_out = divided(_decoded(options, card, task, settings), params.seed)
-    data_sha256 = pool_sha256(training)
-    identity = training_identity(params, backbone_sha256=backbone.sha256, data_sha256=data_sha256)
+    identity = training_identity(
+        params,
+        backbone_sha256=backbone.sha256,
+        data_sha256=pool_sha256(training),
+        device=backbone.device,
+        choice={"task": task.id, "limit": options.limit},
+    )
     unfinished = settings.adapters_dir / f"{name}.training"
     state = trained(backbone, training, params, unfinished, identity, resume=options.resume)
     epoch = EpochSecrets(settings.secrets_dir).current()
@@ -100,18 +106,26 @@ def _adapter_of_folder(options: Namespace, settings: WorkerSettings) -> AdapterC
         name=name,
         backbone=backbone,
         sigma_range=params.sigma_range,
-        training={
-            **asdict(params),
-            "images": "without labels",
-            "training_images": len(training),
-            "data_sha256": data_sha256,
-            "loss": round(state.loss, 6),
-        },
+        training=training_record(identity, images=len(training), loss=state.loss),
         measured=measured(backbone, state, params, held_out),
         trained_on=TunedOn(keyed=(EpochDigests.of(epoch.secret, input_digests(training)),)),
     )
     unfinished.unlink(missing_ok=True)
+    sys.stderr.write(secrets_note(epoch.sha256, settings.secrets_dir))
     return stored
+
+
+def secrets_note(epoch_sha256: str, secrets: Path) -> str:
+    """Returns a line that says what an engine on another host needs, beside the two files of the adapter.
+
+    Args:
+        epoch_sha256: SHA-256 of the secret that the card's digests are keyed with.
+        secrets: The folder of the epoch secrets.
+    """
+    return (
+        f"certrad: the card names its images by digests that are keyed with the epoch secret {epoch_sha256[:16]}; an "
+        f"engine without that secret refuses the adapter (engine_mismatch): copy {secrets} to it first\n"
+    )
 
 
 def trained(
@@ -130,7 +144,7 @@ def trained(
         images: (N, 3, S, S) float32.
         params: The hyper-parameters.
         unfinished: The file of the state.
-        identity: See `training_identity`.
+        identity: See `record.training_identity`.
         resume: Whether to continue from the state in the file.
 
     Raises:

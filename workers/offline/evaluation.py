@@ -134,7 +134,7 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         ValueError: The options do not go together.
         Rejected: The data set, prompt or backbone cannot be used.
     """
-    cards = installed_cards(service.cards_dir, service.prompts_dir)
+    cards = installed_cards(service.cards_dir, service.prompts_dir, service.adapters_dir)
     data, task = _data(options.task, cards)
     params = SmoothingParams(sigma=options.sigma, alpha=options.alpha, n0=options.n0, n=options.n)
     prompt, adapters = classifiers.named_prompt(options.prompt, store), AdapterStore(own=service.adapters_dir)

@@ -46,7 +46,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def _backbone(card: PromptCard, settings: WorkerSettings) -> Backbone:
-    known = installed_cards(settings.cards_dir, settings.prompts_dir).backbones
+    known = installed_cards(settings.cards_dir, settings.prompts_dir, settings.adapters_dir).backbones
     if card.backbone not in known:
         raise Rejected("unknown_backbone", f"prompt {card.id!r} is for {card.backbone!r}, of which there is no card")
     backbone_card = known[card.backbone]

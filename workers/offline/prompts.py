@@ -52,7 +52,7 @@ def import_prompt(options: Namespace, settings: StackSettings) -> PromptCard:
         ValueError: A card of the operator cannot be used.
         Rejected: The backbone has no weights here, or the file is no checkpoint for it.
     """
-    cards = installed_cards(settings.cards_dir, settings.prompts_dir)
+    cards = installed_cards(settings.cards_dir, settings.prompts_dir, settings.adapters_dir)
     card = cards.backbones[options.backbone]
     return import_checkpoint(
         options.file,

@@ -60,7 +60,8 @@ def verify_document(options: Namespace) -> int:
         content, issuer = options.file.read_bytes(), None if options.key is None else read_issuer(options.key)
         stamp = None if options.time_stamp is None else _reader(options, settings)
         image = None if options.image is None else options.image.read_bytes()
-        cards = {} if image is None else installed_cards(settings.cards_dir, settings.prompts_dir).backbones
+        folders = settings.cards_dir, settings.prompts_dir, settings.adapters_dir
+        cards = {} if image is None else installed_cards(*folders).backbones
     except (OSError, ValueError) as error:
         return fail(str(error), BAD_USAGE)
     statement = None

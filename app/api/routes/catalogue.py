@@ -1,4 +1,4 @@
-"""The catalogue: the tasks, backbones, adapters and prompts that a request may name."""
+"""The catalogue: the tasks, backbones and prompts that a request may name."""
 
 from dataclasses import replace
 from typing import Annotated, Self
@@ -11,14 +11,14 @@ from certrad.app.api.caller import CallerDep
 from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.problems import problem_responses
 from certrad.models.errors import Rejected
-from certrad.models.types import AdapterCard, BackboneCard, PromptCard, TaskCard
+from certrad.models.types import BackboneCard, PromptCard, TaskCard
+from certrad.models.types.defaults import choose_adapter
 from certrad.workers.contract.access import Caller
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.queues import alive_engines
 
 router = APIRouter(tags=["catalogue"])
 
-AdapterId = Annotated[str, Path(max_length=128)]
 PromptId = Annotated[str, Path(max_length=128)]
 
 
@@ -39,19 +39,6 @@ class Backbones(BaseModel):
     """Every backbone."""
 
     backbones: list[BackboneView]
-
-
-class AdapterView(BaseModel):
-    """An adapter of an image encoder, and the tasks whose default it is."""
-
-    card: AdapterCard
-    default_for: list[str]
-
-
-class Adapters(BaseModel):
-    """Every adapter."""
-
-    adapters: list[AdapterView]
 
 
 class PromptView(BaseModel):
@@ -113,27 +100,6 @@ def list_backbones(services: ServicesDep) -> Backbones:
     return Backbones(backbones=[BackboneView(card=card, available=card.id in present) for card in cards])
 
 
-@router.get("/adapters", operation_id="list_adapters", summary="List adapters", responses=problem_responses())
-def list_adapters(services: ServicesDep) -> Adapters:
-    """Returns the adapters of image encoders: those of the package, and those that engines have published."""
-    catalogue = services.catalogue
-    return Adapters(adapters=[_adapter_view(catalogue, card) for card in catalogue.adapters().values()])
-
-
-@router.get(
-    "/adapters/{adapter_id}",
-    operation_id="get_adapter",
-    summary="Read an adapter",
-    responses=problem_responses("adapter_not_found", "invalid_request"),
-)
-def get_adapter(adapter_id: AdapterId, services: ServicesDep) -> AdapterView:
-    """Returns the card of an adapter: how it was trained, and what was measured."""
-    card = services.catalogue.adapters().get(adapter_id)
-    if card is None:
-        raise Rejected("adapter_not_found", "the id is unknown")
-    return _adapter_view(services.catalogue, card)
-
-
 @router.get("/prompts", operation_id="list_prompts", summary="List prompts", responses=problem_responses())
 def list_prompts(services: ServicesDep, caller: CallerDep) -> Prompts:
     """Returns the learned prompts in use: those of everyone, and the tenant's own."""
@@ -158,7 +124,13 @@ def get_prompt(prompt_id: PromptId, services: ServicesDep, caller: CallerDep) ->
     operation_id="change_prompt",
     summary="Make a prompt a task's default, withdraw or restore it",
     responses=problem_responses(
-        "prompt_not_found", "unknown_task", "prompt_mismatch", "invalid_request", "unknown_field", "foreign_origin"
+        "prompt_not_found",
+        "unknown_task",
+        "prompt_mismatch",
+        "adapter_not_found",
+        "invalid_request",
+        "unknown_field",
+        "foreign_origin",
     ),
 )
 def change_prompt(
@@ -181,6 +153,8 @@ def change_prompt(
         raise Rejected("unknown_task", f"`default_for` must be one of {', '.join(sorted(tasks))}")
     if task.class_names != card.class_names:
         raise Rejected("prompt_mismatch", "the prompt was tuned for other classes than the task has")
+    if card.adapter is not None:  # else every request that names nothing would be refused
+        choose_adapter(card, None, catalogue.adapters, None, card.backbone)
     before = [each.id for each in catalogue.default_prompts(task.id)[:1] if each.id != card.id]
     catalogue.choose_default(task.id, card.id)
     return _changed(_view(catalogue, card), replaced=before[0] if before else None)
@@ -242,7 +216,8 @@ def _changed(view: PromptView, *, replaced: str | None = None) -> ChangedPrompt:
 def _in_use(catalogue: Catalogue, task: TaskCard) -> TaskCard:
     """Returns the task with its defaults of today, not those it was shipped with."""
     first = {card.method == "bank": card.id for card in reversed(catalogue.default_prompts(task.id))}
-    return replace(task, default_prompt=first.get(False), default_bank=first.get(True))
+    adapter = catalogue.default_adapter(task)
+    return replace(task, default_prompt=first.get(False), default_bank=first.get(True), default_adapter=adapter)
 
 
 def _card(catalogue: Catalogue, prompt_id: str) -> PromptCard:
@@ -250,11 +225,6 @@ def _card(catalogue: Catalogue, prompt_id: str) -> PromptCard:
     if card is None:
         raise Rejected("prompt_not_found", "the id is unknown, or the prompt was withdrawn")
     return card
-
-
-def _adapter_view(catalogue: Catalogue, card: AdapterCard) -> AdapterView:
-    tasks = [task.id for task in catalogue.tasks().values() if task.default_adapter == card.id]
-    return AdapterView(card=card, default_for=tasks)
 
 
 def _view(catalogue: Catalogue, card: PromptCard) -> PromptView:

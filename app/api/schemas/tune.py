@@ -8,6 +8,7 @@ from pydantic import Field, Json, StringConstraints
 from certrad.app.api.schemas.certify import Identifier, Words, validate_form
 from certrad.app.api.schemas.submission import SubmissionForm
 from certrad.models.types.cards import ContextPosition
+from certrad.models.types.noise_space import NoiseSpace
 from certrad.models.types.smoothing import SIGMA_RANGE
 from certrad.models.types.tuning import (
     BATCH_MAX,
@@ -15,6 +16,7 @@ from certrad.models.types.tuning import (
     N_CTX_MAX,
     PROMPT_NAME,
     SHOTS_MAX,
+    Acquisition,
     TuningMethod,
 )
 
@@ -80,6 +82,16 @@ class TuningForm(SubmissionForm):
         ge=0,
         lt=2**32,
         description="random seed of the choice of images, the first context vectors and the noise; default 0",
+    )
+    noise_space: NoiseSpace | None = Field(
+        None,
+        description="what the noise of `few_shot` is added to, for certificates with the same `noise_space`: with "
+        "`image`, `sigmas` are in the pixels of the images, which must all have one size; default `model_input`",
+    )
+    acquisition: Acquisition | None = Field(
+        None,
+        description="`radiology`: every image is shown in every epoch under another window, background level, gamma "
+        "and frame, so that the prompt does not learn the background of a class; only with `few_shot`; default `none`",
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from certrad.models.adapters.training.params import AdapterParams
 from certrad.models.attacks.autoattack.suite import AutoAttackParams
 from certrad.models.types import Scope, ZeroShotAdaptation
 from certrad.models.types.tuning import TuningParams
@@ -45,7 +46,8 @@ class SmoothedMethod:
     name: as the published values have it. tuning: how its prompt is learned; None is a template.
     start: template from which the context is adapted, and which an unlearned prompt is; None is the data set's.
     adaptation: Zero-Shot PromptSmooth on the image itself, before it is certified.
-    denoiser: what removes the noise before the image encoder; methods without one share a pass of noisy images.
+    denoiser: what removes the noise before the image encoder. adapter: how the image encoder is adapted to noise, on
+        unlabelled training images. Methods with the same two, or without them, share a pass of noisy images.
     images: fewer images than the experiment has, where the paper used fewer.
     """
 
@@ -54,6 +56,7 @@ class SmoothedMethod:
     start: str | None = None
     adaptation: ZeroShotAdaptation | None = None
     denoiser: Denoiser | None = None
+    adapter: AdapterParams | None = None
     images: int | None = None
 
     @property

@@ -23,6 +23,7 @@ CERTIFIED_IMAGES: Final = 60
 SIGMAS: Final = (0.25, 0.5)
 N: Final = 1000
 ATTACKED_IMAGES: Final = 120
+ADAPTER_STEPS: Final = 200
 BANK_SHOTS: Final = 100
 """Training images of each class in the embedding bank; MedNIST has thousands."""
 
@@ -86,7 +87,14 @@ def _attacked(experiment: AttackedAccuracy) -> AttackedAccuracy:
 
 def _smoothed(methods: tuple[SmoothedMethod, ...]) -> tuple[SmoothedMethod, ...]:
     kept = (method for method in methods if method.denoiser is None)
-    return tuple(replace(method, start=method.start and _FIRST_CONTEXTS[method.start]) for method in kept)
+    return tuple(
+        replace(
+            method,
+            start=method.start and _FIRST_CONTEXTS[method.start],
+            adapter=method.adapter and replace(method.adapter, steps=ADAPTER_STEPS),
+        )
+        for method in kept
+    )
 
 
 def _attacked_method(method: AttackedMethod) -> AttackedMethod:

@@ -8,12 +8,14 @@ from typing import Any, Final
 from certrad.bench.reproduce.plan.experiment import CertificationTime, CertifiedAccuracy, Denoiser, SmoothedMethod
 from certrad.bench.reproduce.plan.plan import STARTS
 from certrad.bench.reproduce.plan.published_values import column_of_radius
+from certrad.bench.reproduce.run.adapters import trained_adapter
 from certrad.bench.reproduce.run.denoisers import trained_denoisers
 from certrad.bench.reproduce.run.learned import prompt_of_images
 from certrad.bench.reproduce.run.materials import Materials, joined_sha256, test_images
 from certrad.bench.reproduce.run.noisy_pass import NoisyImage, NoisyPass, ReadyMethod, made_of
 from certrad.bench.reproduce.run.result import BEST_SIGMA, SIGMA, Cell, Place, missing_cells, share_cell
 from certrad.bench.reproduce.run.units import Kept, Workforce
+from certrad.models.adapters.training.params import AdapterParams
 from certrad.models.backbones.base import Backbone
 from certrad.models.datasets.split import Split
 from certrad.models.defences.diffusion import load_diffusion
@@ -55,11 +57,16 @@ def certified_accuracy(experiment: CertifiedAccuracy, materials: Materials) -> l
     for backbone_id in experiment.backbones:
         for dataset in experiment.datasets:
             of_pair: list[Cell] = []
-            for denoiser in dict.fromkeys(method.denoiser for method in experiment.methods):
-                methods = tuple(method for method in experiment.methods if method.denoiser == denoiser)
+            for encoder in dict.fromkeys(_encoder(method) for method in experiment.methods):
+                methods = tuple(method for method in experiment.methods if _encoder(method) == encoder)
                 of_pair += _of_pass(experiment, materials, backbone_id, dataset, methods, kept)
             cells += sorted(of_pair, key=lambda cell: order.index(cell.place.row))
     return cells
+
+
+def _encoder(method: SmoothedMethod) -> tuple[Denoiser | None, AdapterParams | None]:
+    """What makes the features of a method: methods with the same share a pass of noisy images."""
+    return method.denoiser, method.adapter
 
 
 def _of_pass(
@@ -248,12 +255,16 @@ def _ready(
     if denoiser == "diffusion":
         load_diffusion(materials.weights("diffusion"), "cpu")
     train: Split | None = None
-    if denoiser == "dncnn" or any(method.tuning for method in methods):
+    params = methods[0].adapter
+    if denoiser == "dncnn" or params is not None or any(method.tuning for method in methods):
         train = materials.split(dataset, "train")
     denoisers: tuple[tuple[float, str], ...] = ()
     if denoiser == "dncnn" and train is not None:
         cards = trained_denoisers(materials, backbone.card, dataset, train, sigmas, experiment.seed)
         denoisers = tuple((sigma, card.id) for sigma, card in cards)
+    adapter = None
+    if params is not None and train is not None:
+        adapter = trained_adapter(materials, backbone, dataset, train, replace(params, seed=experiment.seed)).id
     template = materials.split(dataset, "test").template
     return NoisyPass(
         materials=materials,
@@ -268,6 +279,7 @@ def _ready(
         seed=experiment.seed,
         denoiser=denoiser,
         denoisers=denoisers,
+        adapter=adapter,
     )
 
 

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from certrad.bench.reproduce.plan.experiment import Denoiser
 from certrad.bench.reproduce.run.materials import Materials, inputs, listing_sha256, pixels_sha256
+from certrad.models.adapters.adapter import adapted
+from certrad.models.adapters.store import AdapterStore
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import TextHead
 from certrad.models.datasets.split import Split
@@ -57,7 +59,7 @@ class NoisyPass:
     """Names and small tensors from which each process builds a `PassWorker`.
 
     methods: all share the features of the noisy copies. denoiser: what removes the noise before the encoder; denoisers:
-        sigma -> id of a trained one.
+        sigma -> id of a trained one. adapter: id of the one that is merged into the image encoder.
     """
 
     materials: Materials
@@ -69,6 +71,7 @@ class NoisyPass:
     seed: int
     denoiser: Denoiser | None = None
     denoisers: tuple[tuple[float, str], ...] = ()
+    adapter: str | None = None
 
     @property
     def batch_size(self) -> int:
@@ -81,13 +84,16 @@ class NoisyPass:
 
 
 def made_of(of: NoisyPass, test: Split) -> str:
-    """SHA-256 of the learned prompts and the denoisers of a pass, and of what the test images list."""
+    """SHA-256 of the learned prompts, the denoisers and the adapter of a pass, and of what the test images list."""
     prompts = [
         (method.name, method.template, None if method.context is None else method.context.vectors.tolist())
         for method in of.methods
     ]
+    adapter = [] if of.adapter is None else [of.adapter]  # an id names the bytes
     diffusion = [of.materials.weights_sha256("diffusion")] if of.denoiser == "diffusion" else []
-    return hashlib.sha256(json.dumps([listing_sha256(test), prompts, of.denoisers, *diffusion]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([listing_sha256(test), prompts, of.denoisers, *diffusion, *adapter]).encode()
+    ).hexdigest()
 
 
 class PassWorker:
@@ -97,6 +103,9 @@ class PassWorker:
         self.settings = of
         self.split = of.materials.split(of.dataset, "test")
         self.backbone = of.materials.backbone(of.backbone, sampling=True)
+        if of.adapter is not None:
+            adapters = AdapterStore(own=of.materials.out / "adapters")
+            self.backbone = adapted(self.backbone, adapters.load(adapters.card(of.adapter)))
         self.fixed = {method.name: self._fixed(method) for method in of.methods if method.adaptation is None}
         self._denoise: dict[float, Denoise] = {}
 

@@ -27,6 +27,7 @@ LABELS: Final = {
     "zero_shot_promptsmooth": "Zero-Shot PromptSmooth",
     "few_shot_promptsmooth": "Few-Shot PromptSmooth",
     "promptsmooth": "PromptSmooth (combined)",
+    "adapted_encoder": "template, adapted encoder",
     "vanilla": "template",
     "advpt": "AdvPT",
     "coop": "CoOp",

@@ -45,6 +45,7 @@ def train_adapter(
 
     Raises:
         ValueError: The images have another size, there are none, or the backbone is adapted or not in float32.
+        Rejected: invalid_adapter if the loss or a value of a state is not finite; that state is not yielded.
     """
     side = backbone.image_size
     if images.shape[1:] != (3, side, side) or not len(images):
@@ -72,7 +73,7 @@ def train_adapter(
         optimizer.step()
         losses.append(loss.detach())
         if (step + 1) % every == 0 or step + 1 == params.steps:
-            yield _state(step + 1, float(torch.stack(losses).mean()), values, optimizer)
+            yield _state(step + 1, float(torch.stack(losses).mean()), values, optimizer).require_finite()
             losses = []
 
 

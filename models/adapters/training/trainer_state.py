@@ -1,8 +1,9 @@
 """The state of the training of an adapter between two steps."""
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from safetensors import SafetensorError
@@ -10,7 +11,6 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from certrad.models.adapters.adapter import LowRank
-from certrad.models.adapters.training.params import AdapterParams
 from certrad.models.checkpoint_files import header_of
 from certrad.models.errors import Rejected
 
@@ -21,6 +21,7 @@ REPLACED: Final = "replaced:"
 _AVERAGE: Final = "average/"
 _SQUARE: Final = "square/"
 _VALUE: Final = "value/"
+_DIGEST_DIGITS: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,11 +51,26 @@ class AdapterState:
         """Returns the new values of other parameters by their names."""
         return {key.removeprefix(REPLACED): value for key, value in self.values.items() if key.startswith(REPLACED)}
 
+    def require_finite(self) -> "AdapterState":
+        """Returns the state.
+
+        Raises:
+            Rejected: invalid_adapter if the loss or a tensor is not finite: no later step would mend that.
+        """
+        tensors = [tensor for group in (self.values, self.averages, self.squares) for tensor in group.values()]
+        if not math.isfinite(self.loss) or not all(bool(tensor.isfinite().all()) for tensor in tensors):
+            raise Rejected(
+                "invalid_adapter",
+                f"the training diverged: after step {self.step} the loss ({self.loss}) or a trained value is not "
+                "finite; train anew with another seed or less noise",
+            )
+        return self
+
     def to_bytes(self, identity: Mapping[str, Any]) -> bytes:
         """Returns the state as a safetensors file.
 
         Args:
-            identity: See `training_identity`.
+            identity: See `record.training_identity`.
         """
         header = {"identity": identity, "step": self.step, "loss": self.loss}
         groups = {_VALUE: self.values, _AVERAGE: self.averages, _SQUARE: self.squares}
@@ -82,22 +98,22 @@ class AdapterState:
                 "invalid_adapter", f"the content is not the state of a training: {type(error).__name__}"
             ) from error
         if others := sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key)):
-            raise Rejected("invalid_adapter", f"the state is of a training with another {' and '.join(others)}")
+            values = [f"{key} ({_shown(found.get(key))}, now {_shown(identity.get(key))})" for key in others]
+            raise Rejected(
+                "invalid_adapter",
+                f"the state is of a training with another {' and '.join(values)}: "
+                "continue it with the values it began with, or begin a new training",
+            )
 
         def group(prefix: str) -> dict[str, Tensor]:
             return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
-        return AdapterState(
+        state = AdapterState(
             step=step, loss=loss, values=group(_VALUE), averages=group(_AVERAGE), squares=group(_SQUARE)
         )
+        return state.require_finite()
 
 
-def training_identity(params: AdapterParams, *, backbone_sha256: str, data_sha256: str) -> dict[str, Any]:
-    """Returns what must be the same for a state to be continued.
-
-    Args:
-        params: The hyper-parameters.
-        backbone_sha256: SHA-256 of the weights.
-        data_sha256: SHA-256 over the images.
-    """
-    return {**asdict(params), "backbone_sha256": backbone_sha256, "data_sha256": data_sha256}
+def _shown(value: object) -> str:
+    """Returns a value as an error names it: the first digits of a digest are enough."""
+    return value[:16] if isinstance(value, str) and len(value) == _DIGEST_DIGITS else repr(value)

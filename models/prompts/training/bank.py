@@ -16,6 +16,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors, layout, text_features
 from certrad.models.prompts.gate import Gate, mixed_similarities
+from certrad.models.prompts.training.acquisition import AcquisitionRanges, change_acquisition
 from certrad.models.prompts.training.trainer import FewShotParams, sample_shots, train_epochs
 from certrad.models.prompts.training.trainer_state import TrainerState
 from certrad.models.randomness import seeded
@@ -42,6 +43,8 @@ class BankParams:
         gate_lr: initial learning rate of the gate.
         gate_weight_decay: weight decay of the gate.
         seed: random seed.
+        acquisition: the changes of acquisition that are drawn for every copy before its noise; None for the images as
+            they are.
     """
 
     shots: int = 16
@@ -58,6 +61,7 @@ class BankParams:
     gate_lr: float = 3e-3
     gate_weight_decay: float = 0.01
     seed: int = 0
+    acquisition: AcquisitionRanges | None = None
 
     def __post_init__(self) -> None:
         for name in ("copies", "hidden", "steps", "gate_batch"):
@@ -138,14 +142,17 @@ def noisy_directions(
 ) -> Tensor:
     """Returns L2-normalised features (S, N, C, D) of C noisy copies of each image at each of S levels.
 
-    The noise is not clipped.
+    The noise is not clipped. It is the same with and without changes of acquisition.
     """
     levels = []
     for sigma in params.sigmas:
-        generator = seeded(params.seed, "copies", repr(sigma))
+        generator, changes = (seeded(params.seed, purpose, repr(sigma)) for purpose in ("copies", "acquisition"))
         of_images = []
         for image in images:
-            copies = image + sigma * torch.randn((params.copies, *image.shape), generator=generator)
+            clean = image.expand(params.copies, *image.shape)
+            if params.acquisition is not None:
+                clean = change_acquisition(clean, params.acquisition, changes)
+            copies = clean + sigma * torch.randn(clean.shape, generator=generator)
             parts = [backbone.encode_image(part) for part in copies.split(_ENCODED_TOGETHER)]
             of_images.append(F.normalize(torch.cat(parts).float().cpu(), dim=-1))
         levels.append(torch.stack(of_images))

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 
 from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout
+from certrad.models.prompts.training.acquisition import AcquisitionRanges, change_acquisition
 from certrad.models.prompts.training.augmentation import crop_and_flip
+from certrad.models.prompts.training.noise import UnitNoise, on_model_input
 from certrad.models.prompts.training.trainer_state import TrainerState, WithinEpoch
 from certrad.models.randomness import seeded
 from certrad.models.types.cards import ContextPosition
@@ -43,6 +45,8 @@ class FewShotParams:
         warmup_epochs: epochs at the learning rate warmup_lr.
         warmup_lr: learning rate of the warm-up.
         seed: random seed.
+        acquisition: the changes of acquisition that are drawn for every image of a batch before the noise; None for
+            the images as they are.
     """
 
     shots: int = 16
@@ -59,6 +63,7 @@ class FewShotParams:
     warmup_epochs: int = 1
     warmup_lr: float = 1e-5
     seed: int = 0
+    acquisition: AcquisitionRanges | None = None
 
     def __post_init__(self) -> None:
         for name in ("shots", "epochs", "batch_size", "n_ctx"):
@@ -201,10 +206,12 @@ def _state_within(
     return _state(epoch, loss, vectors, optimizer, WithinEpoch(losses=done, generator=generator.get_state()))
 
 
-def image_features(backbone: Backbone, images: Tensor, params: FewShotParams) -> FeatureSource:
-    """Returns a source of features of `images` (N, 3, H, W), augmented and noisy as `params` say.
+def image_features(
+    backbone: Backbone, images: Tensor, params: FewShotParams, noise: UnitNoise = on_model_input
+) -> FeatureSource:
+    """Returns a source of features of `images` (N, 3, H, W), augmented, changed and noisy as `params` say.
 
-    Clean images are encoded once.
+    Images that stay as they are are encoded once.
     """
     levels = torch.tensor(params.sigmas)
 
@@ -213,12 +220,14 @@ def image_features(backbone: Backbone, images: Tensor, params: FewShotParams) ->
         batch = images[indices].float()
         if params.augment:
             batch = crop_and_flip(batch, generator)
+        if params.acquisition is not None:
+            batch = change_acquisition(batch, params.acquisition, generator)
         if len(levels):
             sigma = levels[torch.randint(len(levels), (len(batch), 1, 1, 1), generator=generator)]
-            batch = batch + sigma * torch.randn(batch.shape, generator=generator)
+            batch = batch + sigma * noise(batch, generator)
         return backbone.encode_image(batch)
 
-    if params.augment or len(levels):
+    if params.augment or params.acquisition is not None or len(levels):
         return encode
     unused = torch.Generator()
     parts = [encode(indices, unused) for indices in torch.split(torch.arange(len(images)), params.batch_size)]

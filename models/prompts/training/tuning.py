@@ -14,14 +14,17 @@ from torch import Tensor
 from certrad.models.attacks.pgd import PgdParams
 from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.context import ContextVectors, layout, text_features
+from certrad.models.prompts.training.acquisition import RANGES
 from certrad.models.prompts.training.embedding_bank import (
     EMBEDDING_BANK_BATCH,
     embedding_bank_features,
     embedding_bank_rows,
 )
+from certrad.models.prompts.training.noise import unit_noise
 from certrad.models.prompts.training.trainer import FewShotParams, image_features, random_context, train_epochs
 from certrad.models.prompts.training.trainer_state import TrainerState
 from certrad.models.prompts.training.validation import BeforeBatch, MeasuredSoFar, measure_accuracies
+from certrad.models.types.noise_space import ImageMap
 from certrad.models.types.tuning import TuningParams
 
 
@@ -34,12 +37,14 @@ class TuningSet:
         labels: (N,) int64, of all classes.
         validation_images: (V, 3, S, S), none of them among `images`; V may be 0.
         validation_labels: (V,) int64.
+        image_map: how the images that were sent became these, for noise on those; None for noise on these.
     """
 
     images: Tensor
     labels: Tensor
     validation_images: Tensor
     validation_labels: Tensor
+    image_map: ImageMap | None = None
 
     def __post_init__(self) -> None:
         shapes = [tuple(images.shape) for images in (self.images, self.validation_images)]
@@ -90,6 +95,7 @@ def trainer_params(params: TuningParams) -> FewShotParams:
         sigmas=params.sigmas,
         augment=params.method == "coop",
         seed=params.seed,
+        acquisition=RANGES[params.acquisition],
     )
 
 
@@ -148,8 +154,8 @@ def tune_epochs(
     rows = 0 if bank is None else len(bank)
     if rows != (len(data.images) if params.method == "advpt" else 0):
         raise ValueError(f"advpt needs a bank of all images, other methods none; got {params.method} with {rows} rows")
-    trainer = trainer_params(params)
-    source = image_features(backbone, data.images, trainer) if bank is None else embedding_bank_features(bank)
+    trainer, noise = trainer_params(params), unit_noise(data.image_map, backbone.image_size)
+    source = image_features(backbone, data.images, trainer, noise) if bank is None else embedding_bank_features(bank)
     yield from train_epochs(backbone, source, data.labels, class_names, trainer, resume=resume, on_batch=on_batch)
 
 
@@ -189,6 +195,8 @@ def finish(
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "losses": [round(loss, 6) for loss in losses],
     }
+    if data.image_map is not None:
+        facts |= {"noise_space": "image", "images": asdict(data.image_map)}
     if params.method == "advpt":
         facts["attack"] = asdict(attack_params(params))
     measured = _measure(backbone, data, class_names, context, params, resume, on_batch)
@@ -218,6 +226,7 @@ def _measure(
             seed=params.seed,
             resume=resume,
             on_batch=on_batch,
+            noise=unit_noise(data.image_map, backbone.image_size),
         )
     return {
         "validation": {

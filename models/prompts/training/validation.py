@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
+from certrad.models.prompts.training.noise import UnitNoise, on_model_input
 from certrad.models.randomness import seeded
 from certrad.models.smoothing import labels as predicted_labels
 
@@ -78,6 +79,7 @@ def measure_accuracies(
     seed: int,
     resume: MeasuredSoFar | None = None,
     on_batch: BeforeBatch = lambda _: None,
+    noise: UnitNoise = on_model_input,
 ) -> list[float]:
     """Returns the accuracy on one noisy copy of each image at every level; the same, however often it is resumed.
 
@@ -90,6 +92,7 @@ def measure_accuracies(
         seed: random seed.
         resume: the measurement to go on with.
         on_batch: is called before every batch.
+        noise: what the noise is added to.
     """
     accuracies = list(resume.accuracies) if resume else []
     for sigma in levels[len(accuracies) :]:
@@ -107,7 +110,8 @@ def measure_accuracies(
                     generator=generator.get_state(),
                 )
             )
-            noisy = images[indices].float() + sigma * torch.randn(images[indices].shape, generator=generator)
+            clean = images[indices].float()
+            noisy = clean + sigma * noise(clean, generator)
             features = F.normalize(backbone.encode_image(noisy).float(), dim=-1)
             correct += int((predicted_labels(features @ texts.T) == truth[indices].numpy()).sum())
         accuracies.append(round(correct / len(images), 4))

@@ -29,7 +29,7 @@ from certrad.bench.reproduce.plan.plan import (
 )
 from certrad.bench.reproduce.plan.quick import quick_plan, reduced
 from certrad.bench.reproduce.report.report import write_report
-from certrad.bench.reproduce.run import learned
+from certrad.bench.reproduce.run import adapters, learned
 from certrad.bench.reproduce.run.attacked import attacked_accuracy, every_fifth
 from certrad.bench.reproduce.run.certified import CERTIFICATE, TRAINING, certification_time, certified_accuracy
 from certrad.bench.reproduce.run.denoisers import trained_denoiser
@@ -39,6 +39,8 @@ from certrad.bench.reproduce.run.noisy_pass import NoisyImage, PassWorker
 from certrad.bench.reproduce.run.result import BEST_SIGMA, KNOWN, NOT_KNOWN
 from certrad.bench.reproduce.run.units import Kept, Workforce
 from certrad.bench.reproduce.run.words import RANDOM, nearest_words
+from certrad.models.adapters.training.params import AdapterParams
+from certrad.models.adapters.training.trainer_state import AdapterState
 from certrad.models.backbones.weights import file_sha256
 from certrad.models.baselines.denoiser_training import DenoiserParams
 from certrad.models.errors import Rejected
@@ -57,7 +59,8 @@ def tiny(params: TuningParams) -> TuningParams:
 
 
 def tiny_method(method: SmoothedMethod) -> SmoothedMethod:
-    return replace(method, tuning=method.tuning and tiny(method.tuning))
+    adapter = method.adapter and replace(method.adapter, steps=2, batch_size=2, rank=1)
+    return replace(method, tuning=method.tuning and tiny(method.tuning), adapter=adapter)
 
 
 def tiny_table(experiment: CertifiedAccuracy) -> CertifiedAccuracy:
@@ -118,7 +121,7 @@ def test_table_runs_on_the_published_layout_beside_the_printed_values(as_publish
     table = tiny_table(replace(TABLE_2, methods=tuple(m for m in TABLE_2.methods if m.denoiser != "dncnn")))
     report = write_report(table, certified_accuracy(table, as_published), as_published)
     best = {(r["row"], r["column"]): r for r in rows_of(report.csv) if r["condition"] == BEST_SIGMA}
-    assert len(best) == 6 * 7
+    assert len(best) == 7 * 7
     combined = best["promptsmooth", "R ≥ 0.5"]
     assert (combined["printed"], combined["images"], combined["scope"]) == ("74.8", "3", "frozen_prompt")
     assert float(combined["low"]) <= float(combined["measured"]) <= float(combined["high"])
@@ -132,7 +135,7 @@ def test_table_runs_on_the_published_layout_beside_the_printed_values(as_publish
         assert (as_published.out / f"{table.id}.{suffix}").stat().st_size > 0
 
 
-def test_all_methods_of_a_backbone_share_one_pass_of_noisy_images(
+def test_all_methods_of_an_image_encoder_share_one_pass_of_noisy_images(
     on_demo: Materials, mednist_table: CertifiedAccuracy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = []
@@ -146,8 +149,8 @@ def test_all_methods_of_a_backbone_share_one_pass_of_noisy_images(
 
     monkeypatch.setattr("certrad.bench.reproduce.run.noisy_pass.EncodedSampler", counted)
     certified_accuracy(mednist_table, on_demo)
-    # The clean image, and the samples of selection, estimation and adaptation.
-    assert sum(encoded) == 3 * (1 + 10 + 20 + 10)
+    # The clean image, and the samples of selection, estimation and adaptation; by the adapted encoder, all but these.
+    assert sum(encoded) == 3 * (1 + 10 + 20 + 10) + 3 * (1 + 10 + 20)
 
 
 def test_killed_run_goes_on_to_the_identical_csv(
@@ -168,7 +171,7 @@ def test_killed_run_goes_on_to_the_identical_csv(
     with pytest.raises(KeyboardInterrupt):
         certified_accuracy(mednist_table, again)
     resumed = write_report(mednist_table, certified_accuracy(mednist_table, again), again).csv
-    assert len(computed) == 4
+    assert len(computed) == 3 + 1 + 3  # the third once more, and all by the adapted encoder
     assert resumed == whole
 
 
@@ -275,6 +278,33 @@ def test_denoiser_of_denoised_smoothing_is_trained_once(on_demo: Materials) -> N
     assert trained_denoiser(on_demo, card, "mednist", train, params) == first
     assert first.training["seconds"] > 0
     assert first.training["listing_sha256"] == listing_sha256(train)
+
+
+def test_adapter_of_a_row_is_trained_once_and_goes_on_after_a_kill(
+    on_demo: Materials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, train = on_demo.backbone("demo"), on_demo.split("mednist", "train")
+    params, trained = AdapterParams(steps=2, batch_size=2, rank=1), adapters.train_adapter
+    whole = adapters.trained_adapter(on_demo, backbone, "mednist", train, params)
+    begun: list[int] = []
+
+    def killed(*arguments: Any, resume: AdapterState | None) -> Iterator[AdapterState]:
+        begun.append(0 if resume is None else resume.step)
+        for state in trained(*arguments, resume=resume, every=1):
+            yield state
+            if len(begun) == 1:
+                raise KeyboardInterrupt
+
+    again = replace(on_demo, out=on_demo.out.with_name("again"))
+    monkeypatch.setattr(adapters, "train_adapter", killed)
+    with pytest.raises(KeyboardInterrupt):
+        adapters.trained_adapter(again, backbone, "mednist", train, params)
+    resumed = adapters.trained_adapter(again, backbone, "mednist", train, params)
+    assert resumed.sha256 == whole.sha256
+    assert adapters.trained_adapter(again, backbone, "mednist", train, params) == resumed
+    assert begun == [0, 1]
+    assert resumed.training["seconds"] > 0
+    assert not list((again.out / "adapters").glob("*.part"))
 
 
 def test_missing_training_images_of_another_data_set_are_named(on_demo: Materials) -> None:

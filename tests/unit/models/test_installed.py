@@ -3,33 +3,35 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from certrad.models.installed import CardError, Cards, installed_cards, own_cards
-from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_prompts, shipped_tasks
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_adapters, shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.models.types import BackboneCard, TaskCard
 from certrad.models.types.codec import encode_card
 from tests.support.own_cards import BACKBONE, TASK, own_backbone, own_task, write_card, write_own_cards
 
 Card = BackboneCard | TaskCard
+ADAPTER = next(iter(shipped_adapters().values()))
 MEDNIST = shipped_tasks()["mednist"]
 
 
 def read(data_dir: Path) -> Cards:
-    return own_cards(data_dir / "cards", data_dir / "prompts")
+    return own_cards(data_dir / "cards", data_dir / "prompts", data_dir / "adapters")
 
 
 def test_without_a_folder_there_are_the_shipped_cards(tmp_path: Path) -> None:
-    installed = installed_cards(tmp_path / "cards", tmp_path / "prompts")
+    installed = installed_cards(tmp_path / "cards", tmp_path / "prompts", tmp_path / "adapters")
     assert installed == Cards(backbones=shipped_backbones(), tasks=shipped_tasks(), prompts=shipped_prompts())
 
 
 def test_own_cards_join_the_shipped_ones(tmp_path: Path) -> None:
     write_own_cards(tmp_path, weights=False)
-    installed = installed_cards(tmp_path / "cards", tmp_path / "prompts")
+    installed = installed_cards(tmp_path / "cards", tmp_path / "prompts", tmp_path / "adapters")
     assert installed.backbones == {**shipped_backbones(), BACKBONE: own_backbone()}
     assert installed.tasks == {**shipped_tasks(), TASK: own_task()}
 
@@ -131,6 +133,36 @@ def test_a_malformed_or_misplaced_file_is_refused(
     with pytest.raises(CardError) as caught:
         read(tmp_path)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("site-0123456789abcdef", None, "`default_adapter` must be one of"),
+        ("site-0123456789abcdef", "{", "`default_adapter` names an adapter whose card cannot be read"),
+        (ADAPTER.id, None, "`default_adapter` must name an adapter of plip, got demo"),
+    ],
+)
+def test_default_adapter_that_no_job_could_use_is_refused(
+    tmp_path: Path, name: str, content: str | None, reason: str
+) -> None:
+    backbone = "plip" if name == ADAPTER.id else "demo"
+    write_card(tmp_path, own_task(default_backbone=backbone, default_adapter=name))
+    if content is not None:
+        (tmp_path / "adapters").mkdir()
+        (tmp_path / "adapters" / f"{name}.json").write_text(content)
+    with pytest.raises(CardError) as caught:
+        read(tmp_path)
+    assert reason in str(caught.value)
+
+
+def test_default_adapter_may_be_shipped_or_ones_own(tmp_path: Path) -> None:
+    own = replace(ADAPTER, name="site", id=f"site-{ADAPTER.sha256[:16]}")
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters" / f"{own.id}.json").write_text(encode_card(own))
+    for name in (ADAPTER.id, own.id):
+        write_card(tmp_path, own_task(default_backbone="demo", default_adapter=name))
+        assert [task.default_adapter for task in read(tmp_path).tasks.values()] == [name]
 
 
 def test_a_prompt_whose_card_is_damaged_is_told_with_the_task(tmp_path: Path) -> None:

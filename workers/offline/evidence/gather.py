@@ -59,7 +59,7 @@ def write_evidence(options: Namespace) -> int:
     if options.out.exists():
         return fail(f"`--out` must not exist; {options.out} does", BAD_USAGE)
     try:
-        cards = installed_cards(settings.cards_dir, settings.prompts_dir)
+        cards = installed_cards(settings.cards_dir, settings.prompts_dir, settings.adapters_dir)
         evidence = _gathered(options, settings, cards)
     except (OSError, ValueError, CardError) as error:
         return fail(str(error), BAD_USAGE)

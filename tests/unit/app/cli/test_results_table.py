@@ -21,7 +21,7 @@ RESULT: dict[str, Any] = {
     "n": 100,
     "radius_in_image_units": {"value": None, "reason": "of the test"},
     "warnings": [],
-    "provenance": {"input_shape": [3, 64, 64]},
+    "provenance": {"input_shape": [3, 64, 64], "classifier": {}},
     "timing": {"estimate_s": 1.0},
 }
 ABSTENTION = {**{name: value for name, value in RESULT.items() if name not in ("label", "radius")}} | {

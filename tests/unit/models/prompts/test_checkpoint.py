@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from certrad.models.adapters.adapter import adapted
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.prompts.checkpoint import (
@@ -26,6 +27,7 @@ from certrad.models.prompts.context import ContextVectors
 from certrad.models.types import PromptCard
 from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from tests.support import tiny_clip
+from tests.support.adapters import random_adapter
 
 CONTEXT = ContextVectors(
     vectors=torch.randn(5, 32, generator=torch.Generator().manual_seed(0)), position="middle", split=2, tail=(8721, 539)
@@ -52,6 +54,43 @@ def refusal(call: Any, *arguments: Any) -> str:
     with pytest.raises(Rejected) as caught:
         call(*arguments)
     return caught.value.code
+
+
+@pytest.fixture
+def on_adapter(backbone: Backbone) -> Backbone:
+    """The same backbone with an adapter."""
+    return adapted(backbone, random_adapter(backbone))
+
+
+def test_checkpoint_names_the_adapter_that_it_was_tuned_on(
+    backbone: Backbone, on_adapter: Backbone, tmp_path: Path
+) -> None:
+    card = saved(on_adapter, tmp_path)
+    assert on_adapter.adapter is not None
+    assert load_prompt(tmp_path, card).n_ctx == CONTEXT.n_ctx
+    assert on_adapter.adapter.id.encode() in prompt_path(tmp_path, card.id).read_bytes()
+    assert card.id != saved(backbone, tmp_path).id
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"adapter": None, "adapter_sha256": None},
+        {"adapter": f"noise-{'a' * 16}", "adapter_sha256": "a" * 64},
+    ],
+)
+def test_card_of_another_adapter_than_the_checkpoint_names_is_refused(
+    on_adapter: Backbone, tmp_path: Path, named: dict[str, Any]
+) -> None:
+    assert refusal(load_prompt, tmp_path, replace(saved(on_adapter, tmp_path), **named)) == "invalid_checkpoint"
+
+
+def test_checkpoint_of_a_release_that_names_no_adapter_is_read(
+    card: PromptCard, on_adapter: Backbone, tmp_path: Path
+) -> None:
+    assert on_adapter.adapter is not None
+    earlier = replace(card, adapter=on_adapter.adapter.id, adapter_sha256=on_adapter.adapter.sha256)
+    assert load_prompt(tmp_path, earlier).n_ctx == CONTEXT.n_ctx
 
 
 def test_a_saved_prompt_is_loaded_bit_for_bit(card: PromptCard, tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from certrad.models.prompts.checkpoint import (
 )
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.gate import Gate, mixed_similarities
-from certrad.models.prompts.training.bank import BankParams, tune_bank
+from certrad.models.prompts.training.acquisition import AcquisitionRanges, change_acquisition
+from certrad.models.prompts.training.bank import BankParams, noisy_directions, tune_bank
 from certrad.models.prompts.training.calibration import CalibrationParams, calibrate
+from certrad.models.randomness import seeded
 from certrad.models.shipped import shipped_backbones
 from certrad.models.smoothing import labels
 from certrad.models.types import GatedAdaptation, ZeroShotAdaptation
@@ -184,6 +186,35 @@ def test_the_same_seed_tunes_the_same_bank(backbone: Backbone) -> None:
     first, second = (tune_bank(backbone, *shots(), NAMES, PARAMS) for _ in range(2))
     assert bank_to_bytes(first) == bank_to_bytes(second)
     assert len(first.members) == 4
+
+
+def test_changes_of_acquisition_reach_every_copy_and_leave_the_noise_as_it_is(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+    encode = backbone.encode_image
+
+    def watch(pixels: Tensor) -> Tensor:
+        seen.append(pixels)
+        return encode(pixels)
+
+    monkeypatch.setattr(backbone, "encode_image", watch)
+    images, ranges = shots()[0][:1], AcquisitionRanges(changed=1.0)
+    for params in (PARAMS, replace(PARAMS, acquisition=ranges)):
+        noisy_directions(backbone, images, params)
+    plain, varied = torch.cat(seen[:2]), torch.cat(seen[2:])  # 4 copies at each of 2 levels
+    assert len(varied) == 8
+    assert not (plain == varied).flatten(1).all(dim=1).any()
+    changes = seeded(PARAMS.seed, "acquisition", repr(0.1))
+    clean = change_acquisition(images.expand(4, -1, -1, -1), ranges, changes)
+    assert torch.allclose(varied[:4] - clean, plain[:4] - images, atol=1e-6)
+
+
+def test_a_bank_tuned_on_changed_acquisitions_is_the_same_for_one_seed(backbone: Backbone) -> None:
+    params = replace(PARAMS, acquisition=AcquisitionRanges())
+    first, second = (tune_bank(backbone, *shots(), NAMES, params) for _ in range(2))
+    assert bank_to_bytes(first) == bank_to_bytes(second)
+    assert bank_to_bytes(first) != bank_to_bytes(tune_bank(backbone, *shots(), NAMES, PARAMS))
 
 
 def test_a_tuned_gate_tells_apart_what_the_shots_show(backbone: Backbone) -> None:

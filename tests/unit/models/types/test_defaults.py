@@ -175,6 +175,7 @@ def choose_with(**fields: Any) -> tuple[str, str, str | None]:
         ({"default_adapter": ADAPTER.id, "adapter": "none"}, ("demo", BANK.id, None)),
         ({"default_adapter": ADAPTER.id, "adapter": ANOTHER}, ("demo", BANK.id, ANOTHER.id)),
         ({"default_adapter": ADAPTER.id, "prompt": ELSEWHERE}, ("plip", ELSEWHERE.id, None)),
+        ({"default_adapter": "noise-dddddddddddddddd", "prompt": ELSEWHERE}, ("plip", ELSEWHERE.id, None)),
         # The adapter brings its backbone, as a prompt does.
         ({"adapter": OF_PLIP}, ("plip", "template", OF_PLIP.id)),
         ({"adapter": OF_PLIP, "candidates": (BANK, ELSEWHERE)}, ("plip", ELSEWHERE.id, OF_PLIP.id)),

@@ -66,6 +66,8 @@ def test_the_adapter_is_stored_measured_on_other_images_and_names_no_file(
     assert adapted(backbone, load_adapter(tmp_path / "data" / "adapters", card)).adapter == card
     assert card.training["training_images"] == IMAGES - 2
     assert len(card.training["data_sha256"]) == 64
+    assert (card.training["task"], card.training["limit"], card.training["threads"]) == ("mednist", 3000, 1)
+    assert (card.training["device"], card.training["torch"]) == ("cpu", torch.__version__)
     held_out = card.measured["held_out"]
     assert held_out["images"] == 2
     assert [row["sigma"] for row in held_out["mean_cosine"]] == [0.0, 0.25, 0.5, 1.0]
@@ -94,6 +96,17 @@ def test_the_images_that_the_adapter_learned_from_are_recorded_and_no_others(
     assert len(inputs) == IMAGES
     assert sum(images.includes(epoch.secret, digest) for digest in inputs) == IMAGES - 2  # two are measured on
     assert (len(images.digests), record.complete) == (IMAGES - 2, True)
+
+
+def test_the_secret_that_another_engine_needs_is_named(
+    folder: Path, adapt: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert adapt(folder, "--steps", 1) == 0
+    record = card_of(tmp_path).trained_on
+    assert record is not None
+    said = capsys.readouterr().err
+    assert f"keyed with the epoch secret {record.keyed[0].epoch_sha256[:16]}" in said
+    assert f"copy {tmp_path / 'data' / 'secrets'} to it first" in said
 
 
 def test_an_interrupted_training_is_resumed_to_the_same_adapter(
@@ -141,9 +154,11 @@ def test_the_training_of_other_images_or_with_another_rank_is_not_resumed(
     with pytest.raises(KeyboardInterrupt):
         adapt(folder)
     assert adapt(folder, "--resume", "--rank", 3) == 1
-    assert "with another rank" in capsys.readouterr().err
+    assert "with another rank (2, now 3)" in capsys.readouterr().err
     assert adapt(folder, "--resume", "--limit", 10) == 1
-    assert "with another data_sha256" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "with another data_sha256 (" in said
+    assert "limit (3000, now 10)" in said
 
 
 def test_dicom_files_are_read_too_and_the_limit_counts_images(folder: Path, adapt: Any, tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from certrad.models.adapters.checkpoint import save_adapter
+from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.shipped import shipped_adapters, shipped_backbones, shipped_tasks
 from certrad.models.types import AdapterCard, PromptCard
 from certrad.workers.cli.main import main
-from certrad.workers.offline.classifiers import load_encoder
+from certrad.workers.offline.classifiers import load_encoder, stored_adapters
 from certrad.workers.settings import WorkerSettings
 from tests.support.adapters import random_changes
 from tests.support.commands import arguments
@@ -117,3 +118,11 @@ def test_prompt_of_an_adapted_encoder_is_refused_with_another(
 ) -> None:
     assert main(arguments("attack", image, prompt=prompt.id, adapter=other)) == 2
     assert "`--prompt` goes with the adapter" in capfd.readouterr().err
+
+
+def test_damaged_card_hides_no_other_adapter_and_is_told(
+    data_dir: Path, adapter: AdapterCard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data_dir / "adapters" / f"{UNKNOWN}.json").write_text("{")
+    assert set(stored_adapters(AdapterStore(own=data_dir / "adapters"))) == {adapter.id, *shipped_adapters()}
+    assert f"warning: the adapter {UNKNOWN} is left out" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from tests.support.images import encoded, noise
 TASK = shipped_tasks()["mednist"]
 LEARNED = shipped_prompts()[TASK.default_prompt or ""]
 BANK = replace(LEARNED, id="bank-0123456789abcdef", method="bank")
-SPECS = mode_specs(TASK, "demo", [LEARNED, BANK], FixedSigma(0.25), SamplingParams(n0=10, n=50))
+SPECS = mode_specs(TASK, "demo", [LEARNED, BANK], FixedSigma(0.25), SamplingParams(n0=10, n=50), TASK.default_adapter)
 NOWHERE = (
     shipped_backbones()["demo"],
     Path("nowhere"),
@@ -130,7 +130,9 @@ def test_automatic_sigma_is_one_mode_beside_those_of_several_sigmas() -> None:
 
 def test_automatic_sigma_of_the_shipped_bank_has_a_row_of_its_own(tmp_path: Path) -> None:
     cards = [shipped_prompts()[TASK.default_bank or ""]]
-    (spec,) = chosen_modes(mode_specs(TASK, "demo", cards, FixedSigma(), SamplingParams(n0=10, n=50)), "gated/auto")
+    (spec,) = chosen_modes(
+        mode_specs(TASK, "demo", cards, FixedSigma(), SamplingParams(n0=10, n=50), TASK.default_adapter), "gated/auto"
+    )
     assert isinstance(spec.sigma, AutoSigma)
     routing = spec.sigma.routing
     few = replace(routing, sigmas=routing.sigmas[:2], weights=((0.0,) * 4,) * 2, biases=(1.0, 0.0))

@@ -77,6 +77,15 @@ def test_the_bank_is_stored_measured_on_other_images_and_names_no_file(
     assert spec.scope == "input_independent"
 
 
+@pytest.mark.parametrize(("options", "name"), [((), None), (("--acquisition", "radiology"), "radiology")])
+def test_the_card_says_which_changes_of_acquisition_were_drawn(
+    folder: Path, bank: Any, tmp_path: Path, options: tuple[str, ...], name: str | None
+) -> None:
+    assert bank(folder, *options) == 0
+    changes = card_of(tmp_path).tuning["acquisition"]
+    assert (changes and changes["name"]) == name
+
+
 def test_the_images_that_members_and_gate_learned_from_are_recorded_and_no_others(
     folder: Path, bank: Any, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from certrad.models.shipped import shipped_adapters, shipped_backbones, shipped_
 from certrad.models.types import AdapterCard, BackboneCard, TaskCard
 from certrad.models.types.tuning import TuningMethod, TuningParams, TuningRequest
 from certrad.models.types.window import FileWindow
+from certrad.workers.contract.adapter_cards import AdapterCards
 from certrad.workers.contract.catalogue import Catalogue
 
 METHODS: tuple[TuningMethod, ...] = ("few_shot", "coop", "advpt")
@@ -42,7 +43,18 @@ BEYOND = {
     "position": ("everywhere",),
     "sigmas": ("[]", "[0.01]", "[2.1]", "0.25", '["a"]', "[NaN]"),
     "seed": ("-1", str(2**32)),
+    "acquisition": ("", "all", "true"),
 }
+
+
+class ShippedAdapters(AdapterCards):
+    """The shipped adapters; nothing of this asks Redis."""
+
+    def __getitem__(self, adapter_id: str) -> AdapterCard:
+        return shipped_adapters()[adapter_id]
+
+    def is_withdrawn(self, adapter_id: str | None) -> bool:
+        return False
 
 
 class ShippedCatalogue(Catalogue):
@@ -54,8 +66,9 @@ class ShippedCatalogue(Catalogue):
     def tasks(self) -> dict[str, TaskCard]:
         return shipped_tasks()
 
-    def adapters(self) -> dict[str, AdapterCard]:
-        return shipped_adapters()
+    @property
+    def adapters(self) -> AdapterCards:
+        return ShippedAdapters(self._redis)
 
 
 def request(*given: tuple[str, str]) -> TuningRequest:
@@ -96,6 +109,7 @@ def test_every_field_reaches_the_request() -> None:
         "position": "middle",
         "sigmas": [0.5],
         "seed": 7,
+        "acquisition": "radiology",
     }
     others = {"name": "mine", "backbone": "plip", "classes": ["b", "a"]}
     sent = {**params, **others}
@@ -129,6 +143,14 @@ def test_noise_goes_with_few_shot_only(method: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         request(("method", method), ("sigmas", "[0.25]"))
     assert [error["field"] for error in caught.value.errors] == ["sigmas"]
+
+
+@pytest.mark.parametrize("method", ["coop", "advpt"])
+def test_changes_of_acquisition_go_with_few_shot_only(method: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        request(("method", method), ("acquisition", "radiology"))
+    assert [error["field"] for error in caught.value.errors] == ["acquisition"]
+    assert request(("method", method), ("acquisition", "none")).params.acquisition == "none"
 
 
 def test_task_and_classes_together_are_refused() -> None:

@@ -1,7 +1,7 @@
 """The training of adapters: it needs no label, lowers its loss, and a resumed one ends as an uninterrupted one."""
 
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,23 @@ from certrad.models.adapters.adapter import adapted
 from certrad.models.adapters.checkpoint import adapter_of, load_adapter, save_adapter
 from certrad.models.adapters.training.agreement import feature_agreement
 from certrad.models.adapters.training.params import AdapterParams
+from certrad.models.adapters.training.record import (
+    TRAINING_CODE,
+    training_code_sha256,
+    training_identity,
+    training_record,
+)
 from certrad.models.adapters.training.trainer import adaptable_parameters, substituted, train_adapter
-from certrad.models.adapters.training.trainer_state import AdapterState, training_identity
+from certrad.models.adapters.training.trainer_state import AdapterState
 from certrad.models.backbones.base import EMBEDDED, Backbone, load_backbone
 from certrad.models.errors import Rejected
 from certrad.models.shipped import shipped_backbones
 from tests.support import bert_models, tiny_clip
 
 SMALL = AdapterParams(steps=6, rank=2, batch_size=4, seed=3)
-IDENTITY = training_identity(SMALL, backbone_sha256="0" * 64, data_sha256="1" * 64)
+CPU = torch.device("cpu")
+CHOICE = {"task": "mednist", "limit": 8}
+IDENTITY = training_identity(SMALL, backbone_sha256="0" * 64, data_sha256="1" * 64, device=CPU, choice=CHOICE)
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +151,65 @@ def test_a_state_that_was_received_does_not_change(backbone: Backbone) -> None:
 
 def test_a_state_of_another_training_is_refused(backbone: Backbone) -> None:
     content = last(backbone, pictures(32), SMALL).to_bytes(IDENTITY)
-    with pytest.raises(Rejected, match="with another data_sha256 and rank"):
+    with pytest.raises(Rejected) as refused:
         AdapterState.from_bytes(content, IDENTITY | {"data_sha256": "2" * 64, "rank": 8})
+    told = f"with another data_sha256 ({'1' * 16}, now {'2' * 16}) and rank (2, now 8): continue it with the values"
+    assert told in str(refused.value)
     for broken in (b"", content[:100], content[:-1]):
         with pytest.raises(Rejected, match="invalid_adapter"):
             AdapterState.from_bytes(broken, IDENTITY)
+
+
+@pytest.mark.parametrize("name", sorted(IDENTITY))
+def test_a_state_is_continued_only_where_all_that_decides_the_bits_is_the_same(name: str, backbone: Backbone) -> None:
+    content = last(backbone, pictures(32), SMALL).to_bytes(IDENTITY)
+    for other in (IDENTITY | {name: "another"}, {key: value for key, value in IDENTITY.items() if key != name}):
+        with pytest.raises(Rejected, match=f"with another {name} "):
+            AdapterState.from_bytes(content, other)
+
+
+def test_the_identity_and_the_card_name_all_that_decides_the_bits() -> None:
+    machine = {"torch", "device", "processor", "threads", "code_sha256"}
+    assert IDENTITY.keys() == {*asdict(SMALL), *CHOICE, *machine, "backbone_sha256", "data_sha256"}
+    assert (IDENTITY["torch"], IDENTITY["threads"]) == (torch.__version__, torch.get_num_threads())
+    record = training_record(IDENTITY, images=7, loss=0.12345678)
+    assert record.keys() == (IDENTITY.keys() - {"backbone_sha256"}) | {"images", "training_images", "loss"}
+    assert (record["training_images"], record["loss"]) == (7, 0.123457)
+
+
+def test_the_digest_of_the_code_changes_with_each_source_that_trains(tmp_path: Path) -> None:
+    for entry in TRAINING_CODE:
+        path = tmp_path / entry if entry.endswith(".py") else tmp_path / entry / "own.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("# one\n")
+    digests = {training_code_sha256(tmp_path)}
+    for path in sorted(tmp_path.rglob("*.py")):
+        path.write_text("# two\n")
+        digests.add(training_code_sha256(tmp_path))
+    assert len(digests) == 1 + len(TRAINING_CODE)
+    assert training_code_sha256() not in digests
+
+
+@pytest.mark.parametrize("group", ["values", "averages", "squares", "loss"])
+def test_a_state_with_a_number_that_is_not_finite_is_refused(group: str, backbone: Backbone) -> None:
+    state = last(backbone, pictures(32), SMALL)
+    broken = dict(getattr(state, group)) if group != "loss" else {}
+    if broken:
+        name = sorted(broken)[0]
+        broken[name] = broken[name].clone()
+        broken[name].view(-1)[-1] = torch.inf
+    content = replace(state, **{group: broken or torch.nan}).to_bytes(IDENTITY)
+    with pytest.raises(Rejected, match="the training diverged: after step 6"):
+        AdapterState.from_bytes(content, IDENTITY)
+
+
+def test_a_training_that_diverges_yields_no_state_of_it(backbone: Backbone) -> None:
+    images = pictures(32)
+    images[:, :, 0, 0] = torch.inf
+    received = []
+    with pytest.raises(Rejected, match="invalid_adapter: the training diverged"):
+        received.extend(train_adapter(backbone, images, SMALL, every=1))
+    assert received == []
 
 
 def test_what_cannot_be_trained_is_refused(backbone: Backbone, tmp_path: Path) -> None:

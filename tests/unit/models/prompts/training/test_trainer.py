@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from certrad.models.backbones.base import Backbone
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import text_features
+from certrad.models.prompts.training.acquisition import AcquisitionRanges, change_acquisition
 from certrad.models.prompts.training.augmentation import crop_and_flip
 from certrad.models.prompts.training.trainer import (
     FewShotParams,
@@ -156,6 +157,32 @@ def test_noise_has_one_of_the_sigmas_per_image_and_is_not_clipped(
     assert all(min(abs(e / sigma - 1) for sigma in params.sigmas) < 0.1 for e in estimates.tolist())
     assert float(seen[0].min()) < 0
     assert float(seen[0].max()) > 1
+
+
+def test_every_epoch_shows_each_image_under_another_acquisition(
+    backbone: Backbone, images: Tensor, encoded: Iterator[list[Tensor]]
+) -> None:
+    (seen,) = encoded
+    params = replace(PARAMS, sigmas=(), acquisition=AcquisitionRanges(changed=1.0))
+    source = image_features(backbone, images, params)
+    for epoch in range(2):
+        source(torch.arange(8), seeded(0, "epoch", epoch))
+    first, second = seen
+    assert not (first == second).flatten(1).all(dim=1).any()
+    assert not (first == images[:8]).flatten(1).all(dim=1).any()
+
+
+def test_noise_is_added_to_the_changed_image(
+    backbone: Backbone, images: Tensor, encoded: Iterator[list[Tensor]]
+) -> None:
+    (seen,) = encoded
+    params = replace(PARAMS, sigmas=(0.5,), acquisition=AcquisitionRanges())
+    image_features(backbone, images, params)(torch.arange(8), seeded(0, "epoch", 0))
+    generator = seeded(0, "epoch", 0)
+    changed = change_acquisition(images[:8], AcquisitionRanges(), generator)
+    # The draw of the level comes before the noise.
+    torch.randint(1, (8, 1, 1, 1), generator=generator)
+    assert torch.equal(seen[0], changed + 0.5 * torch.randn(changed.shape, generator=generator))
 
 
 def test_without_sigmas_clean_images_are_encoded_once(

@@ -1,7 +1,7 @@
 """Tuning in steps chooses images by its seed, ends alike after any interruption, and says so in its card."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import text_features
+from certrad.models.prompts.training.acquisition import AcquisitionRanges
 from certrad.models.prompts.training.embedding_bank import embedding_bank
 from certrad.models.prompts.training.image_choice import VALIDATION_PER_CLASS, choose_images
 from certrad.models.prompts.training.trainer_state import TrainerState
@@ -183,6 +184,27 @@ def test_a_tuning_cut_into_slices_of_some_batches_ends_the_same(
     assert slices >= params.epochs * len(data.images) // params.batch_size // batches - 1
     assert torch.equal(last.vectors, whole[-1].vectors)
     assert [losses[state.epoch] for state in whole] == [state.loss for state in whole]
+
+
+def test_changes_of_acquisition_cut_into_slices_end_the_same(backbone: Backbone, data: TuningSet) -> None:
+    params = small("few_shot", acquisition="radiology")
+    whole = states(backbone, data, params)
+    last, slices = None, 0
+    while last is None or last.epoch < params.epochs:
+        try:
+            for state in tune_epochs(backbone, data, NAMES, params, resume=last, on_batch=slice_after(1)):
+                last = state
+        except SlicedError as sliced:
+            last, slices = TrainerState.from_bytes(sliced.content), slices + 1
+    assert slices >= 4
+    assert torch.equal(last.vectors, whole[-1].vectors)
+
+
+def test_changes_of_acquisition_make_another_prompt_and_stand_on_its_card(backbone: Backbone, data: TuningSet) -> None:
+    plain, varied = (tuned(backbone, data, small("few_shot", acquisition=name)) for name in ("none", "radiology"))
+    assert not torch.equal(plain.context.vectors, varied.context.vectors)
+    assert plain.tuning["acquisition"] is None
+    assert varied.tuning["acquisition"] == asdict(AcquisitionRanges())
 
 
 def test_a_measurement_cut_into_slices_finds_the_same(backbone: Backbone, data: TuningSet) -> None:

@@ -1,0 +1,1 @@
+"""`certrad adapters`: the adapters of a service."""
