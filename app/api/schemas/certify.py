@@ -11,6 +11,7 @@ from pydantic import (
     StringConstraints,
     Tag,
     ValidationError,
+    WithJsonSchema,
     field_validator,
 )
 from pydantic_core.core_schema import ValidationInfo
@@ -31,6 +32,12 @@ Sigma = Annotated[
     Annotated[float, Field(ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1]), Tag("number")]
     | Annotated[Literal["auto"], Tag("auto")],
     Discriminator(lambda value: "auto" if value == "auto" else "number"),
+]
+
+VariantsList = Annotated[
+    list[Listed],
+    Field(min_length=1, max_length=LISTED_MAX),
+    WithJsonSchema({"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": LISTED_MAX}),
 ]
 
 Form = TypeVar("Form", bound=BaseModel)
@@ -130,7 +137,7 @@ class CertifyForm(SubmissionForm):
         "rendered image before it: `sigma` and `target_radius` are then in its own pixels of [0, 1], and "
         "`radius_in_image_units` loses nothing to the resize",
     )
-    variants: Json[Annotated[list[Listed], Field(min_length=1, max_length=LISTED_MAX)]] | None = Field(
+    variants: Json[VariantsList] | None = Field(
         None,
         description="other renderings of the same file that are to have the class too, as a JSON list of objects with "
         "a `kind`: `windows` (`windows`: `header`, or a list of `[centre, width]` and presets), `shift` (`pixels`), "

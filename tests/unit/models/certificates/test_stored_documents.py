@@ -13,10 +13,10 @@ from certrad.models.certificates.document import document
 from certrad.models.certificates.signature import sign
 from certrad.models.certificates.verify import verify
 from certrad.models.types.noise_space import NoiseSpace
-from tests.support.certificates import CASES, ISSUER, WINDOWS, answered, scale_of
+from tests.support.certificates import CASES, ISSUER, VARIANTS, WINDOWS, answered, scale_of
 
-COUNTS = {2: 14, 3: 20}
-"""Schema -> stored documents; of schema 3, three have an adapter, and the last three have noise on the image."""
+COUNTS = {2: 14, 3: 22}
+"""Schema -> stored documents; of schema 3, three have an adapter, three noise on the image, the last two variants."""
 STORED = Path(__file__).parents[3] / "data"
 
 
@@ -31,6 +31,8 @@ def test_same_facts_make_the_stored_bytes(index: int) -> None:
     stored = _stored(3)[index]
     space: NoiseSpace = stored.get("noise_space", "model_input")
     case = replace(CASES[stored["case"]], adapter=stored.get("adapter"), noise_space=space)
+    if "failing" in stored:
+        case = replace(case, variants=VARIANTS, failing=stored["failing"])
 
     window = WINDOWS[index % len(WINDOWS)]
     facts = answered(
@@ -39,6 +41,7 @@ def test_same_facts_make_the_stored_bytes(index: int) -> None:
         pixels_sha256=stored["pixels_sha256"],
         scale=scale_of(window),
         window=window,
+        failing=case.failing,
     )
 
     assert canonical(sign(document(facts), ISSUER)).decode() == stored["document"]
