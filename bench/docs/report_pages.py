@@ -21,6 +21,7 @@ from PIL import Image
 from certrad.bench.common.classifier import default_choice, default_encoder
 from certrad.bench.common.mednist import TASK
 from certrad.bench.docs.phantom import SIDE, phantom
+from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import dtype_name
 from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.canonical import canonical
@@ -33,11 +34,11 @@ from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.images.model_input import image_scale, model_input
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import load_prompt_or_bank, member_digests, prompt_to_bytes
-from certrad.models.shipped import SHIPPED_PROMPTS, shipped_tasks
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
 from certrad.models.smoothing.device import noise_law
 from certrad.models.smoothing.plan import plan_samples
-from certrad.models.types import CertifyRequest, ClassifierSpec, FixedSigma, SamplingParams
+from certrad.models.types import TEMPLATE_PROMPT, CertifyRequest, ClassifierSpec, FixedSigma, SamplingParams
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.workers.decoders import dicom
 from certrad.workers.engine.model import Model
@@ -46,8 +47,8 @@ from certrad.workers.reports.page import page
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.texts import LANGUAGES
 
-SIGMAS: Final = {"certified": 0.15, "abstained": 0.5}
-"""Outcome -> the noise under which the phantom has it."""
+SIGMAS: Final = {"certified": 0.15, "abstained": 1.0}
+"""Outcome -> the noise under which the phantom has it; abstained from by the template on the frozen encoder."""
 _CPU: Final = torch.device("cpu")
 _SECRET: Final = bytes(32)
 _ISSUED: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -80,7 +81,7 @@ def _write(arguments: argparse.Namespace) -> None:
     image = dicom.decode(phantom(), max_pixels=SIDE * SIDE)
     shown = np.rint(image.pixels * 255).astype(np.uint8).repeat(3, axis=2)
     for outcome, sigma in SIGMAS.items():
-        report = _report(image, _facts(image, sigma, arguments.n), arguments.language)
+        report = _report(image, _facts(image, outcome, sigma, arguments.n), arguments.language)
         if (found := report.statement.claim.outcome) != outcome:
             raise ValueError(f"with sigma {sigma} the phantom must be {outcome}, got {found}")
         drawn = Image.fromarray(page(report, shown))
@@ -105,15 +106,12 @@ def _report(image: DecodedImage, facts: Facts, language: str) -> Report:
     )
 
 
-def _facts(image: DecodedImage, sigma: float, n: int) -> Facts:
-    """Returns what the service would state about the image: default prompt, fixed sigma, one thread."""
-    spec, model = _model()
+def _facts(image: DecodedImage, outcome: str, sigma: float, n: int) -> Facts:
+    """Returns what the service would state about the image: the classifier of the outcome, fixed sigma, one thread."""
+    spec, model = _default_model() if outcome == "certified" else _frozen_model()
     seen = model_input(image, model.backbone.image_size)
     request = CertifyRequest(classifier=spec, sigma=FixedSigma(sigma), params=SamplingParams(n=n))
-    prompt = model.prompt
-    if prompt is None:
-        raise ValueError("the default prompt must be a learned one")
-    head = TextHead.of_spec(model.backbone, spec, prompt)
+    head = TextHead.of_spec(model.backbone, spec, model.prompt)
     parts = model.parts(spec, noise_law(_CPU))
     key = noise_key(_SECRET, seen.sha256, classifier_digest(parts), sampling_digest(request))
     sampler = NoisySampler(image=seen.pixels, sigma=sigma, noise=Noise(key, parts.law), batch_size=_BATCH, device=_CPU)
@@ -142,7 +140,18 @@ def _facts(image: DecodedImage, sigma: float, n: int) -> Facts:
     )
 
 
-def _model() -> tuple[ClassifierSpec, Model]:
+def _frozen_model() -> tuple[ClassifierSpec, Model]:
+    """Returns the hand-written template on the frozen encoder, which no longer knows the phantom under much noise."""
+    task = shipped_tasks()[TASK]
+    card = shipped_backbones()[task.default_backbone]
+    backbone = load_backbone(card, weights_directory(card, Path("backbones")), dtype=torch.float32)
+    spec = ClassifierSpec(
+        backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
+    )
+    return spec, Model(backbone=backbone, card=None, prompt=None)
+
+
+def _default_model() -> tuple[ClassifierSpec, Model]:
     """Returns the classifier that answers a request which names nothing."""
     task = shipped_tasks()[TASK]
     choice, backbone = default_choice(), default_encoder(torch.float32)
