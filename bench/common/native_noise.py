@@ -16,11 +16,11 @@ from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.images.model_input import image_scale, model_input, rendered_image
+from certrad.models.images.pixel_map import PixelMap
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.prompts.context import text_features
 from certrad.models.prompts.training.trainer import FewShotParams, image_features, random_context, train_epochs
 from certrad.models.smoothing import certify
-from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.types import Certificate, Outcome, SmoothingParams
 from certrad.models.types.image import ImageFacts, ImageRadius, ImageScale
 from certrad.models.types.pixels import WHITE

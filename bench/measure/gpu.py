@@ -125,12 +125,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def report(arguments: argparse.Namespace, machine: Machine) -> GpuReport:
-    """Counts the traffic, and measures where there is a GPU.
-
-    Args:
-        arguments: The options.
-        machine: The machine.
-    """
+    """Counts the traffic, and measures where there is a GPU."""
     card, device = shipped_backbones()[arguments.backbone], chosen_device(arguments.device)
     dtype = chosen_dtype(arguments.dtype, device)
     shape, batch_size = (3, card.image_size, card.image_size), arguments.batch_size

@@ -176,7 +176,8 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "job_has_no_example": Problem(
         title="The job has no example of its radius",
-        raised_if="the job abstained, failed, was cancelled or tuned a prompt, or its engine left the example out",
+        raised_if="the job abstained, failed, was cancelled or tuned a prompt, or its engine left the example out, as "
+        "with `noise_space=image`",
     ),
     "job_has_no_curve": Problem(
         title="The job has no curve of radius against samples",

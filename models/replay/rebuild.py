@@ -16,6 +16,7 @@ from certrad.models.certificates.noise_key import card_digest
 from certrad.models.certificates.statement import StatedSamples, Statement
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
 from certrad.models.images.model_input import ModelInput
+from certrad.models.images.pixel_map import PixelMap
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import (
     member_digests,
@@ -28,7 +29,6 @@ from certrad.models.prompts.text_digest import text_digest
 from certrad.models.replay.near_ties import EXACT, NearTies
 from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from certrad.models.smoothing.encoded import EncodedSampler
-from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.smoothing.selector import RouteSelector
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard
 from certrad.models.types.defaults import require_adapter, require_use

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from certrad.models.smoothing.blocks import Blocks, Layout, MemoryBlocks, SharedBlocks
 from certrad.models.smoothing.bounds import decide, decide_class
 from certrad.models.smoothing.certification import Certification, Estimation
+from certrad.models.smoothing.input_map import InputMap
 from certrad.models.smoothing.noise import Noise, Stream
-from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.smoothing.prefix import prefix
 from certrad.models.smoothing.sampling import (
     LABEL_DTYPE,
@@ -42,7 +42,7 @@ def certify(
     blocks: Blocks | None = None,
     block_size: int | None = None,
     on_progress: Callable[[LabelCounts, float | None], None] | None = None,
-    pixel_map: PixelMap | None = None,
+    pixel_map: InputMap | None = None,
 ) -> Certification:
     """Certifies an image: with probability >= 1 - alpha, the smoothed classifier is constant within the radius.
 
@@ -201,7 +201,7 @@ def _sampler(
     params: SmoothingParams,
     noise: Noise,
     batch_size: int,
-    pixel_map: PixelMap | None = None,
+    pixel_map: InputMap | None = None,
 ) -> NoisySampler:
     if isinstance(image, torch.Tensor):
         if image.device.type != "cpu" or image.dtype not in (torch.float32, torch.float64):

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from certrad.models.smoothing.device_noise import CudaStreams, DeviceNoise, drawn_beside
+from certrad.models.smoothing.input_map import InputMap
 from certrad.models.smoothing.noise import CPU_LAWS, GRID, Noise, Stream
-from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.types import ETA, LabelCounts
 from certrad.models.types.total_variation import total_variation
 
@@ -95,7 +95,7 @@ class NoisySampler:
     noise: Noise
     batch_size: int
     device: torch.device
-    pixel_map: PixelMap | None = None
+    pixel_map: InputMap | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.dtype not in (np.float32, np.float64):

@@ -10,7 +10,7 @@ from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
 
 AdaptationName = Literal["none", "zero_shot", "gated"]
-WarningCode = ImageWarning | Literal["backbone_note"]
+WarningCode = ImageWarning | Literal["prompt_noise_space", "backbone_note"]
 
 STRICT: Final = {"extra": "forbid"}
 """Pydantic configuration of results: unknown fields are errors."""
@@ -26,7 +26,8 @@ class ResultWarning:
     """What a reader must know before the radius.
 
     Attributes:
-        code: What it is about; `backbone_note` is a remark of the backbone's card.
+        code: What it is about; `backbone_note` is a remark of the backbone's card, `prompt_noise_space` says that the
+            prompt was tuned under noise on something else.
         message: The same as sentences.
     """
 

@@ -20,7 +20,7 @@ from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes
 from certrad.models.smoothing import Stream
 from certrad.models.smoothing.device import noise_law
 from certrad.models.smoothing.encoded import EncodedSampler
-from certrad.models.types import LabelCounts
+from certrad.models.types import LabelCounts, PromptCard
 from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
@@ -103,7 +103,7 @@ class Certification:
         selected_at = time.monotonic()
         evidence = self._estimate(setup)
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
-        self._hand_over(self._facts(evidence, setup), timing)
+        self._hand_over(self._facts(evidence, setup), setup.model.card, timing)
         self._add_example(evidence, setup)
         self._enter("finishing")
         estimation = timing["estimate_s"]
@@ -230,7 +230,7 @@ class Certification:
         )
         return build_facts(request, evidence, self.input.image, classifier, noise, self.runtime.software)
 
-    def _hand_over(self, facts: Facts, timing: dict[str, float]) -> None:
+    def _hand_over(self, facts: Facts, prompt: PromptCard | None, timing: dict[str, float]) -> None:
         """Puts document and result into Redis for `finish`, which has the disks.
 
         Raises:
@@ -239,7 +239,7 @@ class Certification:
         card = self.runtime.backbone_card(facts.classifier.backbone)
         result = certification_result(
             facts,
-            warnings=result_warnings(self.input.image, card),
+            warnings=result_warnings(self.input.image, card, prompt, facts.request.noise_space),
             timing={name: round(seconds, 3) for name, seconds in timing.items()},
         )
         curve = figures.curve(facts.request, facts.evidence, self.input.job_id)

@@ -9,9 +9,9 @@ from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.noise_key import classifier_digest, noise_key, sampling_digest
 from certrad.models.classifier import TextHead
 from certrad.models.errors import Rejected
+from certrad.models.images.pixel_map import PixelMap
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.smoothing import Noise, NoisySampler
-from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.smoothing.routing import ClassifierAt
 from certrad.models.types import TEMPLATE_PROMPT
 from certrad.models.types.defaults import require_adapter

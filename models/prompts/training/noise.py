@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from certrad.models.smoothing.pixel_map import PixelMap
+from certrad.models.images.pixel_map import PixelMap
 from certrad.models.types.noise_space import ImageMap
 
 UnitNoise = Callable[[Tensor, torch.Generator], Tensor]

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from certrad.models.images.model_input import image_map
+from certrad.models.images.pixel_map import PixelMap
 from certrad.models.prompts.training.noise import on_model_input, unit_noise
-from certrad.models.smoothing.pixel_map import PixelMap
 
 BATCH = torch.zeros(2, 3, 32, 32)
 

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from certrad.models.images.model_input import fitted
+from certrad.models.images.pixel_map import PixelMap
 from certrad.models.images.resize import AxisResize
 from certrad.models.smoothing import Noise, NoisySampler, Stream, certify
-from certrad.models.smoothing.pixel_map import PixelMap
 from certrad.models.types import Certificate, NoiseLaw, SmoothingParams
 from certrad.models.types.cards import Fit
 from certrad.models.types.noise_space import ImageMap
