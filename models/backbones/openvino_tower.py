@@ -42,7 +42,7 @@ class OpenVinoTower(nn.Module):
             pixels: Normalised pixels (B, 3, H, W) on the CPU.
         """
         if torch.is_grad_enabled() and pixels.requires_grad:
-            features: Tensor = _WithGradient.apply(pixels, self)  # type: ignore[no-untyped-call]
+            features: Tensor = _WithGradient.apply(pixels, self)
             return features
         return self.infer(pixels)
 
@@ -55,6 +55,18 @@ class OpenVinoTower(nn.Module):
         values = pixels.detach().to(torch.float32).contiguous()
         found = self._of_shape(values)(values.numpy(), share_inputs=True)[0]
         return torch.from_numpy(found).to(pixels.dtype)
+
+    def check(self, side: int) -> None:
+        """Compiles the tower for one image and computes its features, and keeps nothing.
+
+        Args:
+            side: Side of the image in pixels.
+
+        Raises:
+            Exception: OpenVINO does not take the tower; it has no list of what it raises.
+        """
+        self.infer(torch.zeros((1, 3, side, side)))
+        self._compiled.clear()
 
     def gradient(self, pixels: Tensor, of_features: Tensor) -> Tensor:
         """Returns the gradient at the pixels, by the tower in PyTorch and float32.
@@ -86,7 +98,7 @@ class _WithGradient(torch.autograd.Function):
         return tower.infer(pixels)
 
     @staticmethod
-    def backward(ctx: Any, of_features: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, of_features: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
         (pixels,) = ctx.saved_tensors
         return ctx.tower.gradient(pixels, of_features), None
 
@@ -107,7 +119,7 @@ def in_precision(backbone: Backbone, precision: str) -> Backbone:
     tower = OpenVinoTower(backbone.image_tower)
     side = backbone.image_size
     try:
-        tower.infer(torch.zeros((1, 3, side, side)))
+        tower.check(side)
     except Rejected:
         raise
     except Exception as error:  # OpenVINO has no list of what it raises
@@ -138,12 +150,21 @@ def require_openvino(device: torch.device) -> None:
         raise Rejected("dtype_unavailable", f"{OPENVINO_BFLOAT16} needs a CPU that multiplies bfloat16 in hardware")
 
 
-def openvino_version() -> str | None:
-    """Returns the version of OpenVINO; None where it is not installed."""
+def encoder_software(precision: str) -> dict[str, str]:
+    """Returns name and version of the package that computes image towers in a precision, beside PyTorch.
+
+    Args:
+        precision: The name of the precision.
+
+    Returns:
+        Name -> version; "none" for a package that is not installed.
+    """
+    if precision != OPENVINO_BFLOAT16:
+        return {}
     try:
-        return version(PACKAGE)
+        return {PACKAGE: version(PACKAGE)}
     except PackageNotFoundError:
-        return None
+        return {PACKAGE: "none"}
 
 
 def _openvino() -> ModuleType:

@@ -49,13 +49,13 @@ def random_bank(backbone: Backbone) -> Bank:
 
 @pytest.fixture
 def bank(runtime: Runtime) -> Bank:
-    return random_bank(runtime.backbone("demo", torch.float32))
+    return random_bank(runtime.backbone("demo", "float32"))
 
 
 @pytest.fixture
 def card(runtime: Runtime, bank: Bank, redis: Redis, tmp_path: Path) -> PromptCard:
     """A bank published by another node: this one has it through Redis only."""
-    backbone = runtime.backbone("demo", torch.float32)
+    backbone = runtime.backbone("demo", "float32")
     saved = save_prompt(
         tmp_path / "elsewhere",
         bank,
