@@ -123,9 +123,8 @@ def in_precision(backbone: Backbone, precision: str) -> Backbone:
     except Rejected:
         raise
     except Exception as error:  # OpenVINO has no list of what it raises
-        raise Rejected(
-            "dtype_unavailable", f"OpenVINO does not take the image tower of {backbone.card.id!r}: {type(error).__name__}"
-        ) from error
+        found = f"{backbone.card.id!r}: {type(error).__name__}"
+        raise Rejected("dtype_unavailable", f"OpenVINO does not take the image tower of {found}") from error
     return backbone.with_image_tower(tower, adapter=backbone.adapter, dtype=torch.bfloat16, precision=precision)
 
 

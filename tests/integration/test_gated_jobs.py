@@ -96,7 +96,7 @@ def test_a_gated_job_counts_what_its_bank_gives_and_names_its_members(
 ) -> None:
     document, result = run(runtime, submit("job"))
     tower, stated = document["classifier"]["parts"]
-    backbone = runtime.backbone("demo", getattr(torch, tower["dtype"]))
+    backbone = runtime.backbone("demo", tower["dtype"])
     classifier = TextHead.of_prompt(backbone, TASK.class_names, bank).classifier(backbone, 0.25)
     offline = certify(image, classifier, PARAMS.at(0.25), key=bytes.fromhex(document["noise"]["key"]))
     assert tuple(result["counts"]) == offline.estimation.counts.per_class

@@ -140,8 +140,8 @@ def load_encoder(
         dtype: The name of the precision of the image encoder.
 
     Raises:
-        Rejected: A file is missing, damaged or another one, the adapter is of other weights, or this machine cannot compute in the
-            precision.
+        Rejected: A file is missing, damaged or another one, the adapter is of other weights, or this machine cannot
+            compute in the precision.
     """
     directory = weights_directory(card, settings.backbones_dir)
     frozen = load_backbone(card, directory, device=device, dtype=loading_dtype(dtype))
