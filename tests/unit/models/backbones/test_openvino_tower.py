@@ -120,6 +120,16 @@ def test_gradients_are_those_of_the_tower_in_float32(tmp_path: Path) -> None:
 
 
 @requires_openvino
+def test_gradients_reach_pixels_through_the_backbone_that_is_served(tmp_path: Path) -> None:
+    backbone = open_clip(tmp_path)
+    pixels = pixels_of(backbone).requires_grad_()
+    served = in_precision(backbone, OPENVINO_BFLOAT16)
+    (found,) = torch.autograd.grad(served.encode_image(pixels).to(torch.float32).sum(), pixels)
+    (expected,) = torch.autograd.grad(backbone.encode_image(pixels).sum(), pixels)
+    assert float(F.cosine_similarity(found.flatten(), expected.flatten(), dim=0)) > 0.99
+
+
+@requires_openvino
 def test_the_telemetry_package_is_not_imported_even_where_it_is_installed(tmp_path: Path) -> None:
     (tmp_path / "openvino_telemetry.py").write_text("raise SystemExit('telemetry was imported')")
     code = f"""
