@@ -146,7 +146,8 @@ print(OpenVinoTower(torch.nn.Flatten())(torch.ones(1, 1, 2, 2)).tolist())
 def test_a_tower_that_openvino_does_not_take_is_refused(tmp_path: Path) -> None:
     class Strange(nn.Module):
         def forward(self, pixels: Tensor) -> Tensor:
-            return torch.linalg.eigvalsh(pixels[:, 0])
+            values: Tensor = torch.linalg.eigvalsh(pixels[:, 0])
+            return values
 
     backbone = open_clip(tmp_path)
     with pytest.raises(Rejected, match="does not take the image tower of 'tiny'") as refused:
