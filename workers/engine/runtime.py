@@ -32,7 +32,7 @@ from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.settings import WorkerSettings
 
 _RESIDENT: Final = 2
-_Resident = tuple[BackboneCard, torch.dtype, tuple[str, str] | None]
+_Resident = tuple[BackboneCard, str, tuple[str, str] | None]
 """A backbone, its precision, and id and SHA-256 of the adapter that is merged into it; None for the frozen tower."""
 _PACKAGES: Final = ("certrad", "numpy", "open_clip_torch", "scipy", "torch", "transformers")
 
@@ -68,12 +68,12 @@ class Runtime:
         properties = [self.device.type, processor_name(self.device), self.arithmetic]
         return hashlib.sha256(json.dumps(properties, sort_keys=True).encode()).hexdigest()[:16]
 
-    def backbone(self, backbone_id: str, dtype: torch.dtype, adapter: AdapterCard | None = None) -> Backbone:
+    def backbone(self, backbone_id: str, dtype: str, adapter: AdapterCard | None = None) -> Backbone:
         """Returns the backbone, resident on the device; the least recently used one makes room.
 
         Args:
             backbone_id: The id of its card.
-            dtype: The precision.
+            dtype: The name of the precision.
             adapter: The card of the adapter that is merged into its image tower, as `adapter_card` returned it to the
                 job; None for the frozen tower.
 

@@ -8,6 +8,8 @@ import torch
 from certrad.models.adapters.adapter import adapted
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.backbones.device import loading_dtype
+from certrad.models.backbones.openvino_tower import in_precision
 from certrad.models.errors import Rejected
 from certrad.models.prompts.store import PromptStore
 from certrad.models.types import TEMPLATE_PROMPT, AdapterCard, BackboneCard, PromptCard, TaskCard
