@@ -25,7 +25,7 @@ $(DEMO): pyproject.toml | $(BIN)/python
 
 $(ALL): pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV) also what tests, checks, benchmarks and offline evaluation need."
-	$(INSTALL) '.[api,worker,hospital,telemetry,local,demo,bench,evaluate,dev]'
+	$(INSTALL) '.[api,worker,hospital,telemetry,openvino,local,demo,bench,evaluate,dev]'
 	@touch $(DEMO) $@
 
 # What tests of the connection to a PACS need beside Python: a PACS, tools of DICOM, a browser, OpenSSL and nginx;

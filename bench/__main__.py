@@ -39,6 +39,10 @@ COMMANDS: Final = {
         "certrad.bench.measure.noise_space",
         "noise in the image's own grey levels against noise in the model input",
     ),
+    "encoder-paths": (
+        "certrad.bench.measure.encoder_paths",
+        "the image encoder on a CPU by PyTorch, torch.compile, int8 and OpenVINO",
+    ),
     "noise-laws": ("certrad.bench.measure.noise_laws", "what a noisy pixel costs under each noise law"),
     "shortcut": ("certrad.bench.measure.shortcut", "class shares of real and test images against the background level"),
     "calibrate-prompt": (

@@ -19,9 +19,10 @@ class WorkerSettings(SharedSettings):
     """The settings that intake and engine read from `CERTRAD_*` at start."""
 
     device: str = Field("auto", description="`auto`, `cpu` or `cuda:N`")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "openvino-bfloat16"] = Field(
         "auto",
-        description="number type of the image encoder; `auto` is bfloat16 where the processor multiplies it natively",
+        description="number type of the image encoder; `auto` is bfloat16 where the processor multiplies it natively; "
+        "`openvino-bfloat16` computes it by OpenVINO on a CPU, which needs the extra `openvino`",
     )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, le=THREADS_MAX, description="torch threads of an engine"

@@ -130,6 +130,10 @@ REMEDIES: Final[dict[str, Remedy]] = {
         what_to_do="run `certrad fetch NAME` on the engine's machine, and send the request again a minute later",
     ),
     "invalid_weights": Remedy(status=500, what_to_do="fetch the weights again"),
+    "dtype_unavailable": Remedy(
+        status=503,
+        what_to_do="install the extra that `detail` names on the engine's machine, or choose another `CERTRAD_DTYPE`",
+    ),
     "model_unavailable": Remedy(status=503, what_to_do="put the file named there, in the published layout"),
     "digest_mismatch": Remedy(status=500, what_to_do="restore the file; do not change the card"),
     "invalid_checkpoint": Remedy(status=422, what_to_do="import the checkpoint again"),

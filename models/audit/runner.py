@@ -24,7 +24,8 @@ from certrad.models.audit.contradictions import Audit, Finding
 from certrad.models.audit.modes import ModeSpec, build_modes
 from certrad.models.audit.verdict import Verdict, summarise
 from certrad.models.backbones.base import load_backbone, weights_directory
-from certrad.models.backbones.device import DTYPES
+from certrad.models.backbones.device import loading_dtype
+from certrad.models.backbones.openvino_tower import in_precision
 from certrad.models.evaluation.journal import Journal
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.store import PromptStore
@@ -82,12 +83,13 @@ def load_audit(
         Rejected: for unknown or damaged files, a prompt of another backbone, or a template that cannot be adapted.
     """
     backbone = load_backbone(
-        card, weights_directory(card, backbones), device=settings.device, dtype=DTYPES[settings.dtype]
+        card, weights_directory(card, backbones), device=settings.device, dtype=loading_dtype(settings.dtype)
     )
     (adapter_id,) = {spec.classifier.adapter for spec in settings.modes}  # one encoder serves all modes
     adapter = None if adapter_id is None else adapters.card(adapter_id)
     if adapter is not None:
         backbone = adapted(backbone, adapters.load(adapter))
+    backbone = in_precision(backbone, settings.dtype)
     learned = {}
     for prompt_id in {spec.classifier.prompt for spec in settings.modes} - {TEMPLATE_PROMPT}:
         prompt = prompts.card(prompt_id)

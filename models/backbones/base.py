@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from certrad.models.backbones.device import dtype_name
 from certrad.models.backbones.towers import Towers
 from certrad.models.backbones.weights import file_sha256, find_weights, pinned
 from certrad.models.errors import Rejected
@@ -40,6 +41,8 @@ class Backbone:
         logit_scale: the learned factor of the cosine similarity, read from the weights.
         device: the device of both towers.
         dtype: the dtype of the image tower.
+        precision: the name of its arithmetic as a certificate states it: that of the dtype, unless another package
+            than PyTorch computes the tower.
         adapter: the card of the adapter that is merged into the image tower; None for the frozen one.
     """
 
@@ -52,9 +55,11 @@ class Backbone:
         device: torch.device,
         dtype: torch.dtype,
         adapter: AdapterCard | None = None,
+        precision: str | None = None,
     ) -> None:
         self.card = card
         self.adapter = adapter
+        self.precision = precision or dtype_name(dtype)
         self.sha256 = sha256
         self.image_size = model.image_size[0]
         self.embed_dim = model.text.embed_dim
@@ -76,16 +81,33 @@ class Backbone:
         """The image encoder behind the normalisation. Frozen; to train it, deep-copy the backbone first."""
         return self._model.visual
 
-    def with_image_tower(self, tower: nn.Module, adapter: AdapterCard) -> "Backbone":
+    def with_image_tower(
+        self,
+        tower: nn.Module,
+        adapter: AdapterCard | None,
+        *,
+        dtype: torch.dtype | None = None,
+        precision: str | None = None,
+    ) -> "Backbone":
         """Returns a backbone with this text tower and another image tower.
 
         Args:
             tower: the image tower, of the same architecture.
-            adapter: the card of the adapter that was merged into it.
+            adapter: the card of the adapter that was merged into it; None for the frozen one.
+            dtype: the dtype of the image tower; None for that of this one.
+            precision: the name of its arithmetic; None for that of the dtype.
         """
         own = self._model
         model = Towers(tower, own.text, image_size=own.image_size, logit_scale=own.logit_scale)
-        return Backbone(model, self.card, sha256=self.sha256, device=self.device, dtype=self.dtype, adapter=adapter)
+        return Backbone(
+            model,
+            self.card,
+            sha256=self.sha256,
+            device=self.device,
+            dtype=dtype or self.dtype,
+            adapter=adapter,
+            precision=precision,
+        )
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Returns image features (B, D) in `dtype`, not normalised, of pixels (B, 3, H, W) in the units of [0, 1].

@@ -5,6 +5,10 @@ from typing import Final
 import torch
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""The precisions that PyTorch computes, by name."""
+OPENVINO_BFLOAT16: Final = "openvino-bfloat16"
+"""The precision that OpenVINO computes on a CPU. It is another classifier than `bfloat16`: its sums round otherwise."""
+PRECISIONS: Final = (*DTYPES, OPENVINO_BFLOAT16)
 
 
 def chosen_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -13,6 +17,16 @@ def chosen_dtype(name: str, device: torch.device) -> torch.dtype:
         return DTYPES[name]
     native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bfloat16()
     return torch.bfloat16 if native else torch.float32
+
+
+def chosen_precision(name: str, device: torch.device) -> str:
+    """Returns the name of a precision; for `auto` that of `chosen_dtype`, so never one that needs another package."""
+    return name if name == OPENVINO_BFLOAT16 else dtype_name(chosen_dtype(name, device))
+
+
+def loading_dtype(precision: str) -> torch.dtype:
+    """Returns the dtype that weights are loaded in: that of the precision, or float32, which OpenVINO converts."""
+    return torch.float32 if precision == OPENVINO_BFLOAT16 else DTYPES[precision]
 
 
 def dtype_name(dtype: torch.dtype) -> str:

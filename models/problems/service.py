@@ -14,6 +14,11 @@ SERVICE_PROBLEMS: Final[dict[str, Problem]] = {
         title="The backbone weights do not load",
         raised_if="the file misses keys, has foreign keys or other shapes than the card's architecture",
     ),
+    "dtype_unavailable": Problem(
+        title="This machine cannot compute in the precision",
+        raised_if="a precision of the image encoder needs a package or a processor that is not here, or the encoder is "
+        "one that the package does not take",
+    ),
     "model_unavailable": Problem(
         title="A model that is evaluated is not on this installation",
         raised_if="the directory given for a denoiser, diffusion or super-resolution model lacks a file of it",

@@ -10,7 +10,8 @@ import torch
 from certrad.models.adapters.adapter import adapted
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
-from certrad.models.backbones.device import DTYPES, chosen_device
+from certrad.models.backbones.device import PRECISIONS, chosen_device, loading_dtype
+from certrad.models.backbones.openvino_tower import in_precision
 from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.noise_key import card_digest
 from certrad.models.certificates.stated_samples import StatedSamples
@@ -150,10 +151,10 @@ def rebuild(
 
     Raises:
         ValueError: A digest differs from the stated one.
-        Rejected: The backbone, the adapter or the prompt is not on this machine.
+        Rejected: The backbone, the adapter or the prompt is not on this machine, or it cannot compute in the precision.
     """
     stated, spec = statement.classifier, statement.request.classifier
-    backbone = _adapted(statement, _backbone(statement, cards, backbones), adapters)
+    backbone = in_precision(_adapted(statement, _backbone(statement, cards, backbones), adapters), stated.dtype)
     noisy = stated.noisy_image
     sampler = NoisySampler(
         image=image.noisy,
@@ -192,14 +193,14 @@ def _variants(statement: Statement, image: ModelInput, sampler: NoisySampler) ->
 
 def _backbone(statement: Statement, cards: Mapping[str, BackboneCard], directory: Path) -> Backbone:
     stated = statement.classifier
-    if stated.dtype not in DTYPES or (card := cards.get(stated.backbone)) is None:
+    if stated.dtype not in PRECISIONS or (card := cards.get(stated.backbone)) is None:
         raise ValueError(f"this machine does not know the backbone {stated.backbone!r} in {stated.dtype}")
     torch.set_num_threads(stated.threads)
     backbone = load_backbone(
         card,
         weights_directory(card, directory),
         device=chosen_device("auto" if stated.device == "cuda" else "cpu"),
-        dtype=DTYPES[stated.dtype],
+        dtype=loading_dtype(stated.dtype),
     )
     _compare("weights", backbone.sha256, stated.backbone_sha256)
     if stated.card_sha256 is not None:

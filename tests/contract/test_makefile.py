@@ -9,7 +9,7 @@ import pytest
 from tests.support.processes import ROOT
 
 SERVICE = {"api", "worker", "hospital", "local", "demo"}
-EVERYTHING = {*SERVICE, "telemetry", "bench", "evaluate", "dev"}
+EVERYTHING = {*SERVICE, "telemetry", "openvino", "bench", "evaluate", "dev"}
 
 
 def plan(verb: str, venv: Path) -> str:

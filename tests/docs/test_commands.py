@@ -31,7 +31,7 @@ MARKED: Final = {
     "docs/integration.md": 9,
     "docs/measurements.md": 5,
     "docs/monitoring.md": 1,
-    "docs/operations.md": 10,
+    "docs/operations.md": 13,
     "docs/outputs.md": 1,
     "docs/pacs.md": 14,
     "docs/scaling.md": 1,

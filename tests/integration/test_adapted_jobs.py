@@ -65,7 +65,7 @@ def digest_of(content: bytes) -> str:
 @pytest.fixture
 def card(runtime: Runtime, redis: Redis, tmp_path: Path) -> AdapterCard:
     """An adapter of three training steps, published by another node: this one has it through Redis only."""
-    backbone = runtime.backbone("demo", torch.float32)
+    backbone = runtime.backbone("demo", "float32")
     pixels = torch.rand((8, 3, 64, 64), generator=torch.Generator().manual_seed(0))
     *_, state = train_adapter(backbone, pixels, AdapterParams(steps=3, batch_size=4, rank=2))
     secret = runtime.epochs.current().secret
@@ -216,7 +216,7 @@ def test_card_without_the_images_does_not_remove_those_that_are_recorded(
 def test_adapter_whose_images_are_not_recorded_is_used_and_the_document_says_so(
     api: TestClient, certify: Certify, runtime: Runtime, redis: Redis, tmp_path: Path
 ) -> None:
-    backbone = runtime.backbone("demo", torch.float32)
+    backbone = runtime.backbone("demo", "float32")
     *_, state = train_adapter(backbone, torch.rand(4, 3, 64, 64), AdapterParams(steps=1, batch_size=4, rank=1))
     changes = state.low_rank(), state.replaced()
     saved = save_adapter(tmp_path / "other", *changes, name="bare", backbone=backbone, sigma_range=(0.1, 1.0))
@@ -376,7 +376,7 @@ def test_bytes_of_a_large_adapter_stay_out_of_redis(
     monkeypatch.setattr(adapter_store, "BYTES_MAX", 100)
     adapter_store.publish_all(redis, tmp_path / "elsewhere")
     with pytest.raises(Rejected, match="copy its two files") as refused:
-        runtime.backbone("demo", torch.float32, card)
+        runtime.backbone("demo", "float32", card)
     assert refused.value.code == "adapter_not_found"
 
 
@@ -403,12 +403,12 @@ def test_helper_labels_with_the_adapter_and_the_counts_are_the_same(
 
 
 def test_adapted_and_frozen_backbone_are_resident_side_by_side(runtime: Runtime, card: AdapterCard) -> None:
-    frozen, adapted = (runtime.backbone("demo", torch.float32, name) for name in (None, card))
+    frozen, adapted = (runtime.backbone("demo", "float32", name) for name in (None, card))
     assert (frozen.adapter, adapted.adapter) == (None, card)
     pixels = torch.rand((2, 3, 64, 64), generator=torch.Generator().manual_seed(1))
     assert not torch.equal(frozen.encode_image(pixels), adapted.encode_image(pixels))
-    assert runtime.backbone("demo", torch.float32) is frozen
-    assert runtime.backbone("demo", torch.float32, card) is adapted
+    assert runtime.backbone("demo", "float32") is frozen
+    assert runtime.backbone("demo", "float32", card) is adapted
 
 
 # -- prompts on an adapted encoder -----------------------------------------------------------------------------------
@@ -417,7 +417,7 @@ def test_adapted_and_frozen_backbone_are_resident_side_by_side(runtime: Runtime,
 @pytest.fixture
 def prompt(runtime: Runtime, redis: Redis, card: AdapterCard, settings: WorkerSettings) -> PromptCard:
     """A prompt that was tuned on the adapted encoder."""
-    backbone = runtime.backbone("demo", torch.float32, card)
+    backbone = runtime.backbone("demo", "float32", card)
     context = ContextVectors.random(3, backbone.text_width, torch.Generator().manual_seed(0))
     saved = save_prompt(
         settings.prompts_dir,

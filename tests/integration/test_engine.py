@@ -176,10 +176,10 @@ def begun(runtime: Runtime, record: JobRecord, monkeypatch: pytest.MonkeyPatch) 
 def test_a_second_engine_samples_the_classifier_the_first_one_fixed(
     runtime: Runtime, redis: Redis, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = replace(runtime, dtype=torch.float32)  # as the entry below; `auto` is bfloat16 on some processors
+    runtime = replace(runtime, dtype="float32")  # as the entry below; `auto` is bfloat16 on some processors
     first = begun(runtime, submit("job"), monkeypatch)
     record = submit("another")
-    backbone = runtime.backbone("demo", torch.float32)
+    backbone = runtime.backbone("demo", "float32")
     features = template_features(backbone, tuple(reversed(TASK.class_names)), TASK.template)
     fixed = LedgerEntry(
         text_features=features,

@@ -49,13 +49,13 @@ def random_bank(backbone: Backbone) -> Bank:
 
 @pytest.fixture
 def bank(runtime: Runtime) -> Bank:
-    return random_bank(runtime.backbone("demo", torch.float32))
+    return random_bank(runtime.backbone("demo", "float32"))
 
 
 @pytest.fixture
 def card(runtime: Runtime, bank: Bank, redis: Redis, tmp_path: Path) -> PromptCard:
     """A bank published by another node: this one has it through Redis only."""
-    backbone = runtime.backbone("demo", torch.float32)
+    backbone = runtime.backbone("demo", "float32")
     saved = save_prompt(
         tmp_path / "elsewhere",
         bank,
@@ -96,7 +96,7 @@ def test_a_gated_job_counts_what_its_bank_gives_and_names_its_members(
 ) -> None:
     document, result = run(runtime, submit("job"))
     tower, stated = document["classifier"]["parts"]
-    backbone = runtime.backbone("demo", getattr(torch, tower["dtype"]))
+    backbone = runtime.backbone("demo", tower["dtype"])
     classifier = TextHead.of_prompt(backbone, TASK.class_names, bank).classifier(backbone, 0.25)
     offline = certify(image, classifier, PARAMS.at(0.25), key=bytes.fromhex(document["noise"]["key"]))
     assert tuple(result["counts"]) == offline.estimation.counts.per_class

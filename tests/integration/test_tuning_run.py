@@ -73,7 +73,7 @@ def records(redis: Redis, settings: WorkerSettings, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(scope="module")
-def resident() -> OrderedDict[tuple[BackboneCard, torch.dtype, tuple[str, str] | None], Backbone]:
+def resident() -> OrderedDict[tuple[BackboneCard, str, tuple[str, str] | None], Backbone]:
     """The backbones of every engine of these tests: they are loaded once."""
     return OrderedDict()
 
@@ -82,7 +82,7 @@ def resident() -> OrderedDict[tuple[BackboneCard, torch.dtype, tuple[str, str] |
 def runtime(
     settings: WorkerSettings,
     redis: Redis,
-    resident: OrderedDict[tuple[BackboneCard, torch.dtype, tuple[str, str] | None], Backbone],
+    resident: OrderedDict[tuple[BackboneCard, str, tuple[str, str] | None], Backbone],
 ) -> Runtime:
     return replace(build(settings, redis), _resident=resident)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from redis import Redis
 
@@ -74,7 +73,7 @@ def attempt(runtime: Runtime, record: JobRecord) -> tuple[dict[str, Any], dict[s
 
 def template_classifier(runtime: Runtime, document: dict[str, Any]) -> VisionLanguageClassifier:
     """The classifier of `TEMPLATE`, in the precision that a document names."""
-    backbone = runtime.backbone(TEMPLATE.backbone, getattr(torch, document["classifier"]["parts"][0]["dtype"]))
+    backbone = runtime.backbone(TEMPLATE.backbone, document["classifier"]["parts"][0]["dtype"])
     return VisionLanguageClassifier(backbone, template_features(backbone, TEMPLATE.class_names, TEMPLATE.template))
 
 

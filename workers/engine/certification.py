@@ -7,7 +7,6 @@ from functools import partial
 
 import torch
 
-from certrad.models.backbones.device import dtype_name
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.facts import Facts, build_facts
@@ -142,7 +141,7 @@ class Certification:
     def _propose(self) -> LedgerEntry:
         """Returns this engine's proposal: the prompt, adapted if requested, its text features, the selected class."""
         runtime, spec, epoch = self.runtime, self.input.request.classifier, self._publish_current_epoch()
-        model = self._setup_factory.load(dtype_name(runtime.dtype), runtime.settings.threads)
+        model = self._setup_factory.load(runtime.dtype, runtime.settings.threads)
         require_use(model.card, spec.adaptation)
         law = noise_law(runtime.device)
         parts = model.parts(spec, law, self.input.image.noisy)
@@ -162,7 +161,7 @@ class Certification:
             context_sha256=None if prompt is None else hashlib.sha256(prompt_to_bytes(prompt)).hexdigest(),
             selection=self.input.plan.select(sampler, model.classifier_at(head), self.progress.selection),
             engine=self._setup_factory.identify_engine(model, sampler),
-            dtype=dtype_name(model.backbone.dtype),
+            dtype=model.backbone.precision,
             threads=runtime.settings.threads,
             batch_size=sampler.batch_size,
             block_size=runtime.settings.commit_size or sampler.batch_size,

@@ -109,7 +109,7 @@ class SetupFactory:
         adapter = None if spec.adapter is None else self.runtime.adapter_card(spec.adapter)
         if adapter is not None:
             self._require_not_tuned_on(adapter, seen)
-        backbone = self.runtime.backbone(spec.backbone, getattr(torch, dtype), adapter)
+        backbone = self.runtime.backbone(spec.backbone, dtype, adapter)
         if spec.prompt == TEMPLATE_PROMPT:
             return Model(backbone=backbone, card=None, prompt=None, adapter=adapter)
         card, prompt = self.runtime.prompt(spec.prompt)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from certrad.models.backbones.base import Backbone
-from certrad.models.backbones.device import dtype_name
 from certrad.models.certificates.noise_key import card_digest
 from certrad.models.classifier import TextHead
 from certrad.models.prompts.bank import Bank
@@ -63,7 +62,7 @@ class Model:
         return ClassifierParts(
             backbone_sha256=self.backbone.sha256,
             card_sha256=card_digest(self.backbone.card),
-            dtype=dtype_name(self.backbone.dtype),
+            dtype=self.backbone.precision,
             text_sha256=text_digest(self.backbone, spec.class_names, spec.template, self.prompt),
             gate_sha256=self.prompt.gate.sha256 if isinstance(self.prompt, Bank) else None,
             zero_shot=spec.adaptation if isinstance(spec.adaptation, ZeroShotAdaptation) else None,

@@ -14,7 +14,8 @@ from redis import Redis
 from certrad.models.adapters.adapter import adapted
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
-from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
+from certrad.models.backbones.device import chosen_device, chosen_precision, loading_dtype
+from certrad.models.backbones.openvino_tower import encoder_software, in_precision
 from certrad.models.backbones.processor import processor_name
 from certrad.models.backbones.weights import find_weights, pinned
 from certrad.models.errors import Rejected
@@ -31,7 +32,7 @@ from certrad.workers.keys.epochs import EpochSecrets
 from certrad.workers.settings import WorkerSettings
 
 _RESIDENT: Final = 2
-_Resident = tuple[BackboneCard, torch.dtype, tuple[str, str] | None]
+_Resident = tuple[BackboneCard, str, tuple[str, str] | None]
 """A backbone, its precision, and id and SHA-256 of the adapter that is merged into it; None for the frozen tower."""
 _PACKAGES: Final = ("certrad", "numpy", "open_clip_torch", "scipy", "torch", "transformers")
 
@@ -44,7 +45,7 @@ class Runtime:
     redis: Redis
     catalogue: Catalogue
     device: torch.device
-    dtype: torch.dtype
+    dtype: str
     epochs: EpochSecrets
     software: dict[str, str]
     name: str = ""
@@ -67,18 +68,18 @@ class Runtime:
         properties = [self.device.type, processor_name(self.device), self.arithmetic]
         return hashlib.sha256(json.dumps(properties, sort_keys=True).encode()).hexdigest()[:16]
 
-    def backbone(self, backbone_id: str, dtype: torch.dtype, adapter: AdapterCard | None = None) -> Backbone:
+    def backbone(self, backbone_id: str, dtype: str, adapter: AdapterCard | None = None) -> Backbone:
         """Returns the backbone, resident on the device; the least recently used one makes room.
 
         Args:
             backbone_id: The id of its card.
-            dtype: The precision.
+            dtype: The name of the precision.
             adapter: The card of the adapter that is merged into its image tower, as `adapter_card` returned it to the
                 job; None for the frozen tower.
 
         Raises:
             Rejected: unknown_backbone, backbone_unavailable, invalid_weights, digest_mismatch, adapter_not_found,
-                adapter_mismatch, invalid_adapter.
+                adapter_mismatch, invalid_adapter, dtype_unavailable.
         """
         card = self.backbone_card(backbone_id)
         key = (card, dtype, None if adapter is None else (adapter.id, adapter.sha256))
@@ -89,14 +90,14 @@ class Runtime:
         self._resident.move_to_end(key)
         return self._resident[key]
 
-    def _load(self, card: BackboneCard, dtype: torch.dtype, adapter: AdapterCard | None) -> Backbone:
+    def _load(self, card: BackboneCard, dtype: str, adapter: AdapterCard | None) -> Backbone:
         """Returns a backbone from its files, with the adapter merged into its image tower."""
         store = AdapterStore(own=self.settings.adapters_dir)
         if adapter is not None:  # before the weights, which take longer
             fetch_adapter(self.redis, store, adapter)
         directory = weights_directory(card, self.settings.backbones_dir)
-        frozen = load_backbone(card, directory, device=self.device, dtype=dtype)
-        return frozen if adapter is None else adapted(frozen, store.load(adapter))
+        frozen = load_backbone(card, directory, device=self.device, dtype=loading_dtype(dtype))
+        return in_precision(frozen if adapter is None else adapted(frozen, store.load(adapter)), dtype)
 
     def adapter_card(self, adapter_id: str) -> AdapterCard:
         """Returns the card of an adapter, withdrawn or not, with the images that any card of it records.
@@ -145,7 +146,7 @@ class Runtime:
         return WorkerCard(
             name=name,
             device=str(self.device),
-            dtype=dtype_name(self.dtype),
+            dtype=self.dtype,
             backbones=tuple(sorted(present)),
             adapters=AdapterStore(own=self.settings.adapters_dir).stored(),
             seen_at=time.time(),
@@ -172,18 +173,19 @@ def build(settings: WorkerSettings, redis: Redis, *, name: str = "") -> Runtime:
         name: The name of its RQ worker.
     """
     device = chosen_device(settings.device)
+    dtype = chosen_precision(settings.dtype, device)
     torch.set_num_threads(settings.threads)
     return Runtime(
         settings=settings,
         redis=redis,
         catalogue=Catalogue(redis),
         device=device,
-        dtype=chosen_dtype(settings.dtype, device),
+        dtype=dtype,
         epochs=EpochSecrets(settings.secrets_dir),
-        software=_software(),
+        software=_software(dtype),
         name=name,
     )
 
 
-def _software() -> dict[str, str]:
-    return {**{name: version(name) for name in _PACKAGES}, "code_sha256": code_sha256()}
+def _software(dtype: str) -> dict[str, str]:
+    return {**{name: version(name) for name in _PACKAGES}, **encoder_software(dtype), "code_sha256": code_sha256()}

@@ -14,7 +14,7 @@ import structlog
 import torch
 
 from certrad.models.backbones.base import EMBEDDED_ID, Backbone
-from certrad.models.backbones.device import dtype_name
+from certrad.models.backbones.openvino_tower import encoder_software
 from certrad.models.backbones.processor import processor_name
 from certrad.models.selftest.checks import DeviceCheck
 from certrad.models.selftest.facts import ReferencesError, references_sha256
@@ -113,12 +113,12 @@ def record_selftest(runtime: Runtime, worker_name: str, report: SelfTestReport) 
     )
 
 
-def device_facts(device: torch.device, dtype: torch.dtype, *, batch_size: int) -> dict[str, str]:
+def device_facts(device: torch.device, dtype: str, *, batch_size: int) -> dict[str, str]:
     """Returns the facts of a device and of the software on it that a report keeps.
 
     Args:
         device: The device.
-        dtype: The precision of the image encoder.
+        dtype: The name of the precision of the image encoder.
         batch_size: Samples of a batch.
     """
     cuda = device.type == "cuda"
@@ -127,7 +127,7 @@ def device_facts(device: torch.device, dtype: torch.dtype, *, batch_size: int) -
         "device_name": torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine(),
         "driver": _driver() if cuda else "none",
         "cuda": str(torch.version.cuda) if cuda else "none",
-        "dtype": dtype_name(dtype),
+        "dtype": dtype,
         "processor": processor_name(device),
         "threads": str(torch.get_num_threads()),
         "block_size": str(batch_size),
@@ -136,6 +136,7 @@ def device_facts(device: torch.device, dtype: torch.dtype, *, batch_size: int) -
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         **{name: version(name) for name in _PACKAGES},
+        **encoder_software(dtype),
         "code_sha256": code_sha256(),
         "references_sha256": references_sha256(),
     }

@@ -114,7 +114,7 @@ class Tuning:
         torch.set_num_threads(self._runtime.settings.threads)
         name = self._request.adapter
         adapter = None if name is None else self._runtime.adapter_card(name)
-        return self._runtime.backbone(self._request.backbone, torch.float32, adapter)
+        return self._runtime.backbone(self._request.backbone, "float32", adapter)
 
     @cached_property
     def _kind(self) -> str:

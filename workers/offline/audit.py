@@ -16,7 +16,7 @@ from certrad.models.adapters.store import AdapterStore
 from certrad.models.audit.modes import ModeSpec, chosen_modes, mode_specs
 from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
 from certrad.models.audit.verdict import SOUND, Verdict, as_markdown
-from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
+from certrad.models.backbones.device import chosen_device, chosen_precision
 from certrad.models.errors import Rejected
 from certrad.models.installed import Cards, installed_cards
 from certrad.models.prompts.store import PromptStore
@@ -72,7 +72,7 @@ def audit_images(options: Namespace) -> int:
             images_sha256=images_sha256(images),
             targets=options.targets,
             device=device.type,
-            dtype=dtype_name(chosen_dtype(service.dtype, device)),
+            dtype=chosen_precision(service.dtype, device),
             seed=options.seed,
         )
         journal = open_journal(options.journal, settings)

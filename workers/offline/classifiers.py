@@ -8,6 +8,8 @@ import torch
 from certrad.models.adapters.adapter import adapted
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
+from certrad.models.backbones.device import loading_dtype
+from certrad.models.backbones.openvino_tower import in_precision
 from certrad.models.errors import Rejected
 from certrad.models.prompts.store import PromptStore
 from certrad.models.types import TEMPLATE_PROMPT, AdapterCard, BackboneCard, PromptCard, TaskCard
@@ -128,7 +130,7 @@ def load_encoder(
     settings: WorkerSettings,
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: str = "float32",
 ) -> Backbone:
     """Returns a backbone, with an adapter merged into its image encoder if one is chosen.
 
@@ -137,11 +139,13 @@ def load_encoder(
         adapter: The card of the adapter; None for the frozen encoder.
         settings: Name the folders of both.
         device: The device.
-        dtype: The precision of the image encoder.
+        dtype: The name of the precision of the image encoder.
 
     Raises:
-        Rejected: A file is missing, damaged or another one, or the adapter is of other weights.
+        Rejected: A file is missing, damaged or another one, the adapter is of other weights, or this machine cannot
+            compute in the precision.
     """
     directory = weights_directory(card, settings.backbones_dir)
-    frozen = load_backbone(card, directory, device=device, dtype=dtype)
-    return frozen if adapter is None else adapted(frozen, AdapterStore(own=settings.adapters_dir).load(adapter))
+    frozen = load_backbone(card, directory, device=device, dtype=loading_dtype(dtype))
+    store = AdapterStore(own=settings.adapters_dir)
+    return in_precision(frozen if adapter is None else adapted(frozen, store.load(adapter)), dtype)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone
-from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
+from certrad.models.backbones.device import chosen_device, chosen_precision
 from certrad.models.backbones.weights import write_json
 from certrad.models.datasets.cards import published_labels
 from certrad.models.datasets.sample import balanced_sample
@@ -200,7 +200,7 @@ def _load(
 ) -> tuple[Backbone, ContextVectors | Bank | None]:
     torch.set_num_threads(service.threads)
     device = chosen_device(service.device)
-    dtype = chosen_dtype(service.dtype, device)
+    dtype = chosen_precision(service.dtype, device)
     backbone = classifiers.load_encoder(request.backbone, request.adapter, service, device=device, dtype=dtype)
     if request.prompt is None:
         return backbone, None
@@ -225,7 +225,7 @@ def _settings(
         "params": asdict(request.params),
         "backbone_sha256": backbone.sha256,
         "adapter_sha256": None if request.adapter is None else request.adapter.sha256,
-        "dtype": dtype_name(backbone.dtype),
+        "dtype": backbone.precision,
         "device": backbone.device.type,
         "batch_size": service.block_size or default_batch_size(backbone.device),
         "seed": options.seed,

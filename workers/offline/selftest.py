@@ -14,7 +14,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from certrad.models.backbones.base import EMBEDDED, EMBEDDED_ID, load_backbone
-from certrad.models.backbones.device import chosen_device, chosen_dtype
+from certrad.models.backbones.device import chosen_device, chosen_precision, loading_dtype
+from certrad.models.backbones.openvino_tower import in_precision
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.signature import sign
 from certrad.models.files import replace_file
@@ -70,7 +71,7 @@ def tested(settings: StackSettings, samples: int, on_outcome: Callable[[Outcome]
     """
     try:
         device = chosen_device(settings.device)
-        dtype = chosen_dtype(settings.dtype, device)
+        dtype = chosen_precision(settings.dtype, device)
     except (RuntimeError, AssertionError) as error:  # torch has no such device
         raise ValueError(f"CERTRAD_DEVICE: {str(error).partition(chr(10))[0]}") from None
     torch.set_num_threads(settings.threads)
@@ -107,12 +108,12 @@ def signed_report(report: SelfTestReport, keys: SigningKeys) -> bytes:
 
 
 def _outcomes(
-    settings: StackSettings, device: torch.device, dtype: torch.dtype, batch_size: int, samples: int
+    settings: StackSettings, device: torch.device, dtype: str, batch_size: int, samples: int
 ) -> Iterator[Outcome]:
     card = shipped_backbones()[EMBEDDED_ID]
     yield from device_checks(
         device,
-        lambda: load_backbone(card, EMBEDDED, device=device, dtype=dtype),
+        lambda: in_precision(load_backbone(card, EMBEDDED, device=device, dtype=loading_dtype(dtype)), dtype),
         batch_size=batch_size,
         samples=samples,
     )

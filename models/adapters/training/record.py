@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import torch
 
-import certrad
 from certrad.models.adapters.training.params import AdapterParams
 from certrad.models.backbones.processor import processor_name
 
@@ -64,7 +63,7 @@ def training_code_sha256(root: Path | None = None) -> str:
     Args:
         root: The folder of the package `certrad`; the installed one by default.
     """
-    root = root or Path(certrad.__file__).parent
+    root = root or Path(__file__).parents[3]
     hasher = hashlib.sha256()
     for entry in TRAINING_CODE:
         path = root / entry

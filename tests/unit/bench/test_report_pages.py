@@ -1,17 +1,14 @@
 """`python -m certrad.bench report-pages` makes the example pages of the documentation."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
-from certrad.bench.common import classifier
 from certrad.bench.common.classifier import default_classifier
 from certrad.bench.docs import report_pages
-from certrad.models.shipped import shipped_adapters, shipped_tasks
+from certrad.models.shipped import shipped_tasks
 from tests.support.processes import ROOT
 
 _MOST_BYTES = 80_000
@@ -29,19 +26,14 @@ def test_phantom_is_certified_with_little_noise_and_abstained_from_with_much(tmp
     assert {path.name for path in tmp_path.iterdir()} == {"page_certified.png", "page_abstained.png"}
 
 
-@pytest.mark.parametrize("module", [report_pages, classifier])
-def test_default_adapter_of_the_task_is_used(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter, tasks = next(iter(shipped_adapters())), shipped_tasks()
-    adapted = {name: replace(task, default_adapter=adapter) for name, task in tasks.items()}
-    monkeypatch.setattr(module, "shipped_tasks", lambda: adapted)
-    if module is classifier:
-        backbone = default_classifier("float32")(0.5).backbone
-    else:
-        spec, model = report_pages._model()
-        assert (spec.adapter, model.adapter_images) == (adapter, "recorded")
-        backbone = model.backbone
-    assert backbone.adapter is not None
-    assert backbone.adapter.id == adapter
+def test_default_adapter_of_the_task_is_used() -> None:
+    adapter = shipped_tasks()["mednist"].default_adapter
+    spec, model = report_pages._default_model()
+    assert adapter is not None
+    assert (spec.adapter, model.adapter_images) == (adapter, "recorded")
+    for backbone in (model.backbone, default_classifier("float32")(0.5).backbone):
+        assert backbone.adapter is not None
+        assert backbone.adapter.id == adapter
 
 
 def test_page_of_another_outcome_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,13 +111,14 @@ def test_every_field_reaches_the_request() -> None:
         "seed": 7,
         "acquisition": "radiology",
     }
-    others = {"name": "mine", "backbone": "plip", "classes": ["b", "a"]}
+    others = {"name": "mine", "backbone": "plip", "classes": ["b", "a"], "noise_space": "image"}
     sent = {**params, **others}
     assert sent.keys() | {"task", "adapter"} | SubmissionForm.model_fields.keys() == TuningForm.model_fields.keys()
     found = request(*((name, value if isinstance(value, str) else json.dumps(value)) for name, value in sent.items()))
     assert asdict(found.params) == {**params, "sigmas": (0.5,)}
     assert params.keys() == {field.name for field in fields(TuningParams)}
     assert (found.name, found.backbone, found.class_names, found.task) == ("mine", "plip", ("b", "a"), None)
+    assert found.noise_space == "image"
 
 
 def test_an_adapter_of_the_backbone_reaches_the_request() -> None:

@@ -198,7 +198,8 @@ def test_a_state_with_a_number_that_is_not_finite_is_refused(group: str, backbon
         name = sorted(broken)[0]
         broken[name] = broken[name].clone()
         broken[name].view(-1)[-1] = torch.inf
-    content = replace(state, **{group: broken or torch.nan}).to_bytes(IDENTITY)
+    changed: dict[str, Any] = {group: broken or torch.nan}
+    content = replace(state, **changed).to_bytes(IDENTITY)
     with pytest.raises(Rejected, match="the training diverged: after step 6"):
         AdapterState.from_bytes(content, IDENTITY)
 
@@ -206,7 +207,7 @@ def test_a_state_with_a_number_that_is_not_finite_is_refused(group: str, backbon
 def test_a_training_that_diverges_yields_no_state_of_it(backbone: Backbone) -> None:
     images = pictures(32)
     images[:, :, 0, 0] = torch.inf
-    received = []
+    received: list[AdapterState] = []
     with pytest.raises(Rejected, match="invalid_adapter: the training diverged"):
         received.extend(train_adapter(backbone, images, SMALL, every=1))
     assert received == []
