@@ -157,7 +157,7 @@ def test_variant_that_is_the_file_itself_has_its_noise(api: TestClient, certify:
 
 
 def test_abstention_samples_no_variant(certify: Callable[..., dict[str, Any]]) -> None:
-    result = certify(sigma="0.25", variant_n="30")["result"]
+    result = certify(sigma="0.25", adapter="none", alpha="0.000001", variant_n="40")["result"]
     assert result["outcome"] == "abstained"
     assert (result["variants"]["held"], result["variants"]["rows"]) == (None, [])
 
