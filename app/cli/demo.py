@@ -41,7 +41,7 @@ class Specimen:
 
 SPECIMENS: Final = (
     Specimen("RG1_UNCI.dcm", "chest radiograph RG1_UNCI", "chest X-ray", 0.25),
-    Specimen("693_UNCI.dcm", "head CT 693_UNCI", "head CT", 0.25),
+    Specimen("693_J2KR.dcm", "head CT 693_J2KR", "head CT", 0.25),
     Specimen("RG1_UNCI.dcm", "chest radiograph RG1_UNCI, largest sigma", "chest X-ray", _LARGEST_SIGMA),
     Specimen("US1_UNCI.dcm", "ultrasound US1_UNCI, of no known class", "ultrasound", 0.25),
 )
