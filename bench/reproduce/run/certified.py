@@ -12,6 +12,7 @@ from certrad.bench.reproduce.run.adapters import trained_adapter
 from certrad.bench.reproduce.run.denoisers import trained_denoisers
 from certrad.bench.reproduce.run.learned import prompt_of_images
 from certrad.bench.reproduce.run.materials import Materials, joined_sha256, test_images
+from certrad.bench.reproduce.run.measured import Measured
 from certrad.bench.reproduce.run.noisy_pass import NoisyImage, NoisyPass, ReadyMethod, made_of
 from certrad.bench.reproduce.run.result import BEST_SIGMA, SIGMA, Cell, Place, missing_cells, share_cell
 from certrad.bench.reproduce.run.units import Kept, Workforce
@@ -29,24 +30,6 @@ CLEAN: Final = "clean"
 NOISY: Final = "noisy samples"
 TRAINING: Final = "training"
 CERTIFICATE: Final = "certificate"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """The results of one method on the test images at one sigma, in the order of the images.
-
-    radii: of the certificate of the true class; None where another class, or nothing, is certified.
-    """
-
-    sigma: float
-    clean: tuple[bool, ...]
-    noisy: tuple[float, ...]
-    radii: tuple[float | None, ...]
-    digest: str
-
-    def hits(self, radius: float) -> tuple[bool, ...]:
-        """Returns whether each image is certified for its true class at that radius or beyond."""
-        return tuple(found is not None and found >= radius for found in self.radii)
 
 
 def certified_accuracy(experiment: CertifiedAccuracy, materials: Materials) -> list[Cell]:

@@ -22,7 +22,8 @@ from certrad.bench.reproduce.plan.published_values import (
 )
 from certrad.bench.reproduce.plan.quick import BACKBONE, DATASET, reduced
 from certrad.bench.reproduce.report.orders import orders, paired_p, summary
-from certrad.bench.reproduce.run.certified import CERTIFICATE, TRAINING, Measured, best_sigma
+from certrad.bench.reproduce.run.certified import CERTIFICATE, TRAINING, best_sigma
+from certrad.bench.reproduce.run.measured import Measured
 from certrad.bench.reproduce.run.result import BEST_SIGMA, KNOWN, NOT_KNOWN, Cell, Place, share_cell
 from certrad.bench.reproduce.run.words import DISTANCE
 from certrad.models.shipped import shipped_backbones, shipped_datasets
