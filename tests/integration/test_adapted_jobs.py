@@ -158,12 +158,18 @@ def test_replay_without_the_adapter_says_that_it_is_missing(
 def test_adapter_draws_other_noise_and_none_is_the_frozen_encoder(
     api: TestClient, certify: Certify, card: AdapterCard
 ) -> None:
-    frozen, named_none, adapted = (
-        json.loads(document_of(api, certify(**fields))) for fields in ({}, {"adapter": "none"}, {"adapter": card.id})
-    )
-    assert frozen["noise"] == named_none["noise"]
-    assert frozen["classifier"]["parts"] == named_none["classifier"]["parts"]
+    frozen, adapted = (json.loads(document_of(api, certify(adapter=name))) for name in ("none", card.id))
+    assert "image_adapter/1" not in [part["kind"] for part in frozen["classifier"]["parts"]]
     assert frozen["noise"]["key"] != adapted["noise"]["key"]
+
+
+def test_adapter_that_is_left_out_is_the_default_of_the_task(api: TestClient, certify: Certify) -> None:
+    assert TASK.default_adapter is not None
+    left_out, named = (
+        json.loads(document_of(api, certify(**fields))) for fields in ({}, {"adapter": TASK.default_adapter})
+    )
+    assert left_out["noise"] == named["noise"]
+    assert left_out["classifier"]["parts"] == named["classifier"]["parts"]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def attacked(capfd: pytest.CaptureFixture[str], image: Path, **changes: object) 
 def test_attack_names_the_adapter_and_that_of_its_prompt(
     adapter: AdapterCard, prompt: PromptCard, image: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert attacked(capfd, image, prompt="template")["adapter"] is None
+    assert attacked(capfd, image, prompt="template", adapter="none")["adapter"] is None
     assert attacked(capfd, image, prompt="template", adapter=adapter.id)["adapter"] == adapter.id
     assert attacked(capfd, image, prompt=prompt.id)["adapter"] == adapter.id
 
