@@ -14,6 +14,7 @@ from redis import Redis
 
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
+from tests.support.openvino import leave_out
 from tests.support.processes import Processes
 
 # One thread, before any test module imports torch: threads that wait for each other cost ten times the arithmetic of
@@ -29,6 +30,11 @@ hypothesis_settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what this machine cannot run."""
+    leave_out(config, items)
 
 
 # The log of a service that runs within a test is no output of the command that the test looks at.
