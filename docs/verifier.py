@@ -179,6 +179,13 @@ def minimum_rule(doc, claim, index, share_a, share_b):
         yield (rows, found) == ([], [None, None, "0.0", None])
         return
     yield n >= 10 and 1 <= len(rows) <= 10**6 // n and all_listed(claim)
+    own, input_sha256 = doc["subject"]["window"] or {}, doc["subject"]["input_sha256"]
+    windows = [(row["rendering"]["window"], row["input_sha256"]) for row in rows if "window" in row["rendering"]]
+    place, listed = (lambda window: (window["kind"], window.get("number"))), [each["kind"] for each in claim["lists"]]
+    if own.get("kind") in HEADER:  # the window of the file is among those that the header offers, and has its input
+        yield all(window == own for window, _ in windows if place(window) == place(own))
+        yield "header_windows/1" not in listed or own in (window for window, _ in windows)
+    yield all(sha256_of == input_sha256 for window, sha256_of in windows if window == own)
     pairs = {
         (doc["subject"]["input_sha256"], doc["noise"]["key"]),
         *((row["input_sha256"], row["key"]) for row in rows),

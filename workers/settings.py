@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from certrad.models.types.identity import BLOCK_MAX, THREADS_MAX
 from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
+from certrad.models.types.variants import VARIANTS_LIMIT
 from certrad.workers.contract.settings import SharedSettings
 
 SCANNER_MODELS_MAX: Final = 40
@@ -87,7 +88,7 @@ class WorkerSettings(SharedSettings):
     variants_max: int = Field(
         64,
         ge=0,
-        le=2048,
+        le=VARIANTS_LIMIT,
         description="renderings of one file that a certificate may cover; each takes a model input in the job store "
         "while its job runs (0.6 MB at 224 x 224 pixels); 0: none",
     )

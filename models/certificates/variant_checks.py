@@ -21,7 +21,9 @@ from certrad.models.certificates.stated_samples import StatedVariant, StatedVari
 from certrad.models.certificates.statement import StatedCertificate, Statement
 from certrad.models.certificates.variants import variants_text
 from certrad.models.types import AlphaSplit, FixedSigma, LabelCounts
-from certrad.models.types.variant_lists import check_complete
+from certrad.models.types.applied_window import AppliedWindow, HeaderTable, HeaderWindow
+from certrad.models.types.renderings import WindowVariant
+from certrad.models.types.variant_lists import HeaderWindows, check_complete
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NOTHING: Final = (None, None, 0.0, None, ())
@@ -43,6 +45,7 @@ def variant_lists(statement: Statement, claim: StatedVariants) -> str:
     if not claim.rows:
         return "no variant was sampled"
     check_complete(claim.lists, [row.rendering for row in claim.rows])
+    _check_own_window(statement, claim)
     keys = {statement.subject.input_sha256: statement.noise.key}
     for row in claim.rows:
         if not (_DIGEST.fullmatch(row.input_sha256) and _DIGEST.fullmatch(row.key)):
@@ -71,10 +74,34 @@ def variants(statement: Statement, claim: StatedVariants) -> str:
     elif (claim.class_index, claim.held, claim.radius, claim.counterexample, claim.rows) != _NOTHING:
         raise ValueError("a document without a class must have sampled no variant")
     names, alpha = statement.classifier.class_names, statement.params.alpha
-    text = variants_text(claim.rows, claim.class_index, claim.counterexample, claim.radius, names, alpha)
+    text = variants_text(
+        claim.rows, claim.class_index, claim.counterexample, claim.asked_radius, claim.radius, names, alpha
+    )
     if claim.text != text:
         raise ValueError("the text is not that of the claim")
     return f"the smallest radius of {len(claim.rows)} variants is {claim.radius}"
+
+
+def _check_own_window(statement: Statement, claim: StatedVariants) -> None:
+    """Checks that the window of the file itself, where it is among the variants, is the same and has the same input."""
+    own, listed = statement.subject.window, set[AppliedWindow]()
+    for row in claim.rows:
+        if not isinstance(row.rendering, WindowVariant):
+            continue
+        window = row.rendering.window
+        listed.add(window)
+        if window != own and _place_in_header(window) == _place_in_header(own) != ():
+            raise ValueError("a window of the header must be the one that made the model input, or have another number")
+        if window == own and row.input_sha256 != statement.subject.input_sha256:
+            raise ValueError("the variant in the window of the file must have the model input of the file")
+    offers = any(isinstance(each, HeaderWindows) for each in claim.lists)
+    if offers and _place_in_header(own) and own not in listed:
+        raise ValueError("the window that made the model input must be among those that the header offers")
+
+
+def _place_in_header(window: AppliedWindow | None) -> tuple[str, int] | tuple[()]:
+    """Returns the kind and the number of a window or table of a header; nothing for another window."""
+    return (window.kind, window.number) if isinstance(window, HeaderTable | HeaderWindow) else ()
 
 
 def _check_rows(statement: Statement, claim: StatedVariants, class_index: int) -> None:

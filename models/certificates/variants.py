@@ -1,6 +1,7 @@
 """What a document and a result say about variants: their claim, and its words."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from certrad.models.certificates.labels import merkle_root, run_lengths
@@ -26,10 +27,14 @@ from certrad.models.types.renderings import (
     WindowVariant,
 )
 from certrad.models.types.result import VariantResult, VariantsResult
-from certrad.models.types.variants import VariantsEvidence, VariantsRequest
+from certrad.models.types.variants import VariantRecord, VariantsEvidence, VariantsRequest
 
 _NOTHING_ELSE: Final = (
     "It says nothing about other renderings, whether the class is right, or whether a finding is visible in them."
+)
+_LIMITS_MEANT: Final = (
+    "What the limits say of other windows, crops and files, and of alpha, is about the radius of the file as it was "
+    "sent."
 )
 _INVALID: Final = "no class"
 
@@ -67,7 +72,9 @@ def state_variants(
         radius=found.radius,
         counterexample=found.counterexample,
         rows=rows,
-        text=variants_text(rows, found.class_index, found.counterexample, found.radius, class_names, alpha),
+        text=variants_text(
+            rows, found.class_index, found.counterexample, asked.radius, found.radius, class_names, alpha
+        ),
     )
 
 
@@ -107,6 +114,7 @@ def variants_text(
     rows: Sequence[StatedVariant],
     class_index: int | None,
     counterexample: int | None,
+    asked: float,
     radius: float,
     class_names: Sequence[str],
     alpha: float,
@@ -117,6 +125,7 @@ def variants_text(
         rows: The variants; none where the certificate abstains.
         class_index: The class; None where the certificate abstains.
         counterexample: The place of the variant that shows least; None where all held.
+        asked: The radius that was asked for; 0 for the class only.
         radius: The smallest radius.
         class_names: The names of the classes, in order.
         alpha: Failure probability of the claim.
@@ -128,15 +137,49 @@ def variants_text(
             f"Every one of the {len(rows)} listed renderings of the file has the class {class_names[class_index]} "
             f"under noise, and so has every change of its model input of L2 norm below {radius!r}. This claim and that "
             f"of the radius are each false with probability at most {alpha!r}, together with at most {2 * alpha!r}. "
-            f"{_NOTHING_ELSE}"
+            f"{_LIMITS_MEANT} {_NOTHING_ELSE}"
         )
+    wanted = class_names[class_index] + (f" with a radius of at least {asked!r}" if asked else "")
     row = rows[counterexample]
     agreeing, n = row.estimation.per_class[class_index], sum(row.estimation.per_class) + row.estimation.invalid
     return (
-        f"This was not shown for all of the {len(rows)} listed renderings of the file. Least was shown for "
-        f"{describe(row.rendering)}: {agreeing} of its {n} samples have the class {class_names[class_index]}, and the "
-        f"most frequent answer is {top_label(row.estimation, class_names)}. {_NOTHING_ELSE}"
+        f"The class {wanted} was not shown for all of the {len(rows)} listed renderings of the file. Least was shown "
+        f"for {describe(row.rendering)}: {agreeing} of its {n} samples have the class {class_names[class_index]}, and "
+        f"the most frequent answer is {top_label(row.estimation, class_names)}. {_LIMITS_MEANT} {_NOTHING_ELSE}"
     )
+
+
+def check_variants(claim: StatedVariants, found: Sequence[VariantRecord]) -> None:
+    """Checks that the variants of an image, rendered here, are those of a document.
+
+    Another encoder of JPEG may make the same pixels, and then it is no difference.
+
+    Args:
+        claim: The claim of the document.
+        found: The variants as they were rendered here.
+
+    Raises:
+        ValueError: One differs; the message says how.
+    """
+    if [_unencoded(row.rendering) for row in claim.rows] != [_unencoded(each.rendering) for each in found]:
+        raise ValueError("the variants of this image are not those of the certificate")
+    for row, each in zip(claim.rows, found, strict=True):
+        if row.input_sha256 == each.input_sha256:
+            continue
+        if row.rendering != each.rendering:
+            raise ValueError(
+                f"the encoder of JPEG makes other pixels here: {_encoder(each.rendering)}, and "
+                f"{_encoder(row.rendering)} made those of the certificate"
+            )
+        raise ValueError(f"the variants of this image are not those of the certificate: {describe(row.rendering)}")
+
+
+def _unencoded(rendering: Rendering) -> Rendering:
+    return replace(rendering, encoder="") if isinstance(rendering, JpegVariant) else rendering
+
+
+def _encoder(rendering: Rendering) -> str:
+    return rendering.encoder if isinstance(rendering, JpegVariant) else "none"
 
 
 def describe(rendering: Rendering) -> str:

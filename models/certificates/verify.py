@@ -22,6 +22,7 @@ from certrad.models.certificates.stated_samples import StatedVariants
 from certrad.models.certificates.statement import StatedCertificate, StatedRouting, Statement
 from certrad.models.certificates.text import formula
 from certrad.models.certificates.time_stamp import TimeStampError, TimeStampTrust, latest_time
+from certrad.models.certificates.variants import check_variants
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import CertifyRequest
 from certrad.models.types.image import ImageRecord
@@ -128,9 +129,7 @@ def check_image(statement: Statement, image: ImageRecord) -> str:
     if subject.window is not None and image.window != subject.window:
         raise ValueError("the window that makes these pixels is not that of the certificate")
     if (variants := statement.variants) is not None and variants.rows:
-        stated = [(row.rendering, row.input_sha256) for row in variants.rows]
-        if stated != [(each.rendering, each.input_sha256) for each in image.variants]:
-            raise ValueError("the variants of this image are not those of the certificate")
+        check_variants(variants, image.variants)
     radius = claim.radius if isinstance(claim, StatedCertificate) else None
     if radius_in_image_units(radius, image.scale) != statement.radius_in_image_units:
         raise ValueError("radius_in_image_units does not follow from the image")

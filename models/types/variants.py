@@ -8,6 +8,8 @@ from certrad.models.types.renderings import Rendering
 from certrad.models.types.smoothing import N0_MIN, N_MAX, TARGET_DECIMALS, LabelCounts
 from certrad.models.types.variant_lists import LISTED_MAX, HeaderWindows, VariantList
 
+VARIANTS_LIMIT: Final = 2048
+"""How many variants of one file an installation may allow at most."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 

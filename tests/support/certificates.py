@@ -89,7 +89,7 @@ WINDOWS: Final[tuple[AppliedWindow, ...]] = (
 
 HEADER_OF_THREE: Final = (
     HeaderTable(number=1, of=1),
-    HeaderWindow(number=1, of=2, centre=40.0, width=400.0, function="LINEAR"),
+    WINDOWS[0],
     HeaderWindow(number=2, of=2, centre=-600.0, width=1500.0, function="LINEAR"),
 )
 """What the header of every invented file offers."""
@@ -267,7 +267,9 @@ def _variants(
     )
     rows = []
     for place, rendering in enumerate(renderings(asked)):
-        record = VariantRecord(rendering=rendering, input_sha256=_digest(f"variant {place}"))
+        is_own = isinstance(rendering, WindowVariant) and rendering.window == made.subject.window
+        input_sha256 = made.subject.input_sha256 if is_own else _digest(f"variant {place}")
+        record = VariantRecord(rendering=rendering, input_sha256=input_sha256)
         digests = made.noise.classifier_sha256 or "", made.noise.settings_sha256
         of_row = replace(sampler, noise=Noise(noise_key(EPOCH_SECRET, record.input_sha256, *digests)))
         shown = probabilities[::-1] if place == failing else probabilities

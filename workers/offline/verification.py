@@ -37,6 +37,7 @@ from certrad.models.installed import installed_cards
 from certrad.models.types import BackboneCard
 from certrad.models.types.image import IMAGE_WARNINGS, ImageWarning
 from certrad.models.types.public_key import from_jwk, from_pem
+from certrad.models.types.variants import VARIANTS_LIMIT
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.keys.time_stamps import read_limited
 from certrad.workers.offline.settings import settings_of
@@ -188,7 +189,9 @@ def _of_image(
     try:
         request = replace(statement.request, frame=options.frame, region=options.region)
         card = backbone_card(request.classifier.backbone, cards)
-        decoded, facts = decode_limited(image, request, card, settings)
+        asked = 0 if statement.variants is None else min(len(statement.variants.rows), VARIANTS_LIMIT)
+        limits = settings.model_copy(update={"variants_max": max(asked, settings.variants_max)})
+        decoded, facts = decode_limited(image, request, card, limits)
         warnings.extend(facts.warnings)
         found = check_image(statement, facts)
         yield Check("image", True, "; ".join((found, *(f"warning {code}" for code in facts.warnings))))

@@ -19,6 +19,7 @@ from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import Issuer, check_image, verify
 from certrad.models.types import GatedAdaptation, SmoothingParams
 from certrad.models.types.image import ImageRecord
+from certrad.models.types.renderings import JpegVariant
 from certrad.models.types.variant_lists import HeaderWindows, JpegQualities
 from certrad.models.types.variants import VariantsRequest
 from tests.support.certificates import EPOCH_SECRET, ISSUER, VARIANTS, Case, facts, genuine
@@ -99,6 +100,8 @@ def other(value: Any) -> Any:  # any leaf of JSON
             return value[:-1] + ("1" if value[-1] == "0" else "0" if value[-2] != "." else "2")
         case "LINEAR":
             return "SIGMOID"
+        case "SIGMOID":
+            return "LINEAR"
         case str() if len(value) == 64:
             return ("0" if value[0] != "0" else "1") + value[1:]
         case str():
@@ -175,6 +178,41 @@ def test_rendering_that_is_on_no_list_is_refused_by_both_verifiers(field: str, r
         content = signed(changed(document, at, other(rows[place]["rendering"][field])))
         assert "variant_lists" in {check.name for check in verify(content, KNOWN).checks if not check.ok}
         assert run(content) == 1
+
+
+@pytest.mark.parametrize(("field", "value"), [("number", "2"), ("of", "3"), ("centre", "41.0"), ("function", "LINEAR")])
+def test_window_of_the_file_must_be_the_one_that_the_header_offers(field: str, value: str, run: Run) -> None:
+    content = signed(changed(json.loads(genuine(HELD)), ("subject", "window", field), value))
+    assert "variant_lists" in {check.name for check in verify(content, KNOWN).checks if not check.ok}
+    assert run(content) == 1
+
+
+def test_header_that_is_said_to_offer_fewer_windows_than_the_file_states_is_refused(run: Run) -> None:
+    document = json.loads(genuine(HELD))
+    claim = document["claims"][2]
+    claim["rows"][1]["rendering"]["window"]["of"] = "1"
+    del claim["rows"][2]
+    claim["text"] = claim["text"].replace("the 26 listed", "the 25 listed")
+    content = signed(document)
+    assert "variant_lists" in {check.name for check in verify(content, KNOWN).checks if not check.ok}
+    assert run(content) == 1
+
+
+def test_jpeg_of_another_encoder_is_recognised_by_its_pixels() -> None:
+    statement, image = read(json.loads(genuine(HELD))), image_of(HELD)
+    jpegs = [place for place, each in enumerate(image.variants) if isinstance(each.rendering, JpegVariant)]
+
+    def shown(**changes: str) -> ImageRecord:
+        made = [*image.variants]
+        for place in jpegs:
+            rendering = made[place].rendering
+            assert isinstance(rendering, JpegVariant)
+            made[place] = replace(made[place], rendering=replace(rendering, encoder="pillow 2, libjpeg 2"), **changes)
+        return replace(image, variants=tuple(made))
+
+    assert "pixels, window" in check_image(statement, shown())
+    with pytest.raises(ValueError, match="makes other pixels here: pillow 2, libjpeg 2, and pillow 1, libjpeg 1"):
+        check_image(statement, shown(input_sha256="0" * 64))
 
 
 def test_every_single_change_of_a_document_is_refused_for_its_signature(run: Run) -> None:
