@@ -20,7 +20,7 @@ CAVEAT: Final = "a certificate says nothing about whether the class is right"
 _LARGER_CHANGE: Final = 10  # one of the changes that a result counts pixels for
 DIFFERS: Final = "(differs)"
 _FIGURES: Final = ("radius", "rms grey levels", "sigma", "n", "scope", "seconds")
-_HELD: Final = {True: "held", False: "not held", None: "not tried"}
+_HELD: Final = {True: "shown for all", False: "not shown for all", None: "not sampled, because the certificate abstains"}
 _NOISED: Final = {"model_input": "model input", "image": "rendered image before its resize"}
 _RMS: Final = "rms grey levels: 255 R / sqrt(d)"
 _SHAPE: Final = ("rows", "columns", "channels")
@@ -183,7 +183,7 @@ def print_results(console: Console, rows: Sequence[Row]) -> None:
 def _variants(row: Row) -> str | None:
     """Returns what other renderings of the file show, if they were asked for."""
     variants = (row.job.result or {}).get("variants")
-    return f"{row.image}: variants {_HELD[variants['held']]}. {variants['text']}" if variants else None
+    return f"{row.image}: other renderings: {_HELD[variants['held']]}. {variants['text']}" if variants else None
 
 
 def _warnings(rows: Sequence[Row]) -> list[str]:
