@@ -121,7 +121,7 @@ def test_document_names_the_image_and_its_radius_and_is_replayed(
     job = certify()
     content = document_of(api, job)
     document = json.loads(content)
-    noisy, tower, _ = document["classifier"]["parts"]
+    noisy, tower, *_ = document["classifier"]["parts"]
     assert (noisy["kind"], tower["kind"]) == ("noisy_image/1", "image_tower/1")
     assert {name: noisy[name] for name in ("rows", "columns", "channels", "of_rows", "of_columns", "fit")} == {
         "rows": "40",

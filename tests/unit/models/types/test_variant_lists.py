@@ -50,8 +50,10 @@ def test_moves_of_a_region_are_multiples_of_its_step() -> None:
 
 
 @pytest.mark.parametrize("rows", [[header(1, 2), header(2, 2)], [TABLE, header(1, 1)], [TABLE]])
-def test_complete_header_passes(rows: list[Rendering]) -> None:
+def test_complete_header_passes_and_one_with_a_window_twice_does_not(rows: list[Rendering]) -> None:
     check_complete((HeaderWindows(),), rows)
+    with pytest.raises(ValueError, match=r"on no list|not the ones"):
+        check_complete((HeaderWindows(),), [*rows, rows[-1]])
 
 
 @pytest.mark.parametrize(
