@@ -59,6 +59,7 @@ match = { modality = "DX", body_part = "CHEST" }
 task = "mednist"
 backbone = "demo"
 prompt = "template"
+adapter = "none"
 adaptation = "none"
 sigma = 0.75
 alpha = 0.000001

@@ -87,7 +87,7 @@ def certified(url: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def abstained(url: str) -> dict[str, Any]:
-    job = api(url, doubtful(), prompt="template", sigma="0.5")
+    job = api(url, doubtful(), prompt="template", adapter="none", sigma="0.5")
     assert (job["result"]["outcome"], job["result"]["reason"]) == ("abstained", "no_majority")
     return job
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from certrad.bench.common.classifier import with_adapter
 from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.prompts.context import template_features
@@ -35,7 +36,7 @@ class Offline:
         return self._known[key]
 
     def _recompute(self, document: dict[str, Any]) -> LabelCounts:
-        tower, text = document["classifier"]["parts"]
+        tower, *adapters, text = document["classifier"]["parts"]
         arithmetic, params = document["classifier"]["arithmetic"], document["params"]
         spec = ClassifierSpec(
             backbone=tower["backbone"],
@@ -53,12 +54,13 @@ class Offline:
         threads = torch.get_num_threads()
         torch.set_num_threads(int(arithmetic["threads"]))
         try:
-            backbone = load_backbone(
+            frozen = load_backbone(
                 card,
                 weights_directory(card, WorkerSettings().backbones_dir),
                 device=torch.device(arithmetic["device"]),
                 dtype=getattr(torch, tower["dtype"]),
             )
+            backbone = with_adapter(frozen, adapters[0]["adapter"] if adapters else None)
             features = template_features(backbone, spec.class_names, spec.template)
             return certify(
                 model_input.pixels,
