@@ -7,7 +7,7 @@ import pytest
 
 _BFLOAT16: Final = {"avx512_bf16", "amx_bf16"}
 requires_openvino = pytest.mark.bfloat16
-"""Of a test that computes an image tower by OpenVINO, which needs a CPU that multiplies bfloat16 in hardware."""
+"""Marks a test that computes an image tower by OpenVINO, which needs a CPU that multiplies bfloat16 in hardware."""
 
 
 def multiplies_bfloat16() -> bool:

@@ -100,7 +100,7 @@ def test_inputs_equal_the_eager_pixels_in_every_form(
 
 @pytest.mark.parametrize("shape", [(1, 9, 7), (1, 16, 12), (3, 11, 5)])
 def test_rendered_images_get_the_pixels_of_the_eager_law(shape: tuple[int, ...]) -> None:
-    """Of one channel too, and of no square: what noise on the image needs before its map to the model input."""
+    """Noise on the image needs one channel, too, and images that are no squares, before its map to the model input."""
     found = FusedNoise(key=KEY, image=image(*shape), sigma=0.25).inputs(Stream.ESTIMATE, range(8, 11))
     assert torch.equal(found, eager_pixels(image(*shape), Stream.ESTIMATE, range(8, 11)))
 
