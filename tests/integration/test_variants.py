@@ -121,6 +121,33 @@ def test_windows_of_the_header_are_certified_and_every_label_is_replayed(
     check_labels(statement, rebuilt, 1_000, Random(0), tolerant=False)
 
 
+def test_box_of_windows_is_certified_and_every_label_is_replayed(
+    api: TestClient, certify: Callable[..., dict[str, Any]], settings: WorkerSettings
+) -> None:
+    job = certify(variants='[{"kind": "window_box", "centre": 15, "width": 1.03}]', variant_n="20")
+    content = document_of(api, job)
+    statement = read(parse(content))
+    assert [check for check in verify(content).checks if not check.ok] == []
+    assert statement.variants is not None
+    n_cells = len(statement.variants.rows)
+    [box] = job["result"]["variants"]["boxes"]
+    assert (box["centre"], box["cells"]) == ([435.0, 465.0], n_cells)
+    assert n_cells > 9
+    found = check_variants(statement, rebuilt_from(content, sample(), settings), 1_000, Random(0), tolerant=False)
+    assert found.startswith(f"of {n_cells} variants, {20 * n_cells} of {20 * n_cells} random samples")
+
+
+def test_box_in_two_spellings_is_one_list_of_cells(api: TestClient, certify: Callable[..., dict[str, Any]]) -> None:
+    asked = [
+        {"kind": "window_box", "centre": 5, "width": 1},
+        {"kind": "window_box", "centre": [445, 455], "width": [790, 790]},
+    ]
+    rows = certify(variants=json.dumps(asked), variant_n="20")["result"]["variants"]["rows"]
+    half = len(rows) // 2
+    assert [row["rendering"] for row in rows[:half]] == [row["rendering"] for row in rows[half:]]
+    assert rows[0]["rendering"]["kind"] == "window_cell/1"
+
+
 def test_forged_label_of_a_variant_is_found_by_the_replay(
     api: TestClient, certify: Callable[..., dict[str, Any]], settings: WorkerSettings
 ) -> None:
@@ -179,6 +206,12 @@ def test_abstention_samples_no_variant(certify: Callable[..., dict[str, Any]]) -
         ({"variants": '[{"kind": "windows", "windows": [[40, 1]]}]'}, "variants"),
         ({"variants": '[{"kind": "region", "pixels": 2, "step": 3}]'}, "variants"),
         ({"variants": json.dumps([{"kind": "windows", "windows": "header"}] * 2)}, "variants"),
+        ({"variants": '[{"kind": "window_box", "centre": -1, "width": 1.1}]'}, "variants"),
+        ({"variants": '[{"kind": "window_box", "centre": 5, "width": 0.9}]'}, "variants"),
+        ({"variants": '[{"kind": "window_box", "centre": 5, "width": [80, 90]}]'}, "variants"),
+        ({"variants": '[{"kind": "window_box", "centre": [5, 4], "width": [80, 90]}]'}, "variants"),
+        ({"variants": '[{"kind": "window_box", "centre": [4, 5], "width": [0, 90]}]'}, "variants"),
+        ({"variants": '[{"kind": "window_box", "centre": 5}]'}, "variants"),
     ],
 )
 def test_request_that_cannot_be_answered_is_refused(fields: dict[str, str], field: str, api: TestClient) -> None:
