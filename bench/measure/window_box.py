@@ -5,7 +5,8 @@
 
 A box moves the centre by so many grey levels, and the width by a factor. Every window is rounded to the lattice, so all
 cells of a box are all its windows. Without noise, a cell is one answer of the base classifier. With noise, it has as
-many samples as show the class at alpha if all agree, for the class that selection samples of the image chose. A box is certified for an image where every cell has the image's true class.
+many samples as show the class at alpha if all agree, for the class that selection samples of the image chose. A box is
+certified for an image where every cell has the image's true class.
 """
 
 import argparse
