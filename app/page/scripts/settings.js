@@ -19,6 +19,7 @@ export function settingsFields({ tasks, backbones, prompts, defaultTask }) {
   const target = number("target_radius", "Target radius", { min: 0, step: "any" }, "Stop as soon as it is proved");
   const windowed = select("window", "Window of a grey image", [], "Which values become black and white");
   const own = text("window_values", "Centre and width", "40,400", "In HU, or in the file's values after the rescale");
+  const box = text("variants", "Every window near this one", "37,1.28", "How far the centre may move, and the factor of the width: tries every window of that box");
   const frame = number("frame", "Frame", { min: 1, step: 1 }, "Of an image with several, from 1");
   const region = text("region", "Region", "0,0,512,512", "x,y,width,height in pixels");
   const alpha = number("alpha", "Failure probability α", { min: 0.000001, max: 0.05, step: "any" }, "Default 0.001");
@@ -57,10 +58,10 @@ export function settingsFields({ tasks, backbones, prompts, defaultTask }) {
   windowed.input.addEventListener("change", showOwnWindow);
   follow();
 
-  const all = { task, prompt, sigma, n: exact, target_radius: target, window: windowed, frame, region, alpha, n0, bound, adaptation, noise_space: space, priority, deadline, reference };
+  const all = { task, prompt, sigma, n: exact, target_radius: target, window: windowed, variants: box, frame, region, alpha, n0, bound, adaptation, noise_space: space, priority, deadline, reference };
   const more = h("details",
     h("summary", "More settings"),
-    h("div.fields", [windowed, own, frame, region, target, exact, adaptation, alpha, n0, bound, space, priority, deadline, reference].map(({ element }) => element)));
+    h("div.fields", [windowed, own, box, frame, region, target, exact, adaptation, alpha, n0, bound, space, priority, deadline, reference].map(({ element }) => element)));
   const element = h("div.stack",
     h("div.fields", task.element, prompt.element), h("div.fields", sigma.element, samples.element), more);
 
@@ -71,6 +72,7 @@ export function settingsFields({ tasks, backbones, prompts, defaultTask }) {
       for (const [name, { value }] of Object.entries(all)) if (value()) found[name] = value();
       found.n ??= samples.value();
       if (found.window === "own") found.window = own.value();
+      if (found.variants) found.variants = windowBox(found.variants);
       return found;
     },
     clear() {
@@ -85,6 +87,13 @@ export function settingsFields({ tasks, backbones, prompts, defaultTask }) {
       all[one.field].focus();
     },
   };
+}
+
+/** Returns the list of variants for "CENTRE,FACTOR"; what is no two numbers is sent as it is, and the service says what is wrong. */
+function windowBox(typed) {
+  const [centre, width, ...more] = typed.split(",").map(Number);
+  const read = !more.length && Number.isFinite(centre) && Number.isFinite(width);
+  return read ? JSON.stringify([{ kind: "window_box", centre, width }]) : typed;
 }
 
 function taskOptions(tasks, ready) {
