@@ -7,7 +7,6 @@ labels themselves can only be checked by drawing them again (`certrad verify --r
 
 import argparse
 import json
-import math
 import re
 import sys
 from collections import Counter
@@ -39,15 +38,14 @@ KINDS |= {"template/1": "kind template text_sha256", "zero_shot/1": "context con
 WINDOWS = {"percentile/1": "high high_percent kind low low_percent method", "full_range/1": "kind"}
 WINDOWS |= {"header/1": "centre function kind number of width", "preset/1": "centre function kind modality name width"}
 WINDOWS |= {"request/1": "centre function kind width", "header_table/1": "kind number of"}
-WINDOWS |= {f"{kind}/2": WINDOWS[f"{kind}/1"] + " rendered_centre rendered_width" for kind in ("header", "request")}
-WINDOWS |= {"preset/2": "centre function kind modality name rendered_centre rendered_width width"}
+LATTICE = " rendered_centre rendered_width"
+WINDOWS |= {of[:-1] + "2": fields + LATTICE for of, fields in WINDOWS.items() if "centre" in fields}
 WINDOWS = {kind: " ".join(sorted(fields.split())) for kind, fields in WINDOWS.items()}
-KINDS |= WINDOWS | {"window_cell/1": "centre function kind width", "window_box/1": "centre kind width"}
-KINDS |= {"window_bounds/1": KINDS["window_box/1"]}
+KINDS |= WINDOWS | {"window_cell/1": "centre function kind width", "window_box/1": (box := "centre kind width")}
 KINDS |= {"header_windows/1": "kind", "windows/1": "kind windows", "shifts/1": "kind pixels", "frames/1": "frames kind"}
 KINDS |= {"jpeg_qualities/1": "kind quality", "bit_depths/1": "bits kind", "region_shifts/1": "kind pixels step"}
 KINDS |= {"window/1": "kind window", "jpeg/1": "encoder kind quality", "bits/1": "bits kind", "frame/1": "kind offset"}
-KINDS |= {"fixed": "centre kind width", "preset": "kind preset", "shift/1": "down kind right"}
+KINDS |= {"fixed": box, "window_bounds/1": box, "preset": "kind preset", "shift/1": "down kind right"}
 KINDS |= {"region/1": KINDS["shift/1"], "row": "estimation input_sha256 key p_a_lower p_b_upper radius rendering"}
 KINDS["variants/1"] = "asked_radius class_index counterexample held kind lists n radius rows rule text"
 CLAIMS = r"(%s|abstention/1)(( selected_sigma/1)? (no_)?image_radius/1| (no_)?image_radius/1 variants/1) "
@@ -73,6 +71,7 @@ radius_of = lambda sigma, a, b: max(sigma / 2 * (quantile(a) - quantile(b)), 0) 
 spelled = lambda value: format(Decimal(repr(value)), "f")  # a double, as documents write it
 exp128 = lambda numerator: float(mp.exp(mpf(numerator) / 128))  # e^(numerator / 128), rounded once to a double
 double = lambda text: number(text, kind=float)
+is_rounded = lambda window: "rendered_width" not in window or window == rounded(window)
 is_floor4 = lambda radius, exact: radius - TIE <= exact < radius + 100 * UNIT + TIE
 
 
@@ -90,7 +89,7 @@ def cells(centres, widths):
         return max(j for j in range(near - 2, near + 3) if exp128(2 * j - 1) <= width)
 
     for width in map(exp128, range(2 * width_index(widths[0]), 2 * width_index(widths[1]) + 1, 2)):
-        first, last = (math.floor(centre / (width / 64) + 0.5) for centre in centres)
+        first, last = (int((centre / (width / 64) + 0.5) // 1) for centre in centres)
         yield from ((i * (width / 64), width) for i in range(first, last + 1))
 
 
@@ -101,23 +100,17 @@ def rounded(window):
     return window | {"rendered_centre": spelled(centre), "rendered_width": spelled(width)} if right else None
 
 
-is_rounded = lambda window: "rendered_width" not in window or window == rounded(window)
-
-
 def in_box(each, own, most):
     """The renderings that a box of windows stands for, and one more where there are more than `most`."""
     grey = {"centre": "127.5", "width": "255", "function": "LINEAR_EXACT"}  # of a file of 8 bits as it is
     base = own if "rendered_width" in own else grey if own.get("kind") == "full_range/1" else None
-    if base is None or isinstance(each["centre"], list) != (each["kind"] == "window_bounds/1"):
-        return []
     if each["kind"] == "window_bounds/1":
         (low, high), (narrow, wide) = (map(double, each[name]) for name in ("centre", "width"))
-    else:
+    elif base:
         (centre, width), (by, factor) = ([double(of["centre"]), double(of["width"])] for of in (base, each))
         (low, high), (narrow, wide) = (centre - by, centre + by), (width / factor, width * factor)
-    step = base["function"] == "LINEAR"  # which is one at the width 1
-    if not (low <= high and step < narrow <= wide):
-        return []
+    if not base or not (low <= high and (step := base["function"] == "LINEAR") < narrow <= wide):
+        return []  # LINEAR is a step at the width 1
     found = [*islice(cells((low, high), (narrow, wide)), most + 1)]
     kind = {"kind": "window_cell/1", "function": base["function"]}
     return [kind | {"centre": spelled(c), "width": spelled(w)} for c, w in found] if found[0][1] > step else []
