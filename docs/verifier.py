@@ -47,8 +47,9 @@ KINDS |= {"jpeg_qualities/1": "kind quality", "bit_depths/1": "bits kind", "regi
 KINDS |= {"window/1": "kind window", "jpeg/1": "encoder kind quality", "bits/1": "bits kind", "frame/1": "kind offset"}
 KINDS |= {"fixed": box, "window_bounds/1": box, "preset": "kind preset", "shift/1": "down kind right"}
 KINDS |= {"region/1": KINDS["shift/1"], "row": "estimation input_sha256 key p_a_lower p_b_upper radius rendering"}
+KINDS |= {"unsmoothed_variants/1": "class_index counterexample held invalid kind lists per_class rows text"}
 KINDS["variants/1"] = "asked_radius class_index counterexample held kind lists n radius rows rule text"
-CLAIMS = r"(%s|abstention/1)(( selected_sigma/1)? (no_)?image_radius/1| (no_)?image_radius/1 variants/1) "
+CLAIMS = r"(%s|abstention/1)(( selected_sigma/1)? (no_)?image_radius/1| (no_)?image_radius/1 (unsmoothed_)?variants/1) "
 PARTS = r"image_tower/1( image_adapter/1)? (bank/1|(template/1|prompt/1)( zero_shot/1)?)"
 ADAPTER = r"[a-z0-9][a-z0-9._-]{0,63}-([0-9a-f]{16}) \1[0-9a-f]{48}"  # an id ends with the first digits of its SHA-256
 FORMS = CLAIMS % "l2_radius/1" + PARTS, CLAIMS % "l2_rendered_radius/1" + "noisy_image/1 " + PARTS
@@ -173,13 +174,14 @@ def form(doc):
     yield {p.get("tuning_images", p.get("training_images", "recorded")) for p in parts} <= {"recorded", "not_recorded"}
     yield doc["params"]["bound"] in ("two_class", "cohen")
     yield all(re.fullmatch(ADAPTER, f"{p['adapter']} {p['adapter_sha256']}") for p in parts if "adapter" in p)
-    if variants := of_kind(doc["claims"], "variants/1"):
+    if variants := of_kind(doc["claims"], "variants/1") or of_kind(doc["claims"], "unsmoothed_variants/1"):
         tagged = [*variants["lists"], *(row["rendering"] for row in variants["rows"])]
         windows = [window for each in tagged for window in (*each.get("windows", []), each.get("window")) if window]
         yield all(spell(each) == KINDS[each["kind"]] for each in (*tagged, *windows))
         yield all(map(is_rounded, windows))
-        fields = {(spell(row), spell(row["estimation"])) for row in variants["rows"]}
-        yield fields <= {(KINDS["row"], spell(doc["estimation"]))} and variants["rule"] == "minimum"
+        fields = {(spell(row), spell(row.get("estimation", {}))) for row in variants["rows"]}
+        smoothed = (KINDS["row"], spell(doc["estimation"])), ("input_sha256 label rendering", "")
+        yield fields <= {smoothed["rule" not in variants]} and variants.get("rule", "minimum") == "minimum"
         yield not doc["params"]["target_radius"] and not {p["kind"] for p in parts} & {"noisy_image/1", "zero_shot/1"}
     yield any(re.fullmatch(form, " ".join(each["kind"] for each in (*doc["claims"], *parts))) for form in FORMS)
 
@@ -226,6 +228,21 @@ def all_listed(claim, own):
     return not left
 
 
+def own_windows(doc, claim):
+    """Whether the window of the file, where it is among the variants, is the same one and has the same input."""
+    own, input_sha256 = doc["subject"]["window"] or {}, doc["subject"]["input_sha256"]
+    windows = [
+        (row["rendering"]["window"], row["input_sha256"]) for row in claim["rows"] if "window" in row["rendering"]
+    ]
+    place, listed = (lambda window: (window["kind"], window.get("number"))), [each["kind"] for each in claim["lists"]]
+    if own.get("kind") in HEADER:  # the window of the file is among those that the header offers, and has its input
+        yield all(window == own for window, _ in windows if place(window) == place(own))
+        yield "header_windows/1" not in listed or own in (window for window, _ in windows)
+    yield all(sha256_of == input_sha256 for window, sha256_of in windows if window == own)
+    cell = {"centre": own.get("rendered_centre"), "width": own.get("rendered_width")}  # that of the file's own window
+    yield all(row["input_sha256"] == input_sha256 for row in claim["rows"] if row["rendering"].items() >= cell.items())
+
+
 def minimum_rule(doc, claim, index, share_a, share_b):
     """Every listed variant at the full alpha, for the class of the document; the smallest radius is that of all."""
     rows, n, shown = claim["rows"], integer(claim["n"]), []
@@ -233,16 +250,8 @@ def minimum_rule(doc, claim, index, share_a, share_b):
     if index is None:
         yield (rows, found) == ([], [None, None, "0.0", None])
         return
-    own, input_sha256 = doc["subject"]["window"] or {}, doc["subject"]["input_sha256"]
-    yield n >= 10 and 1 <= len(rows) <= 10**6 // n and all_listed(claim, own)
-    windows = [(row["rendering"]["window"], row["input_sha256"]) for row in rows if "window" in row["rendering"]]
-    place, listed = (lambda window: (window["kind"], window.get("number"))), [each["kind"] for each in claim["lists"]]
-    if own.get("kind") in HEADER:  # the window of the file is among those that the header offers, and has its input
-        yield all(window == own for window, _ in windows if place(window) == place(own))
-        yield "header_windows/1" not in listed or own in (window for window, _ in windows)
-    yield all(sha256_of == input_sha256 for window, sha256_of in windows if window == own)
-    cell = {"centre": own.get("rendered_centre"), "width": own.get("rendered_width")}  # that of the file's own window
-    yield all(row["input_sha256"] == input_sha256 for row in rows if row["rendering"].items() >= cell.items())
+    yield n >= 10 and 1 <= len(rows) <= 10**6 // n and all_listed(claim, doc["subject"]["window"] or {})
+    yield all(own_windows(doc, claim))
     pairs = {
         (doc["subject"]["input_sha256"], doc["noise"]["key"]),
         *((row["input_sha256"], row["key"]) for row in rows),
@@ -260,6 +269,19 @@ def minimum_rule(doc, claim, index, share_a, share_b):
     least = shown.index(min(shown))
     held = 0 < shown[least][0] >= number(claim["asked_radius"])
     yield found == [str(index), held, rows[least]["radius"], None if held else str(least)]
+
+
+def without_noise(doc, claim, index):
+    """The answers of the base classifier for every listed rendering: those of the class of the document, or not."""
+    rows, labels = claim["rows"], [integer(row["label"]) for row in claim["rows"]]
+    found = [claim[name] for name in ("class_index", "held", "counterexample")]
+    other = next((str(at) for at, label in enumerate(labels) if label != index), None)
+    yield found == [None if index is None else str(index), None if index is None else other is None, other]
+    yield bool(rows) == (index is not None) and (not rows or all_listed(claim, doc["subject"]["window"] or {}))
+    yield Counter(dict(enumerate(counts_of(claim)))) == Counter(labels)
+    yield len(claim["per_class"]) == len(doc["classifier"]["class_names"]) and all(own_windows(doc, claim))
+    answers = {(row["input_sha256"], row["label"]) for row in rows}
+    yield len({sha256_of for sha256_of, _ in answers}) == len(answers)  # one model input, one answer
 
 
 def noise_space(doc, image):
@@ -306,6 +328,8 @@ def checks(doc, raw, published, sets):
     chosen["sigma"] = routing["settings"] if routing else params["sigma"]
     if variants := of_kind(doc["claims"], "variants/1"):
         chosen["variants"] = {"lists": variants["lists"], "n": variants["n"], "radius": variants["asked_radius"]}
+    if unsmoothed := of_kind(doc["claims"], "unsmoothed_variants/1"):
+        chosen["variants"] = {"lists": unsmoothed["lists"], "n": "1", "radius": "0.0", "base": "unsmoothed"}
     digests = noise["classifier_sha256"], noise["settings_sha256"]
     right = digests == (digest_of({**parts, "law": noise["law"]}), digest_of(chosen))
     yield "settings", right, "the classifier or the settings in the noise key are others"
@@ -374,6 +398,9 @@ def checks(doc, raw, published, sets):
     shown = shown and claim.get("target_reached") == (radius >= target if targeted else None)
     none = index is None or exact < (target if stopped else 100 * UNIT)
     yield "radius", shown if certified else none, "it does not follow from the bounds, or is not what an abstention has"
+    if unsmoothed:
+        right = all(without_noise(doc, unsmoothed, index if certified else None))
+        yield "unsmoothed", right, "an answer is missing or has no class, or the claim does not follow from them"
     if variants:
         right = all(minimum_rule(doc, variants, index if certified else None, share["p_a"], share["p_b"]))
         yield "variants", right, "one is missing or is another, or the claim does not follow by the minimum rule"

@@ -19,6 +19,7 @@ from certrad.models.certificates.envelopes import dsse, jws
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.statement import Statement
+from certrad.models.certificates.unsmoothed import unsmoothed_result
 from certrad.models.certificates.variants import variants_result
 from certrad.models.certificates.verify import Issuer, check_image, verify
 from certrad.models.errors import Rejected
@@ -195,6 +196,9 @@ def _check_result(statement: Statement, result: JobResult) -> None:
         stated |= {
             "variants": asdict(variants_result(variants, statement.classifier.class_names, statement.subject.window))
         }
+    if statement.unsmoothed is not None:
+        names, window = statement.classifier.class_names, statement.subject.window
+        stated |= {"variants": asdict(unsmoothed_result(statement.unsmoothed, names, window))}
     claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, *_DERIVED)}
     # A document leaves out what a result states as null.
     if canonical(_without_nulls(claimed)) != canonical(_without_nulls(stated)):

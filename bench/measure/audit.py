@@ -88,14 +88,13 @@ def run(arguments: argparse.Namespace) -> None:
     verdicts, boxes = list[Verdict](), list[BoxVerdict]()
     with tqdm(total=len(images) * ((radii != "") + bool(box_modes)), unit="image") as progress:
         if box_modes:
-            (mode,) = load_audit(replace(settings, modes=(box_spec(specs),)), *files).modes
+            loaded = load_audit(replace(settings, modes=(box_spec(specs),)), *files)
             boxes = audit_boxes(
                 box_modes,
                 images,
-                mode.unadapted[arguments.sigmas[-1]],
+                loaded,
                 files[0],
                 arguments.seed,
-                device=torch.device("cpu"),
                 on_image=progress.update,
             )
         if radii != "":

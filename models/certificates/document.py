@@ -18,6 +18,7 @@ from certrad.models.certificates.statement import (
     Statement,
 )
 from certrad.models.certificates.text import formula, limits, scope_text
+from certrad.models.certificates.unsmoothed import StatedUnsmoothed, state_unsmoothed, unsmoothed_result
 from certrad.models.certificates.variants import state_variants, variants_result
 from certrad.models.certificates.window_box_text import ShownImage
 from certrad.models.images.units import radius_in_image_units
@@ -41,8 +42,10 @@ from certrad.models.types.result import (
     ResultWarning,
     RouteSummary,
     RoutingSummary,
+    VariantsResult,
 )
 from certrad.models.types.routing import Routed
+from certrad.models.types.variants import UnsmoothedEvidence, VariantsEvidence
 
 
 def document(facts: Facts) -> dict[str, Any]:
@@ -86,6 +89,7 @@ def state(facts: Facts) -> Statement:
         estimation=_transcript(evidence.labels, evidence.estimation),
         routing=_routing(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
         variants=_variants(facts),
+        unsmoothed=_unsmoothed(facts),
         samples_used=evidence.samples_used,
         subject=facts.subject,
         radius_in_image_units=_image_radius(facts),
@@ -107,7 +111,7 @@ def certification_result(
         timing: Name -> seconds.
     """
     request, evidence = facts.request, facts.evidence
-    spec, params, outcome, variants = request.classifier, request.params, evidence.outcome, _variants(facts)
+    spec, params, outcome = request.classifier, request.params, evidence.outcome
     common: dict[str, Any] = {
         "scope": spec.scope,
         "scope_text": scope_text(facts.classifier),
@@ -129,7 +133,7 @@ def certification_result(
         "input_sha256": facts.subject.input_sha256,
         "radius_in_image_units": _image_radius(facts),
         "routing": _routing_summary(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
-        "variants": None if variants is None else variants_result(variants, spec.class_names, facts.subject.window),
+        "variants": _variants_result(facts),
         "warnings": tuple(warnings),
         "window": facts.subject.window,
         "provenance": Provenance(
@@ -174,10 +178,28 @@ def _claim(facts: Facts) -> StatedCertificate | StatedAbstention:
 
 def _variants(facts: Facts) -> StatedVariants | None:
     asked, found, request = facts.request.variants, facts.variants, facts.request
-    if asked is None or found is None:
+    if asked is None or not isinstance(found, VariantsEvidence):
         return None
-    shown = ShownImage(window=facts.subject.window, radius=_image_radius(facts))
-    return state_variants(asked, found, request.classifier.class_names, request.params.alpha, shown)
+    return state_variants(asked, found, request.classifier.class_names, request.params.alpha, _shown(facts))
+
+
+def _unsmoothed(facts: Facts) -> StatedUnsmoothed | None:
+    asked, found = facts.request.variants, facts.variants
+    if asked is None or not isinstance(found, UnsmoothedEvidence):
+        return None
+    return state_unsmoothed(asked, found, facts.classifier, _shown(facts))
+
+
+def _variants_result(facts: Facts) -> VariantsResult | None:
+    names, window = facts.request.classifier.class_names, facts.subject.window
+    if (variants := _variants(facts)) is not None:
+        return variants_result(variants, names, window)
+    unsmoothed = _unsmoothed(facts)
+    return None if unsmoothed is None else unsmoothed_result(unsmoothed, names, window)
+
+
+def _shown(facts: Facts) -> ShownImage:
+    return ShownImage(window=facts.subject.window, radius=_image_radius(facts))
 
 
 def _image_radius(facts: Facts) -> ImageRadius | NoImageRadius:

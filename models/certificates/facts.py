@@ -7,7 +7,7 @@ from certrad.models.types import CertifyRequest
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRecord, ImageScale
-from certrad.models.types.variants import VariantsEvidence
+from certrad.models.types.variants import UnsmoothedEvidence, VariantsEvidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Facts:
         classifier: The base classifier, by digest.
         noise: What the noise can be drawn again from.
         software: Name -> version of what computed it, with the digest of the code.
-        variants: The samples of other renderings of the file; None where none were asked for.
+        variants: The samples of other renderings of the file, or answers without noise; None where none were asked for.
     """
 
     request: CertifyRequest
@@ -32,7 +32,7 @@ class Facts:
     classifier: ClassifierIdentity
     noise: NoiseIdentity
     software: Mapping[str, str]
-    variants: VariantsEvidence | None = None
+    variants: VariantsEvidence | UnsmoothedEvidence | None = None
 
 
 def build_facts(
@@ -42,7 +42,7 @@ def build_facts(
     classifier: ClassifierIdentity,
     noise: NoiseIdentity,
     software: Mapping[str, str],
-    variants: VariantsEvidence | None = None,
+    variants: VariantsEvidence | UnsmoothedEvidence | None = None,
 ) -> Facts:
     """Returns the facts of a certificate.
 
@@ -53,7 +53,7 @@ def build_facts(
         classifier: The base classifier, by digest.
         noise: What the noise can be drawn again from.
         software: Name -> version of what computed it, with the digest of the code.
-        variants: The samples of other renderings of the file; None where none were asked for.
+        variants: The samples of other renderings of the file, or answers without noise; None where none were asked for.
     """
     subject = Subject(
         pixels_sha256=image.pixels_sha256,

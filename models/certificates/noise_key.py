@@ -103,7 +103,10 @@ def sampling_digest(request: CertifyRequest) -> str:
             noise: object = float(sigma)
         case AutoSigma(routing):
             noise = asdict(routing)
-    variants = {} if request.variants is None else {"variants": asdict(request.variants)}
+    asked = {} if request.variants is None else asdict(request.variants)
+    if asked.get("base") == "smoothed":
+        del asked["base"]  # as releases before spell it
+    variants = {"variants": asked} if asked else {}
     return _digest(
         {
             "sigma": noise,

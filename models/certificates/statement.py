@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariants
+from certrad.models.certificates.unsmoothed import StatedUnsmoothed
 from certrad.models.types import (
     AbstentionReason,
     AlphaSplit,
@@ -183,6 +184,7 @@ class Statement:
         estimation: The estimation samples of the class.
         routing: An automatic choice of sigma; None for a sigma of the sender's.
         variants: Other renderings of the same file that have the class too; None where none were asked for.
+        unsmoothed: The answers for them without noise; None where these were not asked for.
         samples_used: Selection and estimation samples together, without those of variants.
         subject: The image, by digest.
         radius_in_image_units: The radius on the image that was sent.
@@ -203,6 +205,7 @@ class Statement:
     estimation: StatedSamples
     routing: StatedRouting | None = None
     variants: StatedVariants | None = None
+    unsmoothed: StatedUnsmoothed | None = None
     samples_used: int
     subject: Subject
     radius_in_image_units: ImageRadius | NoImageRadius
@@ -220,7 +223,7 @@ class Statement:
         Raises:
             ValueError: Such a request cannot be made.
         """
-        classifier, params, routing, variants = self.classifier, self.params, self.routing, self.variants
+        classifier, params, routing = self.classifier, self.params, self.routing
         return CertifyRequest(
             classifier=ClassifierSpec(
                 backbone=classifier.backbone,
@@ -236,10 +239,16 @@ class Statement:
             ),
             window=requested_window(self.subject.window),
             noise_space="model_input" if classifier.noisy_image is None else "image",
-            variants=None
-            if variants is None
-            else VariantsRequest(lists=variants.lists, radius=variants.asked_radius, n=variants.n),
+            variants=self._asked_variants,
         )
+
+    @property
+    def _asked_variants(self) -> VariantsRequest | None:
+        if (variants := self.variants) is not None:
+            return VariantsRequest(lists=variants.lists, radius=variants.asked_radius, n=variants.n)
+        if self.unsmoothed is not None:
+            return VariantsRequest(lists=self.unsmoothed.lists, n=1, base="unsmoothed")
+        return None
 
     @property
     def rounds_windows(self) -> bool:

@@ -129,7 +129,9 @@ def check_image(statement: Statement, image: ImageRecord) -> str:
     if subject.window is not None and image.window != subject.window:
         raise ValueError("the window that makes these pixels is not that of the certificate")
     if (variants := statement.variants) is not None and variants.rows:
-        check_variants(variants, image.variants)
+        check_variants(variants.rows, image.variants)
+    if statement.unsmoothed is not None and statement.unsmoothed.rows:
+        check_variants(statement.unsmoothed.rows, image.variants)
     radius = claim.radius if isinstance(claim, StatedCertificate) else None
     if radius_in_image_units(radius, image.scale) != statement.radius_in_image_units:
         raise ValueError("radius_in_image_units does not follow from the image")
@@ -187,6 +189,7 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
         **({} if noisy is None else {"noise_space": partial(image_checks.noise_space, statement, noisy)}),
         "image_units": partial(image_checks.image_units, statement),
         **({} if variants is None else _of_variants(statement, variants)),
+        **({} if statement.unsmoothed is None else {"unsmoothed": partial(variant_checks.unsmoothed, statement)}),
     }
 
 

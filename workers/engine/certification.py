@@ -24,7 +24,7 @@ from certrad.models.types import LabelCounts, PromptCard
 from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
-from certrad.models.types.variants import VariantsEvidence
+from certrad.models.types.variants import UnsmoothedEvidence, VariantsEvidence
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import Phase
@@ -194,7 +194,9 @@ class Certification:
         finally:
             offers.end()
 
-    def _sample_variants(self, evidence: Evidence, setup: LabellingSetup) -> VariantsEvidence | None:
+    def _sample_variants(
+        self, evidence: Evidence, setup: LabellingSetup
+    ) -> VariantsEvidence | UnsmoothedEvidence | None:
         """Returns what the variants of the file show; this engine draws their few samples alone."""
         ledger_of = partial(
             RedisLedger,
@@ -210,9 +212,11 @@ class Certification:
             ledger_of=lambda part: ledger_of(part=part),
             on_variant=ledger_of().check,
         )
-        return sampling.estimate(evidence)
+        return sampling.estimate(evidence) or sampling.label(evidence)
 
-    def _facts(self, evidence: Evidence, setup: LabellingSetup, variants: VariantsEvidence | None) -> Facts:
+    def _facts(
+        self, evidence: Evidence, setup: LabellingSetup, variants: VariantsEvidence | UnsmoothedEvidence | None
+    ) -> Facts:
         entry, model, parts, sampler = setup.entry, setup.model, setup.parts, setup.sampler
         request = self.input.request
         spec = request.classifier

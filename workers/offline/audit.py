@@ -96,10 +96,9 @@ def audit_images(options: Namespace) -> int:
                 boxes = audit_boxes(
                     box_modes,
                     images,
-                    loaded.modes[0].unadapted[options.sigma],
+                    loaded,
                     card,
                     options.seed,
-                    device=device,
                     on_image=lambda: progress.advance(bar),
                 )
             if radii != "":
@@ -118,7 +117,7 @@ def audit_images(options: Namespace) -> int:
         return fail(str(rejected), FAILURE)
     tell_refused(refused)
     _show(verdicts, boxes, warned["low_contrast"], len(images), settings, as_json=options.json)
-    return FAILURE if any(verdict.broken for verdict in (*verdicts, *boxes)) else DONE
+    return FAILURE if any([*(verdict.broken for verdict in verdicts), *(verdict.broken for verdict in boxes)]) else DONE
 
 
 def _specs(options: Namespace, store: PromptStore, cards: Cards, adapters: AdapterStore) -> list[ModeSpec]:
@@ -162,7 +161,7 @@ def _show(
 ) -> None:
     if as_json:
         document = {
-            "sound": not any(verdict.broken for verdict in (*verdicts, *boxes)),
+            "sound": not any([*(verdict.broken for verdict in verdicts), *(verdict.broken for verdict in boxes)]),
             "low_contrast": flat,
             "verdicts": [asdict(verdict) for verdict in verdicts],
             **({"window_boxes": [asdict(verdict) for verdict in boxes]} if boxes else {}),

@@ -192,7 +192,8 @@ def _of_image(
     try:
         request = replace(statement.request, frame=options.frame, region=options.region)
         card = backbone_card(request.classifier.backbone, cards)
-        asked = 0 if statement.variants is None else min(len(statement.variants.rows), VARIANTS_LIMIT)
+        rows = statement.variants or statement.unsmoothed
+        asked = 0 if rows is None else min(len(rows.rows), VARIANTS_LIMIT)
         limits = settings.model_copy(update={"variants_max": max(asked, settings.variants_max)})
         decoded, facts = decode_limited(image, request, card, limits, rounded=statement.rounds_windows)
         warnings.extend(facts.warnings)
@@ -208,6 +209,7 @@ def _of_image(
     from certrad.models.prompts.store import PromptStore
     from certrad.models.replay import replay  # torch
     from certrad.models.replay.rebuild import rebuild
+    from certrad.models.replay.unsmoothed import check_answers
 
     try:
         prompts, adapters = PromptStore(own=settings.prompts_dir), AdapterStore(own=settings.adapters_dir)
@@ -231,6 +233,8 @@ def _of_image(
             with _bar("variants") as on_samples:
                 again = partial(replay.check_variants, *given, tolerant=tolerant, on_samples=on_samples)
                 yield run_check("replay_variants", again)
+        if statement.unsmoothed is not None:
+            yield run_check("replay_unsmoothed", lambda: check_answers(statement, rebuilt, decoded, tolerant=tolerant))
 
 
 @contextmanager
@@ -262,7 +266,8 @@ def _show(
         sys.stdout.write(f"{'skipped':8} {left.name:12} {left.reason}\n")
     if statement is not None:
         above = "".join(f"warning {code}: {IMAGE_WARNINGS[code]}\n" for code in warnings)
-        variants = "" if statement.variants is None else f"\nvariants: {statement.variants.text}"
+        stated = statement.variants or statement.unsmoothed
+        variants = "" if stated is None else f"\nvariants: {stated.text}"
         scope = f"scope {statement.scope}: {statement.scope_text}"
         sys.stdout.write(f"\n{above}{_claim(statement)}{variants}\n{scope}\n{_CAVEAT}\n")
     sys.stdout.write(f"{'valid' if verification.valid else 'NOT VALID'}\n")

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from certrad.models.audit.window_boxes import ANCHORED, BoxVerdict, Show, judge, search
+from certrad.models.audit.contradictions import Audit
+from certrad.models.audit.window_boxes import ANCHORED, BoxFinding, BoxVerdict, Show, judge, search
 from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.images.model_input import model_input
-from certrad.models.smoothing import BaseClassifier, labels
+from certrad.models.smoothing import labels
 from certrad.models.types import BackboneCard
 from certrad.models.types.window import FixedWindow, RenderedWindow, Unrounded
 from certrad.models.types.window_boxes import GREY_LEVELS, BaseWindow, WindowBox, box_range
@@ -28,11 +29,10 @@ _BATCH: Final = 64
 def audit_boxes(
     modes: Sequence[str],
     images: Sequence[NDArray[np.uint8]],
-    classifier: BaseClassifier,
+    loaded: Audit,
     card: BackboneCard,
     seed: int,
     *,
-    device: torch.device,
     on_image: Callable[[], None] = lambda: None,
 ) -> list[BoxVerdict]:
     """Returns the verdict on each mode for the box ±26 grey levels, width x1.28; images in colour are left out.
@@ -40,16 +40,16 @@ def audit_boxes(
     Args:
         modes: Names of the modes.
         images: (3, S, S) on the grid 0..255.
-        classifier: The base classifier; it sees no noise.
+        loaded: An audit with one mode, whose unadapted classifier is tried, without noise.
         card: The backbone, which names the size of the model input.
         seed: Random seed of the windows.
-        device: The device of the classifier.
         on_image: Called for every finished image.
     """
-    box, findings = box_range(BOX, _BASE), {mode: [] for mode in modes}
+    box = box_range(BOX, _BASE)
+    findings: dict[str, list[BoxFinding]] = {mode: [] for mode in modes}
 
     def label(seen: Iterable[NDArray[np.float32]]) -> list[int]:
-        return _labels(list(seen), classifier, device)
+        return _labels(list(seen), loaded)
 
     for place, pixels in enumerate(images):
         if (pixels == pixels[0]).all():
@@ -81,9 +81,11 @@ def _show(file: bytes, card: BackboneCard, *, rounded: bool) -> Show:
 
 
 @torch.inference_mode()
-def _labels(seen: Sequence[NDArray[np.float32]], classifier: BaseClassifier, device: torch.device) -> list[int]:
+def _labels(seen: Sequence[NDArray[np.float32]], loaded: Audit) -> list[int]:
+    (mode,) = loaded.modes
+    (head,) = mode.unadapted.values()
     found: list[int] = []
     for first in range(0, len(seen), _BATCH):
-        batch = torch.from_numpy(np.stack(seen[first : first + _BATCH])).to(device)
-        found += [int(each) for each in labels(classifier.logits(batch).cpu())]
+        batch = torch.from_numpy(np.stack(seen[first : first + _BATCH])).to(loaded.device)
+        found += [int(each) for each in labels(head.logits_of_features(loaded.encode(batch)).cpu())]
     return found

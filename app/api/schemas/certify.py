@@ -23,6 +23,7 @@ from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
 from certrad.models.types.variant_lists import LISTED_MAX
+from certrad.models.types.variants import VariantsBase
 from certrad.models.types.window import read_window
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -145,6 +146,11 @@ class CertifyForm(SubmissionForm):
         "(`pixels`), `jpeg` (`quality`), `bits` (`bits`), `frames` (`frames`) or `region` (`pixels`, `step`); not with "
         "`sigma=auto`, `target_radius`, `zero_shot` or `noise_space=image`",
         examples=['[{"kind": "windows", "windows": "header"}]'],
+    )
+    variants_base: VariantsBase = Field(
+        "smoothed",
+        description="what is asked at every variant: `smoothed`, the classifier of the radius, or `unsmoothed`, the "
+        "base classifier without noise, one answer each: without radius or probability, and another classifier",
     )
     variant_radius: float | None = Field(
         None,

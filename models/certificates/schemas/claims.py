@@ -15,6 +15,7 @@ from certrad.models.certificates.statement import (
     StatedOutcome,
     StatedRouting,
 )
+from certrad.models.certificates.unsmoothed import StatedAnswer, StatedUnsmoothed
 from certrad.models.types import AbstentionReason, LabelCounts
 from certrad.models.types.image import Factors, ImageRadius, ImageRegion, NoImageRadius, PixelBudget, Unit
 from certrad.models.types.routing import SigmaRouting
@@ -109,8 +110,23 @@ class VariantsClaim:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsmoothedClaim:
+    """The answers of the base classifier, without noise, for every listed rendering; see `StatedUnsmoothed`."""
+
+    kind: Literal["unsmoothed_variants/1"] = "unsmoothed_variants/1"
+    lists: tuple[VariantList, ...]
+    class_index: int | None
+    held: bool | None
+    counterexample: int | None
+    per_class: tuple[int, ...]
+    invalid: int
+    rows: tuple[StatedAnswer, ...]
+    text: str
+
+
 Outcome = RadiusClaim | RenderedRadiusClaim | AbstentionClaim
-Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim | VariantsClaim
+Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim | VariantsClaim | UnsmoothedClaim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +139,7 @@ class Claims:
         image_radius: The radius on the image that was sent, or why there is none.
         rendered: Whether the radius of the outcome is one on the rendered image. An abstention has none.
         variants: Other renderings of the file that have the class too; None where none were asked for.
+        unsmoothed: The answers for them without noise; None where these were not asked for.
     """
 
     outcome: StatedCertificate | StatedAbstention
@@ -130,6 +147,7 @@ class Claims:
     image_radius: ImageRadius | NoImageRadius
     rendered: bool = False
     variants: StatedVariants | None = None
+    unsmoothed: StatedUnsmoothed | None = None
 
 
 def write_claims(claims: Claims) -> tuple[Claim, ...]:
@@ -151,7 +169,8 @@ def write_claims(claims: Claims) -> tuple[Claim, ...]:
             on_image = NoImageRadiusClaim(reason=reason)
     routing = () if claims.routing is None else (SigmaClaim(**_without(claims.routing)),)
     variants = () if claims.variants is None else (VariantsClaim(**_without(claims.variants)),)
-    return (outcome, *routing, on_image, *variants)
+    unsmoothed = () if claims.unsmoothed is None else (UnsmoothedClaim(**_without(claims.unsmoothed)),)
+    return (outcome, *routing, on_image, *variants, *unsmoothed)
 
 
 def read_claims(listed: tuple[Claim, ...]) -> Claims:
@@ -164,7 +183,7 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         ValueError: A claim is missing, is there twice, or is not in its place.
     """
     *first, last = listed or (None,)
-    others, variants = (tuple(first), last) if isinstance(last, VariantsClaim) else (listed, None)
+    others, variants = (tuple(first), last) if isinstance(last, VariantsClaim | UnsmoothedClaim) else (listed, None)
     match others:
         case (
             RadiusClaim() | RenderedRadiusClaim() | AbstentionClaim() as outcome,
@@ -188,7 +207,8 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         routing=routing,
         image_radius=_image_radius(on_image),
         rendered=isinstance(outcome, RenderedRadiusClaim),
-        variants=None if variants is None else StatedVariants(**_without(variants, "kind")),
+        variants=StatedVariants(**_without(variants, "kind")) if isinstance(variants, VariantsClaim) else None,
+        unsmoothed=StatedUnsmoothed(**_without(variants, "kind")) if isinstance(variants, UnsmoothedClaim) else None,
     )
 
 
@@ -205,7 +225,14 @@ def _image_radius(claim: ImageRadiusClaim | NoImageRadiusClaim) -> ImageRadius |
 
 
 def _without(
-    stated: Claim | StatedCertificate | StatedAbstention | StatedRouting | ImageRadius | StatedVariants, *names: str
+    stated: Claim
+    | StatedCertificate
+    | StatedAbstention
+    | StatedRouting
+    | ImageRadius
+    | StatedVariants
+    | StatedUnsmoothed,
+    *names: str,
 ) -> dict[str, Any]:
     """Returns the other fields by name, their values as they are."""
     return {field.name: getattr(stated, field.name) for field in fields(stated) if field.name not in names}
