@@ -177,6 +177,21 @@ def static_renderings(listed: StaticList, encoder: str) -> list[Rendering]:
             return [RegionVariant(down=Offset(down), right=Offset(right)) for down, right in _around(pixels, step)]
 
 
+def fewest_renderings(listed: VariantList) -> int:
+    """Returns how many renderings a list stands for, or one for the windows of a header, of which the file has more.
+
+    Args:
+        listed: The list.
+    """
+    match listed:
+        case HeaderWindows():
+            return 1
+        case NamedWindows(windows=windows):
+            return len(windows)
+        case _:
+            return len(static_renderings(listed, ""))
+
+
 def check_complete(lists: Sequence[VariantList], renderings: Sequence[Rendering]) -> None:
     """Checks that renderings are all those that lists stand for, each once and in order.
 

@@ -162,6 +162,13 @@ def test_abstention_samples_no_variant(certify: Callable[..., dict[str, Any]]) -
     assert (result["variants"]["held"], result["variants"]["rows"]) == (None, [])
 
 
+def test_samples_of_an_ended_job_are_all_that_were_drawn(certify: Callable[..., dict[str, Any]]) -> None:
+    job = certify(variant_n="30")
+    assert job["result"]["outcome"] == "certified"
+    assert job["progress"]["samples_done"] == job["result"]["samples_used"] + 2 * 30
+    assert job["progress"]["samples_total"] == job["progress"]["samples_done"]
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [

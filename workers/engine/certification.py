@@ -10,10 +10,7 @@ import torch
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.facts import Facts, build_facts
-from certrad.models.certificates.noise_key import (
-    classifier_digest,
-    sampling_digest,
-)
+from certrad.models.certificates.noise_key import classifier_digest, sampling_digest
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes
@@ -84,7 +81,9 @@ class Certification:
     may_add_example: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.progress = SamplingProgress(self.records, self.input.job_id, self.input.request)
+        self.progress = SamplingProgress(
+            self.records, self.input.job_id, self.input.request, len(self.input.image.variants)
+        )
 
     def certify(self) -> Labelling:
         """Certifies the image of the job, hands the result over, and returns the part of this engine in it.
@@ -109,8 +108,8 @@ class Certification:
         self._hand_over(self._facts(evidence, setup, variants), setup.model.card, timing)
         self._add_example(evidence, setup)
         self._enter("finishing")
-        estimation = timing["estimate_s"]
-        return Labelling(estimation=estimation, seconds=estimation - self.share.waited, samples=self.share.samples)
+        estimation, samples = timing["estimate_s"], self.share.samples + (0 if variants is None else variants.samples)
+        return Labelling(estimation=estimation, seconds=estimation - self.share.waited, samples=samples)
 
     def _enter(self, phase: Phase) -> None:
         if not self.records.enter(self.input.job_id, phase):
@@ -204,11 +203,17 @@ class Certification:
             raise_if_stopped=stopping.raise_if_stopped,
             engine=self.runtime.name,
         )
+        ledger = ledger_of()
+
+        def note() -> None:
+            ledger.check()
+            self.progress.variant()
+
         sampling = VariantSampling(
             factory=self._setup_factory,
             setup=setup,
             ledger_of=lambda part: ledger_of(part=part),
-            on_variant=ledger_of().check,
+            on_variant=note,
         )
         return sampling.estimate(evidence)
 

@@ -102,7 +102,8 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     is_there = payloads.put_input(record.id, content)
     if is_there:
         _keep_what_the_model_sees(record.id, pixels, settings)
-    return is_there and records.enter(record.id, "waiting", image=image, labels=labels)
+    total = request.samples_with(len(image.variants))
+    return is_there and records.enter(record.id, "waiting", image=image, labels=labels, samples_total=total)
 
 
 def _keep_what_the_model_sees(job_id: str, pixels: ModelInput, settings: WorkerSettings) -> None:

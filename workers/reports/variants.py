@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from certrad.models.certificates.stated_samples import StatedVariant, StatedVariants
 from certrad.models.certificates.statement import Statement
-from certrad.models.certificates.variants import describe
 from certrad.models.types import LabelCounts
 from certrad.models.types.applied_window import (
     AppliedWindow,
@@ -126,7 +125,7 @@ def _row(
 
 
 def rendering_text(rendering: Rendering, texts: Texts) -> str:
-    """Returns the name of a rendering in a language; one that the catalogue lacks stays in English.
+    """Returns the name of a rendering in a language.
 
     Args:
         rendering: The rendering.
@@ -145,8 +144,6 @@ def rendering_text(rendering: Rendering, texts: Texts) -> str:
             return texts("rendering.frame", offset=f"{offset:+d}")
         case RegionVariant(down=down, right=right):
             return texts("rendering.region", down=str(down), right=str(right))
-        case _:
-            return describe(rendering)
 
 
 def _window(window: AppliedWindow, texts: Texts) -> str:
