@@ -10,6 +10,8 @@ from certrad.models.types.variant_lists import LISTED_MAX, HeaderWindows, Varian
 
 VARIANTS_LIMIT: Final = 2048
 """How many variants of one file an installation may allow at most."""
+VARIANT_RADIUS_MAX: Final = 3.0
+"""The largest radius that may be asked for at a variant, in sigma; some 5,000 samples show it at alpha 0.001."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
