@@ -222,8 +222,8 @@ def test_box_of_windows_is_moved_over_by_width_and_centre(tab: Tab, box: dict[st
     width.focus()
     tab.page.keyboard.press("ArrowLeft")
     expect(width).to_have_attribute("aria-valuetext", shown_as("window of centre 450, width 790"))
-    card.get_by_label("Other renderings").focus()
-    expect(card.get_by_label("Other renderings")).to_be_disabled()
+    card.get_by_label("Other renderings", exact=True).select_option("JPEG of quality 50")
+    expect(card.locator("[data-row]")).to_contain_text("JPEG of quality 50")
 
 
 def shown_as(name: str) -> Any:
@@ -260,6 +260,64 @@ def test_card_is_no_wider_than_its_window(
         for job in (held, box):
             page = settle(tab, job)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def form(tab: Tab) -> Page:
+    """The form with an image and its folded choices of other renderings open."""
+    page = tab.open()
+    page.get_by_label("Prompt").wait_for()
+    page.set_input_files("input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": stripes()})
+    page.get_by_label("Prompt").select_option("template")
+    page.get_by_text("Other renderings that must have the class too").click()
+    return page
+
+
+def test_choices_of_the_form_become_the_variants_of_the_request(tab: Tab) -> None:
+    page = form(tab)
+    page.get_by_label("JPEG qualities").fill("90, 50")
+    page.get_by_label("Moved by up to").fill("1")
+    page.get_by_label("Radius at each of them").fill("0.05")
+    page.get_by_label("Samples of each of them").fill("60")
+    page.locator("input[type=radio][value='1000']").check()
+    page.get_by_role("button", name="Certify image").click()
+    page.get_by_role("region", name=CARD).wait_for(timeout=JOB_MS)
+    job = httpx.get(f"{tab.url}/jobs/{page.url.rpartition('/')[2]}", timeout=30).json()
+    asked = job["request"]["variants"]
+    assert [listed["kind"] for listed in asked["lists"]] == ["jpeg_qualities/1", "shifts/1"]
+    assert (asked["lists"][0]["quality"], asked["lists"][1]["pixels"]) == ([90, 50], 1)
+    assert (asked["radius"], asked["n"]) == (0.05, 60)
+
+
+def test_windows_of_the_header_can_be_asked_for_with_the_keyboard(tab: Tab) -> None:
+    page = form(tab)
+    box = page.get_by_label("Every window of the header")
+    box.focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_text("(1 list)")).to_be_visible()
+    page.get_by_role("button", name="Certify image").click()
+    page.locator("[data-code=variant_unavailable]").wait_for(timeout=JOB_MS)  # a PNG has no header
+
+
+def test_variants_that_are_refused_are_marked_where_they_were_chosen(browser: Browser, url: str) -> None:
+    with new_tab(browser, url) as tab:
+        page = form(tab)
+        page.get_by_label("JPEG qualities").fill("101")
+        page.get_by_text("Other renderings that must have the class too").click()
+        page.get_by_role("button", name="Certify image").click()
+        refused = page.locator("[data-variants] .refused[role=alert]")
+        expect(refused).to_be_visible()
+        assert "100" in refused.inner_text()
+        assert len(tab.errors) == 1  # the browser's own remark about a status of 422
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_form_with_its_choices_is_no_wider_than_its_window_and_axe_finds_nothing(
+    browser: Browser, url: str, width: int
+) -> None:
+    with new_tab(browser, url, viewport={"width": width, "height": 800}) as tab:
+        page = form(tab)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert tab.violations() == []
 
 
 def settle(tab: Tab, job: dict[str, Any]) -> Page:

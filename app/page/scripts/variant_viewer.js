@@ -17,7 +17,7 @@ export function variantViewer(job, shows) {
   let place = Math.max(0, least);
 
   const sliders = windows ? boxSliders(rows, windows, words, choose) : [listSlider(rows, words, choose)];
-  const others = windows && windows.others.length ? listSlider(rows, words, choose, windows.others, "Other renderings") : null;
+  const others = windows && windows.others.length ? otherRows(rows, windows.others, choose) : null;
   const back = least < 0 ? null : h("button.button", { type: "button", onclick: () => choose(least) }, "Show the counterexample");
 
   function words(index) {
@@ -41,10 +41,9 @@ export function variantViewer(job, shows) {
   choose(place);
 
   return h("div.viewer",
-    images.element,
+    h("div.stack-tight", images.element, map?.element),
     h("div.stack-tight",
       sliders.map(({ element }) => element), others?.element,
-      map?.element,
       facts,
       h("p.small.muted", "Rows are data. The certificate claims only what it says about all of them together."),
       back && h("div.row", back)));
@@ -54,16 +53,21 @@ function fact(name, value) {
   return h("div.figure-small", h("dt", name), h("dd", value));
 }
 
-/** Returns a slider that steps through some rows in their order. */
-function listSlider(rows, words, choose, places = rows.map((_, index) => index), label = "Rendering") {
-  const windowed = places.every((index) => rows[index].rendering.kind.startsWith("window/"));
-  const slider = stepper(windowed ? "Window" : label, places.length, (step) => choose(places[step]));
+/** Returns a slider that steps through the rows in their order. */
+function listSlider(rows, words, choose) {
+  const windowed = rows.every(({ rendering }) => rendering.kind.startsWith("window"));
+  const slider = stepper(windowed ? "Window" : "Rendering", rows.length, choose);
+  return { element: slider.element, place: (index) => slider.show(index, words(index), `${index + 1} of ${rows.length}`) };
+}
+
+/** Returns a list of the renderings that are no windows of a box. */
+function otherRows(rows, places, choose) {
+  const id = newId("others");
+  const input = h("select", { id }, h("option", { value: "" }, "a window of the box"), places.map((place) => h("option", { value: place }, rows[place].name)));
+  input.addEventListener("change", () => { if (input.value) choose(Number(input.value)); });
   return {
-    element: slider.element,
-    place(index) {
-      const step = places.indexOf(index);
-      slider.show(step, step < 0 ? "another rendering is shown" : words(index), step < 0 ? "" : `${step + 1} of ${places.length}`);
-    },
+    element: h("div.field", h("label", { for: id }, "Other renderings"), input),
+    place(index) { input.value = places.includes(index) ? String(index) : ""; },
   };
 }
 
@@ -132,7 +136,7 @@ function imagePair(job) {
   if (!may("read")) {
     for (const each of [own, other]) each.text("Your key cannot read images: it lacks the scope read.");
   } else {
-    kept(job, "input", "blob").then((found) => own.image(found, "Model input of the file as it was sent", "in its own window")).catch(() => own.image(null));
+    kept(job, "input", "blob").then((found) => own.image(found, "Model input of the file as it was sent", "in the window of the request")).catch(() => own.image(null));
     kept(job, "renderings").then((found) => { pictures = found?.images ?? []; paint(); }).catch(() => { pictures = []; paint(); });
   }
   return { element, place(index, name) { now = [index, name]; paint(); } };

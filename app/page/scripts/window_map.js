@@ -6,17 +6,15 @@ const FEW = 8; // windows that are stepped through one by one
 const ROW = 14;
 const WIDE = 400;
 
-/** Returns the windows of rows by width and centre, or null where they are too few to be a box. */
+/** Returns the windows of a box by width and centre, or null where there is none, nor many listed windows. */
 export function windowsOf(rows) {
-  const cells = [];
-  const others = [];
-  rows.forEach(({ rendering }, index) => {
-    const found = rendering.kind.startsWith("window/") ? rendering.window : {};
-    if (found.width === undefined) others.push(index);
-    else cells.push({ index, centre: found.centre, width: found.width });
-  });
+  const all = rows.map(({ rendering }, index) => ({ index, ...(rendering.kind.startsWith("window/") ? rendering.window : rendering), rendering }));
+  const inBox = all.filter(({ rendering }) => rendering.kind.startsWith("window_cell/"));
+  const listed = all.filter(({ rendering, width }) => rendering.kind.startsWith("window/") && width !== undefined);
+  const cells = inBox.length ? inBox : listed;
   const values = [...new Set(cells.map(({ width }) => width))].sort((a, b) => a - b);
-  if (cells.length <= FEW || values.length === cells.length) return null;
+  if (!inBox.length && (cells.length <= FEW || values.length === cells.length)) return null;
+  const others = all.filter((each) => !cells.includes(each)).map(({ index }) => index);
   const widths = values.map((width) => ({
     width, cells: cells.filter((cell) => cell.width === width).sort((a, b) => a.centre - b.centre),
   }));
@@ -42,9 +40,10 @@ export function windowMap({ widths }, shown) {
   }));
   const tall = widths.length * ROW;
   const drawing = svg("svg.window-map", { viewBox: `-2 -2 ${WIDE + 4} ${tall + 4}`, preserveAspectRatio: "none", "aria-hidden": "true" }, drawn);
-  const missing = shown.filter((each) => !each).length;
+  const drawnCells = widths.flatMap(({ cells }) => cells);
+  const missing = drawnCells.filter(({ index }) => !shown[index]).length;
   const element = h("figure.map", drawing,
-    h("figcaption", `Each cell is a window: centre from left (${round(Math.min(...centres))}) to right (${round(Math.max(...centres))}), width from bottom (${round(widths[0].width)}) to top (${round(widths.at(-1).width)}). Crossed out: not shown, ${missing} of ${shown.length}.`));
+    h("figcaption", `Each cell is a window: centre from left (${round(Math.min(...centres))}) to right (${round(Math.max(...centres))}), width from bottom (${round(widths[0].width)}) to top (${round(widths.at(-1).width)}). Crossed out: not shown, ${missing} of ${drawnCells.length}.`));
   return {
     element,
     place(index) {
