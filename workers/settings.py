@@ -86,7 +86,7 @@ class WorkerSettings(SharedSettings):
     )
 
     variants_max: int = Field(
-        64,
+        1024,
         ge=0,
         le=VARIANTS_LIMIT,
         description="renderings of one file that a certificate may cover; each takes a model input in the job store "

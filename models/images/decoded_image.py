@@ -6,7 +6,7 @@ map is linear up to two clips, so a radius on the model input has a meaning on t
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 from certrad.models.errors import Rejected
 from certrad.models.types import Region
 from certrad.models.types.image import ImageFacts
+from certrad.models.types.window_lattice import WindowFunction
 
 _Integer = TypeVar("_Integer", bound=np.integer[Any])
+
+Rewindow = Callable[[WindowFunction, float, float], NDArray[np.float64]]
+"""Function, centre and width of a window -> the pixels of the same image in it."""
 
 MIN_SIDE: Final = 8
 _DIGEST_LAW: Final = "certrad-pixels-1"
@@ -32,12 +36,15 @@ class DecodedImage:
         sha256: `pixels_sha256` of the stored values the pixels came from.
         facts: The facts of the image.
         offered: VOI tables and windows that the header offers.
+        rewindow: Shows the same values in another window; None where the image has no window to move: in colour, with
+            a lookup table or percentiles, or over the full range of a file that is none of 8 grey bits.
     """
 
     pixels: NDArray[np.float64]
     sha256: str
     facts: ImageFacts
     offered: int = 0
+    rewindow: Rewindow | None = None
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

@@ -9,6 +9,7 @@ from certrad.models.types.image import ImageRadius, ImageWarning, NoImageRadius
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.renderings import Rendering
 from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
+from certrad.models.types.window_boxes import TriedBox
 
 AdaptationName = Literal["none", "zero_shot", "gated"]
 WarningCode = ImageWarning | Literal["prompt_noise_space", "backbone_note"]
@@ -115,6 +116,7 @@ class VariantsResult:
         counterexample: The variant that shows least; None where all held.
         rows: The variants, in the order of the request.
         text: The claim in words; to be shown wherever `held` is.
+        boxes: The boxes of windows among what was asked for, in order; absent in JSON where there are none.
     """
 
     held: bool | None
@@ -124,6 +126,7 @@ class VariantsResult:
     counterexample: VariantResult | None
     rows: tuple[VariantResult, ...]
     text: str
+    boxes: tuple[TriedBox, ...] = field(default=(), metadata={"exclude_if": lambda boxes: not boxes})
 
     @property
     def samples(self) -> int:

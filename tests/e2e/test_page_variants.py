@@ -95,7 +95,10 @@ def failed(url: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def box(url: str) -> dict[str, Any]:
-    lists = [{"kind": "windows", "windows": [*BOX, [100, 20], [120, 20]]}, {"kind": "jpeg", "quality": [50]}]
+    lists: list[dict[str, Any]] = [
+        {"kind": "windows", "windows": [*BOX, [100, 20], [120, 20]]},
+        {"kind": "jpeg", "quality": [50]},
+    ]
     job = certify(url, scan(), lists, variant_radius="0.1")
     assert job["result"]["variants"]["held"] is False
     return job
@@ -286,6 +289,25 @@ def test_choices_of_the_form_become_the_variants_of_the_request(tab: Tab) -> Non
     assert [listed["kind"] for listed in asked["lists"]] == ["jpeg_qualities/1", "shifts/1"]
     assert (asked["lists"][0]["quality"], asked["lists"][1]["pixels"]) == ([90, 50], 1)
     assert (asked["radius"], asked["n"]) == (0.05, 60)
+
+
+def test_window_box_of_the_form_is_a_map_of_every_window_that_was_tried(tab: Tab) -> None:
+    page = form(tab)
+    page.get_by_label("Window box: centre ±").fill("5")
+    page.get_by_label("Window box: width ×").fill("1.02")
+    page.locator("input[type=radio][value='1000']").check()
+    page.get_by_role("button", name="Certify image").click()
+    card = page.get_by_role("region", name=CARD)
+    card.wait_for(timeout=JOB_MS)
+    result = httpx.get(f"{tab.url}/jobs/{page.url.rpartition('/')[2]}", timeout=30).json()["result"]
+    (listed,) = result["variants"]["boxes"]
+    expect(card.locator("[data-box]")).to_contain_text(f"{listed['cells']} windows")
+    expect(card.locator(".window-map rect")).to_have_count(listed["cells"])
+    width = card.get_by_label("Window width")
+    width.focus()
+    page.keyboard.press("End")
+    widest = max(row["rendering"]["width"] for row in result["variants"]["rows"])
+    expect(card.locator("[data-row]")).to_contain_text(f"width {widest:g} on the lattice")
 
 
 def test_windows_of_the_header_can_be_asked_for_with_the_keyboard(tab: Tab) -> None:

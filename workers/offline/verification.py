@@ -46,6 +46,9 @@ from certrad.workers.settings import WorkerSettings
 _KEY_BYTES: Final = 32
 _CAVEAT: Final = "A certificate says nothing about whether the class is right."
 _SAME: Final = "weights, prompt and text features have the stated digests"
+_UNROUNDED: Final = (
+    "unrounded_window: the certificate is from before windows were rounded to a lattice, and its image was rendered so"
+)
 _ROUNDED: Final = "weights and prompt have the stated digests; this machine rounds the text features differently"
 _OnSamples = Callable[[int], None]
 
@@ -191,10 +194,11 @@ def _of_image(
         card = backbone_card(request.classifier.backbone, cards)
         asked = 0 if statement.variants is None else min(len(statement.variants.rows), VARIANTS_LIMIT)
         limits = settings.model_copy(update={"variants_max": max(asked, settings.variants_max)})
-        decoded, facts = decode_limited(image, request, card, limits)
+        decoded, facts = decode_limited(image, request, card, limits, rounded=statement.rounds_windows)
         warnings.extend(facts.warnings)
         found = check_image(statement, facts)
-        yield Check("image", True, "; ".join((found, *(f"warning {code}" for code in facts.warnings))))
+        notes = () if statement.rounds_windows else (_UNROUNDED,)
+        yield Check("image", True, "; ".join((found, *notes, *(f"warning {code}" for code in facts.warnings))))
     except (Rejected, ValueError) as error:
         yield Check("image", False, str(error))
         return

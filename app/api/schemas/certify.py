@@ -132,8 +132,9 @@ class CertifyForm(SubmissionForm):
     variants: Json[VariantsField] | None = Field(
         None,
         description="other renderings of the same file that are to have the class too, as a JSON list of objects with "
-        "a `kind`: `windows` (`windows`: `header`, or a list of `[centre, width]` and presets), `shift` (`pixels`), "
-        "`jpeg` (`quality`), `bits` (`bits`), `frames` (`frames`) or `region` (`pixels`, `step`); not with "
+        "a `kind`: `windows` (`windows`: `header`, or a list of `[centre, width]` and presets), `window_box` (`centre` "
+        "and `width`: how far the centre may move and the factor of the width, or two pairs of numbers), `shift` "
+        "(`pixels`), `jpeg` (`quality`), `bits` (`bits`), `frames` (`frames`) or `region` (`pixels`, `step`); not with "
         "`sigma=auto`, `target_radius`, `zero_shot` or `noise_space=image`",
         examples=['[{"kind": "windows", "windows": "header"}]'],
     )
