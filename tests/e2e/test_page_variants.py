@@ -72,8 +72,9 @@ def tab(browser: Browser, url: str) -> Iterator[Tab]:
 def certify(url: str, image: bytes, lists: list[dict[str, Any]], **fields: str) -> dict[str, Any]:
     """The ended job of an image with variants."""
     params = {**FIELDS, "variants": json.dumps(lists), **fields}
-    answer = httpx.post(f"{url}/certify", content=image, params=params, headers={"Prefer": "wait=30"}, timeout=60)
-    job: dict[str, Any] = answer.json()
+    sent = httpx.post(f"{url}/certify", content=image, params=params, timeout=60).json()
+    httpx.get(f"{url}{sent['links']['events']}", timeout=None)  # the stream ends with the job
+    job: dict[str, Any] = httpx.get(f"{url}/jobs/{sent['id']}", timeout=60).json()
     assert job["status"] == "succeeded", job
     return job
 
