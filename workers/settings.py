@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from certrad.models.types.identity import BLOCK_MAX, THREADS_MAX
 from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
-from certrad.models.types.variants import VARIANTS_LIMIT
+from certrad.models.types.variant_lists import VARIANTS_LIMIT
 from certrad.workers.contract.settings import SharedSettings
 
 SCANNER_MODELS_MAX: Final = 40

@@ -128,6 +128,11 @@ class VariantsResult:
     text: str
     boxes: tuple[TriedBox, ...] = field(default=(), metadata={"exclude_if": lambda boxes: not boxes})
 
+    @property
+    def samples(self) -> int:
+        """Returns the samples of all variants together."""
+        return sum(row.samples for row in self.rows)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
@@ -231,6 +236,11 @@ class ResultFacts:
     )
     provenance: Provenance
     timing: dict[str, float] = field(metadata=_doc("seconds of this run"))
+
+    @property
+    def samples_drawn(self) -> int:
+        """Returns every sample that was drawn for the result, those of variants included."""
+        return self.samples_used + (0 if self.variants is None else self.variants.samples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

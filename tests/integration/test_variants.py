@@ -1,6 +1,8 @@
 """`variants`: other renderings of one file, from the field of a request to a replayed certificate."""
 
+import base64
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,8 +11,10 @@ from random import Random
 from typing import Any
 
 import httpx2 as httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 from pydicom.data import get_testdata_file
 from redis import Redis
 
@@ -32,6 +36,7 @@ from certrad.workers import issue
 from certrad.workers.contract.names import input_key
 from certrad.workers.contract.request import read_request, write_request
 from certrad.workers.engine import tasks as engine
+from certrad.workers.engine.added_figures import kept_places
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.intake import tasks as intake
 from certrad.workers.intake.decode import decode_limited
@@ -187,6 +192,41 @@ def test_abstention_samples_no_variant(certify: Callable[..., dict[str, Any]]) -
     result = certify(sigma="0.25", adapter="none", alpha="0.000001", variant_n="40")["result"]
     assert result["outcome"] == "abstained"
     assert (result["variants"]["held"], result["variants"]["rows"]) == (None, [])
+
+
+def test_what_the_model_saw_of_every_variant_is_kept_as_an_image(
+    api: TestClient, certify: Callable[..., dict[str, Any]]
+) -> None:
+    """The first window of the header is the file's own: the same image as the model input of the file."""
+    job = certify(variant_n="30")
+    images = [base64.b64decode(png) for png in api.get(f"/jobs/{job['id']}/renderings").json()["images"]]
+    assert images[0] == api.get(f"/jobs/{job['id']}/input").content
+    own, other = (np.asarray(Image.open(io.BytesIO(png))) for png in images)
+    assert own.shape == other.shape == (DEMO.image_size, DEMO.image_size, 3)
+    assert np.abs(own.astype(int) - other.astype(int)).max() > 10
+
+
+def test_abstention_has_no_images_of_variants(api: TestClient, certify: Callable[..., dict[str, Any]]) -> None:
+    job = certify(sigma="0.25", adapter="none", alpha="0.000001", variant_n="40")
+    answer = api.get(f"/jobs/{job['id']}/renderings")
+    assert (answer.status_code, answer.json()["code"]) == (409, "job_has_no_renderings")
+
+
+@pytest.mark.parametrize(("count", "counterexample"), [(1, None), (96, 3), (97, 4), (2048, 2047)])
+def test_images_of_very_many_variants_are_few_and_have_the_counterexample(
+    count: int, counterexample: int | None
+) -> None:
+    places = kept_places(count, counterexample)
+    assert len(places) <= 97
+    assert count > 96 or places == [*range(count)]
+    assert counterexample is None or counterexample in places
+
+
+def test_samples_of_an_ended_job_are_all_that_were_drawn(certify: Callable[..., dict[str, Any]]) -> None:
+    job = certify(variant_n="30")
+    assert job["result"]["outcome"] == "certified"
+    assert job["progress"]["samples_done"] == job["result"]["samples_used"] + 2 * 30
+    assert job["progress"]["samples_total"] == job["progress"]["samples_done"]
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,17 @@ from pydantic import (
     StringConstraints,
     Tag,
     ValidationError,
-    WithJsonSchema,
     field_validator,
 )
 from pydantic_core.core_schema import ValidationInfo
 
 from certrad.app.api.problems import InvalidRequest, refusal
 from certrad.app.api.schemas.submission import SubmissionForm
-from certrad.app.api.schemas.variants import Listed
 from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
-from certrad.models.types.variant_lists import LISTED_MAX
 from certrad.models.types.window import read_window
+from certrad.workers.contract.variant_fields import VariantsField
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -32,12 +30,6 @@ Sigma = Annotated[
     Annotated[float, Field(ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1]), Tag("number")]
     | Annotated[Literal["auto"], Tag("auto")],
     Discriminator(lambda value: "auto" if value == "auto" else "number"),
-]
-
-VariantsList = Annotated[
-    list[Listed],
-    Field(min_length=1, max_length=LISTED_MAX),
-    WithJsonSchema({"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": LISTED_MAX}),
 ]
 
 Form = TypeVar("Form", bound=BaseModel)
@@ -137,7 +129,7 @@ class CertifyForm(SubmissionForm):
         "rendered image before it: `sigma` and `target_radius` are then in its own pixels of [0, 1], and "
         "`radius_in_image_units` loses nothing to the resize",
     )
-    variants: Json[VariantsList] | None = Field(
+    variants: Json[VariantsField] | None = Field(
         None,
         description="other renderings of the same file that are to have the class too, as a JSON list of objects with "
         "a `kind`: `windows` (`windows`: `header`, or a list of `[centre, width]` and presets), `window_box` (`centre` "

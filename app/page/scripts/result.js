@@ -68,7 +68,7 @@ function frame(job, kind, ...text) {
     h(`section.card.result.${kind}`, { "aria-label": "Result" }, seen.element, h("div.result-text", text)));
   const reads = may("read");
   if (kind === "certified" && reads) main.append(example(job));
-  if (result.variants) main.append(variants(result));
+  if (result.variants) main.append(variants(job));
   main.append(
     h("div.pair",
       h("section.card", h("h2", "Votes"), h("p.lead.small", `Class of each of ${count(result.n)} noisy samples at σ = ${result.sigma}.`), bars.element,
