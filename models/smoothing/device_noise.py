@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
@@ -31,6 +31,10 @@ class DeviceNoise:
     image: torch.Tensor
     sigma: float
     fused: FusedNoise | None
+    _grid: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_grid", torch.tensor(float(GRID), device=self.image.device))
 
     @staticmethod
     def of(image: NDArray[Any], sigma: float, noise: Noise, device: torch.device) -> "DeviceNoise":
@@ -49,7 +53,7 @@ class DeviceNoise:
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
         """Returns what drawing reads on the device."""
-        return (self.image,) if self.fused is None else self.fused.tensors
+        return (self.image, self._grid) if self.fused is None else self.fused.tensors
 
     def pixels(self, stream: Stream, indices: range) -> torch.Tensor:
         """Returns the samples, (len(indices), C, H, W) float32.
@@ -63,8 +67,7 @@ class DeviceNoise:
         eps = boxmuller(self.noise.key, stream, indices, self.image.numel(), self.image.device)
         k = eps.mul_(self.sigma).add_(self.image.reshape(-1)).mul_(GRID).round_()
         # CUDA multiplies by the reciprocal of a Python number, which is not k / 255; by a tensor it divides.
-        grid = torch.tensor(float(GRID), device=k.device)
-        return k.to(torch.float32).div_(grid).reshape(len(indices), *self.image.shape)
+        return k.to(torch.float32).div_(self._grid).reshape(len(indices), *self.image.shape)
 
 
 @cache

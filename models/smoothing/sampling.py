@@ -176,7 +176,9 @@ class NoisySampler:
             return self._inputs_on_device(noise, stream, self._indices(start))
 
         if self.device.type == "cuda":
-            yield from drawn_beside(draw, starts, CudaStreams.of(self.device), reads=noise.tensors)
+            of_map = () if self.pixel_map is None else self.pixel_map.tensors(self.device)
+            reads = (*noise.tensors, *of_map)  # made before the stream beside begins
+            yield from drawn_beside(draw, starts, CudaStreams.of(self.device), reads=reads)
         else:
             yield from ((start, draw(start)) for start in starts)
 
