@@ -17,6 +17,7 @@ from certrad.models.types.cards import Activation, BackboneFormat
 
 EMBEDDED = Path(__file__).parents[1] / "demo"
 EMBEDDED_ID = "demo"
+_PART = 1 << 18  # values that are normalised at once on a CPU
 
 # By name: importing transformers' BERT and Swin takes seconds, which no other backbone needs to spend.
 LOADERS: dict[BackboneFormat, str] = {
@@ -160,7 +161,21 @@ class Backbone:
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Returns the pixels (B, 3, H, W) as the image tower takes them, in `dtype`."""
-        return ((pixels.to(self.device, torch.float32) - self._mean) / self._std).to(self.dtype)
+        pixels = pixels.to(self.device, torch.float32)
+        if self.device.type != "cpu" or torch.is_grad_enabled():
+            return ((pixels - self._mean) / self._std).to(self.dtype)
+        return self._normalised_in_parts(pixels)
+
+    def _normalised_in_parts(self, pixels: Tensor) -> Tensor:
+        """Returns the same bits by parts that stay in the cache: memory for a whole batch is mapped anew each time."""
+        rows = max(1, _PART // max(1, pixels[0].numel())) if len(pixels) else 1
+        normalised = torch.empty(pixels.shape, dtype=self.dtype)
+        memory = torch.empty((min(rows, len(pixels)), *pixels.shape[1:]))
+        for first in range(0, len(pixels), rows):
+            part = pixels[first : first + rows]
+            torch.sub(part, self._mean, out=memory[: len(part)])
+            normalised[first : first + rows] = memory[: len(part)].div_(self._std)
+        return normalised
 
     def tokenize(self, text: str) -> list[int]:
         """Returns the token ids of a text in the vocabulary of the text tower, without start and end token.
