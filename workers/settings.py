@@ -32,7 +32,7 @@ class WorkerSettings(SharedSettings):
         None,
         ge=1,
         le=BLOCK_MAX,
-        description="samples per batch, which are computed together; 64 on a CPU, 256 on a GPU",
+        description="samples per batch, which are computed together; 64 on a CPU, up to 256 on a GPU",
     )
     commit_size: int | None = Field(
         None,
