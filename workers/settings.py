@@ -137,6 +137,11 @@ class WorkerSettings(SharedSettings):
         return self.data_dir / "adapters"
 
     @property
+    def calibrations_dir(self) -> Path:
+        """Returns the folder of content-addressed calibrations of prediction sets."""
+        return self.data_dir / "calibrations"
+
+    @property
     def cards_dir(self) -> Path:
         """Returns the folder of the operator's own cards, with the folders `backbones` and `tasks`."""
         return self.data_dir / "cards"
