@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from certrad.models.backbones.device import layout_in_software
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.facts import Facts, build_facts
@@ -143,7 +144,7 @@ class Certification:
         require_use(model.card, spec.adaptation)
         law = noise_law(runtime.device)
         parts = model.parts(spec, law, self.input.image.noisy)
-        sampler = self._setup_factory.make_sampler(model, epoch, parts, runtime.batch_size)
+        sampler = self._setup_factory.make_sampler(model, epoch, parts, runtime.batch_size_of(model.backbone))
 
         def noisy_features(n: int) -> torch.Tensor:
             self._enter("adapting")
@@ -162,7 +163,8 @@ class Certification:
             dtype=model.backbone.precision,
             threads=runtime.settings.threads,
             batch_size=sampler.batch_size,
-            block_size=runtime.settings.commit_size or sampler.batch_size,
+            block_size=runtime.block_size_of(sampler.batch_size),
+            channels_last=model.backbone.channels_last,
             law=law,
             epoch_sha256=epoch.sha256,
         )
@@ -253,7 +255,8 @@ class Certification:
             classifier_sha256=classifier_digest(parts),
             settings_sha256=sampling_digest(request),
         )
-        return build_facts(request, evidence, self.input.image, classifier, noise, self.runtime.software, variants)
+        software = self.runtime.software | layout_in_software(channels_last=entry.channels_last)
+        return build_facts(request, evidence, self.input.image, classifier, noise, software, variants)
 
     def _hand_over(self, facts: Facts, prompt: PromptCard | None, timing: dict[str, float]) -> None:
         """Puts document and result into Redis for `finish`, which has the disks.

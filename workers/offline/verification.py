@@ -37,7 +37,7 @@ from certrad.models.installed import installed_cards
 from certrad.models.types import BackboneCard
 from certrad.models.types.image import IMAGE_WARNINGS, ImageWarning
 from certrad.models.types.public_key import from_jwk, from_pem
-from certrad.models.types.variants import VARIANTS_LIMIT
+from certrad.models.types.variant_lists import VARIANTS_LIMIT
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.keys.time_stamps import read_limited
 from certrad.workers.offline.settings import settings_of
