@@ -40,7 +40,7 @@ class VariantsRequest:
 
     @property
     def fewest(self) -> int:
-        """Returns how many variants there are at least; what needs the file, a header's windows or a box, counts as one."""
+        """Returns how many variants there are at least; a list that needs the file to be counted counts as one."""
         return sum(map(fewest_renderings, self.lists))
 
     @property
