@@ -14,6 +14,7 @@ import torch
 from certrad.models.smoothing.noise import CPU_LAWS, Noise, ParameterStream, Stream, boxmuller
 from certrad.models.types import ETA
 from certrad.models.types.parameters import CENTRE_MAX, ParameterSigma
+from certrad.models.types.window_lattice import STEPS, WindowCell, cell
 
 CENTRE_QUANTUM: Final = 2.0**-10
 """Step of a drawn centre, in units of the image."""
@@ -34,6 +35,17 @@ class DrawnWindow:
 
     centre: float
     ln_width: float
+
+    @property
+    def cell(self) -> WindowCell:
+        """Returns the window that is rendered: the cell of the lattice, no narrower than the first above 1.
+
+        At the width 1 the function LINEAR is a step. The clamp is a part of the rendering: drawing again until the
+        width is above 1 would make the noise depend on the window of the image. Everything but the last rounding is
+        exact, so that every machine renders the same cell.
+        """
+        j = max(1, math.floor(self.ln_width * STEPS + 0.5))
+        return cell(self.centre, WindowCell(j=j, i=0).width)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

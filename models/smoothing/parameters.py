@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from certrad.models.smoothing.bounds import RADIUS_DECIMALS, floor_decimals, radius, raise_decimals
-from certrad.models.types.parameters import ParameterSigma
+from certrad.models.types.parameters import ParameterLimits, ParameterSigma
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,23 +36,6 @@ PUBLISHED_SHARES: Final = (
 """The parts that are published: each change by itself, the window by itself, and all three together."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParameterRadii:
-    """Changes that together leave the class as it is, if each stays strictly within its limit.
-
-    Attributes:
-        centre: Limit of the change of the centre, both ways, in units of the image; floored to 4 decimals.
-        width_low: Factor above which the width must stay; raised to 4 decimals.
-        width_high: Factor below which the width must stay; floored to 4 decimals.
-        l2: Limit of the L2 change of the model input, of each rendering; floored to 4 decimals.
-    """
-
-    centre: float
-    width_low: float
-    width_high: float
-    l2: float
-
-
 def reach(p_a_lower: float, p_b_upper: float) -> float:
     """Returns R = (z(p_A) - z(p_B)) / 2, in standard deviations of every noise; it certifies only if R > 0.
 
@@ -76,9 +59,9 @@ def is_within(reached: float, changes: tuple[float, ...]) -> bool:
     return reached > 0 and math.hypot(*changes) < reached
 
 
-def parameter_radii(
+def parameter_limits(
     p_a_lower: float, p_b_upper: float, parameter_sigma: ParameterSigma, sigma: float, shares: Shares
-) -> ParameterRadii:
+) -> ParameterLimits:
     """Returns the limits of one part of the ellipsoid, rounded against the claim; all nothing where none is certified.
 
     Args:
@@ -90,7 +73,7 @@ def parameter_radii(
     """
     reached = max(0.0, reach(p_a_lower, p_b_upper))
     ln_width = parameter_sigma.ln_window_width * reached * math.sqrt(shares.width)
-    return ParameterRadii(
+    return ParameterLimits(
         centre=_floored(parameter_sigma.window_centre * reached * math.sqrt(shares.centre)),
         width_low=raise_decimals(math.exp(-ln_width), RADIUS_DECIMALS),
         width_high=_floored(math.exp(ln_width)),

@@ -143,7 +143,7 @@ class NoisySampler:
             starts: Indices of first samples, multiples of the batch size.
         """
         if self.noise.law in CPU_LAWS:
-            return _drawn_ahead(lambda start: self.batch(stream, start), starts)
+            return drawn_ahead(lambda start: self.batch(stream, start), starts)
         return self._device_batches(stream, starts)
 
     def batch(self, stream: Stream, start: int) -> torch.Tensor:
@@ -258,9 +258,15 @@ def label_batches(
             yield start, labels(logits)
 
 
-def _drawn_ahead(
+def drawn_ahead(
     draw: Callable[[int], torch.Tensor], starts: Iterable[int]
 ) -> Generator[tuple[int, torch.Tensor], None, None]:
+    """Yields (start, `draw(start)`) for every start, in order; a background thread draws the next ones.
+
+    Args:
+        draw: Draws a batch.
+        starts: Indices of first samples.
+    """
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="noise")
     pending: deque[tuple[int, Future[torch.Tensor]]] = deque()
     try:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from certrad.models.types.smoothing import LabelCounts
+
 WINDOW_CENTRE_SIGMA_RANGE: Final = (0.01, 16_384.0)
 """Standard deviations of the centre's noise that may be asked for, in units of the image after the modality step."""
 LN_WINDOW_WIDTH_SIGMA_RANGE: Final = (0.001, 1.0)
@@ -33,3 +35,56 @@ class ParameterSigma:
         ):
             if not low <= value <= high:  # also refuses NaN
                 raise ValueError(f"{name} must be in [{low:g}, {high:g}], got {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterLimits:
+    """Changes that together leave the class as it is, if each stays strictly within its limit.
+
+    Attributes:
+        centre: Limit of the change of the centre, both ways, in units of the image; floored to 4 decimals.
+        width_low: Factor above which the width must stay; raised to 4 decimals.
+        width_high: Factor below which the width must stay; floored to 4 decimals.
+        l2: Limit of the L2 change of the model input, of each rendering; floored to 4 decimals.
+    """
+
+    centre: float
+    width_low: float
+    width_high: float
+    l2: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterSamples:
+    """The samples under noise on the window and on the model input, and the bounds that follow from them.
+
+    Attributes:
+        class_index: The class that the selection samples of the certificate chose.
+        key: The noise key of the grey values, in hexadecimal.
+        labels: Labels of the estimation samples in index order, little-endian uint16.
+        counts: Their counts.
+        p_a_lower: Published lower bound of the class's probability.
+        p_b_upper: Published upper bound of every other outcome's.
+        reach: The reach that follows, floored to 4 decimals; 0 where the class is not certified.
+        limits: The parts of the ellipsoid that are published; none where the class is not certified.
+    """
+
+    class_index: int
+    key: str
+    labels: bytes
+    counts: LabelCounts
+    p_a_lower: float
+    p_b_upper: float
+    reach: float
+    limits: tuple[ParameterLimits, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParametersEvidence:
+    """What noise on the window shows of the class of a certificate.
+
+    Attributes:
+        samples: The samples; None where the certificate abstains, so that none was drawn.
+    """
+
+    samples: ParameterSamples | None = None

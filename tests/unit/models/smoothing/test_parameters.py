@@ -13,7 +13,7 @@ from certrad.models.smoothing.parameters import (
     PUBLISHED_SHARES,
     Shares,
     is_within,
-    parameter_radii,
+    parameter_limits,
     reach,
 )
 from certrad.models.types.parameters import (
@@ -33,10 +33,10 @@ def test_golden_values_of_the_example_in_hounsfield_units() -> None:
     assert reach(P_A, P_B) == pytest.approx(2.326348, abs=1e-6)
     exact = 2 * 2.326347874040841 * math.sqrt(0.5) / 10
     assert (math.exp(-exact), math.exp(exact)) == pytest.approx((0.7196, 1.3896), abs=5e-5)
-    assert parameter_radii(P_A, P_B, HU, 0.25, CENTRE_ALONE).centre == 116.3173
-    width = parameter_radii(P_A, P_B, HU, 0.25, WIDTH_ALONE)
+    assert parameter_limits(P_A, P_B, HU, 0.25, CENTRE_ALONE).centre == 116.3173
+    width = parameter_limits(P_A, P_B, HU, 0.25, WIDTH_ALONE)
     assert (width.width_low, width.width_high) == (0.6280, 1.5924)
-    both = parameter_radii(P_A, P_B, HU, 0.25, WINDOW)
+    both = parameter_limits(P_A, P_B, HU, 0.25, WINDOW)
     assert (both.centre, both.width_low, both.width_high, both.l2) == (82.2488, 0.7197, 1.3895, 0.0)
 
 
@@ -52,7 +52,7 @@ def test_published_limits_are_within_the_ellipsoid_and_all_but_exhaust_it(
 ) -> None:
     """Radii and centre are floored, the lower factor raised, the upper one floored: never outside, at most 10^-4 in."""
     sigma, r = 0.25, reach(p_a, p_b)
-    found = parameter_radii(p_a, p_b, HU, sigma, shares)
+    found = parameter_limits(p_a, p_b, HU, sigma, shares)
     for factor in (found.width_low, found.width_high):
         used = (found.centre / 50, math.log(factor) / 0.2, found.l2 / sigma)
         assert math.hypot(*used) <= r
@@ -73,17 +73,17 @@ def test_shares_of_each_published_part_use_the_whole_reach() -> None:
 @pytest.mark.parametrize(("share_of_window", "left"), [(0.0, 1.0), (0.25, 0.8660254), (0.5, 0.7071068), (0.75, 0.5)])
 def test_share_of_the_window_leaves_the_rest_to_l2(share_of_window: float, left: float) -> None:
     """A share q of R^2 on the window leaves sqrt(1 - q) sigma R of L2."""
-    found = parameter_radii(P_A, P_B, HU, 0.25, Shares(centre=share_of_window, width=0.0, l2=1 - share_of_window))
+    found = parameter_limits(P_A, P_B, HU, 0.25, Shares(centre=share_of_window, width=0.0, l2=1 - share_of_window))
     assert found.l2 == pytest.approx(left * radius(P_A, P_B, 0.25), abs=1e-4)
 
 
 def test_without_pixel_noise_no_l2_change_is_covered() -> None:
-    assert parameter_radii(P_A, P_B, HU, 0.0, ALL).l2 == 0.0
+    assert parameter_limits(P_A, P_B, HU, 0.0, ALL).l2 == 0.0
 
 
 @pytest.mark.parametrize(("p_a", "p_b"), [(0.4, 0.5), (0.0, 1.0), (1.0, 0.0), (math.nan, 0.1)])
 def test_nothing_is_covered_where_no_class_is_shown(p_a: float, p_b: float) -> None:
-    found = parameter_radii(p_a, p_b, HU, 0.25, ALL)
+    found = parameter_limits(p_a, p_b, HU, 0.25, ALL)
     assert (found.centre, found.width_low, found.width_high, found.l2) == (0.0, 1.0, 1.0, 0.0)
     assert not is_within(reach(p_a, p_b), (0.0,))
 
