@@ -8,12 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from certrad.models.images.pixel_map import PixelMap
-from certrad.models.images.window_function import show
 from certrad.models.types.applied_window import WindowFunction
 from certrad.models.types.grey_values import GreyImage
 from certrad.models.types.noise_space import ImageMap
-from certrad.models.types.window_lattice import WindowCell
 
 _LAW: Final = "certrad-grey-values-1"
 
@@ -77,35 +74,3 @@ class GreyValues:
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode() + b"\n")
         digest.update(self.tobytes())
         return GreyImage(map=self.map, function=self.function, inverted=self.inverted, sha256=digest.hexdigest())
-
-    def renderer(self, image_size: int) -> "GreyRenderer":
-        """Returns what renders the values in any window.
-
-        Args:
-            image_size: Side of the model input in pixels.
-        """
-        return GreyRenderer(values=self, resize=PixelMap.of(self.map, image_size))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GreyRenderer:
-    """Renders grey values as model inputs: window, inversion, resize, clip, as intake does for the file itself.
-
-    Attributes:
-        values: The values.
-        resize: The resize to the model input.
-    """
-
-    values: GreyValues
-    resize: PixelMap
-
-    def model_input(self, cell: WindowCell) -> NDArray[np.float32]:
-        """Returns the model input of a window of the lattice, float32 (3, S, S) in [0, 1].
-
-        Args:
-            cell: The window; with LINEAR one that is wider than 1.
-        """
-        shown = show(self.values.values, self.values.function, cell.centre, cell.width)
-        pixels = 1.0 - shown if self.values.inverted else shown
-        square = np.clip(self.resize.in_float64(pixels[None]), 0.0, 1.0).astype(np.float32)
-        return np.ascontiguousarray(np.broadcast_to(square, self.resize.shape))

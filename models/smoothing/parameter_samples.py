@@ -82,11 +82,21 @@ class WindowSampler:
         if start < 0 or start % self.batch_size:
             raise ValueError(f"start must be a multiple of the batch size {self.batch_size}, got {start!r}")
         indices = range(start, start + self.batch_size)
-        rows = [
-            replace(self.pixels, image=rendered(drawn.cell), batch_size=1).batch(stream, index)
-            for index, drawn in zip(indices, self.windows.draw(stream, indices), strict=True)
-        ]
-        return torch.cat(rows)
+        drawn = zip(self.windows.draw(stream, indices), indices, strict=True)
+        return torch.cat([self._in_window(rendered(window.cell), stream, index) for window, index in drawn])
+
+    def sample(self, stream: Stream, index: int) -> torch.Tensor:
+        """Returns one sample, (1, 3, S, S) float32 on the device.
+
+        Args:
+            stream: What the noise is for.
+            index: The sample.
+        """
+        (window,) = self.windows.draw(stream, range(index, index + 1))
+        return self._in_window(self.render(window.cell), stream, index)
+
+    def _in_window(self, image: NDArray[np.float32], stream: Stream, index: int) -> torch.Tensor:
+        return replace(self.pixels, image=image).sample(stream, index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,6 +161,15 @@ class NoisySampler:
             return self._rows_on_cpu(stream, indices)
         return self._inputs_on_device(self._device_noise(), stream, indices)
 
+    def sample(self, stream: Stream, index: int) -> torch.Tensor:
+        """Returns one sample, (1, C, H, W) float32 on the device.
+
+        Args:
+            stream: What the noise is for.
+            index: The sample.
+        """
+        return replace(self, batch_size=1).batch(stream, index)
+
     def _indices(self, start: int) -> range:
         if start < 0 or start % self.batch_size:
             raise ValueError(f"start must be a multiple of the batch size {self.batch_size}, got {start!r}")

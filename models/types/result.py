@@ -7,6 +7,7 @@ from certrad.models.types.applied_window import AppliedWindow
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
 from certrad.models.types.image import ImageRadius, ImageWarning, NoImageRadius
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
+from certrad.models.types.parameter_result import ParametersResult
 from certrad.models.types.renderings import Rendering
 from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
 
@@ -173,6 +174,7 @@ class ResultFacts:
         radius_in_image_units: The radius on the image that was sent.
         routing: The automatic choice of sigma, None for a sigma of the sender's.
         variants: What other renderings of the same file show; None where none were asked for.
+        parameters: What noise on the window shows; None where none was asked for.
         warnings: What the reader must know before the radius.
         window: The window that was applied to the image; None where an earlier release decoded it.
         provenance: What computed it.
@@ -225,6 +227,9 @@ class ResultFacts:
     variants: VariantsResult | None = field(
         default=None,
         metadata=_doc("only with `variants`: whether other renderings of the same file have the class too"),
+    )
+    parameters: ParametersResult | None = field(
+        default=None, metadata=_doc("only with `parameter_sigma`: what noise on the window shows of the class")
     )
     provenance: Provenance
     timing: dict[str, float] = field(metadata=_doc("seconds of this run"))
