@@ -14,10 +14,9 @@ from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.parameters import NOTHING, parameters_text
 from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.statement import StatedCertificate, Statement
-from certrad.models.smoothing.parameters import PUBLISHED_SHARES, Shares
 from certrad.models.types import FixedSigma, LabelCounts
 from certrad.models.types.applied_window import HeaderWindow, SentWindow, TaskWindow
-from certrad.models.types.parameters import ParameterLimits
+from certrad.models.types.parameters import PUBLISHED_SHARES, ParameterLimits, Shares
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _DIGITS: Final = 30

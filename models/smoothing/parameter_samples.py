@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from certrad.models.smoothing.blocks import Blocks, Layout
 from certrad.models.smoothing.noise import CPU_LAWS, Stream
 from certrad.models.smoothing.parameter_noise import WindowNoise, check_variation
-from certrad.models.smoothing.parameters import PUBLISHED_SHARES, parameter_limits
+from certrad.models.smoothing.parameters import parameter_limits
 from certrad.models.smoothing.prefix import prefix
 from certrad.models.smoothing.sampling import (
     LABEL_DTYPE,
@@ -25,7 +25,7 @@ from certrad.models.smoothing.sampling import (
 )
 from certrad.models.smoothing.variants import bound_variant
 from certrad.models.types import AlphaSplit, LabelCounts
-from certrad.models.types.parameters import ParameterSamples
+from certrad.models.types.parameters import PUBLISHED_SHARES, ParameterSamples
 from certrad.models.types.total_variation import total_variation
 from certrad.models.types.window_lattice import WindowCell
 

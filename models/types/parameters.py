@@ -38,6 +38,31 @@ class ParameterSigma:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """How a part of the ellipsoid divides the square of the reach.
+
+    Attributes:
+        centre: Share of the change of the centre.
+        width: Share of the change of the logarithm of the width.
+        l2: Share of the L2 change of the model input.
+    """
+
+    centre: float
+    width: float
+    l2: float
+
+
+PUBLISHED_SHARES: Final = (
+    Shares(centre=1.0, width=0.0, l2=0.0),
+    Shares(centre=0.0, width=1.0, l2=0.0),
+    Shares(centre=0.0, width=0.0, l2=1.0),
+    Shares(centre=0.5, width=0.5, l2=0.0),
+    Shares(centre=0.25, width=0.25, l2=0.5),
+)
+"""The parts that are published: each change by itself, the window by itself, and all three together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterLimits:
     """Changes that together leave the class as it is, if each stays strictly within its limit.
 

@@ -41,6 +41,17 @@ VariantsList = Annotated[
     WithJsonSchema({"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": LISTED_MAX}),
 ]
 
+NoiseOnWindow = Annotated[
+    WindowSigma,
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"window_centre": {"type": "number"}, "ln_window_width": {"type": "number"}},
+            "required": ["window_centre", "ln_window_width"],
+        }
+    ),
+]
+
 Form = TypeVar("Form", bound=BaseModel)
 
 _PARAMS: Final = SamplingParams()
@@ -159,7 +170,7 @@ class CertifyForm(SubmissionForm):
         le=N_MAX,
         description="samples of each variant; default: the fewest that can show `variant_radius`",
     )
-    parameter_sigma: Json[WindowSigma] | None = Field(
+    parameter_sigma: Json[NoiseOnWindow] | None = Field(
         None,
         description="noise on the window under which the class is to hold too, as a JSON object with the standard "
         "deviations `window_centre`, in units of the image after the rescale (HU), and `ln_window_width`: fixed "

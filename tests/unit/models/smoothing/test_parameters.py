@@ -10,16 +10,16 @@ from scipy import special
 
 from certrad.models.smoothing.bounds import radius
 from certrad.models.smoothing.parameters import (
-    PUBLISHED_SHARES,
-    Shares,
     is_within,
     parameter_limits,
     reach,
 )
 from certrad.models.types.parameters import (
     LN_WINDOW_WIDTH_SIGMA_RANGE,
+    PUBLISHED_SHARES,
     WINDOW_CENTRE_SIGMA_RANGE,
     ParameterSigma,
+    Shares,
 )
 
 HU: Final = ParameterSigma(window_centre=50.0, ln_window_width=0.2)
@@ -185,4 +185,5 @@ def _probabilities(
 ) -> NDArray[np.float64]:
     across, down = (np.exp(-((grid - by) ** 2) / 2) for by in shift)
     weights = np.outer(across / across.sum(), down / down.sum())
-    return np.bincount(labels.ravel(), weights.ravel(), 4)
+    found: NDArray[np.float64] = np.bincount(labels.ravel(), weights.ravel(), 4).astype(np.float64)
+    return found
